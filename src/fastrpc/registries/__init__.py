@@ -1,7 +1,7 @@
 """Registries map a service name to its endpoints: one file or folder per kind of registry.
 
-A registry depends on no call and no client. It may import `stores`, `config`, `endpoint`, `errors`, `bounded_http` and
-its own `base`, never another registry.
+A registry makes no calls and has no client. It may import `stores`, `config`, `endpoint`, `errors`, `bounded_http` and
+the registries' `base`, but no other registry.
 """
 
 from fastrpc.registries.base.changes import EndpointChange, changes

@@ -63,7 +63,7 @@ def open_dns(url: RegistryURL) -> BackedRegistry:
     except dns.exception.DNSException as error:
         raise ConfigError(f"{url}: the system's resolver is not set up: {error}") from error
     resolver.lifetime = url.take("timeout", 2.0, _seconds)
-    # A lost datagram is sent again within that time.
+    # A lost datagram is sent again within the lifetime.
     resolver.timeout = resolver.lifetime / TRIES
     refresh = url.take("refresh", 30.0, _seconds)
     hosts_file = None if url.place else HOSTS_FILE
@@ -130,7 +130,7 @@ class DnsLookup:
         if answer is None:
             return [], 0.0
         records: list[Any] = list(answer)
-        # Records of lower priority are backups, used if no other is reachable, which only a caller can know.
+        # Records of lower priority are backups, used if no other is reachable. Only a caller can know that.
         best = min(record.priority for record in records)
         names = {record.target.to_text() for record in records}
         self._kinds = {host: kinds for host, kinds in self._kinds.items() if host in names}
@@ -141,14 +141,14 @@ class DnsLookup:
             if record.priority != best or not record.port:
                 continue
             if len(weights) > MOST_ENDPOINTS:
-                # The reader of the list stops here, and logs that there are more.
+                # The reader of the list stops at this number, and logs that there are more.
                 break
             target = record.target.to_text()
             if target not in resolved:
                 resolved[target], host_ttl = self._hosts(target)
                 ttl = min(ttl, host_ttl)
             for host in resolved[target]:
-                # A weight of 0 is "seldom" in DNS, and "never" for an endpoint.
+                # A weight of 0 means "seldom" in DNS, but "never" for an endpoint.
                 weights.setdefault((host, record.port), max(1, record.weight))
         return self._entries(weights), ttl
 
@@ -173,9 +173,9 @@ class DnsLookup:
                 answer = self._ask(name, kind)
             except StoreError as error:
                 if kind in kinds or (kind == "A" and isinstance(error, _SilenceError)):
-                    # An unreachable resolver is not queried for the other type as well.
+                    # If the resolver is unreachable, it is not queried for the other type.
                     raise
-                # Some servers fail for the type that they do not support; the other type is still usable.
+                # Some servers fail for a type that they do not support; the other type can still be used.
                 failure = error
                 continue
             if answer is None:
@@ -189,7 +189,7 @@ class DnsLookup:
         return hosts, min(ttls, default=0.0)
 
     def _ask(self, name: str, kind: str) -> "Answer | None":
-        """Return the answer; None when there are no such records."""
+        """Return the answer; None if there are no such records."""
         import dns.exception
         import dns.resolver
 
@@ -209,7 +209,7 @@ class DnsLookup:
 
 
 def _listed_hosts(name: str, hosts_file: str | None) -> list[str]:
-    """Return the addresses of a name in the hosts file; none without such a file."""
+    """Return the addresses of a name in the hosts file; none if there is no file."""
     if hosts_file is None:
         return []
     try:

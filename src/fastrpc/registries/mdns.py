@@ -1,8 +1,8 @@
 """Servers on the local network by DNS-SD over multicast DNS (RFC 6762, RFC 6763), with the package `zeroconf`.
 
-Services are of the type `_fastrpc._tcp`. The text of each has the pairs `service` and `record0`, `record1`, …: the
-parts of a JSON record, as a pair has at most 255 bytes. The text of a changed record has a number `change`, too.
-Anyone on the network can announce; TLS shows who a server is.
+Services are of the type `_fastrpc._tcp`. The text of a service has the pair `service`, and the pairs `record0`,
+`record1`, …, which are parts of a JSON record, as a pair has at most 255 bytes. The text of a changed record also has a
+number `change`. Anyone on the network can announce; TLS shows who a server is.
 
 Option: `interface`.
 """
@@ -31,19 +31,20 @@ __all__ = ["MdnsLease", "MdnsNetwork", "MdnsServices", "open_mdns"]
 
 TYPE = "_fastrpc._tcp.local."
 
-#: Seconds for which other hosts keep a record without an announcement; a killed server is listed that long.
+#: Seconds for which other hosts keep a record without an announcement. A killed server is listed for this long.
 TTL_SECONDS = 120
 
-#: Seconds between two checks of a lease; the package announces by itself.
+#: Seconds between two checks of a lease. The package announces records by itself.
 RENEW_SECONDS = 10.0
 
 #: Seconds after the start in which answers are awaited.
 SETTLE_SECONDS = 0.5
 
-#: Milliseconds for the text of a service that was announced without it; most texts that are asked for at once.
+#: Milliseconds to wait for the text of a service that was announced without it; and the most texts that are requested
+#: at once.
 TEXT_MILLISECONDS, MOST_ASKED = 1_000, 100
 
-#: Most bytes of a text, and of a value in it.
+#: Most bytes of a text, and of a value in a text.
 TEXT_BYTES, VALUE_BYTES = 1_200, 240
 
 
@@ -67,19 +68,19 @@ class MdnsNetwork:
 
     Args:
         package: the module `zeroconf`.
-        interface: the only one to use; None uses all.
+        interface: the only interface to use; None: all interfaces.
     """
 
     def __init__(self, package: Any, interface: str | None) -> None:
         #: The module `zeroconf`.
         self.package = package
         self._interface = interface
-        #: Held while services are read or changed; told of each change. Re-entrant: a finalizer may close a lookup.
+        #: Held while services are read or changed; notified of each change. Re-entrant: a finalizer may close a lookup.
         self.changed = threading.Condition(threading.RLock())
-        # The service and the record of each name; None for a name without a record.
+        # Service and record by name; None for a name without a record.
         self._found: dict[str, tuple[str, bytes]] = {}
         self.version = 0
-        # Names whose texts are asked for.
+        # Names whose texts are requested.
         self._asked: dict[str, Any] = {}
         self._zeroconf: Any = None
         self._browser: Any = None
@@ -102,7 +103,7 @@ class MdnsNetwork:
             return self._zeroconf
 
     def records(self, services: Iterable[str]) -> dict[str, list[tuple[str, bytes]]]:
-        """Return the names and records of services; the latest come first, as the first of an address counts."""
+        """Return the names and records of services. The latest come first, as for each address the first counts."""
         found: dict[str, list[tuple[str, bytes]]] = {service: [] for service in services}
         for name, (service, record) in sorted(self._found.items(), reverse=True):
             if service in found:
@@ -113,13 +114,13 @@ class MdnsNetwork:
         return {service for service, _ in self._found.values()}
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
-        """Wait until a condition holds, but not before the first answers can have come; hold `changed`."""
+        """Wait until a condition holds, at least until the first answers can have come. The caller holds `changed`."""
         self.changed.wait_for(lambda: False, self._settled_at - time.monotonic())
         self.changed.wait_for(is_over, wait_seconds)
 
     def close(self) -> None:
         if self._browser is not None:
-            # The responder leaves its thread behind.
+            # The responder does not end its thread.
             self._browser.cancel()
         if self._zeroconf is not None:
             self._zeroconf.close()
@@ -133,10 +134,10 @@ class MdnsNetwork:
             raise StoreError(f"multicast DNS: {error or type(error).__name__}") from error
 
     def _note(self, zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
-        """Take a change; the browser's thread calls it, and does not wait for the text of a name without one."""
+        """Note a change. The browser's thread calls this, and must not wait for the text of a name without one."""
         info = None
         if state_change is not self.package.ServiceStateChange.Removed:
-            # A name of another type is an error of the package; raised here it would end the browser's thread.
+            # For a name of another type the package raises an error, which would end the browser's thread.
             with contextlib.suppress(self.package.Error):
                 info = self.package.ServiceInfo(service_type, name)
                 info.load_from_cache(zeroconf)
@@ -148,7 +149,7 @@ class MdnsNetwork:
         self._take(name, info)
 
     def _ask(self, zeroconf: Any, name: str, info: Any) -> None:
-        """Ask for the text of a name in the background; hold `changed`."""
+        """Request the text of a name in the background. The caller holds `changed`."""
         if len(self._asked) >= MOST_ASKED:
             return
 
@@ -167,7 +168,7 @@ class MdnsNetwork:
         asking.add_done_callback(take)
 
     def _take(self, name: str, info: Any) -> None:
-        """Take the text of a name, or its absence."""
+        """Note the text of a name, or that it has none."""
         found = _read_text(info.properties) if info is not None and info.properties else None
         with self.changed:
             if found is None:
@@ -179,7 +180,7 @@ class MdnsNetwork:
 
 
 class MdnsServices:
-    """A backend over what is announced."""
+    """A backend over announced services."""
 
     def __init__(self, network: MdnsNetwork) -> None:
         self._network = network
@@ -213,7 +214,7 @@ class MdnsServices:
 
 
 class MdnsLease:
-    """One announced service; the package announces it again and again."""
+    """One announced service, which the package announces again and again."""
 
     renew_seconds = RENEW_SECONDS
 
@@ -221,14 +222,14 @@ class MdnsLease:
         self._network = network
         self._address = address
         self.record = text
-        # Its beginning is the time, by which readers know the latest. No other program has this name.
+        # It begins with the time, by which readers find the latest. No other program has this name.
         self._name = ""
         # The announced service in the form of the package, and its text.
         self._info: Any = None
         self._announced = text
-        # Part of the text of a changed record: readers ignore a text that they received within the last ten seconds.
+        # A part of the text of a changed record: readers ignore a text that they have received within ten seconds.
         self._changes = 0
-        # Sends the announcement three times.
+        # The task that sends the announcement three times.
         self._announcing: Any = None
 
     def acquire(self) -> None:
@@ -264,7 +265,7 @@ class MdnsLease:
 
     def _described(self) -> Any:
         """Return the record in the form of the package."""
-        # A service needs addresses, though ours read the record only.
+        # A service needs addresses, although readers of fastrpc use only the record.
         host, port = self._address.host, self._address.port
         change = {"change": b"%d" % self._changes} if self._changes else {}
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -280,13 +281,13 @@ class MdnsLease:
         )
 
     def _begin(self, announcing: Coroutine[Any, Any, Any]) -> None:
-        """Begin to announce. The announcements follow later: a wait for them would delay other leases."""
+        """Begin to announce. The announcements follow later: waiting for them would delay other leases."""
         self._stop()
         begun = asyncio.run_coroutine_threadsafe(announcing, self._network.start().loop)
         self._announcing = begun.result(3.0)
 
     def _stop(self) -> None:
-        """Stop the present announcements, one of which might follow a change or a goodbye."""
+        """Stop the present announcements: one of them might follow a change or a goodbye."""
         if self._announcing is not None:
             self._network.start().loop.call_soon_threadsafe(self._announcing.cancel)
             self._announcing = None
@@ -299,18 +300,18 @@ def _text(service: str, record: bytes) -> dict[str, bytes]:
 
 
 def _read_text(text: Mapping[bytes, bytes | None]) -> tuple[str, bytes]:
-    """Return service and record of a text; a text of another program has none."""
+    """Return service and record of a text; the text of another program has neither."""
     parts = itertools.takewhile(bool, (text.get(b"record%d" % number) for number in itertools.count()))
     return (text.get(b"service") or b"").decode("utf-8", "replace"), b"".join(filter(None, parts))
 
 
 def _addresses(interface: str) -> list[str]:
-    """Return the addresses of an interface, by a package that `zeroconf` needs."""
+    """Return the addresses of an interface, by means of a package that `zeroconf` needs."""
     import ifaddr
 
     found = [one for adapter in ifaddr.get_adapters() if adapter.name == interface for one in adapter.ips]
     addresses = [str(one.ip if one.is_IPv4 else one.ip[0]) for one in found]
-    # Linux has no multicast from this one.
+    # Linux has no multicast from ::1.
     usable = [address for address in addresses if address != "::1"]
     if not usable:
         raise OSError(f"there is no interface {interface!r} with an address")

@@ -1,4 +1,4 @@
-"""Several registries as one, for clusters that move to another registry, or must outlive one."""
+"""Several registries as one, for clusters that move to another registry, or must survive the loss of one."""
 
 import asyncio
 import itertools
@@ -27,24 +27,25 @@ __all__ = ["MemberView", "Merged", "MergedRegistration", "MergedUnion"]
 
 T = TypeVar("T")
 
-#: Turns the list of a member, by its number, into the list that is merged.
+#: Converts the list of a member, given the number of the member, into the list to merge.
 MemberView: TypeAlias = Callable[[int, Sequence[Endpoint]], Sequence[Endpoint]]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds within which the failure of a registry is noticed: removals elsewhere in this time count against its list.
+#: Seconds within which the failure of a registry is noticed. Removals by other registries within this time count
+#: against its list.
 NOTICE_SECONDS = 20.0
 
 
 class Merged(Closing):
-    """A registry over others: servers register in all that take servers, clients use the union of their lists.
+    """A registry over others: servers register in all that accept servers, and clients use the union of the lists.
 
     Of two records of one address the first member's counts. A record of a member that is away counts only if no other
-    member has the address. While a member is away its last list stays, without endpoints that the others listed and
-    then removed.
+    member has the address. While a member is away its last list stays, except endpoints that the others listed and then
+    removed.
 
     Args:
-        registries: URLs, opened and closed here, or objects, which their owners close.
+        registries: URLs, which are opened and closed here, or objects, which their owners close.
         tls: the certificates for URLs with `tls=true` that name none.
         view: makes, for each watch, the function that converts the list of a member, given its number, into the list to
             merge; None merges the lists unchanged.
@@ -61,7 +62,7 @@ class Merged(Closing):
         view: Callable[[], MemberView] | None = None,
     ) -> None:
         if not isinstance(registries, list | tuple) or not registries:
-            # Not the value: a URL may hold a token.
+            # The value is omitted: a URL may contain a token.
             raise ConfigError("several registries are a list of at least one", hint='write ["URL", "URL"]')
         if any(one in registries[:index] for index, one in enumerate(registries)):
             raise ConfigError("a registry is given twice in one list", hint="leave one out")
@@ -70,17 +71,17 @@ class Merged(Closing):
         self._view = view
         self._versions = itertools.count(1)
         self._unions: set[MergedUnion] = set()
-        # The registrations that are entered; the last names of services of each member.
+        # The registrations that are entered; and the last names of services of each member.
         self._entered: list[MergedRegistration] = []
         self._names: dict[int, list[str]] = {}
         self._listed: set[NamesThread] = set()
         self._is_closed = False
 
     def register(self, service: str, endpoint: Endpoint) -> "MergedRegistration":
-        """Return a registration in every member that takes servers.
+        """Return a registration in every member that accepts servers.
 
         Raises:
-            ConfigError: none does, or one cannot hold this endpoint.
+            ConfigError: no member does, or one cannot hold this endpoint.
         """
         parts: dict[int, HeldRecord] = {}
         refused: ConfigError | None = None
@@ -137,11 +138,11 @@ class Merged(Closing):
                 member.check_service(service)
 
     def services(self) -> list[str]:
-        """Return the names of the services in all members; a member that is away has its last names. Blocks meanwhile.
+        """Return the names of the services in all members; for a member that is away, its last names. Blocks.
 
         Raises:
             ConfigError: no member can list its services.
-            StoreError: none can be reached now, or one cannot and the others have no service.
+            StoreError: no member can be reached now, or one cannot and the others have no service.
         """
 
         def listed(index: int, member: Any) -> list[str]:
@@ -155,9 +156,9 @@ class Merged(Closing):
         return sorted(set().union(*self._ask_each(listed, needs_all=False)))
 
     def watch_services(self) -> ServicesWatch:
-        """Watch the names of the services in all members, which are asked for them every two seconds.
+        """Watch the names of the services in all members, which are queried every two seconds.
 
-        Members that cannot list their services end the watch with ConfigError if no other member can.
+        If no member can list its services, the watch ends with ConfigError.
         """
         if self._is_closed:
             raise RuntimeError(f"{self!r} is closed")
@@ -174,16 +175,16 @@ class Merged(Closing):
         """Delete the records of an address in all members that can; blocks while they answer.
 
         Returns:
-            Whether there was one.
+            Whether there was a record.
 
         Raises:
             ConfigError: the address is invalid, or no member deletes records.
-            StoreError: a member cannot be reached now, or refuses; the others have deleted theirs.
+            StoreError: a member cannot be reached now, or refuses; the others have deleted their records.
         """
         return any(self._ask_each(lambda _, member: bool(member.remove(service, address)), needs_all=True))
 
     def _ask_each(self, ask: Callable[[int, Any], T], *, needs_all: bool) -> list[T]:
-        """Return the answers of all members, except kinds that cannot give one."""
+        """Return the answers of all members, except members of kinds that cannot answer."""
         answers: list[T] = []
         refusals: list[ConfigError] = []
         failures: list[StoreError] = []
@@ -202,7 +203,7 @@ class Merged(Closing):
         return answers
 
     def close(self) -> None:
-        """End all watches, and close the members that were opened here. Closing twice is fine."""
+        """End all watches, and close the members that were opened here. Closing twice is allowed."""
         self._end()
         for member in self._owned:
             member.close()
@@ -224,7 +225,7 @@ class Merged(Closing):
 
 
 class MergedRegistration:
-    """One endpoint in the lists of several registries, for as long as the block under `async with` lasts."""
+    """One endpoint in the lists of several registries while the block of `async with` lasts."""
 
     def __init__(
         self,
@@ -235,17 +236,17 @@ class MergedRegistration:
     ) -> None:
         self.service, self.endpoint = service, endpoint
         self._parts = parts
-        # Registrations at the same registries, this one included while its block lasts.
+        # All entered registrations at the same registries; this one is among them while its block lasts.
         self._entered = entered
         self._held: dict[int, HeldRecord] = {}
 
     @property
     def is_registered(self) -> bool:
-        """Whether at least one member holds this record and all other records of the same registries."""
+        """Whether a single member holds this record and all other records of the same registries."""
         return any(all(one.is_held(index) for one in [self, *self._entered]) for index in self._parts)
 
     def is_held(self, index: int) -> bool:
-        """Return whether a member holds the record, as far as is known."""
+        """Return whether a member holds the record, as far as known."""
         return index in self._held and self._held[index].is_registered
 
     async def __aenter__(self) -> Self:
@@ -267,16 +268,16 @@ class MergedRegistration:
 
         Raises:
             ConfigError: the endpoint has another address, or a member cannot hold it.
-            StoreError: a member refuses it. After either error the other members have the new record.
+            StoreError: a member refuses the record. After either error the other members have the new record.
         """
         await together(part.change(endpoint) for part in list(self._held.values()))
         self.endpoint = endpoint
 
     async def retire(self) -> bool:
-        """Mark the records as leaving; withdraw a record if its registry has no such mark.
+        """Mark the records as leaving. If a registry has no such mark, withdraw the record.
 
         Returns:
-            Whether one has the mark.
+            Whether at least one registry has the mark.
         """
         return any(await together(self._retire(index) for index in list(self._held)))
 
@@ -295,11 +296,11 @@ class MergedRegistration:
 
 
 class MergedUnion:
-    """The lists of one service in all members, merged in the thread of whichever changes.
+    """The lists of one service in all members. They are merged in the thread of the member that changes.
 
     Args:
         clock: returns an instant in seconds that never decreases.
-        view: turns the list of a member, by its number, into the list that is merged.
+        view: converts the list of a member, given the number of the member, into the list to merge.
     """
 
     def __init__(
@@ -313,13 +314,13 @@ class MergedUnion:
         self._view = view
         self._watches = watches
         self._clock = clock
-        # By member: its last snapshot, with endpoints by address; the endpoints of its last settled snapshot; the
-        # instant since which it is unsettled.
+        # For each member: its last snapshot, with endpoints by address; the endpoints of its last settled snapshot; the
+        # instant since which it is not settled.
         self._found: list[Snapshot | None] = [None] * len(watches)
         self._lists: list[dict[str, Endpoint]] = [{} for _ in watches]
         self._settled: list[dict[str, Endpoint]] = [{} for _ in watches]
         self._away_since = [float("inf")] * len(watches)
-        # The instants at which settled members removed addresses that no list has gained since.
+        # The instants at which settled members removed addresses; an address is dropped here when a list gains it.
         self._removed: dict[str, float] = {}
         self._has_news = False
         self._merging = threading.Lock()
@@ -328,7 +329,7 @@ class MergedUnion:
         self.update()
 
     def update(self) -> None:
-        """Merge the lists. A thread that finds another thread merging leaves the work to it, and never waits."""
+        """Merge the lists. If another thread is merging, leave the work to that thread; never wait."""
         self._has_news = True
         while self._has_news and self._merging.acquire(blocking=False):
             try:
@@ -338,7 +339,7 @@ class MergedUnion:
                 self._merging.release()
 
     def is_listed(self, index: int, endpoint: Endpoint) -> bool:
-        """Return whether the list of a member has the address of an endpoint."""
+        """Return whether the list of a member contains the address of an endpoint."""
         return str(endpoint.address) in self._lists[index]
 
     def close(self) -> None:
@@ -354,7 +355,7 @@ class MergedUnion:
             listed = set().union(*self._lists)
             self._removed = {address: at for address, at in self._removed.items() if address in listed}
         union: dict[str, Endpoint] = {}
-        # Stable: the first counts among members that are away, and among members that are not.
+        # The sort is stable: the first member counts among members that are away, and among the others.
         for index in sorted(
             range(len(self._lists)), key=lambda index: self._away_since[index] != float("inf")
         ):
@@ -378,7 +379,7 @@ class MergedUnion:
                 self.channel.publish([union[address] for address in sorted(union)], is_cached=is_cached)
 
     def _note(self, index: int, watch: Watch) -> None:
-        """Note the list of a member, and whether it is settled."""
+        """Note the list of a member, and whether the list is settled."""
         if (found := watch.latest) is not None and found is not self._found[index]:
             listed = found.endpoints if self._view is None else self._view(index, found.endpoints)
             endpoints = {str(endpoint.address): endpoint for endpoint in listed}
@@ -396,12 +397,12 @@ class MergedUnion:
 
 
 def _is_failure(error: Exception | None) -> bool:
-    """Return whether a member may list endpoints later: it has a lookup."""
+    """Return whether an error is temporary: the member may list endpoints later."""
     return error is not None and getattr(error, "status", None) is not Status.UNIMPLEMENTED
 
 
 def _checked(member: Any, watch: Any) -> Watch:
-    """Return the watch of a member if it tells of changes in any thread.
+    """Return the watch of a member, if it reports changes in any thread.
 
     Raises:
         ConfigError: it does not.

@@ -21,7 +21,7 @@ _Places = Sequence[str | Address | Endpoint]
 
 
 class StaticRegistry(Closing):
-    """A registry over lists that the program sets; no thread, no network, no rules.
+    """A registry over lists that the program sets, without threads, network or rules.
 
     Args:
         endpoints: addresses or endpoints that serve everything, or a list for each service.
@@ -33,7 +33,7 @@ class StaticRegistry(Closing):
     def __init__(self, endpoints: _Places | Mapping[str, _Places] = ()) -> None:
         self._versions = itertools.count(1)
         self._channels: dict[str, Channel] = {}
-        # The watches of each channel that are not closed.
+        # The number of open watches of each channel.
         self._watches: Counter[str] = Counter()
         self._names: Latest[tuple[str, ...]] = Latest(itertools.count(1))
         self._lists: dict[str, list[Endpoint]] = {}
@@ -60,17 +60,17 @@ class StaticRegistry(Closing):
         return StaticRegistration(self, check_service_name(service), endpoint)
 
     def add(self, service: str, endpoint: Endpoint) -> None:
-        """Put an endpoint into the list of a service, in front of one with its address."""
+        """Put an endpoint into the list of a service, before an endpoint with the same address."""
         with self._lock:
             self.update(service, [endpoint, *self._list(service)])
 
     def replace(self, service: str, before: Endpoint, endpoint: Endpoint) -> None:
-        """Put an endpoint in the place of this very endpoint object in the list of a service."""
+        """Put an endpoint in the place of the endpoint object `before` in the list of a service."""
         with self._lock:
             self.update(service, [endpoint if one is before else one for one in self._list(service)])
 
     def remove(self, service: str, address: str | Address | Endpoint) -> bool:
-        """Remove an address from the list of a service, or this very endpoint object; return whether it was there."""
+        """Remove an address, or an endpoint object, from the list of a service; return whether it was in the list."""
         with self._lock:
             listed = self._list(service)
             if isinstance(address, Endpoint):
@@ -87,7 +87,7 @@ class StaticRegistry(Closing):
         if self._is_closed:
             raise RuntimeError(f"{self!r} is closed")
         with self._lock:
-            # First: a watch collected on one of these lines is not the last one.
+            # This comes first: a watch that is collected on one of these lines is then not the last one.
             self._watches[check_service_name(service)] += 1
             if service not in self._channels:
                 self._channels[service] = Channel(self._versions)
@@ -96,7 +96,7 @@ class StaticRegistry(Closing):
         return Watch(channel, lambda: self._release(service))
 
     def _release(self, service: str) -> None:
-        """Forget the channel of a service with its last watch: callers may watch any number of names."""
+        """Forget the channel of a service after its last watch: callers may watch any number of names."""
         with self._lock:
             self._watches[service] -= 1
             if not self._watches[service]:
@@ -135,7 +135,7 @@ class StaticRegistry(Closing):
         self._names.put(lambda _: names, lambda latest: latest == names)
 
     def close(self) -> None:
-        """End all watches. Closing twice is fine."""
+        """End all watches. Closing twice is allowed."""
         self._is_closed = True
         for channel in list(self._channels.values()):
             channel.close()
@@ -146,14 +146,14 @@ class StaticRegistry(Closing):
 
 
 class StaticRegistration:
-    """One endpoint in the list of one service, for as long as the block under `with` or `async with` lasts."""
+    """One endpoint in the list of one service while the block of `with` or `async with` lasts."""
 
     def __init__(self, registry: StaticRegistry, service: str, endpoint: Endpoint) -> None:
         self.service = service
         self.endpoint = endpoint
         self.is_registered = False
         self._registry = registry
-        # A copy: registering the same endpoint twice must not remove both when one ends.
+        # A copy, so that if an endpoint is registered twice, the end of one registration does not remove both.
         self._placed = copy.copy(endpoint)
 
     def __enter__(self) -> Self:
@@ -168,7 +168,7 @@ class StaticRegistration:
         self._registry.remove(self.service, self._placed)
 
     async def change(self, endpoint: Endpoint) -> None:
-        """Register another endpoint of the same address, whose record replaces the present record without a gap.
+        """Register another endpoint of the same address; its record replaces the present record without a gap.
 
         Raises:
             ConfigError: the endpoint has another address.

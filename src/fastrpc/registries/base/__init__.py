@@ -16,12 +16,13 @@
     layouts     records as keys of a store;  policy: which addresses may be dialled
     secrets     tokens and passwords for registries
 
-To add a registry: write a `Backend` in a file beside this folder and a function that opens it from a `RegistryURL`, and
-name the function in `urls`. A separate package registers the function as an entry point of the group
-`fastrpc.registries`, named after the scheme. `fastrpc.testing.registry_contract` has the checks that it has to pass.
+To add a registry: write a `Backend` in a file next to this folder and a function that opens it from a `RegistryURL`,
+and name the function in `urls`. A separate package registers the function as an entry point of the group
+`fastrpc.registries`, named after the scheme. The new registry has to pass the checks in
+`fastrpc.testing.registry_contract`.
 
-A registry is queried in its own threads: the client libraries of registries block, and a client without a loop needs
+A registry is queried in separate threads: the client libraries of registries block, and a client without a loop needs
 lists as well. So a backend is blocking code without retries or memory. `backed` has one thread for all leases. If the
-backend has `open_shared`, one thread serves all watched services; otherwise the first 32 services have a thread each,
+backend has `open_shared`, one thread follows all watched services; otherwise the first 32 services have a thread each,
 and eight threads query the others in turn. A `Watch` has `async for`, a blocking `wait()`, and `latest`.
 """

@@ -17,17 +17,17 @@ __all__ = ["ListOutcome", "ListAcceptor", "Outage", "RecordFilter"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Most bad records remembered, to log each only once.
+#: Most bad records that are remembered, so that each is logged once.
 MOST_REMEMBERED = 1_000
 
 
 class RecordFilter:
-    """Filters an answer for dialable endpoints, and logs each rejected entry once."""
+    """Filters an answer for endpoints that can be dialled, and logs each rejected entry once."""
 
     def __init__(self, service: str, policy: AddressPolicy) -> None:
         self._service, self._policy = service, policy
         self._logged: set[tuple[str, str]] = set()
-        # The accepted endpoints of the last list by `id`. The values hold the endpoints, so that ids stay unique.
+        # The accepted endpoints of the last list by `id`. The values hold the endpoints, so the ids stay unique.
         self._accepted: dict[int, tuple[str, Endpoint]] = {}
 
     def __call__(self, entries: Sequence[Entry]) -> list[Endpoint]:
@@ -68,10 +68,10 @@ class RecordFilter:
 class ListOutcome:
     """The outcome of one list."""
 
-    #: Seconds until the list has to be checked again, whether it changes or not; None if no second look is due.
+    #: Seconds until the list has to be checked again, even if it does not change; None if no second look is due.
     look_again: float | None
 
-    #: Whether other endpoints are used than before.
+    #: Whether the endpoints in use differ from before.
     has_changed: bool
 
 
@@ -100,11 +100,11 @@ class ListAcceptor:
 
     @property
     def size(self) -> int:
-        """The endpoints of the last accepted list."""
+        """The number of endpoints of the last accepted list."""
         return len(self._rules.believed or ())
 
     def begin(self) -> None:
-        """Start from the list of the last run: the first answer is compared with it, like every later one."""
+        """Start from the list of the last run, with which the first answer is compared like every later one."""
         if self._is_cache_read:
             return
         self._is_cache_read = True
@@ -139,7 +139,7 @@ class ListAcceptor:
                 self.channel.publish(self._rules.believed or (), is_cached=True)
 
     def fail_alone(self, error: Exception) -> None:
-        """Keep the last list while this service cannot be looked up, and log that."""
+        """Keep the last list while only this service cannot be looked up, and log that."""
         self.fail(error)
         self._outage.begin(error, f"the last list ({self.size} endpoints) is used")
 
@@ -160,12 +160,12 @@ class Outage:
         """Note a failure.
 
         Args:
-            used: the lists that stay in use.
+            used: the lists that stay in use, in words.
         """
         if self._since is not None:
             return
         self._since = self._clock()
-        # Any error but StoreError is a defect of the backend. It must not end the thread; its traceback is logged.
+        # Any error but StoreError is a defect of the backend. The thread must continue; the traceback is logged.
         trace = None if isinstance(error, StoreError) else error
         text = "%s: the registry is unreachable, %s: %s"
         logger.warning(text, self._name, used, error, exc_info=trace)

@@ -1,4 +1,4 @@
-"""Follow services of a network whose announcements this program hears itself."""
+"""Follow services of a network whose announcements this program receives itself."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -12,9 +12,9 @@ __all__ = ["AnnouncedLookup", "Announcements"]
 
 
 class Announcements(Protocol):
-    """The records that are announced now."""
+    """The records that are announced at present."""
 
-    #: Held while records are read or changed; told of each change.
+    #: Held while records are read or changed; notified of each change.
     changed: threading.Condition
 
     @property
@@ -29,24 +29,24 @@ class Announcements(Protocol):
         """
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
-        """Wait until a condition holds, but not before the first answers can have come; hold `changed`.
+        """Wait until a condition holds, at least until the first answers can have come. The caller holds `changed`.
 
         Args:
-            is_found: whether the wanted records were heard, or the lookup has ended. Just after its start, a network
-                that loses datagrams waits a short while for this.
+            is_found: whether the wanted records were received, or the lookup has ended. Right after the start, networks
+                that lose datagrams wait a short while for this.
         """
 
     def records(self, services: Iterable[str]) -> Mapping[str, list[tuple[str, Any]]]:
-        """Return the names and records of services, the latest first: of each address the first record counts."""
+        """Return the names and records of services, the latest first: for each address the first record counts."""
 
 
 class AnnouncedLookup:
-    """Reads the records of services that are announced now."""
+    """Reads the records of services that are announced at present."""
 
     def __init__(self, network: Announcements) -> None:
         self._network = network
         self._services: dict[str, DecodedRecords] = {}
-        # The records of each list that was told.
+        # The records of each list that was returned.
         self._told: dict[str, list[tuple[str, Any]]] = {}
         self._version = -1
         self._is_woken = self._is_closed = False

@@ -1,4 +1,4 @@
-"""The registry object of users, over any backend: it owns threads, leases and lists."""
+"""The registry object for users, over any backend. It owns threads, leases and lists."""
 
 import asyncio
 import itertools
@@ -48,7 +48,7 @@ def check_service_name(service: str) -> str:
 
 
 def _check_reachable(endpoint: Endpoint) -> None:
-    """Refuse addresses that a server can listen at but no client can dial."""
+    """Refuse addresses at which a server can listen but which no client can dial."""
     address = endpoint.address
     if address.host in UNDIALABLE or (address.host and not address.port):
         raise ConfigError(
@@ -77,14 +77,14 @@ class BackedRegistry(Closing):
     """A registry that calls its backend in its own threads, so that no event loop blocks.
 
     All watches of one service share a thread; if the registry can report many services at once, all watches share one.
-    All registrations share another. Threads start on first use. A registry object that was used before a fork raises in
-    the child.
+    All registrations share a second thread. Threads start on first use. After a fork a registry object that was used
+    before raises an error in the child.
 
     Args:
-        name: its name in messages, without secrets.
-        policy: which of its addresses may be dialled.
-        cache_file: the file with the last good lists, for a start while the registry is unreachable.
-        tls: certificates for clients of its servers that have none.
+        name: the name of the registry in messages, without secrets.
+        policy: decides which of the registry's addresses may be dialled.
+        cache_file: the file with the last good lists, for starts while the registry is unreachable.
+        tls: the certificates for clients of its servers, if the clients have none.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class BackedRegistry(Closing):
         self._policy = policy or AddressPolicy()
         self._tls = tls
         self._cache = None if cache_file is None else CacheFile(cache_file)
-        # Re-entrant: a watch may be collected, and so closed, on any line of the thread that holds the lock.
+        # Re-entrant: a watch may be collected, and so be closed, on any line of the thread that holds the lock.
         self._lock = threading.RLock()
         self._versions = itertools.count(1)
         self._followed: dict[str, _Followed] = {}
@@ -124,7 +124,8 @@ class BackedRegistry(Closing):
         """Return a registration that keeps an endpoint in the list of a service while its block lasts.
 
         Raises:
-            ConfigError: this registry cannot hold it; UNIMPLEMENTED: no server registers in this kind of registry.
+            ConfigError: this registry cannot hold the endpoint; UNIMPLEMENTED: no server registers in this kind of
+                registry.
         """
         check_service_name(service)
         _check_reachable(endpoint)
@@ -139,7 +140,8 @@ class BackedRegistry(Closing):
                 try:
                     self._keeping.start()
                 except Exception:
-                    # No thread runs, and the next use starts one. After a KeyboardInterrupt the thread may run.
+                    # No thread runs now, and the next use starts one. Only after a KeyboardInterrupt the thread may
+                    # still run.
                     self._keeping = None
                     raise
         return registration
@@ -153,13 +155,13 @@ class BackedRegistry(Closing):
             while True:
                 followed = self._followed.get(service) or self._begin(service)
                 followed.watches += 1
-                # On any of these lines, the last watch of the service may be collected, which ends the found service.
+                # The last watch of the service may be collected on any of these lines, which ends the found service.
                 if self._followed.get(service) is followed:
                     break
         return Watch(followed.channel, lambda: self._release(service, followed))
 
     def check_service(self, service: str) -> None:
-        """Refuse a name that cannot be watched here, without I/O.
+        """Refuse a name that cannot be watched here; without I/O.
 
         Raises:
             ConfigError: the name is invalid, or this kind of registry cannot look it up.
@@ -180,9 +182,9 @@ class BackedRegistry(Closing):
         return named(self._backend.list_services())
 
     def watch_services(self) -> ServicesWatch:
-        """Watch the names of the services in the registry, which is asked for them every two seconds.
+        """Watch the names of the services in the registry, which is queried every two seconds.
 
-        A registry that cannot list its services ends the watch with ConfigError.
+        If the registry cannot list its services, the watch ends with ConfigError.
         """
         self._check_process()
         with self._lock:
@@ -190,18 +192,18 @@ class BackedRegistry(Closing):
             while True:
                 listed = self._names or self._begin_names()
                 listed.watches += 1
-                # On any of these lines, the last watch may be collected, which ends the found thread.
+                # The last watch may be collected on any of these lines, which ends the found thread.
                 if self._names is listed:
                     break
         return ServicesWatch(listed.channel, lambda: self._release_names(listed))
 
     def remove(self, service: str, address: str | Address) -> bool:
-        """Delete the record of an address, of whatever program it is; blocks while the registry answers.
+        """Delete the record of an address, written by any program; blocks while the registry answers.
 
-        A server that runs writes its record again.
+        A server that still runs writes its record again.
 
         Returns:
-            Whether there was one.
+            Whether there was a record.
 
         Raises:
             ConfigError: the address is invalid, or records of this kind of registry cannot be deleted.
@@ -219,7 +221,7 @@ class BackedRegistry(Closing):
         return self._backend.remove(service, place)
 
     def gauges(self) -> Iterator[Gauge]:
-        """Yield whether the registry answered last; nothing before its first answer, and once it is closed."""
+        """Yield whether the last query was answered; nothing before the first answer, and after the close."""
         is_up = [
             channel.error is None
             for channel in [one.channel for one in list(self._followed.values())]
@@ -242,7 +244,7 @@ class BackedRegistry(Closing):
         return followed
 
     def _follow_singly(self) -> None:
-        """Follow each service separately; called in the thread that followed all, which then ends."""
+        """Follow each service separately. The caller is the thread that followed all services, which then ends."""
         with self._lock:
             self._followers.refuse()
             logger.info("%s refuses to tell of all services, each is asked for by itself", self._name)
@@ -254,7 +256,7 @@ class BackedRegistry(Closing):
                     followed.acceptor.fail(error)
                     continue
                 if self._followed.get(service) is not followed:
-                    # Its last watch was collected meanwhile, or the registry was closed.
+                    # The last watch was collected meanwhile, or the registry was closed.
                     followed.following.stop()
 
     def _release(self, service: str, followed: _Followed) -> None:
@@ -278,7 +280,7 @@ class BackedRegistry(Closing):
         listed.stop()
 
     def _check_process(self) -> None:
-        """Refuse use before taking the lock: after a fork, a thread of the parent may hold it."""
+        """Refuse use in the child of a fork, before taking the lock: a thread of the parent may hold it."""
         if self._process_id not in (0, os.getpid()):
             raise RuntimeError(f"{self!r} was used before the fork; create it in the child")
 
@@ -288,7 +290,7 @@ class BackedRegistry(Closing):
         self._process_id = os.getpid()
 
     def close(self) -> None:
-        """End all watches, remove all registrations, release the backend. Closing twice is fine.
+        """End all watches, remove all registrations, release the backend. Closing twice is allowed.
 
         It blocks until the registry answers, at most about five seconds; on an event loop use `aclose`.
         """

@@ -1,7 +1,7 @@
 """The interface of one kind of registry; all other parts are shared.
 
 A backend blocks: the threads of the registry object call it, never an event loop. It needs no retries, no thread safety
-beyond that stated here, and no state except its position in the registry.
+except as stated here, and no state except its position in the registry.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ __all__ = [
     "SharingBackend",
 ]
 
-#: A name for messages, and the endpoint of the record, or the error of reading it.
+#: A name for messages, and the endpoint of the record or the error of reading the record.
 Entry: TypeAlias = tuple[str, Endpoint | RecordError]
 
 
@@ -39,13 +39,13 @@ class Listing:
     #: Seconds until the next query makes sense; 0 if `fetch` itself waits for changes.
     pause_seconds: float = 0.0
 
-    #: Whether the registry seems to have restarted, so that its list may be incomplete.
+    #: Whether the registry seems to have restarted, so that the list may be incomplete.
     is_restart: bool = False
 
     #: Whether the connection was lost after the previous list, although no `fetch` has failed.
     was_away: bool = False
 
-    #: Whether this is the previous list once more, because the registry has sent nothing since.
+    #: Whether this is the previous list again, because the registry has sent nothing since.
     is_repeated: bool = False
 
 
@@ -67,10 +67,10 @@ class Lookup(Protocol):
 
 
 class SharedLookup(Protocol):
-    """Fetches the lists of many services; used by one thread, but for `wake` and `close`.
+    """Fetches the lists of many services. One thread uses it, except `wake` and `close`.
 
-    Each part is required. Without `again`, a list that lost half, or a service that is followed again, would never be
-    reported; without `wake`, an added service would wait for the end of a `fetch`.
+    Every part is required. Without `again`, a list that lost half, or a service that is followed again, would never be
+    reported. Without `wake`, an added service would wait for the end of a `fetch`.
     """
 
     def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
@@ -81,24 +81,24 @@ class SharedLookup(Protocol):
         """
 
     def fetch(self, wait_seconds: float) -> Mapping[str, Listing | StoreError]:
-        """Return the whole lists of the services that changed, and the error of each whose list alone cannot be read.
+        """Return the whole lists of services that changed; for a list that alone cannot be read, its error.
 
-        A service counts as changed if it is followed for the first time, if it is to be read again, and after an error
-        that was raised. A list with its own error may wait until it is to be read again.
+        A service counts as changed when it is first followed, when its list is to be read again, and after `fetch` has
+        raised an error. A list with an error may wait until it is to be read again.
 
         Args:
             wait_seconds: how long to wait for a change; 0 returns at once.
 
         Raises:
-            StoreError: the registry cannot be reached. PERMISSION_DENIED with several services, or UNIMPLEMENTED: the
+            StoreError: the registry cannot be reached. PERMISSION_DENIED for several services, or UNIMPLEMENTED: the
                 services have to be queried one by one.
         """
 
     def wake(self) -> None:
-        """End the running `fetch` at once, or the next one if none runs; called from another thread."""
+        """End the running `fetch` at once; if none runs, the next one. Another thread calls this."""
 
     def close(self) -> None:
-        """End a running `fetch` as soon as possible; called from another thread."""
+        """End a running `fetch` as soon as possible. Another thread calls this."""
 
 
 class Lease(Protocol):
@@ -108,25 +108,25 @@ class Lease(Protocol):
     renew_seconds: float
 
     def acquire(self) -> None:
-        """Write the record, over any other.
+        """Write the record over any other record.
 
         Raises:
             StoreError: the record cannot be written. It is retried if the status is UNAVAILABLE.
         """
 
     def renew(self) -> bool:
-        """Renew the record; False if the registry has lost it. Raises StoreError like `acquire`."""
+        """Renew the record; False if the registry has lost it. Raises StoreError as `acquire` does."""
 
     def release(self) -> None:
-        """Remove the record. Raises StoreError like `acquire`."""
+        """Remove the record. Raises StoreError as `acquire` does."""
 
 
 @runtime_checkable
 class ChangingLease(Lease, Protocol):
     """A lease whose record can change.
 
-    Without it the lease of the changed endpoint writes its record over the held one, and the lease before is dropped
-    without `release`.
+    For a lease without this interface, the lease of the changed endpoint writes its record over the held record, and
+    the previous lease is dropped without `release`.
     """
 
     #: The content of the record, in the form of the backend. The keeper exchanges it with the content of another lease
@@ -134,25 +134,25 @@ class ChangingLease(Lease, Protocol):
     record: Any
 
     def rewrite(self) -> bool:
-        """Write the present content over the held record, and renew it; False if the registry has lost the record.
+        """Write the present content over the held record and renew it; False if the registry has lost the record.
 
-        Readers never miss the record meanwhile. A record that another server has taken over stays.
+        Readers see a record all the time. A record that another server has taken over stays.
 
         Raises:
-            StoreError: as from `acquire`.
+            StoreError: as `acquire` raises it.
         """
 
 
 @runtime_checkable
 class RetiringLease(Lease, Protocol):
-    """A lease of a registry that can mark the record of a server that leaves: clients stop choosing it."""
+    """A lease whose registry can mark the record of a leaving server, so that clients stop choosing it."""
 
     def retire(self) -> bool:
-        """Mark the record while it is kept; False if it is not ours. Raises StoreError like `acquire`."""
+        """Mark the record while it is kept; False if the record is not ours. Raises StoreError as `acquire` does."""
 
 
 class Backend(Protocol):
-    """One registry, reached over the network or not."""
+    """One registry, on the network or not."""
 
     def open_lookup(self, service: str) -> Lookup:
         """Return a lookup for a service, without I/O."""
@@ -161,7 +161,8 @@ class Backend(Protocol):
         """Return a lease for an endpoint, without I/O.
 
         Raises:
-            ConfigError: this registry cannot hold it; UNIMPLEMENTED: no server registers in this kind of registry.
+            ConfigError: this registry cannot hold the endpoint; UNIMPLEMENTED: no server registers in this kind of
+                registry.
         """
 
     def list_services(self) -> Iterable[str]:
@@ -178,10 +179,10 @@ class Backend(Protocol):
 
 @runtime_checkable
 class RemovingBackend(Backend, Protocol):
-    """A registry whose records any program with the right to write may delete."""
+    """A registry in which any program with the right to write may delete any record."""
 
     def remove(self, service: str, address: Address) -> bool:
-        """Delete the records of an address; return whether there was one. Any thread may call it, at any time.
+        """Delete the records of an address; return whether there was one. Any thread may call this at any time.
 
         Raises:
             ConfigError: this registry cannot hold the address.

@@ -1,4 +1,4 @@
-"""The last good lists in a file, for a start while the registry is unreachable."""
+"""The last good lists in a file, for starts while the registry is unreachable."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ os.register_at_fork(after_in_child=_forked)
 
 
 class _Lists(msgspec.Struct):
-    """The file format: records as texts, each checked like one from the network."""
+    """The file format: records as texts. Each is checked in the same way as a record from the network."""
 
     format: int = _FORMAT
     services: dict[str, list[msgspec.Raw]] = {}
@@ -47,7 +47,7 @@ class CacheFile:
         self._is_failing = False
 
     def load(self, service: str) -> list[Entry]:
-        """Return the saved list of a service; empty without a readable file."""
+        """Return the saved list of a service; empty if no file can be read."""
         entries: list[Entry] = []
         for number, record in enumerate(self._read().services.get(service, ())):
             try:

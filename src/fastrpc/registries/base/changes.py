@@ -18,12 +18,12 @@ class EndpointChange:
 
     kind: EndpointChangeKind
 
-    #: The present endpoint; after a removal the last one.
+    #: The present endpoint; after a removal, the last one.
     endpoint: Endpoint
 
 
 async def changes(registry: Registry, service: str) -> AsyncGenerator[EndpointChange, None]:
-    """Yield the changes of the list of a service, first its present endpoints as added.
+    """Yield the changes of the list of a service; at first its present endpoints count as added.
 
     ::
 
@@ -53,10 +53,10 @@ def by_address(endpoints: Iterable[Endpoint]) -> dict[Address, Endpoint]:
 def differences(
     known: Mapping[Address, Endpoint], found: Mapping[Address, Endpoint]
 ) -> Iterator[tuple[EndpointChangeKind, Endpoint, Endpoint | None]]:
-    """Yield the changes from one list to the next, in the order of their addresses.
+    """Yield the changes from one list to the next, in the order of addresses.
 
-    Each change has the present endpoint, or the last one of a removed endpoint; only a changed endpoint has the
-    previous record.
+    Each change has the present endpoint, or for a removal the last one. Only a changed endpoint has its previous
+    record.
     """
     for address in sorted({*known, *found}, key=str):
         before, after = known.get(address), found.get(address)
@@ -69,7 +69,7 @@ def differences(
 
 
 async def _closed(watch: object) -> None:
-    """Close a watch, or the generator that a user's registry returns instead."""
+    """Close a watch, or the generator that a user-defined registry returns instead."""
     aclose = getattr(watch, "aclose", None)
     if aclose is not None:
         await aclose()

@@ -12,7 +12,7 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close the object. Closing twice is fine."""
+        """Close the object. Closing twice is allowed."""
 
     async def aclose(self) -> None:
         """Close without blocking the loop."""

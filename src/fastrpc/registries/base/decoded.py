@@ -1,4 +1,4 @@
-"""Decode each record of a list once, for as long as it does not change."""
+"""Decode each record of a list only once while it does not change."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,7 +12,7 @@ class DecodedRecords:
     """The entries of the last list: a record with the same key and content keeps its `Endpoint` object.
 
     Args:
-        read: decodes a record from its key and content; None omits the record.
+        read: decodes a record from its key and content; if it returns None, the record is omitted.
     """
 
     def __init__(self, read: Callable[[str, Any], Entry | None]) -> None:

@@ -18,7 +18,7 @@ RegistryEventKind: TypeAlias = Literal["added", "changed", "removed", "lost", "b
 
 T = TypeVar("T", bound=Watching[Any])
 
-#: The most events that wait for their reader; further lists are read once there is room.
+#: The most events that wait for their reader; further lists are read when there is room.
 _MOST_WAITING = 1_000
 
 
@@ -27,13 +27,13 @@ class RegistryEvent:
     """An endpoint that appeared, left, or has another record at its address; or the loss or return of the registry."""
 
     kind: RegistryEventKind
-    #: Seconds of `time.time()` at which it was noticed.
+    #: Seconds of `time.time()` at which the event was noticed.
     time: float
-    #: "" for an outage.
+    #: The service; "" for an outage.
     service: str = ""
-    #: The present endpoint, or the last one of a removed endpoint; None for an outage.
+    #: The present endpoint; for a removal the last one; None for an outage.
     endpoint: Endpoint | None = None
-    #: The record before the change; None for other kinds.
+    #: The record before a change; None for other kinds of events.
     before: Endpoint | None = None
     #: The error of the last query to a lost registry.
     reason: str = ""
@@ -45,14 +45,14 @@ async def events(
     *,
     is_shown: Callable[[str], bool] = lambda name: True,
 ) -> AsyncGenerator[RegistryEvent, None]:
-    """Yield the events of a registry, first all present endpoints as added, until it is closed.
+    """Yield the events of a registry until it is closed; at first all present endpoints count as added.
 
-    A refusal by the registry counts as an outage, as the next answer may differ. A reader that is behind misses lists
-    in between, but no difference.
+    A refusal by the registry counts as an outage, as its next answer may differ. A slow reader misses lists in between,
+    but no difference.
 
     Args:
-        service: the one service to follow; None: all present and future services.
-        is_shown: whether a service of all is followed, by its name.
+        service: the only service to follow; None: all present and future services.
+        is_shown: decides by the name whether a service is followed, if all are.
 
     Raises:
         ConfigError: the registry cannot list its services.
@@ -75,7 +75,7 @@ class _Following:
     """The watches of one reader."""
 
     def __init__(self, registry: WatchedRegistry, is_shown: Callable[[str], bool]) -> None:
-        #: Events, the error that ends them, or None once the registry is closed.
+        #: Events; the error that ends them; or None when the registry is closed.
         self.queue: asyncio.Queue[RegistryEvent | BaseException | None] = asyncio.Queue(_MOST_WAITING)
         self._registry = registry
         self._is_shown = is_shown
@@ -90,7 +90,7 @@ class _Following:
         self._outages = asyncio.ensure_future(self._tell_outages())
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin a watch. Its error ends the events; so does the end of the last watch."""
+        """Begin a watch. Its error ends the events, and so does the end of the last watch."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -99,7 +99,7 @@ class _Following:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None or not self._tasks:
-            # The reader has to learn of the end: in a full queue it replaces a waiting event.
+            # The reader has to learn of the end. If the queue is full, the end replaces a waiting event.
             if self.queue.full():
                 self.queue.get_nowait()
             self.queue.put_nowait(error)
@@ -122,7 +122,7 @@ class _Following:
                         self.begin(self.follow(name))
 
     async def follow(self, service: str) -> None:
-        """Report the changes of one service; return once its list is empty and the registry no longer names it."""
+        """Report the changes of one service. Return when its list is empty and the registry no longer names it."""
         known: dict[Address, Endpoint] = {}
         with self._watched(self._registry.watch(service)) as watch:
             async for snapshot in watch:
@@ -134,12 +134,12 @@ class _Following:
                     break
         self._followed.discard(service)
         if self._named is not None and service in self._named:
-            # The service came back in the meantime.
+            # The registry names the service again by now.
             self._followed.add(service)
             self.begin(self.follow(service))
 
     async def _tell_outages(self) -> None:
-        """Tell when a question fails, and when all succeed again."""
+        """Report when a query fails, and when all queries succeed again."""
         is_lost = False
         while True:
             await self._has_news.wait()
@@ -153,10 +153,10 @@ class _Following:
 
     @contextmanager
     def _watched(self, watch: T) -> Iterator[T]:
-        """Have a watch count for outages while the block lasts, and close it at the end."""
+        """Let a watch count for outages while the block lasts; close the watch at the end."""
         self._watches.add(watch)
         watch.listen(self._notice)
-        # The watch may have failed before.
+        # The watch may have failed already.
         self._notice()
         try:
             yield watch

@@ -13,10 +13,10 @@ from fastrpc.registries.base.turns import TurnPoller
 
 __all__ = ["OWN_THREADS", "TURN_THREADS", "Followers", "ServiceFollowing"]
 
-#: Services with a thread each where one thread cannot follow all.
+#: The number of services that have a thread each, if one thread cannot follow all.
 OWN_THREADS = 32
 
-#: Threads that ask for further services in turn.
+#: The number of threads that query further services in turn.
 TURN_THREADS = 8
 
 
@@ -24,18 +24,20 @@ class ServiceFollowing(Protocol):
     """One service that is followed."""
 
     def stop(self) -> None:
-        """End it without waiting; a finalizer may call this."""
+        """Stop following without waiting; a finalizer may call this."""
 
 
 class Followers:
     """Begins and ends the threads that follow services; used under the lock of the registry object.
 
-    One thread follows all services if the registry reports many over one connection. Otherwise the first services have
-    a thread each, and a few more threads query the others in turn. A finalizer may end a service on any line.
+    If the registry reports many services over one connection, one thread follows all. Otherwise the first services have
+    a thread each, and a few more threads query the others in turn. A finalizer may stop following a service on any
+    line.
 
     Args:
         name: the name of the registry, in messages.
-        refused: called in a thread if the registry refuses to report many services at once: `follow` them again.
+        refused: is called in a thread if the registry refuses to report many services at once; the owner then follows
+            the services again.
     """
 
     def __init__(self, backend: Backend, name: str, refused: Callable[[], None]) -> None:
@@ -50,10 +52,10 @@ class Followers:
         """Follow a service.
 
         Raises:
-            ConfigError: this kind of registry cannot look it up.
+            ConfigError: this kind of registry cannot look the service up.
         """
         if isinstance(self._backend, SharingBackend) and not self._is_refused:
-            # Refuses a name that cannot be looked up.
+            # This refuses a name that cannot be looked up.
             self._backend.open_lookup(acceptor.service).close()
             return self._joined(self._sharing, acceptor)
         if len(self._own) < OWN_THREADS:
@@ -95,7 +97,7 @@ class Followers:
         return self._shared
 
     def _in_turn(self) -> "_Crew":
-        """Return the thread that asks for the fewest services in turn."""
+        """Return the thread that queries the fewest services in turn."""
         self._turns = [one for one in self._turns if not one.is_ended]
         if len(self._turns) < TURN_THREADS:
             self._turns.append(_Crew(TurnPoller(self._backend), self._name))
@@ -106,7 +108,7 @@ class _OwnThread:
     """A thread for one service.
 
     Args:
-        among: where it is found by its service while it runs.
+        among: the threads by service; this thread is among them while it runs.
     """
 
     def __init__(self, acceptor: ListAcceptor, backend: Backend, among: "dict[str, _OwnThread]") -> None:
@@ -124,11 +126,11 @@ class _OwnThread:
 
 
 class _Crew:
-    """A thread for several services; it ends with the last one."""
+    """A thread for several services; it ends with the last service."""
 
     def __init__(self, poller: SharedPoller | TurnPoller, name: str) -> None:
         self.poller = poller
-        #: The services that use it.
+        #: The number of services that use the thread.
         self.size = 0
         self.is_ended = False
         self.thread = _started(poller.run, f"watches at {name}", poller.stop)
@@ -141,7 +143,7 @@ class _Crew:
 
 
 class _Member:
-    """A service that a thread of several follows."""
+    """A service of a thread that follows several."""
 
     def __init__(self, crew: _Crew, acceptor: ListAcceptor) -> None:
         self._crew = crew

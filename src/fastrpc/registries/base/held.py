@@ -1,4 +1,4 @@
-"""A record that a program holds in a registry of any kind, ours or a user's."""
+"""A record that a program holds in a registry of any kind, of fastrpc or user-defined."""
 
 import logging
 from collections.abc import Callable
@@ -16,7 +16,7 @@ logger = logging.getLogger("fastrpc.registry")
 class HeldRecord:
     """One endpoint in the list of one service, from `enter` to `leave`.
 
-    A registration without the method `change` is changed by the rule of `Registry.register`: a new registration is
+    A registration without the method `change` is changed as `Registry.register` describes: a new registration is
     entered, then the old one is left.
 
     Args:
@@ -30,10 +30,10 @@ class HeldRecord:
         self, register: Callable[[Endpoint], AbstractAsyncContextManager[Any]], endpoint: Endpoint
     ) -> None:
         self._register = register
-        #: The present endpoint; None after a failed or cancelled change: the registry has the old or the new one.
+        #: The present endpoint. None after a failed or cancelled change: the registry has the old or the new record.
         self.endpoint: Endpoint | None = endpoint
         self._registration = self._registered(endpoint)
-        # The result of entering the registration, which has its state; None before.
+        # The result of entering the registration, which has its state; None before that.
         self._entered: Any = None
 
     def _registered(self, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
@@ -42,14 +42,14 @@ class HeldRecord:
 
     @property
     def is_registered(self) -> bool:
-        """Whether the registry has the record, as far as is known."""
+        """Whether the registry has the record, as far as known."""
         return bool(getattr(self._entered, "is_registered", True))
 
     async def enter(self) -> None:
         """Register; return once the registry has the record, or is known to be unreachable.
 
         Raises:
-            Exception: the registry refuses the record; StoreError in every registry of ours.
+            Exception: the registry refuses the record; registries of fastrpc raise StoreError.
         """
         with contained("the registry"):
             self._entered = await self._registration.__aenter__()
@@ -57,10 +57,10 @@ class HeldRecord:
     async def change(self, endpoint: Endpoint) -> None:
         """Register another endpoint of the same address, whose record replaces the present record.
 
-        Return once the registry has it, or is known to be unreachable.
+        Returns when the registry has the record, or is known to be unreachable.
 
         Raises:
-            Exception: as from `enter`; the registry still has a record.
+            Exception: as `enter` raises it; the registry still has a record.
         """
         self.endpoint = None
         change = getattr(self._entered, "change", None)
@@ -80,7 +80,7 @@ class HeldRecord:
             with contained("the registry"):
                 await before.__aexit__(None, None, None)
         except Exception:
-            # The new record is listed; the previous one may be listed as well.
+            # The new record is listed, and the previous one may still be listed.
             logger.exception(
                 "the record of %s before a change could not be taken out of the registry", endpoint
             )

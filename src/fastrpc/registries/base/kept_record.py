@@ -1,4 +1,4 @@
-"""The record of one registration, shared by the thread that keeps it and the program that entered it."""
+"""The record of one registration. The thread that keeps it shares it with the program that entered it."""
 
 from concurrent.futures import Future
 
@@ -11,21 +11,21 @@ _AT_ONCE = float("-inf")
 
 
 class RecordChange:
-    """Another record of a registration: its endpoint, and its new lease.
+    """A new record for a registration: its endpoint and its lease.
 
-    After the exchange it has the previous endpoint and lease instead.
+    After the exchange this has the previous endpoint and lease.
     """
 
     def __init__(self, endpoint: Endpoint, lease: Lease) -> None:
         self.endpoint, self.lease = endpoint, lease
-        #: Done once the registry has the record, refuses it, or is known to be unreachable.
+        #: Done when the registry has the record, has refused it, or is known to be unreachable.
         self.done: Future[None] = Future()
 
 
 class KeptRecord:
-    """One record in a registry: the content to write, when the next attempt is due, and how the last one ended.
+    """One record in a registry: the content to write, the time of the next attempt, and the outcome of the last one.
 
-    The keeper changes `due` and `is_leaving` under its lock, and the rest in its thread alone.
+    The keeper changes `due` and `is_leaving` under its lock, and all other fields only in its thread.
     """
 
     def __init__(self, service: str, endpoint: Endpoint, lease: Lease) -> None:
@@ -36,9 +36,9 @@ class KeptRecord:
         self.error: Exception | None = None
         #: The result of the first attempt.
         self.entered: Future[None] = Future()
-        #: Done once the record is removed, or its removal failed.
+        #: Done when the record is removed, or its removal has failed.
         self.left: Future[None] = Future()
-        #: Whether its removal was asked for.
+        #: Whether the removal of the record was requested.
         self.is_leaving = False
         #: The instant of the next attempt, in seconds of the keeper's clock.
         self.due = _AT_ONCE
@@ -53,7 +53,7 @@ class KeptRecord:
         self.due = _AT_ONCE
 
     def exchange(self, change: RecordChange) -> None:
-        """Exchange endpoint and lease with a change, without I/O."""
+        """Exchange endpoint and lease with a change; without I/O."""
         self.endpoint, change.endpoint = change.endpoint, self.endpoint
         if isinstance(self.lease, ChangingLease) and isinstance(change.lease, ChangingLease):
             self.lease.record, change.lease.record = change.lease.record, self.lease.record

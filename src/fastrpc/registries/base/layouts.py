@@ -1,4 +1,4 @@
-"""Endpoints as keys of a store, in our layout or in the layout of Go's rpcx."""
+"""Endpoints as keys of a store, in fastrpc's layout or in the layout of Go's rpcx."""
 
 from typing import Protocol
 
@@ -39,7 +39,7 @@ class FastrpcLayout:
 
 
 class RpcxLayout:
-    """The layout of rpcx; the key of a service itself is permanent and has its name."""
+    """The layout of rpcx. The key of a service itself is permanent, and its value is the service's name."""
 
     def __init__(self, base: str) -> None:
         self.prefix = f"{base_path(base)}/"

@@ -23,21 +23,21 @@ __all__ = ["LeaseKeeper", "Registration"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds that the end of a registration waits for the registry; after that the lease expires by itself.
+#: Seconds for which the end of a registration waits for the registry. After that the lease expires by itself.
 LEAVE_SECONDS = 5.0
 
 
 class Registration:
-    """One endpoint in the list of one service, for as long as the block under `with` or `async with` lasts.
+    """One endpoint in the list of one service while the block of `with` or `async with` lasts.
 
     Entering waits for the first attempt. It succeeds even if the registry is unreachable: the endpoint is registered
-    once the registry is back, and after each later outage.
+    when the registry is back, and also after each later outage.
 
     Args:
-        open_lease: returns the lease of another endpoint of the service, without I/O.
+        open_lease: returns a lease for another endpoint of the service, without I/O.
 
     Raises:
-        StoreError: on entering, the registry refuses the record or the writer.
+        StoreError: on entering: the registry refuses the record or the writer.
     """
 
     def __init__(
@@ -104,14 +104,14 @@ class Registration:
             self._note_slow()
 
     async def change(self, endpoint: Endpoint) -> None:
-        """Register another endpoint of the same address, whose record replaces the present record without a gap.
+        """Register another endpoint of the same address; its record replaces the present record without a gap.
 
-        Return once the registry has the record, or is known to be unreachable: then the record is written once the
-        registry is back. The mark of a server that leaves stays.
+        Returns when the registry has the record, or is known to be unreachable: then the record is written when the
+        registry is back. A mark of a leaving server stays.
 
         Raises:
-            ConfigError: the endpoint has another address, or this registry cannot hold it.
-            StoreError: the registry refuses it. After either error the record is the previous one.
+            ConfigError: the endpoint has another address, or this registry cannot hold the endpoint.
+            StoreError: the registry refuses the record. After either error the previous record stays.
             RuntimeError: the block has not begun, or has ended.
         """
         if endpoint.address != self.endpoint.address:
@@ -126,7 +126,7 @@ class Registration:
         """Mark the record as leaving, until this block ends.
 
         Returns:
-            Whether the registry has the mark; False also if it knows none.
+            Whether the registry has the mark; False also if it does not support it.
         """
         retired = self._lease_keeper.retire(self._record)
         try:
@@ -166,7 +166,7 @@ class LeaseKeeper:
         # Whether the last removal failed and no attempt has succeeded since.
         self._has_leave_failed = False
         self._is_closed = False
-        # The changes that wait; the outcomes of requested marks for draining servers.
+        # The changes that wait; and the outcomes of requested marks for leaving servers.
         self._changes: dict[KeptRecord, RecordChange] = {}
         self._marks: dict[KeptRecord, Future[bool]] = {}
         #: Whether the registry answered the last attempt; None before the first.
@@ -190,10 +190,10 @@ class LeaseKeeper:
             self._changed.notify_all()
 
     def change(self, record: KeptRecord, endpoint: Endpoint, lease: Lease) -> Future[None]:
-        """Schedule another record of the same address; return a future that ends with `Registration.change`.
+        """Schedule another record of the same address; return a future with the outcome of `Registration.change`.
 
         Args:
-            lease: the lease of the endpoint, which was not used yet.
+            lease: a new lease for the endpoint.
 
         Raises:
             RuntimeError: the registration is not entered.
@@ -249,7 +249,7 @@ class LeaseKeeper:
                     self._changed.wait(pause)
 
     def step(self) -> float | None:
-        """Do the due work; return the seconds until the next, None without any."""
+        """Do the work that is due; return the seconds until the next work, None without any."""
         with self._changed:
             records = list(self._records)
         for record in records:
@@ -261,7 +261,7 @@ class LeaseKeeper:
             elif self._clock() >= max(record.due, self._away_until):
                 self._attempt(record)
             elif record.is_hurried:
-                # The record waits for the next attempt; its caller must not wait.
+                # The record waits for the next attempt, but its caller must not wait.
                 error = StoreError("the registry is unreachable")
                 self._note_failure(record, error, self._exchanged(record))
         with self._changed:
@@ -271,7 +271,7 @@ class LeaseKeeper:
             return max(0.0, min(dues) - self._clock(), min(self._away_until - self._clock(), BACKOFF.longest))
 
     def _exchanged(self, record: KeptRecord) -> RecordChange | None:
-        """Give a registration its next record, if a change waits; return the change, which now has the previous one."""
+        """Give a registration its next record, if a change waits; return the change, with the previous record."""
         with self._changed:
             change = self._changes.pop(record, None)
         if change is not None:
@@ -297,10 +297,10 @@ class LeaseKeeper:
         self._note_success(record, change)
 
     def _refuse(self, record: KeptRecord, change: RecordChange, error: Exception) -> None:
-        """Keep the record before a change that the registry refuses."""
+        """Keep the previous record after the registry has refused a change."""
         record.exchange(change)
         change.done.set_exception(error)
-        # The record may be gone from the registry, and its renewal was due.
+        # The registry may have lost the record, and a renewal was due.
         self._attempt(record)
 
     def _note_success(self, record: KeptRecord, change: RecordChange | None) -> None:
@@ -329,11 +329,11 @@ class LeaseKeeper:
         if is_away and self._failing_since is None:
             self._failing_since = self._clock()
         if not is_known:
-            # Any error but StoreError is a defect of the backend: log its traceback, and keep the thread running.
+            # Any error but StoreError is a defect of the backend. The thread must continue; the traceback is logged.
             trace = None if isinstance(error, StoreError) else error
             text = "%s: %s cannot be registered now: %s"
             logger.warning(text, record.service, record.endpoint, error, exc_info=trace)
-        # The state of the registry is unknown; writing the record again is harmless.
+        # The state of the registry is unknown, but writing the record again does no harm.
         record.is_registered, record.error = False, error
         pause = self._away_until - self._clock() if is_away else BACKOFF.longest
         self._schedule(record, self._clock() + max(0.0, pause))
@@ -352,7 +352,7 @@ class LeaseKeeper:
                 record.due = due
 
     def _retire(self, record: KeptRecord, outcome: Future[bool]) -> None:
-        """Mark a record in the registry, unless it is unreachable: then the lease ends soon enough."""
+        """Mark a record in the registry. If the registry is unreachable, the lease will end soon enough."""
         is_marked = False
         change = self._exchanged(record)
         try:
@@ -366,11 +366,11 @@ class LeaseKeeper:
             change.done.set_result(None)
 
     def _leave(self, record: KeptRecord) -> None:
-        # An attempt that failed in transit may have been applied; a refused attempt wrote nothing.
+        # If the answer to an attempt was lost, the attempt may have been applied. A refused attempt wrote nothing.
         may_be_there = record.is_registered or _is_away(record.error)
         try:
             # The registry may be back before the next attempt is due; if not, the lease expires by itself. Only one of
-            # the leaving registrations tries, the others do not wait for it.
+            # the leaving registrations tries, and the others do not wait for it.
             if may_be_there and (self._clock() >= self._away_until or not self._has_leave_failed):
                 record.lease.release()
                 self._has_leave_failed = False
@@ -397,12 +397,12 @@ class LeaseKeeper:
 
 
 def _is_held(lease: Lease, change: RecordChange | None) -> bool:
-    """Renew a record, or write a changed one over it; return whether the registry still has it."""
+    """Renew a record, or write a changed record over it; return whether the registry still has it."""
     if change is None:
         return lease.renew()
     return isinstance(lease, ChangingLease) and lease.rewrite()
 
 
 def _is_away(error: Exception | None) -> bool:
-    """Return whether the registry was unreachable, not refusing."""
+    """Return whether an error means that the registry was unreachable, not that it refused."""
     return isinstance(error, StoreError) and error.status is Status.UNAVAILABLE

@@ -1,4 +1,4 @@
-"""Ask a registry for the names of its services, again and again."""
+"""Query a registry for the names of its services at intervals."""
 
 import itertools
 import random
@@ -23,19 +23,19 @@ ASK_SECONDS = 2.0
 
 
 def named(names: Iterable[str]) -> list[str]:
-    """Return the names of services, sorted; another program's record may have any name."""
+    """Return the names of services, sorted. Names of records of other programs are left out if they are invalid."""
     return sorted({name for name in names if SERVICE_NAME.fullmatch(name)})
 
 
 class NamesPoller:
-    """The poller of the names of one registry, driven step by step.
+    """The poller of the service names of one registry, driven step by step.
 
-    A name is dropped when two answers in a row lack it, like an endpoint of a list in doubt.
+    A name is dropped only when two successive answers lack it, as for an endpoint of a suspicious list.
 
     Args:
-        ask: returns the names, blocking.
-        work_clock: gives the processor time of this thread in seconds.
-        uniform: gives a random number between two.
+        ask: a blocking function that returns the names.
+        work_clock: returns the processor time of this thread in seconds.
+        uniform: returns a random number between two.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class NamesPoller:
         self._delays.reset()
         before, self._told = self._told, names
         if not names and before is None:
-            # A registry that lost its data has no names, too.
+            # A registry that lost its data has no names either.
             return CONFIRM_SECONDS
         shown = tuple(sorted(names | (before or set())))
         self._channel.put(lambda _: shown, lambda latest: latest == shown)
@@ -84,16 +84,16 @@ class NamesPoller:
 
 
 class NamesThread:
-    """The thread that asks a registry for its names; the names for its watches.
+    """The thread that queries a registry for service names, and passes them to its watches.
 
     Args:
-        ask: returns the names, blocking.
+        ask: a blocking function that returns the names.
         name: the name of the registry, in messages.
     """
 
     def __init__(self, ask: Callable[[], Iterable[str]], name: str) -> None:
         self.channel: Latest[tuple[str, ...]] = Latest(itertools.count(1))
-        #: The watches that use it.
+        #: The number of watches that use the thread.
         self.watches = 0
         self._stop = WakeFlag()
         run, name = NamesPoller(ask, self.channel).run, f"fastrpc registry names at {name}"

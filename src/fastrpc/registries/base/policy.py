@@ -1,4 +1,4 @@
-"""The policy of which addresses from a registry may be dialled."""
+"""The policy that decides which addresses from a registry may be dialled."""
 
 import ipaddress
 import re
@@ -13,7 +13,7 @@ __all__ = ["AddressPolicy", "AddressRefusedError"]
 _Host: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: Networks without servers of a cluster, where dialling would leak secrets or do harm.
+#: Networks that contain no servers of a cluster: dialling them would leak secrets or do harm.
 _NEVER = (
     "0.0.0.0/8",  # this host
     "::/128",
@@ -32,7 +32,7 @@ _NEVER = (
     "240.0.0.0/4",  # reserved, and broadcast
 )
 
-#: Prefixes whose last 32 bits are an IPv4 address to which a gateway, or this system, forwards.
+#: Prefixes whose last 32 bits are an IPv4 address, to which a gateway or this system forwards.
 _EMBEDDING = [
     ipaddress.IPv6Network(text)
     for text in (
@@ -42,8 +42,8 @@ _EMBEDDING = [
     )
 ]
 
-#: A translator may use this prefix, or a longer one below it (RFC 8215). The IPv4 address follows the prefix
-#: directly, skipping bits 64 to 71 (RFC 6052).
+#: A translator may use this prefix, or a longer one within it (RFC 8215). The IPv4 address follows the prefix directly,
+#: skipping bits 64 to 71 (RFC 6052).
 _LOCAL_TRANSLATION = ipaddress.IPv6Network("64:ff9b:1::/48")
 _PREFIX_BITS = (48, 56, 64, 96)
 
@@ -52,7 +52,7 @@ _ISATAP = {0x0000_5EFE, 0x0200_5EFE}
 
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?")
 
-#: inet_aton parses such last parts as numbers: 0xa9fea9fe and 2852039166 are 169.254.169.254.
+#: inet_aton parses such last parts of names as numbers: 0xa9fea9fe and 2852039166 are 169.254.169.254.
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\.?")
 
 _METADATA_NAMES = {
@@ -72,14 +72,15 @@ class AddressRefusedError(ValueError):
 
 
 class AddressPolicy:
-    """Decides which addresses from a registry, which is not trusted, may be dialled.
+    """Decides which addresses from a registry may be dialled; registries are not trusted.
 
-    Link-local, metadata, multicast and reserved addresses are always refused. Host names are refused if `networks` is
-    given: they are resolved only when they are dialled.
+    Link-local, metadata, multicast and reserved addresses are always refused. If `networks` is given, host names are
+    refused: they are resolved only when they are dialled.
 
     Args:
-        schemes: the only ones allowed. `unix` lets a registry name any socket of this machine.
-        networks: the only allowed networks, such as "10.0.0.0/8"; None allows all except the refused networks.
+        schemes: the only schemes that are allowed. `unix` lets a registry name any socket of this machine.
+        networks: the only networks that are allowed, such as "10.0.0.0/8"; None allows all but the networks that are
+            always refused.
 
     Raises:
         ConfigError: a network cannot be parsed.
@@ -133,7 +134,7 @@ class AddressPolicy:
 
 
 def _check_relayed(address: Address) -> None:
-    """Refuse an address behind a relay that names no server, or has options, which are for servers."""
+    """Refuse an address behind a relay if it names no server, or has options, which are for servers."""
     try:
         relayed_host(address)
     except ConfigError as error:
@@ -157,7 +158,7 @@ def _numeric(host: str) -> _Host | None:
 
 
 def _meant(host: _Host) -> Sequence[_Host]:
-    """Return the address, and the IPv4 addresses that an IPv6 address embeds."""
+    """Return the address, and the IPv4 addresses that an IPv6 address contains."""
     if isinstance(host, ipaddress.IPv4Address):
         return [host]
     if host.ipv4_mapped is not None:
@@ -166,21 +167,21 @@ def _meant(host: _Host) -> Sequence[_Host]:
     if host.sixtofour is not None:
         meant.append(host.sixtofour)
     number = int(host)
-    # ::1 and :: embed no IPv4 address.
+    # ::1 and :: contain no IPv4 address.
     is_embedding = number > 1 and any(host in prefix for prefix in _EMBEDDING)
     if is_embedding or (number >> 32) & 0xFFFF_FFFF in _ISATAP:
         meant.append(ipaddress.IPv4Address(number & 0xFFFF_FFFF))
     if host in _LOCAL_TRANSLATION:
         read = (_translated(number, bits) for bits in _PREFIX_BITS)
-        # Parsed with a prefix other than the translator's, most addresses begin with a zero.
+        # Parsed with another prefix than the translator's, most addresses begin with a zero.
         meant += [inner for inner in read if int(inner) >> 24]
     return meant
 
 
 def _translated(number: int, prefix_bits: int) -> ipaddress.IPv4Address:
-    """Return the IPv4 address behind a prefix of this many bits."""
+    """Return the IPv4 address that follows a prefix of this many bits."""
     if prefix_bits == 96:
         return ipaddress.IPv4Address(number & 0xFFFF_FFFF)
-    # The 120 bits without bits 64 to 71.
+    # The last 120 bits, joined without bits 64 to 71.
     joined = (number >> 64) << 56 | (number & (1 << 56) - 1)
     return ipaddress.IPv4Address(joined >> (120 - prefix_bits - 32) & 0xFFFF_FFFF)

@@ -19,18 +19,19 @@ BACKOFF = Backoff(first=0.1, factor=1.6, longest=2.0, jitter=0.2)
 #: Pauses after immediate answers without a change; the longest pause delays the next change.
 IDLE_BACKOFF = Backoff(first=0.05, factor=2.0, longest=0.5, jitter=0.2)
 
-#: A second look due within this many seconds is a query without waiting.
+#: If a second look is due within this many seconds, the next query does not wait.
 SOON_SECONDS = 0.5
 
-#: Seconds a registry may hold a query until a change. Each new query also checks that the registry is alive; rpcx
-#: uses the same interval.
+#: Seconds for which a registry may hold a query until a change. Each new query also checks that the registry is alive;
+#: rpcx uses the same interval.
 WAIT_SECONDS = 15.0
 
-#: Pause after an answer, so that a constantly changing service is not polled in a tight loop.
+#: The least and the most seconds of the pause after an answer, so that a service that changes all the time is not
+#: polled in a tight loop.
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.02, 0.1
 
-#: Pause after a list, in multiples of its processor time: at most some 5 % of a core, except for lists so long
-#: that the longest pause ends it.
+#: The pause after a list, as a multiple of its processor time: at most some 5 % of a core are used, unless a list is so
+#: long that the longest pause applies.
 REST_FACTOR, LONGEST_REST_SECONDS = 20.0, 1.5
 
 
@@ -40,10 +41,10 @@ def rest_after(worked_seconds: float) -> float:
 
 
 class WakeFlag:
-    """Wakes a polling thread; like `threading.Event`, but a finalizer may set it, even in the thread that waits.
+    """Wakes a polling thread. It is like `threading.Event`, but a finalizer may set it, even in the thread that waits.
 
-    `Event.wait` allocates while it holds the lock of the event. A collection there may close the last watch of a
-    service, and `Event.set` would wait for that lock for ever. `SimpleQueue.put` may interrupt `get`.
+    `Event.wait` allocates memory while it holds the lock of the event. A garbage collection there may close the last
+    watch of a service, and `Event.set` would then wait for the lock for ever. `SimpleQueue.put` may interrupt `get`.
     """
 
     def __init__(self) -> None:
@@ -58,15 +59,15 @@ class WakeFlag:
         self._woken.put(None)
 
     def clear(self) -> None:
-        """Unset it; for the thread that waits."""
+        """Unset the flag; only the waiting thread calls this."""
         self._is_set = False
-        # A flag that is set meanwhile stays set, whether its entry in the queue is dropped or not.
+        # If the flag is set meanwhile it stays set, whether its entry in the queue is dropped or not.
         with contextlib.suppress(queue.Empty):
             while True:
                 self._woken.get_nowait()
 
     def wait(self, timeout: float) -> None:
-        """Block until it is set, at most `timeout` seconds; for one thread."""
+        """Block until the flag is set, at most `timeout` seconds; only one thread may wait."""
         if not self._is_set:
             with contextlib.suppress(queue.Empty):
                 self._woken.get(timeout=max(0.0, timeout))
@@ -76,10 +77,10 @@ class Poller:
     """The poller of one service of one registry, driven step by step.
 
     Args:
-        longest_wait: most seconds for which a query is held.
+        longest_wait: the most seconds for which a query is held.
         clock: returns an instant in seconds that never decreases.
-        work_clock: gives the processor time of this thread in seconds.
-        uniform: gives a random number between two.
+        work_clock: returns the processor time of this thread in seconds.
+        uniform: returns a random number between two.
     """
 
     def __init__(
@@ -98,9 +99,9 @@ class Poller:
         self._acceptor, self._longest_wait = acceptor, longest_wait
         self._clock, self._work_clock, self._uniform = clock, work_clock, uniform
         self._delays, self._idle_delays = Delays(BACKOFF, uniform), Delays(IDLE_BACKOFF, uniform)
-        # Seconds the next query may be held; 0 after a failure and if a second look is due.
+        # Seconds for which the next query may be held; 0 after a failure, and if a second look is due.
         self._wait = 0.0
-        # The instant of the second look; infinite while no second look is due.
+        # The instant of the second look; infinite if none is due.
         self._look_at = float("inf")
 
     def run(self, stop: WakeFlag) -> None:
@@ -128,7 +129,7 @@ class Poller:
         now = self._clock()
         self._delays.reset()
         if listing.is_repeated:
-            # No answer: the second look still is.
+            # There was no answer, so a second look is still due.
             is_due = self._look_at < float("inf")
             accepted = ListOutcome(max(0.0, self._look_at - now) if is_due else None, has_changed=False)
         else:

@@ -6,8 +6,8 @@
      "labels": {"group": "blue"}, "protocols": ["native"]}
 
 Records come from other programs. Parsing is strict: an unknown format, a wrong type, or a text that is too long or not
-printable refuses the whole record. Keys unknown in format 1 are ignored, so that the format can grow. So is `codecs`,
-which earlier versions wrote.
+printable refuses the whole record. Keys that format 1 does not define are ignored, so that the format can grow;
+`codecs`, which earlier versions wrote, is ignored as well.
 
 Records are flat in Consul, for people and other programs, and JSON in the embedded registry and in cache files. One
 strict parser reads both, and addresses pass the policy before they are published.
@@ -34,7 +34,7 @@ __all__ = [
 #: The format that is written, and the only format that is read.
 RECORD_FORMAT = 1
 
-#: Longest record in bytes. The largest one within the limits below is slightly above the limit of Consul.
+#: Longest record in bytes. The largest record within the limits below slightly exceeds the limit of Consul.
 RECORD_BYTES = 65_536
 
 _Name = Annotated[str, msgspec.Meta(max_length=128)]
@@ -90,7 +90,7 @@ def decode_record(data: bytes | str) -> Endpoint:
 
 
 def to_texts(endpoint: Endpoint) -> dict[str, str]:
-    """Return the record without its address as a flat table; labels are further keys.
+    """Return the record without its address as a flat table; labels are additional keys.
 
     Raises:
         ConfigError: the record is too large, or a label has the name of another key.
@@ -133,12 +133,13 @@ def read_texts(address: str, texts: Mapping[Any, Any]) -> Endpoint:
 
 _WRITTEN = ("weight", "zone", "version", "protocols")
 
-#: The keys of a flat table that are not labels. Earlier versions wrote `codecs`, and would read such a label as theirs.
+#: The keys of a flat table that are not labels. Earlier versions wrote `codecs`, and would read such a label as their
+#: key.
 _KEYS = (*_WRITTEN, "codecs")
 
 
 def _checked(endpoint: Endpoint) -> _Record:
-    """Return a record as it would be parsed again."""
+    """Return a record after checking that it can be parsed."""
     values = {name: getattr(endpoint, name) for name in _WRITTEN}
     values |= {"v": RECORD_FORMAT, "address": str(endpoint.address), "labels": dict(endpoint.labels)}
     try:
@@ -152,7 +153,7 @@ def _checked(endpoint: Endpoint) -> _Record:
 def _endpoint(record: _Record) -> Endpoint:
     texts = (record.address, record.zone, record.version, *record.protocols)
     for text in (*texts, *record.labels, *record.labels.values()):
-        # A record must not break lines of a log or a terminal.
+        # A record must not break a line of a log or a terminal.
         if not text.isprintable():
             raise RecordError(f"{text!r} has characters that cannot be printed")
     try:

@@ -1,11 +1,11 @@
-"""The record of Go's rpcx: a key and a value in a store, the same in Consul, etcd, ZooKeeper, and for Phobos in Deimos.
+"""The record of Go's rpcx, a key and a value in a store: the same in Consul, etcd, ZooKeeper, and Deimos for Phobos.
 
 ::
 
     <base>/<service>                          the service's name, permanent
     <base>/<service>/<network>@<host>:<port>  URL query: weight=2&group=blue&state=inactive
 
-A `group` may repeat: it is the label `group` with commas, `blue,green`.
+A `group` may repeat. It becomes the label `group` with commas, such as `blue,green`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ __all__ = ["KEY_CHARACTERS", "RpcxRecord", "base_path", "read_rpcx_record"]
 #: Characters of a key that messages show.
 KEY_CHARACTERS = 200
 
-#: The value of `state` that takes a server out.
+#: The entry of a record that makes clients skip a server.
 _INACTIVE = ("state", "inactive")
 
 
@@ -29,7 +29,7 @@ class RpcxRecord:
     """The record of an endpoint.
 
     Raises:
-        ConfigError: rpcx cannot hold it.
+        ConfigError: rpcx cannot hold the endpoint.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -44,15 +44,15 @@ class RpcxRecord:
             raise ConfigError(f"{endpoint} has a record of {length} bytes, the limit is {RECORD_BYTES}")
 
     def value(self, *, is_inactive: bool = False) -> bytes:
-        """Return the value of the key; clients leave an inactive server out."""
+        """Return the value of the key; clients skip an inactive server."""
         return _query(self._texts, is_inactive)
 
 
 def base_path(base: str) -> str:
-    """Return a base path as the store libraries of rpcx keep it, without a slash at either end.
+    """Return a base path in the form of rpcx's store libraries, without a slash at either end.
 
     Raises:
-        ConfigError: it is empty.
+        ConfigError: the base path is empty.
     """
     if not base.strip("/"):
         raise ConfigError("the option base is empty", hint="rpcx calls it BasePath; write base=rpcx")
@@ -63,7 +63,7 @@ def read_rpcx_record(key: str, value: bytes, *, wire: str = "rpcx") -> Entry | N
     """Parse the last part of a key and its value; None for an inactive server.
 
     Args:
-        wire: the protocol of a record that names none.
+        wire: the protocol of a record that states none.
     """
     network, separator, place = key.partition("@")
     if not separator:
@@ -86,7 +86,7 @@ def read_rpcx_record(key: str, value: bytes, *, wire: str = "rpcx") -> Entry | N
 
 
 def _query(texts: Mapping[str, str], is_inactive: bool) -> bytes:
-    # A server that is out has the mark as a label.
+    # For a server that is out, `state` is the mark and not a label.
     left_out = {"group", "state"} if is_inactive else {"group"}
     pairs = [pair for pair in texts.items() if pair[0] not in left_out]
     pairs += [("group", group) for group in texts.get("group", "").split(",") if group]

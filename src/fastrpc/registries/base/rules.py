@@ -1,13 +1,13 @@
 """The rules for accepting a list from a registry.
 
-A registry that restarts, loses its leader or its network returns lists without some healthy servers. So:
+A registry that restarts, or loses its leader or its network, returns lists without some healthy servers. So:
 
-- A list that lost half of its endpoints, or more, is accepted only if a second look 0.4 s later shows a loss too.
-- An empty first list is accepted only after a second look, too: a registry that lost its data returns it.
-- After a failure or a restart of the registry, endpoints are not removed until it has answered for 10 s, twice the time
-  in which servers register again.
-- A registry that fails again and again removes an endpoint, too: after 10 s in which it answered without that endpoint.
-  An outage stops this count, a restart begins it anew.
+- A list that lost half of its endpoints or more is accepted only if a second look, 0.4 s later, shows a loss too.
+- An empty first list is accepted only after a second look, too, as a registry that lost its data returns an empty list.
+- After a failure or a restart of the registry, endpoints are removed only after it has answered for 10 s, twice the
+  time in which servers register again.
+- If a registry fails again and again, an endpoint is removed after 10 s in which the registry answered without that
+  endpoint. An outage interrupts this count; a restart resets it.
 
 New endpoints are always used at once. Calling a stopped server costs a retry, dropping a healthy one costs calls.
 """
@@ -32,28 +32,28 @@ __all__ = [
 #: Most endpoints of one service; more are a mistake or an attack.
 MOST_ENDPOINTS = 10_000
 
-#: Services of a registry after which no more are asked for.
+#: Most services of a registry; the names of further ones are not requested.
 MOST_SERVICES = 100_000
 
-#: Seconds before the second look. Too short accepts a glitch, too long keeps calling servers that left.
+#: Seconds before the second look. Too short accepts a glitch, too long keeps calling servers that have left.
 CONFIRM_SECONDS = 0.4
 
-#: Seconds of answers after a failure without removals: twice the five seconds in which servers register again. An
-#: endpoint is kept for as many seconds of answers without it, over any number of outages.
+#: Seconds of answers after a failure before endpoints are removed: twice the five seconds in which servers register
+#: again. An endpoint is kept for this many seconds of answers without it, over any number of outages.
 SETTLE_SECONDS = 10.0
 
-#: Seconds between two looks at a list that lacks endpoints, while the list settles. The time from the last answer to
-#: an outage does not count, as the registry may have been away. Too short asks a registry that has just returned too
+#: Seconds between two looks at a list that lacks endpoints, while the list settles. The time from the last answer to an
+#: outage does not count, as the registry may have been away. Too short queries a registry that has just returned too
 #: often.
 LOOK_SECONDS = 1.0
 
-#: The shortest time in seconds before a look: a sum of many times may be too small by the clock's resolution.
+#: The shortest time in seconds until a look: the sum of many times may be too small by the resolution of the clock.
 LEAST_LOOK_SECONDS = 0.001
 
-#: If this long passes between two answers while looks are due, there was an unnoticed outage, and the second answer is
-#: the first after it. But services that are queried in turn get an answer every five seconds, or later from a slow
-#: registry. So such an answer still counts as one look against each endpoint that it lacks: otherwise no endpoint would
-#: ever be removed.
+#: If looks are due and this much time passes between two answers, an outage was not noticed: the second answer counts
+#: as the first one after it. But a service that is queried in turn gets an answer every five seconds, or later from a
+#: slow registry. So such an answer still counts as one look against each endpoint that it lacks; otherwise no endpoint
+#: would ever be removed.
 SILENT_SECONDS = 6.0
 
 
@@ -61,15 +61,15 @@ SILENT_SECONDS = 6.0
 class ListDecision:
     """The decision about a list."""
 
-    #: The list to publish, possibly the last published one; None if no list is accepted.
+    #: The list to publish, which may be the last published one; None if no list is accepted.
     endpoints: tuple[Endpoint, ...] | None
 
-    #: Seconds until the second look, whether the registry reports a change or not; None needs no second look.
+    #: Seconds until the second look, even if the registry reports no change; None if no second look is needed.
     look_again: float | None
 
 
 class ListRules:
-    """Decides list by list; `now` is an instant of a monotonic clock."""
+    """Decides about one list after the other; `now` is an instant of a monotonic clock."""
 
     def __init__(
         self, *, confirm_seconds: float = CONFIRM_SECONDS, settle_seconds: float = SETTLE_SECONDS
@@ -77,7 +77,7 @@ class ListRules:
         self._confirm_seconds = confirm_seconds
         self._settle_seconds = settle_seconds
         self._believed: tuple[Endpoint, ...] | None = None
-        # The last published list: the accepted endpoints, and new ones from a list in doubt.
+        # The last published list: the accepted endpoints, and new endpoints of a suspicious list.
         self._published: tuple[Endpoint, ...] = ()
         self._doubted_since: float | None = None
         # Endpoints are not removed before this instant; infinite while the registry is unreachable.
@@ -85,7 +85,8 @@ class ListRules:
         self._is_away = False
         # The instant of the last answer; None after a failure.
         self._answered_at: float | None = None
-        # By address: the seconds in which the registry answered without an endpoint of the published list.
+        # By address of an endpoint in the published list: the seconds in which the registry answered without the
+        # endpoint.
         self._absent: dict[Address, float] = {}
 
     @property
@@ -94,7 +95,7 @@ class ListRules:
         return self._believed
 
     def start_from(self, endpoints: Sequence[Endpoint]) -> None:
-        """Use a list saved by an earlier run as the last accepted one."""
+        """Use a list that an earlier run saved as the last accepted list."""
         self._believed = self._published = tuple(endpoints)
 
     def note_failure(self) -> None:
@@ -124,7 +125,7 @@ class ListRules:
             missing = [one for one in missing if self._absent[one.address] < self._settle_seconds]
         if not missing:
             return self._believe(new)
-        # A permanently failing registry removes no endpoints, so the additions need a bound.
+        # A registry that fails permanently removes no endpoints, so additions need a bound.
         del missing[max(0, MOST_ENDPOINTS - len(new)) :]
         everything = tuple(sorted([*new, *missing], key=str))
         if is_settling:
@@ -137,7 +138,7 @@ class ListRules:
         return self._doubt(new, everything, now)
 
     def _missing(self, new: Sequence[Endpoint], held: Sequence[Endpoint], now: float) -> list[Endpoint]:
-        """Return the held endpoints that an answer lacks, and count the seconds for which each is absent."""
+        """Return the held endpoints that an answer lacks, and count for how many seconds each is absent."""
         passed = 0.0 if self._answered_at is None else now - self._answered_at
         self._answered_at = now
         found = {endpoint.address for endpoint in new}

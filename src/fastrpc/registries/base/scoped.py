@@ -1,4 +1,4 @@
-"""Registries of several scopes, at whose address a server may listen: `any://`."""
+"""Registries of several scopes, at whose address `any://` a server may listen."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -20,14 +20,14 @@ class ScopedPlace(NamedTuple):
 
     scope: str
     address: Address
-    #: The address to register instead, where port 0 stands for the bound port; further labels of the record.
+    #: The address to register instead, in which port 0 stands for the bound port; and further labels of the record.
     advertise: Address | None = None
     labels: Mapping[str, str] = _NO_LABELS
-    #: The certificates of its listener; None: the server's.
+    #: The certificates of the listener; None: the server's certificates.
     tls: TLS | None = None
 
     def advertised(self, place: Place) -> Endpoint | None:
-        """Return the endpoint that a server registers at a place; None: its bound address."""
+        """Return the endpoint that a server registers for a place; None: the bound address."""
         if self.advertise is None:
             return None
         endpoint = place.endpoint(self.advertise)
@@ -40,7 +40,7 @@ class ScopedRegistry(WatchedRegistry, Protocol):
 
     @property
     def filters(self) -> Sequence[Any]:
-        """The filters of its clients, behind the filters of their selectors."""
+        """The filters for its clients, which follow the filters of their selectors."""
 
     def places(self, *, is_one_process: bool = True) -> list[ScopedPlace]:
         """Return the addresses at which a new server listens.
@@ -55,26 +55,26 @@ class ScopedRegistry(WatchedRegistry, Protocol):
 
     @property
     def encrypts(self) -> bool:
-        """Whether connections to a server are encrypted in one of its scopes."""
+        """Whether connections to a server are encrypted in at least one of its scopes."""
 
     def scope_of(self, endpoint: Endpoint) -> str:
         """Return the scope in which it registers an endpoint; "" for none."""
 
     @property
     def farthest(self) -> RegistryOption | None:
-        """The registry of its farthest scope; None without one."""
+        """The registry of the farthest scope; None if there is no such registry."""
 
 
 def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | None) -> ScopedRegistry:
-    """Return the registry of a server that listens in all scopes of an address; who calls this closes it.
+    """Return the registry of a server that listens in all scopes of an address. The caller closes it.
 
     Args:
         registry: the registry of the server, which becomes the registry of the farthest scope. If it has several scopes
-            itself, only its farthest registry is taken: the address alone names the scopes.
+            itself, only its farthest registry is used, as only the address names the scopes.
         tls: the certificates for a URL that names none.
 
     Raises:
-        ConfigError: the address has an option that is wrong.
+        ConfigError: an option of the address is wrong.
     """
     found: RegistryOption | None = None if registry is None else open_registry(registry, tls=tls)
     if isinstance(found, ScopedRegistry):

@@ -13,15 +13,15 @@ __all__ = ["Secret", "check_carried", "header_token", "take_login", "take_secret
 
 logger = logging.getLogger("fastrpc.audit")
 
-#: Returns a secret for the next request; a file is read again when it changes.
+#: A function that returns a secret for the next request; a file is read again after a change.
 Secret = Callable[[], str]
 
 
 def header_token(token: str) -> str:
-    """Return a token that a header of HTTP may have.
+    """Return a token after checking that an HTTP header may contain it.
 
     Raises:
-        ConfigError: it has other characters.
+        ConfigError: the token has other characters.
     """
     if not (token.isascii() and token.isprintable()):
         raise ConfigError("the token has characters that no header may have")
@@ -39,9 +39,9 @@ def take_secret(
     """Return the source of a secret: the option `name`, or the file that the option `name_file` names.
 
     Args:
-        check: returns a secret that can be used, or raises ConfigError, without the secret in its text.
-        default: the secret without both options.
-        default_file: the file without both options.
+        check: returns a secret after checking it, or raises ConfigError without the secret in its text.
+        default: the secret if both options are missing.
+        default_file: the file if both options are missing.
 
     Raises:
         ConfigError: both options are given, or the secret cannot be used.
@@ -53,7 +53,7 @@ def take_secret(
         path = default_file
     try:
         if path is not None:
-            # White space around it is left out.
+            # White space around the secret is removed.
             file = WatchedFile(
                 path, f"the {name} file", lambda read: check(read.strip(" \t\r\n")), logger=logger
             )
@@ -73,13 +73,13 @@ def take_secret(
 
 
 def take_login(url: RegistryURL, default_user: str | None = None) -> tuple[str, Secret] | None:
-    """Return the options `user` and `password`, or None without both.
+    """Return the options `user` and `password`, or None if both are missing.
 
     Args:
-        default_user: the user of a password without one.
+        default_user: the user if only a password is given.
 
     Raises:
-        ConfigError: one is given without the other, or the password cannot be used.
+        ConfigError: one option is given without the other, or the password cannot be used.
     """
     user, password = url.take("user", None, str), take_secret(url, "password", str)
     if user is None and password is None:
@@ -98,14 +98,14 @@ def check_carried(
     is_encrypted: bool,
     advice: str = "add tls=true",
 ) -> None:
-    """Refuse to carry a secret over a plain connection beyond this machine, unless `allow_insecure=true` is given.
+    """Refuse to send a secret over a plain connection beyond this machine, unless `allow_insecure=true` is given.
 
     Args:
         kind: the name of the secret for the error; "" if there is no secret.
-        advice: how this URL asks for TLS.
+        advice: how to ask for TLS in this URL.
 
     Raises:
-        ConfigError: it would travel in the clear.
+        ConfigError: the secret would be sent in the clear.
     """
     is_allowed = url.take("allow_insecure", False, truth)
     if not kind or is_encrypted or is_allowed:

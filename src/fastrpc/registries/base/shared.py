@@ -25,25 +25,25 @@ from fastrpc.status import Status
 
 __all__ = ["ALONE_SECONDS", "PART_LISTS", "Rereads", "SharedPoller", "SingleLookup"]
 
-#: Seconds until a list whose read failed is read again: it may be one of many megabytes.
+#: Seconds after which a list is read again whose read failed: it may have many megabytes.
 ALONE_SECONDS = 5.0
 
-#: The most lists that are read together because of their age: the rest after them grows with their number, and messages
-#: have no effect before it is over.
+#: The most lists that are read together because of their age. The time until the next query grows with their number,
+#: and messages have no effect during it.
 PART_LISTS = 64
 
 _AT_ONCE = float("-inf")
 
 
 class SharedPoller:
-    """The poller of many services, driven step by step by one thread; any thread adds and drops services.
+    """The poller of many services, driven step by step by one thread. Any thread may add and drop services.
 
     Args:
         name: the name of the registry, in messages.
-        refused: called in the polling thread, which then ends, if services have to be queried one by one.
+        refused: is called in the polling thread, which then ends, if services have to be queried one by one.
         clock: returns an instant in seconds that never decreases.
-        work_clock: gives the processor time of this thread in seconds.
-        uniform: gives a random number between two.
+        work_clock: returns the processor time of this thread in seconds.
+        uniform: returns a random number between two.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class SharedPoller:
         self._clock, self._work_clock, self._uniform = clock, work_clock, uniform
         self._delays, self._idle_delays = Delays(BACKOFF, uniform), Delays(IDLE_BACKOFF, uniform)
         self._outage = Outage(name, clock)
-        # Written by any thread, even in a finalizer: services, and whether they begin or end.
+        # Services, and whether following begins or ends. Any thread writes here, even in a finalizer.
         self._orders: queue.SimpleQueue[tuple[ListAcceptor, bool]] = queue.SimpleQueue()
         self._woken = WakeFlag()
         self._is_stopped = False
@@ -78,7 +78,7 @@ class SharedPoller:
         self._lookup.wake()
 
     def drop(self, acceptor: ListAcceptor) -> None:
-        """Stop following a service, unless another acceptor has taken it by now."""
+        """Stop following a service, unless another acceptor follows it now."""
         self._orders.put((acceptor, False))
 
     def stop(self) -> None:
@@ -120,7 +120,7 @@ class SharedPoller:
                 acceptor.begin()
                 self._acceptors[service] = acceptor
                 if service in self._followed:
-                    # The lookup has already given its list to the previous acceptor.
+                    # The lookup has already returned the list to the previous acceptor.
                     self._look_again[service] = now
             elif self._acceptors.get(service) is acceptor:
                 del self._acceptors[service]
@@ -132,13 +132,13 @@ class SharedPoller:
         if self._has_changed or again:
             self._followed, self._has_changed = frozenset(self._acceptors), False
             self._lookup.follow(self._followed, again)
-        # Without a second look this is exactly `WAIT_SECONDS`: a sum of instants is rounded, and a lookup begins a new
-        # stream for each different wait.
+        # If no second look is due, this is exactly `WAIT_SECONDS`: a sum of instants would be rounded, and a lookup
+        # begins a new stream for each different wait.
         due = min(self._look_again.values(), default=math.inf)
         return dict(self._lookup.fetch(max(0.0, min(WAIT_SECONDS, due - now))))
 
     def _accept(self, service: str, listing: Listing | StoreError) -> bool:
-        """Handle a list, or the error of reading it; return whether it changed the list in use."""
+        """Handle a list, or the error of reading it; return whether the list in use changed."""
         acceptor = self._acceptors.get(service)
         if acceptor is None:
             return False
@@ -174,14 +174,14 @@ class SharedPoller:
             return 0.0
         for acceptor in acceptors:
             acceptor.fail(error)
-        # All lists are read after an error.
+        # After an error all lists are read.
         self._look_again.clear()
         self._outage.begin(error, f"the last lists of {len(acceptors)} services are used")
         return self._delays.take()
 
 
 class SingleLookup:
-    """The lookup of one service, by a lookup for several."""
+    """The lookup of one service, by a lookup for several services."""
 
     def __init__(self, shared: SharedLookup, service: str) -> None:
         self._shared, self._services = shared, frozenset([service])
@@ -204,10 +204,10 @@ class SingleLookup:
 
 
 class Rereads:
-    """The instant at which each list has to be read.
+    """The instants at which the lists have to be read.
 
     Args:
-        longest_seconds: the age at which a list is read again, as the message of a change may be lost.
+        longest_seconds: the age at which a list is read again, since the message about a change may be lost.
         clock: returns an instant in seconds that never decreases.
     """
 
@@ -216,7 +216,7 @@ class Rereads:
         self._due: dict[str, float] = {}
 
     def follow(self, services: frozenset[str]) -> None:
-        """Read these lists from now on, new ones at once."""
+        """Read these lists from now on; new ones at once."""
         self._due = {name: self._due.get(name, _AT_ONCE) for name in services}
 
     def hurry(self, service: str) -> None:
@@ -225,17 +225,17 @@ class Rereads:
             self._due[service] = _AT_ONCE
 
     def next(self) -> float:
-        """Return the instant at which the next list has to be read; infinity without any."""
+        """Return the instant at which the next list has to be read; infinity if there is no list."""
         return min(self._due.values(), default=float("inf"))
 
     def take(self) -> list[str]:
-        """Return the services whose lists have to be read now, and a part of the services whose lists are only old."""
+        """Return the services whose lists have to be read now, and some of the services whose lists are only old."""
         now = self._clock()
         parts = max(1, math.ceil(len(self._due) / PART_LISTS))
         size = math.ceil(len(self._due) / parts)
         urgent = [name for name, due in self._due.items() if due == _AT_ONCE]
         for place, name in enumerate(urgent):
-            # Lists that are read together now come due again in parts.
+            # Lists that are read together now become due again in parts.
             self._due[name] = now + self._longest_seconds * (1 - place // size / parts)
         if self.next() > now:
             return urgent

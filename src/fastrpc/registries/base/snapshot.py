@@ -11,11 +11,12 @@ __all__ = ["Snapshot"]
 class Snapshot:
     """The endpoints of one service at one moment."""
 
-    #: Grows from snapshot to snapshot of one registry object; not comparable between registry objects.
+    #: Grows from snapshot to snapshot of one registry object. Versions of different registry objects cannot be
+    #: compared.
     version: int
 
-    #: In the order of their addresses, each address once.
+    #: The endpoints in the order of their addresses, each address once.
     endpoints: tuple[Endpoint, ...]
 
-    #: Whether this list comes from the cache file, because the registry has not answered yet.
+    #: Whether the list comes from the cache file, because the registry has not answered yet.
     is_cached: bool = False

@@ -1,4 +1,4 @@
-"""Ask a registry for many services in turn, in one thread."""
+"""Query a registry for many services in turn, in one thread."""
 
 import heapq
 import itertools
@@ -12,15 +12,16 @@ from fastrpc.registries.base.poller import Poller, WakeFlag
 
 __all__ = ["TURN_SECONDS", "TurnPoller"]
 
-#: Seconds from one query for a service to the next: with the time of the queries a list is at most five seconds old.
+#: Seconds from one query for a service to the next. Including the time of the queries, a list is at most five seconds
+#: old.
 TURN_SECONDS = 4.5
 
-#: Seconds between two looks without a service.
+#: Seconds between two looks while there is no service.
 _IDLE_SECONDS = 60.0
 
 
 class TurnPoller:
-    """The poller of many services, driven step by step by one thread; any thread adds and drops services.
+    """The poller of many services, driven step by step by one thread. Any thread may add and drop services.
 
     Args:
         clock: returns an instant in seconds that never decreases.
@@ -29,13 +30,13 @@ class TurnPoller:
     def __init__(self, backend: Backend, clock: Callable[[], float] = time.monotonic) -> None:
         self._backend = backend
         self._clock = clock
-        # Services that begin (with a poller) or end (None). Any thread writes here, even in a finalizer.
+        # Services that begin (with a poller) or end (with None). Any thread writes here, even in a finalizer.
         self._orders: queue.SimpleQueue[tuple[ListAcceptor, Poller | None]] = queue.SimpleQueue()
         self._woken, self._stop = WakeFlag(), WakeFlag()
-        # The lookup whose connection the others use, if they can; the lookup that is queried now.
+        # The lookup whose connection the others share if they can; the lookup that is queried now.
         self._first: Lookup | None = None
         self._asked: Lookup | None = None
-        # Used only by the polling thread; instants of queries, made distinct by numbers.
+        # Only the polling thread uses these; instants of queries, made distinct by numbers.
         self._pollers: dict[ListAcceptor, Poller] = {}
         self._due: list[tuple[float, int, ListAcceptor, Poller]] = []
         self._numbers = itertools.count()
@@ -44,15 +45,15 @@ class TurnPoller:
         """Follow a service from now on.
 
         Raises:
-            ConfigError: this kind of registry cannot look it up.
+            ConfigError: this kind of registry cannot look the service up.
         """
         lookup = self._opened(acceptor.service)
-        # A query that waits would hold up the other services.
+        # A query that waits would delay the other services.
         self._orders.put((acceptor, Poller(acceptor, lookup, longest_wait=0.0)))
         self._woken.set()
 
     def drop(self, acceptor: ListAcceptor) -> None:
-        """Stop following a service, unless another acceptor has taken it by now."""
+        """Stop following a service, unless another acceptor follows it now."""
         self._orders.put((acceptor, None))
 
     def stop(self) -> None:

@@ -39,12 +39,12 @@ __all__ = [
     "whole_seconds",
 ]
 
-#: Wildcard hosts: a server listens there, no client can dial them.
+#: Wildcard hosts: a server may listen there, but no client can dial them.
 UNDIALABLE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104
 
 ENTRY_POINT_GROUP = "fastrpc.registries"
 
-#: The registries in rooms above this one are registered by the front door.
+#: The front door registers the registries of packages with a higher rank.
 register(
     "registries",
     {
@@ -63,16 +63,16 @@ register(
     },
 )
 
-#: scheme -> the function that opens it; imported on first use.
+#: For each scheme the function that opens it, which is imported on first use.
 _REGISTRIES = places("registries")
 
-#: The registry of a list of registries.
+#: The registry for a list of registries.
 _MERGED = "fastrpc.registries.merged:Merged"
 
-#: The extras with the packages of registries, where the scheme has another name.
+#: The extras with the packages of registries, if the extra is not named after the scheme.
 _EXTRAS = {"rediss": "redis", "valkey": "redis"}
 
-#: Schemes without a place: `lan://arith` is a target.
+#: Schemes without a place, so that `lan://arith` is a target.
 _WITHOUT_PLACE = {"any", "host", "lan", "mdns"}
 
 #: The options of a URL that are fields of `TLS`.
@@ -89,13 +89,14 @@ class SharedOptions(TypedDict):
 
 
 class RegistryURL:
-    """A registry's URL, parsed; `str` omits the options, which may hold secrets.
+    """The parsed URL of a registry. `str` omits the options, which may contain secrets.
 
-    `place` is the part between `//` and `/`, `path` the part after it, both without slashes.
+    `place` is the part between `//` and `/`, `path` the part after that; both have no slashes at their ends.
 
     Args:
         tls: the certificates of the client or server that opens it; options replace them.
-        farthest: the registry of the farthest scope, for a URL of several; None: the one of the environment.
+        farthest: the registry of the farthest scope, for a URL of several scopes; None: the registry that the
+            environment states.
 
     Raises:
         ConfigError: the text is not a URL.
@@ -108,7 +109,7 @@ class RegistryURL:
                 hint="write it as consul://host:8500 or registry://host:port",
             )
         scheme, _, rest = text.partition("#")[0].partition("://")
-        # Not by `urlsplit`: some versions refuse a list of places if one is an IPv6 address.
+        # `urlsplit` is avoided: some versions refuse a list of places if one is an IPv6 address.
         rest, _, options = rest.partition("?")
         self.place, _, path = rest.partition("/")
         self.scheme = scheme.lower()
@@ -125,7 +126,7 @@ class RegistryURL:
         """Return host and port of each place, which commas separate.
 
         Raises:
-            ConfigError: no place is given, or one cannot be parsed.
+            ConfigError: no place is given, or a place cannot be parsed.
         """
         return [self._host_and_port(one, default_port) for one in self.place.split(",")]
 
@@ -142,7 +143,7 @@ class RegistryURL:
         return host, port
 
     def take(self, name: str, default: T, read: Callable[[str], T]) -> T:
-        """Return an option, parsed by a function; each may be given once."""
+        """Return an option after parsing it by a function; each option may be given once."""
         values = self.take_all(name)
         if not values:
             return default
@@ -166,11 +167,11 @@ class RegistryURL:
     def take_tls(self, scheme: str | None = None, *, ca_file: str | None = None) -> TLS | None:
         """Return the certificates for an encrypted connection to the registry; None for a URL without TLS.
 
-        The options state them, or else the settings of the client or server that opens the registry.
+        The options state the certificates, or else the settings of the client or server that opens the registry.
 
         Args:
             scheme: the scheme of the registry's address, "http" or "https"; None: the option `tls` decides.
-            ca_file: used if the option is missing.
+            ca_file: the default of the option.
 
         Raises:
             ConfigError: an option is wrong, or has no effect without TLS.
@@ -190,10 +191,10 @@ class RegistryURL:
         return TLS(**given) if given else self._tls or TLS()
 
     def package(self, module: str, name: str, *, part: str | None = None, reason: str = "") -> Any:
-        """Import a module of the package that this kind of registry needs, and return it.
+        """Import a module of the package that this kind of registry needs; return the module.
 
         Args:
-            part: a module that this package has, and other packages with the same module do not.
+            part: a module that only this package has, not other packages with the same module.
             reason: the difference between these packages, for the hint.
 
         Raises:
@@ -222,7 +223,7 @@ class RegistryURL:
         """Return the options that every registry has; call it last, as it refuses all unread options.
 
         Args:
-            schemes: the schemes of addresses that may be dialled, if the option is missing.
+            schemes: the default for the schemes of addresses that may be dialled.
         """
         schemes = self.take("schemes", schemes, _comma_separated)
         networks = self.take("networks", None, _comma_separated)
@@ -234,7 +235,7 @@ class RegistryURL:
         """Refuse the options that were not read.
 
         Raises:
-            ConfigError: there is one.
+            ConfigError: such an option is given.
         """
         if self._options:
             raise ConfigError(
@@ -243,10 +244,10 @@ class RegistryURL:
             )
 
     def refuse_tls(self) -> None:
-        """Refuse certificates for a URL of a registry without connections.
+        """Refuse certificates for a registry without connections.
 
         Raises:
-            ConfigError: there are some.
+            ConfigError: certificates are given.
         """
         if self._tls is not None:
             raise ConfigError(f"{self} has no connection that tls could encrypt", hint="leave tls out")
@@ -260,7 +261,7 @@ def open_registry(registry: str | Sequence[str | Registry], *, tls: TLS | None =
 @overload
 def open_registry(registry: Registry, *, tls: TLS | None = None) -> Registry: ...
 def open_registry(registry: str | Registry | Sequence[str | Registry], *, tls: TLS | None = None) -> Registry:
-    """Return the registry at a URL, or the `Merged` one of a list; a registry object is returned as it is.
+    """Return the registry at a URL, or a `Merged` registry for a list; a registry object is returned unchanged.
 
     Args:
         tls: the certificates for a URL with `tls=true` that names none.
@@ -283,7 +284,7 @@ def open_url(url: RegistryURL) -> WatchedRegistry:
     """Return the registry at a URL.
 
     Raises:
-        ConfigError: as from `open_registry`.
+        ConfigError: as `open_registry` raises it.
     """
     if url.path and url.scheme in _REGISTRIES:
         raise ConfigError(
@@ -293,12 +294,12 @@ def open_url(url: RegistryURL) -> WatchedRegistry:
 
 
 def is_opened(registry: object) -> TypeGuard[str | Sequence[str | Registry]]:
-    """Return whether `open_registry` makes an object for this, which its caller closes."""
+    """Return whether `open_registry` creates a new object for this, which its caller then closes."""
     return isinstance(registry, str | list | tuple)
 
 
 def names_registry(text: str) -> bool:
-    """Return whether a text is the URL of a registry, with or without a service, not an address."""
+    """Return whether a text is the URL of a registry, with or without a service, and not an address."""
     scheme, separator, _ = text.partition("://")
     return bool(separator) and (scheme.lower() in _REGISTRIES or scheme in _foreign_names(scheme))
 
@@ -311,7 +312,7 @@ def known_schemes() -> list[str]:
 
 
 def names_service(url: str) -> bool:
-    """Return whether the URL of a registry names a service, too."""
+    """Return whether the URL of a registry also names a service."""
     scheme, _, rest = url.partition("?")[0].partition("://")
     place, _, service = rest.partition("/")
     return bool(service) or scheme.lower() == "dns" or (scheme.lower() in _WITHOUT_PLACE and bool(place))
@@ -321,11 +322,12 @@ def split_target(target: str) -> tuple[str, str] | None:
     """Return the URL of the registry and the service that a target names; None if it is an address.
 
     `consul://host:8500/arith?dc=west` is the service `arith` of the registry `consul://host:8500?dc=west`.
-    `dns://host:port` is the name `host:port`, asked of the system's resolver; `dns://resolver:53/host:port` asks that
-    one. `lan://arith` is the service `arith`, as lan:// takes no host.
+    `dns://host:port` is the name `host:port`, for which the system's resolver is queried; for
+    `dns://resolver:53/host:port` that resolver is queried. `lan://arith` is the service `arith`, as lan:// takes no
+    host.
 
     Raises:
-        ConfigError: the target names a registry, but no service, or it has a user.
+        ConfigError: the target names a registry but no service, or it has a user.
     """
     if not names_registry(target):
         return None
@@ -343,9 +345,9 @@ def split_target(target: str) -> tuple[str, str] | None:
 
 
 def target_for(address: str, service: str) -> str:
-    """Return the target of a service: the service is added to a registry's URL; an address is unchanged.
+    """Return the target of a service: a registry's URL gets the service, an address is unchanged.
 
-    A URL that names a service is unchanged, too. So is every URL if `service` is empty.
+    A URL that already names a service is unchanged. If `service` is empty, every URL is unchanged.
     """
     place, mark, options = address.partition("?")
     scheme, _, rest = place.partition("://")
@@ -355,7 +357,7 @@ def target_for(address: str, service: str) -> str:
 
 
 def _check_user(scheme: str, place: str) -> None:
-    """Refuse a user before the host. The error does not show it: a password may belong to it."""
+    """Refuse a user before the host. The error does not show the user: a password may follow it."""
     if "@" in place:
         raise ConfigError(f"{scheme}:// takes no user name", hint="give a secret as an option: ?token_file=…")
 
@@ -399,7 +401,7 @@ def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
     place = _REGISTRIES.get(url.scheme)
     if place is not None:
         return cast(Callable[[RegistryURL], Any], load(place))
-    # Imported here: it loads parsers of package metadata, which are too slow for each import of fastrpc.
+    # Imported here: it loads parsers of package metadata, which are too slow for every import of fastrpc.
     from importlib.metadata import entry_points
 
     foreign = entry_points(group=ENTRY_POINT_GROUP)

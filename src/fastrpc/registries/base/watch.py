@@ -1,4 +1,4 @@
-"""The latest list for any number of watchers: on event loops, in threads, or by polling."""
+"""The latest list for any number of watchers, which use event loops, threads or polling."""
 
 import asyncio
 import contextlib
@@ -21,12 +21,12 @@ class Latest(Generic[T]):
     """Holds the latest value; publisher and watchers may run in different threads.
 
     Args:
-        versions: returns the numbers of values, each greater than the one before.
+        versions: returns the numbers of values; each is greater than the previous one.
     """
 
     def __init__(self, versions: Iterator[int]) -> None:
         self._versions = versions
-        # Re-entrant: a watch may be collected, and so closed, on any line of the thread that holds the lock.
+        # Re-entrant: a watch may be collected, and so be closed, on any line of the thread that holds the lock.
         self._changed = threading.Condition(threading.RLock())
         self._listeners: list[Callable[[], None]] = []
         self._latest: tuple[int, T] | None = None
@@ -34,10 +34,10 @@ class Latest(Generic[T]):
         self.error: Exception | None = None
         #: The error that ended all watches.
         self.failure: Exception | None = None
-        #: Whether the list is the registry's: no rule keeps endpoints because of an outage or a doubt.
+        #: Whether the list is the registry's: no rule keeps endpoints because of an outage or a suspicion.
         self.is_settled = True
         self.is_closed = False
-        # Whether listeners wait for the end of `told_at_once`, and whether they have something to hear then.
+        # Whether listeners wait for the end of `told_at_once`, and whether there is news for them at its end.
         self._is_held = self._has_news = False
 
     @property
@@ -47,7 +47,7 @@ class Latest(Generic[T]):
         return None if found is None else found[1]
 
     def put(self, make: Callable[[int], T], is_same: Callable[[T], bool]) -> None:
-        """Publish the value that `make` returns for its number, unless it equals the latest."""
+        """Publish the value that `make` returns for its number, unless it equals the latest value."""
         with self._changed:
             if self._latest is not None and is_same(self._latest[1]):
                 return
@@ -56,7 +56,7 @@ class Latest(Generic[T]):
             self._tell()
 
     def judge(self, error: Exception | None, *, is_settled: bool) -> None:
-        """Set the outcome of the last query; notify if it differs in kind."""
+        """Set the outcome of the last query; notify the watchers if its kind has changed."""
         with self._changed:
             is_same = (self.error is None, self.is_settled) == (error is None, is_settled)
             self.error, self.is_settled = error, is_settled
@@ -72,7 +72,7 @@ class Latest(Generic[T]):
 
     @contextlib.contextmanager
     def told_at_once(self) -> Iterator[None]:
-        """Report all changes of the block at its end, so that no reader sees a new list with an old error."""
+        """Report all changes of the block at its end, so that no reader sees a new list together with an old error."""
         with self._changed:
             self._is_held = True
             try:
@@ -96,7 +96,7 @@ class Latest(Generic[T]):
         return latest if latest is not None and latest[0] > version else None
 
     def wake(self) -> None:
-        """Have the threads in `wait` look whether their wait is over."""
+        """Have the threads in `wait` check whether their wait is over."""
         with self._changed:
             self._changed.notify_all()
 
@@ -158,11 +158,11 @@ class Watching(Closing, Generic[T]):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the list is the registry's; False during an outage, and while a loss is in doubt."""
+        """Whether the list is the registry's; False during an outage, and while a loss is suspicious."""
         return self._channel.is_settled
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call a function after each change, in any thread, until the watch is closed; it must not block."""
+        """Call a function after each change, in any thread, until the watch is closed. The function must not block."""
         self._listeners.append(listener)
         self._channel.add_listener(listener)
 
@@ -210,7 +210,7 @@ class Watching(Closing, Generic[T]):
             raise self._channel.failure
 
     def close(self) -> None:
-        """Stop watching. Closing twice is fine."""
+        """Stop watching. Closing twice is allowed."""
         if self._end():
             self._channel.wake()
 
@@ -218,7 +218,7 @@ class Watching(Closing, Generic[T]):
         """Stop watching; return whether threads of this process may be in `wait`."""
         release, self._release = self._release, None
         if release is None or self._process_id != os.getpid():
-            # After a fork, threads of the parent may hold the locks, and the loop belongs to the parent.
+            # After a fork threads of the parent may hold the locks, and the loop belongs to the parent.
             return False
         for listener in self._listeners:
             self._channel.remove_listener(listener)
@@ -228,7 +228,7 @@ class Watching(Closing, Generic[T]):
         return True
 
     def __del__(self) -> None:
-        # A thread in `wait` holds the watch, so no thread waits in `wait`.
+        # A thread in `wait` holds the watch, so no thread is in `wait` now.
         if getattr(self, "_release", None) is not None:
             self._end()
 
@@ -237,8 +237,8 @@ class Watch(Watching[Snapshot]):
     """One watcher of one service.
 
     On an event loop, iterate it: `async for snapshot in watch`. Without a loop, `wait` blocks. Both return the newest
-    snapshot that this watch has not returned yet; the first call returns at once if there is a snapshot. Snapshots in
-    between are skipped. `latest` never waits.
+    snapshot, after waiting until it is newer than the last one they returned. Snapshots in between are skipped. `latest`
+    never waits.
     """
 
 

@@ -18,17 +18,17 @@ from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["Agent", "AgentAccess", "Index", "typed"]
 
-#: The prefixes of answers after which a later retry succeeds: a session that a transaction locks with has just ended,
-#: or the client is above its rate limit.
+#: The start of answers after which a later retry succeeds: the session of a transaction's lock has just ended, or the
+#: client is above its rate limit.
 _TRY_LATER = ("409", "429")
 
-#: Share of its wait by which Consul delays the end of a blocking query, to spread the answers.
+#: The share of its wait by which Consul delays the end of a blocking query, to spread the answers.
 _JITTER = 1 / 16
 
 #: The greatest index.
 _GREATEST_INDEX = 2**64 - 1
 
-#: The reason for py-consul.
+#: The reason why py-consul is needed.
 _PY_CONSUL = "it goes on with python-consul, which has had no release since 2018, under the same module name"
 
 _Callback = Callable[[Any], Any]
@@ -60,22 +60,23 @@ class AgentAccess:
     def connect(self) -> "Agent":
         """Return a client for one thread; connects when it is used."""
         client = self._consul.Consul(host=self.host, port=self.port, dc=self.dc)
-        # py-consul prefers CONSUL_HTTP_TOKEN to its argument, and some calls take no token: each request gets ours.
+        # py-consul prefers CONSUL_HTTP_TOKEN to its argument, and some of its calls take no token. So each request gets
+        # our token here.
         client.token = ""
         http = BoundedHttpClient(self.host, self.port, encrypt=self._encrypt)
-        # Replaces py-consul's own client, which follows redirects with the token and has no bounds.
+        # This replaces py-consul's client, which follows redirects with the token and has no bounds.
         client.http = _Transport(http, self._token, self.dc)
         return Agent(client, http, self)
 
     def translated(self, error: Exception) -> StoreError:
-        """Return the StoreError for an error of py-consul; a permanent error has another status than UNAVAILABLE."""
+        """Return the StoreError for an error of py-consul; for a permanent error its status is not UNAVAILABLE."""
         kinds = self._consul
         status = Status.UNAVAILABLE
         if isinstance(error, kinds.ACLPermissionDenied | kinds.ACLDisabled):
             status = Status.PERMISSION_DENIED
         elif isinstance(error, kinds.exceptions.BadRequest | kinds.exceptions.ClientError):
             status = Status.INVALID_ARGUMENT
-        # A server's text, escaped for printing.
+        # The text comes from a server, so it is escaped for printing.
         text = str(error if isinstance(error, HttpError) else HttpError(str(error))) or type(error).__name__
         if text.startswith(_TRY_LATER):
             status = Status.UNAVAILABLE
@@ -108,11 +109,11 @@ class Agent:
 
 
 class _Transport:
-    """The HTTP client for py-consul, with the methods of py-consul's client.
+    """The HTTP client for py-consul, with the methods of py-consul's own client.
 
     Args:
         token: returns the token for a request.
-        dc: the datacenter of transactions, for which py-consul sends none; None is the agent's own.
+        dc: the datacenter of transactions, for which py-consul sends none; None is the agent's own datacenter.
     """
 
     def __init__(self, http: BoundedHttpClient, token: Callable[[], str], dc: str | None) -> None:
@@ -173,17 +174,17 @@ class Index:
         """Return the options of the next query."""
         if self._index is None or wait_seconds <= 0:
             return {}
-        # All clients that saw the same change query again at the same time: spread the queries.
+        # All clients that saw the same change query again at the same time, so the queries are spread.
         return {"index": self._index, "wait": f"{max(0.1, wait_seconds * self._uniform(0.9, 1.0)):.3f}s"}
 
     def note(self, text: Any) -> bool:
-        """Note the index of an answer; return whether it is lower than the last one, as after a loss of the servers'
-        state.
+        """Note the index of an answer; return whether it decreased, as after the servers have lost their state.
 
-        An index below 1 would not block: it counts as 1, which answers at once until there is a real index.
+        A query with an index below 1 would not block. It counts as 1, for which Consul answers at once until there is a
+        real index.
 
         Raises:
-            HttpError: it is not an index.
+            HttpError: the text is not an index.
         """
         digits = text.removeprefix("-") if isinstance(text, str) else ""
         if not (digits.isascii() and digits.isdecimal() and len(digits) <= 20):
@@ -196,15 +197,15 @@ class Index:
         return went_back
 
     def forget(self) -> None:
-        """Ask without waiting next time."""
+        """Let the next query return without waiting."""
         self._index = None
 
 
 def typed(found: Any, expected: Any) -> Any:
-    """Return the answer of an agent, if it is of the type expected; used inside `Agent.errors`.
+    """Return the answer of an agent if it has the expected type; used inside `Agent.errors`.
 
     Raises:
-        HttpError: it is not.
+        HttpError: it has another type.
     """
     try:
         return msgspec.convert(found, expected)

@@ -1,4 +1,4 @@
-"""Services in Consul's catalogue: each endpoint is a service instance with a check, its record in the metadata.
+"""Services in Consul's catalogue. Each endpoint is a service instance with a check; its metadata has the record.
 
 Instances registered by other programs are used as well, with their metadata as labels.
 """
@@ -27,14 +27,14 @@ FORMAT_KEY = "fastrpc-record"
 
 SCHEME_KEY = "fastrpc-scheme"
 
-#: The metadata key with the registration that wrote the instance, if several share an address.
+#: The metadata key that names the registration which wrote the instance, if several share an address.
 OWNER_KEY = "fastrpc-owner"
 
 #: The limits of Consul.
 _META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _META_KEYS = 64
 
-#: Seconds after which Consul removes a critical instance; a minute is its minimum.
+#: Seconds after which Consul removes a critical instance; a minute is the minimum.
 _FORGET = "1m"
 
 #: The name of Consul's own service.
@@ -65,7 +65,7 @@ class _Instance(msgspec.Struct):
 
 
 class _Listed(msgspec.Struct):
-    """An instance as the catalogue lists it, whatever its checks say."""
+    """An instance as the catalogue lists it, with any state of its checks."""
 
     node: str = msgspec.field(name="Node")
     id: str = msgspec.field(name="ServiceID")
@@ -84,9 +84,9 @@ class ConsulCatalogue:
     """A backend over the services of an agent.
 
     Args:
-        tags: set on registered instances, and required of watched ones.
-        check: "ttl" is renewed by the program, "tcp" is a connection attempt by the agent.
-        ttl_seconds: silence after which the check is critical; a `tcp` check tries three times within it.
+        tags: the tags of registered instances, which watched instances must have as well.
+        check: "ttl": the program renews the check; "tcp": the agent tries to connect.
+        ttl_seconds: the silence after which the check is critical; a `tcp` check tries three times within it.
     """
 
     def __init__(self, access: AgentAccess, *, tags: Sequence[str], check: str, ttl_seconds: int) -> None:
@@ -120,7 +120,8 @@ class ConsulCatalogue:
             _, found = agent.client.catalog.service(service)
             listed = [one for one in typed(found, list[_Listed]) if one.is_at(address)]
             for one in listed:
-                # The agent lists its instances again, so this object forgets the instances that it registered.
+                # The agent is asked to list its instances again, so this object forgets the instances that it
+                # registered.
                 own = typed(agent.client.agent.service_definition(one.id), _Definition | None)
                 if own is not None and (own.address, own.port) == (one.address, one.port):
                     agent.client.agent.service.deregister(one.id)
@@ -193,7 +194,7 @@ class InstanceLookup:
         return Listing(self._entries, is_restart=went_back)
 
     def _read(self, response: Any) -> Any:
-        """Read an answer, and return its index; most answers repeat the last one and are not decoded again."""
+        """Read an answer, and return its index. Most answers repeat the last one, and are not decoded again."""
         answer = response.code, response.body
         if answer != self._answer:
             _, found = self._decode(response)
@@ -207,14 +208,14 @@ class InstanceLookup:
 
 
 class InstanceLease:
-    """Registers one instance with the agent and keeps its check passing.
+    """Registers one instance with the agent, and keeps its check passing.
 
-    Of two registrations of one address, the later one writes the instance and both keep its check passing. When the
-    writer removes the instance, the other registration writes it again.
+    If an address is registered twice, the later registration writes the instance, and both keep its check passing. When
+    the writer removes the instance, the other registration writes it again.
     """
 
     def __init__(self, agent: Agent, definition: dict[str, Any], ttl_seconds: int, *, has_ttl: bool) -> None:
-        # After an agent's loss, the instance must be written again within five seconds of its return.
+        # After an agent has lost the instance, it has to be written again within five seconds of the agent's return.
         self.renew_seconds = min(2.0, ttl_seconds / 3)
         self._agent = agent
         self.record = definition
@@ -224,7 +225,7 @@ class InstanceLease:
 
     def acquire(self) -> None:
         with self._agent.errors():
-            # Another definition of the instance names the registration that it was made for.
+            # A changed definition of the instance still names the registration that wrote it.
             meta = self.record["meta"] | {OWNER_KEY: self._owner}
             self._agent.client.agent.service.register(
                 **self.record | {"meta": meta}, replace_existing_checks=True
@@ -245,8 +246,8 @@ class InstanceLease:
             with self._agent.errors():
                 return bool(client.agent.check.ttl_pass(f"service:{self._id}"))
         except StoreError as error:
-            # An agent without the check answers with status 500, as after other failures; a new write of the instance
-            # distinguishes them. A missing permission does not mean that the instance is lost.
+            # An agent without the check answers with status 500, as after other failures; writing the instance again
+            # tells the two apart. A missing permission does not mean that the instance is lost.
             if error.status is not Status.UNAVAILABLE or not str(error.__cause__).startswith(("404", "500")):
                 raise
             return False
@@ -259,7 +260,7 @@ class InstanceLease:
     def _written_by(self) -> str | None:
         """Return the registration that wrote the present instance; None without an instance."""
         with self._agent.errors():
-            # None is status 404.
+            # None stands for status 404.
             found: _Definition | None = typed(
                 self._agent.client.agent.service_definition(self._id), _Definition | None
             )
@@ -269,7 +270,7 @@ class InstanceLease:
 
 
 def read_instance(instance: Any) -> Entry:
-    """Parse one element of `/v1/health/service`, ours or another program's."""
+    """Parse one element of `/v1/health/service`, written by fastrpc or another program."""
     key = _id_of(instance)[:KEY_CHARACTERS]
     try:
         read = msgspec.convert(instance, _Instance)
@@ -292,7 +293,7 @@ def _id_of(instance: Any) -> str:
 
 
 def _key_of(instance: Any) -> str:
-    """Return the name of an instance that is unique among all nodes: nodes may have instances of one ID."""
+    """Return a name of an instance that is unique among all nodes: two nodes may have instances with the same ID."""
     with contextlib.suppress(KeyError, TypeError, IndexError):
         return f"{instance['Node']['Node']}/{_id_of(instance)}"
     return _id_of(instance)
@@ -302,7 +303,7 @@ def _read(host: str, port: int, meta: dict[str, str], weights: "_Weights | None"
     place = f"{f'[{host}]' if ':' in host else host}:{port}"
     found = meta.pop(FORMAT_KEY, None)
     if found is None:
-        # Another program's: use Consul's own weight, and only keys with a common meaning.
+        # Another program wrote it: use Consul's weight, and only keys with a common meaning.
         if weights is not None:
             meta.setdefault("weight", str(weights.passing))
         return read_texts(f"tcp://{place}", meta)

@@ -1,7 +1,7 @@
 """The layout of Go's rpcx in Consul's key-value store, so that both share a cluster.
 
-`registries/base/rpcx_record.py` has keys and values. A session locks the key of an endpoint. It has a TTL and
-the behaviour `delete`: the key is deleted with its session.
+`registries/base/rpcx_record.py` describes keys and values. A session locks the key of an endpoint. The session has a
+TTL and the behaviour `delete`: the key is deleted when the session ends.
 """
 
 import base64
@@ -27,11 +27,11 @@ _FLAGS = 0x2DDCCBC058A50C18
 #: Consul's shortest session TTL in seconds. A session may live up to twice its TTL.
 _SESSION_SECONDS = 10
 
-#: Seconds for which a key stays locked after its session ended; Consul's default of 15 would keep a restarted
-#: server out of the list.
+#: Seconds for which a key stays locked after its session ended; with Consul's default of 15 a restarted server would be
+#: missing in the list.
 _LOCK_DELAY_SECONDS = 0.001
 
-#: The form of a session id, since it is used in paths.
+#: The form of a session id, as it is used in paths.
 _SessionId = Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z-]{1,64}$")]
 
 
@@ -67,7 +67,7 @@ class RpcxKeys:
         prefix = f"{self._base}/"
         with contextlib.closing(self._access.connect()) as agent, agent.errors():
             _, found = agent.client.kv.get(prefix, keys=True, separator="/")
-            # None is status 404.
+            # None stands for status 404.
             keys = typed(found, list[str] | None) or []
         # A service has a key with its name and a folder of its endpoints; without the folder it has no endpoints.
         return [key[len(prefix) : -1] for key in keys if key.endswith("/") and key != prefix]
@@ -101,7 +101,7 @@ class KeyLookup:
                 index, found = self.agent.client.kv.get(
                     self._prefix, recurse=True, **self._index.options(wait_seconds)
                 )
-                # None is status 404.
+                # None stands for status 404.
                 pairs = typed(found, list[Any] | None) or []
                 went_back = self._index.note(index)
         except StoreError:
@@ -115,10 +115,10 @@ class KeyLookup:
 
 
 class KeyLease:
-    """One key, locked by its own session.
+    """One key, locked by a separate session.
 
-    Of two leases of one address, the later one takes over the key, which ends with its session; the other lease then
-    writes it again.
+    Of two leases of one address, the later one takes over the key, which ends with the session of that lease. The other
+    lease then writes the key again.
     """
 
     renew_seconds = 2.0
@@ -130,13 +130,13 @@ class KeyLease:
         self.record = record
         self._is_leaving = False
         self._session: str | None = None
-        #: Whether this lease ever held the key: a session that locks the key after that is a later session.
+        #: Whether this lease ever held the key. If it did, a session that locks the key now is a later one.
         self._was_written = False
 
     def acquire(self) -> None:
         client = self._agent.client
         with self._agent.errors():
-            # After a lost answer the session may be valid; destroying it would remove the key for a moment.
+            # If the answer was lost, the session may be valid; destroying it would remove the key for a moment.
             if not self._renew_session():
                 folder = self._key.rpartition("/")[0]
                 client.kv.put(folder, self._service, flags=_FLAGS)
@@ -149,13 +149,13 @@ class KeyLease:
             self._was_written = True
 
     def _write(self) -> bool:
-        """Return whether the key is ours; False if another session locks it."""
+        """Return whether this server holds the key; False if another session locks it."""
         put = self._agent.client.kv.put
         return bool(typed(put(self._key, self._value(), flags=_FLAGS, acquire=self._session), bool))
 
     def _take_over(self) -> None:
-        """Write a key that a session of an earlier run still locks; the end of that session would delete it."""
-        # In one transaction, so that no reader sees it missing.
+        """Write a key that a session of an earlier run still locks. The end of that session would delete the key."""
+        # All is done in one transaction, so that readers always see the key.
         value = base64.b64encode(self._value()).decode()
         lock = {"Verb": "lock", "Key": self._key, "Value": value, "Flags": _FLAGS, "Session": self._session}
         self._agent.client.txn.put([{"KV": {"Verb": "delete", "Key": self._key}}, {"KV": lock}])
@@ -197,7 +197,7 @@ class KeyLease:
     def release(self) -> None:
         if self._session is not None:
             with self._agent.errors():
-                # This deletes the key too, if this server holds it.
+                # This also deletes the key, if this server holds it.
                 self._agent.client.session.destroy(self._session)
                 self._session = None
 

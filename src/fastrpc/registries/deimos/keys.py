@@ -4,7 +4,8 @@
 
     <base>/<service>/<network>@<host>:<port>  the metadata as a URL query: weight=5&group=a
 
-A key has a time to live, and is set again at each third of it: clients of Phobos that lost an event get the next one.
+A key has a time to live, and is set again after each third of it. Thereby clients of Phobos that lost an event get the
+next one.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ class PhobosKeys:
     """A backend over the keys below a base path.
 
     Args:
-        ttl_seconds: silence after which a record ends.
+        ttl_seconds: the silence after which a record ends.
     """
 
     def __init__(self, access: DeimosAccess, *, base: str, ttl_seconds: int) -> None:
@@ -79,7 +80,7 @@ class DeimosLookup:
         self._folder = folder
         self._clock = clock
         self._decoded = DecodedRecords(lambda key, value: read_rpcx_record(key, value, wire="phobos"))
-        # The index of the list, 0 if it has to be read; the index of the last list, whatever failed since.
+        # The index of the list, 0 if it has to be read; and the index of the last list, even after a failure.
         self._index = self._latest = 0
 
     def fetch(self, wait_seconds: float) -> Listing:
@@ -112,7 +113,7 @@ class DeimosLookup:
                 return
             if event is not None:
                 return
-            # A wait that ends at once is not repeated at once.
+            # If a wait ends at once, pause before the next one.
             time.sleep(max(0.0, min(0.25 - (self._clock() - begun), left)))
 
 
@@ -125,7 +126,7 @@ class DeimosLease:
         self._key = key
         self.record = record
         self._ttl_seconds = ttl_seconds
-        # The index at which this lease wrote it; 0: it did not.
+        # The index at which this lease wrote the key; 0: it has not.
         self._index = 0
 
     def acquire(self) -> None:
@@ -134,7 +135,7 @@ class DeimosLease:
     def renew(self) -> bool:
         try:
             if not self._is_rewritten(self._index):
-                # Another server took over the key, and its value stays; or the answer to our write was lost.
+                # Another server took over the key, and its value stays; or the answer to this lease's write was lost.
                 node = self._client.get(self._key).node
                 if node.value == self._form()["value"]:
                     self._is_rewritten(node.modified_index)
@@ -149,14 +150,14 @@ class DeimosLease:
 
     def release(self) -> None:
         if self._index:
-            # A key that another server has written since stays.
+            # If another server has written the key since, it stays.
             _removed(self._client, self._key, self._index)
 
     def _form(self) -> dict[str, Any]:
         return {"value": self.record.value().decode(), "ttl": self._ttl_seconds}
 
     def _is_rewritten(self, index: int) -> bool:
-        """Write the record again if the key has an index; return whether it had."""
+        """Write the record again if its key has an index; return whether it had."""
         try:
             self._index = self._client.put(self._key, self._form() | {"prevIndex": index}).node.modified_index
         except StoreError as error:

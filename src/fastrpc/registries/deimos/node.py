@@ -1,4 +1,4 @@
-"""The requests of a client of Deimos: keys, watches, errors. Blocking, for threads; keys mean nothing here."""
+"""The requests of a client of Deimos: keys, watches, errors. Blocking, for threads; keys have no meaning here."""
 
 import contextlib
 import random
@@ -18,7 +18,7 @@ from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["DeimosAccess", "DeimosAnswer", "DeimosClient", "DeimosNode", "DeimosRefusedError", "is_nothing"]
 
-#: Seconds of one wait for an event: at a Deimos the end of other watches can deafen one.
+#: Seconds of one wait for an event: in a Deimos, the end of another watch can deafen a watch.
 WAIT_SECONDS: Final = 5.0
 
 #: Codes of errors: the key is missing, a comparison failed, the key exists, the index is cleared.
@@ -38,7 +38,7 @@ _STATUSES: Final = {
     CLEARED: Status.OUT_OF_RANGE,
 }
 
-#: The oldest index that is kept, in the cause of 401.
+#: The oldest index that the store keeps, in the cause of error 401.
 _OLDEST: Final = re.compile(r"\[([0-9]{1,19})/")
 
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -56,7 +56,7 @@ class DeimosNode(msgspec.Struct, rename="camel"):
     created_index: int = 0
 
     def keys(self) -> "Iterator[DeimosNode]":
-        """Yield it, if it is not a directory, and all keys in it."""
+        """Yield the node itself, if it is a key, else all keys in it."""
         if not self.dir:
             yield self
         for node in self.nodes:
@@ -86,7 +86,7 @@ class DeimosRefusedError(StoreError):
 
     Attributes:
         code: the error code of Deimos.
-        index: the index of its store.
+        index: the index of the store.
     """
 
     def __init__(self, text: str, failure: _Failure, status: Status) -> None:
@@ -124,7 +124,7 @@ class DeimosClient:
         self._is_closed = False
 
     def get(self, key: str, *, recursive: bool = False) -> DeimosAnswer:
-        """Read a key, or a directory with all that is in it."""
+        """Read a key, or a directory with everything in it."""
         return self._ask("GET", key, {"recursive": "true"} if recursive else {}, {}, once=False)
 
     def put(self, key: str, form: Mapping[str, Any]) -> DeimosAnswer:
@@ -132,19 +132,19 @@ class DeimosClient:
         return self._ask("PUT", key, {}, form, once=True)
 
     def delete(self, key: str, index: int | None = None) -> DeimosAnswer:
-        """Delete a key, if it has an index. A condition in the body would not be read."""
+        """Delete a key, if it has an index. Deimos would not read a condition in the body."""
         return self._ask("DELETE", key, {} if index is None else {"prevIndex": index}, {}, once=True)
 
     def wait(
         self, key: str, index: int, *, recursive: bool, seconds: float = WAIT_SECONDS
     ) -> DeimosAnswer | None:
-        """Return the first event of a key, or of all below a directory, from an index on; None after some seconds.
+        """Return the first event of a key, or of anything in a directory, from an index on; None after some seconds.
 
         Args:
-            seconds: `WAIT_SECONDS` at most.
+            seconds: at most `WAIT_SECONDS`.
 
         Raises:
-            CompactedError: the events up to the index are not kept.
+            CompactedError: the store no longer has the events after the index.
         """
         options = {"wait": "true", "waitIndex": index} | ({"recursive": "true"} if recursive else {})
         target = self._target(key, options)
@@ -175,7 +175,7 @@ class DeimosClient:
     def _ask(
         self, verb: str, key: str, options: Mapping[str, Any], form: Mapping[str, Any], *, once: bool
     ) -> DeimosAnswer:
-        """Return the answer of a node; each is asked once until one answers.
+        """Return the answer of a node. Each node is asked once, until one answers.
 
         Args:
             once: after a node that may have received the request, no other node is asked.
@@ -208,7 +208,7 @@ class DeimosClient:
         return found
 
     def _leave(self) -> None:
-        """Go on to the next node."""
+        """Continue with the next node."""
         self._http.close()
         self._place = (self._place + 1) % len(self._access.places)
         self._http = self._access.connect(self._place)
@@ -223,7 +223,7 @@ class DeimosClient:
         return {} if token is None else {"Authorization": f"Bearer {token()}"}
 
     def _refusal(self, status: int, body: bytes) -> StoreError:
-        """Return the error of an answer. It has a second line that is not JSON."""
+        """Return the error of an answer. The answer has a second line, which is not JSON."""
         try:
             failure = decoded(body.partition(b"\n")[0], _Failure, strict=False)
         except HttpError:
@@ -238,7 +238,7 @@ class DeimosClient:
             )
         if failure.error_code in _STATUSES:
             return DeimosRefusedError(self._text(text), failure, _STATUSES[failure.error_code])
-        # Without a leader it answers 500 after 10 s, and may do the request later.
+        # Without a leader a node answers 500 after 10 s, and may do the request later.
         if status in (401, 403):
             return StoreError(self._text(text), status=Status.PERMISSION_DENIED)
         known = Status.UNAVAILABLE if status >= 500 or status == 429 else Status.INVALID_ARGUMENT

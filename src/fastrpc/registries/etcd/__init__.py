@@ -6,8 +6,8 @@
 
 Options: `ttl` (seconds), `layout` (`fastrpc` or `rpcx`), `base` (`fastrpc`; `rpcx` in that layout), `user` with
 `password` or `password_file`, which is read again when it changes, `allow_insecure`, and the options of TLS
-(`registries/base/urls.py`). etcd takes no user from a certificate here; an etcd that asks for certificates needs
-`cert_file` besides.
+(`registries/base/urls.py`). Through its gateway etcd takes no user from a certificate; if etcd requires certificates,
+`cert_file` is needed in addition to a login.
 """
 
 from fastrpc.registries.base.backed import BackedRegistry

@@ -1,4 +1,4 @@
-"""The JSON gateway to etcd's API v3: places, logins, pages, watches. Blocking, for threads; keys mean nothing here."""
+"""The JSON gateway to etcd's API v3: places, logins, pages, watches. Blocking; keys have no meaning here."""
 
 import contextlib
 import random
@@ -37,10 +37,11 @@ PAGES_SECONDS = 30.0
 #: Longest silence of a watch: etcd reports every ten minutes that nothing changed.
 WATCH_IDLE_SECONDS = 15 * 60.0
 
-#: Statuses that an expired or missing token has in some version: "permission denied" in a watch, "user name is empty".
+#: Statuses for an expired or missing token in some version, such as "permission denied" in a watch, or "user name is
+#: empty".
 _LOGIN_AGAIN = (Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICATED)
 
-#: Statuses that another member, or a later try, does not change.
+#: Statuses that stay the same at another member and at a later attempt.
 _FINAL = (
     *_LOGIN_AGAIN,
     Status.NOT_FOUND,
@@ -73,7 +74,7 @@ class Range(msgspec.Struct):
 
 
 class KeyChange(msgspec.Struct):
-    """A key that was written, or deleted: then its value is empty and `type` is "DELETE"."""
+    """A key that was written or deleted. If it was deleted, the value is empty and `type` is "DELETE"."""
 
     kv: KeyValue
     type: str = "PUT"
@@ -92,7 +93,7 @@ class _Failure(msgspec.Struct):
     code: int = 0
     grpc_code: int = 0
     message: str = ""
-    #: The whole failure if the answer is a stream, as for a renewal; else, in old versions, its text again.
+    #: The whole failure if the answer is a stream, as for a renewal. In other answers of old versions, the text again.
     error: "_Failure | str" = ""
 
 
@@ -108,7 +109,7 @@ class EtcdAccess:
     """A cluster: its places, and the login.
 
     Args:
-        user: a name with its password; None needs no login.
+        user: a name with its password; None: no login.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class EtcdAccess:
         self.places = places
         self.user = user
         self._ends = None if tls is None else [HttpEnd(tls, host) for host, _ in places]
-        #: The token of each place, which is sent to no other place.
+        #: The token of each place; a token is sent only to its place.
         self.tokens: dict[int, str] = {}
 
     def connect(self, place: int) -> BoundedHttpClient:
@@ -137,13 +138,13 @@ class Gateway:
         self._is_closed = False
 
     def ask(self, path: str, request: dict[str, Any], kind: type[T], *, once: bool = False) -> T:
-        """Return the answer to a request; each place is asked once until one answers.
+        """Return the answer to a request. Each place is asked once, until one answers.
 
         Args:
             once: after a place that may have received the request, no other place is asked.
 
         Raises:
-            StoreError: none answers, or one refuses.
+            StoreError: no place answers, or one refuses.
         """
         for left in reversed(range(len(self._access.places))):
             try:
@@ -156,7 +157,7 @@ class Gateway:
         raise AssertionError("a cluster has a place")
 
     def pages(self, prefix: str, *, keys_only: bool = False) -> Iterator[Range]:
-        """Yield all keys with a prefix as they are at the revision of the first page."""
+        """Yield all keys with a prefix, at the revision of the first page."""
         until = time.monotonic() + PAGES_SECONDS
         limit = PAGE_NAMES if keys_only else PAGE_KEYS
         request = prefix_range(prefix) | {"limit": limit, "keys_only": keys_only}
@@ -171,7 +172,7 @@ class Gateway:
             request["key"] = page.kvs[-1].key + b"\0"
 
     def watch(self, keys: str | dict[str, Any], revision: int) -> "KeyWatch":
-        """Watch a prefix, or a range of keys, from a revision on; the watch before ends."""
+        """Watch a prefix, or a range of keys, from a revision on; the previous watch ends."""
 
         def opened() -> KeyWatch:
             self._end_watch()
@@ -192,7 +193,7 @@ class Gateway:
         return self._with_login(opened)
 
     def leave(self) -> None:
-        """Go on to the next place."""
+        """Continue with the next place."""
         self._end_watch()
         self._http.close()
         self._place = (self._place + 1) % len(self._access.places)
@@ -218,7 +219,7 @@ class Gateway:
             watch.close()
 
     def _with_login(self, ask: Callable[[], T]) -> T:
-        """Return an answer, after a login if there is a user; a refusal is believed only after a new one."""
+        """Return an answer, after a login if there is a user. After a refusal, log in again once."""
         user, known = self._access.user, self._access.tokens.get(self._place)
         if user is None:
             return ask()
@@ -239,7 +240,7 @@ class Gateway:
             login = self._ask("auth/authenticate", {"name": name, "password": password()}, _Login)
         except StoreError as error:
             if error.status is Status.FAILED_PRECONDITION:
-                # Authentication is off: the cluster asks for no token.
+                # Authentication is off: the cluster requires no token.
                 return
             if error.status is Status.INVALID_ARGUMENT:
                 error.status = Status.UNAUTHENTICATED
@@ -261,11 +262,11 @@ class Gateway:
             return decoded(answer.body, kind, strict=False)
 
     def refusal(self, failure: _Failure) -> StoreError:
-        """Return the error for an answer that refuses."""
+        """Return the error for an answer that is a refusal."""
         failure = failure.error if isinstance(failure.error, _Failure) else failure
         code = failure.code or failure.grpc_code or Status.UNKNOWN
         is_final = code in _FINAL and "too many requests" not in failure.message
-        # A server's text, escaped for printing.
+        # The text comes from a server, so it is escaped for printing.
         return self._error(str(HttpError(failure.message)), Status(code) if is_final else Status.UNAVAILABLE)
 
     def _error(self, text: str, status: Status = Status.UNAVAILABLE) -> StoreError:
@@ -287,20 +288,20 @@ class KeyWatch:
     def __init__(self, gateway: Gateway, http: BoundedHttpClient) -> None:
         self._gateway, self._http = gateway, http
         self._lines: LineStream | None = None
-        #: The revision up to which all changes were received, reported by etcd in a line without changes; 0 before the
-        #: first.
+        #: The revision up to which all changes were received, which etcd reports in a line without changes; 0 before
+        #: the first such line.
         self.complete = 0
         self.is_closed = False
 
     def open(self, lines: LineStream) -> None:
-        """Take the lines of the answer; the first says whether etcd accepts the watch."""
+        """Take the lines of the answer. The first line says whether etcd accepts the watch."""
         self._lines = lines
         first = self.receive(ANSWER_SECONDS)
         if first is None or first:
             raise HttpError("it did not create the watch")
 
     def receive(self, wait_seconds: float) -> list[KeyChange] | None:
-        """Return the next changes; an empty answer is a sign of life; None after a wait without a line.
+        """Return the next changes. An empty list is a sign of life; None after a wait without a line.
 
         Raises:
             StoreError: the watch failed or was refused. OUT_OF_RANGE: its revision is compacted.
@@ -322,7 +323,7 @@ class KeyWatch:
             code = Status.PERMISSION_DENIED if is_refused else Status.UNAVAILABLE
             raise self._gateway.refusal(_Failure(code, message=text))
         if not (result.events or result.created):
-            # Not the revision of a line with changes: etcd may have more changes at it.
+            # The revision of a line with changes is not used: etcd may have more changes at it.
             self.complete = max(self.complete, result.header.revision)
         return result.events
 
@@ -332,6 +333,6 @@ class KeyWatch:
 
 
 def prefix_range(prefix: str) -> dict[str, Any]:
-    """Return the range of the keys with a prefix, which ends in ASCII; "" is all keys."""
+    """Return the range of the keys with a prefix, which ends in ASCII; for "" all keys."""
     key = prefix.encode() or b"\0"
     return {"key": key, "range_end": key[:-1] + bytes([key[-1] + 1]) if prefix else key}

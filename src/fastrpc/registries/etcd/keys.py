@@ -26,7 +26,7 @@ class EtcdKeys:
     """A backend over the keys of a cluster.
 
     Args:
-        ttl_seconds: silence after which the records of a registry object are dropped.
+        ttl_seconds: the silence after which the records of a registry object are dropped.
     """
 
     def __init__(self, access: EtcdAccess, layout: Layout, ttl_seconds: int) -> None:
@@ -88,7 +88,7 @@ class _Deposit(msgspec.Struct):
 
 
 class SharedLease:
-    """The lease of etcd under which all records of a registry object are."""
+    """The lease in etcd that all records of a registry object share."""
 
     def __init__(
         self, gateway: Gateway, ttl_seconds: int, clock: Callable[[], float] = time.monotonic
@@ -99,7 +99,7 @@ class SharedLease:
         self._keys: set[str] = set()
 
     def hold(self, key: str) -> int:
-        """Return the lease for a key, renewed if half of the time to its renewal has passed, or granted anew."""
+        """Return the lease for a key. It is renewed if half of the time to its renewal has passed, or granted again."""
         self._keys.add(key)
         now = self._clock()
         if self._id and now - self._renewed_at >= self.renew_seconds / 2:
@@ -112,16 +112,16 @@ class SharedLease:
         return self._id
 
     def lose(self) -> None:
-        """Grant another lease next time."""
+        """Grant another lease the next time."""
         self._id = 0
 
     def abandon(self, key: str) -> None:
-        """Leave a key that could not be deleted: it ends with this lease, so the other keys move to another lease."""
+        """Abandon a key that could not be deleted: it ends with this lease, so the other keys get another lease."""
         self._keys.discard(key)
         self.lose()
 
     def leave(self, key: str) -> None:
-        """Revoke the lease with its last key."""
+        """Note that a key has left; with the last key, revoke the lease."""
         self._keys.discard(key)
         if self._id and not self._keys:
             lease, self._id = self._id, 0
@@ -131,7 +131,8 @@ class SharedLease:
 class EtcdLease:
     """The record of one endpoint.
 
-    Of two registrations of one address, the later one writes the record; the other writes it again after its removal.
+    If an address is registered twice, the later registration writes the record. After its removal the other
+    registration writes the record again.
     """
 
     def __init__(self, lease: SharedLease, layout: Layout, service: str, endpoint: Endpoint) -> None:
@@ -141,7 +142,7 @@ class EtcdLease:
         self.record = endpoint
         name, _ = layout.record(endpoint)
         self._key = f"{layout.prefix}{service}/{name}"
-        # The lease under which this wrote the key, and the revision at which it did; 0 if that is unknown. The value.
+        # The lease with which this wrote the key, and the revision of that write, 0 if unknown; and the value.
         self._lease = self._revision = 0
         self._written = b""
 
@@ -150,7 +151,7 @@ class EtcdLease:
         is_kept = self._lease == lease and self._revision and self._written == self._content()
         self._lease, revision, self._revision = lease, self._revision, 0
         try:
-            # A record that is as this wrote it stays.
+            # If the record is as this registration wrote it, it stays.
             found = self._write("MOD", revision if is_kept else -1, [], [self._put(lease)])
         except StoreError as error:
             if error.status is Status.NOT_FOUND:
@@ -162,7 +163,7 @@ class EtcdLease:
     def renew(self) -> bool:
         if self._shared.hold(self._key) != self._lease:
             return False
-        # A record that another server has taken over is there as well.
+        # A record that another server has taken over also exists.
         return bool(self._ask("kv/range", {"key": self._key.encode()}, Range).kvs)
 
     def rewrite(self) -> bool:
@@ -170,7 +171,7 @@ class EtcdLease:
         if lease != self._lease:
             return False
         revision, self._revision = self._revision, 0
-        # After an answer that was lost the revision is unknown, and the key is under the lease of this.
+        # If an answer was lost, the revision is unknown, but the key has the lease of this registration.
         target, value = ("MOD", revision) if revision else ("LEASE", lease)
         try:
             found = self._write(target, value, [self._put(lease)], [])
@@ -205,7 +206,7 @@ class EtcdLease:
         return self._layout.record(self.record)[1]
 
     def _write(self, target: str, value: int, success: list[Any], failure: list[Any]) -> _Deposit:
-        """Do one or the other, depending on a property of the key."""
+        """Do `success` or `failure`, depending on whether a property of the key has a value."""
         field = "mod_revision" if target == "MOD" else "lease"
         compare = [{"key": self._key.encode(), "target": target, field: str(value), "result": "EQUAL"}]
         return self._ask("kv/txn", {"compare": compare, "success": success, "failure": failure}, _Deposit)
@@ -215,7 +216,7 @@ class EtcdLease:
 
 
 class RpcxEtcdLease(EtcdLease):
-    """A record of rpcx, whose server can retire; the key of its service is written with it."""
+    """A record of rpcx, whose server can be marked as leaving; the key of its service is written with it."""
 
     _is_leaving = False
 

@@ -13,10 +13,10 @@ from fastrpc.status import Status
 
 __all__ = ["EtcdLookup"]
 
-#: Seconds between two proofs that the member has a quorum, and that its watch missed nothing.
+#: Seconds between two checks that the member has a quorum, and that its watch missed no change.
 PROOF_SECONDS = 15.0
 
-#: Seconds between two searches for values that the watch missed: for one, etcd reads the values of all keys.
+#: Seconds between two searches for values that the watch missed. For a search etcd reads the values of all keys.
 VALUES_SECONDS = 60.0
 
 #: Seconds that a change may take from the member to the watch.
@@ -29,9 +29,9 @@ class _Keys:
     def __init__(self, read: Callable[[str, bytes], Entry | None]) -> None:
         self.decoded = DecodedRecords(read)
         self.records: dict[str, bytes] = {}
-        #: The revision at which they were read, or could not be; 0 if they have to be.
+        #: The revision at which the keys were read, or could not be read; 0 if they have to be read.
         self.revision = 0
-        #: The reason why they could not be read.
+        #: The reason why the keys could not be read.
         self.error: StoreError | None = None
 
 
@@ -54,14 +54,14 @@ class EtcdLookup:
         # The revision up to which the keys are known, and the cluster that counts it.
         self._revision = self._cluster = 0
         self._has_restarted = self._is_closed = False
-        # The services whose changes are not told yet.
+        # The services whose changes were not returned yet.
         self._changed: set[str] = set()
         self._watch: KeyWatch | None = None
         # The prefix of the watch, and the number of keys with that prefix; None if the number is unknown.
         self._watched = ""
         self._count: int | None = None
         self._proven_at = self._searched_at = 0.0
-        # Held while a wait is woken: that closes the watch, and the next wait opens it again.
+        # Held while a wait is interrupted. That closes the watch, and the next wait opens it again.
         self._waking = threading.Lock()
         self._is_woken = self._is_waiting = False
 
@@ -124,19 +124,19 @@ class EtcdLookup:
         except StoreError as error:
             if error.status not in (Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED):
                 raise
-            # The failure concerns this list alone, unless the cluster does not even count its keys.
+            # The failure concerns this list only, unless the cluster cannot even count its keys.
             first = self._gateway.ask("kv/range", prefix_range(prefix) | {"count_only": True}, Range)
             keys.records, keys.error = {}, error
         if self._revision and self._went_back(first.header):
             # The cluster has lost changes, as after a restored backup.
             if self._has_restarted:
-                # The next list begins anew, and still belongs to a restart.
+                # The next list begins again, and still belongs to the same restart.
                 self._revision = 0
                 raise StoreError("etcd: its revision goes back again and again")
             self._has_restarted = True
             self._forget()
         if not any(one.revision for one in self._keys.values()):
-            # Nothing else is known, so the watch begins here.
+            # Nothing is known yet, so the watch begins here.
             self._revision, self._cluster = first.header.revision, first.header.cluster_id
             self._watch = None
             self._proven_at = self._searched_at = self._clock()
@@ -144,7 +144,7 @@ class EtcdLookup:
         keys.revision = first.header.revision
 
     def _paged(self, prefix: str) -> tuple[dict[str, bytes], Range]:
-        """Return the keys with a prefix, and the first page; keys that would be ignored are left out."""
+        """Return the keys with a prefix, and the first page. Keys that would be ignored are left out."""
         records: dict[str, bytes] = {}
         first: Range | None = None
         for page in self._gateway.pages(prefix):
@@ -156,7 +156,7 @@ class EtcdLookup:
         return records, first
 
     def _wait(self, wait_seconds: float) -> None:
-        """Wait for changes and apply them; keys of which some may be missing have to be read again."""
+        """Wait for changes and apply them. Keys whose changes may be lost have to be read again."""
         try:
             if self._watch is None or self._watch.is_closed:
                 self._watch = self._opened()
@@ -170,7 +170,7 @@ class EtcdLookup:
                 self._forget()
         except StoreError as error:
             if self._watch is not None and self._watch.is_closed and not self._is_closed:
-                # Another watch continues from its revision.
+                # The next watch continues from its revision.
                 return
             if error.status is Status.OUT_OF_RANGE:
                 # The changes from that revision on are compacted.
@@ -185,7 +185,7 @@ class EtcdLookup:
         return self._gateway.watch(self._watched, self._revision + 1)
 
     def _apply(self, changes: list[KeyChange] | None) -> None:
-        """Apply changes, and further arrived changes up to a list's limit; then publish the list."""
+        """Apply changes, and more changes that have arrived, up to the limit of a list; then publish the list."""
         left = MOST_ENDPOINTS
         while changes and self._watch is not None:
             left -= len(changes)
@@ -202,7 +202,7 @@ class EtcdLookup:
         service, _, name = key[len(self._prefix) :].partition("/")
         keys = self._keys.get(service)
         if keys is None or keys.error is not None or revision <= keys.revision:
-            # A list that was read later has it, or the next one will.
+            # A list that was read later contains the change, or the next list will.
             return
         if is_deleted:
             keys.records.pop(name, None)
@@ -211,19 +211,19 @@ class EtcdLookup:
         self._changed.add(service)
 
     def _proves(self, watch: KeyWatch) -> bool:
-        """Return whether the keys come from a member with a quorum, by their number at a revision."""
+        """Return whether a member with a quorum has the same number of keys at a revision."""
         found = self._gateway.ask("kv/range", prefix_range(self._watched) | {"count_only": True}, Range)
         if self._went_back(found.header):
             return False
         self._proven_at = self._clock()
         if found.count == self._count and not self._has_newer(found.header):
             return True
-        # A change is under way, or the watch is dead.
+        # A change is on its way, or the watch is dead.
         self._apply(changes := watch.receive(UNDER_WAY_SECONDS))
         return bool(changes)
 
     def _has_newer(self, header: Header) -> bool:
-        """Return whether a key was written after the known revision, if it is time to look."""
+        """Return whether a key was written after the known revision; look only if a check is due."""
         if header.revision == self._revision or self._clock() < self._searched_at + VALUES_SECONDS:
             return False
         self._searched_at = self._clock()

@@ -1,4 +1,4 @@
-"""The folder with the sockets and the records of this user: no other user can read or change it."""
+"""The folder with the sockets and the records of this user. No other user can read or change it."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ __all__ = [
 #: The variable with another path, for containers that share a folder.
 FOLDER_VARIABLE = "FASTRPC_HOST_FOLDER"
 
-#: The file name of a socket of the folder.
+#: The file name of a socket in the folder.
 HOST_SOCKET = re.compile(r"([0-9a-f]{16})\.sock")
 
 #: The rights of group and others.
@@ -31,7 +31,7 @@ _FOREIGN_RIGHTS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def folder_path() -> str:
-    """Return the path of the folder, which need not be there.
+    """Return the path of the folder, which may not exist yet.
 
     Raises:
         ConfigError: the variable has a relative path.
@@ -43,7 +43,7 @@ def folder_path() -> str:
         return os.path.normpath(given)
     user = os.geteuid()
     if user == 0:
-        # Not by XDG_RUNTIME_DIR, which sudo may keep from another user.
+        # XDG_RUNTIME_DIR is not used, as sudo may keep the variable of another user.
         return "/run/fastrpc"
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     # "All paths must be absolute", else they are ignored (XDG Base Directory Specification).
@@ -53,14 +53,14 @@ def folder_path() -> str:
 
 
 def host_socket(address: Address, folder: str) -> str | None:
-    """Return the name of a socket of the folder, without its ending; None for another address."""
+    """Return the name of a socket in the folder, without its ending; None for another address."""
     parent, name = os.path.split(address.path)
     match = HOST_SOCKET.fullmatch(name)
     return match[1] if address.scheme == "unix" and parent == folder and match is not None else None
 
 
 def made_folder(path: str) -> None:
-    """Make the folder unless it is there, for this user alone.
+    """Make the folder for this user alone, unless it exists.
 
     Raises:
         StoreError: the folder cannot be made, or belongs to others; the message names it.
@@ -80,10 +80,10 @@ def made_folder(path: str) -> None:
 
 @contextlib.contextmanager
 def opened_folder(path: str) -> Iterator[int | None]:
-    """Yield a descriptor of the folder; None if there is no folder.
+    """Yield a descriptor of the folder; None if the folder does not exist.
 
     Raises:
-        StoreError: it is not a folder, belongs to another user, or grants rights to others.
+        StoreError: the path is not a folder, belongs to another user, or grants rights to others.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -106,7 +106,7 @@ def opened_folder(path: str) -> Iterator[int | None]:
 
 
 def fault_of(status: os.stat_result) -> str | None:
-    """Return why a file or folder is not of this user alone; None if it is."""
+    """Return why a file or folder is not private to this user; None if it is."""
     if status.st_uid != os.geteuid():
         return f"it belongs to user {status.st_uid}, not to user {os.geteuid()}"
     if status.st_mode & _FOREIGN_RIGHTS:

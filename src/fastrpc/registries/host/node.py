@@ -1,4 +1,4 @@
-"""The records of this host: this process's records, and all that are in the folder now."""
+"""The records of this host: this process's records, and all records in the folder now."""
 
 import contextlib
 import errno
@@ -29,11 +29,11 @@ logger = logging.getLogger("fastrpc.registry")
 #: Seconds between two looks at the folder.
 LOOK_SECONDS = 0.5
 
-#: A folder that changed this shortly before a look may change after it with the same time: file times follow the
-#: kernel's ticks of 1 to 10 ms.
+#: If a folder changed this shortly before a look, it may change after the look without a new time: file times follow
+#: the kernel's ticks of 1 to 10 ms.
 TICK_NS = 100_000_000
 
-#: Files of the folder that the log names; the rest is omitted silently.
+#: The most files of the folder that the log names; the others are left out silently.
 MOST_NAMED = 1_000
 
 
@@ -41,7 +41,7 @@ class HostNode:
     """Reads and writes the records of a folder.
 
     Args:
-        path: the folder's, which need not be there.
+        path: the path of the folder, which may not exist yet.
     """
 
     def __init__(self, path: str) -> None:
@@ -73,14 +73,14 @@ class HostNode:
             self._look()
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
-        """Look at the folder until a condition holds; hold `changed`."""
+        """Look at the folder until a condition holds. The caller holds `changed`."""
         until = time.monotonic() + wait_seconds
         while not (self._is_closed or is_over()) and (left := until - time.monotonic()) > 0:
             self.changed.wait(min(left, LOOK_SECONDS))
             self._look()
 
     def records(self, services: Iterable[str]) -> dict[str, list[tuple[str, bytes]]]:
-        """Return the files and records of services; hold `changed`."""
+        """Return the files and records of services. The caller holds `changed`."""
         return {
             service: [(name, found[service]) for name, found in self._known.items() if service in found]
             for service in services
@@ -99,7 +99,7 @@ class HostNode:
             self.changed.notify_all()
 
     def _look(self) -> None:
-        """Read the folder if it has changed, or a server has ended."""
+        """Read the folder if it has changed or a server has ended."""
         before = self._known
         with opened_folder(self.path) as folder:
             if folder is None:
@@ -129,7 +129,7 @@ class HostNode:
         _remove_stale(folder, self.path, sockets - {f"{record_owner(name)}.sock" for name in found})
 
     def _read(self, folder: int, name: str) -> Mapping[str, bytes] | None:
-        """Return the records of a file by service; None if it has none left."""
+        """Return the records of a file by service; None if it has no record any more."""
         known = self._known.get(name)
         owner = record_owner(name)
         try:
@@ -144,7 +144,7 @@ class HostNode:
         return {service: self._placed(name, record, address) for service, record in found.items()}
 
     def _placed(self, name: str, record: bytes, address: Address) -> bytes:
-        """Return a record with the address of its socket and the scope, whatever it names."""
+        """Return a record with the address of its socket and the scope, which replace what the record states."""
         try:
             told = decode_record(record)
         except RecordError as error:
@@ -167,7 +167,7 @@ class HostNode:
             StoreError: the record cannot be written, or the socket is gone.
         """
         if not os.path.exists(f"{self.path}/{socket_name}.sock"):
-            # Somebody has removed it: callers would be led to nothing.
+            # Another program has removed the socket, so callers could not connect.
             raise StoreError(
                 f"the socket {self.path}/{socket_name}.sock is gone", hint="start the server again"
             )
@@ -179,13 +179,13 @@ class HostNode:
                 self._look()
 
     def holds(self, socket_name: str, service: str) -> bool:
-        """Return whether the record of a service is there."""
+        """Return whether the record of a service exists."""
         with self.changed:
             own = self._own.get(socket_name)
             return own is not None and own.holds(service)
 
     def withdraw(self, socket_name: str, service: str) -> None:
-        """End what `publish` began.
+        """Withdraw a record that `publish` wrote.
 
         Raises:
             StoreError: the file cannot be written.
@@ -199,7 +199,7 @@ class HostNode:
 
 
 def _check_socket(folder: int, name: str) -> None:
-    """Refuse a record whose socket is another kind of file.
+    """Refuse a record whose socket is not a socket of this user.
 
     Raises:
         RefusedFileError: the socket is in use, or belongs to another user.
@@ -215,13 +215,13 @@ def _check_socket(folder: int, name: str) -> None:
 
 
 def _remove_stale(folder: int, path: str, names: Iterable[str]) -> None:
-    """Remove the sockets of ended servers; a socket without a record may be new."""
+    """Remove the sockets of servers that have ended. A socket without a record may be new."""
     stale = list(names)
     if not stale:
         return
     with contextlib.ExitStack() as probes:
         try:
-            # `bind` holds the same lock: a socket that is bound and does not listen yet looks stale.
+            # `bind` holds the same lock: a socket that is bound but does not listen yet looks stale.
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
@@ -233,5 +233,5 @@ def _remove_stale(folder: int, path: str, names: Iterable[str]) -> None:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
             elif code == 0:
-                # A refused socket may connect again, a connected one may not.
+                # A socket may connect again after a refusal, but not after a connection.
                 probe = probes.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))

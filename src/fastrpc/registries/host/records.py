@@ -6,7 +6,7 @@
     <folder>/0123456789abcdef-fedcba9876543210.json          its record: {"v": 1, "services": {"arith": {…}}}
 
 A file is written once under a name that is never used again, and locked (flock) before it has this name. So a reader
-sees a whole record, and a record whose lock is free belongs to no living server, now and later: it is removed. The
+sees a whole record. If the lock of a record is free, its server has ended for good, and the record is removed. The
 system frees the lock when the process ends, however it ends.
 """
 
@@ -30,7 +30,7 @@ __all__ = ["MOST_BYTES", "OwnRecord", "RefusedFileError", "read_record", "record
 #: Longest record file in bytes: some thousand services.
 MOST_BYTES = 1_048_576
 
-#: Attempts to write a file that other processes may take for a dead process's.
+#: Attempts to write a file, which another process may take for a file of a dead process.
 _TRIES = 8
 
 _FORMAT = 1
@@ -39,7 +39,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{16}-[0-9a-f]{16}\.json")
 
 
 class RefusedFileError(ValueError):
-    """A file of the folder is left out; the text says why."""
+    """The reason why a file of the folder is left out."""
 
 
 class _File(msgspec.Struct):
@@ -59,17 +59,17 @@ class OwnRecord:
         self._folder = folder
         self._socket_name = socket_name
         self._services: dict[str, bytes] = {}
-        # The locked file with its name.
+        # The descriptor of the locked file, and its name.
         self._held: tuple[int, str] | None = None
         _own.add(self)
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no service."""
+        """Whether the record has no service."""
         return not self._services
 
     def holds(self, service: str) -> bool:
-        """Return whether the file is there with a service."""
+        """Return whether the file exists and has a service."""
         return service in self._services and self._held is not None and os.fstat(self._held[0]).st_nlink > 0
 
     def put(self, service: str, record: bytes) -> None:
@@ -81,7 +81,7 @@ class OwnRecord:
         self._replace({**self._services, service: record})
 
     def drop(self, service: str) -> None:
-        """Remove a service, and with the last one the file.
+        """Remove a service, and with the last service the file.
 
         Raises:
             StoreError: the file cannot be written.
@@ -97,7 +97,7 @@ class OwnRecord:
                     raise StoreError(f"the host folder {self._folder!r} is gone")
                 self._held = _written(folder, self._socket_name, services) if services else None
                 self._services = services
-                # Behind the new one: the services are listed at every instant.
+                # The old file is removed after the new one exists: the services are listed at every instant.
                 if before is not None:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(before[1], dir_fd=folder)
@@ -107,13 +107,13 @@ class OwnRecord:
             os.close(before[0])
 
     def forget(self) -> None:
-        """Close, in the child of a fork, the copy that would keep the lock of its parent."""
+        """Close, in the child of a fork, the descriptor that would keep the lock of the parent."""
         held, self._held = self._held, None
         if held is not None:
             os.close(held[0])
 
 
-#: All records of this process, for a fork.
+#: All records of this process, for forks.
 _own: weakref.WeakSet[OwnRecord] = weakref.WeakSet()
 
 
@@ -126,7 +126,7 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def _written(folder: int, socket_name: str, services: Mapping[str, bytes]) -> tuple[int, str]:
-    """Return a new locked file with its name."""
+    """Return a new locked file, and its name."""
     content = msgspec.json.encode(
         {"v": _FORMAT, "services": {name: msgspec.Raw(record) for name, record in services.items()}}
     )
@@ -143,7 +143,7 @@ def _written(folder: int, socket_name: str, services: Mapping[str, bytes]) -> tu
             dir_fd=folder,
         )
         try:
-            # A reader that finds the file unlocked takes it for a dead process's, and removes it.
+            # A reader that finds the file unlocked takes it for a file of a dead process, and removes it.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left = memoryview(content)
             while left:
@@ -162,22 +162,22 @@ def _written(folder: int, socket_name: str, services: Mapping[str, bytes]) -> tu
 
 
 def record_owner(name: str) -> str | None:
-    """Return the name of the socket of a record file, "" for a file that is being written; None for another file."""
+    """Return the name of the socket of a record file; "" for a file that is being written; None for another file."""
     match = _NAME.fullmatch(name)
     return match[1] if match is not None else "" if _TEMPORARY.fullmatch(name) else None
 
 
 def read_record(folder: int, name: str, *, only_lock: bool) -> Mapping[str, bytes] | None:
-    """Return the records of a file by service; None if its server is gone: then the file is removed.
+    """Return the records of a file by service; None if its server has ended: then the file is removed.
 
     Args:
-        only_lock: whether the content does not matter; the mapping is then empty.
+        only_lock: whether to check only the lock; the mapping is then empty.
 
     Raises:
-        RefusedFileError: it is not a record of this user.
+        RefusedFileError: the file is not a record of this user.
     """
     try:
-        # O_NONBLOCK: a FIFO would wait for a writer.
+        # O_NONBLOCK: without it, opening a FIFO would wait for a writer.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         file = os.open(name, flags, dir_fd=folder)
     except FileNotFoundError:
@@ -215,7 +215,7 @@ def _check(status: os.stat_result) -> None:
 
 
 def _is_free(file: int) -> bool:
-    """Return whether no living process has locked a file. A shared lock keeps out no other reader."""
+    """Return whether no living process has locked a file. The shared lock does not exclude other readers."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -7,7 +7,7 @@
 In a pod the environment names the apiserver; the service account has token and CA. Options: `server` (another
 apiserver), `token` or `token_file`, which is read again when it changes, `allow_insecure`, and the options of TLS
 (`registries/base/urls.py`); `port` (name or number), `scheme` (`tcp` or `tls`), `family` (`ipv4` or `ipv6`, for pods
-with an address of each).
+that have both addresses).
 """
 
 import os
@@ -25,7 +25,7 @@ from fastrpc.registries.kubernetes.slices import DNS_LABEL, Reading
 
 __all__ = ["open_kubernetes"]
 
-#: Where a pod has its service account.
+#: The folder of the service account in a pod.
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 _PORTS = {"https": 443, "http": 80}
@@ -74,7 +74,7 @@ def _server(url: RegistryURL, text: str) -> tuple[str, str, int, str]:
     except ValueError:
         host = port = None
     if not host or parts.scheme not in _PORTS or "@" in parts.netloc or parts.query:
-        # The text is omitted: it may have a password.
+        # The text is omitted: it may contain a password.
         raise ConfigError(
             f"{url}: the option server is not the address of an apiserver",
             hint="write server=https://host:6443, or server=http://127.0.0.1:8001 for `kubectl proxy`",

@@ -28,22 +28,22 @@ __all__ = ["Api", "ApiAccess", "ApiRefusedError", "ListPage", "ObjectMeta"]
 
 A = TypeVar("A", Response, LineStream)
 
-#: Slices of a page, as client-go has it. With 100 endpoints each they have some 14 MiB, below the limit of a response.
+#: Slices of a page, as in client-go. With 100 endpoints each they have some 14 MiB, below the limit of a response.
 PAGE_SLICES = 500
 
 #: Seconds for all pages of a list.
 PAGES_SECONDS = 30.0
 
-#: Seconds after which the apiserver ends a watch, drawn for each watch, so that they do not end together.
+#: Seconds after which the apiserver ends a watch. They are drawn for each watch, so that watches do not end together.
 WATCH_SECONDS = 240.0, 480.0
 
-#: Bytes a second of a watch: some hundred slices of 100 endpoints, as each change sends a whole slice.
+#: Bytes per second of a watch: some hundred slices of 100 endpoints, as each change sends a whole slice.
 WATCH_BYTES_PER_SECOND = 4 * 1024 * 1024
 
 _STATUSES = {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED, 410: Status.OUT_OF_RANGE}
 
 
-#: Answers that ask to repeat the request: too many requests, and a server that starts or stops.
+#: Statuses after which the request is repeated: too many requests, and a server that starts or stops.
 _LATER = (429, 503)
 
 
@@ -74,7 +74,7 @@ class ListPage(msgspec.Struct):
 
 
 class _Refusal(msgspec.Struct):
-    """The object `Status`."""
+    """The object `Status` of a refusal."""
 
     message: str = ""
 
@@ -83,9 +83,9 @@ class ApiAccess:
     """The apiserver, and the credentials for it.
 
     Args:
-        base: the path before `/apis`, "" without one.
-        tls: None is plain HTTP.
-        token: None sends none.
+        base: the path before `/apis`; "" if there is no such path.
+        tls: None: plain HTTP.
+        token: None: no token is sent.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ApiAccess:
         self._encrypt = None if tls is None else HttpEnd(tls, place[0]).wrap
 
     def connect(self) -> BoundedHttpClient:
-        """Return a client, which connects when it is used."""
+        """Return a client; it connects on first use."""
         host, port = self.place
         return BoundedHttpClient(host, port, encrypt=self._encrypt)
 
@@ -106,7 +106,7 @@ class Api:
     """A client of the apiserver, for one thread; another thread may call `interrupt` and `close`.
 
     Args:
-        selector: of the labels of slices; "" selects all of the namespace.
+        selector: the selector of labels of slices; "" selects all slices of the namespace.
     """
 
     def __init__(self, access: ApiAccess, selector: str) -> None:
@@ -116,10 +116,10 @@ class Api:
         self._watch: LineStream | None = None
 
     def pages(self) -> Iterator[ListPage]:
-        """Yield the pages of a list, all as they are at one version; the watch before ends.
+        """Yield the pages of a list, all at one version; the previous watch ends.
 
         Raises:
-            StoreError: the apiserver refuses, or does not answer; OUT_OF_RANGE: a page is expired.
+            StoreError: the apiserver refuses, or does not answer; OUT_OF_RANGE: a page has expired.
         """
         self.end_watch()
         until = time.monotonic() + PAGES_SECONDS
@@ -176,7 +176,7 @@ class Api:
     def receive(self, wait_seconds: float) -> bytes | None:
         """Return the next line of the watch; None if none begins within `wait_seconds`.
 
-        b"" is its end, also when its connection ends: another watch continues from its version.
+        b"" is the end of the watch, also if its connection ends: another watch continues from its version.
 
         Raises:
             StoreError: the watch broke a rule.
@@ -212,7 +212,7 @@ class Api:
         self._http.close()
 
     def _ask(self, send: Callable[..., A], query: dict[str, str]) -> A:
-        """Send a request with the present token; after a 401 once more, if the token has changed."""
+        """Send a request with the present token. If the answer is 401 and the token has changed, send it again."""
         target, token = f"{self._access.target}?{urlencode(query)}", self._token()
         with self.errors():
             answer = send("GET", target, headers=_headers(token))
@@ -225,11 +225,11 @@ class Api:
         return None if self._access.token is None else self._access.token()
 
     def _refusal(self, status: int, body: bytes) -> ApiRefusedError:
-        """Return the error for an answer that refuses."""
+        """Return the error for an answer that is a refusal."""
         message = ""
         with contextlib.suppress(HttpError):
             message = f": {decoded(body, _Refusal).message}"
-        # A server's text, escaped for printing.
+        # The text comes from a server, so it is escaped for printing.
         text = self._text(str(HttpError(f"it answered {status}{message}")))
         refusal = ApiRefusedError(text, status=_STATUSES.get(status, Status.UNAVAILABLE))
         refusal.is_final = status not in _LATER

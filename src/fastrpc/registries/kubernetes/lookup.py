@@ -28,16 +28,16 @@ logger = logging.getLogger("fastrpc.registry")
 #: Seconds of silence after which a new watch is opened: the apiserver sends a bookmark each minute.
 SILENT_SECONDS = 90.0
 
-#: A watch that ends earlier counts as failed, as in client-go.
+#: A watch that lasts less than this counts as failed, as in client-go.
 SHORT_SECONDS = 1.0
 
 #: The most events that are applied before the list is returned, so that they cannot delay it for long.
 EVENTS_AT_ONCE = 1_000
 
-#: Endpoints of all services together; further ones are ignored.
+#: Most endpoints of all services together; further ones are ignored.
 MOST_SHARED = 100_000
 
-#: Seconds between two lists without the right to watch, and until that right is asked for again.
+#: Seconds between two lists while the right to watch is missing, and seconds until a watch is tried again.
 LIST_SECONDS, WATCH_AGAIN_SECONDS = 5.0, 60.0
 
 
@@ -88,7 +88,7 @@ class _Slices:
     """The slices that a selector selects, kept up to date step by step.
 
     Args:
-        most: further endpoints are ignored.
+        most: the most endpoints; further ones are ignored.
     """
 
     def __init__(self, api: Api, reading: Reading, most: int) -> None:
@@ -98,9 +98,9 @@ class _Slices:
         self.found: dict[str, Slice] = {}
         #: The services whose slices have changed since this was last emptied.
         self.changed: set[str] = set()
-        # The endpoints of slices; a slice without endpoints counts as well.
+        # The number of endpoints in slices; a slice without endpoints counts as one.
         self._size = 0
-        #: The version up to which they are known.
+        #: The version up to which the slices are known.
         self.version = ""
 
     @property
@@ -109,10 +109,10 @@ class _Slices:
         return self._size > self._most
 
     def read(self) -> bool:
-        """Read all slices; return whether their version decreased, as after a restored backup.
+        """Read all slices; return whether their version decreased, as after a backup was restored.
 
         Raises:
-            StoreError: the slices cannot be read. OUT_OF_RANGE: a page is expired.
+            StoreError: the slices cannot be read. OUT_OF_RANGE: a page has expired.
         """
         read, version = _Slices(self._api, self._reading, self._most), ""
         for page in self._api.pages():
@@ -121,7 +121,7 @@ class _Slices:
                 for text in page.items or ():
                     read.put(read_slice(text, self._reading))
             if read.is_full:
-                # Further ones would be ignored.
+                # Further slices would be ignored.
                 break
         before = self.version
         with self._api.errors():
@@ -146,7 +146,7 @@ class _Slices:
             elif event.type == "BOOKMARK":
                 self._note_later(decoded(bytes(event.object), _Object).metadata.resource_version)
             else:
-                # ERROR with a status, 410 for example, or an event of a later version.
+                # It is an ERROR with a status, such as 410, or an event of a later version.
                 raise StoreError(f"the watch has sent {event.type[:40]!r}", status=Status.OUT_OF_RANGE)
 
     def put(self, each: Slice) -> None:
@@ -157,7 +157,7 @@ class _Slices:
             self.changed |= each.services
 
     def drop(self, name: str) -> None:
-        """Remove a slice, if it is there."""
+        """Remove a slice, if it exists."""
         each = self.found.pop(name, None)
         if each is not None:
             self._size -= _size(each)
@@ -166,7 +166,7 @@ class _Slices:
     def _note_later(self, version: str) -> None:
         """Take the version of an event."""
         if _is_before(version, self.version):
-            # As after a restored backup; the list shows it.
+            # A backup may have been restored; the list shows it.
             raise StoreError(f"the version went back to {version[:40]!r}", status=Status.OUT_OF_RANGE)
         self.note_version(version)
 
@@ -177,7 +177,7 @@ class _Slices:
 
 
 class SliceLookup:
-    """Follows the slices of services: of a single service by its selector, of several by the namespace.
+    """Follows the slices of services: of a single service by its selector, of several services by the namespace.
 
     Args:
         clock: returns an instant in seconds that never decreases.
@@ -189,23 +189,23 @@ class SliceLookup:
         self._access = access
         self._reading = reading
         self._services: dict[str, DecodedRecords] = {}
-        # The services whose lists are to be told, changed or not.
+        # The services whose lists are to be returned, even if they have not changed.
         self._due: set[str] = set()
         self._clock = clock
         self._selector = ""
         self._api = Api(access, "")
         self._slices = _Slices(self._api, reading, MOST_SHARED)
         self._has_to_list = True
-        # Whether the apiserver was away: a watch that opens shows that it is back.
+        # Whether the apiserver was away. A watch that opens shows that it is back.
         self._is_away = False
-        # Pauses after lists that failed watches make necessary.
+        # The pauses after lists that are needed because watches failed.
         self._delays = Delays(BACKOFF)
-        # The instants at which the watch was opened, and last received a line; whether it had an event.
+        # The instants at which the watch was opened, and at which it last received a line; and whether it had an event.
         self._opened_at = self._heard_at = 0.0
         self._has_events = False
-        # The instant before which none is opened: the right was missing.
+        # The instant before which no watch is opened, as the right was missing.
         self._refused_until = float("-inf")
-        # Held while a wait is woken, which ends its watch. Re-entrant: a finalizer may close the lookup.
+        # Held while a wait is interrupted, which ends its watch. Re-entrant: a finalizer may close the lookup.
         self._waking = threading.RLock()
         self._is_woken = self._is_waiting = self._is_closed = False
 
@@ -237,7 +237,7 @@ class SliceLookup:
             if self._has_to_list:
                 is_restart = self._list()
             elif self._is_away and not self._api.is_watching:
-                # Woken before an answer came.
+                # The wait was interrupted before an answer came.
                 return {}
             if self._is_away or self._has_to_list:
                 self._due |= self._services.keys()
@@ -249,7 +249,7 @@ class SliceLookup:
         finally:
             with self._waking:
                 if self._is_woken and self._is_waiting:
-                    # Another watch continues from the version of this one.
+                    # The next watch continues from the version of this one.
                     self._api.end_watch()
                 self._is_woken = self._is_waiting = False
         changed, self._due = (self._due | self._slices.changed) & self._services.keys(), set()
@@ -287,7 +287,7 @@ class SliceLookup:
         except StoreError as error:
             if error.status is not Status.OUT_OF_RANGE:
                 raise
-            # A page was expired.
+            # A page had expired.
             went_back = self._slices.read()
         return went_back
 
@@ -308,14 +308,14 @@ class SliceLookup:
             self._has_to_list = self._api.is_watching or getattr(error, "is_final", False)
             if error.status is not Status.OUT_OF_RANGE:
                 raise
-            # The changes since that version are gone.
+            # The apiserver no longer has the changes since that version.
             self._api.end_watch()
             pause = self._delays.take()
         self._has_to_list = True
         return pause
 
     def _opens(self) -> bool:
-        """Open a watch; return False without the right to."""
+        """Open a watch; return False if the right is missing."""
         now = self._clock()
         if now < self._refused_until:
             return False
@@ -350,14 +350,14 @@ class SliceLookup:
         elif line == b"" and not (self._has_events or self._is_woken):
             raise StoreError("the watch ended at once", status=Status.OUT_OF_RANGE)
         if now - self._heard_at >= SILENT_SECONDS:
-            # A new watch shows whether the apiserver answers.
+            # The next watch shows whether the apiserver answers.
             self._api.end_watch()
 
 
 def _is_before(version: str, other: str) -> bool:
     """Return whether a version is below another one; False if either is not a number."""
     are_numbers = version.isdecimal() and other.isdecimal()
-    # Numbers of any length.
+    # The numbers may have any length.
     return are_numbers and (len(version), version) < (len(other), other)
 
 

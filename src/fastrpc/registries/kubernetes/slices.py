@@ -1,4 +1,4 @@
-"""Endpoints in EndpointSlices (`discovery.k8s.io/v1`): which endpoints count, and their addresses."""
+"""Endpoints in EndpointSlices (`discovery.k8s.io/v1`): the endpoints to call, and their addresses."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,15 +16,15 @@ from fastrpc.registries.kubernetes.api import ObjectMeta
 
 __all__ = ["DNS_LABEL", "Member", "Reading", "Slice", "chosen", "read_slice", "selector_of"]
 
-#: The label of a Service's slices, and the prefix of our labels, which slices inherit from the Service.
+#: The label of a Service's slices, and the prefix of fastrpc's labels, which slices inherit from the Service.
 SERVICE_LABEL = "kubernetes.io/service-name"
 PREFIX = "fastrpc/"
 
-#: The port of a Service with several, and the protocol of a port that expects TLS.
+#: The name of the port of a Service with several ports, and the protocol of a port that expects TLS.
 PORT_NAME = "fastrpc"
 TLS_PROTOCOL = "fastrpc/tls"
 
-#: The name of a Service, and what the name of a label may be.
+#: The form of a Service's name, and the form of a label's name.
 DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
@@ -77,33 +77,33 @@ class _Slice(_Named, rename="camel"):
 class Reading:
     """The options of a URL for reading slices."""
 
-    #: Name or number of the port; "": the port named `fastrpc`, or the only port.
+    #: Name or number of the port; "": the port named `fastrpc`, or else the only port.
     port: str = ""
 
     #: "tcp" or "tls"; "" follows `appProtocol`.
     scheme: str = ""
 
-    #: The address that counts of a pod with two: "ipv4" or "ipv6".
+    #: The address to use if a pod has two: "ipv4" or "ipv6".
     family: str = "ipv4"
 
 
 class Member(NamedTuple):
     """An endpoint of a slice that may be called."""
 
-    #: The same for all addresses of one port of a pod.
+    #: Identifies the pod and the port; it is the same for all addresses of a pod.
     pod: tuple[str, int]
 
-    #: False first: whether it terminates, and whether its address is of the other family.
+    #: Whether it terminates, and whether its address has the other family. False is preferred.
     rank: tuple[bool, bool]
 
     address: str
 
-    #: Its properties, in the form of `read_texts`.
+    #: Its properties, in the form for `read_texts`.
     texts: dict[str, str]
 
 
 class Slice(NamedTuple):
-    """A slice, as far as it counts."""
+    """The relevant parts of a slice."""
 
     name: str
     version: str
@@ -111,12 +111,12 @@ class Slice(NamedTuple):
     #: The names by which its endpoints are found.
     services: frozenset[str]
 
-    #: The names that are certainly our services: other Services have a port, too.
+    #: The names that are certainly services of fastrpc: other Services have ports, too.
     own_services: frozenset[str]
 
     members: list[Member]
 
-    #: Set for a slice that cannot be read.
+    #: The error of a slice that cannot be read.
     error: RecordError | None = None
 
 
@@ -124,7 +124,7 @@ def selector_of(service: str) -> str:
     """Return the selector of the slices of a service.
 
     Raises:
-        ConfigError: no label can have its name.
+        ConfigError: a label cannot have the name as its value.
     """
     if DNS_LABEL.fullmatch(service):
         return f"{SERVICE_LABEL}={service}"
@@ -163,7 +163,7 @@ def chosen(slices: Iterable[Slice]) -> Iterator[Member]:
     best: dict[tuple[str, int], Member] = {}
     for each in slices:
         for member in each.members:
-            # A pod may be in two slices while it moves from one to the other.
+            # A pod may be in two slices while it is moved from one to the other.
             if member.pod not in best or member.rank < best[member.pod].rank:
                 best[member.pod] = member
     is_any_ready = any(not is_terminating for is_terminating, _ in (one.rank for one in best.values()))
@@ -174,7 +174,7 @@ def _members(read: _Slice, reading: Reading) -> Iterator[Member]:
     asked = [(one, _terminates(one.conditions)) for one in read.endpoints or ()]
     endpoints = [(one, terminates) for one, terminates in asked if terminates is not None]
     if not endpoints:
-        # Without a ready pod the controller may have left out its ports, too.
+        # If no pod is ready, the controller may have omitted the ports, too.
         return
     port = _port(read.ports or [], reading.port)
     scheme = reading.scheme or ("tls" if port.app_protocol == TLS_PROTOCOL else "tcp")
@@ -188,7 +188,7 @@ def _members(read: _Slice, reading: Reading) -> Iterator[Member]:
 
 
 def _terminates(conditions: _Conditions | None) -> bool | None:
-    """Return whether an endpoint is about to end; None if it may not be called."""
+    """Return whether an endpoint is terminating; None if it may not be called."""
     if conditions is None or conditions.ready is not False:
         return False
     return True if conditions.serving and conditions.terminating else None
@@ -216,7 +216,7 @@ def _port(ports: Sequence[_Port], wanted: str) -> _Port:
     """
     dialable = [port for port in ports if port.port and (port.protocol or "TCP") == "TCP"]
     if wanted.isdecimal():
-        # A headless Service may name no port.
+        # A headless Service may have no ports.
         given = [] if ports else [_Port(port=int(wanted))]
         found = [port for port in dialable if port.port == int(wanted)] or given
     elif wanted:

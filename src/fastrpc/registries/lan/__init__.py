@@ -1,4 +1,4 @@
-"""Servers announce themselves on the local network by signed multicast: no registry runs anywhere.
+"""Servers announce themselves on the local network by signed multicast; there is no registry server.
 
     keys       the key file, and how keys are added to it
     datagrams    signed datagrams as bytes
@@ -7,8 +7,8 @@
     node       the thread that receives, announces and answers
     backend    lookups and leases over it
 
-Options: `pass` or `key_file` (else the variable `FASTRPC_LAN_KEY_FILE`), `interface`. With a pass every address is
-`tls://`, and clients without certificates present the pass.
+Options: `pass` or `key_file` (by default the variable `FASTRPC_LAN_KEY_FILE`), `interface`. With a pass every address
+is `tls://`, and clients without certificates present the pass.
 """
 
 import os
@@ -28,7 +28,7 @@ def open_lan(url: RegistryURL) -> BackedRegistry:
     """Open `lan://?pass=…` or `lan://?key_file=…`.
 
     Raises:
-        ConfigError: the URL has a place, or there is no usable file.
+        ConfigError: the URL has a place, or no file can be used.
     """
     if url.place:
         raise ConfigError(
@@ -50,7 +50,7 @@ def open_lan(url: RegistryURL) -> BackedRegistry:
 
 
 def _absolute(path: str) -> str:
-    # A later `chdir` changes no file.
+    # The path is made absolute, so that a later `chdir` does not change the file.
     return os.path.abspath(os.path.expanduser(path))
 
 

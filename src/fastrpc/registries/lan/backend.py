@@ -15,10 +15,10 @@ __all__ = ["LanBackend", "LanLease"]
 
 
 class LanBackend:
-    """A backend over what instances announce.
+    """A backend over the announcements of instances.
 
     Args:
-        is_encrypted: whether servers at other addresses than `tls://` are refused.
+        is_encrypted: whether servers at addresses other than `tls://` are refused.
     """
 
     def __init__(self, node: LanNode, *, is_encrypted: bool = False) -> None:
@@ -57,7 +57,7 @@ class LanBackend:
 
 
 class LanLease:
-    """One record of this program; the node announces it again and again."""
+    """One record of this program, which the node announces again and again."""
 
     renew_seconds = ANNOUNCE_SECONDS
 
@@ -65,7 +65,7 @@ class LanLease:
         self._node = node
         self._service = service
         self.record = record
-        # The record that is announced now.
+        # The record that is announced at present.
         self._announced: bytes | None = None
 
     def acquire(self) -> None:

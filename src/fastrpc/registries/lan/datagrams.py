@@ -1,13 +1,13 @@
-"""Signed datagrams. The signature is checked first; nothing else is parsed before.
+"""Signed datagrams. The signature is checked before anything else is parsed.
 
 ::
 
     "FRLA"  version  algorithm  kind  length of the id  id  time in ms  instance  sequence  nonce  body  signature
       4        1         1        1          1           n       8          16        8       16     m      32
 
-The version is 1, the algorithm 1 is HMAC-SHA256 over all before the signature. Numbers are big-endian. The body is a
-MessagePack array of pairs: a service and a record in JSON. A query has none; an answer repeats its nonce. The instance
-begins with the time of its start in ms, in 6 bytes, and is random besides.
+The version is 1. The algorithm 1 is HMAC-SHA256 over all bytes before the signature. Numbers are big-endian. The body
+is a MessagePack array of pairs: a service and a record in JSON. A query has none; an answer repeats its nonce. The
+instance begins with the time of its start in ms, in 6 bytes, and is random besides.
 """
 
 import hmac
@@ -37,20 +37,20 @@ __all__ = [
     "signer_of",
 ]
 
-#: The kinds.
+#: The kinds of datagrams.
 ANNOUNCE: Final = 1
 QUERY: Final = 2
 GOODBYE: Final = 3
 
-#: Longest datagram: it fits into a frame of Ethernet, headers and tunnels included.
+#: Longest datagram: it fits into an Ethernet frame, including headers and tunnels.
 DATAGRAM_BYTES: Final = 1_200
 
-#: Longest record with the name of its service.
+#: Longest record, including the name of its service.
 RECORD_BYTES: Final = 1_000
 
 NO_NONCE: Final = bytes(16)
 
-#: Bytes of the time in an instance.
+#: Bytes of the time at the start of an instance.
 TIME_BYTES: Final = 6
 
 _BEGIN: Final = b"FRLA\x01\x01"
@@ -59,10 +59,10 @@ _FIELDS = struct.Struct("!Q16sQ16s")
 _SIGNATURE_BYTES: Final = 32
 _LEAST_BYTES: Final = _ID_AT + 1 + _FIELDS.size + _SIGNATURE_BYTES
 
-#: Bytes of the records in a datagram with the longest id, without the bytes of MessagePack around them.
+#: Bytes for the records in a datagram with the longest id, without MessagePack's bytes around the records.
 _BODY_BYTES: Final = DATAGRAM_BYTES - _LEAST_BYTES - 31 - 3
 
-#: Bytes of MessagePack around a service and a record: of an array of two, a text and bytes.
+#: Bytes of MessagePack for a service and a record: the array of two, the text and the bytes.
 _AROUND_BYTES: Final = 1 + 3 + 3
 
 
@@ -84,7 +84,7 @@ def signed_datagram(datagram: LanDatagram, keys: LanKeys) -> bytes:
 
 
 def checked_datagram(data: bytes, keys: LanKeys) -> LanDatagram | None:
-    """Return a datagram signed by one of the keys; None for all other bytes."""
+    """Return a datagram that one of the keys signed; None for all other bytes."""
     if not is_datagram(data):
         return None
     begin = _ID_AT + data[_ID_AT - 1]
@@ -106,7 +106,7 @@ def is_datagram(data: bytes) -> bool:
 
 
 def signer_of(datagram: bytes) -> str:
-    """Return the id of the key that signed a datagram, in its own words."""
+    """Return the id that a datagram states for its key."""
     return datagram[_ID_AT : _ID_AT + datagram[_ID_AT - 1]].decode("ascii", "replace")
 
 
@@ -129,7 +129,7 @@ def records_of(datagram: LanDatagram) -> list[tuple[str, bytes]]:
     """Return the services and records of a datagram.
 
     Raises:
-        RecordError: its body has another shape.
+        RecordError: the body has another form.
     """
     try:
         return msgspec.msgpack.decode(datagram.body, type=list[tuple[str, bytes]])

@@ -1,4 +1,4 @@
-"""The keys that sign announcements: lines of an id and a key in base64. The first signs, all are accepted."""
+"""The keys that sign announcements: each line has an id and a key in base64. The first key signs; all are accepted."""
 
 import base64
 import logging
@@ -18,20 +18,21 @@ __all__ = ["KEY_BYTES", "LanKeys", "add_key", "open_keys", "read_keys", "sign_wi
 
 logger = logging.getLogger("fastrpc.audit")
 
-#: Least bytes of a key: as many as the hash has.
+#: Least bytes of a key: the size of the hash.
 KEY_BYTES = 32
 
-#: By id, the signing one first.
+#: Keys by id; the signing key is first.
 LanKeys: TypeAlias = Mapping[bytes, bytes]
 
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
 def read_keys(text: str, *, least: int = 1) -> dict[bytes, bytes]:
-    """Return the keys of a file by id, in their order; empty lines and comments are left out.
+    """Return the keys of a file by id, in order; empty lines and comments are skipped.
 
     Raises:
-        ConfigError: a line is not a key, an id is repeated, or there are fewer keys than `least`. The text hides keys.
+        ConfigError: a line is not a key, an id is repeated, or there are fewer keys than `least`. The error does not
+            show keys.
     """
     found: dict[bytes, bytes] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -53,7 +54,7 @@ def read_keys(text: str, *, least: int = 1) -> dict[bytes, bytes]:
 
 
 def open_keys(path: str | os.PathLike[str]) -> WatchedFile[LanKeys]:
-    """Return the keys of a file, which is read again when it changes.
+    """Return the keys of a file, which is read again after a change.
 
     Raises:
         ConfigError: the file cannot be used.
@@ -106,6 +107,6 @@ def _decoded(text: str) -> bytes:
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    """Replace a file, for its owner alone."""
+    """Replace a file; only its owner may read it."""
     with replaced_file(path) as file:
         file.write("".join(f"{line}\n" for line in lines).encode())

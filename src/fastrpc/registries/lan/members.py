@@ -1,4 +1,4 @@
-"""The instances that have announced themselves, and their records: which datagrams count, and for how long."""
+"""The instances that have announced themselves, and their records: which datagrams are accepted, and for how long."""
 
 import secrets
 import time
@@ -9,17 +9,17 @@ from fastrpc.registries.lan.datagrams import ANNOUNCE, GOODBYE, TIME_BYTES, LanD
 
 __all__ = ["LanMembers"]
 
-#: Seconds after which a record without an announcement is removed: two announcements may be lost. Clients have left it
-#: after 15 seconds: the search for such records and a second look at the list take less than one.
+#: Seconds after which a record without an announcement is removed: two announcements may be lost. Clients stop using it
+#: within 15 seconds, as the search for such records and a second look at the list take less than one second.
 RECORD_SECONDS = 14.0
 
-#: Seconds by which the clock may differ of an instance that has not answered our query.
+#: Seconds by which the clock of an instance may differ that has not answered our query.
 CLOCK_SECONDS = 30.0
 
-#: Seconds for which a silent instance's sequence is kept: afterwards its datagrams are too old to be admitted.
+#: Seconds for which the sequence of a silent instance is kept: after that its datagrams are too old to be admitted.
 KEPT_SECONDS = 2 * CLOCK_SECONDS + RECORD_SECONDS
 
-#: Seconds for which an answer to a query counts.
+#: Seconds for which an answer to a query is accepted.
 NONCE_SECONDS = 2.0
 
 #: Most instances.
@@ -38,11 +38,11 @@ class _Instance:
 
 
 class LanMembers:
-    """Knows the other instances; no I/O.
+    """Keeps the other instances, without I/O.
 
     Args:
         clock: returns an instant in seconds that never decreases.
-        wall_clock: gives the time of day.
+        wall_clock: returns the time of day.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LanMembers:
         self._wall_clock = wall_clock
         self._instances: dict[bytes, _Instance] = {}
         self._services: dict[str, dict[tuple[bytes, bytes], None]] = {}
-        # Our queries that may be answered, and until when.
+        # Our queries that may still be answered, and until when.
         self._nonces: dict[bytes, float] = {}
         # The sequence of the last query of each instance, the latest last.
         self._asked: dict[bytes, int] = {}
@@ -68,7 +68,7 @@ class LanMembers:
     def records(self, service: str) -> list[tuple[str, bytes]]:
         """Return the records of a service, each with a name for messages.
 
-        The records of the instance that started last come first, as the first record of an address counts.
+        The records of the instance that started last come first, as for each address the first record counts.
         """
         latest = reversed(self._services.get(service, {}))
         found = sorted(latest, key=lambda each: each[0][:TIME_BYTES], reverse=True)
@@ -80,7 +80,7 @@ class LanMembers:
         return list(self._services)
 
     def has_others(self, instance: bytes) -> bool:
-        """Return whether another instance than this one has a record."""
+        """Return whether an instance other than this one has a record."""
         return any(key[0] != instance for records in self._services.values() for key in records)
 
     def query(self) -> bytes:
@@ -93,9 +93,9 @@ class LanMembers:
         return nonce
 
     def takes_query(self, datagram: LanDatagram) -> bool:
-        """Return whether a query is to be answered: it is newer than its instance's last one, so no replay.
+        """Return whether a query has to be answered: it is newer than its instance's last query, so no replay.
 
-        The time of a stranger does not count: its clock may differ, which is the reason for its query.
+        The time in a stranger's query is not checked: its clock may differ, which is why it queries.
         """
         last = self._asked.pop(datagram.instance, -1)
         self._asked[datagram.instance] = max(last, datagram.sequence)
@@ -104,10 +104,10 @@ class LanMembers:
         return datagram.sequence > last
 
     def take(self, datagram: LanDatagram) -> None:
-        """Apply an announcement or a goodbye, if it counts.
+        """Apply an announcement or a goodbye, if it is accepted.
 
         Raises:
-            RecordError: its body is malformed; nothing is applied.
+            RecordError: the body is malformed, and nothing is applied.
         """
         if datagram.kind not in (ANNOUNCE, GOODBYE):
             return
@@ -145,7 +145,7 @@ class LanMembers:
                 del self._instances[instance]
 
     def _admits(self, datagram: LanDatagram) -> bool:
-        """Return whether an unknown instance is present now, and no datagram of it is a replay by another host."""
+        """Return whether an unknown instance is present now, and its datagrams are no replay by another host."""
         if self._nonces.get(datagram.nonce, 0.0) > self._clock():
             return True
         return abs(self._wall_clock() - datagram.milliseconds / 1000) <= CLOCK_SECONDS

@@ -11,14 +11,14 @@ __all__ = ["Multicast", "own_hosts"]
 
 GROUP_4, GROUP_6, PORT = "239.255.73.31", "ff02::7331", 8973
 
-#: An address of no network (RFC 5737), which only the default route leads to.
+#: An address in no network (RFC 5737), to which only the default route leads.
 _BEYOND = "192.0.2.1"
 
-#: Of Linux, for which Python has no names; elsewhere these numbers have other meanings. Receive from groups that this
-#: socket has joined, not from groups that other sockets joined.
+#: Options of Linux for which Python has no names; elsewhere these numbers have other meanings. With 0 a socket receives
+#: only from groups that it has joined itself, not from groups of other sockets.
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 
-#: Of Linux: nine numbers about the memory of a socket, the last of which are the datagrams dropped.
+#: An option of Linux: nine numbers about the memory of a socket; the last one counts dropped datagrams.
 _SO_MEMINFO = 55
 
 #: Bytes of datagrams that wait to be read, for each socket.
@@ -29,7 +29,7 @@ class Multicast:
     """Sockets that send to a group and receive from it.
 
     Args:
-        interface: the only one to use; None uses all.
+        interface: the only interface to use; None: all interfaces.
 
     Raises:
         OSError: no socket could be opened.
@@ -54,7 +54,7 @@ class Multicast:
         """Send a datagram on each interface.
 
         Raises:
-            OSError: none takes it.
+            OSError: no interface accepts it.
         """
         failed: OSError | None = None
         is_sent = False
@@ -69,7 +69,7 @@ class Multicast:
             raise failed or OSError("no interface can send to a group")
 
     def dropped(self) -> int:
-        """Return how many unread datagrams the system has dropped; 0 if it does not report it."""
+        """Return how many unread datagrams the system has dropped; 0 if the system does not report it."""
         found = 0
         for one in self.sockets if sys.platform == "linux" else ():
             with contextlib.suppress(OSError, struct.error):
@@ -81,7 +81,7 @@ class Multicast:
             one.close()
 
     def join(self) -> list[tuple[socket.socket, int]]:
-        """Join the group on interfaces that are new; return each socket with the index of each interface."""
+        """Join the group on new interfaces; return each socket with the index of each interface."""
         present = {index for index, name in socket.if_nameindex() if self._interface in (None, name)}
         self._joined = {each for each in self._joined if each[1] in present}
         places = [(one, index) for one in self.sockets for index in present]
@@ -92,7 +92,7 @@ class Multicast:
 
 
 def own_hosts() -> list[str]:
-    """Return the IPv4 addresses of this machine on its networks: of the default route first; none without a network."""
+    """Return this machine's IPv4 addresses on its networks, the default route's first; none without a network."""
     found = [_source(None, _BEYOND), *(_source(index, GROUP_4) for index, _ in socket.if_nameindex())]
     return list(dict.fromkeys(str(host) for host in found if not (host.is_unspecified or host.is_loopback)))
 
@@ -101,12 +101,12 @@ def _source(index: int | None, host: str) -> ipaddress.IPv4Address:
     """Return the source address of datagrams to a host; the unspecified address if there is no route.
 
     Args:
-        index: the interface; None leaves the choice to the routes.
+        index: the interface; None: the routes choose it.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, contextlib.suppress(OSError):
         if index is not None:
             _choose(one, index)
-        # Nothing is sent.
+        # This sends nothing.
         one.connect((host, PORT))
         return ipaddress.IPv4Address(one.getsockname()[0])
     return ipaddress.IPv4Address(0)
@@ -122,20 +122,20 @@ def _open_6() -> socket.socket:
     one = _open(socket.AF_INET6, socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL)
     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
-    # The socket is not bound to the group, whose address has a scope for each interface.
+    # The socket is not bound to the group: the address of the group would have a scope for each interface.
     return _bound(one, "::")
 
 
 def _open(family: socket.AddressFamily, level: int, all_groups: int) -> socket.socket:
     one = socket.socket(family, socket.SOCK_DGRAM)
     one.setblocking(False)
-    # All programs of this machine get each datagram.
+    # All programs of this machine receive each datagram.
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     with contextlib.suppress(OSError):
-        # The system may allow less.
+        # The system may allow fewer bytes.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WAITING_BYTES)
     if sys.platform == "linux":
-        # Other systems receive from groups of this socket alone.
+        # Other systems deliver only from groups that this socket has joined.
         with contextlib.suppress(OSError):
             one.setsockopt(level, all_groups, 0)
     return one
@@ -151,7 +151,7 @@ def _bound(one: socket.socket, host: str) -> socket.socket:
 
 
 def _has_joined(one: socket.socket, index: int) -> bool:
-    """Join the group on an interface; False as long as the interface has no address of the family."""
+    """Join the group on an interface; False while the interface has no address of the family."""
     try:
         if one.family == socket.AF_INET:
             one.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _mreqn(index))
@@ -164,7 +164,7 @@ def _has_joined(one: socket.socket, index: int) -> bool:
 
 
 def _choose(one: socket.socket, index: int) -> None:
-    """Have the next datagram leave by an interface."""
+    """Choose the interface for the next datagram."""
     if one.family == socket.AF_INET:
         one.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _mreqn(index))
     else:

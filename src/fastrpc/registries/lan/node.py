@@ -38,39 +38,41 @@ __all__ = ["LanNode"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Most seconds between two announcements, and by which share fewer pass: three intervals end before a record does.
+#: Most seconds between two announcements, and the share by which the time may be shorter: three intervals pass before a
+#: record ends.
 ANNOUNCE_SECONDS, JITTER = 4.5, 0.1
 
-#: An answer is sent within this many seconds of a query, and at least as long after the last announcement: it serves
-#: all queries until then. An announcement replaces no answer, since a client that has just started received none.
+#: An answer is sent within this many seconds after a query, and not earlier than this after the last
+#: announcement: it answers all queries until then. An announcement does not replace an answer, since a client that has
+#: just started has not received it.
 ANSWER_SECONDS = 0.1
 
-#: Most queries that are answered at once, each with its nonce.
+#: Most queries that are answered together, each with its nonce.
 MOST_ANSWERS = 8
 
-#: Least seconds between two queries for the sake of instances that only an answer can admit.
+#: Least seconds between two queries about instances that only an answer can admit.
 STRANGER_SECONDS = 1.0
 
-#: Seconds from the start to each query; further ones are for lost datagrams.
+#: Seconds from the start to each query. The later queries are sent because datagrams may be lost.
 QUERIES = (0.0, 0.3, 1.0)
 
-#: Seconds after the first query in which the answers are awaited.
+#: Seconds after the first query for which answers are awaited.
 SETTLE_SECONDS = 0.15
 
-#: Goodbyes of a record, and seconds between them.
+#: The number of goodbyes of a record, and the seconds between them.
 GOODBYES, GOODBYE_SECONDS = 3, 0.05
 
 #: Seconds between two searches for records that have ended.
 EXPIRE_SECONDS = 0.25
 
-#: Datagrams that are read in a tenth of a second; the system drops the rest.
+#: Most datagrams that are read in a tenth of a second; the system drops the others.
 TURN_DATAGRAMS, TURN_SECONDS = 2_000, 0.1
 
-#: After BUSY_DATAGRAMS in TURN_SECONDS the next datagrams are read together, PAUSE_SECONDS later: a wake-up for each
-#: takes longer than its refusal.
+#: After BUSY_DATAGRAMS in TURN_SECONDS, the next datagrams are read together, PAUSE_SECONDS later: waking up for each
+#: would take longer than refusing it.
 BUSY_DATAGRAMS, PAUSE_SECONDS = 100, 0.003
 
-#: Datagrams that are read without looking at the clock.
+#: Datagrams that are read between two looks at the clock.
 BATCH_DATAGRAMS = 256
 
 #: An instant that never comes, and an instant in the past.
@@ -78,10 +80,10 @@ NEVER, LONG_AGO = float("inf"), float("-inf")
 
 
 class LanNode:
-    """The records of this program, and what others announce.
+    """The records of this program, and the records that others announce.
 
     Args:
-        interface: the only one to use; None uses all.
+        interface: the only interface to use; None: all interfaces.
     """
 
     def __init__(self, keys: WatchedFile[LanKeys], interface: str | None) -> None:
@@ -89,24 +91,25 @@ class LanNode:
         self._interface = interface
         self.members = LanMembers()
         #: Held while records are read or changed; notified of each change of a list. Re-entrant: a finalizer may close
-        #: a lookup on any line of the thread that holds it.
+        #: a lookup on any line of the thread that holds this.
         self.changed = threading.Condition(threading.RLock())
         self.error: OSError | None = None
-        #: Datagrams that none of the keys has signed.
+        #: The number of datagrams that none of the keys has signed.
         self.strangers = 0
-        # Datagrams that the system has dropped so far.
+        # The number of datagrams that the system has dropped so far.
         self._dropped = 0
         self._told = 0
         self._own: Counter[tuple[str, bytes]] = Counter()
         self._leaving: dict[tuple[str, bytes], int] = {}
-        # Whether another record replaces a leaving one: each goodbye then follows an announcement, which may be lost.
+        # Whether another record replaces a leaving record. Then each goodbye follows an announcement, which may be
+        # lost.
         self._is_replacing = False
         started = int(time.time() * 1000).to_bytes(TIME_BYTES, "big")
         self._instance = started + secrets.token_bytes(16 - TIME_BYTES)
         self._sequence = itertools.count(1)
-        # The nonces of the queries to be answered.
+        # The nonces of queries that have to be answered.
         self._nonces: list[bytes] = []
-        # Instants at which something is due; the queries not made yet.
+        # The instants at which something is due; and the queries that were not sent yet.
         self._announce_at = self._answer_at = self._goodbye_at = NEVER
         self._announced_at = self._flooded_at = self._asked_at = self._expire_at = self._join_at = LONG_AGO
         self._query_at: list[float] = []
@@ -115,7 +118,7 @@ class LanNode:
         self._is_closed = False
 
     def start(self) -> None:
-        """Open the sockets and begin to listen; ask for all records.
+        """Open the sockets and begin to listen; query all records.
 
         Raises:
             StoreError: no socket could be opened.
@@ -143,7 +146,7 @@ class LanNode:
         return self.members.version
 
     def records(self, services: Iterable[str]) -> dict[str, list[tuple[str, bytes]]]:
-        """Return the records of services; hold `changed`."""
+        """Return the records of services. The caller holds `changed`."""
         return {service: self.members.records(service) for service in services}
 
     def publish(self, service: str, record: bytes) -> None:
@@ -156,7 +159,7 @@ class LanNode:
         self._wake()
 
     def withdraw(self, service: str, record: bytes) -> None:
-        """End what `publish` began."""
+        """Withdraw a record that `publish` announces."""
         with self.changed:
             self._own[service, record] -= 1
             if self._own[service, record] <= 0:
@@ -166,24 +169,24 @@ class LanNode:
         self._wake()
 
     def replace(self, service: str, before: bytes, record: bytes) -> None:
-        """Announce a record in place of another one, which is withdrawn afterwards."""
+        """Announce a record in place of another one, and withdraw that afterwards."""
         with self.changed:
             self._is_replacing = True
             self.publish(service, record)
             self.withdraw(service, before)
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
-        """Wait until a condition holds, but not before the first query can have been answered; hold `changed`.
+        """Wait until a condition holds, at least until the first query can be answered. The caller holds `changed`.
 
-        Until `is_found` holds the second query can have been answered as well: a datagram is lost, and a busy machine
-        answers late.
+        While `is_found` does not hold, wait also for answers to the second query: a datagram may be lost, and a busy
+        machine answers late.
         """
         self.changed.wait_for(lambda: self._is_closed, self._settled_at - time.monotonic())
         self.changed.wait_for(lambda: self._is_closed or is_found(), self._confirmed_at - time.monotonic())
         self.changed.wait_for(lambda: self._is_closed or is_over(), wait_seconds)
 
     def hears_others(self) -> bool:
-        """Return whether an instance other than this one announces a record; hold `changed`."""
+        """Return whether an instance other than this one announces a record. The caller holds `changed`."""
         return self.members.has_others(self._instance)
 
     def close(self) -> None:
@@ -201,7 +204,7 @@ class LanNode:
             self._waker.send(b"\0")
 
     def _run(self) -> None:
-        """Serve until closed; the body of the thread."""
+        """Run until closed; the body of the thread."""
         with selectors.DefaultSelector() as selector, self._woken, self._waker:
             for one in (self._woken, *self._multicast.sockets):
                 selector.register(one, selectors.EVENT_READ)
@@ -214,7 +217,7 @@ class LanNode:
                 self._multicast.close()
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
-        """Read the datagrams of a tenth of a second, then do what is due."""
+        """Read the datagrams of a tenth of a second, then do the work that is due."""
         until, left = time.monotonic() + TURN_SECONDS, TURN_DATAGRAMS
         keys = self._keys.value
         while left > 0 and (seconds := self._seconds_to(until)) > 0:
@@ -235,7 +238,7 @@ class LanNode:
         self._keys.look()
         with self.changed:
             now = time.monotonic()
-            # During a flood and shortly after it announcements may have been dropped.
+            # Announcements may have been dropped during a flood and shortly after it.
             if now >= self._expire_at and now - self._flooded_at > RECORD_SECONDS:
                 self._expire_at = now + EXPIRE_SECONDS
                 self.members.expire()
@@ -243,7 +246,7 @@ class LanNode:
             self._tell()
 
     def _seconds_to(self, instant: float) -> float:
-        """Return the seconds to an instant, or to an earlier due event; 0 or less if past or if the node is closed."""
+        """Return the seconds to an instant or an earlier due event; at most 0 if it is past or the node is closed."""
         with self.changed:
             return 0.0 if self._is_closed else min(instant, self._due()) - time.monotonic()
 
@@ -252,7 +255,7 @@ class LanNode:
             self.changed.wait_for(lambda: self._is_closed, seconds)
 
     def _receive(self, one: socket.socket, keys: LanKeys) -> int:
-        """Read the arrived datagrams; return their number."""
+        """Read the datagrams that have arrived; return their number."""
         count = strangers = 0
         is_named = self.strangers > 0
         with self.changed:
@@ -263,7 +266,7 @@ class LanNode:
                     else:
                         data, sender = one.recvfrom(DATAGRAM_BYTES + 1)
                 except OSError:
-                    # No more have arrived, or an interface was removed.
+                    # No more datagrams have arrived, or an interface was removed.
                     break
                 count += 1
                 datagram = checked_datagram(data, keys)
@@ -288,7 +291,7 @@ class LanNode:
         return count
 
     def _tell(self) -> None:
-        """Wake the waiters if a list has changed."""
+        """Wake the waiting threads if a list has changed."""
         if self.members.version != self._told:
             self._told = self.members.version
             self.changed.notify_all()
@@ -304,7 +307,7 @@ class LanNode:
             self._answer_at = max(soon, self._announced_at + ANSWER_SECONDS)
 
     def _name_stranger(self, data: bytes, host: str, keys: LanKeys) -> None:
-        """Log the first datagram without a signature of our keys: a wrong key looks like an empty network."""
+        """Log the first datagram that our keys have not signed: with a wrong key the network looks empty."""
         signer = signer_of(data)
         if signer.encode() in keys:
             logger.warning("%s sends announcements whose signature is wrong; further ones are counted", host)
@@ -328,7 +331,7 @@ class LanNode:
         return min(self._announce_at, self._answer_at, self._goodbye_at, *self._query_at[:1])
 
     def _act(self) -> None:
-        """Send what is due."""
+        """Send everything that is due."""
         now = time.monotonic()
         if now >= self._goodbye_at:
             if self._is_replacing:

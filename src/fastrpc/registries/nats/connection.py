@@ -1,7 +1,7 @@
-"""A connection to NATS for one event loop: client, options, error texts. Keys, buckets and streams mean nothing here.
+"""A connection to NATS for one event loop: client, options, error texts. It gives keys, buckets and streams no meaning.
 
-`take_access` reads the servers, the login and TLS from a URL. `NatsConnection` connects anew after each error of the
-connection. The owner gives the class of errors and enters the client: a registry opens its bucket there, a broker
+`take_access` reads servers, login and TLS from a URL. `NatsConnection` connects again after each error of the
+connection. The owner states the class of errors and prepares each new client: a registry opens its bucket, a broker
 JetStream.
 """
 
@@ -40,7 +40,7 @@ PING_SECONDS = 2
 #: Errors of a connection, and of answers.
 FAILURES = (Error, OSError, TimeoutError)
 
-#: Parts of errors that refuse a login or a subject.
+#: Parts of error texts that mean a refused login or subject.
 _REFUSALS = (
     ("authorization violation", Status.UNAUTHENTICATED),
     ("authentication", Status.UNAUTHENTICATED),
@@ -49,19 +49,19 @@ _REFUSALS = (
 
 
 class _Client(Client):  # type: ignore[misc]
-    """A client that sends no login over a connection that should be encrypted and is not, and leaves no socket open."""
+    """A client that sends no login in plain text if the connection should be encrypted, and leaves no socket open."""
 
     def __init__(self, end: HttpEnd | None) -> None:
         super().__init__()
         self._end = end
 
     async def _connect_to_server(self, server: Any) -> None:
-        # The connection to a place that was tried before.
+        # Close the connection to the place that was tried before.
         self.abort()
         await super()._connect_to_server(server)
 
     def abort(self) -> None:
-        """Close the socket, whatever has become of the end of the connection."""
+        """Close the socket, even if closing the connection has not finished."""
         for name in ("_io_writer", "_bare_io_writer"):
             if (writer := getattr(self._transport, name, None)) is not None:
                 writer.transport.abort()
@@ -79,7 +79,7 @@ class NatsAccess:
     """The servers of one cluster, and the login to them.
 
     Args:
-        credentials: returns the options of nats-py for a login, read for each connection.
+        credentials: returns the options of nats-py for a login, which are read for each connection.
         error: the class of the errors of its connections.
 
     Attributes:
@@ -112,21 +112,21 @@ class NatsAccess:
         return options
 
     def failure(self, error: BaseException, told: str = "") -> FastRPCError:
-        """Return an error with a text and a status of ours.
+        """Return an error in the class and with a status of fastrpc.
 
         Args:
-            told: the last error that the server sent, not as an answer.
+            told: the last error that the server sent outside of an answer.
         """
-        # NATS reports a refused subject to the error callback, and the request just times out.
+        # NATS reports a refused subject to the error callback; the request itself only times out.
         text = str(error) or told or "no answer"
         if isinstance(error, NoServersError):
-            # It does not say why.
+            # This error does not give the reason.
             text = told or text
         both = f"{text} {told}".lower()
         status = next((status for part, status in _REFUSALS if part in both), Status.UNAVAILABLE)
         if isinstance(error, MaxPayloadError):
             status = Status.RESOURCE_EXHAUSTED
-        # HttpError makes the server's text one line that is safe to print.
+        # HttpError turns the server's text into one line that is safe to print.
         told = f"NATS at {','.join(self.hosts)}: {HttpError(text)}"
         return self._error(told, status=status, retryable=status is Status.UNAVAILABLE or None)
 
@@ -147,7 +147,7 @@ def take_access(url: RegistryURL, error: type[FastRPCError] = StoreError) -> Nat
     ]
     if len(given) > 1:
         raise ConfigError(f"{url}: the options {' and '.join(given)} are both given", hint="leave one out")
-    # A login by `creds_file` signs a nonce: the secret stays here.
+    # A login by `creds_file` signs a nonce, so the secret is not sent.
     check_carried(url, places, kind="login" if login or token else "", is_encrypted=tls is not None)
 
     def credentials() -> dict[str, Any]:
@@ -164,11 +164,11 @@ class NatsConnection(Generic[Entered]):
     """A connection for one event loop, replaced after each error.
 
     Args:
-        enter: called with the client of each new connection; its result is passed to all work on this connection.
+        enter: is called with the client of each new connection. Its result is passed to all work on this connection.
 
     Attributes:
-        generation: grows with each connection, and with each loss of one.
-        listeners: called in the loop when the connection is lost.
+        generation: grows with each connection, and with each loss of a connection.
+        listeners: are called in the loop when the connection is lost.
     """
 
     def __init__(self, access: NatsAccess, enter: Callable[[Client], Awaitable[Entered]]) -> None:
@@ -180,21 +180,21 @@ class NatsConnection(Generic[Entered]):
         self._client: _Client | None = None
         # None: the next work opens a connection.
         self._entered: Entered | None = None
-        # The last error that the server told, not as an answer.
+        # The last error that the server sent outside of an answer.
         self._told = ""
 
     async def entered(self) -> Entered:
-        """Return what `enter` returned for the present connection; connect before if need be. Errors as of `run`."""
+        """Return the result of `enter` for the present connection; connect if needed. Raises the errors of `run`."""
         return self._entered if self._entered is not None else await self.run(_itself)
 
     async def run(self, work: Callable[[Entered], Awaitable[T]], answer_seconds: float = ANSWER_SECONDS) -> T:
-        """Return the result of work, which may run beside other work; connect first if needed.
+        """Return the result of some work, which may run concurrently with other work; connect first if needed.
 
-        An error of the connection, or no answer in time, ends the connection for all work. The connection stays if the
-        server refuses this work (an answer of JetStream's API), and if this work is cancelled or fails by itself.
+        An error of the connection, or a missing answer, ends the connection for all work. The connection stays if the
+        server refuses this work (in an answer of JetStream's API), and if this work is cancelled or fails by itself.
 
         Raises:
-            FastRPCError: of the class of the access: no server can be reached, or one refuses.
+            FastRPCError: of the class of the access: no server can be reached, or a server refuses.
         """
         client = None
         try:
@@ -208,33 +208,33 @@ class NatsConnection(Generic[Entered]):
         except APIError as error:
             raise self.failure(error) from error
         except FAILURES as error:
-            # Before other work opens a connection, which does not know this refusal.
+            # This comes before other work opens a new connection, which does not know of this refusal.
             told = self.failure(error)
-            # Not a newer connection, which other work has opened meanwhile.
+            # A newer connection, which other work has opened meanwhile, is not dropped.
             if client is not None and client is self._client:
                 await self.drop()
             raise told from error
 
     def failure(self, error: BaseException) -> FastRPCError:
-        """Return an error of this connection with a text and a status of ours."""
+        """Return an error of this connection in the class and with a status of fastrpc."""
         return self._access.failure(error, self._told)
 
     def end(self) -> None:
-        """Open no further connection. Any thread may call it."""
+        """Refuse to open further connections. Any thread may call this."""
         self._is_ended = True
 
     async def drop(self) -> None:
         """Close the connection; the next work opens another one, unless `end` was called."""
         client, self._client, self._entered = self._client, None, None
         if client is not None:
-            # After a failed handshake nats-py waits for the end of a connection that has none.
+            # After a failed handshake nats-py waits for the end of a connection that does not exist.
             try:
                 async with time_limit(DROP_SECONDS):
                     await client.close()
             except FAILURES:
                 pass
             finally:
-                # nats-py leaves the socket open if the close took too long.
+                # If closing took too long, nats-py leaves the socket open.
                 client.abort()
                 await asyncio.sleep(0)
 
@@ -246,7 +246,8 @@ class NatsConnection(Generic[Entered]):
         self._client = client = self._access.client()
         await client.connect(
             allow_reconnect=False,
-            # Otherwise it waits between attempts until all time is over, although the owner tries again anyway.
+            # With more attempts nats-py would wait between them until all time is over, although the owner tries again
+            # anyway.
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             connect_timeout=CONNECT_SECONDS,

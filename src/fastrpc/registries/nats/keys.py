@@ -1,6 +1,6 @@
 """Endpoints as keys of a bucket: lookups, and registrations.
 
-A key is `<service>.<address>`, each part in URL-safe base64, as keys allow neither `:` nor `@`.
+A key is `<service>.<address>`, each part in URL-safe base64, as keys may contain neither `:` nor `@`.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from fastrpc.registries.nats.session import BucketSession
 
 __all__ = ["BucketLease", "BucketLookup", "NatsKeys"]
 
-#: Keys of all services together; further ones are ignored.
+#: Most keys of all services together; further ones are ignored.
 MOST_KEYS = 100_000
 
 #: Seconds after which the server forgets a consumer without a listener.
@@ -41,7 +41,7 @@ _READ_AT_ONCE = 200
 #: Codes of the error for a key that another program has written.
 _WRITTEN_BY_ANOTHER = (10071, 10164)
 
-#: Reads the record behind a key.
+#: Reads the record of a key.
 _READ = FastrpcLayout("fastrpc").read
 
 
@@ -87,24 +87,24 @@ class NatsKeys:
 
 
 class BucketLookup:
-    """Follows the keys of the only service, or of the bucket for several; reads them again after losses and silence."""
+    """Follows the keys of one service, or of the bucket for several; reads them again after losses and silence."""
 
     def __init__(self, session: BucketSession, clock: Callable[[], float] = time.monotonic) -> None:
         self._session = session
         self._clock = clock
         self._woken = WakeFlag()
         self._services: dict[str, DecodedRecords] = {}
-        # The services whose lists are to be told, changed or not.
+        # The services whose lists are to be returned, even if they have not changed.
         self._due: set[str] = set()
         self._filter = ""
         self._is_closed = False
-        # Told by the loop of the session: the services with changes.
+        # The services with changes, as the loop of the session reports them.
         self._changed: queue.SimpleQueue[str] = queue.SimpleQueue()
-        # Written in the loop of the session.
+        # The loop of the session writes these.
         self._keys = _Keys(self._clock)
         self._following: asyncio.Task[None] | None = None
         self._generation = 0
-        # The losses of the bucket that were told.
+        # The losses of the bucket that were returned.
         self._losses = session.losses
         session.listeners.add(self._woken.set)
 
@@ -121,7 +121,7 @@ class BucketLookup:
             self._woken.wait(min(wait_seconds, self._keys.oldest + self._session.ttl_seconds - self._clock()))
             was_lost = self._generation != self._session.generation
         self._woken.clear()
-        # Without limit markers the end of a key is not told.
+        # Without limit markers the end of a key is not reported.
         is_old = self._clock() >= self._keys.oldest + self._session.ttl_seconds
         if not self._generation or was_lost or is_old:
             try:
@@ -174,7 +174,7 @@ class BucketLookup:
                     self._changed.put(changed)
                     self._woken.set()
         finally:
-            # The subscription ends with a connection that is closed.
+            # If the connection is closed, the subscription ends with it.
             with contextlib.suppress(ConnectionClosedError):
                 await watcher.stop()
 
@@ -182,12 +182,12 @@ class BucketLookup:
 async def _watched(
     session: BucketSession, bucket: KeyValue, wanted: str, **options: Any
 ) -> tuple[KeyValue.KeyWatcher, list[KeyValue.Entry]]:
-    """Follow keys; return also an entry for each of them that has a value, or had one lately.
+    """Follow keys; also return an entry for each key that has a value, or had one lately.
 
-    A consumer begins with the messages that were the last of their keys at that time, and passes over a message that
-    was replaced meanwhile: the new one follows behind the mark of the end. So keys that the stream has besides are read
-    one by one. Without the threshold the server keeps the consumer of a watcher for five minutes after its end, and a
-    stream has at most a thousand consumers.
+    A consumer begins with the messages that were the latest of their keys at that time, and skips a message that is
+    replaced meanwhile: the new message follows after the end mark. So further keys of the stream are read one by one.
+    Without the threshold the server would keep a watcher's consumer for five minutes after its end, and a stream has at
+    most a thousand consumers.
     """
     watcher = await bucket.watch(wanted, inactive_threshold=_IDLE_SECONDS, **options)
     try:
@@ -209,7 +209,7 @@ async def _watched(
 
 
 async def _entry(bucket: KeyValue, key: str) -> KeyValue.Entry | None:
-    """Return the entry of a key; None if it has none, or has ended: then its value is empty."""
+    """Return the entry of a key; None if it has none, or has ended, so that its value is empty."""
     try:
         entry = await bucket.get(key, validate_keys=False)
     except KeyNotFoundError:
@@ -218,21 +218,21 @@ async def _entry(bucket: KeyValue, key: str) -> KeyValue.Entry | None:
 
 
 class _Keys:
-    """The keys of services; one thread changes them, another reads them."""
+    """The keys of services. One thread changes them, another thread reads them."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._records: dict[str, dict[str, bytes]] = {}
-        # The instant at which each key was heard of, the oldest first.
+        # The instant of the last message about each key, the oldest first.
         self._heard: dict[str, float] = {}
-        #: The instant since which one key was not heard of, or nothing at all.
+        #: The instant of the oldest message about a key, or of the last reading if there are no keys.
         self.oldest = self._read_at = clock()
 
     def records(self, service: str) -> list[tuple[str, bytes]]:
         return list(self._records.get(service, {}).items())
 
     def apply(self, entry: KeyValue.Entry) -> str | None:
-        """Apply an entry; return the service that it changed. Renewals change none."""
+        """Apply an entry; return the service that it changed. A renewal changes no service."""
         changed = self._applied(entry)
         self.oldest = next(iter(self._heard.values()), self._read_at)
         return changed
@@ -258,7 +258,8 @@ class _Keys:
 class BucketLease:
     """The record of one endpoint.
 
-    Of two registrations of one address, the later one writes the record; the other writes it again after its removal.
+    If an address is registered twice, the later registration writes the record. After its removal the other
+    registration writes the record again.
     """
 
     def __init__(self, session: BucketSession, key: str, record: bytes) -> None:
@@ -266,14 +267,14 @@ class BucketLease:
         self._session = session
         self._key = key
         self.record = record
-        # The revision at which this wrote the key; 0 if that is unknown.
+        # The revision at which this registration wrote the key; 0 if unknown.
         self._revision = 0
 
     def acquire(self) -> None:
         async def write(bucket: KeyValue) -> int:
             status = await bucket.status()
             if status.ttl:
-                # A bucket that another program made.
+                # Another program may have made the bucket, with another TTL.
                 self.renew_seconds = min(self._session.ttl_seconds, status.ttl) / 3
             return int(await bucket.put(self._key, self.record))
 
@@ -288,7 +289,7 @@ class BucketLease:
             except KeyWrongLastSequenceError:
                 self._revision = 0
             try:
-                # A record that another server has taken over exists as well; an ended record is empty.
+                # A record that another server has taken over also exists; an ended record is empty.
                 return bool((await bucket.get(self._key)).value)
             except KeyNotFoundError:
                 return False
@@ -319,7 +320,7 @@ def _encoded(text: str) -> str:
 
 
 def _decoded(part: str) -> str:
-    """Return the text of a part of a key, or the part if it is another program's."""
+    """Return the text of a part of a key; a part that another program wrote is returned unchanged."""
     try:
         return urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
     except (ValueError, binascii.Error):

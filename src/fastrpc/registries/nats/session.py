@@ -1,4 +1,4 @@
-"""A bucket of NATS, used in a thread with an event loop; this module does not interpret keys."""
+"""A bucket of NATS, used in a thread with an event loop. This module gives keys no meaning."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ END_SECONDS = 2.0
 
 NO_TTL = "the bucket %s of NATS has no TTL: records of servers that were killed stay in it"
 
-#: Times that the tasks of a connection are cancelled at its end.
+#: How many times the tasks of a connection are cancelled at its end.
 MOST_ROUNDS = 4
 
 
@@ -42,12 +42,12 @@ class BucketSession:
     """The connection of a registry object, and the bucket in it.
 
     Args:
-        bucket: its name; `ttl_seconds` and `makes_bucket` apply if it is missing.
+        bucket: its name. `ttl_seconds` and `makes_bucket` apply if the bucket is missing.
     """
 
     def __init__(self, access: NatsAccess, *, bucket: str, ttl_seconds: int, makes_bucket: bool) -> None:
         self.ttl_seconds = ttl_seconds
-        #: Grows each time the bucket is replaced: the server has lost its data.
+        #: Grows each time the bucket is replaced, as the server has lost its data.
         self.losses = 0
         self._name = f"fastrpc registry connection to {access.hosts[0]}"
         self._bucket_name = bucket
@@ -56,7 +56,7 @@ class BucketSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._is_closed = False
-        # Used in the loop only.
+        # Only the loop uses this.
         self._connection = NatsConnection(access, self._open_bucket)
         self._jetstream: JetStreamContext | None = None
         self._has_warned = False
@@ -65,12 +65,12 @@ class BucketSession:
 
     @property
     def generation(self) -> int:
-        """Grows with each connection, and with each loss of one."""
+        """Grows with each connection, and with each loss of a connection."""
         return self._connection.generation
 
     @property
     def listeners(self) -> set[Callable[[], None]]:
-        """Called in the thread of the loop when the connection is lost."""
+        """Functions that are called in the thread of the loop when the connection is lost."""
         return self._connection.listeners
 
     def run(self, work: Callable[[KeyValue], Awaitable[T]]) -> T:
@@ -80,7 +80,7 @@ class BucketSession:
             StoreError: the server cannot be reached or refuses.
         """
         try:
-            # Under the lock: `close` ends what was begun before it.
+            # The lock is held: `close` ends work that was begun before it.
             with self._lock:
                 loop = self._running()
                 future = asyncio.run_coroutine_threadsafe(self._connection.run(work), loop)
@@ -89,7 +89,7 @@ class BucketSession:
             raise self._connection.failure(error) from error
 
     async def keys(self, wanted: str) -> list[str]:
-        """Return the keys of the bucket, ended ones among them; for work under `run`."""
+        """Return the keys of the bucket, including ended ones; for work under `run`."""
         assert self._jetstream is not None
         prefix = f"$KV.{self._bucket_name}."
         found = await self._jetstream.stream_info(f"KV_{self._bucket_name}", subjects_filter=prefix + wanted)
@@ -149,7 +149,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
-        # Tasks of nats-py may begin others as they end.
+        # Tasks of nats-py may start others as they end.
         for _ in range(MOST_ROUNDS):
             tasks = asyncio.all_tasks(loop)
             if not tasks:

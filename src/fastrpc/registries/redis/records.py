@@ -1,4 +1,4 @@
-"""Endpoints in Redis: hashes of records and owners, a sorted set of lease ends, one script that writes them.
+"""Endpoints in Redis: hashes of records and owners, a sorted set of lease ends, and one script that writes them.
 
 ::
 
@@ -27,18 +27,18 @@ from fastrpc.registries.redis.server import RedisAccess, RedisClient
 
 __all__ = ["RedisLease", "RedisLookup", "RedisRecords"]
 
-#: Records of one answer: an answer of the longest records has some 8 MiB.
+#: Records of one answer: with the longest records it has some 8 MiB.
 PAGE_RECORDS = 128
 
-#: Seconds of a wait until it is seen that services were added.
+#: Seconds of a wait after which it is checked whether services were added.
 WAKE_SECONDS = 0.1
 
-#: Seconds by which the server's clock may differ from ours between two lists; more is a jump, or another server.
+#: Seconds by which the difference between the server's clock and ours may change between two lists. A larger change is
+#: a jump of a clock, or another server.
 JUMP_SECONDS = 1.0
 
 #: Drops records whose leases have ended, then does ARGV[1]: "write", "renew", "remove" or "delete"; returns whether the
-#: record was there before. A record that another registration has taken over stays unchanged, except for
-#: "delete".
+#: record existed before. A record that another registration has taken over stays unchanged, except for "delete".
 SCRIPT = """
 local records, owners, leases, services = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local verb, service, address, owner, ttl, record, channel = unpack(ARGV)
@@ -95,7 +95,7 @@ class RedisRecords:
 
     Args:
         base: the first part of all keys.
-        ttl_seconds: silence after which a record ends.
+        ttl_seconds: the silence after which a record ends.
     """
 
     def __init__(self, access: RedisAccess, base: str, ttl_seconds: int) -> None:
@@ -134,7 +134,7 @@ class RedisRecords:
 
 
 class RedisLookup:
-    """Reads the records of services after messages of their channels, and when a message may have been lost.
+    """Reads the records of services after messages on their channels, and when a message may have been lost.
 
     Args:
         clock: returns an instant in seconds that never decreases.
@@ -152,13 +152,14 @@ class RedisLookup:
         self._client, self._channel = access.connect(), access.connect()
         self._read, self._rereads = read, Rereads(longest_seconds, clock)
         self._services: dict[str, DecodedRecords] = {}
-        # Addresses and records of each list that was told.
+        # Addresses and records of each list that was returned.
         self._told: dict[str, list[tuple[str, bytes]]] = {}
         # The services whose channels are subscribed.
         self._subscribed: set[str] = set()
-        # The difference of the server's clock to ours at the last list.
+        # The difference between the server's clock and ours at the last list.
         self._ahead: float | None = None
-        # The run of the server at the last list, "" if it is unknown, and whether to ask for it: not after each list.
+        # The run of the server at the last list, "" if unknown; and whether to ask for it, which is not done for each
+        # list.
         self._run = ""
         self._asks_run = True
         self._is_woken = False
@@ -174,10 +175,10 @@ class RedisLookup:
             self._wait(wait_seconds)
             return self._changed()
         except BaseException:
-            # Lists that were read are not told, either.
+            # Lists that were read were not returned either.
             self._forget(self._services)
             self._subscribed.clear()
-            # A cut link ends both connections.
+            # If the network is cut, both connections are lost.
             self._channel.drop()
             self._client.drop()
             self._asks_run = True
@@ -186,7 +187,7 @@ class RedisLookup:
             self._is_woken = False
 
     def _forget(self, services: Iterable[str]) -> None:
-        """Let lists be read and published again."""
+        """Have lists read and published again."""
         for name in services:
             self._told.pop(name, None)
             self._rereads.hurry(name)
@@ -199,7 +200,7 @@ class RedisLookup:
         self._channel.close()
 
     def _subscribe(self) -> None:
-        """Subscribe to the channels of all services, and to no others, as any program may publish to those."""
+        """Subscribe to the channels of all services, and to no others: any program may publish there."""
         before, self._subscribed = self._subscribed, set(self._services)
         changes = {"SUBSCRIBE": self._subscribed - before, "UNSUBSCRIBE": before - self._subscribed}
         for verb, names in changes.items():
@@ -207,15 +208,15 @@ class RedisLookup:
                 self._note(self._channel.subscribe(verb, [f"{self._base}:{name}" for name in names]))
 
     def _note(self, channels: set[bytes]) -> None:
-        """Have the lists of channels with messages read again."""
+        """Have the lists read again whose channels had messages."""
         for name in channels:
             self._rereads.hurry(name.decode("utf-8", "replace")[len(self._base) + 1 :])
 
     def _wait(self, wait_seconds: float) -> None:
-        """Wait for messages, but not longer than until a list has to be read."""
+        """Wait for messages until a list has to be read."""
         until = min(self._clock() + wait_seconds, self._rereads.next())
         while True:
-            # In parts: nothing else can interrupt it and leave the connection usable.
+            # The wait is split: nothing else can interrupt it and leave the connection usable.
             channels = self._channel.receive(max(0.0, min(WAKE_SECONDS, until - self._clock())))
             self._note(channels)
             if channels or self._is_woken or self._clock() >= until:
@@ -243,7 +244,7 @@ class RedisLookup:
         return changed
 
     def _is_another(self, now: int) -> bool:
-        """Return whether this is another server, another run, or a clock that was reset."""
+        """Return whether this is another server or another run, or a clock was reset."""
         before, self._ahead = self._ahead, now / 1000 - self._clock()
         has_jumped = before is not None and abs(self._ahead - before) > JUMP_SECONDS
         if not self._asks_run:
@@ -253,7 +254,7 @@ class RedisLookup:
         return has_jumped or (bool(run and self._run) and run != self._run)
 
     def _records(self, services: Sequence[str], now: int) -> dict[str, list[tuple[str, bytes]] | StoreError]:
-        """Return addresses and records whose leases have not ended, or the error of an unreadable service."""
+        """Return addresses and records whose leases have not ended; for a service that cannot be read, the error."""
         found: dict[str, list[tuple[str, bytes]] | StoreError] = {}
         pairs: list[tuple[str, bytes]] = []
         asked: list[Sequence[str | bytes | float]]
@@ -280,7 +281,8 @@ class RedisLookup:
 class RedisLease:
     """The record of one endpoint.
 
-    Of two registrations of one address, the later one writes the record; the other writes it again after its removal.
+    If an address is registered twice, the later registration writes the record. After its removal the other
+    registration writes the record again.
     """
 
     def __init__(
@@ -305,7 +307,7 @@ class RedisLease:
         self._run("remove")
 
     def delete(self) -> bool:
-        """Delete the record of any program; return whether there was one."""
+        """Delete a record that any program wrote; return whether there was one."""
         return self._run("delete")
 
     def _run(self, verb: str) -> bool:

@@ -1,4 +1,4 @@
-"""Connections to a server of Redis: logins, TLS, answers. Blocking, for threads; keys mean nothing here.
+"""Connections to a Redis server: logins, TLS, answers. Blocking, for threads. This module gives keys no meaning.
 
 The owner passes the class of errors. Requests of several threads take turns on one connection; `pipeline` sends the
 commands of many callers in one write.
@@ -32,16 +32,16 @@ Word: TypeAlias = str | bytes | float
 #: Seconds for a connection, and for an answer.
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 3.0
 
-#: Most bytes of all answers to one request: the answers for a part of a long list fit.
+#: Most bytes of all answers to one request, so that the answers for a part of a long list fit.
 REQUEST_BYTES = 4 * ANSWER_BYTES
 
-#: Seconds in which a message that was already received is read.
+#: Seconds for reading a message that was already received.
 LEAST_SECONDS = 0.001
 
-#: Messages that are read at once, before the lists that they concern are read.
+#: Most messages that are read at once, before the lists that they concern are read.
 MOST_MESSAGES = 1_000
 
-#: Errors of a login or its rights, with their statuses; the first that fits counts.
+#: Errors of a login or of its rights, with their statuses. The first entry that fits counts.
 _REFUSALS = (
     ((exceptions.NoPermissionError, exceptions.AuthorizationError), Status.PERMISSION_DENIED),
     (exceptions.AuthenticationError, Status.UNAUTHENTICATED),
@@ -50,7 +50,7 @@ _REFUSALS = (
 #: Errors of a connection, and of answers.
 _FAILURES = (exceptions.RedisError, HttpError, OSError, msgspec.ValidationError, RecursionError, ValueError)
 
-#: The id of a run, in the server's information.
+#: The line with the id of a run in the server's information.
 _RUN_ID = re.compile(rb"^run_id:(\w{1,64})", re.MULTILINE)
 
 #: The answer to a command of more than ten words without a login.
@@ -66,16 +66,16 @@ class _Login(CredentialProvider):
 
 
 class _BoundedSocket:
-    """A socket as redis-py uses it, with a deadline and a byte count for each answer."""
+    """A socket for redis-py, with a deadline and a limit of bytes for each answer."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._timed = TimedSocket(connected, ANSWER_BYTES, time.monotonic() + ANSWER_SECONDS)
         self.sendall, self.shutdown, self.close = self._timed.sendall, connected.shutdown, connected.close
-        # The parser that redis-py has with the package hiredis polls the socket, and peeks whether the peer closed it.
+        # With the package hiredis, redis-py's parser polls the socket, and peeks whether the peer has closed it.
         self.fileno, self._peek = connected.fileno, connected.recv
-        # Of TLS: bytes that are decrypted and not received.
+        # With TLS: the number of bytes that are decrypted and not received yet.
         self.pending: Callable[[], int] = getattr(connected, "pending", int)
-        # Bytes that were received for the next read.
+        # Bytes that were received ahead, for the next read.
         self._ahead = b""
         # The byte count at which all answers to the last request have to be complete.
         self._last_byte = 0
@@ -91,7 +91,7 @@ class _BoundedSocket:
         self._timed.allow(min(ANSWER_BYTES, left), time.monotonic() + ANSWER_SECONDS)
 
     def settimeout(self, seconds: float | None) -> None:
-        """Keep the deadline: this is the time for a part of an answer."""
+        """Ignore the timeout, which is for a part of an answer: the deadline stays."""
 
     def look_ahead(self) -> bool:
         """Wait for bytes until the deadline; return whether there are any."""
@@ -108,7 +108,7 @@ class _BoundedSocket:
         return found or self._received(size)
 
     def recv_into(self, place: bytearray) -> int:
-        """Receive as `recv` does, for the parser of hiredis."""
+        """Receive bytes as `recv` does, for the parser of hiredis."""
         found = self.recv(len(place))
         place[: len(found)] = found
         return len(found)
@@ -119,11 +119,11 @@ class _BoundedSocket:
 
 
 class _Bounded(Connection):
-    """A connection whose answers have bounds, with the TLS of all registries.
+    """A connection whose answers are bounded, with the TLS settings of all registries.
 
     Args:
         place: returns the server for each new connection.
-        role: the role that it must have; "" for any.
+        role: the role that the server must have; "" for any role.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class _Bounded(Connection):
         is_new = not self.is_connected
         self.connect()  # type: ignore[no-untyped-call]
         if is_new:
-            # A server that still loads its data refuses here, before a request is sent.
+            # A server that is still loading its data refuses here, before a request is sent.
             self.send_command("PING")  # type: ignore[no-untyped-call]
             with contextlib.suppress(exceptions.NoPermissionError):
                 self.read_response()
@@ -159,7 +159,7 @@ class _Bounded(Connection):
     def has_message(self, seconds: float) -> bool:
         """Wait for bytes of a pushed message; return whether there are any."""
         self.allow(seconds)
-        # redis-py's own parser waits here. The one of hiredis looks only, and has bytes that were read before.
+        # redis-py's own parser waits here. The parser of hiredis only looks, and may have bytes that were read before.
         return self.can_read(0.0) or self.bounded.look_ahead()
 
 
@@ -168,7 +168,7 @@ class RedisAccess:
 
     Args:
         places: one server, or sentinels.
-        login: a name with its password, which are not sent to sentinels; None needs no login.
+        login: a name with its password, which are not sent to sentinels; None: no login.
         db: the number of the database.
         master: the name of the server among the sentinels.
         error: the class of the errors of its clients.
@@ -204,10 +204,10 @@ class RedisAccess:
         return _Bounded(place, role, self._tls, **fixed, **options)
 
     def _find_master(self) -> tuple[str, int]:
-        """Return the server that the first sentinel that answers names.
+        """Return the server that a sentinel names; the first sentinel that answers decides.
 
         Raises:
-            FastRPCError: none answers, or knows the name.
+            FastRPCError: no sentinel answers or knows the name.
         """
         failure: FastRPCError | None = None
         command = "SENTINEL", "GET-MASTER-ADDR-BY-NAME", str(self._master)
@@ -226,7 +226,7 @@ class RedisAccess:
 
 
 def _packed(command: Sequence[Word]) -> bytes:
-    """Return the bytes of a command; redis-py takes three times as long."""
+    """Return the bytes of a command; redis-py would take three times as long."""
     words = [one if isinstance(one, bytes) else str(one).encode() for one in command]
     return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(one), one) for one in words])
 
@@ -240,9 +240,9 @@ def _told(place: tuple[str, int]) -> str:
 
 
 class RedisClient:
-    """A connection. Several threads may use it: each request has the connection and its time alone.
+    """A connection. Several threads may use it: each request has the connection and its time to itself.
 
-    Errors that its methods name are of the class of its access, `processed` "no" where nothing was sent. `close`
+    Errors that methods name are of the class of the access. Their `processed` is "no" if nothing was sent. `close`
     interrupts a request of another thread.
     """
 
@@ -267,9 +267,9 @@ class RedisClient:
         return found
 
     def ask_all(self, kind: Any, commands: Sequence[Sequence[Word]]) -> list[Any]:
-        """Return the answers to commands that are sent at once, for one at a key of another type an error.
+        """Return the answers to commands that are sent together; for a key of another type the answer is an error.
 
-        Each answer is bounded in time and bytes; their sum is bounded, too.
+        Each answer is bounded in time and bytes, and so is their sum.
 
         Raises:
             FastRPCError: the server cannot be reached, refuses, or answers with another type.
@@ -279,16 +279,16 @@ class RedisClient:
             return [self._answer(kind) for _ in commands]
 
     def pipeline(self, commands: Sequence[tuple[Any, Sequence[Word]]]) -> list[Any]:
-        """Return the answer to each of several commands, or its error: one write for unrelated callers.
+        """Return the answer or the error of each of several commands: one write for unrelated callers.
 
-        A refusal is the error of its command alone, with redis-py's error as its cause. The same holds for a word that
-        is not UTF-8, whose command is not sent. After the loss of the connection, or an answer of another type, each
-        command without an answer has that error. Answers have the bounds of `ask_all`.
+        A refusal is the error of its command only, with redis-py's error as its cause. A command with a word that is
+        not UTF-8 has an error, too, and is not sent. After the loss of the connection, or an answer of another type,
+        each command without an answer has that error. Answers are bounded as in `ask_all`.
 
         Args:
             commands: the type of the answer, and the words.
         """
-        # The bytes of each command, and then its answer.
+        # First the bytes of each command, later its answer.
         found = [self._packed_or_refused(words) for _, words in commands]
         sent = [index for index, one in enumerate(found) if isinstance(one, bytes)]
         unanswered = iter(sent)
@@ -299,7 +299,7 @@ class RedisClient:
                     found[index] = self._answer(commands[index][0], takes_refusals=True)
                     next(unanswered)
                 if any(isinstance(one, self._error) and _is_replica(one) for one in found):
-                    # The next command finds the new master.
+                    # The next command looks for the new master.
                     self.drop()
         except self._error as error:
             for index in unanswered:
@@ -307,7 +307,7 @@ class RedisClient:
         return found
 
     def _packed_or_refused(self, command: Sequence[Word]) -> Any:
-        """Return the bytes of a command, or the error of a word that has none."""
+        """Return the bytes of a command, or the error of a word that cannot be encoded."""
         try:
             return _packed(command)
         except UnicodeEncodeError as error:
@@ -335,7 +335,7 @@ class RedisClient:
         is_known = isinstance(error, _FAILURES)
         default = Status.UNAVAILABLE if is_known else Status.INTERNAL
         status = next((one for kind, one in _REFUSALS if isinstance(error, kind)), default)
-        # A server's text, escaped for printing.
+        # The text comes from a server, so it is escaped for printing.
         text = str(HttpError(str(error) if is_known else repr(error))) or type(error).__name__
         if _TOO_LONG in text:
             status = Status.UNAUTHENTICATED
@@ -343,7 +343,7 @@ class RedisClient:
         return self._error(f"Redis at {self._name}: {text}", status=status, processed=processed)
 
     def run_id(self) -> str:
-        """Return the id of this run of the server; "" where the login has no right to it.
+        """Return the id of this run of the server; "" if the login may not read it.
 
         Raises:
             FastRPCError: the server cannot be reached, or answers with another type.
@@ -376,16 +376,16 @@ class RedisClient:
         return found
 
     def receive(self, wait_seconds: float) -> set[bytes]:
-        """Wait for messages of the subscribed channels; return the channels of the first messages."""
+        """Wait for messages on the subscribed channels; return the channels of the messages that arrived first."""
         return {channel for channel, _ in self.messages(wait_seconds)}
 
     def messages(
         self, wait_seconds: float, *, more_seconds: float = LEAST_SECONDS
     ) -> set[tuple[bytes, bytes]]:
-        """Wait for messages of the subscribed channels; return channel and content of the first messages.
+        """Wait for messages on the subscribed channels; return channel and content of the messages that arrived first.
 
         Args:
-            more_seconds: the time after each message for a further one; 0: return at once.
+            more_seconds: the time to wait for another message after each message; 0: return at once.
         """
         found: set[tuple[bytes, bytes]] = set()
         until = time.monotonic() + wait_seconds + ANSWER_SECONDS
@@ -404,7 +404,7 @@ class RedisClient:
         return msgspec.convert(self._connection.read_response(), tuple[bytes, bytes, bytes | int])
 
     def drop(self) -> None:
-        """Close the connection, after a request of another thread; the next command opens another one."""
+        """Close the connection, after a request of another thread. The next command opens another connection."""
         with self._turn:
             self._connection.disconnect()
 
@@ -415,10 +415,10 @@ class RedisClient:
 
     @contextlib.contextmanager
     def _request(self) -> Iterator[None]:
-        """Have the connection for the block and turn its errors into ours; the connection is closed after one.
+        """Hold the connection for the block, and turn its errors into ours. After an error the connection is closed.
 
-        Every Exception becomes one of ours, including faults of redis-py or its parser: the asking threads handle only
-        ours, and would end silently by another one.
+        Every Exception is turned into one of ours, including faults of redis-py or its parser: the calling threads only
+        handle ours, and any other would end them silently.
         """
         with self._turn:
             self._is_sent = False
@@ -427,15 +427,15 @@ class RedisClient:
                     raise ConnectionError("the connection is closed")
                 yield
             except BaseException as error:
-                # The next request must not read the answers that are left.
+                # The next request must not read the remaining answers.
                 self.drop()
                 if isinstance(error, self._error) or not isinstance(error, Exception):
                     raise
                 if self._is_closed:
-                    # `close` removes redis-py's parser from a request that reads: any error may follow.
+                    # `close` removes redis-py's parser from a request that is reading, which may raise any error.
                     raise self._failure(ConnectionError("the connection is closed")) from error
                 raise self._failure(error) from error
             finally:
-                # The connection may have been closed while it connected.
+                # The connection may have been closed while it was connecting.
                 if self._is_closed:
                     self.drop()

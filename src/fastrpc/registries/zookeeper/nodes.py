@@ -21,7 +21,7 @@ from fastrpc.status import Status
 
 __all__ = ["NodeLease", "NodeLookup", "ZookeeperNodes"]
 
-#: Nodes that are asked for at once.
+#: Nodes that are requested together.
 PAGE_NODES = 128
 
 
@@ -70,25 +70,24 @@ class _Nodes:
 
     def __init__(self, layout: RpcxLayout, woken: WakeFlag) -> None:
         self.decoded = DecodedRecords(layout.read)
-        #: Names and values as last reported; None if a report is due.
+        #: Names and values as last returned; None if they have to be returned.
         self.told: list[tuple[str, bytes]] | None = None
         self.read_at = float("-inf")
         #: Whether the server has lost its data since the last listing that was returned.
         self.is_restart = False
-        # The transaction that made the parent of the nodes, 0 before the first list with a parent.
+        # The transaction that created the parent of the nodes; 0 before the first list with a parent.
         self._made = 0
         self._woken = woken
 
     def note(self, event: Any = None) -> None:
-        """Have them read again; called in a thread of the session."""
+        """Have the nodes read again; called in a thread of the session."""
         self.read_at = float("-inf")
         self._woken.set()
 
     def note_parent(self, made: int) -> None:
-        """Note the transaction that made their parent; 0: the parent is missing. A known parent that is gone means a
-        restart.
+        """Note the transaction that created the parent; 0: it is missing. If it was known before, the server was reset.
 
-        Parents are never deleted: a server that has lost its data makes new ones.
+        Parents are never deleted: a server that has lost its data creates new ones.
         """
         self.is_restart |= self._made not in (0, made)
         self._made = made
@@ -134,14 +133,14 @@ class NodeLookup:
             for nodes in self._nodes.values():
                 self._forget(nodes)
             raise
-        # This comes last: a listing is not returned if another one raises.
+        # This comes last: if another listing raises an error, no listing is returned.
         for service, listing in changed.items():
             if isinstance(listing, Listing):
                 self._nodes[service].is_restart = False
         return changed
 
     def _list(self, service: str, nodes: _Nodes) -> list[tuple[str, bytes]] | StoreError:
-        """Return names and values, or why they alone cannot be read."""
+        """Return names and values, or the error of reading this service only."""
         with _answers():
             try:
                 with _answers():
@@ -169,9 +168,9 @@ class NodeLookup:
             nodes.note()
 
     def _read(self, service: str, nodes: _Nodes) -> tuple[int, Iterator[tuple[str, bytes]]]:
-        """Return the parent's creation, names and values, and watch for added and removed nodes."""
+        """Return the parent's creation, names and values; watch for added and removed nodes."""
         path = f"/{self._layout.prefix}{service}"
-        # Before the request, so that a concurrent change counts.
+        # The time is taken before the request, so that concurrent changes count as later.
         nodes.read_at = self._clock()
         try:
             names, found = self._session.ask(
@@ -179,7 +178,7 @@ class NodeLookup:
             )
             made = found.czxid
         except NoNodeError:
-            # Notifies when the service exists; if it exists by now, the next list arrives at once.
+            # This notifies when the service is created. If it exists by now, the next list follows at once.
             if self._session.ask(lambda client: client.exists_async(path, watch=nodes.note)) is not None:
                 nodes.note()
             names, made = [], 0
@@ -194,7 +193,8 @@ class NodeLookup:
 class NodeLease:
     """The record of one endpoint, a node that ends with the session.
 
-    Of two registrations of one address, the later one writes the record; the other writes it again after its removal.
+    If an address is registered twice, the later registration writes the record. After its removal the other
+    registration writes the record again.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class NodeLease:
         name, _ = layout.record(endpoint)
         self._parent = f"/{layout.prefix}{service}"
         self._path = f"{self._parent}/{name}"
-        # The transaction that made the node; 0 if that is unknown. The value that it has; empty if that is unknown.
+        # The transaction that created the node, 0 if unknown; and the value of the node, empty if unknown.
         self._made = 0
         self._kept = b""
 
@@ -217,14 +217,14 @@ class NodeLease:
             found = self._session.ask(lambda client: client.exists_async(self._path))
             is_ours = found is not None and found.czxid == self._made
             if is_ours and found.ephemeralOwner == self._session.id and self._kept == self._value():
-                # A record that is as this wrote it stays.
+                # If the record is as this registration wrote it, it stays.
                 return
             self._make_parent()
             self._write(is_there=found is not None)
 
     def renew(self) -> bool:
         with _answers():
-            # A record that another server has taken over is there as well.
+            # A record that another server has taken over also exists.
             return self._session.ask(lambda client: client.exists_async(self._path)) is not None
 
     def release(self) -> None:
@@ -247,7 +247,7 @@ class NodeLease:
             return True
 
     def retire(self) -> bool:
-        """Mark the record: clients leave an inactive server out."""
+        """Mark the record: clients skip an inactive server."""
         self._is_leaving = True
         with _answers():
             if not self._is_ours():
@@ -256,7 +256,7 @@ class NodeLease:
             return True
 
     def _make_parent(self) -> None:
-        """Make the node of the service, which is permanent and has its name."""
+        """Create the node of the service, which is permanent and has the service's name as its value."""
         if self._session.ask(lambda client: client.exists_async(self._parent)) is None:
             base = "/" + self._layout.prefix.rstrip("/")
             self._session.ask(lambda client: client.ensure_path_async(base))
@@ -264,12 +264,13 @@ class NodeLease:
                 self._session.ask(lambda client: client.create_async(self._parent, self._service.encode()))
 
     def _write(self, *, is_there: bool) -> None:
-        """Write the node, over any other.
+        """Write the node over any other node.
 
-        A node ends with the session that made it. Clients see a node that is made anew at once, a changed value later.
+        A node ends with the session that created it. Clients see at once that a node was created again, but see a
+        changed value later.
         """
         value = self._value()
-        # If the answer is lost, the node may have the value before.
+        # If the answer is lost, the node may have the previous value.
         self._kept = b""
         results = self._session.ask(lambda client: self._written(client, value, is_there=is_there))
         refusals = [one for one in results if isinstance(one, Exception)]
@@ -281,7 +282,7 @@ class NodeLease:
         self._made, self._kept = (0, b"") if made is None else (made.czxid, value)
 
     def _written(self, client: Any, value: bytes, *, is_there: bool) -> Any:
-        """Begin to write the node in one transaction, so that no reader misses it."""
+        """Begin to write the node in one transaction, so that readers always see it."""
         transaction = client.transaction()
         if is_there:
             transaction.delete(self._path)
@@ -300,7 +301,7 @@ def _each(session: ZookeeperSession, names: list[str], ask: Any) -> Iterator[tup
     """Yield names with the answers to their requests; removed nodes are left out."""
     for start in range(0, len(names), PAGE_NODES):
         page = names[start : start + PAGE_NODES]
-        # The last item is not a name: a single request raises its own error.
+        # The last item is not a name: a single request would raise its error.
         answers = session.ask_all([*(partial(ask, name=name) for name in page), _nothing])
         for name, found in zip(page, answers, strict=False):
             if not isinstance(found, NoNodeError):
@@ -315,7 +316,7 @@ def _nothing(client: Any) -> Any:
 
 @contextlib.contextmanager
 def _answers() -> Iterator[None]:
-    """Turn answers inside the block that do not fit into StoreError: the next attempt sees what is there."""
+    """Turn answers in the block that do not fit into StoreError: the next attempt sees the present state."""
     try:
         yield
     except NodeExistsError as error:

@@ -1,4 +1,4 @@
-"""One session of ZooKeeper, which many threads may use; it gives paths no meaning."""
+"""One session of ZooKeeper, which many threads may use. This module gives paths no meaning."""
 
 import contextlib
 import socket
@@ -39,7 +39,7 @@ REPLACE_SECONDS = 4.0
 
 
 class _Sockets(SequentialThreadingHandler):  # type: ignore[misc]
-    """Opens connections, with the TLS of all registries; can cut the present one off."""
+    """Opens connections, with the TLS settings of all registries, and can cut the present connection off."""
 
     def __init__(self, ends: dict[str, HttpEnd] | None) -> None:
         super().__init__()
@@ -68,11 +68,11 @@ class _Sockets(SequentialThreadingHandler):  # type: ignore[misc]
 
 
 class ZookeeperSession:
-    """The session of a registry object; it begins on first use, and again after its end.
+    """The session of a registry object. It begins on first use, and again after it has ended.
 
     Args:
-        login: a name with its password; None needs no login.
-        ttl_seconds: silence after which the servers end the session.
+        login: a name with its password; None: no login.
+        ttl_seconds: the silence after which the servers end the session.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class ZookeeperSession:
         # Set while the client is connected.
         self._is_live = threading.Event()
         self._sockets: _Sockets | None = None
-        # The instant at which the present client was begun or last seen connected.
+        # The instant at which the present client was started, or last seen connected.
         self._seen_at = 0.0
         self._is_closed = False
-        #: Called in a thread of the session when its connection is lost or back.
+        #: Functions that are called in a thread of the session when its connection is lost or back.
         self.listeners: set[Callable[[], None]] = set()
 
     @property
@@ -107,17 +107,17 @@ class ZookeeperSession:
         return 0 if client is None or client.client_id is None else client.client_id[0]
 
     def ask(self, begin: Callable[[Any], Any]) -> Any:
-        """Return the answer to a request of kazoo, which `begin` starts and whose asynchronous result it returns.
+        """Return the answer to a request of kazoo; `begin` starts it and returns its asynchronous result.
 
         Raises:
-            StoreError: no server answers, or it refuses; other answers are errors of kazoo.
+            StoreError: no server answers, or it refuses; other refusals are errors of kazoo.
         """
         return self.ask_all([begin])[0]
 
     def ask_all(self, begins: Sequence[Callable[[Any], Any]]) -> list[Any]:
-        """Return the answers to several requests under way at once: an error of kazoo stands for its answer.
+        """Return the answers to several concurrent requests; an error of kazoo takes the place of its answer.
 
-        One alone raises it.
+        The error of a single request is raised.
         """
         with self._errors():
             client = self._connected()
@@ -136,7 +136,7 @@ class ZookeeperSession:
             return answers
 
     def close(self) -> None:
-        """End the session and, with it, its ephemeral nodes."""
+        """End the session, and with it its ephemeral nodes."""
         with self._lock:
             self._is_closed = True
             client, self._client = self._client, None
@@ -191,7 +191,7 @@ class ZookeeperSession:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn errors inside the block that are not answers into StoreError."""
+        """Turn errors in the block, except answers, into StoreError."""
         try:
             yield
         except (NoAuthError, AuthFailedError) as error:
@@ -205,7 +205,7 @@ class ZookeeperSession:
 
 def _end(client: Any, sockets: _Sockets) -> None:
     """Stop a client of kazoo."""
-    # A server that is silent would hold this up.
+    # A server that is silent would delay this.
     timer = threading.Timer(END_SECONDS, sockets.cut)
     timer.start()
     try:

@@ -23,8 +23,7 @@ class _Call(NamedTuple, Generic[T]):
 
 
 class JournalThread:
-    """A thread that starts with its first call. The process may end before it: a journal keeps all of a commit, or
-    nothing.
+    """A thread that starts with its first call. The process may end before it: a journal keeps whole commits.
 
     Args:
         name: names the thread.
