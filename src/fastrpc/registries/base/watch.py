@@ -237,8 +237,8 @@ class Watch(Watching[Snapshot]):
     """One watcher of one service.
 
     On an event loop, iterate it: `async for snapshot in watch`. Without a loop, `wait` blocks. Both return the newest
-    snapshot, after waiting until it is newer than the last one they returned. Snapshots in between are skipped. `latest`
-    never waits.
+    snapshot once it is newer than the last one they returned. Snapshots in between are skipped. `latest` never
+    waits.
     """
 
 
