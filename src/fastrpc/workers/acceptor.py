@@ -43,7 +43,7 @@ class Acceptor:
     connections, so chance would leave some processes idle. A single acceptor also keeps the backlog when a worker dies.
 
     Args:
-        takeover: has the sockets of the program whose place this one takes.
+        takeover: has the sockets of the program that this one replaces.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Acceptor:
         if tls is None:
             check_listening(address, self._config)
         if address.scheme == "tls":
-            # Each worker makes its own: a check here finds mistakes before the first worker starts.
+            # Each worker makes its own contexts: a check here finds mistakes before the first worker starts.
             self._contexts.append(server_contexts(tls or self._config.tls or TLS()))
         return address
 
@@ -111,10 +111,10 @@ class Acceptor:
         )
 
     def check_certificates(self) -> None:
-        """Check the certificate files of workers that are about to start in the place of others.
+        """Check the certificate files of workers that are about to replace others.
 
         Raises:
-            ConfigError: they cannot replace the files that serve.
+            ConfigError: the files cannot replace those in use.
         """
         for contexts in self._contexts:
             contexts.check()
@@ -129,7 +129,7 @@ class Acceptor:
                 raise listen_error(self.addresses[listening_socket.index], failure) from None
             listening_socket.socket.setblocking(False)
 
-    # Passing the sockets on to, or taking them from, another program
+    # Passing the sockets on to another program, or taking them over from one
 
     def shares(self) -> list[tuple[dict[str, Any], list[socket.socket]]]:
         """Return the sockets of each address, described for the program that takes them over."""
@@ -141,13 +141,13 @@ class Acceptor:
         return shares
 
     def own(self) -> None:
-        """Remove the files of all sockets at the end: the program that made them has handed them over."""
+        """Remove the files of all sockets at the end: the program that made them has handed this duty over."""
         for index, remove in self._removals.items():
             if remove is None:
                 self._removals[index] = unix.removal_of(self.addresses[index])
 
     def leave(self, names: Container[str]) -> bool:
-        """Leave the addresses of these names to another program; return whether these are all addresses."""
+        """Leave the addresses of these names to another program; return whether this program has no further address."""
         left = {index for index, address in enumerate(self.addresses) if _name(address) in names}
         for index in left:
             self._removals.pop(index, None)
@@ -172,7 +172,7 @@ class Acceptor:
 
 
 def _address_at(wanted: Address, bound: Address, config: ServerConfig) -> Address:
-    """Return the address of a socket that was bound by another program: TLS is up to this one."""
+    """Return the address of a socket that another program has bound: this program decides about TLS."""
     if bound.scheme == "unix":
         return bound
     if is_inherited(wanted):
@@ -181,7 +181,7 @@ def _address_at(wanted: Address, bound: Address, config: ServerConfig) -> Addres
 
 
 def _name(address: Address) -> str:
-    """Return the address in a form for another program, which may have another working directory."""
+    """Return the address in a form for another program, whose working directory may differ."""
     if address.scheme != "unix":
         return str(address)
     return str(Address("unix", path=os.path.abspath(address.path)))

@@ -32,8 +32,8 @@ def run_announcer(
     """Keep the workers' services registered until the supervisor orders the end, or is gone.
 
     Raises:
-        ConfigError: the registry cannot hold it.
-        StoreError: the registry refuses it.
+        ConfigError: the registry cannot hold a record.
+        StoreError: the registry refuses a record.
     """
     # Only the supervisor answers signals to the whole process group.
     with (
@@ -49,15 +49,15 @@ async def announce(
     """Keep records registered, as the kept settings say, until the supervisor orders the end.
 
     Raises:
-        ConfigError: the registry cannot hold one.
-        StoreError: the registry refuses one.
+        ConfigError: the registry cannot hold a record.
+        StoreError: the registry refuses a record.
     """
     assert plan.registry is not None
     registrar = Registrar(plan.registry, plan.config.tls)
     kept = KeptSettings(place, Parts(records=registrar))
     answer = None if plan.config.admin_address is None else partial(_answer, registrar, kept)
     reporter = Reporter(place, "announcer", lambda: registrar.is_registered, answer, kept.catch_up)
-    # Its first beat catches up with the settings, before the first record.
+    # The reporter's first beat catches up with the settings, before the first record.
     reporter.start()
     orders = _Orders(channel)
     registrar.want(records)
@@ -71,7 +71,7 @@ async def announce(
         if not orders.must_quit:
             settling.cancel()
             await registrar.retire()
-            # The workers begin their drain now, and end the announcement when this does.
+            # The workers begin their drain now, and end the announcement when this process ends.
             channel.report(retired=True)
             await orders.quits_within(plan.config.timeouts.announce)
     finally:
@@ -84,7 +84,7 @@ async def announce(
 
 
 async def _answer(registrar: Registrar, kept: KeptSettings, question: str) -> dict[str, Any]:
-    """Return the part that the announcer has of a page, the records, or its value of an act."""
+    """Return what this process adds to a page, the records, or its value of an act."""
     of_act = question.partition(" ")[2]
     return await kept.answer(of_act) if of_act else {"records": registrar.shown()}
 

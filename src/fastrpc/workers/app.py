@@ -46,8 +46,9 @@ class App:
 
         app = fastrpc.App([Arith, Users], interceptors=[log])       # fastrpc run module:app
 
-    A function that returns an App, `def make() -> fastrpc.App`, may be given instead. It is called once, before worker
-    processes are forked: it has no event loop and should start no threads. The sources run in each worker.
+    A function that returns an App, `def make() -> fastrpc.App`, may be given instead. The function is called once,
+    before worker processes are forked: it has no event loop and should start no threads. The sources run in each
+    worker.
 
     Args:
         sources: as for `Server`: an instance, a class or function without arguments, a context manager, or a list.
@@ -83,7 +84,7 @@ class App:
     place: Place | None = field(default=None, kw_only=True)
     store: str | None = field(default=None, kw_only=True, repr=False)
     broker: str | None = field(default=None, kw_only=True, repr=False)
-    #: Never None once it is made.
+    #: Never None after the App is made.
     config: ServerConfig | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -119,7 +120,7 @@ def _check_registry(registry: Any, config: ServerConfig) -> None:
     # Imported on first use: most servers have no registry.
     from fastrpc.registries.base.urls import open_registry
 
-    # Each process opens its own; the error of a wrong URL is raised where the URL is written.
+    # Each process opens its own registry. This call only raises the error of a wrong URL where the URL is written.
     open_registry(registry, tls=config.tls)
 
 
@@ -163,7 +164,7 @@ def loaded(plan: Plan) -> Plan:
 
 
 def _mounted(plan: Plan, source: Any) -> Plan:
-    """Return the plan of a command that serves an application of ASGI, or a function's application, at "/"."""
+    """Return the plan of a command for an application of ASGI at "/"; a function may make the application."""
     application = _made_application(source) if makes_application(source) else source
     config = plan.config
     if "/" in config.http.mounts:
@@ -201,7 +202,7 @@ def _with_http(protocols: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _place(plan: Plan, own: Place | None) -> Place | None:
-    """Return the place of a plan, else of its App, with the fields of the command line."""
+    """Return the place of a plan, or of its App if the plan has none, with the fields of the command line."""
     place = own if plan.place is None else plan.place
     if not plan.placed:
         return place
@@ -215,7 +216,7 @@ def _check_given_once(plan: Plan, app: App) -> None:
         "authenticate": plan.authenticate is not None,
         "authorize": plan.authorize is not None,
         "limits": plan.limits != (),
-        # One without a registry may be served with one.
+        # An App without a registry may be served with one.
         "registry": plan.registry is not None and app.registry is not None,
         "place": plan.place is not None and app.place is not None,
         "store": plan.store is not None and app.store is not None,
@@ -260,7 +261,8 @@ def _makes_app(source: Any) -> bool:
     names, known = source.__code__.co_names, source.__globals__
     if any(known.get(name) is App for name in names):
         return True
-    # `fastrpc.App`, or an import of it inside the function. Another object may have an attribute of this name.
+    # Only `fastrpc.App`, or an import of it inside the function, counts: another object may have an attribute of this
+    # name.
     package = sys.modules.get("fastrpc")
     is_imported_inside = "fastrpc" in names and "fastrpc" not in known
     return "App" in names and (is_imported_inside or any(known.get(name) is package for name in names))

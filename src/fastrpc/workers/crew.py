@@ -21,20 +21,20 @@ __all__ = ["LATE_SECONDS", "Crew"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds beyond the limit of the drain before a late worker is killed.
+#: Seconds beyond the limit of the drain before a worker that has not ended is killed.
 LATE_SECONDS = 2.0
 
 
 class Crew:
     """All processes of one server, and the events that its supervisor waits for.
 
-    Each file of the selector is registered with a function without arguments, which is called once it can be read.
+    Each file of the selector has a function without arguments, which is called once the file can be read.
 
     Args:
         others: the processes beside the workers.
         on_report: called with a process and its report.
         on_end: called with a process that has ended.
-        let_go: closes, in a new process, the resources of the supervisor alone.
+        let_go: closes, in a new process, the resources that only the supervisor needs.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Crew:
             theirs.close()
             raise
         if worker.place is not None:
-            # Parent and child both note the process id: each needs it at once.
+            # Parent and child both note the process id, as each needs it at once.
             worker.place.give(worker.process_id or os.getpid())
         if worker.process_id == 0:
             self._become(worker, ours, theirs)
@@ -140,7 +140,7 @@ class Crew:
                 worker.channel.tell(command)
 
     def any_alive(self, besides: WorkerRecord | None = None) -> bool:
-        """Return whether any of these processes lives."""
+        """Return whether any process lives, apart from these."""
         return any(worker.is_alive for worker in self.processes if worker is not besides)
 
     def _hear(self, worker: WorkerRecord) -> None:
@@ -156,7 +156,7 @@ class Crew:
         return min((one.kill_at for one in self.processes if one.kill_at is not None), default=None)
 
     def kill_late(self) -> None:
-        """Kill those whose time is over."""
+        """Kill the processes whose time is over."""
         now = self.clock()
         for worker in list(self.processes):
             if worker.kill_at is not None and worker.kill_at <= now:

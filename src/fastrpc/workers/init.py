@@ -26,7 +26,7 @@ _PASSED_ON: Final = frozenset(
     if hasattr(signal, name)
 )
 
-#: A shell's code for a program that a signal ended, less the number of the signal.
+#: Plus the number of a signal this is a shell's exit code for a program that the signal ended.
 _SIGNALLED: Final = 128
 
 #: The largest descriptor of a standard stream.
@@ -72,15 +72,15 @@ def _stay_behind(child: int, awaited: frozenset[signal.Signals]) -> NoReturn:
         received = signal.sigwaitinfo(awaited)
         if received.si_signo == signal.SIGCHLD:
             _reap(child)
-        # Only a signal of another process is passed on. The child gets signals of a terminal by itself: they come from
-        # the kernel (above 0).
+        # Only a signal sent by another process is passed on. Signals of a terminal come from the kernel (above 0), and
+        # reach the child by themselves.
         elif received.si_code <= 0:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, received.si_signo)
 
 
 def _close_descriptors() -> None:
-    """Close all descriptors except the standard streams: a connection that the child closes must end for its peer."""
+    """Close all descriptors except the standard streams: only the child may hold connections open."""
     try:
         opened = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:

@@ -21,7 +21,7 @@ class Listeners:
     """The sockets of the services, of the admin pages, and the control socket.
 
     Args:
-        environment: returns the variables of the service manager, for the program that replaces this one.
+        environment: returns the variables of the service manager, for a program that replaces this one.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Listeners:
         self._plan = plan
         self._clock = clock
         self._environment = environment
-        #: The program whose place this one takes.
+        #: The connection to the program that this one replaces.
         self._takeover: Takeover | None = None
         self._ends = contextlib.ExitStack()
 
@@ -43,7 +43,7 @@ class Listeners:
 
         Raises:
             OSError: an address is not available.
-            ConfigError: a setting is invalid, or the other program does not give way.
+            ConfigError: a setting is invalid, or the other program refuses the takeover.
         """
         plan, config, taken = self._plan, self._plan.config, None
         if plan.takeover and plan.control is not None:
@@ -67,7 +67,8 @@ class Listeners:
         if taken is not None and config.admin_address is not None:
             real = taken.address_of(Address.parse(config.admin_address))
             if real is not None and Address.parse(config.admin_address).scheme == "fd":
-                # `fd://` names a socket from the parent of a program. This socket came from the previous program.
+                # `fd://` names a socket that the parent of a program passed. This socket came from the previous
+                # program.
                 config = replace(config, admin_address=str(real))
         check_admin(config, has_registry=self._plan.registry is not None)
 
@@ -85,7 +86,7 @@ class Listeners:
         if self.control is not None:
             self.control.abandon()
 
-    # In the place of another program
+    # Taking over from another program
 
     @property
     def are_taken(self) -> bool:
@@ -101,19 +102,19 @@ class Listeners:
         """Notify the previous program that this program serves; return once the previous one drains, or has ended.
 
         Raises:
-            ConfigError: it stops for another reason, and keeps its addresses.
+            ConfigError: the previous program stops for another reason, and keeps its addresses.
         """
         assert self._takeover is not None
         self._takeover.conclude()
 
     def own(self) -> None:
-        """Remove the files of the sockets at the end: the program that made them has handed them over."""
+        """Remove the files of the sockets at the end: the program that made them has handed this duty over."""
         self.services.own()
         if self.admin is not None:
             self.admin.own()
 
     def _offer(self) -> tuple[dict[str, Any], list[socket.socket]]:
-        """Return the description and the sockets for a program that takes this one's place."""
+        """Return the description and the sockets for a program that replaces this one."""
         shares = self.services.shares()
         if self.admin is not None:
             shares += self.admin.shares()

@@ -18,7 +18,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is not a generic class at run time
     """Writes our records unless a handler of the program gets them."""
 
-    #: Events whose records are left out.
+    #: Names of the events that are not written.
     left_out: frozenset[str] = frozenset()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -36,7 +36,7 @@ def fallback_logging() -> Iterator[None]:
     handler.setLevel(logging.WARNING)
     ours = logging.getLogger("fastrpc")
     if any(isinstance(known, FallbackHandler) for known in ours.handlers):
-        # The command line has a handler, with another level.
+        # The command line has its own handler, with another level.
         yield
         return
     ours.addHandler(handler)

@@ -51,7 +51,7 @@ class ExitCode(IntEnum):
 
 
 class NothingToServeError(ConfigError):
-    """The sources of a program hold no service: a mistake of usage, exit code 2."""
+    """The sources of a program hold no service, which is a mistake of usage: exit code 2."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -75,9 +75,9 @@ class Started:
     versions: dict[str, str] = field(default_factory=dict)
     #: Names of the methods that the server starts by itself, for each service with such methods.
     background: dict[str, list[str]] = field(default_factory=dict)
-    #: Sentences about settings that were not given and follow from others.
+    #: Sentences about settings that were not given, and that follow from others.
     inferred: tuple[str, ...] = ()
-    #: The addresses in each scope of `any://`; empty without that.
+    #: The addresses in each scope of `any://`; empty without `any://`.
     scopes: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -117,25 +117,29 @@ class Plan:
     #: Each process opens it. It may name a file of secrets.
     store: str | None = field(default=None, repr=False)
     broker: str | None = field(default=None, repr=False)
-    #: The advertised addresses, one for each address from the first on but `any://`; empty advertises the bound ones.
+    #: The advertised addresses, in the order of the addresses other than `any://`; if empty, the bound ones are
+    #: advertised.
     advertise: "tuple[Advertise, ...]" = ()
     #: The sockets for the addresses; empty until several processes are about to start.
     wanted: tuple[WantedSocket, ...] = ()
-    #: Where the program runs; None: as the environment says. Fields of the command line, which override it.
+    #: Where the program runs; None: as the environment says. The second value has the fields of the command line, which
+    #: override it.
     place: Place | None = None
     placed: Mapping[str, Any] = field(default_factory=dict)
-    #: Seconds without a sign of life of a worker's event loop, of several workers, until it is killed; None: never.
+    #: With several workers, the seconds without a sign of life of a worker's event loop until it is killed; None:
+    #: never.
     worker_timeout: float | None = 60.0
-    #: Calls after which a worker is replaced, of several workers, 10 % more or fewer; None: never.
+    #: With several workers, the number of calls, 10 % more or fewer, after which a worker is replaced; None: never.
     max_calls: int | None = None
-    #: The control socket, at which another program may take over from this one; and whether this one takes over there.
+    #: The control socket, at which another program may take over from this one, and whether this program itself takes
+    #: over there.
     control: Address | None = None
     takeover: bool = False
     #: From the command line: sentences about settings that were not given and follow from others.
     inferred: tuple[str, ...] = ()
     #: Called once every process serves.
     on_started: Callable[[Started], None] | None = None
-    #: Called with the end of each request and call, in the process that serves it; None in most programs.
+    #: Called at the end of each request and call, in the process that serves it; None in most programs.
     on_ended: Callable[["Ended"], None] | None = None
 
     def __post_init__(self) -> None:
@@ -168,7 +172,7 @@ class Plan:
             )
 
     def _check_shared(self, name: str, url: str | None, shared: str) -> None:
-        """Refuse a store or a broker of one process for several workers."""
+        """Refuse a store or a broker that one process holds, if there are several workers."""
         scheme = (url or "").partition("://")[0].lower()
         if self.workers > 1 and scheme in _OF_ONE_PROCESS:
             raise ConfigError(
@@ -177,7 +181,7 @@ class Plan:
             )
 
     def advertised(self) -> "list[Advertise]":
-        """Return the advertised address for each address to listen at; `any://` has its own."""
+        """Return the advertised address for each address to listen at; `any://` needs none."""
         rest: Advertise = False if self.advertise else None
         given = iter(self.advertise)
         return [None if names_scopes(address) else next(given, rest) for address in self.addresses]
@@ -205,7 +209,7 @@ def _traceback_of(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
     except OSError as second:
-        # CPython 3.15 loads the writer of it on first use, when there may be no descriptor left.
+        # CPython 3.15 loads the module that writes it on first use, when there may be no descriptor left.
         return f"(no traceback: {second})"
 
 

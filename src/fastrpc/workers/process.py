@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-#: Not every system has it.
+#: Some systems lack SIGHUP.
 RELOAD_SIGNALS = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
 
 #: Seconds that the registry gets to answer a process that is stopped while it registers.
@@ -47,7 +47,8 @@ class ServingProcess:
     Args:
         open_listener: starts accepting once the services are made; returns the bound addresses.
         on_leaving: called when the drain begins.
-        on_interrupt: called on the loop for the first KeyboardInterrupt of user code before a drain; None: it drains.
+        on_interrupt: called on the loop for the first KeyboardInterrupt of user code before a drain; None: the process
+            drains.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class ServingProcess:
         # Whether user code asked for the drain.
         self._was_interrupted = False
         self._stops = 0
-        # Opens the listeners. Clients may call from the first one on, before the registry has answered.
+        # Opens the listeners. Clients may call as soon as the first one is open, before the registry has answered.
         self._opening: asyncio.Task[list[str]] | None = None
         self._has_started = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -112,7 +113,7 @@ class ServingProcess:
                 self._last_resort.cancel()
 
     def stop(self) -> None:
-        """Drain; quit at once when called again. Threads and signal handlers may call this, `drain` and `quit`."""
+        """Drain; quit at once when called again. Threads and signal handlers may call `stop`, `drain` and `quit`."""
         if self._stops:
             self.quit()
         else:
@@ -131,7 +132,7 @@ class ServingProcess:
         self._wake()
 
     def _interrupt(self) -> None:
-        """Handle a KeyboardInterrupt of user code: only the first one counts, and none counts once a drain began."""
+        """Handle a KeyboardInterrupt of user code: only the first one counts, and none after a drain began."""
         if self._stops or self._was_interrupted or self._loop is None:
             return
         self._was_interrupted = True
@@ -140,7 +141,7 @@ class ServingProcess:
 
     @property
     def is_serving(self) -> bool:
-        """Whether it has started, and no stop was requested."""
+        """Whether the process has started, and no stop was requested."""
         return self._has_started and not self._stops
 
     def reload(self, on_done: Callable[[], None] = lambda: None) -> None:
@@ -195,7 +196,8 @@ class ServingProcess:
         return await asyncio.shield(self._opening)
 
     async def _drain(self, server: Server, opening: asyncio.Task[list[str]]) -> bool:
-        # The opening has some time to end: cancelling it would close a listener at which connections wait.
+        # The opening gets some time to end by itself: if cancelled, it would close a listener at which connections
+        # wait.
         await asyncio.wait([opening], timeout=OPENING_SECONDS)
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)
@@ -234,7 +236,7 @@ class ServingProcess:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's loop factory if uvloop is installed; None for asyncio's own."""
+    """Return the function that makes uvloop's loop, if uvloop is installed; None for asyncio's loop."""
     try:
         import uvloop
     except ImportError:

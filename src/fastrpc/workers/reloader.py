@@ -57,13 +57,13 @@ class SourceFiles:
 
 
 class Reloader(Supervisor):
-    """Serve with one worker process, which alone imports the app. After a failed import it waits for the next change.
+    """Serve with one worker process, which alone imports the app; a failed import waits for the next change.
 
     Args:
         on_failure: called with the error when the app cannot be served.
 
     Raises:
-        ConfigError: an address is `any://`, whose servers are found by their records.
+        ConfigError: an address is `any://`: clients find its servers by records, and this one registers none.
     """
 
     def __init__(self, plan: Plan, files: SourceFiles, on_failure: Callable[[Exception], None]) -> None:
@@ -87,7 +87,7 @@ class Reloader(Supervisor):
         self._crew.start(self._worker)
 
     def _report(self) -> None:
-        """Report each start as soon as the worker reports it."""
+        """Report each start as soon as the worker does."""
 
     def _hear(self, worker: WorkerRecord, report: dict[str, Any]) -> None:
         super()._hear(worker, report)

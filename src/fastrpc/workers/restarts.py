@@ -11,7 +11,7 @@ __all__ = ["Restarts"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds of life after which a worker's end counts as its first one again.
+#: Seconds of life after which the end of a worker counts as its first failure again.
 STABLE_SECONDS = 10.0
 
 
@@ -53,7 +53,7 @@ class Restarts:
                 try:
                     self._crew.start(worker)
                 except OSError as error:
-                    # The other processes continue to serve; the system may allow this one later.
+                    # The other processes continue to serve, and the system may allow this one to start later.
                     pause = self._put_off(worker)
                     text = "%s cannot start: %s; another attempt follows in %.1f s"
                     logger.error(text, worker.name, error, pause, extra={"event": "not_started"})

@@ -6,9 +6,9 @@
                         │
                         └─► one cannot start: the new ones end, the old ones stay
 
-A worker that has served `--max-calls` is replaced in the same way, alone. After a SIGHUP all are replaced at once, as
-nginx does it: the connections of the old workers spread evenly over the new ones. One by one, the first new worker
-would get the connections of all old ones.
+A worker that has served `--max-calls` is replaced alone, in the same way. After a SIGHUP all workers are replaced at
+once, as in nginx: the connections of the old workers spread evenly over the new ones. If they were replaced one by one,
+the first new worker would get the connections of all old ones.
 """
 
 import logging
@@ -33,7 +33,7 @@ class _Roll:
     def __init__(self, old: list[WorkerRecord], *, is_reload: bool) -> None:
         self.old = old
         self.fresh = [WorkerRecord(worker.name, worker.work, worker.role) for worker in old]
-        #: Whether a signal asked for it; else workers that have served enough calls.
+        #: Whether a signal asked for the roll; otherwise the workers have served enough calls.
         self.is_reload = is_reload
 
     @property
@@ -68,11 +68,11 @@ class Rolling:
         self._asked += 1
 
     def starts(self, worker: WorkerRecord) -> bool:
-        """Return whether this is a new worker of the roll under way, which ends with it."""
+        """Return whether this is a new worker of the current roll. If it ends, the roll ends with it."""
         return self._roll is not None and worker in self._roll.fresh
 
     def go_on(self) -> None:
-        """Start a roll that was asked for, and end one whose workers serve."""
+        """Start a roll that was asked for, and end a roll whose new workers serve."""
         if self._roll is None:
             workers, processes = self._crew.workers, self._crew.processes
             # A roll waits until workers replaced by the last one have ended: there are places for two sets of workers,
@@ -123,7 +123,7 @@ class Rolling:
                 self._crew.processes.remove(worker)
 
     def _end(self, roll: _Roll) -> None:
-        """Let the new workers have every new connection, and the old ones drain."""
+        """Give every new connection to the new workers, and let the old ones drain."""
         successors = dict(zip(roll.old, roll.fresh, strict=True))
         self._crew.workers = [successors.get(worker, worker) for worker in self._crew.workers]
         for worker in roll.old:

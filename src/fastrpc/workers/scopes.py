@@ -12,9 +12,9 @@ __all__ = ["scopes_of", "with_scopes"]
 
 
 def with_scopes(plan: Plan) -> Plan:
-    """Return a plan with the sockets that it requests, in all scopes too if the plan listens there.
+    """Return a plan with its sockets, which for `any://` are in all scopes.
 
-    Then it has the registry of the scopes as well; the announcer is its first user.
+    The plan for `any://` also has the registry of the scopes; the announcer is its first user.
 
     Raises:
         ConfigError: there is no scope in which several processes can listen.

@@ -46,7 +46,7 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds for threads to end by themselves before the process ends without waiting for them.
 THREAD_SECONDS = 0.2
 
-#: Whether a plan runs in this process: a module that calls `serve` when it is imported then gets a clear error.
+#: Whether a plan runs in this process: if its module calls `serve` when it is imported, the call raises a clear error.
 _is_running = False
 
 
@@ -81,8 +81,8 @@ def serve(
         workers: the number of processes that share the connections. A worker that dies is restarted.
         registry: the registry for every service, used once for all workers: a URL, an object of
             `fastrpc.registries` that was not used yet, or a list of them.
-        advertise: the address to register in place of `address`, see `Server.listen`. For several addresses, a list in
-            their order; addresses beyond its end are not registered.
+        advertise: the address to register in place of `address`, see `Server.listen`. For several addresses, give a
+            list in their order; addresses beyond the end of the list are not registered.
         config: the settings, see `fastrpc.config`; None: the defaults.
         interceptors: functions around every call, the first outermost.
         authenticate, authorize: identify callers and decide on their calls; see `Server`.
@@ -96,7 +96,7 @@ def serve(
         ConfigError: a source or a setting is invalid.
         RuntimeError: called outside the main thread or inside a loop, or a worker process could not start.
         SystemExit: 2 if the sources hold no service, which the log says; 4 if calls were cut off because they took
-            longer than `Timeouts.drain`, 130 if a second signal did so.
+            longer than `Timeouts.drain`, 130 if a second signal cut them off.
     """
     with ShownAtProgram():
         plan = Plan(
@@ -126,8 +126,8 @@ def serve(
 
 
 def _run_told(plan: Plan) -> ExitCode:
-    """Serve a plan; at a terminal, print where and by which protocols."""
-    # The settings of an App are known once it is loaded.
+    """Serve a plan; at a terminal, print the addresses and protocols."""
+    # The settings of an App are known only after it is loaded.
     known = [plan]
 
     def tell(started: Started) -> None:
@@ -147,7 +147,7 @@ def run(
 ) -> ExitCode:
     """Serve a plan, and return the exit code.
 
-    If handlers that were cut off still hold threads, it ends the process itself: Python would wait for them.
+    The function itself ends the process if handlers that were cut off still hold threads: Python would wait for them.
 
     Args:
         supervise: replaces the default supervision of workers, and loads the plan itself.
@@ -162,7 +162,8 @@ def run(
             plan = loaded(plan)
             on_loaded(plan)
             _warn_of_memory(plan)
-            # A program that is replaced serves and drains at once: its supervisor does both.
+            # A program with a control socket may have to serve and drain at the same time, which its supervisor
+            # arranges.
             is_supervised = plan.workers > 1 or plan.control is not None
             supervise = partial(_run_workers if is_supervised else _run_here, plan)
             if not is_supervised and init.is_needed():
@@ -195,7 +196,8 @@ def _several(advertise: "Advertise | Sequence[Advertise]") -> "tuple[Advertise, 
 def _run_here(plan: Plan) -> ExitCode:
     scopes = scopes_among(plan.addresses)
     if scopes is not None and plan.registry is None:
-        # Settings that need a registry have one before the server listens.
+        # A program at `any://` has the registry of the scopes before the server listens, for settings that need a
+        # registry.
         plan = replace(plan, registry=str(scopes))
 
     async def listen(server: Server) -> list[str]:
@@ -227,7 +229,7 @@ def _run_here(plan: Plan) -> ExitCode:
 
 
 def _feed(systemd: Systemd) -> None:
-    """Tell the service manager that the event loop runs, for as long as it does."""
+    """Tell the service manager again and again that the event loop runs."""
     if systemd.interval is not None:
         asyncio.get_running_loop().call_later(systemd.interval, _feed, systemd)
         systemd.feed()
@@ -262,7 +264,7 @@ def _check_place() -> None:
 
 
 def _warn_of_memory(plan: Plan) -> None:
-    """Warn of a broker that ends with this process."""
+    """Warn that the messages of a broker in memory end with this process."""
     if plan.broker is not None and plan.broker.startswith("memory://"):
         logger.warning(
             "the broker is in the memory of this process: its messages end with it, and no other process can publish "
@@ -271,7 +273,7 @@ def _warn_of_memory(plan: Plan) -> None:
 
 
 def _holds_threads(before: set[threading.Thread]) -> bool:
-    """Return whether threads started since `before` are still running, after a moment for those about to end."""
+    """Return whether threads started since `before` still run, after a short wait for threads that are about to end."""
     until = time.monotonic() + THREAD_SECONDS
     for thread in set(threading.enumerate()) - before:
         if not thread.daemon:

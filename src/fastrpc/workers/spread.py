@@ -19,7 +19,7 @@ __all__ = ["Spread"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Connections accepted in one round of events; other events are handled between. Calls do not wait for them: this
+#: Connections accepted in one round of events; between rounds other events are handled. No call waits for this, as this
 #: process serves none.
 MOST_AT_ONCE = 32
 
@@ -27,7 +27,7 @@ MOST_AT_ONCE = 32
 FIRST_MOVE_SECONDS = 0.2
 MOVE_SECONDS = 0.5
 
-#: The most moves after the start of a worker; connections with endless streams do not move.
+#: The most moves after the start of a worker: connections with endless streams never move.
 MOST_MOVES = 20
 
 #: Connections of a worker that are moved at once: their clients reconnect.
@@ -36,7 +36,7 @@ MOVED_AT_ONCE = 64
 #: A worker with fewer connections than this share of the mean gets some from other workers.
 FAIR = 0.8
 
-#: Seconds without accepting after every worker refused a connection, or the descriptors ran out.
+#: Seconds without accepting after every worker refused a connection, or after no descriptor was left.
 PAUSE_SECONDS = 0.05
 
 #: Seconds without accepting after connections were refused and no further one waits. A flood then costs one round of
@@ -48,15 +48,15 @@ RECORD_SECONDS = 60.0
 
 
 class Spread:
-    """Accepts connections, and hands each to the worker that has the fewest; of several to the next in turn.
+    """Accepts connections, and hands each to the worker with the fewest; workers with equal numbers take turns.
 
-    By the number of connections, not only in turn: a worker that started later than the others would stay behind them
-    for as long as connections live, and connections of RPC clients live long. For the same reason a worker that
-    replaces a dead one gets connections of the others: they tell some clients to reconnect, as at a connection's
-    maximum age, which fails no call.
+    The number of connections decides, and turns alone would not do: a worker that started later would have fewer
+    connections than the others for as long as connections live, and connections of RPC clients live long. For the same
+    reason a worker that replaces a dead one gets connections of the others: they tell some clients to reconnect, as at
+    a connection's maximum age, which fails no call.
 
     Args:
-        admits: whether a connection is served, given its peer as sockets name it; None: all are served.
+        admits: returns whether a connection is served, given its peer as sockets name it; None: all are served.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Spread:
         self._workers = workers
         self._clock = clock
         self._admits = admits
-        # Whether connections were refused or lost since the last time that none waited.
+        # Whether a connection was refused or lost since connections last ran out.
         self._has_refused = False
         self._turn = 0
         #: When to accept again, after a pause.
@@ -80,7 +80,7 @@ class Spread:
         #: When connections move next, if their numbers differ too much between workers.
         self.move_at: float | None = None
         self._moves_left = 0
-        # Failed attempts to accept since the last log record about them, and its time.
+        # Failed attempts to accept since the last log record about them, and the time of that record.
         self._failures = 0
         self._told_at = -math.inf
 
@@ -104,12 +104,12 @@ class Spread:
             self._take_up_to(listening_socket, BACKLOG)
 
     def worker_started(self) -> None:
-        """Let connections move to a new worker."""
+        """Allow connections to move to a new worker."""
         self._moves_left = MOST_MOVES
         self.move_at = self._clock() + FIRST_MOVE_SECONDS
 
     def balance(self) -> None:
-        """Move connections if that is due: from workers with more than their share, if another has far fewer."""
+        """Move connections, if it is time to, from workers with more than their share while another has far fewer."""
         if self.move_at is None or self._clock() < self.move_at:
             return
         workers = [worker for worker in self._workers() if worker.takes_connections]
@@ -136,7 +136,7 @@ class Spread:
                 return
 
     def take(self, listening_socket: ListeningSocket) -> bool:
-        """Take a waiting connection; return whether to try another: there was one, and a worker took it."""
+        """Take a waiting connection; return whether to try another: one was waiting, and a worker took it."""
         try:
             connection = accept_judged(listening_socket.socket, self._admits)
         except BlockingIOError:

@@ -40,13 +40,13 @@ __all__ = ["Supervisor"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds that quitting workers get before they are killed; more than they need by themselves.
+#: Seconds that quitting workers get before they are killed; by themselves they need less.
 QUIT_SECONDS = 1.0
 
 #: Seconds for the shutdown of applications where a process of the program could not start.
 SHUTDOWN_SECONDS = 5.0
 
-#: Seconds that the withdrawal from the registry may take: more than a registration waits for its withdrawal.
+#: Seconds that the withdrawal from the registry may take. A registration waits less long for its withdrawal.
 WITHDRAW_SECONDS = 7.0
 
 
@@ -121,7 +121,7 @@ class Supervisor:
         ends.callback(self._kill_all)
 
     def _edge(self) -> Callable[[Any], bool] | None:
-        """Return the function that says whether a connection is served, by its peer; None: all are."""
+        """Return the function that decides by the peer whether a connection is served; None: all are served."""
         if not limits_connections(self._plan.limits):
             return None
         # Imported on first use: most servers take every address.
@@ -175,11 +175,11 @@ class Supervisor:
             self._spread.accept()
         if not self._must_stop():
             self._start_monitor()
-        # The announcement comes after everything else that may fail: it replaces the records of a program that is taken
-        # over.
+        # The announcement comes last, after everything else that may fail: it replaces the records of the previous
+        # program.
         if not self._must_stop():
             self._announce()
-        # Clients may have called this program already. If it replaces another program, they still call the other one.
+        # Clients may have called this program already, unless it replaces another: then they still call that one.
         return not self._must_stop() or not self._listeners.are_taken
 
     def _serve(self) -> None:
@@ -228,7 +228,7 @@ class Supervisor:
                     raise start_failure(process)
 
     def _let_go(self, worker: WorkerRecord) -> None:
-        """Close, in a new process, the resources of the supervisor alone."""
+        """Close, in a new process, the resources that only the supervisor needs."""
         for waker in self._wakers:
             waker.close()
         self._listeners.abandon(keeps_admin=worker is self._monitor)
@@ -277,7 +277,7 @@ class Supervisor:
                 )
             )
 
-    # One program after the other
+    # Replacing another program, and being replaced
 
     @property
     def _successor(self) -> Successor | None:
@@ -286,20 +286,22 @@ class Supervisor:
         return None if control is None else control.successor
 
     def _take_place(self) -> None:
-        """Have the old program drain, and own the files of its sockets."""
+        """Have the old program drain, and take over the duty to remove the files of its sockets."""
         if self._listeners.are_taken:
             self._listeners.conclude_takeover()
-            # This program accepts only now: if it failed before, the calls of its connections would be lost.
+            # This program accepts only from here on: if its start failed, the calls of accepted connections would be
+            # lost.
             self._spread.accept()
             self._listeners.own()
         if self._listeners.control is not None:
             self._listeners.control.open(self._crew.selector)
 
     def _give_way(self, successor: Successor) -> None:
-        """Leave new connections, files of sockets and the service manager to the program that serves now."""
+        """Leave new connections, the files of sockets and the service manager to the program that replaces this one."""
         self._spread.stop()
         self._listeners.services.leave(successor.addresses)
-        # At its other addresses this program accepts connections until it has announced the drain.
+        # At addresses that the other program does not serve, this one accepts connections until it has announced the
+        # drain.
         self._spread.accept()
         admin = self._listeners.admin
         if admin is not None and admin.leave(successor.addresses):
@@ -346,7 +348,7 @@ class Supervisor:
         self._restarts.plan(worker)
 
     def _look(self) -> None:
-        """Hook: look for changes that ask for a restart."""
+        """Hook: look for changes that call for a restart."""
 
     def _next_look(self) -> float | None:
         """Hook: return the instant of the next look; None without one."""
@@ -371,7 +373,7 @@ class Supervisor:
         worker.failed = report.get("failed", worker.failed)
         worker.wants_successor = report.get("wants_successor", worker.wants_successor)
         worker.has_retired = report.get("retired", worker.has_retired)
-        # In a drain of all workers, each takes connections until its announcement is long enough.
+        # While all workers drain, each goes on taking connections until it has announced the drain for long enough.
         worker.is_leaving = report.get("leaving", worker.is_leaving) and not self._must_stop()
 
     def _ended(self, worker: WorkerRecord) -> None:
@@ -395,7 +397,7 @@ class Supervisor:
             self._monitor.channel.tell(DRAIN)  # /readyz shows it from here on.
         self._withdraw()
         for worker in self._crew.workers:
-            worker.code = 0  # The exit code of the previous process does not matter any more.
+            worker.code = 0  # The exit code of the previous process no longer matters.
         if not timeouts.announce:
             self._stop_accepting()
         self._crew.tell(DRAIN)
@@ -446,7 +448,7 @@ class Supervisor:
         self._await_end(self._clock() + QUIT_SECONDS, urgent=True)
 
     def _end_others(self) -> None:
-        """End the workers of a program that cannot start: the applications that they have started are shut down."""
+        """End the workers of a program that cannot start, so that the applications that they have started shut down."""
         self._spread.stop()
         self._tell_all(DRAIN)
         until = self._clock() + SHUTDOWN_SECONDS
@@ -462,7 +464,7 @@ class Supervisor:
                 os.kill(worker.process_id, signal.SIGTERM)
 
     def _await_end(self, until: float | None, *, urgent: bool) -> bool:
-        """Return whether every worker ended in time, and before a second signal unless that has arrived already."""
+        """Return whether every worker ended in time and, unless `urgent`, before another signal."""
         while self._crew.any_alive(self._monitor):
             if until is not None and self._clock() >= until:
                 return False
@@ -479,5 +481,5 @@ class Supervisor:
             while monitor.is_alive and self._clock() < until:
                 self._wait(until)
             if monitor.is_alive:
-                # A living monitor would answer at sockets that now belong to another program.
+                # If the monitor went on, it would answer at sockets that now belong to another program.
                 self._crew.kill(monitor)

@@ -10,7 +10,7 @@ __all__ = ["Systemd"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds for which a state waits for a manager that does not read: after a lost state the start or stop would time
+#: Seconds that a state waits for a manager that does not read. If the state were lost, the start or stop would time
 #: out.
 STATE_SECONDS = 1.0
 
@@ -39,16 +39,16 @@ class Systemd:
         self.tell("READY=1", f"MAINPID={os.getpid()}")
 
     def tell_reloading(self) -> None:
-        """Tell that files are read again; `tell_ready` ends it."""
+        """Tell that files are being read again, until `tell_ready` is called."""
         self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def feed(self) -> None:
-        """Tell that the server lives. It never blocks: the next sign of life does as well."""
+        """Tell that the server lives. This never blocks: if a sign of life is lost, the next one follows."""
         self._send(0.0, "WATCHDOG=1")
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables for a program that takes over from this one: it may have another parent."""
+        """The variables for a program that takes over from this one. That program may have another parent."""
         if not self._path:
             return {}
         interval = {} if self.interval is None else {"WATCHDOG_USEC": str(round(self.interval * 2e6))}
@@ -62,7 +62,7 @@ class Systemd:
     def _send(self, patience: float, *lines: str) -> None:
         if not self._path:
             return
-        # A path that begins with @ is a name of Linux's own.
+        # A path that begins with @ is in Linux's abstract namespace.
         path = "\0" + self._path[1:] if self._path.startswith("@") else self._path
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:

@@ -14,9 +14,9 @@ __all__ = ["WantedSocket"]
 class WantedSocket(NamedTuple):
     """An address to listen at."""
 
-    #: The address in the form of the program that takes over; of `any://` one scope.
+    #: The address in the form that a takeover compares; for `any://` one of its scopes.
     named: Address
-    #: The same with a place for a new socket.
+    #: The same address, with a place for a new socket.
     place: Address
     advertise: "Advertise" = None
     #: The certificates of its connections; None: the server's.
@@ -24,5 +24,5 @@ class WantedSocket(NamedTuple):
 
     @classmethod
     def at(cls, address: Address, advertise: "Advertise" = None) -> Self:
-        """Return the socket for an address that is not a scope's."""
+        """Return the socket for an address that is not part of a scope."""
         return cls(address, address, advertise)

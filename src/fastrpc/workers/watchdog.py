@@ -14,10 +14,10 @@ __all__ = ["Watchdog"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 LOOK_SECONDS = 1.0
 
-#: Seconds for the stacks of a worker that hangs, before it is killed.
+#: Seconds that a hung worker gets to write its stacks before it is killed.
 STACKS_SECONDS = 0.5
 
 
@@ -43,7 +43,7 @@ class Watchdog:
         self._systemd = systemd
         self._timeout = timeout
         self._clock = clock
-        # Processes that were overdue at the last look, and how long each had been silent then.
+        # Processes that were overdue at the last check, and how long each had been silent then.
         self._suspects: dict[int, float] = {}
         self._is_needed = timeout is not None or systemd.interval is not None
         self._step = min(LOOK_SECONDS, systemd.interval or LOOK_SECONDS, timeout or LOOK_SECONDS)
@@ -72,9 +72,9 @@ class Watchdog:
     def _find_hung(self, started: list[WorkerRecord], silent: Mapping[int, float], timeout: float) -> None:
         overdue = [one for one in started if silent[one.process_id] >= timeout and one.kill_at is None]
         for worker in overdue:
-            # Killed at the second check, without a sign of life since the first. One check proves nothing: all workers
-            # are overdue after the machine stood still, and each is for a moment if the limit is not above the time
-            # between two signs.
+            # A worker is killed at the second check, if it gave no sign of life since the first. One check proves
+            # nothing: all workers are overdue after the machine stood still, and each is overdue for a moment if the
+            # limit is not longer than the time between two signs.
             before = self._suspects.get(worker.process_id, math.inf)
             if silent[worker.process_id] >= before + self._step / 2:
                 logger.error(

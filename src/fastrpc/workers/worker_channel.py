@@ -35,7 +35,7 @@ class SupervisorEnd:
         return self._socket.fileno()
 
     def hand_over(self, index: int, connection: socket.socket) -> bool:
-        """Hand a connection to the worker; return False if it takes none now."""
+        """Hand a connection to the worker; return False if it cannot take one now."""
         try:
             return socket.send_fds(self._socket, [bytes([index])], [connection.fileno()]) == 1
         except OSError:
@@ -67,7 +67,7 @@ class WorkerEnd:
     """The worker's side."""
 
     def __init__(self, connected: socket.socket) -> None:
-        #: Whether the supervisor lives, as far as is known.
+        #: Whether the supervisor lives, as far as this process knows.
         self.is_open = True
         connected.setblocking(False)
         self._socket = connected
@@ -99,7 +99,7 @@ class WorkerEnd:
         if not descriptors:
             return data[0], None
         connection = socket.socket(fileno=descriptors[0])
-        # Or a program that a handler starts would keep the connection open.
+        # Otherwise a program that a handler starts would keep the connection open.
         connection.set_inheritable(False)
         return data[0], connection
 

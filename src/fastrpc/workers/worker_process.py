@@ -40,7 +40,7 @@ _WITHOUT_PAGES: Final[dict[str, Any]] = {
     "ready_needs_registry": False,
 }
 
-#: How far the workers' limits of calls lie apart: this share above and below.
+#: The spread of the workers' limits of calls: this share above and below.
 MAX_CALLS_SPREAD = 0.1
 
 #: Seconds between two requests for a successor.
@@ -63,7 +63,8 @@ def run_worker(
         # The supervisor ends a hung worker by SIGABRT: its stacks show where.
         with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):  # No standard error.
             faulthandler.enable(all_threads=True)
-    # A terminal sends SIGINT to the whole group, a service manager SIGTERM. A worker must not count either twice.
+    # A terminal sends SIGINT to the whole group, and a service manager SIGTERM. The supervisor counts such a signal, so
+    # no worker counts it again.
     with signals_handled(worker.note_signal, signal.SIGINT, signal.SIGTERM):
         return worker.run()
 
@@ -111,7 +112,7 @@ class Worker:
             replace(plan, config=config, on_started=self._report, registry=None, registers=False),
             self._open_listener,
             lambda: channel.report(leaving=True),
-            # Ctrl-C would have interrupted the whole group: the supervisor drains all workers.
+            # Ctrl-C would have reached the whole group, so the supervisor drains all workers.
             lambda: channel.report(interrupted=True),
         )
 
@@ -129,7 +130,7 @@ class Worker:
     async def _open_listener(self, server: Server) -> list[str]:
         opened = server.opened_parts()
         self._server, self._gate = server, opened.gate
-        # Not with the first connection: a worker that cannot serve must not replace another one.
+        # This runs before the first connection: a worker that cannot serve must not replace another one.
         wanted = dict(zip(self._addresses, self._wanted, strict=True))
         certificates = {address: one.tls for address, one in wanted.items()}
         opened.accepting.prepare(certificates, are_judged=True)
@@ -159,7 +160,7 @@ class Worker:
         if not of_act:
             return self._state.table(page)
         answer = await self._kept.answer(of_act)
-        # Probes see at once whether it takes calls.
+        # Probes see at once whether this worker takes calls.
         self._reporter.beat()
         return answer
 
@@ -189,7 +190,7 @@ class Worker:
                     return
 
     def _note_loss(self) -> None:
-        """Note that the system had no descriptor for a connection, and so has closed it."""
+        """Note that the system had no descriptor left for a connection, and has therefore closed it."""
         self._lost += 1
         if time.monotonic() >= self._told_loss_at + RECORD_SECONDS:
             self._told_loss_at = time.monotonic()
@@ -204,7 +205,7 @@ class Worker:
             try:
                 os.close(os.dup(self._channel.fileno()))
             except OSError:
-                # They count as open until then: the next connections are for other workers.
+                # The connections count as open until then, so that the next ones go to other workers.
                 return
             self._taken, self._lost = self._taken + self._lost, 0
             self._reporter.connections_changed()
@@ -221,7 +222,7 @@ class Worker:
         return self._taken, len(self._taking) + len(engines) - len(self._moved)
 
     def _look_at_age(self) -> None:
-        """Ask for a successor once `_most_calls` calls were served; again where it could not start."""
+        """Ask for a successor once `_most_calls` calls were served, and again if that successor could not start."""
         if self._most_calls is None or time.monotonic() < self._told_age_at + AGE_SECONDS:
             return
         served = _served_calls() - self._calls_before

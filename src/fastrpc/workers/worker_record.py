@@ -32,17 +32,17 @@ class WorkerRecord:
         self.started: dict[str, Any] | None = None
         self.failed: dict[str, Any] | None = None
         self.is_leaving = False
-        #: Whether it asks for another in its stead, and serves until that serves.
+        #: Whether the process asked for a successor, and serves until that one serves.
         self.wants_successor = False
-        #: Whether its records in the registry say that it leaves; it removes them by itself.
+        #: Whether the process has marked its records in the registry as leaving; it removes them by itself.
         self.has_retired = False
         self.code = 0
         self.began_at = 0.0
         self.restart_at: float | None = None
         self.failures = 0
-        #: When it is killed, if it has not ended until then.
+        #: The instant at which the process is killed if it has not ended by then.
         self.kill_at: float | None = None
-        #: Connections that it was handed.
+        #: Number of connections that were handed to it.
         self.handed = 0
 
     @property
@@ -56,7 +56,7 @@ class WorkerRecord:
 
     @property
     def connections(self) -> int:
-        """Its connections, including those handed to it but not read yet."""
+        """The number of its connections, including connections handed to it that it has not read yet."""
         return 0 if self.place is None else self.place.connections(self.handed)
 
     def takes(self, index: int, connection: socket.socket) -> bool:

@@ -22,16 +22,16 @@ from fastrpc.workers.monitoring.scoreboard import ProcessPlace, Role, Scoreboard
 
 __all__ = ["ActedWorkers"]
 
-#: Seconds for processes to run an act, or to report a value before it.
+#: Seconds for processes to run an act, or to report its value beforehand.
 ACT_SECONDS: Final = 3.0
 
-#: Seconds without a sign of life after which a process is not asked: it catches up once it runs again.
+#: Seconds without a sign of life after which a process is not asked. It carries out what it missed once it runs again.
 SILENT_SECONDS: Final = 2.5
 
 #: The purpose of the processes that have a setting.
 ROLES: Final = {Where.SERVICES: (Role.WORKER,), Where.RECORDS: (Role.ANNOUNCER,), Where.ALL: tuple(Role)}
 
-#: The reason why no process has a value, where none was heard.
+#: The error if no process answered.
 SILENCE: Final = {
     Where.RECORDS: "the process that registers the server does not answer, nothing was changed",
     Where.SERVICES: "no worker answers, nothing was changed",
@@ -49,7 +49,7 @@ class _Asking(Protocol):
 
 
 class ActedWorkers:
-    """A server of several workers, as acts change it. Its process is the monitor's.
+    """A server of several workers, as acts change it. This object lives in the process of the monitor.
 
     Args:
         asking: asks the processes.
@@ -72,19 +72,19 @@ class ActedWorkers:
         self._supervisor = os.getppid()
         self._is_ending = False
         self._kept = KeptSettings(board, Parts())
-        # A monitor before this one may have kept some.
+        # A monitor that ran before this one may have kept some settings.
         self._kept.catch_up()
 
     @property
     def identity(self) -> str:
-        """The server, another text after each start."""
+        """The identity of the server, which changes with each start."""
         return self._board.identity
 
     async def set(self, name: str, setting: Setting, values: dict[str, Any], note: Note) -> Done:
         """Apply a setting in all processes that have it, if each still has the value that the caller saw.
 
         Args:
-            note: called once the setting is kept, before processes are asked for it.
+            note: called once the setting is kept, before the processes are told of it.
 
         Raises:
             ActRefusedError: the act is not carried out.
@@ -94,7 +94,7 @@ class ActedWorkers:
         subject, wanted = setting.wanted(values)
         places = [one for one in self._board.living() if one.role in ROLES[setting.where]]
         processes = [place.process for place in places]
-        # A starting process catches up before its first sign of life.
+        # A starting process catches up with the settings before its first sign of life.
         asked = [one for one in places if one.has_begun and one.silent_seconds < SILENT_SECONDS]
         ask = self._asker(name, subject, asked)
         answers = await ask(False)
@@ -103,7 +103,7 @@ class ActedWorkers:
             raise _refused(setting, answers, refusals)
         check_was(values["was"], wanted, found)
         self._keep(name, setting, values, note)
-        # From here on each process has it, at its next beat if not now.
+        # From here on each process carries out the setting, at its next beat at the latest.
         answers = await ask(True)
         found, _ = self._found(setting, subject, answers)
         without = [process for process in processes if str(process) not in answers]
@@ -123,7 +123,7 @@ class ActedWorkers:
     def _asker(
         self, name: str, subject: str, places: Sequence[ProcessPlace]
     ) -> Callable[[bool], Awaitable[Mapping[str, Mapping[str, Any]]]]:
-        """Return the function that asks for the values; its argument is whether they are set by now."""
+        """Return the function that asks for the values; its argument says whether they are set by now."""
 
         def ask(is_set: bool) -> Awaitable[Mapping[str, Mapping[str, Any]]]:
             question = json.dumps([name, subject, is_set], ensure_ascii=False)
@@ -180,7 +180,7 @@ class ActedWorkers:
 
     def _told(self, number: int) -> list[int]:
         if os.getppid() != self._supervisor:
-            # Another process adopted this one.
+            # The supervisor ended, so another process adopted this one.
             raise ActRefusedError(503, "the supervisor is gone")
         self._tell(self._supervisor, number)
         return [self._supervisor]
@@ -198,7 +198,7 @@ def _refused(
 
 
 def _problem(setting: Setting, answers: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return why a setting that is kept has no full effect yet; "" if it has."""
+    """Return why a kept setting has no full effect yet; "" if it has."""
     if setting.where is Where.RECORDS and not answers:
         return "the process that registers the server did not answer: it sends the records once it runs"
     return next((text for answer in answers.values() if (text := answer.get("problem"))), "")

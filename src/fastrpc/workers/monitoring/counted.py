@@ -4,7 +4,7 @@
 
     {"name": …, "process": …, "own": {"figures": …, "families": …}, "past": the same for earlier ones in this place}
 
-The counts of the parent before the fork are in every child: each subtracts them from its own figures.
+Every child starts with the counts that its parent had before the fork, and subtracts them from its own figures.
 """
 
 import json
@@ -42,7 +42,7 @@ class Counted:
         self._past = json.dumps(past.values()).encode()
 
     def record(self, told: Iterable[Gauge]) -> bytes:
-        """Return the record now, with these gauges."""
+        """Return the record of this moment, with these gauges."""
         # Encoded one by one: thousands of methods at once would block the loop; so would the garbage collector, if all
         # their objects lived at the same time.
         methods = b", ".join(json.dumps(row).encode() for row in in_turns(method_values()))
@@ -68,7 +68,7 @@ class CountedSum:
         self.families = FamilySum()
 
     def add(self, record: bytes, process: int | None) -> None:
-        """Add a record; its gauges count if it is of the process that has the place now."""
+        """Add a record; its gauges count only if its process still has the place."""
         values = json.loads(record)
         is_alive = values["process"] == process
         self.figures.add(values["own"]["figures"], is_alive=is_alive)

@@ -4,9 +4,9 @@
 
     monitor ──► the record of the server on the scoreboard ──► each process, at a question or its next beat
 
-The record lasts as long as the server. So a process that starts later, hangs meanwhile or replaces a killed one has the
-settings too, and a monitor killed in the middle of an act leaves no process behind. If an announcer is killed between
-two records of the registry, its successor writes all of them.
+The record lasts as long as the server. So a process has all settings even if it starts later, hangs meanwhile or
+replaces a killed one, and even if the monitor is killed in the middle of an act. If an announcer is killed between two
+records of the registry, its successor writes all of them.
 """
 
 import json
@@ -24,7 +24,7 @@ logger = logging.getLogger("fastrpc.server")
 
 
 class _Kept(Protocol):
-    """The record of the server: of the scoreboard, or of a place on it."""
+    """The record of the server: on the scoreboard, or on a place of it."""
 
     @property
     def kept_version(self) -> int: ...
@@ -57,7 +57,7 @@ class KeptSettings:
         self._number = 0
 
     def catch_up(self) -> None:
-        """Carry out the settings that are new to this process; at the next call if they cannot be read whole now."""
+        """Carry out the settings that are new here; if they cannot be read whole now, the next call does it."""
         version = self._record.kept_version
         if version == self._version:
             return
@@ -91,7 +91,7 @@ class KeptSettings:
         return json.dumps([*others, _Made(number, act, subject, value)]).encode()
 
     async def answer(self, question: str) -> dict[str, Any]:
-        """Answer the question of the monitor for the value of a setting, once it is carried out if it is new.
+        """Answer the monitor's question for the value of a setting, after carrying the setting out if it is new.
 
         Args:
             question: JSON with act and subject, and whether the value is set by now.
@@ -108,7 +108,7 @@ class KeptSettings:
             value = self.look(setting, subject)
         except ActRefusedError as error:
             return {"refused": error.text, "status": error.status}
-        # The value before an act waits for no registry.
+        # The question for a value before an act does not wait for a registry.
         return {"value": value, "problem": await problem_of(setting, self._parts) if is_set else ""}
 
     def look(self, setting: Setting, subject: str) -> Any:

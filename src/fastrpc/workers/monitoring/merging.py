@@ -1,4 +1,4 @@
-"""Answers of several workers to the question for one admin page, as the values of that page."""
+"""<module> Answers of several workers to the question for one admin page, as the values of that page."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ ORDERS = {"calls": "age_seconds", "ended": "ended", "logs": "time"}
 
 
 def merge_of(name: str) -> Callable[[dict[str, dict[str, Any]]], dict[str, Any]]:
-    """Return the function that makes the values of a page from the answers of workers, by their process numbers."""
+    """Return the function that makes the values of a page from the answers of workers, by process number."""
     merges = {
         "services": _services,
         "figures": _figures,
@@ -49,7 +49,7 @@ def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _figures(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the services, the state and the levels of loggers; of several values all the different ones."""
+    """Return the services, the state and the levels of loggers; where workers differ, each of the different values."""
     names = dict.fromkeys(name for answer in answers.values() for name in answer["log_levels"])
     levels = {name: _together(answer["log_levels"][name] for answer in answers.values()) for name in names}
     state = _together(answer["state"] for answer in answers.values())
@@ -66,7 +66,7 @@ def _store(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _messages(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the broker with the counts of all workers; one worker names the groups."""
+    """Return the broker with the counts of all workers, and the groups as one worker lists them."""
     shown = [answer for answer in answers.values() if answer["messages"]]
     if not shown:
         return {"messages": []}
@@ -75,7 +75,7 @@ def _messages(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
         for row in answer["topics"]:
             counts = dict(row)
             topics[counts.pop("topic")].update(counts)
-    # Another worker may not have checked its server yet.
+    # Another worker may not have found the groups on its broker's server yet.
     most = max(shown, key=lambda answer: len(answer["groups"]))
     return {
         "messages": most["messages"] | {"topics": len(topics)},

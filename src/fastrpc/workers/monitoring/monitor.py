@@ -1,7 +1,8 @@
 """The monitor: the process with the admin pages of several workers.
 
 It is a separate process, as the announcer is: the supervisor has no loop, and a worker may be blocked or gone just when
-the pages are needed. It reads the records that workers write to the scoreboard, and asks them for momentary state.
+the pages are needed. It reads the records that workers write to the scoreboard, and asks them for everything that is
+true only at the moment.
 """
 
 import asyncio
@@ -43,10 +44,10 @@ ANSWER_SECONDS = 0.2
 #: Seconds without a sign of life after which a process counts as not ready: several of its beats.
 SILENT_SECONDS = 5.0
 
-#: Commands for people who look for what a process that does not answer would show, by pages.
+#: Commands that show, in place of a process that does not answer, the content of a page.
 HINTS = {"stacks": "py-spy dump --pid {}"}
 
-#: Metrics of each process without counts from before the fork.
+#: Metrics of each process, which begin with this text, have no counts from before the fork.
 OF_PROCESS = "process_"
 
 
@@ -100,15 +101,15 @@ class Workers:
         self._began = time.time()
         self._failing: set[str] = set()
         self._exposition = Exposition()
-        # The last record of each place that was read whole.
+        # The last complete record of each place.
         self._records: dict[int, bytes] = {}
-        # Not the numbers of a previous monitor, whose answers may still lie on the scoreboard.
+        # Not numbers that a previous monitor used: its answers may still lie on the scoreboard.
         self._numbers = itertools.count(time.monotonic_ns())
-        # Processes keep the last answer of each kind alone: of each one question at a time is asked.
+        # A process keeps only its last answer of each kind, so it is asked one question of a kind at a time.
         self._asking = {kind: asyncio.Lock() for kind in Kind}
         # Questions under way: the places that have not answered yet, and the waiter.
         self._questions: dict[int, tuple[set[int], asyncio.Future[None]]] = {}
-        # The monitor reports the supervisor's own values, which each worker leaves out.
+        # The monitor reports the values of the supervisor, which each worker leaves out.
         before = counted_before(self._failing)
         before["families"] = [one for one in before["families"] if not one[0].startswith(OF_PROCESS)]
         self._before = before
@@ -117,7 +118,7 @@ class Workers:
 
     @property
     def is_ready(self) -> bool:
-        """Whether some worker takes calls, and the registry has the server's records if that is demanded."""
+        """Whether at least one worker takes calls and, if that is demanded, the registry has the server's records."""
         if self.is_draining:
             return False
         ready = {
@@ -159,13 +160,13 @@ class Workers:
         asked = {place.process: Role(place.role).name.lower() for place in living if place.process}
         await self._ask("metrics", living)
         answers = await self.answers("figures", living)
-        # A place may have another process by now.
+        # The process that answered may have been replaced at its place by now.
         return lambda: self._figures(asked, answers)
 
     async def answers(
         self, question: str, places: Sequence[ProcessPlace], seconds: float | None = None
     ) -> dict[str, dict[str, Any]]:
-        """Return the answers to a question that came in time, by the numbers of their processes.
+        """Return the answers to a question that came in time, by process number.
 
         Args:
             question: the name of a page, or another name with a space and its argument.
@@ -196,7 +197,8 @@ class Workers:
         total.add_values(self._before)
         total.figures.add_refused(self._board.refused())
         for place in self._board.places:
-            # A record that is written again and again cannot be read: with its last counts no count falls.
+            # A record that is being rewritten all the time cannot be read. The last one is used then, so that no count
+            # falls.
             record = place.read(Kind.COUNTED) or self._records.get(place.index)
             if record:
                 self._records[place.index] = record
@@ -208,7 +210,7 @@ class Workers:
         number = next(self._numbers)
         asked: set[int] = set()
         for place in places:
-            with contextlib.suppress(OSError):  # It has not read the questions before.
+            with contextlib.suppress(OSError):  # The process has not read the questions before this one.
                 place.asking.send(f"{number} {question}".encode())
                 asked.add(place.index)
         answered = asyncio.get_running_loop().create_future()
@@ -278,7 +280,7 @@ class Workers:
 def _with_records(
     name: str, answers: dict[str, dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]] | None]:
-    """Return a page with services, which have the announcer's records, and the records; None if there are none."""
+    """Return a page with services, with the announcer's records in it, and these records, or None."""
     of_workers = {process: answer for process, answer in answers.items() if "services" in answer}
     merged = merge_of(name)(of_workers)
     of_others = [answer["records"] for answer in answers.values() if "services" not in answer]

@@ -21,13 +21,13 @@ __all__ = ["Reporter"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds between two reports: a killed process loses at most this much of its figures.
+#: Seconds between two reports: a killed process loses the figures of this time at most.
 REPORT_SECONDS = 1.0
 
 #: The largest share of the time for reports of very many methods.
 REPORT_SHARE = 0.05
 
-#: Bytes of a question, which may have an argument after its name: the longest subject of an act, and its frame.
+#: Bytes of a question: its name and an argument, of which the longest is the subject of an act.
 QUESTION_BYTES = 4_096
 
 
@@ -36,9 +36,9 @@ class Reporter:
 
     Args:
         name: of the process, as people know it.
-        is_ready: whether the process takes calls now.
-        answer: the values for a question, once they are made. A question is the name of an admin page, or another
-            name with a space and its argument. None: there are no pages, and only signs of life are written.
+        is_ready: returns whether the process takes calls now.
+        answer: returns the values for a question, when they are made. A question is the name of an admin page, or
+            another name with a space and its argument. None: there are no pages, and only signs of life are written.
         on_beat: called once a second.
     """
 
@@ -101,7 +101,7 @@ class Reporter:
         self._connections = connections
 
     def connections_changed(self) -> None:
-        """Tell the number of connections soon, once for all changes of a turn."""
+        """Report the number of connections soon, once for all changes of a turn."""
         if not self._is_counting:
             self._is_counting = True
             self._loop.call_soon(self._count)
@@ -112,7 +112,8 @@ class Reporter:
             self._place.set_connections(*self._connections())
 
     def _tick(self) -> None:
-        # First: a process whose beats end with an exception of one would be killed as a hung process.
+        # The timer is set first: if a beat raised an exception and no other followed, the process would be killed as
+        # hung.
         self._timer = self._loop.call_later(REPORT_SECONDS, self._tick)
         self.beat()
         self._count()
@@ -121,7 +122,7 @@ class Reporter:
             self._report(b"")
 
     def _hear(self) -> None:
-        """Take a question, behind its number."""
+        """Take a question, which comes behind its number."""
         try:
             number, _, question = self._place.answering.recv(QUESTION_BYTES).partition(b" ")
         except OSError:
@@ -152,7 +153,7 @@ class Reporter:
         try:
             self._thread.submit(work)
         except RuntimeError as error:
-            # It ends, or no thread can be started now.
+            # The process ends, or no thread can be started now.
             self._is_writing = False
             logger.warning("this process cannot report what it counts: %s", error)
 
@@ -181,5 +182,5 @@ class Reporter:
 
     def _tell(self, number: bytes) -> None:
         if number:
-            with contextlib.suppress(OSError):  # The monitor is gone, or too many answers wait.
+            with contextlib.suppress(OSError):  # The monitor is gone, or has too many answers to read.
                 self._place.answering.send(number)

@@ -2,13 +2,13 @@
 
 ::
 
-    the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records;
-                   behind them one for the whole server, and the connections that the supervisor refused, by reason
-    records        for each row and kind two, of which one is valid while the other is written
+    the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records; then
+                   one row for the whole server, and the connections that the supervisor refused, by reason records
+                   for each row and kind two, of which one is valid while the other is written
 
-The supervisor makes it before the first fork. A process writes into its own place. Its counts stay there when it is
-killed: the next one in the place adds to them. Messages would be lost with their sender, or with their keeper; files
-would need a directory that can be written, which containers often lack.
+The supervisor makes it before the first fork. A process writes into its own place. When it is killed its counts stay,
+and the next process in the place adds to them. Counts sent as messages would be lost with their sender or their
+receiver; files would need a directory that can be written, which containers often lack.
 
 A record becomes valid by one store of one word, so a process may be killed at any instant. A pair of sockets for each
 place carries questions and the notice that an answer was written: both ends outlive the process in the place.
@@ -40,7 +40,7 @@ PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
 #: The values of READY: the process starts, runs, takes calls.
 STARTS, RUNS, TAKES_CALLS = range(3)
 
-#: In the row of the whole server: how often its record was replaced. It has the first kind.
+#: In the row of the whole server, the number of times that its record was replaced, in the word of the first kind.
 VERSION = 0
 
 #: The taken connections are in the upper half of their word, the open ones in the lower.
@@ -65,7 +65,7 @@ class Role(IntEnum):
 
 
 class Kind(IntEnum):
-    """The kinds of records: the counts of a process, and its last answers to a question of a page and of an act."""
+    """The kinds of records: the counts of a process, and its last answers about a page and about an act."""
 
     COUNTED = 0
     ANSWER = 1
@@ -89,7 +89,7 @@ class ProcessPlace:
         for end in (self.asking, self.answering):
             end.setblocking(False)
 
-    # Of the supervisor
+    # For the supervisor
 
     def prepare(self, role: Role) -> None:
         """Make the place ready for a process that is about to start; the counts of its predecessor stay."""
@@ -104,10 +104,10 @@ class ProcessPlace:
         self._board.words[self._row + PROCESS] = process
 
     def take_back(self) -> None:
-        """The process is gone."""
+        """Mark the place as free: the process is gone."""
         self._board.words[self._row + PROCESS] = 0
 
-    # Of the process
+    # For the process
 
     def beat(self) -> None:
         """Give a sign of life."""
@@ -119,14 +119,14 @@ class ProcessPlace:
 
     def set_connections(self, taken: int, is_open: int) -> None:
         """Tell how many connections it was handed in all, and how many are open now."""
-        # In one store: readers never see one without the other.
+        # Both numbers are in one store: readers never see one without the other.
         self._board.words[self._row + CONNECTIONS] = (taken % HALF_WORD) * HALF_WORD + is_open
 
     def write(self, kind: Kind, record: bytes) -> None:
         """Replace the record."""
         self._board.write(self.index, kind, record)
 
-    # Of every process
+    # For every process
 
     @property
     def process(self) -> int:
@@ -153,7 +153,7 @@ class ProcessPlace:
         return (time.monotonic_ns() - self._board.words[self._row + BEAT]) / 1e9
 
     def connections(self, handed: int) -> int:
-        """Return the open connections, including connections on their way; `handed` were sent in all."""
+        """Return the number of open connections; `handed`, the number sent in all, adds connections on their way."""
         taken, is_open = divmod(self._board.words[self._row + CONNECTIONS], HALF_WORD)
         return is_open + (handed - taken) % HALF_WORD
 
@@ -176,7 +176,7 @@ class Scoreboard:
 
     def __init__(self, places: int) -> None:
         self._file = _shared_file()
-        # The words of the refusals.
+        # The last words count the refusals.
         rows = places + 1
         self._refused_at = {reason: rows * WORDS + number for number, reason in enumerate(EDGE_REASONS)}
         self._server = places
@@ -185,7 +185,7 @@ class Scoreboard:
         os.ftruncate(self._file, header)
         self._records_at = header
         self._map = mmap.mmap(self._file, header)
-        #: The server, for readers of its figures: another one after each start.
+        #: The identity of the server for readers of its figures, which changes with each start.
         self.identity = secrets.token_hex(8)
         #: All rows, and the refusals. A word is stored and read whole: it is aligned.
         self.words = memoryview(self._map).cast("Q")
@@ -204,7 +204,7 @@ class Scoreboard:
         self.words[self._refused_at[reason]] += 1
 
     def refused(self) -> dict[str, int]:
-        """Return how many the supervisor refused, by reason."""
+        """Return how many connections the supervisor refused, by reason."""
         return {reason: self.words[at] for reason, at in self._refused_at.items()}
 
     @property
@@ -223,7 +223,7 @@ class Scoreboard:
             ValueError: the record is longer than its space.
         """
         self.write(self._server, Kind(0), record)
-        # Behind it: who sees the new version reads the new record.
+        # The version changes after the record, so a reader of the new version reads the new record.
         self.words[self._server * WORDS + VERSION] += 1
 
     def write(self, index: int, kind: Kind, record: bytes) -> None:

@@ -31,7 +31,7 @@ BACKLOG = 8
 #: Seconds for a message to a program that does not read; a message fits into the buffer of the socket.
 SEND_SECONDS = 1.0
 
-#: Seconds without accepting after the descriptors ran out.
+#: Seconds without accepting after no descriptor was left.
 PAUSE_SECONDS = 1.0
 
 #: Only the user of the server may connect.
@@ -40,10 +40,10 @@ MODE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """The program that serves in this one's place."""
+    """The program that replaces this one."""
 
     process: int
-    #: The addresses of the sockets that it has from here.
+    #: The addresses of the sockets that it got from this program.
     addresses: frozenset[str]
 
 
@@ -52,7 +52,7 @@ class Control:
 
     Args:
         bound: the control socket of the previous program; None makes one.
-        offer: returns a description of the sockets for a new program, and these.
+        offer: returns a description of the sockets for a new program, and the sockets.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class Control:
         self._clock = clock
         #: When to answer programs again, after a pause.
         self.resume_at: float | None = None
-        #: The program that serves in place of this one; None before a takeover.
+        #: The program that replaces this one; None before a takeover.
         self.successor: Successor | None = None
 
     # Life
 
     def open(self, selector: selectors.BaseSelector) -> None:
-        """Answer other programs from now on, as this one serves."""
+        """Answer other programs from now on, as this program now serves."""
         if self._remove is None:
-            # The file is this program's now.
+            # From now on this program removes the file of the socket.
             self._remove = unix.removal_of(self.address)
         self._selector = selector
         selector.register(self.socket, selectors.EVENT_READ, self._accept)
@@ -111,7 +111,7 @@ class Control:
             self._refuse(self._connection, "it is stopping")
         if self._selector is not None:
             for one in filter(None, (self.socket, self._connection)):
-                with contextlib.suppress(KeyError, ValueError):  # It is not registered now.
+                with contextlib.suppress(KeyError, ValueError):  # It is not registered at the moment.
                     self._selector.unregister(one)
             self._selector = None
         self.resume_at = None
@@ -121,7 +121,7 @@ class Control:
         self.abandon()
 
     def abandon(self) -> None:
-        """Close this process's copies only."""
+        """Close only the copies of this process."""
         self.socket.close()
         if self._connection is not None:
             self._connection.close()
@@ -151,7 +151,7 @@ class Control:
             self._give(connection, process)
 
     def _give(self, connection: socket.socket, process: int) -> None:
-        """Give the sockets to a program, and wait for its word."""
+        """Give the sockets to a program, and wait for its report."""
         values, sockets = self._offer()
         try:
             connection.settimeout(SEND_SECONDS)
@@ -159,7 +159,7 @@ class Control:
             send_sockets(connection, [*sockets, self.socket])
             connection.setblocking(False)
         except ConnectionError:
-            # As a program does that finds its control socket in use.
+            # A program that finds its control socket in use connects and leaves at once.
             text = "process %d connected at %s and left: it was not started with --takeover, or has ended"
             logger.info(text, process, self.address, extra={"event": "takeover_given_up"})
             connection.close()

@@ -8,7 +8,7 @@
     new program ──► old    {"serves": [addresses]}: it serves, with these of the sockets
     new program ◄── old    {"drains": true}, or {"refused": why}
 
-A message is its length in four bytes, then JSON; the sockets follow, some with each further byte.
+A message is its length in four bytes, then JSON. The sockets come last, a group of them with each further byte.
 """
 
 import json
@@ -114,7 +114,7 @@ def peer_of(connection: socket.socket) -> tuple[int, int]:
 def _exactly(connection: socket.socket, size: int) -> bytes:
     received = b""
     while len(received) < size:
-        # Sockets are sent with the bytes after a message, which must not be read with it.
+        # Sockets come with the bytes after a message, so a read of the message must not take these bytes.
         data = connection.recv(size - len(received))
         if not data:
             raise ConnectionResetError("the connection was closed")

@@ -2,9 +2,8 @@
 
 ::
 
-    connect ──► the old one's sockets ──► start, serve, register ──► tell the old one ──► it drains
-                                                  │
-                                                  └─► it fails: its copies are closed, the old one serves on
+    connect ──► the old one's sockets ──► start, serve, register ──► tell the old one ──► it drains │ └─► it fails: its
+                                                  copies are closed, the old one serves on
 
 Sockets are handed over, not bound a second time: no connection is refused, and none waits at an abandoned socket.
 """
@@ -37,7 +36,7 @@ class Given:
     wanted: Address
     address: Address
     sockets: tuple[socket.socket, ...]
-    #: Whether the program that listens removes the socket's file at its end.
+    #: Whether the program that listens there is to remove the socket's file at its end.
     removes_file: bool
 
     def fits(self, wanted: Address) -> bool:
@@ -47,7 +46,7 @@ class Given:
 
 
 class Takeover:
-    """The connection to the program whose place this one takes.
+    """The connection to the program that this one replaces.
 
     Raises:
         ConfigError: no program listens at the control socket, or the program there refuses the takeover.
@@ -121,12 +120,12 @@ class Takeover:
         """Notify the old program that this one serves with its sockets; return once it drains, or has ended.
 
         Raises:
-            ConfigError: it stops for another reason, and keeps its addresses.
+            ConfigError: the old program stops for another reason, and keeps its addresses.
         """
         try:
             with contextlib.suppress(OSError):
                 send(self._connection, serves=self._taken)
-            # Also after its end: it may have sent the reason before.
+            # Also if the old program has ended: it may have sent the reason before its end.
             answer = receive(self._connection)
         except (OSError, ValueError) as failure:
             # This program has the sockets, and no other one can use their addresses.
@@ -145,7 +144,7 @@ class Takeover:
 
 
 def _place(address: Address) -> tuple[str, str, int, str]:
-    """Return the identity of the socket of an address: TLS begins only on connections."""
+    """Return the identity of an address's socket: `tcp` and `tls` are the same, as TLS begins only on connections."""
     scheme = "tcp" if address.scheme == "tls" else address.scheme
     path = os.path.abspath(address.path) if scheme == "unix" else address.path
     return scheme, address.host, address.port, path
