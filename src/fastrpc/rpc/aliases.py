@@ -1,6 +1,6 @@
 """Other names under which a service and its methods are called.
 
-A name that Go gives a thing is one of them: `rpcx="go"` derives it, so that callers written in Go find `Arith.Mul`
+The form of a name in Go can be such an alias: `rpcx="go"` derives it, so that callers written in Go find `Arith.Mul`
 where Python has `arith.mul`. `grpc="pascal"` derives the names that schemas of gRPC have: `shop.v1.Orders`, `GetItem`.
 """
 
@@ -40,9 +40,9 @@ class ServiceNames(NamedTuple):
 
     name: str
     alias: tuple[str, ...] = ()
-    #: "go": names in CamelCase are aliases, too.
+    #: With "go", the names in CamelCase are aliases, too.
     rpcx: str | None = None
-    #: "pascal": so are those with the last part in CamelCase.
+    #: With "pascal", the names whose last part is in CamelCase are aliases, too.
     grpc: str | None = None
 
     def of_service(self) -> tuple[str, ...]:
@@ -87,11 +87,11 @@ def checked_aliases(
 
     Args:
         what: "service" or "method".
-        name: the canonical name, as far as known; an alias that equals it is a mistake.
+        name: the canonical name, if it is known; an alias must differ from it.
 
     Raises:
-        TypeError: one is not text, or occurs twice.
-        ConfigError: one is not a name, or they are too many.
+        TypeError: an alias is not text, or occurs twice.
+        ConfigError: an alias is not a name, or there are too many.
     """
     if alias is None:
         return None
@@ -135,7 +135,7 @@ def pascal_name(name: str) -> str:
 def go_name(name: str) -> str:
     """Return a name as Go writes an exported one: `get_user_id` is `GetUserID`, `shop.v1.arith` is `ShopV1Arith`.
 
-    A capital inside a word stays, so a name in CamelCase is its own. The empty path of bare functions stays empty.
+    A capital inside a word stays, so a name in CamelCase is unchanged. The empty path of bare functions stays empty.
 
     Raises:
         TypeError: no exported name can be made of it.
@@ -150,9 +150,9 @@ def go_name(name: str) -> str:
 
 
 def go_names(names: Collection[str], fixed: Iterable[str] = ()) -> dict[str, str]:
-    """Return Go's names of the parameters of a method or the fields of a class, by their own names.
+    """Return Go's names of the parameters of a method or of the fields of a class, by their own names.
 
-    A name without a form in Go stays; so do names that would become equal.
+    A name without a form in Go stays, and so do names that would become equal.
 
     Args:
         fixed: further names, which stay as they are.

@@ -40,7 +40,7 @@ class MethodMark:
         #: The options and signature of `@method`; None on an override without it.
         self.options = options
         self.signature = signature
-        #: The class that claimed `function` as its `attribute`, and the one whose body holds it.
+        #: The class that claimed `function` as its `attribute`, and the class whose body holds the function.
         self.owner: type[Any] | None = None
         self.attribute = ""
         self.function: Any = None
@@ -104,7 +104,7 @@ def _definer(cls: type[Any], attribute: str) -> type[Any]:
 
 
 def marked_attributes(cls: type[Any]) -> Iterator[str]:
-    """Yield the attributes of a class that are marked functions; its bases come first."""
+    """Yield the attributes of a class that are marked functions; inherited attributes come first."""
     for member in reversed(cls.__mro__):
         for attribute, value in list(vars(member).items()):
             inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or value

@@ -42,7 +42,7 @@ __all__ = [
 
 _Encoders = tuple[Callable[[Any], bytes], Callable[[Any], bytes], Callable[[Any], bytes]]
 
-#: Longest msgpack array with its length in the first byte, which the marshal reads.
+#: The longest msgpack array whose first byte has its length, which the marshal reads.
 LONGEST_PREPARED: Final = 15
 
 #: The advice for a union whose members have indistinguishable payloads.
@@ -56,7 +56,7 @@ _OWN_UNION_HINT: Final = (
     " of pydantic models, make one: pydantic.RootModel[Cat | Dog]"
 )
 
-#: The same for a type alias that names itself.
+#: The hint for a type alias that names itself.
 _ALIAS_HINT: Final = (
     'make it a class, whose fields may have its type: class Node(msgspec.Struct): children: list["Node"]; '
     "or write Any where it recurs"
@@ -65,7 +65,7 @@ _ALIAS_HINT: Final = (
 #: Codecs whose payload is one value, not an array of arguments.
 _ONE_VALUE: Final = frozenset({"raw", "protobuf"})
 
-#: Codecs that decode values of any type themselves; the others return plain values, which are converted.
+#: Codecs that decode values of any type themselves. Other codecs return plain values, which are then converted.
 _TYPED: Final = frozenset({"msgpack", "json"})
 
 #: Types of scalar values, by name, to avoid importing `uuid` only for the comparison.
@@ -85,7 +85,8 @@ def coders_for(
     """Return the coders of a method by a codec.
 
     Args:
-        is_plain: arguments come by HTTP: JSON holds neither NaN nor infinity, and integers beyond 2⁵³ may be text.
+        is_plain: whether arguments come by HTTP: then JSON holds neither NaN nor infinity, and integers beyond 2⁵³ may
+            be text.
 
     Raises:
         ConfigError: the types are unknown at run time, or this codec cannot encode them.
@@ -105,7 +106,7 @@ def coders_for(
     if codec.name in _ONE_VALUE:
         _check_single(definition, codec.name)
     open_arguments, exact = _argument_decoders(codec, shape, known.parameters)
-    # With HTTP only a server encodes results and messages of these types.
+    # By HTTP, only a server encodes results and messages of these types.
     sent = (known.result,) if is_plain else (*known.parameters, known.result, known.message)
     if is_plain and codec.name == "json":
         told = definition.types()
@@ -201,7 +202,7 @@ def plain_decoder(codec: Codec) -> Callable[[Any], Any]:
 
 
 def _guarded(codec: Codec, decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a decoder of an installed codec that turns every error of its library into DecodeError."""
+    """Return a decoder of an installed codec that turns every error of the codec's library into DecodeError."""
 
     def guarded(payload: Any) -> Any:
         try:
@@ -278,11 +279,11 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
             return convert_plain(codec.name, kind)
         return filled(partial(msgspec.convert, type=kind), (kind,), as_row=False)
     except RecursionError:
-        # An alias by `type` of Python 3.12, which may refer to itself.
+        # It is an alias by `type` of Python 3.12, which may refer to itself.
         raise _unsuitable(definition, codec, place, kind, "it names itself") from None
     except (ConfigError, TypeError, ValueError, NameError, AttributeError) as error:
         reason = error.message if isinstance(error, ConfigError) else str(error)
-        # Its text names the cause; the frames of a library would bury the program's own.
+        # The text of the error names the cause; the frames of a library would hide the program's own frames.
         raise _unsuitable(definition, codec, place, kind, reason) from None
 
 

@@ -68,7 +68,7 @@ class MethodDefinition:
         "timeout",
     )
 
-    #: Whether values are passed on encoded, as in a gateway: the types describe them, and check nothing.
+    #: Whether values are passed on encoded, as in a gateway. The types then describe the values, and are not checked.
     passes_on: bool
     #: Whether `check_service` of `rpc/marshals` has found its types encodable: types do not change.
     is_checked: bool
@@ -92,10 +92,10 @@ class MethodDefinition:
         signature: HandlerSignature,
         promised: Sequence["MethodDefinition"] = (),
     ) -> None:
-        #: The class that was given to `@service`, or the class that inherits it.
+        #: The class under `@service`, or a class that inherits from it.
         self.owner = owner
         self.service = service.name
-        #: The name on the wire after the service's; `attribute` is the one in the class.
+        #: The name on the wire after the service's name; `attribute` is the name in the class.
         self.name = options.name or attribute
         self.full_name = f"{service.name}.{self.name}"
         self.service_names = service
@@ -114,9 +114,9 @@ class MethodDefinition:
         self.codec = options.codec
         self.signature, self.takes_upload = signature, signature.takes_upload
         self.is_checked, self.passes_on, self.given_coders, self.faults = False, False, None, OWN_FAULTS
-        #: The methods that this one implements or overrides, by which callers may name it.
+        #: The methods that this one implements or overrides; callers may name it by them.
         self.promised = tuple(promised)
-        #: Old names of parameters, each with the present one.
+        #: Old names of parameters, each with the present name.
         self.renamed = _kept_names(options, signature)
         #: The marshals prepared by `marshal_for` of `rpc/marshals`.
         self.marshals: dict[tuple[str, int, int, bool, bool], Any] = {}
@@ -297,7 +297,7 @@ class ServiceDefinition:
         self.owner = owner
         self.names = names
         self.version = version
-        #: By their names on the wire, base classes first, then in the order they are written.
+        #: The methods by their names on the wire, base classes first, then in the order in which they are written.
         self.methods: Mapping[str, MethodDefinition] = types.MappingProxyType(dict(methods))
         #: The contract of `implements=`.
         self.contract = contract
@@ -323,9 +323,9 @@ class ServiceDefinition:
     def handlers(self, instance: Any) -> dict[str, Callable[..., Any]]:
         """Return the bound handler of each method by its name on the wire.
 
-        A handler of style "async" gives a coroutine object, or an asynchronous iterator if its result is a
-        stream. ConfigError names the methods that a contract promises and the class does not have, or says that it has
-        none at all.
+        A handler of style "async" gives a coroutine object, or an asynchronous iterator if its result is a stream.
+        ConfigError names the methods that a contract promises and the class lacks, or says that the class has no
+        method.
         """
         # Imported here: few services have no method.
         from fastrpc.rpc.background.marks import background_methods
@@ -354,7 +354,7 @@ def _admits_none(kind: Any) -> bool:
 
 
 def _spelling(definition: MethodDefinition) -> list[set[str]]:
-    """Return the names of each parameter, old ones included."""
+    """Return the names of each parameter, old names included."""
     return [
         {parameter.name, *(old for old, new in definition.renamed.items() if new == parameter.name)}
         for parameter in definition.parameters
@@ -362,7 +362,7 @@ def _spelling(definition: MethodDefinition) -> list[set[str]]:
 
 
 def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str]]:
-    """Yield, for each parameter, the names in a contract that no other parameter of ours has."""
+    """Yield, for each parameter, the names in a contract that none of our other parameters has."""
     for position, (names, here) in enumerate(zip(spelling, own, strict=False)):
         elsewhere = set().union(*own[:position], *own[position + 1 :]) - here
         if not names - elsewhere:
@@ -410,10 +410,10 @@ def _unknown_name(definition: MethodDefinition, place: str, annotation: Any, err
 def _is_stub(function: Any) -> bool:
     """Return whether the body of a function is only `...`, `pass` or a docstring.
 
-    Python keeps only the code of a body, so it is compared with the code of functions without a body.
+    Python keeps only the compiled code of a body, so it is compared with the code of functions without a body.
     """
     code: Any = getattr(function, "__code__", None)
-    # Most bodies name something. Stubs do not: only bodies without names need a closer look.
+    # Most bodies name something, and stubs do not: only bodies without names need a closer look.
     return isinstance(code, types.CodeType) and not code.co_names and _steps(code) in _stub_steps()
 
 

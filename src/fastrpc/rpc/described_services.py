@@ -73,7 +73,7 @@ class MethodDescription(msgspec.Struct):
     http: str | None = None
     timeout: float | None = None
     codec: str | None = None
-    #: Other names after the service's, as they are written, and every other full name.
+    #: Other names after the service's name, as they are written, and every other full name.
     alias: list[str] = []
     aliases: list[str] = []
     full_result: str = ""
@@ -85,7 +85,7 @@ class MethodDescription(msgspec.Struct):
 
 
 class FieldDescription(msgspec.Struct):
-    """A field of a class; `default` is None without one."""
+    """A field of a class; `default` is None if the field has none."""
 
     name: str
     type: str
@@ -104,7 +104,7 @@ class FieldDescription(msgspec.Struct):
 class ClassDescription(msgspec.Struct):
     """A class in payloads: dataclass, struct, typed_dict, named_tuple, enum, protobuf, or opaque.
 
-    An opaque class has a custom encoding, which a description does not hold.
+    An opaque class has its own encoding, which a description cannot express.
     """
 
     name: str
@@ -124,7 +124,7 @@ class ServiceDescription(msgspec.Struct):
     documentation: str
     methods: list[MethodDescription]
     types: list[ClassDescription] = []
-    #: Other names as written, and all of them.
+    #: Other names as written, and all other names.
     alias: list[str] = []
     rpcx: str | None = None
     grpc: str | None = None
@@ -135,7 +135,7 @@ def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
     """Parse the result of `fastrpc.reflection.services`.
 
     Raises:
-        DecodeError: it is malformed.
+        DecodeError: the result is malformed.
     """
     try:
         return msgspec.convert(_with_types(value), list[ServiceDescription], strict=True)
@@ -144,7 +144,7 @@ def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
 
 
 def _with_types(value: Any) -> Any:
-    """Return the description of a server with types as lists: one of an earlier version may have `{}` instead."""
+    """Return the description of a server with types as lists: a server of an earlier version may send `{}` instead."""
     services = value if isinstance(value, list) else []
     if not any(isinstance(one, dict) and one.get("types") == {} for one in services):
         return value

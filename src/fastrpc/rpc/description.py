@@ -41,7 +41,7 @@ def describe_services(
         methods = [one for one in definition.methods.values() if may_call is None or may_call(one)]
         if methods or may_call is None:
             visible.append((definition, methods))
-    # Classes have one name in all services, so that a contract of several has each of them once.
+    # A class has the same name in all services, so a contract of several services has it once.
     names = _names_for(method for _, methods in visible for method in methods)
     return [_describe_service(definition, methods, names) for definition, methods in visible]
 
@@ -72,7 +72,7 @@ def signature_text(definition: MethodDefinition) -> str:
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
-    """Return the nearest of `names` to `name`; None: none is near."""
+    """Return the name in `names` that is nearest to `name`; None if no name is near."""
     return NameIndex(names).nearest(name)
 
 
@@ -86,7 +86,7 @@ class _Method:
             known = definition.types()
             self._parameters: list[Any] = list(known.parameters)
             self._message, self._result = known.message, known.result
-        except ConfigError:  # unknown at run time: show the source of the annotation
+        except ConfigError:  # The type is unknown at run time, so the source of the annotation is shown.
             self._parameters = [parameter.annotation for parameter in definition.parameters]
             self._message = self._result = Any
             if definition.signature.result is not UNANNOTATED:

@@ -6,7 +6,7 @@
     an exception that is not an answer, a value that does not encode ──► `status_of_crash`, `text_of_crash`
     metadata that cannot be sent ──► `of_metadata`
 
-These are the rules of services of our own. Services of generated code have others (`fastrpc.grpc.faults`).
+These are the rules of services written for fastrpc. Services of generated code have others (`fastrpc.grpc.faults`).
 """
 
 from fastrpc.errors import CallError
@@ -16,7 +16,7 @@ __all__ = ["OWN_FAULTS", "Faults"]
 
 
 class Faults:
-    """The rules for services of our own: a caller gets no text of an exception."""
+    """The rules for services written for fastrpc: a caller gets no text of an exception."""
 
     #: Whether NotImplementedError has the status UNIMPLEMENTED.
     tells_unimplemented = True
@@ -30,7 +30,7 @@ class Faults:
         return None
 
     def of_request(self, error: CallError) -> tuple[Status, str] | None:
-        """Return status and text for a request that does not decode; None: as the error says."""
+        """Return status and text for a request that does not decode; None if the error itself has both."""
         return None
 
     def of_message(self, error: CallError, method: str) -> BaseException:

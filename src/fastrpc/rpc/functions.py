@@ -1,7 +1,7 @@
 """`@function`: remote methods that are plain functions.
 
-The functions of one prefix are one service. Its class is made here, has no instances, and grows with each
-function: a server adds them one by one, and all of them are methods of the same class.
+The functions of one prefix are one service. Its class is made here, has no instances, and grows with each function: a
+server adds the functions one by one, and all of them are methods of the same class.
 """
 
 import inspect
@@ -40,7 +40,7 @@ class _Served:
 
 
 class RemoteFunction(Protocol[P, R_co]):
-    """A function under `@function`, for type checkers: called directly, or given to the verbs of a client."""
+    """A function under `@function`, for type checkers: called directly, or given to the methods of a client."""
 
     @overload
     def __call__(self, served: _Served, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
@@ -122,10 +122,10 @@ def is_function(thing: Any) -> bool:
 def with_function(service: ServiceDefinition | None, handler: Any) -> ServiceDefinition:
     """Return the service of a function: a new one, or the given one of the same prefix with one more method.
 
-    It takes effect with `take_function`.
+    The service counts only after `take_function`.
 
     Raises:
-        ConfigError: the service has a method of that name already.
+        ConfigError: the service already has a method of that name.
     """
     mark: MethodMark = getattr(handler, METHOD_MARK)
     if service is None:
@@ -145,7 +145,7 @@ def with_function(service: ServiceDefinition | None, handler: Any) -> ServiceDef
 
 
 def functions_of(service: ServiceDefinition) -> Functions:
-    """Return an object with the functions of a service, whose class may lack some of them yet."""
+    """Return an object with the functions of a service, even if its class still lacks some of them."""
     found = Functions()
     vars(found).update({name: method.function for name, method in service.methods.items()})
     return found

@@ -21,17 +21,17 @@ class GivenCoders(NamedTuple):
     encode: Callable[[Any], bytes]
     #: Returns the value of a payload that this side receives.
     decode: Callable[[bytes], Any]
-    #: The same at a caller; where the method is served, it checks results, and None checks nothing.
+    #: The same for the result at a caller. Where the method is served, this checks results, and None checks nothing.
     decode_result: Callable[[bytes], Any] | None
-    #: The class of received values, whose bounds are checked before; Any if it is unknown.
+    #: The class of received values, whose bounds are checked before decoding; Any if it is unknown.
     received: Any = Any
 
 
 def coders_of(given: GivenCoders, codec: Codec, label: str) -> PayloadCoders:
-    """Return the coders of a method that brings functions for it.
+    """Return the coders of a method that brings its own functions.
 
     Raises:
-        ConfigError: the codec is another one than theirs.
+        ConfigError: the functions are for another codec.
     """
     if codec.name != GIVEN_CODEC:
         raise ConfigError(f"{label} encodes its payloads itself, so codec {codec.name} cannot carry them")

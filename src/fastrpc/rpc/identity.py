@@ -20,7 +20,7 @@ class Identity:
         caller = fastrpc.Identity("ada", roles={"admin"}, claims={"tenant": "acme"})
         caller.name, "admin" in caller.roles, caller.claims["tenant"]
 
-    It cannot be changed. Two are equal when name, roles and claims are.
+    An Identity cannot be changed. Two are equal if name, roles and claims are equal.
 
     Args:
         name: names the caller in logs, rules and limits.
@@ -29,8 +29,8 @@ class Identity:
 
     Raises:
         TypeError: the name or a role is not text, or the claims are not a mapping.
-        ConfigError: the name could be taken for something else in a rule or a log: it begins with `role:`, is
-            `anonymous` or empty, or holds `*` or an invisible character, such as a line feed.
+        ConfigError: a rule or a log could mistake the name for something else: it begins with `role:`, is `anonymous`
+            or empty, or holds `*` or an invisible character, such as a line feed.
     """
 
     __slots__ = ("_claims", "_name", "_roles")

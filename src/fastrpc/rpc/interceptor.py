@@ -26,7 +26,7 @@ class Proceed(Protocol):
     """The rest of the call: the inner interceptors, then the call itself."""
 
     def __call__(self, call: Call, /) -> Awaitable[Any]:
-        """Return the result of the call; of a stream, after its last message."""
+        """Return the result of the call; for a stream, return after its last message."""
         ...
 
 
@@ -41,8 +41,8 @@ class Interceptor(Protocol):
             finally:
                 print(call.method, call.status)
 
-    The first one in a list is outermost. Raising refuses the call, returning without `proceed` answers it.
-    On a client it runs once per call, around all attempts.
+    The first one in a list is outermost. Raising refuses the call, returning without `proceed` answers it. On a client
+    an interceptor runs once per call, around all attempts.
     """
 
     def __call__(self, call: Call, proceed: Proceed, /) -> Awaitable[Any]:
@@ -55,7 +55,7 @@ def admits_none(call: Any) -> bool:
     definition = call.route.definition
     if definition is None or call._is_one_way:
         return True
-    # A server's messages are sent before `proceed` returns.
+    # A server has sent its messages before `proceed` returns.
     return bool(definition.kind in {"server_stream", "both_ways"} or definition.admits_none)
 
 
@@ -78,7 +78,8 @@ def checked_interceptors(given: Any) -> tuple[Interceptor, ...]:
 def put_around_clients(*interceptors: Interceptor) -> None:
     """Put interceptors around the calls of all clients that this process makes from now on.
 
-    For `fastrpc run --otel`, which traces programs without a change; a library has to pass its own.
+    This is for `fastrpc run --otel`, which traces programs without a change. A library has to pass its own
+    interceptors.
     """
     global _around_clients
     _around_clients = interceptors
@@ -100,9 +101,9 @@ def client_interceptors(given: Sequence[Interceptor]) -> Sequence[Interceptor]:
 def split_call_log(
     interceptors: Sequence[Interceptor],
 ) -> tuple[CallLog | None, tuple[Interceptor, ...]]:
-    """Return the log that a server tells of the end of each call, and the interceptors that run around calls.
+    """Return the log that a server notifies of the end of each call, and the interceptors that run around calls.
 
-    An interceptor with a `_call_log` does not run: the compiled core tells that log. A second one runs.
+    An interceptor with a `_call_log` does not run, as the compiled core writes to that log. Further ones run.
     """
     for index, one in enumerate(interceptors):
         log = getattr(one, "_call_log", None)

@@ -36,7 +36,7 @@ def encode_json(value: Any, name: str) -> bytes:
         name: names the value in errors, such as "the value of 'shop/limits'".
 
     Raises:
-        EncodeError: it cannot be JSON.
+        EncodeError: the value cannot be JSON.
     """
     try:
         return _encode(value)
@@ -45,27 +45,27 @@ def encode_json(value: Any, name: str) -> bytes:
 
 
 def json_encoder(kind: type[Any]) -> Callable[[Any], bytes]:
-    """Return the encoder of a class; `unencoded` explains its exceptions.
+    """Return the encoder of a class; `unencoded` explains the exceptions that it raises.
 
-    Values of a class without floats are not searched for NaN and infinity.
+    If a class has no floats, its values are not searched for NaN and infinity.
     """
     try:
         return encoder_for(JsonCodec(), (kind,))
     except Exception:
-        # A name in its annotations may be unknown at run time, which encoding does not need.
+        # A name in the annotations of the class may be unknown at run time; encoding does not need it.
         return _encode
 
 
 def unencoded(error: Exception, name: str) -> EncodeError:
-    """Return the error of a value that cannot be JSON, for the error of its encoder."""
+    """Return the EncodeError for an error of the encoder: the value cannot be JSON."""
     return EncodeError(f"{name} cannot be JSON: {error}")
 
 
 def json_decoder(kind: Any, name: str) -> Callable[[bytes], Any]:
-    """Return the decoder of a type; it raises an exception, of any class, if a value does not fit.
+    """Return the decoder of a type, which raises an exception, of any class, for a value that does not fit.
 
     Raises:
-        ConfigError: it is not a type, or cannot be JSON.
+        ConfigError: `kind` is not a type, or its values cannot be JSON.
     """
     # Some types cannot be keys of the cache, and some values are not types.
     with suppress(TypeError):
@@ -80,10 +80,10 @@ def json_decoder(kind: Any, name: str) -> Callable[[bytes], Any]:
 
 
 def decode_json(decode: Callable[[bytes], Any], value: bytes, kind: Any, name: str) -> Any:
-    """Return a value of a type, by its decoder.
+    """Return a value of a type, decoded with its decoder.
 
     Raises:
-        DecodeError: it does not fit.
+        DecodeError: the value does not fit.
     """
     try:
         return decode(value)
@@ -93,12 +93,12 @@ def decode_json(decode: Callable[[bytes], Any], value: bytes, kind: Any, name: s
 
 
 def undecoded(error: Exception, kind: Any, name: str) -> DecodeError:
-    """Return the error of a value that does not fit its type, for the error of its decoder."""
+    """Return the DecodeError for an error of the decoder: the value does not fit its type."""
     return DecodeError(f"{name} is not of type {type_text(kind)}: {error}")
 
 
 def loggable(error: Exception) -> str:
-    """Return the place and the type of an error of a value, without the value."""
+    """Return the place and the type of an error about a value, without the value."""
     place = _PLACE.search(str(error))
     return f"{f'at {place[1]}, ' if place else ''}{type(error).__name__}"
 

@@ -71,24 +71,25 @@ def method(
     """Mark a function as a remote method; the function itself is unchanged.
 
     Args:
-        name: the name on the wire after the service's; the function's own by default.
+        name: the name on the wire after the service's name; by default the name of the function.
         inline: run a plain `def` on the loop instead of in a thread; it must not block.
         idempotent: running it twice is harmless, so a call that may have run can be retried.
-        timeout: seconds; the client's default and the server's cap. None: not given, `Timeouts.call` counts.
+        timeout: seconds: the default of clients, and the upper limit of the server. None: not given, `Timeouts.call`
+            counts.
         codec: the codec of its payload, overriding the client's; "raw" for bytes untouched.
         public: callers need not authenticate; `authorize` still has to allow the call.
         roles: the roles of which a caller needs one, where the server authenticates.
-        renamed: old names of parameters that callers may still use, each with the present one; at most four.
+        renamed: old names of parameters that callers may still use, each with the present name; at most four.
         safe: running it changes nothing, so it is idempotent, and HTTP callers may use GET.
         tool: language models may call it, where `HTTP(mcp=True)` offers tools.
-        alias: other names by which callers may call it. Policies, limits, metrics and logs have the canonical one.
+        alias: other names for callers. Policies, limits, metrics and logs have the canonical name.
         http: a route of HTTP beside `POST /service/method`, such as "GET /orders/{id}": GET (of a safe method), POST,
             PUT, PATCH or DELETE, and a path whose segments in braces are parameters; `{name:path}`, as the last one,
             takes all further segments.
 
     Raises:
         TypeError: the function cannot be a remote method; the message says what to write.
-        ConfigError: an option has no such value, or no effect yet.
+        ConfigError: the value of an option is invalid, or has no effect yet.
     """
     if name is not None and not isinstance(name, str):
         return mark_function(name, MethodOptions())
@@ -110,7 +111,7 @@ def set_options(
     alias: Sequence[str] | None,
     http: str | None,
 ) -> MethodOptions:
-    """Return options with the options that are checked or read first."""
+    """Return the options, of which some are checked or read first."""
     return options._replace(
         timeout=checked_timeout(timeout),
         roles=checked_roles(roles),
@@ -139,7 +140,7 @@ def mark_function(handler: F, options: MethodOptions, *, prefix: str = "") -> F:
     """Check a function and its options, and set its mark.
 
     Args:
-        prefix: the service of a function outside classes; "" for one in a class.
+        prefix: the service of a function outside classes; "" for a function in a class.
 
     Raises:
         TypeError: the function cannot be a remote method.

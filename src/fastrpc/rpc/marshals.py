@@ -42,7 +42,7 @@ def check_service(definition: ServiceDefinition) -> None:
 
     Raises:
         ConfigError: a name is unknown at run time, or a type cannot be encoded; the text names parameter and class.
-        TypeError: now that all types are known, the class differs from the contract it implements.
+        TypeError: the class differs from the contract that it implements, which shows only when all types are known.
     """
     for method in definition.methods.values():
         if not method.is_checked:
@@ -55,7 +55,7 @@ def check_service(definition: ServiceDefinition) -> None:
 
 
 def codec_for(definition: MethodDefinition, preferred: str) -> str:
-    """Return the name of the codec for calls of a method: its own, or the preferred one."""
+    """Return the name of the codec for calls of a method: the codec of the method, or the preferred one."""
     if definition.codec is not None:
         return definition.codec
     known = definition.types()
@@ -114,7 +114,7 @@ def plain_coders(definition: MethodDefinition) -> tuple[ArgumentShape, PayloadCo
 
 
 def _value_form(definition: MethodDefinition) -> str:
-    """Return how the arguments of a method lie in one value."""
+    """Return the form in which one value carries the arguments of a method."""
     if len(definition.parameters) != 1:
         return "named"
     kind = definition.types().parameters[0]
@@ -200,7 +200,8 @@ def _local_twin(definition: MethodDefinition) -> Callable[..., None]:
     # No call can pass `self` by name, so it counts as positional-only.
     own = inspect.Parameter(_free_name(parameters), inspect.Parameter.POSITIONAL_ONLY)
     signature = inspect.Signature([own, *map(_without_value, parameters)])
-    # As in `dataclasses`. The text contains only names that Python has accepted as parameter names before.
+    # `exec` is used as in `dataclasses`. The text contains only names that Python has already accepted as parameter
+    # names.
     namespace: dict[str, Any] = {}
     exec(f"def twin{signature}: ...", {}, namespace)  # noqa: S102
     twin: Any = namespace["twin"]

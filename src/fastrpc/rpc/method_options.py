@@ -30,13 +30,13 @@ __all__ = [
     "checked_timeout",
 ]
 
-#: A method's name on the wire, or one part of a service's.
+#: The name of a method on the wire, or one part of the name of a service.
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
-#: A service's name on the wire.
+#: The name of a service on the wire.
 SERVICE_NAME: Final = re.compile(rf"{NAME.pattern}(\.{NAME.pattern})*")
 
-#: Most old names of a method: each doubles the key sets that a call may send.
+#: The most old names of a method: each doubles the number of key sets that a call may send.
 MOST_RENAMED: Final = 4
 
 
@@ -51,19 +51,19 @@ class MethodOptions(NamedTuple):
     public: bool | None = None
     #: The roles of which a caller needs one.
     roles: frozenset[str] | None = None
-    #: Old names of parameters, each with the present one.
+    #: Old names of parameters, each with the present name.
     renamed: Mapping[str, str] | None = None
     #: Other names of the method.
     alias: tuple[str, ...] | None = None
-    #: Running it changes nothing.
+    #: Whether running the method changes nothing.
     safe: bool | None = None
-    #: Language models may call it.
+    #: Whether language models may call the method.
     tool: bool | None = None
     #: A method of HTTP and a path, beside `POST /service/method`.
     http: HttpRoute | None = None
 
     def over(self, inherited: "MethodOptions") -> "MethodOptions":
-        """Return these options, completed by inherited ones."""
+        """Return these options, with inherited values for the ones not given."""
         given = {name: value for name, value in self._asdict().items() if value is not None}
         return inherited._replace(**given)
 
@@ -72,7 +72,7 @@ def check_safe(label: str, options: MethodOptions, signature: HandlerSignature) 
     """Refuse `safe` on a method that cannot be safe.
 
     Raises:
-        TypeError: it takes a stream, or is marked as not idempotent.
+        TypeError: the method takes a stream, or is marked as not idempotent.
     """
     if options.idempotent is False:
         raise TypeError(f"{label} is safe, so it is idempotent: leave idempotent=False out")

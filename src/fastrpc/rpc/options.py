@@ -24,25 +24,26 @@ class CallOptions(TypedDict, total=False):
     timeout: float | None
     #: Text, or bytes under keys that end in `-bin`; merged with inherited entries.
     metadata: Mapping[str, str] | Mapping[str, bytes] | Mapping[str, str | bytes] | None
-    #: By name: "msgpack", "json", …
+    #: The name of the codec: "msgpack", "json", …
     codec: str | None
-    #: By name, such as "zstd".
+    #: The name of the compressor, such as "zstd".
     compressor: str | None
-    #: 0 normal; 1 sheddable: the last of waiting calls, and refused first by a busy server; 2 high: first among the
-    #: calls of this client. Messages above 16 KiB take turns, whatever their priority. A server counts 2 as 0, unless
-    #: its policy allows it. Calls made by a handler do not inherit it.
+    #: 0 is normal. 1 is sheddable: such a call waits behind all others, and a busy server refuses it first. 2 is high:
+    #: first among the calls of this client. Messages above 16 KiB take turns, whatever their priority. A server counts
+    #: 2 as 0, unless its policy allows it. Calls made by a handler do not inherit it.
     priority: int
     #: Whether the server may run the call twice; by default the method's option.
     idempotent: bool | None
-    #: Wait, up to the deadline, while no server can be reached.
+    #: Whether to wait, up to the deadline, while no server can be reached.
     wait_for_ready: bool
     #: The fail mode: a name, or an object of `fastrpc.failmodes`.
     fail_mode: Any
     #: Calls with the same key use the same endpoint.
     hash_key: str | bytes | int | None
-    #: Send to this endpoint and no other.
+    #: Send to this endpoint only.
     endpoint: str | Address | Endpoint | None
-    #: Send to this endpoint while it is listed and sound; else the selector picks. Any other text is never dialled.
+    #: Send to this endpoint while it is listed and sound, otherwise to the endpoint that the selector picks. A text
+    #: that is not listed is never dialled.
     prefer: str | Address | Endpoint | None
 
 
@@ -67,6 +68,6 @@ def with_checked_kinds(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_view(is_view: bool, what: str) -> None:
-    """Raise TypeError for a view, which shares the life of its client."""
+    """Raise TypeError for a view, which shares the connections of its client and ends with it."""
     if is_view:
         raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")

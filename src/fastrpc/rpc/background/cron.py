@@ -1,8 +1,9 @@
 """The instants of a cron text in a time zone.
 
 cronsim walks wall-clock times without a zone. Here each time becomes the instants at which the clocks of the zone show
-it: one as a rule, two where clocks go back, none where they go forward. A text that names its minutes and hours has one
-instant in each case, as in Debian's cron: the first of the two, or the instant at which the clocks go forward.
+it: one as a rule, two where clocks go back, none where they go forward. As in Debian's cron, a text that names its
+minutes and hours has one instant in both special cases: the first of the two, or the instant at which the clocks go
+forward.
 """
 
 import bisect
@@ -15,12 +16,12 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["CronText"]
 
-#: Without seconds: only these texts can name their minutes and hours.
+#: A text with these fields, without seconds, can name its minutes and hours.
 _FIELDS: Final = 5
 
 _SECOND: Final = timedelta(seconds=1)
 
-#: A text without an instant in this time has none.
+#: A text with no instant in this number of years counts as having none.
 _YEARS: Final = 50
 
 #: 9900-01-01. Python's dates end with the year 9999.
@@ -34,7 +35,7 @@ class CronText(NamedTuple):
     zone: tzinfo
 
     def after(self, instant: float) -> float:
-        """Return the first instant after one, infinity at the end of all dates.
+        """Return the first instant after the given one, infinity at the end of all dates.
 
         Raises:
             ConfigError: cronsim is not installed, the text is malformed, or it has no instant in 50 years.
@@ -88,7 +89,7 @@ class CronText(NamedTuple):
         reason = ""
         try:
             for wall in CronSim(self.text, shown.replace(tzinfo=None, fold=0), reverse=is_reverse):
-                # Clocks may go forward over each time of a text.
+                # The clocks may go forward over every time of a text.
                 if abs(wall.year - shown.year) > _YEARS:
                     break
                 yield wall

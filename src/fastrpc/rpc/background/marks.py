@@ -21,10 +21,11 @@ def set_mark(handler: F, mark: str, value: Any, parameters: int, shape: str) -> 
 
     Args:
         parameters: the number of its parameters, `self` included.
-        shape: says in errors how it is written, such as "is scheduled, so it takes no parameters: write (self)".
+        shape: says in errors how such a function is written, such as "is scheduled, so it takes no parameters: write
+            (self)".
 
     Raises:
-        TypeError: it has other parameters, or it is a generator.
+        TypeError: the function has other parameters, or it is a generator.
     """
     if not inspect.isfunction(handler) or len(inspect.signature(handler).parameters) != parameters:
         raise TypeError(f"{name_of(handler)} {shape}")
@@ -37,7 +38,7 @@ def set_mark(handler: F, mark: str, value: Any, parameters: int, shape: str) -> 
 
 def marks_of(cls: type[Any], mark: str, kind: type[M]) -> dict[str, M]:
     """Return the values of a mark in a class, by the names of the methods."""
-    # A later entry overrides one of a base.
+    # The entry of a class overrides the entries of its bases.
     names = (vars(base).items() for base in reversed(cls.__mro__))
     found = {name: getattr(value, mark, None) for items in names for name, value in items}
     return {name: value for name, value in found.items() if isinstance(value, kind)}

@@ -17,7 +17,7 @@ __all__ = ["MethodSchedule", "scheduled", "schedules_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Shorter pauses are the work of a loop.
+#: For shorter pauses a handler can have a loop.
 _SHORTEST_SECONDS: Final = 0.1
 
 
@@ -32,16 +32,16 @@ class MethodSchedule:
     missed: Literal["skip", "once"]
 
     def after(self, instant: float) -> float:
-        """Return the first instant after one."""
+        """Return the first instant after the given one."""
         if self.every is not None:
-            # Products are compared: the quotient of an instant may be rounded below its number.
+            # Products are compared, as the quotient for an instant may be rounded to just below its number.
             number = math.floor(instant / self.every)
             products = (near * self.every for near in range(number, number + 3))
             return next((product for product in products if product > instant), math.inf)
         return self._cron_text().after(instant)
 
     def latest(self, instant: float) -> float:
-        """Return the last instant up to this one, itself included."""
+        """Return the last instant up to the given one, inclusive."""
         if self.every is not None:
             number = math.floor(instant / self.every)
             products = (near * self.every for near in range(number + 1, number - 2, -1))
@@ -74,7 +74,7 @@ def scheduled(
         missed: instants that passed while no server led, or while a run took longer: "skip" them, or run "once".
 
     Raises:
-        ConfigError: an option has no such value.
+        ConfigError: the value of an option is invalid.
         TypeError: the function has parameters, or it is a generator.
     """
     if (cron is None) == (every is None):

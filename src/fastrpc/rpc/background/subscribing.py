@@ -21,7 +21,7 @@ _BACKOFF: Final = Backoff(first=1.0, factor=2.0, longest=300.0, jitter=0.0)
 
 @runtime_checkable
 class TypedTopic(Protocol):
-    """A `Topic`, whose class ranks above this module."""
+    """A `Topic`, described here because its class ranks above this module."""
 
     @property
     def name(self) -> str:
@@ -76,18 +76,19 @@ def subscriber(
 
     Args:
         topic: a `Topic`, or the name or pattern of one.
-        group: its members share the messages; None: the full name of the method.
-        broadcast: every process gets each message from its start on, and no message is kept for a process that is away.
+        group: the members of the group share the messages; None: the full name of the method.
+        broadcast: every process gets each message published after its start, and no message is kept for a process that
+            is away.
         start: the beginning of a group that does not exist: "oldest", "new", a datetime or a sequence.
-        ordered: one message of a key at a time is under way in the group, and a retry holds its key.
-        concurrency: the most messages under way in each process. No message is taken that cannot start.
+        ordered: messages with one key are handled one at a time in the group, and a retry holds up its key.
+        concurrency: the most messages under way in each process. A message that cannot start is not taken.
         deliveries: the number of deliveries after which a message is a dead letter; None: never.
         backoff: the pauses between deliveries.
-        timeout: seconds after which a handler is cancelled, which counts as an exception; None: no limit. A `def`
-            continues, and its message stays taken until it returns.
+        timeout: seconds after which a handler is cancelled, which counts as an exception; None: no limit. A `def` goes
+            on after that, and its message stays taken until it returns.
 
     Raises:
-        ConfigError: an option has no such value.
+        ConfigError: the value of an option is invalid.
         TypeError: the function has other parameters, or it is a generator.
     """
     subscription = MethodSubscription(

@@ -9,8 +9,8 @@ A received payload may have either name. Fields of dataclasses and Structs have 
 maps and optional values; a sent value of `Any` has the names of its class. Values of sets keep our names: the guard
 against collisions reads them. Methods without such fields have the plain coders. This module decodes, `twins` encodes.
 
-A payload is opened level by level, along the fields whose types have names. So each level is read once more; the size
-of the payload limits the total.
+A payload is opened level by level, along the fields whose types have names, so each level is read once more. A limit in
+proportion to the payload's size bounds the total.
 """
 
 import contextlib
@@ -109,7 +109,7 @@ class _Budget:
     """The bytes of a payload that may still be opened."""
 
     def __init__(self, payload: Any) -> None:
-        #: Whether a part of the payload does not fit its type. That part and all later ones keep their names: the
+        #: Whether a part of the payload does not fit its type. That part and all later parts keep their names: the
         #: decoder then refuses the part and names its place. In a map with a wrong key it names the first entry.
         self.is_unfit = False
         self._left = MOST_TIMES * len(memoryview(payload)) + SPARE_BYTES
@@ -124,7 +124,7 @@ class _Budget:
 
 
 class _Plan:
-    """The renaming of a type's values: as an array, as a map, or as either; None changes nothing."""
+    """The renaming of a type's values, whether they are arrays, maps or either; None changes nothing."""
 
     def __init__(self, codec: Any) -> None:
         self._codec = codec
@@ -165,10 +165,10 @@ class _Plan:
         return payload
 
     def _opener(self) -> Callable[[Any], Any]:
-        # Each failure to open costs an exception, so the type admits all likely values.
+        # Each failure to open a value costs an exception, so the type admits all likely values.
         kinds: Any = str | int | float | bool | None if self.takes_others else None
         if self.map is not None:
-            # With the exact type of its keys: the guard against collisions has checked no others.
+            # The type of the keys is exact: the guard against collisions has checked no other keys.
             kinds |= dict.__class_getitem__((self.map.keys, msgspec.Raw))
         if self.array is not None:
             kinds |= list.__class_getitem__(self.array.items)
@@ -180,7 +180,8 @@ class _Row:
     """The items of an array, all of one type."""
 
     def __init__(self, items: _Plan) -> None:
-        #: The type by which the items are opened, together with the array: maps of fields if they can be nothing else.
+        #: The type by which the items are opened together with the array; maps of fields, if the items can be nothing
+        #: else.
         self.items: Any = msgspec.Raw
         self._plan = items
         self._rename: Callable[[Any, _Budget], Any] = items.renamed
@@ -229,7 +230,7 @@ class _Fields:
     keys: Final = str
 
     def __init__(self, part: Any) -> None:
-        #: By each accepted name: our own name, and the plan of the value.
+        #: For each accepted name: our name, and the plan of the value.
         self.known: dict[str, tuple[str, _Plan | None]] = {}
         self._keeps_unknown = getattr(part, "forbid_unknown_fields", False)
         if (tag_field := getattr(part, "tag_field", None)) is not None:
@@ -317,7 +318,7 @@ class _Plans:
         return plan
 
     def _add_members(self, plan: _Plan, part: schema.UnionType) -> None:
-        """Take the plans of the members: one is an array at most, and one a map, or Structs with tags are."""
+        """Take over the plans of the members, among which are at most one array and one map or tagged Structs."""
         has_tags = sum(map(is_class, part.types)) > 1
         for member in part.types:
             found = self.of(member)

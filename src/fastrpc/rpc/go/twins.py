@@ -4,8 +4,8 @@
 
     User(user_id=7, name="Ann")  ──►  Twin(UserID=7, Name="Ann")  ──►  msgspec encodes it
 
-The writers of a type replace the objects in its values by twins. Values without fields are unchanged. So are values of
-another type than annotated: they are encoded with our own names, which the peer accepts as well.
+The writers of a type replace the objects in its values by twins. Values without fields are unchanged, and so are values
+that do not have the annotated type: they are encoded with our own names, which the peer accepts as well.
 """
 
 import dataclasses
@@ -88,8 +88,7 @@ def _class_of(part: Any) -> Any:
 def _names_in_go(cls: Any) -> dict[str, str]:
     """Return Go's names of the fields of a class, by their names in our payloads.
 
-    A field keeps its name if its Struct renames it, or if Go has no name for it, or if that name belongs to another
-    field.
+    A field keeps its name if its Struct renames it, if Go has no name for it, or if that name belongs to another field.
     """
     if not issubclass(cls, msgspec.Struct):
         return go_names([field.name for field in dataclasses.fields(cls)])
@@ -107,7 +106,7 @@ class _Twins:
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
-        #: By the place of a field: its omitted default, and the writer of its values.
+        #: By the place of a field: the default for which it is omitted, and the writer of its values.
         self._children: list[tuple[int, Any, Writer]] = []
         names = _names_in_go(cls)
         fields: Any = (
@@ -129,7 +128,7 @@ class _Twins:
         self._values = attrgetter(*self.attributes) if len(fields) > 1 else self._few_values
 
     def add(self, attribute: str, write: Writer) -> None:
-        """Take the writer of a field's values."""
+        """Take over the writer of a field's values."""
         at = self.attributes.index(attribute)
         self._children.append((at, self._defaults[at], write))
 
@@ -153,7 +152,7 @@ class _Twins:
 
 
 def _left_out(cls: Any, field: Any) -> Any:
-    """Return the default value for which a field is omitted; an object equal to no value if it is never omitted."""
+    """Return the default for which a field is omitted; if it is never omitted, an object that equals no value."""
     if issubclass(cls, msgspec.Struct) and cls.__struct_config__.omit_defaults:
         if field.default is not msgspec.NODEFAULT:
             return field.default
@@ -169,7 +168,7 @@ class _Writers(TypeWriters):
         self._of_classes: dict[Any, _Twins] = {}
 
     def concerns(self, part: Any) -> bool:
-        """Return whether a name in it differs, or may differ since its type is unknown."""
+        """Return whether a name inside the type differs in Go, or may differ since its type is unknown."""
         return has_names(part) or any(map(_is_untyped, _all_in(part)))
 
     def own(self, part: Any) -> Writer | None:
@@ -177,7 +176,7 @@ class _Writers(TypeWriters):
         return _written if _is_untyped(part) else None
 
     def of_map(self, part: schema.DictType) -> Writer | None:
-        """Return the writer of a map; None for a map that is not opened when it returns."""
+        """Return the writer of a map; None for a map that stays unopened."""
         write = self.of(part.value_type)
         return None if write is None or key_type(part) is None else _entry_writer(write)
 
