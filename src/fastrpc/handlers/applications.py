@@ -14,9 +14,9 @@ _ARGUMENTS = 3
 
 
 class FixedPaths:
-    """A base class for applications of this package that answer some paths where they are mounted."""
+    """A base class for applications of this package that answer only some of the paths below their mount."""
 
-    #: The paths below the mount, as they are sent. All others stay the server's.
+    #: The paths below the mount, as they are sent. The server answers all others.
     paths: frozenset[bytes]
 
 
@@ -47,9 +47,9 @@ def makes_application(thing: Any) -> bool:
     try:
         made = get_type_hints(thing).get("return")
     except Exception:
-        # An annotation as text may name what only type checkers know, or raise anything else.
+        # An annotation in text form may use a name that only type checkers know, or raise any exception.
         return False
-    # `__call__` of a class without such a method comes from its metaclass. `self` is the first parameter.
+    # For a class without its own `__call__`, the attribute comes from its metaclass. `self` is the first parameter.
     return (
         isinstance(made, type) and inspect.isfunction(made.__call__) and _takes(made.__call__, 1 + _ARGUMENTS)
     )

@@ -92,11 +92,11 @@ class Dispatcher:
         self._misplaced = MisplacedClients(config.protocols, speaks_http2=serves_pages_by_http2(config))
         self._calling = calling
         self._address_of = address_of
-        # The transports of the addresses that the server listens at.
+        # The transports of the addresses at which the server listens.
         self._schemes: set[str] = set()
         tells_gauges(self)
-        # The index for suggestions on unknown names, the state of the routes it covers, the names that are listed, and
-        # the names of services.
+        # The index for suggestions on unknown names, the state of the routes that it covers, the names that are listed,
+        # and the names of services.
         self._names = NameIndex(())
         self._indexed = 0
         self._first_names = ""
@@ -105,15 +105,15 @@ class Dispatcher:
         self._watching = 0
         self._unpacking = Unpacking(config.limits.message_bytes, config.admission.queue_age)
         self._packings: dict[ServerCall, Packing] = {}
-        #: Returns the reason why an unknown method may still appear, or None; a gateway sets it.
+        #: Returns the reason why an unknown method may be added later, or None; a gateway sets this function.
         self.why_absent: Callable[[str], str | None] | None = None
-        #: Whether the log has a record of left-out metadata entries.
+        #: Whether a record about omitted metadata entries was logged.
         self.has_told_dropped = False
         #: Called at the loss of a connection.
         self.on_lost: Callable[[], None] | None = None
 
     def unknown_method(self, method: str, call: ServerCall) -> tuple[Status, str]:
-        """Return the error of a call of an unknown method, UNAVAILABLE if it may still come."""
+        """Return the error for a call of an unknown method: UNAVAILABLE if the method may be added later."""
         absent = self.absent_text(method)
         if absent is not None:
             return Status.UNAVAILABLE, absent
@@ -125,7 +125,7 @@ class Dispatcher:
         return Status.UNIMPLEMENTED, text or self._unknown_text(method, call.connection)
 
     def absent_text(self, method: str) -> str | None:
-        """Return the error text for an unknown method that may still appear; None for others."""
+        """Return the error text for an unknown method that may be added later; None for other methods."""
         reason = None if self.why_absent is None else self.why_absent(method)
         return None if reason is None else f"no method {method!r} here yet: {reason}"
 
@@ -143,7 +143,7 @@ class Dispatcher:
             self.index_methods()
 
     def index_methods(self) -> None:
-        """Build the index for suggestions ahead of time: any peer can request one, at any rate."""
+        """Build the index for suggestions beforehand: any peer can ask for one, at any rate."""
         routes = [
             route
             for route in self.gate.routes
@@ -163,7 +163,7 @@ class Dispatcher:
         return f"{route.method} {_SHAPES[route.kind]}"
 
     def unknown_codec(self, call: ServerCall) -> str:
-        """Return the error text for a refused codec, with the accepted codecs, or the protocol's own."""
+        """Return the error text for a refused codec, which usually lists the accepted ones."""
         text = call.connection.dialect.text_for_codec(call)
         if text is not None:
             return text
@@ -171,7 +171,7 @@ class Dispatcher:
         return f"{call.method}: codec {codec_label(call.codec_id)} is not accepted here, only {taken}"
 
     def unknown_compressor(self, call: ServerCall, wire_id: int) -> str:
-        """Return the error text for an unknown compressor, with the accepted compressors, or the protocol's own."""
+        """Return the error text for an unknown compressor, which usually lists the accepted ones."""
         return unknown_compressor(call, wire_id, self.gate.compressors)
 
     def marshal_of(self, route: MethodRoute, codec: int) -> Marshal:
@@ -221,7 +221,7 @@ class Dispatcher:
         """Run the handler inside the interceptors: as a coroutine, in a thread, or directly."""
         route = call.route
         if call.given is None:
-            # The call was answered meanwhile, and has dropped its arguments.
+            # The call was answered meanwhile, and no longer has its arguments.
             raise RuntimeError(f"{call.method} ended before an interceptor proceeded")
         call.never_started = False
         if call.messages is not None:
@@ -251,7 +251,7 @@ class Dispatcher:
     def refused_tls(self, peer: Peer, error: HandshakeError) -> None:
         """Record a connection whose TLS handshake failed."""
         count_refusal("handshake")
-        # The transport, which knows the scheme, is gone by now.
+        # The transport, which knows the scheme, no longer exists.
         self._life.refused_tls(Address("tls", host=peer.address.host, port=peer.address.port), error)
 
     def stranger(self, peer: Peer, reason: str, first: bytes = b"") -> None:
@@ -274,7 +274,7 @@ class Dispatcher:
             # Imported on first use: most servers listen at no such address.
             from fastrpc.transports.unix import user_of
 
-            # Now: the system shows it only while the connection is open.
+            # This has to happen now: the system shows the user only while the connection is open.
             user = user_of(transport)
         peer = Peer(address, certificate=certificate, user=user)
         served = getattr(connection, "connection", None)
@@ -287,7 +287,7 @@ class Dispatcher:
         return peer
 
     def listens(self, address: Address) -> None:
-        """Show the connections of a transport from now on, even if there are no connections."""
+        """From now on, show the connections of a transport even if there are none."""
         self._schemes.add(address.scheme)
 
     def gauges(self) -> Iterator[Gauge]:
@@ -322,7 +322,7 @@ class Dispatcher:
         """Wait until no call is in flight and every connection has drained.
 
         Args:
-            reaches_all: begins the drain of new connections, and returns whether no further ones come.
+            reaches_all: begins the drain of new connections, and returns whether no further connections can come.
         """
         await self.wait_until(lambda: reaches_all() and self.has_drained())
 
@@ -331,7 +331,7 @@ class Dispatcher:
         return self._is_idle() and all(engine.has_drained for engine in self.gate.engines)
 
     def is_at_rest(self) -> bool:
-        """Return whether no call is under way, and connections wait at most for a last request that may come."""
+        """Return whether no call is in progress and no connection waits, except for a last request that may come."""
         return self._is_idle() and all(
             engine.has_drained or (isinstance(engine, LastRequest) and engine.is_at_rest)
             for engine in self.gate.engines
@@ -351,7 +351,7 @@ class Dispatcher:
         )
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition that ends of calls and connections can bring about."""
+        """Wait for a condition that the end of a call or a connection can make true."""
         loop = asyncio.get_running_loop()
         self._watching += 1
         self.gate.runner.is_watched = True
@@ -373,23 +373,23 @@ class Dispatcher:
     # Compression
 
     def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
-        """Decompress a request; the gate gets the result by `unpacked`."""
+        """Decompress a request; the gate gets the result through `unpacked`."""
         self._unpacking.unpack(call, compressor, payload)
 
     def stop_unpacking(self, call: ServerCall) -> None:
-        """End a request that was given up while it is decompressed."""
+        """End the decompression of a request that was given up."""
         self._unpacking.stop(call)
 
     def unpack_message(self, stream: ServedStream, call: ServerCall, payload: bytes, compressor: int) -> None:
-        """Decompress a message of a stream, which gets the result by `unpacked`."""
+        """Decompress a message of a stream, which gets the result through `unpacked`."""
         self._unpacking.unpack_message(stream, call, compressor, payload)
 
     def close_rooms(self, rooms: list[Room]) -> None:
-        """Take back the rooms of messages that a handler has finished."""
+        """Take back the memory rooms of messages that a handler has finished."""
         self._unpacking.close_rooms(rooms)
 
     def pack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
-        """Compress an answer in slices; the runner gets the result by `packed`."""
+        """Compress an answer in slices; the runner gets the result through `packed`."""
         done = partial(self._packed, call)
         self._packings[call] = self.packing(call.connection, compressor, payload, done)
 
@@ -408,7 +408,7 @@ class Dispatcher:
     # Threads
 
     def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
-        """Queue a `def` handler; the runner gets its outcome by `thread_finished`."""
+        """Queue a `def` handler; the runner gets its outcome through `thread_finished`."""
         job = ThreadJob(call, handler, self.gate.runner.thread_finished)
         self._workers.submit(job, priority=call.priority)
         return 0
@@ -422,7 +422,7 @@ class Dispatcher:
         return AwaitedJob(call, lambda *given, **named: function(), self._workers).result()
 
     def stop(self, call: ServerCall) -> None:
-        """Cancel a call that waits for a thread, runs in one, or has an answer being compressed."""
+        """Cancel a call that waits for a thread or runs in one, or whose answer is being compressed."""
         job = call._thread_job
         packing = self._packings.pop(call, None)
         if job is not None:
@@ -435,7 +435,7 @@ class Dispatcher:
     # Errors
 
     def failure_of(self, call: ServerCall, error: BaseException) -> Failure:
-        """Return the failure that the caller gets for an error, and log the rest of the error."""
+        """Return the failure that the caller gets for an error, and log the other parts of the error."""
         return self._failures.tell(call, error)
 
 
@@ -445,7 +445,7 @@ def accepted_address(connection: PeerConnection) -> Address:
     transport = connection.transport
     if isinstance(name, tuple):
         is_encrypted = transport is not None and transport.get_extra_info("ssl_object") is not None
-        # Where another program ended TLS, its transport knows the scheme.
+        # If another program ended TLS, the transport between them knows the scheme.
         told = None if transport is None else transport.get_extra_info("scheme")
         return Address(told or ("tls" if is_encrypted else "tcp"), host=name[0], port=name[1])
     opened = None if transport is None else transport.get_extra_info("socket")

@@ -11,9 +11,9 @@
 A caller never gets the text of an exception or the message of another server: both may contain private data.
 
 An error of a call that the handler made (`mark_own` in `_core/client/call_errors.pyx`) describes that call, not the
-caller's. So its status is hidden unless it holds for the caller's call, too. `sys.exit()` in a handler fails one call
-and does not end the server. A KeyboardInterrupt on the loop acts as Ctrl-C: the server drains. A CancelledError that
-the handler raises itself, while nothing cancels its task, is a crash.
+caller's. So the status of that error is hidden unless it holds for the caller's call, too. `sys.exit()` in a handler
+fails one call and does not end the server. A KeyboardInterrupt on the loop acts as Ctrl-C: the server drains. A
+CancelledError that the handler raises itself, while nothing cancels its task, is a crash.
 """
 
 import asyncio
@@ -40,7 +40,8 @@ logger = logging.getLogger("fastrpc.server")
 #: The push-back that forbids a retry.
 _DO_NOT_RETRY = 0xFFFFFFFF
 
-#: Statuses of a handler's call that hold for the caller of the handler as well; others concern that call only.
+#: Statuses of a handler's own call that hold for the caller of the handler as well. Other statuses concern only the
+#: handler's call.
 _PASSED_ON = frozenset({Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED, Status.CANCELLED})
 
 
@@ -78,7 +79,7 @@ class Failures:
         return _classified(call, _unwrapped(error))[1]
 
     def tell(self, call: ServerCall, error: BaseException) -> Failure:
-        """Return the failure for the caller, and log the parts that it does not get."""
+        """Return the failure for the caller, and log the parts that the caller does not get."""
         error = _unwrapped(error)
         kind, status = _classified(call, error)
         has_run = not call.never_started
@@ -140,7 +141,7 @@ class Failures:
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    """Return the first leaf of an exception group if all leaves are CallErrors or own-call errors, else the error."""
+    """Return the first leaf of an exception group if each is a CallError or an own-call error, else the error."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     first: BaseException | None = None
@@ -162,7 +163,7 @@ def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
         status = _status_behind(call, error)
         return (_Kind.HIDDEN_BEHIND, _crash_status(call, error)) if status is None else (_Kind.BEHIND, status)
     if isinstance(error, CallError):
-        # A handler may raise CallError with OK, which the peer would read as a value: it becomes UNKNOWN.
+        # A handler may raise CallError with OK, which the peer would read as a value: the status becomes UNKNOWN.
         return _Kind.MEANT, error.status or Status.UNKNOWN
     if _refuses(error, call):
         return _Kind.REFUSED, error.status
@@ -186,9 +187,9 @@ def _faults_of(call: ServerCall) -> Faults:
 
 
 def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
-    """Return the caller's status for the error of a handler's call; None: it counts as a crash."""
+    """Return the status for the error of a handler's own call; None: the error counts as a crash."""
     if error.status is Status.DEADLINE_EXCEEDED:
-        # The handler's call may have had less time than this call has left.
+        # The handler's call may have had less time than the caller's call still has.
         return error.status if call.is_expired or call.remaining() == 0 else Status.UNAVAILABLE
     return error.status if error.status in _PASSED_ON else None
 
@@ -215,7 +216,7 @@ def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
             raise
         except (
             BaseException
-        ) as problem:  # Encoding calls methods of the user's types, which may raise anything.
+        ) as problem:  # Encoding calls methods of the user's types, which may raise any exception.
             logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
     return Failure(
         status, error.message, details, pushback_ms=_pushback_of(error), has_run=not call.never_started
@@ -226,7 +227,7 @@ def _encoded_details(call: ServerCall, status: Status, error: CallError, sent: b
     """Return the details of an error in the form of the call's protocol; `sent` is that form, if it is known."""
     own = call.connection.dialect.details_for(call, status, error.message, error.details)
     if own is not None:
-        # `sent` may come from a call behind this one: it is passed on unchanged, even if there are no details.
+        # `sent` may come from a call that the handler made: it is passed on unchanged, even if it is empty.
         return sent or own
     if error.details is None:
         return b""

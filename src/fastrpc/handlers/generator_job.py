@@ -6,11 +6,12 @@
                   ▲                             │
                   └─── waits while many messages lie there, until some are sent
 
-The loop is woken once for all messages that arrive before it checks. Only the thread appends and counts its bytes, only
-the loop takes and counts its bytes. A waiter announces its wait, then checks once more.
+The loop is woken once for all messages that arrive before it looks. Only the thread appends messages and counts the
+appended bytes; only the loop takes messages and counts the taken bytes. A side that is about to wait announces this,
+then looks once more.
 
-Interceptors' functions around messages run on the loop, as for every handler: with them the thread encodes nothing
-itself, and waits until the loop has encoded its message.
+Interceptors' functions around messages run on the loop, as for every handler. If there are any, the thread encodes
+nothing itself, but waits until the loop has encoded its message.
 """
 
 import threading
@@ -26,11 +27,11 @@ from fastrpc.handlers.thread_pool import ThreadPool
 
 __all__ = ["GeneratorJob"]
 
-#: Bytes of messages, and messages, that may lie between a thread and the loop before the thread waits.
+#: The most bytes, and the most messages, between a thread and the loop. Above these the thread waits.
 _MOST_BYTES = 65_536
 _MOST_MESSAGES = 4_096
 
-#: Interval at which a waiting thread checks whether the interpreter ends.
+#: Interval at which a waiting thread checks whether the interpreter is ending.
 _LOOK_SECONDS = 0.5
 
 
@@ -60,7 +61,7 @@ class GeneratorJob(AwaitedJob):
         #: Bytes that the thread appended, and that the loop took.
         self._put = 0
         self._taken = 0
-        #: Whether the loop was notified of work and has not checked since.
+        #: Whether the loop was notified of work and has not looked since.
         self._is_told = False
         self._wrapped: _Wrapped | None = None
         self._room = threading.Event()
@@ -79,7 +80,7 @@ class GeneratorJob(AwaitedJob):
                 if not self._payloads and not self._is_over:
                     await self._change()
                     continue
-                # Wait for room even after the last message: the failure of a stream would replace messages that wait.
+                # Wait for room even after the last message: a stream that fails would drop messages that still wait.
                 room = self._stream.wait_where_full(bool(self._payloads))
                 if room is not None:
                     await room
@@ -150,7 +151,7 @@ class GeneratorJob(AwaitedJob):
         return self._put - self._taken >= _MOST_BYTES or len(self._payloads) >= _MOST_MESSAGES
 
     def _tell(self) -> None:
-        """Notify the loop, unless that is done already."""
+        """Notify the loop, unless it is notified already."""
         if self._is_told:
             return
         self._is_told = True

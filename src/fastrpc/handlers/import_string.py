@@ -22,7 +22,7 @@ def check_import_string(text: str, *, example: str = "services") -> tuple[str, s
     """Return module and attribute.
 
     Args:
-        example: an attribute for the hint where the text has none.
+        example: an attribute for the hint if the text has none.
 
     Raises:
         ConfigError: the text does not have the form `module:attribute`.
@@ -85,15 +85,15 @@ def _broken(text: str, module_name: str, error: Exception) -> ConfigError:
 
 
 def _place(error: Exception) -> str:
-    """Return file and line of the innermost frame below the import; if possible, of a frame of the program."""
+    """Return file and line of the innermost frame below the import, if possible of a frame of the program."""
     if isinstance(error, SyntaxError):
-        return ""  # The error's text names file and line.
+        return ""  # The text of the error names file and line.
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<") and frame.filename not in {__file__, importlib.__file__}
     ]
-    # A decorator of ours raises for a line of the program.
+    # If one of our decorators raises, the cause is a line of the program.
     frames = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)] or frames
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 

@@ -43,7 +43,7 @@ class MinuteLog:
         self._tell = tell
         self._clock = clock
         self._count = 0
-        # Its text is made when it is logged: a flood has tens of thousands a second.
+        # The text is made when it is logged, as a flood may bring tens of thousands of events a second.
         self._last: tuple[Any, str] = ("", "")
         self._told_at = float("-inf")
 
@@ -59,12 +59,12 @@ class MinuteLog:
         self.tell_due()
 
     def tell_due(self) -> None:
-        """Tell the events counted so far, if a minute has passed."""
+        """Report the events counted so far, if a minute has passed."""
         if self._count and self._clock() >= self._told_at + STRANGER_SECONDS:
             self.close()
 
     def close(self) -> None:
-        """Tell the events counted so far."""
+        """Report the events counted so far."""
         if self._count:
             count, self._count = self._count, 0
             self._told_at = self._clock()
@@ -73,7 +73,7 @@ class MinuteLog:
 
 
 class LoopMinuteLog(MinuteLog):
-    """The same with a timer of the running loop."""
+    """A `MinuteLog` with a timer of the running loop."""
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -96,12 +96,12 @@ class Life:
     def __init__(self) -> None:
         #: INFO; lower in a worker process, whose supervisor logs the event once for all workers.
         self.level = logging.INFO
-        #: Whether calls were cut off, as they did not end in time.
+        #: Whether calls were cut off because they did not end in time.
         self.has_cut_off = False
         self._drain_began = 0.0
         self._strangers = LoopMinuteLog(_tell_strangers)
         self._refused = LoopMinuteLog(_tell_refused)
-        # Connections that TLS refused: the begin of the count, the number logged, the number not logged.
+        # Connections that TLS refused: the start of the current minute, the number logged, the number not logged.
         self._tls_minute = float("-inf")
         self._tls_told = self._tls_untold = 0
 
@@ -133,15 +133,15 @@ class Life:
             logger.debug("the connection of %s ended%s", peer, reason, extra=fields)
 
     def stranger(self, peer: Any, reason: str) -> None:
-        """Log a connection that speaks no known protocol, at most once a minute."""
+        """Log a connection whose first bytes match no protocol, at most once a minute."""
         self._strangers.note(peer, reason)
 
     def refused_at_edge(self, host: str, reason: str) -> None:
-        """Log a connection, or a request of a proxy's client, whose address is refused, at most once a minute."""
+        """Log a connection, or a request of a proxy's client, from a refused address, at most once a minute."""
         self._refused.note(host, reason)
 
     def refused_tls(self, peer: Any, error: BaseException) -> None:
-        """Log a connection that TLS refused: the first sixty in a minute each, further ones as a count."""
+        """Log a connection that TLS refused: the first sixty in a minute one by one, further ones as a count."""
         now = time.monotonic()
         if now >= self._tls_minute + STRANGER_SECONDS:
             self._tell_untold_tls()
@@ -181,7 +181,7 @@ def _tell_refused(count: int, last: str) -> None:
 
 
 def warn_of_collectors() -> None:
-    """Warn that collectors of this process do not see its workers' calls. Import no metrics for this check."""
+    """Warn that collectors of this process see no calls of its workers. This check imports no metrics."""
     prometheus = sys.modules.get("fastrpc.metrics.prometheus")
     if prometheus is not None and prometheus.collectors:
         warnings.warn(

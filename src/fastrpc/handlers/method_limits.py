@@ -32,7 +32,7 @@ __all__ = [
 
 Limiter: TypeAlias = RateLimiter | ConcurrencyLimiter
 
-#: The reasons for which `Addresses` and `ConnectionRate` refuse, by the names under which refusals are counted.
+#: The reasons for which `Addresses` and `ConnectionRate` refuse; refusals are counted under these names.
 EdgeReason: TypeAlias = Literal["address", "connection_rate"]
 EDGE_REASONS: Final[tuple[EdgeReason, ...]] = get_args(EdgeReason)
 
@@ -55,19 +55,19 @@ def rate_limiter_for(limit: RateLimit | ConnectionRate) -> RateLimiter:
 
 
 def limits_connections(limits: Sequence[Limit]) -> bool:
-    """Return whether some of these limits are of connections."""
+    """Return whether one of these limits concerns connections."""
     return any(isinstance(limit, Addresses | ConnectionRate) for limit in limits)
 
 
 def shared_limiters(limits: Sequence[Limit]) -> tuple[RateLimiter | None, ...]:
-    """Make the counters shared by all processes, before the fork; None if each process counts separately."""
+    """Make, before the fork, the counters that all processes share; None if each process counts separately."""
     return tuple(
         rate_limiter_for(limit) if isinstance(limit, RateLimit | ConnectionRate) else None for limit in limits
     )
 
 
 class MethodLimits:
-    """The limits of one server, to be bound to its methods.
+    """The limits of one server, which are bound to its methods.
 
     Args:
         limiters: count the calls of each limit.
@@ -106,7 +106,7 @@ def check_patterns(limits: Sequence[CallLimit], methods: Sequence[str]) -> None:
 
 
 def _own(limit: CallLimit, limiter: Limiter) -> Limiter:
-    """Return the counter for the calls of one method: an adaptive limit per method has its own for each."""
+    """Return the counter for the calls of one method: an adaptive limit per method has one for each method."""
     is_adaptive = isinstance(limit, ConcurrencyLimit) and limit.limit == "adaptive"
     return limiter_for(limit) if is_adaptive and limit.per == "method" else limiter
 

@@ -41,11 +41,11 @@ class MisplacedClients:
         self._spoken = spoken
         self._speaks_http2 = speaks_http2
         self._clock = clock
-        # When each peer was warned of, by its host and protocol; the oldest first.
+        # The instant at which each peer was last warned of, by its host and protocol; the oldest first.
         self._warned: dict[tuple[str, str], float] = {}
 
     def note(self, peer: Address, first: bytes) -> None:
-        """Warn of a peer if it begins as a client of HTTP or gRPC does, and the server does not speak that."""
+        """Warn of a peer if its first bytes are HTTP's or gRPC's and the server does not speak that protocol."""
         protocol = _protocol_of(first)
         if protocol is None or protocol in self._spoken or (protocol == "grpc" and self._speaks_http2):
             return
@@ -67,7 +67,7 @@ class MisplacedClients:
 
 def _protocol_of(first: bytes) -> str | None:
     """Return the protocol of a client by its first bytes; None for any but HTTP and gRPC."""
-    # The rest may arrive later.
+    # The other bytes of the preface may arrive later.
     if first.startswith(_PREFACE[:4]) and _PREFACE.startswith(first[: len(_PREFACE)]):
         return "grpc"
     return "http" if first.startswith(_VERBS) else None

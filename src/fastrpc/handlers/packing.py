@@ -8,7 +8,7 @@ __all__ = ["CountedPacking"]
 
 
 class CountedPacking(Packing):
-    """One payload of a served call being compressed; without memory it is sent uncompressed."""
+    """One payload of a served call being compressed; if memory is short it is sent uncompressed."""
 
     def __init__(
         self, connection: ServedConnection, compressor: Compressor, payload: bytes, done: PackingDone

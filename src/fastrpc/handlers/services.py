@@ -34,7 +34,7 @@ __all__ = ["ServedPart", "ServiceTable", "is_inside_handler"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Methods of removed services that refuse calls; methods removed before them are unknown again.
+#: Methods of removed services that still refuse calls. Methods removed earlier are unknown again.
 MOST_WITHDRAWN = 1_000
 
 
@@ -50,9 +50,9 @@ class ServiceTable:
     """The services that one side of connections offers.
 
     Args:
-        calling: the part that calls to the other side share, if that serves as well.
+        calling: the part that calls to the other side share with this one, if the other side serves as well.
         address_of: names the other side of a connection.
-        limits: the limits of the server; the limits for calls are kept here.
+        limits: the limits of the server; the ones for calls are kept here.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class ServiceTable:
         self.limits = limits
         self._call_limits = [limit for limit in limits if isinstance(limit, CallLimit)]
         self._stack = AsyncExitStack()
-        #: Counters of each rate over all processes of the server; None counts in this one.
+        #: The counters of each rate over all processes of the server; None: this process counts by itself.
         self.shared: Sequence[RateLimiter | None] = [None] * len(limits)
-        #: Is told of the ends of requests and calls (`fastrpc.server.watching`); None in most servers.
+        #: Notified of the ends of requests and calls (`fastrpc.server.watching`); None in most servers.
         self.watch: Any = None
         self._threads: ThreadPool | None = None
         #: The services, in the order in which they were added.
@@ -129,19 +129,19 @@ class ServiceTable:
     async def enter(self, sources: Sequence[Any]) -> None:
         """Make and enter the sources, and serve their services."""
         async with AsyncExitStack() as opening:
-            # The open sources see the error of a source that fails to open.
+            # The sources opened so far see the error of a source that fails to open.
             found = await open_sources(sources, await opening.enter_async_context(SourceScope()))
             self._stack.push_async_exit(opening.pop_all())
         for service, scope in found:
             self.add(service, scope)
         if self.definitions:
-            # Without sources the services come later.
+            # If there are no sources, the services come later.
             check_patterns(
                 self._call_limits, [*self._subscribed(), *(route.method for route in self.gate.routes)]
             )
 
     async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
-        """Enter a context; it is left before the sources."""
+        """Enter a context, which is left before the sources are."""
         await self._stack.enter_async_context(context)
 
     def add(self, service: Any, scope: SourceScope | None = None) -> None:
@@ -179,7 +179,7 @@ class ServiceTable:
             self._warn_of_unfit([definition.methods[name] for name in names])
 
     def instances(self) -> list[tuple[str, Any]]:
-        """Return the sources that are served, each after the name of its service."""
+        """Return the sources that are served, each with the name of its service before it."""
         return [(name, part.service) for name, parts in self._parts.items() for part in parts]
 
     def definition_with(self, service: Any) -> tuple[ServiceDefinition, Sequence[str]]:
@@ -206,7 +206,7 @@ class ServiceTable:
         return given, tuple(given.methods)
 
     def _subscribed(self) -> Iterator[str]:
-        """Yield the names of the methods that run for messages, whose deliveries limits count as well."""
+        """Yield the names of the methods that run for messages, as limits count these deliveries as well."""
         for name, service in self.instances():
             yield from (f"{name}.{method}" for method in subscriptions_of(type(service)))
 
@@ -234,13 +234,13 @@ class ServiceTable:
         return parts
 
     async def leave_parts(self, parts: Sequence[ServedPart]) -> None:
-        """Leave the context managers that only these sources needed, in reverse order."""
+        """Leave, in reverse order, the context managers that only these sources needed."""
         for part in reversed(parts):
             if part.scope is not None:
                 await part.scope.release()
 
     def _forget_replaced(self) -> None:
-        """Drop the decisions about withdrawn methods that others have replaced, or that are served again."""
+        """Drop the decisions about withdrawn methods that were replaced, or that are served again."""
         table = self.gate.routes
         replaced = [route for route in self._withdrawn if table.get(route.method) is not route]
         self._withdrawn = [route for route in self._withdrawn if route.is_withdrawn and route not in replaced]
@@ -248,12 +248,12 @@ class ServiceTable:
             self._forget(replaced)
 
     def _forget(self, routes: Sequence[MethodRoute]) -> None:
-        """Drop the decisions about methods that are gone."""
+        """Drop the decisions about methods that no longer exist."""
         if self.gate.guards.access is not None:
             self.gate.guards.access.forget(routes, [engine.connection for engine in self.gate.engines])
 
     def _warn_of_unfit(self, methods: Sequence[MethodDefinition]) -> None:
-        """Warn of methods that callers by gRPC cannot call, as protobuf has no form of a type."""
+        """Warn of methods that callers by gRPC cannot call because a type has no form in protobuf."""
         from fastrpc.rpc.protobuf.marshals import message_marshal
 
         limits = self._config.limits
@@ -264,7 +264,7 @@ class ServiceTable:
                 logger.warning("%s is not served by gRPC: %s", method.full_name, error)
 
     def _longest(self, method: MethodDefinition) -> float | None:
-        """Return the seconds that a call of a method may take here; None is no limit."""
+        """Return the seconds that a call of a method may take here; None: no limit."""
         caps = [method.timeout, None if _is_built_in(method) else self._config.limits.longest_call]
         return min((cap for cap in caps if cap is not None), default=None)
 
@@ -279,7 +279,7 @@ class ServiceTable:
 
 
 def is_inside_handler(gate: Gate) -> bool:
-    """Return whether a handler whose calls come through this gate is running here."""
+    """Return whether this code runs inside a handler that was called through this gate."""
     try:
         connection = getattr(current_call(), "connection", None)
     except LookupError:

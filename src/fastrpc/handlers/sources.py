@@ -45,11 +45,11 @@ class SourceScope:
         return await self._stack.enter_async_context(source)
 
     def hold(self) -> None:
-        """Count a service that needs the context managers."""
+        """Count one more service that needs the context managers."""
         self._in_use += 1
 
     async def release(self) -> None:
-        """Count a service less; leave the context managers that no service needs now, the innermost first."""
+        """Count one service less; leave the context managers that no service needs now, the innermost first."""
         self._in_use -= 1
         if self._in_use or self._around is None:
             return
@@ -84,7 +84,8 @@ async def _open(source: Any, opened: list[Opened], scope: SourceScope, maker: An
             await _open(one, opened, scope)
         return
     if isinstance(source, AbstractAsyncContextManager) and not is_service(source):
-        # Before functions: the result of an `asynccontextmanager` is callable as well, as a decorator.
+        # This check precedes the check for functions: the result of an `asynccontextmanager` can be called as well, as
+        # a decorator.
         scope, made = await scope.inner(source)
         await _open(made, opened, scope)
         return
@@ -118,7 +119,7 @@ async def _open(source: Any, opened: list[Opened], scope: SourceScope, maker: An
 
 
 def _refuse_application(thing: Any, maker: Any) -> None:
-    """Raise ConfigError for an ASGI application, which `maker` may have made: it is mounted, and is not a source."""
+    """Raise ConfigError for an ASGI application, which `maker` may have made: it belongs at a mount."""
     if not is_application(thing):
         return
     name = getattr(thing, "__qualname__", type(thing).__qualname__)
@@ -141,5 +142,5 @@ def _call(source: Any) -> Any:
             hint="give an instance, or a function that makes it",
         ) from None
     except ValueError:
-        pass  # A callable without a signature: only the call can show whether it fits.
+        pass  # The callable has no signature: only the call can show whether it fits.
     return source()

@@ -1,7 +1,7 @@
 """One call of a `def` handler, as the thread pool runs it.
 
 A thread cannot be stopped. When the deadline passes, the call asks its job to `leave`: the caller is answered at once,
-and the outcome of the thread is dropped. The call goes on for the server until the thread has returned.
+and the outcome of the thread is dropped. For the server the call lasts until the thread has returned.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ class CallJob:
         call._thread_job = self
 
     def leave(self) -> bool:
-        """Note that the caller is answered, as its deadline has passed; return whether the function may have begun."""
+        """Note that the caller was answered because its deadline passed; return whether the function may have begun."""
         raise NotImplementedError
 
     def end(self) -> None:
-        """Leave the call without a job, unless it has another one by now."""
+        """Remove the job from the call, unless the call has another one by now."""
         if self._call._thread_job is self:
             self._call._thread_job = None
 
@@ -62,7 +62,7 @@ class ThreadJob(CallJob):
         self._is_left = False
         super().__init__(call)
         self._handler = handler
-        # The call drops its arguments when it ends, possibly before its thread does.
+        # The call drops its arguments when it ends, which may be before its thread ends.
         self._given = call.given
         self._deliver = deliver
         self._context = contextvars.copy_context()
@@ -71,13 +71,13 @@ class ThreadJob(CallJob):
 
     @property
     def expired(self) -> bool:
-        """Whether the caller no longer waits, or has lost its identity; the function is not started then."""
+        """Whether the caller no longer waits, or has lost its identity; if so, the function does not start."""
         return self.is_cancelled or self._call.remaining() == 0 or self._call._has_lapsed()
 
     def run(self) -> None:
         """Call the handler; in a thread of the pool."""
-        # Before the check of `is_cancelled`; `leave` does it in the opposite order, so at least one side sees the
-        # other.
+        # This comes before the check of `is_cancelled`, and `leave` uses the opposite order, so at least one side sees
+        # the other.
         self._has_begun = True
         if self.is_cancelled:
             self.refuse("its caller no longer waits for it")
@@ -85,7 +85,7 @@ class ThreadJob(CallJob):
         try:
             self._value = self._context.run(run_handler, self._call, self._handler, self._given)
         except StopIteration as error:
-            # A future does not accept it; Python treats a StopIteration that leaves a coroutine likewise.
+            # A future does not accept it. Python replaces a StopIteration that leaves a coroutine in the same way.
             self._error = renamed(self._call, error)
         except KeyboardInterrupt as error:
             # Ctrl-C reaches the main thread only: code in this thread raised it, which must not end the process.
@@ -94,10 +94,10 @@ class ThreadJob(CallJob):
             self._error = error
 
     def refuse(self, reason: str) -> None:
-        """Note that the pool did not start it."""
+        """Note that the pool did not start the job."""
         self._call.never_started = True
         if self._call.is_expired or self._call.remaining() == 0:
-            # A deadline stops a call like its caller does.
+            # A deadline stops a call just as its caller can.
             text = f"{self._call.method}: its deadline passed before a thread was free"
             self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
         elif self.is_cancelled:
@@ -112,7 +112,7 @@ class ThreadJob(CallJob):
 
     def leave(self) -> bool:
         self.is_cancelled = True
-        # Read once: the thread may begin meanwhile, and both have to agree.
+        # The flag is read once: the thread may begin meanwhile, and both results have to agree.
         has_begun = self._is_left = self._has_begun
         return has_begun
 
@@ -126,7 +126,7 @@ class ThreadJob(CallJob):
 
 
 class AwaitedJob(ThreadJob):
-    """A job for which a coroutine waits: of a stream, or inside interceptors.
+    """A job for which a coroutine waits: for a stream, or inside interceptors.
 
     Its thread cannot be stopped. A cancelled coroutine waits until the thread has returned, so that the call keeps its
     slot, and a drain and the sources wait for the thread.
@@ -182,19 +182,19 @@ class AwaitedJob(ThreadJob):
 
     def _ended(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         self._is_over = True
-        # The handler and the delivery hold this object as well.
+        # The handler and the delivery refer to this object as well.
         del self._handler, self._deliver
         self._wake()
 
 
 def report_dropped(call: ServerCall, error: BaseException | None) -> None:
-    """Log an error that no caller gets: the call was given up before."""
+    """Log an error that no caller gets, as the call was given up before."""
     if error is not None and not isinstance(error, CallError | asyncio.CancelledError):
         logger.error("%s failed after it was given up", call.method, exc_info=error)
 
 
 def renamed(call: ServerCall, error: BaseException) -> RuntimeError:
-    """Return an error that loops and futures accept, in place of one with a special meaning to them."""
+    """Return an error that loops and futures accept, for an error to which they give a special meaning."""
     renamed = RuntimeError(f"{call.method} raised {type(error).__name__}")
     renamed.__cause__ = error
     return renamed

@@ -8,8 +8,8 @@ A thread starts when a job waits and no thread is idle, and ends after ten idle 
 another: a thread that takes a job and sees more jobs wakes or starts the next thread. So one thread runs a burst of
 short jobs alone, and blocking jobs soon have a thread each.
 
-Jobs wait by the priority of their calls, as calls in the admission queue do, and within each in the order of arrival.
-If the queue is full, the last sheddable job makes room for a job that is not sheddable.
+Jobs wait by the priority of their calls, as calls in the admission queue do, and within one priority in the order of
+arrival. If the queue is full, the last sheddable job makes room for a job that is not sheddable.
 
 There is no lock. Deques and lists of CPython change atomically, and each side first changes its own state, then checks
 the other's: the submitter adds a job, then looks for an idle thread; a thread marks itself idle, then looks for a job.
@@ -40,7 +40,7 @@ IDLE_SECONDS = 10.0
 #: runs exit handlers, so an unclosed pool delays the end by this long.
 _LOOK_SECONDS = 0.5
 
-#: Seconds between two searches of a full queue for jobs whose callers gave up.
+#: Seconds between two searches of a full queue for jobs whose callers have given up.
 _SEARCH_SECONDS = 0.1
 
 
@@ -90,8 +90,8 @@ class ThreadPool:
         self._loop = loop
         self._name = name
 
-        # Used on the loop only. A job in flight is submitted and neither refused nor done. A stream holds its
-        # thread for long, so streams take at most half of the threads.
+        # Used on the loop only. A job is in flight from `submit` until it is refused or done. A stream holds its thread
+        # for long, so streams take at most half of the threads.
         self._in_flight = 0
         self._streams = 0
         self._most_streams = max(1, threads // 2)
@@ -102,7 +102,7 @@ class ThreadPool:
         self._quiet = asyncio.Event()
         self._bell: Bell | None = None
 
-        # Shared. A slot is the right to be a thread; it is in _free or held by one.
+        # Shared by loop and threads. A slot is the right to be a thread; it is in _free, or a thread holds it.
         self._queue: _Queues = (deque(), deque(), deque())
         self._finished: deque[_Entry] = deque()
         self._refused: deque[tuple[_Entry, str]] = deque()
@@ -119,7 +119,7 @@ class ThreadPool:
     # --- on the loop --------------------------------------------------------------------------
 
     def submit(self, job: Job, *, stream: bool = False, priority: int = 0) -> None:
-        """Queue a job, by the priority of its call. Without room, refuse it in a later turn of the loop.
+        """Queue a job, by the priority of its call. If there is no room, refuse the job in a later turn of the loop.
 
         A stream's job holds its thread until the stream ends, so only half of the threads take such jobs.
         """
@@ -136,7 +136,7 @@ class ThreadPool:
             return
         if self._bell is None:
             self._bell = Bell()
-            # In a new context, not in the first call's.
+            # The reader gets a new context, not the context of the first call.
             contextvars.Context().run(self._loop.add_reader, self._bell.descriptor, self._answer)
         self._in_flight += 1
         if stream and self._streams >= self._most_streams:
@@ -166,7 +166,7 @@ class ThreadPool:
     def close(self, *, wait: bool = False) -> None:
         """Refuse queued jobs and end the threads; running jobs finish. Closing twice is allowed.
 
-        With `wait` it blocks the loop until no job runs.
+        With `wait`, it blocks the loop until no job runs.
         """
         if not self._is_closed:
             self._is_closed = True
@@ -243,7 +243,7 @@ class ThreadPool:
     def _make_room(self, rank: int) -> bool:
         """Drop jobs whose callers gave up from a full queue, or a sheddable job for another job.
 
-        Search seldom: a search visits each job.
+        The search visits each job, so it is rare.
         """
         now = monotonic()
         before = self._in_flight
@@ -313,7 +313,7 @@ class ThreadPool:
         return f"no thread was free for {self.queue_age:g} s (Admission.queue_age)"
 
     def _look_again(self) -> None:
-        # While this method held entries, a thread may have found the queue empty and become idle.
+        # While this method had taken entries out, a thread may have found the queue empty and become idle.
         if any(self._queue) and not self._is_waking:
             self._wake()
 
@@ -341,7 +341,7 @@ class ThreadPool:
         try:
             slot = self._free.pop()
         except IndexError:
-            return  # All are busy, and check the queue after their jobs.
+            return  # All threads are busy, and look at the queue after their jobs.
         self._is_waking = True
         thread = threading.Thread(target=self._work, args=(slot,), name=f"{self._name}-{slot}", daemon=False)
         self._alive.add(thread)
@@ -368,7 +368,7 @@ class ThreadPool:
                 owes_ring = False
                 continue
             if owes_ring:
-                # Ring now: a result waits, and the next job may take long.
+                # Ring now, as a result waits and the next job may take long.
                 bell.ring()
             if any(queue) and not self._is_waking:
                 self._wake()
@@ -401,7 +401,7 @@ class ThreadPool:
         return True
 
     def _rest(self, gate: ThreadGate, bell: Bell, owes_ring: bool) -> bool:
-        """Wait for a wake-up; return False if the thread has to end."""
+        """Wait to be woken; return False if the thread has to end."""
         if self._is_closed:
             return False
         self._idle.append(gate)
@@ -419,7 +419,7 @@ class ThreadPool:
         return True
 
     def _is_taken_back(self, gate: ThreadGate) -> bool:
-        """Leave the idle list, unless another thread is about to open the gate."""
+        """Leave the idle list, unless another thread is about to wake this one."""
         try:
             self._idle.remove(gate)
         except ValueError:

@@ -7,14 +7,15 @@
                                           └─► too late: refused
 
 All decompressions under way take at most a quarter of `Memory.process_bytes` (`Room` in
-`_core/server/memory_budget.pyx`), for any number of connections. A begun payload never waits: beyond its stated size it
-continues while there is room, otherwise it is refused. So a payload that holds memory never waits.
+`_core/server/memory_budget.pyx`), for any number of connections. A payload that has begun never waits: if it exceeds
+its stated size it continues while there is room, and is refused without room. So a payload that holds memory never
+waits.
 
-The requests of a server are one `_Queue`, its stream messages another one: messages held by handlers do not delay
-requests. All connections share a few milliseconds of each turn with the loop's other deferred work (`loop/turns.pyx`).
-The smallest payload under way has most of that time, so that small payloads overtake large ones. The stated size counts
-even for a payload that outgrows it: gzip of several members states the size of the last one, and behind others it would
-find no room to grow.
+The requests of a server wait in one `_Queue`, its stream messages in another, so messages that handlers hold do not
+delay requests. All connections share a few milliseconds of each turn with the loop's other deferred work
+(`loop/turns.pyx`). The smallest payload under way has most of that time, so that small payloads overtake large ones.
+The order goes by the stated size, even for a payload that outgrows it. Gzip of several members states only the size of
+the last member; if the larger size counted, such a payload would come after others and find no room to grow.
 """
 
 from asyncio import TimerHandle
@@ -42,16 +43,16 @@ __all__ = ["Unpacking", "unknown_compressor"]
 #: The most seconds that a stream message waits for room.
 MESSAGE_SECONDS: Final = 5.0
 
-#: The most bytes of a payload, compressed and decompressed, from a peer without identity, if authentication is on.
+#: The most bytes, compressed and decompressed, of a payload from a peer without identity, if authentication is on.
 UNPROVED_BYTES: Final = 65_536
 
-#: Interval of the checks for room that others gave back: calls that ended, other loops of the process.
+#: Interval of the checks for room that came back elsewhere: calls ended, or another loop of the process returned it.
 LOOK_SECONDS: Final = 0.02
 
-#: The steps that a payload has in its turn: half a megabyte of output.
+#: The number of steps that a payload has in its turn: half a megabyte of output.
 TURN_STEPS: Final = 64
 
-#: In one turn of this number the next payload of the current line is unpacked, in the others the smallest of all.
+#: In one of this number of turns the next payload of the current line is unpacked, in the others the smallest of all.
 TURNS: Final = 4
 
 #: Takes the result of a decompression: the payload, an error, or the text of a refusal.
@@ -80,7 +81,7 @@ class _Job:
         self.line: _Line
         self.is_begun = False
         self.timer: TimerHandle | None = None
-        #: Called with the result; called with the reason if it waited too long.
+        #: Called with the result, or with the reason if the payload waited too long.
         self.done: Done
         self.expired: Callable[[str], object]
 
@@ -90,7 +91,7 @@ class _Job:
             self.timer = None
 
     def drop(self) -> None:
-        """Give all room back, without a result."""
+        """Give back all room, without a result."""
         self.line.queue.drop(self)
 
 
@@ -102,14 +103,14 @@ class _Line:
     def __init__(self, queue: "_Queue", connection: ServedConnection) -> None:
         self.queue = queue
         self.connection = connection
-        #: Payloads under way, the next in turn first; payloads that wait, in their order.
+        #: The payloads under way, the next in turn first; and the payloads that wait, in their order.
         self.begun: deque[_Job] = deque()
         self.waiting: list[tuple[_Key, _Job]] = []
-        #: The key of the first waiting payload, by which the queue orders the line; None: the queue omits it.
+        #: The key of the first waiting payload, by which the queue orders the line; None: the line is not in the order.
         self.listed: _Key | None = None
         #: Whether the connection lacks memory for the first payload.
         self.is_full = False
-        #: Whether it has slices of the loop's turns.
+        #: Whether the line has slices of the loop's turns.
         self.is_sliced = False
 
 
@@ -119,10 +120,11 @@ class _Queue:
     def __init__(self, patience_seconds: float) -> None:
         self._patience_seconds = patience_seconds
         self._lines: dict[ServedConnection, _Line] = {}
-        # The first waiting payload of each line, except of full ones.
+        # The first waiting payload of each line, except of lines whose connection is full.
         self._order: list[tuple[_Key, _Line]] = []
         self._full: set[_Line] = set()
-        # Jobs under way; the job of this turn, None between two turns; its remaining steps; the number of turns.
+        # The jobs under way; the job of this turn, None between two turns; the steps that this job has left; the number
+        # of turns.
         self._begun: list[tuple[_Key, _Job]] = []
         self._current: _Job | None = None
         self._steps_left = 0
@@ -136,15 +138,15 @@ class _Queue:
         return not self._lines
 
     def add(self, job: _Job) -> None:
-        """Begin a payload, at once if this turn of the loop has time, or let it wait for room."""
+        """Begin a payload, at once if this turn of the loop has time, or let the payload wait for room."""
         connection = job.room.connection
         line = self._lines.get(connection)
         if line is None:
             line = self._lines[connection] = _Line(self, connection)
         job.line = line
         if job.room.take() == _TAKEN:
-            # If no other payload is under way, this one may end within the read that brought it. Other payloads may be
-            # of other connections, whose handlers must not start in that read.
+            # If no other payload is under way, this one may end within the read that brought it. Otherwise the others
+            # may belong to other connections, whose handlers must not start in that read.
             self._begin(job, at_once=not self._begun)
             return
         insort(line.waiting, (job.key, job), key=_key_of)
@@ -153,7 +155,7 @@ class _Queue:
         self._look_later(line)
 
     def drop(self, job: _Job) -> None:
-        """Take a payload out."""
+        """Remove a payload."""
         line = job.line
         if job.is_begun:
             self._end(job)
@@ -195,7 +197,7 @@ class _Queue:
         self._slice(line, at_once=at_once)
 
     def _slice(self, line: _Line, *, at_once: bool = False) -> None:
-        """Give a line slices of the loop's turns, from this or the next turn on, unless it has them already."""
+        """Give a line slices of the loop's turns, beginning with this or the next turn, unless it has slices."""
         if line.is_sliced or not line.begun:
             return
         line.is_sliced = True
@@ -283,7 +285,7 @@ class _Queue:
         job.expired(why)
 
     def _settle(self, line: _Line) -> None:
-        """Check a line that lost a payload: its connection may have room again, or the line is empty."""
+        """Check a line that lost a payload: its connection may have room again, or the line may be empty."""
         if line.is_full:
             line.is_full = False
             self._full.discard(line)
@@ -332,11 +334,11 @@ class Unpacking:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being decompressed, or waits for that."""
+        """Whether no request is being decompressed or waits for decompression."""
         return not self._jobs
 
     def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
-        """Decompress a request; the gate gets the result by `unpacked`."""
+        """Decompress a request; the gate gets the result through `unpacked`."""
         job = self._job(call, compressor, payload, is_message=False)
         job.done = partial(self._end_request, call)
         job.expired = partial(self._refuse_request, call)
@@ -344,15 +346,15 @@ class Unpacking:
         self._requests.add(job)
 
     def stop(self, call: ServerCall) -> None:
-        """End the decompression of a call that was given up; the gate answers it at once."""
+        """End the decompression of a call that was given up. The gate answers the call at once."""
         job = self._jobs.pop(call, None)
-        # Without a job the call waits for something else.
+        # If there is no job, the call waits for something else.
         if job is not None:
             job.drop()
             call.connection.gate.unpacked(call, b"", None)
 
     def unpack_message(self, stream: ServedStream, call: ServerCall, compressor: int, payload: bytes) -> None:
-        """Decompress a message; the stream gets the result by `unpacked`."""
+        """Decompress a message; the stream gets the result through `unpacked`."""
         compressors = call.connection.gate.compressors
         if compressor not in compressors:
             text = f"{call.method}: {unknown_compressor(call, compressor, compressors)}"
@@ -365,7 +367,7 @@ class Unpacking:
         self._messages.add(job)
 
     def close_rooms(self, rooms: list[Room]) -> None:
-        """Take back the rooms of messages that a handler has finished."""
+        """Take back the memory rooms of messages that a handler has finished."""
         for room in rooms:
             room.close()
         self._requests.look()
@@ -417,7 +419,7 @@ class Unpacking:
 
 
 def unknown_compressor(call: ServerCall, wire_id: int, compressors: dict[int, Compressor]) -> str:
-    """Return the error text for an unknown compressor, with the accepted compressors, or the protocol's own."""
+    """Return the error text for an unknown compressor, which usually lists the accepted ones."""
     text = call.connection.dialect.text_for_compressor(call)
     if text is not None:
         return text
@@ -440,7 +442,7 @@ def _refusal(call: ServerCall, error: DecodeError) -> CallError:
 
 
 def _decode_error(problem: BaseException) -> DecodeError:
-    """Return the error of a payload for what its decompression raised; an installed compressor may raise anything."""
+    """Return the error of a payload for an exception of its decompression; installed compressors raise any."""
     if isinstance(problem, DecodeError):
         return problem
     return DecodeError(f"the payload cannot be decompressed: {plain_error(problem, 'the compressor')}")

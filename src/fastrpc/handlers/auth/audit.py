@@ -16,11 +16,10 @@ logger = logging.getLogger("fastrpc.audit")
 #: Records per second of one peer; further ones are counted in its next record.
 MOST_RECORDS = 10
 
-#: Seconds until the number of omitted records is logged separately, unless another refusal of the peer is logged
-#: before.
+#: Seconds until the number of omitted records is logged separately, if no other refusal of the peer is logged before.
 UNTOLD_SECONDS = 1.0
 
-#: Seconds between two records of one caller whose reflection is refused.
+#: Seconds between two records of a caller who may not use reflection.
 REFLECTION_SECONDS = 60.0
 
 #: Most peers that are counted.
@@ -32,12 +31,13 @@ class Audit:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # By place: the second, the number of its records, and the number left out since the last record.
+        # By place: a second, the number of its records, and the number of omitted records since the last record.
         self._counts: dict[bytes, tuple[int, int, int]] = {}
-        # Logs the omitted records if no other record does; the last peer of each such place.
+        # Logs the numbers of omitted records if no other record does. The second value is the last peer of each such
+        # place.
         self._timer: asyncio.TimerHandle | None = None
         self._untold: dict[bytes, str] = {}
-        # The instant of the last logged refusal of reflection for a caller, by place and name, the oldest first.
+        # By place and name of a caller, the instant at which a refusal of reflection was last logged, the oldest first.
         self._reflections: dict[tuple[bytes, str], float] = {}
 
     def refused(
@@ -70,7 +70,7 @@ class Audit:
     def refused_reflection(
         self, step: str, method: str, identity: Identity | None, peer: Peer | None, reason: str
     ) -> None:
-        """Log once a minute that a caller may not list methods: tools request that by themselves."""
+        """Log once a minute that a caller may not list methods, as tools ask for the list unprompted."""
         caller = place_of(peer), _name_of(identity)
         now = self._clock()
         told = self._reflections.get(caller)
@@ -103,7 +103,7 @@ class Audit:
             )
 
     def close(self) -> None:
-        """Log the numbers of left-out records."""
+        """Log the numbers of omitted records."""
         if self._timer is not None:
             self._timer.cancel()
             self._tell_untold()
@@ -131,5 +131,5 @@ def _log(
 
 
 def place_of(peer: Peer | None) -> bytes:
-    """Return the key that separates peers, as limits do: an IP address, the /64 of an IPv6 one, a local user."""
+    """Return the key by which peers are told apart, as in limits: an IP address, the /64 of IPv6, or a local user."""
     return limit_name_of(peer)

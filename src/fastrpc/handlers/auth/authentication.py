@@ -25,7 +25,7 @@ from fastrpc.status import Status
 
 __all__ = ["Authentication"]
 
-#: Seconds that a verdict may take if the opening of a connection has no limit.
+#: Seconds that a verdict may take if the time for opening a connection has no limit.
 VERDICT_SECONDS: Final = 4.0
 
 #: The GOAWAY reason of a connection that is to be replaced (PROTOCOL.md 3.4).
@@ -77,11 +77,11 @@ class Authentication:
         self._versions: tuple[int, int] = (0, 0)
         #: The connections of the server.
         self.engines: Collection[Any] = ()
-        # The connections whose credential a changed file no longer has, or has for a shorter time.
+        # The connections whose credential is no longer in its file, or is valid for a shorter time.
         self._removed: set[ServedConnection] = set()
-        #: Rises when a file was read again: earlier verdicts and decisions may have changed.
+        #: Grows whenever a file is read again: earlier verdicts and decisions may have changed.
         self.generation = 1
-        #: The generation since which the verdicts are the same: only later changes concern the data that `authorize`
+        #: The generation since which the verdicts are unchanged: later generations only changed data that `authorize`
         #: reads.
         self.proved_since = 1
 
@@ -117,7 +117,7 @@ class Authentication:
         return self.generation
 
     def reload(self) -> None:
-        """Read the files again now."""
+        """Read the files again at once."""
         for source in (self._authenticate, self._authorize):
             if callable(getattr(source, "reload", None)):
                 cast(Any, source).reload()
@@ -126,7 +126,7 @@ class Authentication:
     def again(self, connection: ServedConnection) -> None:
         """Verify the credential of a connection again, after a file changed.
 
-        A client with a refused credential is asked to reconnect: it may have a newer one.
+        A client whose credential is refused is asked to reconnect, as it may have a newer one.
         """
         peer, known = connection.peer_info, connection.identity
         if peer is None or not self.verdicts.is_object:
@@ -143,7 +143,7 @@ class Authentication:
     ) -> None:
         access = connection.gate.guards.access
         if access is None or connection.is_closed or connection.identity is not known:
-            # Another credential was proved meanwhile, or this credential has expired.
+            # Another credential was proved meanwhile, or this one has expired.
             return
         if isinstance(answer, Verdict):
             left = seconds_left(answer)
@@ -151,14 +151,14 @@ class Authentication:
                 answer = Refusal("its credential has expired")
             elif answer.identity.name == getattr(known, "name", None):
                 if _is_shorter(connection, left):
-                    # Its client knows another expiry, and would renew too late.
+                    # The client knows a different expiry, and would renew too late.
                     self._replace_soon(connection)
                 access.replace(connection, answer.identity, left)
                 return
             else:
                 answer = Refusal("it proves another identity than the connection began with")
         if answer.status is Status.UNAVAILABLE:
-            # A credential that cannot be verified now is not refused.
+            # If a credential cannot be verified now, that is no refusal.
             return
         self.audit.refused("authentication", "", known, peer, answer.reason)
         self._replace_soon(connection)
@@ -178,7 +178,7 @@ class Authentication:
     # Connections
 
     def opened(self, connection: _Certified) -> bool:
-        """A connection opened: its certificate may name an identity. Return whether the verdict was immediate."""
+        """Note an opened connection, which a certificate may identify. Return whether the verdict was immediate."""
         peer = connection.describe_peer()
         if peer.certificate is None:
             return True
@@ -199,7 +199,7 @@ class Authentication:
                 answer.identity, seconds_left(answer), by_certificate=True, generation=generation
             )
         else:
-            # The peer may still present a token.
+            # The peer may yet present a token.
             self.audit.refused("authentication", "", None, peer, answer.reason)
         connection.go_on()
 
@@ -230,13 +230,13 @@ class Authentication:
         self.audit.refused("authentication", "", None, peer, answer.reason)
         connection.answer_auth(int(answer.status), _told(answer))
 
-    # Answers, for connections and calls
+    # Answers for connections and calls
 
     def answer_now(self, peer: Peer) -> Answer | None:
-        """Return the answer to a token; None if it takes time, or has to wait as its host presents wrong tokens."""
+        """Return the answer to a token; None if it takes time, or must wait because its host presents wrong tokens."""
         known = self.verdicts.known(peer)
         if isinstance(known, Verdict):
-            # A known token is not a guess, whatever else this host tried.
+            # A known token is not a guess, even if this host presented wrong tokens before.
             return known
         if self.failed.pause_of(peer):
             return None
@@ -258,12 +258,12 @@ class Authentication:
     async def _answer(self, peer: Peer, pause: float) -> Answer:
         if pause:
             await asyncio.sleep(pause)
-        # Only now: a token that was removed meanwhile is refused.
+        # The verdict is asked for only now, so a token that was removed meanwhile is refused.
         answer = self.verdicts.about(peer)
         return answer if isinstance(answer, Verdict | Refusal) else await answer
 
     def wait(self, answer: Awaitable[Answer], conclude: Callable[[Answer], None]) -> None:
-        """Call a function with an answer that takes time."""
+        """Call a function with the answer, as soon as the answer is known."""
         task = asyncio.ensure_future(answer)
         self._tasks.add(task)
 
@@ -285,7 +285,7 @@ class Authentication:
 
 
 def _is_shorter(connection: ServedConnection, seconds: float | None) -> bool:
-    """Return whether a credential ends a second or more before its known end."""
+    """Return whether a credential now ends at least a second before its known end."""
     if seconds is None:
         return False
     return not connection.expires_ns or time.monotonic() + seconds < connection.expires_ns / 1e9 - 1.0
@@ -299,7 +299,7 @@ def _text(data: bytes) -> str | None:
 
 
 def _told(refusal: Refusal) -> str:
-    """Return the text for the caller, without the reason, which would help to guess."""
+    """Return the text for the caller. It leaves out the reason, which would help to guess credentials."""
     if refusal.status is Status.UNAUTHENTICATED:
         return "the credential is not accepted"
     if refusal.status is Status.UNAVAILABLE:

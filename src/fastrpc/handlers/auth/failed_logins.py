@@ -39,7 +39,7 @@ class FailedLogins:
         return PAUSE_SECONDS if len(instants) >= MOST_FAILURES else 0.0
 
     def note(self, peer: Peer, refusal: Refusal) -> None:
-        """Count a refused credential; an unverified credential says nothing about its host."""
+        """Count a refused credential; a credential that was not verified says nothing about its host."""
         if refusal.status is not Status.UNAUTHENTICATED:
             return
         place = place_of(peer)

@@ -19,21 +19,22 @@ from fastrpc.status import Status
 
 __all__ = ["OwnCredentials", "peer_of"]
 
-#: Calls of one connection that wait as their host presents wrong tokens. More are refused at once, whatever their
-#: tokens: other callers need the room.
+#: Calls of one connection that wait because their host presents wrong tokens. Further calls are refused at once, even
+#: with a good token: other callers need the room.
 MOST_PAUSED: Final = 32
 
-#: Calls of one connection that are answered at their deadline during their verification. Further ones are answered
-#: after it: short deadlines cannot start more verifications than a connection may have.
+#: Calls of one connection that are answered at their deadline during their verification. Further calls are answered
+#: only after the verification: otherwise short deadlines could start more verifications than a connection may have.
 MOST_LATE: Final = 32
 
 #: The peer of a call whose engine names none.
 _NOBODY: Final = Peer(Address("memory"))
 
-# Gateways and the command line ask this of servers by themselves (`server/builtin.py`).
+# Gateways and the command line call this method of servers unprompted (`server/builtin.py`).
 _REFLECTION: Final = frozenset({"fastrpc.reflection.services", "fastrpc.reflection.info"})
 
-#: The owner of the credential of a call, the status of a refusal, the seconds until it expires (None: never).
+#: The identity behind the credential of a call, the status of a refusal, and the seconds until the credential expires
+#: (None: never).
 _Found = tuple[Identity | None, int, float | None]
 
 _Conclude = Callable[[Identity | None, int, float | None], None]
@@ -45,12 +46,13 @@ class OwnCredentials:
     def __init__(self, authentication: Authentication) -> None:
         self._authentication = authentication
         self._paused: dict[ServedConnection, int] = {}
-        # Receivers of verdicts by call; calls of a connection that were answered before their verdict.
+        # The functions that get verdicts, by call; and the calls of each connection that were answered before their
+        # verdict.
         self._waiting: dict[ServerCall, _Conclude] = {}
         self._late: dict[ServedConnection, int] = {}
 
     def of_call(self, call: ServerCall, credential: str) -> _Found | None:
-        """Return the identity of a call's credential; None if that takes time, for `wait`."""
+        """Return the finding about a call's credential; None if that takes time, and `wait` is to be used."""
         peer = peer_of(call, credential)
         answer = self._authentication.answer_now(peer)
         if answer is not None:
@@ -64,7 +66,7 @@ class OwnCredentials:
         self.verify(call, method, lambda *found: guards.conclude_access(call, method, names, payload, *found))
 
     def verify(self, call: ServerCall, method: str, conclude: _Conclude) -> None:
-        """Pass the identity of a call's credential to a function once known, unless `give_up` was called before."""
+        """Pass the finding about a call's credential to a function, unless `give_up` is called before."""
         peer, connection = peer_of(call, call.metadata.get("authorization", "")), call.connection
         is_paused = self._authentication.failed.pause_of(peer) > 0
         self._waiting[call] = conclude
@@ -126,10 +128,10 @@ class OwnCredentials:
         return None, int(answer.status), None
 
     def note_refused(self, call: ServerCall, method: str, status: int) -> None:
-        """Log that a call was refused; a refused credential has been logged."""
+        """Log that a call was refused. If its credential was refused, that is logged already."""
         if call.identity is not None or not call.metadata.get("authorization"):
             step = "authorisation" if status == Status.PERMISSION_DENIED else "authentication"
-            # For the operator: the caller gets the same text in either case.
+            # The log is for the operator: the caller gets the same text in either case.
             reason = "there is no such method" if call.route is None else "the caller may not call it"
             if status != Status.PERMISSION_DENIED:
                 reason = "no identity" if call.identity is None else "its credential has expired"

@@ -19,16 +19,16 @@ from fastrpc.user_code import contained
 
 __all__ = ["UNDECIDED", "Verdicts", "seconds_left"]
 
-#: The number of verdicts that are kept, and the most seconds of each.
+#: The most verdicts that are kept, and the most seconds for which each is kept.
 MOST_VERDICTS: Final = 10_000
 VERDICT_SECONDS: Final = 60.0
 
-#: AUTH has 32 bits for the seconds. A longer time is more than a century.
+#: AUTH has 32 bits for the seconds. They hold more than a century.
 LONGEST_SECONDS: Final = float(2**32 - 1)
 
 UNDECIDED: Final = Refusal("the identity could not be decided", Status.INTERNAL)
 
-#: Statuses that a function may refuse with.
+#: Statuses that a function may give for a refusal.
 _REFUSALS: Final = (Status.UNAUTHENTICATED, Status.PERMISSION_DENIED, Status.UNAVAILABLE)
 
 logger = logging.getLogger("fastrpc.server")
@@ -48,7 +48,7 @@ class Verdicts:
         self._seconds = seconds
         self._clock = clock
         self._kept: OrderedDict[bytes, tuple[Verdict, float]] = OrderedDict()
-        # Slow verdicts: by credential, for all callers that wait for one; and all of them.
+        # Slow verdicts by credential, each for all callers that wait for it; and all slow verdicts.
         self._asked: dict[bytes, asyncio.Future[Answer]] = {}
         self._tasks: set[asyncio.Future[Answer]] = set()
 
@@ -58,13 +58,13 @@ class Verdicts:
         return is_authenticator(self._authenticate)
 
     def handles(self, peer: Peer) -> bool:
-        """Return whether the authenticator supports this kind of credential; a function gets all kinds."""
+        """Return whether the authenticator handles this kind of credential; a function gets all kinds."""
         return not self.is_object or cast(Authenticator, self._authenticate).handles(peer)
 
     def forget(self) -> None:
         """Drop all kept verdicts: the data behind them has changed."""
         self._kept.clear()
-        # Callers that wait for a verdict request it again, and no later caller gets it.
+        # Callers that wait for a verdict ask for it again, and no later caller gets the old one.
         self._asked.clear()
 
     def known(self, peer: Peer) -> Answer | None:
@@ -97,11 +97,11 @@ class Verdicts:
             task = self._asked[key] = asyncio.ensure_future(answer)
             self._tasks.add(task)
             task.add_done_callback(lambda task: self._end(key, task))
-        # Shielded: a cancelled caller leaves the verdict to the others.
+        # The shield keeps the verdict for the other callers if one is cancelled.
         return asyncio.shield(task)
 
     def fresh(self, peer: Peer) -> Answer | Awaitable[Answer]:
-        """Request a new verdict, also on a certificate."""
+        """Ask for a new verdict, also on a certificate."""
         try:
             if self.is_object:
                 with contained("authenticate"):
@@ -162,14 +162,14 @@ class Verdicts:
 
 
 def seconds_left(verdict: Verdict) -> float | None:
-    """Return the seconds for which a verdict holds, None: as long as the connection lasts."""
+    """Return the seconds for which a verdict holds; None: for as long as the connection lasts."""
     if verdict.valid_until is None:
         return None
     return min(verdict.valid_until - time.time(), LONGEST_SECONDS)
 
 
 def _key(peer: Peer) -> bytes:
-    # A function may read the whole peer.
+    # A function may read everything about a peer.
     parts = (
         peer.credentials,
         peer.protocol,
