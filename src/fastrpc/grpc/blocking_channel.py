@@ -53,7 +53,7 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
 
     def __init__(self, inner: AioChannel) -> None:
         self._inner = inner
-        #: Calls the functions of `subscribe`, for which callbacks of calls may wait.
+        #: Calls the functions given to `subscribe`. Callbacks of calls may wait for these functions.
         self._states = CallbackThread("fastrpc grpc channel states")
         self._watches: dict[Any, _Watch] = {}
         #: Stubs and calls continue to use the thread after the channel is dropped, as in grpcio.
@@ -85,13 +85,13 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
     def subscribe(self, callback: Callable[[Any], object], try_to_connect: bool | None = False) -> None:
         """Call a function with the state of the connections, now and at each change.
 
-        A function that holds the channel keeps it until `unsubscribe` or `close`.
+        A function that refers to the channel keeps it alive until `unsubscribe` or `close`.
         """
         self._watches[callback] = watch = _Watch(callback)
         watch.begin(self._thread, _follow(self._inner, self._states, watch.tell, bool(try_to_connect)))
 
     def unsubscribe(self, callback: Callable[[Any], object]) -> None:
-        """Call the function no more."""
+        """Stop calling the function."""
         if callback in self._watches:
             self._watches.pop(callback).end()
 
@@ -112,11 +112,11 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
         return _Streamed(self._thread, self._inner.stream_stream(*method, **coders), True)
 
 
-# Functions without a reference to the channel, which may be dropped meanwhile
+# Objects without a reference to the channel, so that the channel may be dropped meanwhile
 
 
 class _Watch:
-    """The watch of a function of `subscribe`, which may end it before it has begun completely."""
+    """The watch for a function given to `subscribe`; the function may end the watch while that is still starting."""
 
     def __init__(self, callback: Callable[[Any], object]) -> None:
         self._callback = callback

@@ -64,7 +64,7 @@ class BlockingServer(grpc.Server):  # type: ignore[misc]
         self._thread.run(self._inner.start())
 
     def stop(self, grace: float | None) -> threading.Event:
-        """Stop: calls under way have `grace` seconds to end; return the event that is set then."""
+        """Stop: calls under way have `grace` seconds to end. Return the event that marks the end."""
         with suppress(RuntimeError):
             self._thread.submit(self._inner.stop(grace)).add_done_callback(self._end)
         return self._is_stopped
@@ -74,5 +74,5 @@ class BlockingServer(grpc.Server):  # type: ignore[misc]
         self._thread.stop()
 
     def wait_for_termination(self, timeout: float | None = None) -> bool:
-        """Wait until the server has stopped; return whether the time was over before."""
+        """Wait until the server has stopped; return whether the timeout passed before."""
         return not self._is_stopped.wait(timeout)

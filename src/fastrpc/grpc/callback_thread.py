@@ -25,7 +25,7 @@ class CallbackThread:
         self._is_ended = False
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Queue a function. After the thread has ended it runs in the caller's thread."""
+        """Queue a function. After the thread has ended, the function runs in the caller's thread."""
         with self._lock:
             if not self._is_ended:
                 self._functions.put(partial(function, *arguments))
@@ -36,7 +36,7 @@ class CallbackThread:
         call_logged(function, *arguments)
 
     def end(self) -> None:
-        """End the thread after the functions that it was given so far."""
+        """End the thread after the functions that were given so far."""
         with self._lock:
             self._is_ended = True
             self._functions.put(None)

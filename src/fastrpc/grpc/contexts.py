@@ -5,8 +5,8 @@
     Context ──► LoopContext    of handlers on the loop    (with grpcio imported: AioContext, a grpc.aio.ServicerContext)
         └─────► ThreadContext  of handlers in threads     (with grpcio imported: a grpc.ServicerContext)
 
-The initial metadata leaves when the servicer says so, trailing metadata and status at the end. A protocol whose unary
-answers have one block of metadata sends both together.
+The initial metadata is sent when the servicer asks for that, trailing metadata and status at the end. A protocol whose
+unary answers have one block of metadata sends both together.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class Context:
     #: The raw metadata that was set.
     _given_trailing: Any = None
     _trailing: Pairs = ()
-    #: Initial metadata that is sent with the end, as the protocol has no other place for it.
+    #: Initial metadata that is sent at the end, as the protocol has no other place for it.
     _initial: Pairs = ()
     _invocation: Pairs | None = None
     _callbacks: tuple[Callable[[], object], ...] = ()
@@ -81,7 +81,7 @@ class Context:
         return f"ipv6:{quote(f'[{address.host}]', safe=':')}:{address.port}"
 
     def auth_context(self) -> Mapping[str, Sequence[bytes]]:
-        """Return the facts of the caller's verified certificate, by grpcio's names."""
+        """Return the properties of the caller's verified certificate, by grpcio's names."""
         peer = self.call.peer
         if peer.address.scheme != "tls" and peer.certificate is None:
             if peer.address.scheme not in {"tcp", "unix"}:
@@ -100,13 +100,13 @@ class Context:
         return facts
 
     def peer_identity_key(self) -> str | None:
-        """Return the fact by which the caller is identified; None for a caller without a certificate."""
+        """Return the name of the property that identifies the caller; None for a caller without a certificate."""
         facts = self.auth_context()
         names = ("x509_subject_alternative_name", "x509_common_name")
         return next((name for name in names if name in facts), None)
 
     def peer_identities(self) -> Sequence[bytes] | None:
-        """Return the values of that fact; None for a caller without a certificate."""
+        """Return the values of that property; None for a caller without a certificate."""
         key = self.peer_identity_key()
         return None if key is None else self.auth_context()[key]
 
@@ -154,14 +154,14 @@ class Context:
             self.set_trailing_metadata(trailing_metadata)
         self.set_code(code)
         if details:
-            # `abort` with OK becomes UNKNOWN without a text: the caller would take OK for an answer.
+            # `abort` with OK becomes UNKNOWN without a text, as the caller would take OK for an answer.
             self.set_details(details if self._status else "")
         self._status = self._status or Status.UNKNOWN
         self._aborted = self._error(self.abort_error)
         raise self._aborted
 
     def _error(self, kind: type[CallError] = CallError) -> CallError:
-        """Return the error of the status that was set, with the details among the trailing metadata."""
+        """Return the error for the status that was set, with the details in the trailing metadata."""
         found = [value for key, value in self._trailing if key == DETAILS_KEY and isinstance(value, bytes)]
         error = kind(self._status, self._text, details=decode_details(found[0]) if found else None)
         error._details_as_sent = found[0] if found else None
@@ -172,11 +172,11 @@ class Context:
 
     @property
     def has_aborted(self) -> bool:
-        """Whether the call fails, whatever the servicer does further."""
+        """Whether the call fails, whatever else the servicer does."""
         return self._aborted is not None
 
     def takes_over(self, error: CallError) -> bool:
-        """Return whether the caller gets an error of its input in any case; otherwise the servicer gets it."""
+        """Return whether the caller gets an error of its input in any case; otherwise the servicer gets the error."""
         if not self._faults.ends_quietly:
             return False
         self._aborted = error
@@ -199,7 +199,7 @@ class Context:
         return True
 
     def _keep_metadata(self, pairs: Pairs) -> None:
-        """Send metadata with the end. Metadata that cannot be sent is the error of the call then, as in grpcio."""
+        """Send metadata at the end of the call, whose error says if the metadata cannot be sent, as in grpcio."""
         try:
             self.call.reply_metadata = MetadataPairs(pairs)
         except (TypeError, ValueError) as problem:
@@ -208,7 +208,7 @@ class Context:
     # The end, for `serving`
 
     def end(self, error: BaseException | None) -> None:
-        """Note the end of the servicer, and set the metadata of the end.
+        """Note that the servicer ended, and set the metadata for the end of the call.
 
         Raises:
             CallError: the servicer set a status, or aborted; otherwise `error` itself ends the call.
@@ -240,7 +240,7 @@ class Context:
         self._text = self._text or f"{self.call.method} failed"
 
     def _add(self, callback: Callable[[], object]) -> bool:
-        """Call a function at the end; False: the call has ended already."""
+        """Call a function at the end; return False if the call has ended already."""
         if self._is_done:
             return False
         self._callbacks = (*self._callbacks, callback)
@@ -277,12 +277,12 @@ class LoopContext(Context):
         given = self._given_trailing
         return self._trailing if given is None or isinstance(given, Mapping) else tuple(given)
 
-    #: Set with interceptors of grpc.aio: messages between the servicer and its stream are then encoded.
+    #: Set if there are interceptors of grpc.aio: messages between the servicer and its stream are then encoded.
     _messages: Any = None
     _encode: Callable[[Any], bytes] | None = None
 
     def intercept(self, encode: Callable[[Any], bytes], messages: Any) -> None:
-        """Have messages encoded by a function, and the requests of a stream read from `messages`, None without any."""
+        """Have a function encode messages, and read a stream's requests from `messages`, None without a stream."""
         self._encode, self._messages = encode, messages
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
@@ -304,7 +304,7 @@ class LoopContext(Context):
         self._abort(status.code, status.details, status.trailing_metadata)
 
     async def read(self) -> Any:
-        """Return the next message of the caller's stream; after the last one `grpc.aio.EOF`, without grpcio None."""
+        """Return the next message of the caller's stream; after the last one `grpc.aio.EOF`, or None without grpcio."""
         messages = self.call.messages if self._messages is None else self._messages
         try:
             return await messages.receive()
@@ -312,14 +312,14 @@ class LoopContext(Context):
             return self.end_of_stream
 
     async def write(self, message: Any) -> None:
-        """Send a message of the answering stream; waits for room before."""
+        """Send a message of the answering stream, once there is room."""
         stream = self.call.messages
         if stream is None:
             raise RuntimeError(f"{self.call.method} is over, or its answer is not a stream")
         if message is None:
             raise TypeError(f"{self.call.method} wrote None, it must write its messages")
         await _room_in(stream)
-        # The message is encoded once there is room. If others take the room meanwhile, it waits again.
+        # The message is encoded once there is room. If others take that room meanwhile, the message waits again.
         payloads = deque([stream.encode(message if self._encode is None else self._encode(message))])
         while payloads:
             stream.send_payloads(payloads)
@@ -358,7 +358,7 @@ async def _room_in(stream: ServedStream) -> None:
 
 
 class ThreadContext(Context):
-    """The context of a handler in a thread; its methods wait for the loop if they need it."""
+    """The context of a handler in a thread. Its methods wait for the loop if they need it."""
 
     #: The text that was set; None before.
     _given_text: str | None = None
@@ -369,7 +369,7 @@ class ThreadContext(Context):
         self._state = _State(self)
 
     def details(self) -> bytes | None:
-        """Return the text that was set, encoded as grpcio has it; None before."""
+        """Return the text that was set, encoded as in grpcio; None before."""
         return None if self._given_text is None else self._given_text.encode()
 
     def set_details(self, details: str | bytes) -> None:
@@ -430,7 +430,7 @@ class ThreadContext(Context):
 
 
 class _State:
-    """The state of a call by the names that grpcio's own has: much-used middleware reads it."""
+    """The state of a call, with the attribute names of grpcio's own: much-used middleware reads them."""
 
     def __init__(self, context: ThreadContext) -> None:
         self._context = context

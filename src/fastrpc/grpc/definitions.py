@@ -22,7 +22,7 @@ class GeneratedMethod(NamedTuple):
     """One method of a generated service."""
 
     kind: Kind
-    #: The classes of its messages, Any where they are unknown.
+    #: The classes of its messages; Any for an unknown class.
     request: Any = Any
     response: Any = Any
     #: The functions that encode and decode its messages on this side; None for the functions of the classes.
@@ -49,7 +49,7 @@ def service_instance(name: str, methods: Mapping[str, GeneratedMethod], servicer
         servicer: the object behind the methods; an asynchronous context manager is entered and left.
 
     Raises:
-        ConfigError: service or method have names that fastrpc cannot send.
+        ConfigError: the service or a method has a name that fastrpc cannot send.
     """
     _check_name(name, SERVICE_NAME, "service")
     short = name.rpartition(".")[2]
@@ -61,7 +61,7 @@ def service_instance(name: str, methods: Mapping[str, GeneratedMethod], servicer
         definitions[method] = _definition(cls, names, method, generated)
         setattr(instance, method, generated.handler)
     definition = ServiceDefinition(cls, names, definitions)
-    # A program may add the methods of a service in several steps, as with grpcio.
+    # A program may add the methods of a service in several steps, as in grpcio.
     definition.is_part = True
     setattr(cls, SERVICE_MARK, definition)
     return instance

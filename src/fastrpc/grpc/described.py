@@ -27,7 +27,7 @@ def service(descriptor: Any, servicer: Any) -> Any:
     thread. The context has the methods of grpc.aio's.
 
     Raises:
-        ConfigError: the object lacks a method, or one has another form.
+        ConfigError: the object lacks a method, or a method has another form.
     """
     servicing = Servicing.now()
     methods = {one.name: _served(one, servicer, servicing) for one in descriptor.methods}

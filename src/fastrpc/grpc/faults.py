@@ -2,9 +2,9 @@
 
 ::
 
-    Handlers, service      GeneratedFaults    UNKNOWN for an exception, as gRPC has it, with our texts
-    grpc.aio.server        LoopFaults         the statuses and texts of grpc.aio's server
-    grpc.server            ThreadFaults       the statuses and texts of grpc's server for threads
+    Handlers, service      GeneratedFaults    UNKNOWN for an exception, as in gRPC, with our texts grpc.aio.server
+    LoopFaults         the statuses and texts of grpc.aio's server grpc.server            ThreadFaults       the
+    statuses and texts of grpc's server for threads
 """
 
 import logging
@@ -39,14 +39,14 @@ _STAGE: Final = "_fastrpc_stage"
 
 
 def note_stage(error: BaseException, stage: str) -> None:
-    """Note the stage in which an exception was raised; without it that is `CALLING`."""
+    """Note the stage in which an exception was raised; if none is noted, that is `CALLING`."""
     vars(error)[_STAGE] = stage
 
 
 class GeneratedFaults(Faults):
-    """The rules for generated services beside services of our own."""
+    """The rules for generated services that are served beside services written for fastrpc."""
 
-    #: Whether None and requests that do not decode end messages quietly, as in grpc's server for threads.
+    #: Whether None, and requests that do not decode, end messages without an error, as in grpc's server for threads.
     ends_quietly = False
 
     def status_of_crash(self, error: BaseException) -> Status:
@@ -62,7 +62,7 @@ GENERATED_FAULTS: Final = GeneratedFaults()
 
 
 class ServicerFaults(GeneratedFaults, ABC):
-    """The rules that both of grpcio's servers have.
+    """The rules that both servers of grpcio have in common.
 
     Args:
         exposes: whether callers get the texts of exceptions.
@@ -81,7 +81,7 @@ class ServicerFaults(GeneratedFaults, ABC):
         over = error.__context__
         if isinstance(over, TooLargeError):
             return over.status, over.message
-        # A limit of the settings has a text that names it.
+        # If a limit of the settings refused the message, the error has a text that names the limit.
         return None if error.status is Status.RESOURCE_EXHAUSTED else self.of_decoding(error)
 
     @abstractmethod
@@ -111,7 +111,7 @@ class LoopFaults(ServicerFaults):
         return Status.UNKNOWN, self._unexpected(error.__context__ or error) or error.message
 
     def of_message(self, error: CallError, method: str) -> BaseException:
-        # A servicer of grpc.aio gets the exception of the function that decodes.
+        # A servicer of grpc.aio gets the exception that the decoding function raised.
         return error.__context__ or error
 
 

@@ -11,7 +11,7 @@ def checked_tls(tls: Any) -> TLS:
     """Return the certificates of a channel or a port.
 
     Raises:
-        TypeError: they are not fastrpc's.
+        TypeError: the certificates are not a `fastrpc.TLS`.
     """
     if isinstance(tls, TLS):
         return tls
@@ -26,7 +26,7 @@ def checked_credentials(credentials: Any, *, of_call: bool = False) -> Any:
     """Return the credentials of a channel: a token, or a function that returns one.
 
     Raises:
-        TypeError: they are an object of grpcio, or credentials of one call.
+        TypeError: the credentials are an object of grpcio, or credentials for one call.
     """
     if credentials is None:
         return None

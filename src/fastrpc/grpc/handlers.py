@@ -14,7 +14,7 @@ __all__ = ["Handlers", "class_of", "coders_of", "is_of_protobuf", "kind_and_func
 
 
 class Handlers:
-    """The handlers of generated code, beside services of our own.
+    """The handlers of generated code, beside services written for fastrpc.
 
     ::
 
@@ -43,7 +43,7 @@ class Handlers:
                 )
             for path, handler in known.items():
                 service, method = split_path(path)
-                # Handlers that are registered for a method come first, in whatever order both are added.
+                # Handlers registered for a single method come first, in whatever order the handlers are added.
                 self._services.setdefault(service, {}).setdefault(method, handler)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
@@ -115,7 +115,7 @@ def kind_and_function(handler: Any) -> tuple[Kind, Callable[..., Any]]:
 
 
 def class_of(decode: Callable[[bytes], Any] | None) -> Any:
-    """Return the message class whose `FromString` this is; Any for another function."""
+    """Return the message class to which this `FromString` belongs; Any for another function."""
     owner = getattr(decode, "__self__", None)
     is_class = isinstance(owner, type) and hasattr(owner, "FromString") and hasattr(owner, "DESCRIPTOR")
     return owner if is_class else Any

@@ -17,7 +17,7 @@ logger = logging.getLogger("fastrpc.grpc")
 
 _OPENTELEMETRY: Final = "opentelemetry.instrumentation.grpc"
 
-#: By the name of the function of grpcio: its counterpart, and the replacement for the wrapper.
+#: For each function of grpcio, its counterpart here and the replacement for the wrapper.
 _REPLACEMENTS: Final = {
     "grpc.server": (
         "fastrpc.grpc.server",
@@ -45,15 +45,16 @@ _REPLACEMENTS: Final = {
     ),
 }
 
-#: The functions of which the log has a warning.
+#: The functions for which the warning was logged.
 _told: set[str] = set()
 
 
 def warn_of_wrapped(name: str, interceptors: Any = ()) -> None:
-    """Log once that something wraps a function of grpcio, which fastrpc does not call.
+    """Log once that something wraps a function of grpcio that fastrpc does not call.
 
     Args:
-        interceptors: of the new server or channel; nothing is logged if OpenTelemetry's are among them.
+        interceptors: the interceptors of the new server or channel; nothing is logged if OpenTelemetry's are among
+            them.
     """
     if name in _told:
         return
@@ -80,12 +81,13 @@ def _wrapper_of(name: str) -> str | None:
     function = getattr(grpc.aio if module == "grpc.aio" else grpc, attribute)
     found = getattr(function, "__module__", None) or ""
     if found.startswith("fastrpc."):
-        # The program has put ours in its place.
+        # The program has replaced it by our function.
         return None
     if found != "grpc" and not found.startswith("grpc."):
         return found or type(function).__name__
     if not hasattr(function, "__wrapped__"):
         return None
-    # A wrapper that reports the module of the wrapped function, like `wrapt`'s; it has the function that it calls.
+    # A wrapper may report the module of the wrapped function, as `wrapt`'s do; then the function that it calls shows
+    # its origin.
     caller = getattr(function, "_self_wrapper", None)
     return getattr(caller, "__module__", None) or type(function).__module__

@@ -25,7 +25,7 @@ class LoopThread:
     Args:
         close: makes a coroutine. If this object is dropped before it was stopped, the thread runs that coroutine and
             ends; without `close` the thread continues to run.
-        owner: the name of the object that was not closed then.
+        owner: the name of the object that was not closed in that case, for the warning.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class LoopThread:
         self._name = name
         self._close = close
         self._owner = owner
-        #: Calls the program's functions, for which the loop cannot wait: it ends after the loop.
+        #: Calls the program's functions, so that the loop need not wait for them. This thread ends after the loop.
         self.callbacks = CallbackThread(f"{name} callbacks")
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -51,7 +51,7 @@ class LoopThread:
             raise ThreadEndedError(f"the thread {self._name!r} has ended")
         if self._life.loop is None:
             started = threading.Event()
-            # The thread has no reference to this object, which is dropped once no other code uses the thread.
+            # The thread has no reference to this object, so that it can be dropped once no other code uses the thread.
             self._thread = threading.Thread(
                 target=self._life.run, args=[started, self.callbacks], name=self._name, daemon=True
             )
@@ -70,7 +70,7 @@ class LoopThread:
             warnings.warn(f"unclosed {self._owner}", ResourceWarning, source=self, stacklevel=2)
 
     def is_current(self) -> bool:
-        """Return whether the caller is in the thread of the loop, where nothing may wait for it."""
+        """Return whether the caller is in the thread of the loop, where nothing may wait for the loop."""
         return threading.current_thread() is self._thread
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
@@ -114,13 +114,13 @@ class LoopThread:
             future.cancel()
             raise
 
-    # Work that has nothing to wait for once the thread has ended
+    # Work that need not wait for anything once the thread has ended
 
     def ask(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of a coroutine. If the thread ends meanwhile, `work` makes a second one to run without it.
+        """Return the result of a coroutine; if the thread ends meanwhile, `work` makes another to run without it.
 
         Raises:
-            RuntimeError: the caller is in the thread of the loop, and the coroutine has something to wait for.
+            RuntimeError: the caller is in the thread of the loop, and the coroutine has to wait.
         """
         if not self.is_current():
             try:
@@ -128,7 +128,7 @@ class LoopThread:
             except (ThreadEndedError, CancelledError):
                 if not self._is_stopped:
                     raise
-            # The loop's last steps may still change what the work reads.
+            # The last steps of the loop may still change the values that the work reads.
             if self._thread is not None:
                 self._thread.join()
         return self._at_once(work())
@@ -140,7 +140,8 @@ class LoopThread:
         except ThreadEndedError:
             found = Future()
         else:
-            # A loop holds its tasks weakly: a task in a cycle with the object that it waits for is collected.
+            # A loop has only weak references to its tasks: a task in a cycle with the object that it waits for would be
+            # collected.
             self._begun.add(found)
             found.add_done_callback(self._begun.discard)
             return found
@@ -153,7 +154,7 @@ class LoopThread:
         return found
 
     def _at_once(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the result of a coroutine that waits for nothing."""
+        """Return the result of a coroutine that need not wait."""
         try:
             work.send(None)
         except StopIteration as end:
@@ -172,13 +173,13 @@ class LoopThread:
         """End the thread; coroutines that still run are cancelled."""
         with self._lock:
             if self._life.loop is not None and not self._is_stopped:
-                # The loop runs this after all earlier submissions.
+                # The loop runs this after everything that was submitted before.
                 self._life.loop.call_soon_threadsafe(self._life.ending.set)
             self._is_stopped = True
 
 
 class _Life:
-    """The work of the thread itself, until it is to end."""
+    """The work of the thread itself, until the thread is to end."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None

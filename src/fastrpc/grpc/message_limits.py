@@ -1,6 +1,7 @@
 """Limits of single messages that a channel or a server has by options: one for each direction, of any size.
 
-`Limits.message_bytes` has a least value and protects the memory of the process; these compare whole messages.
+`Limits.message_bytes` has a lowest value and protects the memory of the process; the limits here apply to whole
+messages.
 """
 
 from collections.abc import Callable
@@ -14,11 +15,11 @@ __all__ = ["NO_LIMITS", "MessageLimits", "TooLargeError", "as_given"]
 
 
 class TooLargeError(CallError):
-    """A message is over a limit of its channel or server."""
+    """A message exceeds a limit of its channel or server."""
 
 
 class MessageLimits(NamedTuple):
-    """The most bytes of a message in each direction; None: as many as the settings allow."""
+    """The most bytes of a message in each direction; None: only the settings limit it."""
 
     sent: int | None = None
     received: int | None = None
@@ -38,7 +39,7 @@ def as_given(message: bytes) -> bytes:
     """Return a message that is encoded already.
 
     Raises:
-        TypeError: it is not bytes.
+        TypeError: the message is not bytes.
     """
     if not isinstance(message, bytes):
         raise TypeError(f"a message is {type(message).__name__}, without a function that encodes it is bytes")

@@ -39,11 +39,11 @@ Pairs: TypeAlias = tuple[Pair, ...]
 def pairs_of(metadata: Any) -> Pairs:
     """Return the pairs of metadata in any form that grpcio takes: pairs, a mapping, `grpc.aio.Metadata` or None.
 
-    Text under a key that ends in `-bin` becomes bytes, and bytes under another key text, as grpcio sends both. A key in
-    bytes is text.
+    Text under a key that ends in `-bin` becomes bytes, and bytes under any other key become text, as grpcio sends them.
+    A key in bytes becomes text.
 
     Raises:
-        TypeError: a key is not text, or a value neither text nor bytes.
+        TypeError: a key is not text, or a value is neither text nor bytes.
     """
     if not metadata:
         return ()
@@ -54,10 +54,10 @@ def pairs_of(metadata: Any) -> Pairs:
 
 
 def block_of(pairs: Iterable[Pair]) -> bytes:
-    """Return metadata encoded, which can be sent by gRPC.
+    """Return metadata encoded for gRPC.
 
     Raises:
-        ValueError: a key or a value cannot.
+        ValueError: gRPC cannot send a key or a value.
     """
     block = encode_pairs(pairs)
     metadata_size(block)
@@ -65,7 +65,7 @@ def block_of(pairs: Iterable[Pair]) -> bytes:
 
 
 def pairs_in(block: bytes) -> Pairs:
-    """Return the pairs in encoded metadata that came."""
+    """Return the pairs in received metadata, which is encoded."""
     return tuple(Pair(*pair) for pair in metadata_pairs(block)) if block else ()
 
 

@@ -11,7 +11,7 @@ def split_path(path: str | bytes) -> tuple[str, str]:
     """Return service and method of a path, `/package.Service/Method`.
 
     Raises:
-        ValueError: it has another form.
+        ValueError: the path has another form.
     """
     text = path.decode() if isinstance(path, bytes) else path
     begin, _, method = text.rpartition("/")

@@ -1,7 +1,7 @@
 """Options of channels and servers, `("grpc.name", value)`, as settings of fastrpc.
 
-For an option without a counterpart, one warning names it; an option whose value is the rule here anyway is accepted
-silently.
+For an option without a counterpart, one warning names it. An option is accepted silently if its value states what
+fastrpc does anyway.
 """
 
 import warnings
@@ -20,12 +20,12 @@ __all__ = ["ChannelOptions", "SendingLimits", "ServerOptions", "channel_options"
 #: The protocol of channels and servers.
 WIRE = "grpc"
 
-#: The least limit that `Limits.message_bytes` takes.
+#: The lowest value of `Limits.message_bytes`.
 LEAST_MESSAGE: Final = 4_096
 
 #: A day: the longest wait for a ping that settings take.
 _LONGEST: Final = 86_400.0
-#: The value of gRPC for no limit of a time in milliseconds.
+#: The value by which gRPC says that a time in milliseconds has no limit.
 _NEVER: Final = 2**31 - 1
 
 
@@ -63,7 +63,7 @@ def _seconds(milliseconds: int) -> float | None:
 
 
 def _part(part: str, **changes: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return a function that changes fields of a part of a configuration by the value of an option."""
+    """Return a function that sets fields in a part of a configuration to the value of an option."""
 
     def change(config: Any, value: Any) -> Any:
         new = replace(getattr(config, part), **{name: function(value) for name, function in changes.items()})
@@ -73,10 +73,10 @@ def _part(part: str, **changes: Callable[[Any], Any]) -> Callable[[Any, Any], An
 
 
 def _with_message_limits(config: Any, sizes: Mapping[str, int | None]) -> tuple[Any, MessageLimits]:
-    """Return settings that bound received messages alone, and the limits that settings cannot have.
+    """Return settings that limit only received messages, and the limits that settings cannot express.
 
     Args:
-        sizes: the limits of options by their direction; None: any size.
+        sizes: the limits that options set, by direction; None: any size.
     """
     limits = MessageLimits(**sizes)
     values = {one.name: getattr(config.limits, one.name) for one in fields(config.limits)}
@@ -84,7 +84,7 @@ def _with_message_limits(config: Any, sizes: Mapping[str, int | None]) -> tuple[
         most = LARGEST_SIZE if limits.received is None else min(limits.received, LARGEST_SIZE)
         values["message_bytes"] = max(LEAST_MESSAGE, most)
         if most >= LEAST_MESSAGE:
-            # Settings refuse a longer message before all of it has come.
+            # Settings refuse a longer message before it has arrived completely.
             limits = limits._replace(received=None)
     return replace(config, limits=SendingLimits(**values)), limits
 
@@ -130,7 +130,7 @@ _OF_SERVERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 #: The direction of each option for the size of a message.
 _SIZES: Final = {"grpc.max_send_message_length": "sent", "grpc.max_receive_message_length": "received"}
 
-#: Options that state a rule which holds here anyway; None stands for any value.
+#: Options that state what holds here anyway; None stands for any value.
 _RULES: Final[Mapping[str, tuple[Any, ...] | None]] = {
     "grpc.enable_http_proxy": (0, False),
     "grpc.use_local_subchannel_pool": None,
@@ -177,8 +177,8 @@ def channel_options(
 def server_options(
     options: Iterable[tuple[str, Any]] | None, compression: Any, config: ServerConfig | None
 ) -> ServerOptions:
-    """Return the settings of a server for its options; `config` is theirs to change."""
-    # As in grpcio, unless settings are given, which decide whether callers get the texts of exceptions.
+    """Return the settings of a server for its options, which change `config`."""
+    # As in grpcio, callers get the texts of exceptions, unless settings are given: then these decide.
     made = ServerConfig(expose_errors=True) if config is None else config
     sizes: dict[str, int | None] = {}
     if WIRE not in made.protocols:
@@ -200,7 +200,7 @@ def server_options(
 
 
 def _size(value: int) -> int | None:
-    """Return the size of an option; None for the value of no limit."""
+    """Return the size that an option sets; None for the value that means no limit."""
     return None if value < 0 else value
 
 

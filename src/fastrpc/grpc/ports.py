@@ -32,7 +32,7 @@ def bound_port(address: str, *, is_encrypted: bool, reuse_port: bool) -> Port:
     """Bind an address: `host:port`, `[::]:port`, `unix:path`.
 
     Raises:
-        RuntimeError: it cannot be bound, or is malformed.
+        RuntimeError: the address cannot be bound, or is malformed.
     """
     if address.startswith("unix:"):
         path = Path(address.removeprefix("unix:").removeprefix("//")).absolute()
@@ -55,7 +55,7 @@ def _name(scheme: str, bound: socket.socket) -> str:
 
 
 def _sockets(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
-    """Bind each address of a host at one port. A wildcard host takes IPv4 and IPv6, as in gRPC."""
+    """Bind each address of a host at one port. A wildcard host stands for IPv4 and IPv6, as in gRPC."""
     found: list[socket.socket] = []
     failure: OSError | None = None
     for family, _, _, _, place in socket.getaddrinfo(
@@ -67,7 +67,8 @@ def _sockets(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
             made = socket.socket(family, socket.SOCK_STREAM)
             _prepare(made, family, is_any=host == "::", reuse_port=reuse_port)
             made.bind((place[0], number, *place[2:]))
-            # Only a port at which something listens is taken for others; callers wait until the server starts.
+            # A port counts as taken for others only if something listens at it. Callers that connect wait until the
+            # server starts.
             made.listen()
         except OSError as error:
             failure = error

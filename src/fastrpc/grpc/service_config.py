@@ -15,13 +15,13 @@ from fastrpc.status import Status
 
 __all__ = ["MethodRules", "ServiceConfig", "StatusRetries", "Unprocessed", "parse_service_config"]
 
-#: Attempts that a policy may ask for at most.
+#: The most attempts that a policy may ask for.
 MOST_ATTEMPTS = 5
 POLICIES = ("pick_first", "round_robin")
 
 
 class Unprocessed:
-    """The fail mode of a channel without a policy: only a call that cost no server any work is made again."""
+    """The fail mode of a channel without a policy: a call is repeated only if no server has done any work for it."""
 
     retries = 3
 
@@ -33,7 +33,7 @@ class Unprocessed:
             try:
                 return await attempt(endpoint)
             except FastRPCError as error:
-                # A channel has no default timeout: a refusal ends the call, however long a pause it asks for.
+                # A channel has no default timeout, so a refusal ends the call, even if it asks only for a pause.
                 if was_load(error) or getattr(error, "retry_after", None):
                     error.retryable = False
                 raise
@@ -77,12 +77,12 @@ class MethodRules(NamedTuple):
 class ServiceConfig(NamedTuple):
     """The rules of a channel."""
 
-    #: By service and method; an empty method stands for all of a service, an empty service for all.
+    #: By service and method; an empty method stands for all methods of a service, an empty service for all services.
     methods: Mapping[tuple[str, str], MethodRules]
     policy: str | None = None
 
     def rules_for(self, service: str, method: str) -> MethodRules:
-        """Return the rules of a method: the most specific ones hold."""
+        """Return the rules for a method: of several, the most specific ones."""
         for name in ((service, method), (service, ""), ("", "")):
             if name in self.methods:
                 return self.methods[name]
@@ -90,10 +90,10 @@ class ServiceConfig(NamedTuple):
 
 
 def parse_service_config(text: str | None, *, retries: bool) -> ServiceConfig:
-    """Read a service config; without `retries` its retry policies do not hold.
+    """Read a service config; without `retries` its retry policies are ignored.
 
     Raises:
-        ConfigError: it is malformed.
+        ConfigError: the config is malformed.
     """
     if text is None:
         return ServiceConfig({})

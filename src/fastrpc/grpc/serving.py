@@ -5,8 +5,8 @@
     a request ──► handler ──► context, servicer ──► its answer
                                    └──► its end: status, metadata, callbacks
 
-A function on the loop is `async def`: it returns the answer, yields messages, or writes them by its context. A plain
-`def` runs in a thread (`thread_handlers`).
+A function on the loop is `async def`: it returns the answer, yields messages, or writes them through its context. A
+plain `def` runs in a thread (`thread_handlers`).
 """
 
 import inspect
@@ -49,7 +49,7 @@ class Servicing(NamedTuple):
     def now(
         cls, executor: Executor | None = None, compressor: str | None = None, **rules: Any
     ) -> "Servicing":
-        """Return the way to run servicers, with the contexts for what is imported now.
+        """Return a `Servicing` for the modules that are imported now.
 
         Args:
             compressor: the name of the compressor of answers.
@@ -72,8 +72,8 @@ class Servicing(NamedTuple):
 
 
 def _context_kinds() -> tuple[type[LoopContext], type[ThreadContext]]:
-    """Return the classes of contexts on the loop and in threads: where grpcio is imported, they derive from its own."""
-    # A module that could not be imported may be there as None.
+    """Return the classes of contexts on the loop and in threads, which derive from grpcio's if it is imported."""
+    # If a module could not be imported, its entry may be None.
     if sys.modules.get("grpc") is None:
         return LoopContext, ThreadContext
     from fastrpc.grpc.grpcio_contexts import AioContext, PooledContext
@@ -87,7 +87,7 @@ def _compressed(kind: type[C], compressor: str, call: ServerCall) -> C:
 
 
 def is_on_loop(function: Any) -> bool:
-    """Return whether a function runs on the loop: one of `async def`, with or without `yield`."""
+    """Return whether a function runs on the loop: `async def`, with or without `yield`."""
     inner = getattr(function, "func", function)
     found = (*unwrapped(inner), vars(type(inner)).get("__call__"))
     return any(
@@ -143,7 +143,7 @@ def _answers(
 
 
 async def _written(writing: Any) -> AsyncIterator[Any]:
-    """Run a servicer that writes its messages by its context."""
+    """Run a servicer that writes its messages through its context."""
     await writing
     nothing: tuple[Any, ...] = ()
     for message in nothing:
@@ -175,7 +175,7 @@ class ServicerMessages:
             raise
 
     async def athrow(self, error: BaseException) -> None:
-        """Raise a cancellation at the present `yield` of the servicer."""
+        """Raise a cancellation at the servicer's current `yield`."""
         await throw_at_yield(self._messages)
 
     async def aclose(self) -> None:

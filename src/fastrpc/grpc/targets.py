@@ -23,7 +23,7 @@ class ChannelTarget(NamedTuple):
 
 
 class PickFirst:
-    """Chooses the first endpoint, and the next one once that cannot be reached."""
+    """Chooses the first endpoint, and the next one once the first cannot be reached."""
 
     def __init__(self) -> None:
         self._endpoints: Sequence[Endpoint] = ()
@@ -34,7 +34,7 @@ class PickFirst:
         self._endpoints = endpoints
 
     def pick(self, call: Any) -> Endpoint:
-        """Return the endpoint in use, or the next one if the one in use failed last."""
+        """Return the current endpoint, or the next one if the last attempt at the current one failed."""
         if self._failed is not None:
             at = self._endpoints.index(self._failed) + 1 if self._failed in self._endpoints else 0
             self._endpoints = (*self._endpoints[at:], *self._endpoints[:at])
@@ -55,7 +55,7 @@ def target_of(target: str, *, is_encrypted: bool, policy: str) -> ChannelTarget:
         policy: the balancing policy of the channel, "pick_first" or "round_robin".
 
     Raises:
-        ConfigError: the target has a form that fastrpc does not dial.
+        ConfigError: fastrpc cannot dial a target of this form.
     """
     scheme, _, rest = target.partition(":")
     transport = "tls" if is_encrypted else "tcp"

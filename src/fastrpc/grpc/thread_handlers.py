@@ -31,12 +31,12 @@ from fastrpc.user_code import contained
 
 __all__ = ["BlockingRequests", "ThreadMessages", "in_thread", "threaded"]
 
-#: Messages that may lie between a thread and the loop, in either direction.
+#: The most messages between a thread and the loop, in either direction.
 MESSAGES = 16
 
 
 def threaded(kind: Kind, function: Callable[[Any, Any], Any], servicing: Any) -> Callable[..., Any]:
-    """Return a function for the loop that runs one with plain `def` in a thread, as a `Servicing` says."""
+    """Return a function for the loop that runs a plain `def` in a thread, as a `Servicing` says."""
     executor = servicing.executor
     takes_stream = kind in {"client_stream", "both_ways"}
 
@@ -59,7 +59,7 @@ async def in_thread(function: Callable[[], Any], context: ThreadContext, executo
     try:
         return await asyncio.shield(job)
     except asyncio.CancelledError:
-        # The thread may wait for the context or the job: both are ended first.
+        # The thread may be waiting for the context or the job, so both are ended first.
         context.finish()
         job.cancel()
         await _settled(job)
@@ -77,7 +77,7 @@ def _job(
 
 
 class _SubmittedJob(CallJob):
-    """A function in an executor, which is cancelled if it has not begun by its deadline."""
+    """A function in an executor, cancelled if it has not begun by its deadline."""
 
     __slots__ = ("_future",)
 
@@ -90,7 +90,7 @@ class _SubmittedJob(CallJob):
 
 
 async def _submitted(call: ServerCall, executor: Executor, function: Callable[[], Any]) -> Any:
-    """Run a function in an executor; a cancellation withdraws it before it begins."""
+    """Run a function in an executor; a cancellation withdraws the function before it begins."""
     future = executor.submit(function)
     job = _SubmittedJob(call, future)
     waiting = asyncio.wrap_future(future)
@@ -106,13 +106,13 @@ async def _submitted(call: ServerCall, executor: Executor, function: Callable[[]
 
 
 def _contained(method: str, function: Callable[[], Any]) -> Any:
-    """Call a servicer's function; the task that waits for it gets only errors."""
+    """Call a servicer's function so that the task that waits for it gets only errors."""
     with contained(method):
         return function()
 
 
 async def _settled(future: "asyncio.Future[Any]") -> None:
-    """Wait until a future is done, whatever its outcome, and in spite of cancellations."""
+    """Wait until a future is done, whatever its outcome and despite cancellations."""
     while not future.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([future])
@@ -169,7 +169,7 @@ class ThreadMessages:
         self._job.add_done_callback(lambda _: self._changed.set())
 
     def _run(self, function: Callable[[], Any]) -> None:
-        """Take the messages of the generator until it ends, or is not wanted any more; in a thread."""
+        """Take the messages of the generator until it ends, or until they are no longer wanted; in a thread."""
         messages = function()
         if messages is None and not self._none_ends:
             return

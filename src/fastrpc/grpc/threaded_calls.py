@@ -23,14 +23,15 @@ FAULTY_REQUESTS = "Exception iterating requests!"
 
 
 class ThreadedRpcError(grpc.aio.AioRpcError, grpc.Call, grpc.Future):  # type: ignore[misc]
-    """The error of a call for threads, which is the call that failed as well.
+    """The error of a call for threads. It is also the call that failed.
 
-    Programs check it by `grpc.Call`; `intercept_channel` of grpcio and its interceptors check it by `grpc.Future`.
+    Programs check the object with `grpc.Call`; `intercept_channel` of grpcio and its interceptors check it with
+    `grpc.Future`.
     """
 
     @classmethod
     def of(cls, error: grpc.aio.AioRpcError) -> Self:
-        """Return an error of a call on the loop as one for threads."""
+        """Return an error of a call on the loop as an error for threads."""
         text = _text_of_coder(error.__cause__)
         found = cls(
             error.code() if text is None else grpc.StatusCode.INTERNAL,
@@ -85,7 +86,7 @@ def _text_of_coder(error: BaseException | None) -> str | None:
 
 
 def cancelled_error(details: str) -> grpc.RpcError:
-    """Return the error of a call that this side has cancelled, without metadata."""
+    """Return the error of a call that this side cancelled, without metadata."""
     nothing = grpc.aio.Metadata()
     return ThreadedRpcError(grpc.StatusCode.CANCELLED, nothing, nothing, details=details)
 
@@ -97,7 +98,7 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         self._thread = thread
         self._call = call
         self._answer: Future[Any] | None = None
-        #: Whether `cancel` ended it, or the iterable of its requests.
+        #: Whether the call was ended by `cancel`, or by the iterable of its requests.
         self._is_cancelled = False
         self._is_faulty = False
 
@@ -135,7 +136,7 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         self._sends(self._call.done_writing())
 
     def _sends(self, sending: Coroutine[Any, Any, None]) -> bool:
-        """Send a message or the end of the messages; return False if the call is over: its reader gets the error."""
+        """Send a message or the end of messages; return False if the call is over: its reader gets the error."""
         try:
             self._thread.run(sending)
         except (grpc.RpcError, asyncio.InvalidStateError, CancelledError, ThreadEndedError):
@@ -196,7 +197,7 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         return not self.done() and self._stop(is_faulty=False)
 
     def _stop(self, *, is_faulty: bool) -> bool:
-        """Cancel the call and note the reason before a reader learns of it; return whether it was under way."""
+        """Cancel the call, and note the reason before a reader learns of it; return whether the call was under way."""
 
         async def stop() -> bool:
             if self.done():
@@ -228,7 +229,7 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
             raise grpc.FutureTimeoutError from None
 
     def _error(self) -> grpc.RpcError:
-        """Return the error of a call that this side has ended."""
+        """Return the error of a call that this side ended."""
         metadata = self.initial_metadata(), self.trailing_metadata()
         return ThreadedRpcError(self.code(), *metadata, details=self.details())
 
@@ -250,7 +251,7 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         else:
             self.answer().add_done_callback(lambda _: self._thread.callbacks.call(fn, self))
 
-    # Its messages
+    # The messages of the call
 
     def __iter__(self) -> Iterator[Any]:
         return self

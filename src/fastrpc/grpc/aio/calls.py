@@ -49,7 +49,7 @@ def _trailing_in(block: bytes, error: FastRPCError | None) -> aio.Metadata:
 
 
 def rpc_error(error: FastRPCError, initial: bytes = b"", trailing: bytes = b"") -> aio.AioRpcError:
-    """Return the error of grpc.aio for ours."""
+    """Return the error of grpc.aio for an error of ours."""
     found = aio.AioRpcError(
         code_of(error.status or Status.UNKNOWN),
         metadata_in(initial),
@@ -62,11 +62,11 @@ def rpc_error(error: FastRPCError, initial: bytes = b"", trailing: bytes = b"") 
 
 
 def block_for(metadata: Any) -> bytes:
-    """Return the metadata of a call encoded.
+    """Return the metadata of a call, encoded.
 
     Raises:
-        AioRpcError: it cannot be sent.
-        TypeError: it is not metadata.
+        AioRpcError: the metadata cannot be sent.
+        TypeError: the argument is not metadata.
     """
     pairs = pairs_of(metadata)
     try:
@@ -78,19 +78,19 @@ def block_for(metadata: Any) -> bytes:
 
 
 class ChannelCall(aio.Call):  # type: ignore[misc]
-    """The part of a call that is the same for all kinds."""
+    """The part of a call that is the same for all kinds of calls."""
 
     _error: FastRPCError | None = None
-    #: Whether this side cancelled it.
+    #: Whether this side cancelled the call.
     _is_cancelled_here = False
-    #: Our call; for a stream, the call that represents all its attempts.
+    #: Our call; for a stream, the object that represents all of its attempts.
     _call: AwaitedCall
 
-    # Done by each kind
+    # Implemented by each kind of call
 
     @abstractmethod
     def _stop(self) -> None:
-        """End the call, which is not over."""
+        """End the call, which is not over yet."""
 
     @abstractmethod
     async def _ended(self) -> None:
@@ -98,7 +98,7 @@ class ChannelCall(aio.Call):  # type: ignore[misc]
 
     @abstractmethod
     def _blocks(self) -> tuple[bytes, bytes]:
-        """Return initial and trailing metadata, encoded, as far as they came."""
+        """Return initial and trailing metadata, encoded, as far as they have arrived."""
 
     # grpc.aio.Call
 
@@ -153,14 +153,14 @@ class ChannelCall(aio.Call):  # type: ignore[misc]
 class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
     """A call with one request and one answer.
 
-    No task drives it unless its first attempt needs more work: a future signals its end, and the first reader decodes
-    the answer.
+    No task runs the call unless its first attempt needs more work: a future signals its end, and the first reader
+    decodes the answer.
 
     Args:
-        under_way: the calls of its channel by their futures, which include it until its end.
+        under_way: the calls of its channel by their futures; this call is among them until it ends.
     """
 
-    #: The task that makes the call if more is needed than one attempt on an open connection.
+    #: The task that makes the call if one attempt on an open connection is not enough.
     _task: "asyncio.Task[None] | None" = None
     #: Whether `_answer` or `_error` is set.
     _is_taken = False
@@ -174,7 +174,8 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             future = asyncio.get_running_loop().create_future()
             future.set_result(None)
             self._fail(error)
-        # Kept for the task of a compressed answer, which is made in a turn of the connection: its context differs.
+        # Kept for the task that decompresses an answer: a turn of the connection starts the task, with a different
+        # context.
         self._context = copy_context()
         if future is None:
             future = self._future = asyncio.get_running_loop().create_future()
@@ -186,7 +187,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
     def _go_on(self) -> None:
         """Make the call, or continue it, in a task."""
         if not self._future.done():
-            # A task takes a copy of the context that it is made in.
+            # A task copies the context in which it is made.
             self._task = self._context.run(asyncio.get_running_loop().create_task, self._run())
             self._task.add_done_callback(self._task_ended)
 
@@ -197,7 +198,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             self._is_taken = True
         except Exception as error:
             self._fail(error)
-        # The future is set here and not by a callback of the task, which would cost a turn of the loop.
+        # The future is set here: a callback of the task would cost one more turn of the loop.
         if not self._future.done():
             self._future.set_result(None)
 
@@ -229,7 +230,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             try:
                 yield from future
             except asyncio.CancelledError:
-                # An answer that arrived in the same turn is left for its reader.
+                # If an answer arrived in the same turn, its reader takes it.
                 if not future.done() or future.cancelled():
                     self._stop()
                 raise
@@ -240,7 +241,8 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             raise failure
         return self._answer
 
-    # Channels for threads call `done` and `cancelled` from other threads. Neither decodes the answer, which may fail.
+    # Channels for threads call `done` and `cancelled` from other threads. Neither method decodes the answer, which may
+    # fail.
 
     def done(self) -> bool:
         return self._future.done()
@@ -260,7 +262,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
         elif not self._task.done():
             self._task.cancel()
         else:
-            # The task may have been cancelled before its first step: then the call was not made.
+            # The task may have been cancelled before its first step, so that the call was not made.
             self._call.close()
         self._future.cancel()
 

@@ -37,7 +37,7 @@ __all__ = [
 
 CLOSED = "Channel is closed."
 
-#: Views of the client that are kept, by their options.
+#: The number of views of the client that are kept, by their options.
 MOST_VIEWS = 64
 
 _CALLS: Mapping[Kind, type[Any]] = {
@@ -110,7 +110,8 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
             credentials=checked_credentials(credentials),
             config=found.config,
         )
-        #: Unary calls by the futures of their ends, until each has ended; and the others, which may be dropped earlier.
+        #: Unary calls by the futures of their ends, until each call has ended; and the other calls, which may be
+        #: dropped earlier.
         self.under_way: dict[asyncio.Future[None], Any] = {}
         self.others: weakref.WeakSet[Any] = weakref.WeakSet()
         self._views: dict[Any, Client] = {}
@@ -143,7 +144,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
     def function(
         self, kind: Kind, path: str | bytes, encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]
     ) -> Callable[..., Any]:
-        """Return the function by which the client calls a method, one for all stubs: programs may make many."""
+        """Return the function by which the client calls a method. All stubs share it, as there may be many."""
         key = kind, path, encode, decode
         function = self._functions.get(key)
         if function is None:
@@ -167,14 +168,14 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
             raise ValueError(f"grace is {grace}, it must be a number of seconds from 0 on")
         self.is_closing = True
         if not grace:
-            # These calls end before their interceptors begin another call, which would be refused from now on.
+            # These calls end before their interceptors can begin another call, which would be refused from now on.
             for call in list(self.others):
                 call.cancel()
         active = [call for call in (*self.under_way.values(), *self.others) if not call.done()]
         if active and grace:
             ends = [asyncio.ensure_future(call.code()) for call in active]
             for end in (await asyncio.wait(ends, timeout=grace))[0]:
-                # The error is only marked as retrieved: the caller gets it.
+                # This only marks the error as retrieved: the caller gets it.
                 end.exception()
         for call in active:
             call.cancel()
@@ -207,7 +208,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
         """Return once there is a connection."""
         await self.client.ready()
 
-    # Its methods
+    # The callers of methods
 
     def unary_unary(self, method: str, *coders: Any, **named: Any) -> "_MultiCallable":
         """Return the caller of a method with one request and one answer."""
@@ -315,7 +316,7 @@ class UnaryUnaryMultiCallable(_MultiCallable, aio.UnaryUnaryMultiCallable):  # t
         channel = self._channel
         if channel.is_closing:
             raise aio.UsageError(CLOSED)
-        # This happens before the call, which has to be awaited once it is made.
+        # The metadata is checked before the call is made, as every call that is made must be awaited.
         block = calls.block_for(metadata) if metadata else None
         call: Any = view.call(function, request)
         _send_block(call, block)

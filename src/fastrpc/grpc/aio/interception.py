@@ -23,7 +23,7 @@ __all__ = [
     "sorted_by_kind",
 ]
 
-#: Makes the call itself: details, request.
+#: Makes the call itself, from its details and its request.
 Begin = Callable[[aio.ClientCallDetails, Any], Any]
 
 _KINDS: dict[Kind, tuple[type[Any], str]] = {
@@ -39,7 +39,7 @@ def sorted_by_kind(interceptors: Sequence[Any]) -> dict[Kind, list[Any]]:
     """Return the interceptors by the kind of their calls; an interceptor of several kinds is listed for each.
 
     Raises:
-        ValueError: one is not an interceptor of grpc.aio's channels.
+        ValueError: an object is not an interceptor of grpc.aio's channels.
     """
     for one in interceptors:
         if not isinstance(one, aio.ClientInterceptor):
@@ -53,7 +53,7 @@ def sorted_by_kind(interceptors: Sequence[Any]) -> dict[Kind, list[Any]]:
 def intercepted(
     kind: Kind, interceptors: Sequence[Any], begin: Begin, details: aio.ClientCallDetails, request: Any
 ) -> "InterceptedCall":
-    """Return the call that interceptors make."""
+    """Return the call that runs through the interceptors."""
     made = _CALLS[kind]()
     requests = request
     if isinstance(made, _Writing) and request is None:
@@ -65,7 +65,7 @@ def intercepted(
 async def _chain(
     kind: Kind, interceptors: Sequence[Any], begin: Begin, details: aio.ClientCallDetails, request: Any
 ) -> Any:
-    """Run the interceptors from the first on; return a call, or an answer in its place."""
+    """Run the interceptors, beginning with the first; return a call, or an answer in its place."""
     if not interceptors:
         return begin(details, request)
     first, *rest = interceptors
@@ -133,13 +133,13 @@ class _Iterated:
         return getattr(self._call, name)
 
 
-# `_Iterated` has the methods of the call behind it.
+# `_Iterated` takes its methods from the call that it wraps.
 aio.UnaryStreamCall.register(_Iterated)
 aio.StreamStreamCall.register(_Iterated)
 
 
 class InterceptedCall(aio.Call):  # type: ignore[misc]
-    """A call for its caller, while interceptors and behind them the call itself run."""
+    """The call as its caller sees it, while interceptors run and, inside them, the call itself."""
 
     _task: asyncio.Task[Any]
 
@@ -148,7 +148,7 @@ class InterceptedCall(aio.Call):  # type: ignore[misc]
         self._task = asyncio.get_running_loop().create_task(without_exit(chain, "an interceptor"))
 
     def _known(self) -> Any:
-        """Return the call, or None as long as interceptors run, or once they failed."""
+        """Return the call, or None while interceptors run and after they failed."""
         has_call = self._task.done() and not self._task.cancelled() and self._task.exception() is None
         return self._task.result() if has_call else None
 
@@ -182,7 +182,7 @@ class InterceptedCall(aio.Call):  # type: ignore[misc]
         return None if call is None else call.time_remaining()
 
     async def _asked(self, name: str, of_error: Callable[[aio.AioRpcError], Any], if_cancelled: Any) -> Any:
-        """Return a fact of the call, or of the error of the interceptors."""
+        """Return a property of the call, or of the error of the interceptors."""
         await asyncio.wait([self._task])
         if self._task.cancelled():
             return if_cancelled

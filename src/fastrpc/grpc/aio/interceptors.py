@@ -37,7 +37,7 @@ class Intercepting(Handlers):
     """The handlers of a server whose calls go through interceptors of grpc.aio.
 
     Raises:
-        ValueError: one is not an interceptor of grpc.aio's servers.
+        ValueError: an object is not an interceptor of grpc.aio's servers.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ async def _chosen(
     """Return the handler that interceptors choose for a call; interceptors of servers in threads run in a thread.
 
     Raises:
-        CallError: they choose none.
+        CallError: the interceptors choose no handler.
     """
 
     def proceed_in_thread(at: int, details: _CallDetails) -> Any:
@@ -117,7 +117,7 @@ Choose = Callable[[ServerCall], Any]
 
 
 class _Chosen:
-    """A handler that was chosen for one call, with encoded messages around it."""
+    """A handler that was chosen for one call; it gets and returns encoded messages."""
 
     def __init__(self, kind: Kind, handler: Any, servicing: Servicing, given: Any) -> None:
         found, function = kind_and_function(handler)
@@ -158,7 +158,7 @@ async def _messages(kind: Kind, choose: Choose, servicing: Servicing, given: Any
 def _raising(
     encode: Callable[[Any], bytes], decode: Callable[[bytes], Any], faults: GeneratedFaults
 ) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
-    """Return the functions of a handler, which raise the same errors as fastrpc raises for such functions."""
+    """Return the coding functions of a handler, which raise the errors that fastrpc raises for such functions."""
 
     def encoded(value: Any) -> bytes:
         try:

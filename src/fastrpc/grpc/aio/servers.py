@@ -49,7 +49,7 @@ def server(
         config: the settings of the server; it speaks gRPC, whatever `protocols` adds. Without settings callers get the
             texts of exceptions, as in grpcio; with them `expose_errors` decides. authenticate, authorize, registry: as
             for `fastrpc.Server`.
-        call_limits: its limits of callers.
+        call_limits: how much callers may ask for, see `fastrpc.limits`.
     """
     warn_of_wrapped("grpc.aio.server", interceptors)
     given = (migration_thread_pool, handlers, interceptors, options, maximum_concurrent_rpcs, compression)
@@ -65,7 +65,7 @@ def new_server(
     call_limits: Sequence[Limit] = (),
     **access: Any,
 ) -> "AioServer":
-    """Return a server that reports faults to callers by one of the rules.
+    """Return a server that reports faults to callers by the given rules.
 
     Args:
         given: the arguments of `server` in grpcio, in their order.
@@ -114,7 +114,7 @@ class AioServer(aio.Server):  # type: ignore[misc]
         """Bind an address, at which the server listens once it starts; return its port.
 
         Raises:
-            RuntimeError: it cannot be bound.
+            RuntimeError: the address cannot be bound.
         """
         return self._bind(address, is_encrypted=False)
 
@@ -160,7 +160,7 @@ class AioServer(aio.Server):  # type: ignore[misc]
         self._is_stopped.set()
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
-        """Wait until the server has stopped; return whether the time was over before."""
+        """Wait until the server has stopped; return whether the timeout passed before."""
         try:
             async with time_limit(timeout):
                 await self._is_stopped.wait()

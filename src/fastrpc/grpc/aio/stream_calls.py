@@ -29,7 +29,7 @@ class _StreamCall(ChannelCall):
     _is_iterated: bool | None = None
     _is_fed = False
     _is_half_closed = False
-    #: Whether this side ended it for a message that cannot be encoded, or is too large.
+    #: Whether this side ended the call because a message cannot be encoded, or is too large.
     _is_refused_here = False
 
     def __init__(self, stream: "Stream[Any, Any]", requests: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -88,7 +88,7 @@ class _StreamCall(ChannelCall):
         self._note_end()
 
     def _note_end(self) -> None:
-        """Take over the error of an ended stream, which may differ from the sender's error."""
+        """Take over the error with which a stream ended. The sender may have seen another error."""
         failure = self._stream.failure if self.done() else None
         if isinstance(failure, FastRPCError) and not (self._is_cancelled_here or self._is_refused_here):
             self._error = failure
@@ -109,7 +109,7 @@ class _StreamCall(ChannelCall):
     # Receiving
 
     async def _receive(self) -> Any:
-        """Return the next message, or EOF; the error of the call is raised."""
+        """Return the next message, or EOF; raise the error of the call."""
         try:
             return await self._stream.receive()
         except StreamEndedError:
@@ -145,7 +145,7 @@ class _StreamCall(ChannelCall):
     # Sending
 
     async def _feed(self, requests: Any) -> None:
-        """Send the messages of an iterable, then the end; an exception in it cancels the call."""
+        """Send the messages of an iterable, then the end; an exception in the iterable cancels the call."""
         try:
             with contained("the iterable of requests"):
                 if hasattr(requests, "__aiter__"):
@@ -158,13 +158,13 @@ class _StreamCall(ChannelCall):
         except (EncodeError, TooLargeError) as error:
             self._refuse(error)
         except FastRPCError:
-            pass  # The end of the call, which its reader gets.
+            pass  # The call has ended, which its reader learns.
         except Exception:
             logger.exception("%s: the iterable of its requests failed", self._call.method)
             self.cancel()
 
     def _refuse(self, error: FastRPCError) -> None:
-        """End a call with a message that cannot be encoded or is too large: its reader gets the error."""
+        """End a call whose message cannot be encoded or is too large; its reader gets the error."""
         if not self.done():
             self._error, self._is_refused_here = error.with_traceback(None), True
             self._stop()
@@ -212,7 +212,7 @@ class StreamUnaryCall(_StreamCall, aio.StreamUnaryCall):  # type: ignore[misc]
 
     def __init__(self, stream: "Stream[Any, Any]", requests: Any, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(stream, requests, loop)
-        # The call ends although nothing awaits its answer.
+        # The call has to end even if nothing awaits its answer.
         self._answered = loop.create_task(self._take())
 
     async def _take(self) -> Any:
