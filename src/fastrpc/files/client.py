@@ -25,7 +25,7 @@ __all__ = ["MESSAGES_AT_ONCE", "download", "upload"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Most messages that are written by one job.
+#: The most messages that one job writes.
 MESSAGES_AT_ONCE = 16
 
 
@@ -40,16 +40,17 @@ async def download(
 ) -> FileDigest:
     """Copy the file `name` of a `FileService` to `path`, and return its size and SHA-256.
 
-    Until it is complete and has the service's digest, its name is `<path>.fastrpc-part`; a download that failed or was
-    killed resumes there, unless `resume` is False. After a change of the remote file the download starts again.
+    Until the copy is complete and has the service's digest, its name is `<path>.fastrpc-part`; a download that failed
+    or was killed resumes with this file, unless `resume` is False. After a change of the remote file the download
+    starts again.
 
     Args:
         progress: called with the bytes received and the size of the file.
 
     Raises:
         CallError: the service refuses the name, the file changes again and again, or another transfer writes `path`.
-        UnavailableError: there is no connection, or it broke: call it again.
-        OSError: this machine's disk refuses.
+        UnavailableError: there is no connection, or it broke: call `download` again.
+        OSError: the disk of this machine reports an error.
     """
     with _LoopRuntime(client) as runtime:
         transfer = FetchedFile(runtime, service, os.fspath(path), progress)
@@ -67,15 +68,15 @@ async def upload(
 ) -> FileDigest:
     """Copy the file at `path` to a `FileService` as `name`, and return its size and SHA-256.
 
-    The file is hashed first. The service gives it its name once its size and digest are right; an upload that failed or
-    was killed resumes after the service's bytes, unless `resume` is False.
+    The file is hashed first. The service gives the copy its name once size and digest are right; an upload that failed
+    or was killed resumes after the bytes that the service has, unless `resume` is False.
 
     Args:
         progress: called with the bytes sent and the size of the file.
 
     Raises:
         CallError: the service refuses the name or the file, or another call writes it.
-        UnavailableError: there is no connection, or it broke: call it again.
+        UnavailableError: there is no connection, or it broke: call `upload` again.
         OSError: the file cannot be read.
     """
     with _LoopRuntime(client) as runtime:
@@ -84,11 +85,11 @@ async def upload(
 
 
 class _LoopRuntime:
-    """A client of an event loop, and a thread."""
+    """Runs a transfer with a client of an event loop, and a thread."""
 
     def __init__(self, client: Client | PeerClient) -> None:
         check_client(client, (Client, PeerClient), "fastrpc.files.sync takes a SyncClient")
-        # The client of a peer calls one connection anyway.
+        # The client of a peer has only one connection anyway.
         self._is_pinned = isinstance(client, PeerClient)
         self._client = client
         self._pool = new_pool(1)
@@ -105,7 +106,7 @@ class _LoopRuntime:
     async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
         reply = await self._client.request(method, *args)
         if not self._is_pinned:
-            # Another server may have another version of the file, and has no part of it.
+            # Another server may have another version of the file, and has no part of the transfer.
             self._client = self._client.with_options(endpoint=reply.endpoint)
             self._is_pinned = True
         return reply.value

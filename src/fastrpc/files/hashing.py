@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Digests", "FileHash"]
 
-#: Bytes that one step hashes, some milliseconds, and that are read at a time.
+#: Bytes that are read and hashed in one step, which takes some milliseconds.
 SLICE_BYTES = 8 * 1024 * 1024
 BLOCK_BYTES = 256 * 1024
 
-#: Files whose digest is remembered.
+#: The number of files whose digests are remembered.
 MOST_DIGESTS = 256
 
-#: Seconds for which a file may change again without another time, by the clock of its file system: Linux ticks
-#: every 10 ms at most, other systems count whole seconds, or two.
+#: Seconds in which a file may change again without getting another time. Linux updates the time every 10 ms at most;
+#: other systems count whole seconds, or two.
 FINE_TICK_SECONDS = 0.1
 COARSE_TICK_SECONDS = 2.0
 
@@ -35,9 +35,9 @@ class FileHash:
         self._descriptor = descriptor
 
     def advance(self, limit: int) -> bool:
-        """Hash the next slice below `limit`; return whether there may be more. It blocks.
+        """Hash the next slice below `limit`; return whether there may be more. This call blocks.
 
-        The file ended early if the position is below the limit afterwards.
+        If the position is below the limit afterwards, the file ended early.
         """
         end = min(limit, self.position + SLICE_BYTES)
         while self.position < end:
@@ -49,11 +49,11 @@ class FileHash:
         return self.position < limit
 
     def continue_with(self, known: "Hash", position: int) -> None:
-        """Take over the SHA-256 of the first bytes."""
+        """Continue from the SHA-256 of the first bytes."""
         self._hash, self.position = known, position
 
     def continue_by(self, block: bytes | memoryview) -> None:
-        """Hash bytes that were just written behind the others."""
+        """Hash bytes that were just written after the others."""
         self._hash.update(block)
         self.position += len(block)
 
@@ -63,7 +63,7 @@ class FileHash:
         return FileDigest(self.position, self._hash.hexdigest())
 
     def copy(self) -> "Hash":
-        """Return the running SHA-256."""
+        """Return a copy of the SHA-256 so far, which can go on hashing."""
         return self._hash.copy()
 
 
@@ -75,7 +75,7 @@ class Digests:
         self._lock = threading.Lock()
 
     def find(self, status: os.stat_result) -> "Hash | None":
-        """Return the SHA-256 of a file, to be continued or read; None if it is unknown."""
+        """Return the SHA-256 of a file, which can be read or continued; None if it is unknown."""
         with self._lock:
             known = self._known.get(_key(status))
             if known is None:
@@ -84,10 +84,10 @@ class Digests:
             return known.copy()
 
     def keep(self, status: os.stat_result, since: float, hashing: FileHash) -> None:
-        """Remember the SHA-256 of a whole file that had this status before and after it was hashed.
+        """Remember the SHA-256 of a whole file that had this status both before and after it was hashed.
 
-        No digest is kept of a file that was changed just before `since`, the start of hashing: it may have been changed
-        once more within the same tick.
+        If the file was changed just before `since`, the start of hashing, no digest is kept: the file may have changed
+        again within the same tick.
         """
         is_coarse = status.st_ctime_ns % 1_000_000_000 == 0
         if since - status.st_ctime < (COARSE_TICK_SECONDS if is_coarse else FINE_TICK_SECONDS):

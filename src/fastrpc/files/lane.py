@@ -21,9 +21,9 @@ def new_pool(threads: int = DISK_THREADS) -> ThreadPoolExecutor:
 
 
 class Lane:
-    """Runs the jobs of one file, never two at once, so that no job closes a file that another one reads.
+    """Runs the jobs of one file, never two at once: no job closes a file that another job reads.
 
-    Lanes share the threads of their pool and take turns after each job, which therefore has to be short.
+    Lanes share the threads of their pool. They take turns after each job, so a job has to be short.
     """
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
@@ -31,7 +31,7 @@ class Lane:
         self._turn = threading.Lock()
 
     def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a job beside its starter."""
+        """Start a job, and go on without waiting for it."""
         return self._pool.submit(self._run, job, *args, **kwargs)
 
     async def run(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -46,7 +46,8 @@ class Lane:
 async def finished(started: Future[T]) -> T:
     """Return the result of a job, which runs to its end even if the waiting task is cancelled."""
     if not started.done():
-        # A job costs 28 µs so; `asyncio.wrap_future` and a shield around it, two futures, 40.
+        # A job costs 28 µs in this way; `asyncio.wrap_future` and a shield around it, which are two futures, cost 40
+        # µs.
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         started.add_done_callback(lambda _: wake(loop, done))
@@ -59,7 +60,7 @@ def wake(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
     try:
         loop.call_soon_threadsafe(_settle, done)
     except RuntimeError:
-        # The loop was closed, and its waiters with it.
+        # If the loop was closed, its waiters have ended too.
         if not loop.is_closed():
             raise
 

@@ -5,14 +5,14 @@ from fastrpc.status import Status
 
 __all__ = ["PART_SUFFIX", "is_partial", "parts_of", "quoted"]
 
-#: The end of the name of an unfinished file.
+#: The suffix of the name of an unfinished file.
 PART_SUFFIX = ".fastrpc-part"
 
-#: Longest name, and longest part of one, in bytes: PATH_MAX and NAME_MAX of Linux.
+#: The longest name, and the longest part of a name, in bytes: PATH_MAX and NAME_MAX of Linux.
 LONGEST_NAME = 4_096
 LONGEST_PART = 255
 
-#: Most characters of a name that an error repeats.
+#: The most characters of a name that an error repeats.
 _MOST_QUOTED = 200
 
 
@@ -25,7 +25,8 @@ def parts_of(name: str) -> tuple[str, ...]:
     """Return the parts of a name.
 
     Raises:
-        CallError: INVALID_ARGUMENT: the name is empty, absolute or too long, or has a part that names no file.
+        CallError: INVALID_ARGUMENT: the name is empty, absolute or too long, or has a part that cannot be a file's
+            name.
     """
     if fault := _fault_in(name):
         raise CallError(Status.INVALID_ARGUMENT, f"{quoted(name)} is not the name of a file: {fault}")

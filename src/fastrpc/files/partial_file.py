@@ -4,10 +4,10 @@
 
     open: claim it ──► start_at: an offset ──► hash_on: the part kept ──► write … ──► finish ──► close
 
-The claim is a lock of the system on the partial file, so it also holds between processes and ends with its holder. The
-content is on the disk before the file gets its name, and the name is on the disk when `finish` returns: a file of that
-name is complete, also after a loss of power. A partial file may lose bytes that the system had not written yet, which
-the digest of the whole shows.
+The claim is a lock of the system on the partial file, so it also excludes other processes, and ends with its holder.
+The content is on the disk before the file gets its name, and the name is on the disk when `finish` returns: a file of
+that name is complete, also after a loss of power. A partial file may lose bytes that the system had not written yet,
+which the digest of the whole shows.
 """
 
 import errno
@@ -25,17 +25,17 @@ from fastrpc.files.write_behind import Piece
 
 __all__ = ["PartialFile"]
 
-#: Times that a partial file may be replaced between opening and locking it, as its last writer ends.
+#: The number of times that a partial file may be replaced between opening and locking, as its last writer ends.
 CLAIM_ATTEMPTS = 10
 
 #: Permissions of a new file, before the umask; a replaced file keeps its permissions.
 NEW_MODE = 0o666
 _PERMISSIONS = 0o777
 
-#: Up to this number, pieces are written one by one; more than that are short, and are joined.
+#: Up to this number, pieces are written one by one. If there are more they are short, and are joined.
 _FEW_PIECES = 64
 
-# Folders that cannot be synced: not readable, or on a file system that does not know it.
+# Errors for folders that cannot be synced: they are not readable, or their file system does not support it.
 _NO_SYNC = {errno.EACCES, errno.EINVAL}
 
 
@@ -43,7 +43,7 @@ class PartialFile:
     """A partial file until it gets its name. Every method blocks; any thread may call it, one at a time.
 
     Args:
-        find: returns the place of the whole file, which this closes.
+        find: returns the place of the whole file; this object closes it.
         label: the name for error messages.
         digests: where digests of files are remembered.
     """
@@ -57,15 +57,15 @@ class PartialFile:
         self._is_closed = False
         self._mode: int | None = None
         self._hashing: FileHash
-        #: Where the next piece goes.
+        #: The offset of the next piece.
         self.position = 0
 
     def open(self) -> int:
-        """Claim the partial file, made if it does not exist; return its size.
+        """Claim the partial file, and make it if it does not exist; return its size.
 
         Raises:
-            BlockingIOError: another one writes it.
-            CallError: something that is not a regular file has the name.
+            BlockingIOError: another writer has the file.
+            CallError: the name belongs to something other than a regular file.
         """
         if self._is_closed:
             return 0
@@ -100,7 +100,7 @@ class PartialFile:
         """Keep the first `offset` bytes, which `hash_on` has to hash, and write after them.
 
         Raises:
-            CallError: ABORTED: there are fewer.
+            CallError: ABORTED: the file has fewer bytes.
         """
         status = os.fstat(self._descriptor)
         if offset > status.st_size:
@@ -113,7 +113,7 @@ class PartialFile:
         self.position = offset
 
     def hash_on(self) -> bool:
-        """Hash the next slice of the part that is kept; return whether there is more."""
+        """Hash the next slice of the kept part; return whether there is more."""
         if self._hashing.advance(self.position):
             return True
         if self._hashing.position < self.position:
@@ -136,12 +136,12 @@ class PartialFile:
         return self._hashing.digest
 
     def discard(self) -> None:
-        """Drop all bytes: they are of no use to the next writer."""
+        """Drop all bytes, as the next writer cannot use them."""
         os.ftruncate(self._descriptor, 0)
         self.position = 0
 
     def finish(self) -> None:
-        """Give the file its name once it is completely on the disk."""
+        """Give the file its final name, once all of it is on the disk."""
         assert self._place is not None
         folder, name = self._place.folder, self._place.name
         if self._mode is not None:
@@ -152,7 +152,7 @@ class PartialFile:
         _sync_folder(folder)
 
     def close(self, *, keeps: bool = True) -> None:
-        """End the claim. The bytes written stay for the next writer if it `keeps` them and there are any."""
+        """End the claim. If `keeps` is set, the bytes written, if any, stay for the next writer."""
         self._is_closed = True
         place, self._place = self._place, None
         try:

@@ -1,12 +1,12 @@
 """Pieces of a file that are read while the previous ones are sent.
 
-A job reads while its pieces are taken, so the thread wakes the loop for each piece, instead of the loop a thread. It
-ends after some pieces: other jobs wait for the same threads, which a job that reads a whole file from a slow disk would
-occupy until its end.
+A job reads while the loop takes its pieces, so the thread wakes the loop for each piece, and the loop need not wake a
+thread. The job ends after some pieces, as other jobs wait for the same threads: a job that reads a whole file from a
+slow disk would occupy a thread until its end.
 
 A handler counts each piece before it is read; a sent piece counts as output instead. One piece is read ahead once the
-caller has taken one, as long as there is enough memory. A begun download waits while memory is full, and holds no piece
-meanwhile.
+caller has taken one, as long as there is enough memory. A download that has begun waits while memory is full, and holds
+no piece meanwhile.
 """
 
 import asyncio
@@ -21,16 +21,17 @@ from fastrpc.files.reader import PIECE_BYTES
 
 __all__ = ["Pieces", "ReadAhead"]
 
-#: Pieces that are read before one is taken, if they are not counted. More would be sent at once, and delay small calls
-#: of the same connection.
+#: Pieces that are read before one is taken, if pieces are not counted. More pieces would be sent at once, and delay
+#: small calls of the same connection.
 PIECES_AHEAD = 2
 
-#: Pieces that a job reads, and the seconds after which it begins no further piece: then others have a turn.
+#: Pieces that a job reads, and the seconds after which it begins no further piece, so that other jobs have a turn.
 PIECES_AT_ONCE = 8
 TURN_SECONDS = 0.02
 
 
-#: Bytes of a piece that may be sent while its rest waits for credit, as counted output: all of it is in memory.
+#: Bytes of a piece that are counted as output because they may be sent while the other bytes wait for credit: all of it
+#: is in memory.
 SENT_BYTES = 64 * 1024
 
 #: The interval at which a download checks for memory while the process is full.
@@ -52,12 +53,12 @@ class Pieces(Protocol):
 
 
 class ReadAhead:
-    """Takes pieces in an event loop that are read in jobs.
+    """Takes, in an event loop, the pieces that jobs read.
 
     Args:
-        read: returns the next piece, none at the end.
+        read: returns the next piece, or empty bytes at the end.
         start: starts a job, behind jobs of others that wait for a thread.
-        pieces: the counter of pieces, which has counted the first one already; None: they are not counted.
+        pieces: the counter of pieces, which has counted the first piece already; None: pieces are not counted.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class ReadAhead:
         self._loop = asyncio.get_running_loop()
         # The job appends, the loop takes.
         self._pieces: deque[bytes] = deque()
-        # How many the loop took, how many it lets be read in all, and how many the job has read.
+        # How many pieces the loop took, how many it lets be read in all, and how many the job has read.
         self._taken = 0
         self._most = PIECES_AHEAD if pieces is None else 1
         self._done = 0
@@ -81,7 +82,7 @@ class ReadAhead:
         self._reading = self._start_reading()
 
     async def take(self) -> bytes:
-        """Return the next piece; none at the end, after which this must not be called."""
+        """Return the next piece, or empty bytes at the end; do not call this again after the end."""
         await self.has_more()
         return self.pop()
 
@@ -89,7 +90,8 @@ class ReadAhead:
         """Return whether a piece follows, which `pop` takes. There is room for it."""
         if self._counted is not None and self._most == self._taken:
             while not self._counted.may_hold(PIECE_BYTES):  # noqa: ASYNC110
-                # No event reports it: others free memory in many ways. At last the largest holder is closed.
+                # No event reports that there is room, as memory is freed in many ways. In the end the largest holder is
+                # closed.
                 await asyncio.sleep(NO_ROOM_SECONDS)
             self._counted.hold(PIECE_BYTES)
             self._most += 1
@@ -117,7 +119,7 @@ class ReadAhead:
 
     def _start_reading(self) -> Future[None]:
         reading = self._start(self._fill)
-        # The reading may have failed.
+        # The read may have failed.
         reading.add_done_callback(self._wake)
         return reading
 
@@ -136,7 +138,7 @@ class ReadAhead:
             self._waiting = None
 
     def _fill(self) -> None:
-        """Read until enough is ahead or it is the turn of others; in a job, whose end wakes the waiter."""
+        """Read until enough is ahead, or until it is the turn of other jobs; in a job, whose end wakes the waiter."""
         ends = time.monotonic() + TURN_SECONDS
         for left in reversed(range(PIECES_AT_ONCE)):
             piece = self._read()
@@ -147,6 +149,6 @@ class ReadAhead:
             self._wake()
 
     def _wake(self, _: object = None) -> None:
-        """Let the waiter look again; in the thread of the job."""
+        """Let the waiter look again; called in the thread of the job."""
         if (waiting := self._waiting) is not None:
             wake(self._loop, waiting)

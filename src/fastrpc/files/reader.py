@@ -13,13 +13,13 @@ from fastrpc.status import Status
 
 __all__ = ["PIECE_BYTES", "FileReader"]
 
-#: Bytes of one message, which stay in the cache of a processor on the way from the disk to the network. Each is sent
-#: alone: four at once hold up small calls of the same connection, 2 ms at their p99 instead of 0.5 ms.
+#: Bytes of one message, which stay in the cache of a processor on the way from the disk to the network. Each message is
+#: sent alone: four at once hold up small calls of the same connection, 2 ms at their p99 instead of 0.5 ms.
 PIECE_BYTES = 256 * 1024
 
 
 class FileReader:
-    """A regular file that must not change while it is read. Every method blocks; any thread, one at a time.
+    """A regular file that must not change while it is read. Every method blocks; any thread may call it, one at a time.
 
     Args:
         open_file: returns the descriptor, which the reader closes.
@@ -63,8 +63,8 @@ class FileReader:
         """Set where reading begins.
 
         Raises:
-            CallError: ABORTED: the file has another version than the given one. INVALID_ARGUMENT: it has no such
-                offset.
+            CallError: ABORTED: the file does not have the given version. INVALID_ARGUMENT: the offset is beyond the
+                file.
         """
         if version and version != self.version:
             raise changed(self._label)
@@ -72,7 +72,7 @@ class FileReader:
             text = f"offset is {offset}, {quoted(self._label)} has {self.size} bytes"
             raise CallError(Status.INVALID_ARGUMENT, text)
         self._position = offset
-        # A reader of the whole file asks for its digest next.
+        # A reader of the whole file will ask for its digest next.
         self._hashes_what_it_reads = (
             offset == 0 and self._digests is not None and self._digests.find(self._status) is None
         )
@@ -86,7 +86,7 @@ class FileReader:
         """Return the next piece; empty at the end.
 
         Raises:
-            CallError: ABORTED: the file is no longer what it was when it was opened.
+            CallError: ABORTED: the file has changed since it was opened.
         """
         if self._position == self.size:
             self._check_unchanged()
@@ -106,7 +106,7 @@ class FileReader:
         """Hash the next slice of the first `limit` bytes; return whether there is more.
 
         Raises:
-            CallError: ABORTED: the file is no longer what it was when it was opened.
+            CallError: ABORTED: the file has changed since it was opened.
         """
         if limit == self.size and self._digests is not None:
             known = self._digests.find(self._status)

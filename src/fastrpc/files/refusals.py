@@ -29,7 +29,7 @@ BUSY_SECONDS = 0.2
 _NO_ROOM = "there is no room left for"
 _NOT_ALLOWED = "the server may not do this with"
 
-#: Errors about a name or the disk; any other error is a fault of the server.
+#: Errors about a name or the disk. All other errors are faults of the server.
 _TOLD: dict[int, tuple[Status, str]] = {
     errno.EISDIR: (Status.INVALID_ARGUMENT, "a folder has the name"),
     errno.ENAMETOOLONG: (Status.INVALID_ARGUMENT, "the file system takes no name as long as"),
@@ -45,7 +45,7 @@ _TOLD: dict[int, tuple[Status, str]] = {
     errno.EIO: (Status.DATA_LOSS, "the disk failed at"),
 }
 
-# A link where a walk expects none leads outside, or was placed there meanwhile.
+# If the walk finds a link where it expects none, the link leads outside, or was placed there meanwhile.
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -53,7 +53,7 @@ def check_client(client: object, wanted: tuple[type[Any], ...], others: str) -> 
     """Refuse a client of another kind.
 
     Args:
-        others: which module has the same transfers for which other kinds.
+        others: which module has these transfers for which other kind of client.
     """
     if not isinstance(client, wanted):
         kinds = " or ".join(kind.__name__ for kind in wanted)
@@ -62,7 +62,7 @@ def check_client(client: object, wanted: tuple[type[Any], ...], others: str) -> 
 
 @contextmanager
 def refused_by_system(name: str) -> Iterator[None]:
-    """Raise the errors that the system has for a name as a `CallError`, without the path that they hold."""
+    """Turn the errors that the system raises for a name into a `CallError` without the path that they contain."""
     try:
         yield
     except BlockingIOError:
@@ -79,7 +79,7 @@ def refused_by_system(name: str) -> Iterator[None]:
 
 
 def refused(name: str, job: Callable[P, T]) -> Callable[P, T]:
-    """Return a job whose errors of the system are refusals of a name."""
+    """Return a job whose system errors become refusals of a name."""
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         with refused_by_system(name):
@@ -105,7 +105,7 @@ def told_of_path(path: str, job: Callable[P, T]) -> Callable[P, T]:
 
 def missing(name: str) -> CallError:
     """Return the error for a name that leads to nothing, or out of the root."""
-    # The same for every missing name: callers must not learn the target of a link that leads out.
+    # The text is the same for every missing name: callers must not learn the target of a link that leads outside.
     folder = ", or no folder for it" if "/" in name else ""
     return CallError(Status.NOT_FOUND, f"there is no {quoted(name)}{folder}")
 

@@ -1,7 +1,7 @@
 """The folder that a file service never leaves, for no name and no link that is moved meanwhile.
 
 A name is walked part by part, each opened relative to the previous folder and never through a link. A link is read and
-its target walked instead, so that links that stay inside are followed, and others lead to nothing. No path is examined
+its target walked instead: links that stay inside are followed, and other links lead to nothing. No path is examined
 before it is opened: only the state of a descriptor is reliable.
 """
 
@@ -25,7 +25,7 @@ MOST_STEPS = 8_192
 #: Most links on the way of one name, as in Linux.
 MOST_LINKS = 40
 
-# A folder that may be passed and not read can be opened by this where the system has it.
+# With this flag, where the system has it, a folder can be opened that may be passed through but not read.
 _PASSED = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 
 #: Opening a pipe must not wait for its other end, and opening a terminal must not make it ours.
@@ -76,7 +76,7 @@ class Root:
         self._path = os.path.abspath(os.fspath(path))
         if not os.path.isdir(self._path):
             raise ConfigError(f"the root {self._path} is not a folder", hint="create it, or give another one")
-        #: The begin of absolute targets of links inside.
+        #: The prefixes of the absolute targets of links that lead to a place inside.
         self._prefixes = {self._path, os.path.realpath(self._path)}
 
     def place(self, name: str) -> RootPlace:
@@ -138,7 +138,7 @@ class Root:
         return place
 
     def infos(self, names: list[str]) -> list[FileInfo]:
-        """Describe files and folders, without other kinds of entries and entries that lead outside or are gone."""
+        """Describe files and folders; skip other kinds of entries, and entries that lead outside or no longer exist."""
         found = []
         for name in names:
             try:
@@ -165,17 +165,17 @@ class _Walk:
 
     def __init__(self, root: Root, parts: tuple[str, ...]) -> None:
         self._root = root
-        # The parts still to be walked, from the right, and the walked folders, none of them a link.
+        # The parts still to be walked, in reverse order, and the folders walked so far, none of them a link.
         self._left = list(reversed(parts))
         self._passed: list[str] = []
         self._links = 0
         self._folder = -1
 
     def run(self) -> RootPlace:
-        """Return where the name leads.
+        """Return the place to which the name leads.
 
         Raises:
-            FileNotFoundError: it leads nowhere, or outside.
+            FileNotFoundError: the name leads nowhere, or outside.
         """
         self._folder = self._root.open_itself()
         try:
@@ -222,7 +222,7 @@ class _Walk:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            # Something else has replaced the link: look again.
+            # Something else has replaced the link, so look again.
             target = part
         inside = self._root.beneath(target) if target.startswith("/") else target
         if inside is None or self._links > MOST_LINKS:
@@ -232,7 +232,7 @@ class _Walk:
             self._restart([])
 
     def _restart(self, parts: list[str]) -> None:
-        """Continue at the root, first with these parts: the parent of an open folder may have changed meanwhile."""
+        """Continue at the root, with these parts first: the parent of an open folder may have changed meanwhile."""
         self._left += reversed(parts)
         self._passed = []
         self._enter(self._root.open_itself())

@@ -39,13 +39,13 @@ S = TypeVar("S")
 
 SERVICE_NAME = "files"
 
-#: Seconds that the digest of a file may take: disks read some 100 MB in each.
+#: Seconds that the digest of a file may take: disks read some 100 MB each second.
 DIGEST_SECONDS = 86_400.0
 
 #: Entries of a folder that one job looks at.
 ENTRIES_AT_ONCE = 256
 
-#: The classes of file services that have other names.
+#: Classes of file services under other names.
 _classes: dict[tuple[type[Any], str], type[Any]] = {}
 
 _LARGEST_SIZE = 2**63 - 1
@@ -102,12 +102,12 @@ class FileService:
     async def read(self, path: str, offset: int = 0, version: str = "") -> AsyncIterator[bytes]:
         """Return a file from an offset on, in pieces of 256 KiB.
 
-        ABORTED means that the file has another version than the given one, or was changed while it was read.
+        ABORTED means that the file does not have the given version, or was changed while it was read.
         """
         lane = self._lane()
         reader = self._reader(path)
         pieces = pieces_of_call()
-        # Before the first wait, so that later requests find it counted.
+        # The count begins before the first wait, so that later requests see it.
         pieces.begin(PIECE_BYTES)
         try:
             await lane.run(reader.open)
@@ -117,7 +117,7 @@ class FileService:
                 await room
             ahead = ReadAhead(refused(path, reader.read), lane.start, pieces)
             while await ahead.has_more():
-                # No name refers to it here: its encoded form may wait for long.
+                # No name here refers to the piece, so it can be freed: its encoded form may wait for long.
                 yield ahead.pop()
         finally:
             pieces.hold(0)
@@ -142,8 +142,8 @@ class FileService:
     ) -> FileDigest:
         """Write a file from an offset on, and give it its name once its size and SHA-256 are the given ones.
 
-        Until then it is `<path>.fastrpc-part`, of which the first `offset` bytes are kept. ABORTED means that it has
-        fewer, or that another call writes it.
+        Until then its name is `<path>.fastrpc-part`, and the first `offset` bytes of that file are kept. ABORTED means
+        that it has fewer bytes, or that another call writes it.
         """
         self._check_write(path, offset, size, sha256)
         lane = self._lane()
@@ -215,7 +215,7 @@ def pieces_named(name: str) -> type[FilePieces]:
     Raises:
         ConfigError: the name is not a valid name of a service.
     """
-    # A contract is never made: that it is abstract does not matter.
+    # No instance of a contract is made, so it does not matter that the class is abstract.
     return _renamed(FilePieces, name)  # type: ignore[type-abstract]
 
 

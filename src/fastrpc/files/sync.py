@@ -64,7 +64,7 @@ def upload(
 
 
 class _BlockingRuntime:
-    """Runs a transfer over a blocking client, with a thread for the disk. No coroutine here waits for a loop."""
+    """Runs a transfer over a blocking client, with a thread for the disk. None of its coroutines waits for a loop."""
 
     def __init__(self, client: SyncClient, pool: ThreadPoolExecutor) -> None:
         check_client(client, (SyncClient,), "fastrpc.files takes a Client or PeerClient")
@@ -75,7 +75,7 @@ class _BlockingRuntime:
     async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
         reply = self._client.request(method, *args)
         if not self._is_pinned:
-            # Another server may have another version of the file, and has no part of it.
+            # Another server may have another version of the file, and has no part of the transfer.
             self._client = self._client.with_options(endpoint=reply.endpoint)
             self._is_pinned = True
         return reply.value
@@ -91,7 +91,7 @@ class _BlockingRuntime:
         def pieces() -> Iterator[bytes]:
             reading = self.start(reader.read)
             while piece := reading.result():
-                # The disk is read while this is sent.
+                # The disk is read while this piece is sent.
                 reading = self.start(reader.read)
                 yield piece
                 on_piece(len(piece))

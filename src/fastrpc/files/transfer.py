@@ -1,6 +1,6 @@
 """Getting and putting one file, written once for both clients.
 
-These coroutines await only a `Runtime`, which has an event loop or none.
+These coroutines await only a `Runtime`, which may or may not have an event loop.
 """
 
 import errno
@@ -32,7 +32,7 @@ T = TypeVar("T")
 #: Called with the bytes transferred, and the size of the file.
 Progress = Callable[[int, int], object]
 
-#: Times that a transfer is begun before it gives up on a file that changes, or that another call writes.
+#: The number of times that a transfer is begun before it gives up on a file that changes or that another call writes.
 ATTEMPTS = 5
 
 
@@ -55,10 +55,10 @@ class Runtime(Protocol):
     async def send(
         self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
     ) -> Any:
-        """Return the answer of a method to the pieces of a file; report the bytes of each when it is sent."""
+        """Return the answer of a method to the pieces of a file; after each piece is sent, report its bytes."""
 
     def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a blocking job beside the coroutine; never two at once."""
+        """Run a blocking job beside the coroutine; there is never more than one."""
 
     async def wait(self, started: Future[T]) -> T:
         """Return the result of a job."""
@@ -92,7 +92,7 @@ class FetchedFile(_Transfer):
     """A file of a service on its way to a path of this machine."""
 
     async def run(self, name: str, *, resume: bool) -> FileDigest:
-        """Copy the file, behind the part of an earlier download if `resume`; return its digest."""
+        """Copy the file; if `resume`, go on after the part of an earlier download. Return its digest."""
         info: FileInfo = await self._runtime.ask(self._files.stat, name)
         partial = PartialFile(functools.partial(local_place, self._path), self._path, Digests())
         try:
@@ -123,7 +123,7 @@ class FetchedFile(_Transfer):
             await self._run(partial.discard)
             now: FileInfo = await self._runtime.ask(self._files.stat, info.path)
             if offset or now.version != info.version:
-                # The part belonged to another version.
+                # The part came from another version.
                 raise changed(info.path)
             text = f"the digest of the bytes received for {quoted(info.path)} is {digest}, the service has {theirs}"
             raise CallError(Status.DATA_LOSS, text)
@@ -151,7 +151,7 @@ class SentFile(_Transfer):
     """A file of this machine on its way to a service."""
 
     async def run(self, name: str, *, resume: bool) -> FileDigest:
-        """Copy the file, behind the part of an earlier upload if `resume`; return its digest."""
+        """Copy the file; if `resume`, go on after the part of an earlier upload. Return its digest."""
         for attempts_left in reversed(range(ATTEMPTS)):
             reader = FileReader(functools.partial(open_local, self._path), self._path)
             try:
@@ -168,7 +168,7 @@ class SentFile(_Transfer):
         raise AssertionError("the last attempt returns or raises")
 
     async def _offset(self, reader: FileReader, name: str) -> int:
-        """Return how much of the file the service has: the part that it keeps is compared by its digest."""
+        """Return how many bytes of the file the service has, after comparing the digest of the part that it keeps."""
         try:
             held: FileDigest = await self._runtime.ask(self._files.digest, name + PART_SUFFIX)
         except CallError as error:

@@ -1,7 +1,7 @@
 """Pieces on their way to the disk: while it writes, further ones are received from the network.
 
-A job writes until no piece waits, so that one job serves many pieces. Only the network side appends pieces and counts
-them; only the job takes pieces and counts those.
+A job writes until no piece waits, so one job writes many pieces. Only the network side appends pieces and counts the
+appended ones; only the job takes pieces and counts the taken ones.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ __all__ = ["Piece", "WriteBehind"]
 #: A piece to write: a value, or a view of received bytes.
 Piece = bytes | memoryview
 
-#: Bytes and pieces that may wait for the disk. More would leave the processor's cache.
+#: The most bytes, and the most pieces, that may wait for the disk. More would leave the processor's cache.
 HELD_BYTES = 512 * 1024
 HELD_PIECES = 4_096
 
@@ -59,7 +59,7 @@ class WriteBehind:
         """Return once all is written."""
         while self._writing is not None:
             await self._wait(self._writing)
-            # A job may have ended just before the last piece came.
+            # A job may have ended just before the last piece arrived.
             self._writing = self._start(self._drain) if self._pieces else None
 
     def _drain(self) -> None:

@@ -18,16 +18,16 @@ async def download(
 ) -> FileDigest:
     """Copy the file `name` of rpcx's file service to `path`; return the size and the SHA-256 of the bytes received.
 
-    `path` stays unchanged until all has arrived. A server of Go does not tell the size of a file, so a transfer that it
-    closes early looks complete.
+    `path` stays unchanged until the whole file has arrived. A server in Go does not tell the size of a file, so if it
+    closes a transfer early, the file looks complete.
 
     Args:
-        allow_plain: copy it although calls to the server are encrypted, and this transfer is not.
+        allow_plain: copy the file even if calls to the server are encrypted, although this transfer is not.
 
     Raises:
         CallError: the service refuses the name, or another transfer writes `path`.
         UnavailableError: there is no connection, or it broke.
-        OSError: this machine's disk refuses.
+        OSError: the disk of this machine reports an error.
     """
     return await _run(client, Fetching(name, os.fspath(path), allow_plain=allow_plain))
 
@@ -37,11 +37,12 @@ async def upload(
 ) -> FileDigest:
     """Copy the file at `path` to rpcx's file service as `name`; return its size and SHA-256.
 
-    It returns once the server has closed the connection: our server has stored the file by then, a Go server has read
-    it. A server that got everything may be silent for ten minutes, as its disk may be busy; then the upload fails.
+    It returns once the server has closed the connection: a server of fastrpc has stored the file by then, a server in
+    Go has read it. A server that got everything may be silent for ten minutes, as its disk may be busy; then the upload
+    fails.
 
     Args:
-        allow_plain: copy it although calls to the server are encrypted, and this transfer is not.
+        allow_plain: copy the file even if calls to the server are encrypted, although this transfer is not.
 
     Raises:
         CallError: the service refuses the name or the size.
@@ -61,7 +62,7 @@ async def _run(client: Client, transfer: Transfer) -> FileDigest:
         reply = await view.request(f"{SERVICE_NAME}.{transfer.method}", request)
         return await finished(pool.submit(transfer.run, reply.value, reply.endpoint.address))
     finally:
-        # No effect on a finished transfer.
+        # This has no effect on a finished transfer.
         transfer.cancel()
         closing = pool.submit(transfer.close)
         pool.shutdown(wait=False)

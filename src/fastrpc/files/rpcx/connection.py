@@ -43,20 +43,21 @@ PROTOCOL = "rpcx-files"
 #: Bytes that may wait for the disk, or for the network.
 HELD_BYTES = 512 * 1024
 
-#: Seconds until a token has to arrive, and seconds without a byte until a transfer is given up.
+#: Seconds in which a token has to arrive, and seconds without a byte after which a transfer is given up.
 TOKEN_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
 
-#: Most open connections without a token; beyond it the longest silent one is closed.
+#: The most open connections without a token. Beyond it, the connection that has been silent for longest is closed.
 MOST_SILENT = 64
 
 #: The rules of a connection. It has no drain and no age: its server ends the transfers that outlast a drain. It does
-#: not linger: for the peer the end of our output is the end of a file.
+#: not linger, as the peer takes the end of our output for the end of a file.
 _TIMEOUTS: Final = Timeouts(handshake=TOKEN_SECONDS, idle=None, drain=None, linger=None)
-#: A handler gives up a peer that takes nothing; after its answer, or if it does not, the connection does.
+#: A handler gives up on a peer that takes nothing. After the handler's answer, or if the handler does not give up, the
+#: connection does.
 _KEEPALIVE: Final = Keepalive(interval=None, timeout=2 * SILENCE_SECONDS + 5)
 
-#: On close the system sends a reset; or the rest of the output, and the end.
+#: The system's action on close: a reset, or the output that is left and then the end.
 _RESETS: Final = struct.pack("ii", 1, 0)
 _ENDS: Final = struct.pack("ii", 0, 0)
 
@@ -88,7 +89,7 @@ class Accepted:
         self._open[wire.connection] = wire
 
     def lost(self, wire: "TransferWire") -> None:
-        """The connection has ended."""
+        """Note that a connection has ended."""
         self._open.pop(wire.connection, None)
 
     def close(self) -> None:
@@ -101,10 +102,10 @@ class TransferWire(PythonWire):
     """The bytes of one transfer's connection."""
 
     def __init__(self, accepted: Accepted) -> None:
-        # The last byte of a file does not end the transfer: the file is stored then.
+        # The last byte of a file does not end the transfer: the file is still to be stored.
         super().__init__(PROTOCOL, outlasts_input=True)
         self._accepted = accepted
-        #: The transfer to make, once its token was received.
+        #: The transfer to make, once its token has arrived.
         self.ticket: Ticket | None = None
         self._received: deque[bytes] = deque()
         self._received_bytes = 0
@@ -141,7 +142,7 @@ class TransferWire(PythonWire):
         """
         self.send(piece)
         self.count_moved(cast(ServerCall, current_call()), 0, len(piece))
-        # Its write is tried in the next turn of the loop.
+        # The write is tried in the next turn of the loop.
         await asyncio.sleep(0)
         while self.unsent_bytes() > HELD_BYTES:
             if self._is_write_paused():
@@ -162,7 +163,7 @@ class TransferWire(PythonWire):
             except TimeoutError:
                 before, taken = taken, self.taken_bytes()
                 if taken > before:
-                    # A slow peer: the system asks for more only when a third of its buffer has been sent.
+                    # The peer is slow: the system asks for more only when a third of its buffer has been sent.
                     continue
                 text = f"the peer {what} for {SILENCE_SECONDS:g} s"
                 raise CallError(Status.DEADLINE_EXCEEDED, text) from None
@@ -170,7 +171,7 @@ class TransferWire(PythonWire):
                 self._waiter = None
 
     def wake(self) -> None:
-        """Something changed that the handler may wait for."""
+        """Note a change that the handler may wait for."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -209,7 +210,7 @@ class TransferWire(PythonWire):
         self.act_for(ticket.caller)
         shown = self.connection.peer_info
         if shown is not None and ticket.peer is not None:
-            # Verified again when a file of tokens changes.
+            # The credential is verified again when a file of tokens changes.
             shown.scheme, shown.credentials = ticket.peer.scheme, ticket.peer.credentials
             shown.certificate = ticket.peer.certificate
         takes_msgpack = "msgpack" in self.gate.codecs.values()
@@ -218,7 +219,7 @@ class TransferWire(PythonWire):
         self.begin(method=ticket.method, payload=payload, codec=codec, timeout=math.inf)
 
     def ended(self) -> None:
-        """The peer sends no more."""
+        """Note that the peer sends no more."""
         self._has_ended = True
         if self.ticket is None:
             self.reset()
@@ -261,7 +262,7 @@ class TransferStream(StreamSession):
 
     def eof_received(self) -> bool:
         if self.is_put_off:
-            # Input received before is handled first.
+            # Input that arrived earlier is handled first.
             asyncio.get_running_loop().call_soon(self.eof_received)
         else:
             self.wire.ended()
@@ -272,14 +273,14 @@ class TransferStream(StreamSession):
         self.wire.wake()
 
     def end_written(self) -> None:
-        # A part of a file is worth no wait for the peer to take it.
+        # If only a part of a file was sent, it is not worth waiting until the peer takes it.
         if self.wire.is_complete:
             super().end_written()
         else:
             self.end_at_once()
 
     def end_at_once(self) -> None:
-        # Also of a complete transfer, whose last bytes may be lost.
+        # A complete transfer is reset as well: its last bytes may be lost.
         _set_end(self.transport, _RESETS)
         super().end_at_once()
 

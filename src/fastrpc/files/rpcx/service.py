@@ -39,11 +39,11 @@ __all__ = ["SERVICE_NAME", "RpcxFiles"]
 
 SERVICE_NAME = "_filetransfer"
 
-#: Transfers that may be asked for and not begun, and the seconds in which each has to begin.
+#: The most transfers that were asked for and have not begun, and the seconds in which each has to begin.
 MOST_WAITING = 1_024
 TICKET_SECONDS = 30.0
 
-#: Seconds for transfers that were cut off to close their files.
+#: Seconds in which transfers that were cut off can close their files.
 _END_SECONDS = 5.0
 
 #: The default for the largest file that callers may write.
@@ -71,12 +71,12 @@ class RpcxFiles:
         writable: let callers write files.
         address: where transfers are accepted, `tcp://host:port` with a host that callers reach. Port 0 is a free one;
             several worker processes need it, as only the process that issued a token knows it.
-        advertise: `host:port` to tell callers in place of that address.
+        advertise: the `host:port` that callers are told in place of that address.
         most_bytes: the size of the largest file that callers may write.
         allow_plain: serve callers with TLS as well, although transfers are not encrypted.
 
     Raises:
-        ConfigError: `root` is not a folder, or `address` is not one of TCP that callers can dial.
+        ConfigError: `root` is not a folder, or callers cannot dial `address` by TCP.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class RpcxFiles:
         self._under_way: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
-        # Here, as a pool does not outlive the fork of worker processes.
+        # The pool is made here, as it would not outlive the fork of worker processes.
         self._pool = new_pool()
         transport = transport_for(self._address)
         self._listener = await transport.listen(self._address, self._stream, ListenOptions())
@@ -119,7 +119,7 @@ class RpcxFiles:
             await listener.wait_closed()
         self._accepted.close()
         if self._under_way:
-            # Cut-off transfers tidy up in threads of the pool.
+            # Transfers that were cut off close their files in threads of the pool.
             await asyncio.wait(self._under_way, timeout=_END_SECONDS)
         self._gate = None
         if self._pool is not None:
@@ -127,7 +127,7 @@ class RpcxFiles:
 
     def _stream(self) -> Any:
         if self._gate is None:
-            # No token was given out.
+            # No token was given out, so every connection is refused.
             return _Refused()
         return self._accepted.stream(self._gate)
 
@@ -243,7 +243,7 @@ class RpcxFiles:
             await lane.run(job(partial.finish))
             is_whole = True
         finally:
-            # rpcx resumes no transfer. It is one job, as the call that waits for it may be cancelled here.
+            # rpcx resumes no transfer. Closing is one job, as the call that waits for it may be cancelled here.
             await lane.run(partial.close, keeps=is_whole or not is_claimed)
 
     async def _send(self, transfer: TransferWire, ticket: Ticket) -> None:
@@ -270,7 +270,7 @@ class RpcxFiles:
 
 
 class _Refused(asyncio.Protocol):
-    """A connection that arrives before a token was given out."""
+    """The answer to a connection that arrives before any token was given out."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).abort()

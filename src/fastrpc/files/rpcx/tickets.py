@@ -22,14 +22,14 @@ class Ticket:
     """One transfer that a caller may make.
 
     Attributes:
-        method: the full name of the method that gave it.
-        caller: the identity that asked for it.
+        method: the full name of the method that gave the ticket.
+        caller: the identity that asked for the ticket.
         path: the file, relative to the root.
-        size: its bytes.
-        sha256: its digest in hexadecimal digits; "" if unknown.
-        version: of a file to be read.
+        size: the bytes of the file.
+        sha256: the digest of the file in hexadecimal digits; "" if unknown.
+        version: the version of a file to be read.
         peer: the caller with its credential, which is verified again when a file of tokens changes.
-        holder: the name under which its tickets are counted.
+        holder: the name under which the tickets of this caller are counted.
     """
 
     method: str
@@ -46,23 +46,24 @@ class Tickets:
     """Tickets that were given out and not used.
 
     Args:
-        most: the most tickets at a time. Beyond it the holder of most tickets loses its oldest one, unless it is the
-            caller.
-        seconds: for how long each is valid.
+        most: the most tickets at a time. Beyond it, the holder of the most tickets loses its oldest one, unless that is
+            the caller.
+        seconds: how long each ticket is valid.
     """
 
     def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._seconds = seconds
         self._clock = clock
-        # In the order in which they end.
+        # In the order in which the tickets expire.
         self._given: OrderedDict[bytes, tuple[Ticket, float]] = OrderedDict()
 
     def give(self, ticket: Ticket) -> bytes:
         """Return a token for a ticket.
 
         Raises:
-            CallError: RESOURCE_EXHAUSTED: too many are issued, and no holder has more of them than the caller would.
+            CallError: RESOURCE_EXHAUSTED: too many tickets are open, and no holder has more of them than the caller
+                would have.
         """
         self._drop_old()
         if len(self._given) >= self._most and not self._take_back(ticket.holder):
@@ -82,7 +83,7 @@ class Tickets:
         return None if found is None else found[0]
 
     def _take_back(self, asker: str) -> bool:
-        """Take the oldest ticket from the holder of most; return False if the caller would then have as many."""
+        """Take the oldest ticket from the holder of the most; return False if the caller would then have as many."""
         counts = Counter(ticket.holder for ticket, _ in self._given.values())
         holder, most = counts.most_common(1)[0]
         if counts[asker] + 1 >= most:

@@ -28,11 +28,12 @@ from fastrpc.transports.tcp import watch_peer
 
 __all__ = ["Fetching", "Sending", "Transfer"]
 
-#: Seconds for a connection, and seconds without a byte that end a transfer before the server has all of the file.
+#: Seconds in which a connection has to be made, and seconds without a byte after which a transfer ends, until the
+#: server has the whole file.
 SILENCE_SECONDS = 20.0
 
 #: Seconds in which a server has to store a file that it received whole: a busy disk may take minutes. A server that
-#: hangs holds an upload as long.
+#: hangs delays an upload by this time.
 STORE_SECONDS = 600.0
 
 #: The longest address that is accepted from a server.
@@ -68,11 +69,11 @@ class _Connected:
         self._is_cancelled = False
 
     def connect(self, answer: Any, server: Address) -> socket.socket:
-        """Show the token of an answer at its address.
+        """Connect to the address of an answer, and send the token of the answer.
 
         Raises:
-            CallError: this is not an answer of rpcx's file service.
-            ConfigError: calls to the server are encrypted, and this would not be.
+            CallError: the answer does not come from rpcx's file service.
+            ConfigError: calls to the server are encrypted, and this connection would not be.
             UnavailableError: the address cannot be reached.
         """
         if server.scheme == "tls" and not self._allow_plain:
@@ -97,7 +98,7 @@ class _Connected:
                 self._socket = connected = socket.socket(family, kind, number)
                 connected.settimeout(0)
                 code = connected.connect_ex(address)
-                # From here on `cancel` ends the dial; before, there was no dial.
+                # From here on `cancel` ends the dial.
                 connected.settimeout(SILENCE_SECONDS)
                 if self._is_cancelled:
                     raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
@@ -144,7 +145,7 @@ class Fetching(_Connected):
         connected = self.connect(answer, server)
         write = told_of_path(self.path, self._partial.write)
         place = memoryview(bytearray(PIECE_BYTES))
-        # Servers of Go do not report it.
+        # Servers in Go do not report the size.
         told = answer.get("FileSize")
         while size := self._receive(connected, place):
             if isinstance(told, int) and self._partial.position + size > told:
@@ -187,7 +188,7 @@ class Sending(_Connected):
         while told_of_path(self.path, self._reader.hash_on)(self._reader.size):
             pass
         self._reader.start_at(0)
-        # Servers of Go have no use for the digest; ours stores nothing else.
+        # Servers in Go do not use the digest; a server of fastrpc stores only a file that has this digest.
         meta = {"sha256": self._reader.digest.sha256}
         return {"FileName": self._name, "FileSize": self._reader.size, "Meta": meta}
 
@@ -210,7 +211,7 @@ class Sending(_Connected):
             raise _broken(f"the transfer of {quoted(self._name)}", error) from None
 
     def _await_end(self, connected: socket.socket) -> None:
-        """Wait until the server closes: ours resets the connection of a file that it did not store."""
+        """Wait until the server closes. A server of fastrpc resets the connection if it did not store the file."""
         try:
             connected.shutdown(socket.SHUT_WR)
             watch_peer(connected, 10, 5)
@@ -238,13 +239,13 @@ def _told(answer: Any, server: Address) -> tuple[bytes, Address]:
             Status.DATA_LOSS, f"{server} gave no address of a transfer: {error.message}"
         ) from None
     if place.host in {"", "0.0.0.0", "::"}:  # noqa: S104 (it is not listened at)
-        # A server of Go that listens at every address reports this one.
+        # A server in Go that listens at every address reports this one.
         place = Address("tcp", host=server.host or "127.0.0.1", port=place.port)
     return token, place
 
 
 def _check_connected(connected: socket.socket, code: int) -> None:
-    """Wait for a connection that was begun."""
+    """Wait until a connection that was begun is made."""
     if code == errno.EINPROGRESS:
         poll = select.poll()
         poll.register(connected, select.POLLOUT)
@@ -257,10 +258,10 @@ def _check_connected(connected: socket.socket, code: int) -> None:
 
 
 def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float = 0.0) -> int:
-    """Take a step, for as long as the peer takes output, however slowly.
+    """Repeat a step for as long as the peer takes output, however slowly.
 
     Args:
-        seconds: the silence allowed to a peer that took all output.
+        seconds: the longest silence of a peer that has taken all output.
     """
     ends = time.monotonic() + seconds
     while True:
@@ -269,7 +270,7 @@ def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float
             return step()
         except TimeoutError as error:
             left = _unsent(connected)
-            # With a number it is the end of the connection, which the next step would mistake for the end of a stream.
+            # With an error number the connection has ended, which the next step would mistake for the end of a stream.
             if error.errno is not None or (left >= before and (left or time.monotonic() >= ends)):
                 raise
 
