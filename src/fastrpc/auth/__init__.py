@@ -1,6 +1,7 @@
 """Authentication and authorisation: values for `Server(authenticate=…, authorize=…)`.
 
-They know neither servers nor connections: an authenticator judges a peer, a policy an identity and a route.
+This package knows neither servers nor connections: an authenticator judges a peer, a policy judges an identity and a
+route.
 
 A scheme other than `bearer` needs changes in `handlers/auth/verdicts.py`, `schemes` in `server/access.py`,
 `client/credentials.py` and the connections in `_core/client` that send it, `_core/rpcx/native_forms.pyx`, the challenge

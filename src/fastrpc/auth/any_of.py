@@ -47,16 +47,16 @@ class AnyOf:
 
     @property
     def version(self) -> int:
-        """Rises when a file of a member was read again."""
+        """Grows when a file of a member was read again."""
         return sum(member.version for member in self.members)
 
     def look(self) -> None:
-        """Look whether files of members changed, at most once a second."""
+        """Check whether files of members changed, at most once a second."""
         for member in self.members:
             member.look()
 
     def reload(self) -> None:
-        """Read the files of all members again now."""
+        """Read the files of all members again at once."""
         for member in self.members:
             reload: Callable[[], None] | None = getattr(member, "reload", None)
             if reload is not None:
@@ -99,7 +99,7 @@ class AnyOf:
         return following if isinstance(following, Verdict | Refusal) else await following
 
     def _own(self, member: Authenticator, verdict: Verdict) -> Answer:
-        """Refuse the verdict of a listed token if an issuer could give its name."""
+        """Refuse the verdict on a listed token if an issuer could give the same name."""
         if isinstance(member, StaticTokens):
             for other in self.members:
                 clash = _clash_of_name(verdict.identity.name, other)
@@ -120,7 +120,7 @@ class AnyOf:
 
 
 def _joined(refusals: list[Refusal]) -> Refusal:
-    """Return one refusal for several: it is final only if all are."""
+    """Return one refusal for several: it is final only if all of them are."""
     if not refusals:
         return Refusal("it presents no credential of a known kind")
     later = [one for one in refusals if one.status is Status.UNAVAILABLE]
@@ -131,7 +131,7 @@ def _check_names(members: tuple[Authenticator, ...]) -> None:
     """Refuse members of which two could give one name to different callers.
 
     Issuers choose the names in their tokens and certificates, within a prefix or a pattern with a star. A name that is
-    written out is the server's own word.
+    listed in full is decided by the server itself.
     """
     for place, member in enumerate(members):
         for other in members[:place]:

@@ -21,7 +21,7 @@ class RuleEffect:
     rule: int
     who: str
     effect: Literal["allows", "denies", "names other methods"]
-    #: The pattern of the method; None: the rule names other methods.
+    #: The pattern of the method; None: the rule does not name this method.
     pattern: str | None = None
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Explanation:
     considered: tuple[RuleEffect, ...]
 
     def as_values(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the explanation as plain data."""
         decisive = self.decisive
         return {
             "allowed": self.is_allowed,
@@ -99,7 +99,7 @@ def explained(
 def _refusal_of_method(
     definition: MethodDefinition, identity: Identity | None, *, is_open: bool
 ) -> str | None:
-    """Return why a method refuses a caller whatever the policy says; None if it admits the caller."""
+    """Return why a method refuses a caller regardless of the policy; None if the method admits the caller."""
     if not is_open:
         return f"{definition.full_name} is not public: it refuses callers without identity"
     if definition.roles and (identity is None or not set(definition.roles) & identity.roles):
@@ -126,7 +126,7 @@ def _first(patterns: tuple[MethodPattern, ...], method: str) -> str | None:
 
 
 def _refusal(policy: Policy, considered: tuple[RuleEffect, ...], method: str) -> str:
-    """Return why a call is refused that no rule denies."""
+    """Return why a call is refused although no rule denies it."""
     if not considered:
         return "no rule concerns this caller"
     numbers = [one.rule for one in considered]

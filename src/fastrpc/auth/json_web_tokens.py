@@ -38,7 +38,7 @@ _PEM: Final = b"-----BEGIN"
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A key with the algorithms that it verifies; a key that was given alone has no id."""
+    """A key with the algorithms that it verifies; a key from no set has no id."""
 
     id: str | None
     value: Any
@@ -58,12 +58,13 @@ class JWT:
         keys: the URL of a key set (JWKS), by https, or http on loopback; a public key in PEM; for HS256, HS384 and
             HS512 a secret, at least as long as the digest. Or a list of PEM keys or secrets.
         issuer: the accepted `iss`.
-        audience: the accepted `aud`, or several of which a token has to name one.
+        audience: the accepted `aud`, or several accepted ones, of which a token has to name one.
         algorithms: the accepted algorithms. `none` is refused, and secrets are refused together with public keys.
         leeway: seconds by which clocks may differ.
         name_claim: the claim with the name of the identity.
-        roles_claim: the claim with its roles: a list, or a text with spaces between them. A token need not have it.
-        name_prefix: put before each name, so that it differs from names of other sources.
+        roles_claim: the claim with the roles of the identity: a list, or a text with spaces between them. A token need
+            not have it.
+        name_prefix: put before each name, so that names of other sources differ.
         tls: the trust at the URL of a key set, such as `TLS(ca_file=…)`; None trusts the system's authorities.
 
     Raises:
@@ -122,7 +123,7 @@ class JWT:
         self._set = KeySet(url, lambda content: parsed_keys(content, self._of_set), tls=tls)
 
     def _made(self, key: Any) -> _Key:
-        """Return a key that was given alone."""
+        """Return the key for a PEM text or a secret."""
         raw = key.encode() if isinstance(key, str) else key
         if not isinstance(raw, bytes):
             raise TypeError(f"a key is a {type(key).__name__}, it must be a PEM text or a secret")
@@ -282,7 +283,7 @@ class JWT:
         if not isinstance(roles, list):
             return Refusal(f"its token has no list in {self._roles_claim!r}")
         try:
-            # The name alone, too: behind a prefix `role:…` would pass for a name.
+            # The name without the prefix is checked too: behind a prefix `role:…` would pass for a name.
             Identity(name)
             identity = Identity(self.name_prefix + name, roles=roles, claims=claims)
         except (ConfigError, TypeError) as error:
@@ -297,7 +298,7 @@ class JWT:
         return answer.identity if isinstance(answer, Verdict) else None
 
     def __repr__(self) -> str:
-        # Without keys: one may be a secret.
+        # The keys are left out, as one may be a secret.
         place = "" if self._set is None else f" with the keys at {self._set.url}"
         return f"<JWT of {self._issuer!r}{place}>"
 

@@ -22,21 +22,21 @@ from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["KeySet", "KeysAwayError", "parsed_keys"]
 
-#: Longest answer in bytes, and seconds until it has to be whole.
+#: The longest answer in bytes, and the seconds in which all of it has to arrive.
 MOST_BYTES: Final = 1024 * 1024
 FETCH_SECONDS: Final = 5.0
 
-#: Seconds after which keys are fetched again, and for which they are kept while the endpoint is away.
+#: Seconds after which keys are fetched again, and seconds for which they are kept while the endpoint cannot be reached.
 RENEW_SECONDS: Final = 300.0
 KEEP_SECONDS: Final = 24 * 3600.0
 
-#: A key that is not in the set is looked up if the last fetch is older than these seconds, and at most so often in a
-#: minute: any caller can name such a key.
+#: The set is fetched for an unknown key if the last fetch is older than these seconds, and only this number of times in
+#: a minute, as any caller can name an unknown key.
 UNKNOWN_SECONDS: Final = 5.0
 UNKNOWN_LOOKS: Final = 4
 _MINUTE: Final = 60.0
 
-#: Seconds between two attempts at an endpoint that is away.
+#: Seconds between two attempts at an endpoint that cannot be reached.
 RETRY_SECONDS: Final = 5.0
 
 #: Most keys of a set.
@@ -59,13 +59,14 @@ class KeysAwayError(Exception):
 class KeySet:
     """The keys at a URL, by their ids.
 
-    They are renewed every five minutes, and kept for a day while the endpoint is away. One thread fetches at a time.
+    The keys are renewed every five minutes, and kept for a day while the endpoint cannot be reached. One thread fetches
+    at a time.
 
     Args:
-        tls: the trust there; None trusts the system's authorities.
+        tls: the trust at that URL; None trusts the system's authorities.
 
     Raises:
-        ConfigError: the URL is not of https, or a file cannot be used; http is accepted for loopback alone.
+        ConfigError: the URL is not of https (http is accepted only for loopback), or a file cannot be used.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class KeySet:
         self._failed_at: float | None = None
         # The latest fetches for unknown keys.
         self._looks: deque[float] = deque(maxlen=UNKNOWN_LOOKS)
-        # The fetch under way, for all tasks that wait on its loop.
+        # The fetch under way, for all tasks of its loop that wait for it.
         self._fetching: asyncio.Task[bool] | None = None
 
     def current(self) -> list[Any] | None:
@@ -132,11 +133,11 @@ class KeySet:
         """Return the keys after a fetch.
 
         Raises:
-            KeysAwayError: the endpoint is away, or its answer is not a key set.
+            KeysAwayError: the endpoint cannot be reached, or its answer is not a key set.
         """
         if self._failed_at is not None and self._clock() - self._failed_at < RETRY_SECONDS:
             raise KeysAwayError
-        # Shielded: a cancelled waiter leaves the fetch to the others.
+        # The shield keeps the fetch for the other tasks if one is cancelled.
         if not await asyncio.shield(self._begin()):
             raise KeysAwayError
         return self._keys
@@ -215,20 +216,20 @@ def _json(text: str) -> Any:
 
 
 def parsed_keys(content: Any, make: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
-    """Return the keys of a key set (RFC 7517) that can verify signatures; others are left out.
+    """Return the keys of a key set (RFC 7517) that can verify signatures; other keys are left out.
 
     Args:
-        make: makes a key, or returns None for a key that is of no use here.
+        make: makes a key, or returns None for a key that cannot be used here.
 
     Raises:
-        ConfigError: it is not a key set, or lacks this key.
+        ConfigError: the content is not a key set, or has no such key.
     """
     entries = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError("it is not a set of keys (RFC 7517)")
     if len(entries) > MOST_KEYS:
         raise ConfigError(f"it has {len(entries):,} keys, the limit is {MOST_KEYS}")
-    # A symmetric key in a public set is known to everybody.
+    # A symmetric key in a public set is no secret.
     usable = [entry for entry in entries if entry.get("kty") != "oct" and entry.get("use", "sig") == "sig"]
     keys = [key for key in map(make, usable) if key is not None]
     if not keys:
@@ -246,7 +247,7 @@ def _is_loopback(host: str) -> bool:
 
 
 async def _in_thread(function: Callable[[], str]) -> str:
-    """Run a function in a separate thread, which the end of the program does not wait for."""
+    """Run a function in a separate thread, for which the end of the program does not wait."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[str] = loop.create_future()
 

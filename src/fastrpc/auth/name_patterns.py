@@ -46,7 +46,7 @@ class NamePattern:
             )
         self.text = text
         self._role = text.startswith(_ROLE)
-        #: The prefix of a name or a role; None for an exact one.
+        #: The prefix of a name or a role; None for a pattern without a star.
         self._start = None if star < 0 else text[:-1].removeprefix(_ROLE)
         self._name = text.removeprefix(_ROLE)
 
@@ -64,7 +64,7 @@ class NamePattern:
         return self.text != ANONYMOUS and self.matches_text(identity.name)
 
     def matches_text(self, text: str) -> bool:
-        """Return whether a name, or a role if the pattern is one of roles, fits."""
+        """Return whether a name fits; for a pattern of roles, whether a role fits."""
         return text == self._name if self._start is None else text.startswith(self._start)
 
     def overlaps(self, prefix: str) -> bool:

@@ -57,7 +57,7 @@ logger = logging.getLogger("fastrpc.audit")
 class Route:
     """A method, as `authorize` sees it."""
 
-    #: The service's name, and the method's own.
+    #: The name of the service, and the name of the method in it.
     service: str
     method: str
     #: "unary", "client_stream", "server_stream" or "both_ways".
@@ -116,7 +116,7 @@ class Rule:
 
     @property
     def grants_rights(self) -> bool:
-        """Whether it grants a right at an embedded registry, a store, a broker or a relay."""
+        """Whether the rule grants a right at an embedded registry, a store, a broker or a relay."""
         return any(getattr(self, key) for key in _KINDS if key not in ("allow", "deny"))
 
     def stands_for(self, identity: Identity | None) -> bool:
@@ -133,7 +133,7 @@ class Findings:
 
 
 class Rules(ABC):
-    """Authorisation by names of callers and methods only: its answers are kept until its files change."""
+    """Authorisation that depends only on the names of callers and methods: decisions are kept until a file changes."""
 
     @abstractmethod
     def decide(self, identity: Identity | None, method: str) -> Decision:
@@ -163,7 +163,7 @@ class Policy(Rules):
     Args:
         rules: tables with the keys of the file.
 
-    It cannot be subclassed: a function `(Identity | None, Route) -> bool` may call one, and check more.
+    A Policy cannot be subclassed. To check more, write a function `(Identity | None, Route) -> bool` that calls one.
 
     Raises:
         ConfigError: a rule cannot be used.
@@ -200,16 +200,16 @@ class Policy(Rules):
 
     @property
     def version(self) -> int:
-        """Rises when the file was read again: earlier decisions may have changed."""
+        """Grows when the file was read again: earlier decisions may have changed."""
         return 0 if self._file is None else self._file.version
 
     def look(self) -> None:
-        """Look whether the file changed, at most once a second."""
+        """Check whether the file changed, at most once a second."""
         if self._file is not None and self._file.look():
             self._rules = self._file.value
 
     def reload(self) -> None:
-        """Read the file again now."""
+        """Read the file again at once."""
         if self._file is not None and self._file.reload():
             self._rules = self._file.value
 

@@ -47,7 +47,7 @@ class StaticTokens:
 
     Raises:
         TypeError: a token is not text, or its value is not an Identity.
-        ConfigError: there is no token, or one is empty, too long or not of visible ASCII characters.
+        ConfigError: there is no token, or a token is empty, too long or not of visible ASCII characters.
     """
 
     def __init__(self, tokens: Mapping[str, Identity]) -> None:
@@ -94,7 +94,7 @@ class StaticTokens:
 
     @property
     def version(self) -> int:
-        """Rises when the file was read again."""
+        """Grows when the file was read again."""
         return 0 if self._file is None else self._file.version
 
     @property
@@ -103,12 +103,12 @@ class StaticTokens:
         return frozenset(identity.name for identity in self._tokens.identities)
 
     def look(self) -> None:
-        """Look whether the file changed, at most once a second."""
+        """Check whether the file changed, at most once a second."""
         if self._file is not None and self._file.look():
             self._tokens = self._file.value
 
     def reload(self) -> None:
-        """Read the file again now."""
+        """Read the file again at once."""
         if self._file is not None and self._file.reload():
             self._tokens = self._file.value
 
@@ -143,7 +143,7 @@ def _read(text: str) -> _Table:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        # Its text has the place and the kind of the mistake, and at most one character.
+        # The text of the error has the place and the kind of the mistake, and at most one character of the file.
         raise ConfigError(f"it is not TOML: {error}") from None
     entries = content.pop("token", None)
     if content or not isinstance(entries, list) or not entries:

@@ -22,7 +22,7 @@ class TokenFile:
 
         Client("tls://bank:8972", credentials=TokenFile("/run/secrets/bank-token"))
 
-    White space around the token is left out. A file that cannot be used keeps the token before it.
+    White space around the token is left out. If the file cannot be used, the previous token stays.
 
     Raises:
         ConfigError: the file cannot be used.
@@ -37,7 +37,7 @@ class TokenFile:
         return self._file.value
 
     def __repr__(self) -> str:
-        # Without the token.
+        # The token itself is left out.
         return f"<TokenFile {self._file.path!r}>"
 
 

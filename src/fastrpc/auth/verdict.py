@@ -9,7 +9,7 @@ from fastrpc.value_class import value_class
 
 __all__ = ["BEARER", "CERTIFICATE", "Answer", "Authenticator", "Presented", "Refusal", "Verdict"]
 
-#: The schemes of credentials: a token; a TLS certificate alone.
+#: The schemes of credentials: a token, or only a TLS certificate.
 BEARER = "bearer"
 CERTIFICATE = "certificate"
 
@@ -30,7 +30,7 @@ class Verdict:
     """An accepted credential."""
 
     identity: Identity
-    #: Until when, in seconds of `time.time()`; None: as long as the connection lasts.
+    #: The end of its validity, in seconds of `time.time()`; None: it is valid as long as the connection lasts.
     valid_until: float | None = None
 
 
@@ -54,13 +54,13 @@ class Authenticator(Protocol):
 
     @property
     def version(self) -> int:
-        """Rises when a file was read again: earlier verdicts may have changed."""
+        """Grows when a file was read again: earlier verdicts may have changed."""
 
     def look(self) -> None:
-        """Look whether a file changed, at most once a second."""
+        """Check whether a file changed, at most once a second."""
 
     def handles(self, peer: Presented) -> bool:
-        """Return whether it knows this kind of credential."""
+        """Return whether the authenticator handles this kind of credential."""
 
     def verify(self, peer: Presented) -> Answer | Awaitable[Answer]:
         """Return the answer, or an awaitable if something has to be fetched."""

@@ -12,10 +12,11 @@ from fastrpc.bounded_http.timed_socket import TimedSocket
 
 __all__ = ["Remaining", "begin_get"]
 
-#: Pieces of a response that the loop receives before a thread takes over: a server may send one byte at a time.
+#: The number of pieces of a response that the loop receives before a thread takes over, as a server may send one byte
+#: at a time.
 MOST_PIECES: Final = 16
 
-#: Longest response that the loop receives, and the longest head in it.
+#: The longest response, and the longest head, that the loop receives.
 MOST_BYTES: Final = 65_536
 MOST_HEAD_BYTES: Final = 4_096
 
@@ -79,7 +80,7 @@ async def _until_readable(connected: TimedSocket) -> None:
     """Wait for bytes of a response.
 
     Raises:
-        TimeoutError: the time for the response is over.
+        TimeoutError: the time for the response has passed.
     """
     loop = asyncio.get_running_loop()
     readable: asyncio.Future[bool] = loop.create_future()
@@ -107,14 +108,14 @@ def _receive(connected: TimedSocket, received: bytearray) -> bool:
         if piece is None:
             return True
         received += piece
-        # The system does not report bytes that TLS has decrypted already.
+        # The system does not know of bytes that TLS has decrypted already.
         is_more = isinstance(one, ssl.SSLSocket) and one.pending() > 0
         if not piece or not is_more or len(received) > MOST_BYTES:
             return bool(piece)
 
 
 def _body_of(received: bytearray) -> bytes | bool:
-    """Return the body of a response that is complete; otherwise return whether the loop may receive the rest."""
+    """Return the body of a complete response; of an incomplete one, return whether the loop may receive the rest."""
     end = received.find(b"\r\n\r\n") + 4
     if end < 4:
         return len(received) < MOST_HEAD_BYTES

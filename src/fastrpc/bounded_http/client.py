@@ -42,7 +42,7 @@ class Response(NamedTuple):
         """Return the body as text whose JSON is safe to parse.
 
         Raises:
-            HttpError: it is not UTF-8, or has too many values.
+            HttpError: the body is not UTF-8, or has too many values.
         """
         check_values(self.body)
         try:
@@ -56,7 +56,7 @@ class BoundedHttpClient:
 
     Args:
         encrypt: does a TLS handshake on a connected socket and checks the server; None is plain HTTP.
-        most_bytes: longest response.
+        most_bytes: the size of the longest response.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class BoundedHttpClient:
 
         Raises:
             HttpError: the response is missing, or breaks a rule.
-            RuntimeError: a stream has the connection.
+            RuntimeError: a stream uses the connection.
         """
         self._check_free()
         with self.using():
@@ -112,7 +112,7 @@ class BoundedHttpClient:
             HttpError: the response is missing, or breaks a rule.
         """
         with self.using():
-            # The parser reads the connection only by `makefile`.
+            # The parser uses the connection only through `makefile`.
             response = http.client.HTTPResponse(cast(socket.socket, connected), method="GET")
             response.begin()
             self._check_begun(response, connected)
@@ -139,12 +139,12 @@ class BoundedHttpClient:
 
         Args:
             target: path and query.
-            idle_seconds: longest silence.
+            idle_seconds: the longest silence.
             bytes_per_second: the allowed rate, which applies after as many bytes at once as a response may have.
 
         Raises:
             HttpError: the response is missing, or breaks a rule.
-            RuntimeError: another stream has the connection.
+            RuntimeError: another stream uses the connection.
         """
         self._check_free()
         with self.using():
@@ -153,7 +153,7 @@ class BoundedHttpClient:
             return LineStream(self, response, source, self._most_bytes, idle_seconds, bytes_per_second)
 
     def _check_free(self) -> None:
-        """Refuse a request whose response would be taken for the stream's next lines."""
+        """Refuse a request while a stream has the connection: its next lines would include the response."""
         if self._is_streaming:
             raise RuntimeError("a stream has the connection of this client: close it first")
 
@@ -168,7 +168,7 @@ class BoundedHttpClient:
         try:
             yield
         except BaseException as error:
-            # The rest of this response must not be parsed as the next one.
+            # The remaining bytes of this response must not be parsed as the next response.
             self.drop()
             if not isinstance(error, OSError | http.client.HTTPException):
                 raise
@@ -184,7 +184,7 @@ class BoundedHttpClient:
     def _asked(
         self, method: str, target: str, headers: Mapping[str, str] | None, body: bytes, held_seconds: float
     ) -> tuple[http.client.HTTPResponse, TimedSocket]:
-        """Return the head of the response to a request, checked, and the source of its body."""
+        """Return the head of the response to a request, checked, and the connection with its body."""
         connected = self._connected(held_seconds)
         # `http.client` writes the request and reads the response; it does not connect.
         connection = http.client.HTTPConnection(self._host, self._port)
@@ -239,7 +239,7 @@ class BoundedHttpClient:
     def _body(self, response: http.client.HTTPResponse) -> bytes:
         """Return the whole body; its bytes are counted when they are received."""
         length = response.length
-        # Piece by piece: an announced length allocates no memory.
+        # The body is read piece by piece, so an announced length allocates no memory.
         body = bytearray()
         while length is None or len(body) < length:
             piece = response.read1(PIECE_BYTES if length is None else min(PIECE_BYTES, length - len(body)))
@@ -274,7 +274,7 @@ class BoundedHttpClient:
         raise OSError(f"{self._host} has no address")
 
     def _hold(self, one: socket.socket) -> None:
-        """Record a socket, so that another thread can interrupt a wait on it."""
+        """Record a socket, so that another thread can interrupt a wait for it."""
         with self._lock:
             self._socket = one
             if self._is_closed:
@@ -313,7 +313,7 @@ def decoded(text: bytes, kind: type[T], *, strict: bool = True) -> T:
         strict: False takes numbers that are written as texts.
 
     Raises:
-        HttpError: it is something else, or has too many values.
+        HttpError: the text does not fit the type, or has too many values.
     """
     check_values(text)
     try:
@@ -326,7 +326,7 @@ def _is_quiet(one: socket.socket) -> bool:
     """Return whether a kept connection is open and has received no unrequested bytes."""
     one.settimeout(0)
     try:
-        # On the plain socket: TLS objects do not support MSG_PEEK.
+        # The plain socket is used, as TLS objects do not support MSG_PEEK.
         socket.socket.recv(one, 1, socket.MSG_PEEK)
     except BlockingIOError:
         return True
@@ -338,5 +338,5 @@ def _is_quiet(one: socket.socket) -> bool:
 def _shut(one: socket.socket) -> None:
     """Wake a thread that waits on a socket."""
     with contextlib.suppress(OSError):
-        # On the plain socket: a TLS object would drop its state, which the other thread uses.
+        # The plain socket is used, as a TLS object would drop its state, which the other thread needs.
         socket.socket.shutdown(one, socket.SHUT_RDWR)

@@ -12,14 +12,14 @@ from fastrpc.bounded_http.timed_socket import PIECE_BYTES, REST_SECONDS, HttpErr
 __all__ = ["STREAM_BYTES_PER_SECOND", "LineStream"]
 
 #: Bytes a second of an endless response, beyond a first burst of the size of a whole response. A thousand records that
-#: change every second take less; parsing this many takes some 2 % of a core.
+#: change every second take less; parsing this many bytes takes some 2 % of a core.
 STREAM_BYTES_PER_SECOND = 1024 * 1024
 
 #: Bytes charged for each received piece in addition to its size, for its processing: chunks of one byte would occupy a
 #: core before their bytes reached the rate.
 PIECE_COST_BYTES = 64
 
-#: Shortest wait for bytes of a stream: `receive(0)` checks for arrived bytes.
+#: The shortest wait for bytes of a stream, in which `receive(0)` checks for bytes that have arrived.
 _LEAST_SECONDS = 0.001
 
 
@@ -67,7 +67,7 @@ class LineStream:
         self._is_over = False
 
     def receive(self, wait_seconds: float) -> bytes | None:
-        """Return the next line, without its end; None if none begins within `wait_seconds`.
+        """Return the next line, without its end; None if no line begins within `wait_seconds`.
 
         Empty lines are left out; b"" is the end of the response.
 
@@ -88,7 +88,7 @@ class LineStream:
         self._client.drop(self._source.socket)
 
     def _take(self, until: float) -> bool:
-        """Receive some bytes; return whether any came before an instant."""
+        """Receive some bytes; return whether any came before the given instant."""
         if self._response.isclosed():
             # CPython 3.13 closes a response as soon as its whole length was read.
             self._cut(b"")
@@ -98,7 +98,7 @@ class LineStream:
         )
         self._source.allow(self._most_bytes, max(due, time.monotonic() + _LEAST_SECONDS))
         try:
-            # `peek` receives nothing while the buffer holds bytes, and a timeout loses none.
+            # `peek` receives nothing while the buffer holds bytes, and a timeout loses no bytes.
             self._response.fp.peek(1)
         except TimeoutError:
             if self._begun:
@@ -110,7 +110,8 @@ class LineStream:
         self._source.allow(self._most_bytes, self._heard_at + REST_SECONDS)
         piece = self._response.read1(PIECE_BYTES)
         if self._response.chunked and self._response.chunk_left == 0:
-            # The end of the chunk; `http.client` would read it before the next one, which may be much later.
+            # This is the end of the chunk. `http.client` would read it only before the next chunk, which may come much
+            # later.
             self._response.fp.read(2)
             self._response.chunk_left = None
         self._check_rate(self._heard_at - heard_at)
@@ -126,7 +127,7 @@ class LineStream:
             raise HttpError(f"the server sends more than {self._bytes_per_second:,} bytes a second")
 
     def _cut(self, piece: bytes) -> None:
-        """Cut received bytes into lines; b"" is the end."""
+        """Cut received bytes into lines; b"" stands for the end of the response."""
         if not piece:
             self._is_over = True
             self._client.drop(self._source.socket)

@@ -19,7 +19,7 @@ __all__ = [
     "told",
 ]
 
-#: Longest response in bytes, headers included. Ten thousand endpoints with their records fit.
+#: Longest response in bytes, headers included. The records of ten thousand endpoints fit.
 ANSWER_BYTES = 16 * 1024 * 1024
 
 #: Seconds until the first byte of a response, connecting included. The system's name lookup is not bounded.
@@ -28,10 +28,10 @@ ANSWER_SECONDS = 2.0
 #: Seconds from the first byte of a response to the last one, and from the first byte of a line of a stream to its end.
 REST_SECONDS = 3.0
 
-#: Values of a JSON text: many small ones take far more memory than their bytes.
+#: The most values of a JSON text: many small values take far more memory than their bytes.
 JSON_VALUES = 2_000_000
 
-#: Longest text of an error, in characters, so that it fits on a line.
+#: The longest text of an error, in characters, so that it fits on a line.
 TEXT_CHARACTERS = 300
 
 #: Most bytes that are received at once.
@@ -55,7 +55,7 @@ def check_values(text: bytes) -> None:
     """Refuse a JSON text with too many values.
 
     Raises:
-        HttpError: it has too many.
+        HttpError: the text has too many values.
     """
     if len(text) < JSON_VALUES:  # Each value has a byte.
         return
@@ -72,7 +72,7 @@ class TimedSocket:
         self._most_bytes = most_bytes
         #: Bytes of the response so far.
         self.received = 0
-        # The deadline for the first byte of the response; after that byte, the deadline for the last one.
+        # The deadline for the first byte of the response and, once that has come, the deadline for the last one.
         self._due = due
         #: Whether the stream has ended.
         self.is_ended = False
@@ -89,7 +89,7 @@ class TimedSocket:
         """The seconds until the deadline.
 
         Raises:
-            TimeoutError: it has passed.
+            TimeoutError: the deadline has passed.
         """
         return seconds_left(self._due)
 
@@ -114,7 +114,7 @@ class TimedSocket:
         return piece
 
     def give_back(self, data: "bytes | bytearray") -> None:
-        """Let received bytes be read again, before others; they are counted already."""
+        """Return received bytes, to be read again before others. They are counted already."""
         self._given_back = bytes(data)
         # If the end of the stream was received, it is read again after these bytes.
         self.is_ended = False
@@ -152,7 +152,7 @@ class TimedSocket:
         self.received += count
 
     def close(self) -> None:
-        """Leave the socket to the client: a response may still be read after this."""
+        """Do nothing: the client closes the socket, as a response may still be read after this."""
 
 
 class _Received(io.RawIOBase):

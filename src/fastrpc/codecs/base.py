@@ -53,8 +53,8 @@ class Codec(Protocol):
     for the hot path and may raise the errors of the library; `encode_failure` and `decode_failure` convert them.
 
     A codec does not bound depth and number of items: the pre-scan does that first. An installed codec has no pre-scan,
-    so it must bound hostile payloads itself. It decodes to plain values only, which are converted to the annotated
-    types afterwards, and must return the arguments as the list or map that it encoded.
+    so it must bound hostile payloads itself. Such a codec decodes only to plain values, which are converted to the
+    annotated types afterwards. It must return the arguments as the list or map that it encoded.
 
     `wire_id` is the preferred number of an installed codec. Each process assigns the real one, which may differ between
     the two sides: the name identifies the codec.
@@ -79,7 +79,7 @@ class Codec(Protocol):
 
 
 class HookedCodec(Protocol):
-    """A codec by msgspec, whose decoders ask for the types that msgspec does not know."""
+    """A codec by msgspec. Its decoders call hooks for the types that msgspec does not know."""
 
     def hooked_decoder(
         self,
@@ -117,7 +117,7 @@ class BaseCodec(ABC):
 
 
 def check_codec(name: str) -> None:
-    """Refuse the name of no codec, as `codec_named` does; codecs whose packages are always there are not imported."""
+    """Refuse an unknown name, as `codec_named` does; built-in codecs are not imported for this."""
     if name not in _ALWAYS_THERE:
         codec_named(name)
 
@@ -164,7 +164,7 @@ def codec_label(number: int) -> str:
 def codec_numbers() -> dict[int, str]:
     """Return the names of all usable codecs, by the numbers that this process announces.
 
-    Installed codecs have their preferred number or the next free one: two packages may prefer the same.
+    Installed codecs have their preferred number or the next free one, as two packages may prefer the same number.
     """
     numbers = {number: name for name, (number, _, _) in _BUILT_IN.items()}
     for name in sorted(_installed()):

@@ -17,8 +17,8 @@ GROUP_WIRE_TYPE = 3
 # google.protobuf.descriptor.FieldDescriptor.TYPE_GROUP
 GROUP_FIELD_TYPE = 10
 
-#: How numbers are packed, for `MessageLayout`, by the type of their field. Parsers take repeated numbers packed or
-#: not, whatever the schema says.
+#: The packing of numbers, for `MessageLayout`, by the type of their field. Parsers take repeated numbers both packed
+#: and unpacked, whatever the schema says.
 PACKED_VARINTS, PACKED_FOUR_BYTES, PACKED_EIGHT_BYTES = -2, -3, -4
 _PACKED = {
     # int64, uint64, int32, bool, uint32, enum, sint32, sint64
@@ -68,7 +68,7 @@ def message_layout(type: Any) -> list[dict[int, int]] | None:
     descriptor: Any = getattr(type, "DESCRIPTOR", None)
     if not hasattr(descriptor, "fields_by_number"):
         return None
-    # Messages refer to each other, even in cycles: each gets its position when it is first met.
+    # Messages refer to each other, even in cycles: each gets its position when it is first found.
     places = {descriptor.full_name: 0}
     descriptors = [descriptor]
     layout: list[dict[int, int]] = []

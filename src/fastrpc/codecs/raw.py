@@ -11,7 +11,7 @@ __all__ = ["RawCodec"]
 
 
 class RawCodec:
-    """Carries bytes untouched: a `bytes` object is neither copied on the way out nor on the way in."""
+    """Carries bytes unchanged: a `bytes` object is copied neither when it is sent nor when it is received."""
 
     name = "raw"
     wire_id = CODECS["raw"]

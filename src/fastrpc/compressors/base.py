@@ -39,8 +39,8 @@ __all__ = [
 #: Bytes as they arrive from the wire.
 Payload: TypeAlias = bytes | bytearray | memoryview
 
-#: A step-wise decompression: yields between its steps and returns the output. Before its output grows it yields the new
-#: size in bytes, else None.
+#: A decompression in steps: a generator that yields between its steps and returns the output. If its output is about to
+#: grow it yields the new size in bytes, else None.
 Steps: TypeAlias = Generator[int | None, None, bytes]
 
 #: A compression in steps: between its steps it yields the number of output bytes so far; it returns the frame, or None
@@ -50,21 +50,21 @@ PackSteps: TypeAlias = Generator[int, None, bytes | None]
 #: Takes input and a limit of output; returns the output, the bytes of input used, and whether the frame is complete.
 Feed: TypeAlias = Callable[[memoryview, int], tuple[bytes, int, bool]]
 
-#: The most that a step reads or writes. With zlib's state of about 45 KiB a decompression stays below 64 KiB beside its
-#: output; larger steps are hardly faster.
+#: The most bytes that a step reads or writes. With zlib's state of about 45 KiB a decompression stays below 64 KiB
+#: beside its output; larger steps are hardly faster.
 STEP_INPUT_BYTES = 4 * 1024
 STEP_OUTPUT_BYTES = 8 * 1024
 
 #: The input of one step of a compression: gzip takes 0.6 ms for it.
 PIECE_BYTES = 16 * 1024
 
-#: Why a frame of zstd or lz4 is refused whose header says that no checksum over the content follows.
+#: The reason to refuse a frame of zstd or lz4 whose header says that no checksum over the content follows.
 NO_CHECKSUM = "its frame has no checksum over the content"
 
 ENTRY_POINT_GROUP = "fastrpc.compressors"
 
-# The one table of compressors: name -> (number on the wire, module, class, what pip installs for it). A compressor is
-# imported on first use.
+# The one table of compressors: name -> (number on the wire, module, class, package for pip). A compressor is imported
+# on first use.
 _BUILT_IN = {
     "gzip": (COMPRESSORS["gzip"], "fastrpc.compressors.gzip", "GzipCompressor", "fastrpc"),
     "lz4": (COMPRESSORS["lz4"], "fastrpc.compressors.lz4", "Lz4Compressor", "lz4"),
@@ -79,8 +79,9 @@ class Compressor(Protocol):
     A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields every few microseconds of
     work and returns the result, so that an event loop can run in between. It yields the next size of its output if it
     is about to grow, else None. For the same reason it may have `compress_pieces(payload)`, which returns an iterator
-    of the pieces of the frame: each is less than a millisecond of work. Payloads above 256 KiB are compressed so. And
-    it may have `stated_size(payload)`, which returns the decompressed size that a payload states, or None.
+    of the pieces of the frame: each is less than a millisecond of work. Payloads above 256 KiB are compressed in this
+    way. A compressor may also have `stated_size(payload)`, which returns the decompressed size that a payload states,
+    or None.
 
     `wire_id` is the preferred number of an installed compressor. Each process assigns the real one, which may differ
     between the two sides: the name identifies the compressor.
@@ -95,9 +96,8 @@ class Compressor(Protocol):
     def decompress(self, payload: Payload, max_size: int) -> bytes:
         """Return the content of one whole frame.
 
-        DecodeError when the output passes `max_size` bytes (found with at most 64 KiB more), and for
-        input that is damaged, truncated, or followed by more bytes. A size announced by the frame is
-        never trusted.
+        Raises DecodeError if the output exceeds `max_size` bytes (which is found with at most 64 KiB more), and for
+        input that is damaged, truncated, or followed by more bytes. A size that the frame announces is never trusted.
         """
 
 
@@ -141,7 +141,7 @@ def compressor_names() -> tuple[str, ...]:
 def compressor_numbers() -> dict[int, Compressor]:
     """Return the usable compressors, by the numbers that this process announces, in order.
 
-    Installed ones have their preferred number or the next free one: two packages may prefer the same.
+    Installed compressors have their preferred number or the next free one, as two packages may prefer the same number.
     """
     numbers: dict[int, Compressor] = {}
     for name in compressor_names():
@@ -210,7 +210,7 @@ def decompress_steps(compressor: Compressor, payload: Payload, max_size: int) ->
     A compressor without steps does all the work in one.
 
     Raises:
-        DecodeError: for every error of the compressor, from the first step on; an installed one may raise anything.
+        DecodeError: for every error of the compressor, even in the first step; an installed one may raise anything.
     """
     own_steps: Callable[[Payload, int], Steps] | None = getattr(compressor, "decompress_steps", None)
     try:
@@ -247,9 +247,9 @@ def bounded_steps(
     failure: type[Exception],
     stated: int | None = None,
 ) -> Steps:
-    """Decompress one frame by `feed`, a piece at a time; the steps of an implementation.
+    """Decompress one frame by `feed`, a piece at a time: implementations use this for their steps.
 
-    `failure` is the error of `feed` for damaged input, `stated` the size that the frame states.
+    `failure` is the exception that `feed` raises for damaged input, `stated` the size that the frame states.
     """
     output = BoundedOutput(name, max_size, stated)
     with memoryview(payload) as view:
@@ -304,7 +304,7 @@ class BoundedOutput:
         self.size = 0
 
     def write(self, piece: bytes) -> None:
-        """Append `piece`; DecodeError names the limit when that would pass it."""
+        """Append `piece`; DecodeError names the limit if `piece` would exceed it."""
         capacity = self.capacity_for(len(piece))
         if capacity > self.capacity:
             self._buffer.seek(capacity - 1)
@@ -315,7 +315,7 @@ class BoundedOutput:
         self.size += len(piece)
 
     def capacity_for(self, more: int) -> int:
-        """Return the memory of the output with `more` bytes added; DecodeError names a limit that is passed."""
+        """Return the size of the buffer with `more` bytes added; DecodeError names a limit that they would exceed."""
         needed = self.size + more
         if needed > self._max_size:
             raise DecodeError(

@@ -79,7 +79,7 @@ def _content_size(payload: Payload) -> int | None:
 
 
 def _check_header(payload: Payload) -> None:
-    # Also keeps out skippable and legacy frames, which begin with other numbers.
+    # This also excludes skippable and legacy frames, which begin with other numbers.
     if len(payload) < HEADER_SIZE or payload[:4] != MAGIC:
         raise damaged(Lz4Compressor.name, "it does not begin with the header of an lz4 frame")
     if payload[FLAGS_OFFSET] & DICTIONARY_FLAG:
@@ -90,6 +90,6 @@ def _check_header(payload: Payload) -> None:
             Lz4Compressor.name,
             f"its blocks are {1 << block_size_code * 2 - 2} KiB, the limit is 64 KiB",
         )
-    # As of zstd: output of a decoder that hands out memory which it did not write has another checksum.
+    # As in zstd: memory that a decoder hands out without having written it has another checksum.
     if not payload[FLAGS_OFFSET] & CHECKSUM_FLAG:
         raise damaged(Lz4Compressor.name, NO_CHECKSUM)

@@ -55,7 +55,7 @@ class ZstdCompressor:
 
     def compress_pieces(self, payload: Payload) -> Iterator[bytes]:
         frame = zstd.ZstdCompressor(options=_OPTIONS)
-        # As in one piece: the header states the size.
+        # With this the header states the size, as for a payload in one piece.
         frame.set_pledged_input_size(len(payload))
         for piece in pieces_of(payload):
             yield frame.compress(piece)
@@ -73,7 +73,7 @@ class ZstdCompressor:
         frame = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: WINDOW_LOG_MAX})
 
         def feed(data: memoryview, room: int) -> tuple[bytes, int, bool]:
-            # The frame keeps unused input; further input would pile up.
+            # The frame keeps unused input, so further input would pile up.
             if not frame.needs_input:
                 data = data[:0]
             piece = frame.decompress(data, room)
@@ -85,8 +85,8 @@ class ZstdCompressor:
 class _CompressorOfThread(threading.local):
     """Makes one frame after another; each is independent.
 
-    A new compression context for each costs ten times as much as a payload of a kilobyte. One for all threads would
-    make the event loop wait for the compressions of other threads.
+    A new compression context for each payload would cost ten times as much as a payload of a kilobyte. If all threads
+    shared one, the event loop would wait for the compressions of other threads.
     """
 
     def __init__(self) -> None:
