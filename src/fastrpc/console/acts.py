@@ -30,16 +30,16 @@ __all__ = ["MOST_SERVERS_OF_ACT", "ActAnswer", "act_on"]
 #: Servers of one act.
 MOST_SERVERS_OF_ACT: Final = 256
 
-#: Bytes of an answer; characters of a text in it.
+#: The most bytes of an answer, and the most characters of a text in it.
 ANSWER_BYTES: Final = 65_536
 ANSWER_TEXT: Final = 500
 
-#: Seconds that a server may take for an act; with the limit of an answer, 2 s, one server takes at most 9 s. A server
-#: waits twice 3 s for a worker that does not answer, and 2 s for its registry.
+#: Seconds that a server may take for an act. With the 2 s for an answer to arrive, one server takes at most 9 s. A
+#: server waits twice 3 s for a worker that does not answer, and 2 s for its registry.
 HELD_SECONDS: Final = 7.0
 
-#: Seconds after which servers that were not asked yet are not asked any more: a call takes at most 49 s, less than the
-#: page waits.
+#: Seconds after which servers that were not asked yet are no longer asked. A call therefore takes at most 49 s, less
+#: than the page waits.
 TURN_SECONDS: Final = 40.0
 
 #: The console's own statuses for an act: not sent; sent, without a complete answer.
@@ -48,7 +48,7 @@ UNANSWERED: Final = 504
 
 _NAME: Final = re.compile(r"[a-z_]{1,64}")
 
-#: Values in an answer: of a few plain kinds, since they go on to the caller.
+#: Values in an answer, which go on to the caller, so they are of a few plain kinds.
 _Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
 _Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=2_000)]
 _Plain: TypeAlias = bool | _Whole | float | _Text | None
@@ -60,13 +60,13 @@ _Values: TypeAlias = Annotated[dict[_Text, _Plain | _List | _Object], msgspec.Me
 class ActAnswer(msgspec.Struct, frozen=True):
     """The answer of one server to an act."""
 
-    #: As the call named it.
+    #: The server as the call named it.
     server: str
     #: The HTTP status of the answer; 0: the act was not sent; 504: it was sent, without a complete answer.
     status: int
     #: Why the act was not carried out, or has no full effect yet; "" if it was carried out.
     text: str
-    #: The values of the answer: before and after, or the present value if another one was expected.
+    #: The values of the answer: before and after, or only the current value if another one was expected.
     values: dict[str, Any] = {}
 
 
@@ -78,7 +78,7 @@ async def act_on(
     Args:
         servers: their keys, or other forms of their addresses.
         values: the body.
-        token: of the operator.
+        token: the token of the operator.
 
     Raises:
         CallError: the name, the token or the values cannot be sent, or there are too many servers.
@@ -92,7 +92,7 @@ async def act_on(
         checked_token(token)
         body = msgspec.json.encode(values)
     except (ConfigError, TypeError, ValueError, RecursionError):
-        # Without the error, which would keep the token.
+        # The error is not chained, as it would keep the token.
         body = None
     if body is None:
         text = "the token is not of visible ASCII characters, or the values are not JSON"
@@ -120,7 +120,7 @@ async def _answer_of(fleet: Fleet, key: str, act: _Act) -> ActAnswer:
     except PageError as error:
         return ActAnswer(key, NOT_SENT, str(error))
     answer = await fleet.in_act_thread(lambda: _asked(fleet, key, address, act))
-    # A view shows the effect soon.
+    # Read the server soon, so that a view shows the effect.
     fleet.show(server)
     return answer
 

@@ -12,7 +12,7 @@ from fastrpc.registries.base.policy import AddressPolicy, AddressRefusedError
 
 __all__ = ["LOOPBACK", "AllowedServers", "admin_address"]
 
-#: The patterns without any given, where no token is shown.
+#: The patterns if none are given; to these no token is shown.
 LOOPBACK: Final = ("127.0.0.0/8", "::1", "localhost")
 
 #: The form of a host. Numbers with `*` are refused: a network is more exact.
@@ -47,18 +47,18 @@ class AllowedServers:
 
     Args:
         patterns: host names in which `*` stands for any characters, addresses, and networks such as 10.0.0.0/8; each
-            may end with `:PORT`, and an IPv6 address is then in brackets. If empty, no address is read.
-        takes_acts: whether the tokens of operators may be shown there: to addresses that a person named.
+            may end with `:PORT`, and an IPv6 address is then in brackets. Without patterns no address is read.
+        takes_acts: whether the tokens of operators may be shown to addresses that a person named.
 
     Raises:
-        ConfigError: a pattern is neither.
+        ConfigError: a text has another form.
     """
 
     def __init__(self, patterns: Sequence[str] = LOOPBACK, *, takes_acts: bool = True) -> None:
         self._takes_acts = takes_acts
         self._patterns = [_parsed(text) for text in patterns]
         self._policy = AddressPolicy(schemes=_SCHEMES.values())
-        #: Ports of this machine that are never asked: the console's.
+        #: Ports of this machine that are never asked: the ports of this console.
         self.own_ports: frozenset[int] = frozenset()
 
     def check(self, address: Address, records: Iterable[Address]) -> None:
@@ -83,7 +83,7 @@ class AllowedServers:
         self.check_encrypted(address)
 
     def check_act(self, address: Address, records: Iterable[Address]) -> None:
-        """Refuse an address that a registry names, where the token of an operator is shown.
+        """Refuse an address that a registry names, before the token of an operator is shown to it.
 
         Raises:
             AddressRefusedError: the address is forbidden; the text says why.
@@ -118,7 +118,7 @@ def _parsed(text: str) -> tuple[Networks | re.Pattern[str], int | None]:
     """Return the networks or names of a pattern, and its port.
 
     Raises:
-        ConfigError: it is not a pattern.
+        ConfigError: the text is not a pattern.
     """
     found = _WITH_PORT.fullmatch(text)
     host, port = (text, None) if found is None else (found[1] or found[2], int(found[3]))

@@ -60,13 +60,13 @@ class Table(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
     title: str
     columns: list[Column]
     rows: list[list[Cell | list[float]]]
-    #: The rows of all pages; the number of this page, from 1.
+    #: The number of rows on all pages, and the number of this page, from 1.
     total: int
     page: int = 1
-    #: The view of each row; empty without any.
+    #: The view that each row opens; empty if rows open none.
     links: list[ViewLink | None] = []
-    #: The column that it is sorted by, "-" before it for the largest first. The arguments `search`, `sort` and `page`
-    #: of the view change it. Empty for a table in an order that stays.
+    #: The column by which the table is sorted, with "-" before it if the largest value comes first. The arguments
+    #: `search`, `sort` and `page` of the view change it. Empty for a table in an order that stays.
     order: str = ""
 
 
@@ -97,7 +97,7 @@ class TreeNode(msgspec.Struct, frozen=True):
 
 
 class Tree(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
-    """Things below others."""
+    """A tree of names and values."""
 
     title: str
     nodes: list[TreeNode]
@@ -140,11 +140,11 @@ class Text(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
 
 
 class Act(msgspec.Struct, frozen=True):
-    """An act on servers, as `fastrpc.console.act` takes it; a person adds a token, and the values asked for."""
+    """An act on servers, as `fastrpc.console.act` takes it. A person adds a token, and the values that `asks` names."""
 
     #: out, in, weight, serving, log_level, drain or roll.
     name: str
-    #: Their keys.
+    #: The keys of the servers.
     servers: list[str]
     #: The body: the value that the view shows as `was`.
     values: dict[str, Any] = {}
@@ -173,9 +173,9 @@ class View(msgspec.Struct, frozen=True):
     """A view for a reader."""
 
     title: str
-    #: None: the reader has them, by the revision that it gave.
+    #: None if the reader already has the blocks, by the revision that it gave.
     blocks: list[Block] | None
-    #: Stands for the title and the blocks.
+    #: Identifies this content: the title and the blocks.
     revision: str
     #: The time of the answer by the console's clock, in seconds since 1970, to which readers relate ages.
     time: float = 0.0

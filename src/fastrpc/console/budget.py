@@ -26,19 +26,19 @@ class FleetBudget:
 
     @contextmanager
     def changing(self, server: FleetServer) -> Iterator[None]:
-        """Count what a server keeps more, or less, after a block."""
+        """Count the memory that a server keeps more, or less, after a block."""
         before = server.kept_bytes
         yield
         self.kept_bytes += server.kept_bytes - before
         self._make_room()
 
     def forget(self, server: FleetServer) -> None:
-        """Count a server no more."""
+        """Stop counting a server."""
         self.kept_bytes -= server.kept_bytes
 
     def _make_room(self) -> None:
         while self.kept_bytes > FLEET_BYTES:
-            # Twice as many shares as servers: later servers find room.
+            # There are twice as many shares as servers, so that later servers find room.
             share = max(LEAST_BYTES, FLEET_BYTES // (2 * len(self._servers)))
             largest = max(self._servers.values(), key=lambda one: one.kept_bytes)
             before = largest.kept_bytes

@@ -39,7 +39,7 @@ ADMIN_LABEL: Final = "admin"
 #: Characters of an address with a host name (RFC 1035: 253), its scheme and its port.
 _LONGEST_LABEL: Final = 300
 
-#: Seconds between two polls of a server, while a view shows it, and at most after failures.
+#: Seconds between two polls of a server; the same while a view shows it; and the most after failures.
 POLL_SECONDS: Final = 10.0
 SHOWN_SECONDS: Final = 2.0
 FAILING_SECONDS: Final = 60.0
@@ -50,27 +50,27 @@ VIEW_SECONDS: Final = 15.0
 #: Seconds between two readings of the endpoints of a client.
 ENDPOINTS_SECONDS: Final = 30.0
 
-#: Seconds after which a server without records is forgotten; most servers.
+#: Seconds after which a server without records is forgotten; and the most servers.
 GONE_SECONDS: Final = 600.0
 MOST_SERVERS: Final = 4_096
 
-#: Most breakers of a server that have opened between two readings and are events.
+#: The most breakers of a server, opened between two readings, that become events.
 MOST_OPENED: Final = 20
 
-#: Most names of services that are kept because a server told them.
+#: The most names of services that are kept because a server reported them.
 MOST_FIGURED: Final = 10_000
 
 #: Seconds that a look, an act or a view waits for the first lists of a registry.
 LISTED_SECONDS: Final = 5.0
 
-#: Servers that are read at the same time: by polls, for views, and for acts. Last, the number of views that read one
-#: server or wait for it.
+#: The most servers that are read at the same time: by polls, for views, and for acts. Last, the most views that read
+#: one server or wait for it.
 THREADS: Final = 16
 VIEW_THREADS: Final = 8
 ACT_THREADS: Final = 16
 MOST_VIEWS: Final = 4
 
-#: Longest page that the loop decodes and counts: 100 methods, which take 2 ms.
+#: The longest page that the loop itself decodes and counts: 100 methods, which take 2 ms.
 SHORT_BYTES: Final = 32 * 1024
 
 #: Seconds between two looks for servers that are due.
@@ -81,11 +81,11 @@ class Fleet:
     """The fleet while its block lasts. Used on one loop; threads read servers that are slow or have long pages.
 
     Args:
-        registry: the services; None: the targets alone. Closed at the end.
+        registry: lists the services; None: only the targets are read. It is closed at the end.
         targets: addresses of admin pages that are read whatever a registry says.
         tls, token: the certificates that are trusted, and the function that returns the reading token.
         clock: returns an instant in seconds that never decreases.
-        uniform: gives a random number between two.
+        uniform: returns a random number between two.
 
     Raises:
         ConfigError: a target is neither encrypted nor on this machine.
@@ -188,7 +188,7 @@ class Fleet:
         if server.admin is None and (admin := _admin_of(endpoint)) is not None:
             server.admin, server.error = admin, None
         server.put_record(service, address, endpoint)
-        # It is read soon, but no more often than others, however often its records change.
+        # The server is read soon, but no more often than others, however often its records change.
         server.gone_at, server.due = None, min(server.due, server.asked_at + POLL_SECONDS)
 
     def _leave(self, service: str, address: str, endpoint: Endpoint) -> None:
@@ -273,11 +273,11 @@ class Fleet:
 
         def end(done: asyncio.Future[T]) -> None:
             server.reading.release()
-            # A cancelled view takes no error.
+            # If the view was cancelled, nothing takes the error of the work.
             _ = done.cancelled() or done.exception()
 
         reading.add_done_callback(end)
-        # The thread goes on after a view was cancelled.
+        # The thread goes on after a view is cancelled.
         return await asyncio.shield(reading)
 
     def _reader(self, server: FleetServer) -> AdminReader:
@@ -295,7 +295,7 @@ class Fleet:
         """Return the address of a server that may be shown the token of an operator.
 
         Raises:
-            PageError: the view is forbidden; the text says why.
+            PageError: the token may not be shown there; the text says why.
         """
         return self._checked(server, self._allowed.check_act, "it gets no acts")
 
@@ -317,12 +317,12 @@ class Fleet:
         return await asyncio.get_running_loop().run_in_executor(self._act_threads, work)
 
     async def poll(self, *, is_forced: bool = False) -> None:
-        """Read all due servers, or all, and return once no server is being read."""
+        """Read all servers that are due, or all servers, and return once none is being read."""
         self._start_due(is_forced=is_forced)
         await asyncio.gather(*self._reads)
 
     async def look(self) -> None:
-        """Wait for the lists of the registry, and read every server twice: rates need two readings."""
+        """Wait for the lists of the registry, and read every server twice, as rates need two readings."""
         await self._lists_come()
         await self.poll(is_forced=True)
         await asyncio.sleep(SHOWN_SECONDS)

@@ -25,7 +25,7 @@ LOOK_SECONDS: Final = 1.0
 
 
 class RegistryFollower:
-    """Tells the lists of all services of a registry, as they change.
+    """Passes on the lists of all services of a registry, as they change.
 
     Args:
         tell: gets the name of a service and its endpoints.
@@ -44,7 +44,7 @@ class RegistryFollower:
         self._is_listed = False
         #: Set once the endpoints of all services are known, as far as the registry reports them.
         self.completed = asyncio.Event()
-        #: Services beyond the most.
+        #: The number of services beyond the limit.
         self.left_out = 0
         #: Why the registry cannot be asked now; None if it can.
         self.error: str | None = None
@@ -56,7 +56,7 @@ class RegistryFollower:
                 try:
                     await self._follow_names()
                 except Exception as error:
-                    # Watched again after every kind of error.
+                    # After an error of any kind the service is watched again.
                     self._judge(error)
                     if isinstance(error, ConfigError) and not self._followed:  # It cannot list services.
                         self.completed.set()
@@ -82,7 +82,7 @@ class RegistryFollower:
 
     async def _look(self, watch: ServicesWatch) -> None:
         while True:
-            # Before the first list no error means nothing.
+            # Before the first list, a missing error does not mean success.
             if watch.error is not None or self._is_listed:
                 self._judge(watch.error)
             await asyncio.sleep(LOOK_SECONDS)

@@ -1,7 +1,8 @@
 """One hour of figures in memory: totals every ten seconds, durations every minute.
 
-A series has two arrays and no object for a point. The arrays are rings: the place of an instant is its number of slots
-since the clock's zero, modulo the size. Slots without a write are cleared when a later one is written.
+A series has two arrays and no object for a point. The arrays are rings: the place of an instant is the number of slots
+between the clock's zero and the instant, modulo the size. Slots without a write are cleared when a later one is
+written.
 """
 
 import operator
@@ -40,12 +41,12 @@ _BOUNDS: Final = [0.0005 * 2.0 ** (number - 9) for number in range(DOUBLINGS - 1
 #: Most series: 200 services with 20 methods on 1,000 servers are 5,200. One takes 18 KiB.
 MOST_SERIES: Final = 8_192
 
-#: Most of them that figures of one server begin. Once there are too many, a server with less than its share still has
-#: room: the server with most loses a series.
+#: The most series that the figures of one server may begin. Once there are too many, a server with less
+#: than its share still has room: the server with most loses a series.
 MOST_BEGUN: Final = MOST_SERIES // 4
 
-#: A slot is charted once it ended so long ago. Before, its sums are too low: a server is read up to 11.2 s after its
-#: last reading, and a read takes up to 3 s. The share of a server whose polls fail comes later.
+#: A slot is charted only this long after its end. Earlier, its sums are too low: a server is read up to 11.2 s after
+#: its last reading, and a read takes up to 3 s. The share of a server whose polls fail comes later.
 SETTLED_SECONDS: Final = 14.0
 
 #: A series without a write for this long has no calls any more: its rate is 0.
@@ -64,9 +65,9 @@ class Totals(NamedTuple):
 
     calls: float = 0.0
     errors: float = 0.0
-    #: Of all durations.
+    #: The sum of all durations.
     seconds: float = 0.0
-    #: Received and sent.
+    #: Received and sent bytes.
     bytes: float = 0.0
 
 
@@ -82,7 +83,7 @@ class _Series:
     """The rings of one series; `slot` and `minute` are the numbers of the last slots written, `ended` is an instant.
 
     Args:
-        owner: the server whose figures began it.
+        owner: the server whose figures began the series.
     """
 
     __slots__ = ("durations", "ended", "minute", "owner", "slot", "totals")
@@ -209,7 +210,7 @@ class FigureHistory:
         return len(self._series) >= MOST_SERIES or len(self._begun.get(owner, ())) >= MOST_BEGUN
 
     def _displaced(self, owner: str, slot: int) -> bool:
-        """Return whether the server with most series has lost one, for a server with less than its share."""
+        """Return whether the server with most series lost one, in favour of a server with less than its share."""
         share = MOST_SERIES // (len(self._begun) + (owner not in self._begun))
         if self._balanced == slot or len(self._begun.get(owner, ())) >= min(share, MOST_BEGUN):
             return False
@@ -217,7 +218,8 @@ class FigureHistory:
         if len(most) <= share:
             self._balanced = slot
             return False
-        # The last server is limited: a server that reports ever more methods has begun with the known ones.
+        # The server that began the last series is limited: if it reports ever more methods, it has begun with the known
+        # ones.
         self.forget(next(reversed(most)))
         self.displaced += 1
         return True
@@ -262,12 +264,12 @@ class FigureHistory:
             return Totals()
         now = self._clock()
         begin = (now // TOTALS_SECONDS - round(seconds / TOTALS_SECONDS) + 1) * TOTALS_SECONDS
-        # The time since the last poll is not counted yet, unless that failed.
+        # Time since the last poll is not counted yet, unless that poll failed.
         covered = max(series.ended, now - LATE_SECONDS) - max(begin, self._began)
         return Totals(*(one / max(covered, 0.001) for one in self.totals(key, seconds)))
 
     def points(self, key: SeriesKey, field: str, count: int) -> list[float]:
-        """Return a field of the last settled slots, a second's value each, the oldest first; fewer at first."""
+        """Return a field of the last settled slots, each as a value per second, the oldest first; fewer at first."""
         number, series = _FIELDS.index(field), self._series.get(key)
         if series is None or self._began is None:
             return []
@@ -284,7 +286,7 @@ class FigureHistory:
         return found + [0.0] * (wanted.stop - kept.stop)
 
     def newest(self, step_seconds: float) -> float:
-        """Return the age in seconds of the end of the last settled slot, of slots of `step_seconds`."""
+        """Return how many seconds ago the last settled slot of `step_seconds` ended."""
         return (self._clock() - SETTLED_SECONDS) % step_seconds + SETTLED_SECONDS
 
     def minutes(self, key: SeriesKey) -> list[list[int]]:
@@ -353,11 +355,11 @@ def _shares(began: float, ended: float) -> list[tuple[int, float]]:
     return shares
 
 
-# Servers have the same few bounds.
+# All servers use the same few bounds.
 @lru_cache(1_024)
 def doubling_of(bound: float | None) -> int:
     """Return the doubling that has a bucket with an upper bound in seconds; None is the open one."""
-    # Another bound is rounded up to the next one.
+    # Any other bound is rounded up to the next one.
     return DOUBLINGS - 1 if bound is None else bisect_left(_BOUNDS, bound)
 
 

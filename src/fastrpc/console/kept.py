@@ -25,13 +25,13 @@ __all__ = [
 #: Bytes of all servers together; 1,000 servers with 20 methods take 20 MiB.
 FLEET_BYTES: Final = 64 * 1024 * 1024
 
-#: Bytes of one server; 4,096 methods on both sides take 9 MiB.
+#: The most bytes of one server; 4,096 methods on both sides take 9 MiB.
 SERVER_BYTES: Final = 16 * 1024 * 1024
 
 #: Bytes that a server may keep in any case: all servers of the largest fleet together are then within the budget.
 LEAST_BYTES: Final = FLEET_BYTES // 4_096
 
-#: Rows of each list of a page that is over its share.
+#: The rows that each list of a page keeps if the page is over its share.
 _FEW_ROWS: Final = 4
 
 #: Bytes of a method's objects without its names, and of one of its numbers; of a page, and of one of its rows.

@@ -14,7 +14,7 @@ __all__ = ["PAGE_POLICY", "PageFiles", "with_page"]
 
 Message: TypeAlias = MutableMapping[str, Any]
 
-#: As of `/docs`; besides, no text becomes a script or an element, and no form is sent.
+#: The policy of `/docs`, which also forbids that a text becomes a script or an element, and that a form is sent.
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'; "
     "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -34,7 +34,7 @@ _FILES: Final = {
 
 
 def with_page(http: HTTP) -> HTTP:
-    """Return the settings of a gateway with the page; as they are where its documents are off.
+    """Return the settings of a gateway with the page; unchanged settings if its documents are off.
 
     Raises:
         ConfigError: something else is mounted: everybody could reach it, as everybody can reach the page.

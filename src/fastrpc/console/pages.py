@@ -15,7 +15,7 @@ __all__ = [
     "ServedService",
 ]
 
-#: Methods of a server that are kept: a process counts 4,096 on each side.
+#: The most methods of a server that are kept: a process counts 4,096 on each side.
 MOST_METHODS: Final = 8_192
 
 #: Longest name; whole numbers that a float holds exactly; seconds and bytes.
@@ -69,7 +69,7 @@ class ProcessFigures(msgspec.Struct, frozen=True):
 class FiguresPage(msgspec.Struct, frozen=True):
     """The page `/figures`."""
 
-    #: Random, another one after each start.
+    #: A random text, which differs after each start.
     server: Name
     revision: Count
     started: Amount

@@ -16,14 +16,14 @@ __all__ = ["PAGE_BYTES", "AdminReader", "PageError"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Longest page: 4,096 methods on both sides, with ten used buckets each, have 3 MiB.
+#: The longest page: 4,096 methods on both sides, with ten used buckets each, have 3 MiB.
 PAGE_BYTES: Final = 4 * 1024 * 1024
 
-#: Bytes from which on a page waits for others: decoded, it takes ten times its bytes.
+#: A page of this many bytes or more is decoded alone, as decoding takes ten times its bytes.
 LARGE_BYTES: Final = 256 * 1024
 _LARGE_TURN: Final = threading.Lock()
 
-#: Seconds that a server may take to make a page; with the limit of an answer, 2 s, a page takes at most 3 s.
+#: Seconds that a server may take to make a page. With the 2 s for an answer to arrive, a page takes at most 3 s.
 HELD_SECONDS: Final = 1.0
 
 _REFUSALS: Final = {
@@ -63,7 +63,7 @@ class AdminReader:
         """Return a page.
 
         Raises:
-            PageError: it cannot be read, or breaks a rule.
+            PageError: the page cannot be read, or breaks a rule.
         """
         return self.taken(
             self._body(lambda: self._http.request("GET", path, **self._options())), kind, _itself
@@ -73,7 +73,7 @@ class AdminReader:
         """Return the text of a page, or the function with which a thread reads it.
 
         Raises:
-            PageError: it cannot be read.
+            PageError: the page cannot be read.
         """
         try:
             begun = await begin_get(self._http, path, **self._options())
@@ -82,10 +82,10 @@ class AdminReader:
         return begun if isinstance(begun, bytes) else partial(self._body, begun)
 
     def taken(self, body: bytes, kind: type[T], take: Callable[[T], R]) -> R:
-        """Return what a function makes of a page. Of all large pages one is decoded and taken at a time.
+        """Return the result of a function on a page. Large pages are decoded and taken one at a time.
 
         Raises:
-            PageError: the text is no such page.
+            PageError: the text is not such a page.
         """
         with _LARGE_TURN if len(body) > LARGE_BYTES else nullcontext():
             try:

@@ -68,7 +68,7 @@ _NOTHING: Final = MethodCounts({}, 0, 0.0, 0, {})
 class CountedPage(NamedTuple):
     """Figures, and the changes since the last ones."""
 
-    #: Without its methods; the counts of all methods that are kept.
+    #: The page without its methods; and the counts of all methods that are kept.
     page: FiguresPage
     counts: dict[MethodKey, MethodCounts]
     changes: dict[SeriesKey, Difference]
@@ -106,7 +106,8 @@ class FleetServer:
         #: The services with counts of calls that it served, and of calls that it made.
         self.served = self.called = frozenset[str]()
         self.endpoints: list[CallerEndpoint] = []
-        #: The memory of these, its limit, and the methods that the limit excluded from the last figures.
+        #: The memory of the page, of the counts and of the endpoints; its limit; and the methods that the limit
+        #: excluded from the last figures.
         self.page_bytes = self.counts_bytes = self.endpoints_bytes = 0
         self.most_bytes = SERVER_BYTES
         self.left_out = 0
@@ -117,7 +118,8 @@ class FleetServer:
         self.asked_at = 0.0
         #: Seconds since 1970 at the last figures.
         self.read_time: float | None = None
-        #: Instants of the fleet's clock: the next poll, the next endpoints; the end of being polled often for a view.
+        #: Instants of the fleet's clock: the next poll, the next reading of the endpoints, and the end of frequent
+        #: polls for a view.
         self.due = self.endpoints_due = self.shown_until = 0.0
         #: Why the last poll failed; None if it did not.
         self.error: str | None = None
@@ -142,7 +144,7 @@ class FleetServer:
         self._name_again()
 
     def _name_again(self) -> None:
-        """Take its services and its name from its page and its records."""
+        """Determine its services and its name anew, from its page and its records."""
         told = [] if self.page is None else [one.name for one in self.page.services]
         #: The names of its services.
         self.services = sorted({*told, *(service for service, _ in self.records)})
@@ -176,7 +178,7 @@ class FleetServer:
         )
 
     def cut(self, most_bytes: int) -> None:
-        """Keep no counts, and at most this from the next figures on."""
+        """Drop all counts, and keep at most this many bytes from the next figures on."""
         self.most_bytes = min(self.most_bytes, most_bytes)
         # The order matters: a thread that counts meanwhile and finds no counts finds the cut as well.
         self._is_cut = True
@@ -208,7 +210,7 @@ class FleetServer:
     def count(
         self, page: FiguresPage, name: str, has_figures: Callable[[str], bool], *, is_whole: bool
     ) -> CountedPage:
-        """Count the changes since the last figures, and change nothing: this may run in a thread.
+        """Count the changes since the last figures without changing anything, so this may run in a thread.
 
         Args:
             name: the server's name as a caller.
@@ -247,7 +249,7 @@ class FleetServer:
         )
 
     def take(self, counted: CountedPage, now: float, history: FigureHistory) -> None:
-        """Take figures; the changes since the last ones are added to the history."""
+        """Take over figures; the changes since the last ones are added to the history."""
         began = now if self.read_at is None else self.read_at
         known, self.page = self.page, counted.page
         self.page_bytes, self.left_out = counted.page_bytes, counted.left_out
@@ -298,7 +300,7 @@ class _Counting:
         self.lacks_methods = False
 
     def keep(self, key: MethodKey, now: MethodCounts) -> MethodCounts | None:
-        """Keep the counts of a method if there is room; otherwise it has no counts from then on.
+        """Keep the counts of a method if there is room; without room the method has no counts from then on.
 
         Returns:
             Its previous counts, zeros for a new method; None if unknown.
@@ -314,7 +316,7 @@ class _Counting:
         whole = method_bytes(key, now.numbers)
         more = whole if last is None else (now.numbers - last.numbers) * NUMBER_BYTES
         is_over = self.bytes + more > self._room or (last is None and len(self.counts) >= MOST_METHODS)
-        # A method that does not grow keeps its place, however little room the other figures leave.
+        # A method whose counts do not grow keeps its place, however little room the other figures leave.
         if more > 0 and is_over:
             self.left_out += 1
             self.lacks_methods = True
@@ -358,7 +360,7 @@ def _counts_of(row: MethodFigures) -> MethodCounts:
 def _difference(before: MethodCounts, after: MethodCounts) -> Difference | None:
     """Return the calls between two counts, None without any, with the fields of `Totals`.
 
-    A count that fell counts as 0: a worker's place may have been given up.
+    A count that fell counts as 0: the place of a worker may have been given up.
     """
     calls = sum(after.calls.values()) - sum(before.calls.values())
     if calls <= 0:

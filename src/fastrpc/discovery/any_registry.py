@@ -61,7 +61,7 @@ def open_any(url: RegistryURL) -> "AnyRegistry":
 
 
 class AnyRegistry(Closing):
-    """A registry over one of each scope.
+    """A registry over one registry of each scope.
 
     Args:
         scopes: the scopes to use; empty for all available ones.
@@ -108,7 +108,7 @@ class AnyRegistry(Closing):
         # The mark by which two addresses of one server are recognised.
         self._server = secrets.token_hex(8)
 
-    #: The filters of the clients: calls are sent to the nearest scope.
+    #: The filters of the clients, by which calls go to the nearest scope.
     filters = (Nearest(SCOPE, SCOPES, SERVER),)
 
     @property
@@ -169,13 +169,12 @@ class AnyRegistry(Closing):
         return ScopedPlace("lan", listened, dialled, labels, tls)
 
     def scope_of(self, endpoint: Endpoint) -> str:
-        """Return the scope in which it registers an endpoint; "" for none."""
+        """Return the scope in which the registry registers an endpoint; "" if in none."""
         scope = registry_scope(endpoint)
         return scope if scope in self._members else ""
 
     def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
-        """Return a registration in the registry of the endpoint's scope; without that scope, a registration without
-        effect.
+        """Return a registration in the registry of the endpoint's scope; without that scope it has no effect.
 
         Raises:
             ConfigError: the registry cannot hold the endpoint.
@@ -205,7 +204,7 @@ class AnyRegistry(Closing):
         """Return the certificates for connections of a client to an endpoint.
 
         Args:
-            own: the certificates of the client: for the WAN scope, and for servers that show no pass.
+            own: the certificates of the client, for the WAN scope and for servers that show no pass.
         """
         scope = endpoint.labels.get(SCOPE, "")
         if scope == "lan" and endpoint.labels.get(CERTIFICATE) == "own":
@@ -228,8 +227,8 @@ class AnyRegistry(Closing):
         """Return the names of the services in all scopes; blocks while their registries answer.
 
         Raises:
-            ConfigError: none can list its services.
-            StoreError: none can be reached now.
+            ConfigError: no registry can list its services.
+            StoreError: no registry can be reached now.
         """
         return self._merged.services()
 

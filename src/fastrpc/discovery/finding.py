@@ -16,7 +16,7 @@ from fastrpc.registries.base.watch import Watch
 
 __all__ = ["Found", "discover"]
 
-#: Seconds of one round: a registry of a host or a network reports its list within it.
+#: Seconds of one round, in which a registry of a host or a network reports its list.
 ROUND_SECONDS = 0.2
 
 #: Seconds between two rounds of a wait.
@@ -39,7 +39,7 @@ async def discover(
     registry: RegistryOption = "any://",
     timeout: float | None = 0,
 ) -> list[Found]:
-    """Return the endpoints of services, the nearest first; an empty list without any in time.
+    """Return the endpoints of services, the nearest first; an empty list if none is found in time.
 
     Args:
         service: a name, or a pattern: `shop.*` is one word more, `shop.**` one or more.
@@ -49,7 +49,7 @@ async def discover(
 
     Raises:
         ConfigError: a pattern or the registry cannot be used.
-        StoreError: the registry cannot be reached, in no scope.
+        StoreError: no scope has a registry that can be reached.
     """
     check_timeout(timeout, zero=True)
     search = _Search(ServicePattern(service), provider, open_registry(registry))
@@ -73,7 +73,7 @@ class _Search:
         self.registry = registry
         self._pattern, self._matches = pattern, provider_pattern(provider).fullmatch
         self._watches: dict[str, Watch] = {}
-        # A slow member holds no other back.
+        # The members are asked separately, so a slow one does not delay the others.
         self._members = getattr(registry, "members", [registry])
         self._asking: list[asyncio.Future[list[str]] | None] = [None for _ in self._members]
         self._errors: list[Exception] = []

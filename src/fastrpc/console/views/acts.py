@@ -14,7 +14,7 @@ from fastrpc.server.admin.acts import LEVELS
 
 __all__ = ["out_buttons", "server_buttons"]
 
-#: Buttons of a view of many servers; services of a server with a button each.
+#: The most buttons in a view of many servers, and the most services of a server that have a button each.
 MOST_BUTTONS: Final = 60
 MOST_SERVICES: Final = 20
 
@@ -46,7 +46,7 @@ def server_buttons(fleet: Fleet, server: FleetServer) -> list[Block]:
     page = server.page
     if page is None or not _takes_acts(fleet, server):
         return []
-    # A server that drains refuses all but the levels.
+    # A server that drains refuses all acts but the levels.
     found = list(_levels(server, page))
     if not page.draining:
         found = [*_out_or_in(server), *_weight(server, page), *_serving(server, page), *found]
@@ -94,7 +94,7 @@ def _weight(server: FleetServer, page: FiguresPage) -> Iterator[Button]:
     shown = ", ".join(map(str, weights))
     was = weights[0] if len(weights) == 1 else weights
     yield _button(f"change the weight, {cut(shown)} now", "weight", server, "weight", was=was)
-    # After an act on the weight it restores the configured one.
+    # After an act on the weight, this one restores the configured weight.
     if any(one.weight != one.configured_weight for one in page.records):
         yield _button("restore the configured weight", "in", server, was=False)
 

@@ -37,19 +37,19 @@ __all__ = [
     "unit_of",
 ]
 
-#: Rows of a page; characters of a text; characters while a table has too many bytes, and these.
+#: Rows of a page; characters of a text; characters of a text in a table with too many bytes, and that number of bytes.
 ROWS: Final = 200
 TEXT: Final = 120
 SHORT_TEXT: Final = 24
 TABLE_BYTES: Final = 60_000
 
-#: Values of a chart of an hour: the slot of this instant is not over, and up to two before are not settled.
+#: Values of a chart of an hour: the present slot is not over, and up to two slots before it are not settled.
 CHART_POINTS: Final = 357
 
 #: Values of a small chart in a row, and its seconds.
 LINE_POINTS: Final = 20
 
-#: Seconds of the rates and percentiles in tables.
+#: Seconds over which the rates and percentiles in tables are taken.
 RATE_SECONDS: Final = 60.0
 PERCENTILE_SECONDS: Final = 300.0
 
@@ -88,7 +88,7 @@ class Asked(NamedTuple):
         """Return an argument.
 
         Raises:
-            CallError: it is missing.
+            CallError: the argument is missing.
         """
         try:
             return self.arguments[name]
@@ -98,7 +98,7 @@ class Asked(NamedTuple):
             ) from None
 
     async def server(self) -> FleetServer:
-        """Return the server that the arguments name, which is then read more often.
+        """Return the server that the arguments name, and have it read more often from now on.
 
         Raises:
             CallError: there is no such server.
@@ -124,7 +124,7 @@ def chart_of(
     is_stack: bool = False,
 ) -> Chart:
     """Return a chart whose newest values are of the last settled slot of the history."""
-    # Whole seconds: the same instant gives the same view, so a reader that has it gets no new one.
+    # Whole seconds are used, so that the same instant gives the same view, and a reader that has it gets no new one.
     end = round(time.time() - asked.fleet.history.newest(step_seconds))
     return Chart(title, unit, step_seconds, lines, end, is_stack)
 
@@ -250,7 +250,7 @@ def _cell(value: Any) -> Cell:
 
 
 def _sort_key(value: Any) -> tuple[bool, Any]:
-    # A server that is not trusted may mix numbers and texts.
+    # A server is not trusted, and may mix numbers and texts.
     return (True, value.casefold()) if isinstance(value, str) else (False, value)
 
 
@@ -282,5 +282,5 @@ def _shown(text: str, length: int, *, multiline: bool = False) -> str:
 
 
 def _is_short(link: ViewLink | None, length: int) -> bool:
-    """Return whether a link of names that are longer than others still has its place."""
+    """Return whether a link keeps its place although its names are longer than others."""
     return link is not None and all(len(one) <= 4 * length for one in link.arguments.values())

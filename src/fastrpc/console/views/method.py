@@ -25,7 +25,7 @@ from fastrpc.status import Status
 
 __all__ = ["view"]
 
-#: Servers that are asked for their ended calls: the ones with most failed calls.
+#: The most servers that are asked for their ended calls, beginning with the most failed calls.
 _ASKED = 4
 
 _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}

@@ -40,7 +40,7 @@ from fastrpc.status import Status
 
 __all__ = ["ENDPOINTS_TITLE", "view"]
 
-#: The figures of a server are of all its services.
+#: A server reports its figures for all of its services together.
 ENDPOINTS_TITLE: Final = "endpoints, with the figures of their servers"
 
 #: Nodes of a graph: the service, and the neighbours that it has most calls with.
@@ -121,7 +121,7 @@ def _endpoints(asked: Asked, service: str) -> Iterator[Row]:
             continue
         record = (address, endpoint.version, endpoint.zone, endpoint.weight)
         figures = figures_of(asked, ("server", server.key))
-        # A server that is ready gets no calls at an address that is out.
+        # A server that is ready gets no calls at an address that is taken out.
         state = "out" if endpoint.weight == 0 and server.state == "ready" else server.state
         yield [*record, state, server.read_time, *figures], server_link(server.key)
 
@@ -130,7 +130,7 @@ def _methods(asked: Asked, service: str, servers: list[FleetServer]) -> Iterator
     """Yield the methods that were called in the last hour, and the methods that its servers counted before."""
     names = {key[2] for key in asked.fleet.history.keys("method", service)}
     for server in servers:
-        # Pages are not trusted: a view of too many methods would hold the loop.
+        # Pages are not trusted, and a view of too many methods would hold up the loop.
         if len(names) < MOST_METHODS:
             names |= {key[1] for key in server.counts if key[0] == service and key[2] == "server"}
     for name in sorted(names)[:MOST_METHODS]:
@@ -139,7 +139,7 @@ def _methods(asked: Asked, service: str, servers: list[FleetServer]) -> Iterator
 
 
 def _links(asked: Asked, service: str) -> Iterator[tuple[str, str, float, float, ViewLink | None]]:
-    """Yield callers and callees; calls that no caller in the fleet counted are of other callers."""
+    """Yield callers and callees; calls that no caller in the fleet counted belong to "other callers"."""
     history = asked.fleet.history
     total = history.rates(("service", service), PERCENTILE_SECONDS)
     counted = failed = 0.0
@@ -152,7 +152,7 @@ def _links(asked: Asked, service: str) -> Iterator[tuple[str, str, float, float,
             counted, failed = counted + rates.calls, failed + rates.errors
         link = ViewLink("service", {"service": other}) if other in asked.fleet.services else None
         yield way, other, round(rates.calls, 3), round(rates.errors, 3), link
-    # The polls of two servers are not of one instant.
+    # Two servers are polled at different instants, so small differences do not count.
     if asked.fleet.has_figures(service) and total.calls - counted > 0.05 * total.calls:
         errors = round(max(0.0, total.errors - failed), 3)
         yield "calls it", OTHER_CALLERS, round(total.calls - counted, 3), errors, None

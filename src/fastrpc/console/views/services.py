@@ -44,7 +44,7 @@ def _rows(asked: Asked) -> Iterator[Row]:
 
 
 def _names(asked: Asked) -> list[str]:
-    """Return the services of the registry, and the services that targets tell."""
+    """Return the services of the registry, and the services that targets report."""
     told = {
         one.name
         for server in asked.fleet.servers.values()
