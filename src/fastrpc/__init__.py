@@ -99,8 +99,8 @@ __all__ = [
     "timeout",
 ]
 
-#: The public names by the module that defines them. A module is imported when a program first uses one of its names: a
-#: command line starts at once, a client loads no server.
+#: The public names by the module that defines them. A module is imported when a program first uses one of its names, so
+#: a command line starts at once, and a client loads no server.
 _NAMES = {
     "_core.calls.call": (
         "Call",
@@ -211,7 +211,7 @@ _MODULES = frozenset(
     }
 )
 
-# Objects for rooms below theirs, by the groups in which these rooms look them up.
+# Objects that packages of lower rank use, by the groups in which these packages look them up.
 _register(
     "registries",
     {

@@ -13,7 +13,7 @@ COMPRESSORS: Final = {"gzip": 1, "lz4": 2, "zstd": 3, "deflate": 4}
 FIRST_OWN_NUMBER: Final = 64
 LAST_NUMBER: Final = 255
 
-#: Codecs of other protocols, whose payload is one value and not an array of arguments, have numbers from here on: a
-#: codec of rpcx has its serialize type added. No frame of the native protocol may have them.
+#: Codecs of other protocols, whose payload is one value and not an array of arguments, have numbers from here on; for
+#: rpcx the serialize type is added. No frame of the native protocol may have such a number.
 FOREIGN_CODECS: Final = 32
 VALUE_CODECS: Final = {FOREIGN_CODECS + 1: "json", FOREIGN_CODECS + 3: "msgpack"}

@@ -35,14 +35,16 @@ class Batcher(Generic[T, R]):
     A batch starts `wait` seconds after its first item, or as soon as it has `size` items. Items that arrive while a
     batch of their key runs form the next one. The oldest items are first.
 
-    `run` has no `current_call()` and no identity. Calls made in it have the latest deadline of its callers. A cancelled
-    caller leaves its batch. Once all have left, `async def run` is cancelled, and `def run` runs to its end. A batcher
-    belongs to the event loop of its first use.
+    `run` has no `current_call()` and no identity. Calls made in `run` have the latest deadline of its callers. A
+    cancelled caller leaves its batch. Once all callers have left, an `async def` is cancelled, and a `def` runs to its
+    end. A batcher belongs to the event loop of its first use.
 
     Args:
-        run: takes a list of items and returns a sequence of results in the same order. An exception among them is
-            raised for its caller, an exception of `run` for all. `async def`, or `def`, which runs in a thread.
-        size: the most items of one run. Too low costs runs, too high lets all callers wait for a long one.
+        run: takes a list of items and returns a sequence of results in the same order. An exception among the results
+            is raised for its caller, an exception of `run` for all callers. `async def`, or `def`, which runs in a
+            thread.
+        size: the most items of one run. If it is too low there are more runs, if it is too high all callers wait for a
+            long run.
         wait: seconds for which the first item waits for others; 0: one turn of the loop. Too high slows single calls.
         key: returns the key of an item. Items with different keys are put into different batches, which run at the same
             time.
@@ -111,7 +113,7 @@ class _Place:
 
 
 class _Line:
-    """The callers of one key: waiting callers, and callers of the running batch. Without callers it is removed."""
+    """The callers of one key: waiting callers, and callers of the running batch. A line without callers is removed."""
 
     def __init__(
         self,
@@ -126,7 +128,7 @@ class _Line:
         self._is_async = is_async
         self._waiting: dict[_Place, None] = {}  # The oldest first; a dict, as any of them may leave.
         self._timer: asyncio.Handle | None = None
-        # The batch that runs, otherwise empty; `_staying`: its callers that have not left.
+        # The batch that runs, empty if none runs; `_staying` are its callers that have not left.
         self._batch: list[_Place] = []
         self._staying: set[_Place] = set()
         self._task: asyncio.Task[Any] | None = None
@@ -142,7 +144,7 @@ class _Line:
         return place
 
     def leave(self, place: _Place) -> None:
-        """Let go of a caller that was cancelled."""
+        """Remove a caller that was cancelled."""
         if place in self._staying:
             self._staying.remove(place)
             if not self._staying and self._task is not None and self._is_async:
@@ -189,7 +191,7 @@ async def _results(run: Any, items: list[Any], *, is_async: bool) -> list[Any]:
         with contained("run"):
             results = await run(items)
     else:
-        # In a copy of its context: the end of the loop may step this task while the thread is inside.
+        # The batch runs in a copy of its context: the end of the loop may step this task while the thread is inside.
         inside = copy_context().run
         results = await asyncio.get_running_loop().run_in_executor(None, inside, _called, run, items)
         if inspect.isawaitable(results):  # Such as of a lambda around an `async def`.

@@ -14,10 +14,10 @@ __all__ = ["ShownAtProgram", "mark_shown_at_program", "shown_at_program"]
 
 E = TypeVar("E", bound=Exception)
 
-#: Folders whose frames are not related to the mistake: this package, the loops that run it.
+#: Folders whose frames have nothing to do with the mistake: this package, and the loops that run it.
 _INNER: Final = (*OWN, os.path.join(os.path.dirname(os.__file__), "asyncio"), "uvloop")
 
-#: The attribute of other errors than ConfigErrors that are shown at the program.
+#: The attribute that marks errors, other than ConfigErrors, which are shown in the same way.
 _MARK: Final = "_is_shown_at_program"
 
 
@@ -54,8 +54,8 @@ def mark_shown_at_program(error: Exception) -> None:
 
 
 def shown_at_program(error: E) -> E:
-    """Return an error to be raised once more, without our own frames so far.
+    """Return an error that is to be raised again, without our own frames so far.
 
-    It stands in an `except` where a `with` block would cost every call.
+    It is for an `except` where a `with` block would slow down every call.
     """
     return error.with_traceback(of_program(error.__traceback__, _INNER))

@@ -25,22 +25,22 @@ __all__ = [
 
 _HIGHEST_PORT = 65_535
 
-#: The greatest weight that a registry holds; SRV records and Consul have the same.
+#: The highest weight that a registry holds, as in SRV records and Consul.
 GREATEST_WEIGHT = 65_535
 #: The part after the scheme, for schemes without a host.
 _WITHOUT_HOST = {"unix": "path", "memory": "name", "fd": "name or number", "any": "options"}
-#: `any://` is complete: it represents an address in each scope.
+#: `any://` needs nothing after it: it stands for an address in each scope.
 _COMPLETE = frozenset({"any"})
-#: The schemes of targets that speak gRPC, and the schemes of the transports below.
+#: The schemes of targets that speak gRPC, each with the scheme of its transport.
 _BELOW_GRPC = {"grpc": "tcp", "grpcs": "tls"}
 #: The schemes whose connections begin with TLS.
 _ENCRYPTED = frozenset({"tls", "relay"})
-#: Characters of a name at a relay.
+#: The most characters of a name at a relay.
 _LONGEST_LABEL = 63
 _LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 #: Hosts of machines may have an underscore, for which no authority signs a certificate of the name itself.
 _HOST_CHARACTERS = _LABEL_CHARACTERS | {"_"}
-#: Characters of the host name of a relay: with a label before it the name has at most 253.
+#: The most characters of the host name of a relay: with a label before it, the name has at most 253.
 _LONGEST_HOST = 253 - 1 - _LONGEST_LABEL
 _RELAY_FORM = "write relay://host:port/NAME"
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
@@ -49,10 +49,9 @@ _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 class Address:
     """An address to dial or listen at, such as `tcp://10.0.0.1:8972`, `unix:///run/a.sock` or `memory://name`.
 
-    `host` and `port` are set for schemes with a host; `path` holds the rest: a file path for `unix`, a name
-    for `memory`, the name or number of a socket that was passed on for `fd`, at which servers listen, the options of
-    `any`, at which they listen, too. `str(address)` is
-    a target for a client. Equal addresses hash alike.
+    `host` and `port` are set for schemes with a host; `path` holds the rest: a file path for `unix`, a name for
+    `memory`, for `fd`, at which servers listen, the name or number of a socket that was passed on, and the options of
+    `any`, at which servers listen as well. `str(address)` is a target for a client. Equal addresses hash alike.
     """
 
     __slots__ = ("host", "path", "port", "scheme")
@@ -81,7 +80,7 @@ class Address:
             raise ConfigError(
                 f"{text!r} is not an address", hint="give it as text, such as 'tcp://host:port'"
             )
-        # For messages.
+        # The text to show in messages.
         shown = repr(without_secrets(text))
         scheme, separator, rest = text.partition("://")
         if not separator or not scheme.isascii() or not scheme:
@@ -132,10 +131,10 @@ class Endpoint:
 
     Args:
         weight: its share of the calls, relative to other endpoints; 0 takes none.
-        labels: texts that selectors filter by.
+        labels: texts by which selectors filter.
         zone: where it runs; "" is unknown.
         version: of the service there; "" is unknown.
-        protocols: names of the protocols it speaks; empty is unknown.
+        protocols: names of the protocols that it speaks; empty is unknown.
 
     Raises:
         ConfigError: an argument has the wrong type or range.
@@ -233,7 +232,7 @@ def dialed_address(address: Address) -> Address:
 
 
 def names_scopes(address: Address) -> bool:
-    """Return whether an address to listen at represents one in each scope."""
+    """Return whether an address to listen at stands for one in each scope."""
     return address.scheme == "any"
 
 
@@ -277,7 +276,7 @@ def check_relay_name(name: str) -> None:
     """Refuse a name that is not a label of a host name.
 
     Raises:
-        ConfigError: it has another form.
+        ConfigError: the name has another form.
     """
     if _is_label(name, _LABEL_CHARACTERS):
         return
@@ -289,16 +288,16 @@ def check_relay_name(name: str) -> None:
 
 
 def without_options(address: Address) -> Address:
-    """Return an address without its options, which may hold a secret that was meant for a file."""
+    """Return an address without its options, which may contain a secret that belongs into a file."""
     path, _, _ = address.path.partition("?")
     return Address(address.scheme, host=address.host, port=address.port, path=path)
 
 
 def check_relay_host(host: str) -> None:
-    """Refuse a host name, in lower case, below which a relay cannot have names.
+    """Refuse a host name, given in lower case, if a relay cannot have names below it.
 
     Raises:
-        ConfigError: it is an IP address, has another form, or is too long.
+        ConfigError: the host is an IP address, has another form, or is too long.
     """
     if ":" in host or host.rpartition(".")[2].isdecimal():
         raise ConfigError(
@@ -321,7 +320,7 @@ def _is_label(text: str, characters: frozenset[str]) -> bool:
 
 
 def _ascii_form(name: str) -> str:
-    """Return a name in lower case as DNS has it; "" without such a form."""
+    """Return a name in lower case in its DNS form; "" if it has none."""
     try:
         return name.encode("idna").decode("ascii").lower()
     except UnicodeError:

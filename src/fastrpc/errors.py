@@ -80,7 +80,7 @@ class FastRPCError(Exception):
         status: the outcome that the caller of a handler gets, and the reason of a failed call.
         processed: whether the handler ran: "no", "yes" or "unknown".
         retryable: whether the same call may be sent again at once.
-        is_lasting: whether a connection fails alike until someone changes a certificate or a setting.
+        is_lasting: whether a connection keeps failing in the same way until someone changes a certificate or a setting.
         hint: the remedy; None without a remedy. `str(error)` has it in brackets.
     """
 
@@ -95,8 +95,8 @@ class FastRPCError(Exception):
     #: The details as another protocol sent them.
     _details_as_sent: bytes | None = None
 
-    #: Whether a call made by this process raised it. If a handler lets it pass, it reports the handler's own call, not
-    #: a fault of the handler's caller.
+    #: Whether a call made by this process raised it. If a handler lets it pass, the failed call is the handler's own,
+    #: and the handler's caller is not at fault.
     _of_own_call = False
 
     def __init__(
@@ -244,7 +244,7 @@ class DeadlineExceededError(FastRPCError, TimeoutError):
     """The call's deadline passed, here or on the other side.
 
     Attributes:
-        retry_after: seconds that the other side asks to wait; None if it states no wait.
+        retry_after: seconds that the other side asks to wait; None if it names no wait.
     """
 
     retry_after: float | None = None
@@ -253,10 +253,10 @@ class DeadlineExceededError(FastRPCError, TimeoutError):
 
 
 class UnavailableError(FastRPCError):
-    """The service cannot answer now; another server may, or the same one later.
+    """The service cannot answer now; another server may, or the same server later.
 
     Attributes:
-        retry_after: seconds that the refusing server asks to wait; None without a wish.
+        retry_after: seconds that the refusing server asks to wait; None if it names no wait.
 
     Raises:
         TypeError: `retry_after` is not a number.
@@ -353,7 +353,7 @@ class StreamEndedError(FastRPCError):
 
 
 class _BackendError(FastRPCError):
-    """A backend failed, for which a program has a client: a store or a broker.
+    """A failure of a store or a broker, which programs use through a client.
 
     Attributes:
         retry_after: seconds after which the same request may succeed; None without such advice.
@@ -387,7 +387,7 @@ class StoreConflictError(StoreError):
     """An item of a store does not have the expected revision; nothing was written.
 
     Attributes:
-        item: the present item; None for an absent key.
+        item: the current item; None if the key has none.
     """
 
     default_status: ClassVar[Status] = Status.ABORTED
@@ -428,7 +428,7 @@ class LockHeldError(StoreError):
 
 
 class LockLostError(StoreError):
-    """A lock or lease may have ended before its block: the block's last steps may have run without it."""
+    """A lock or lease may have ended before its block: the last steps of the block may have run without it."""
 
     default_status: ClassVar[Status] = Status.ABORTED
 
@@ -455,7 +455,7 @@ def copied_error(error: Exception) -> Exception:
     """
     kind = type(error)
     try:
-        # The constructor of a subclass may take other arguments than it passed to its base.
+        # The constructor of a subclass may take other arguments than the ones it passed to its base.
         is_own = isinstance(kind.__init__, FunctionType)
         own = _rebuild(kind, error.args, error.__dict__) if is_own else copy(error)
     except Exception:
@@ -474,7 +474,7 @@ _FAULTY_STATUSES = frozenset(
 def is_endpoint_fault(error: BaseException) -> bool:
     """Return whether an attempt's error is a fault of the endpoint: unreachable, lost, late or overloaded.
 
-    Mistakes of the caller, cancellation and refusals by a handler are not.
+    Mistakes of the caller, cancellation, and refusals by a handler are no such faults.
     """
     if isinstance(error, CallError):
         return error.status in _FAULTY_STATUSES

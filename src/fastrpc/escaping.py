@@ -92,9 +92,9 @@ def printable_json(text: str) -> str:
 
 
 def escape_record(record: logging.LogRecord) -> bool:
-    """A log filter that escapes message and traceback, the message to one line, and drops no record."""
+    """A log filter that escapes message and traceback, and keeps every record; the message becomes one line."""
     if type(record.msg) is str and not record.args and not record.exc_info and _is_shown(record.msg):
-        # Most records end here, also all records of the access log, which is the busiest log.
+        # Most records end here, among them all records of the access log, which is the busiest log.
         return True
     try:
         message = record.getMessage()
@@ -118,7 +118,7 @@ def _indented(chunks: Iterable[str]) -> Iterator[str]:
     """Yield a traceback in which no line of a message starts where the lines of a log start.
 
     A chunk is an entry of the stack, a heading, which starts with a line feed, the last line of an exception with its
-    whole message, or a line of a note below that.
+    whole message, or a line of a note that follows.
     """
     is_below_message = False
     for chunk in chunks:
@@ -141,14 +141,15 @@ def escape_loggers() -> None:
 
 
 class KeepingHandler(logging.Handler):
-    """A handler that keeps records to show them later. A record that only such handlers get counts as unheard."""
+    """A handler that keeps records to show them later. A record that only such handlers get counts as unread."""
 
 
 class OwnLastResort(logging.StreamHandler):  # type: ignore[type-arg]  # it is not a generic class at run time
     """Writes the records that no handler gets: the last resort of `logging` in programs of the command line."""
 
 
-#: The events of warnings about the program itself, such as a setting without effect: its author has to read them.
+#: The events of warnings about the program itself, such as a setting without effect, which the author of the program
+#: has to read.
 _OF_PROGRAM = frozenset({"any_host", "cors_taken_over", "wrapped_function"})
 
 
@@ -193,7 +194,7 @@ def hidden_in(text: str) -> set[str]:
 
 
 def _is_shown(text: str) -> bool:
-    """Return whether every character of a text is visible; for some texts that are, False."""
+    """Return whether every character of a text is visible; the answer may be False for a visible text."""
     return text.isprintable() and (text.isascii() or _BLANK.search(text) is None)
 
 

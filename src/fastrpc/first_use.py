@@ -1,7 +1,7 @@
 """Modules that are imported when a program first uses them.
 
-A room that uses an object of a higher one names it by a group and a name, never by its module. The front door
-registers the modules (`fastrpc/__init__.py`), as a room registers its own modules.
+A package that uses an object of a package of higher rank names the object by a group and a name, never by its module.
+The top package registers the modules (`fastrpc/__init__.py`), as a package registers its own modules.
 """
 
 import os
@@ -23,7 +23,8 @@ __all__ = [
 ]
 
 #: Held by the constructors of `Client`, `SyncClient` and `Server`: the first ones import the modules of their parts. A
-#: fork waits for it: otherwise its child could find locks of half-imported modules held by a thread that it lacks.
+#: fork waits for this lock: otherwise the child could find locks of half-imported modules held by a thread that exists
+#: only in the parent.
 PARTS = threading.RLock()
 os.register_at_fork(before=PARTS.acquire, after_in_parent=PARTS.release, after_in_child=PARTS.release)
 
@@ -40,7 +41,7 @@ def has_parts(module: str) -> None:
 def import_parts() -> None:
     """Import the parts of the clients and servers that the program has imported, before it forks.
 
-    Its children share this memory, and none imports them later, when other code may be installed.
+    The children share this memory, and none of them imports the parts later, when other code may be installed.
     """
     for module in tuple(_parts):
         import_module(module)
@@ -56,7 +57,7 @@ def register(group: str, modules: Mapping[str, str]) -> None:
 
 
 def places(group: str) -> Mapping[str, str]:
-    """Return the objects of a group, each as `module:attribute`, including later ones."""
+    """Return the objects of a group, each as `module:attribute`, in a mapping that also shows later ones."""
     return _places.setdefault(group, {})
 
 

@@ -29,7 +29,7 @@ Gauge: TypeAlias = tuple[str, tuple[str, ...], float]
 
 
 #: Events of this process so far: by kind, then by the values of their labels, one a line. A monitor notices the first
-#: event only where there was a 0 before.
+#: event only if it has seen a 0 before.
 COUNTS: Final[dict[str, dict[str, int]]] = {
     "locks_lost": {"": 0},
     "lan_unverified": {"": 0},
@@ -41,18 +41,18 @@ COUNTS: Final[dict[str, dict[str, int]]] = {
     "relay_refused": {},
 }
 
-#: Names with series; further ones are `_other`.
+#: The most names that have a series; all further names share `_other`.
 _MOST_NAMES: Final = 200
 
 
 class BoundedNames:
-    """The names with series: the first ones. They keep their places when they are gone."""
+    """The names with a series, which are the first ones. A name keeps its series when its object is gone."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
 
     def label(self, name: str) -> str:
-        """Return the name, or `_other` where there are too many."""
+        """Return the name, or `_other` if there are too many names."""
         if name not in self._names:
             if len(self._names) >= _MOST_NAMES:
                 return "_other"
@@ -60,12 +60,12 @@ class BoundedNames:
         return name
 
 
-# The names of each count.
+# The names in the labels of each count.
 _names: Final = {event: BoundedNames() for event in COUNTS}
 
 
 def count(event: str, *labels: str, times: int = 1) -> None:
-    """Count an event, or begin at 0 times; the first label is a name, of which there may be many."""
+    """Count an event, or begin its series with 0 times; the first label is a name, of which there may be many."""
     counts = COUNTS[event]
     key = "\n".join((_names[event].label(labels[0]), *labels[1:])) if labels else ""
     counts[key] = counts.get(key, 0) + times
@@ -86,11 +86,11 @@ class Calling(Gauged, Protocol):
         """Return a row of an admin page for each endpoint."""
 
 
-# The classes of objects whose failure is logged already.
+# The classes of objects whose failure was logged already.
 _failing: set[type] = set()
 
-# By id: a copy of a dict's values is atomic, the iteration over a WeakSet is not. With the process, as the objects of a
-# parent do not describe its child.
+# By id, as a copy of a dict's values is atomic, and the iteration over a WeakSet is not. Each object has its process,
+# as the objects of a parent do not describe its child.
 _sources: dict[int, tuple[int, weakref.ref[Gauged]]] = {}
 
 
@@ -113,7 +113,7 @@ def _living() -> Iterator[Gauged]:
 
 
 def clients() -> Iterator[Calling]:
-    """Yield the pools of the clients of this process."""
+    """Yield the connection pools of the clients of this process."""
     return (source for source in _living() if isinstance(source, Calling))
 
 

@@ -17,7 +17,7 @@ _NAME = re.compile(r"[a-z0-9._-]{1,32}")
 
 
 def installed(group: str, built_in: Container[str]) -> "dict[str, EntryPoint]":
-    """Return the entry points of a group by name, without built-in names, which have one meaning on the wire."""
+    """Return the entry points of a group by name, except built-in names, whose meaning on the wire is fixed."""
     # Imported here: it loads parsers of package metadata, which are too slow for each import of fastrpc.
     from importlib.metadata import entry_points
 

@@ -83,8 +83,8 @@ class RateLimit:
 class ConcurrencyLimit:
     """At most `limit` calls in progress, streams included. Each worker of a server counts its own.
 
-    "adaptive" finds the limit: ten times a second it falls while calls take longer than in the best of the last ten
-    seconds, or miss their deadlines, and rises while they do not. Streams and one-way calls do not count there.
+    "adaptive" finds the limit, which changes ten times a second: it falls while calls take longer than in the best of
+    the last ten seconds or miss their deadlines, and rises otherwise. Streams and one-way calls do not count there.
 
     Args:
         limit: calls from their start, or from the queue before it, to their end; or "adaptive". Too low leaves the
@@ -143,10 +143,11 @@ class ConcurrencyLimit:
 class Addresses:
     """The addresses whose connections are served; with several lists an address has to pass all of them.
 
-    The longest network that contains an address decides; an address in both lists is denied. An IPv6 address that
-    represents an IPv4 one counts as IPv4. Unix sockets pass. A refused connection is closed before TLS, and before it
-    counts among `Limits.connections`. Behind `ServerConfig.proxy_protocol` the address in the header counts; a request
-    by one of `HTTP.trusted_proxies` is answered with 403, by gRPC PERMISSION_DENIED, if its client is denied.
+    Of the networks that contain an address, the one with the longest prefix decides; if both lists have this network,
+    the address is denied. An IPv6 address that represents an IPv4 one counts as IPv4. Unix sockets pass. A refused
+    connection is closed before TLS, and before it counts among `Limits.connections`. Behind
+    `ServerConfig.proxy_protocol` the address in the header counts; a request by one of `HTTP.trusted_proxies` is
+    answered with 403, by gRPC PERMISSION_DENIED, if its client is denied.
 
     Args:
         allow: networks such as "10.0.0.0/8"; once there are any, all other addresses are denied.
@@ -247,7 +248,7 @@ def checked_limits(given: Any, *, has_identities: bool = True) -> tuple[Limit, .
 
 
 def unmatched_patterns(limits: Iterable[CallLimit], methods: Sequence[str]) -> Iterable[tuple[str, str]]:
-    """Yield each pattern that no method fits, with the service it names."""
+    """Yield each pattern that no method fits, with the service that the pattern names."""
     for limit in limits:
         for pattern in method_patterns(limit.methods):
             service = pattern.missing_in(methods)

@@ -24,12 +24,12 @@ def packed_address(host: str) -> bytes:
 
 
 def network_name(packed: bytes) -> bytes:
-    """Return an IPv4 address, or the /64 of an IPv6 address: a caller chooses the rest of the latter freely."""
+    """Return an IPv4 address, or the /64 of an IPv6 address, as a caller can freely choose the other half of it."""
     return packed[:8]
 
 
 class Networks:
-    """Networks such as `10.0.0.0/8`, with lookups of addresses at constant cost for any number of networks."""
+    """Networks such as `10.0.0.0/8`. A lookup of an address takes the same time for any number of networks."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         # Imported on first use: few servers name any network.
@@ -47,7 +47,7 @@ class Networks:
         self._found = {size: sorted(lengths.items(), reverse=True) for size, lengths in found.items()}
 
     def longest(self, packed: bytes) -> int:
-        """Return the length of the longest network that has an address, -1 without one."""
+        """Return the prefix length of the longest network that contains an address, -1 if none does."""
         bits, number = len(packed) * 8, int.from_bytes(packed)
         for length, leading in self._found[len(packed)]:
             if number >> (bits - length) in leading:
@@ -56,11 +56,11 @@ class Networks:
 
 
 class ProxyNetworks:
-    """The networks of proxies, by the peers of connections."""
+    """The networks of proxies, compared with the peers of connections."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._networks = Networks(texts)
 
     def contains(self, peer_name: Any) -> bool:
-        """Return whether one of them contains a peer's socket address; Unix sockets are in none."""
+        """Return whether a network contains a peer's socket address; no network contains a Unix socket."""
         return isinstance(peer_name, tuple) and self._networks.longest(packed_address(peer_name[0])) >= 0

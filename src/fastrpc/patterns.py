@@ -1,7 +1,7 @@
 """Patterns of words that a separator joins.
 
-Of methods for limits and policies, of keys for the rights at a store, of topics and groups for brokers, of services, of
-names for a relay.
+They stand for methods in limits and policies, for keys in the rights at a store, for topics and groups of brokers, for
+services, and for names at a relay.
 
 `*` stands for any one word, `**` at the end for one or more. ::
 
@@ -57,7 +57,7 @@ _OF_PATTERNS: Final = frozenset("*>")
 
 
 class WordPattern:
-    """A pattern of words; the kinds check their form.
+    """A pattern of words; its subclasses check the form.
 
     Raises:
         TypeError: the pattern is not text.
@@ -65,7 +65,7 @@ class WordPattern:
 
     __slots__ = ("has_rest", "text", "words")
 
-    #: The things that are named so, for errors; the text between two words.
+    #: The kind of things that have such names, for errors; and the text between two words.
     _things: ClassVar[str]
     _separator: ClassVar[str]
 
@@ -86,7 +86,7 @@ class WordPattern:
         return len(words) > len(self.words) and self.fits(words)
 
     def fits(self, words: list[str]) -> bool:
-        """Return whether words fit one by one, up to the shorter length."""
+        """Return whether words fit one by one, up to the length of the shorter side."""
         return all(mine in ("*", word) for mine, word in zip(self.words, words, strict=False))
 
     def __repr__(self) -> str:
@@ -120,7 +120,7 @@ class MethodPattern(WordPattern):
 
     @property
     def is_exact(self) -> bool:
-        """Whether it is the name of one method."""
+        """Whether the pattern is the name of one method."""
         return not self.has_rest and self.words[-1] != "*"
 
     def matches(self, method: str) -> bool:
@@ -184,7 +184,7 @@ class TopicPattern(WordPattern):
         if (fault := next(filter(None, faults), None)) is not None:
             raise ConfigError(f"{text!a} is not a {self._thing}: {fault}", hint=self._forms)
         check_name_length(text, self._thing)
-        #: Whether it is one name.
+        #: Whether the pattern is a single name.
         self.is_name = not self.has_rest and "*" not in self.words
 
     def is_below(self, other: "TopicPattern") -> bool:

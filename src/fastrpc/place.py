@@ -14,7 +14,7 @@ __all__ = ["HINTS", "Place", "checked_place", "coordinates_of"]
 _LATITUDE: Final = 90.0
 _LONGITUDE: Final = 180.0
 
-#: The label with the zones, divided by commas, that a registry allots an endpoint to, as Kubernetes does.
+#: The label with the zones, separated by commas, for which a registry intends an endpoint, as Kubernetes does.
 HINTS: Final = "hints"
 
 #: The properties of a place that records have as labels.
@@ -24,14 +24,15 @@ _AS_LABELS: Final = ("region", "latitude", "longitude")
 class Place:
     """Where a program runs: its zone and region, its coordinates, and further labels.
 
-    A server with a registry registers it with its addresses: region and coordinates are labels of these names. The
-    environment has the other fields: `FASTRPC_ZONE`, `FASTRPC_REGION`, `FASTRPC_LATITUDE`, `FASTRPC_LONGITUDE`.
+    A server with a registry registers it with its addresses: region and coordinates are labels of these names. Fields
+    that are not given come from the environment: `FASTRPC_ZONE`, `FASTRPC_REGION`, `FASTRPC_LATITUDE`,
+    `FASTRPC_LONGITUDE`.
 
     Args:
-        zone: such as an availability zone; "" is unknown.
+        zone: the smallest area, such as an availability zone; "" is unknown.
         region: the larger area around the zone; "" is unknown.
         latitude, longitude: in degrees, both or neither.
-        labels: further texts that selectors filter by.
+        labels: further texts by which selectors filter.
         weight: the share of the calls, relative to other servers; 0 takes none.
 
     Raises:
@@ -66,7 +67,7 @@ class Place:
             raise ConfigError(f"the place has no {missing}", hint="give both coordinates, or neither")
         self.zone = os.environ.get("FASTRPC_ZONE", "") if zone is None else zone
         self.region = os.environ.get("FASTRPC_REGION", "") if region is None else region
-        # An endpoint checks the rest.
+        # An endpoint checks the other fields.
         made = Endpoint("memory://place", weight=weight, labels=labels, zone=self.zone)
         self.labels, self.weight = made.labels, made.weight
         if not isinstance(self.region, str):
@@ -109,7 +110,7 @@ def checked_place(place: Place | None) -> Place:
     """Return a place; None stands for the place of the environment.
 
     Raises:
-        ConfigError: it is something else, or a variable cannot be used.
+        ConfigError: the value is not a Place, or a variable cannot be used.
     """
     if place is None:
         return Place()

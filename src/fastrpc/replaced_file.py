@@ -14,9 +14,9 @@ __all__ = ["replaced_file"]
 def replaced_file(path: Path, *, buffering: int = -1) -> Iterator[BinaryIO]:
     """Yield a file that replaces `path` at the end of the block.
 
-    Until then it has a temporary name in the same folder, and only its owner can read it. After an error it is removed,
-    and the old content stays. To survive a power loss, the block ends with `os.fsync` of the file, and an fsync of its
-    folder follows.
+    Until then it has a temporary name in the same folder, and only its owner can read it. After an error the temporary
+    file is removed, and the old content stays. For content that has to survive a power loss, end the block with
+    `os.fsync` of the file, and sync the folder after the block.
 
     Args:
         buffering: as `open` has it; 0 writes each piece at once.
