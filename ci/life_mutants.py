@@ -15,7 +15,7 @@ COPY = ROOT / "build" / "life_mutants"
 MODULE = Path("src/fastrpc/_core/server/connection_life.pyx")
 TESTS = "tests/integration/connections/test_lives.py"
 
-#: By rule: a part of the module, its replacement, and the tests of the rule.
+#: For each rule, a part of the module, its replacement, and the tests of the rule.
 MUTANTS = {
     "counting in": (
         "return (<Gate>(<ServedConnection>self.connection).gate).add_engine(<object>self.engine)",

@@ -1,6 +1,6 @@
 """Command line: `python -m bench.agreement [--rounds 3] [--seconds 3]`: prints each bar with its limit.
 
-It ends with 1 if a bar is not kept. It needs Go, and takes some four minutes once etcd is built.
+The program ends with 1 if a bar is not kept. It needs Go, and takes some four minutes once etcd is built.
 """
 
 import sys

@@ -41,8 +41,8 @@ BARS = (
         1.5,
         "times that of a Mutex",
     ),
-    # Not 3 times a Mutex, which makes two requests in a kept session. Each of our locks has a separate lease, and its
-    # four requests pass the JSON gateway: they alone take longer than that.
+    # The bar is not 3 times a Mutex, which makes two requests in a kept session. Each of our locks has a separate
+    # lease, and its four requests pass the JSON gateway: they alone take longer than that.
     Bar(
         "lock and release through etcd://, one after the other",
         Side("etcd", "ours", "lock"),

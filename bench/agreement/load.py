@@ -31,12 +31,12 @@ from fastrpc.coordination import Store, open_store
 
 __all__ = ["KINDS", "run"]
 
-#: As in the program of Go.
+#: The same numbers as in the Go program.
 VALUE = b"x" * 256
 WAITERS = 64
 WATCHERS = 1_000
 
-#: Of a lock with many waiters: none of them ends meanwhile.
+#: For a lock with many waiters, none of which ends meanwhile.
 LONG_TTL = 60
 
 

@@ -47,7 +47,7 @@ GO_PACKAGE = "benchpb"
 THRIFT = SOURCES / "bench.thrift"
 
 CALLS: tuple[Operation, ...] = ("echo", "mul", "record")
-#: Of stacks whose every message is one of protobuf.
+#: For stacks whose every message is a protobuf message.
 TYPED_CALLS: tuple[Operation, ...] = ("mul", "record")
 STREAMS: tuple[Operation, ...] = ("server_stream", "client_stream", "both_ways")
 

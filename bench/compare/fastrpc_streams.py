@@ -103,7 +103,7 @@ class FastRPCBlockingStreams(BlockingStreams):
                 stream.send_many(batch)
             stream.end()
             for _ in stream:
-                pass  # It has no messages, but an end.
+                pass  # The stream has no messages, but an end.
             return stream.reply.value
 
     @contextmanager

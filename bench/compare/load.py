@@ -29,7 +29,7 @@ __all__ = [
 #: What an operation may take before the client gives up instead of hanging.
 STALL_SECONDS = 15.0
 
-#: By how much a window grows in which no call has ended.
+#: Seconds by which a window is extended if no call has ended in it.
 LONGER_SECONDS = 0.02
 
 Result = TypeVar("Result")

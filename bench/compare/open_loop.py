@@ -65,7 +65,7 @@ class _Schedule:
         self._until = self._began
         self._started = 0
         self.completed = 0
-        #: Of the calls that were due since the window began, in the order of their answers.
+        #: For the calls that were due since the window began, in the order of their answers.
         self.latencies: list[float] = []
 
     def begin_window(self) -> None:

@@ -34,7 +34,7 @@ class UvicornServer(AsyncServer):
         with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
-                # It listens already: a client that connects before uvicorn is ready waits in the backlog.
+                # The socket listens already: a client that connects before uvicorn is ready waits in the backlog.
                 yield f"http://127.0.0.1:{listener.getsockname()[1]}"
             finally:
                 server.should_exit = True

@@ -42,7 +42,7 @@ __all__ = [
     "plain_record",
 ]
 
-#: Both sides of these poll instead of sleeping, or have no event loop: they show the best possible W1.
+#: In these workloads both sides poll instead of sleeping, or have no event loop: they show the best possible W1.
 LOW_LATENCY_PEERS = (
     "c_echo_spin",
     "c_echo_unix_spin",
@@ -284,7 +284,7 @@ _GRPC_PAIRS = (
 )
 _GRPC_MIXED = ("fastrpc_grpc_client", "fastrpc_grpc_server", "fastrpc_grpc_server_aio")
 _GRPC_BLOCKING = ("fastrpc_grpc_blocking", "grpc_sync")
-#: One side of these, beside a side that is the same for all.
+#: One side of each stack, with a partner that is the same for all.
 _GRPC_SERVERS = ("fastrpc_grpc_stub", "pygrpc_native", "grpc_uvloop")
 _GRPC_CLIENTS = ("fastrpc_grpc_stub", "grpc_uvloop")
 
@@ -353,7 +353,7 @@ _GRPC = (
     ),
 )
 
-#: Each point costs a measurement per peer and round: only enough points to see a bend.
+#: Each point costs a measurement for each peer and round, so there are only enough points to see a bend.
 _IN_FLIGHT = (1, 4, 16, 64, 256, 1024, 4096)
 _PAYLOAD_BYTES = (0, 64, _KIB, 16 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB)
 _CONNECTIONS = (1, 10, 100, 1_000, 10_000)

@@ -128,7 +128,7 @@ Operation = Callable[[fastrpc.Client], Awaitable[Any]]
 class CallPath:
     """One way to call, as run by one of `BATCH` callers or, if `is_batch`, for all of them at once."""
 
-    #: None for a path by HTTP, for which there is no client here: the server alone is counted.
+    #: None for a path by HTTP, for which there is no client here, so that only the server is counted.
     operation: Operation | None = None
     #: The result; by HTTP a part of the response.
     expected: Any

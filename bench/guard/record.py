@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["LIMIT", "Record", "faults"]
 
-#: By how much a count may differ from its record. Two runs of the same build differ by 0.2 %.
+#: The share by which a count may differ from its record. Two runs of the same build differ by 0.2 %.
 LIMIT = 0.05
 
 #: Paths that may cost only this share more than another path of the same run: admin pages keep the last failed calls.

@@ -1,6 +1,6 @@
 """Command line: `python -m bench.messages [--rounds 3] [--seconds 1]`: prints each bar with its limit.
 
-It ends with 1 if a bar is not kept. It needs nats-server and redis-server, and takes some four minutes.
+The program ends with 1 if a bar is not kept. It needs nats-server and redis-server, and takes some four minutes.
 """
 
 import sys

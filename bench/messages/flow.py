@@ -93,7 +93,7 @@ async def _ended(keep_publishing: Callable[[int], Awaitable[None]]) -> AsyncIter
                 raise result
 
 
-#: By the name that the command line takes.
+#: The keys are names that the command line takes.
 KINDS: dict[str, Callable[[BrokerClient, float], Awaitable[float]]] = {
     one.__name__: one for one in (publish, handled, start)
 }

@@ -1,6 +1,6 @@
 """Bare SQLite in a separate process: `python -m bench.messages.row FOLDER SYNC SECONDS`.
 
-It prints the seconds of one row as JSON: 1 KiB under a rising number, 64 rows a commit, in WAL mode.
+The program prints the seconds of one row as JSON: 1 KiB under a rising number, 64 rows a commit, in WAL mode.
 """
 
 import json

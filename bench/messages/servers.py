@@ -128,7 +128,7 @@ def main(server: str, *options: Any) -> None:
         uvloop.run(serve(SERVERS[server](Path(folder), sync)))
 
 
-#: By the name that the command line takes.
+#: The keys are names that the command line takes.
 SERVERS = {"ours": ours, "nats": nats, "redis": redis}
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Struct(msgspec.Struct):
 
 @dataclasses.dataclass
 class Dataclass:
-    """The same, as most programs write it."""
+    """The same value, as most programs write it."""
 
     id: int
     name: str

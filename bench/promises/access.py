@@ -84,8 +84,8 @@ def token_timings() -> list[Finding]:
 def mixed(makers: Sequence[Callable[[], str]]) -> list[tuple[int, str]]:
     """Return a batch of tokens of each kind, in random order.
 
-    They are made in that order and in one way: tokens of a kind with separate places in memory would be read faster or
-    slower than others, by a nanosecond or two.
+    The tokens are made in that order and in one way: if the tokens of one kind had separate places in memory, they
+    would be read faster or slower than others, by a nanosecond or two.
     """
     kinds = [kind for kind in range(len(makers)) for _ in range(BATCH)]
     random.shuffle(kinds)

@@ -30,7 +30,7 @@ from fastrpc import interceptors
 CALLERS = 64
 WARM_SECONDS = 0.3
 
-#: Before each turn of two servers that are both warm: until every caller is under way.
+#: Seconds before each turn of two warm servers, until every caller is under way.
 TURN_SECONDS = 0.02
 
 SMALL, LARGE = b"x" * 32, b"x" * 2**20

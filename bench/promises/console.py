@@ -62,7 +62,7 @@ class ConsoleFigures:
     processor_share: float = 0.0
     #: Until a change of a record was shown, and until newer counts of a server were.
     change_seconds: list[float] = field(default_factory=list)
-    #: Of each view, as its reader sees it.
+    #: For each view, as its reader sees it.
     view_seconds: list[float] = field(default_factory=list)
     largest_view: int = 0
     #: The last facts of the view of the console.

@@ -1,7 +1,7 @@
 """A hostile client in a process of its own: `python -m bench.promises.flooder ADDRESS KIND CONNECTIONS`.
 
-It writes as fast as the server reads until its connection is closed, and does not reconnect. When its input closes it
-prints as JSON how many calls it opened a second and how often it was disconnected.
+The program writes as fast as the server reads until its connection is closed, and does not reconnect. When its input
+closes it prints as JSON how many calls it opened a second and how often it was disconnected.
 """
 
 import json

@@ -237,7 +237,8 @@ def percentile(counted: Counted) -> float:
 async def hammer(address: str, seconds: float, rate: float) -> dict[str, float]:
     """Make the given number of calls a second, in batches; print a line once the calls have begun.
 
-    It gives way on the core that it shares with the others' client: only the server's own division counts.
+    This client gives way on the core that it shares with the client of the other callers: only the server's own
+    division counts.
     """
     os.nice(19)
     async with fastrpc.Client(address) as client:

@@ -75,7 +75,7 @@ def overload(seconds: int = 60) -> list[Finding]:
 
 
 def greedy_caller() -> list[Finding]:
-    """Others beside a caller that makes ten times its limit."""
+    """Other callers beside a caller that makes ten times its limit."""
     found = _measured("per_peer", "greedy", 6)
     times = ", ".join(
         f"{kind.replace('_', ' a ')} {found[kind] * 1e3:.2f} ms" for kind in ("alone", "beside_modest")

@@ -393,7 +393,7 @@ def notified_clients() -> list[Finding]:
     ]
 
 
-#: By the name that the command line takes.
+#: The keys are names that the command line takes.
 MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
     measure.__name__: measure
     for measure in (

@@ -179,7 +179,7 @@ def main(workers: int) -> None:
     if not workers:
         asyncio.run(_serve())
         return
-    # On all cores: workers of one core would wait for each other.
+    # The workers run on all cores: on one core they would wait for each other.
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

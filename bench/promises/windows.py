@@ -1,7 +1,8 @@
 """Windows that grow: `python -m bench.promises.windows serve`, and `… ADDRESS fast|stop|slow`.
 
-Each prints the rate of a stream, its window at the end, and by how much the client grew. `fast` receives messages of
-64 KiB for two seconds. `stop` does so and then receives nothing for as long, `slow` waits after each message.
+Each client prints the rate of a stream, its window at the end, and by how much the client grew. `fast` receives
+messages of 64 KiB for two seconds. `stop` does the same and then receives nothing for two seconds; `slow` waits after
+each message.
 """
 
 import asyncio

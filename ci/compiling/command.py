@@ -52,7 +52,7 @@ class BuildCore(build_ext):
         for each in taken:
             record.add(self._target(each), keys[each.name][0])
         rest = [each for each in stale if each not in taken]
-        # Before anything is written: a full disk would refuse that in words of its own.
+        # This comes before anything is written: if the disk is full, the error would be the disk's, not ours.
         check_disk(Path("build"), len(rest))
         folder.mkdir(parents=True, exist_ok=True)
         self._headers = self._headers_for(rest, folder / "headers")

@@ -104,7 +104,7 @@ THOROUGH = {
     "websocket/frames",
     "wire/native",
 }
-# On other platforms they find next to nothing in Cython's output, and take a sixth of the time.
+# On other platforms these optimisations find next to nothing in Cython's output, and take a sixth of the time.
 FRUITLESS = [
     *("caller-saves", "code-hoisting", "gcse", "ipa-cp", "ipa-icf", "ipa-modref", "ipa-pure-const", "ipa-ra"),
     *("ipa-reference", "ipa-sra", "rerun-cse-after-loop", "schedule-insns2", "tree-loop-optimize"),

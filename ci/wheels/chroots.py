@@ -1,7 +1,7 @@
 """Chroots of Debian's packages, one for each suite and machine, and commands in them.
 
-They need root, mmdebstrap and, for another machine than this one, qemu-user-static, by which binfmt_misc runs its
-programs. They stay in `.cache/chroots` while they have the requested packages.
+The chroots need root, mmdebstrap and, for another machine than this one, qemu-user-static, by which binfmt_misc runs
+its programs. They stay in `.cache/chroots` while they have the requested packages.
 """
 
 import os
@@ -61,12 +61,13 @@ def make_chroot(root: Path, suite: str, machine: str, packages: str) -> None:
     # A mirror may lag behind: lists are signed nevertheless.
     options = ("--mode=root", "--variant=minbase", '--aptopt=Acquire::Check-Valid-Until "false"')
     chosen = (f"--include={packages}", f"--architectures={MACHINES[machine]}")
-    # It mounts this machine's /dev/shm, too. In a namespace, a kill leaves nothing mounted that the next run deletes.
+    # This mounts the /dev/shm of this machine, too. In a namespace, a kill leaves nothing mounted that the next run
+    # would delete.
     run(["unshare", "--mount", "mmdebstrap", *options, *chosen, suite, str(new), source])
     (new / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     (new / PACKAGES).write_text(packages)
     if root.exists():
-        # Its list first: the remains of an interrupted removal count as no chroot.
+        # The list of packages is removed first: the remains of an interrupted removal then count as no chroot.
         (root / PACKAGES).unlink(missing_ok=True)
         shutil.rmtree(root)
     new.rename(root)
@@ -83,7 +84,7 @@ def run_in(root: Path, *command: str, folder: str = "/", is_shown: bool = False)
     Raises:
         SystemExit: it failed.
     """
-    # Of this environment only pip's settings are passed on: a variable could name a compiler.
+    # Only pip's settings are passed on from this environment: another variable could name a compiler.
     settings = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
     if authorities := os.environ.get("PIP_CERT"):
         shutil.copy(authorities, root / "tmp/authorities.pem")

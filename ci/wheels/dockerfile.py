@@ -13,7 +13,7 @@ class Dockerfile:
         joined = "\n".join(lines).replace("\\\n", " ")
         found = [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
         first = max(index for index, (name, _) in enumerate(found) if name == "FROM")
-        #: Its instructions in their order: name and arguments.
+        #: The instructions of the file in their order: name and arguments.
         self.instructions: list[tuple[str, str]] = [
             (name, " ".join(rest.split())) for name, rest in found[first:]
         ]

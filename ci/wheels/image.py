@@ -1,7 +1,7 @@
 """Try an image as a container engine makes and runs it: the steps of `deploy/docker/Dockerfile`, in a chroot.
 
-Its base is the chroot with an empty environment. The container is a program with the user, the variables, the folder
-and the command of the image, in a network of its own.
+The base of the image is the chroot with an empty environment. The container is a program with the user, the variables,
+the folder and the command of the image, in a network of its own.
 """
 
 import json

@@ -12,7 +12,7 @@ from ci.wheels.trial import INSTALL, bring
 __all__ = ["EMULATED", "run_suite"]
 
 OWN_TESTS = Path("ci/own_tests.txt")
-#: By an emulator everything takes many times as long: unit tests that are not slow run, and these.
+#: Under an emulator everything takes many times as long, so only unit tests that are not slow run, and these tests.
 EMULATED = Path(__file__).with_name("emulated.txt")
 #: Some tests compile a library; the environment has a compiler for them, the chroot has none.
 COMPILER = '#!/bin/sh\nexec python -m ziglang cc "$@"\n'

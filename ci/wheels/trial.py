@@ -50,7 +50,7 @@ def bring(root: Path, wheel: Path, version: str, requirements: list[str]) -> Non
     for path in (wheel, Path("ci/try_wheel.py"), Path("README.md")):
         shutil.copy(path, brought)
     virtual_environment(root, version)
-    # By the chroot's own pip: the conditions of requirements are about the interpreter that reads them.
+    # The chroot's own pip reads the requirements, as their conditions are about the interpreter that reads them.
     download = ("pip", "download", "--quiet", "--only-binary=:all:", "--dest=/tmp/brought")
     placed = f" @ file:///tmp/brought/{wheel.name}"
     run_in(root, *download, *(each + placed * each.startswith("fastrpc[") for each in requirements))

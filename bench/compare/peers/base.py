@@ -76,8 +76,8 @@ class Peer(Protocol):
     def server_command(self, directory: Path, workload: Workload) -> list[str]:
         """Return what starts the server.
 
-        It prints {"address": …, "processes": [id, …]} on one line once it listens, and ends when its input closes. The
-        directory is empty and private, for socket files; the workload is the one that will be measured.
+        The program prints {"address": …, "processes": [id, …]} on one line once it listens, and ends when its input
+        closes. The directory is empty and private, for socket files; the workload is the one that will be measured.
         """
         ...
 

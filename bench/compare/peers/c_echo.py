@@ -32,7 +32,7 @@ class CEcho:
 
     def offers(self, workload: Workload) -> bool:
         if workload.operation == "echo":
-            # It waits for an answer before it calls again.
+            # The client waits for an answer before it calls again.
             return workload.rate == 0
         return workload.operation == "echo_connections" and self._scheme != "tls"
 

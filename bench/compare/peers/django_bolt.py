@@ -37,7 +37,7 @@ def _announce_and_end(port: int) -> None:
     wait_until_listening(port)
     announce(f"http://127.0.0.1:{port}")
     wait_for_end_of_input()
-    # Its own shutdown waits until clients have closed their connections.
+    # The server's own shutdown waits until clients have closed their connections.
     os._exit(0)
 
 

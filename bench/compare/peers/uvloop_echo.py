@@ -54,7 +54,7 @@ class Caller(asyncio.Protocol):
 
 
 class UvloopEcho(AsyncServer, AsyncClient):
-    """Both sides, for the tails alone."""
+    """Both sides, for the tails only."""
 
     loop = "uvloop"
     operations: ClassVar[tuple[Operation, ...]] = ("echo",)
