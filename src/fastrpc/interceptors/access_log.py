@@ -28,7 +28,7 @@ class AccessLog:
     Calls made inside a served call carry its request id on, in the metadata entry `frpc-request-id`. The caller's own
     id is kept if it consists of 1 to 128 letters, digits, `.`, `_` or `-`.
 
-    On a server the log stands outside all interceptors, wherever it is in the list. Calls that are refused before an
+    On a server the log is outside all interceptors, whatever its place in the list. Calls that are refused before an
     interceptor could see them are not logged.
 
     Args:

@@ -34,10 +34,10 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.45.0"
 # Attributes of spans and metrics.
 SYSTEM: Final = "rpc.system.name"
 SYSTEM_NAME: Final = "fastrpc"
-#: The system of calls by gRPC, named as their protocol.
+#: The system of calls by gRPC, which has the name of their protocol.
 GRPC: Final = "grpc"
 METHOD: Final = "rpc.method"
-#: The method of calls whose own name is omitted; spans also have that name.
+#: The method of calls whose own name is left out; spans also have this name.
 OTHER: Final = "_OTHER"
 METHOD_ORIGINAL: Final = "rpc.method_original"
 STATUS: Final = "rpc.status_code"
@@ -54,7 +54,7 @@ CLIENT_DURATION: Final = "rpc.client.call.duration"
 SERVER_DURATION: Final = "rpc.server.call.duration"
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
-#: The event of an attempt and the attribute with its number are our own: the conventions define neither.
+#: The event of an attempt, and the attribute with its number, are names of fastrpc: the conventions define neither.
 ATTEMPT: Final = "fastrpc.attempt"
 ATTEMPT_NUMBER: Final = "fastrpc.attempt.number"
 

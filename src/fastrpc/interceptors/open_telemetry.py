@@ -50,7 +50,8 @@ class OpenTelemetry:
                 f"OpenTelemetry() needs opentelemetry-api: {error}", hint="pip install 'fastrpc[otel]'"
             ) from error
         self._spans = CallSpans(tracer_provider, meter_provider)
-        #: Asked before each call: calls without anything to record or carry do not run this object (`Chain`).
+        #: This function is asked before each call. If it finds nothing to record or to carry, this object does not run
+        #: (`Chain`).
         self._concerns = self._spans.concern
 
     async def __call__(self, call: Call, proceed: Proceed) -> Any:

@@ -42,13 +42,13 @@ __all__ = ["CallSpans"]
 
 _SCOPE = "fastrpc"
 
-#: Methods that have their own name in spans: a client may call any number.
+#: The most methods that have their own name in spans, as a client may call any number of methods.
 _METHODS = 1_000
 
 #: Built-in services that run in the background, or are polled.
 _UNTRACED = ("fastrpc.reflection.", "fastrpc.health.", "fastrpc.registry.")
 
-# Where the API keeps the providers of the process.
+# The place where the API keeps the providers of the process.
 _TRACE_NAMES = vars(trace)
 _METER_NAMES = vars(sys.modules.get("opentelemetry.metrics._internal", metrics))
 _UNKNOWN = object()
@@ -67,7 +67,7 @@ class _Begun(NamedTuple):
 
 
 class _Metadata(Getter[MutableMapping[str, str]], Setter[MutableMapping[str, str]]):
-    """Gives a propagator a call's metadata; keys are in lower case there."""
+    """Gives a propagator access to a call's metadata, whose keys are in lower case."""
 
     def get(self, carrier: MutableMapping[str, str], key: str) -> list[str] | None:
         """Return the texts under a key."""
@@ -103,7 +103,7 @@ class _Fields:
 
 
 class _Recording:
-    """Whether spans or durations of calls are recorded: by a provider that records.
+    """Whether spans or durations of calls are recorded, which depends on the provider.
 
     An SDK that is disabled by `OTEL_SDK_DISABLED` sets providers that do nothing.
     """
@@ -112,7 +112,7 @@ class _Recording:
         self, tracer_provider: trace.TracerProvider | None, meter_provider: metrics.MeterProvider | None
     ) -> None:
         self._given = tracer_provider, meter_provider
-        #: The global providers when `_is_on` was found.
+        #: The global providers at the time when `_is_on` was determined.
         self._global: tuple[Any, Any] | None = None
         self._is_on = False
 
@@ -165,11 +165,11 @@ class CallSpans:
             )
         }
         self._methods: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
-        #: By the pool of a client.
+        #: The keys are the pools of clients.
         self._servers: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
     def concern(self, call: Call | None) -> bool:
-        """Return whether a call has anything to record or to carry on; None: a call that a client is about to make."""
+        """Return whether a call has something to record or carry on; None for a call that a client is about to make."""
         if self._recording.is_on():
             return call is None or self.traces(call.method)
         if call is None:
@@ -191,7 +191,7 @@ class CallSpans:
         around: Context | None = None
         if side == "server":
             metadata = call.metadata
-            # A server's work belongs to its caller's trace, whatever its own loop traces.
+            # The work of a server belongs to the trace of its caller, whatever the server's own loop traces.
             around = propagate.extract(metadata, Context(), _METADATA) if metadata else Context()
         original = {METHOD_ORIGINAL: _full(call.method)} if attributes[METHOD] == OTHER else {}
         span = self._tracer.start_span(name, around, kind=_KINDS[side], attributes=attributes | original)
@@ -199,7 +199,7 @@ class CallSpans:
         span_context = span.get_span_context()
         if not span_context.is_valid and not around:
             if side == "client" and contexts.get_current():
-                # For example, baggage. With nothing to carry, the encoded metadata is unchanged.
+                # The metadata is baggage, for example. If there is nothing to carry, the encoded metadata is unchanged.
                 propagate.inject(call.metadata, None, _METADATA)
             return _Begun(span, attributes, None, begun)
         inside = trace.set_span_in_context(span, around)
@@ -234,7 +234,7 @@ class CallSpans:
     def _of_method(self, method: str, system: str) -> tuple[str, dict[str, Any]]:
         """Return the name of the spans of a method, and their attributes."""
         if len(self._methods) >= _METHODS:
-            # More methods would make as many series of each metric.
+            # Further methods would make as many series of each metric.
             return system, {SYSTEM: system, METHOD: OTHER}
         full = _full(method)
         found = self._methods[method, system] = full, {SYSTEM: system, METHOD: full}
@@ -244,7 +244,7 @@ class CallSpans:
         """Return the attributes of the target of a client, which are the same for all of its calls."""
         pool = call._options.shared.pool
         if pool is None:
-            # The client of a server calls by a connection that the other side dialled.
+            # The client of a server uses a connection that the other side dialled.
             return {}
         found = self._servers.get(pool)
         if found is None:

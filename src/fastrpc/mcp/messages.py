@@ -20,7 +20,7 @@ __all__ = ["Answer", "Conversation", "ToolCall", "refused_body", "tool_failure",
 
 LEGACY: Final = "2025-11-25"
 MODERN: Final = "2026-07-28"
-#: The latest first.
+#: The revisions, the latest first.
 REVISIONS: Final = (MODERN, LEGACY)
 
 _VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
@@ -38,7 +38,7 @@ _UNSUPPORTED_VERSION: Final = -32022
 #: Milliseconds for which clients may keep the list of tools: it changes with the services of a server.
 _KEPT_MS: Final = 60_000
 
-#: The id of a request is kept until its answer, and no budget counts it.
+#: The longest id of a request: the id is kept until its answer, and no budget counts it.
 _MOST_ID_CHARACTERS: Final = 1_024
 
 _ENCODED: Final = ("=?base64?", "?=")
@@ -100,7 +100,8 @@ class Conversation:
 
         Args:
             field: returns the value of a field of the request's head.
-            may_call: whether the caller may call a tool, or None, which is not a tool; other tools do not exist for it.
+            may_call: whether the caller may call a tool, or None, which is not a tool; for the caller other tools do
+                not exist.
         """
         try:
             message = msgspec.json.decode(body, type=_Message)
@@ -175,7 +176,7 @@ class Conversation:
         name, arguments = message.params.name, bytes(message.params.arguments)
         tool = None if name is None else self._tools().get(name)
         if not may_call(tool) or tool is None:
-            # One answer for both: a caller without access does not learn whether a tool exists.
+            # The answer is the same in both cases: a caller without access does not learn whether a tool exists.
             return _error(200, _INVALID_PARAMS, f"no tool {name!r} here", message.id)
         return ToolCall(tool, b"{}" if arguments == b"null" else arguments, message.id, revision)
 
@@ -229,7 +230,7 @@ def _error(status: int, code: int, text: str, number: Any = None, data: Any = No
     error = {"code": code, "message": text}
     if data is not None:
         error["data"] = data
-    # Without an id if the request's id is unknown.
+    # The answer has no id if the id of the request is unknown.
     known = {} if number is None else {"id": number}
     return Answer(status, {"jsonrpc": "2.0", **known, "error": error})
 

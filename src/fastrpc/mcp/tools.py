@@ -22,14 +22,14 @@ class Tool(NamedTuple):
 
     name: str
     method: MethodDefinition
-    #: Its entry in `tools/list`, without its result.
+    #: The tool's entry in `tools/list`, without the result.
     about: dict[str, Any]
-    #: The schema of its result; None without a result.
+    #: The schema of the tool's result; None without a result.
     result: JsonSchema | None
 
     @property
     def gives_object(self) -> bool:
-        """Whether every result is an object: revisions before 2026-07-28 admit no others."""
+        """Whether every result is an object, as revisions before 2026-07-28 require."""
         return self.result is not None and self.result.get("type") == "object"
 
     def described(self, *, only_objects: bool) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Metrics as Prometheus reads them: the program's, ours, and of several processes together.
 
-A program's collectors are foreign code: a failing collector is logged once, and the rest is shown.
+The collectors of a program are foreign code: a collector that fails is logged once, and the metrics of the others are
+shown.
 """
 
 import logging
@@ -22,14 +23,14 @@ __all__ = ["CONTENT_TYPE_LATEST", "Exposition", "Family", "FamilySum", "program_
 
 logger = logging.getLogger("fastrpc.server")
 
-#: A metric as values that JSON can carry: name, type, text, and for each sample its name, labels and value. The value
-#: of a sum may be several floats, see `ExactSum`.
+#: A metric as values that JSON can hold: name, type, text, and for each sample its name, labels and value. The value of
+#: a sum may be several floats, see `ExactSum`.
 Family: TypeAlias = list[Any]
 
 #: A sample's name, and its labels in their order.
 _Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
-#: Types whose samples add up over processes; each of the others is a value of one process.
+#: Types whose samples add up over processes; a sample of any other type is a value of one process.
 COUNTED = frozenset({"counter", "histogram", "summary"})
 
 #: The label that tells the values of several processes apart.
@@ -71,7 +72,7 @@ class Exposition:
         return self.page([*_registered(self._failing), *metrics_of(default_registry, process_values(told))])
 
     def page(self, metrics: Iterable[Metric]) -> bytes:
-        """Return the page; of several metrics with one name it has the first: a scrape with both would be refused."""
+        """Return the page; of several metrics with one name it has the first, as a scrape refuses duplicates."""
         parts: dict[str, bytes] = {}
         for metric in metrics:
             if metric.name in parts:
@@ -86,7 +87,7 @@ class Exposition:
 
 
 def program_families(failing: set[str], *, without: Iterable[str] = ()) -> list[Family]:
-    """Return the metrics of the program's registry but some as plain values."""
+    """Return the metrics of the program's registry as plain values, except some."""
     ours = frozenset(without)
     return [
         [
@@ -103,7 +104,8 @@ def program_families(failing: set[str], *, without: Iterable[str] = ()) -> list[
 class FamilySum:
     """The program's metrics of several processes together.
 
-    Counters, histograms and summaries add up. Everything else gets the label `worker`, and goes with its process.
+    Counters, histograms and summaries add up. All other metrics get the label `worker`, and disappear with their
+    process.
     """
 
     def __init__(self) -> None:
@@ -111,7 +113,7 @@ class FamilySum:
         self._samples: dict[str, dict[_Series, float | ExactSum]] = {}
 
     def add(self, families: Iterable[Family], worker: str | None, sign: int = 1) -> None:
-        """Add the metrics of a process; None: of a dead one. A sign of -1 subtracts earlier counts."""
+        """Add the metrics of a process; None: of a process that ended. A sign of -1 subtracts earlier counts."""
         for name, kind, text, samples in families:
             if self._kinds.setdefault(name, (kind, text))[0] != kind:
                 continue

@@ -38,7 +38,7 @@ WAITS: dict[str, Literal["client", "server"]] = {"waits": "server", "client_wait
 _MERGED_BY: dict[str, Callable[[Iterable[float]], float]] = {
     "fastrpc_client_breaker_state": max,
     "fastrpc_registry_up": min,
-    # Each client of a broker elsewhere sees the same groups.
+    # Each client of a remote broker sees the same groups.
     "fastrpc_messages_lag": max,
     "fastrpc_messages_oldest_seconds": max,
     "fastrpc_messages_dead": max,
@@ -60,7 +60,7 @@ def method_values(registry: Iterable[MethodCounters] = default_registry) -> Iter
 def process_values(gauges: Iterable[Gauge]) -> Values:
     """Return the counts of the whole process."""
     lag, blocked = loop_seconds()
-    # First: This comes first, as brokers report their counts as well.
+    # This comes first, as brokers report their counts as well.
     told = [list(gauge) for gauge in gauges]
     return {
         "refused": dict(REFUSALS),
@@ -102,7 +102,7 @@ class Sum:
             ]
 
     def add_refused(self, counts: Values) -> None:
-        """Add refusals, by reason, of the supervisor, which counts them on the scoreboard."""
+        """Add refusals of the supervisor, by reason. It counts them on the scoreboard."""
         refused = self._reasons["refused"]
         for reason, count in counts.items():
             refused[reason] = refused.get(reason, 0) + count
@@ -138,7 +138,7 @@ class Sum:
         self._blocked.add(values["blocked_seconds"], sign)
 
     def figures(self) -> Figures:
-        """Return the figures of all, for another sum."""
+        """Return the figures of all processes, for another sum."""
         process = self.process()
         for name, waited in self._waited.items():
             process[name]["sum_seconds"] = waited.plain()
@@ -182,7 +182,7 @@ def _key(row: Values) -> tuple[str, ...]:
 
 
 def merged_gauges(gauges: Iterable[Gauge]) -> dict[str, dict[tuple[str, ...], float]]:
-    """Return gauges by name and labels: a series may be there only once."""
+    """Return gauges by name and labels, as each series may occur only once."""
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for name, labels, value in gauges:
         values = found.setdefault(name, {})

@@ -23,7 +23,7 @@ __all__ = ["CallCollector", "family_names", "metrics_of"]
 #: The service of a store.
 STORE = "fastrpc.store"
 
-#: Buckets of the core's histogram in each doubling.
+#: The number of buckets of the core's histogram in each doubling.
 PARTS = 4
 
 #: The first and the last finite bound shown; each bound between them is double the previous one.
@@ -42,7 +42,7 @@ class CallCollector(Collector):
             raise ValueError(f"buckets_per_doubling is {buckets_per_doubling}, it must be 1, 2 or 4")
         collectors.add(self)
         self._registry = registry
-        # The rest is counted for the process.
+        # Everything else is counted for the whole process.
         self._is_of_process = registry is default_registry
         self._step = PARTS // buckets_per_doubling
 
@@ -125,7 +125,7 @@ class _Families:
 
 
 class _StoreFamilies:
-    """The operations of a store that the process hosts: the calls of `fastrpc.store`, by whatever protocol.
+    """The operations of a store that the process hosts: the calls of `fastrpc.store`, by any protocol.
 
     Requests in the dialect of Deimos are not calls.
     """
@@ -225,7 +225,7 @@ _COUNTERS = (
 )
 
 
-#: The gauges that objects of a process tell (`fastrpc.gauges`): name, text, labels.
+#: The gauges that objects of a process report (`fastrpc.gauges`): name, text, labels.
 _GAUGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("fastrpc_server_connections", "Connections of servers.", ("transport", "protocol")),
     ("fastrpc_client_connections", "Connections of clients.", ("transport", "protocol")),
@@ -268,7 +268,7 @@ class _ProcessFamilies:
     """The metrics of the whole process in one scrape."""
 
     def __init__(self) -> None:
-        # By the values that fill them (`fastrpc.metrics.figures`).
+        # The families, by the values that fill them (`fastrpc.metrics.figures`).
         self._counters = {
             value: CounterMetricFamily(name, text, labels=labels) for value, name, text, *labels in _COUNTERS
         }
@@ -291,7 +291,7 @@ class _ProcessFamilies:
         self._blocked = CounterMetricFamily(
             "fastrpc_loop_blocked_seconds", "Time for which event loops that serve calls were blocked."
         )
-        # By name, as objects report them (`fastrpc.gauges`).
+        # The families, by the names that objects report (`fastrpc.gauges`).
         self._gauges = {name: GaugeMetricFamily(name, text, labels=labels) for name, text, labels in _GAUGES}
 
     def __iter__(self) -> Iterator[Metric]:

@@ -92,7 +92,7 @@ def openapi_document(
 
 
 def _is_built_in(name: str) -> bool:
-    """Return whether every server has this service. The services of a console are what it serves."""
+    """Return whether every server has this service. The services of a console are not counted among these."""
     return name.startswith(BUILTIN_PREFIX) and not f"{name}.".startswith(CONSOLE_PREFIX)
 
 
@@ -123,8 +123,8 @@ def _template(parts: Sequence[RoutePart]) -> str:
 def _renamed(route: HttpRoute, operation: dict[str, Any]) -> str:
     """Give the parameter of `{name:path}` another name, and return the path with it.
 
-    So it is distinct from a route with `{name}`. OpenAPI calls two paths identical that differ only in a parameter's
-    name, like two routes with differently named parameters; tools accept them as two.
+    This makes the path distinct from a route with `{name}`. OpenAPI calls two paths identical that differ only in a
+    parameter's name, as fastrpc calls two routes; tools accept them as two.
     """
     last = len(route.names) - 1
     name = f"{route.names[last]}_path"
@@ -225,7 +225,7 @@ class _Writer:
     def _body(self, method: MethodDefinition, arguments: JsonSchema) -> dict[str, Any]:
         if method.signature.stream is None:
             content = {_media(method): {"schema": arguments}}
-            # A method whose parameters all have defaults is called with an empty body, too.
+            # If all parameters of a method have defaults, it can be called with an empty body as well.
             return {"requestBody": {"content": content, "required": bool(arguments.get("required"))}}
         message = object_schema(
             [("value", self._schemas.schema_of(method.types().message), True)], is_closed=True
@@ -284,7 +284,7 @@ def _media(method: MethodDefinition) -> str:
 
 
 def _members(arguments: JsonSchema, names: Sequence[str], *more: tuple[str, JsonSchema, bool]) -> JsonSchema:
-    """Return the schema of an object of these arguments, and of more members."""
+    """Return the schema of an object of these arguments, and of further members."""
     required = arguments.get("required", [])
     own = [(name, arguments["properties"][name], name in required) for name in names]
     return object_schema([*own, *more], is_closed=True)
@@ -298,7 +298,7 @@ def _form(method: MethodDefinition, arguments: JsonSchema, names: Sequence[str])
 
 
 def _query(method: MethodDefinition, arguments: JsonSchema, schemas: SchemaSet) -> dict[str, Any]:
-    """Return the parameters of a query: texts and numbers as they are, lists repeated, all else as JSON."""
+    """Return the parameters of a query: texts and numbers as they are, lists repeated, everything else as JSON."""
     required = arguments.get("required", [])
     parameters = []
     for parameter, kind in zip(method.parameters, method.types().parameters, strict=True):

@@ -32,7 +32,7 @@ class Batch:
 
     @property
     def needs_ready(self) -> bool:
-        """Whether it waits for the settings of its peer."""
+        """Whether the batch waits for the settings of its peer."""
         return self.head._needs_ready
 
     def start_clock(self) -> None:
@@ -44,7 +44,7 @@ class Batch:
         self.head._start_clock()
 
     def singles(self) -> Iterator[Any]:
-        """Yield its calls, each to be made from its beginning within the deadline of the batch."""
+        """Yield the calls of the batch, each to be made from its beginning within the deadline of the batch."""
         return map(partial(self._calls.single, self.head), range(self._calls.size))
 
     def attempted(self, index: int) -> Any:
@@ -61,12 +61,12 @@ class Batch:
         return values
 
     def packed(self) -> list[Any]:
-        """Return its calls whose answers are still compressed."""
+        """Return the calls whose answers are still compressed."""
         calls: list[Any] = self._calls.packed()
         return calls
 
     def collect(self) -> list[Any]:
-        """Return the outcomes of its calls, errors in place of values; once."""
+        """Return the outcomes of the calls, errors in place of values; call this only once."""
         values: list[Any] = self._calls.collect(self.head)
         return values
 

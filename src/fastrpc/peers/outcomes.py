@@ -45,7 +45,7 @@ def reply_of(call: ClientCall, value: Any, received: bytes | None = None) -> Rep
 def result_of(call: ClientCall, value: Any) -> Any:
     """Return the result of a call as its verb gives it."""
     verb = made_by(call)
-    if verb == "notify":  # An interceptor may have returned a value; a one-way call has none.
+    if verb == "notify":  # An interceptor may have returned a value, but a one-way call has none.
         return None
     return reply_of(call, value) if verb == "request" else value
 
@@ -53,13 +53,13 @@ def result_of(call: ClientCall, value: Any) -> Any:
 def note_failure(call: ClientCall, error: BaseException) -> None:
     """Record the error of a call for the interceptors around it. An interceptor may have raised it."""
     if isinstance(error, FastRPCError) and not call._may_have_run:
-        # A CallError has processed="yes", but one raised by an interceptor may concern another call.
+        # A CallError has processed="yes", but if an interceptor raised it, it may concern another call.
         error.processed = "no"
     call._note_outcome(status_of(error), error)
 
 
 def metadata_blocks(call: ClientCall | None) -> tuple[bytes, bytes]:
-    """Return the encoded metadata of the begin and of the end of an answer; both empty without a call."""
+    """Return the encoded metadata of the beginning and of the end of an answer; both empty if there is no call."""
     return split_answer(None if call is None else call._received_block)
 
 

@@ -13,7 +13,7 @@ __all__ = ["Peer", "at_address", "limit_name_of", "presenting"]
 class Peer:
     """The other side of a connection: its claims, and the data of the transport.
 
-    A server's `authenticate` gets one; `current_call().peer` is another.
+    A server's `authenticate` gets one Peer; `current_call().peer` is another.
     """
 
     __slots__ = (
@@ -31,7 +31,7 @@ class Peer:
         "scheme",
     )
 
-    #: Its address, in its transport's scheme, such as `tcp://10.0.0.7:51814`.
+    #: The address of the peer, in the scheme of its transport, such as `tcp://10.0.0.7:51814`.
     address: Address
     #: Its authentication scheme: "bearer" for a token, "certificate" for TLS alone; "" if its connection sent no
     #: credentials: credentials of a single call, as by HTTP and gRPC, are in the metadata of that call.
@@ -39,13 +39,15 @@ class Peer:
     #: Its credentials, such as a token, in the clear and for as long as the connection lasts: they are verified again
     #: when a file of tokens changes, and a handler may pass them on. None if it sent none.
     credentials: str | None
-    #: Its verified TLS certificate; None without one. The dict has the keys of `ssl.SSLSocket.getpeercert()`, and
-    #: `dns_names`, `uris`, `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`).
+    #: The verified TLS certificate of the peer; None if it has none. The dict has the keys of
+    #: `ssl.SSLSocket.getpeercert()`, and `dns_names`, `uris`, `fingerprint` (SHA-256) and `expires` (seconds of
+    #: `time.time()`).
     certificate: Mapping[str, Any] | None
     #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default; "websocket" for a WebSocket,
     #: "connect" and "grpc_web" for calls from web pages. The peer of a call has the protocol of that call.
     protocol: str
-    #: The same on all connections of one Client that serves; None for a peer that does not serve, and for a server.
+    #: An id that is the same on all connections of one Client that serves; None for a peer that does not serve, and for
+    #: a server.
     id: str | None
 
     def __init__(
@@ -66,12 +68,12 @@ class Peer:
         self.id = None
         self._calling: PeerCalling | None = None
         self._connection: Any = None
-        #: Whether it gets only notifications, as by rpcx.
+        #: Whether the peer gets only notifications, as by rpcx.
         self._is_pushed = False
         self._client: PeerClient | None = None
-        #: Its address for logs, from the first log record on.
+        #: The address of the peer for logs, from the first log record on.
         self._shown: str | None = None
-        #: For a unix socket: the number of the user whose process connected.
+        #: The number of the user whose process connected, for a unix socket.
         self._user = user
 
     @property
@@ -108,7 +110,7 @@ class Peer:
         return str(self.address)
 
     def __repr__(self) -> str:
-        # Credentials must not get into a log.
+        # Credentials must not appear in a log.
         shown = "" if self.credentials is None else ", credentials=…"
         return f"Peer({str(self.address)!r}, scheme={self.scheme!r}{shown})"
 

@@ -61,12 +61,12 @@ class PeerCalling:
 
 
 class PeerClient(Caller, StreamVerbs):
-    """Call the other side of a connection, which serves as well.
+    """Call the other side of a connection, if that serves as well.
 
-    A handler gets it as `current_call().peer.client`, a server from `Server.peers()`; it may be kept. It never retries.
-    A call may take `Timeouts.call` seconds, and inside a handler no longer than that handler. After the connection
-    ended, or is about to end, calls raise ConnectionLostError: the other side reconnects by itself, which makes another
-    Peer.
+    A handler gets a PeerClient as `current_call().peer.client`, a server from `Server.peers()`; the object may be kept.
+    It never retries. A call may take `Timeouts.call` seconds, and inside a handler no longer than that handler. After
+    the connection ended, or is about to end, calls raise ConnectionLostError: the other side reconnects by itself,
+    which makes another Peer.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class PeerRunner(Answers):
             self._waiters.discard(waiter)
 
     def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Refuse another loop than the connection's, and another process."""
+        """Refuse a loop other than the connection's, and another process."""
         self.check_loop(loop)
 
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -219,7 +219,7 @@ class PeerRunner(Answers):
         raise error
 
     async def run_later(self, call: AwaitedCall) -> Any:
-        """Make a call as soon as earlier ones have left, so that a client that reads slowly holds no more memory."""
+        """Make a call as soon as earlier calls were sent: a client that reads slowly then holds no more memory."""
         await self._begin_with_room(call)
         return await self._attempted(call)
 

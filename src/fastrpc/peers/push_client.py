@@ -1,6 +1,7 @@
 """Notifications to a peer that speaks rpcx, by `Peer.client`.
 
-To such a peer they are messages of its server, and it answers none. No event shows whether it listens.
+A notification to such a peer is a message of its server, which the peer does not answer. No event shows whether the
+peer listens.
 """
 
 import asyncio
@@ -46,11 +47,11 @@ class _PushRunner(PeerRunner):
     # Events of the connection
 
     def on_room(self) -> None:
-        """There is room for further pushes."""
+        """Note that there is room for further pushes."""
         self.wake()
 
     def on_end(self) -> None:
-        """Nothing more can be pushed."""
+        """Note that nothing more can be pushed."""
         self._engine = None
         self._end()
 

@@ -64,7 +64,8 @@ class RouteMaker:
         self._limits = config.limits
         self._totals = totals
         wire = config.wire_protocol if isinstance(config, ClientConfig) else None
-        # Whether each connection states its protocol; otherwise the protocol of all, and the form of its payloads.
+        # Whether each connection states its protocol; if not, the protocol of all connections, and the form of their
+        # payloads.
         self._has_forms = isinstance(config, ClientConfig) and wire is None and not by_value
         self._protocol = "rpcx" if by_value else "native"
         self._payload: PayloadForm = "value" if by_value else "arguments"
@@ -127,7 +128,7 @@ class RouteMaker:
         if payload == "message":
             from fastrpc.rpc.protobuf.marshals import message_marshal
 
-            # Methods of bytes, and of protobuf's own messages, have no other form.
+            # Methods of bytes, and of the user's protobuf messages, have no other form.
             as_json = codec == "json" and codec_for(definition, codec) == codec
             marshal = message_marshal(definition, depth=depth, items=_ITEMS, as_json=as_json)
             sent_as = f"{names.grpc_service}.{names.grpc_method(definition.name)}"

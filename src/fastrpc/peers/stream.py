@@ -88,7 +88,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._attempting: asyncio.Task[None] | None = None
         self._interception: asyncio.Task[None] | None = None
-        # Futures of waits for the first attempt, for the initial metadata, for the end of the last attempt.
+        # Futures for waits: for the first attempt, for the initial metadata, and for the end of the last attempt.
         self._waiters: set[asyncio.Future[None]] = set()
         # Whether the last attempt ended; whether the interceptors are notified of its end.
         self._is_finished = self._is_told = False
@@ -100,7 +100,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
     def __del__(self) -> None:
         loop = None if self._begun is None else self._begun.get_loop()
         if loop is not None and _runs_elsewhere(loop):
-            # The collector runs in any thread: this keeps the stream until its loop has ended it.
+            # The garbage collector runs in any thread: this keeps the stream until its loop has ended it.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_Ending(self._let_go))
         else:
@@ -247,7 +247,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
                 return
         error = None
         if not self._is_over or (self.waiting and self._failure is None):
-            # The call continues, or its clean end follows messages that are not read any more.
+            # The call is still running, or its successful end follows messages that are no longer read.
             error = self._cancelled()
         self._stop_tasks()
         self._drop(error)
@@ -423,10 +423,10 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
 
 class _Ending:
-    """Ends a stream that was dropped in another thread: in its loop, or at once if that stops or closes before.
+    """Ends a stream that was dropped in another thread: in its loop, or at once if that stops or closes first.
 
     Args:
-        let_go: the method that ends it, which holds it until then.
+        let_go: the method that ends the stream, and holds it until then.
     """
 
     __slots__ = ("_let_go",)
@@ -446,7 +446,7 @@ class _Ending:
 
 def _task_ended(reference: "weakref.ref[Stream[Any, Any]]", task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
-        # Retrieved, so that asyncio does not report it: the stream has the error.
+        # The exception is only marked as retrieved, so that asyncio does not report it: the stream has the error.
         task.exception()
     stream = reference()
     if stream is not None:
@@ -454,7 +454,7 @@ def _task_ended(reference: "weakref.ref[Stream[Any, Any]]", task: asyncio.Task[A
 
 
 def _stop(task: asyncio.Task[Any] | None) -> None:
-    # Once: a second cancellation would end what a `finally` of the program awaits.
+    # A task is cancelled only once: a second cancellation would end the work that a `finally` of the program awaits.
     if task is not None and task is not _current_task() and not task.cancelling():
         task.cancel()
 

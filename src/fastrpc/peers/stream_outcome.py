@@ -17,7 +17,7 @@ else:
 
 __all__ = ["NO_VALUE", "StreamOutcome"]
 
-#: Stands for "there is no answer": None may be one.
+#: Stands for "there is no answer", as None may be an answer.
 NO_VALUE: Any = object()
 
 
@@ -26,7 +26,7 @@ class StreamOutcome(ClientStream):
 
     # Whether the stream ended.
     _is_over = False
-    # The kept error is never raised.
+    # The stream only keeps this error, and never raises it.
     _failure: BaseException | None = None
     _metadata: Metadata | None = None
     _value: Any = NO_VALUE
@@ -38,7 +38,7 @@ class StreamOutcome(ClientStream):
         self._failure = self._kept(error)
         self._value = value
         if self.origin.error is not None:
-            # The program gets this error now: the stream keeps a copy, as its traceback may hold the stream.
+            # The program gets this error now, and the stream keeps a copy, as its traceback may hold the stream.
             self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
 
     def _answer(self) -> Any:
@@ -92,13 +92,13 @@ class StreamOutcome(ClientStream):
         return self._is_over
 
     def metadata_blocks(self) -> tuple[bytes, bytes]:
-        """Return the encoded metadata of the begin and of the end."""
+        """Return the encoded metadata of the beginning and of the end."""
         head, trailing = metadata_blocks(self._attempt)
         return self._first_block or head, trailing
 
     @property
     def needs_no_attempt(self) -> bool:
-        """Whether the stream has an attempt that it takes, has failed, or has ended."""
+        """Whether the stream has an attempt that it uses, has failed, or has ended."""
         return self._is_over or self._failure is not None or self.is_chosen
 
     def check_wanted(self) -> None:

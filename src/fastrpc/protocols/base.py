@@ -62,7 +62,7 @@ class Match(Enum):
     MORE = auto()
 
 
-# The name of former versions.
+# The former name of `Match`.
 Verdict = Match
 
 
@@ -96,7 +96,7 @@ class PeerConnection(typing.Protocol):
 
     @property
     def peer_name(self) -> Any:
-        """The peer's name for the transport: host and port, or a path."""
+        """The name of the peer in its transport: host and port, or a path."""
 
     @property
     def transport(self) -> asyncio.BaseTransport | None: ...
@@ -105,8 +105,8 @@ class PeerConnection(typing.Protocol):
 class ServerEngine(PeerConnection, typing.Protocol):
     """The interface of a server's `Engine`, beside bytes.
 
-    `connected` calls `ConnectionLife.count_in`, and `lost` calls `count_out`. `Link` does this for a `Wire`. An
-    engine whose peers serve calls, too, says so by `peer_takes`, and has their settings as `peer`.
+    `connected` calls `ConnectionLife.count_in`, and `lost` calls `count_out`. `Link` does this for a `Wire`. An engine
+    whose peers also serve calls has `peer_takes`, and has their settings as `peer`.
     """
 
     @property
@@ -149,17 +149,17 @@ class LastRequest(typing.Protocol):
 class ClientEngine(PeerConnection, typing.Protocol):
     """The interface of a client's `Engine`, besides bytes and its `calling`; `CallingEngine` implements all of it.
 
-    It tells its owner, if any: `connection_ready`, `connection_draining` and `connection_lost` (with the error),
-    `connection_used` if `announces_calls`, `connection_aged`, `connection_crowded` after `await_crowd`,
-    `connection_accepted` (with seconds) when an expiring credential is accepted, and `connection_refused` when the
-    server refuses the credential. Each gets the engine first.
+    An engine calls these methods of its owner, if it has one: `connection_ready`, `connection_draining` and
+    `connection_lost` (with the error), `connection_used` if `announces_calls`, `connection_aged`, `connection_crowded`
+    after `await_crowd`, `connection_accepted` (with seconds) when an expiring credential is accepted, and
+    `connection_refused` when the server refuses the credential. Each gets the engine first.
     """
 
     announces_calls: bool
 
     @property
     def endpoint(self) -> Any:
-        """Where it leads."""
+        """The endpoint to which the connection leads."""
 
     @property
     def peer(self) -> WireSettings:
@@ -187,7 +187,7 @@ class ClientEngine(PeerConnection, typing.Protocol):
 
     @property
     def closed_text(self) -> str | None:
-        """Why it ended, as far as the peer said."""
+        """Why the connection ended, as far as the peer gave a reason."""
 
     @property
     def auth_status(self) -> int:
@@ -218,7 +218,7 @@ class ClientEngine(PeerConnection, typing.Protocol):
         """Show the server another token, after it accepted an expiring one."""
 
     def retire(self) -> None:
-        """Take no new calls, and close once those under way ended."""
+        """Take no new calls, and close once the calls under way have ended."""
 
     def close(self) -> None:
         """Close once all output is sent; calls under way fail."""
@@ -245,12 +245,12 @@ class ClientParts:
     owner: Any = None
     #: The loop of the connection; None for threads.
     loop: asyncio.AbstractEventLoop | None = None
-    #: A token to show, or None; whether there may be another one later.
+    #: A token to present, or None; and whether there may be another token later.
     credential: bytes | None = None
     renews: bool = False
     #: Whether the client serves calls of its servers.
     serves: bool = False
-    #: How many times rarer its pings are than the settings say, as the server found them too many.
+    #: The factor by which its pings are rarer than the settings say, because the server found them too many.
     ping_factor: int = 1
 
     @property
@@ -265,9 +265,9 @@ class HealthCheck:
 
     method: str
     codec: str
-    #: Make its argument of the name of a service.
+    #: Makes the argument of the call for the name of a service.
     question: Callable[[str], Any]
-    #: Return "SERVING", or the reason why not, for its answer.
+    #: Returns "SERVING" for an answer, or the reason why the service is not serving.
     verdict: Callable[[Any], str]
 
 
@@ -277,7 +277,7 @@ class ClientTraits:
 
     #: Whether the payload of a call is one value, not an array of its arguments.
     takes_values: bool = False
-    #: Whether it is a protobuf message that follows the schema of the method's types.
+    #: Whether the payload is a protobuf message that follows the schema of the method's types.
     takes_messages: bool = False
     has_streams: bool = False
     #: Whether a client can serve calls of its servers.
@@ -286,7 +286,7 @@ class ClientTraits:
     compressors: tuple[str, ...] | None = None
     #: None: the health check of the native protocol.
     health: HealthCheck | None = None
-    #: Make the translating layer between an engine's stream and its transport; None: no translation.
+    #: Makes the layer that translates between an engine's stream and its transport; None: no translation.
     stream_layer: Callable[[ClientParts, StreamSession], Any] | None = None
     io_layer: Callable[[ClientParts, BlockingIO], BlockingIO] | None = None
 
@@ -297,11 +297,11 @@ class Protocol:
 
     name: str
     #: Takes the bytes received so far, at most 256. The first YES in the order of `ServerConfig.protocols` is final,
-    #: even if a protocol before it asked for more.
+    #: even if an earlier protocol asked for more bytes.
     detect: Callable[[bytes], Match] | None = None
     server_engine: Callable[[ServerParts], Engine] | None = None
     client_engine: Callable[[ClientParts], Engine] | None = None
-    #: The names that TLS may agree to by ALPN, the client's first; None for no name.
+    #: The names on which TLS may agree by ALPN, the client's first; None for no name.
     agreed: tuple[str | None, ...] = (None,)
     traits: ClientTraits = ClientTraits()
 
@@ -338,7 +338,7 @@ def register(
     Its two halves may be registered one after the other.
 
     Args:
-        detect: tells by the first bytes of a server's connection whether it speaks the protocol.
+        detect: decides by the first bytes of a server's connection whether it speaks the protocol.
         server_engine: makes the engine of a server's connection; it fits `ServerEngine`.
         client_engine: makes the engine of a client's connection, of a loop or of threads; it fits `ClientEngine`.
         agreed: the names for ALPN: the name that clients offer first, and None for a peer without ALPN; left out, the
@@ -346,7 +346,7 @@ def register(
         traits: the properties of the client half.
 
     Raises:
-        ConfigError: another protocol has that name, or a half is missing.
+        ConfigError: another protocol has that name, or neither half is given.
     """
     if (detect is None) != (server_engine is None) or (server_engine is None and client_engine is None):
         raise ConfigError(
@@ -375,7 +375,7 @@ def register(
 
 
 def _extends(merged: Protocol, known: Protocol) -> bool:
-    """Return whether a protocol has everything that was registered of it before."""
+    """Return whether a protocol still has everything that was registered for it before."""
     if known.client_engine is not None and merged.traits != known.traits:
         return False
     return merged.agreed == known.agreed and all(
@@ -404,7 +404,7 @@ def serves_pages_by_http2(config: "ServerConfig") -> bool:
 def server_protocols(config: "ServerConfig") -> list[Protocol]:
     """Return the protocols that a server detects: the names in its settings, and HTTP/2 for the gateway.
 
-    One engine serves gRPC and the gateway by HTTP/2: `grpc` stands for it where the settings name that.
+    One engine serves gRPC and, by HTTP/2, the gateway: the name `grpc` stands for it if the settings have that name.
     """
     found = [protocol_named(name) for name in config.protocols]
     if serves_pages_by_http2(config) and "grpc" not in config.protocols:

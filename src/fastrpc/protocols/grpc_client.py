@@ -32,7 +32,7 @@ _MOST_CONNECTIONS = 8
 
 @functools.cache
 def _every_server() -> WireSettings:
-    """Return the limits and numbers of a server of gRPC, as far as they are the same for all."""
+    """Return the limits and numbers of a server of gRPC that are the same for all servers."""
     settings = WireSettings(True)
     settings.max_message = _MOST_MESSAGE
     settings.max_metadata = _MOST_METADATA
@@ -43,14 +43,14 @@ def _every_server() -> WireSettings:
 
 
 def _server_of_threads() -> WireSettings:
-    """Return the same for a connection of threads, which adds connections only once a call waits for a stream."""
+    """Return the same for a connection of threads, which adds connections only when a call waits for a stream."""
     settings = _every_server().copy()
     settings.workers = 1
     return settings
 
 
 def validity(token: bytes) -> float:
-    """Return the validity of a token in seconds, as a JWT states it; 0 for others: gRPC servers report none."""
+    """Return the validity of a token in seconds, as a JWT states it; 0 for other tokens: gRPC servers report none."""
     pieces = token.split(b".")
     if len(pieces) != 3:
         return 0.0
@@ -62,7 +62,7 @@ def validity(token: bytes) -> float:
 
 
 def authority_of(address: Address) -> str:
-    """Return the name of a server in requests."""
+    """Return the name of a server for requests."""
     if not address.port:
         return "localhost"
     if address.scheme == "relay":
@@ -71,7 +71,7 @@ def authority_of(address: Address) -> str:
 
 
 def ping_interval(keepalive: Keepalive, factor: int = 1) -> float:
-    """Return the seconds of silence until a server with a call under way is asked whether it lives; 0: never."""
+    """Return the seconds of silence after which a server with a call under way is pinged; 0: never."""
     if keepalive.interval is None:
         return 0.0
     return factor * (_RARE_PINGS if keepalive.interval == Keepalive().interval else keepalive.interval)

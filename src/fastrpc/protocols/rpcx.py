@@ -13,7 +13,7 @@ __all__ = ["detect", "server_engine"]
 def detect(profile: Profile, data: bytes) -> Match:
     """Return whether a connection begins with the magic of a profile; the engine judges the rest.
 
-    A process that speaks Phobos and ever served frames of rpcx begins with the magic of rpcx.
+    The first frame of a process that speaks Phobos begins with the magic of rpcx if the process ever served rpcx.
     """
     if not data:
         return Match.MORE

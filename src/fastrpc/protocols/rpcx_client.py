@@ -15,7 +15,7 @@ from fastrpc.protocols.native_client import EARLY_BYTES, native_connection
 
 __all__ = ["RpcxStream", "rpcx_client_engine", "rpcx_io", "rpcx_stream", "rpcx_translation"]
 
-#: Calls under way on one connection; a Go server has no such limit and announces none.
+#: The most calls under way on one connection; a Go server has no such limit and announces none.
 _MOST_CALLS = 10_000
 _MOST_METADATA = 65_535
 
@@ -35,11 +35,11 @@ def rpcx_translation(
 
     Args:
         wire: "rpcx" or "phobos".
-        takes_pushes: whether the client serves what its server pushes; else pushes are dropped.
+        takes_pushes: whether the client handles pushes of its server; otherwise they are dropped.
     """
     settings = WireSettings(True)
     settings.max_frame = 1_048_576
-    # Limited only by the peer, which does not announce its limit.
+    # Only the peer limits the size, and it does not announce its limit.
     settings.max_message = 2**31
     settings.max_metadata = _MOST_METADATA
     settings.max_calls = _MOST_CALLS
@@ -79,7 +79,8 @@ def rpcx_io(io: BlockingIO, config: ClientConfig, wire: str) -> RpcxBlockingIO:
 
 def rpcx_client_engine(parts: ClientParts) -> Any:
     """Make the engine of a connection: a native one, whose peer is the translation below it."""
-    # The translation answers each request only as a whole, so pacing gains nothing, and its frames prove nothing.
+    # The translation answers each request only as a whole, so pacing gains nothing, and its frames do not show that the
+    # peer lives.
     return native_connection(parts, EARLY_BYTES, is_paced=False, answers_prove=True)
 
 

@@ -1,6 +1,6 @@
 """A relay: callers reach servers behind a NAT through one open port, with TLS from end to end.
 
-`front` judges what connects to the relay, `claims` holds the servers that claimed names, `splicing` the pairs of
+`front` judges connections to the relay, `claims` holds the servers that claimed names, `splicing` holds the pairs of
 connections. `transport` is `relay://` for clients and servers. The relay never dials. It may not import the command
 line.
 """

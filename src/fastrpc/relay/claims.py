@@ -5,7 +5,7 @@
     ticket: sent to the server, 10 s ──► shown: spare ──► a caller came: pair
                   └─► not shown: another one                 └─► a minute old: another one takes its place
 
-A name has SPARES more tickets and spares than waiting callers, at most MOST_ASKED.
+A name has SPARES more tickets and spares than callers that wait, at most MOST_ASKED.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ audit = logging.getLogger("fastrpc.audit")
 
 #: Data connections kept ready for each name.
 SPARES: Final = 2
-#: Seconds in which a server shows a token.
+#: Seconds in which a server has to present a token.
 TICKET_SECONDS: Final = 10.0
 #: Seconds after which a data connection is replaced: a NAT forgets idle connections.
 _RENEWAL_SECONDS: Final = 60.0
-#: Data connections that a server is asked for at once, besides its spares: it opens no more. Further callers wait until
-#: some of these arrive.
+#: The most data connections, besides its spares, that a server is asked for at once. Further callers wait until some of
+#: these arrive.
 MOST_ASKED: Final = 64
 #: Names at one relay: each has SPARES connections and its claim's connection.
 MOST_CLAIMS: Final = 4_000
@@ -73,7 +73,8 @@ class Claim:
     Args:
         owner: the name of the server's identity.
         instance: tells the programs of one identity apart.
-        started: orders them: the start of the program, or of a later program from which it took the name over.
+        started: orders these programs: the start of the program, or of a later program from which it took over the
+            name.
     """
 
     def __init__(self, claims: "Claims", name: str, owner: str, instance: str, started: int) -> None:
@@ -81,7 +82,7 @@ class Claim:
         self.owner = owner
         self.instance = instance
         self.started = started
-        #: The reason of its end; None while it lasts.
+        #: The reason why the claim ended; None while it lasts.
         self.failure: CallError | None = None
         #: Set when there is something to do for the stream of the claim.
         self.changed = asyncio.Event()
@@ -89,7 +90,7 @@ class Claim:
         #: The data connections that are ready, the oldest first, and the callers that wait for one.
         self.spares: deque[Spare] = deque()
         self.callers = WaitingCallers()
-        # The instants at which tickets under way are old, the first first; and the unsent tickets.
+        # The instants at which outstanding tickets expire, the first one first; and the unsent tickets.
         self._due: OrderedDict[bytes, float] = OrderedDict()
         self._unsent: dict[bytes, ClaimTicket] = {}
 
@@ -100,14 +101,14 @@ class Claim:
         return list(unsent.values())
 
     def holds(self, token: bytes) -> bool:
-        """Return whether a token may still be shown."""
+        """Return whether a token may still be presented."""
         return self._due.get(token, 0.0) > asyncio.get_running_loop().time()
 
     def add_caller(self, caller: WaitingCaller) -> None:
-        """Join a caller and a data connection, now or as soon as there is one.
+        """Join a caller and a data connection, at once or as soon as there is one.
 
         Raises:
-            RelayRefusedError: too many callers wait, and its address has come more often than theirs.
+            RelayRefusedError: too many callers wait, and this caller's address has called more often than theirs.
         """
         self.callers.note_call(caller.network)
         while self.spares:
@@ -124,7 +125,7 @@ class Claim:
         self.callers.discard(caller)
 
     def add_spare(self, transport: asyncio.Transport, ticket: ClaimTicket) -> None:
-        """Take a data connection whose token was shown."""
+        """Take a data connection whose token was presented."""
         self._due.pop(ticket.token, None)
         caller = self.callers.take()
         if caller is not None:
@@ -138,17 +139,17 @@ class Claim:
             self.spares.popleft().transport.close()
 
     def lose(self, spare: Spare) -> None:
-        """A spare is gone."""
+        """Note that a spare has ended."""
         if spare in self.spares:
             self.spares.remove(spare)
             self._look()
 
     def refuse(self, spare: Spare) -> None:
-        """A spare sent bytes before its caller."""
+        """Refuse a spare that sent bytes before it had a caller."""
         self._claims.joining.refuse(RefusalReason.EARLY, spare.transport)
 
     def end(self, failure: CallError) -> None:
-        """Close what waits; pairs stay."""
+        """Close the spares and waiting callers; pairs stay."""
         self.failure = failure
         self.changed.set()
         for token in self._due:
@@ -162,7 +163,7 @@ class Claim:
             caller.refuse(RefusalReason.AWAY)
 
     def _look(self) -> None:
-        """Have as many tickets under way as are needed."""
+        """Issue tickets until as many are outstanding as are needed."""
         if self.failure is not None:
             return
         now = asyncio.get_running_loop().time()
@@ -196,7 +197,7 @@ class Claims:
         self.by_name: dict[str, Claim] = {}
         self._tickets: dict[bytes, tuple[Claim, ClaimTicket]] = {}
         self.joining = joining
-        # A server whose claim is refused claims again and again.
+        # A server whose claim is refused claims again and again, so refusals are logged rarely.
         self._told = ToldReasons()
 
     def enter(self, name: str, owner: str, instance: str, *, takes_over: bool, started: int = 0) -> Claim:
@@ -255,7 +256,7 @@ class Claims:
         """Use up a token and return its claim.
 
         Raises:
-            RelayRefusedError: it is unknown, used or old.
+            RelayRefusedError: the token is unknown, used or expired.
         """
         found = self._tickets.pop(token, None)
         if found is None or not found[0].holds(token):
@@ -267,7 +268,7 @@ class Claims:
         self._tickets[ticket.token] = claim, ticket
 
     def forget(self, token: bytes) -> None:
-        """Accept a token no more."""
+        """Stop accepting a token."""
         self._tickets.pop(token, None)
 
     def _refused(self, owner: str, status: Status, reason: str) -> CallError:

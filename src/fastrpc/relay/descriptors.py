@@ -9,9 +9,9 @@ __all__ = ["FEW", "FEWEST", "descriptor_limit", "raise_descriptor_limit"]
 
 logger = logging.getLogger("fastrpc.relay")
 
-#: Descriptors that are left when callers are refused: servers still claim names and open data connections.
+#: Free descriptors below which callers are refused: servers can still claim names and open data connections.
 FEW: Final = 64
-#: Free descriptors below which all connections are refused: without a descriptor the system drops them unseen.
+#: Free descriptors below which all connections are refused: without any, the system would drop connections unseen.
 FEWEST: Final = 16
 
 

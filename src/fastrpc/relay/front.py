@@ -36,19 +36,19 @@ class RelayLimits:
     pairs_of_name: int = 1_000
     pairs_of_caller: int = 100
     #: The most connections in their opening, in all and of one caller. Above its own limit a caller loses its oldest
-    #: one; above the limit for all, the caller with most does.
+    #: opening; above the limit for all, the caller with most openings loses one.
     openings: int = 256
     openings_of_caller: int = 100
-    #: Connections of one caller in a second that named no target, or were refused. Beyond this number all further
-    #: connections from its address are closed on accept until the second is over, including other programs there, such
-    #: as behind one NAT.
+    #: The most connections of one caller in a second that named no target, or were refused. Beyond this number all
+    #: further connections from its address are closed on accept until the second is over, including other programs
+    #: there, such as behind one NAT.
     wasted_of_caller: int = 200
     #: Seconds without a byte after which a pair is closed.
     idle_seconds: float = 3_600.0
 
     @property
     def descriptors(self) -> int:
-        """The open files of a relay at its limits."""
+        """The most open files of a relay at these limits."""
         return 2 * self.pairs + self.openings + (SPARES + 1) * MOST_CLAIMS + FEW
 
 
@@ -59,7 +59,7 @@ class _Joined:
         self.name = name
         self.caller = caller
         self.counted = (0, 0)
-        #: The bytes at the last look, and the instant at which they last grew.
+        #: The bytes at the last check, and the instant at which their number last grew.
         self.seen = (0, 0)
         self.active_at = now
 
@@ -78,11 +78,11 @@ class Front:
         self._limits = limits
         self._suffix = f".{name}"
         self._place = memoryview(bytearray(READ_BYTES))
-        # The longest silent opening first, with its caller.
+        # The openings, each with its caller; the longest silent opening is first.
         self._openings: OrderedDict[Opening, bytes] = OrderedDict()
         self._opening_of: Counter[bytes] = Counter()
         self._wasted = WastedOpenings(limits.wasted_of_caller)
-        # Callers that wait for a data connection, with their names. They count as pairs.
+        # Callers that wait for a data connection, with the names that they want. They count as pairs.
         self._waiting: dict[Opening, tuple[str, bytes]] = {}
         self._pairs: dict[SplicedPair, _Joined] = {}
         self._of_name: Counter[str] = Counter()
@@ -96,7 +96,7 @@ class Front:
         self._is_quiet.set()
 
     def begin(self) -> None:
-        """Look at the pairs, and tell monitors, from now on."""
+        """From now on check the pairs, and report to monitors."""
         tells_gauges(self)
         self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
 
@@ -115,11 +115,11 @@ class Front:
         await self._is_quiet.wait()
 
     def begin_connections_of(self, server: "Server") -> None:
-        """Begin the connections of a server as a relay's, before it listens."""
+        """Have the connections of a server begin as connections of a relay do, before the server listens."""
         server.begin_with(self.wrap, self.wait_quiet, self.admits)
 
     def admits(self, peer_name: Any) -> bool:
-        """Return whether an accepted connection is begun, by its peer as sockets name it."""
+        """Return whether an accepted connection may begin; its peer is given as sockets name it."""
         is_admitted = not isinstance(peer_name, tuple) or self._wasted.admits(peer_name[0])
         if not is_admitted:
             self.refusals.note(RefusalReason.WASTEFUL, peer_name)
@@ -127,14 +127,14 @@ class Front:
 
     def wrap(self, session_factory: SessionFactory) -> SessionFactory:
         """Return the factory of openings; the sessions belong to the relay's service."""
-        # A program may have raised it just before it listens.
+        # A program may have raised the limit just before it listens.
         self._descriptors = descriptor_limit()
         return lambda: Opening(self, session_factory)
 
     # The interface for openings
 
     def enter(self, opening: Opening) -> None:
-        """A connection opens."""
+        """Note that a connection begins."""
         caller = opening.network
         self._openings[opening] = caller
         self._opening_of[caller] += 1
@@ -152,7 +152,7 @@ class Front:
             )
 
     def leave(self, opening: Opening) -> None:
-        """Uncount an opening whose first bytes were read, or which is lost."""
+        """Stop counting an opening: its first bytes were read, or it is lost."""
         caller = self._openings.pop(opening, None)
         if caller is not None:
             _subtract(self._opening_of, caller)
@@ -168,7 +168,7 @@ class Front:
         self._wasted.remove(opening.network, opening.counted_in)
 
     def call(self, opening: Opening, host: str) -> None:
-        """Find the server that a caller asks for.
+        """Find the server that a caller wants.
 
         Raises:
             RelayRefusedError: no server has that name, or too many connections are open.
@@ -177,7 +177,7 @@ class Front:
         claim = None if name == host else self.claims.by_name.get(name)
         if claim is None:
             raise RelayRefusedError(RefusalReason.AWAY)
-        # A full relay or server is not a fault of the caller.
+        # If the relay or a server is full, that is not the caller's fault.
         self.said(opening)
         caller = self._openings[opening]
         if self._left_beside(opening) < FEW:

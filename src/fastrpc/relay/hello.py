@@ -38,7 +38,7 @@ class HelloReader:
         #: All bytes so far.
         self.received = bytearray()
         self._message = bytearray()
-        # The end of the last whole record.
+        # The end of the last complete record.
         self._place = 0
 
     def feed(self, data: bytes | bytearray | memoryview) -> str | None:
@@ -94,11 +94,11 @@ class _Fields:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left."""
+        """Whether no bytes are left."""
         return self._place == len(self._content)
 
     def take(self, size: int) -> bytes:
-        """Return the next bytes. RelayRefusedError: there are fewer."""
+        """Return the next bytes. RelayRefusedError: too few are left."""
         end = self._place + size
         if end > len(self._content):
             raise RelayRefusedError(RefusalReason.MALFORMED)
@@ -111,7 +111,7 @@ class _Fields:
         return int.from_bytes(self.take(size))
 
     def vector(self, width: int) -> bytes:
-        """Return the next bytes, whose length is a number of this width before them."""
+        """Return the next bytes; a number of this width before them states how many they are."""
         return self.take(self.number(width))
 
 

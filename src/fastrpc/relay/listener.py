@@ -37,13 +37,13 @@ logger = logging.getLogger("fastrpc.relay")
 
 #: Pauses between claims: at most 5 s with their jitter.
 _BACKOFF: Final = Backoff(first=0.1, factor=1.6, longest=4.0, jitter=0.2)
-#: Pauses where an operator has to change something first: at most a minute. `reload` ends one.
+#: Pauses if an operator has to change something first: at most a minute. `reload` ends a pause.
 _LASTING_BACKOFF: Final = Backoff(first=1.0, factor=2.0, longest=50.0, jitter=0.2)
-#: A cut line is noticed by both sides.
+#: With these times both sides notice a line that is cut.
 _KEEPALIVE: Final = Keepalive(interval=2.0, timeout=3.0)
-#: Seconds that a claim has to last before pauses are short again.
+#: Seconds that a claim has to last before the pauses are short again.
 _STEADY_SECONDS: Final = 5.0
-#: Seconds of the first claim after which the server starts without it.
+#: Seconds of the first claim after which the server starts even without the claim.
 _PATIENCE_SECONDS: Final = 5.0
 #: Seconds after the end of a claim in which callers that the relay had joined still arrive.
 _LAST_SECONDS: Final = 1.0
@@ -63,7 +63,7 @@ class RelayListener:
         self._place = RelayPlace(address)
         # A client would try a file that it cannot use on and on.
         ClientEnd(self._place.tls, address.host)
-        #: For clients: without the options, which are ours.
+        #: The address for clients: without the options, which are for this server only.
         self.address = self._place.address
         self._tls = cast(TLS, options.tls)
         self._end = ServerEnd(self._tls, agreed=options.agreed)
@@ -71,8 +71,8 @@ class RelayListener:
         self._session_factory = encrypted(session_factory, self._end)
         self._options = options
         self._instance = secrets.token_hex(16)
-        # The first claim takes the name over from an earlier program, whatever their clocks say. A later claim, and
-        # the first claim at a relay that was away, compare the starts of both programs.
+        # The first claim takes the name over from an earlier program, whatever their clocks say. A later claim, and a
+        # first claim that could not reach the relay at once, compare the starts of both programs.
         self._takes_over = True
         self._started = time.time_ns()
         self._connections: set[DataConnection] = set()
@@ -115,7 +115,7 @@ class RelayListener:
             logger.warning("%s: the relay does not answer; it is tried on and on", self.address)
 
     def reload(self) -> None:
-        """Read the certificate files again now, and claim the name at once if it is not claimed."""
+        """Read the certificate files again at once, and claim the name at once if it is not claimed."""
         self._end.reload()
         try:
             check_covers(self._tls, relayed_host(self.address))
@@ -131,7 +131,7 @@ class RelayListener:
             dialing.cancel()
 
     async def wait_closed(self) -> None:
-        """Wait for callers that the relay had joined before it knew."""
+        """Wait for callers that the relay had joined before it learned of the end."""
         if self._claiming is not None:
             await asyncio.wait([self._claiming])
         if self._dialing:
@@ -152,7 +152,7 @@ class RelayListener:
         now = asyncio.get_running_loop().time
         async with self._client() as client:
             while True:
-                # A reload during the claim ends the pause behind it.
+                # If `reload` is called during the claim, the pause after the claim ends at once.
                 self._hurry.clear()
                 trouble = await self._held(client)
                 if self._stands_since is not None and now() - self._stands_since >= _STEADY_SECONDS:
@@ -205,7 +205,7 @@ class RelayListener:
         config = ClientConfig(
             tls=place.tls,
             timeouts=Timeouts(call=None, connect=5.0),
-            # The claim has its own pauses, to which a second backoff must not add.
+            # The claim has its own pauses, and a second backoff must not add to them.
             backoff=Backoff(first=0.05, longest=0.2),
             keepalive=_KEEPALIVE,
             pool=Pool(breaker=None, outlier=None),
@@ -222,7 +222,7 @@ class RelayListener:
         dialing.add_done_callback(self._dialing.discard)
 
     async def _dial(self, ticket: ClaimTicket) -> None:
-        """Open a data connection. A failure is no matter: the relay sends another ticket."""
+        """Open a data connection. A failure does no harm, as the relay sends another ticket."""
         options = DialOptions(silence_seconds=self._options.silence_seconds)
         place = Address("tcp", host=self._place.relay.host, port=self._place.relay.port)
         try:
@@ -232,11 +232,11 @@ class RelayListener:
             logger.debug("%s: no data connection: %s", self.address, error)
 
     def add(self, connection: "DataConnection") -> None:
-        """A data connection waits for a caller."""
+        """Note a data connection that waits for a caller."""
         self._connections.add(connection)
 
     def discard(self, connection: "DataConnection") -> None:
-        """It waits no more."""
+        """Note that a data connection no longer waits."""
         self._connections.discard(connection)
 
     def serve(self, transport: asyncio.Transport, caller: tuple[str, int], early: bytes) -> None:
@@ -248,7 +248,7 @@ class RelayListener:
 
 
 class DataConnection(asyncio.BufferedProtocol):
-    """A connection to the relay until a caller comes by it."""
+    """A connection to the relay, until it gets a caller."""
 
     def __init__(self, listener: RelayListener, ticket: ClaimTicket) -> None:
         self._listener = listener
@@ -256,7 +256,7 @@ class DataConnection(asyncio.BufferedProtocol):
         self._early = b""
         self._place = bytearray()
         self._transport: asyncio.Transport
-        #: Done once it serves a caller, or is lost.
+        #: Done once the connection serves a caller, or is lost.
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -38,16 +38,16 @@ class OpeningRegister(Protocol):
     claims: Claims
 
     def enter(self, opening: "Opening") -> None:
-        """A connection opens."""
+        """Note that a connection begins."""
 
     def leave(self, opening: "Opening") -> None:
-        """Uncount an opening whose first bytes were read, or which is lost."""
+        """Stop counting an opening: its first bytes were read, or it is lost."""
 
     def said(self, opening: "Opening") -> None:
         """Note that an opening named its target."""
 
     def call(self, opening: "Opening", host: str) -> None:
-        """Find the server that a caller asks for. RelayRefusedError: there is no way to it."""
+        """Find the server that a caller wants. RelayRefusedError: it cannot be reached."""
 
     def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:
         """Note that a connection is refused."""
@@ -66,19 +66,19 @@ class Opening(asyncio.BufferedProtocol):
         self._front = front
         self._session_factory = session_factory
         self._reader = HelloReader()
-        # The greeting and the token of a server.
+        # The greeting and the token that a server has sent so far.
         self._shown = b""
         self._place = bytearray()
         self._timer: asyncio.TimerHandle | None = None
-        # Whether it is a caller that waits for a data connection.
+        # Whether this is a caller that waits for a data connection.
         self._waits = False
         self.transport: asyncio.Transport
         self.peer_name: Any = None
-        #: The key that separates callers.
+        #: The key by which callers are told apart.
         self.network: bytes
-        #: The number of its socket.
+        #: The number of the connection's socket.
         self.descriptor: int
-        #: The end of the second in which it was counted.
+        #: The end of the second in which the opening was counted.
         self.counted_in = 0.0
 
     @property
@@ -116,7 +116,7 @@ class Opening(asyncio.BufferedProtocol):
             self.refuse(error.reason)
 
     def eof_received(self) -> bool:
-        # The connection is left at once: a data connection that arrives before `connection_lost` is for another caller.
+        # The opening is left at once: a data connection that arrives before `connection_lost` is for another caller.
         self._leave()
         return False
 
@@ -124,7 +124,7 @@ class Opening(asyncio.BufferedProtocol):
         self._leave()
 
     def refuse(self, reason: RefusalReason) -> None:
-        """Close the connection, with an alert where its peer speaks TLS."""
+        """Close the connection, with an alert if its peer speaks TLS."""
         self._leave()
         self._front.refuse(reason, self.transport)
         alert = _ALERTS.get(reason)
@@ -140,7 +140,7 @@ class Opening(asyncio.BufferedProtocol):
         return self.transport
 
     def abort(self) -> None:
-        """Close the connection: the relay ends."""
+        """Close the connection, as the relay ends."""
         self._leave()
         self.transport.abort()
 
@@ -180,7 +180,7 @@ class Opening(asyncio.BufferedProtocol):
         self._front.call(self, name)
 
     def _keep(self, received: bytes | bytearray) -> None:
-        """Keep bytes of a waiting caller: only a connection that is read shows that its peer has left."""
+        """Keep bytes of a waiting caller: a connection shows that its peer has left only while it is read."""
         kept = self._reader.received
         kept += received
         if len(kept) >= MOST_HELLO_BYTES:

@@ -51,7 +51,7 @@ class Refusals:
     """Counts and logs the connections that one relay refuses."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        #: Those so far.
+        #: The number of refusals so far, by reason.
         self.counts: Counter[RefusalReason] = Counter()
         self._told = ToldReasons(clock)
         for reason in RefusalReason:

@@ -16,12 +16,12 @@ DEFAULT_RELAY_ADDRESS = "tls://0.0.0.0:8443"
 
 
 class RelayServer(HostedServer):
-    """A relay that serves while its `async with` block lasts; `fastrpc relay` is the same as a command.
+    """A relay that serves while its `async with` block lasts; the command `fastrpc relay` does the same.
 
     Args:
         address: the address to listen at, `tls://`; port 0 chooses a free one.
         name: its host name. A server that claims `edge-7` is reached at `edge-7.` before this name, at the same port.
-        tls: its certificates, for servers that claim names. Callers see the servers' certificates.
+        tls: the certificates of the relay, for servers that claim names. Callers see the servers' certificates.
         authenticate: identifies servers, see `Server`.
         policy: the rules, whose key `relay` grants names; without it every identity may claim every name.
         limits: the limits of connections.
@@ -48,7 +48,7 @@ class RelayServer(HostedServer):
         super().__init__(service, address, relay_config(tls), authenticate=authenticate, rights=rights)
         self._name = service.front.name
         service.front.begin_connections_of(self._server)
-        #: The connections to it.
+        #: The connections to the relay.
         self.front = service.front
 
     @property

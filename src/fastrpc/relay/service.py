@@ -26,7 +26,7 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["CLAIM", "RelayService", "begun", "relay_config"]
 
-#: A server whose line was cut loses its claim.
+#: If the line of a server is cut, the server loses its claim.
 KEEPALIVE: Final = Keepalive(interval=5.0, timeout=5.0)
 #: Seconds between two looks at the rights and the spares of a claim.
 _LOOK_SECONDS: Final = 5.0
@@ -57,7 +57,7 @@ class RelayService:
         self, name: str, *, rights: ServiceRights | None = None, limits: RelayLimits | None = None
     ) -> None:
         self._rights = rights
-        #: The limits of connections.
+        #: The limits for connections.
         self.limits = limits or RelayLimits()
         #: Begins the connections of the server that has this service (`Server.begin_with`).
         self.front = Front(_checked_host(name), self.limits)
@@ -80,8 +80,8 @@ class RelayService:
         Args:
             instance: tells the programs of one identity apart.
             takes_over: whether another program of the same identity loses the name.
-            started: the start of the program by its clock, in nanoseconds since 1970: it takes over the name from
-                earlier programs of the same identity.
+            started: the start of the program by its clock, in nanoseconds since 1970: the program takes over the name
+                from earlier programs of the same identity.
         """
         identity = current_call().identity
         if identity is None:
@@ -112,9 +112,9 @@ class RelayService:
 
 @asynccontextmanager
 async def begun(service: RelayService, server: Server) -> AsyncIterator[None]:
-    """Before a server listens: have its connections begin as connections of a relay do.
+    """Have the connections of a server begin as connections of a relay do; called before the server listens.
 
-    Only for a process that is a relay: its limit of descriptors is raised.
+    This is only for a process that is a relay, as it raises the limit of descriptors.
     """
     raise_descriptor_limit(service.limits.descriptors)
     service.front.begin_connections_of(server)

@@ -54,7 +54,7 @@ class SplicedPair:
             transport = end.transport
             with suppress(OSError):
                 set_options(transport.get_extra_info("socket"), _SILENCE_SECONDS)
-            # Loops choose their read method when reading begins.
+            # A loop chooses how to read when reading begins.
             transport.pause_reading()
             transport.set_protocol(end)
             if not transport.is_closing():
@@ -79,7 +79,7 @@ class SplicedPair:
             end.other.transport.write_eof()
 
     def lost(self, end: "SplicedEnd", error: Exception | None) -> None:
-        """One connection is lost: send its received bytes, then close the other connection."""
+        """Note that one connection is lost: send its received bytes, then close the other connection."""
         self._open -= 1
         if self._open == 0:
             self._on_end(self)
@@ -100,7 +100,7 @@ class SplicedEnd(asyncio.BufferedProtocol):
         self.transport = transport
         self._descriptor: int = transport.get_extra_info("socket").fileno()
         self.other: Self
-        #: Bytes so far, and whether its peer sends no more.
+        #: The bytes so far, and whether the peer sends no more.
         self.received = 0
         self.has_ended = False
 
@@ -116,7 +116,7 @@ class SplicedEnd(asyncio.BufferedProtocol):
         transport = self.transport
         sent = 0
         if not transport.get_write_buffer_size() and not transport.is_closing():
-            # A transport would copy them, and send them later in the turn.
+            # A transport would copy the bytes, and send them later in the turn.
             with suppress(OSError):
                 sent = os.write(self._descriptor, data)
         if sent < len(data):

@@ -27,7 +27,7 @@ _NUMBERS: Final = {
     Status.UNIMPLEMENTED: errno.EPROTONOSUPPORT,
     Status.RESOURCE_EXHAUSTED: errno.ENOSPC,
 }
-#: Refusals that end without an operator: other programs free their names.
+#: Refusals that end without an operator, as other programs give up their names.
 _PASSING: Final = frozenset({Status.ALREADY_EXISTS, Status.RESOURCE_EXHAUSTED})
 
 #: The name of the call, in texts about the connection that it waits for.
@@ -42,20 +42,20 @@ class ClaimTrouble(NamedTuple):
 
     reason: str
     hint: str | None = None
-    #: The system's number of a refusal; None: the relay is away.
+    #: The system's number for a refusal; None: the relay cannot be reached.
     number: int | None = None
-    #: Whether the next claim fails alike until an operator changes something.
+    #: Whether the next claim fails in the same way until an operator changes something.
     is_lasting: bool = False
 
     @property
     def text(self) -> str:
-        """The reason with the way out."""
+        """The reason with the remedy."""
         return f"{self.reason} ({self.hint})" if self.hint else self.reason
 
 
 def trouble_of(failure: FastRPCError, place: RelayPlace) -> ClaimTrouble:
     """Return a failed claim in words."""
-    # If a call waited for the connection, its refusal names the call: the reason is the same.
+    # If a call waited for the connection, its refusal names the call. The reason is the same without that name.
     message = failure.message.removeprefix(_CALL)
     if isinstance(failure, ConfigError):
         return ClaimTrouble(message, failure.hint, errno.EINVAL, True)
@@ -73,7 +73,7 @@ def trouble_of(failure: FastRPCError, place: RelayPlace) -> ClaimTrouble:
 
 
 def start_error(trouble: ClaimTrouble, address: Address) -> OSError:
-    """Return the error of a listen that a trouble ends."""
+    """Return the error of a `listen` that fails with a trouble."""
     error = OSError(trouble.number, f"cannot listen at {address}: {trouble.reason}")
     if trouble.hint is not None:
         error.add_note(f"hint: {trouble.hint}")
@@ -93,7 +93,7 @@ class ClaimLog:
         """Note a failed or a lost claim.
 
         Args:
-            stood: whether the claim has stood before.
+            stood: whether the claim has held before.
         """
         times = self._told.note(_NUMBER.sub("#", trouble.reason))
         if times is None:
@@ -113,7 +113,7 @@ class ClaimLog:
         )
 
     def stands(self) -> None:
-        """Note that the claim stands."""
+        """Note that the claim holds."""
         if self._is_lost:
             self._is_lost = False
             logger.info("%s: claimed again", self._address, extra={"event": "claimed"})

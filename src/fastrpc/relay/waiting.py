@@ -16,11 +16,11 @@ from fastrpc.relay.refusals import RefusalReason, RelayRefusedError
 
 __all__ = ["MOST_WAITING", "WaitingCaller", "WaitingCallers"]
 
-#: Callers of a name that wait. One address has fewer places as long as others want them.
+#: The most callers of a name that wait. One address has fewer places as long as callers of others want them.
 MOST_WAITING: Final = 256
-#: Seconds for which the calls of an address count: as long as one of its calls waits.
+#: Seconds for which the calls of an address count; a call that waits counts as long as it waits.
 _COUNTED_SECONDS: Final = 5.0
-#: Most calls that count. A flood counts as long as it lasts.
+#: The most calls that are counted. A flood counts as long as it lasts.
 _MOST_COUNTED: Final = 4_096
 
 
@@ -29,21 +29,21 @@ class WaitingCaller(Protocol):
 
     @property
     def peer_name(self) -> Any:
-        """Its address, as sockets name it."""
+        """The caller's address, as sockets name it."""
 
     @property
     def network(self) -> bytes:
-        """The key that separates callers: an address, the /64 of an IPv6 one."""
+        """The key by which callers are told apart: an address, or the /64 of an IPv6 address."""
 
     @property
     def first(self) -> bytes:
-        """Its bytes so far."""
+        """The caller's bytes so far."""
 
     def leave(self) -> asyncio.Transport:
-        """Give its connection up to a pair."""
+        """Give the caller's connection up to a pair."""
 
     def refuse(self, reason: RefusalReason) -> None:
-        """Close its connection."""
+        """Close the caller's connection."""
 
 
 class WaitingCallers:
@@ -77,7 +77,7 @@ class WaitingCallers:
         """Let a caller wait; if all places are taken, one caller gives way.
 
         Raises:
-            RelayRefusedError: this caller gives way, since its address called more often than all waiting ones.
+            RelayRefusedError: this caller has to give way, as its address called more often than all that wait.
         """
         if len(self._waiting) >= MOST_WAITING:
             self._make_room(caller)

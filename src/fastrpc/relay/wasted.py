@@ -16,7 +16,7 @@ __all__ = ["WastedOpenings"]
 
 #: Seconds for which openings are counted.
 _COUNTED_SECONDS: Final = 1.0
-#: Addresses whose network is kept: an address of a flood comes again and again.
+#: The most addresses whose network is kept, as an address of a flood comes again and again.
 _MOST_KNOWN: Final = 1_024
 
 

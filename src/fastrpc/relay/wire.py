@@ -43,7 +43,7 @@ def new_ticket() -> ClaimTicket:
 def signed_header(caller: Any, key: bytes) -> bytes:
     """Return the header for a caller, as sockets name it, and its HMAC."""
     address = packed_address(caller[0])
-    # The address at the relay is of no use to a server.
+    # A server has no use for the relay's own address.
     body = address + bytes(len(address)) + struct.pack(">HH", caller[1], 0)
     header = _START + struct.pack(">BH", _FAMILIES[len(address)], len(body)) + body
     return header + hmac.digest(key, header, "sha256")

@@ -1,8 +1,8 @@
 """The interface of selectors, the table that finds one by name, and the adapter for custom ones.
 
 Round robin and smooth weighting keep their position when the endpoints change. While connections are opened and closed
-the list changes many times a second, and a restart would give some endpoints a multiple of their share. A pick without
-a connection is undone, so that the first calls of a client already follow the sequence.
+the list changes many times a second, and a restart would give some endpoints a multiple of their share. If a picked
+endpoint has no connection, the pick is undone, so that even the first calls of a client follow the sequence.
 """
 
 import itertools
@@ -91,10 +91,10 @@ class ClientName:
     """The name of a client, by which each client chooses endpoints in a different order: rendezvous hashing.
 
     Args:
-        name: None makes one of the host, the process and a number; after a fork it changes.
+        name: if None, a name made of the host, the process and a number, which changes after a fork.
 
     Raises:
-        ConfigError: it is not a key.
+        ConfigError: the name cannot be a key.
     """
 
     __slots__ = ("_given", "_number")
@@ -121,7 +121,7 @@ class ClientName:
         return sorted(endpoints, key=rank)
 
     def share(self, text: str) -> float:
-        """Return a number from 0 to 1 by which some of all clients do a thing."""
+        """Return a number from 0 to 1, so that only a share of all clients does something."""
         return key_hash(f"{self.hash:x} share {text}") / 2.0**64
 
 
@@ -134,7 +134,7 @@ def inner_selector(choice: BaseSelector | str) -> BaseSelector:
     """Return the selector inside another one, for one client.
 
     Raises:
-        ConfigError: it is neither a name nor an object of `fastrpc.selectors`.
+        ConfigError: the choice is neither a name nor an object of `fastrpc.selectors`.
     """
     found = selector_for(choice)
     if isinstance(found, UserSelector) or choice is None:
@@ -146,7 +146,7 @@ def inner_selector(choice: BaseSelector | str) -> BaseSelector:
 
 
 def check_entries(by: str | None, when: Mapping[str, str] | None) -> None:
-    """Refuse metadata that no call shows to a selector.
+    """Refuse entries of metadata that no call can show to a selector.
 
     Raises:
         ConfigError: a call cannot have the key or its value.
@@ -163,7 +163,7 @@ def check_entries(by: str | None, when: Mapping[str, str] | None) -> None:
 
 
 def selector_for(choice: Selector | str | None) -> BaseSelector:
-    """Return the selector that a client was given as an object, by its name, or not at all.
+    """Return the selector of a client, given as an object, by its name, or not at all.
 
     Raises:
         ConfigError: the name is unknown, or the object lacks methods of a selector.

@@ -18,7 +18,7 @@ class Canary(CanarySelector):
     Args:
         inner: picks on both sides, by name or as an object of `fastrpc.selectors` with its filters.
         to: the filter of the canary, such as `version(">=2")`.
-        percent: the share of its calls.
+        percent: the share of the calls that go to the canary.
         by: the metadata entry whose hash decides, so that a user stays on one side; None, and calls without it: chance.
         when: pairs of metadata; a call with one of them goes to the canary.
 

@@ -1,7 +1,7 @@
 """Calls with the same key to the same endpoint.
 
-Bounded load lets four calls of one key stay together (`least_load`). The strict bound would send the second of two
-concurrent calls elsewhere on a nearly idle client, without need.
+Bounded load lets four calls of one key stay together (`least_load`). On a nearly idle client the strict bound would
+send the second of two concurrent calls elsewhere, without need.
 """
 
 from fastrpc._core.balancing.key_selectors import ConsistentHashSelector

@@ -12,8 +12,8 @@ class LeastLoaded(LeastLoadedSelector):
     was slow is tried again. A fault counts as ten times the usual time.
 
     Args:
-        decay: seconds in which an observation loses 63 % of its weight, from 0.001 to 3,600. Too low follows every
-            outlier, too high notices late that a server became slow or well.
+        decay: seconds in which an observation loses 63 % of its weight, from 0.001 to 3,600. If it is too low, every
+            outlier counts; if it is too high, the selector notices late that a server became slow or fast.
         clock: returns seconds, for tests; None takes the monotonic clock.
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
             of your own.

@@ -32,7 +32,7 @@ _IsSound = Callable[[Endpoint], bool]
 #: The radius of the earth in meters, as rpcx and Phobos have it.
 EARTH_METERS: Final = 6_378_100.0
 
-#: With a smaller share of sound endpoints all are kept, as in Envoy.
+#: If a smaller share of endpoints is sound, all endpoints are kept, as in Envoy.
 PANIC_SHARE: Final = 0.5
 
 
@@ -45,10 +45,9 @@ def zones(
 ) -> Filter:
     """Keep the endpoints of the client's zone, and as many of the next zones as it needs help.
 
-    While the healthy endpoints of the zone, times `headroom`, are fewer than those listed, healthy ones of the next
-    zones
-    join: the zones of `order`, then the region's other zones, then by distance, then the rest. A zone without an
-    endpoint is skipped. If less than half of all endpoints are sound, all are kept.
+    While the number of healthy endpoints of the zone, times `headroom`, is below the number of listed endpoints,
+    healthy endpoints of the next zones join: the zones of `order`, then the region's other zones, then by distance,
+    then the rest. A zone without an endpoint is skipped. If less than half of all endpoints are sound, all are kept.
 
     Endpoints that a registry assigns to zones, as Kubernetes does by its hints, belong to these, if all have a hint and
     one is assigned to the client's zone.
@@ -179,7 +178,7 @@ def closest(keep: int = 1, *, place: Place | None = None) -> Filter:
 
 
 class Nearest:
-    """Keep the sound endpoints of the nearest group that has some; without any, keep all.
+    """Keep the sound endpoints of the nearest group that has some; if no group has any, keep all.
 
     Args:
         label: names the group of an endpoint.
@@ -199,7 +198,7 @@ class Nearest:
         return groups[min(groups)] if groups else endpoints
 
     def of_each_server(self, endpoints: Sequence[Endpoint], is_sound: _IsSound) -> Sequence[Endpoint]:
-        """Return one endpoint of each server: its nearest healthy one, otherwise its nearest."""
+        """Return one endpoint of each server: the nearest that is healthy, otherwise the nearest."""
         found: dict[str, Endpoint] = {}
         for each in sorted(endpoints, key=lambda each: (not is_sound(each), self._rank(each))):
             found.setdefault(each.labels.get(self._server) or str(each.address), each)
@@ -223,7 +222,7 @@ def _part(own: int, taken: int, more: int, wanted: float) -> float:
 
 
 def _hinted(endpoint: Endpoint) -> frozenset[str]:
-    """Return the zones to which a registry allots an endpoint."""
+    """Return the zones for which a registry intends an endpoint."""
     return frozenset(filter(None, endpoint.labels.get(HINTS, "").split(",")))
 
 

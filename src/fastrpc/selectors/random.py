@@ -6,7 +6,7 @@ __all__ = ["Random"]
 
 
 class Random(RandomSelector):
-    """Pick at random: without state, and many clients never pick in step.
+    """Pick at random. This needs no state, and many clients never pick in step.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one

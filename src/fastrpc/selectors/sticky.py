@@ -10,15 +10,16 @@ __all__ = ["Sticky"]
 
 
 class Sticky(StickySelector):
-    """Keep the endpoint of each `hash_key` while it is listed; calls without a key have one endpoint together.
+    """Keep the endpoint of each `hash_key` while it is listed; all calls without a key share one endpoint.
 
     If an endpoint is ejected, drains, has no connection or an open breaker, the call goes to another endpoint, but the
     binding stays for ten seconds before it moves. Bindings belong to this client; `with_options(prefer=)` continues a
     session in another process.
 
     Args:
-        inner: picks the endpoint of a new key, by name or as an object of `fastrpc.selectors` with its filters. Of
-            equally loaded endpoints `LeastLoaded` gets a new key to the one with the fewest keys, per weight.
+        inner: picks the endpoint of a new key, by name or as an object of `fastrpc.selectors` with its filters. If
+            endpoints are equally loaded, `LeastLoaded` gives a new key to the endpoint with the fewest keys, relative
+            to its weight.
         keep: seconds since its last call after which a key is forgotten.
         most: the largest number of keys; the least recently used key makes room.
         clock: returns seconds, for tests; None takes the monotonic clock.

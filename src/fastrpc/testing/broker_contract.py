@@ -36,11 +36,11 @@ _LOG = TopicSettings("orders.new")
 class BrokerContract(RepeatContract):
     """The tests. A subclass has the fixture `broker`: an entered `BrokerBackend` without topics."""
 
-    #: The name that is kept for a message of the publisher "shop"; a broker with identities keeps those.
+    #: The publisher that is kept for a message of the publisher "shop"; a broker with identities keeps the identity.
     kept_publisher: str | None = "shop"
 
     async def pass_time(self, broker: BrokerBackend, seconds: float) -> None:
-        """Let time pass; a subclass whose broker has another clock moves that."""
+        """Let time pass; a subclass whose broker has another clock moves that clock."""
         await asyncio.sleep(seconds)
 
     # Topics
@@ -280,7 +280,7 @@ class BrokerContract(RepeatContract):
         taking = asyncio.ensure_future(member.take(1))
         await asyncio.sleep(0)
         publishing = asyncio.ensure_future(_publish(broker, b"1"))
-        # As soon as anything may have been assigned, and before the take continues.
+        # This runs as soon as anything may have been assigned, and before the take continues.
         await asyncio.sleep(0)
         taking.cancel()
         await publishing
@@ -325,7 +325,7 @@ class BrokerContract(RepeatContract):
             pytest.skip("this broker has no bound of bytes")
         await broker.declare(TopicSettings("jobs", None, ("one",), max_bytes=100_000))
         member = await broker.join(GroupSettings("one", "jobs"))
-        # More than there is room for.
+        # These are more messages than there is room for.
         too_many = [_publish(broker, b"x" * 1000, topic="jobs") for _ in range(100)]
         outcomes = await asyncio.gather(*too_many, return_exceptions=True)
         refused = [one for one in outcomes if isinstance(one, BrokerError)]
@@ -456,7 +456,7 @@ class BrokerContract(RepeatContract):
         await leaving.close()
         await self.pass_time(broker, 1.0)
         names = [group.name for group in await broker.groups()]
-        # On a machine that stalls, the clock of the broker may be further.
+        # On a machine that stalls, the clock of the broker may be ahead.
         if time.monotonic() < began + 2.0:
             assert names == ["a", "b"]
         await self.pass_time(broker, 1.1)

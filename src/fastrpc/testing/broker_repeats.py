@@ -11,7 +11,7 @@ _FIRST = OutgoingMessage("orders.new", b"1", made_id="0123-1")
 
 
 class RepeatContract:
-    """The tests. A broker whose limits tell of no repeats passes them unseen."""
+    """The tests. A broker whose limits mention no repeats passes them without being tested."""
 
     @pytest.mark.parametrize("settings", [{}, {"keep_seconds": None, "groups": ("g",)}], ids=["log", "queue"])
     async def test_a_repeated_publication_is_kept_once(
@@ -28,7 +28,7 @@ class RepeatContract:
         (one,) = await member.take(5)
         assert one.id == kept.id
         assert await member.ack(one.token)
-        # Its group has handled it: a queue no longer keeps it.
+        # The group has handled the message, so a queue no longer keeps it.
         other = OutgoingMessage("orders.new", b"2", made_id="0123-2")
         found = await broker.publish([replace(_FIRST, age=1.0), replace(other, age=1.0)])
         assert [one.is_duplicate for one in found] == [True, False]

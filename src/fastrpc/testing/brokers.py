@@ -34,7 +34,7 @@ class KeptMessage:
 
     topic: str
 
-    #: As subscribers get it; bytes if it does not decode.
+    #: The value as subscribers get it; bytes if it does not decode.
     value: Any
     key: str | None
     id: str
@@ -57,7 +57,7 @@ class SteeredBroker(Broker):
         super().__init__(self._memory)
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, from one due message to the next; each is handled before time passes further."""
+        """Let time pass, from one due message to the next. Each message is handled before more time passes."""
         end = self._time() + seconds
         while True:
             await self.settled()
@@ -83,7 +83,7 @@ class SteeredBroker(Broker):
         return any(state.under_way and state.name in groups for state in await self._memory.groups())
 
     def _move_to(self, instant: float) -> None:
-        # The clock counts whole nanoseconds: one more, so that it is not before the instant.
+        # The clock counts whole nanoseconds, so one is added, to pass the instant for certain.
         left = max(0.0, instant - self._time())
         if left:
             self._time.advance(math.ceil(left / _NANOSECOND) * _NANOSECOND + _NANOSECOND)

@@ -26,7 +26,7 @@ __all__ = ["connected", "handling"]
 
 _numbers = itertools.count(1)
 
-#: The credentials of a client with an identity: without any it could not send large messages.
+#: The credentials of a client with an identity; without any, the client could not send large messages.
 _CREDENTIALS = "connected"
 
 
@@ -47,12 +47,12 @@ async def connected(
     their annotations, as with `ServerConfig.check_results`.
 
     Args:
-        interceptors: the server's.
-        client_interceptors: the client's.
-        services: the client's services: handlers of `sources` call them by `current_call().peer.client`.
-        identity: the client's identity for the server. Services whose methods have roles need one.
-        config: the server's; without it, errors of the client have the text of a handler's exception.
-        broker: the server's, such as one of `fastrpc.testing.broker`.
+        interceptors: the interceptors of the server.
+        client_interceptors: the interceptors of the client.
+        services: the services of the client, which handlers of `sources` call through `current_call().peer.client`.
+        identity: the identity of the client. Services whose methods have roles need an identity.
+        config: the settings of the server; without them, errors of the client have the text of a handler's exception.
+        broker: the broker of the server, such as one of `fastrpc.testing.broker`.
     """
     config = replace(
         checked_config(ServerConfig(expose_errors=True) if config is None else config), check_results=True

@@ -28,7 +28,7 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["CHECKS", "RegistryCheck", "RegistryOpener"]
 
-#: Returns a registry object, each time a new one over the same records; a check closes it.
+#: Returns a registry object, a new one for the same records each time; a check closes it.
 RegistryOpener: TypeAlias = Callable[[], Any]
 
 _Check: TypeAlias = Callable[["_Registries"], Awaitable[None]]
@@ -36,7 +36,7 @@ _Check: TypeAlias = Callable[["_Registries"], Awaitable[None]]
 #: Seconds for a change to arrive, and for a change that must not arrive.
 ARRIVE_SECONDS, ABSENT_SECONDS = 20.0, 1.5
 
-#: Seconds between two questions to a registry that is asked all the time.
+#: Seconds between two questions to a registry that is asked again and again.
 PAUSE_SECONDS = 0.002
 
 FULL = Endpoint(
@@ -193,7 +193,7 @@ async def _service_that_is_followed_again_has_its_list(registries: _Registries) 
 
 
 async def _server_that_starts_again_at_its_address_is_listed_once(registries: _Registries) -> None:
-    # The previous one was killed: its lease still exists.
+    # The previous server was killed, so its lease still exists.
     left = registries.open().register(registries.service, ONE)
     await left.__aenter__()
     async with registries.open().register(registries.service, NEWER), registries.watch() as watch:
@@ -211,7 +211,7 @@ async def _later_one_at_an_address_stays_when_the_earlier_one_leaves(registries:
         watch.wait(0)
         await earlier.__aexit__(None, None, None)
         change = asyncio.ensure_future(anext(watch))
-        # Longer than a second look at an empty list takes.
+        # This is longer than a second look at an empty list takes.
         done, _ = await asyncio.wait([change], timeout=ABSENT_SECONDS)
         change.cancel()
         await asyncio.gather(change, return_exceptions=True)
@@ -246,7 +246,7 @@ async def _record_that_changes_is_never_missing(registries: _Registries) -> None
 async def _earlier_one_at_an_address_that_changes_leaves_the_later_one(registries: _Registries) -> None:
     async with registries.watch() as watch, registries.open().register(registries.service, ONE) as earlier:
         if not hasattr(earlier, "change"):
-            # Then a change is another registration, which is the later one.
+            # A change is then another registration, which is the later one.
             return
         await _shows(watch, ONE)
         async with registries.open().register(registries.service, NEWER):

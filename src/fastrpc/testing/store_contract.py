@@ -25,7 +25,7 @@ class StoreContract:
     """The tests. A subclass has the fixture `store`: an entered `StoreBackend` without items."""
 
     async def pass_time(self, store: StoreBackend, seconds: float) -> None:
-        """Let leases grow older; a subclass whose store has a test clock moves that."""
+        """Let leases age; a subclass whose store has a test clock moves that clock."""
         await asyncio.sleep(seconds)
 
     async def test_item_knows_its_revisions(self, store: StoreBackend) -> None:

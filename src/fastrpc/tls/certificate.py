@@ -83,7 +83,7 @@ def alternative_names(told: Mapping[str, Any], kind: str) -> tuple[str, ...]:
 
 
 def is_of_pass(told: Mapping[str, Any]) -> bool:
-    """Return whether a certificate, as `getpeercert()` returns it, is of a LAN pass; all holders show the same one."""
+    """Return whether a certificate, as `getpeercert()` returns it, is a LAN pass's, which all holders share."""
     return any(
         kind == "commonName" and value.startswith(f"{LAN_SUBJECT} ")
         for part in told.get("subject", ())
@@ -107,7 +107,7 @@ def period_of(pem: bytes) -> Period | None:
     """
     try:
         fields = _fields_of(pem)
-        # After the version, which may be omitted: serial number, algorithm, issuer, validity.
+        # The fields after the version, which may be omitted: serial number, algorithm, issuer, validity.
         (kind, begin), (end_kind, end) = _elements(fields[4 if fields[0][0] == _VERSION else 3][1])
         return Period(_instant(kind, begin), _instant(end_kind, end))
     except (ValueError, IndexError):
@@ -182,7 +182,7 @@ def _element(der: bytes) -> tuple[int, bytes, bytes]:
 
 
 def _instant(kind: int, content: bytes) -> float:
-    """Return a UTCTime, whose years are those from 1950 to 2049, or a GeneralizedTime."""
+    """Return the instant of a UTCTime, whose years are from 1950 to 2049, or of a GeneralizedTime."""
     text = content.decode("ascii")
     if kind == _UTC_TIME:
         text = ("19" if text >= "50" else "20") + text

@@ -25,7 +25,7 @@ __all__ = [
 #: Seconds between two looks at the files. Too low costs system calls, too high uses old certificates for longer.
 LOOK_SECONDS = 1.0
 
-# Of TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others.
+# For TLS 1.2, only suites with forward secrecy and authenticated encryption. TLS 1.3 has no others.
 _CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!aDSS"
 
 _BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
@@ -42,8 +42,8 @@ class ContextSource:
 
     A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
     replaces them. A change is taken once two looks a second apart agree, or once the files stayed untouched for a
-    second. If they cannot be used the previous context stays, and also if the certificate has expired or is not valid
-    yet while the previous one is valid. Open connections keep theirs.
+    second. The previous context stays if the files cannot be used, or if the new certificate has expired or is not
+    valid yet while the previous one is valid. Open connections keep their context.
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class ContextSource:
             context = self._make(self._tls)
             period = self._checked_period()
         except ConfigError as error:
-            # Tried again at each look: a file that becomes readable, or valid, does not change.
+            # The files are tried again at each check: a file that becomes readable, or valid, does not count as
+            # changed.
             if self._warned != self._seen:
                 self._warned = self._seen
                 logger.warning("the changed certificate files cannot be used, the old ones stay: %s", error)
@@ -107,7 +108,7 @@ class ContextSource:
         if _fingerprint(self._tls) == self._seen:
             self._taken = self._seen
             self._context, self._period = context, period
-            # By the names of their settings: paths may reveal too much for a log.
+            # The error names the settings, as paths may reveal too much for a log.
             logger.info("certificate files were read again: %s", ", ".join(_files(self._tls)))
 
     def _checked_period(self) -> Period | None:
@@ -161,7 +162,7 @@ def server_context(tls: TLS, offered: tuple[str, ...] = (ALPN,)) -> ssl.SSLConte
         return _accepting(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls, offered)
     context = TwinContext(ssl.PROTOCOL_TLS_SERVER)
     _accepting(context, tls, offered)
-    # Made now: the files may be others by the time of the first session.
+    # The second context is made now, as the files may have changed by the time of the first session.
     context.pair_with(_accepting(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls, offered))
     return context
 
@@ -208,7 +209,7 @@ def client_context(tls: TLS, protocol: str | None = ALPN) -> ssl.SSLContext:
 def _strict(context: ssl.SSLContext, tls: TLS, *protocols: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    # CPython 3.11.2 sets it: a cut-off stream would look as if its peer had ended it.
+    # CPython 3.11.2 sets this option, with which a stream that was cut would look as if its peer had ended it.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     context.set_ciphers(_CIPHERS)
     if protocols:
@@ -234,7 +235,7 @@ def _load_chain(context: ssl.SSLContext, tls: TLS) -> None:
     _check_pem(key_name, key_file, b"PRIVATE KEY-----", "private key")
 
     def password() -> str:
-        # Without it OpenSSL asks at the terminal.
+        # Without this function OpenSSL would ask for the password at the terminal.
         if tls.key_password is None:
             _refuse(key_name, key_file, "its key is encrypted", "set key_password")
         return tls.key_password
@@ -319,7 +320,7 @@ def _fingerprint(tls: TLS) -> _Fingerprint:
 
 
 def _rest_since(tls: TLS, instant: float) -> bool:
-    """Return whether no file changed after an instant: then changed files are taken without a second look."""
+    """Return whether no file changed after an instant; if so, changed files are taken without a second look."""
     for path in _files(tls).values():
         try:
             if os.stat(path).st_ctime > instant:

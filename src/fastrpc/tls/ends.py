@@ -30,7 +30,7 @@ class End(Protocol):
         """Check a connection whose handshake is over, before any byte of it is parsed.
 
         Raises:
-            HandshakeError: it is refused.
+            HandshakeError: the connection is refused.
         """
 
     def explain(self, error: Exception, is_open: bool, ssl_object: ssl.SSLObject) -> OSError:
@@ -48,10 +48,10 @@ class ServerEnd:
     """
 
     def __init__(self, tls: TLS, *, agreed: tuple[str | None, ...] = (ALPN,)) -> None:
-        #: A session that is resumed skips the check of the client's certificate.
+        #: If a session is resumed, the client's certificate is not checked.
         self.reads_hello = tls.ca_file is not None
         offered = tuple(name for name in agreed if name is not None)
-        # Without it, a client that names no protocol may connect.
+        # Without a name for ALPN, a client that names no protocol may connect.
         self._contexts: ContextSource = server_contexts(tls, offered or (ALPN,))
         self._agreed = agreed
 
@@ -93,7 +93,7 @@ class ClientEnd:
 
     Args:
         host: the host that was dialled.
-        protocol: the name to agree to by ALPN; None for a protocol without a name there.
+        protocol: the name on which to agree by ALPN; None for a protocol without a name in ALPN.
     """
 
     reads_hello = False
@@ -144,7 +144,7 @@ class HttpEnd:
         """Check a connection whose handshake is over, before a secret is sent.
 
         Raises:
-            HandshakeError: it is refused.
+            HandshakeError: the connection is refused.
         """
         _check_identity(opened, self._identities)
 
@@ -156,7 +156,8 @@ class HttpEnd:
         """
         context, wrapped = self._contexts.current(), None
         try:
-            # `wrap_socket` loses a socket that its peer has reset: it takes it over, and raises before it returns it.
+            # If the peer has reset a socket, `wrap_socket` loses it: it takes the socket over, and raises before it
+            # returns.
             connected.getpeername()
             wrapped = context.wrap_socket(
                 connected, server_hostname=self._name, do_handshake_on_connect=False

@@ -14,13 +14,13 @@ DEMANDS_CERTIFICATE = "demands a certificate of ours"
 class HandshakeError(ConnectionError):
     """TLS refused the other side, or the other side refused us; the text says which and why."""
 
-    #: Whether nothing that we sent can have been decrypted by the other side.
+    #: Whether it is certain that the other side has decrypted nothing that we sent.
     is_unread = True
 
     def __init__(self, text: str, *, hint: str | None = None, is_lasting: bool = True) -> None:
         super().__init__(text)
         self.hint = hint
-        #: Whether the next handshake fails alike until someone changes a certificate or a setting.
+        #: Whether the next handshake fails in the same way until someone changes a certificate or a setting.
         self.is_lasting = is_lasting
 
 

@@ -7,8 +7,8 @@ A file has one pass or several: the first is presented, all are accepted. Each i
     CERTIFICATE      for the name `lan`, as server and as client
     CERTIFICATE      of the authority that signed it; the key of the authority was deleted
 
-So the file is `cert_file` and `ca_file` of TLS: OpenSSL reads the blocks that it knows. The digests stand before the
-certificates: without them OpenSSL would take a file that is cut off.
+So the same file can be `cert_file` and `ca_file` of TLS: OpenSSL reads the blocks that it knows. The digests stand
+before the certificates: without them OpenSSL would take a file that is cut off.
 """
 
 import base64
@@ -88,7 +88,7 @@ def open_pass(path: str | os.PathLike[str]) -> WatchedFile[Mapping[bytes, bytes]
         if error.hint is None:
             raise ConfigError(error.message, hint=_COPY) from None
         raise
-    # The check is not made at each change: a clock that is wrong for a while would leave out a file for good.
+    # This check is not made at each change: while a clock is wrong, a good file would be left out for ever.
     assert isinstance(opened.value, _Keys)
     _check_dates(opened.path, opened.value.presented)
     return opened
@@ -105,10 +105,10 @@ def pass_client_tls(path: str) -> TLS:
 
 
 def open_pass_file(path: str, flags: int) -> int:
-    """Open a file of passes that its owner alone may use; the `opener` of `open`.
+    """Open a file of passes that only its owner may use; this is the `opener` of `open`.
 
     Raises:
-        ConfigError: others may use it, or it is no such file.
+        ConfigError: others may use the file, or it is not a regular file.
         OSError: it cannot be opened.
     """
     try:

@@ -30,11 +30,11 @@ _MOST_BYTES = 512
 
 
 class TwinContext(ssl.SSLContext):
-    """The context of a server that resumes no session; `ssl` makes it as any context."""
+    """The context of a server that resumes no session; `ssl` makes it like any context."""
 
     #: A context of the same files, for clients that offer a session of this context.
     twin: ssl.SSLContext
-    #: The ids of the sessions that OpenSSL may keep for this one, the oldest first.
+    #: The ids of the sessions that OpenSSL may keep for this context, the oldest first.
     _issued: dict[bytes, None]
 
     def pair_with(self, twin: ssl.SSLContext) -> None:
@@ -43,7 +43,7 @@ class TwinContext(ssl.SSLContext):
         self._issued = {}
 
     def for_session(self, offered: bytes) -> ssl.SSLContext:
-        """Return the context that does not know a session; only the twin knows its own sessions."""
+        """Return the context that does not know a session: this one, unless it issued the session itself."""
         return self.twin if offered in self._issued else self
 
     def note(self, opened: ssl.SSLObject) -> None:
@@ -60,7 +60,7 @@ def check_full(opened: ssl.SSLObject) -> None:
     """Check that a handshake that is over verified the client's certificate.
 
     Raises:
-        HandshakeError: a session was resumed, by a ClientHello in a shape that hides it.
+        HandshakeError: a session was resumed, by a ClientHello whose shape hid the session.
     """
     if opened.session_reused:
         raise HandshakeError("the client resumed a session, which skips the check of its certificate")
@@ -71,7 +71,7 @@ def check_full(opened: ssl.SSLObject) -> None:
 
 
 def offered_session(received: bytes) -> bytes | None:
-    """Return the session id in the first bytes of a client, b"" for none, None while they are too few.
+    """Return the session id in the first bytes of a client, b"" if it has none, None while there are too few bytes.
 
     Bytes that are not a ClientHello offer no session: OpenSSL answers them.
     """

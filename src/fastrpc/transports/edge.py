@@ -34,7 +34,7 @@ _OF_ONE: Final = {
     *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, getattr(errno, "ENONET", 0)),
 }
 
-#: On, with 0 seconds: the peer gets a reset, and no state of the connection is left here.
+#: With a linger of 0 seconds the peer gets a reset, and no state of the connection is left here.
 _LINGER: Final = struct.pack("ii", 1, 0)
 
 

@@ -217,8 +217,8 @@ class _Listener:
 
     async def wait_closed(self) -> None:
         await asyncio.gather(*self._beginning, return_exceptions=True)
-        # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. A connection accepted
-        # just before `close` gets its transport in the next turn, and its session one turn later.
+        # `Server.wait_closed` does not serve here: since Python 3.12 it waits for the connections as well. A connection
+        # accepted just before `close` gets its transport in the next turn, and its session one turn later.
         for _ in range(3):
             await asyncio.sleep(0)
 
@@ -259,7 +259,7 @@ async def open_listener(
                 servers.append(judged)
                 judged.start(backlog)
                 continue
-            # For unix sockets, too: `create_unix_server` would remove the file of a shared socket.
+            # This also holds for unix sockets: `create_unix_server` would remove the file of a shared socket.
             server = await loop.create_server(
                 session_factory, sock=bound, backlog=backlog, start_serving=False
             )

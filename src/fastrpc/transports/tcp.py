@@ -225,7 +225,7 @@ def set_options(opened: _HasOptions, silence_seconds: float) -> None:
 def watch_peer(opened: _HasOptions, idle_seconds: int, probe_seconds: int) -> None:
     """Have the system send three probes after a silence, and fail the connection if none is answered."""
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # On macOS it has the second name.
+    # macOS has the option under the second name.
     _set_if_known(opened, ("TCP_KEEPIDLE", "TCP_KEEPALIVE"), min(idle_seconds, _LONGEST_IDLE_SECONDS))
     _set_if_known(opened, ("TCP_KEEPINTVL",), probe_seconds)
     _set_if_known(opened, ("TCP_KEEPCNT",), 3)
@@ -273,8 +273,8 @@ def _connect_error(
 
 
 async def _connect_one(place: _Place) -> _Made:
-    # By host and port, never with `sock=`: when such a dial is cancelled, uvloop closes the descriptor twice, and by
-    # then the number may belong to another file (MagicStack/uvloop#738).
+    # The dial is by host and port, never with `sock=`: when such a dial is cancelled, uvloop closes the descriptor
+    # twice, and by then the number may belong to another file (MagicStack/uvloop#738).
     return await asyncio.get_running_loop().create_connection(Handover, *place)
 
 
@@ -374,7 +374,7 @@ def _bind(host: str, port: int, reuse_port: bool) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":
-            # Without it a restart fails while old connections of the port are in TIME_WAIT.
+            # Without this option a restart fails while old connections of the port are in TIME_WAIT.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             _set_reuse_port(bound)

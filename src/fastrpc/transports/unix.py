@@ -42,7 +42,7 @@ class UnixTransport:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
         try:
-            # By path, never with `sock=`: see `transports/tcp.py`.
+            # The dial is by path, never with `sock=`: see `transports/tcp.py`.
             transport, handover = await loop.create_unix_connection(Handover, address.path)
         except (OSError, ValueError) as failure:
             raise connect_error(address, [("", failure)], time.monotonic() - started) from failure
@@ -181,7 +181,7 @@ def _remove_if_stale(path: str) -> None:
             Path(path).unlink(missing_ok=True)
             return
         except BlockingIOError:
-            pass  # Its backlog is full: the listener is alive.
+            pass  # The backlog is full, so the listener is alive.
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
@@ -191,7 +191,7 @@ async def _starting_in(directory: Path) -> AsyncIterator[None]:
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
-        # This process may create files there without being able to open the directory: then there is no lock.
+        # If this process may create files in the directory but cannot open it, there is no lock.
         yield
         return
     try:

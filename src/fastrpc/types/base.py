@@ -61,7 +61,7 @@ class ModelField(NamedTuple):
     """A field of a class that validates by itself."""
 
     name: str
-    #: Its key in the payload; None if it has none, or different keys for encoding and decoding.
+    #: The key of the field in the payload; None if it has none, or different keys for encoding and decoding.
     wire_name: str | None
     annotation: Any
     is_required: bool
@@ -131,8 +131,8 @@ class PayloadType(NamedTuple):
 def register(cls: type[T], /, *, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
     """Make a class a payload type, in this whole process.
 
-    It applies to exactly this class, not to subclasses. Register it before a service with it is added or called: until
-    then, the class is refused.
+    A registration applies to exactly this class, not to subclasses. Register it before a service with it is added or
+    called: until then, the class is refused.
 
     Args:
         encode: returns anything that msgspec encodes, or another payload type.
@@ -222,7 +222,7 @@ def _own_type(cls: type[Any], encode: Callable[[Any], Any], decode: Callable[[An
     def convert(plain: Any) -> Any:
         value = decode(with_arrays(plain))
         if not isinstance(value, cls):
-            # Not a TypeError: that would be the caller's mistake.
+            # This is not a TypeError, which would blame the caller.
             raise RuntimeError(
                 f"`decode` of {cls.__qualname__} returned a {type(value).__name__}, not an instance of it"
             )

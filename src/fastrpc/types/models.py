@@ -58,7 +58,7 @@ def _encode(model: pydantic.BaseModel, codec: str) -> Any:
     plain = model.model_dump(by_alias=True)
     if codec != "json" or not _has_bytes(plain):
         return plain
-    # Not the whole of this dump: msgspec writes the other values, and refuses values that JSON cannot carry.
+    # Only texts are taken from this dump: msgspec writes the other values, and refuses values that JSON cannot carry.
     return _with_texts(plain, to_jsonable_python(model, by_alias=True, serialize_unknown=True))
 
 
