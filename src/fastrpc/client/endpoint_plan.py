@@ -89,13 +89,13 @@ class EndpointPlan:
         self.is_removed = False
         #: Whether it is connected before the first call and stays connected (`Pool.warm`).
         self.is_warm = False
-        #: Its random rank in this client, which selects the warm endpoints.
+        #: The random rank of the endpoint in this client, which selects the warm endpoints.
         self.rank = random.random()
         #: The endpoint's EndpointState in the endpoint set, or None.
         self.endpoint_state: Any = None
         #: The number of workers of the server, from its SETTINGS.
         self.workers = 1
-        # With automatic width: the number of connections that calls have needed.
+        # The number of connections that calls have needed, if the width is automatic.
         self._needed = 1
         self._width = width
         self._first = backoff.first

@@ -80,7 +80,7 @@ class NetworkRecord:
                 async with self._changing:
                     await self._look()
             except Exception:
-                # Above all a record that is too long; the next address may be shorter.
+                # The record is too long, most likely; at the next address it may be shorter.
                 if not self._is_told:
                     self._is_told = True
                     logger.exception("%s: the server cannot be listed on the network", self._service)

@@ -160,7 +160,7 @@ class RetryPolicy:
     def pause(self, retries: int) -> float:
         """Return the seconds to wait after this many retries."""
         backoff = self.settings.backoff
-        # In steps, not as one power, which could overflow.
+        # The pause grows in steps: as one power it could overflow.
         wait = backoff.first
         for _ in range(retries):
             if wait >= backoff.longest:

@@ -161,7 +161,7 @@ class Root:
 
 
 class _Walk:
-    """One name on its way through the folders."""
+    """The walk of one name through the folders."""
 
     def __init__(self, root: Root, parts: tuple[str, ...]) -> None:
         self._root = root

@@ -2,9 +2,9 @@
 
 ::
 
-    Handlers, service      GeneratedFaults    UNKNOWN for an exception, as in gRPC, with our texts grpc.aio.server
-    LoopFaults         the statuses and texts of grpc.aio's server grpc.server            ThreadFaults       the
-    statuses and texts of grpc's server for threads
+    Handlers, service      GeneratedFaults    UNKNOWN for an exception, as in gRPC, with our texts
+    grpc.aio.server        LoopFaults         the statuses and texts of grpc.aio's server
+    grpc.server            ThreadFaults       the statuses and texts of grpc's server for threads
 """
 
 import logging

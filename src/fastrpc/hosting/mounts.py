@@ -64,7 +64,7 @@ class Mounts:
         self._is_closed_to_pages = config.http.json and not config.http.cors_origins
         needs_identity = gate.guards.access is not None and bool(config.http.mount_authenticated)
         self._mounts: list[_Mount] = []
-        # By the identity of the application, which may be mounted at several paths.
+        # The key is the identity of the application, which may be mounted at several paths.
         self._lifespans: dict[int, Lifespan] = {}
         for prefix, given in sorted(config.http.mounts.items(), key=lambda item: -len(item[0])):
             application = _application(prefix, given)
@@ -131,7 +131,7 @@ class _Mount:
         # The requests whose application has not returned, and the event that is set at the end of the last one.
         self._running: set[MountedRequest] = set()
         self._none_runs = asyncio.Event()
-        #: Its route, by which the gate counts requests.
+        #: The route by which the gate counts requests of the application.
         self.route = _route(prefix, self._handle, config)
 
     def has(self, path: bytes) -> bool:

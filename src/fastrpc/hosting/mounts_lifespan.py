@@ -146,5 +146,5 @@ class Lifespan:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            # Its answer was reported; an exception after it is not.
+            # The application has answered; an exception that it raises afterwards is not an answer.
             await asyncio.wait((asyncio.gather(task, return_exceptions=True),), timeout=1.0)

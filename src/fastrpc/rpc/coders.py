@@ -279,7 +279,7 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
             return convert_plain(codec.name, kind)
         return filled(partial(msgspec.convert, type=kind), (kind,), as_row=False)
     except RecursionError:
-        # It is an alias by `type` of Python 3.12, which may refer to itself.
+        # This is an alias by `type` of Python 3.12, which may refer to itself.
         raise _unsuitable(definition, codec, place, kind, "it names itself") from None
     except (ConfigError, TypeError, ValueError, NameError, AttributeError) as error:
         reason = error.message if isinstance(error, ConfigError) else str(error)

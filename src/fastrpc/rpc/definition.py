@@ -76,7 +76,7 @@ class MethodDefinition:
     given_coders: GivenCoders | None
     #: The rules for faults, for callers.
     faults: Faults
-    #: None until it is asked for.
+    #: The value is None until it is asked for.
     _types: MethodTypes | None
     _admits_none: bool | None
     _has_array_result: bool | None

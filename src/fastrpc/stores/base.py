@@ -72,7 +72,7 @@ class Folder:
     #: Differs after each change in this folder, and is never reused for other items; 0 for an empty folder.
     revision: int
 
-    #: In the order of their keys.
+    #: The items are in the order of their keys.
     items: tuple[Item[bytes], ...]
 
     #: Bytes of all values together.

@@ -367,7 +367,7 @@ class BrokerCore:
 def _cursor(topic: KeptTopic, place: Place, now: float, wall: datetime) -> int:
     """Return the number that precedes the first message of a place."""
     if isinstance(place, datetime):
-        # By the broker's clock: the wall clock may have jumped since.
+        # The broker's clock counts, as the wall clock may have jumped since.
         return topic.log.since(now - (wall - place).total_seconds())
     if isinstance(place, int):
         return max(0, place - 1)

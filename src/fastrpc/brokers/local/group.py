@@ -47,7 +47,7 @@ class MessageGroup:
     journal. Replayed messages are kept apart, without order.
 
     Args:
-        name: None: a broadcast, which keeps no dead letters.
+        None for a broadcast, which keeps no dead letters.
         cursor: the number that precedes its first message.
     """
 

@@ -74,7 +74,7 @@ class Groups:
         self._missed: dict[str, MissedMessages] = defaultdict(MissedMessages)
 
     async def find(self, name: str) -> ConsumerGroup | None:
-        """Return the group of a name, which may have ended, or None."""
+        """Return the group of this name, or None; the group may have ended."""
         info = await self._link.find(f"STREAM.INFO.{self._link.names.dead_stream(name)}")
         return None if info is None else self._group_in(info["config"]["metadata"])
 

@@ -9,7 +9,7 @@ __all__ = ["NatsOptions"]
 class NatsOptions:
     """The options of one URL."""
 
-    #: Before all names of streams and subjects.
+    #: The prefix of all names of streams and subjects.
     base: str = "fastrpc"
 
     #: Whether streams and consumers that are missing are made.

@@ -24,7 +24,7 @@ _LONGEST_PAUSE_SECONDS: Final = 10.0
 
 
 class TopicBell:
-    """Ends waits. For one event loop."""
+    """Ends waits for messages. Used on one event loop."""
 
     def __init__(self) -> None:
         #: The number of rings.

@@ -84,7 +84,7 @@ class _Step:
     # By topic.
     last: dict[str, int] = field(default_factory=dict)
     dropped: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    # By the number of a topic.
+    # The keys are the numbers of topics.
     removed: defaultdict[int, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     # By group.
     places: dict[int, tuple[int, int]] = field(default_factory=dict)

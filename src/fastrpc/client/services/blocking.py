@@ -114,7 +114,7 @@ class _Home(ServicesHome):
     def __init__(self, given: Arguments, tenants: Tenants[SyncClient]) -> None:
         super().__init__(tenants)
         self._given = given
-        # By the number of earlier forks: the registry's threads and the connections stay with the parent.
+        # The keys are numbers of earlier forks: the registry's threads and the connections stay with the parent.
         self._opened: dict[int, tuple[Any, SharedSessions]] = {}
         self._pause = math.inf if given.idle_seconds is None else given.idle_seconds / LOOKS
         self.looks_at = time.monotonic() + self._pause

@@ -98,7 +98,7 @@ class Member(NamedTuple):
 
     address: str
 
-    #: Its properties, in the form for `read_texts`.
+    #: The properties of the record, in the form for `read_texts`.
     texts: dict[str, str]
 
 

@@ -73,7 +73,7 @@ class _BoundedSocket:
         self.sendall, self.shutdown, self.close = self._timed.sendall, connected.shutdown, connected.close
         # With the package hiredis, redis-py's parser polls the socket, and peeks whether the peer has closed it.
         self.fileno, self._peek = connected.fileno, connected.recv
-        # With TLS: the number of bytes that are decrypted and not received yet.
+        # The number of bytes that TLS has decrypted and that were not received yet.
         self.pending: Callable[[], int] = getattr(connected, "pending", int)
         # Bytes that were received ahead, for the next read.
         self._ahead = b""

@@ -106,7 +106,8 @@ class _Twins:
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
-        #: By the place of a field: the default for which it is omitted, and the writer of its values.
+        #: The keys are the places of fields, the values are the default for which a field is omitted and the writer of
+        #: its values.
         self._children: list[tuple[int, Any, Writer]] = []
         names = _names_in_go(cls)
         fields: Any = (

@@ -120,7 +120,7 @@ class FieldError(TypeError):
 def field_in(metadata: tuple[Any, ...]) -> Field | None:
     """Return the Field in the metadata of an annotation; None without one.
 
-    Of several, the last number counts, the last kind, and so on.
+    If there are several, the last number counts, the last kind, and so on.
     """
     found = [one for one in reversed(metadata) if isinstance(one, Field)]
     if len(found) < 2:

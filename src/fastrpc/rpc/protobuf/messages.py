@@ -187,7 +187,7 @@ class ProtoField:
         self.shape = shape
         self.message = message
         self.enum = enum
-        #: Its key in the plain map, raw and encoded.
+        #: The key of the field in the plain map, raw and encoded.
         self.plain_key = name if key is None else key
         self.key = packed(self.plain_key)
         #: The name as a key, where `key` is a position.
@@ -305,7 +305,7 @@ class ProtoMessage(ProtoType):
     def compiled(self) -> MessageSchema:
         """Return the compiled table of the message."""
         if self._compiled is None:
-            # Before its fields: a message may hold itself.
+            # The message is registered before its fields, as it may contain itself.
             self._compiled = MessageSchema(self.name, self.form, head=self.head, has_row=self.has_row)
             oneofs = self.oneofs
             self._compiled.define([field.spec(oneofs) for field in self.fields])

@@ -120,7 +120,7 @@ def _set(value: Any, names: TypeNames) -> str | None:
     items = _items(value, names)
     if not items:
         return None if items is None else "set()"
-    # In an order that does not change from run to run.
+    # The items are sorted, so that the order does not change from run to run.
     return f"{{{', '.join(sorted(items))}}}"
 
 

@@ -119,7 +119,7 @@ class _Reader:
                 got = "float" if isinstance(error, msgspec.ValidationError) else "another value"
             else:
                 got = named[1]
-            # Of JSON it reads a long integer as a float.
+            # From JSON it reads a long integer as a float.
             return "int" if got == "float" and bytes(raw).strip(b" \t\r\n-").isdigit() else got
         return "null"
 

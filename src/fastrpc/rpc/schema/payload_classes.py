@@ -227,7 +227,7 @@ def _fields(cls: Any, kind: str, hints: dict[str, Any]) -> Iterator[PayloadField
                 yield _field(name, hints.get(name, Any), cls._field_defaults.get(name, NOTHING), NOTHING)
         case _:
             for name, hint in hints.items():
-                # For string annotations the class itself does not know.
+                # This is for string annotations that the class itself cannot resolve.
                 said = {Required: True, NotRequired: False}.get(get_origin(hint))
                 is_required = name in cls.__required_keys__ if said is None else said
                 yield PayloadField(name, name, hint, is_required)

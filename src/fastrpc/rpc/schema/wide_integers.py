@@ -163,7 +163,7 @@ class _Rewriters:
     """Makes the rewriters of a type and its parts, each once: types may refer to themselves."""
 
     def __init__(self) -> None:
-        #: By the id of a type, which is kept alongside.
+        #: The keys are the ids of types; each type is kept beside its id.
         self._made: dict[int, tuple[schema.Type, list[_Rewriter]]] = {}
 
     def of(self, part: Any) -> _Rewriter:

@@ -77,7 +77,7 @@ class AdminConnection(PythonHttpConnection):
         except ActRefusedError as error:
             self._judged = error
             if not 0 <= head.content_length <= MOST_BODY:
-                # Bodies of strangers are not read.
+                # The body of a caller without the right is not read.
                 raise RequestRefusedError(error.status, error.text) from None
         return MOST_BODY
 

@@ -2,9 +2,9 @@
 
 ::
 
-    the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records; then
-                   one row for the whole server, and the connections that the supervisor refused, by reason records
-                   for each row and kind two, of which one is valid while the other is written
+    the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records;
+                   then one row for the whole server, and the connections that the supervisor refused, by reason
+    records        two for each row and kind: one is valid while the other is written
 
 The supervisor makes it before the first fork. A process writes into its own place. When it is killed its counts stay,
 and the next process in the place adds to them. Counts sent as messages would be lost with their sender or their

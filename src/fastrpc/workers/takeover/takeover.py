@@ -2,8 +2,9 @@
 
 ::
 
-    connect ──► the old one's sockets ──► start, serve, register ──► tell the old one ──► it drains │ └─► it fails: its
-                                                  copies are closed, the old one serves on
+    connect ──► the old one's sockets ──► start, serve, register ──► tell the old one ──► it drains
+                                                  │
+                                                  └─► it fails: its copies are closed, the old one serves on
 
 Sockets are handed over, not bound a second time: no connection is refused, and none waits at an abandoned socket.
 """
