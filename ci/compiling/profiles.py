@@ -20,7 +20,7 @@ __all__ = [
 CORE = Path("src/fastrpc/_core")
 HARNESS = Path("src/fastrpc_harness")
 
-#: Cython's shared code, such as its type of functions, is in one module for all of them.
+#: Cython's shared code, such as its type of functions, is in one module, which all modules use.
 SHARED = "fastrpc._core._shared"
 
 STRIP = ["-Wl,-s", "-Wl,--gc-sections", "-Wl,--build-id=none"] if sys.platform == "linux" else []

@@ -48,7 +48,7 @@ def try_image(wheel: Path, version: str, machine: str) -> None:
     before = _bytes_of(root)
     for step in image.all("RUN"):
         run_in(root, "sh", "-c", re.sub(r"--mount=\S+ ", "", step))
-    # What is bound for a step is not in the image.
+    # The files that a step mounts are not part of the image.
     shutil.rmtree(root / "context")
     added = _bytes_of(root) - before
     if added > MOST_ADDED:

@@ -49,8 +49,8 @@ def zones(
     healthy endpoints of the next zones join: the zones of `order`, then the region's other zones, then by distance,
     then the rest. A zone without an endpoint is skipped. If less than half of all endpoints are sound, all are kept.
 
-    Endpoints that a registry assigns to zones, as Kubernetes does by its hints, belong to these, if all have a hint and
-    one is assigned to the client's zone.
+    A registry may assign endpoints to zones, as Kubernetes does by its hints. These zones count if all endpoints
+    have a hint and one of them is assigned to the client's zone.
 
     Args:
         order: the zones after the client's zone.

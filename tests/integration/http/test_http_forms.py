@@ -240,7 +240,7 @@ async def test_a_form_without_a_file_that_fits_starts_no_handler(body: bytes, te
 
 @pytest.mark.parametrize(
     ("end", "text"),
-    [(file(), "behind the file"), (field("stars", "1") + LAST, "behind the file"), (b"", "ends before")],
+    [(file(), "follows the file"), (field("stars", "1") + LAST, "follows the file"), (b"", "ends before")],
 )
 async def test_a_handler_learns_that_its_form_is_malformed_behind_the_file(end: bytes, text: str) -> None:
     photos = Photos()

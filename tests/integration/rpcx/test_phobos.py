@@ -327,7 +327,7 @@ async def test_a_record_alone_makes_a_client_speak_phobos(kind: str) -> None:
 
 
 async def test_bare_functions_need_phobos() -> None:
-    with pytest.raises(ConfigError, match="bare functions, which Phobos alone has"):
+    with pytest.raises(ConfigError, match="bare functions, which only Phobos offers"):
         async with Server(Functions(), config=ServerConfig(protocols=("native", "rpcx"))):
             pass
 

@@ -75,7 +75,7 @@ async def test_an_act_changes_a_server_by_the_right_of_the_operator(tmp_path: Pa
             assert not server._health.is_serving("")
             stale = await only(fleet, key, "serving", **PAUSE | {"serving": True})
             assert (stale.status, stale.values["now"]) == (409, False)
-            assert "another one now" in stale.text
+            assert "has changed meanwhile" in stale.text
             wrong = await only(fleet, key, "serving", "another-token", **PAUSE)
             assert (wrong.status, wrong.text) == (401, "the token of an operator is missing or wrong")
             unknown = await only(fleet, key, "reboot")

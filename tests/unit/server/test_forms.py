@@ -75,9 +75,9 @@ MALFORMED = [
     (LAST, "no file 'f'"),
     (
         part("f", b"x", "n") + part("a", b"1") + LAST,
-        "behind the file: send the fields first, and one file as the last",
+        "a part follows the file: send the fields first, and one file as the last",
     ),
-    (part("f", b"x", "n") + part("f", b"1", "m") + LAST, "behind the file"),
+    (part("f", b"x", "n") + part("f", b"1", "m") + LAST, "follows the file"),
     (part("g", b"x", "n") + LAST, "the file is the part 'f'"),
     (part("f", b"x") + LAST, "with a filename"),
     (part("a", b"x" * 65_537) + LAST, "more than 65536 bytes"),

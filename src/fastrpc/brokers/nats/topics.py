@@ -35,7 +35,7 @@ class FoundTopic(NamedTuple):
 
     settings: TopicSettings
 
-    #: Identifies this stream: a later stream of the same name has another one.
+    #: The identity of this stream, which differs from a later stream of the same name.
     run: str
 
 
