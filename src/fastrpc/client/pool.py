@@ -1,7 +1,6 @@
 """The connections of a client: made on demand or in advance, and again after a loss.
 
-Each client warms endpoints (`Pool.warm`) in a separate random order. Otherwise a thousand clients would warm the same
-few endpoints.
+Each client warms endpoints (`Pool.warm`) in its own random order. Otherwise a thousand clients would warm the same few.
 """
 
 import asyncio
@@ -40,8 +39,7 @@ __all__ = ["ConnectionPool", "Home"]
 #: The number of subchannels above which visiting all of them takes noticeable time.
 MANY_LINKS = 64
 
-#: With more subchannels there is a pause after the announcement of a change: a multiple of the time that it took, and
-#: at most this.
+#: With more subchannels a pause follows the announcement of a change: a multiple of the time it took, at most this.
 TELLING_SHARE = 4
 LONGEST_PAUSE = 0.25
 

@@ -289,8 +289,7 @@ class Supervisor:
         """Have the old program drain, and take over the duty to remove the files of its sockets."""
         if self._listeners.are_taken:
             self._listeners.conclude_takeover()
-            # This program accepts only from here on: if its start failed, the calls of accepted connections would be
-            # lost.
+            # This program accepts only from here on: a failed start would lose the calls of accepted connections.
             self._spread.accept()
             self._listeners.own()
         if self._listeners.control is not None:
@@ -300,8 +299,7 @@ class Supervisor:
         """Leave new connections, the files of sockets and the service manager to the program that replaces this one."""
         self._spread.stop()
         self._listeners.services.leave(successor.addresses)
-        # At addresses that the other program does not serve, this one accepts connections until it has announced the
-        # drain.
+        # At addresses that the other program does not serve, this one accepts until it has announced the drain.
         self._spread.accept()
         admin = self._listeners.admin
         if admin is not None and admin.leave(successor.addresses):
