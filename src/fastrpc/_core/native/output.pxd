@@ -64,8 +64,7 @@ cdef class Output(OutputBuffer):
     cdef inline PyObject* below(self) noexcept:
         return (<PartsOwner>self.owner)._stream
 
-    # Whether it takes no output at present; its output that the peer has not taken. Calls that wait
-    # for it.
+    # Whether it takes no output at present; its output that the peer has not taken. Calls that wait for it.
     cdef bint is_stuck(self) noexcept
     cdef int64_t bytes_below(self) except? -1
     cdef int await_output(self, Call call) except -1
