@@ -75,7 +75,9 @@ cdef class GrpcRequests(StreamHandler):
         cdef GrpcHead head = head_of(block, self.gate.metadata_bytes)
         cdef GrpcCall call
         self.list_latest()
-        if self.web is None and self._is_page(head, block) and not (<Link>self._link).intake.is_crowded():
+        if self.pages is not None and self.web is None and self._is_page(head, block) and not (
+            (<Link>self._link).intake.is_crowded()
+        ):
             # A page needs no call of gRPC.
             stream.keeps_credit = not self.trust.is_given
             return self.pages.head(stream, block, ends_stream)
