@@ -29,8 +29,8 @@ cdef class ConnectionLife:
         uint64_t leave_after_ns
         uint64_t linger_ns
 
-        # Instants, 0 = not running: the deadline of the opening, until the peer completed it; the end of the age (before `begin`: the age itself);
-        # the end of calls; the end of the linger after the close.
+        # Instants, 0 = not running: the deadline of the opening, until the peer completed it; the end of the age (before
+        # `begin`: the age itself); the end of calls; the end of the linger after the close.
         uint64_t opening_due_ns
         uint64_t aged_at_ns
         uint64_t leave_at_ns

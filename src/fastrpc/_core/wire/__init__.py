@@ -7,7 +7,7 @@ MAP.md names the files of every new kind of frame. Some kinds need more of `_cor
 - a frame that takes from the connection window: `_count` in `frame_reader`;
 - a frame without credit: `output`;
 - a long frame: `count` of `DeficitRing` in `outgoing`;
-- a frame with an effect on one side: a hook of `Side` in `hooks`, for calls a method of `call_parts`, and of the harness;
+- a frame with an effect on one side: a hook of `Side` in `hooks`, for calls a method of `call_parts`, and the harness;
 - a frame of the connection itself: the kinds that `recording_parts` of the harness takes.
 
 The reference in `tests/support/wire_*.py` has the kind as well; so do `violations` and `lockstep` beside it.
