@@ -34,8 +34,8 @@ def proto(
 ) -> None:
     """Write the .proto file from which callers in other languages generate their code.
 
-    The text is the same each time. If a type has no form in protobuf, the command names it with a remedy, and ends with
-    1. Functions that make services are run, classes are not.
+    The text is the same each time. If a type has no form in protobuf, the command ends with 1 and names the type with a
+    remedy. Functions that make services are run, classes are not.
     """
     with reported(ExitCode.USAGE):
         if output is not None and check is not None:
