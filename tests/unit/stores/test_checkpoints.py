@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -59,8 +60,9 @@ async def test_commits_go_on_during_a_pass(tmp_path: Path, monkeypatch: pytest.M
         assert read_log(log).salts == salts
         passes.may_go_on.set()
         # The rest is moved after a commit behind the pass.
-        while read_log(log).salts == salts:
-            await store.put("k", b"last")
+        async with asyncio.timeout(WAIT_SECONDS):
+            while read_log(log).salts == salts:
+                await store.put("k", b"last")
     async with LocalStore(SqliteJournal(tmp_path / "store")) as store:
         item = await store.get("k")
     assert item is not None
@@ -86,21 +88,111 @@ async def test_no_commit_begins_a_new_log_during_a_pass(
         passes.may_go_on.set()
 
 
-async def test_the_error_of_a_pass_ends_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(part: Checkpoints) -> sqlite3.Connection:
+class Faulty(sqlite3.Connection):
+    """A connection whose checkpoints fail."""
+
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+        if "wal_checkpoint" in sql:
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(sql, parameters)
+
+
+async def is_whole(folder: Path, caplog: pytest.LogCaptureFixture) -> bool:
+    """Return whether a store has what `fill` wrote, with its history, and misses nothing."""
+    caplog.clear()
+    async with LocalStore(SqliteJournal(folder)) as store:
+        item = await store.get("long")
+        changes = store.watch("", after=0)
+        first = await anext(changes)
+        await changes.aclose()
+    return item is not None and first.revision == 1 and "lost" not in caplog.text
+
+
+async def test_the_error_of_a_pass_ends_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as faulty:
+        faulty.setattr(
+            Checkpoints,
+            "_another",
+            lambda part: sqlite3.connect(part._path, factory=Faulty, isolation_level=None),
+        )
+        async with LocalStore(SqliteJournal(tmp_path / "store")) as store, asyncio.timeout(WAIT_SECONDS):
+            with pytest.raises(StoreError, match="the store cannot be written: disk I/O error"):
+                while True:
+                    await fill(store)
+    assert (tmp_path / "store" / "store.db-wal").exists()
+    assert await is_whole(tmp_path / "store", caplog)
+
+
+async def test_nothing_is_moved_again_after_an_error_between_two_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[Checkpoints] = []
+
+    def fail(part: Checkpoints) -> None:
+        tries.append(part)
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(Checkpoints, "_another", fail)
-    async with LocalStore(SqliteJournal(tmp_path / "store")) as store:
-        await store.put("kept", b"1")
-        with pytest.raises(StoreError, match="the store cannot be written: disk I/O error"):
-            while True:
-                await fill(store)
-    monkeypatch.undo()
-    async with LocalStore(SqliteJournal(tmp_path / "store")) as store:
-        item = await store.get("kept")
-    assert item is not None
-    assert item.value == b"1"
+    with monkeypatch.context() as faulty:
+        faulty.setattr(Checkpoints, "_moved", fail)
+        async with LocalStore(SqliteJournal(tmp_path / "store")) as store, asyncio.timeout(WAIT_SECONDS):
+            with pytest.raises(StoreError, match="the store cannot be written: disk I/O error"):
+                while True:
+                    await fill(store)
+    assert len(tries) == 1
+    assert (tmp_path / "store" / "store.db-wal").exists()
+    assert await is_whole(tmp_path / "store", caplog)
+
+
+async def test_a_disk_that_is_full_at_the_end_keeps_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(part: Checkpoints) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with monkeypatch.context() as faulty:
+        async with LocalStore(SqliteJournal(tmp_path / "store")) as store:
+            await store.put("long", b"")
+            faulty.setattr(Checkpoints, "_moved", fail)
+    assert "keeps its log, which cannot be moved into it: database or disk is full" in caplog.text
+    assert (tmp_path / "store" / "store.db-wal").exists()
+    assert await is_whole(tmp_path / "store", caplog)
+
+
+@pytest.mark.parametrize("sync", ["full", "normal"])
+async def test_the_end_is_clean_while_another_program_reads(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, sync: Literal["full", "normal"]
+) -> None:
+    journal = SqliteJournal(tmp_path / "store", sync=sync)
+    async with LocalStore(journal) as store:
+        await store.put("long", b"1")
+        other = sqlite3.connect(journal.folder.path, isolation_level=None)
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        await store.put("long", b"2")
+    assert (tmp_path / "store" / "store.db-wal").exists()
+    # The other program is the last one, and removes the log.
+    other.close()
+    assert not (tmp_path / "store" / "store.db-wal").exists()
+    assert await is_whole(tmp_path / "store", caplog)
+
+
+async def test_a_pass_that_cannot_open_the_file_leaves_all_pages_to_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(part: Checkpoints) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(Checkpoints, "_another", refuse)
+    log = tmp_path / "store" / "store.db-wal"
+    async with LocalStore(SqliteJournal(tmp_path / "store")) as store, asyncio.timeout(WAIT_SECONDS):
+        await store.put("k", b"")
+        salts = read_log(log).salts
+        while read_log(log).salts == salts:
+            await fill(store)
 
 
 async def test_a_pass_without_room_is_followed_by_another_one(
@@ -108,18 +200,24 @@ async def test_a_pass_without_room_is_followed_by_another_one(
 ) -> None:
     opening, tries = Checkpoints._another, 0
 
+    class Full(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+            if "wal_checkpoint" in sql:
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            return super().execute(sql, parameters)
+
     def refuse_once(part: Checkpoints) -> sqlite3.Connection:
         nonlocal tries
         tries += 1
-        if tries == 1:
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
+        if tries == 2:
+            return sqlite3.connect(part._path, factory=Full, isolation_level=None)
         return opening(part)
 
     monkeypatch.setattr(Checkpoints, "_another", refuse_once)
-    async with LocalStore(SqliteJournal(tmp_path / "store")) as store:
-        while tries < 3:
+    async with LocalStore(SqliteJournal(tmp_path / "store")) as store, asyncio.timeout(WAIT_SECONDS):
+        while tries < 4:
             await fill(store)
 
 

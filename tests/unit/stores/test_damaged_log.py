@@ -157,6 +157,20 @@ async def test_frames_of_an_earlier_log_are_no_damage(
     assert len(found.items) == ITEMS + 2
 
 
+async def test_killed_stores_that_kept_nothing_miss_no_commit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "store"
+    latest = await killed(folder)
+    for number in range(4):
+        async with LocalStore(SqliteJournal(folder)) as store:
+            changes = store.watch("", after=0)
+            assert [(await anext(changes)).revision for _ in range(latest)] == [*range(1, latest + 1)]
+            await changes.aclose()
+            folder = shutil.copytree(folder, tmp_path / f"killed-{number}")
+    assert "lost" not in caplog.text
+
+
 async def test_frames_of_a_commit_that_a_cut_left_are_no_damage_later(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     await killed(folder)

@@ -5,18 +5,21 @@
     commits ──► log ──4 MiB──► a pass, in a thread ──► the rest, between two commits ──► a new log
 
 A checkpoint writes and syncs as many bytes as the log has. Between two commits it would delay all waiting changes by
-10 ms or more, at each 4 MiB. A second connection moves the pages while commits go on, and the pages of these commits
-are the rest. SQLite begins a new log with the first commit after a checkpoint that left no page behind.
+10 ms or more, at each 4 MiB. A second connection moves and syncs the pages while commits go on, and the pages of these
+commits are the rest. SQLite begins a new log with the first commit after a checkpoint that left no page behind.
 
 No commit may begin a new log during a pass: before version 3.51.3 SQLite may then lose pages of the log, as it
 counts them as moved ("WAL-reset bug", sqlite.org/wal.html). A third connection reads during the pass, and SQLite begins
-no new log while a transaction reads the present one.
+no new log while a transaction reads the present one. This holds unless another program does a checkpoint at the same
+time, such as a shell of SQLite in the folder of a running server.
 
 SQLite can do a checkpoint by itself, but reports no error of it. After a failed sync it would sync again, which
-succeeds on most systems although pages are lost, and then overwrite the log. Here the error of a pass is raised before
-the next commit, and no commit follows.
+succeeds on most systems although pages are lost, and then overwrite the log. Here an error of a pass, or of the rest,
+is kept: no commit and no checkpoint follows, and the folder leaves the log as it is.
 """
 
+import contextlib
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -27,9 +30,6 @@ __all__ = ["Checkpoints", "is_full"]
 
 #: Bytes of the log after which its pages are moved into the file.
 _LOG_BYTES: Final = 4 * 1024 * 1024
-
-#: SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE.
-_NO_CHECKPOINT_ON_CLOSE: Final = 1006
 
 
 class Checkpoints:
@@ -45,18 +45,20 @@ class Checkpoints:
         self._connection = connection
         self._path = path
         self._synchronous = synchronous
+        # For syncs. Its end would end all locks of this process on the file, so it is closed behind the connection.
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         # Bytes of the log that are not in the file yet, as far as is known.
         self._logged = 0
         # Runs the pass; None: no pass since the latest checkpoint.
         self._thread: threading.Thread | None = None
-        # Set by that thread. Whether the pass has ended; its error, but for a full disk.
+        # Set by that thread: whether the pass has ended.
         self._has_passed = False
+        # The error of a checkpoint, but for a full disk; set by both threads.
         self._error: sqlite3.Error | None = None
 
     def check(self) -> None:
-        """Raise the error of a pass: no commit may follow."""
+        """Raise the error of a checkpoint: no commit may follow."""
         if self._error is not None:
-            self._leave_log()
             raise self._error
 
     def committed(self, size: int) -> None:
@@ -75,21 +77,23 @@ class Checkpoints:
             self.check()
             self._move_rest()
 
-    def finish(self) -> sqlite3.Error | None:
-        """Move all pages, so that SQLite only removes the log as the connection closes, where it reports no error.
+    def finish(self) -> bool:
+        """Move all pages: what SQLite does as the connection closes has no effect, and it reports no error of it.
 
-        Return the error that prevented it, or None.
+        Return whether all are moved: False while another program reads.
+
+        Raises:
+            sqlite3.Error: they cannot be moved, now or ever.
         """
         if self._thread is not None:
             self._thread.join()
-        try:
-            self.check()
-            self._moved()
-        except sqlite3.Error as error:
-            if not is_full(error):
-                self._leave_log()
-            return error
-        return None
+        self.check()
+        ((is_busy, pages, moved),) = self._moved()
+        return not is_busy and pages == moved
+
+    def close(self) -> None:
+        """Release the file, after its connection is closed."""
+        os.close(self._file)
 
     def _begin(self) -> None:
         """Begin a pass. Without a thread all pages are the rest."""
@@ -102,42 +106,46 @@ class Checkpoints:
             self._thread = thread
 
     def _pass(self) -> None:
-        """Move pages beside commits; in a thread."""
+        """Move pages beside commits; in a thread. What it cannot begin is left to the rest."""
+        # Both close before the connection of the commits: as the last one closes SQLite moves the whole log.
         try:
-            # Both close before the connection of the commits: as the last one closes SQLite moves the whole log.
-            with closing(self._another()) as reader:
+            with contextlib.suppress(sqlite3.Error), closing(self._another()) as reader:
                 reader.execute("BEGIN")
                 reader.execute("SELECT count(*) FROM sqlite_master").fetchall()
                 with closing(self._another()) as mover:
                     mover.execute(f"PRAGMA synchronous = {self._synchronous}")
-                    mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as error:
-            if not is_full(error):
-                self._error = error
+                    self._move_with(mover)
         finally:
             self._has_passed = True
 
+    def _move_with(self, mover: sqlite3.Connection) -> None:
+        try:
+            mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            # SQLite leaves this sync to the next checkpoint if there were commits meanwhile.
+            os.fsync(self._file)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                self._error = error
+        except OSError as error:
+            self._error = sqlite3.OperationalError(f"disk I/O error: {error}")
+
     def _another(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, isolation_level=None)
+        # A file that was moved away is not made anew.
+        return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
 
     def _move_rest(self) -> None:
         try:
             self._moved()
         except sqlite3.Error as error:
             if not is_full(error):
-                self._leave_log()
+                self._error = error
                 raise
         else:
             self._logged = 0
 
-    def _moved(self) -> None:
-        """Move all pages of the log. No other connection reads or writes."""
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-    def _leave_log(self) -> None:
-        """Prevent the checkpoint at the end of the connection. Python knows how to do that from 3.12 on."""
-        if hasattr(self._connection, "setconfig"):
-            self._connection.setconfig(_NO_CHECKPOINT_ON_CLOSE)
+    def _moved(self) -> list[tuple[int, int, int]]:
+        """Move the pages of the log; return SQLite's row: whether it was busy, all pages, the moved pages."""
+        return self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def is_full(error: BaseException) -> bool:

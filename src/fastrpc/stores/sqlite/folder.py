@@ -35,6 +35,7 @@ from fastrpc.stores.sqlite.file import (
     open_file,
     read_only,
     roll_back_journal,
+    sync_path,
 )
 from fastrpc.stores.sqlite.log import SALTS_AT, LogEnd, read_log
 from fastrpc.stores.sqlite.numbers import NumbersFile
@@ -161,10 +162,11 @@ class SqliteFolder:
     def close(self) -> None:
         """Move all commits into the file, close it, and release the folder."""
         try:
-            self._finish()
             if self._connection is not None:
-                self._connection.close()
+                self._end(self._connection)
         finally:
+            if self._checkpoints is not None:
+                self._checkpoints.close()
             self._connection = self._checkpoints = None
             self._numbers.close()
             if self._log_file is not None:
@@ -172,15 +174,38 @@ class SqliteFolder:
                 self._log_file = None
             self.claim.release()
 
-    def _finish(self) -> None:
-        """Move all commits into the file, and note it before SQLite removes the log: without both, commits are lost."""
-        if self._checkpoints is None:
-            return
-        error = self._checkpoints.finish()
-        if error is None:
-            self._numbers.note(is_unsynced=False, is_clean=True)
-        else:
+    def _end(self, connection: sqlite3.Connection) -> None:
+        """Note the end in the second file, and close the connection, which removes the log.
+
+        Without the note the next opening takes commits for lost that were in a log which is gone. If the end cannot be
+        noted, the log stays.
+        """
+        is_noted = False
+        try:
+            is_noted = self._note_end()
+        finally:
+            with contextlib.ExitStack() as reading:
+                if not is_noted and self.claim.is_held:
+                    # The last connection removes the log unless it is one that only reads. Without this one the log may
+                    # go, and the next opening warns.
+                    with contextlib.suppress(sqlite3.Error):
+                        reader = reading.enter_context(contextlib.closing(read_only(self.path)))
+                        reader.execute("PRAGMA schema_version").fetchall()
+                connection.close()
+
+    def _note_end(self) -> bool:
+        """Note that the file and its log have all commits; return False if they may not, or if this is a fork."""
+        if self._checkpoints is None or not self.claim.is_held:
+            return False
+        try:
+            if not self._checkpoints.finish():
+                # Another program reads the file, and may remove the log later.
+                sync_path(self._log)
+        except (sqlite3.Error, OSError) as error:
             self._logger.warning("%s keeps its log, which cannot be moved into it: %s", self.path, error)
+            return False
+        self._numbers.note(is_unsynced=False, is_clean=True)
+        return True
 
     def room(self) -> int:
         """Return the number of bytes of values that still fit; below 0: none."""
@@ -281,7 +306,10 @@ class SqliteFolder:
             connection.execute("BEGIN IMMEDIATE")
             tables.raise_to(connection, own, is_incomplete=was_unsynced or has_lost)
             connection.execute("COMMIT")
-            self._acknowledge(own)
+            # SQLite adds nothing to its log if no row was changed.
+            end = read_log(self._log)
+            self._salts, self._commits = end.salts, end.commits
+            numbers.acknowledge(own, end.salts, end.commits)
         numbers.note(is_unsynced=may_lose)
         connection.execute(f"PRAGMA synchronous = {self._sync.upper()}")
         self._checkpoints = Checkpoints(connection, self.path, self._sync.upper())
