@@ -106,7 +106,7 @@ class Checkpoints:
             self._thread = thread
 
     def _pass(self) -> None:
-        """Move pages beside commits; in a thread. What it cannot begin is left to the rest."""
+        """Move pages beside commits; in a thread. If it cannot open the file, all pages are the rest."""
         # Both close before the connection of the commits: as the last one closes SQLite moves the whole log.
         try:
             with contextlib.suppress(sqlite3.Error), closing(self._another()) as reader:

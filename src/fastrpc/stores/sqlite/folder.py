@@ -186,8 +186,8 @@ class SqliteFolder:
         finally:
             with contextlib.ExitStack() as reading:
                 if not is_noted and self.claim.is_held:
-                    # The last connection removes the log unless it is one that only reads. Without this one the log may
-                    # go, and the next opening warns.
+                    # SQLite removes the log with the last connection, but not if this connection only reads. If the
+                    # reader cannot be opened, the log may go, and the next opening warns.
                     with contextlib.suppress(sqlite3.Error):
                         reader = reading.enter_context(contextlib.closing(read_only(self.path)))
                         reader.execute("PRAGMA schema_version").fetchall()
