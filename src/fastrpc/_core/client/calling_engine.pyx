@@ -59,16 +59,14 @@ cdef class PythonCalls(CallingPart):
         """Return the name of the codec of a call's payload."""
         return call.route.marshal.coders.codec
 
-    def tell_crowd(self):
-        """Notify the owner of a crowd."""
-        cdef CallingEngine engine
-        if self.owner is not NULL and not self.engine().is_closed:
-            engine = self.engine()
+    def tell_crowd(self, CallingEngine engine not None):
+        """Notify the owner of a crowd. The queue of the loop holds the engine until then."""
+        if not engine.is_closed:
             engine.life.owner.connection_crowded(engine)
 
     def takes_thread(self, uint64_t now, uint64_t rested_ns):
         """Return whether a thread may send a new call, judged by the age and the idle time of the connection."""
-        return self.engine().life.takes_thread(self.engine(), now, rested_ns)
+        return self.owner is not NULL and self.engine().life.takes_thread(self.engine(), now, rested_ns)
 
     cdef bint take(self, ClientCall call) except -1:
         if not self._forget(call):
@@ -126,7 +124,7 @@ cdef class PythonCalls(CallingPart):
         self._written += 1
         call.handed_at = self._written
         if engine.life.is_crowd(self.count()):
-            self.loop_state.call_soon(self.tell_crowd)
+            self.loop_state.call_soon(self.tell_crowd, engine)
         return 0
 
     cdef int abandon(self, Call call, int reason) except -1:

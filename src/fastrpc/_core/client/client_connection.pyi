@@ -65,6 +65,9 @@ class ClientConnection(Connection):
     def await_crowd(self, calls: int) -> None:
         """Notify the owner once when a call is opened while `calls` others are in flight; 0: never."""
 
+    def tell_crowd(self) -> None:
+        """Notify the owner that as many calls as of `await_crowd` are in flight, unless the connection is closed."""
+
     def begin_probe(self, call: ClientCall) -> None:
         """Do not count a call that is about to go out here as use of any connection."""
 

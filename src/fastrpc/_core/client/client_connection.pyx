@@ -54,21 +54,15 @@ cdef class ClientSide(Side):
 
     cdef int on_crowd(self) except -1:
         # A REQUEST is being written: the owner, which may want to dial, is notified in another turn.
-        self.connection().loop_state.call_soon(self._tell_crowd)
+        cdef ClientConnection connection = self.connection()
+        connection.loop_state.call_soon(connection.tell_crowd)
         return 0
-
-    def _tell_crowd(self):
-        if self.holder is not NULL and not self.connection().is_closed:
-            self.connection().owner.connection_crowded(self.connection())
 
     cdef int on_ids_used_up(self) except -1:
         # A REQUEST is being written: the connection retires in another turn of the loop.
-        self.connection().loop_state.call_soon(self._leave_used_up)
+        cdef ClientConnection connection = self.connection()
+        connection.loop_state.call_soon(connection.retire)
         return 0
-
-    def _leave_used_up(self):
-        if self.holder is not NULL and not self.connection().is_closed:
-            self.retire()
 
     cdef int on_forgotten(self, Call call) except -1:
         if self.is_retiring or (<Connection>self.holder).peer_sent_final:
@@ -175,6 +169,10 @@ cdef class ClientConnection(Connection):
 
     def await_crowd(self, Py_ssize_t calls):
         self.slots.await_crowd(calls)
+
+    def tell_crowd(self):
+        if not self.is_closed:
+            self.owner.connection_crowded(self)
 
     def begin_probe(self, ClientCall call not None):
         call.is_probe = True

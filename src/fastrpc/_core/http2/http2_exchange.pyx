@@ -287,7 +287,7 @@ cdef class Http2Exchange(TimedExchange):
     cdef int await_rest(self) except -1:
         """Nothing more of the request is here: wait for its body, or hand it over if its body is taken in parts."""
         cdef RequestHead head = self.head
-        if not self.has_rest:
+        if not self.has_rest or self.turns.http2().is_closed:
             return 0
         try:
             # The next check learns the deadlines of the request and of the verdict about its sender.
@@ -438,6 +438,9 @@ cdef class Http2Exchange(TimedExchange):
             return 0
         if self.stream.keeps_credit:
             http2.release(self.stream)
+        if self.turns.latest is self:
+            # Decided within the read of its head, whose end lets the body come.
+            return 0
         try:
             return self._begin_body()
         except Exception as error:

@@ -36,6 +36,9 @@ cdef class Http2Pages:
         cdef Http2Exchange exchange = Http2Exchange.__new__(Http2Exchange)
         cdef Link link = self.turns.link()
         self._list_latest()
+        if self.turns.http2().is_closed:
+            # The refusal of the request before was one too many.
+            return 0
         exchange.link = <PyObject*>link
         exchange.life = link.life
         exchange.watch = None if link.gate.refusals.watch is None else link.gate.refusals.watch.connection()

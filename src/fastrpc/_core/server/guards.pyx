@@ -207,7 +207,7 @@ cdef class Guards:
         """Return whether a caller may call a route; None, an unknown method, counts as forbidden."""
         return self._access is None or route is not None and self._access.allows(identity, route)
 
-    # RefusedCalls
+    # Refusals
 
     cdef int refuse_access(self, ServerCall call, str method, int status) except -1:
         """Refuse a call whose caller may not call the method; return 0."""

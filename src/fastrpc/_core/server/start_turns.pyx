@@ -73,7 +73,7 @@ cdef class StartTurns:
         cdef list ready = []
         cdef uint64_t began = now_ns(), now = began
         cdef bint is_late = began > self.scheduled_ns + STALL_NS
-        # RefusedCalls make room and have a share of a long turn. The next turn refuses the remaining calls.
+        # Refusals make room and have a share of a long turn. The next turn refuses the remaining calls.
         cdef uint64_t refuses_until = began + max(STARTS_NS, min((began - self.scheduled_ns) // 4, LONGEST_REFUSALS_NS))
         cdef bint had_time = True
         self.is_scheduled = False
