@@ -38,12 +38,11 @@ cdef class CalleeStates(CalleeHooks):
         # One-way calls that were dropped.
         readonly uint64_t dropped_one_way
 
-        # Unfinished cut REQUESTs. The last REQUEST that was refused before its first frame was complete.
+        # Unfinished cut REQUESTs; `refused_cut` is the last REQUEST that was refused before its first frame was complete.
         readonly int open_requests
-        uint64_t refused_cut
-
         # Whether MAX_CALLS was ever above 0, and its highest value, which is also the most refusals that wait for credit.
         bint serves_calls
+        uint64_t refused_cut
         Py_ssize_t most_calls
         Py_ssize_t refusals_waiting
 

@@ -25,9 +25,6 @@ cdef class Connection(PartsOwner):
         readonly Liveness liveness
         FrameRouter router
 
-        # Whether streams have the turn: their tasks run before the next pieces of large messages are written.
-        bint streams_have_turn
-
     # Give it the decisions of its side, once.
     cdef int take_side(self, Side side) except -1
 

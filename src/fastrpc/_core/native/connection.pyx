@@ -65,7 +65,7 @@ cdef class Connection(PartsOwner):
         self.callee_hooks = self.callee = CalleeStates(self, self.reader, self.assembler, self.sender)
         self.caller_hooks = self.caller = CallerStates(self, self.reader, self.assembler, self.slots)
         self.control = ControlFrames(self, self.callee, self.caller, self.slots, self.sender)
-        self.liveness = Liveness(self, self.callee, self.caller, self.control)
+        self.liveness = Liveness(self, self.control)
         self.frames = self.router = FrameRouter(self, self.reader, self.control)
         self.take_side(Side())
 

@@ -1,13 +1,9 @@
 cimport cython
 from cpython.ref cimport PyObject
 
-from fastrpc._core.native.callee_states cimport CalleeStates
-from fastrpc._core.native.caller_states cimport CallerStates
-from fastrpc._core.native.call_slots cimport CallSlots
 from fastrpc._core.native.control_frames cimport ControlFrames
 from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.hooks cimport FrameHandler
-from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.wire.frame cimport Frame
 
 
@@ -17,11 +13,7 @@ cdef class FrameRouter(FrameHandler):
         # The owner of this part: borrowed, NULL once it was freed (parts_owner). The parts that take frames.
         PyObject* owner
         FrameReader reader
-        CalleeStates callee
-        CallerStates caller
-        CallSlots slots
         ControlFrames control
-        SendQueue sender
 
     cdef int open(self) except -1
     cdef int raise_window(self, Py_ssize_t window) except -1

@@ -40,11 +40,7 @@ cdef class FrameRouter(FrameHandler):
     def __cinit__(self, PartsOwner owner not None, FrameReader reader not None, ControlFrames control not None):
         self.owner = <PyObject*>owner
         self.reader = reader
-        self.callee = control.callee
-        self.caller = control.caller
-        self.slots = control.slots
         self.control = control
-        self.sender = control.sender
 
     # Opening
 
@@ -56,10 +52,10 @@ cdef class FrameRouter(FrameHandler):
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Py_ssize_t window = max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>owner.ours.max_frame + HEADER_SIZE)
         self._write_raw(PREFACE)
-        owner.preface_sent = self.sender.opening_waits = True
+        owner.preface_sent = self.control.sender.opening_waits = True
         self.control.announce(owner.ours)
         open_budget(&owner.late_bytes, window, LATE_BYTES_PER_SECOND, SECOND)
-        open_budget(&self.caller.assembler.short_pieces, window, LATE_BYTES_PER_SECOND, SECOND)
+        open_budget(&self.control.caller.assembler.short_pieces, window, LATE_BYTES_PER_SECOND, SECOND)
         if not owner.keeps_window:
             self.raise_window(window)
         return owner.written()
@@ -70,10 +66,10 @@ cdef class FrameRouter(FrameHandler):
         self.reader.received.size = window
         self.reader.received.left += window - FIRST_CONNECTION_WINDOW
         store32(body, <uint32_t>(window - FIRST_CONNECTION_WINDOW))
-        return self.sender.send_control(self.sender.out, CREDIT, 0, body[:4])
+        return self.control.sender.send_control(self.control.sender.out, CREDIT, 0, body[:4])
 
     cdef int _write_raw(self, bytes data) except -1:
-        memcpy(self.sender.out.reserve(len(data)), PyBytes_AS_STRING(data), len(data))
+        memcpy(self.control.sender.out.reserve(len(data)), PyBytes_AS_STRING(data), len(data))
         return 0
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
@@ -110,19 +106,19 @@ cdef class FrameRouter(FrameHandler):
     @cython.nonecheck(False)
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
         if frame.kind == REQUEST:
-            self.callee.request(frame, payload)
+            self.control.callee.request(frame, payload)
         elif frame.kind == RESPONSE:
-            self.caller.response(frame, payload)
+            self.control.caller.response(frame, payload)
         elif frame.kind == DATA:
             self._data(frame, payload)
         elif frame.kind == CREDIT:
             return self.control.credit(frame)
         elif frame.kind == CANCEL:
-            return self.callee.cancel(frame)
+            return self.control.callee.cancel(frame)
         elif frame.kind == END:
-            return self.callee.end(frame)
+            return self.control.callee.end(frame)
         elif frame.kind == HEAD:
-            self.caller.head(frame)
+            self.control.caller.head(frame)
         else:
             return self.control.take(frame)
         return self._placed(frame)
@@ -136,7 +132,7 @@ cdef class FrameRouter(FrameHandler):
             return 0
         credit = placed(&self.reader.received, HEADER_SIZE + <Py_ssize_t>frame.length)
         if credit and not owner.is_closed:
-            self.sender.send_credit(0, <uint32_t>credit)
+            self.control.sender.send_credit(0, <uint32_t>credit)
         return 0
 
     cdef Assembly sink_for(self, Frame* frame):
@@ -145,12 +141,12 @@ cdef class FrameRouter(FrameHandler):
         if frame.refused or frame.kind == HEAD:
             return None
         if frame.kind == REQUEST:
-            if frame.id <= self.callee.highest_seen or frame.id > self.callee.last_taken:
+            if frame.id <= self.control.callee.highest_seen or frame.id > self.control.callee.last_taken:
                 return None
         else:
-            call = self.callee.find(frame.id)
+            call = self.control.callee.find(frame.id)
             if call is None:
-                call = self.slots.find(frame.id)
+                call = self.control.slots.find(frame.id)
             if call is None or call.state == STATE_GIVEN_UP or call.state == STATE_CANCELLED:
                 return None
             if frame.flags & CONT:
@@ -166,13 +162,13 @@ cdef class FrameRouter(FrameHandler):
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call
         if (frame.id & 1) == <uint64_t>owner.wire.peer_parity:
-            call = self.callee.find(frame.id)
+            call = self.control.callee.find(frame.id)
             if call is not None:
-                return self.callee.data(call, frame, payload)
-            if frame.id > self.callee.highest_seen:
+                return self.control.callee.data(call, frame, payload)
+            if frame.id > self.control.callee.highest_seen:
                 return owner.close_with(REASON_PROTOCOL, f"DATA for call {frame.id}, which was never opened")
             return owner.discard(frame)
-        call = self.slots.find(frame.id)
+        call = self.control.slots.find(frame.id)
         if call is None:
             return owner.close_with(REASON_PROTOCOL, f"DATA for call {frame.id}, which is over or was never opened")
-        return self.caller.data(call, frame, payload)
+        return self.control.caller.data(call, frame, payload)

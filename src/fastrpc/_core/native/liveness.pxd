@@ -3,23 +3,17 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.native.callee_states cimport CalleeStates
-from fastrpc._core.native.caller_states cimport CallerStates
 from fastrpc._core.native.control_frames cimport ControlFrames
-from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.wire.silence cimport Silence
 
 
 @cython.final
 cdef class Liveness:
     cdef:
-        # The owner of this part: borrowed, NULL once it was freed (parts_owner). The parts whose facts it compares; the
-        # sender has their output.
+        # The owner of this part: borrowed, NULL once it was freed (parts_owner). The part that has the others, whose facts
+        # it compares.
         PyObject* owner
-        CalleeStates callee
-        CallerStates caller
         ControlFrames control
-        SendQueue sender
 
         # The rules, in nanoseconds; 0 means off. The public ones are constants that tests may shorten.
         uint64_t handshake_ns
@@ -83,9 +77,9 @@ cdef class Liveness:
     cdef inline bint has_cut_messages(self) noexcept:
         """Return whether messages are incomplete. The parts are held as long as this one."""
         return (
-            self.callee.open_requests > 0
-            or self.caller.open_responses > 0
-            or self.caller.assembler.cut_messages > 0
+            self.control.callee.open_requests > 0
+            or self.control.caller.open_responses > 0
+            or self.control.caller.assembler.cut_messages > 0
         )
 
     cdef int _cut_off(self) except -1

@@ -21,6 +21,7 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.call_parts cimport NativeCalling, ServingPart
+from fastrpc._core.native.callee_states cimport CalleeStates
 from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, PHASE_OPEN, PHASE_PREFACE, PartsOwner
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, DATA, REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
 from fastrpc._core.wire.silence cimport (
@@ -40,15 +41,9 @@ cdef Py_ssize_t ROOM_FOR_A_PIECE = 4096
 cdef class Liveness:
     """The rules by which a connection lives and ends."""
 
-    def __cinit__(
-        self, PartsOwner owner not None, CalleeStates callee not None, CallerStates caller not None,
-        ControlFrames control not None,
-    ):
+    def __cinit__(self, PartsOwner owner not None, ControlFrames control not None):
         self.owner = <PyObject*>owner
-        self.callee = callee
-        self.caller = caller
         self.control = control
-        self.sender = control.sender
         self.write_wait_ns = SLOW_READER_NS
         self.piece_wait_ns = PIECE_WAIT_NS
 
@@ -142,14 +137,14 @@ cdef class Liveness:
             self.blocked_taken = taken
             self.blocked_ns = now
         self.is_pausing = not owner.is_closed and self._may_pause()
-        if self.send_hard and self.sender.untaken_bytes() > self.send_hard:
+        if self.send_hard and self.control.sender.untaken_bytes() > self.send_hard:
             limit = min(limit, OVERDUE_READER_NS)
         elif self.is_pausing:
             self.blocked_ns = now
         if now < self.blocked_ns + limit:
             return min(now + OVERDUE_READER_NS, self.blocked_ns + limit)
         if not owner.is_closed:
-            text = f"nothing could be written for {limit / 1e9:g} s, {self.sender.untaken_bytes()} bytes wait"
+            text = f"nothing could be written for {limit / 1e9:g} s, {self.control.sender.untaken_bytes()} bytes wait"
             if limit < self.write_wait_ns:
                 text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
             owner.close_with(REASON_SLOW_READER, text)
@@ -159,24 +154,24 @@ cdef class Liveness:
 
     cdef bint _has_unsent(self) except -1:
         """Return whether output waits here because the stream or the peer does not accept it."""
-        return self.sender.is_waiting() or self.sender.bytes_below() != 0
+        return self.control.sender.is_waiting() or self.control.sender.bytes_below() != 0
 
     cdef int64_t _taken_bytes(self) except? -1:
         """Return the number of bytes that left this machine, as far as known."""
-        cdef PyObject* stream = self.sender.below()
+        cdef PyObject* stream = self.control.sender.below()
         return 0 if stream is NULL else (<ByteStream>stream).taken_bytes()
 
     cdef bint _may_pause(self) noexcept:
         """Return whether the peer may stop reading for any time; see `is_pausing`."""
         # The same rule as for pings, while memory is left. A stream that has ended here may still be read there.
-        cdef Py_ssize_t streams = self.callee.streams
-        if (<PartsOwner>self.owner).peer.ping_reply_ms or self.callee.calls.size != streams:
+        cdef Py_ssize_t streams = self.control.callee.streams
+        if (<PartsOwner>self.owner).peer.ping_reply_ms or self.control.callee.calls.size != streams:
             return False
-        return self.caller.assembler.may_lend() and (streams > 0 or self.is_pausing)
+        return self.control.caller.assembler.may_lend() and (streams > 0 or self.is_pausing)
 
     cdef int _cut_off(self) except -1:
         """End the stream at once, as the peer reads no more; unsent bytes are lost."""
-        cdef PyObject* stream = self.sender.below()
+        cdef PyObject* stream = self.control.sender.below()
         return 0 if stream is NULL else (<ByteStream>stream).cut_off()
 
     # Pieces
@@ -190,7 +185,7 @@ cdef class Liveness:
             self.pieces_due_ns = 0
             return 0
         self.pieces_due_ns = now + self.piece_wait_ns // 4
-        for call in self.callee.calls.entries() + self.caller.slots.opened.entries():
+        for call in self.control.callee.calls.entries() + self.control.caller.slots.opened.entries():
             if call.incoming is not None and self._is_stuck(call, now):
                 self._end_stuck(call)
         return self.pieces_due_ns
@@ -201,7 +196,7 @@ cdef class Liveness:
         cdef str text = f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s"
         if not call.is_local and serving is not None and serving.on_stuck(call, text):
             return 0
-        return self.caller.assembler.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
+        return self.control.caller.assembler.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
 
     cdef bint _is_stuck(self, Call call, uint64_t now) noexcept:
         cdef Assembly assembly = <Assembly>call.incoming.assembly
@@ -245,21 +240,22 @@ cdef class Liveness:
     cdef uint64_t uses(self) noexcept:
         """Return a count that grows by two with each call of either side, probes aside."""
         # Each call takes every second id of its side.
-        return self.callee.highest_id + self.caller.slots.next_id - 2 * self.probes
+        return self.control.callee.highest_id + self.control.caller.slots.next_id - 2 * self.probes
 
     cdef bint is_idle(self) noexcept:
         """Return whether no call is under way in either direction."""
-        return self.caller.slots.opened.size == 0 and self.callee.calls.size == 0 and self.callee.one_way_calls == 0
+        cdef CalleeStates callee = self.control.callee
+        return self.control.caller.slots.opened.size == 0 and callee.calls.size == 0 and callee.one_way_calls == 0
 
     cdef bint is_unused(self) except -1:
         """Return whether nothing is under way, probes aside."""
         cdef Call call
         cdef NativeCalling calling = <NativeCalling>(<PartsOwner>self.owner).calling
-        if self.probes == 0 or self.caller.slots.opened.size == 0:
+        if self.probes == 0 or self.control.caller.slots.opened.size == 0:
             return self.is_idle()
-        if calling is None or self.callee.calls.size or self.callee.one_way_calls:
+        if calling is None or self.control.callee.calls.size or self.control.callee.one_way_calls:
             return False
-        for call in self.caller.slots.opened.entries():
+        for call in self.control.caller.slots.opened.entries():
             if not calling.is_probe(call):
                 return False
         return True
@@ -354,17 +350,18 @@ cdef class Liveness:
 
     cdef bint _waits_for_turn(self) noexcept:
         """Return whether received bytes wait for their turn; reading pauses until then."""
-        cdef PyObject* stream = self.sender.below()
+        cdef PyObject* stream = self.control.sender.below()
         return stream is not NULL and (<ByteStream>stream).waits_for_turn()
 
     cdef bint _wants_ping(self) noexcept:
         """Return whether a silent peer is to be pinged."""
         # A peer that reads only while it waits for an answer is pinged only then. It may leave a stream unread.
-        return (<PartsOwner>self.owner).peer.ping_reply_ms != 0 or self.callee.calls.size > self.callee.streams
+        cdef CalleeStates callee = self.control.callee
+        return (<PartsOwner>self.owner).peer.ping_reply_ms != 0 or callee.calls.size > callee.streams
 
     cdef int _give_back(self) except -1:
         """Free the memory left by a burst, on a connection that has become quiet."""
-        self.sender.out.release()
-        self.caller.slots.opened.shrink()
-        self.callee.calls.shrink()
+        self.control.sender.out.release()
+        self.control.caller.slots.opened.shrink()
+        self.control.callee.calls.shrink()
         return 0

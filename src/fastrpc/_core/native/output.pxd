@@ -32,6 +32,8 @@ cdef class Output(OutputBuffer):
         # Whether the system may refuse output that was taken, and the last flush whose output it took all. Otherwise a
         # flush passes its output on.
         bint may_be_refused
+        # Whether the first small message of a SendQueue waits for credit, as its last `pump` found; here it takes no room.
+        bint lacks_credit
         uint64_t handed_flushes
 
         # Calls that wait until our output has left; None without any.

@@ -37,63 +37,72 @@ cdef class PartsOwner(Engine):
         CalleeHooks callee_hooks
         CallerHooks caller_hooks
 
-        # The stage of the opening; CLOSED: no more input is parsed. The stage of our own drain (DrainStep).
-        readonly int phase
-        readonly int drain_step
-
-        # The settings of the peer, and whether they came.
+        # The settings of the peer, and our last announced settings.
         readonly WireSettings peer
-        bint settled
-        # The settings that we announced last.
         readonly WireSettings ours
-        # The window that we give to streams.
-        uint32_t our_stream_window
-
-        # Whether the peer acknowledged our first SETTINGS: streams it opens get our own window from then on. The number
-        # of unfinished messages of each kind that it may have.
-        bint first_settings_acknowledged
-        readonly int open_messages
 
         # Frames and bytes that may be discarded before they count as a flood.
         Budget late_frames
         Budget late_bytes
 
-        # The contents of the peer's GOAWAYs; whether our half of the opening was sent.
+        # The greatest id in the peer's GOAWAYs.
         readonly uint64_t peer_last_id
-        readonly bint peer_sent_final
-        bint preface_sent
 
         # Its part that serves the peer's calls, None on a side without one; `calling` of Engine is a NativeCalling or
         # None.
         ServingPart serving
 
         # The longest message that the peer may send: our announced limit, or the floor for a caller that is not
-        # authenticated. Whether the connection window stays small until it is authenticated.
+        # authenticated.
         uint64_t message_bound
-        bint keeps_window
 
-        # The loop that watches the deadlines of calls, or None; whether the stream reports that it takes output again,
-        # as streams of a loop do; whether the user wants to be notified of our next call.
+        # The loop that watches the deadlines of calls, or None.
         readonly LoopState loop_state
-        bint hears_of_room
-        public bint announces_calls
 
         # The instant of the peer's last answer to a PING.
         uint64_t answered_ns
 
-        # The server's last verdict on our credential: its status, -1 before; a text; its validity in seconds, 0 = as
-        # long as the connection lasts.
-        readonly int auth_status
+        # The texts of the server's last verdict on our credential, and of the end of the connection.
         readonly str auth_text
+        readonly str closed_text
+
+        # Small fields follow each other: there is one of these objects for each connection.
+
+        # The stage of the opening; CLOSED: no more input is parsed. The stage of our own drain (DrainStep).
+        readonly int phase
+        readonly int drain_step
+
+        # Whether the settings of the peer came; the window that we give to streams; whether the peer acknowledged our
+        # first SETTINGS: streams it opens get our own window from then on. The number of unfinished messages of each
+        # kind that it may have.
+        bint settled
+        uint32_t our_stream_window
+        bint first_settings_acknowledged
+        readonly int open_messages
+
+        # Whether the peer sent GOAWAY FINAL; whether our half of the opening was sent.
+        readonly bint peer_sent_final
+        bint preface_sent
+
+        # Whether the connection window stays small until the peer is authenticated.
+        bint keeps_window
+
+        # Whether the stream reports that it takes output again, as streams of a loop do; whether the user wants to be
+        # notified of our next call.
+        bint hears_of_room
+        public bint announces_calls
+
+        # The server's last verdict on our credential: its status, -1 before, and its validity in seconds, 0 = as long as
+        # the connection lasts.
+        readonly int auth_status
         readonly uint32_t auth_valid_seconds
 
         # Whether the peer read none of our bytes, as its first bytes or a refusal of TLS showed: none of our calls ran
         # there.
         bint is_unreadable
 
-        # The end of the connection: our GOAWAY reason or the peer's, and the text; -1 while the connection is open.
+        # The end of the connection: our GOAWAY reason or the peer's; -1 while the connection is open.
         readonly int closed_reason
-        readonly str closed_text
         readonly bint closed_by_peer
 
         # Whether this is the client's side; whether the peer takes no new calls, and whether it asks for another
@@ -101,6 +110,9 @@ cdef class PartsOwner(Engine):
         readonly bint is_client
         readonly bint peer_drains
         readonly bint peer_replaces
+
+        # Whether streams have the turn: their tasks run before the next pieces of large messages are written.
+        bint streams_have_turn
 
     # Orders of the parts.
     cdef int close_with(self, int reason, str text) except -1

@@ -36,7 +36,7 @@ cdef class PartsOwner(Engine):
         self.closed_reason = self.auth_status = -1
 
     def __dealloc__(self):
-        # The collector may have cleared a field before.
+        # The collector may have cleared a field before: what outlasts a turn of the loop holds the connection, not a part.
         if self.serving is not None:
             self.serving.owner = NULL
         if self.calling is not None:

@@ -30,9 +30,6 @@ cdef class SendQueue(Output):
         # The number of streams that the last `pump` notified of room: their messages come before the next pieces.
         Py_ssize_t woken
 
-        # Whether the first small message waits for credit, as the last `pump` found.
-        bint lacks_credit
-
         # Unwritten bytes of our messages that are sent in pieces, messages of streams aside.
         Py_ssize_t cut_bytes
 

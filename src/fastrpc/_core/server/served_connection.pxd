@@ -72,7 +72,6 @@ cdef class ServedConnection:
         public object identity
         str proven_name
         readonly uint64_t expires_ns
-        readonly bint is_expired
 
         # The earliest expiry of the credentials of single calls under way; 0: none expires.
         uint64_t own_due_ns
@@ -95,8 +94,9 @@ cdef class ServedConnection:
         # The peer as calls of other protocols than the connection's show it, by protocol; None: no call has shown it.
         dict peers
 
-        # Whether the peer has disconnected, so that answers are dropped.
+        # Whether the peer has disconnected, so that answers are dropped; whether its credential has expired.
         readonly bint is_closed
+        readonly bint is_expired
 
         # Instants: of the work handled now, of the last read, of the last turn without a read.
         uint64_t now
@@ -105,8 +105,6 @@ cdef class ServedConnection:
         # The instants of the last return of a handler to the loop, and of the last end of a handler.
         uint64_t stepped_ns
         uint64_t ended_ns
-        # Whether a read is being handled; its end leaves the current task.
-        bint is_reading
 
         # The instant of the next early flush of this read's answers.
         uint64_t flush_due_ns
@@ -121,6 +119,10 @@ cdef class ServedConnection:
         # The reasons why requests take the slow path (Hold); whether the connection has a slot in the next turn.
         readonly int holding
         bint is_in_turn
+        # Whether a read is being handled; its end leaves the current task.
+        bint is_reading
+        # Decompression (memory_budget.Room): the number of requests being decompressed.
+        int rooms
 
         # With HOLD_LATE, the arrival time of the present input (`io/receive_tail`).
         uint64_t dated_ns
@@ -154,9 +156,7 @@ cdef class ServedConnection:
         # Bytes beyond `Memory.process_bytes` up to which begun messages continue; 0 for protocols without credit.
         int64_t grace_bytes
 
-        # Decompression (memory_budget.Room). The number of requests being decompressed.
-        int rooms
-        # The bytes that these requests may take beyond the counted bytes.
+        # The bytes that requests being decompressed may take beyond the counted bytes.
         int64_t rooms_left
         # The received bytes of requests that are decompressed, or wait for decompression.
         int64_t rooms_packed

@@ -3,7 +3,6 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.native.hooks cimport Side
-from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.openings cimport Openings
 from fastrpc._core.server.served_calls cimport ServedCalls
 
@@ -14,8 +13,7 @@ cdef class ServerConnection(Connection)
 @cython.final
 cdef class ServerSide(Side):
     cdef:
-        # The same as `serving` of the connection, by its own type. The connections in their opening.
-        ServedCalls served
+        # The connections in their opening.
         Openings openings
 
         # Whether the connection is opening; whether it is one too many; whether it was told to drain before it was
@@ -33,6 +31,10 @@ cdef class ServerSide(Side):
         # The caller of this method is the connection, or a part of it.
         return <ServerConnection>self.holder
 
+    cdef inline ServedCalls served(self):
+        """Return `serving` of the connection by its own type."""
+        return <ServedCalls?>(<ServerConnection>self.holder).serving
+
     cdef int begin(self) except -1
     cdef int leave_opening(self) except -1
     cdef bint awaits_opening(self, int reason) except -1
@@ -44,8 +46,6 @@ cdef class ServerSide(Side):
 
 @cython.final
 cdef class ServerConnection(Connection):
-    cdef:
-        # The same as `side`, by its own type. The gate that all connections share; the connections in their opening.
-        ServerSide decisions
-        readonly Gate gate
-        readonly Openings openings
+    cdef inline ServerSide decisions(self):
+        """Return `side` by its own type."""
+        return <ServerSide?>self.side

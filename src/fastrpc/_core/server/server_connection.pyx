@@ -17,6 +17,8 @@ from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.parts_owner cimport PHASE_OPEN, PHASE_PREFACE
+from fastrpc._core.server.connection_life cimport ConnectionLife
+from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport keep_identities
 from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.wire.frame cimport HEADER_SIZE, REASON_AUTHENTICATION, REASON_DRAIN, REASON_HANDSHAKE
@@ -47,8 +49,8 @@ cdef class ServerSide(Side):
         """Count the connection; its opening has to follow in time."""
         cdef ServerConnection connection = self.connection()
         self.is_opening = True
-        connection.schedule_check(self.served.life.begin(connection.now))
-        self.is_surplus = self.openings.accept(connection, self.served.life.count_in())
+        connection.schedule_check(self.served().life.begin(connection.now))
+        self.is_surplus = self.openings.accept(connection, self.served().life.count_in())
         return 0
 
     cdef int leave_opening(self) except -1:
@@ -64,23 +66,23 @@ cdef class ServerSide(Side):
         if self.is_surplus:
             logger.debug(
                 "refused the connection of %s: there are %d",
-                self.served.connection.describe_peer(),
-                self.served.gate.connections,
+                self.served().connection.describe_peer(),
+                self.served().gate.connections,
                 extra={"event": "connection_refused"},
             )
-            return connection.close_with(REASON_DRAIN, self.served.life.surplus_text())
+            return connection.close_with(REASON_DRAIN, self.served().life.surplus_text())
         if self.pending_drain >= 0:
             connection.begin_drain(self.pending_drain)
         if logger.isEnabledFor(logging.DEBUG):
-            peer = self.served.connection.describe_peer()
+            peer = self.served().connection.describe_peer()
             logger.debug("a connection of %s opened", peer, extra={"event": "connection_opened"})
         connection.schedule_check(connection.check(connection.now))
         # The identity in a certificate counts as its verdict.
-        self.served.life.meet_peer()
+        self.served().life.meet_peer()
         return 0
 
     cdef int on_stranger(self, str text, bytes first) except -1:
-        self.served.gate.dispatcher.stranger(self.served.connection.describe_peer(), text, first)
+        self.served().gate.dispatcher.stranger(self.served().connection.describe_peer(), text, first)
         return 0
 
     # The identity of the peer
@@ -89,11 +91,11 @@ cdef class ServerSide(Side):
         """Have the credential verified; later frames wait for the verdict."""
         cdef ServerConnection connection = self.connection()
         cdef int scheme = <uint8_t>frame.payload[1]
-        if self.served.gate.guards.access is None:
+        if self.served().gate.guards.access is None:
             return False
         if frame.payload[0] != 0:
             connection.close_with(REASON_AUTHENTICATION, "AUTH that answers no challenge")
-        elif not self.served.gate.guards.access.authentication.begin(
+        elif not self.served().gate.guards.access.authentication.begin(
             connection, frame.payload[4:4 + scheme], frame.payload[4 + scheme:frame.payload_size]
         ) and connection.sender.below() is not NULL:
             (<ByteStream>connection.sender.below()).hold_input()
@@ -102,7 +104,7 @@ cdef class ServerSide(Side):
     cdef bint prove(self, object identity, uint64_t expires_ns, bint by_certificate, uint64_t generation) except -1:
         """Note the proven identity of the peer; return False for another one than before."""
         cdef ServerConnection connection = self.connection()
-        cdef ServedConnection served = self.served.connection
+        cdef ServedConnection served = self.served().connection
         if served.proven_name is not None and served.proven_name != identity.name:
             # A token in front of the first call overrides the certificate of the connection.
             if not self.is_by_certificate or connection.callee.highest_id:
@@ -143,8 +145,8 @@ cdef class ServerSide(Side):
             return False
         connection.serving.on_drain()
         self.pending_drain = reason
-        self.served.life.leave_at_ns = connection.now + OPENING_NS
-        connection.schedule_check(self.served.life.leave_at_ns)
+        self.served().life.leave_at_ns = connection.now + OPENING_NS
+        connection.schedule_check(self.served().life.leave_at_ns)
         return True
 
     cdef bint peer_rests(self) noexcept:
@@ -153,7 +155,7 @@ cdef class ServerSide(Side):
         return connection.settled and connection.peer.ping_reply_ms == 0 and connection.callee.calls.size == 0
 
     cdef int on_drained(self) except -1:
-        return self.served.gate.runner.tell_watcher()
+        return self.served().gate.runner.tell_watcher()
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         """Drain a connection whose certificate expires soon; return the instant of the next check."""
@@ -169,23 +171,32 @@ cdef class ServerConnection(Connection):
 
     def __init__(self, *, Gate gate not None, Openings openings not None, timeouts, keepalive, **options):
         cdef ServerSide decisions = ServerSide.__new__(ServerSide)
+        cdef ConnectionLife life
         Connection.__init__(self, is_client=False, **options)
         self.now = now_ns()
         self.liveness.set_pings(timeouts, keepalive)
         self.loop_state = gate.loop_state
         serve_on(self, gate)
-        self.gate = gate
+        life = (<ServedCalls?>self.serving).life
         # A peer that has to authenticate gets the floor of the limits until then.
         self.keeps_window = gate.guards.access is not None
-        self.openings = decisions.openings = openings
-        decisions.served = <ServedCalls?>self.serving
+        decisions.openings = openings
         decisions.pending_drain = -1
-        decisions.served.life.handshake_ns = nanoseconds(timeouts.handshake)
-        decisions.served.life.idle_ns = nanoseconds(timeouts.idle)
-        decisions.served.life.set_age(timeouts, keepalive)
-        decisions.served.life.drains_at_rest = True
-        self.decisions = decisions
+        life.handshake_ns = nanoseconds(timeouts.handshake)
+        life.idle_ns = nanoseconds(timeouts.idle)
+        life.set_age(timeouts, keepalive)
+        life.drains_at_rest = True
         self.take_side(decisions)
+
+    @property
+    def gate(self):
+        """The gate that all connections share."""
+        return self.decisions().served().gate
+
+    @property
+    def openings(self):
+        """The connections in their opening."""
+        return self.decisions().openings
 
     # Orders of the server
 
@@ -194,13 +205,13 @@ cdef class ServerConnection(Connection):
         cdef uint64_t expires_ns
         self.now = now_ns()
         expires_ns = 0 if valid_seconds is None else self.now + <uint64_t>(max(0.0, valid_seconds) * 1e9)
-        return self.decisions.prove(identity, expires_ns, by_certificate, generation)
+        return self.decisions().prove(identity, expires_ns, by_certificate, generation)
 
     def go_on(self):
         """Take the frames that waited for a verdict."""
         if not self.is_closed:
-            if self.decisions.served.connection.proven_name is not None:
-                self.decisions.trust_peer()
+            if self.decisions().served().connection.proven_name is not None:
+                self.decisions().trust_peer()
             if self._stream is not NULL:
                 (<ByteStream>self._stream).release_input()
 
@@ -215,7 +226,7 @@ cdef class ServerConnection(Connection):
             self.close_with(REASON_AUTHENTICATION, text)
         else:
             # After the verdict.
-            self.decisions.trust_peer()
+            self.decisions().trust_peer()
             self.written()
             if self._stream is not NULL:
                 (<ByteStream>self._stream).release_input()
@@ -226,10 +237,10 @@ cdef class ServerConnection(Connection):
         Endless handlers are notified by `current_call().draining`.
         """
         self.now = now_ns()
-        if self.decisions.awaits_opening(reason):
+        if self.decisions().awaits_opening(reason):
             return
         Connection.begin_drain(self, reason, text)
-        if self.decisions.peer_rests():
+        if self.decisions().peer_rests():
             self.control.finish_drain()
 
     # Its facts
@@ -257,15 +268,15 @@ cdef class ServerConnection(Connection):
 
     cdef int connected(self) except -1:
         Connection.connected(self)
-        return self.decisions.begin()
+        return self.decisions().begin()
 
     cdef int read_done(self) except -1:
-        if self.decisions.is_opening:
-            self.openings.heard(self)
+        if self.decisions().is_opening:
+            self.decisions().openings.heard(self)
         return Connection.read_done(self)
 
     cdef int heard_below(self) except -1:
-        return self.openings.goes_on(self) if self.decisions.is_opening else 0
+        return self.decisions().openings.goes_on(self) if self.decisions().is_opening else 0
 
     cdef bint hears_rest_first(self) except -1:
         # Until a verdict, which comes in time: one-way calls may be all that the peer wanted.
@@ -275,24 +286,24 @@ cdef class ServerConnection(Connection):
         cdef bint is_stranger = self.phase == PHASE_PREFACE
         cdef uint64_t due
         if self.phase == PHASE_OPEN and self.first_settings_acknowledged:
-            self.decisions.served.life.opening_due_ns = 0
+            self.decisions().served().life.opening_due_ns = 0
         due = Connection.check(self, now)
         if self.is_closed:
             if is_stranger and self.closed_reason == REASON_HANDSHAKE:
                 # Nothing was sent to the stranger, so an abort loses nothing.
                 self.abort()
             return due
-        due = earlier(due, self.decisions.check(now))
+        due = earlier(due, self.decisions().check(now))
         return self.liveness.linger_until_ns if self.is_closed else due
 
     cdef int end_stream(self) except -1:
-        if self.decisions.peer_rests():
+        if self.decisions().peer_rests():
             # The peer would not notice the close before its next call, and then it reads before it writes.
             self.liveness.linger_ns = 0
-        self.decisions.leave_opening()
+        self.decisions().leave_opening()
         Connection.end_stream(self)
-        return self.gate.runner.tell_watcher()
+        return self.decisions().served().gate.runner.tell_watcher()
 
     cdef int lost(self, object error) except -1:
-        self.decisions.leave_opening()
+        self.decisions().leave_opening()
         return Connection.lost(self, error)
