@@ -19,7 +19,7 @@ class PythonCalls(CallingPart):
     def codec_of(self, call: ClientCall) -> str:
         """Return the name of the codec of a call's payload."""
 
-    def tell_crowd(self, engine: "CallingEngine") -> None:
+    def tell_crowd(self, engine: CallingEngine) -> None:
         """Notify the owner of a crowd. The queue of the loop holds the engine until then."""
 
     def takes_thread(self, now: int, rested_ns: int) -> bool:
