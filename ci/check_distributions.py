@@ -8,12 +8,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-# Seven tenths of a wheel are 179 compiled modules, each with a frame of about 30,000 bytes: 15 of them came with
-# requests of HTTP on streams of HTTP/2. The 128 modules of Python for messages (five backends, a service, subscribers,
+# Seven tenths of a wheel are 184 compiled modules, each with a frame of about 30,000 bytes: 15 of them came with
+# requests of HTTP on streams of HTTP/2, and 5 with the parts that a connection and the gate hold. The 128 modules of Python for messages (five backends, a service, subscribers,
 # pages) are a thirtieth; the console and its page are 120,000 bytes. Both limits leave a few percent: a limit that the
 # next mend exceeds says nothing.
-WHEEL_BYTES = 7_450_000
-INSTALLED_BYTES = 19_900_000
+WHEEL_BYTES = 7_700_000
+INSTALLED_BYTES = 20_600_000
 
 
 def check_wheel(path: Path) -> list[str]:
