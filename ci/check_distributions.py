@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 # Seven tenths of a wheel are 184 compiled modules, each with a frame of about 30,000 bytes: 15 of them came with
-# requests of HTTP on streams of HTTP/2, and 5 with the parts that a connection and the gate hold. The 128 modules of Python for messages (five backends, a service, subscribers,
-# pages) are a thirtieth; the console and its page are 120,000 bytes. Both limits leave a few percent: a limit that the
-# next mend exceeds says nothing.
+# requests of HTTP on streams of HTTP/2, and 5 with the parts that a connection and the gate hold. The 128 modules of
+# Python for messages (five backends, a service, subscribers, pages) are a thirtieth; the console and its page are
+# 120,000 bytes. Both limits leave a few percent: a limit that the next mend exceeds says nothing.
 WHEEL_BYTES = 7_700_000
 INSTALLED_BYTES = 20_600_000
 
