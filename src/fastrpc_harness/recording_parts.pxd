@@ -1,12 +1,8 @@
-from libc.stdint cimport int64_t, uint64_t
-
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.call_slots cimport CallSlots
 from fastrpc._core.native.callee_states cimport CalleeStates
 from fastrpc._core.native.caller_states cimport CallerStates
-from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.native.control_frames cimport ControlFrames
 from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.message_assembler cimport MessageAssembler
@@ -48,18 +44,5 @@ cdef class RecordingOwner(PartsOwner):
     cdef bint _pass_on(self, Frame* frame, bytes payload) except -1
 
 
-cdef class WatchedConnection(Connection):
-    cdef:
-        # Events of its liveness, in order.
-        readonly list events
-
-        # Answers of a stream: bytes that it took, and bytes that it holds for a peer that does not take them.
-        public int64_t taken
-        public uint64_t held
-
-        # Whether the process has no memory to lend; whether received bytes wait for their turn.
-        public bint is_short
-        public bint is_put_off
-
-        # The stream with these answers.
-        ByteStream below
+# An output as one piece.
+cdef bytes joined(object output)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fastrpc.config import Keepalive, Timeouts
-from fastrpc_harness.recording_parts import WatchedConnection
+from fastrpc_harness.watched_connection import WatchedConnection
 from tests.support.engine import frames
 from tests.support.frame_factory import answer, cut, early_opening, opening
 from tests.support.wire_frames import Goaway, Ping, Request, Response

@@ -4,7 +4,7 @@ import time
 
 from fastrpc._core.server.openings import Openings
 from fastrpc.config import Keepalive, Timeouts
-from fastrpc_harness.recording_parts import WatchedConnection
+from fastrpc_harness.watched_connection import WatchedConnection
 from tests.support.kept_connection import gate_for
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
