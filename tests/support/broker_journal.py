@@ -18,10 +18,10 @@ from fastrpc.brokers.local.records import (
     KeptPlace,
     LetterDiscarded,
     LetterReplayed,
-    MessageAppended,
     MessageDamaged,
     MessageDied,
     MessageDropped,
+    MessagesAppended,
     MessageSettled,
     Record,
     SavedGroup,
@@ -101,13 +101,14 @@ class BrokerJournal:
         match change:
             case TopicDeclared():
                 self._topics[change.topic.name] = TopicRows(change.topic)
-            case MessageAppended():
+            case MessagesAppended():
                 rows = self._topics[change.topic]
-                rows.last = change.record.sequence
-                rows.records[rows.last] = change.record
-                if change.has_own_id:
-                    rows.ids.pop(change.record.id, None)
-                    rows.ids[change.record.id] = rows.last, change.record.kept_at
+                for record in change.records:
+                    rows.last = record.sequence
+                    rows.records[rows.last] = record
+                    if record.sequence in change.with_own_ids:
+                        rows.ids.pop(record.id, None)
+                        rows.ids[record.id] = rows.last, record.kept_at
             case MessageDamaged():
                 pass
             case MessageDropped():

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastrpc.brokers.embedded import KeptChanges
-from fastrpc.brokers.local.records import Change, MessageAppended, Record, SavedGroup, SavedTopic
+from fastrpc.brokers.local.records import Change, MessagesAppended, Record, SavedGroup, SavedTopic
 from fastrpc.brokers.sqlite import SqliteBrokerJournal
 
 __all__ = ["SqliteHistory"]
@@ -35,7 +35,9 @@ class SqliteHistory:
         """Keep all changes but messages that wait."""
         waiting = {id(record) for record in uncommitted}
         later = [
-            one for one in self._pending if isinstance(one, MessageAppended) and id(one.record) in waiting
+            one
+            for one in self._pending
+            if isinstance(one, MessagesAppended) and id(one.records[0]) in waiting
         ]
         self._journal.commit([KeptChanges([one for one in self._pending if one not in later], 0)])
         self._pending = list[Change](later)
@@ -44,7 +46,9 @@ class SqliteHistory:
         """Forget messages that wait."""
         gone = {id(record) for record in lost}
         self._pending = [
-            one for one in self._pending if not isinstance(one, MessageAppended) or id(one.record) not in gone
+            one
+            for one in self._pending
+            if not isinstance(one, MessagesAppended) or id(one.records[0]) not in gone
         ]
 
     def read(self, topic: str, numbers: Sequence[int]) -> Sequence[Record]:

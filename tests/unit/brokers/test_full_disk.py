@@ -10,7 +10,7 @@ import pytest
 
 from fastrpc.brokers.base import BrokerBackend, BrokerLimits, GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.embedded import EmbeddedBroker, KeptChanges
-from fastrpc.brokers.local.records import MessageAppended
+from fastrpc.brokers.local.records import MessagesAppended
 from fastrpc.brokers.sqlite import SqliteBrokerJournal
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
@@ -191,7 +191,7 @@ async def test_a_cancelled_take_ends_so_where_its_broker_fails_in_the_same_turn(
     class FailsWithMessages(EmbeddedBroker):
         def _keep(self, batch: Sequence[KeptChanges]) -> None:
             super()._keep(batch)
-            if any(isinstance(change, MessageAppended) for one in batch for change in one.changes):
+            if any(isinstance(change, MessagesAppended) for one in batch for change in one.changes):
                 taking.cancel()
                 self._fail(OSError("the disk is gone"))
 

@@ -12,7 +12,7 @@ from fastrpc.brokers.base import BrokerLimits, GroupSettings, OutgoingMessage, P
 from fastrpc.brokers.embedded import EmbeddedBroker
 from fastrpc.brokers.local.cache import RecordCache
 from fastrpc.brokers.local.log import Log
-from fastrpc.brokers.local.records import MessageAppended
+from fastrpc.brokers.local.records import MessagesAppended
 from fastrpc.brokers.sqlite import SqliteBrokerJournal
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
@@ -44,7 +44,7 @@ class TestRules:
         (one,) = scene.publish(message("r-1"))
         assert (one.id, one.is_duplicate) == ("r-1", False)
         assert scene.core.topics["a"].ids.size == 0
-        assert [change.has_own_id for change in scene.changes if type(change) is MessageAppended] == [False]
+        assert [change.with_own_ids for change in scene.changes if type(change) is MessagesAppended] == [[]]
 
     def test_a_repeat_of_a_kept_message_is_a_duplicate(self) -> None:
         scene = Scene()

@@ -10,7 +10,7 @@ import pytest
 from fastrpc.brokers.base import BrokerLimits, GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.embedded import EmbeddedBroker, KeptChanges
 from fastrpc.brokers.embedded.membership import EmbeddedMembership
-from fastrpc.brokers.local.records import MessageAppended, MessageSettled
+from fastrpc.brokers.local.records import MessagesAppended, MessageSettled
 from fastrpc.brokers.remote.consumer import Consumer
 from fastrpc.brokers.remote.messages import ConsumeRequest
 from fastrpc.brokers.sqlite import SqliteBrokerJournal
@@ -35,7 +35,7 @@ class SeenJournal(SqliteBrokerJournal):
         self.is_committing.set()
         assert self.may_commit.wait(20.0)
         kinds = {type(change) for one in batch for change in one.changes}
-        if self.error is not None and MessageAppended in kinds:
+        if self.error is not None and MessagesAppended in kinds:
             raise self.error
         super().commit(batch)
         self.commits.append(kinds)
@@ -88,7 +88,7 @@ async def test_an_ack_that_may_wait_is_kept_by_the_commit_of_the_next_message(
     member.begin_acks([token], told, may_wait=True)
     await broker.publish([OutgoingMessage("a", b"2")])
     assert told.found == ([True], None)
-    assert {MessageAppended, MessageSettled} <= journal.commits[0]
+    assert {MessagesAppended, MessageSettled} <= journal.commits[0]
 
 
 async def test_an_ack_that_may_wait_is_kept_without_other_changes(
@@ -155,7 +155,7 @@ async def test_an_ack_beside_a_message_without_room_is_kept(
     inner = journal._commit
 
     def commit(changes: Sequence[object], size: int) -> None:
-        if any(type(one) is MessageAppended for one in changes):
+        if any(type(one) is MessagesAppended for one in changes):
             raise BrokerError("full", status=Status.RESOURCE_EXHAUSTED, processed="no")
         inner(changes, size)  # type: ignore[arg-type]
 
@@ -175,7 +175,7 @@ async def test_an_ack_behind_a_commit_without_room_is_kept_by_a_later_one(
     inner = journal._commit
 
     def commit(changes: Sequence[object], size: int) -> None:
-        if any(type(one) is MessageAppended for one in changes):
+        if any(type(one) is MessagesAppended for one in changes):
             raise BrokerError("full", status=Status.RESOURCE_EXHAUSTED, processed="no")
         inner(changes, size)  # type: ignore[arg-type]
 

@@ -31,7 +31,7 @@ from fastrpc.brokers.embedded.membership import EmbeddedMembership
 from fastrpc.brokers.embedded.takes import Takes
 from fastrpc.brokers.local.core import BrokerCore
 from fastrpc.brokers.local.counts import TopicCounts
-from fastrpc.brokers.local.records import Change, MessageAppended
+from fastrpc.brokers.local.records import Change, MessagesAppended
 from fastrpc.brokers.local.repeats import UnreadError
 from fastrpc.brokers.observed.figures import BrokerFigures
 from fastrpc.errors import BrokerError
@@ -367,8 +367,8 @@ class EmbeddedBroker:
         self._riding = 0
         size = 0
         for change in changes:
-            if type(change) is MessageAppended:
-                size += len(change.record.body) + _ROW_BYTES
+            if type(change) is MessagesAppended:
+                size += sum([len(record.body) + _ROW_BYTES for record in change.records])
         tells, self._tells = self._tells, []
         return KeptChanges(changes, size, tells)
 
@@ -396,7 +396,11 @@ class EmbeddedBroker:
         for one in batch:
             self._tell(one.tells)
         records = [
-            change.record for one in batch for change in one.changes if type(change) is MessageAppended
+            record
+            for one in batch
+            for change in one.changes
+            if type(change) is MessagesAppended
+            for record in change.records
         ]
         if records:
             self.core.committed(records, self._clock())
@@ -406,7 +410,7 @@ class EmbeddedBroker:
         """Forget messages. The journal has kept all other changes of its commit, and gets later ones again."""
         self.core.undo()
         later = [one for one in lost if not one.has_rest]
-        rest = [change for one in later for change in one.changes if type(change) is not MessageAppended]
+        rest = [change for one in later for change in one.changes if type(change) is not MessagesAppended]
         for one in lost:
             if one.has_rest:
                 self._tell(one.tells)

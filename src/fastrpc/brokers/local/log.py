@@ -4,6 +4,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from fastrpc.brokers.local.cache import RecordCache
@@ -17,6 +18,9 @@ _SPARE: Final = 64
 #: Messages that are read at once, and their bytes.
 _READ_MESSAGES: Final = 256
 _READ_BYTES: Final = 1024 * 1024
+
+#: Places that are restored at once.
+_RESTORED_AT_ONCE: Final = 1_000
 
 
 class Log:
@@ -60,30 +64,32 @@ class Log:
 
     def append(self, records: Sequence[Record]) -> None:
         """Keep records with the next numbers."""
+        self._add(records)
         for record in records:
-            self._add(record)
             self._records[record.sequence] = record
 
-    def _add(self, place: KeptPlace | Record) -> None:
-        """Keep a message with a number beyond the latest one."""
-        self.last = sequence = place.sequence
-        size = place.size
-        self._numbers.append(sequence)
-        self._sizes.append(size)
-        self._instants.append(place.kept_at)
-        self._left.append(0)
+    def _add(self, places: Sequence[KeptPlace | Record]) -> None:
+        """Keep messages with rising numbers beyond the latest one."""
+        sizes = [place.size for place in places]
+        self._numbers.extend([place.sequence for place in places])
+        self._sizes.extend(sizes)
+        self._instants.extend([place.kept_at for place in places])
+        self._left.extend(bytes(len(places)))
         if self._by_name is not None:
-            number = self._numbers_of_names.setdefault(place.topic, len(self._names))
-            if number == len(self._names):
-                self._names.append(place.topic)
-            self._name_numbers.append(number)
-        self._count += 1
-        self.size += size
+            for place in places:
+                number = self._numbers_of_names.setdefault(place.topic, len(self._names))
+                if number == len(self._names):
+                    self._names.append(place.topic)
+                self._name_numbers.append(number)
+        self.last = places[-1].sequence
+        self._count += len(sizes)
+        self.size += sum(sizes)
 
     def restore(self, places: Iterable[KeptPlace], last: int) -> None:
         """Begin with committed messages, whose records are not in memory, and the number of the latest message."""
-        for place in places:
-            self._add(place)
+        rows = iter(places)
+        while some := list(islice(rows, _RESTORED_AT_ONCE)):
+            self._add(some)
         self.last = self.visible = last
         self.visible_size = self.size
         if self._by_name is not None:

@@ -23,11 +23,11 @@ __all__ = [
     "GroupRemoved",
     "LetterDiscarded",
     "LetterReplayed",
-    "MessageAppended",
     "MessageDamaged",
     "MessageDied",
     "MessageDropped",
     "MessageSettled",
+    "MessagesAppended",
     "KeptPlace",
     "Record",
     "SavedGroup",
@@ -167,14 +167,16 @@ class TopicDeclared(msgspec.Struct, frozen=True, eq=False):
     topic: TopicSettings
 
 
-class MessageAppended(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A message was published; it is delivered only after `committed`."""
+class MessagesAppended(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Messages were published together; they are delivered only after `committed`."""
 
     topic: str
-    record: Record
 
-    #: Whether its publisher gave its id, by which duplicates are found.
-    has_own_id: bool
+    #: They share one time of publication.
+    records: Sequence[Record]
+
+    #: The numbers of messages whose publisher gave their id, by which duplicates are found.
+    with_own_ids: Sequence[int]
 
 
 class MessageDamaged(msgspec.Struct, frozen=True, eq=False):
@@ -274,7 +276,7 @@ class LetterDiscarded(msgspec.Struct, frozen=True, eq=False):
 
 Change: TypeAlias = (
     TopicDeclared
-    | MessageAppended
+    | MessagesAppended
     | MessageDamaged
     | MessageDropped
     | GroupBegun

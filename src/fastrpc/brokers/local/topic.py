@@ -16,9 +16,9 @@ from fastrpc.brokers.local.effects import Effects, Sleeper
 from fastrpc.brokers.local.ids import Ids
 from fastrpc.brokers.local.log import Log
 from fastrpc.brokers.local.records import (
-    MessageAppended,
     MessageDamaged,
     MessageDropped,
+    MessagesAppended,
     Record,
     SavedTopic,
 )
@@ -129,8 +129,9 @@ class KeptTopic:
         published_at: datetime,
     ) -> list[Record]:
         """Keep messages, each with its id and its size; no group gets them before `reveal`."""
-        name, note, number = self.settings.name, self._effects.note, self.log.last
+        number = self.log.last
         records: list[Record] = []
+        with_own_ids: list[int] = []
         for message, id, size in messages:
             number += 1
             record = Record(
@@ -149,9 +150,10 @@ class KeptTopic:
             records.append(record)
             if message.id is not None:
                 self.ids.add(id, number, now)
-            if note is not None:
-                note(MessageAppended(name, record, message.id is not None))
+                with_own_ids.append(number)
         self.log.append(records)
+        if self._effects.note is not None:
+            self._effects.note(MessagesAppended(self.settings.name, records, with_own_ids))
         return records
 
     def reveal(self, records: Sequence[Record], now: float) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from fastrpc.brokers.embedded import KeptBroker, KeptChanges
-from fastrpc.brokers.local.records import Change, MessageAppended, Record
+from fastrpc.brokers.local.records import Change, MessagesAppended, Record
 from fastrpc.brokers.sqlite.reading import BrokerReader, read_bodies, read_ids, read_records
 from fastrpc.brokers.sqlite.tables import BROKER, BrokerTables
 from fastrpc.brokers.sqlite.writing import BrokerWriter
@@ -121,7 +121,7 @@ class SqliteBrokerJournal:
 
     def _commit(self, changes: Sequence[Change], size: int) -> None:
         writer = self._writer
-        count = sum(type(change) is MessageAppended for change in changes)
+        count = sum(len(change.records) for change in changes if type(change) is MessagesAppended)
         try:
             self.folder.commit(
                 lambda connection: writer.write(connection, changes), number=writer.latest + count, size=size
@@ -134,7 +134,7 @@ class SqliteBrokerJournal:
 
     def _keep_rest(self, batch: Sequence[KeptChanges]) -> None:
         """Keep all changes except messages, as soon as there is room for them."""
-        changes = [change for one in batch for change in one.changes if type(change) is not MessageAppended]
+        changes = [change for one in batch for change in one.changes if type(change) is not MessagesAppended]
         while not self._closes.is_set():
             try:
                 self._commit(changes, 0)

@@ -4,7 +4,6 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -18,10 +17,10 @@ from fastrpc.brokers.local.records import (
     GroupRemoved,
     LetterDiscarded,
     LetterReplayed,
-    MessageAppended,
     MessageDamaged,
     MessageDied,
     MessageDropped,
+    MessagesAppended,
     MessageSettled,
     TopicDeclared,
 )
@@ -77,9 +76,6 @@ class _Step:
     # The number of messages, and the values of their rows, row by row.
     count: int = 0
     messages: list[Any] = field(default_factory=list)
-    # The latest time of publication, and its seconds: all messages of one call share it.
-    published_at: datetime | None = None
-    kept: float = 0.0
     ids: list[tuple[Any, ...]] = field(default_factory=list)
     # By topic.
     last: dict[str, int] = field(default_factory=dict)
@@ -115,7 +111,7 @@ class BrokerWriter:
         self._removed = RemovedRows()
         self._writers: Final[Mapping[type, Callable[[_Step, Any], None]]] = {
             TopicDeclared: self._declare,
-            MessageAppended: self._append,
+            MessagesAppended: self._append,
             MessageDamaged: self._damage,
             MessageDropped: self._drop,
             GroupBegun: self._begin,
@@ -189,29 +185,31 @@ class BrokerWriter:
         assert number is not None
         self._topics[settings.name] = _KnownTopic(number, settings.dedupe_seconds)
 
-    def _append(self, step: _Step, change: MessageAppended) -> None:
-        record = change.record
-        topic = self._topics[change.topic]
-        if record.published_at is not step.published_at:
-            step.published_at = record.published_at
-            step.kept = record.published_at.timestamp()
-        head = head_of(record)
-        step.count += 1
-        step.messages += (
-            self.latest + step.count,
-            topic.number,
-            record.sequence,
-            record.size,
-            step.kept,
-            "" if record.topic == change.topic else record.topic,
-            sum_of(head, record.body),
-            bytearray(head),
-            bytearray(record.body),
-        )
-        step.last[change.topic] = record.sequence
-        if change.has_own_id:
-            topic.ids += 1
-            step.ids.append((topic.number, record.sequence, step.kept, record.id))
+    def _append(self, step: _Step, change: MessagesAppended) -> None:
+        name, records, messages = change.topic, change.records, step.messages
+        topic = self._topics[name]
+        number, topic_number = self.latest + step.count, topic.number
+        kept = records[0].published_at.timestamp()
+        for record in records:
+            number += 1
+            head, body = head_of(record), record.body
+            messages += (
+                number,
+                topic_number,
+                record.sequence,
+                record.size,
+                kept,
+                "" if record.topic == name else record.topic,
+                sum_of(head, body),
+                bytearray(head),
+                bytearray(body),
+            )
+        step.count += len(records)
+        step.last[name] = records[-1].sequence
+        if change.with_own_ids:
+            first = records[0].sequence
+            topic.ids += len(change.with_own_ids)
+            step.ids += [(topic_number, own, kept, records[own - first].id) for own in change.with_own_ids]
 
     def _damage(self, step: _Step, change: MessageDamaged) -> None:
         row = self.topic(change.topic), change.sequence
