@@ -4,11 +4,12 @@ from pathlib import Path
 
 from fastrpc.brokers.base import BrokerBackend, GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.sqlite.copying import copy_broker
+from fastrpc.brokers.sqlite.tables import BROKER
 from fastrpc.stores.sqlite.file import log_path
 from tests.support.broker_folder import LOG, Times, publish, stopped, taken
 
 #: Bytes of a page in the log of SQLite, with its header.
-FRAME_BYTES = 4096 + 24
+FRAME_BYTES = BROKER.page_bytes + 24
 
 
 async def _next_number(broker: BrokerBackend, name: str = "a") -> int:

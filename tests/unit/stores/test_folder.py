@@ -24,6 +24,7 @@ CREATE TABLE numbers (latest INTEGER NOT NULL, is_incomplete INTEGER NOT NULL);
 INSERT INTO numbers VALUES (0, 0);
 COMMIT;
 """,
+    page_bytes=4096,
     copies=1,
     error=BrokerError,
     if_held="end it, or copy a free folder: fastrpc broker copy FOLDER NEW",

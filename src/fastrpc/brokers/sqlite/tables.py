@@ -56,6 +56,9 @@ BROKER: Final = FileKind(
     application=0x66727062,
     schema=1,
     script=_SCRIPT,
+    # Publishers at full rate fill some five of these with each commit; pages of 4,096 bytes take 1.3 times the time, as
+    # each is a write of its own and wastes most of a row at its end. A commit of one message takes 4 µs more.
+    page_bytes=8192,
     copies=1,
     error=BrokerError,
     if_held="end it, or let it serve the others: fastrpc broker --data-dir FOLDER; of a free folder "

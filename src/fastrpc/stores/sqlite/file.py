@@ -52,6 +52,10 @@ class FileKind:
     #: The statements that make the tables, within one transaction.
     script: str
 
+    #: The bytes of a page in a new file. A commit writes whole pages: small ones suit small rows, large ones suit
+    #: commits of many rows.
+    page_bytes: int
+
     #: How many times each byte of a change is written into tables.
     copies: int
 
@@ -120,6 +124,7 @@ def make_file(made: Path, path: Path, kind: FileKind, *, is_logged: bool = False
     os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     connection = sqlite3.connect(made, isolation_level=None)
     try:
+        connection.execute(f"PRAGMA page_size = {kind.page_bytes}")
         connection.executescript(kind.script)
         connection.execute(f"PRAGMA application_id = {kind.application}")
         connection.execute(f"PRAGMA user_version = {kind.schema}")

@@ -56,8 +56,8 @@ _LOST_NUMBERS: Final = 1 << 20
 #: Free bytes of the disk below which there is no room, so that deletions can still be written.
 _FREE_BYTES: Final = 64 * 1024 * 1024
 
-#: Bytes of a commit besides its values: some six pages.
-_COMMIT_BYTES: Final = 6 * 4096
+#: Pages of a commit besides its values.
+_COMMIT_PAGES: Final = 6
 
 
 class SqliteFolder:
@@ -157,7 +157,7 @@ class SqliteFolder:
                 raise self._kind.error(text, status=Status.RESOURCE_EXHAUSTED, processed="no") from error
             raise
         self._acknowledge(number)
-        self._checkpoints.committed(_COMMIT_BYTES + self._kind.copies * size)
+        self._checkpoints.committed(_COMMIT_PAGES * self._kind.page_bytes + self._kind.copies * size)
 
     def close(self) -> None:
         """Move all commits into the file, close it, and release the folder."""

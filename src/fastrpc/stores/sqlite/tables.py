@@ -30,6 +30,7 @@ STORE: Final = FileKind(
     application=0x66727063,
     schema=1,
     script=_SCRIPT,
+    page_bytes=4096,
     # A value is kept in an item and in the history.
     copies=2,
     error=StoreError,
