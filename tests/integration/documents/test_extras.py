@@ -1,4 +1,4 @@
-"""The extras of the package: each is used, and the README names it."""
+"""The extras of the package: each is used, and the README names it. The URLs by which it is installed."""
 
 import re
 import tomllib
@@ -45,3 +45,12 @@ def test_the_readme_names_every_extra_and_all_has_those_that_need_no_choice() ->
     parts = set(everything.removeprefix("fastrpc[").removesuffix("]").split(","))
     # Programs choose their SDK and its exporter themselves.
     assert parts == extras.keys() - {*NO_PARTS, "otel-sdk"}
+
+
+def test_urls_of_installs_have_a_host() -> None:
+    """Before 24.1 pip refuses a URL without a host, as `file:///folder`; the venv of CPython 3.11 has such a pip."""
+    root = Path(__file__).parents[3]
+    documents = [*root.glob("*.md"), *root.glob("docs/guide/*.md")]
+    urls = [url for path in documents for url in re.findall(r" @ (git\+[^\"\s]+)", path.read_text())]
+    assert urls
+    assert [url for url in urls if re.match(r"git\+\w+://(\$|/)", url)] == []
