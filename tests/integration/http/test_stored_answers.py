@@ -161,7 +161,7 @@ async def test_a_method_that_is_not_safe_sets_neither_field() -> None:
             async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
                 answer = await client.post("/shop.pages/change", {})
         assert answer.status == 500
-        text = f"ValueError: headers has {name!r}, which safe methods alone may set: shop.pages.change is not safe"
+        text = f"ValueError: headers has {name!r}, which only safe methods may set: shop.pages.change is not safe"
         assert text in answer.value["detail"]
 
 

@@ -7,9 +7,9 @@
     …                    AwaitedCall.resume  decodes the answer in the caller's own turn
 
 A compiled object in place of a coroutine: no frame, no StopIteration, one C future for which the task waits. Tasks have
-a fast path for the loop's own futures that other futures lack. It answers `PyIter_Send` through its type slot, so
-awaiting it makes no StopIteration. It is registered as `collections.abc.Coroutine`, so `TaskGroup.create_task` accepts
-it.
+a fast path for the loop's own futures that other futures lack. The object answers `PyIter_Send` through its type slot,
+so awaiting it makes no StopIteration. It is registered as `collections.abc.Coroutine`, so `TaskGroup.create_task`
+accepts it.
 
 The call of a stream is never stepped: the stream (`client_stream`) starts its attempts.
 """
@@ -184,7 +184,7 @@ cdef class AwaitedCall(ClientCall):
 
     @cython.final
     cdef object _sent(self):
-        """Send the request and return None; if something has to be done before, return the coroutine of the runner."""
+        """Send the request and return None; if other work has to be done before, return the coroutine of the runner."""
         cdef ViewOptions options = self.options
         cdef CallerState state = <CallerState>options.shared
         cdef Engine session = self.session
@@ -415,7 +415,7 @@ cdef class AwaitedCall(ClientCall):
             attempt.streaming = new_streaming(NULL)
             attempt.phase = PHASE_CLOSED
         elif isinstance(self.prepared, EncodedRequest):
-            # The first attempt takes it over.
+            # The first attempt takes the prepared arguments over.
             attempt.prepared, self.prepared = self.prepared, None
         return attempt
 
@@ -533,7 +533,7 @@ cdef class AwaitedCall(ClientCall):
     def _begin(self, ClientStream stream not None, sign=None, pick=None):
         """Send the attempt; `sign`, a future, is done at the first sign of the server."""
         self.streaming.sign = sign
-        # Before it is sent: it may end at once, and then reports to the endpoint set.
+        # Set before the attempt is sent: it may end at once, and then reports to the endpoint set.
         self.streaming.pick = pick
         try:
             self.start(stream)

@@ -26,7 +26,7 @@ cdef class BatchCall:
         # The encoded arguments, if they were encoded before sending; an error in place of arguments that cannot be encoded.
         list payloads
 
-    # Of both clients.
+    # For both clients.
     cdef int lead(self, ClientCall head, list argument_tuples, bint return_exceptions) except -1
     cdef list encoded(self, MethodRoute route)
     cdef list begin_members(self, ClientCall head)
@@ -37,7 +37,7 @@ cdef class BatchCall:
     cdef tuple item(self, Py_ssize_t index)
     cdef int check_head(self, ClientCall head) except -1
 
-    # Done by the waiting half.
+    # Implemented by the subclass that waits.
     cdef ClientCall new_call(self)
     cdef int begin(self, ClientCall head, PyObject** result) except -1
     cdef int resume(self, ClientCall head, PyObject** result) except -1

@@ -64,7 +64,7 @@ cdef class BatchMember(ClientCall):
 
 
 cdef int take_back(list spare, list members) except -1:
-    """Keep members of an ended batch, so that the next one allocates none; `members` is given up."""
+    """Keep members of an ended batch, so that the next batch allocates none; `members` is not used afterwards."""
     cdef BatchMember member
     while members and len(spare) < SPARE_MEMBERS:
         member = <BatchMember>members.pop()
@@ -76,7 +76,7 @@ cdef int take_back(list spare, list members) except -1:
 def sent_failure(outcomes):
     """Return the error of a batch as one attempt: the first error of a sent call, or None.
 
-    If no call was sent, it is the first error.
+    If no call was sent, this is the first error.
     """
     unsent = None
     is_sent = False
@@ -197,7 +197,7 @@ cdef class BatchCall:
             raise ValueError(f"{head!r} does not stand for this batch")
         return 0
 
-    # Done by the waiting half
+    # Implemented by the subclass that waits
 
     cdef ClientCall new_call(self):
         """Return a call of the kind of the head, not awaited by anything yet."""

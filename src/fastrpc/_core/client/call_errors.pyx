@@ -162,9 +162,9 @@ cdef object error_of_answer(Call call, bint peer_leaves, Frame* frame, bytes pay
 
 
 cdef int hint_at_token(object error, object options, bytes metadata) except -1:
-    """Say in the error of a call that the server refused as unauthenticated that the client shows no token.
+    """Add a hint to the error of a call that was refused as unauthenticated: the client shows no token.
 
-    `options` belong to its view, or are None. A call with a token in its metadata shows its own credential.
+    `options` are the options of the call's view, or None. A call with a token in its metadata shows its own credential.
     """
     if error is None or error.status is not Status.UNAUTHENTICATED or error.processed == "yes" or options is None:
         return 0
@@ -186,13 +186,13 @@ cdef int give_details(object error, Call call, int codec, bytes payload) except 
 
 
 cdef bint is_late(Call call) noexcept:
-    """Return whether half of its time is over: a server ends streams for other waits as well."""
+    """Return whether half of the call's time is over: a server ends streams for other waits as well."""
     cdef uint64_t began = call.started_ns
     return call.deadline_ns != NO_DEADLINE and now_ns() >= began + (call.deadline_ns - began) // 2
 
 
 cdef object refusal_of(Call call, Frame* frame, int status, str text, object retry_after):
-    """Return the error that the other side meant."""
+    """Return the error that the other side's answer states."""
     hint = None
     if call.names and status == INVALID_ARGUMENT:
         own = answer_to_refusal(call.route.method, text, call.route.marshal.shape.names)

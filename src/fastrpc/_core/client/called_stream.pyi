@@ -48,10 +48,10 @@ class CalledStream(ClientStream):
     async def begin(self) -> None:
         """Start the call, unless it has begun."""
 
-    # Done by its runner
+    # Called by its runner
 
     def on_sign(self) -> None:
-        """The server showed a sign: a message or the initial metadata."""
+        """Note a sign of the server: a message or the initial metadata."""
 
     def tries_again(self, error: FastRPCError) -> bool:
         """Return whether another attempt follows the failed first one."""
@@ -68,10 +68,10 @@ class CalledStream(ClientStream):
         """End the stream: its last attempt is over, or none could be made."""
 
     def drained(self) -> None:
-        """The last available message was taken, as `_tell_drained` asked to be notified of."""
+        """Called when the last available message was taken, if `_tell_drained` has asked for it."""
 
     def _drop(self, error: BaseException | None) -> None:
-        """End the stream at once: messages that are there are dropped, all waits get the error."""
+        """End the stream at once: available messages are dropped, all waits get the error."""
 
     def _tell_drained(self) -> None:
         """Call `drained` once no message is left, which may be now."""

@@ -40,7 +40,7 @@ cdef class CalledStream(ClientStream):
         cdef AwaitedCall attempt
         if self.origin is None:
             return
-        # Dropped by the program: it is not read any more.
+        # The program dropped the stream: it is not read any more.
         self._drop_packing()
         self.origin.streaming.detach(self.origin)
         attempts = list(self.attempts)
@@ -107,10 +107,10 @@ cdef class CalledStream(ClientStream):
         self.finish(error)
         return 0
 
-    # Done by its runner
+    # Called by its runner
 
     def on_sign(self):
-        """The server showed a sign: a message or the initial metadata."""
+        """Note a sign of the server: a message or the initial metadata."""
         raise NotImplementedError
 
     def tries_again(self, error):
@@ -122,11 +122,11 @@ cdef class CalledStream(ClientStream):
         raise NotImplementedError
 
     def drained(self):
-        """The last available message was taken, as `_tell_drained` asked to be notified of."""
+        """Called when the last available message was taken, if `_tell_drained` has asked for it."""
         raise NotImplementedError
 
     def _drop(self, error):
-        """End the stream at once: messages that are there are dropped, all waits get the error."""
+        """End the stream at once: available messages are dropped, all waits get the error."""
         if self.call is not self.origin:
             (<AwaitedCall>self.call).abandon(CANCEL_USER, None)
         self.close(error)
@@ -148,7 +148,8 @@ cdef class CalledStream(ClientStream):
         self.loop_state = state
         self.idle_ns = <uint64_t>(idle_seconds * 1e9)
         if self.takes_stream and (self.is_fed or not self.gives_stream):
-            # Before all is sent, its iterable or room is waited for, or no answer is due.
+            # Until all is sent the server owes nothing: the stream waits for its iterable or for room, or no answer is
+            # due.
             self._counting_ns = NOT_YET
 
     # Receiving

@@ -46,12 +46,12 @@ class _UseStream:
 class Caller(CallerView):
     """The compiled part of `Client`: the verbs whose every call counts.
 
-    A method is given as `Arith.mul`, and then arguments and result are typed as that method is; or by its
-    full name, `"arith.mul"`, untyped. Its parameters may have any names, `method` too.
+    Give a method as `Arith.mul`: arguments and result then have the method's types. Or give its full name,
+    `"arith.mul"`, without types. The parameters of a method may have any names, even `method`.
 
-    Every verb returns a coroutine object. Nothing is sent before it is first awaited, `asyncio.create_task` and
-    `TaskGroup.create_task` take it, and one never awaited warns. Calls awaited in one turn of the loop
-    share few writes. Cancelling the task that awaits one cancels the handler.
+    Every verb returns a coroutine object, which `asyncio.create_task` and `TaskGroup.create_task` take. Nothing is sent
+    before the coroutine is first awaited; a coroutine that is never awaited causes a warning. Calls awaited in one turn
+    of the loop share few writes. Cancelling the task that awaits a call cancels the handler.
     """
 
     @property
@@ -65,9 +65,9 @@ class Caller(CallerView):
     ) -> Coroutine[Any, Any, _T]:
         """Call a method and return its answer.
 
-        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
-        take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.
-        It returns a coroutine: nothing is sent before it is awaited.
+        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. Its time
+        is limited by `with_options(timeout=)`, the method's timeout or `Timeouts.call`, the first of them that is set.
+        `call` returns a coroutine: nothing is sent before it is awaited.
 
         Raises:
             TypeError: arguments do not fit the method's signature; nothing was sent.

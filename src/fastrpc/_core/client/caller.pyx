@@ -97,7 +97,8 @@ cdef class AwaitedBatch(BatchCall):
             # `is_long` may have encoded the arguments for the protocol of another connection.
             self.payloads = None
         if self.payloads is None:
-            # Arguments are encoded before the deadline is set and the calls are counted: an error leaves no trace.
+            # Arguments are encoded before the deadline is set and the calls are counted: an encoding error changes
+            # neither.
             self.payloads = self.encoded(head.route)
         # The maker of an attempt counts its unsent calls itself.
         head.apply_options(head.route, now_ns(), 0 if head.is_attempt else len(self.payloads))
@@ -246,9 +247,9 @@ cdef class Caller(CallerView):
     def call(self, method, /, *args, **kwargs):
         """Call a method and return its answer.
 
-        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
-        take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.
-        It returns a coroutine: nothing is sent before it is awaited.
+        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. Its time
+        is limited by `with_options(timeout=)`, the method's timeout or `Timeouts.call`, the first of them that is set.
+        `call` returns a coroutine: nothing is sent before it is awaited.
 
         Raises:
             TypeError: arguments do not fit the method's signature; nothing was sent.

@@ -6,7 +6,7 @@ from fastrpc._core.io.engine cimport Engine
 
 cdef class CallerState(ViewState):
     cdef:
-        # The loop of its first use, the check whether it runs, its thread, and the count of forks at that use.
+        # The loop of the first use, the check whether it runs, its thread, and the count of forks at the first use.
         readonly object loop
         uint64_t fork_generation
         unsigned long thread

@@ -32,7 +32,8 @@ cdef class ViewState:
         # endpoint -> its record in the client's service; None if no other client uses its connections.
         public object record_of
 
-        # Whether all calls need the runner (a selector), or only calls that concern an interceptor; None: no call needs it.
+        # Whether all calls need the runner, as with some selectors; the interceptors, whose calls need the runner, too,
+        # or None.
         public bint needs_runner
         public Chain chain
 
@@ -66,7 +67,7 @@ cdef class ViewOptions:
     cdef:
         readonly ViewState shared
 
-        # See Client.with_options. They never change: other options are another object.
+        # The options, as in Client.with_options. They never change: other options are a new object.
         readonly str codec
         bint has_timeout
         uint64_t timeout_ns

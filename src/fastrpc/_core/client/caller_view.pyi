@@ -48,7 +48,7 @@ class ViewState:
     def __init__(self, resolve: Callable[[Any, str], MethodRoute]) -> None: ...
     @property
     def runner(self) -> Any:
-        """Python's part of the client, asked for all that does not happen in every call."""
+        """Python's part of the client, for all work that not every call needs."""
 
     @property
     def endpoint_set(self) -> EndpointSet | None: ...
@@ -148,7 +148,7 @@ class CallerView:
         """Set options that `ViewState.check` returned."""
 
 def add_entry(view: CallerView, entry: bytes) -> None:
-    """Send an encoded entry of fastrpc itself behind the metadata of a view."""
+    """Send an encoded entry of fastrpc itself after the metadata of a view."""
 
 class ServiceCalls:
     """The verb `call` of a client of many services: each method is called by the client of its service.

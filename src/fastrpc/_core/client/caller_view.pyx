@@ -156,7 +156,7 @@ cdef class ViewOptions:
         return self.shared.default_timeout_ns
 
     cdef bint packs_later(self, bytes payload, WireSettings peer, bint is_ready) except -1:
-        """Return whether a payload is to be compressed that is too long for one piece of work."""
+        """Return whether a payload is to be compressed in slices, as it is too long for one piece of work."""
         compressor = self.compressor
         return (
             compressor is not None
@@ -215,7 +215,7 @@ cdef class ViewOptions:
         return smaller
 
     cdef bytes pack_for_stream(self, Call call, bytes payload, WireSettings peer, bint is_ready):
-        """Compress even short arguments: messages may be compressed only as the REQUEST is."""
+        """Compress even short arguments: messages may be compressed only like the REQUEST."""
         cdef int number
         payload = self.pack(call, payload, peer, is_ready)
         compressor = self.compressor

@@ -29,7 +29,7 @@ cdef class PythonCalls(CallingPart):
         return len(self._calls)
 
     cdef inline int note_handed(self) noexcept:
-        """The stream has all that was written."""
+        """Note that the stream has all written output."""
         self.handed = self._written
         return 0
 

@@ -41,7 +41,7 @@ class CallingEngine(PythonEngine):
     # Implemented by an engine in Python
 
     def send_call(self, call: ClientCall, payload: bytes) -> None:
-        """Send a call, and remember it until it ends; its payload is in its codec.
+        """Send a call, and remember it until it ends; `payload` is in the call's codec.
 
         `call.method`, `call.remaining()`, `call.metadata` and `own_calls.codec_of(call)` give the rest. An error raised
         here is the error of the call.
@@ -50,13 +50,13 @@ class CallingEngine(PythonEngine):
     def cancel_call(self, call: ClientCall, reason: int) -> None:
         """Notify the server that a call is given up, if the protocol can; `reason` is one of CANCEL in PROTOCOL.md."""
 
-    # Called by that engine
+    # Called by the engine in Python
 
     def ready(self) -> None:
         """Note that the server has answered the opening: calls may rely on its settings."""
 
     def answer(self, call: ClientCall, payload: bytes) -> None:
-        """End a call with its answer, in the codec of the call; does nothing if it is over."""
+        """End a call with its answer, in the codec of the call; does nothing if the call is over."""
 
     def fail(
         self,
@@ -67,7 +67,7 @@ class CallingEngine(PythonEngine):
         has_run: bool | None = True,
         retry_after: float = 0.0,
     ) -> None:
-        """End a call with the server's error; does nothing if it is over.
+        """End a call with the server's error; does nothing if the call is over.
 
         Args:
             has_run: whether its handler ran; None: unknown. A call that did not run may be tried again.

@@ -5,8 +5,8 @@
     ClientCall ──► PythonCalls.send ──► send_call(call, payload)     cancel_call(call, reason)
     ClientCall ◄── answer(call, payload), fail(call, status, text) ◄── receive_data(bytes)
 
-It serves the clients of a loop and of threads: on a loop, the owner is notified of its life; with threads, a thread
-checks it. `PythonCalls` has the table of calls, their deadlines and their ends; opening, age and rest are in
+The engine serves clients of a loop and of threads: on a loop, its owner is notified of its life; with threads, a thread
+checks its life. `PythonCalls` has the table of calls, their deadlines and their ends; opening, age and rest are in
 `client_life`.
 """
 
@@ -31,7 +31,7 @@ from fastrpc.status import Status
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
 
-# Seconds that a pause before a retry may have on the wire.
+# The longest pause before a retry that the wire carries, in seconds.
 cdef double LONGEST_RETRY = 4_000_000.0
 
 cdef object OUTCOMES = {True: OUTCOME_RAN, False: OUTCOME_NOT_STARTED, None: OUTCOME_UNKNOWN}
@@ -188,7 +188,7 @@ cdef class CallingEngine(PythonEngine):
     def cancel_call(self, call, reason):
         """Notify the server that a call is given up; does nothing by default."""
 
-    # Called by that engine
+    # Called by the engine in Python
 
     def ready(self):
         """Note that the server has answered the opening: calls may rely on its settings."""
@@ -267,17 +267,17 @@ cdef class CallingEngine(PythonEngine):
 
     @property
     def is_aged(self):
-        """Whether it waits for its successor."""
+        """Whether the connection waits for its successor."""
         return self.life.is_aged
 
     @property
     def is_spent(self):
-        """Whether its age or rest ended it."""
+        """Whether the connection's age or rest ended it."""
         return self.life.is_spent
 
     @property
     def is_dispensable(self):
-        """Whether it ended as no call needed it."""
+        """Whether the connection ended because no call needed it."""
         return self.life.is_dispensable
 
     def await_crowd(self, Py_ssize_t calls):
@@ -289,14 +289,14 @@ cdef class CallingEngine(PythonEngine):
         call.is_probe = True
 
     def end_probe(self, ClientCall call not None):
-        """Note that such a call ended, or was not sent."""
+        """Note that a call that only probes health ended, or was not sent."""
 
     def present(self, bytes token not None):
-        """Show the server another token: a connection that begins with it replaces this one."""
+        """Replace the token: a connection that begins with the new token replaces this one."""
         self.retire()
 
     def retire(self):
-        """Take no new calls, and close once those under way have ended."""
+        """Take no new calls, and close once the calls under way have ended."""
         self.life.retire(self, self.own_calls.count())
 
     def close(self, reason=0, str text=""):

@@ -26,7 +26,7 @@ cdef class Streaming:
         # The initial metadata.
         bytes first_metadata
 
-    # Done by the stream (client_stream).
+    # Implemented by the link to the stream (client_stream).
     cdef int message_came(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1
     cdef int head_came(self, Call call, bytes metadata) except -1
     cdef int may_send(self) except -1
@@ -41,11 +41,11 @@ cdef class ClientCall(Call):
         WireNumbers numbers
         uint64_t message_limit
 
-        # The payload of a request that may be sent before the server's SETTINGS are read, while it may have to be sent
-        # again (`send_again`).
+        # The payload of a request sent before the server's SETTINGS were read, kept while it may have to be sent again
+        # (`send_again`).
         bytes early_request
 
-        # The answer once it arrived: the payload and its encoding, or the error. `is_settled`: there is one.
+        # The answer once it arrived: the payload and its encoding, or the error. `is_settled`: one of them is set.
         bytes answer
         object failure
         uint32_t server_microseconds
@@ -114,7 +114,7 @@ cdef class ClientCall(Call):
     cdef int may_send(self) except -1
     cdef int failed(self, object error) except -1
 
-    # Done by the waiting half.
+    # Implemented by the subclass that waits.
     cdef int settle(self) except -1
     cdef object endpoint_on(self, Engine session)
     cdef str stage(self)

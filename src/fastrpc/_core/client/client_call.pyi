@@ -32,7 +32,7 @@ class ClientCall(Call):
 
     @property
     def hash_key(self) -> str | bytes | int | None:
-        """The key that places it, or None."""
+        """The hash key of the call, or None."""
 
     @property
     def _batch(self) -> Any:
@@ -60,7 +60,7 @@ class ClientCall(Call):
 
     @property
     def draining(self) -> Draining:
-        """Done once the server drains: on this side never, a call ends by itself."""
+        """Never done: on the server's side it is done once the server drains."""
 
     @property
     def _needs_ready(self) -> bool:
@@ -84,7 +84,7 @@ class ClientCall(Call):
 
     @property
     def inside_retry(self) -> bool:
-        """Whether a handler that serves a retry makes it: then it is not retried itself."""
+        """Whether a handler makes the call while it serves a retry: then the call is not retried itself."""
 
     @property
     def status(self) -> Status | None:
@@ -95,14 +95,14 @@ class ClientCall(Call):
         """The error it failed with, or None."""
 
     def wrap_sent(self, function: Callable[[Any], Any]) -> None:
-        """Have a function replace each message sent; the one given first is called first.
+        """Have a function replace each sent message; the first given function is called first.
 
         Raises:
             RuntimeError: the call has begun.
         """
 
     def wrap_received(self, function: Callable[[Any], Any]) -> None:
-        """Have a function replace each message received; the one given first is called last.
+        """Have a function replace each received message; the first given function is called last.
 
         Raises:
             RuntimeError: the call has begun.
@@ -125,7 +125,7 @@ class ClientCall(Call):
 
     @property
     def _stream(self) -> Any:
-        """The stream that it is the call of, or None."""
+        """The stream of this call, or None."""
 
     def _lose(self) -> None:
         """Note that another attempt was faster: the server gets this reason when this attempt is given up."""
@@ -145,13 +145,13 @@ class ClientCall(Call):
         """Take an error in place of the answer, which cannot be decompressed."""
 
     def _unpacking_failed(self, error: DecodeError) -> DecodeError:
-        """Return the error of a decompression, with the method whose answer it is about."""
+        """Return the error of a decompression, naming the method of the answer."""
 
     def _count_end(self, error: BaseException | None) -> None:
         """Count an attempt of a stream that ended, now that its messages were read or are no longer wanted."""
 
     def _count_undecoded(self, error: DecodeError) -> None:
-        """Count a call as failed whose answer came with status OK but cannot be decoded."""
+        """Count a call as failed: its answer came with status OK but cannot be decoded."""
 
     def _count_unsent(self, status: Status) -> None:
         """Count a call that failed before an attempt could be made."""

@@ -63,7 +63,7 @@ cdef class Streaming:
         raise NotImplementedError
 
     cdef int detach(self, Call call) noexcept:
-        """Notify the stream of nothing more."""
+        """Detach the stream: it is notified of nothing more."""
         return 0
 
     cdef int wrap(self, Call call, object function, bint sent) except -1:
@@ -180,7 +180,7 @@ cdef class ClientCall(Call):
         return 0
 
     cdef int forget(self, int status=CANCELLED) except -1:
-        """The wait for it ended: later input is ignored."""
+        """Ignore later input for the call: the wait for its answer ended."""
         if self.is_settled:
             # The answer came and is not read.
             return self.count_outcome(0)
@@ -203,14 +203,14 @@ cdef class ClientCall(Call):
     def _count_end(self, error):
         """Count an attempt of a stream that ended, now that its messages were read or are no longer wanted.
 
-        For the server it ended well; a message that cannot be decoded still counts as a failure here. A single answer
-        is counted when it is decoded.
+        For the server the attempt ended well; a message that cannot be decoded still counts as a failure here. A single
+        answer is counted when it is decoded.
         """
         if self.is_settled and self.flags & STREAM_OUT:
             self.count_outcome(error.status if isinstance(error, DecodeError) else 0)
 
     def _count_undecoded(self, error):
-        """Count a call as failed whose answer came with status OK but cannot be decoded."""
+        """Count a call as failed: its answer came with status OK but cannot be decoded."""
         self.count_outcome(error.status)
 
     cdef object _decoded(self):
@@ -243,7 +243,7 @@ cdef class ClientCall(Call):
         self.failure = error
 
     def _unpacking_failed(self, error):
-        """Return the error of a decompression, with the method whose answer it is about."""
+        """Return the error of a decompression, naming the method of the answer."""
         if not isinstance(error, DecodeError):
             return DecodeError(f"the answer of {self.route.method} cannot be decompressed: {error!r}")
         return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
@@ -329,7 +329,7 @@ cdef class ClientCall(Call):
         self.request_entry = entry
         if sent is None:
             self.sent_metadata = entry
-        # An attempt may have taken it over from its call.
+        # An attempt may have taken the entry over from its call.
         elif not sent.endswith(entry):
             self.sent_metadata = sent + entry
         return 0
@@ -346,7 +346,7 @@ cdef class ClientCall(Call):
             self.apply_options(self.route, now_ns(), 0)
 
     cdef int become_attempt(self, ClientCall call, Engine session, int number) except -1:
-        """Be attempt `number` of another call on a connection, within that call's deadline."""
+        """Become attempt `number` of another call on a connection, within that call's deadline."""
         if session.calling is None:
             raise TypeError(f"{session!r} makes no calls")
         self.route = route_on(call.route, session)
@@ -375,7 +375,7 @@ cdef class ClientCall(Call):
         self.session = attempt.session
         self.attempt_number = attempt.attempt_number
         self.ended_ns = attempt.ended_ns
-        # Adopted twice, it counts once.
+        # An attempt that is adopted twice counts once.
         self.moved_bytes += attempt.moved_bytes
         attempt.moved_bytes = 0
 
@@ -408,7 +408,7 @@ cdef class ClientCall(Call):
     @cython.final
     @cython.nonecheck(False)
     cdef int leave(self, object error, uint64_t ended_ns) except -1:
-        """Report the outcome of the attempt to the endpoint set, if it knows of the attempt."""
+        """Report the outcome of the attempt to the endpoint set, if the set knows the attempt."""
         cdef EndpointState endpoint_state = self.endpoint_state
         if endpoint_state is None:
             return 0
@@ -438,7 +438,7 @@ cdef class ClientCall(Call):
     # Its stream
 
     cdef bint choose(self) except -1:
-        """The server showed a sign: return whether the stream takes this attempt."""
+        """Handle a sign of the server: return whether the stream takes this attempt."""
         return True
 
     cdef int end_pick(self, object error) except -1:
@@ -454,7 +454,7 @@ cdef class ClientCall(Call):
 
     @property
     def _stream(self):
-        """The stream that it is the call of, or None."""
+        """The stream of this call, or None."""
         if self.streaming is None or self.streaming.stream is NULL:
             return None
         return <object>self.streaming.stream
@@ -497,7 +497,7 @@ cdef class ClientCall(Call):
 
     @property
     def draining(self):
-        """Return an awaitable that is done once the server drains: on this side never, as a call ends by itself."""
+        """Return an awaitable that is never done: on the server's side it is done once the server drains."""
         return Draining(DrainEvent())
 
     @property
@@ -522,7 +522,7 @@ cdef class ClientCall(Call):
 
     @property
     def inside_retry(self):
-        """Whether a handler that serves a retry makes it: then it is not retried itself."""
+        """Whether a handler makes the call while it serves a retry: then the call is not retried itself."""
         return bool(self.is_inside_retry)
 
     @property

@@ -28,7 +28,7 @@ cdef class ClientSide(Side):
 @cython.final
 cdef class ClientConnection(Connection):
     cdef:
-        # The same as `side`, by its own type. The token to show before the first call, or None.
+        # `side` by its own type. The token to show before the first call, or None.
         ClientSide decisions
         bytes credential
 

@@ -56,7 +56,7 @@ class ClientConnection(Connection):
 
     @property
     def is_dispensable(self) -> bool:
-        """Whether, when it ended or grew old, no call but probes had gone out on it, or none for `Timeouts.idle`."""
+        """Whether no call needed the connection at its end or age: none but probes, or none for `Timeouts.idle`."""
 
     @property
     def calls_in_flight(self) -> int:
@@ -66,19 +66,19 @@ class ClientConnection(Connection):
         """Notify the owner once when a call is opened while `calls` others are in flight; 0: never."""
 
     def tell_crowd(self) -> None:
-        """Notify the owner that as many calls as of `await_crowd` are in flight, unless the connection is closed."""
+        """Notify the owner that the calls in flight have reached `await_crowd`, unless the connection is closed."""
 
     def begin_probe(self, call: ClientCall) -> None:
-        """Do not count a call that is about to go out here as use of any connection."""
+        """Note that a call only probes health: it does not count as use of any connection."""
 
     def end_probe(self, call: ClientCall) -> None:
-        """Note that such a call ended, or was not sent."""
+        """Note that a call that only probes health ended, or was not sent."""
 
     def present(self, token: bytes) -> None:
         """Show the server a token."""
 
     def retire(self) -> None:
-        """Take no new calls, and close once those under way have ended."""
+        """Take no new calls, and close once the calls under way have ended."""
 
     def stats(self) -> dict[str, int]:
         """Return what is under way as plain data: calls, waiting, buffered, credit."""

@@ -81,7 +81,7 @@ cdef class ClientSide(Side):
         if connection.is_aged or not connection.is_ready:
             # No successor came in time, or the server has never taken calls.
             return self.retire()
-        # The aged connection takes calls until the owner has made a successor, and at most as long again.
+        # The aged connection takes calls until the owner has made a successor, and at most for the same time again.
         connection.liveness.age_ns = 2 * (connection.now - connection.liveness.made_ns)
         connection.is_aged = True
         connection.is_dispensable = self._sent_only_probes()
@@ -93,7 +93,7 @@ cdef class ClientSide(Side):
         return self.retire()
 
     cdef int retire(self) except -1:
-        """Take no new calls, and close once those under way have ended."""
+        """Take no new calls, and close once the calls under way have ended."""
         cdef ClientConnection connection = self.connection()
         self._take_no_calls()
         self.is_retiring = True

@@ -26,7 +26,7 @@ cdef class ClientStream(StreamChannel):
         public bint is_fed
         bint is_sending
 
-    # Done by the waiting half.
+    # Implemented by the subclass that waits.
     cdef ClientCall new_origin(self)
     cdef int attach(self, ClientCall attempt) except -1
     cdef int withdraw(self, Call before) except -1

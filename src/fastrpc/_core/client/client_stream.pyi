@@ -61,7 +61,7 @@ class ClientStream(StreamChannel):
         """Notify senders that nothing can be sent any more."""
 
     def _kept(self, error: _E) -> _E:
-        """Return an error like this one: a stream keeps no raised error, which would hold the stream."""
+        """Return an error equal to this one, for the stream to keep: a raised error would hold the stream."""
 
     def _again(self, error: _E) -> _E:
         """Return an error equal to the kept one, to be raised."""

@@ -59,7 +59,7 @@ cdef class ClientStream(StreamChannel):
         self.takes_stream = route.takes_stream
         self.gives_stream = route.gives_stream
 
-    # Done by the waiting half
+    # Implemented by the subclass that waits
 
     cdef ClientCall new_origin(self):
         """Return the call of this stream."""
@@ -70,11 +70,11 @@ cdef class ClientStream(StreamChannel):
         raise NotImplementedError
 
     cdef int withdraw(self, Call before) except -1:
-        """The attempt that was attached last was not sent: `before` is current again."""
+        """Withdraw the attempt that was attached last, as it was not sent: `before` is current again."""
         raise NotImplementedError
 
     cdef int detach(self, ClientCall attempt) noexcept:
-        """An attempt notifies the stream of nothing more."""
+        """Detach an attempt: it notifies the stream of nothing more."""
         return 0
 
     cdef bint take_attempt(self, ClientCall attempt) except -1:
@@ -82,11 +82,11 @@ cdef class ClientStream(StreamChannel):
         return True
 
     cdef int show_sign(self) except -1:
-        """A message or the initial metadata came."""
+        """Note that a message or the initial metadata came."""
         raise NotImplementedError
 
     cdef int attempt_over(self, ClientCall attempt) except -1:
-        """An attempt ended, well or not."""
+        """Note that an attempt ended, well or not."""
         raise NotImplementedError
 
     cdef int fail_with(self, object error, int reason) except -1:
@@ -112,7 +112,7 @@ cdef class ClientStream(StreamChannel):
         self.end_output(error, is_fresh)
 
     def _kept(self, error):
-        """Return an error like this one: a stream keeps no raised error, which would hold the stream."""
+        """Return an error equal to this one, for the stream to keep: a raised error would hold the stream."""
         return twin_of(error)
 
     def _again(self, error):
@@ -234,7 +234,7 @@ cdef class StreamLink(Streaming):
     """The link from a call to its stream: input of the chosen attempt is passed on, other input is dropped."""
 
     cdef int message_came(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-        # Held until the message is in it: a sign of the server may wake code that releases the stream.
+        # Held until the stream has the message: a sign of the server may wake code that releases the stream.
         cdef ClientStream stream = None if self.stream is NULL else <ClientStream>self.stream
         if stream is None or not (<ClientCall>call).choose():
             return (<CallingPart>(<ClientCall>call).session.calling).message_taken(call, cost)
@@ -279,7 +279,7 @@ cdef class StreamLink(Streaming):
 
 
 cdef Streaming new_streaming(PyObject* stream):
-    """Return the state of a call for this stream, or for NULL of an attempt that has not begun."""
+    """Return the state of a call of this stream; with NULL, the state of an attempt that has not begun."""
     cdef StreamLink streaming = StreamLink.__new__(StreamLink)
     streaming.stream = stream
     return streaming
@@ -296,7 +296,7 @@ cdef class Gathered:
         return self.next >= len(self.messages)
 
     cdef int hand_over(self, ClientStream stream) except -1:
-        """Hand over the messages that have room. The guard of the connection is held."""
+        """Hand over the messages that have room; the caller holds the guard of the connection."""
         try:
             while not self.is_sent() and not stream.is_full():
                 one = self.messages[self.next]

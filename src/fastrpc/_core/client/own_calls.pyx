@@ -1,12 +1,12 @@
-"""The part of a native connection that makes our calls: of a client, and of a server that calls a client that serves.
+"""The part of a native connection that makes our calls: for a client, and for a server that calls a serving client.
 
 ::
 
     ClientCall ──► OwnCalls.start ──► CallSlots ──► REQUEST
     ClientCall ◄──  OwnCalls ◄── RESPONSE, HEAD, DATA, the end of the connection
 
-The calling side also counts the other's budget for idle work (PROTOCOL.md 9) and holds a CANCEL back if it would use
-the budget up: otherwise a program that cancels endlessly would lose the connection, and all other calls.
+The calling side also counts the peer's budget for idle work (PROTOCOL.md 9), and holds a CANCEL back that would use the
+budget up: otherwise a program that cancels endlessly would lose the connection, and all other calls.
 """
 
 cimport cython
@@ -53,7 +53,7 @@ cdef class OwnCalls(NativeCalling):
         return self.session().side.takes_call(now, rested_ns)
 
     cdef bint output_waits(self) except -1:
-        # More than the window of a connection.
+        # The unsent output exceeds the window of a connection.
         return self.session().sender.unsent_bytes() > CONNECTION_WINDOW
 
     cdef int await_output(self, Call call) except -1:
@@ -172,7 +172,7 @@ cdef class OwnCalls(NativeCalling):
         return self._fail(<ClientCall>call, self.error_of_end(call, False, None))
 
     cdef int _keep_early(self, ClientCall call, bytes payload) except -1:
-        """Before the peer's SETTINGS: keep a request that is sent now, in case they show that it was too early."""
+        """Keep a request that is sent before the peer's SETTINGS, which may show that it was too early."""
         # Messages may have been sent already after the REQUEST of a stream.
         if call.flags & (ONE_WAY | STREAM_IN):
             return 0
@@ -181,7 +181,7 @@ cdef class OwnCalls(NativeCalling):
         return 0
 
     cdef bint _sent_again(self, ClientCall call, Frame* frame) except -1:
-        """Queue a call again, once, if a limit refused it that was unknown then; False: the answer counts.
+        """Queue a call again, once, if a limit refused it that was unknown at its sending; False: the answer counts.
 
         It is the same attempt: the server started nothing, and its limits are known now.
         """

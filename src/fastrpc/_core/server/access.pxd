@@ -16,7 +16,8 @@ cdef struct Slot:
 
 cdef class DigestTable:
     cdef:
-        # Slots by the first bits of a digest, or one place for all, and spare slots behind for displaced digests.
+        # Slots, placed by the first bits of a digest (in a small table all digests have one place); spare slots behind
+        # them hold displaced digests.
         Slot* _slots
         uint64_t _mask
 
@@ -28,19 +29,19 @@ cdef class DigestTable:
 
 
 cdef enum:
-    # Instead of a status: the credential of the call is being verified.
+    # Returned instead of a status while the credential of the call is being verified.
     WAITS = -1
 
 
 @cython.final
 cdef class Access:
     cdef:
-        # Verify credentials: of connections (`fastrpc.handlers.auth.authentication.Authentication`), of single calls
-        # (`fastrpc.handlers.auth.own_credentials.OwnCredentials`).
+        # The verifiers of credentials: of connections (`fastrpc.handlers.auth.authentication.Authentication`) and of
+        # single calls (`fastrpc.handlers.auth.own_credentials.OwnCredentials`).
         readonly object authentication
         readonly object own_credentials
 
-        # The authorising rules or function, or None; whether its answers may be kept.
+        # The rules or the function that authorise, or None; whether their answers may be kept.
         object _authorize
         bint has_rules
         bint keeps_answers

@@ -49,13 +49,13 @@ class Access:
     @property
     def own_credentials(self) -> Any: ...
     def look(self) -> None:
-        """Check for changed files: they judge the next call of each connection."""
+        """Check for changed files, which then judge the next call of each connection."""
 
     def renew(self, engines: Collection[Any]) -> None:
         """Drop decisions that came from changed files, for all connections, idle ones included."""
 
     def forget(self, routes: Iterable[MethodRoute], connections: Iterable[ServedConnection]) -> None:
-        """Drop the decisions about routes that are gone."""
+        """Drop the decisions about removed routes."""
 
     def expire(self, connection: ServedConnection) -> None:
         """End the credential of a connection now, and the streams that depend on it."""
@@ -63,7 +63,7 @@ class Access:
     def replace(
         self, connection: ServedConnection, identity: Identity, valid_seconds: float | None = None
     ) -> None:
-        """Take over the present identity of a caller in the files; calls under way keep the one they started with.
+        """Replace a caller's identity by the present one in the files; calls under way keep the earlier identity.
 
         Args:
             valid_seconds: the validity of its credential from now on; None: as long as the connection lasts.

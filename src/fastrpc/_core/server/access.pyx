@@ -1,19 +1,20 @@
-"""The gate's steps authenticate and authorise: the identity of a caller, and its right to call a method.
+"""The gate's steps that authenticate a caller, and that check its right to call a method.
 
 ::
 
     call ──► its own credential ─────► OwnCredentials ──┐
          └─► the identity of the connection ──────────────┴─► public? ──► roles ──► authorize ──► the next step
 
-A connection keeps the decisions for it, by method: any number of rules costs one lookup per call. A function is asked
-each time. A refusal is UNAUTHENTICATED without an identity, PERMISSION_DENIED with one. An unknown method gets the same
-answer as a forbidden one.
+A connection keeps the decisions about its calls, by method, so any number of rules costs one lookup per call. An
+authorising function is asked for each call. A refusal is UNAUTHENTICATED without an identity, PERMISSION_DENIED with
+one. An unknown method gets the same answer as a forbidden one.
 
 `DigestTable` finds each digest in the same number of steps. A dict compares only the entries that share a key's place,
-so two refused tokens differ by nanoseconds, always in the same direction; a measurement cannot tell that from a
-comparison that leaks. Here each search compares the same number of slots, each as a whole, without a branch on their
-content. Up to 16 digests are all compared. In a larger table each search reads slots at its own place, and their
-position in the cache lines costs up to a nanosecond: it depends on the presented digest, not on the table's digests.
+so the times of two refused tokens differ by nanoseconds, always in the same direction; a measurement cannot tell this
+difference from a leaking comparison. Here each search compares the same number of slots, each as a whole, without a
+branch on their content. Up to 16 digests are all compared. In a larger table each search reads slots at its own place,
+and their position in the cache lines costs up to a nanosecond: this cost depends on the presented digest, not on the
+table's digests.
 """
 
 from collections import deque
@@ -33,7 +34,7 @@ from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
 cdef enum:
     DIGEST_BYTES = 32
     WORDS = 4
-    # Slots for each digest, at least: with a quarter of them used, few digests lie beside their place.
+    # At least this many slots for each digest: with a quarter of the slots used, few digests are displaced.
     SPARE = 4
     # Up to this many digests share one place, so that each search reads the same memory. Comparing sixteen takes some
     # 20 ns longer than comparing one.
@@ -52,7 +53,7 @@ cdef bytes OWN_CREDENTIAL = b"authorization"
 
 @cython.final
 cdef class DigestTable:
-    """Numbers of digests of 32 bytes, by their order."""
+    """A table of 32-byte digests; the number of a digest is its position in the given order."""
 
     def __init__(self, digests):
         cdef uint64_t number = 0
@@ -107,7 +108,7 @@ cdef class DigestTable:
                 (first ^ slot[at].words[0]) | (second ^ slot[at].words[1])
                 | (third ^ slot[at].words[2]) | (fourth ^ slot[at].words[3])
             )
-            # All bits are set for a slot without a difference, no bit for any other slot.
+            # The mask has all bits set for a slot that is equal, and no bit for any other slot.
             found |= slot[at].number & (((difference | (0 - difference)) >> 63) - 1)
         return <long long>found - 1
 
@@ -124,7 +125,7 @@ cdef class Access:
         self.keeps_answers = authorize is None or has_rules
         self._routes = {}
         self._outdated = deque()
-        # A connection begins with 0, and takes the generation of its files with each verdict.
+        # A connection begins with generation 0; each verdict gives it the generation of the files behind the verdict.
         self.generation = self.proved_since = 1
 
     def forget(self, routes, connections):
@@ -229,7 +230,7 @@ cdef class Access:
         return bool(self.has_rules) and self._authorize.decide(identity, method).is_allowed
 
     def look(self):
-        """Check for changed files: they judge the next call of each connection."""
+        """Check for changed files, which then judge the next call of each connection."""
         self._look(now_ns())
 
     def renew(self, engines not None):
@@ -242,12 +243,12 @@ cdef class Access:
 
     def expire(self, ServedConnection connection not None):
         """End the credential of a connection now, and the streams that depend on it."""
-        # The instant of the work handled now: a call that arrives in it is unauthenticated already.
+        # `now` is the instant of the present work: a call that arrives in it is already unauthenticated.
         connection.expires_ns = connection.now
         connection.look_by(connection.now)
 
     def replace(self, ServedConnection connection not None, identity not None, valid_seconds=None):
-        """Replace the identity of a caller by the present one in the files; calls under way keep the earlier one."""
+        """Replace a caller's identity by the present one in the files; calls under way keep the earlier identity."""
         if identity != connection.identity:
             keep_identities(connection)
             connection.identity = identity

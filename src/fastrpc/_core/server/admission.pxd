@@ -10,9 +10,9 @@ from fastrpc._core.server.served_call cimport ServerCall, WaitingCalls
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 
-# `ServedConnection.gate` is one: a part of the gate reaches these steps by the connection of a call.
+# `ServedConnection.gate` has these steps: a part of the gate reaches them through the connection of a call.
 cdef class LaterSteps:
-    # After a wait for the start; after a wait for the verdict on the caller.
+    # Continue a call after a wait for its start; after a wait for the verdict on its caller.
     cdef int start(self, ServerCall call, bytes payload) except -1
     cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1
 
@@ -24,7 +24,7 @@ cdef class CallAdmission:
         MemoryBudget memory
         RefusedCalls refusals
 
-        # Calls that wait for their start, over all connections: all, and calls of another priority than 0.
+        # Calls of all connections that wait for their start: their number, and the calls of a priority other than 0.
         readonly Py_ssize_t waiting
         readonly WaitingCalls prioritised
         # `Admission.queue_length` and `Admission.queue_age`.

@@ -32,16 +32,16 @@ from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc._core.base.histogram import count_refusal
 
-# A call that expires after such a wait has waited for its start; a shorter wait is an ordinary turn of the loop. For a
-# second after it, other calls that waited long may be refused.
+# A call that expires after a wait of this length has waited for its start; a shorter wait is an ordinary turn of the
+# loop. For a second after such an expiry, other calls that waited long may be refused.
 cdef uint64_t WAITED_NS = 10_000_000
 cdef uint64_t SHEDS_NS = 1_000_000_000
 # A refusal states the wait, in steps of 1 ms, of 0.1 ms below 0.1 s, and of 1 µs below 10 ms.
 cdef uint64_t TOLD_NS = 1_000_000
 
 cdef enum:
-    # A call with so small a part of its time left counts as expired: its answer would leave at the end of the turn,
-    # after the deadline.
+    # A call with only this fraction of its time left (one in 32) counts as expired: its answer would leave at the end
+    # of the turn, after the deadline.
     LAST_PART = 32
 
 
@@ -117,7 +117,7 @@ cdef class CallAdmission:
         text = f"{call.route.method} has priority 1 and made room for another call: {why}"
         return self.refusals.refuse(call, RESOURCE_EXHAUSTED, text)
 
-    # The slow way in
+    # The slow path of a request
 
     cdef bint may_start(self, ServerCall call, bytes payload) except -1:
         """Return whether a call of a held connection, or of a full process, starts now; else it waits or was refused."""
@@ -225,7 +225,7 @@ cdef class CallAdmission:
         return 0
 
     cdef int note_expired(self, ServerCall call) noexcept:
-        """A call expired before it started."""
+        """Note that a call expired before it started."""
         cdef uint64_t now = max(call.connection.now, call.connection.stepped_ns)
         if now > call.started_ns + WAITED_NS:
             self.sheds_until_ns = now + SHEDS_NS
@@ -238,7 +238,7 @@ cdef class CallAdmission:
         unstarted, calls that waited for more than half of their time are refused.
         """
         cdef uint64_t waited = now - min(now, since)
-        # Calls without a deadline have an age.
+        # A call without a deadline is judged by its age.
         cdef uint64_t timeout = call.deadline_ns - min(call.deadline_ns, call.started_ns)
         if waited > WAITED_NS and now < call.deadline_ns < now + timeout // LAST_PART:
             self.sheds_until_ns = now + SHEDS_NS
@@ -251,7 +251,7 @@ cdef class CallAdmission:
         return True
 
     cdef str _told_wait(self, str method, uint64_t waited, uint64_t timeout):
-        """Return the reason to refuse a call: it waited for half of its timeout, or (0) for `queue_age`.
+        """Return the reason to refuse a call: it waited for half of its timeout, or for `queue_age` if `timeout` is 0.
 
         Under overload most refusals of a turn share a text; formatting one takes as long as the rest of a refusal.
         """

@@ -40,9 +40,9 @@ cdef class ConnectionLife:
         uint64_t used_ns
         uint64_t kept_until_ns
 
-        # The first bytes came.
+        # Whether the first bytes were received.
         bint has_heard
-        # The age was reached.
+        # Whether the age was reached.
         bint has_aged
         bint drains
         # Whether the protocol closes by itself after the last answer, and answers a late peer itself.
@@ -51,15 +51,15 @@ cdef class ConnectionLife:
         # Whether a connection at rest drains before it closes: its protocol tells the peer, whose last call may be on
         # its way.
         bint drains_at_rest
-        # The drain, or the rest, has ended the connection.
+        # Whether the drain or the rest has ended the connection.
         bint has_ended
 
         # The openings (`server.openings.Openings`) in which the connection counts; None: its opening is over, or was
         # not counted.
         object openings
 
-        # Whether the protocol itself pauses reading; whether reading is paused, for that or for output that the peer
-        # has not taken; the instant at which reading resumed.
+        # Whether the protocol itself pauses reading; whether reading is paused, by the protocol or because of output
+        # that the peer has not taken; the instant at which reading resumed.
         bint wants_pause
         bint is_held_back
         uint64_t resumed_ns
@@ -67,8 +67,8 @@ cdef class ConnectionLife:
         # The instant of the next check of `has_rested` and `has_left`.
         uint64_t next_ns
 
-        # The instant since which the peer takes no output, 0: it does, and the bytes taken by the last check. The
-        # interval between checks of weighed output.
+        # The instant since which the peer takes no output (0: it takes output), and the bytes taken by the last check.
+        # The interval between checks of weighed output.
         uint64_t stuck_ns
         int64_t taken
         uint64_t output_look_ns

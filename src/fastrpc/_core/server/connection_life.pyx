@@ -43,7 +43,7 @@ cdef uint64_t LEAVING_NS = 2 * SECOND
 # The interval of checks for output in a transport: short at first, longer while nothing is sent.
 cdef uint64_t FIRST_OUTPUT_LOOK_NS = 20_000_000
 cdef uint64_t LAST_OUTPUT_LOOK_NS = SECOND
-# The weight of a long output changes only with its last byte.
+# The longest interval while a long output is being sent: its weight changes only with its last byte.
 cdef uint64_t LAST_LONG_LOOK_NS = 160_000_000
 
 
@@ -52,7 +52,7 @@ cdef class ConnectionLife:
     """The rules of one connection, and the instants that are compared with now."""
 
     cdef int set_rules(self, object timeouts, object keepalive) except -1:
-        """Set the rules of an engine that applies none itself."""
+        """Set all rules, for an engine that applies no rules itself."""
         self.handshake_ns = nanoseconds(timeouts.handshake)
         self.idle_ns = nanoseconds(timeouts.idle)
         self.patience_ns = nanoseconds((keepalive.interval or 0.0) + keepalive.timeout)
@@ -79,7 +79,7 @@ cdef class ConnectionLife:
         return f"the server has {gate.connections} connections already (Limits.connections)"
 
     cdef int count_out(self, object error) except -1:
-        """Stop the calls of a lost connection, and uncount it; `error` ended it, or None."""
+        """Stop the calls of a lost connection, and count it no more; `error` is the error that ended it, or None."""
         cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
         gate.engine_lost(<object>self.engine, error)
         return 0
@@ -98,9 +98,9 @@ cdef class ConnectionLife:
         return max(min(LOOK_NS, self.patience_ns // 4), SHORTEST_LOOK_NS)
 
     cdef bint hear_first(self, const char* data, Py_ssize_t size) except -1:
-        """Note the peer by its first bytes, after any TLS handshake, and `meet_peer`."""
+        """Note the peer by its first bytes, after any TLS handshake, then call `meet_peer`."""
         cdef ServedConnection connection = <ServedConnection>self.connection
-        # A protocol whose requests may begin as HTTP passes no bytes: they would cause the warning of `greet`.
+        # A protocol whose requests may look like HTTP passes no bytes: they would cause the warning of `greet`.
         cdef bint is_http2 = size >= 4 and memcmp(data, b"PRI ", 4) == 0
         cdef bint is_http1 = size > 0 and b"A" <= data[0] <= b"Z" and not is_http2
         self.has_heard = True
@@ -125,13 +125,13 @@ cdef class ConnectionLife:
         return 0
 
     cdef int go_on_opening(self) except -1:
-        """Note bytes that do not complete the opening: it is not silent."""
+        """Note bytes that do not complete the opening: the connection is not silent."""
         if self.openings is not None and not (<Engine>self.engine).is_closed:
             self.openings.add_undecided(<object>self.engine)
         return 0
 
     cdef int leave_opening(self) except -1:
-        """The opening is over, or the connection is gone."""
+        """Note that the opening is over, or the connection lost."""
         openings, self.openings = self.openings, None
         if openings is not None:
             self.opening_due_ns = 0
@@ -152,7 +152,8 @@ cdef class ConnectionLife:
         if self.aged_at_ns and now >= self.aged_at_ns:
             self.aged_at_ns = 0
             self.has_aged = True
-            # A protocol that closes after its last answer needs no end while it is between calls: a later call sets it.
+            # A protocol that closes after its last answer sets no end of calls while it has no call: a later call sets
+            # that end.
             if self.leave_after_ns and not (self.closes_by_answers and is_between):
                 self.leave_at_ns = now + self.leave_after_ns
             (<object>self.engine).begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
@@ -200,7 +201,7 @@ cdef class ConnectionLife:
         return self.may_rest(now)
 
     cdef bint may_rest(self, uint64_t now) except -1:
-        """Return whether all input is read. Otherwise it may hold a call, and `next_ns` is soon."""
+        """Return whether all input is read. Unread input may hold a call: then `next_ns` is an early check."""
         cdef PyObject* stream = (<Engine>self.engine)._stream
         self.next_ns = 0
         if stream is NULL or not (<ByteStream>stream).has_unread():
@@ -209,7 +210,7 @@ cdef class ConnectionLife:
         return False
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
-        """Read on after the close, so that the peer reads the last words: return until when, 0 = now."""
+        """Read on after the close, so that the peer reads the last output; return the end of the linger, 0 = now."""
         self.linger_until_ns = now + self.linger_ns if self.linger_ns else 0
         return self.linger_until_ns
 
@@ -228,16 +229,16 @@ cdef class ConnectionLife:
     # The peer: its input, and the output that it takes
 
     cdef bint heed_output(self, int64_t unsent, uint64_t now) except -1:
-        """Read on only while the protocol wants to and the peer takes output; return whether it takes output.
+        """Read on only while the protocol wants to and the peer takes output; return whether the peer takes output.
 
-        Otherwise refusals and the protocol's own answers would fill memory.
+        If reading went on, refusals and the protocol's own answers would fill memory.
         """
         cdef Engine engine = <Engine>self.engine
         cdef bint is_over = unsent > (<Gate>(<ServedConnection>self.connection).gate).send_soft
         cdef bint is_paused = is_over or self.wants_pause
         if is_paused != self.is_held_back and not engine.is_closed and engine._stream is not NULL:
             (<ByteStream>engine._stream).hold_back(is_paused)
-            # Meanwhile the peer is not late with a message that waits here.
+            # While reading is paused the peer is not late with a message: it may wait here unread.
             self.is_held_back = is_paused
             self.resumed_ns = now
         return not is_over
@@ -254,7 +255,7 @@ cdef class ConnectionLife:
         return self.taken > before
 
     cdef bint is_stuck(self, int64_t unsent, uint64_t now) except -1:
-        """Return whether the peer received none of its output for too long; a slow reader still counts as a reader."""
+        """Return whether the peer has taken no output for too long; a slow reader is not stuck."""
         if unsent == 0:
             self.stuck_ns = 0
             return False
@@ -383,7 +384,7 @@ cdef class ConnectionLife:
     cdef uint64_t look(self, uint64_t now, bint is_busy, int64_t unsent) except? 0:
         """Apply `check` to a connection whose incomplete messages and output have other rules.
 
-        Its uses have no instant: they are found by a look four times in the time of its rest.
+        Such a connection does not date its uses: a check finds them, four times within the time of a rest.
         """
         cdef Facts facts
         cdef uint64_t due

@@ -9,7 +9,7 @@ from fastrpc._core.server.python_served_connection cimport PythonOutcomes, Pytho
 
 cdef class DeliveringConnection(PythonServedConnection):
     cdef:
-        # The call whose payload was coded last, until any call ends: None then.
+        # The call whose payload was coded last; None once any call has ended.
         readonly Call decoded
 
 

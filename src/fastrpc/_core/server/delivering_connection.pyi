@@ -10,7 +10,7 @@ class DeliveringForms(Forms):
 
 @final
 class DeliveringOutcomes(PythonOutcomes):
-    """The outcomes of messages, which settle them; behind the end of the connection they are dropped."""
+    """The outcomes of messages, which settle them; after the end of the connection they are dropped."""
 
 class DeliveringConnection(PythonServedConnection):
     """The calls that the messages of one subscription become.

@@ -5,9 +5,10 @@
     message ──► Gate.delivery, Gate.deliver ──► handler
     answer, fail, refuse ◄─────────────────────────┘
 
-A subclass in Python implements these three to settle the message. The marshal of its route decodes a message by a
-function of the subclass, which finds the call in `decoded`. Nothing is written, so there is no engine. An answer or
-failure after `Gate.connection_lost` is dropped: the subscription may have given its message to another member.
+A subclass in Python implements `answer`, `fail` and `refuse` to settle the message. The marshal of its route decodes a
+message by a function of the subclass, which finds the call in `decoded`. Nothing is written, so there is no engine. An
+answer or failure after `Gate.connection_lost` is dropped: the subscription may have given its message to another
+member.
 """
 
 cimport cython
@@ -46,11 +47,11 @@ cdef class DeliveringForms(Forms):
 
 @cython.final
 cdef class DeliveringOutcomes(PythonOutcomes):
-    """The outcomes of messages, which settle them; behind the end of the connection they are dropped."""
+    """The outcomes of messages, which settle them; after the end of the connection they are dropped."""
 
     cdef int answer(self, Call call, bytes payload) except -1:
         cdef DeliveringConnection connection = <DeliveringConnection>(<ServerCall>call).connection
-        # The call holds the value, which is freed with it.
+        # The call holds the decoded value: both are freed together.
         connection.decoded = None
         return 0 if connection.is_closed else PythonOutcomes.answer(self, call, payload)
 
@@ -70,7 +71,7 @@ cdef DeliveringForms DELIVERING_FORMS = DeliveringForms.__new__(DeliveringForms)
 
 
 cdef class DeliveringConnection(PythonServedConnection):
-    """The calls that the messages of one subscription become."""
+    """The calls made from the messages of one subscription."""
 
     def __init__(self, gate not None, str protocol not None):
         PythonServedConnection.__init__(self, gate, protocol)

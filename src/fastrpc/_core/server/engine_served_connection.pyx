@@ -14,9 +14,9 @@ An engine has one check for its connection, which judges one request at a time. 
 the verdict on its credential is kept.
 
 Answers leave while the rest of the same read is handled: first after `FIRST_FLUSH_NS` of handlers, then each time that
-three times as much has passed, so client and server work in parallel. 32-byte echoes rose from 372,000/s to 600,000/s
-with 64 calls in flight (`make compare`). `FIRST_FLUSH_NS` has to be at most a third of the time of a read's handlers:
-workload W2 gave 490,000/s with 10 µs, and 700,000/s with 4 µs.
+the time since the read has tripled, so client and server work in parallel. 32-byte echoes rose from 372,000/s to
+600,000/s with 64 calls in flight (`make compare`). `FIRST_FLUSH_NS` has to be at most a third of the time of a read's
+handlers: workload W2 gave 490,000/s with 10 µs, and 700,000/s with 4 µs.
 """
 
 cimport cython
@@ -91,7 +91,7 @@ cdef class EngineServedConnection(ServedConnection):
 
     cdef int _flush_due(self, Engine engine) except -1:
         cdef ByteStream stream
-        # The next flush is due once three times the present time since the read has passed.
+        # The next flush is due when the time since the read has tripled.
         self.flush_due_ns = engine.now + 3 * (self.stepped_ns - engine.now)
         if engine._stream is NULL:
             return 0

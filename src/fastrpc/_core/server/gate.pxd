@@ -50,7 +50,8 @@ cdef class Gate(LaterSteps):
         # The methods of the server.
         readonly RouteTable routes
 
-        # Codecs and compressors that requests may use, by their numbers; the codecs by the form in requests (Taken).
+        # Codecs and compressors that requests may use, by their numbers; for each codec, whether requests may use it
+        # (Taken).
         readonly dict codecs
         readonly dict compressors
         int[256] takes_codec

@@ -242,7 +242,7 @@ cdef class Gate(LaterSteps):
         return True
 
     cdef int pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1:
-        """Run the steps with no current task: the handler has its own, even if the engine runs in one.
+        """Run the steps without a current task: the handler has a separate task, even if the engine runs in a task.
 
         The engine may run in a handler that takes its first step now, here or on another server of this loop. That
         handler's task is put aside, and is current again afterwards.
@@ -391,7 +391,8 @@ cdef class Gate(LaterSteps):
     cdef bint await_rest(self, ServerCall call) except -1:
         """Keep the deadline of a call with an incomplete request; return whether its sender is judged first.
 
-        The connection checks the call at its deadline. The method's cap counts if everybody may know the method.
+        The connection checks the call at its deadline. The cap of the method's timeout applies if every caller may know
+        the method.
         """
         cdef bint is_judged = self.guards.asks_access()
         set_deadline(self.default_timeout_ns, call, 0 if is_judged or call.route is None else call.route.timeout_ns)
@@ -408,7 +409,7 @@ cdef class Gate(LaterSteps):
         cdef str name = method.decode("ascii", "backslashreplace")
         self.counters.of(call, None).moved(PyBytes_GET_SIZE(payload), 0)
         if self.guards.asks_access():
-            # A caller that may not call it does not learn whether it exists.
+            # A caller that may not call the method does not learn whether it exists.
             self.guards.has_access(call, name, names, payload)
             return 0
         status, text = self.dispatcher.unknown_method(name, call)

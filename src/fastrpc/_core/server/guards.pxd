@@ -69,7 +69,7 @@ cdef class Guards:
         # The callers that may call each method; None: every peer may call everything.
         Access _access
 
-        # The limits of callers, or None; whether there are rights or limits: else no call is asked about.
+        # The limits of callers, or None; whether there are rights or limits at all: without them no call is checked.
         readonly CallLimits limits
         bint has_guards
 
@@ -78,7 +78,7 @@ cdef class Guards:
 
     # The single steps of engines for a long request; `SenderCheck` has their order.
     cdef inline bint asks_access(self) noexcept:
-        """Return whether callers have to authenticate or to be allowed."""
+        """Return whether callers have to authenticate or to be authorised."""
         return self._access is not None
 
     cdef int set_caller_deadline(self, ServerCall call) noexcept

@@ -187,7 +187,7 @@ cdef class Guards:
         return self._access.renew_if_due(connection)
 
     cdef int verify(self, ServerCall call, str method, object conclude) except -1:
-        """Verify a call's credential, then pass identity, status and seconds to a function, unless it is given up."""
+        """Verify a call's credential; unless the call is given up, pass identity, status and seconds to a function."""
         self._access.own_credentials.verify(call, method, conclude)
         return 0
 
@@ -196,7 +196,7 @@ cdef class Guards:
         return status if identity is None else self._access.take_own(call, identity, seconds)
 
     cdef bint give_up(self, ServerCall call) except -1:
-        """Return whether a call that is late for its verdict is answered now; else the verdict answers it."""
+        """Return whether a call that is late before its verdict is answered now; else the verdict answers it."""
         return self._access is not None and self._access.own_credentials.give_up(call)
 
     cdef bint knows_peer(self, object engine) except -1:
@@ -278,7 +278,7 @@ cdef class Guards:
         self, ServerCall call not None, str method not None, uint64_t names, bytes payload not None, identity, int status,
         seconds,
     ):
-        """Continue a call whose own credential was verified: its identity, or None and the status of its refusal."""
+        """Continue a call whose own credential was verified, with its identity, or None and the refusal's status."""
         cdef ServedConnection connection = call.connection
         context = call.waiting_context
         if not self.is_still_wanted(call, method, "its credential was verified"):
@@ -302,7 +302,7 @@ cdef class Guards:
         connection.end_turn()
 
     def note_late(self, ServerCall call not None):
-        """Answer a call that is late in a step, if the step verifies it; else the end of the step answers it."""
+        """Answer a call that is late in a step, if the step verifies its credential; else the end of the step does."""
         if not self.give_up(call):
             return
         self._take_back(call)

@@ -12,9 +12,9 @@ cdef class HandlerContexts:
     cdef:
         # The idle context, or None.
         object _idle
-        # The variables of the context that it is a copy of.
+        # The variables of the context from which the idle context was copied.
         object _source
-        # Its CurrentCall, and the variables that it had when it was made.
+        # The idle context's CurrentCall, and the context's variables when it was made.
         CurrentCall _slot
         object _variables
 
@@ -22,7 +22,7 @@ cdef class HandlerContexts:
         void* _nodes[MOST_NODES]
         int _depth
 
-        # The context in use that may be returned, borrowed, or NULL.
+        # The context in use that may be given back, borrowed; or NULL.
         void* _taken
 
     cdef object take(self, Call call)

@@ -18,7 +18,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class ServerTask(HandlerTask):
     cdef:
-        # The runner that began it, and the call of the running handler, until its end.
+        # The runner that began the handler, and the handler's call, until the handler ends.
         HandlerRunner runner
         ServerCall call
 
@@ -42,7 +42,7 @@ cdef class HandlerRunner:
         HandlerContexts contexts
         ServerTask current
 
-        # Compressors by the numbers of requests; answers up to this size are not compressed.
+        # Compressors by their numbers in requests; the size up to which answers are not compressed.
         readonly dict compressors
         public Py_ssize_t compress_above
 
@@ -54,11 +54,11 @@ cdef class HandlerRunner:
 
         # The interceptors around calls, None without any.
         public Chain chain
-        # Results are checked against their annotations before they are sent.
+        # Whether results are checked against their annotations before they are sent.
         public bint checks_results
         # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0: no limit.
         public uint64_t stream_idle_ns
-        # The dispatcher is notified of the end of each call.
+        # Whether the dispatcher is notified of the end of each call.
         public bint is_watched
 
         # The log of the ends of calls, or None.

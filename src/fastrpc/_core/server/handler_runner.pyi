@@ -12,7 +12,7 @@ logger: Logger
 
 @final
 class ServerTask(HandlerTask):
-    """The task of a handler, which `asyncio.current_task()` returns there."""
+    """The task of a handler; in the handler `asyncio.current_task()` returns it."""
 
 @final
 class HandlerRunner:

@@ -82,7 +82,7 @@ cdef class ServerTask(HandlerTask):
         return "rpc" if self.call is None else f"rpc:{self.call.route.method}#{self.call.id}"
 
 
-# A step that must not raise returns -1, and `take_raised` has the error. A `try` costs 2 % of a call.
+# A step that must not raise: it returns -1, and `take_raised` fetches the error. A `try` would cost 2 % of a call.
 ctypedef int (*Step)(HandlerRunner runner, ServerCall call, bytes payload) noexcept
 
 
@@ -108,7 +108,7 @@ cdef inline int answer(HandlerRunner runner, ServerCall call, bytes payload) exc
 
 
 cdef object judged(ServerCall call, object error):
-    """Return the error of a handler; a CancelledError raised by user code alone becomes another error."""
+    """Return the error of a handler; a CancelledError that only user code raised becomes another error."""
     if isinstance(error, CancelledError) and not call._is_stopped():
         return as_error(error, call.route.method)
     return error

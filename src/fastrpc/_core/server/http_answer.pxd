@@ -2,13 +2,14 @@
 
 from fastrpc._core.calls.call cimport MethodRoute
 
-# The key of the entry that carries them to a gateway.
+# The key of the metadata entry that carries status and fields to a gateway.
 cdef bytes TOLD_KEY
 
 # Return the fields of an answer by their names in lower case, each with its line; ValueError or TypeError for an
 # invalid field. Fields that a gateway forwards were completed before.
 cdef dict checked_answer(MethodRoute route, object status, object headers, bint is_forwarded)
 
-# Return all that a gateway is to be told, earlier parts included, or None; return its entry of metadata.
+# `told_with` returns all that a gateway is to be told, earlier parts included, or None; `told_entry` returns its entry
+# of metadata.
 cdef list told_with(list told, int status, dict fields, object compress)
 cdef bytes told_entry(list told)

@@ -3,8 +3,8 @@
 An answer may be stored by caches only if its method is safe and its handler says so by `Cache-Control`. The answer of a
 method that is not public is for its caller alone, unless the handler says who else may store it.
 
-Behind a gateway a server sends them in an entry of its answer's metadata: the msgpack array of the status, the fields,
-and whether the answer is to be compressed.
+Behind a gateway a server sends status and fields in an entry of the answer's metadata: the msgpack array of the status,
+the fields, and whether the answer is to be compressed.
 """
 
 import re
@@ -48,10 +48,10 @@ cdef dict checked_answer(MethodRoute route, object status, object headers, bint 
         if not FIELD_NAME.fullmatch(name) or known in GATEWAY_FIELDS or known.startswith(GATEWAY_PREFIXES):
             raise ValueError(f"headers has {name!r:.100}: the gateway sets this field, or its name is invalid")
         if not FIELD_VALUE.fullmatch(value) or value != value.strip():
-            raise ValueError(f"headers: the value of {name} has CR, LF, NUL, spaces around it, or no Latin-1")
+            raise ValueError(f"headers: the value of {name} has CR, LF, NUL, spaces around it, or is not Latin-1")
         if known in SAFE_FIELDS and not (route is not None and route.definition.safe):
             method = "this method" if route is None else route.method
-            raise ValueError(f"headers has {name!r}, which safe methods alone may set: {method} is not safe")
+            raise ValueError(f"headers has {name!r}, which only safe methods may set: {method} is not safe")
         if known == "cache-control" and not (route.is_public or is_forwarded):
             value = _for_its_caller(value)
         fields[known] = f"{name}: {value}\r\n".encode("latin-1")

@@ -8,7 +8,7 @@ from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
-    # Beside the verdicts of `SenderCheck`: no sender is judged at present.
+    # A verdict besides the verdicts of `SenderCheck`: no sender is being judged.
     SENDER_UNJUDGED = 3
 
 

@@ -24,7 +24,7 @@ cdef class Intake:
         return f"{text} (Limits.concurrent_calls)"
 
     cdef bint has_room(self, ServerCall call, Py_ssize_t size, bint is_new) except -1:
-        """Return whether there is memory for `size` further bytes of a request; else it is refused."""
+        """Return whether there is memory for `size` further bytes of a request; else the request is refused."""
         problem = self.gate.admission.over_budget(call, size, is_new)
         if problem is None:
             return True

@@ -33,7 +33,7 @@ cdef uint64_t SECOND = 1_000_000_000
 # A peer that keeps calling loses its connection at the first moment without a call after this time, or after half of
 # the time for calls.
 cdef uint64_t STAY_NS = 10 * SECOND
-# The last part of that time, in which input is ignored.
+# The last part of the time for calls, in which input is ignored.
 cdef uint64_t DEAF_NS = SECOND
 # The interval of checks for the end of the last call while input is ignored: a handler whose caller was answered early
 # may still clean up, and ends without an answer that would cause a check.
@@ -95,7 +95,7 @@ cdef class Leaving:
         return not (self.is_busy() or self.unsent() or self.is_receiving())
 
     cdef bint has_drained(self) except -1:
-        """Return whether no call is under way or came for a while, and all output is sent."""
+        """Return whether no call is under way, none came for a while, and all output is sent."""
         cdef Engine engine = <Engine>self.engine
         if engine.is_closed:
             return not (self.is_busy() or self.unsent())
@@ -161,7 +161,7 @@ cdef class Leaving:
         return True
 
     cdef int _look_by(self, uint64_t due_ns) except -1:
-        """Schedule a check of the engine by then."""
+        """Have the engine checked at `due_ns`, or earlier."""
         cdef ByteStream stream = self.stream()
         return 0 if stream is None else stream.schedule_check(due_ns)
 

@@ -142,8 +142,8 @@ cdef class LinkedOutcomes(Outcomes):
 cdef class LinkedFlow(Flow):
     """The streams of all links, by the flow of each wire: the calls of a link may outlive it.
 
-    The gate admits only calls whose flags the wire has set. The session below keeps the link meanwhile: it ends in a turn
-    of the loop without a handler's step. A link asks the flow of its wire for room.
+    The gate admits only calls whose flags the wire has set. Meanwhile the session below keeps the link: a session ends
+    in a turn of the loop that takes no handler's step. A link asks the flow of its wire for room.
     """
 
     cdef int head(self, Call call, bytes metadata) except -1:

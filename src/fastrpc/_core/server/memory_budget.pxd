@@ -17,9 +17,9 @@ cdef class MemoryBudget(Timed):
         readonly set engines
         object __weakref__
 
-        # Bounds in bytes, of the requests of one connection and of all that the process holds. Above the last two,
-        # calls of priority 1 are refused, and each request is compared with the rest. Above `tight_above`, freed pages
-        # go back to the system, and received payloads grow slowly.
+        # Bounds in bytes, of the requests of one connection and of all that the process holds. Above `shed_above` calls
+        # of priority 1 are refused; above `shed_requests_above` each request is compared with the remaining bytes.
+        # Above `tight_above`, freed pages go back to the system, and received payloads grow slowly.
         int64_t request_bytes
         int64_t process_bytes
         int64_t lend_below
@@ -34,7 +34,7 @@ cdef class MemoryBudget(Timed):
         # The bytes that all decompressions of the process may take.
         readonly int64_t unpacking_bytes
 
-        # Full: no connection credit is returned for this long, which tests may shorten.
+        # The nanoseconds for which a full process returns no connection credit; tests may shorten them.
         public uint64_t full_wait_ns
         readonly bint is_full
 
@@ -56,7 +56,7 @@ cdef class MemoryBudget(Timed):
 @cython.final
 cdef class HeldPieces:
     cdef:
-        # The call whose handler holds them, its connection's budget, and the bytes counted there.
+        # The call whose handler holds the pieces, its connection's budget, and the bytes counted there.
         readonly ServerCall call
         MemoryBudget _memory
         readonly int64_t held

@@ -58,7 +58,7 @@ cdef extern from *:
     int return_free_pages() nogil
     int map_large_blocks(int is_on) nogil
 
-# Memory is short.
+# Whether memory is short.
 cdef bint is_short = False
 # Bytes freed since the last check of the heap, and the next instant at which its free pages may be returned.
 cdef int64_t freed = 0
@@ -192,7 +192,7 @@ cdef class MemoryBudget(Timed):
         """Return why incomplete requests may not grow while `held` bytes are held, or None."""
         if held <= self.process_bytes + grace:
             return None
-        # Messages that grow side by side would block each other, each holding its part.
+        # Messages that grow concurrently would block each other, each holding its part.
         return (
             f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
             "(Memory.process_bytes): requests that are not whole are dropped"
@@ -359,7 +359,7 @@ cdef class HeldPieces:
 
 @cython.final
 cdef class Room:
-    """The memory of one payload during decompression; of a stream message, until its handler asks for the next."""
+    """The memory of one payload during decompression; a stream message keeps it until its handler asks for the next."""
 
     def __init__(self, ServedConnection connection not None, Py_ssize_t packed, Py_ssize_t stated, *, bint is_message=False):
         self.connection = connection

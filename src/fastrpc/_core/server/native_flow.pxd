@@ -18,7 +18,7 @@ cdef class NativeFlow(Flow):
     pass
 
 
-# Without a state: all connections share them.
+# An object without state, which all connections share.
 cdef NativeDialect NATIVE_DIALECT
 cdef NativeFlow NATIVE_FLOW
 

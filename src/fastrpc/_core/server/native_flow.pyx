@@ -5,7 +5,8 @@
     handler ──► ServedStream ──► NativeFlow ──► SendQueue: messages, order, credit
                                      └────────► MessageAssembler: credit for the peer
 
-The objects have no state: all connections share them. They find the connection by the call, which may outlive it.
+The objects have no state: all connections share them. They find the connection by the call; a call may outlive its
+connection.
 """
 
 cimport cython

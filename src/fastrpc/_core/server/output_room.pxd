@@ -35,7 +35,7 @@ cdef class OutputRoom(Timed):
         object _woken
         # Tasks that continue only once there is room, with their calls.
         object _giving
-        # The number of tasks in both.
+        # The number of tasks in `_woken` and `_giving`.
         Py_ssize_t deferred
         # Whether this object is in the queue of slices.
         bint _is_queued

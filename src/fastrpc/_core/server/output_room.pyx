@@ -57,14 +57,14 @@ cdef class OutputRoom(Timed):
     # Results and errors
 
     cdef bint takes(self, ServerCall call, int64_t size) noexcept:
-        """Return whether there is room for a call's outcome; its arguments are freed with it."""
+        """Return whether there is room for a call's outcome; the call's arguments are freed with the outcome."""
         return process_held - call.charge + size <= self.memory.process_bytes
 
     cdef Py_ssize_t lack_before(self, ServerCall call, object value) except -2:
         """Return -1 if a result may be encoded; if memory is short, its size, or 0 if only encoding shows the size."""
         cdef Py_ssize_t size
         if type(value) is str or type(value) is bytes:
-            # No codec makes it smaller.
+            # No codec makes the value smaller.
             size = len(value)
             return size if needs_room(call, size) and not self.takes(call, size) else -1
         if value is None or type(value) is bool or type(value) is int or type(value) is float:

@@ -11,7 +11,7 @@ from fastrpc._core.server.link cimport Link, LinkedConnection
 @cython.final
 cdef class ProvenCaller:
     cdef:
-        # Read while the call's handler runs: its identity may be withdrawn later.
+        # Made while the call's handler runs: the identity may be withdrawn later.
         readonly object identity
         uint64_t expires_ns
         # Whether the call itself brought a credential.

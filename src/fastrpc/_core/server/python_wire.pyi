@@ -122,7 +122,7 @@ class PythonWire(Wire):
         """
 
     def act_for(self, caller: ProvenCaller) -> None:
-        """Give this connection the identity of a caller for which the peer proved to act."""
+        """Give this connection the identity of a caller; the peer has proved that it acts for that caller."""
 
     def count_moved(self, call: ServerCall, received_bytes: int, sent_bytes: int) -> None:
         """Count bytes of a call outside its payloads, once its handler has started."""

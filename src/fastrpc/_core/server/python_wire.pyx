@@ -151,7 +151,7 @@ cdef class PythonWire(Wire):
             link.life.used_ns = now_ns()
 
     def act_for(self, ProvenCaller caller not None):
-        """Give this connection the identity of a caller for which the peer proved to act."""
+        """Give this connection the identity of a caller; the peer has proved that it acts for that caller."""
         if caller.identity is not None:
             self.connection.prove(caller.identity, caller.expires_ns)
         self.connection.generation = caller.generation

@@ -21,7 +21,7 @@ cdef class ServerCall(Call):
         MethodCounters counters
         HandlerTask task
 
-        # Booleans of a byte each, as in Call. Its end after the handler was told to stop.
+        # Booleans of a byte each, as in Call. Whether the call ended after its handler was told to stop.
         uint8_t was_cancelled
         uint8_t is_running
         uint8_t is_held
@@ -57,7 +57,7 @@ cdef class ServerCall(Call):
         # While it is refused, milliseconds after which its caller may retry, 0: not stated.
         readonly uint32_t pushback_ms
 
-        # The client behind a trusted proxy that made it; None: the connection's peer.
+        # The client behind a trusted proxy that made the call; None: the connection's peer.
         object client
 
         # Whether its answer has a head and trailers, as in gRPC (`ServedConnection.has_trailers`): the form of the request
@@ -117,8 +117,8 @@ cdef inline int keep_identity(ServerCall call) noexcept:
     return 0
 
 
-# Make the client of a trusted proxy the peer of a call, and return the refusal of that client, or None: both as
-# `fastrpc.server.http.forwarded` found them, None without any.
+# Make the client of a trusted proxy the peer of a call, and return the refusal of that client, or None. `found` has
+# client and refusal, from `fastrpc.server.http.forwarded`; None without any.
 cdef inline tuple take_client(ServerCall call, tuple found, str protocol):
     if found is None:
         return None

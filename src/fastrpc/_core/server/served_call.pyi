@@ -86,7 +86,7 @@ class ServerCall(Call):
         """The codec of the request and of the answer, by its number on the wire."""
 
     def wrap_sent(self, function: Callable[[Any], Any]) -> None:
-        """Have a function replace each sent message, starting from the yielded one; used in an interceptor."""
+        """Have a function replace each sent message, in an interceptor; the first function gets the yielded message."""
 
     def wrap_received(self, function: Callable[[Any], Any]) -> None:
         """Have a function replace each message that the handler receives; in an interceptor."""
@@ -94,14 +94,14 @@ class ServerCall(Call):
     async def send_metadata(self) -> None:
         """Send the contents of `reply_metadata` now, ahead of the first message of the answering stream.
 
-        With gRPC also ahead of a unary answer.
+        By gRPC also ahead of a unary answer.
 
         Raises:
             RuntimeError: the answer is not a stream, or the first metadata was sent already.
         """
 
     def _compress_by(self, name: str | None) -> None:
-        """Compress the answer by the compressor of that name, if the peer takes it; None sends it as it is."""
+        """Compress the answer by the named compressor, if the peer accepts it; None sends the answer uncompressed."""
 
     def _ensure_head(self) -> None:
         """Send the head of a unary answer, unless it was sent; later `reply_metadata` are the trailers."""
@@ -132,7 +132,7 @@ def detached_call(
 
 @final
 class CallLine:
-    """Calls in the order in which they came."""
+    """Calls in the order of their arrival."""
 
     def __new__(cls, line: int) -> Self: ...
     @property

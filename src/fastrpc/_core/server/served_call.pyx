@@ -281,7 +281,7 @@ cdef class ServerCall(Call):
     # Streams
 
     def wrap_sent(self, function):
-        """Have a function replace each sent message, starting from the yielded one; used in an interceptor."""
+        """Have a function replace each sent message, in an interceptor; the first function gets the yielded message."""
         cdef StreamChannel stream = self._stream_to_wrap()
         stream.sent_wraps = [*(stream.sent_wraps or ()), function]
 
@@ -300,7 +300,7 @@ cdef class ServerCall(Call):
     async def send_metadata(self):
         """Send the contents of `reply_metadata` now, ahead of the first message of the answering stream.
 
-        Over gRPC a unary answer may have them ahead of it, too.
+        By gRPC, metadata may also be sent ahead of a unary answer.
 
         Raises:
             RuntimeError: the answer is not a stream, or the first metadata was sent already.
@@ -313,7 +313,7 @@ cdef class ServerCall(Call):
             raise RuntimeError(f"the answer of {self.method} is not a stream: its metadata goes with it")
 
     def _compress_by(self, str name):
-        """Compress the answer by the compressor of that name, if the peer takes it; None sends it as it is."""
+        """Compress the answer by the named compressor, if the peer accepts it; None sends the answer uncompressed."""
         self.compressor = 0
         for number, compressor in self.connection.gate.compressors.items():
             if compressor.name == name:
@@ -330,7 +330,7 @@ cdef class ServerCall(Call):
         """Send the head of an answer without a stream."""
         cdef ServedConnection connection = self.connection
         if self.has_sent_head:
-            raise RuntimeError(f"the first metadata of {self.method} was sent already, what follows goes with the end")
+            raise RuntimeError(f"the first metadata of {self.method} was sent already; later entries go with the end")
         self.has_sent_head = True
         if connection.is_closed or self.was_ended or self.state == STATE_CANCELLED or self.state == STATE_GONE:
             return 0
@@ -400,14 +400,14 @@ cdef class CallLine:
         return <ServerCall>self._places[len(self._places) - 1] if self.count else None
 
     cdef int add(self, ServerCall call) except -1:
-        """Append a call, which is not here."""
+        """Append a call that is not in the line."""
         self._places.append(call)
         call.places[self._line] = self._left + len(self._places) - 1
         self.count += 1
         return 0
 
     cdef int drop(self, ServerCall call) except -1:
-        """Remove a call, which is here."""
+        """Remove a call that is in the line."""
         cdef list places = self._places
         cdef Py_ssize_t at = call.places[self._line] - self._left
         assert 0 <= at < len(places) and places[at] is call
@@ -526,17 +526,17 @@ cdef int begin_hold(ServedConnection connection, uint64_t hold_ns) except -1:
 
 
 cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t now) except -1:
-    """End a hold once a turn of the loop read nothing more, enough was read, or it took too long.
+    """End a hold once a turn of the loop read nothing more, enough was read, or the hold took too long.
 
-    Return whether it ended.
+    Return whether the hold ended.
     """
     cdef bint has_read = connection.received_ns != connection.seen_read_ns
     if connection.queue is not None and len(connection.queue) >= MOST_WAITING and starts_one_way(connection.queue):
         connection.looks = MOST_LOOKS
     elif connection.waits_for_turn() and connection.patience > 0 and now < connection.patient_until_ns:
         # Until its turn nothing more is read, and among a thousand busy connections each check waits for a turn. No
-        # date tells whether a cancel is still to come: with a full window the peer's machine keeps bytes sent long ago,
-        # so a socket is read empty several times before they arrive.
+        # timestamp tells whether a cancel is still to come: with a full window the peer's machine keeps bytes sent long
+        # ago, so a socket is read empty several times before they arrive.
         connection.patience -= 1
         connection.held_until_ns = now + hold_ns
         return False

@@ -204,7 +204,7 @@ cdef class ServedCalls(ServingPart):
         return call_of(self.gate, self.connection)
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
-        # For the counters: it may be refused while incomplete.
+        # For the counters: the call may be refused while its request is incomplete.
         call.route = self.gate.routes.find(frame.method, frame.method_size)
         return 0
 

@@ -8,7 +8,7 @@ from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 
 cdef enum Hold:
-    # The reasons of the slow path of a request. After a stall of the loop: the sockets are read first.
+    # Reasons for the slow path of a request. After a stall of the loop: the sockets are read first.
     HOLD_STALL = 1
     # More output waits than `Memory.send_soft`.
     HOLD_OUTPUT = 2
@@ -53,7 +53,7 @@ cdef class ServedConnection:
         dict counters
 
         # The protocol's part in its calls. An object without state serves all connections: it finds the connection by
-        # the call. Without forms, None, all calls have the codecs of their methods and the limits below.
+        # the call. If `forms` is None, all calls have the codecs of their methods and the limits below.
         Outcomes outcomes
         readonly Dialect dialect
         Forms forms

@@ -241,7 +241,7 @@ cdef class ServedConnection:
         return self.describe_peer() if self.forms is None else self.forms.peer(call)
 
     cdef Marshal marshal_of(self, Call call):
-        """Return the marshal of a call, if it is not its method's."""
+        """Return the marshal of a call: by the forms, if there are any, otherwise its method's."""
         return marshal_by_codec(call.route, call.codec, self.gate) if self.forms is None else self.forms.marshal(call)
 
     # Defaults that an engine may override
@@ -283,7 +283,7 @@ cdef class ServedConnection:
         return False
 
     cdef int look_by(self, uint64_t due_ns) except -1:
-        """Schedule `CallAdmission.look_at` for that instant, unless an earlier one is due, which schedules the next."""
+        """Schedule `CallAdmission.look_at` for `due_ns`; if an earlier check is due, it schedules the next one."""
         cdef uint64_t now = now_ns()
         if self.look_due_ns and self.look_due_ns <= due_ns:
             return 0

@@ -34,7 +34,7 @@ cdef class ServedStream(StreamChannel):
         OutputRoom output_room
         # Whether messages of the stream count before they are sent (memory_budget.HeldPieces).
         public bint counts_ahead
-        # The sender waits for that room.
+        # Whether the sender waits for memory of the process.
         bint awaits_memory
 
         # The form whose file the stream is, in pieces of raw bytes; None: messages are encoded.

@@ -7,7 +7,7 @@
     its end ──► RESPONSE     its error ──► RESPONSE with a status, after the messages already sent
 
 A generator is stepped only while its stream has room, so messages yielded before an error or its end were sent: at most
-one message waits for credit. Each step series takes a few milliseconds at most, even with more room.
+one message waits for credit. A series of steps takes a few milliseconds at most, even if there is more room.
 
 A generator ends by itself, or CancelledError is raised at its present `yield` if the caller left, the deadline passed,
 the server drains, the stream was idle too long, or its last message cannot be sent. Messages yielded after that are
@@ -50,7 +50,7 @@ cdef class ServedStream(StreamChannel):
     # Between a handler and its messages
 
     cdef object bound(self):
-        """Return the arguments of the handler, with this stream in its place."""
+        """Return the arguments of the handler, with this stream as the argument that takes the caller's stream."""
         cdef ServerCall call = self.served
         cdef MethodRoute route = call.route
         given = call.given
@@ -124,7 +124,7 @@ cdef class ServedStream(StreamChannel):
         """
         cdef ServerCall call = self.served
         if self.is_committed:
-            raise RuntimeError(f"the first metadata of {call.route.method} was sent already, what follows goes with the end")
+            raise RuntimeError(f"the first metadata of {call.route.method} was sent already; later entries go with the end")
         if call._reply_metadata is None:
             call.reply_metadata = {}
         self.commit()
@@ -179,13 +179,13 @@ cdef class ServedStream(StreamChannel):
         """Whether functions of interceptors replace each message: they are called on the loop."""
         return self.sent_wraps is not None
 
-    # The side it is on
+    # The server's side of the stream
 
     cdef int put(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         self.served.counters.moved(PyBytes_GET_SIZE(payload), 0)
         self.served.moved_bytes += PyBytes_GET_SIZE(payload)
         if self.input_ended:
-            # Its handler does not take it, so it is not held: only its credit goes back.
+            # The handler does not take this message, so it is not held: only its credit is returned.
             return self.flow.taken(self.served, cost)
         self._hold(cost)
         return StreamChannel.put(self, frame, payload, cost)
@@ -196,7 +196,7 @@ cdef class ServedStream(StreamChannel):
         return self.output_room.memory.count(change)
 
     cdef int taken(self, Py_ssize_t cost) except -1:
-        # Its handler has it: it counts until the next one is requested.
+        # The handler has the message: it counts until the next one is requested.
         self.holds_taken = True
         if self.room is None:
             self.taken_held += cost
@@ -242,7 +242,7 @@ cdef class ServedStream(StreamChannel):
         except CallError as error:
             raise call.route.definition.faults.of_message(error, call.route.method) from None
         if self.marshal.charge > PyBytes_GET_SIZE(payload) + SMALL_OUTPUT:
-            # Until the handler has it, it counts as it came.
+            # Until the handler has the message, it counts by its received size.
             self._hold(self.marshal.charge - PyBytes_GET_SIZE(payload))
             self.taken_held += self.marshal.charge - PyBytes_GET_SIZE(payload)
         return value
@@ -251,7 +251,7 @@ cdef class ServedStream(StreamChannel):
         """Have the server decompress the oldest message once there is room; return True when it can be taken."""
         cdef Message* message = &self._ring[self._first]
         if self.job is None:
-            # Its caller accepts it: a REQUEST may have been too short to be compressed.
+            # The caller accepts the compressor that it used: its REQUEST may have been too short to be compressed.
             self.compressor = message.compressor
             self.is_unpacking = True
             self.served.connection.gate.dispatcher.unpack_message(
@@ -304,7 +304,7 @@ cdef class ServedStream(StreamChannel):
         return self._emit_as(payload, 0)
 
     cdef int _emit_compressed(self, bytes payload) except -1:
-        """Send a message compressed as its request, if the peer accepts that and it helps."""
+        """Send a message, compressed like its request if the peer accepts that and the message gets smaller."""
         cdef ServedConnection connection = self.served.connection
         cdef bytes smaller
         cdef int number = connection.dialect.compressor(self.served, self.compressor)
@@ -369,7 +369,7 @@ cdef class ServedStream(StreamChannel):
     # The end
 
     cdef int end(self) except -1:
-        """The handler ended, or never began."""
+        """Note that the handler ended, or never began."""
         return self.close(RuntimeError(f"{self.served.route.method} is over, and its stream with it"))
 
 
@@ -422,7 +422,7 @@ async def drive(ServerCall call not None):
                     raise stream._end_of_output()
                 until = tick_ns() + SLICE_NS
             elif tick_ns() > until:
-                # Others get their turn, and written messages are sent.
+                # Other tasks get their turn, and written messages are sent.
                 await sleep(0)
                 until = tick_ns() + SLICE_NS
             is_at_yield = False

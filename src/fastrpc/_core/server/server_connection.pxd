@@ -16,8 +16,7 @@ cdef class ServerSide(Side):
         # The connections in their opening.
         Openings openings
 
-        # Whether the connection is opening; whether it is one too many; whether it was told to drain before it was
-        # open.
+        # Whether the connection is opening; whether it is surplus; whether it was told to drain before it was open.
         bint is_opening
         bint is_surplus
         int pending_drain

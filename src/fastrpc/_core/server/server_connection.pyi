@@ -52,7 +52,7 @@ class ServerConnection(Connection):
         by_certificate: bool = False,
         generation: int = 0,
     ) -> bool:
-        """Note the proven identity of the peer, and its expiry; return False for another one than before.
+        """Note the proven identity of the peer, and its expiry; return False if it differs from an earlier one.
 
         Args:
             generation: the generation of the files that the verdict comes from.

@@ -31,8 +31,8 @@ from fastrpc._core.server.served_calls import serve_on
 cdef uint64_t SECOND = 1_000_000_000
 # The time in which a draining connection may open.
 cdef uint64_t OPENING_NS = SECOND
-# The part of each second of a certificate's validity after which its connection is replaced, so that a newer one counts
-# in time. A shorter life is not worth a connection.
+# The part of each second of a certificate's validity after which its connection is replaced, so that a newer
+# certificate takes effect in time. A shorter life is not worth a connection.
 cdef uint64_t REPLACED_NS = 800_000_000
 cdef uint64_t SHORTEST_LIFE_NS = SECOND
 
@@ -54,7 +54,7 @@ cdef class ServerSide(Side):
         return 0
 
     cdef int leave_opening(self) except -1:
-        """The connection is open, or gone."""
+        """Note that the connection is open, or lost."""
         if self.is_opening:
             self.is_opening = False
             self.openings.leave(self.connection())
@@ -102,11 +102,11 @@ cdef class ServerSide(Side):
         return True
 
     cdef bint prove(self, object identity, uint64_t expires_ns, bint by_certificate, uint64_t generation) except -1:
-        """Note the proven identity of the peer; return False for another one than before."""
+        """Note the proven identity of the peer; return False if it differs from an earlier one."""
         cdef ServerConnection connection = self.connection()
         cdef ServedConnection served = self.served().connection
         if served.proven_name is not None and served.proven_name != identity.name:
-            # A token in front of the first call overrides the certificate of the connection.
+            # A token before the first call overrides the certificate of the connection.
             if not self.is_by_certificate or connection.callee.highest_id:
                 return False
         self.is_by_certificate = by_certificate
@@ -124,7 +124,7 @@ cdef class ServerSide(Side):
         return True
 
     cdef int trust_peer(self) except -1:
-        """The peer is authenticated: from now on it has the announced limits, and the whole window."""
+        """Note that the peer is authenticated: from now on it has the announced limits, and the whole window."""
         cdef ServerConnection connection = self.connection()
         if connection.keeps_window:
             connection.keeps_window = False
@@ -138,7 +138,7 @@ cdef class ServerSide(Side):
     # Leaving
 
     cdef bint awaits_opening(self, int reason) except -1:
-        """Put a drain off if the connection is in its opening; it then drains, or leaves, as soon as possible."""
+        """Defer the drain of a connection in its opening; it then drains, or leaves, as soon as possible."""
         cdef ServerConnection connection = self.connection()
         if connection.phase != PHASE_PREFACE or connection.is_closed:
             self.pending_drain = -1
@@ -150,7 +150,8 @@ cdef class ServerSide(Side):
         return True
 
     cdef bint peer_rests(self) noexcept:
-        """Return whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
+        """Return whether the peer waits for nothing, and reads only while it waits: it reads on before its next call.
+        """
         cdef ServerConnection connection = self.connection()
         return connection.settled and connection.peer.ping_reply_ms == 0 and connection.callee.calls.size == 0
 
@@ -201,7 +202,7 @@ cdef class ServerConnection(Connection):
     # Orders of the server
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
-        """Note the proven identity of the peer, and its expiry; another one than before ends the connection."""
+        """Note the proven identity of the peer, and its expiry; a different earlier identity ends the connection."""
         cdef uint64_t expires_ns
         self.now = now_ns()
         expires_ns = 0 if valid_seconds is None else self.now + <uint64_t>(max(0.0, valid_seconds) * 1e9)
@@ -298,7 +299,7 @@ cdef class ServerConnection(Connection):
 
     cdef int end_stream(self) except -1:
         if self.decisions().peer_rests():
-            # The peer would not notice the close before its next call, and then it reads before it writes.
+            # The peer would not notice the close before its next call, before which it reads.
             self.liveness.linger_ns = 0
         self.decisions().leave_opening()
         Connection.end_stream(self)

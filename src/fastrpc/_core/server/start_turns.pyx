@@ -174,7 +174,7 @@ cdef class StartTurns:
             if has_lapsed(call, now):
                 self.refusals.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
             elif not self.admission.is_stale(call, call.queued_ns, now) and self.admission.has_room(call, payload):
-                # Calls started before it may have filled the memory.
+                # Calls started earlier in this turn may have filled the memory.
                 self._start_inside(context, call, payload)
             now = now_ns()
             # One-way calls have a share of the turn, as when they are read.

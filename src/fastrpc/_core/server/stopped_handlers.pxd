@@ -1,4 +1,4 @@
-"""Handlers that a read stops: their cleanup runs behind the reads of a turn of the loop, and counts in it."""
+"""Handlers that a read stops: their cleanup runs after the reads of a turn of the loop, and counts in that turn."""
 
 from libc.stdint cimport uint64_t
 
