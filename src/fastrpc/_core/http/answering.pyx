@@ -12,8 +12,8 @@
     WebAnswering     gRPC-Web, Connect  HeaderAnswering  rpcx, Phobos      MountAnswering   an application
     SocketEnd        a WebSocket, from the end of its handshake on
 
-The outcomes ask only for a call whose request waits for its response, so no class checks whether the client
-is still there. A method that a class omits raises: no call uses it.
+The outcomes ask only for a call whose request waits for its response, so no class checks whether the client is still
+connected. A method that a class omits raises: no call uses it.
 """
 
 from libc.stdint cimport uint64_t
@@ -37,11 +37,11 @@ cdef class Answering:
         raise lacking(self, "head")
 
     cdef int message(self, Exchange exchange, ServerCall call, bytes payload, int compressor) except -1:
-        """Send a message of a stream, behind the head if that has not left."""
+        """Send a message of a stream, after the head if the head was not sent yet."""
         raise lacking(self, "message")
 
     cdef int hold(self, Exchange exchange, ServerCall call) except -1:
-        """The handler of a call suspends: let its stream give a sign of life in time."""
+        """Note that the handler of a call suspends: its stream has to give a sign of life in time."""
         raise lacking(self, "hold")
 
     cdef int sign(self, Exchange exchange, ServerCall call, uint64_t now) except -1:
@@ -49,11 +49,11 @@ cdef class Answering:
         raise lacking(self, "sign")
 
     cdef int room(self, Exchange exchange, ServerCall call) except -1:
-        """Some output was sent: wake a sender that waits for room."""
+        """After some output was sent, wake a sender that waits for room."""
         raise lacking(self, "room")
 
     cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
-        """Keep what the handler says of its answer; the exchange is None once it is gone.
+        """Keep what the handler sets for its answer; `exchange` is None once the exchange is over.
 
         Args:
             status: of HTTP, 0: none.

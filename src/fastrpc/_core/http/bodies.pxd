@@ -10,7 +10,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class LinesBody(BodyReading):
     cdef:
-        # A line that is not whole.
+        # An incomplete line.
         bytearray _line
 
     cdef int _take_line(self, RequestIntake intake, ServerCall call, bytes line) except -1
@@ -19,7 +19,7 @@ cdef class LinesBody(BodyReading):
 @cython.final
 cdef class MessagesBody(BodyReading):
     cdef:
-        # The bytes of a message that is not whole, as they are counted.
+        # The counted bytes of an incomplete message.
         Py_ssize_t _counted
 
 

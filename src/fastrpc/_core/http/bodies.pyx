@@ -74,7 +74,7 @@ cdef class LinesBody(BodyReading):
         if stream is None:
             return 0
         if stream.input_ended and kind == LINE_VALUE:
-            raise CallError(Status.INVALID_ARGUMENT, "a message comes behind the end of the stream")
+            raise CallError(Status.INVALID_ARGUMENT, "a message comes after the end of the stream")
         if kind == LINE_END:
             stream.end_input(None)
         elif kind == LINE_VALUE:
@@ -160,7 +160,7 @@ cdef class MountBody(BodyReading):
     """The body of a request to a mounted application, once the application has the request."""
 
     cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
-        # Without its request it was refused.
+        # A call without its `MountedRequest` was refused.
         return 0 if terms_of(call).mounted is None else mounted_request_of(call).put(part, is_last)
 
 
@@ -170,6 +170,6 @@ cdef BodyReading reading_of(HttpTerms terms):
     return FORM if terms.mount is None else MOUNT
 
 
-# Without a state: all requests share them.
+# Objects without state, which all requests share.
 cdef FormBody FORM = FormBody.__new__(FormBody)
 cdef MountBody MOUNT = MountBody.__new__(MountBody)

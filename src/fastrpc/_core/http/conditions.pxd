@@ -14,10 +14,10 @@ cdef bint is_unchanged(RequestHead head, dict fields) except -1
 # Return the fields of a 304.
 cdef dict kept_fields(dict fields)
 
-# Note the fields of a handler; for gRPC-Web or Connect, only the fields about stored answers if its answer may be
-# stored.
+# Note the fields of a handler; for gRPC-Web or Connect, only the fields about stored answers, and only if the answer
+# may be stored.
 cdef int note_fields(HttpTerms terms, HttpService service, dict fields) except -1
 cdef int note_stored(HttpTerms terms, HttpService service, dict fields) except -1
 
-# Return the fields of a handler, each with its end, and our own fields that depend on them.
+# Return the fields of a handler, each with its line end, and our own fields that depend on them.
 cdef bytes described_lines(HttpTerms terms, ServerCall call, RequestHead head)

@@ -18,7 +18,7 @@ from fastrpc._core.http.messages cimport FORM_NONE
 
 cdef bytes NO_STORE = b"Cache-Control: no-store\r\n"
 
-# An entity tag: its text is compared without the mark of a weak one. A list of tags is read in one piece.
+# An entity tag: its text is compared without the mark of a weak tag. A list of tags is read in one piece.
 cdef object TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 cdef object TAGS = re.compile(rf'[ \t,]*(?:{TAG.pattern}[ \t]*(?:,[ \t,]*|$))*')
 
@@ -127,12 +127,12 @@ def _date_line(bytes line, str value):
 
 
 def _present():
-    """Return the present second or the previous one: the field Date is not renewed within a second."""
+    """Return the present second or the previous one: the field Date is not updated within a second."""
     return int(time.time()) - 1
 
 
 def _has_tag(str given, str own):
-    """Return whether a list of tags contains this one, by the weak comparison; "*" matches any."""
+    """Return whether a list of tags contains the given tag, by the weak comparison; "*" matches any."""
     if given.strip(" \t") == "*":
         return True
     tag = TAG.fullmatch(own)

@@ -50,7 +50,7 @@ class GatewayConnection(HttpConnection):
         by_certificate: bool = False,
         generation: int = 0,
     ) -> bool:
-        """Note who the certificate names, and until when."""
+        """Note the identity in the certificate, and its expiry."""
 
     def go_on(self) -> None:
         """Take the requests that waited for a verdict."""

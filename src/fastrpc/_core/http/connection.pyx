@@ -6,8 +6,8 @@
                     ▲                                            │
                     └── Answering ◄── HttpOutcomes ◄─────────────┘
 
-The rules of its life are those for all protocols (`server/connection_life`). It closes by itself after an answer: a
-drain, and the age of a connection, only make the next answer the last one.
+The rules of its life are those for all protocols (`server/connection_life`). The connection closes by itself after an
+answer: a drain, and the age of a connection, only make the next answer the last one.
 """
 
 cimport cython
@@ -69,7 +69,7 @@ cdef class GatewayConnection(HttpConnection):
         if not self.life.drains:
             self.life.begin_drain(now_ns() + REST_NS)
             self.connection.look_by(self.life.left_due())
-        # Where the peer takes no output its time stays as it is; all is looked at once it does.
+        # While the peer takes no output its time limit stays; once it takes output everything is checked.
         if self.requests.talk is not None and not self.exchange.is_stuck:
             self.exchange.wait_by(self.life.left_due())
 
@@ -99,7 +99,7 @@ cdef class GatewayConnection(HttpConnection):
         return self.connection.describe_peer()
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
-        """Note who the certificate names, and until when."""
+        """Note the identity in the certificate, and its expiry."""
         self.connection.certify(identity, valid_seconds, generation)
         return True
 
@@ -126,7 +126,7 @@ cdef class GatewayConnection(HttpConnection):
         try:
             HttpConnection.lost(self, error)
         finally:
-            # A failed connection is uncounted too: a drain would wait for it.
+            # A failed connection is no longer counted either: a drain would wait for it.
             self.life.count_out(error)
         return 0
 
@@ -155,6 +155,6 @@ cdef class GatewayConnection(HttpConnection):
         if self.connection.peer_info is not None:
             self.connection.peer_info.protocol = self.connection.protocol
         if self.connection.is_draining:
-            # The drain that was told to HTTP is told once more, to the WebSocket.
+            # HTTP was notified of the drain; the WebSocket has to be notified, too.
             self.begin_drain()
         return 0

@@ -36,7 +36,7 @@ cdef class HeaderDialect(HttpDialect):
     pass
 
 
-# Has no state: all requests share it.
+# An object without state, which all requests share.
 cdef HeaderAnswering BY_HEADERS
 
 # Return the way to answer a request.

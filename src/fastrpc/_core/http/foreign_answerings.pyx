@@ -37,11 +37,11 @@ cdef class WebAnswering(Answering):
         if terms_of(call).web is None:
             # A fault of HTTP has the form of the gateway.
             return BY_VALUE.fail(exchange, call, failure, status, lines)
-        # An unknown path is one by Connect, too.
+        # Connect answers an unknown path with 404, too.
         return self._end(exchange, call, None, failure, 404 if status == 404 and call.route is None else 0)
 
     cdef int _end(self, Exchange exchange, ServerCall call, bytes payload, Failure failure, int status) except -1:
-        """End a call with its answer, which the rest of a stream may be, or with a failure."""
+        """End a call with its answer, which may be the rest of a stream, or with a failure."""
         cdef HttpTerms terms = terms_of(call)
         cdef bytes trailers = call.sent_metadata, part
         if exchange.has_begun:
@@ -63,7 +63,7 @@ cdef class WebAnswering(Answering):
         return exchange.send_part(terms_of(call).web.message(payload, compressor))
 
     cdef int _begin(self, Exchange exchange, ServerCall call, bytes metadata, int compressor) except -1:
-        """Send the head of an answer, unless it has left, or leaves with the whole answer."""
+        """Send the head of an answer, unless it was sent, or is sent together with the whole answer."""
         if exchange.has_begun:
             return 0
         fields = terms_of(call).web.head(metadata, compressor)
@@ -113,7 +113,7 @@ cdef class HeaderAnswering(BareAnswering):
         return terms_of(call).request.conclude(exchange, call, status, lines, b"")
 
     cdef bint answers_at_once(self, Exchange exchange, ServerCall call, bytes payload) except -1:
-        """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether that is all."""
+        """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether the request is done."""
         cdef RpcxHeaders headers = terms_of(call).rpcx
         cdef bint is_heartbeat = headers.is_heartbeat
         if not headers.is_phobos or not (is_heartbeat or headers.is_one_way):
@@ -143,7 +143,7 @@ cdef class MountAnswering(ValueAnswering):
         return ValueAnswering.fail(self, exchange, call, failure, status, lines)
 
     cdef int room(self, Exchange exchange, ServerCall call) except -1:
-        # Its sender may still be unknown.
+        # The sender of the request may still be unknown.
         return 0 if terms_of(call).mounted is None else mounted_request_of(call).wake_sender()
 
 

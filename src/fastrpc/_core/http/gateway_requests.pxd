@@ -21,7 +21,7 @@ cdef class GatewayRequests(RequestState):
         # Takes requests into the gate, and bodies that come in parts.
         RequestIntake intake
 
-        # Finds out who sends a request, before a long body is read.
+        # Identifies the sender of a request before a long body is read.
         RequestSender sender
 
     # The WebSocket that the request has become, or None.

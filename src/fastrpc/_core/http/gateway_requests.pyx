@@ -5,9 +5,9 @@
     head ──► Host, origin ──► fixed path ────────────────────────────► what is there answers
                         └──► method, verb, type ──► body ──► RequestIntake ──► Gate.pass_in ──► handler
 
-At its head a request gets its call, its `Answering` and, if its body arrives in parts, its `BodyReading`.
-HttpOutcomes leads from there to responses. A request for a WebSocket is judged by its head alone; SocketTalk continues. By
-HTTP/1.1 an exchange has one request after the other, by HTTP/2 it has one.
+At its head a request gets its call, its `Answering` and, if its body arrives in parts, its `BodyReading`. HttpOutcomes
+passes outcomes of calls to the `Answering`. A request for a WebSocket is judged by its head alone; SocketTalk
+continues. By HTTP/1.1 an exchange has one request after the other, by HTTP/2 it has one.
 
 RequestSender reads a long body once its sender is known. A request to a mounted application is a call without a method: the
 gate counts and bounds it, and MountedRequest has its body and its response.
@@ -92,7 +92,7 @@ cdef class GatewayRequests(RequestState):
         return 0
 
     cdef int _forget(self) except -1:
-        """Forget the request before, even if a part of it raises."""
+        """Forget the previous request, even if a part of it raises."""
         cdef SocketEnd socket = self.socket()
         self.talk = None
         self.call = None
@@ -153,7 +153,7 @@ cdef class GatewayRequests(RequestState):
     # A WebSocket
 
     cdef int _upgrade(self, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
-        """End the handshake of a WebSocket: what follows is no HTTP."""
+        """End the handshake of a WebSocket: later bytes are not HTTP."""
         cdef SocketTalk talk = SocketTalk(self.service, call)
         self.talk = talk
         terms.speak(call, "websocket")
@@ -175,7 +175,7 @@ cdef class GatewayRequests(RequestState):
         if terms.mount is not None and terms.fault_status in (401, 403):
             self.service.gate.refusals.note(call, status_of_refusal(terms.fault_status), terms.fault_text)
         if call.charge:
-            # The part of its body that came before the rest was awaited no more.
+            # Stop counting the part of the body that arrived before its rest was no longer awaited.
             self.service.gate.memory.charge(call, 0)
         status, lines, content = fault_answer(call, terms, exchange.head)
         if status >= 400:
@@ -250,7 +250,8 @@ cdef class GatewayRequests(RequestState):
         return earlier(due, self._send_sign(exchange, now)) if exchange.is_open() else 0
 
     cdef uint64_t _send_sign(self, Exchange exchange, uint64_t now) except? 0:
-        """Send a sign of life in a stream where one is due: its head, and in events a comment; return when the next is."""
+        """Send a due sign of life of a stream: its head, and in events a comment; return the next one's instant.
+        """
         cdef ServerCall call = self.call
         if self.sign_due_ns == 0 or now < self.sign_due_ns:
             return self.sign_due_ns

@@ -49,7 +49,7 @@ cdef class HttpTerms:
 
         # Whether the handler wants its answer compressed; 0: the setting decides.
         int packing
-        # Answers to such requests differ by whether the caller takes gzip.
+        # Whether answers to such a request depend on whether the caller takes gzip.
         bint may_pack
         # Whether this answer is compressed, if compression makes it shorter.
         bint takes_gzip
@@ -77,7 +77,7 @@ cdef class HttpTerms:
         # The origin of the page that sent it; None: no page did, or a page of this origin.
         bytes origin
 
-        # Whether it asks for a WebSocket, which is open then, and the chosen subprotocol.
+        # Whether the request asks for a WebSocket; whether the WebSocket is open; the chosen subprotocol.
         bint is_socket
         bint is_open
         str subprotocol
@@ -108,8 +108,8 @@ cdef class HttpTerms:
 
     cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1
 
-    # The same for a stream of HTTP/2, of which gRPC's wire serves only calls by gRPC-Web and Connect. `has_pages`: all
-    # others have pages.
+    # As `understand`, for a stream of HTTP/2: gRPC's wire serves only its calls by gRPC-Web and Connect. `has_pages`:
+    # pages serve all other streams.
     cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service, bint has_pages) except -1
     cdef bint _is_page(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size

@@ -8,10 +8,10 @@ class HttpTerms:
 
     @property
     def fault_status(self) -> int:
-        """The status with which HTTP refuses the request; 0: it does not."""
+        """The status with which HTTP refuses the request; 0: it is not refused."""
 
 def shown_protocol(call: Any) -> str | None:
-    """Return the protocol of a call as `fastrpc dev` shows it; None: the line of its request tells it."""
+    """Return the protocol of a call as `fastrpc dev` shows it; None: the line of the call's request shows it."""
 
 @final
 class Outcome:

@@ -88,8 +88,8 @@ cdef class HttpTerms:
         cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
         path = size if end is NULL else end - target
         if head.protocol is not None and not asks_socket(head):
-            # Behind its answer the bytes of the stream would be a tunnel's (RFC 8441, section 4).
-            return self.set_fault(501, "CONNECT is taken with :protocol websocket alone", b"")
+            # After its answer the bytes of the stream would belong to a tunnel (RFC 8441, section 4).
+            return self.set_fault(501, "CONNECT is taken only with :protocol websocket", b"")
         if service.mounts is not None and self._is_mounted(call, head, service, target, path):
             return 0
         if not self._may_ask(call, head, service):
@@ -158,7 +158,7 @@ cdef class HttpTerms:
             self.set_fault(403, refused_page_text(service, head), b"")
         elif origin:
             self.origin = origin[0]
-            # A page is not who the certificate of the browser names.
+            # A page does not have the identity in the browser's certificate.
             call.identity = None
             if is_preflight(head):
                 self.set_fault(204, "", preflight_lines(service, head, self.origin))
@@ -227,7 +227,7 @@ cdef class HttpTerms:
             return True
         if service.routes is None:
             return False
-        # A page asks by OPTIONS whether it may send another verb, which decides.
+        # By OPTIONS a page asks whether it may send another verb; that verb decides.
         asked = head.values("access-control-request-method") if head.verb == VERB_OPTIONS else []
         found = service.routes(asked[0] if asked else head.method, path[:size])
         return found is not None and found[1] is not None
@@ -240,7 +240,7 @@ cdef class HttpTerms:
         return 0
 
     cdef int refuse_later(self, ServerCall call, int status, str text) except -1:
-        """Have the request refused behind the guards."""
+        """Have the request refused after the guards."""
         cdef bytes lines = b""
         if status == 405:
             lines = b"Allow: GET, HEAD, POST\r\n" if self.target.is_safe else b"Allow: POST\r\n"
@@ -361,7 +361,7 @@ cdef class HttpTerms:
         return self._check_form(call, head)
 
     cdef bytes payload_of(self, ServerCall call, RequestHead head, bytes body):
-        """Return the arguments of a request; if they do not fit, it is refused behind the guards."""
+        """Return the arguments of a request; if they do not fit, it is refused after the guards."""
         if self.target is None or self.fault_status:
             return body
         try:
@@ -395,7 +395,7 @@ cdef class HttpTerms:
         if not self.fits_metadata(call, service.gate.metadata_bytes):
             web.refuse(Status.RESOURCE_EXHAUSTED, too_much_metadata(service.gate.metadata_bytes))
         timeout_us = web.timeout_us
-        # As by gRPC: the server's default is for protocols in which every caller states a time.
+        # As by gRPC: the server's default applies only to protocols in which every caller states a time.
         call.stated_timeout_us = TIMEOUT_NONE
         if timeout_us is not None and timeout_us < LONGEST_US:
             call.stated_timeout_us = max(<uint64_t>timeout_us, <uint64_t>1)
@@ -431,7 +431,7 @@ cdef class HttpTerms:
         if self.rpcx.problem is not None:
             return self.set_fault(200, self.rpcx.problem, b"")
         if call.stated_timeout_us == 0:
-            # As for frames: the server's default is for protocols in which every caller states a time.
+            # As for frames of rpcx: the server's default applies only to protocols in which every caller states a time.
             call.stated_timeout_us = TIMEOUT_NONE
         if self.rpcx.is_phobos and head.field_text(FIELD_CONTENT_ENCODING) == "gzip":
             call.compressor = COMPRESSOR_GZIP
@@ -534,7 +534,7 @@ cdef class HttpTerms:
         verb = "GET" if head.verb == VERB_HEAD else head.method
         if verb not in self.path.verbs:
             allowed = ", ".join([*self.path.verbs, *(["HEAD"] if "GET" in self.path.verbs else [])])
-            return self.set_fault(405, f"it is asked by {allowed}", b"Allow: %b\r\n" % allowed.encode())
+            return self.set_fault(405, f"this path is called by {allowed}", b"Allow: %b\r\n" % allowed.encode())
         if verb == "POST" and not self.path.takes(head):
             return self.set_fault(415, f"send Content-Type {' or '.join(self.path.content_types)}", b"")
         return 0

@@ -51,7 +51,7 @@ cdef class HttpHandling(Handling):
     pass
 
 
-# Without a state: all connections share them.
+# An object without state, which all connections share.
 cdef HttpOutcomes OUTCOMES
 cdef AnsweringFlow FLOW
 cdef AnsweringDialect DIALECT

@@ -95,7 +95,7 @@ cdef class HttpOutcomes(Outcomes):
         return self.refuse_as(call, Failure(status, text, pushback_ms=served.pushback_ms, has_run=False), is_faulty)
 
     cdef int refuse_as(self, Call call, Failure failure, bint is_faulty) except -1:
-        """Answer for a call that was not started, with the status of HTTP that says most."""
+        """Answer for a call that was not started, with the most specific status of HTTP."""
         cdef ServerCall served = <ServerCall>call
         cdef HttpTerms terms = terms_of(call)
         cdef Exchange exchange = terms.request.open_exchange()
@@ -130,12 +130,12 @@ cdef class HttpOutcomes(Outcomes):
         if verdict != SENDER_ADMITTED or exchange is None:
             return 0
         exchange.admit_body()
-        # A call without a body has begun, and no read ends behind it.
+        # A call without a body has begun, and no read ends after it.
         return request.service.gate.runner.leave_task()
 
 
 cdef bint is_part(HttpTerms terms) noexcept:
-    """Return whether a call is a part of a request on an open connection: who made it gets every outcome, to count it."""
+    """Return whether a call is a part of a request on an open connection: its maker gets every outcome, to count it."""
     cdef PyObject* engine = terms.request.connection._engine
     return terms.done is not None and engine is not NULL and not (<Engine>engine).is_closed
 
@@ -164,7 +164,7 @@ cdef class AnsweringFlow(Flow):
         return 0 if exchange is None else exchange.await_room()
 
     cdef int room(self) except -1:
-        # Each exchange has its room, and tells its application.
+        # Each exchange has separate room, and notifies its application.
         return 0
 
     cdef int taken(self, Call call, Py_ssize_t cost) except -1:
@@ -180,7 +180,7 @@ cdef class AnsweringFlow(Flow):
         return 0
 
     cdef int end_early(self, Call call) except -1:
-        # The answer leaves the rest of the body.
+        # An answer does not wait for the rest of the body.
         return 0
 
 
@@ -225,7 +225,7 @@ cdef class HttpForms(Forms):
         return marshal_by_codec(call.route, call.codec, terms_of(call).request.service.gate)
 
     cdef uint32_t most_metadata(self) noexcept:
-        # No version of HTTP states one for all of its answers.
+        # No version of HTTP states a limit for all of its answers.
         return 0xFFFFFFFF
 
     cdef int check_sent(self, Call call, bytes metadata) except -1:

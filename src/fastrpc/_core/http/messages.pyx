@@ -170,7 +170,7 @@ cdef dict parts_of(opened):
 
 
 cdef bytes before_value(int codec):
-    # In msgpack a map of one entry, whose key is a text of five bytes.
+    # In msgpack the envelope is a map of one entry, whose key is a text of five bytes.
     return b"\x81\xa5value" if codec == CODEC_MSGPACK else b'{"value":'
 
 

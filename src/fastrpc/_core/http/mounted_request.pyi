@@ -7,7 +7,7 @@ from fastrpc._core.server.served_call import ServerCall
 GRACE_SECONDS: float
 
 class ClientGoneError(OSError):
-    """Reports to an application that sends a response that its client has disconnected."""
+    """Raised to an application that sends a response: its client has disconnected."""
 
 @final
 class MountedRequest:

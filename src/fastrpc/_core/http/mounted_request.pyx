@@ -7,8 +7,8 @@
 
 A client that expects `100 Continue` gets it with the first `receive`. At most `MOST_AHEAD` bytes of the body wait for
 `receive`, then the connection reads no further. `send` waits while more than `Memory.send_soft` bytes are unsent, and
-while the process's memory is full. It takes a long body in pieces: a body that many requests share is not copied for
-each. The head of a response leaves with the first part of its body, so an application that fails before that is
+while the process's memory is full. `send` takes a long body in pieces: a body that many requests share is not copied
+for each. The head of a response leaves with the first part of its body, so an application that fails before that is
 answered by an error.
 
 The application is not cancelled when its client leaves: `receive` reports it, and `send` raises OSError.
@@ -46,7 +46,7 @@ cdef dict DISCONNECT = {"type": "http.disconnect"}
 
 
 class ClientGoneError(OSError):
-    """Reports to an application that sends a response that its client has disconnected."""
+    """Raised to an application that sends a response: its client has disconnected."""
 
 
 @cython.final
@@ -99,7 +99,7 @@ cdef class MountedRequest:
         return self._taken()
 
     cdef int _ask(self) except -1:
-        """Let the body come that the client keeps back until it is asked for it (`Expect: 100-continue`)."""
+        """Ask for the body, if the client holds it back until it is asked (`Expect: 100-continue`)."""
         cdef Exchange exchange = self._present()
         return 0 if exchange is None else exchange.ask_body()
 
@@ -145,7 +145,7 @@ cdef class MountedRequest:
             part = min(piece, size - at)
             self._send_body(body, at, part, is_last and at + part == size)
             at += max(part, 1)
-            # Behind its last part the connection wakes the request after this one. One piece waits at a time.
+            # After the last part the connection wakes the next request. One piece waits at a time.
             while not (self.is_gone or self.is_complete) and (self._is_full() or at < size and self._has_output()):
                 await self.wait_room()
 
@@ -273,12 +273,12 @@ cdef class MountedRequest:
             await self._change()
         if self.is_gone:
             if self._memory is not None:
-                # The request leaves the line for room.
+                # The request no longer waits for memory.
                 self._memory.cancel()
             raise ClientGoneError(f"{self.call.method}: the client is gone")
 
     cdef int _ask_memory(self) except -1:
-        """Have the wait ended once there is room."""
+        """Have the wait ended once the process has room."""
         if self._memory is None or self._memory.done():
             self._memory = (<Gate>self._connection.gate).loop_state.loop.create_future()
             self._memory.add_done_callback(self._memory_came)

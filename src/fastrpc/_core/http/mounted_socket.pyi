@@ -32,4 +32,4 @@ class MountedSocket(SocketEnd):
         """
 
     def forget_messages(self) -> None:
-        """Let go of the messages that the application has not taken: it has ended."""
+        """Free the messages that the application has not taken: it has ended."""

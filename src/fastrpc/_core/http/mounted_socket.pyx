@@ -89,7 +89,7 @@ cdef class MountedSocket(SocketEnd):
         return self._request._wake()
 
     cdef int _hold(self, Exchange exchange, Py_ssize_t change) except -1:
-        """Count the messages that wait, and hold the client where they are too many."""
+        """Count the waiting messages, and stop reading from the client if there are too many."""
         self._held += change
         self._request._connection.stream_held += change
         (<Gate>self._request._connection.gate).memory.count(change)

@@ -27,7 +27,7 @@ cdef class HttpDialect(Dialect):
     pass
 
 
-# Each of these has no state: all requests share it.
+# Objects without state, which all requests share.
 cdef ValueAnswering BY_VALUE
 cdef StreamAnswering BY_STREAM
 cdef PartAnswering AS_PART

@@ -141,7 +141,7 @@ cdef class StreamAnswering(ValueAnswering):
         return exchange.send_part(value_part(terms_of(call).form, payload))
 
     cdef int _begin(self, Exchange exchange, ServerCall call) except -1:
-        """Send the head, unless it has left."""
+        """Send the head, unless it was sent."""
         cdef HttpTerms terms = terms_of(call)
         cdef bytes lines
         if exchange.has_begun:
@@ -188,7 +188,7 @@ cdef class PartAnswering(ValueAnswering):
         return 0
 
     cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
-        # The response is one of all parts.
+        # All parts share one response.
         return 0
 
     cdef int check_sent(self, ServerCall call, bytes metadata) except -1:
@@ -228,7 +228,7 @@ cdef class HttpDialect(Dialect):
 
 
 cdef int choose_packing(HttpTerms terms, ServerCall call) except -1:
-    """Have the answer compressed that is about to be encoded, if the setting or the handler asks for it."""
+    """If the setting or the handler asks for it, have the answer compressed that is encoded next."""
     cdef RequestState request = terms.request
     cdef Exchange exchange = request.exchange_of(call)
     cdef bint is_wanted = terms.packing == PACKED or terms.packing == 0 and request.service.compresses

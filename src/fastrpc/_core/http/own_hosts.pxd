@@ -1,4 +1,4 @@
-"""The hosts that are a server of HTTP: names, patterns of subdomains, addresses."""
+"""The hosts of a server of HTTP: names, patterns of subdomains, addresses."""
 
 cimport cython
 

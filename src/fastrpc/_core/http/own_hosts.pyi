@@ -3,7 +3,7 @@ from typing import final
 
 @final
 class OwnHosts:
-    """The hosts that are a server of HTTP: listed names, addresses.
+    """The hosts of a server of HTTP: listed names, addresses.
 
     Args:
         listed: names in lower case; "*.shop.example" lists the subdomains of a name at any depth, "*" takes requests

@@ -1,4 +1,4 @@
-"""The hosts that are a server of HTTP: names, patterns of subdomains, addresses.
+"""The hosts of a server of HTTP: names, patterns of subdomains, addresses.
 
 A page in a browser reaches any address under a name of the page's site (DNS rebinding). The Host of the request shows that
 name.

@@ -40,7 +40,7 @@ class PathExchange:
         """The methods of the server."""
 
     def may_call(self, identity: Identity | None, route: MethodRoute | None) -> bool:
-        """Return whether a caller may call a method, or None."""
+        """Return whether a caller may call a method; None, an unknown method, counts as forbidden."""
 
     def answer(self, status: int, fields: Iterable[tuple[str, str]], content: bytes) -> None:
         """Answer, unless the connection has ended; a message gets only the content, if any."""

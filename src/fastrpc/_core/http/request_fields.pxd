@@ -30,7 +30,7 @@ cdef dict metadata_texts(bytes metadata)
 cdef bint has_plain_id(RequestHead head) noexcept
 cdef bytes id_entry(RequestHead head)
 
-# Return whether a body is not waited for before its sender is known.
+# Return whether a body is read only once its sender is known.
 cdef bint is_long(RequestHead head) noexcept
 
 # Return whether the client takes answers in gzip (RFC 9110, section 12.5.3).

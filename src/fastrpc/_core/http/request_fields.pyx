@@ -276,7 +276,7 @@ cdef tuple handshake_fault(RequestHead head):
     if head.version == "2":
         return stream_handshake_fault(head)
     if head.version == "1.0" or not asks_socket(head):
-        return 426, "it is asked by WebSocket: GET with Upgrade: websocket", upgrade
+        return 426, "this path is called by WebSocket: GET with Upgrade: websocket", upgrade
     if "upgrade" not in [item.lower() for item in _listed(head, "connection")]:
         return 400, "the handshake of a WebSocket has Connection: Upgrade", b""
     if head.values("sec-websocket-version") != [VERSION]:
@@ -291,7 +291,7 @@ cdef tuple handshake_fault(RequestHead head):
 cdef tuple stream_handshake_fault(RequestHead head):
     """Return the fault of a handshake by HTTP/2, which has neither a key nor fields of the connection."""
     if not asks_socket(head):
-        return 400, "it is asked by WebSocket: CONNECT with :protocol websocket (RFC 8441)", b""
+        return 400, "this path is called by WebSocket: CONNECT with :protocol websocket (RFC 8441)", b""
     if head.values("sec-websocket-version") != [VERSION]:
         return 400, f"the version of WebSocket is {VERSION}", b"Sec-WebSocket-Version: 13\r\n"
     return None

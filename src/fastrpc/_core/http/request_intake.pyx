@@ -48,7 +48,7 @@ cdef class RequestIntake:
     """The requests of one exchange, on their way into the gate."""
 
     cdef int forget(self) except -1:
-        """Forget the request before."""
+        """Forget the previous request."""
         cdef BodyReading body = self.body
         self.has_started = False
         self.body = None
@@ -103,7 +103,7 @@ cdef class RequestIntake:
         if problem is not None:
             count_refusal("memory")
             if not terms_of(call).fault_status:
-                # A faulty one is no call of a method.
+                # A faulty request is no call of a method.
                 self.gate.refusals.note(call, RESOURCE_EXHAUSTED, problem)
             raise RequestRefusedError(503, problem)
         return self.gate.memory.charge(call, size)
@@ -137,7 +137,7 @@ cdef class RequestIntake:
         return 0 if call.stream is None else (<StreamChannel>call.stream).end_input(error)
 
     cdef uint64_t check_rest(self, uint64_t now) except? 0:
-        """Answer a request whose deadline passes before the rest of it came, and close; return that deadline, 0 = none."""
+        """Answer a request whose deadline passes before its rest came, and close; return that deadline, 0 = none."""
         cdef Exchange exchange = self.exchange()
         cdef ServerCall call = self.request().call
         if not exchange.has_rest or self.has_started or exchange.is_deciding:

@@ -19,7 +19,7 @@ cdef class UnreadBody(UnreadRest):
 @cython.final
 cdef class RequestSender:
     cdef:
-        # Judges the senders of long requests that call a method, None: of none yet.
+        # Judges the senders of long requests that call a method; None before the first.
         SenderCheck _check
 
         # The deadline of a request to a fixed path or an application while its sender is unknown; 0: no deadline.
@@ -33,12 +33,12 @@ cdef class RequestSender:
         self, RequestState request, Exchange exchange, ServerCall call, HttpTerms terms, RequestHead head
     ) except? -2
 
-    # Answer a request whose time is over before its sender is known; return when that is, 0: it is not waited for.
+    # Answer a request whose deadline passes before its sender is known; return that deadline, 0: no sender is awaited.
     cdef uint64_t check(self, RequestState request, Exchange exchange, uint64_t now) except? 0
 
     # Drop the verdict of a request that is gone.
     cdef int drop(self) except -1
 
 
-# Answer a request before its body came, which is not read.
+# Answer a request before its body arrives; the body is not read.
 cdef int answer_early(RequestState request, Exchange exchange) except -1

@@ -5,8 +5,8 @@
     fixed path, application ──► identify ──► identity, or a fault ──► body ──► request_came
     method, a long body     ──► admit ──► SenderCheck ──► refused, or body
 
-With authentication on, a body of more than `SMALL_BODY` bytes, or of unknown length, is read once its sender is known. The
-sender of a shorter one to a method is judged by the gate.
+With authentication on, a body of more than `SMALL_BODY` bytes, or of unknown length, is read once its sender is known.
+The gate judges the sender of a shorter body to a method.
 """
 
 cimport cython
@@ -39,7 +39,7 @@ cdef class UnreadBody(UnreadRest):
         return terms_of(call).request.leave_rest()
 
 
-# Without a state: all requests share it.
+# An object without state, which all requests share.
 cdef UnreadBody UNREAD_BODY = UnreadBody.__new__(UnreadBody)
 
 
@@ -138,7 +138,7 @@ cdef class RequestSender:
         if request.service.gate.guards.give_up(call):
             terms_of(call).set_fault(504, text, b"")
             answer_early(request, exchange)
-            # The verdict finds no request.
+            # Then the verdict finds no request.
             request.call = None
         return 0
 

@@ -30,18 +30,18 @@ cdef class RequestState(HttpApplication):
         # The `SocketEnd` of a WebSocket, or None.
         Answering talk
 
-        # When a silent stream gives its next sign of life, 0: not.
+        # The instant of the next sign of life of a silent stream; 0: none is due.
         uint64_t sign_due_ns
 
-        # Calls that are parts of the present request, among them some that have ended; None: none has outlasted its turn.
-        # From this number on ended ones are dropped first.
+        # Calls that are parts of the present request, among them some that have ended; None: none has outlasted its
+        # turn. The number of parts from which on ended parts are dropped first.
         set parts
         Py_ssize_t _many_parts
 
     # Note the exchange, which holds this object; each tells the other when it is freed.
     cdef int join(self, Exchange exchange) except -1
 
-    # The exchange, which is there: for what it calls. RuntimeError: it is over.
+    # The exchange, for code that the exchange calls. RuntimeError: it is over.
     cdef inline Exchange exchange(self):
         if self._exchange is NULL:
             raise RuntimeError("the exchange of the request is over")

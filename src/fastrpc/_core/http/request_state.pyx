@@ -1,12 +1,12 @@
 """The request of an exchange, as answers and calls see it: its state, between its head and the end of its response.
 
-::
+The number of parts of a request that are kept before ended parts are searched for.
 
     GatewayRequests ──► RequestState ◄── HttpTerms.request, of its call and of the calls that are parts of it
                            │ exchange_of ──► Exchange, None for a call that has lost its client
                            └ conclude ─────► Exchange.answer
 
-`GatewayRequests` derives from it, and has what only exchanges call. A call may outlive the exchange, which says
+`GatewayRequests` derives from it, and has what only exchanges call. A call may outlive the exchange, which then calls
 `exchange_over`.
 """
 
@@ -80,7 +80,8 @@ cdef class RequestState(HttpApplication):
             self._many_parts = FEW_PARTS
         elif len(self.parts) >= self._many_parts:
             self.parts = {call for call in self.parts if is_under_way(<ServerCall>call)}
-            # At least as many are added before the next look, so a part costs the same, however many there are.
+            # At least as many parts are added before the next search, so the cost of a part does not grow with their
+            # number.
             self._many_parts = 2 * len(self.parts) + FEW_PARTS
         self.parts.add(part)
         return 0

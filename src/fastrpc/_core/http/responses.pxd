@@ -29,7 +29,7 @@ cdef bytes MSGPACK_LINES
 cdef bytes PROBLEM_LINES
 cdef bytes BEARER
 
-# Return the type of a stream: with `call_lines`, the events of one are not stored.
+# Return the type of a stream and, for events in answer to a POST, the line against storing, which `call_lines` omits.
 cdef bytes stream_lines(HttpTerms terms, RequestHead head)
 
 # Return the fields that every answer to a call has; whether there are any.
@@ -42,7 +42,7 @@ cdef tuple refusal_answer(RequestHead head, ServerCall call, int status, str tex
 # Return 429 if the caller has asked for too much, 503 if the server has too much to do.
 cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1
 
-# Return the status of HTTP that says most about a call that was not started, the failure, and further fields.
+# Return the most specific status of HTTP for a call that was not started, the failure, and further fields.
 cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, Failure failure, bint is_faulty)
 
 # Each returns a whole answer: the status of HTTP, the fields and the content.
@@ -58,5 +58,5 @@ cdef tuple web_answer(
     ServerCall call, HttpTerms terms, RequestHead head, bytes payload, Failure failure, int status
 )
 
-# Return the fields of an answer by gRPC-Web or Connect, each with its end.
+# Return the fields of an answer by gRPC-Web or Connect, each with its line end.
 cdef bytes web_lines(ServerCall call, HttpTerms terms, RequestHead head, list fields)

@@ -8,7 +8,6 @@ def http_status(status: int) -> int:
 def problem(failure: Failure, codec: int, status: int = 0) -> dict[str, Any]:
     """Return a failure as a document of RFC 9457.
 
-    Args:
-        codec: the number of the codec of its details.
-        status: the HTTP status; 0: as the failure's status has it.
+    Args: codec: the number of the codec of its details. status: the HTTP status; 0: the HTTP status of the failure's
+        status.
     """

@@ -143,7 +143,7 @@ cdef bint has_lines(ServerCall call, HttpTerms terms, RequestHead head) noexcept
 
 
 cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head):
-    """Return metadata, the id of the request, and what lets a page read the answer."""
+    """Return metadata, the id of the request, and the fields that let a page read the answer."""
     cdef bytes lines = b"", metadata = b""
     if call.sent_metadata is not None:
         lines = metadata = metadata_lines(call.sent_metadata)
@@ -222,7 +222,7 @@ cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, Failure failure, bi
     elif status == UNIMPLEMENTED and call.route is None:
         told = 404
     elif status == RESOURCE_EXHAUSTED and is_faulty:
-        # The same request fares no better later.
+        # The same request would be refused later, too.
         told, pushback_ms = 413, PUSHBACK_NEVER
     elif status == RESOURCE_EXHAUSTED:
         told = status_of_load(<Gate>call.connection.gate, pushback_ms)

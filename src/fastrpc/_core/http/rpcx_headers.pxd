@@ -12,7 +12,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class RpcxHeaders:
     cdef:
-        # Fields that are echoed as they came, empty if they were not sent, or make no sense and are long. The method is
+        # Fields that are echoed as they came, empty if they were not sent, or are malformed and long. The method is
         # without its service.
         bytes version
         bytes message_id
@@ -42,7 +42,7 @@ cdef class RpcxHeaders:
 # Return the fields of a request of rpcx, or of Phobos; None for others. `path` is the path of its URL.
 cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path, bint is_phobos)
 
-# Take metadata up to a limit, token and timeout into a call; return why they cannot be, or None.
+# Take metadata up to a limit, token and timeout into a call; return None, or why they cannot be taken.
 cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, Gate gate)
 
 # Return the HTTP status for a failure, which other forms report in `told`.

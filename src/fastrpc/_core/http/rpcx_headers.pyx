@@ -13,8 +13,9 @@ Both bodies are one value, as in frames of rpcx. A failure has no body: its text
 X-RPCX-MessageStatusType is `Error`; a success lacks the latter. Malformed or missing fields of rpcx are answered with
 200 and such a failure, as servers in Go do.
 
-Phobos has the same fields under PHOBOS-Gateway. A request needs a MessageID; without a SerializeType its body is raw bytes.
-Every answer is 200: a success has no field of the gateway and no metadata, a failure its text, and its metadata as fields.
+Phobos has the same fields under PHOBOS-Gateway. A request needs a MessageID; without a SerializeType its body is raw
+bytes. Every answer is 200: a success has no field of the gateway and no metadata, a failure has its text, and its
+metadata as fields.
 """
 
 import logging
@@ -175,7 +176,7 @@ cdef str _problem_in(RpcxHeaders headers, dict found):
         name = f"phobos: PHOBOS-Gateway-{twice[0]}" if headers.is_phobos else f"rpcx: X-RPCX-{twice[0]}"
         return f"{name} is missing, malformed, or comes more than once"
     if headers.is_phobos:
-        # There a missing name counts as a name that no service and no method has.
+        # By Phobos a missing name counts as a name that no service and no method has.
         return None
     if not headers.path:
         return "rpcx: X-RPCX-ServicePath is missing"
@@ -197,7 +198,7 @@ cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, G
     cdef bytes metadata
     cdef list dropped = []
     if is_phobos:
-        # There the token is an entry of the metadata alone.
+        # By Phobos the token is only an entry of the metadata.
         entries.pop("authorization", None)
     has_token = "authorization" in entries
     try:

@@ -55,7 +55,7 @@ cdef class HttpService:
         frozenset origins
         OwnHosts hosts
 
-        # The same for applications that accept requests without an identity: pages of other origins are among their
+        # The hosts for applications that accept requests without an identity: pages of other origins are among their
         # callers.
         public OwnHosts open_hosts
 
@@ -102,13 +102,13 @@ cdef str refused_page_text(HttpService service, RequestHead head)
 cdef str refused_host_text(RequestHead head)
 
 # Return whether a request without a page of another origin may be a form. A browser sends forms without a preflight,
-# and may not have said which of the sites that share a domain sent it.
+# and may not state which of the sites of a domain sent it.
 cdef bint takes_form(RequestHead head) noexcept
 
 # Return whether this request is a preflight, by which a browser asks whether it may send another request.
 cdef bint is_preflight(RequestHead head) except -1
 
-# Return the fields of the answer to such a request.
+# Return the fields of the answer to a preflight.
 cdef bytes preflight_lines(HttpService service, RequestHead head, bytes origin)
 
 # Return the fields that let the page of an origin read an answer, with these fields of metadata; None: with any fields.

@@ -146,7 +146,7 @@ cdef bint lists_host(OwnHosts hosts, RequestHead head) except -1:
     """Return whether a request names one of these hosts, as far as its fields show."""
     cdef Py_ssize_t size = 0
     cdef const char* data = head.field_data(FIELD_HOST, &size)
-    # Browsers always send one.
+    # Browsers always send a Host.
     return data is NULL or hosts.has(data, size)
 
 

@@ -27,7 +27,7 @@ cdef class SocketEnd(BareAnswering):
         HttpTerms terms
         bint has_closed
 
-        # How its handshake would have been answered: also for its call once the connection is gone.
+        # The answering before the handshake: it also answers the call once the connection is lost.
         Answering before
 
         # The counted bytes of an incomplete message; the size with which it was last compared with the budgets, 0: not
@@ -36,13 +36,13 @@ cdef class SocketEnd(BareAnswering):
         Py_ssize_t weighed
 
         uint64_t began_ns
-        # The last bytes of the peer: its connection may carry others beside.
+        # The instant of the peer's last bytes: its connection may carry other streams as well.
         uint64_t heard_ns
-        # The last message of either side.
+        # The instant of the last message of either side.
         uint64_t used_ns
         # The instant of the last ping; 0: it was answered.
         uint64_t pinged_ns
-        # The last ping to a peer that was held.
+        # The instant of the last ping to a peer whose input is held back.
         uint64_t probed_ns
         # An incomplete message: its begin, the instant by which more of it must arrive, its bytes.
         uint64_t message_began_ns
@@ -53,7 +53,7 @@ cdef class SocketEnd(BareAnswering):
         uint64_t ping_after_ns
         uint64_t gone_after_ns
 
-        # When the credential expires, 0: not.
+        # The instant at which the credential expires; 0: never.
         uint64_t expires_ns
 
     # Hooks. A whole message came; the peer closes.

@@ -40,7 +40,7 @@ cdef enum:
     # Bytes kept of a message before it is compared with the budgets.
     SMALL_MESSAGE = 65_536
 
-# The interval of pings to a peer that is held.
+# The interval of pings to a peer whose input is held back.
 cdef uint64_t PROBE_NS = 1_000_000_000
 
 
@@ -86,11 +86,11 @@ cdef class SocketEnd:
         return False
 
     cdef int check_end(self, Exchange exchange, uint64_t now) except -1:
-        """Close the connection where its credential or its server ends."""
+        """Close the connection if its credential has expired or the server ends."""
         return 0
 
     cdef uint64_t check_rest(self, Exchange exchange, uint64_t now) except? 0:
-        """Close a connection that makes no use of itself; return when to look again."""
+        """Close an unused connection; return the instant of the next check."""
         return 0
 
     cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
@@ -107,7 +107,7 @@ cdef class SocketEnd:
     # Bytes in
 
     cdef Py_ssize_t take_bytes(self, Exchange exchange, const char* data, Py_ssize_t size) except -1:
-        """Take what is whole of these bytes; return how many those are."""
+        """Take these bytes as far as they are complete; return the number of taken bytes."""
         cdef Engine engine = exchange.engine()
         cdef Py_ssize_t at = 0, part
         cdef int taken = TAKEN_NOTHING
@@ -158,7 +158,8 @@ cdef class SocketEnd:
         return self.message_came(exchange, self.reader.kind, payload)
 
     cdef int _count(self, Exchange exchange) except -1:
-        """Count what is kept of a message, like bytes that wait for their turn; one over a budget ends the connection."""
+        """Count the kept bytes of a message as bytes that wait for their turn; over a budget it ends the connection.
+        """
         cdef Py_ssize_t held = self.reader.held_bytes(), whole
         cdef Gate gate = self.service.gate
         if held != self.counted:
@@ -175,7 +176,7 @@ cdef class SocketEnd:
         return 0
 
     cdef int _watch_message(self, Exchange exchange) except -1:
-        """Have a message that is not whole go on in time, and come at a lowest rate."""
+        """Watch an incomplete message: it must continue in time, and at a lowest rate."""
         cdef Engine engine = exchange.engine()
         if self.reader.opcode == 0 or self.life.patience_ns == 0 or not exchange.is_open():
             return 0
@@ -206,7 +207,7 @@ cdef class SocketEnd:
         return exchange.cut()
 
     cdef int drop(self) except -1:
-        """The connection is gone, or about to be: forget what is kept."""
+        """Forget all kept state: the connection is lost, or about to end."""
         self.call = None
         if self.before is not None:
             self.terms.answering, self.before = self.before, None
@@ -218,7 +219,7 @@ cdef class SocketEnd:
     # Time
 
     cdef uint64_t check(self, Exchange exchange, uint64_t now) except? 0:
-        """Close what is silent, late, expired or drained; return when to look again."""
+        """Close a connection that is silent, late, expired or drained; return the instant of the next check."""
         cdef ConnectionLife life = self.life
         cdef uint64_t due
         if self.has_closed or self.call is None:
@@ -244,7 +245,7 @@ cdef class SocketEnd:
     cdef uint64_t _probe(self, Exchange exchange, uint64_t now) except? 0:
         """Send a ping to a peer of which nothing is read; return when to send the next one.
 
-        Silence then proves nothing. The end of a lost peer may be behind bytes for which there is no room here: its
+        Silence then proves nothing. The end of a lost peer may lie after bytes for which there is no room here: its
         system holds it back, and answers our output with a reset, which `HeldSockets` notices.
         """
         self.pinged_ns = 0

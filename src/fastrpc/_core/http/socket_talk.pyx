@@ -81,7 +81,7 @@ cdef class SocketTalk(SocketEnd):
 
     def __init__(self, HttpService service not None, ServerCall call not None):
         cdef bint is_packed = call.codec == CODEC_MSGPACK
-        # As for a body of such a request, which has another answer for a longer one.
+        # The bound of a body applies here, too: a longer body of an unknown sender is answered differently.
         cdef bint is_small = terms_of(call).path is not None and call.identity is None and service.gate.guards.asks_access()
         self.service = service
         self.call = call
@@ -128,7 +128,7 @@ cdef class SocketTalk(SocketEnd):
         return 0
 
     cdef int _take_value(self, Exchange exchange, bytes value) except -1:
-        """Take a message of the stream; a full one holds the peer."""
+        """Take a message of the stream; a full stream holds the peer's input back."""
         cdef ServerCall call = self.call
         cdef ServedStream stream
         cdef Frame frame
@@ -140,7 +140,7 @@ cdef class SocketTalk(SocketEnd):
         if stream is None:
             return 0
         if stream.input_ended:
-            raise CallError(Status.INVALID_ARGUMENT, "a message comes behind the end of the stream")
+            raise CallError(Status.INVALID_ARGUMENT, "a message comes after the end of the stream")
         memset(&frame, 0, sizeof(Frame))
         frame.codec = <unsigned char>self.codec
         stream.put(&frame, value, PyBytes_GET_SIZE(value) + MESSAGE_COST)
@@ -149,7 +149,7 @@ cdef class SocketTalk(SocketEnd):
         return 0
 
     cdef int _start(self, Exchange exchange, dict parts) except -1:
-        """Hand the call to the gate, with what its first envelope says."""
+        """Hand the call to the gate, with the contents of its first envelope."""
         self._take_opening(exchange, parts)
         return self._pass_in(exchange, parts.get("arguments", b"\x80" if self.codec == CODEC_MSGPACK else b"{}"))
 
@@ -157,7 +157,7 @@ cdef class SocketTalk(SocketEnd):
         """Note the timeout and the metadata of an envelope."""
         cdef ServerCall call = self.call
         cdef bytes metadata
-        # The call begins now: who connected before may have waited.
+        # The call begins now: its connection may have waited before.
         call.started_ns = max(exchange.date(), self.began_ns)
         if "timeout_ms" in parts:
             timeout = stated_milliseconds(self.codec, parts["timeout_ms"])
@@ -201,7 +201,7 @@ cdef class SocketTalk(SocketEnd):
         return 0
 
     cdef int _refuse_misuse(self, Exchange exchange, object error) except -1:
-        """Tell the caller what is wrong with an envelope: behind the guards, as of any request."""
+        """Refuse an envelope with the reason: after the guards, like any faulty request."""
         cdef ServerCall call = self.call
         if call is None:
             return 0
@@ -285,7 +285,7 @@ cdef class SocketTalk(SocketEnd):
         return 0
 
     cdef uint64_t check_rest(self, Exchange exchange, uint64_t now) except? 0:
-        """Close a connection that makes no use of itself."""
+        """Close an unused connection."""
         cdef uint64_t due
         if self.terms.path is None:
             if self.life.patience_ns == 0:

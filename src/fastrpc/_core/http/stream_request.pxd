@@ -26,7 +26,8 @@ cdef class StreamRequest:
         RequestHead _head
         HttpTerms _terms
 
-        # The same for the engine of gRPC; with an `http_status` the request is refused, by an answer: fields and content.
+        # The head in the form for the engine of gRPC; with an `http_status` the request is refused, by an answer:
+        # fields and content.
         readonly GrpcHead grpc_head
         readonly tuple refusal
 

@@ -50,7 +50,7 @@ cdef class StreamRequests:
             request._head = head_of_block(block, self._service.limits, False)
         except RequestRefusedError as error:
             if has_pages:
-                # Refused once more there.
+                # The pages refuse it once more.
                 return None
             request._refuse_head(error)
             return request
@@ -122,7 +122,7 @@ cdef class StreamRequest:
             if not is_last and self.held <= self._most:
                 return b""
         elif not is_last:
-            # The message of a GET is in its query: a body says nothing.
+            # The message of a GET is in its query: a body is ignored.
             return b""
         found = b"".join(self._parts) if self.form.payload is None else self.form.payload
         self._parts = []
@@ -134,7 +134,7 @@ cdef class StreamRequest:
         self.held = 0
 
     cdef bytes _prefix(self, int64_t size):
-        """Return the prefix of the message that a body without envelopes is."""
+        """Return the prefix for a body without envelopes, which is one message."""
         return bytes((self.form.compressor != 0,)) + min(size, LONGEST).to_bytes(4, "big")
 
     # The answer
@@ -164,7 +164,7 @@ cdef class StreamRequest:
         if self._terms.web is None:
             answer = problem_answer(call, self._terms, self._head, told, failure, lines)
         else:
-            # An unknown path is one by Connect, too.
+            # Connect answers an unknown path with 404, too.
             told = 404 if told == 404 and call.route is None else 0
             answer = web_answer(call, self._terms, self._head, None, failure, told)
         return answer_fields(answer[0], answer[1]), answer[2]

@@ -86,9 +86,9 @@ cdef class Http2Connection:
     # are strikes.
     cdef int set_pings(self, double interval, double timeout, double minimum_interval) except -1
 
-    # Orders of streams: for an ended stream they do nothing. None: no stream can be opened now: as many as the peer takes
-    # are open (a later `on_settings` or `on_over` has room again), it leaves, or the ids are used up. The head of an opened
-    # stream is sent before another one is opened.
+    # Orders of streams, without effect on an ended stream. `open_stream` returns None if no stream can be opened now:
+    # as many as the peer takes are open (a later `on_settings` or `on_over` has room again), the peer leaves, or the
+    # ids are used up. The head of an opened stream is sent before another one is opened.
     cdef Http2Stream open_stream(self)
 
     # A head, in one go or in parts: `begin_head` (False: the stream is over), any number of `put_template` and `put_field`,
@@ -99,8 +99,9 @@ cdef class Http2Connection:
     cdef int put_field(self, int token, bytes name, bytes value) except -1
     cdef int end_head(self, Http2Stream stream, bint ends_stream) except -1
 
-    # A gRPC message with its prefix of five bytes; bytes as they are. They wait for windows and turns in order. A stream
-    # that has many asks `is_full` before each and, if so, waits with `await_turn` for `on_sendable`.
+    # `send_message` sends a gRPC message with its prefix of five bytes, `send_data` bytes as they are. Both wait for
+    # windows and turns in order. The sender of many messages asks `is_full` before each and, if so, waits with
+    # `await_turn` for `on_sendable`.
     cdef int send_message(self, Http2Stream stream, bytes payload, int flags, bint ends_stream) except -1
     cdef int send_data(self, Http2Stream stream, bytes payload, bint ends_stream) except -1
     cdef bint is_full(self, Http2Stream stream) noexcept
@@ -126,7 +127,7 @@ cdef class Http2Connection:
     cdef int grant_waiting(self) except -1
     # The program waits for a message: the window may grow.
     cdef int let_grow(self, Http2Stream stream) except -1
-    # The program waits for a message of which a part is here: its rest may come.
+    # The program waits for a message that arrived in part: its rest may come.
     cdef int grant_awaited(self, Http2Stream stream) except -1
     # Let a message of `size` more bytes arrive at once, beyond the window.
     cdef int grant(self, Http2Stream stream, int64_t size) except -1
@@ -143,7 +144,7 @@ cdef class Http2Connection:
 
     # Refill a server's budget of idle work (PROTOCOL.md 9), because a call was answered.
     cdef int note_answered(self) noexcept
-    # A call was refused for its caller's fault. With none of the budget left the connection is over.
+    # A call was refused for its caller's fault. A used-up budget ends the connection.
     cdef int note_idle_work(self) except -1
 
     # Bytes in: `take` returns the number of consumed ones. Input was not read for `late` nanoseconds: silence of the peer

@@ -158,7 +158,7 @@ cdef class Http2Connection:
         cdef Violation violation
         cdef Http2Stream stream
         cdef int kind
-        # The table of the connection has to stay in step, whatever becomes of the stream.
+        # Decoded in any case: the table of the connection has to stay in step, whatever becomes of the stream.
         cdef HeaderBlock block = self.incoming.decoder.decode(frame.data, frame.size, &violation)
         if block is None:
             return self._violate(&violation)
@@ -204,7 +204,7 @@ cdef class Http2Connection:
         stream = self.incoming.data_stream
         if not self.incoming.parser.is_within():
             self.incoming.data_stream = None
-        # Reset meanwhile, it has ended.
+        # A stream that was reset meanwhile has ended.
         if stream is not None and not stream.is_ended_by_peer and (frame.size or frame.ends_stream):
             if self.streams.take_data(stream, frame.size, frame.ends_stream, &violation) < 0:
                 self._violate_stream(stream.id, &violation)
@@ -249,7 +249,7 @@ cdef class Http2Connection:
         self.engine().note_unanswered()
         self.sender.drop_unsent(stream)
         self.streams.reset(stream, False)
-        # Before it has any effect.
+        # Counted before the stream has any effect.
         self.note_idle_work()
         if self.is_closed or not stream.is_known:
             return 0
@@ -466,7 +466,7 @@ cdef class Http2Connection:
 
     @cython.nonecheck(False)
     cdef int _is_over(self, Http2Stream stream) except -1:
-        """Tell of a stream that both sides have ended, once."""
+        """Notify the side, once, of a stream that both sides have ended."""
         if not (stream.is_known and stream.is_ended_by_us and stream.is_ended_by_peer):
             return 0
         stream.is_known = False
@@ -517,7 +517,7 @@ cdef class Http2Connection:
         if self.is_closed:
             return 0
         if self.stream_below() is not NULL and (<ByteStream>self.stream_below()).waits_for_turn():
-            # The bytes that prove its life wait for their turn.
+            # Received bytes wait for their turn: they prove that the peer lives.
             engine.received_ns = now
         if self.control.check(now, engine.received_ns, &due) == PEER_IS_GONE:
             silent = (now - engine.received_ns) / 1e9

@@ -8,7 +8,7 @@ from fastrpc._core.exchange.received_exchange cimport ReceivedExchange
 
 cdef class TimedExchange(ReceivedExchange):
     cdef:
-        # The instant at which a check looks at it, or before, 0: at none. Its place in the heap, if it has an instant.
+        # The latest instant of the next check of the exchange, 0: none. Its place in the heap, if it has an instant.
         uint64_t due_ns
         Py_ssize_t place
 
@@ -22,7 +22,7 @@ cdef class ExchangeTimes:
         # A heap: no exchange is due before the exchange at half its place. Each has an instant, and its stream is open.
         list _heap
 
-    # Let a check at this instant look at an exchange, 0: at none. An earlier instant stays.
+    # Schedule a check of an exchange for an instant, 0: for none. An earlier instant stays.
     cdef int put(self, TimedExchange exchange, uint64_t due_ns) except -1
 
     # Forget the instant of an exchange, whose stream is over.

@@ -1,4 +1,4 @@
-"""The instants of the exchanges of one connection of HTTP/2: a check looks at the due exchanges alone.
+"""The instants of the exchanges of one connection of HTTP/2: a check looks only at due exchanges.
 
 ::
 
@@ -78,7 +78,7 @@ cdef class ExchangeTimes:
         return self._move(exchange, place)
 
     cdef int _sink(self, TimedExchange exchange) except -1:
-        """Move an exchange behind the exchanges that are due earlier."""
+        """Move an exchange after the exchanges that are due earlier."""
         cdef Py_ssize_t place = exchange.place, below = 2 * place + 1
         cdef Py_ssize_t count = len(self._heap)
         cdef TimedExchange child

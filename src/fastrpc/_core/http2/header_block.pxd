@@ -183,7 +183,8 @@ cdef class HeaderBlock:
         readonly bint has_blanks
         bint is_of_grpc
 
-        # The kind as which it was last checked (CheckedAs), and the rule that it breaks then: known blocks recur.
+        # The kind as which the block was last checked (CheckedAs), and the rule that it breaks as that kind: known
+        # blocks recur.
         int _checked_as
         int _checked_rule
 

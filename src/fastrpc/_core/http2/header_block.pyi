@@ -22,7 +22,7 @@ class HeaderField:
 
     @property
     def is_sensitive(self) -> bool:
-        """Whether it must never be put into a table, by no one who passes it on."""
+        """Whether it must never be put into a table, not even by an intermediary."""
 
     @property
     def is_pseudo(self) -> bool: ...
@@ -71,4 +71,4 @@ class HeaderBlock:
 
     @property
     def is_too_large(self) -> bool:
-        """Whether it is larger than the limit; the fields behind are left out."""
+        """Whether it is larger than the limit; the fields beyond the limit are left out."""

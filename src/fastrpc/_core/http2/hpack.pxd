@@ -36,7 +36,7 @@ cdef class HpackDecoder:
         # While a block is decoded: its next byte and its end, in the bytes of the caller.
         const uint8_t* _at
         const uint8_t* _end
-        # The last long decoded string of it.
+        # The last long string that was decoded.
         bytes _large
 
     # Return the fields of a whole block. None: the peer broke a rule of the connection, and the decoder is of no more use.
@@ -46,7 +46,7 @@ cdef class HpackDecoder:
     cdef int limit_table(self, Py_ssize_t limit) except -1
 
     cdef inline int count_note(self, HeaderBlock block, Py_ssize_t size) noexcept:
-        """Count what is noted of a kept block."""
+        """Count the bytes of a note on a kept block."""
         block.noted_bytes += size
         self.known_bytes += size
         return 0
@@ -69,11 +69,11 @@ cdef class HpackDecoder:
 
 
 cdef enum Indexing:
-    # Into the table; in full, repeated in each block; in full, and never indexed by an intermediary either.
+    # Inserted into the table; sent in full in each block; sent in full, and never indexed by an intermediary either.
     INDEXING_TABLE = 0
     INDEXING_NONE = 1
     INDEXING_NEVER = 2
-    # The name into the table, with the first value; later values in full.
+    # The name is inserted into the table with its first value; later values are sent in full.
     INDEXING_NAME = 3
 
 cdef enum:

@@ -107,7 +107,7 @@ cdef enum:
     # The most bytes of a kept block, and of its fields.
     KNOWN_BYTES = 1024
     KNOWN_LIST_BYTES = 2048
-    # Fewer indexes at the beginning of a block are decoded each time.
+    # A shorter run of indexes at the start of a block is decoded each time.
     LEAST_RUN = 3
     # Strings up to this size are decoded on the stack.
     ROOM_BYTES = 1024
@@ -205,7 +205,7 @@ cdef class HpackDecoder:
             known = new_block()
             self._end = self._at + run
             if self._decode_fields(known, &violation) < 0 or known.is_too_large:
-                # From its start again, so that the owner is notified.
+                # Decoded from the start again, so that the owner is notified.
                 self._at = <const uint8_t*>data
                 return new_block()
             self._know(known, data, run)
@@ -277,7 +277,7 @@ cdef class HpackDecoder:
         cdef int64_t index = first & 0x7F
         if first & INDEXED:
             if 0 < index <= STATIC_ENTRIES:
-                # The common cases at once. The tuple keeps it for ever.
+                # The common cases at once. The tuple keeps the field for ever.
                 self._at += 1
                 return <HeaderField>tuple_item(static_fields, <Py_ssize_t>index - 1)
             if STATIC_ENTRIES < index < 0x7F and index <= STATIC_ENTRIES + self.table.count:
@@ -397,7 +397,7 @@ cdef class HpackDecoder:
 
 
 cdef Py_ssize_t indexed_run(const char* data, Py_ssize_t size) noexcept:
-    """Return how many bytes a block begins with that are indexes of one byte each."""
+    """Return the length of the run of one-byte indexes at the start of a block."""
     cdef Py_ssize_t at
     for at in range(size):
         if not INDEXED < <uint8_t>data[at] < 0xFF:
@@ -530,7 +530,7 @@ cdef class HpackEncoder:
             put_integer(out, NEVER_INDEXED if indexing == INDEXING_NEVER else PLAIN, LITERAL_BITS, place)
         if place == 0:
             put_string(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), False)
-        # In the table it is written once, else each time.
+        # A value in the table is written once, any other value each time.
         return put_string(out, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), indexing != INDEXING_TABLE)
 
 
@@ -556,7 +556,7 @@ cdef Py_ssize_t static_place(int token, bytes value) noexcept:
 
 
 cdef int put_integer(WriteBuffer out, int first, int prefix, Py_ssize_t value) except -1:
-    """Write an integer behind the first bits of a byte (RFC 7541, section 5.1)."""
+    """Write an integer after the first bits of a byte (RFC 7541, section 5.1)."""
     cdef int most = (1 << prefix) - 1
     cdef char* place
     cdef Py_ssize_t count = 1

@@ -38,7 +38,7 @@ cdef class Http2Exchange(TimedExchange):
         Py_ssize_t _owed
         bint _has_end
 
-        # Whether the word to send the body was sent.
+        # Whether `100 Continue` was sent.
         bint _has_continued
 
         # The begin of the body, or of its last part, and the instant of its last byte.

@@ -9,9 +9,9 @@
     RST_STREAM ◄── cut; behind an answer that did not wait for a long body               │
     WINDOW_UPDATE ◄── the application has taken bytes ◄── part_came, body_grew ──────────┘
 
-Each stream has an exchange and an application. A client that sends faster than its request takes fills the window of its
-stream alone; a client that reads slowly blocks that stream alone, and loses it when the window stays closed for as long as
-between two pieces of a body (`HTTPLimits.body_idle_seconds`).
+Each stream has an exchange and an application. A client that sends faster than its request takes fills the window of
+its stream alone; a client that reads slowly blocks that stream alone, and loses it when the window stays closed for the
+time allowed between two pieces of a body (`HTTPLimits.body_idle_seconds`).
 
 Kept bytes go on in a separate read, never within a call of the application. The application is told of the end of
 its exchange in the same way.
@@ -37,7 +37,7 @@ from fastrpc._core.server.link cimport Link
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    # The largest part of a body that is taken in parts: with each the application may hold the next one.
+    # The largest part of a body that is taken in parts: after each part the application may hold the next one back.
     PART_BYTES = 65_536
     # Bytes of a body that fill the window of the connection until its stream is over, if its sender was not judged.
     SHORT_BYTES = 16_384
@@ -56,7 +56,7 @@ cdef class Http2Exchange(TimedExchange):
         return self._open_http2() is not None
 
     cdef Http2Connection _open_http2(self):
-        """Return the connection if output may still be sent, else None; it is sent at the instant of its call."""
+        """Return the connection if output may still be sent, else None; output is sent at the instant of this call."""
         cdef Http2Connection http2
         if self.stream is None or self.stream.is_ended_by_us:
             return None
@@ -128,17 +128,17 @@ cdef class Http2Exchange(TimedExchange):
         return self._answered()
 
     cdef int _spare_rest(self) except -1:
-        """Drop the rest of a body behind its response, as at the end of a connection of HTTP/1.1."""
+        """Drop the rest of a body after its response, as at the end of a connection of HTTP/1.1."""
         if self.is_tunnel or self.stream.is_ended_by_peer:
             return 0
         if self.head is not None and self.head.expects_continue and not self._has_continued and self._total == 0:
-            # The client waits for the word to send it.
+            # The client waits for `100 Continue` before it sends the body.
             return 0
         self._owed = 0
         return self.turns.lingering.spare_rest(self.stream)
 
     cdef int _weigh(self) except -1:
-        """Count output that waits here, which no flush may follow."""
+        """Count output that waits here, as no flush may follow."""
         cdef Link link = self.turns.link()
         cdef Http2Connection http2 = self.turns.http2()
         if self.stream is not None and self.stream.unsent is not None:
@@ -173,7 +173,7 @@ cdef class Http2Exchange(TimedExchange):
         self._forget()
         if not self.is_tunnel:
             return http2.reset(self.stream, CODE_INTERNAL)
-        # The peer has time for its last words, as behind the end of a connection.
+        # The peer has time for its last output, as after the end of a connection.
         self.turns.lingering.linger(self.stream)
         return http2.end_stream(self.stream)
 
@@ -186,7 +186,7 @@ cdef class Http2Exchange(TimedExchange):
         return http2.reset(stream, CODE_CANCEL)
 
     cdef int refuse(self, object error) except -1:
-        """Answer a request that is refused; what was answered before is cut off."""
+        """Answer a request that is refused; an answer that has begun is cut off."""
         cdef Http2Connection http2 = self._open_http2()
         cdef bytes lines, content
         watch_refusal(self.watch, error.status)
@@ -217,7 +217,7 @@ cdef class Http2Exchange(TimedExchange):
 
     cdef int _drop(self) except -1:
         """Tell the application that the request is not answered any more."""
-        # A call that ends with it finds nothing to answer.
+        # A call that ends together with the request finds nothing to answer.
         self.is_answering = False
         try:
             self.application.request_dropped(self)
@@ -265,7 +265,7 @@ cdef class Http2Exchange(TimedExchange):
             most = self.application.head_came(self)
             if self.head is head and not self.is_answering:
                 self._await_body(head, most)
-            # It may have been answered at once.
+            # The request may have been answered at once.
             return self._count() if self.head is head and self.turns.latest is not self else 0
         except Exception as error:
             if self.head is None:
@@ -285,7 +285,7 @@ cdef class Http2Exchange(TimedExchange):
         return 0
 
     cdef int await_rest(self) except -1:
-        """Nothing more of the request is here: wait for its body, or hand it over if its body is taken in parts."""
+        """No more of the request has arrived: wait for its body, or hand it over if its body is taken in parts."""
         cdef RequestHead head = self.head
         if not self.has_rest or self.turns.http2().is_closed:
             return 0
@@ -336,7 +336,7 @@ cdef class Http2Exchange(TimedExchange):
                 if not is_whole:
                     self.await_rest()
             if self.stream is None:
-                # Its request was refused.
+                # The request was refused.
                 return 0
             if is_whole:
                 self._has_end, self.has_rest = True, False
@@ -367,7 +367,7 @@ cdef class Http2Exchange(TimedExchange):
             return self.failed(error)
 
     cdef int _take_body(self) except -1:
-        """Take the kept bytes as far as the request takes them now."""
+        """Take the kept bytes, as far as the request takes them now."""
         cdef Py_ssize_t size = PyByteArray_GET_SIZE(self._content)
         cdef bytes part
         if self.is_deciding or not self.has_rest:
@@ -399,13 +399,13 @@ cdef class Http2Exchange(TimedExchange):
         return self.application.part_came(self, part, is_last)
 
     cdef int _return_credit(self, Py_ssize_t size) except -1:
-        """Give the client the window back that bytes filled which the application has taken."""
+        """Return the window to the client for bytes that the application has taken."""
         cdef Http2Connection http2 = self._open_http2()
         self._owed -= size
         if http2 is None:
             return 0
         if self.stream.keeps_credit and (self.takes_parts or self.is_tunnel or self._total > SHORT_BYTES):
-            # Its sender was judged.
+            # The sender of the request was judged.
             http2.release(self.stream)
         http2.took(self.stream, size)
         return http2.let_grow(self.stream) if self._owed == 0 else 0
@@ -424,7 +424,7 @@ cdef class Http2Exchange(TimedExchange):
     cdef int hand_over(self, bytes body) except -1:
         cdef Engine engine = self.engine()
         TimedExchange.hand_over(self, body)
-        # It may have cost far more than a message of gRPC: the clock is asked behind it.
+        # The request may have cost far more than a message of gRPC: the clock is read after it.
         engine.messages_left = min(engine.messages_left, 0)
         return 0
 
@@ -434,7 +434,7 @@ cdef class Http2Exchange(TimedExchange):
             return 0
         self.is_deciding = False
         if not self.has_rest:
-            # Decided within `head_came`: the request goes on there.
+            # Decided within `head_came`, where the request continues.
             return 0
         if self.stream.keeps_credit:
             http2.release(self.stream)
@@ -452,7 +452,8 @@ cdef class Http2Exchange(TimedExchange):
         self.is_body_held = is_held
         self.rested_ns = now_ns()
         if is_held:
-            # The application has any time to take it. The peer of a tunnel may go while nothing of it is read.
+            # The application may take the body at any time. The peer of a tunnel may leave while none of its bytes are
+            # read.
             return self.wait_by(self.rested_ns + HELD_NS) if self.is_tunnel else 0
         if self.has_rest:
             self._await_bytes()
@@ -501,7 +502,7 @@ cdef class Http2Exchange(TimedExchange):
         return self._take_tunnel() if self.is_tunnel and not self.has_turn else self._count()
 
     cdef int _take_tunnel(self) except -1:
-        """Give the protocol of a tunnel what is whole of the kept bytes; the end of the stream ends it."""
+        """Pass the complete part of the kept bytes to a tunnel's protocol; the end of the stream ends the tunnel."""
         # Held: the protocol may end the tunnel, which forgets its bytes.
         cdef bytearray content = self._content
         cdef Py_ssize_t size = PyByteArray_GET_SIZE(content), taken = 0
@@ -546,7 +547,7 @@ cdef class Http2Exchange(TimedExchange):
         return earlier(due, self._check_output(now))
 
     cdef uint64_t _check_body(self, uint64_t now) except? 0:
-        """Refuse a request whose client is late with its body, unless we delay it; return when to look again."""
+        """Refuse a request whose body is late, unless we delay it; return the instant of the next check."""
         cdef ConnectionLife life = self.life
         cdef Http2Connection http2 = self._open_http2()
         cdef uint64_t late_ns
@@ -567,7 +568,7 @@ cdef class Http2Exchange(TimedExchange):
         return 0
 
     cdef uint64_t _check_output(self, uint64_t now) except? 0:
-        """End a stream whose client takes nothing of it; return when to look again."""
+        """End a stream whose client takes none of its output; return the instant of the next check."""
         cdef Http2Stream stream = self.stream
         cdef uint64_t since_ns = self.turns.http2().sender.stalled_since(stream, &self._stall, now)
         if since_ns and now >= since_ns + self.turns.patience_ns:

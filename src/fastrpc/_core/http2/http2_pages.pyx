@@ -37,7 +37,7 @@ cdef class Http2Pages:
         cdef Link link = self.turns.link()
         self._list_latest()
         if self.turns.http2().is_closed:
-            # The refusal of the request before was one too many.
+            # The refusal of the previous request has ended the connection.
             return 0
         exchange.link = <PyObject*>link
         exchange.life = link.life
@@ -86,7 +86,7 @@ cdef class Http2Pages:
         self.exchanges.discard(exchange)
         self.turns.times.remove(exchange)
         if not self.ended and not link.is_reading and link._stream is not NULL:
-            # No read ends behind it.
+            # No read ends after this.
             (<ByteStream>link._stream).schedule_check(link.now + TELL_NS)
         self.ended.append(exchange)
         link.life.used_ns = max(link.life.used_ns, link.connection.now, link.connection.stepped_ns)
@@ -122,13 +122,13 @@ cdef class Http2Pages:
         return self._tell_ended()
 
     cdef int _list_latest(self) except -1:
-        """Nothing more is here of the request whose head came last."""
+        """Note that no more of the request whose head came last has arrived."""
         cdef Exchange latest = self.turns.latest
         self.turns.latest = None
         return 0 if latest is None else (<Http2Exchange>latest).await_rest()
 
     cdef int _tell_ended(self) except -1:
-        """Tell applications that nothing uses their exchanges any more."""
+        """Notify applications whose exchanges are not used any more."""
         cdef Http2Exchange exchange
         while self.ended:
             exchange = self.ended.pop()
@@ -152,7 +152,7 @@ cdef class Http2Pages:
         for exchange in times.take_due(now):
             due = exchange.check(now)
             if exchange.is_tunnel and self._tunnels_end:
-                # It may end with its last call.
+                # The connection may end with its last call.
                 due = earlier(due, now + REST_NS)
             if exchange.stream is not None:
                 times.put(exchange, due)
@@ -168,7 +168,7 @@ cdef class Http2Pages:
         return link.connection.own_due_ns and now >= link.connection.own_due_ns
 
     cdef int end(self, str text) except -1:
-        """Refuse the requests that are incomplete, as the server stops."""
+        """Refuse the incomplete requests, as the server stops."""
         cdef Http2Exchange exchange
         for exchange in list(self.exchanges):
             if exchange.has_rest and not exchange.is_answering:
@@ -176,7 +176,7 @@ cdef class Http2Pages:
         return 0
 
     cdef int say_goodbye(self, str text) except -1:
-        """End the tunnels in the words of their protocols."""
+        """End the tunnels by the messages that their protocols have for it."""
         cdef Http2Exchange exchange
         for exchange in list(self.exchanges):
             if exchange.is_tunnel and exchange.is_open():

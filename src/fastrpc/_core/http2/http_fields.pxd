@@ -1,4 +1,4 @@
-"""Fields of HTTP/2 and the forms that every version of HTTP shares, into each other."""
+"""The fields of HTTP/2, converted from and to the forms that every version of HTTP shares."""
 
 from libc.stdint cimport int64_t
 
@@ -19,8 +19,8 @@ cdef bint asks_head(HeaderBlock block) except -1
 # The error of a block whose fields are above the limit, so that some are left out.
 cdef object too_large_error()
 
-# Return the fields of a response as HTTP/2 has them, for checked lines that each end. Fields that describe a connection
-# of HTTP/1.1 are left out.
+# Return the fields of a response as HTTP/2 has them, for checked lines with their line ends. Fields that describe a
+# connection of HTTP/1.1 are left out.
 cdef list answer_fields(int status, bytes lines)
 
 # Return the fields of the lines of a response: a HeaderTemplate if the lines have come before, or a list of (token, name,

@@ -1,4 +1,4 @@
-"""Fields of HTTP/2 and the forms that every version of HTTP shares, into each other.
+"""The fields of HTTP/2, converted from and to the forms that every version of HTTP shares.
 
 ::
 
@@ -37,7 +37,7 @@ cdef enum:
     # Answers whose fields are kept, and the most bytes of the lines of each: 64 KiB together, beside the fields.
     MOST_KNOWN = 256
     KNOWN_BYTES = 256
-    # The byte of `:status 200`, and the begin of a content-length that enters no table (RFC 7541, section 6).
+    # The byte of `:status 200`, and the first bytes of a content-length that enters no table (RFC 7541, section 6).
     STATUS_OK = 0x88
     LENGTH_FIRST = 0x0F
     LENGTH_SECOND = 0x0D
@@ -75,7 +75,7 @@ cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits, bint end
         pairs.append((b"cookie", b"; ".join(cookies)))
     if protocol is None:
         return head_of_fields(method.value, path.value, pairs, limits, block.content_length(), ends_stream)
-    # The bytes of its stream are a tunnel's.
+    # The bytes of the stream belong to a tunnel.
     return head_of_fields(method.value, path.value, pairs, limits, 0, True, protocol.value)
 
 
@@ -164,7 +164,7 @@ cdef int put_response(Http2Sender sender, int status, object fields, int64_t siz
 
 
 cdef int put_date(Http2Sender sender) except -1:
-    """Write the date, whose block refers to no table that changes."""
+    """Write the date, whose block refers only to the static table."""
     global written_date, date_block
     cdef bytes date = response_date()
     cdef Py_ssize_t at = sender.out.size, size

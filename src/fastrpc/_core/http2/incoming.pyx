@@ -132,7 +132,7 @@ cdef class Http2Control:
             return -1
         self.sender.frame_limit = self.peer.frame_bytes
         put_settings_ack(self.sender.out)
-        # The next header block begins with the size of the table, behind the ACK.
+        # The next header block begins with the size of the table, after the ACK.
         self.sender.encoder.limit_table(self.peer.header_table_bytes)
         if self.is_client:
             self.streams.limit = self.peer.streams
@@ -145,7 +145,7 @@ cdef class Http2Control:
     cdef int take_ping(self, Http2Frame* frame, uint64_t now, bint is_stuck, Violation* violation) except -2:
         if frame.flags & FLAG_ACK:
             if self.drain_step == DRAIN_ANNOUNCED and memcmp(frame.data, PyBytes_AS_STRING(PING_OF_DRAIN), PING_BYTES) == 0:
-                # After the input that came with the answer: clients send it before queued requests.
+                # After the input that came with the answer: clients send the answer before queued requests.
                 self.drain_is_due = True
                 return 0
             return 0 if self.silence.asked_ns else self.skip(KIND_PING, now, violation)
@@ -245,7 +245,7 @@ cdef class Http2Control:
         self.drain_step = DRAIN_ANNOUNCED
         self.drain_started_ns = now
         put_goaway(self.sender.out, HIGHEST_ID, CODE_NONE, debug_of(text))
-        # In order: its answer shows that the peer has read the GOAWAY before it.
+        # The answer to this PING shows that the peer has read the GOAWAY before it.
         put_ping(self.sender.out, PyBytes_AS_STRING(PING_OF_DRAIN), False)
         return True
 
@@ -288,7 +288,7 @@ cdef class Http2Control:
         return verdict
 
     cdef int forgive(self, uint64_t late) noexcept:
-        """The peer was not heard for `late` nanoseconds by our fault."""
+        """Note that this side read nothing for `late` nanoseconds: the peer was not silent."""
         forgive_silence(&self.silence, late)
         return 0
 
@@ -335,7 +335,7 @@ cdef class Http2Incoming:
         return taken
 
     cdef int note_rest(self, Py_ssize_t rest, uint64_t now) noexcept:
-        """`rest` bytes of an incomplete frame are here, not consumed yet."""
+        """Note that `rest` bytes of an incomplete frame have arrived, which are not consumed yet."""
         self.came = self.consumed + rest
         if self.came == 0:
             self.began_ns = 0

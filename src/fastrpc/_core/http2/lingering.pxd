@@ -23,8 +23,8 @@ cdef class LingeringStreams:
     # Before our end of a stream: the end resets the stream only when the client has had time for its own end.
     cdef int linger(self, Http2Stream stream) except -1
 
-    # The same for the end of an early answer: the rest of the body is dropped, unless it is known to be long. Received
-    # bytes give their credit back; the side calls `took` for DATA that still comes.
+    # Called before the end of an early answer, with the same effect: the rest of the body is dropped, unless it is
+    # known to be long. Received bytes give their credit back; the side calls `took` for DATA that still comes.
     cdef int spare_rest(self, Http2Stream stream) except -1
 
     # Forget a stream, which is over.

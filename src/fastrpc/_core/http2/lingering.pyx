@@ -68,7 +68,7 @@ cdef class LingeringStreams:
             if stream.unsent is None:
                 http2.reset(stream, CODE_NONE)
             else:
-                # Its time begins behind the answer.
+                # The time begins after the answer.
                 self.instants[stream] = now + (<Link>http2.engine()).life.linger_ns
         return 0
 

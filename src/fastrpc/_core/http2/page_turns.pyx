@@ -18,7 +18,7 @@ cdef class PageTurns:
         self.ready.append(exchange)
         if below is not NULL and not (http2.engine().is_reading or self.is_asked):
             self.is_asked = True
-            # As if a read had been put off: it has its slice of the loop, like the input of other connections.
+            # As after a deferred read: the input has its slice of the loop, like the input of other connections.
             (<ByteStream>below).hold_input()
             (<ByteStream>below).release_input()
         return 0

@@ -43,7 +43,8 @@ cdef class Http2Message:
 
 
 cdef struct Stall:
-    # Since when the peer takes nothing of a stream's waiting output, 0: none waits; the bytes that were written then.
+    # The instant since which the peer takes nothing of a stream's waiting output, 0: none waits; the bytes written by
+    # then.
     uint64_t since_ns
     int64_t written
 

@@ -33,7 +33,7 @@ from fastrpc._core.wire.rounds cimport MOST_OWED, QUANTUM, granted, has_used_up,
 cdef enum:
     # Messages of streams up to this size are written at once if nothing holds them back.
     WRITTEN_AT_ONCE = QUANTUM + MOST_OWED
-    # A message is not cut to leave less than this.
+    # A cut leaves at least this much of a message.
     SMALLEST_PIECE = 4_096
     # Bytes without a prefix are joined to waiting ones up to this size: a message costs about 100 bytes by itself.
     JOINED_BYTES = 4_096
@@ -119,7 +119,10 @@ cdef class Http2Sender(OutputBuffer):
 
     @cython.nonecheck(False)
     cdef int _ended(self, Http2Stream stream) except -1:
-        """Note the last written frame of a stream. A server that ends before the client wants no more of it."""
+        """Note the last written frame of a stream.
+
+        A server that ends a stream before the client wants no more input on it.
+        """
         self.streams.end(stream)
         if stream.waits_to_send:
             stream.waits_to_send = False
@@ -308,7 +311,7 @@ cdef class Http2Sender(OutputBuffer):
         return None
 
     cdef int _finish(self, Http2Stream stream) except -1:
-        """The first message of a stream is written, or about to be: the next one is the first."""
+        """Remove the first message of a stream, which is written, or about to be: the next one is the first."""
         cdef Http2Message message = <Http2Message>stream.unsent, following = message.next
         if following is not None:
             following.last = message.last
@@ -317,7 +320,7 @@ cdef class Http2Sender(OutputBuffer):
         return 0
 
     cdef int _wake(self, Http2Stream stream) except -1:
-        """All messages of a stream are written: wake its sender, if it waits for room."""
+        """Wake the sender of a stream, if it waits for room: all messages are written."""
         if stream.waits_to_send:
             stream.waits_to_send = False
             self.woken.append(stream)
@@ -381,7 +384,7 @@ cdef class Http2Sender(OutputBuffer):
 
     cdef uint64_t stalled_since(self, Http2Stream stream, Stall* stall, uint64_t now) noexcept:
         """Return since when the peer has taken nothing of the waiting output of a stream; 0: none waits."""
-        # Streams that wait for the window of the connection take turns: each counts as taken with what the others send.
+        # Streams that wait for the window of the connection take turns: bytes that one of them sends count for all.
         cdef int64_t written = stream.written_bytes if stream.is_parked else self.written_bytes
         if stream.unsent is None:
             stall.since_ns = 0

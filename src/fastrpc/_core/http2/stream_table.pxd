@@ -74,12 +74,12 @@ cdef class FlowControl:
 
     # Messages longer than the window of their stream.
     #
-    # Return whether the pool has room for one: first come, first served, but answers before messages that may never be
-    # read.
+    # Return whether the pool has room for such a message: first come, first served, but answers before messages that
+    # may never be read.
     cdef bint has_room(self, Http2Stream stream, int64_t size, bint is_answer) except -1
     # Reserve the room for one stream, even if the pool has none left.
     cdef int borrow(self, Http2Stream stream, int64_t size) except -1
-    # Have one wait for room.
+    # Let a stream wait for room.
     cdef int await_room(self, Http2Stream stream, bint is_answer) except -1
     # Return all waiting streams, answers first; ask `has_room` again for each.
     cdef dict take_waiting(self)
@@ -154,7 +154,7 @@ cdef class Http2Stream:
         # Whether it waited to be notified when it entered the ring: it has more to send.
         bint is_streaming
 
-        # Whether it stays half-closed when a server's side ends first: the client has last words.
+        # Whether it stays half-closed when a server's side ends first: the client may have last output.
         bint lingers
 
         # Whether the user knows it, and was not yet notified of its end. Whether we reset it before the peer's end.
@@ -174,7 +174,7 @@ cdef class StreamTable:
         CallTable _streams
         public Py_ssize_t limit
 
-        # Streams that carry any number of messages, and their most (`Limits.streams`).
+        # The number of streams that carry any number of messages, and its limit (`Limits.streams`).
         Py_ssize_t streaming
         Py_ssize_t most_streaming
 

@@ -127,7 +127,7 @@ cdef class FlowControl:
 
     cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept:
         stream.growth.owed += size
-        # Where the window was lowered below what the stream still has, that is taken from it.
+        # If the window was lowered below the bytes that the stream still has, the excess is taken from the credit.
         if stream.growth.owed == 0 or not is_due(&stream.growth, self.first_receiving):
             return 0
         settle(&stream.growth, &self.pool, self.first_receiving, may_lend)
@@ -267,7 +267,7 @@ cdef class StreamTable:
     cdef Http2Stream _open_by_peer(self, uint32_t id, Violation* violation):
         self.highest = id
         if self._streams.size >= self.limit:
-            # Frames behind it may be under way.
+            # Frames after it may be under way.
             self._remember(id, ENDING_BY_US)
             violated(violation, RULE_STREAM_LIMIT, self._streams.size, self.limit)
             return None
