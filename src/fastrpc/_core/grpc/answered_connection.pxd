@@ -40,7 +40,7 @@ cdef class AnswerEnd:
         readonly int outcome
         readonly uint32_t pushback_ms
 
-        # grpc-status-details-bin, b"" if missing; its native metadata, or None.
+        # grpc-status-details-bin, b"" if missing; the native metadata of the trailers, or None.
         readonly bytes details
         readonly bytes metadata
 

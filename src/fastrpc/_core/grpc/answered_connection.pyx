@@ -12,9 +12,9 @@
 It is the handler of a connection of HTTP/2. A stream has the answer to its call as `user`. A call whose own deadline has
 passed ends with that error, whatever else arrives. The other half, `asking_connection`, opens the streams.
 
-The trailer `frpc-outcome` of our own servers says whether the handler ran. A stranger's handler has run, but for statuses
-with which servers and proxies refuse calls as well. An answer of HTTP alone has the status that gRPC maps it to. Heads and
-ends are kept with the header block (`HeaderBlock.note`): an equal block is known at once.
+The trailer `frpc-outcome` of our own servers says whether the handler ran. The handler of a stranger's server counts as
+run, except for statuses with which servers and proxies also refuse calls. An answer of HTTP alone has the status that
+gRPC maps it to. Heads and ends are kept with the header block (`HeaderBlock.note`): an equal block is known at once.
 """
 
 import logging
@@ -190,7 +190,7 @@ cdef uint32_t pause_of(bytes value) except? 1:
     """Return grpc-retry-pushback-ms as in a RESPONSE: a negative number, or no number at all, forbids a retry."""
     if not value.isdigit():
         return PUSHBACK_NEVER
-    # 0 says nothing on the wire of a RESPONSE.
+    # In a RESPONSE 0 would mean that no pause is stated.
     return max(1, min(int(value), LONGEST_PAUSE)) if len(value) < 12 else LONGEST_PAUSE
 
 
@@ -267,9 +267,9 @@ cdef class AnsweredConnection(StreamHandler):
     cdef int _open_window(self, Http2Stream stream, GrpcAnswer answer, bint is_awaited) except -1:
         """Let the rest of a long message arrive at once, beyond the window of its stream, as far as the pool has room.
 
-        A unary answer waits for other answers at most, not for the reader of a stream: it overtakes their messages, and
-        one may always arrive. A message for which a reader waits may arrive too, whatever streams hold that are read
-        later.
+        A unary answer waits at most for other answers, not for the reader of a stream: it overtakes messages of
+        streams, and one unary answer may always arrive. A message for which a reader waits may arrive, too, whatever is
+        held for streams that are read later.
         """
         cdef FlowControl flow = self.http2.incoming.flow
         cdef int64_t size = answer.reader.missing() - self.http2.incoming.to_come(stream)

@@ -25,8 +25,8 @@ cdef class AskingConnection(AnsweredConnection):
         ClientLife life
         RequestHeads heads
 
-        # Returns the seconds for which a token is valid, 0: it does not state them. None: there is no other token
-        # later.
+        # Returns the seconds for which a token is valid, 0: the token does not state them. None: no other token
+        # follows.
         object validity
         double valid_seconds
 
@@ -35,7 +35,7 @@ cdef class AskingConnection(AnsweredConnection):
         Py_ssize_t dropped
         bint is_releasing
 
-        # The streams that may be reset without an answer: about what servers do not treat as a flood.
+        # The streams that may be reset without an answer: about as many as servers do not treat as a flood.
         Budget resets
 
         # Flushes of all output so far: a request written before one has been sent.

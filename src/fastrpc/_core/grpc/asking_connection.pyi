@@ -9,13 +9,10 @@ from fastrpc.protocols.base import ClientParts
 class AskingConnection(AnsweredConnection):
     """The half of a client's connection that opens streams.
 
-    Args:
-        parts: the parts of the connection.
-        calling: the part that makes the calls.
-        scheme: "http", or "https" where the connection is encrypted.
-        authority: the name of the server for requests.
-        ping_interval: seconds of silence until a server with a call under way is asked whether it lives; 0: never.
-        validity: returns the seconds for which a token is valid, 0 if it does not say so.
+    Args: parts: the parts of the connection. calling: the part that makes the calls. scheme: "http", or "https" where
+        the connection is encrypted. authority: the name of the server for requests. ping_interval: seconds of silence
+        until a server with a call under way is asked whether it lives; 0: never. validity: returns the seconds for
+        which a token is valid, 0 if the token does not state them.
     """
 
     def __init__(

@@ -88,7 +88,7 @@ cdef class AskingConnection(AnsweredConnection):
         cdef uint64_t left_ns = 0
         if call.deadline_ns != NO_DEADLINE:
             if call.deadline_ns <= self.http2.instant():
-                # Its deadline has passed: the caller ends it, unsent.
+                # The deadline of the call has passed: its caller ends it, unsent.
                 return True
             left_ns = call.deadline_ns - self.http2.instant()
         stream = self.http2.open_stream()
@@ -249,7 +249,7 @@ cdef class AskingConnection(AnsweredConnection):
         if code == CODE_CALM_DOWN and debug == TOO_MANY_PINGS:
             self.wants_fewer_pings = True
             logger.warning("%s: %s", self.calling.endpoint, PINGS_TEXT)
-        # First: calls that fail now may be made again, elsewhere. It is not closed before.
+        # Retired first: calls that fail now may be made again on another connection. This one is closed later.
         self.life.retire(self.http2.engine(), 1)
         for stream in not_taken:
             call = (<GrpcAnswer>stream.user).call

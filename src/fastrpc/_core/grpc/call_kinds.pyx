@@ -1,7 +1,7 @@
 """The groups of the contract on a connection that carries calls of gRPC and pages.
 
-Each asks gRPC's part or the pages' part, by the kind of the call: a GrpcCall is a call by gRPC, gRPC-Web or Connect. A
-connection without pages has gRPC's parts themselves.
+Each group asks gRPC's part or the pages' part, by the kind of the call: a GrpcCall is a call by gRPC, gRPC-Web or
+Connect. A connection without pages has gRPC's parts themselves.
 """
 
 cimport cython
@@ -107,7 +107,7 @@ cdef class KindHandling(Handling):
             return 0
         connection = <EngineServedConnection>(<ServerCall>call).connection
         if connection._engine is not NULL:
-            # Its sender is known: a stream, a tunnel or an upload may be answered at its end alone.
+            # The sender is known: a stream, a tunnel or an upload may be answered only at its end.
             let_in(self.trust, <ServerCall>call)
         return self.pages.hold(call)
 

@@ -17,13 +17,10 @@ class GrpcCalls(CallingPart):
 class GrpcClient(Engine):
     """The client's side of one connection that speaks gRPC, for clients of loops and of threads.
 
-    Args:
-        parts: the parts of the connection.
-        scheme: "http", or "https" where the connection is encrypted.
-        authority: the name of the server for requests.
-        peer: the limits and numbers of every server.
-        ping_interval: seconds of silence until a server with a call under way is asked whether it lives; 0: never.
-        validity: returns the seconds for which a token is valid, 0 if it does not say so.
+    Args: parts: the parts of the connection. scheme: "http", or "https" where the connection is encrypted. authority:
+        the name of the server for requests. peer: the limits and numbers of every server. ping_interval: seconds of
+        silence until a server with a call under way is asked whether it lives; 0: never. validity: returns the seconds
+        for which a token is valid, 0 if the token does not state them.
     """
 
     announces_calls: bool

@@ -5,7 +5,7 @@
     byte stream ──► GrpcClient ──► Http2Connection ──► AskingConnection ──► answers ──► ClientCall
     ClientCall ──► GrpcCalls ──► AskingConnection ──► Http2Connection ──► the output of the engine
 
-It serves the clients of loops and of threads, which `ClientLife` distinguishes.
+The engine serves clients of loops and of threads, which `ClientLife` distinguishes.
 """
 
 cimport cython
@@ -209,17 +209,17 @@ cdef class GrpcClient(Engine):
 
     @property
     def is_aged(self):
-        """Whether it waits for its successor."""
+        """Whether the connection waits for its successor."""
         return bool(self.asking.life.is_aged)
 
     @property
     def is_spent(self):
-        """Whether its age or rest ended it."""
+        """Whether the connection's age or rest ended it."""
         return bool(self.asking.life.is_spent)
 
     @property
     def is_dispensable(self):
-        """Whether it ended as no call needed it."""
+        """Whether the connection ended because no call needed it."""
         return bool(self.asking.life.is_dispensable)
 
     @property
@@ -229,7 +229,7 @@ cdef class GrpcClient(Engine):
 
     @property
     def auth_text(self):
-        """The text of that verdict."""
+        """The text of the verdict on the credential."""
         return None
 
     @property
@@ -339,7 +339,7 @@ cdef class GrpcClient(Engine):
         call.is_probe = True
 
     def end_probe(self, ClientCall call not None):
-        """Note that such a call ended, or was not sent."""
+        """Note that a call that only probes health ended, or was not sent."""
 
     def present(self, bytes token not None):
         """Show the server another token with each further call."""
@@ -351,7 +351,7 @@ cdef class GrpcClient(Engine):
             self.asking.life.credential_expires(self, seconds)
 
     def retire(self):
-        """Take no new calls, and close once those under way have ended."""
+        """Take no new calls, and close once the calls under way have ended."""
         self.asking.life.retire(self, self.asking.in_flight())
 
     def close(self, reason=0, str text=""):

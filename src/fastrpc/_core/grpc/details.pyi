@@ -6,7 +6,7 @@ from fastrpc.types.any_message import AnyMessage
 TYPE_PREFIX: str
 
 def encode_details(status: int, message: str, details: Any) -> bytes | None:
-    """Return the google.rpc.Status of an error; None if it has no details, or such that no message can hold.
+    """Return the google.rpc.Status of an error; None if it has no details, or details that no message can hold.
 
     Protobuf messages, AnyMessage and lists of them are taken as they are, any other value as one google.protobuf.Value.
     """

@@ -8,7 +8,8 @@
                                   bool bool_value = 4; Struct struct_value = 5; ListValue list_value = 6; } }
     message Struct { map<string, Value> fields = 1; }        message ListValue { repeated Value values = 1; }
 
-It is small, and of errors alone: plain Python, compiled. Everything that a peer sends is bounded by its header block.
+The code is small, and serves only errors: plain Python, compiled. Everything that a peer sends is bounded by its header
+block.
 """
 
 import logging

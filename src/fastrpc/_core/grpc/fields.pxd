@@ -53,7 +53,7 @@ cdef class MessageReader:
         return self._prefix_size != 0
 
     cdef inline Py_ssize_t missing(self) noexcept:
-        """Return the bytes that a message lacks behind its prefix; 0 between messages and inside a prefix."""
+        """Return the missing bytes of a message after its prefix; 0 between messages and inside a prefix."""
         if self._prefix_size < PREFIX_BYTES:
             return 0
         return self.total - (self.assembly.filled if self.assembly is not None else 0)
@@ -80,7 +80,8 @@ cpdef bytes timeout_field(int64_t left_ns)
 cpdef bytes message_field(str text)
 cpdef str message_text(bytes value)
 
-# Return the value of a field whose name ends in `-bin`, without padding; back, padded or not, None for no base64.
+# Return the value of a field whose name ends in `-bin`, without padding; return the bytes of such a field, padded or
+# not, None if it is not base64.
 cpdef bytes binary_field(bytes value)
 cpdef bytes binary_value(bytes field)
 
@@ -98,14 +99,14 @@ cpdef int status_of_reset(uint32_t code) noexcept
 # native form, are added to `dropped`.
 cpdef bytes metadata_of(HeaderBlock block, list dropped)
 
-# The same for names in lower case with their values.
+# Return names in lower case with their values as native metadata, by the same rules.
 cpdef bytes metadata_of_pairs(object pairs, list dropped)
 
 # Return how much native metadata adds to a header block, as MAX_HEADER_LIST_SIZE counts it. ValueError: an entry cannot
 # travel as a field. Trailers may have `grpc-status-details-bin`, as grpcio-status sets it.
 cpdef Py_ssize_t metadata_size(bytes metadata, bint is_of_answer=*) except -1
 
-# Return native metadata as fields: token, name, value; write it as such. `metadata_size` has accepted it.
+# Return native metadata as fields: token, name, value; write it as fields. `metadata_size` has accepted it.
 cpdef list metadata_fields(bytes metadata)
 cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) except -1
 
@@ -113,7 +114,7 @@ cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) exc
 @cython.final
 cdef class RequestHeads:
     cdef:
-        # The fields in front of :path and behind it, but for content-type; the credential, or None.
+        # The fields before and after :path, except content-type; the credential, or None.
         tuple _first
         tuple _last
         bytes _credential

@@ -48,7 +48,7 @@ def binary_field(value: bytes) -> bytes:
     """Return the value of a field whose name ends in `-bin`, without padding."""
 
 def binary_value(field: bytes) -> bytes | None:
-    """Return the bytes of such a field, padded or not; None if it is no base64."""
+    """Return the bytes of a field whose name ends in `-bin`, padded or not; None if it is not base64."""
 
 def status_of(value: bytes) -> int:
     """Return the Status of grpc-status, UNKNOWN for another text."""
@@ -69,7 +69,7 @@ def metadata_of_pairs(pairs: Iterable[tuple[bytes, bytes]], dropped: list[bytes]
     """Return names in lower case with their values as native metadata, by the same rules."""
 
 def metadata_fields(metadata: bytes) -> list[tuple[int, bytes, bytes]]:
-    """Return native metadata as fields: token, name, value. `metadata_size` took it."""
+    """Return native metadata as fields: token, name, value. `metadata_size` has accepted it."""
 
 def metadata_size(metadata: bytes, is_of_answer: bool = False) -> int:
     """Return how much native metadata adds to a header block, as MAX_HEADER_LIST_SIZE counts it.

@@ -46,7 +46,7 @@ from fastrpc._core.http2.hpack cimport indexing_of
 from fastrpc._core.payload.metadata cimport has_any_key, has_form, shown_key
 
 cdef enum:
-    # More than the fields that are written with each call have, metadata aside.
+    # An upper bound of the bytes of the fields that are written with each call, metadata aside.
     OTHER_FIELDS = 256
 
 cdef bytes AUTHORIZATION = b"authorization"
@@ -66,7 +66,7 @@ cdef enum:
 cdef char* HEX_DIGITS = b"0123456789ABCDEF"
 cdef char* BASE64_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
-# The units of grpc-timeout from the shortest, and how many of each the next one has.
+# The units of grpc-timeout, shortest first, and the factor from each unit to the next.
 cdef char* UNITS = b"numSMH"
 cdef int64_t[6] NEXT_UNITS = [1_000, 1_000, 1_000, 60, 60, 1]
 
@@ -362,7 +362,7 @@ cpdef int status_of_http(bytes value) noexcept:
 
 
 cpdef int status_of_reset(uint32_t code) noexcept:
-    # "HTTP2 Transport Mapping, Errors" of the same protocol.
+    # "HTTP2 Transport Mapping, Errors" of gRPC over HTTP/2.
     if code == CODE_REFUSED_STREAM:
         return UNAVAILABLE
     if code == CODE_CANCEL:
@@ -418,7 +418,7 @@ cdef bint add_values(list entries, bytes name, bytes value, bint is_binary) exce
     """Add the values of a field; False: one of them has no native form, and none is added."""
     cdef list values
     if is_binary:
-        # Proxies join the values of one name, by a byte that base64 has not.
+        # Proxies join the values of one name, by a byte that is not a base64 digit.
         values = [binary_value(part.strip(b" \t")) for part in value.split(b",")]
         if None in values:
             return False
@@ -438,10 +438,10 @@ cdef bytes entry_of(bytes name, bytes value):
 
 
 cdef int leave_out(list entries, list dropped, bytes name, bytes value) except -1:
-    """Omit a field without a native form; a credential stays one, which is refused: no other replaces it."""
+    """Omit a field without a native form; a credential stays, to be refused: no other credential replaces it."""
     dropped.append(name)
     if name == b"authorization":
-        # The character of what cannot be read is in no token.
+        # The replacement character for unreadable bytes is in no token.
         entries.append(entry_of(name, (value[:UNREAD_BYTES].decode("utf-8", "replace") + "\ufffd").encode()))
     return 0
 
@@ -557,7 +557,7 @@ cdef class RequestHeads:
         return found
 
     cdef HeaderTemplate _head_beside(self, MethodRoute route, bytes metadata):
-        """Return the head of a call whose metadata replaces fields of it."""
+        """Return the head of a call whose metadata replaces fields of the head."""
         cdef tuple key = (route, *[name for name in REPLACED if has_any_key(metadata, frozenset({name}))])
         cdef HeaderTemplate found = <HeaderTemplate>self._bare.get(key)
         if found is None:

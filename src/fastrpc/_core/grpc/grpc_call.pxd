@@ -24,7 +24,7 @@ cdef class GrpcHead:
         # Whether messages are JSON.
         readonly bint is_json
 
-        # The HTTP status that refuses a request which is no gRPC call, and its text; 0: it is one.
+        # The HTTP status that refuses a request which is no gRPC call, and its text; 0: it is a gRPC call.
         readonly int http_status
 
         # The gRPC status that refuses the call, and its text; 0: accepted. Both statuses use the text.
@@ -71,7 +71,7 @@ cdef GrpcHead refused_head(int http_status)
 cdef bytes encoding_name(int compressor)
 
 cdef enum RequestFault:
-    # The faults of a request that is refused behind the guards of the gate, as a caller without the right learns nothing
+    # The faults of a request that is refused after the guards of the gate, as a caller without the right learns nothing
     # of a method (`fault_status`, `fault_text`).
     FAULT_NONE = 0
     # The stream ended without a message, or brought a second one.
@@ -104,15 +104,15 @@ cdef class GrpcCall(ServerCall):
         # The message of a call that takes one, until its request ends; None before it is complete.
         bytes message
 
-        # The gate has the call.
+        # Whether the gate has the call.
         uint8_t has_started
-        # The call counts as a stream.
+        # Whether the call counts as a stream.
         uint8_t is_streaming
-        # The request of the call is incomplete, and the call is listed as such.
+        # Whether the request of the call is incomplete, and the call is listed as such.
         uint8_t is_incomplete
-        # The head of the answer has left.
+        # Whether the head of the answer was sent.
         uint8_t has_begun
-        # The compressor that this head names.
+        # The compressor that the head of the answer names.
         uint8_t announced
         # The fault of the request (RequestFault).
         uint8_t fault

@@ -5,9 +5,9 @@
     :method POST    :path /shop.Orders/Get    content-type application/grpc    te trailers
     grpc-timeout 1S    grpc-encoding gzip    grpc-accept-encoding gzip, deflate    authorization Bearer …    key value
 
-The meaning of a header block is found out once for all blocks that are equal. Another verb, or another content type, is
-answered by a status of HTTP and a short text, before any method is looked up. Other faults are statuses of gRPC. Names
-follow the gRPC document, "Requests".
+A header block is interpreted once for all equal blocks. Another verb, or another content type, is answered by a status
+of HTTP and a short text, before any method is looked up. Other faults are statuses of gRPC. Names follow the gRPC
+document, "Requests".
 """
 
 cimport cython

@@ -41,7 +41,7 @@ cdef class GrpcWire(Wire):
 @cython.final
 cdef class GrpcGoodbye(Goodbye):
     cdef:
-        # The wire, borrowed: it holds this object, and only it and its link use it.
+        # The wire, borrowed: the wire holds this object, and only the wire and its link use it.
         PyObject* wire
 
 

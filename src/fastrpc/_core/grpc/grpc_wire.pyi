@@ -34,8 +34,8 @@ class GrpcWire(Wire):
 
 @final
 class GrpcGoodbye(Goodbye):
-    """The last words of a connection: GOAWAY."""
+    """The goodbye of a connection: GOAWAY."""
 
 @final
 class GrpcAssembling(Assembling):
-    """Requests and messages of which a part is here."""
+    """Requests and messages that have arrived in part."""

@@ -81,7 +81,7 @@ cdef class GrpcWire(Wire):
         self._add_parts()
 
     cdef int _serve(self, Pages pages) except -1:
-        """Serve requests that are no calls, beside the calls."""
+        """Serve requests that are no calls, too."""
         self.pages = self.requests.pages = new_pages(pages, self.http2, self.outcomes.lingering)
         self.http2.control.offers_connect = pages.takes_tunnels
         self.takes_values = pages.takes_values
@@ -182,7 +182,7 @@ cdef class GrpcWire(Wire):
 
 @cython.final
 cdef class GrpcGoodbye(Goodbye):
-    """The last words of a connection: GOAWAY."""
+    """The goodbye of a connection: GOAWAY."""
 
     cdef int drain(self, str text) except -1:
         return (<GrpcWire>self.wire).http2.start_drain(text)
@@ -207,7 +207,7 @@ cdef class GrpcGoodbye(Goodbye):
 
 @cython.final
 cdef class GrpcAssembling(Assembling):
-    """Requests and messages of which a part is here, and pages until the ends of their streams."""
+    """Requests and messages that have arrived in part, and pages until the ends of their streams."""
 
     cdef Py_ssize_t count(self) except -1:
         cdef GrpcWire wire = <GrpcWire>self.wire

@@ -1,4 +1,4 @@
-"""Calls of which the request, or a message of the stream, is incomplete: their senders, memory, windows and time."""
+"""Calls with an incomplete request, or an incomplete message of their stream: senders, memory, windows and time."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -17,7 +17,7 @@ from fastrpc._core.server.link cimport LinkedConnection
 @cython.final
 cdef class IncompleteRequests:
     cdef:
-        # The gate; the connection, and in the form in which the gate knows it: None before a link holds the wire.
+        # The gate; the connection, and its form for the gate: None before a link holds the wire.
         Gate gate
         Http2Connection http2
         LinkedConnection connection
@@ -26,7 +26,7 @@ cdef class IncompleteRequests:
         GrpcTrust trust
         GrpcOutcomes outcomes
 
-        # Decides when the rest of a message may come that is longer than its window.
+        # Decides when the rest of a message longer than its window may arrive.
         LongMessages long_messages
 
         # The calls.
@@ -38,7 +38,7 @@ cdef class IncompleteRequests:
     # Count received bytes. False: the budgets do not accept them, and the call was ended.
     cdef bint has_room(self, GrpcCall call) except -1
 
-    # Let the rest of a message arrive that exceeds its window; a message of a stream may have to wait for the pool.
+    # Let the rest of a message longer than its window arrive; a message of a stream may have to wait for the pool.
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
 
     # The server stops: refuse them. The connection is over: forget them.

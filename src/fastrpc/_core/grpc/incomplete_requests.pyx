@@ -1,7 +1,7 @@
-"""Calls of which the request, or a message of the stream, is incomplete: their senders, memory, windows and time.
+"""Calls with an incomplete request, or an incomplete message of their stream: senders, memory, windows and time.
 
 A request that is not complete with its first DATA is listed until it is: its sender is judged before more is kept, its
-bytes count, and they have a lowest rate. A message longer than its window arrives at once if memory allows it.
+bytes count, and must arrive at a lowest rate. A message longer than its window arrives at once if memory allows it.
 """
 
 cimport cython
@@ -112,7 +112,7 @@ cdef class IncompleteRequests:
         if not self.listed.calls:
             return 0
         if self.http2.incoming.flow.waiting is not None and not self.http2.is_closed:
-            # There may be memory for them now.
+            # There may be memory for waiting messages now.
             self.http2.grant_waiting()
         for call in list(self.listed.calls):
             if self.http2.is_closed or not call.is_incomplete:
@@ -145,7 +145,7 @@ cdef class IncompleteRequests:
         if (<ByteStream>http2.stream_below()).waits_for_turn() or (
             http2.incoming.flow.receivable(&call.http2_stream.windows) <= 0
         ):
-            # Its bytes are here, or its window is used up: then we delay it.
+            # The bytes have arrived, or the window is used up: then we delay the message.
             call.heard_ns = http2.instant()
             return 0
         return life.message_due(

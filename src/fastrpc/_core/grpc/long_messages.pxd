@@ -17,11 +17,11 @@ cdef class LongMessages:
         # The windows of the connection, and the pool that its streams share.
         FlowControl flow
 
-        # The stream of the message that was admitted although the pool had too little left for it, or others wait
-        # before it: one at a time, or None.
+        # The stream of the message that was admitted although the pool had too little left for it, or other messages
+        # wait before it: one at a time, or None.
         Http2Stream unpooled
 
-    # Return whether `size` bytes of a message may come now, which lack their window; they are borrowed from the pool then.
+    # Return whether `size` bytes of a message may arrive now beyond its window; then they are borrowed from the pool.
     cdef bint may_come(self, Http2Connection http2, GrpcCall call, int64_t size, bint is_awaited) except -1
 
     # A handler stopped waiting for a message: another handler's message may arrive beyond the pool.

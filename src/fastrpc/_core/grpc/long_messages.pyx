@@ -13,7 +13,7 @@ from fastrpc._core.server.served_connection cimport process_held
 from fastrpc._core.server.served_stream cimport ServedStream
 
 cdef enum:
-    # So often messages that wait for memory are asked for again.
+    # The interval at which messages that wait for memory are tried again.
     MEMORY_LOOK_NS = 1_000_000_000
 
 
@@ -34,12 +34,12 @@ cdef class LongMessages:
         is_next = is_awaited or call.stream is not None and (<ServedStream>call.stream).waiting == 0
         if not is_next and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:
             return False
-        # Includes what may arrive beyond the pool already.
+        # Includes the bytes that may already arrive beyond the pool.
         has_memory = process_held + size - min(<int64_t>0, flow.pool.left) <= self.gate.memory.lend_below
         if flow.granted and not (has_memory and flow.has_room(stream, size, False)):
             if not (has_memory and is_awaited) or holds_grant(self.unpooled):
                 if not has_memory and http2.stream_below() is not NULL:
-                    # Other connections may hold it, and this one is not notified when they hold less.
+                    # Other connections may hold the memory, and this connection is not notified when they free it.
                     (<ByteStream>http2.stream_below()).schedule_check(now_ns() + MEMORY_LOOK_NS)
                 flow.await_room(stream, False)
                 return False

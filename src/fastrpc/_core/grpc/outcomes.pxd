@@ -24,7 +24,7 @@ cpdef list failure_fields(Failure failure, list sent)
 @cython.final
 cdef class GrpcOutcomes(Flow):
     cdef:
-        # The connection of the wire, and in the form in which the gate knows it: None before a link holds the wire.
+        # The connection of the wire, and its form for the gate: None before a link holds the wire.
         Http2Connection http2
         LinkedConnection connection
 
@@ -63,7 +63,7 @@ cdef class GrpcOutcomes(Flow):
     # Whether the stream of a call is open; the output is sent at its instant.
     cdef bint reaches(self, GrpcCall call) noexcept
 
-    # As `reaches`, and whether the answer has not ended. An answer has one end: orders behind it have no effect.
+    # As `reaches`, and whether the answer has not ended. An answer has one end: orders after it have no effect.
     cdef bint awaits(self, GrpcCall call) noexcept
 
     # The parts of an answer.

@@ -334,7 +334,7 @@ cdef bytes short_message(str text):
 cdef Failure failure_of_fault(uint64_t message_bytes, GrpcCall call):
     """Return the failure by which a fault of a request is reported."""
     cdef int status = fault_status(call.fault)
-    # Otherwise the same call would seem to succeed a little later.
+    # Any other pushback would suggest that the same call can succeed later.
     pushback_ms = PUSHBACK_NEVER if status == RESOURCE_EXHAUSTED else call.pushback_ms
     return Failure(status, fault_text(call, message_bytes), pushback_ms=pushback_ms, has_run=False)
 

@@ -43,7 +43,7 @@ cdef class GrpcRequests(StreamHandler):
         # Whether the client is known: a stranger's stream keeps the credit of its bytes.
         GrpcTrust trust
 
-        # Calls of which the request, or a message of the stream, is incomplete.
+        # Calls with an incomplete request, or an incomplete message of their stream.
         IncompleteRequests incomplete
         # The last opened call, until more of it arrives: most calls are complete with the next frame.
         GrpcCall latest

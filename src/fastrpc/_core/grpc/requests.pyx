@@ -173,7 +173,7 @@ cdef class GrpcRequests(StreamHandler):
         cdef Http2Stream stream = call.http2_stream
         if call.web is not None or not self._is_page(<GrpcHead>call.head, block):
             return False
-        # It may have been found on the way.
+        # The route may have been found already.
         call.route = None
         if self._has_place(call, True):
             # The exchange of the stream is its user from now on.
@@ -234,7 +234,7 @@ cdef class GrpcRequests(StreamHandler):
         connection.received_ns = link.received_ns
         connection.is_reading = link.is_reading
         if call.route.flags & ROUTE_WITHDRAWN:
-            # Since its head arrived: another service may have the name now.
+            # Looked up again: since the head arrived another service may have taken the name.
             name = (<GrpcHead>call.head).name
             self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         else:
@@ -279,7 +279,7 @@ cdef class GrpcRequests(StreamHandler):
         return self._cut_messages(call, data, size, ends_stream)
 
     cdef int _translate(self, GrpcCall call, const char* data, Py_ssize_t size, bint ends_stream) except -1:
-        """Take a part of a body that has not the form of gRPC."""
+        """Take a part of a body that does not have the form of gRPC."""
         cdef bytes found
         try:
             found = call.web.translate(data[:size], ends_stream)
@@ -343,7 +343,7 @@ cdef class GrpcRequests(StreamHandler):
         """Take a whole message; return whether more of the call is expected."""
         cdef int compressor = (<GrpcHead>call.head).compressor
         if not is_compressed and compressor != ENCODING_UNKNOWN:
-            # An unknown compressor is told, even if no message is compressed.
+            # An unknown compressor is reported, even if no message is compressed.
             compressor = ENCODING_IDENTITY
         self.http2.trusted = max(self.http2.trusted, PyBytes_GET_SIZE(message))
         if is_compressed and compressor == ENCODING_IDENTITY:
@@ -363,7 +363,7 @@ cdef class GrpcRequests(StreamHandler):
         cdef Py_ssize_t cost = PREFIX_BYTES + PyBytes_GET_SIZE(message)
         cdef Frame frame
         if call.stream is None:
-            # The handler reads no further messages, and its answer has not left yet.
+            # The handler reads no further messages, and its answer was not sent yet.
             return self.http2.took(call.http2_stream, cost)
         memset(&frame, 0, sizeof(Frame))
         frame.codec = call.codec
@@ -402,13 +402,13 @@ cdef class GrpcRequests(StreamHandler):
         return self._pass_in(call, message)
 
     cdef int _refuse_faulty(self, GrpcCall call, int fault) except -1:
-        """Refuse a call for a fault of its messages: behind the guards of the gate, if it has not seen the call yet."""
+        """Refuse a call for a fault of its messages: after the guards of the gate, if it has not seen the call yet."""
         call.fault = <uint8_t>fault
         if call.has_started:
             return self.outcomes.end_instead(call, fault_status(fault), fault_text(call, self.gate.message_bytes))
         call.message = None
         self.incomplete.listed.drop_check(call)
-        # With the shape of another kind of method.
+        # The call gets the shape of another kind of method, which the gate refuses.
         call.flags ^= STREAM_IN
         return self._pass_in(call, b"")
 
@@ -435,7 +435,7 @@ cdef class GrpcRequests(StreamHandler):
         if call.was_ended:
             return 0
         if call.has_started:
-            # Both sides watch the deadline: the reason is the same whichever is first.
+            # Both sides watch the deadline: the reason is the same whichever side is first.
             return cancel_in_read(self.http2.engine(), self.gate, call, call.deadline_ns <= self.http2.instant())
         self.incomplete.listed.drop_check(call)
         call.was_ended = True
@@ -468,7 +468,7 @@ cdef class GrpcRequests(StreamHandler):
     # Incomplete requests and messages
 
     cdef int list_latest(self) except -1:
-        """Nothing more is here of the call that was opened last."""
+        """Note that no more of the call opened last has arrived."""
         cdef GrpcCall call = self.latest
         self.latest = None
         return 0 if call is None else self.incomplete.note(call)

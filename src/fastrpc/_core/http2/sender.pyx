@@ -487,7 +487,7 @@ cdef class Http2Sender(OutputBuffer):
             if self.woken and stream.share_turn == self.round.turn:
                 # A second turn already, but streams that have room now did not send yet.
                 return self._add_to_ring(stream, True)
-            # Heads and small rests may go beyond.
+            # Heads and small rests may exceed the share.
             more = shared + written + QUANTUM * <Py_ssize_t>self.round.quanta_at_once - SMALLEST_PIECE
             if (more > room and shared + written) or (before + more > room and written and stream.unsent is not None):
                 return self._add_to_ring(stream, True)

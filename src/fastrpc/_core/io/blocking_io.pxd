@@ -9,10 +9,11 @@ cdef class BlockingIO:
         # The descriptor of the socket, for polls, also below layers. -1 once it is closed.
         readonly int descriptor
 
-        # The text of the error behind a negative size; None if the number is enough.
+        # The text of the error that a negative size stands for; None if the number is enough.
         readonly object failure
 
-    # A size, 0 at the end of the stream, or -errno; -EAGAIN if it would have to wait. None of them needs the GIL.
+    # These return a size, 0 at the end of the stream, or -errno; -EAGAIN if they would have to wait. They do not need
+    # the GIL.
     cdef Py_ssize_t receive(self, char* place, Py_ssize_t room) noexcept nogil
     cdef Py_ssize_t send(self, const char* data, Py_ssize_t size) noexcept nogil
     cdef Py_ssize_t send_parts(self, iovec* parts, int count) noexcept nogil

@@ -9,14 +9,14 @@ class BlockingIO:
 
     @property
     def descriptor(self) -> int:
-        """The socket's, for poll; -1 once it is closed."""
+        """The descriptor of the socket, for poll; -1 once it is closed."""
 
     @property
     def failure(self) -> OSError | None:
-        """The error that broke the stream, in words; None where the system's says all."""
+        """The error that broke the stream, in words; None if the system's error is enough."""
 
     def close(self) -> None:
-        """Close the socket, without a word to the peer. Closing twice is fine."""
+        """Close the socket, without notice to the peer. Closing twice is fine."""
 
 @final
 class SocketIO(BlockingIO):
@@ -30,7 +30,7 @@ class SocketIO(BlockingIO):
     @property
     def socket(self) -> sockets.socket: ...
     def close(self) -> None:
-        """Close the socket, without a word to the peer. Closing twice is fine."""
+        """Close the socket, without notice to the peer. Closing twice is fine."""
 
 class LayeredIO(BlockingIO):
     """Bytes that are processed before they are sent and after they arrive, by one thread at a time."""
@@ -40,4 +40,4 @@ class LayeredIO(BlockingIO):
         """The I/O that carries the bytes; owned."""
 
     def close(self) -> None:
-        """Close the socket, without a word to the peer. Closing twice is fine."""
+        """Close the socket, without notice to the peer. Closing twice is fine."""

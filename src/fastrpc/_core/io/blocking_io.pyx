@@ -88,8 +88,7 @@ cdef class BlockingIO:
     cdef int shut_down(self, int how) except -1:
         """End one direction or both, as `socket.shutdown` does; threads that wait here wake up.
 
-        Raises:
-            OSError: the peer was faster.
+        Raises: OSError: the peer has ended the connection before.
         """
         return 0
 
@@ -170,7 +169,7 @@ cdef class LayeredIO(BlockingIO):
         return b""
 
     cdef object explained(self, object error):
-        """Return the error in words that broke the stream."""
+        """Return the error that broke the stream, in words."""
         return ConnectionResetError(str(error))
 
     cdef int look(self) except -1:
@@ -251,7 +250,7 @@ cdef class LayeredIO(BlockingIO):
             elif came != -EAGAIN:
                 # The end, or an error, shows itself again to the next call.
                 return received or came
-            # Else this thread works on it already, further out.
+            # Otherwise this thread is already in the layer, in an outer call.
             is_inside = self.has_more
 
     # Sending

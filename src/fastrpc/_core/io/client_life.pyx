@@ -150,7 +150,7 @@ cdef class ClientLife:
         cdef uint64_t due = 0
         if self._age_ns and not self.is_retiring:
             if now >= self._made_ns + self._age_ns:
-                # Until it has a successor, and at most as long again.
+                # Until it has a successor, and at most for the same time again.
                 self._age_ns = 0 if self.is_aged else 2 * self._age_ns
                 if self.is_aged:
                     self.retire(engine, in_flight)

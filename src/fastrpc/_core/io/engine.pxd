@@ -7,9 +7,9 @@ from fastrpc._core.base.timer_wheel cimport Timed
 cdef enum:
     # Bytes of ours that may be in the stream while an engine still chooses the next output.
     STREAM_SHARE = 262_144
-    # Messages that are handled between two looks at the clock.
+    # Messages that are handled between two reads of the clock.
     MESSAGES_AT_ONCE = 32
-    # Nanoseconds after its date from which on work is late.
+    # Work is late from this many nanoseconds after its date on.
     LATE_NS = 1_000_000
 
 cdef enum:
@@ -68,9 +68,9 @@ cdef class Engine:
 
         # A read is being handled; the stream flushes at its end.
         bint is_reading
-        # Meanwhile: the instant at which this turn of the loop has handled enough.
+        # During a read: the instant at which this turn of the loop has handled enough.
         uint64_t turn_ends_ns
-        # Meanwhile: the messages to handle before the stream is asked whether to go on.
+        # During a read: the messages to handle before the stream is asked whether to go on.
         int messages_left
 
         # Whether this read brought work without an answer, or a refusal in unbounded number: such work has a separate

@@ -49,8 +49,8 @@ class Engine:
 class PythonEngine(Engine):
     """An engine whose protocol is written in Python: subclasses implement what they need of the first five methods."""
 
-    #: Whether the end of the peer's input is not an end of the connection. Otherwise a peer that goes while it is held
-    #: back is noticed all the same, and what was not read is dropped.
+    #: Whether the connection outlasts the end of the peer's input. Otherwise a peer that leaves while it is held back
+    #: is still noticed, and its unread input is dropped.
     outlasts_input: bool
 
     def connection_made(self) -> None:
@@ -59,7 +59,7 @@ class PythonEngine(Engine):
     def receive_data(self, data: bytes) -> int:
         """Handle received bytes; return how many were consumed.
 
-        The rest is presented again with what follows, so an incomplete message needs no buffer. At most 393,216 bytes
+        The rest is presented again with the next bytes, so an incomplete message needs no buffer. At most 393,216 bytes
         are received at once: a rest of that length closes the connection. The rest is copied each time, so a protocol
         with long messages takes them over in parts.
         """

@@ -115,7 +115,7 @@ cdef class ByteStream(Timed):
         return 0
 
     cdef int64_t kept_bytes(self) except? -1:
-        """Return how many bytes of memory that output takes: a long one is freed with its last byte."""
+        """Return the bytes of memory of the output in the stream: a long output is freed with its last byte."""
         return self.untaken_bytes()
 
     cdef int64_t taken_bytes(self) except? -1:
@@ -125,7 +125,7 @@ cdef class ByteStream(Timed):
     cdef bint finish(self, bint lingers) except -1:
         """The engine is closed: write the rest of its output, then end the stream.
 
-        With `lingers` it reads on until the peer closes, so that no reset discards the last words; True: it does so.
+        With `lingers` it reads on until the peer closes, so that no reset discards the last output; True: it reads on.
         """
         return False
 
@@ -220,7 +220,7 @@ cdef class Engine:
         return 0
 
     cdef bint hears_rest_first(self) except -1:
-        """The peer has ended its input, of which some is held: return whether to handle that input before the end.
+        """The peer has ended its input while some of it is held: return whether to handle the held input first.
 
         An engine returns True if the connection survives the end of its input, and no work has to be ended at once.
         """
@@ -315,7 +315,7 @@ cdef class Engine:
         return 0
 
     cdef int end_endless(self, Py_ssize_t size) except -1:
-        """Close the connection of a peer whose message has no end in as many bytes as are received at once."""
+        """Close the connection of a peer whose message is longer than the bytes that are received at once."""
         logger.warning(
             "closed the connection of %s: its engine left all of %d bytes, as many as are received at once",
             self.peer_name, size,

@@ -22,7 +22,7 @@ from fastrpc._core.loop.loop_state cimport loop_state
 try:
     import fcntl
     import termios
-except ImportError:  # Not a system that could be asked.
+except ImportError:  # This system cannot be asked.
     fcntl = termios = None
 
 # Transports that pass bytes to their socket unchanged, by module and name of their classes, none of which is public. A
@@ -40,7 +40,7 @@ cdef enum:
 
 
 cdef int plain_descriptor(object transport) except -2:
-    """The socket of a transport of the loop's own that adds nothing to its bytes, else -1."""
+    """Return the socket of a transport of the loop that passes bytes unchanged, else -1."""
     kind = type(transport)
     if (kind.__module__, kind.__name__) not in PLAIN_TRANSPORTS:
         return -1
@@ -57,7 +57,7 @@ cdef int socket_of(object transport) except -2:
 cpdef bint is_nameless(object transport) except -1:
     """Return whether the system no longer reports the address of a connection's peer: it was reset.
 
-    Sockets of this machine have none either, but they report which user connected.
+    A socket of this machine has no address either, but it reports which user connected.
     """
     if transport.get_extra_info("peername") is not None:
         return False

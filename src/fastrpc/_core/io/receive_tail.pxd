@@ -16,7 +16,7 @@ cdef class ReceiveTail:
         # The last bytes of a long payload: they are in their final place already, and do not count yet.
         Py_ssize_t placed
 
-        # Whether all this waits for a turn of the loop, and since when (0: it does not).
+        # Whether the kept bytes wait for a turn of the loop, and since when (0: they do not wait).
         bint is_put_off
         uint64_t put_off_ns
 
@@ -25,7 +25,7 @@ cdef class ReceiveTail:
         uint64_t watched_ns
         # The last read left bytes.
         bint is_behind
-        # The rest of the bytes that lay in the socket at `full_ns`.
+        # Whether the last read left bytes.
         int64_t behind_bytes
         uint64_t full_ns
 

@@ -21,14 +21,15 @@ from fastrpc._core.io.tls_layer cimport TLSLayer
 from fastrpc._core.loop.polling cimport PollClock
 
 cdef enum:
-    # From this number of deferred bytes on a further connection reads at most SHORT_READ: a thousand hold 48 MiB, not 500.
+    # From this number of deferred bytes on a further connection reads at most SHORT_READ: a thousand connections then
+    # hold 48 MiB instead of 500.
     MANY_DEFERRED = 16_777_216
     SHORT_READ = 32_768
     # A light caller sends at most LIGHT_BYTES at once, some two hundred calls, and LIGHT_BYTES_A_SECOND. Its deferred
     # reads precede others' reads: behind a thousand busy connections it would have sent more by each turn.
     LIGHT_BYTES = 16_384
     LIGHT_BYTES_A_SECOND = 49_152
-    # A caller that sends much is a busy one for ten seconds after.
+    # A caller that sends much counts as busy for ten seconds afterwards.
     MOST_LEVEL = LIGHT_BYTES + 10 * LIGHT_BYTES_A_SECOND
 
     # The most that one wait counts for.
@@ -41,7 +42,7 @@ cdef enum:
 
 cdef inline int64_t light_bytes(uint64_t nanoseconds) noexcept:
     """Return the bytes that a light caller sends in this time."""
-    # By microseconds the product has room for years.
+    # Counted in microseconds, the product does not overflow for years.
     return <int64_t>(nanoseconds // 1_000 * LIGHT_BYTES_A_SECOND // 1_000_000)
 
 
@@ -132,7 +133,7 @@ cdef class ReceiveTail:
         return left if loop_state.turns.deferred_bytes < MANY_DEFERRED else min(left, <Py_ssize_t>SHORT_READ)
 
     cdef bint weigh(self, uint64_t now) noexcept:
-        """Find out whether the caller is a light one: its input fits into a leaky bucket; return it."""
+        """Return whether the caller is a light one: its input fits into a leaky bucket."""
         cdef int64_t sent = self.level + self.received - light_bytes(now - min(now, self.weighed_ns))
         # The unread bytes in the socket count as well: slow reading does not make a caller light.
         cdef int64_t waiting = self.size + self.placed + (self.behind_bytes if self.is_behind else 0)
@@ -157,7 +158,7 @@ cdef class ReceiveTail:
     # continues with the rest of its slice: otherwise these calls would wait for a second round.
 
     cdef int leave_time(self, uint64_t now, uint64_t ends_ns) noexcept:
-        """All that was put off was handled before the end of the slice."""
+        """Note that all deferred input was handled before the end of the slice."""
         self.left_us = <uint32_t>((ends_ns - min(ends_ns, now)) // 1_000) if self.is_light else 0
         return 0
 
@@ -189,7 +190,7 @@ cdef class ReceiveTail:
         return date
 
     cdef uint64_t _dated_back(self, LoopState loop_state, uint64_t now) noexcept:
-        """Return the last instant at which the socket, of which something was read now, was known to be empty."""
+        """Return the last instant at which the socket that was read now was known to be empty."""
         cdef PollClock polls = loop_state.turns.polls
         cdef uint64_t since = now
         if polls.is_armed:
@@ -203,7 +204,7 @@ cdef class ReceiveTail:
         return min(now, max(since, self.emptied_ns))
 
     cdef int _leave_rest(self, uint64_t now, object transport, Py_ssize_t size) except -1:
-        """A read took as much as fits: the bytes that it left have the same date, and bytes behind them a later one."""
+        """Note that a read took as much as fits: the bytes that it left have its date, and later bytes a later one."""
         if isinstance(transport, TLSLayer):
             # The encrypted bytes in the socket are longer than their data.
             size = (<TLSLayer>transport).take_received()
@@ -237,7 +238,7 @@ cdef class ReceiveTail:
         return 0
 
     cdef int released(self) noexcept:
-        """The engine takes more: until now all of it waited for the connection's own sake."""
+        """The engine takes input again: until now all of it waited because of the connection itself."""
         self.emptied_ns = now_ns()
         if self.is_put_off:
             self.put_off_ns = self.emptied_ns

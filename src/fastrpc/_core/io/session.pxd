@@ -26,7 +26,7 @@ cdef class Session(SessionOutput):
         # Whether reading is paused for another reason, set by `hold_back`.
         bint is_held_back
 
-        # Whether it is checked once a second if the peer is gone, since no read would show it.
+        # Whether a check once a second looks for a peer that has left, since no read would show it.
         bint is_watched
 
         # When this read began, or what it has not spent yet of the time for work without an answer.
@@ -36,7 +36,7 @@ cdef class Session(SessionOutput):
         Py_ssize_t place_size
         Py_ssize_t read_share
 
-        # When the engine checks its instants next; 0 = not.
+        # The instant at which the engine checks its instants next; 0 = none.
         uint64_t check_due_ns
 
     # The parts of reading.

@@ -28,7 +28,7 @@ class Session(SessionOutput):
         """Whether something received waits for its turn, with reading paused."""
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Begin: the engine says what."""
+        """Begin: the engine decides what to send or to wait for."""
 
     def get_buffer(self, hint: int) -> memoryview:
         """Say where the transport is to receive."""

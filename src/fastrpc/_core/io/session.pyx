@@ -39,7 +39,7 @@ cdef enum:
     # thousand payloads at once would take seconds. FRAME_SHARE: bytes of a long payload that take as long as a frame.
     LATE_SHARE = 262_144
     FRAME_SHARE = 16_384
-    # The time of one short read in such a turn, and the frames between two looks at the clock.
+    # The time of one short read in such a turn, and the frames between two reads of the clock.
     SHORT_READ_NS = 500_000
     SHORT_FRAMES = 8
 
@@ -70,7 +70,7 @@ cdef class Session(SessionOutput):
     # Calls of the transport
 
     def connection_made(self, transport):
-        """Begin: the engine says what."""
+        """Begin: the engine decides what to send or to wait for."""
         self.open_output(transport)
         self.is_encrypted = isinstance(transport, TLSLayer)
         self.peer_name = transport.get_extra_info("peername")
@@ -142,7 +142,7 @@ cdef class Session(SessionOutput):
                 # The input is handled later, and is late then.
                 engine.came_ns = now
                 return self._heard()
-        # The messages of all connections count together: many with a few each keep the loop as well.
+        # The messages of all connections count together: many connections with a few each hold the loop, too.
         engine.messages_left = turns.frames_left
         self.began_ns = now
         self._handle(size)
@@ -326,7 +326,7 @@ cdef class Session(SessionOutput):
             self._go_on()
             self._recount_tail()
         except Exception as error:
-            # Whatever failed, no connection may stay that is not read and has no turn either.
+            # Whatever failed: a connection that is not read must have a turn, or be closed.
             self.engine.report_crash(error)
         finally:
             if not self.tail.is_put_off:

@@ -29,7 +29,7 @@ cdef enum:
     DIRECT_BYTES = 65_536
 
 # In asyncio of Python 3.12 and of the first 3.13 `writelines` never calls pause_writing, so resume_writing is never
-# called either. Setting the limits again makes it check them.
+# called either. Setting the limits again makes the transport check them.
 cdef bint WRITELINES_PAUSE = not (3, 12) <= sys.version_info < (3, 13, 5)
 
 
@@ -130,7 +130,7 @@ cdef class SessionOutput(ByteStream):
         return self.flush()
 
     cdef int _write_all(self) except -1:
-        """Write ready output and one round of pieces; a small rest follows at once, if the transport has taken that."""
+        """Write ready output and one round of pieces; a small rest follows at once, if the transport took them."""
         cdef Engine engine = self.engine
         cdef int rest
         while True:
@@ -205,13 +205,13 @@ cdef class SessionOutput(ByteStream):
         self.transport_holds = True
         if sent > 0:
             self._write(output.take()[sent:])
-        # Nothing was sent, or an error: the transport meets the same.
+        # Nothing was sent, or an error came: the transport meets it, too.
         return sent > 0
 
     cdef int leave_closed_loop(self) except -1:
-        """Where no callback of the loop led to: a loop that was closed has closed its sockets too, without a callback.
+        """Leave the socket of a closed loop: closing a loop closes its sockets, without a callback.
 
-        By now another connection may have the number of the descriptor.
+        Called where no callback of the loop led to. By now another connection may have the number of the descriptor.
         """
         if self.loop_state.loop.is_closed():
             self.descriptor = -1

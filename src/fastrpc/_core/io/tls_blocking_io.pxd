@@ -6,7 +6,7 @@ cdef class TLSBlockingIO(LayeredIO):
         # The socket of the SocketIO below.
         readonly object socket
 
-        # Makes the SSL object, checks the open connection, finds words for failures.
+        # Makes the SSL object, checks the open connection, describes failures.
         object _end
 
         # The encrypting half: an `ssl.SSLObject` between two `ssl.MemoryBIO`, and its methods. One thread at a time is

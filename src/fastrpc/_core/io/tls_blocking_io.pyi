@@ -5,7 +5,7 @@ from typing import Protocol, final
 from fastrpc._core.io.blocking_io import LayeredIO
 
 class _End(Protocol):
-    """Makes an SSL object, checks the open connection, and finds words for failures."""
+    """Makes an SSL object, checks the open connection, and describes failures."""
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject: ...
     def check(self, ssl_object: ssl.SSLObject) -> None: ...
@@ -15,9 +15,8 @@ class _End(Protocol):
 class TLSBlockingIO(LayeredIO):
     """The bytes of a socket, decrypted and encrypted.
 
-    Args:
-        socket: connected, blocking and without a timeout; owned from then on.
-        end: makes the SSL object, checks the open connection, finds words for failures.
+    Args: socket: connected, blocking and without a timeout; owned from then on. end: makes the SSL object, checks the
+        open connection, describes failures.
     """
 
     def __init__(self, socket: sockets.socket, end: _End) -> None: ...

@@ -183,7 +183,7 @@ cdef class TLSBlockingIO(LayeredIO):
         return self.below.shut_down(how)
 
     cdef int _say_end(self) except -1:
-        """Send close_notify, unless bytes before it could not be sent; then the peer sees a truncated stream."""
+        """Send close_notify, unless earlier bytes could not be sent; then the peer sees a truncated stream."""
         if self._has_said_end or self.failure is not None or self.flush() < 0:
             return 0
         self._has_said_end = True

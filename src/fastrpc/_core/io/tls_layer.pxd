@@ -5,7 +5,7 @@ from fastrpc._core.io.layer cimport Layer
 
 cdef class TLSLayer(Layer):
     cdef:
-        # Makes the SSL object, checks the open connection, finds words for failures.
+        # Makes the SSL object, checks the open connection, describes failures.
         readonly object end
 
         # The encrypting half: an `ssl.SSLObject` between two `ssl.MemoryBIO`, and its methods.
@@ -38,12 +38,12 @@ cdef class TLSLayer(Layer):
 
         # The last read filled its place: there may be more in the socket.
         bint is_full
-        # The size of that place.
+        # The size of the place of the last read.
         Py_ssize_t _most
         # The bytes of the last read, for the protocol above, and the decrypted bytes that they brought.
         Py_ssize_t _received
         Py_ssize_t _brought
-        # Received bytes that brought too few decrypted ones.
+        # Received bytes that brought too few decrypted bytes.
         Py_ssize_t _barren
         # Reading pauses until the next turn.
         bint _rests
@@ -55,7 +55,7 @@ cdef class TLSLayer(Layer):
         # Closes a connection whose handshake failed or should end, unless the peer closes first; None if not needed.
         object _linger
 
-        # Ends: we closed or sent our last words; the peer's close_notify came; the stream below ended.
+        # Ends: we closed or sent our last bytes; the peer's close_notify came; the stream below ended.
         bint is_closed
         bint has_said_end
         bint has_peer_end

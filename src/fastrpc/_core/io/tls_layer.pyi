@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from fastrpc._core.io.layer import Layer
 
 class _End(Protocol):
-    """Makes an SSL object, checks the open connection, and finds words for failures."""
+    """Makes an SSL object, checks the open connection, and describes failures."""
 
     reads_hello: bool
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject: ...
@@ -19,8 +19,7 @@ class _End(Protocol):
 class TLSLayer(Layer):
     """TLS over one connection of a loop: a protocol to the transport below, a transport to the protocol above.
 
-    Args:
-        end: makes the SSL object, checks the open connection, finds words for failures.
+    Args: end: makes the SSL object, checks the open connection, describes failures.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, end: _End) -> None: ...
@@ -34,7 +33,7 @@ class TLSLayer(Layer):
 
     @property
     def is_open(self) -> bool:
-        """Whether the handshake is over, and the check behind it."""
+        """Whether the handshake is over, and the check after it."""
 
     @property
     def failure(self) -> OSError | None:
@@ -72,18 +71,18 @@ class TLSLayer(Layer):
         """Return "ssl_object", "peercert", "cipher", "alpn_protocol", or what the transport below has."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt and send; before the handshake is over it is kept."""
+        """Encrypt and send data; before the handshake is over it is kept."""
 
     def writelines(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None: ...
     def can_write_eof(self) -> bool:
-        """Return whether the end can be said."""
+        """Return whether close_notify can be sent."""
 
     def write_eof(self) -> None:
-        """Say close_notify and shut down writing, once the handshake is over; what the peer says can still be read."""
+        """Send close_notify and shut down writing, once the handshake is over; input of the peer can still be read."""
 
     def is_closing(self) -> bool: ...
     def close(self) -> None:
-        """Say close_notify, and close once all is written; a server in the middle of a handshake ends it first."""
+        """Send close_notify, and close once all is written; a server in the middle of a handshake ends it first."""
 
     def abort(self) -> None:
         """Close at once."""

@@ -1,8 +1,8 @@
 """TLS between a transport of the loop and the protocol above it.
 
 Python's `ssl` encrypts and decrypts the bytes, in memory. The loop's own TLS is not used for three reasons: it copies
-long payloads once more; it writes through the loop's queue, while this writes to the socket at once; and it is up to
-the loop whether a truncated stream differs from an ended one. 32-byte calls cost 7 to 30 % more processor time than
+long payloads once more; it writes through the loop's queue, while this layer writes to the socket at once; and it is up
+to the loop whether a truncated stream differs from an ended one. 32-byte calls cost 7 to 30 % more processor time than
 without TLS (`make compare ARGS="--peers fastrpc,fastrpc_tls --workloads W2"`).
 
 A server connects its session at once, so that limits and timeouts of openings hold during the handshake. A client awaits
@@ -113,7 +113,7 @@ cdef class TLSLayer(Layer):
         return size
 
     cdef int _note_barren(self, uint64_t since) except -1:
-        """These bytes held next to no data, like records of the protocol itself, which have a share of a turn."""
+        """Note bytes that held next to no data, such as records of TLS itself: these have a share of a turn."""
         cdef Turns turns = self.loop_state.turns
         self._most = BARREN_BYTES
         turns.begin(since)
@@ -351,7 +351,7 @@ cdef class TLSLayer(Layer):
         return Layer.get_extra_info(self, name, default)
 
     def write(self, data):
-        """Encrypt and send; before the end of the handshake it is kept."""
+        """Encrypt and send data; before the end of the handshake it is kept."""
         if not self._may_write():
             return
         if not self.is_open:
@@ -422,7 +422,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _say_end(self) except -1:
-        """Say close_notify once: nothing more will be written. Input can be read until the peer says it, too."""
+        """Send close_notify once: nothing more will be written. Input can be read until the peer sends it, too."""
         if self.has_said_end or not self.is_open:
             return 0
         self.has_said_end = True
@@ -449,7 +449,7 @@ cdef class TLSLayer(Layer):
         return self.transport.can_write_eof()
 
     def write_eof(self):
-        """Say that nothing more will be written, encrypted and below, once the handshake is over."""
+        """Announce that nothing more will be written, by TLS and by the stream below, once the handshake is over."""
         if not self.is_open and not self.is_closed:
             self.ends_when_open = True
             return
@@ -460,7 +460,7 @@ cdef class TLSLayer(Layer):
         return self.is_closed or self.closes_when_open or self.transport.is_closing()
 
     def close(self):
-        """Say the end and close once all is written.
+        """Send close_notify, and close once all is written.
 
         A server completes the handshake first, if that takes only a moment: output cannot be sent before, and closing
         with unread bytes sends a reset.

@@ -16,7 +16,7 @@ cdef struct Facts:
     uint64_t began_ns
     uint64_t heard_ns
     int64_t received
-    # Bytes of output that the peer has not taken; among them the bytes of streams whose readers have no time limit.
+    # Of the incomplete message: its begin, the instant of its last byte, and the received bytes.
     int64_t unsent
     int64_t parked
 
@@ -99,7 +99,7 @@ cdef class Flow:
 
 
 cdef class Goodbye:
-    # The last words of a connection.
+    # The goodbye of a connection.
     cdef int drain(self, str text) except -1
     cdef bint is_told(self) except -1
     cdef int say(self, int reason, str text) except -1

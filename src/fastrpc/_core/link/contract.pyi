@@ -69,11 +69,11 @@ class Wire:
 
     @property
     def outlasts_input(self) -> bool:
-        """Whether the end of the peer's input is no end of the connection."""
+        """Whether the connection outlasts the end of the peer's input."""
 
     @property
     def excludes_http(self) -> bool:
-        """Whether no request begins as one of HTTP, so that a client of HTTP is warned of."""
+        """Whether no request can begin like HTTP, so that first bytes like HTTP's cause a warning."""
 
     @property
     def placing(self) -> Placing | None: ...

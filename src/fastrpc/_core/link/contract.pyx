@@ -35,9 +35,9 @@ bytes into requests and writes answers. It has no timers, and calls its link alo
 reports that by `written`. HTTP/2 goes beyond this, as its connection serves clients, too, which have no `Link` yet: `join`
 gives the engine an output that cuts frames, and the wire asks the byte stream for turns and checks.
 
-These are objects beside the wire, each implemented completely, or None. They are no default methods of `Wire`: an
-author who forgets a method of a group learns it from the class, not from a connection that hangs. A call of a method
-that a class omits raises.
+`Placing`, `Dialect` and the groups below them are objects beside the wire, each implemented completely, or None. They
+are not default methods of `Wire`: an author who forgets a method of a group learns it from the class, not from a
+connection that hangs. A call of a method that a class omits raises.
 
 A stream is a call whose `flags` have STREAM_IN or STREAM_OUT, like its route's: a wire sets them before `Link.request`,
 and then finds the messages of the call in `Call.stream`, until the call has ended::
@@ -115,7 +115,7 @@ cdef class Dialect:
     """The words of a protocol for a call."""
 
     cdef str unknown_method(self, Call call, str method, object services):
-        """Return the error text for the unknown method of a call; the peer may learn these services, None: not any."""
+        """Return the error text for an unknown method of a call; `services`: the peer may learn them, None: not any."""
         raise lacking(self, "unknown_method")
 
     cdef str unknown_codec(self, Call call):
@@ -314,7 +314,8 @@ cdef class Backlog:
     cdef int rest(self) noexcept:
         """Return what a further `pump` may find once the stream has taken the output: NOTHING, LITTLE, or MUCH.
 
-        Called, like `queued`, only if the last `pump` left messages.
+        The goodbye overtakes a `Backlog`, which is dropped: a closed link pumps no more. A wire that has ended the
+        connection itself, through `Leaving.finish`, has already written its goodbye.
         """
         return NOTHING
 

@@ -4,13 +4,10 @@ from typing import final
 class Failure:
     """The answer to a call that failed.
 
-    Args:
-        status: the number of a status.
-        text: each lone surrogate of it becomes "?", so that every protocol can write it.
-        details: encoded in the codec of the call, or in msgpack.
-        pushback_ms: milliseconds after which to retry; 0: not stated, all ones: do not retry.
-        has_run: whether the handler, or an interceptor in its place, may have run.
-        goes_on: whether it runs on behind the answer, so that its outcome is unknown.
+    Args: status: the number of a status. text: each lone surrogate of it becomes "?", so that every protocol can write
+        it. details: encoded in the codec of the call, or in msgpack. pushback_ms: milliseconds after which to retry; 0:
+        not stated, all ones: do not retry. has_run: whether the handler, or an interceptor in its place, may have run.
+        goes_on: whether it continues after the answer, so that its outcome is unknown.
     """
 
     def __init__(

@@ -43,14 +43,14 @@ cdef class CallSlots:
 
         # Our calls that hold a slot of the peer.
         Py_ssize_t slots_taken
-        # Below `usual_slots` calls another is opened without a further check: all slots of the peer, or fewer if the
-        # owner waits for the load of `crowd` calls. 0 before its SETTINGS.
+        # While fewer than `usual_slots` calls are open, another is opened without a further check: all slots of the
+        # peer, or fewer if the owner waits for the load of `crowd` calls. 0 before the peer's SETTINGS.
         Py_ssize_t usual_slots
         Py_ssize_t crowd
         # The streams among the calls with a slot.
         Py_ssize_t streams_taken
         # REQUESTs that wait for a slot, by priority. REQUESTs of streams wait apart, because they need two slots. Each
-        # queue is None until one waits.
+        # queue is None until a REQUEST waits.
         PriorityQueue slot_waiters
         PriorityQueue stream_waiters
         # The number of waits so far, which orders the two queues: the older one of their first REQUESTs is sent first.

@@ -133,7 +133,7 @@ cdef class CallSlots:
         item.queued_ns = owner.now
         self._waiters_of(call).of(call.priority).append(item)
         if self.withholds:
-            # Time may have made room for earlier CANCELs.
+            # By now the budget may have room for earlier CANCELs.
             return self.release_slots()
         return self._withhold() if self.their_idle_work.left < 0 else 0
 
@@ -148,7 +148,7 @@ cdef class CallSlots:
         if whole > sender.send_left or whole - HEADER_SIZE > <Py_ssize_t>(<PartsOwner>self.owner).peer.max_frame:
             return False
         if frame.timeout_us == 0:
-            # Its deadline has passed: the caller ends it, unsent.
+            # The deadline of the call has passed: its caller ends it, unsent.
             return True
         self._take_slot(call)
         self.begin_call(call)
@@ -290,7 +290,7 @@ cdef class CallSlots:
         return 0
 
     cdef int _release_early_of(self, Queue calls, Queue streams) except -1:
-        """Start early calls of one priority, by arrival. Each queue is taken once around."""
+        """Start early calls of one priority, by arrival. Each queue is gone through once."""
         cdef Queue queue
         cdef Py_ssize_t calls_left = 0 if calls is None else len(calls)
         cdef Py_ssize_t streams_left = 0 if streams is None else len(streams)
@@ -399,7 +399,7 @@ cdef class CallSlots:
         # A deadline counts as any other reason: a peer that reads REQUEST and CANCEL together cannot verify it.
         if not spend(&self.their_idle_work, 1, (<PartsOwner>self.owner).now):
             if not is_cut:
-                # Its REQUEST is sent completely: it may run, and its answer is dropped. A stream gets no credit.
+                # The REQUEST is sent completely: the call may run, and its answer is dropped. A stream gets no credit.
                 return self._keep_untold(call, reason)
             owe(&self.their_idle_work, 1, (<PartsOwner>self.owner).now)
         return self._send_cancel(call, reason)

@@ -47,7 +47,7 @@ cdef class CalleeStates(CalleeHooks):
         Py_ssize_t refusals_waiting
 
         # Calls of the peer that failed before a handler, and the bounds of an honest caller: the loosest settings that
-        # it may still obey, the acknowledged ones or those announced since.
+        # it may still obey, acknowledged or announced since.
         Budget idle_work
         Py_ssize_t call_bound
         Py_ssize_t stream_bound

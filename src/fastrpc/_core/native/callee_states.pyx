@@ -253,7 +253,7 @@ cdef class CalleeStates:
                 call.state = STATE_OPEN
             self.hold(call)
         elif call.flags & ONE_WAY:
-            # Over for the wire; its place among the one-way calls is held until its handler ends.
+            # The call is over for the wire; its place among the one-way calls is held until its handler ends.
             self.ended(call)
         return (<PartsOwner>self.owner).serving.on_request(call, frame, payload)
 
@@ -302,7 +302,7 @@ cdef class CalleeStates:
         return self.spend_idle_work(call)
 
     cdef int spend_idle_work(self, Call call) except -1:
-        """Count a call that had no result through its caller."""
+        """Count a call that had no result because of its caller."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not spend(&self.idle_work, 1, owner.now):
             return owner.close_with(

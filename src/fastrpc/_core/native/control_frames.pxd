@@ -30,7 +30,7 @@ cdef class ControlFrames:
         WireSettings acknowledged
         uint32_t ping_gap_ms
 
-        # Our PINGs that wait for their answer, and the number of all; the peer's.
+        # Our PINGs that wait for their answer, and the number of all our PINGs; the PINGs of the peer.
         Queue pings
         readonly uint64_t pings_sent
         PingCount ping_count

@@ -186,7 +186,7 @@ cdef class ControlFrames:
         if owner.calling is not None:
             (<NativeCalling>owner.calling).know_peer(peer)
         self.slots.know_slots(peer.max_calls)
-        # In order with our REQUESTs: those after the first ACK obey the announced stream window.
+        # In order with our REQUESTs: REQUESTs after the first ACK obey the announced stream window.
         self.sender.send_control(self.sender.out, SETTINGS, ACK, b"")
         owner.wire.needs_settings = False
         if not owner.settled:

@@ -16,12 +16,12 @@ class FrameReader:
 
     @property
     def body_left(self) -> int:
-        """The missing bytes of that payload."""
+        """The missing bytes of the incomplete payload."""
 
     @property
     def counted(self) -> int:
-        """The bytes of that payload that are counted as held."""
+        """The bytes of the incomplete payload that are counted as held."""
 
     @property
     def dropped(self) -> str | None:
-        """The reason why that payload is skipped for want of memory, or None."""
+        """The reason why the incomplete payload is skipped for want of memory, or None."""

@@ -106,7 +106,7 @@ cdef class Side:
         return True
 
     cdef int on_crowd(self) except -1:
-        """Note a call that is opened beside as many others as `await_crowd` stated; the notification is off now."""
+        """Note that as many other calls are open as `await_crowd` stated; the notification is off now."""
         return 0
 
     cdef int on_forgotten(self, Call call) except -1:

@@ -8,11 +8,11 @@
 
 Opening, age and rest are here for connections that clients made; served connections have `server/connection_life`.
 
-A timer of the loop calls it for the session. A blocking client has no timer: the thread that reads calls it between two
-reads, and only while a call is under way. So two things differ there. Age and idleness are checked before the next call
-(`age`, `is_rested`), since the connection is not needed earlier. Silence counts from the moment a thread reads again
-(`forget_silence`), since an answer to a ping would have stayed unread. It also lingers by itself: a separate loop reads
-on until its last words are read.
+A timer of the loop calls `check` for the session. A blocking client has no timer: the thread that reads calls `check`
+between two reads, and only while a call is under way. So two things differ there. Age and idleness are checked before
+the next call (`age`, `is_rested`), since the connection is not needed earlier. Silence counts from the moment a thread
+reads again (`forget_silence`), since an answer to a ping would have stayed unread. A blocking client also lingers by
+itself: a separate loop reads on until its last output is read.
 """
 
 from fastrpc._core.base.buffer cimport Assembly
@@ -72,7 +72,7 @@ cdef class Liveness:
         return now + self.handshake_ns if self.handshake_ns else 0
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
-        """Read on, so that the peer reads the last words: return the instant at which reading stops."""
+        """Read on, so that the peer reads the last output: return the instant at which reading stops."""
         self.linger_until_ns = now + self.linger_ns
         return self.linger_until_ns
 
@@ -133,7 +133,7 @@ cdef class Liveness:
         if self.answers_prove and self.blocked_ns and taken > self.blocked_taken:
             self._hear(now)
         if self.blocked_ns == 0 or taken > self.blocked_taken:
-            # The output was not watched before, or the peer took some bytes: a slow reader is still a reader.
+            # The output was not watched before, or the peer took some bytes: a slow reader is not stuck.
             self.blocked_taken = taken
             self.blocked_ns = now
         self.is_pausing = not owner.is_closed and self._may_pause()
@@ -230,7 +230,7 @@ cdef class Liveness:
     # Age and rest
 
     cdef uint64_t age(self, uint64_t now) noexcept:
-        """Return how many times its age the connection has lived; 0 without an age."""
+        """Return how many times the connection has reached its age so far; 0 without an age."""
         return (now - self.made_ns) // self.age_ns if self.age_ns else 0
 
     cdef bint is_rested(self, uint64_t since, uint64_t now) noexcept:
@@ -330,7 +330,7 @@ cdef class Liveness:
             return 0
         self.silence.least_ns = 2_000_000 * <uint64_t>owner.peer.min_ping_ms
         if self.silence.interval_ns and self._waits_for_turn():
-            # The bytes that prove its life wait for their turn.
+            # Received bytes wait for their turn: they prove that the peer lives.
             self._hear(now)
         heard_ns = self._heard_ns()
         verdict = judge_silence(&self.silence, now, heard_ns, &due)

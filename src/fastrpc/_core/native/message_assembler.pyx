@@ -267,7 +267,7 @@ cdef class MessageAssembler:
         growth = wanted_growth(&window.growth, &self.pool, window.first_size, window.waiting != 0)
         if not (call.state == STATE_STREAMING or call.state == STATE_OPEN) or not has_growth(&self.pool, growth):
             return 0
-        # Messages come first.
+        # Waiting messages come before windows that grow.
         if self.pool_waiters or not self.may_lend():
             return 0
         credit = grow(&window.growth, &self.pool, growth)

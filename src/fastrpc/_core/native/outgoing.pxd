@@ -28,7 +28,7 @@ cdef class Outgoing:
         bint is_dropped
         # Waits for credit of its stream, outside every queue.
         bint is_parked
-        # Its next frame waited.
+        # Whether its next frame had to wait.
         bint has_waited
         # Whether the first piece of the message was sent.
         bint is_cut

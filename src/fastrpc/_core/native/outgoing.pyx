@@ -254,7 +254,10 @@ cdef class DeficitRing:
         return True
 
     cdef bint may_cut(self, Outgoing item, int most) noexcept:
-        """Return whether this message is cut already or the peer accepts one more in pieces. Waiting ones go first."""
+        """Return whether this message is cut already or the peer accepts one more in pieces.
+
+        Waiting messages go first.
+        """
         if item.is_cut or item.kind == DATA:
             return True
         if not item.had_no_place and self.unopened is not None and self.unopened.has_items():

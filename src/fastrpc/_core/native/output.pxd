@@ -29,8 +29,8 @@ cdef class Output(OutputBuffer):
         bint cancel_waits
         readonly uint64_t flushes
 
-        # Whether the system may refuse output that was taken, and the last flush whose output it took all. Otherwise a
-        # flush passes its output on.
+        # Whether the system may refuse output that was taken, and the last flush whose output the system took
+        # completely. If the system cannot refuse output, a flush passes it on.
         bint may_be_refused
         # Whether the first small message of a SendQueue waits for credit, as its last `pump` found; here it takes no room.
         bint lacks_credit

@@ -127,7 +127,7 @@ cdef class Output(OutputBuffer):
         if self.control.size == 0:
             return ordered
         control = self.control.take()
-        # Rare, and most connections never have more than one.
+        # Control frames are rare, and most connections never have more than one.
         self.control.release()
         if not ordered:
             # An empty part is left out: with it asyncio's `writelines` waited for room for ever (gh-155888).

@@ -74,7 +74,7 @@ cdef class PartsOwner(Engine):
 
         # Whether the settings of the peer came; the window that we give to streams; whether the peer acknowledged our
         # first SETTINGS: streams it opens get our own window from then on. The number of unfinished messages of each
-        # kind that it may have.
+        # kind that the peer may have.
         bint settled
         uint32_t our_stream_window
         bint first_settings_acknowledged

@@ -9,7 +9,7 @@ class PartsOwner(Engine):
 
     @property
     def peer(self) -> WireSettings:
-        """The settings of the peer; the floor until its SETTINGS came."""
+        """The settings of the peer; the floor of the limits until its SETTINGS came."""
 
     @property
     def ours(self) -> WireSettings:
@@ -78,7 +78,7 @@ class PartsOwner(Engine):
 
     @property
     def auth_text(self) -> str | None:
-        """The text of that verdict."""
+        """The text of the verdict on our credential."""
 
     @property
     def auth_valid_seconds(self) -> int:

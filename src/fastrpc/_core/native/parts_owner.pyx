@@ -7,10 +7,10 @@
          │        └─holds─► Side                  │
          └──── orders, shared state ──────────────┘  by a borrowed pointer, `owner`
 
-A part keeps no reference to its owner, so the two make no cycle. The owner makes it, and clears the pointer when it is
-freed. A part holds the parts below it: the states, for example, send through the SendQueue. It reaches a part above it
-through one of the interfaces in `hooks`. Events of calls are passed to the two parts that know calls, `serving` and
-`calling`.
+A part keeps no reference to its owner, so the two make no cycle. The owner makes the part, and clears the part's
+pointer when the owner is freed. A part holds the parts below it: the states, for example, send through the SendQueue. A
+part reaches a part above it through one of the interfaces in `hooks`. Events of calls are passed to the two parts that
+know calls, `serving` and `calling`.
 
 It is an Engine itself, and not held by one: the instant and the end of a connection are read with each frame.
 """

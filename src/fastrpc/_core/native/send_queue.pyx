@@ -352,7 +352,7 @@ cdef class SendQueue(Output):
         if whole > self.send_left and item.kind != END:
             return BLOCKED
         if item.kind == REQUEST and frame.timeout_us == 0:
-            # Its deadline has passed: the caller ends it, unsent.
+            # The deadline of the call has passed: its caller ends it, unsent.
             self.drop_unsent(call)
             return WRITTEN
         self._write_first(item, &frame, size)
@@ -539,7 +539,7 @@ cdef class SendQueue(Output):
             if self.woken and item.call.share_turn == ring.round.turn:
                 # A second turn already, but streams that were notified of room did not send yet.
                 return ring.add_first(item)
-            # Headers and small rests may go beyond.
+            # Headers and small rests may exceed the share.
             more = granted + written + item.quantum * ring.round.quanta_at_once - SMALLEST_PIECE
             if (more > room and granted + written) or (before + more > room and written and item.kind != TURN):
                 return ring.add_first(item)
