@@ -224,7 +224,7 @@ async def test_an_error_of_closing_is_logged_and_the_answer_stands(
         assert await client.call(Feed.first, failing()) == 1
     (record,) = caplog.records
     assert record.getMessage() == (
-        "feed.first: the iterable of its messages failed behind the end of the stream"
+        "feed.first: the iterable of its messages failed after the end of the stream"
     )
     assert record.exc_info is not None
     assert "cleanup failed" in str(record.exc_info[1])

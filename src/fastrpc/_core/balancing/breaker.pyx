@@ -12,9 +12,9 @@
 The first fault creates a breaker, and it is dropped once it has no history, so a healthy endpoint costs one pointer
 check.
 
-It stays open for two seconds at most (`Breaker.longest_open`). If several tiers have breakers, each closes after a
-probe that passes all those behind it: with pauses up to 30 s, calls through three tiers still failed 8 s after the end
-of an outage of 20 s; now they succeed after 2 s, at the cost of one probe per client every two seconds.
+A breaker stays open for two seconds at most (`Breaker.longest_open`). If several tiers have breakers, each closes after
+a probe that passes all breakers behind it: with pauses up to 30 s, calls through three tiers still failed 8 s after the
+end of an outage of 20 s; now they succeed after 2 s, at the cost of one probe per client every two seconds.
 
 The budget counts over a sliding second and accumulates nothing: the retries of a second are at most `share` of its calls
 plus `per_second`, even in the first second of an outage. A token bucket would fill in quiet times and send its burst to a
@@ -127,7 +127,7 @@ cdef class EndpointBreaker:
         return max(0.0, <double>self._until_ns * 1e-9 - now)
 
     cdef void begin(self, int64_t generation) noexcept:
-        """Issue tickets from this one on; earlier ones are of the previous state."""
+        """Issue tickets of this generation from now on; earlier tickets belong to the previous state."""
         self.generation = self.first_generation = generation
 
     cdef int64_t enter(self, uint64_t now) noexcept:

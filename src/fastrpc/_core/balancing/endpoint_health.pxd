@@ -12,7 +12,7 @@ cdef class EndpointHealth:
         readonly int64_t faults
         readonly double good_seconds
 
-        # The same seconds, in units of each method's usual time anywhere: the mix of methods must not matter.
+        # The same seconds, in units of each method's usual time over all endpoints: the mix of methods must not matter.
         double _good_units
 
         # Faults in a row.

@@ -3,7 +3,7 @@
 An endpoint is ejected for a while when it faults several times in a row, fails more calls than all endpoints do, or
 takes several times as long for the same methods. The last two are found by comparing all endpoints at intervals.
 
-Health probes are independent of that (`Pool.probes`). Both states have to be good:
+Health probes are independent of ejection (`Pool.probes`). Both states have to be good:
 
 ::
 
@@ -30,7 +30,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
-    # Most methods with their own average time; further ones share one.
+    # Most methods with their own average time; further methods share one.
     MOST_METHODS = 1000
     # Attempts over which the time of a method is averaged.
     METHOD_ATTEMPTS = 50
@@ -146,7 +146,7 @@ cdef class OutlierDetector:
         return has_changed
 
     cdef bint _take_back(self, list endpoints, uint64_t now) except -1:
-        """Readmit endpoints whose ejection is over, and reset the count of endpoints that have been in for long."""
+        """Readmit endpoints whose ejection is over; forget old ejections of endpoints that have been in for long."""
         cdef EndpointHealth health
         cdef bint has_changed = False
         for health in endpoints:

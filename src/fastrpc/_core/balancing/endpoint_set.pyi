@@ -27,7 +27,7 @@ class Pick:
         """Drop the attempt: it was not made, or says nothing about the endpoint."""
 
     def undone(self) -> None:
-        """Undo the pick: it led to no connection, and the attempt is about to be picked for again."""
+        """Undo the pick: it led to no connection, and another pick follows for the same attempt."""
 
 @final
 class EndpointSet:
@@ -69,7 +69,7 @@ class EndpointSet:
 
     @property
     def endpoints(self) -> list[Endpoint]:
-        """The endpoints that may be picked now; of a selector that places keys all that the filters leave."""
+        """The endpoints that may be picked now; for selectors that place keys, all that the filters leave."""
 
     @property
     def left(self) -> list[EndpointState]:
@@ -100,7 +100,7 @@ class EndpointSet:
         """Return whether an endpoint of the list is neither out nor known to be unreachable, as filters are told."""
 
     def set_leaving(self, endpoint_state: EndpointState, is_leaving: bool) -> None:
-        """Set whether a server drains: then it gets calls only if all do."""
+        """Set whether a server drains: then it gets calls only if all servers drain."""
 
     def set_all_leaving(
         self, leaving: Collection[EndpointState], untried: Collection[EndpointState] = ()
@@ -111,7 +111,7 @@ class EndpointSet:
         """
 
     def probe_failed(self, endpoint_state: EndpointState, fall: int) -> bool:
-        """Count a failed probe of an endpoint; after `fall` in a row it is down: it gets calls only if most are.
+        """Count a failed probe of an endpoint; after `fall` in a row it is down: it gets calls only if most are down.
 
         Return whether it just went down. It takes effect at the next pick.
         """

@@ -288,7 +288,7 @@ cdef class EndpointSet:
             self._usual = self._filtered(known, always_sound)
         endpoint_states = [each for each in endpoint_states if not each.is_leaving] or endpoint_states
         sound = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.health.is_out()]
-        # If more than half are out, they are hardly at fault, and the rest could not carry the load.
+        # If more than half of the endpoints are out, they are hardly at fault, and the rest could not carry the load.
         self._is_panicking = 2 * len(sound) < len(endpoint_states)
         return endpoint_states if self._is_panicking else sound
 
@@ -376,7 +376,7 @@ cdef class EndpointSet:
     cdef EndpointState _pass_by(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
         """Pick again, without the endpoints whose breakers are open.
 
-        In an outage that is most of them: they are skipped together, instead of by one pick each.
+        In an outage most endpoints have open breakers: they are skipped together, instead of by one pick each.
         """
         cdef EndpointState endpoint_state = None
         cdef tuple held = self._held_back(method, now)

@@ -47,7 +47,7 @@ cdef class HashRing:
         uint32_t* _starts
         int _shift
 
-        # Points for each unit of weight; the number of times that was halved to limit the total.
+        # Points for each unit of weight; how often this number was halved to limit the total.
         readonly uint32_t points_per_weight
         int _halvings
 

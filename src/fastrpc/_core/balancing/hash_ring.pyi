@@ -47,7 +47,7 @@ class HashRing:
 
     @property
     def numbers(self) -> int:
-        """Numbers that nodes have or had: each node's is below it."""
+        """Numbers that nodes have or had: the number of each node is below it."""
 
     @property
     def total_load(self) -> int:
@@ -70,7 +70,7 @@ class HashRing:
         """Return the node of a key, whatever the load. Raises LookupError without nodes."""
 
     def find_all(self, key: str | bytes | int, count: int) -> list[str]:
-        """Return up to `count` different nodes for a key, the one `find` returns first."""
+        """Return up to `count` different nodes for a key, beginning with the node that `find` returns."""
 
     def acquire(self, key: str | bytes | int) -> str:
         """Place a key on a node with room, count it there, and return the node. Raises LookupError without nodes."""

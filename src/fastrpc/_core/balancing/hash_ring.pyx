@@ -5,8 +5,8 @@ and others, STOC 1997). A node of weight 1 has 256 points, which keep its share 
 standard deviation) and within 25 % at four standard deviations.
 
 A search starts at the bucket of the hash's highest bits. There are as many buckets as points, so a bucket holds about
-one point; a bucket with many is searched by halving. Points are sorted the same way: distributed to buckets, then
-sorted within them.
+one point; a bucket with many points is searched by halving. Points are sorted the same way: distributed to buckets,
+then sorted within them.
 
 A ring is a function of names and weights alone, so incremental changes and a fresh start give the same ring. Beyond
 2**20 points every node has half as many points; more keys move only when that limit is crossed.
@@ -274,7 +274,7 @@ cdef class HashRing:
         return -1 if found is None else <Py_ssize_t>found
 
     cdef int _add_node(self, str name, uint32_t weight) except -1:
-        """Give a node a number; return that."""
+        """Give a node a number, and return it."""
         cdef Py_ssize_t number
         cdef Py_ssize_t size = 0
         cdef const char* text = PyUnicode_AsUTF8AndSize(name, &size)
@@ -374,7 +374,7 @@ cdef class HashRing:
         cdef uint32_t low = self._starts[bucket]
         cdef uint32_t high = self._starts[bucket + 1]
         cdef uint32_t middle
-        # In a large ring neither is in the cache: its owner is fetched beside the position, not after it.
+        # In a large ring neither position nor owner is in the cache: both are fetched together.
         prefetch(&self._owners[low])
         while high - low > SHORT_BUCKET:
             middle = low + (high - low) // 2

@@ -18,7 +18,7 @@ class KeySelector(BaseSelector):
     is_keyed: ClassVar[bool]
 
 class ConsistentHashSelector(KeySelector):
-    """Picks by the call's hash key on a ring with bounded load; a call without one goes anywhere.
+    """Picks by the call's hash key on a ring with bounded load; a call without a key may use any endpoint.
 
     Args:
         bound: attempts under way on an endpoint are at most this many times its share; None for no bound.

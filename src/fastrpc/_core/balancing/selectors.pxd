@@ -28,7 +28,7 @@ cdef class EndpointState:
         dict breakers
         # Whether it leaves, or is not connected.
         readonly bint is_leaving
-        # The endpoint has no other defect than that it was never tried.
+        # Whether the endpoint has no other defect than that it was never tried.
         bint is_untried
 
         # LeastLoaded: seconds of an attempt, as a peak-sensitive average, and the instant of its last update.

@@ -81,7 +81,7 @@ class BaseSelector:
         """Replace the endpoints by objects that the caller keeps; the caller applies the filters."""
 
     def endpoint_state(self, endpoint: Endpoint) -> EndpointState | None:
-        """Return the endpoint of an endpoint of the last update."""
+        """Return the state of an endpoint of the last update."""
 
     def key_of(self, call: Any) -> str | bytes | int | None:
         """Return the key of a call, for selectors that hash: by default its `hash_key`."""
@@ -93,7 +93,7 @@ class BaseSelector:
         """
 
     def pick_endpoint(self, call: Any, tried: Sequence[Endpoint] = ()) -> EndpointState:
-        """Do the same and return the endpoint."""
+        """Pick as `pick` does, and return the state of the endpoint."""
 
     def observe(self, endpoint: Endpoint, seconds: float, error: BaseException | None) -> None:
         """Record the outcome of an attempt; once for each pick, in any order. Removed endpoints are ignored."""
@@ -101,7 +101,7 @@ class BaseSelector:
     def observe_endpoint(
         self, endpoint_state: EndpointState, seconds: float, error: BaseException | None
     ) -> None:
-        """Do the same for an endpoint that `pick_endpoint` returned, whether it is gone or not."""
+        """As `observe`, for an endpoint that `pick_endpoint` returned, even if it was removed."""
 
 class RandomSelector(BaseSelector):
     """Picks any endpoint with equal probability."""

@@ -19,7 +19,7 @@ from fastrpc.errors import CallError, ConfigError, NoEndpointError, UnavailableE
 from fastrpc.user_code import plain_error
 
 cdef extern from "Python.h":
-    # Return the state before.
+    # Return the previous state.
     bint PyGC_Disable()
     bint PyGC_Enable()
 
@@ -492,7 +492,7 @@ cdef class LeastLoadedSelector(BaseSelector):
         return 0
 
     cdef double _cost(self, EndpointState endpoint_state, uint64_t now) noexcept:
-        """Return the expected wait of a call here: the time of an attempt, times those under way, per weight."""
+        """Return the expected wait of a call here: the time of an attempt, times the attempts under way, per weight."""
         # Old observations decay, or a slow endpoint would never be tried again. Without observations the number of
         # attempts under way decides.
         cdef double seconds = self.expected_seconds(endpoint_state, now) + 1e-9

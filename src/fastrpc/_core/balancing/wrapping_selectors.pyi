@@ -25,7 +25,7 @@ class BindingTable:
         """The bytes of the table."""
 
 class WrappingSelector(BaseSelector):
-    """The base of selectors that pick by others, with the list of these."""
+    """The base of selectors that pick by inner selectors, whose list of endpoints they have."""
 
 class StickySelector(WrappingSelector):
     """StickySelector(inner, *, keep=3600, most=100000, clock=None)\n--\n\nBinds keys to endpoints."""
@@ -48,7 +48,7 @@ class StickySelector(WrappingSelector):
 def narrow_sides(
     to: Filter, filters: Sequence[Filter], endpoints: Sequence[Endpoint], is_sound: Callable[[Endpoint], bool]
 ) -> list[Endpoint]:
-    """Return what the filters leave of each side, the canary by `to` and the others."""
+    """Return the endpoints of each side that the filters leave; filters may compare a whole side, as `zones` does."""
 
 class CanarySelector(WrappingSelector):
     """CanarySelector(stable, canary, *, to, percent=0, by=None, when=None)\n--\n\nDivides calls between two sides."""

@@ -40,7 +40,8 @@ cdef uint64_t TICK_NS = 62_500_000
 cdef uint32_t AWAY_TICKS = 160
 
 # Endpoints whose attempts take at most SLOWER times as long, plus SLOWER_SECONDS, count as equally loaded: the first
-# attempts at equal servers differ by as much. A slower endpoint is in trouble, and gets no key for having few.
+# attempts at equal servers differ by as much. A slower endpoint is in trouble: it gets no keys merely because it has
+# few.
 cdef double SLOWER = 4.0
 cdef double SLOWER_SECONDS = 0.1
 
@@ -338,7 +339,7 @@ cdef class StickySelector(WrappingSelector):
         return 0
 
     cdef int _unbind(self, uint32_t place) except -1:
-        """Count a binding less."""
+        """Subtract a binding from the count of its endpoint."""
         self._counts[place] -= 1
         if not self._counts[place] and self._places[place] is None:
             self._free(place)
@@ -388,7 +389,7 @@ cdef set names_of(object endpoints):
 
 
 def narrow_sides(to, filters, endpoints, is_sound):
-    """Return the endpoints of each side that the filters leave: they may compare all of them, as `zones` does."""
+    """Return the endpoints of each side that the filters leave; filters may compare a whole side, as `zones` does."""
     ours = names_of(to(endpoints, always_sound))
     left = set()
     for is_canary in (False, True):

@@ -214,13 +214,13 @@ cdef class Assembly:
         Py_XDECREF(self._block)
 
     cdef char* place(self, Py_ssize_t left, Py_ssize_t* room, Py_ssize_t trusted) except NULL:
-        """Return where the next bytes are received, and how many fit, at most the `left` ones of this piece."""
+        """Return where the next bytes are received, and how many fit, at most the `left` bytes of this piece."""
         cdef Py_ssize_t piece = self.filled // TIGHT_PART if is_tight else self.filled
         room[0] = min(left, max(<Py_ssize_t>FIRST_PIECE, piece))
         return self.reserve(room[0], trusted)
 
     cdef char* reserve(self, Py_ssize_t size, Py_ssize_t trusted) except NULL:
-        """Make room for `size` more bytes and return their address; the caller adds the received ones to `filled`.
+        """Make room for `size` more bytes and return their address; the caller adds received bytes to `filled`.
 
         `trusted` is the size of the largest payload this connection has delivered completely: up to it memory may be
         allocated at once; beyond it the block doubles as it fills, or grows slowly if memory is short.

@@ -10,9 +10,9 @@ cdef extern from "base/coroutine.h":
     ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
     # Returns the name of an object that is not awaited yet, as a program writes it, else None.
     ctypedef object (*name_function "fastrpc_name_function")(PyObject*)
-    # With the last argument an operation on an object that should have been awaited names it.
+    # With the last argument, the error of an operation on an object that should have been awaited names the object.
     int install_coroutine "fastrpc_install_coroutine"(object type, step_function step, name_function name) except -1
-    # Have a function take our own frames from the errors of this module's coroutines, which programs await.
+    # Have a function remove our own frames from the errors of this module's coroutines, which programs await.
     int shorten_errors "fastrpc_shorten_errors"(object shortened) except -1
 
 cdef extern from "Python.h":

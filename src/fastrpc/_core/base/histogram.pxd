@@ -60,7 +60,7 @@ cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
 cdef class MethodCounters:
     cdef:
         readonly str service             # the part of the full name before its last dot; "_other" stands for many
-        readonly str method              # the part behind it
+        readonly str method              # the part after the last dot
         readonly str side                # "client" or "server"
         readonly str protocol
 

@@ -10,7 +10,7 @@ OTHER_METHODS: str
 #: protocol, and "handshake", which TLS refused.
 REFUSALS: dict[str, int]
 
-#: Further attempts of calls of this process, by reason: the name of the status of the attempt before, "hedge" for an
+#: Further attempts of calls of this process, by reason: the name of the status of the previous attempt, "hedge" for an
 #: attempt beside others.
 RETRIES: dict[str, int]
 

@@ -230,7 +230,7 @@ cdef class Durations:
         self.counted(elapsed_ns)
 
     def snapshot(self):
-        # As above: first the numbers.
+        # As above: the numbers are copied first.
         cdef uint64_t[BUCKETS] buckets
         cdef double sum_seconds = <double>self._elapsed_ns * NANOSECOND
         memcpy(buckets, self._buckets, sizeof(buckets))

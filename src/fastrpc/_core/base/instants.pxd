@@ -15,7 +15,7 @@ cdef inline uint64_t earlier(uint64_t first, uint64_t second) noexcept:
 
 
 cdef inline uint64_t pace_due(uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept:
-    """Return the instant behind which the sender of an incomplete message is silent, or below the lowest rate."""
+    """Return the instant after which the sender of an incomplete message is silent, or below the lowest rate."""
     return min(heard_ns, began_ns + <uint64_t>received * 1_000_000_000 // LOWEST_RATE)
 
 

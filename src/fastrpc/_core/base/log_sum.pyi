@@ -1,5 +1,5 @@
 def log_sum(data: bytes | memoryview, first: int, second: int, *, is_big: bool) -> tuple[int, int]:
-    """Return the two words of the checksum that goes on with bytes.
+    """Add bytes to a checksum, given as its two words so far; return its two words.
 
     Args:
         data: a multiple of 8 bytes.

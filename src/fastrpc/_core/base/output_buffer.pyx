@@ -1,10 +1,10 @@
-"""The output of a connection: bytes in order, long parts of which nothing is copied.
+"""The output of a connection: bytes in order, of which long parts are not copied.
 
 ::
 
     engine ── frames ──► out.reserve ──┐                   ┌──► plain, skip    all of it lies in `out`
            ── payloads ► put ──────────┴─► chunks, then out ┴──► take           bytes, or a list of parts
-                            └─► long: kept as a chunk, behind what lay in `out`
+                            └─► long: kept as a chunk, after the bytes of `out`
 
 An engine has one, which its byte stream empties (`io/engine`). A native connection has its send queue instead.
 """

@@ -40,7 +40,7 @@ class PriorityQueue:
     @property
     def high(self) -> Queue | None: ...
     def append(self, item: object, priority: int) -> None:
-        """Put an item behind all items of its priority."""
+        """Put an item after all items of its priority."""
 
     def popleft(self) -> Any:
         """Remove and return the first item of the highest priority. Raises IndexError if the queue is empty."""

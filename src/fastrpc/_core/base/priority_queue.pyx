@@ -74,7 +74,7 @@ cdef class PriorityQueue:
             yield from queue
 
     def append(self, item, int priority):
-        """Put an item behind all items of its priority."""
+        """Put an item after all items of its priority."""
         self.of(priority).append(item)
 
     def popleft(self):

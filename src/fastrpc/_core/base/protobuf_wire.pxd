@@ -65,7 +65,7 @@ cdef inline const uint8_t* skip_scalar(
     return place + width if width <= end - place else NULL
 
 cdef inline const uint8_t* skip_sized(const uint8_t* place, const uint8_t* end) noexcept nogil:
-    """Return the end of bytes behind their length; NULL if they are incomplete."""
+    """Return the end of bytes after their length; NULL if they are incomplete."""
     cdef uint64_t size
     place = load_varint(place, end, LONGEST_SIZE, &size)
     if place == NULL or size > <uint64_t>(end - place):
@@ -100,14 +100,14 @@ cdef inline const uint8_t* skip_group(const uint8_t* place, const uint8_t* end, 
 
 
 cdef inline const uint8_t* skip_value(const uint8_t* place, const uint8_t* end, uint32_t tag) noexcept nogil:
-    """Return the end of the value behind a tag; NULL if it is malformed."""
+    """Return the end of the value after a tag; NULL if it is malformed."""
     if tag & 7 == WIRE_BYTES:
         return skip_sized(place, end)
     return skip_group(place, end, tag >> 3) if tag & 7 == WIRE_GROUP else skip_scalar(place, end, tag & 7)
 
 
 cdef inline Py_ssize_t count_varints(const uint8_t* place, Py_ssize_t size) noexcept nogil:
-    """Return the number of bytes that end a number, as their highest bit is clear."""
+    """Return the number of bytes that end a number: their highest bit is clear."""
     cdef const uint8_t* end = place + size
     cdef uint64_t word
     cdef inline Py_ssize_t count = 0

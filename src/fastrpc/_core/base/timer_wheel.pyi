@@ -57,8 +57,8 @@ class Schedule:
     def next_due_ns(self) -> int:
         """Return the time to advance to next; 0 if nothing is scheduled.
 
-        Never later than the next due time, rounded up to its tick. It may be earlier; then advancing moves
-        timers closer, and the next answer is nearer to the mark.
+        Never later than the next due time, rounded up to its tick. It may be earlier; then advancing moves timers
+        closer, and the next answer is more exact.
         """
 
     def __len__(self) -> int: ...

@@ -44,7 +44,7 @@ cdef class Timed:
         return False
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
-        """Continue deferred work, up to about that instant. Return whether there is more."""
+        """Continue deferred work, up to about `ends_ns`. Return whether more remains."""
         return False
 
     cdef int held_descriptor(self) except -2:

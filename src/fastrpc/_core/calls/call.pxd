@@ -203,7 +203,8 @@ cdef class Call(Timed):
         int64_t share
         uint32_t share_turn
 
-        # Above 0 for a retry: calls made inside are then not retried. Whether it is the block of `timeout`, not sent.
+        # Above 0 for a retry: calls made inside are then not retried. Whether this is the block of `fastrpc.timeout`,
+        # which is never sent.
         uint8_t attempt_number
         uint8_t is_block
 

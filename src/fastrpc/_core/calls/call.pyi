@@ -46,7 +46,7 @@ class MethodRoute:
         sent_as: str | None = None,
     ) -> None: ...
     def set_protocol(self, protocol: str, make_form: Callable[[str], MethodRoute] | None = None) -> None:
-        """Set the protocol of the connections for which it is.
+        """Set the protocol of the connections that use this route.
 
         Args:
             make_form: makes the route of the same method for connections of another protocol, by its name; None
@@ -58,7 +58,7 @@ class MethodRoute:
 
     @property
     def protocol(self) -> str | None:
-        """The name of that protocol; None on a server."""
+        """The name of the protocol of its connections; None on a server."""
 
     @property
     def method(self) -> str:
@@ -106,9 +106,8 @@ class RouteTable:
     def add(self, *routes: MethodRoute) -> None:
         """Add routes, all or none. They replace withdrawn ones of the same names.
 
-        Raises:
-            ConfigError: a route of this name is there already.
-            TypeError: a name is an alias of one method and means another one as well.
+        Raises: ConfigError: a route of this name exists already. TypeError: a name is an alias of one method and also
+            names another one.
         """
 
     def remove(self, *routes: MethodRoute) -> None:
@@ -126,7 +125,7 @@ class RouteTable:
 
 @final
 class Draining(Coroutine[Any, Any, Literal[True]]):
-    """The awaitable `Call.draining`: free until it is awaited, and it may stay unawaited."""
+    """The awaitable `Call.draining`: it costs nothing until it is awaited, and may stay unawaited."""
 
     def __init__(self, event: asyncio.Event) -> None: ...
     def notify(self, function: Callable[[], None]) -> None:
@@ -154,11 +153,11 @@ class Draining(Coroutine[Any, Any, Literal[True]]):
 
 @final
 class Incoming:
-    """The first piece of a message that comes in several, or slowly."""
+    """An incomplete message: its first piece, and the payload so far."""
 
 @final
 class StreamWindow:
-    """The window for the messages of one stream: apart from its call, as most calls have none."""
+    """The window for the messages of one stream; a separate object, as most calls have none."""
 
 class Call(Timed):
     """One RPC and everything about it, the same on both sides.

@@ -219,9 +219,8 @@ cdef class RouteTable:
     def add(self, *routes):
         """Add routes, all or none. They replace withdrawn ones of the same names.
 
-        Raises:
-            ConfigError: a route of this name is there already.
-            TypeError: a name is an alias of one method and also names another one.
+        Raises: ConfigError: a route of this name exists already. TypeError: a name is an alias of one method and also
+            names another one.
         """
         cdef MethodRoute route
         known = {name: one for name, one in zip(self._names, self._routes) if not one.is_withdrawn}
@@ -308,7 +307,7 @@ cdef class RouteTable:
 
 @cython.final
 cdef class Draining:
-    """The awaitable `Call.draining`: free until it is awaited, and it may stay unawaited."""
+    """The awaitable `Call.draining`: it costs nothing until it is awaited, and may stay unawaited."""
 
     def __init__(self, event):
         self._event = event

@@ -49,7 +49,7 @@ ERROR_ID: str
 
 @final
 class EndedCalls:
-    """Keeps what is known of the last calls whose records a log writes here.
+    """Keeps the known values of the last calls whose records a log writes here.
 
     Args:
         most: calls that are kept.

@@ -16,7 +16,7 @@ class CallingPart:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the other side has announced them."""
+        """Whether the other side has announced its limits and numbers."""
 
     @property
     def protocol(self) -> str | None:

@@ -6,8 +6,8 @@
                                                 PythonCalls (client/calling_engine)  protocols written in Python
 
 A call holds its engine, which holds this part as `Engine.calling`. An engine of any protocol may have one: its class
-overrides `send` and `abandon`, and for streams the six methods of messages. It ends a call by `ClientCall.answer_came`
-or `ClientCall.failed`, once.
+overrides `send` and `abandon`, and for streams the six methods of messages. The engine ends a call by
+`ClientCall.answer_came` or `ClientCall.failed`, once.
 
 The clients of an event loop and of threads use the same part: `loop_state` tells them apart.
 """

@@ -23,7 +23,7 @@ from fastrpc.tracebacks import shortened
 
 logger = logging.getLogger("fastrpc.client")
 
-FEED_FAILED = "%s: the iterable of its messages failed behind the end of the stream"
+FEED_FAILED = "%s: the iterable of its messages failed after the end of the stream"
 
 
 cdef class CalledStream(ClientStream):

@@ -1,4 +1,4 @@
-"""A request and its answer, as what answers requests sees them: two interfaces, drawn in the `.pyx`."""
+"""A request and its answer, as the code that answers requests sees them: two interfaces, drawn in the `.pyx`."""
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
@@ -13,8 +13,8 @@ cdef uint64_t HELD_NS
 
 cdef class Exchange:
     cdef:
-        # The engine of its connection, borrowed: who uses an exchange knows that its connection is there. The rules of the
-        # connection's life.
+        # The engine of its connection, borrowed: code that uses an exchange knows that its connection exists. The rules
+        # of the connection's life.
         PyObject* link
         ConnectionLife life
 
@@ -31,8 +31,8 @@ cdef class Exchange:
         bint is_answering
         bint has_begun
 
-        # Whether more of the body is to come. The application has yet to admit it; it takes the body in parts; it holds
-        # them at present.
+        # Whether more of the body is to come; whether the application has yet to admit it, takes it in parts, and holds
+        # the parts at present.
         bint has_rest
         bint is_deciding
         bint takes_parts
@@ -41,7 +41,7 @@ cdef class Exchange:
         # Whether a client that expects 100 Continue gets it by `ask_body`: until then the body is held.
         bint asks_later
 
-        # Whether another protocol has taken over behind the head: `HttpApplication.tunnel_came` takes its bytes.
+        # Whether another protocol has taken over after the head: `HttpApplication.tunnel_came` takes its bytes.
         bint is_tunnel
 
         # Whether the peer takes no output: nothing more is read then.
@@ -57,7 +57,7 @@ cdef class Exchange:
     cdef inline Engine engine(self):
         return <Engine>self.link
 
-    # Whether the connection is there, and takes output of this request.
+    # Whether the connection is open, and takes output of this request.
     cdef bint is_open(self) except -1
 
     # The response; `lines` are checked fields, each with its CRLF.

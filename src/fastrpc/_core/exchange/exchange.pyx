@@ -1,4 +1,4 @@
-"""A request and its answer, as what answers requests sees them: two interfaces.
+"""A request and its answer, as the code that answers requests sees them: two interfaces.
 
 ::
 
@@ -12,9 +12,10 @@
         └──► exchange_over: nothing uses the exchange from now on
 
 A version of HTTP derives from `Exchange`: it has the bytes and the time of a request. An `HttpApplication` answers: it
-knows neither bytes nor streams. A connection of HTTP/1.1 has one exchange, for one request after the other; a connection
-of HTTP/2 has an exchange and an application for each stream. An exchange holds its application, which borrows it. The
-caller of an application's method holds the exchange until it returns: the answer may end the exchange.
+knows neither bytes nor streams. A connection of HTTP/1.1 has one exchange, for one request after the other; a
+connection of HTTP/2 has an exchange and an application for each stream. An exchange holds its application, which
+borrows the exchange. The caller of an application's method holds the exchange until the method returns: the answer may
+end the exchange.
 
 A method that a class leaves out raises: an application that takes no body in parts, and lets no other protocol take over,
 is not asked for these.
@@ -35,13 +36,13 @@ cdef class Exchange:
             self.known_at[0] = NULL
 
     cdef bint is_open(self) except -1:
-        """Return whether the connection is there, and may still carry output of this request."""
+        """Return whether the connection is open, and may still carry output of this request."""
         raise lacking(self, "is_open")
 
     # The response
 
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1:
-        """Send a whole response; `closes` ends the connection behind it, where that has one request at a time."""
+        """Send a whole response; `closes` then ends a connection that has one request at a time."""
         raise lacking(self, "answer")
 
     cdef int begin_parts(self, int status, bytes lines) except -1:
@@ -75,7 +76,7 @@ cdef class Exchange:
         raise lacking(self, "is_full")
 
     cdef bint has_output(self) except -1:
-        """Return whether output of this request waits here. A sender of a long content waits while it does."""
+        """Return whether output of this request waits here. A sender of a long content waits while there is some."""
         raise lacking(self, "has_output")
 
     cdef int64_t unsent(self) except? -1:
@@ -89,7 +90,7 @@ cdef class Exchange:
     # The body
 
     cdef int admit_body(self) except -1:
-        """Let the body come, and read the part that is here."""
+        """Let the body come, and read the part that has arrived."""
         raise lacking(self, "admit_body")
 
     cdef int skip_body(self) except -1:
@@ -190,7 +191,7 @@ cdef class HttpApplication:
         raise lacking(self, "body_awaited")
 
     cdef int body_grew(self, Exchange exchange, Py_ssize_t size) except -1:
-        """`size` bytes of a body are here, and more are to come."""
+        """`size` bytes of a body have arrived, and more are to come."""
         raise lacking(self, "body_grew")
 
     cdef Py_ssize_t tunnel_came(self, Exchange exchange, const char* data, Py_ssize_t size) except -1:
@@ -198,11 +199,11 @@ cdef class HttpApplication:
         raise lacking(self, "tunnel_came")
 
     cdef uint64_t tunnel_due(self, Exchange exchange, uint64_t now) except? 0:
-        """Compare the instants of that protocol with now; return the next one, 0 = none."""
+        """Compare the instants of a tunnel's protocol with now; return the next one, 0 = none."""
         raise lacking(self, "tunnel_due")
 
     cdef int end_tunnel(self, Exchange exchange, str text) except -1:
-        """End a tunnel in the words of its protocol: the connection closes for this reason."""
+        """End a tunnel by its protocol's own messages: the connection closes for this reason."""
         raise lacking(self, "end_tunnel")
 
 

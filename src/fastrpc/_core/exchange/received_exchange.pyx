@@ -57,6 +57,6 @@ cdef class ReceivedExchange(Exchange):
             return 0
         self.asks_later = False
         if not self.has_begun:
-            # After the head of the response it would be read as a part of the response.
+            # After the head of the response, `100 Continue` would be read as a part of the response.
             self.send_continue()
         return self.hold_body(False)

@@ -52,7 +52,7 @@ cdef unsigned char[256] kinds
 
 
 cdef struct FieldSpan:
-    # The number of these fields, and the place of the first one's value in the text of the head.
+    # The number of fields of a kind, and the place of the first one's value in the text of the head.
     int32_t count
     int32_t at
     int32_t size

@@ -137,7 +137,7 @@ cpdef RequestHead head_of_fields(
     """Return the head of a request whose fields the version of HTTP has cut, and checked one by one."""
     cdef RequestHead head = RequestHead.__new__(RequestHead)
     cdef Py_ssize_t at = PyBytes_GET_SIZE(method), total = 0
-    # Behind the target lies what is in no target.
+    # After the target lies a byte that no target has.
     cdef list texts = [method, target, b" "]
     cdef bytes name, value
     cdef int field
@@ -258,7 +258,7 @@ cdef int verb_of(const char* name, Py_ssize_t size) noexcept:
 
 
 cdef int check_host(RequestHead head, bint is_needed) except -1:
-    """Accept a name, an address, or one of version 6 in brackets; behind it nothing, or a colon and a port."""
+    """Accept a name, an address, or an IPv6 address in brackets, alone or with a colon and a port."""
     cdef int hosts = head.count_of(FIELD_HOST)
     cdef Py_ssize_t size = 0, at = 0
     cdef const char* data

@@ -320,7 +320,7 @@ cpdef bytes binary_value(bytes field):
             return None
         word = word << 6 | base64_numbers[data[at]]
         if at % 4:
-            # 6, 4 and 2 bits are left over behind the second, third and last digit of four.
+            # 6, 4 and 2 bits are left over after the second, third and last digit of four.
             place[0] = <char>(word >> (6 - 2 * (at % 4)))
             place += 1
     return decoded

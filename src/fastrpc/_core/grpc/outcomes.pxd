@@ -35,7 +35,7 @@ cdef class GrpcOutcomes(Flow):
         # The calls with an incomplete request or message. The end of an answer takes its call off the list.
         IncompleteList incomplete
 
-        # The streams that stay half-closed behind early answers, pages included.
+        # The streams that stay half-closed after early answers, pages included.
         LingeringStreams lingering
 
         # The compressors that answers may have.

@@ -203,7 +203,7 @@ cdef class GrpcOutcomes(Flow):
         if not self.awaits(served):
             return 0
         if failure.status == DEADLINE_EXCEEDED and served.http2_stream.unsent is not None:
-            # Trailers would wait behind a message that has begun.
+            # Trailers would wait for a message that has begun.
             self.http2.note_answered()
             call.state = STATE_GONE
             return self.http2.reset(served.http2_stream, CODE_CANCEL)

@@ -140,5 +140,5 @@ cdef bint _is_extension(const char* text, Py_ssize_t size) noexcept:
 
 cdef bint leaves_body(RequestHead head, BodyReader body, bint asks_later) noexcept:
     """Return whether the rest of an unread body ends the connection; a short rest is read and dropped."""
-    # A client that waits to be asked for it may never send it. The end of chunks may be far.
+    # A client that waits to be asked for the body may never send it. The end of chunks may be far.
     return body is not None and (asks_later or not 0 <= head.content_length <= AHEAD_BYTES)

@@ -3,7 +3,7 @@
 ::
 
     bytes ──► HttpConnection ──► Http1Exchange ──► HttpApplication
-                    │                  └──► end: the connection closes behind an answer
+                    │                  └──► end: the connection closes after an answer
                     └──► ConnectionLife: rest, age, drain
 
 Requests are answered one after the other. Nothing is read while the peer reads none of its answers. The instants of a
@@ -25,7 +25,7 @@ from fastrpc._core.link.contract cimport Facts
 from fastrpc._core.server.connection_life cimport ConnectionLife, new_life
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 
-# When to look again whether the last answer was taken.
+# The interval of checks whether the last answer was taken.
 cdef uint64_t UNSENT_NS = 50_000_000
 
 
@@ -140,7 +140,7 @@ cdef class HttpConnection(Engine):
             if not self.is_closed:
                 exchange.due_ns = due
         elif exchange.head is None and exchange.seen == 0:
-            # At rest its life ends it.
+            # At rest the rules of its life end the connection.
             return 0 if exchange.rests else exchange.cut()
         else:
             exchange.refuse_late()
@@ -159,7 +159,7 @@ cdef class HttpConnection(Engine):
             is_between = False
             due = now + life.look_after()
         if self.exchange.is_stuck and is_between:
-            # The last answer is still being taken: rest, and whatever else lies behind it, begins then.
+            # The last answer is still being taken: the rest of the connection begins when it is taken.
             life.used_ns = now
             due = max(now + UNSENT_NS, life.left_due()) if life.drains else 0
         # Its rest begins with the first answer.

@@ -8,7 +8,7 @@ from fastrpc._core.exchange.request_head cimport RequestHead, RequestLimits
 @cython.final
 cdef class Http1Head(RequestHead):
     cdef:
-        # Its text is the head as received, with the empty line. Here the fields begin.
+        # The place where the fields begin in the text, which is the head as received, with the empty line.
         int _fields_at
         readonly int minor_version
 

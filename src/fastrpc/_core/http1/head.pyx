@@ -1,9 +1,9 @@
 """The head of a request: its line and its fields, checked.
 
-It is stricter than RFC 9112 allows: if two programs understand one request differently, a caller can smuggle a second
-request past the first program. Every line ends with CRLF, no field is folded, no space precedes a colon, the length of
-the body is stated once and in one way. A refused head closes the connection, as the start of the next request is
-unknown.
+The parser is stricter than RFC 9112 allows: if two programs understand one request differently, a caller can smuggle a
+second request past the first program. Every line ends with CRLF, no field is folded, no space precedes a colon, the
+length of the body is stated once and in one way. A refused head closes the connection, as the start of the next request
+is unknown.
 
 A head is kept unchanged. Fields that engines read are noted as places in it, so that an unread field costs no object.
 
@@ -51,7 +51,8 @@ cdef class Http1Head(RequestHead):
         # TypeError if this was never initialised.
         cdef const char* data = self._text
         cdef Py_ssize_t line = self._fields_at, colon, first, last, end
-        # `parse_head` took it: each line has a colon, no value has CR or NUL (`check_field`), an empty line is the last.
+        # `parse_head` has accepted the head: each line has a colon, no value has CR or NUL (`check_field`), an empty
+        # line is the last.
         while data[line] != b"\r":
             colon = <const char*>strchr(data + line, b":") - data
             last = <const char*>strchr(data + colon, b"\r") - data
@@ -185,7 +186,7 @@ cdef int _understand(Http1Head head) except -1:
         options = {option.strip(" \t").lower() for value in values for option in value.split(",")}
         head.keeps_alive = "close" not in options and (head.minor_version == 1 or "keep-alive" in options)
     take_expectation(head)
-    # An old client waits for nothing.
+    # A client of HTTP/1.0 waits for nothing.
     head.expects_continue = head.expects_continue and head.minor_version == 1
     return 0
 

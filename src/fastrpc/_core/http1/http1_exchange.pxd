@@ -33,7 +33,7 @@ cdef class Http1Exchange(ReceivedExchange):
         # Bytes of a body that its answer did not wait for; they come before the next head.
         int64_t _dropped
 
-        # Whether bytes that came ahead wait in the stream, although that reads on.
+        # Whether bytes that came ahead wait in the stream, although the stream reads on.
         bint _has_ahead
 
         # For a response that has begun in parts: whether its length was stated, so that the parts are not chunks.

@@ -4,17 +4,18 @@
 
     take ──► head ──► head_came: access and body's length ──► body ──► request_came ──┐
                ▲                                     └─► in parts: part_came          ▼
-               └── the next request, if any was sent behind this one ◄──── answer, or begin_parts … end_parts
+               └── the next request, if any was sent after this one ◄──── answer, or begin_parts … end_parts
 
 Bytes sent before the answer wait in the stream, unparsed. The stream reads on up to `AHEAD_BYTES` of it, so that the end of
 a client is seen while its request runs. However many requests come together, each turn of the loop has time for other
-connections: the clock is asked behind every request.
+connections: the clock is read after every request.
 
 A refused request is answered, and the connection closes: the meaning of its next bytes is unknown. Every state that
 waits for the peer has an instant at which it ends; a body defers it only by bytes of its content, and only as far as
 they arrive at a lowest rate.
 
-A connection holds one exchange. It sets `is_stuck` and `is_draining`, looks at `due_ns`, and closes where `end` says so.
+A connection holds one exchange. It sets `is_stuck` and `is_draining`, looks at `due_ns`, and closes when `end` is
+called.
 """
 
 import logging
@@ -36,7 +37,7 @@ from fastrpc._core.link.contract cimport lacking
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    # The largest part of a body that is taken in parts: with each the application may hold the next one.
+    # The largest part of a body that is taken in parts: after each part the application may hold the next one back.
     PART_BYTES = 65_536
     # Bytes of output that wait, above which streams wait as well.
     STREAM_ROOM = 65_536
@@ -89,7 +90,7 @@ cdef class Http1Exchange(ReceivedExchange):
         self.begin_answer(status)
         self.has_begun = True
         if head.minor_version == 0:
-            # The end of the connection ends it.
+            # The end of the connection ends the response.
             lines += CLOSES
         elif self.is_draining or not head.keeps_alive:
             lines += CHUNKED + CLOSES
@@ -158,7 +159,7 @@ cdef class Http1Exchange(ReceivedExchange):
         (<Engine>self.link).abort()
         return 0
 
-    # The output that waits
+    # The flush that makes room notifies the application.
 
     cdef bint is_full(self) except -1:
         return self.is_stuck or (<Engine>self.link).output.size() > STREAM_ROOM
@@ -181,7 +182,7 @@ cdef class Http1Exchange(ReceivedExchange):
             return 0
         self.is_deciding = False
         if self._body is None:
-            # Decided within `head_came`: the request goes on there.
+            # Decided within `head_came`, where the request continues.
             return 0
         self._begin_body()
         self.go_on()
@@ -196,10 +197,10 @@ cdef class Http1Exchange(ReceivedExchange):
         self.is_body_held = is_held
         if self.is_tunnel:
             self.rested_ns = now_ns()
-            # The peer may go while nothing of it is read.
+            # The peer may leave while none of its bytes are read.
             return self.wait_by(self.rested_ns + HELD_NS) if is_held else self.go_on()
         if is_held:
-            # The application has any time to take it.
+            # The application may take the body at any time.
             self.due_ns = 0
             return 0
         self._body_began_ns = now_ns()
@@ -310,7 +311,7 @@ cdef class Http1Exchange(ReceivedExchange):
         if 0 <= head.content_length <= size - whole and head.content_length <= most and not (
             self.is_deciding or self.takes_parts
         ):
-            # All of it is here.
+            # The whole body has arrived.
             self.hand_over(data[whole:whole + <Py_ssize_t>head.content_length])
             return whole + <Py_ssize_t>head.content_length
         self._await_body(head, most)
@@ -376,7 +377,7 @@ cdef class Http1Exchange(ReceivedExchange):
         return self.wait_until(self.life.message_due(self._body_began_ns, now_ns(), body.total))
 
     cdef int hand_over(self, bytes body) except -1:
-        # While it is answered, the application's time runs.
+        # While the request is answered, the application's time runs.
         if not self.takes_parts:
             self.due_ns = 0
         return ReceivedExchange.hand_over(self, body)
@@ -416,7 +417,7 @@ cdef class Http1Exchange(ReceivedExchange):
         return self.wait_until(now_ns() + span_ns)
 
     cdef int wait_until(self, uint64_t due_ns) except -1:
-        """Let the peer's time end at this instant, 0: it has any time."""
+        """Let the peer's time end at this instant, 0: it has no end."""
         self.due_ns = due_ns
         return self.look_by(due_ns)
 

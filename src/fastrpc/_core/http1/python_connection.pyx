@@ -47,7 +47,7 @@ cdef class PythonApplication(HttpApplication):
         return 0
 
 
-# Without a state: all connections share it.
+# An object without state, which all connections share.
 cdef PythonApplication APPLICATION = PythonApplication.__new__(PythonApplication)
 
 

@@ -3,7 +3,7 @@
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.exchange.request_head cimport RequestHead
 
-# Return the status line and the field Date, with their ends.
+# Return the status line and the field Date, with their line ends.
 cdef bytes first_lines_of(int status)
 
 # Write a response up to its body; -1 as its size: it has neither a body nor a length.

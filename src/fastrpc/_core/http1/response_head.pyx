@@ -31,7 +31,7 @@ cdef bytes first_lines_date = None
 
 
 cdef bytes first_lines_of(int status):
-    """Return the status line and the field Date, with their ends."""
+    """Return the status line and the field Date, with their line ends."""
     global first_lines_date
     cdef bytes date = response_date()
     if date is not first_lines_date:

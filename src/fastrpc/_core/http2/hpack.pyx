@@ -87,7 +87,7 @@ cdef extern from "Python.h":
     PyObject* tuple_item "PyTuple_GET_ITEM"(object items, Py_ssize_t index) noexcept
 
 cdef enum:
-    # The first bits of a field (RFC 7541, section 6), and the bits of an integer behind them.
+    # The first bits of a field (RFC 7541, section 6), and the bits of an integer after them.
     INDEXED = 0x80
     INSERTED = 0x40
     UPDATE = 0x20
@@ -99,7 +99,7 @@ cdef enum:
     LITERAL_BITS = 4
     STRING_BITS = 7
     HUFFMAN = 0x80
-    # Bytes of an integer behind its prefix: 28 bits, more than any block has. RFC 7541, section 5.1, lets endless
+    # Bytes of an integer after its prefix: 28 bits, more than any block has. RFC 7541, section 5.1, lets endless
     # zeros follow.
     INTEGER_BYTES = 4
     # RFC 7541, section 4.2: the lowest size in between, and the final one.

@@ -19,7 +19,7 @@ from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.link cimport Link
 
 cdef enum:
-    # The longest rest of a body that is dropped behind its answer, if its length is known.
+    # The longest rest of a body that is dropped after its answer, if its length is known.
     SPARED_BYTES = 16_777_216
 
 

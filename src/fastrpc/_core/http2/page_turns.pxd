@@ -36,7 +36,7 @@ cdef class PageTurns:
         # The instants of the exchanges whose streams are open.
         ExchangeTimes times
 
-        # The streams that stay half-closed behind early responses.
+        # The streams that stay half-closed after early responses.
         LingeringStreams lingering
 
         # Bytes of whole responses that wait for a window.

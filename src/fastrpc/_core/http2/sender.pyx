@@ -6,7 +6,7 @@
     message ──► its windows? ──► short: copied ────────┤
                    │                                   ├──► out, chunks
               small, ring: each stream in turn, pieces ┤
-    trailers ──► behind the messages of its stream ────┘
+    trailers ──► after the messages of its stream ─────┘
 
 The order is as in `native/send_queue`: short messages first, then deficit round robin in bytes. Here streams wait, each
 with a chain of messages, and a stream without room in its own window waits outside every queue. A header block refers
@@ -241,7 +241,7 @@ cdef class Http2Sender(OutputBuffer):
         return self._write_piece(stream, message, left)
 
     cdef int _add(self, Http2Stream stream, Http2Message message) except -1:
-        """Let a message wait behind the earlier messages of its stream."""
+        """Let a message wait after the earlier messages of its stream."""
         cdef Http2Message first = <Http2Message>stream.unsent
         self.queued_bytes += PyBytes_GET_SIZE(message.payload)
         stream.unsent_bytes += message.left()

@@ -23,7 +23,7 @@ class KeyTable:
 
 @final
 class AdaptiveLimit:
-    """A limit of calls in progress that follows their times.
+    """A limit of calls in progress that follows the times of calls.
 
     Args:
         initial: the limit before the first call.

@@ -13,7 +13,7 @@
 
 A word at or below the caller's idle value means the same as no word: a full bucket, no call in progress. Only such
 places are given to other keys, so a caller cannot reset a spent bucket by sending many keys. Every search checks all 64
-places, so it finds its key behind a place that became free.
+places, so it finds its key even after a place that became free.
 
 Keys are kept as their 64-bit hash under a secret of this process: two of 10,000 keys share a word with a chance of
 3e-12, and callers cannot choose them. Processes change keys and words without locks, so a killed process blocks no
@@ -32,7 +32,8 @@ ten seconds (the gradient of Netflix's concurrency-limits, github.com/Netflix/co
     limit    = 0.8 x limit + 0.2 x (gradient x limit + sqrt(limit))
 
 A deadline missed counts as a drop: a window in which all calls missed theirs halves the limit. A limit that is not used
-does not grow. Under a load that never ends the shortest median would only be one of that load, and the limit would creep
+does not grow. Under a load that never ends the shortest median would only be a median of that load, and the limit would
+creep
 upwards: when it gets too old, half of the limit holds for two windows, and it is measured anew (as BBR does, "BBR:
 congestion-based congestion control", ACM Queue 14, 2016).
 """

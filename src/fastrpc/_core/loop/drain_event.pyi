@@ -2,7 +2,10 @@ import asyncio
 from collections.abc import Callable
 
 class DrainEvent(asyncio.Event):
-    """The event of a connection that drains. It calls functions without a task for each, which a watch would need."""
+    """The event of a connection that drains.
+
+    The event calls functions without a task for each function; a watch would need these tasks.
+    """
 
     def __init__(self) -> None: ...
     def notify(self, function: Callable[[], None]) -> None:

@@ -9,7 +9,10 @@ logger = logging.getLogger("fastrpc.server")
 
 
 class DrainEvent(asyncio.Event):
-    """The event of a connection that drains. It calls functions without a task for each, which a watch would need."""
+    """The event of a connection that drains.
+
+    The event calls functions without a task for each function; a watch would need these tasks.
+    """
 
     def __init__(self):
         super().__init__()

@@ -48,7 +48,7 @@ cdef enum:
     # The interval of the watch's ticks, and how long they continue when no handler runs.
     TICK_NS = 10_000_000
     QUIET_NS = 1_000_000_000
-    # A tick that is so late shows that the loop is busy.
+    # A tick that is late by this much shows that the loop is busy.
     LATE_TICK_NS = 1_000_000
     # The time by which a timer is armed later than it is due, see `_arm`.
     ARMED_NS = 1_000_000
@@ -56,7 +56,7 @@ cdef enum:
 # A longer pause is not watched: seconds.
 cdef double LONGEST_SLEEP = 1e9
 
-# Seconds between two looks at the held sockets.
+# Seconds between two checks of the held sockets.
 cdef double LOOK_SECONDS = 1.0
 
 # The time of the stalls of all loops of this process.
@@ -303,7 +303,7 @@ cdef class HeldSockets:
     """The sockets of one loop whose input is held, checked once a second for a lost peer.
 
     A connection that is not read, because its stream has a full window or its peer takes no answers, does not notice
-    the end of that peer: the FIN or the reset is behind unread bytes, where neither a read nor MSG_PEEK shows it.
+    the end of its peer: the FIN or the reset lies after unread bytes, where neither a read nor MSG_PEEK shows it.
     `poll` does. One call checks all of them, so that thousands cost a millisecond a second.
 
     A peer that vanished without a FIN or a reset is detected by the system's keepalive (`transports/tcp`), whose error
@@ -313,7 +313,7 @@ cdef class HeldSockets:
     def __cinit__(self, loop):
         self._loop = loop
         self._look = self.look
-        # Otherwise each look would keep the context of the first stream that was held.
+        # Otherwise each check would keep the context of the first stream that was held.
         self._context = contextvars.Context()
         self._owners = set()
 

@@ -53,7 +53,7 @@ cdef class Turns:
         list _kept
         # Whether this slice is in `_going_on` and `_fresh`.
         bint _is_fresh_slice
-        # The time by which `_begun` is ahead of them.
+        # The time by which `_begun` is ahead of `_going_on` and `_fresh`.
         int64_t _lead_ns
 
         # The instant at which this turn of the loop has handled enough; 0 = its beginning is not noted. The end of the last

@@ -25,7 +25,7 @@ class Turns:
         """The instants at which the loop's polls returned."""
 
     def mark(self) -> None:
-        """Begin a turn of a loop that polls first; called by the loop. `run` follows behind the reads of the turn."""
+        """Begin a turn of a loop that polls first; called by the loop. `run` follows after the reads of the turn."""
 
     def run(self) -> None:
         """Run slices for one turn of the loop; called by the loop."""

@@ -7,7 +7,7 @@
                      └─► begun, once it had a slice
 
 One queue holds all deferred work of a loop: received bytes that are not handled yet, and payloads being compressed or
-decompressed. asyncio polls before its callbacks, uvloop behind them. So on asyncio slices run behind the reads of their
+decompressed. asyncio polls before its callbacks, uvloop after them. So on asyncio slices run after the reads of their
 turn: before the reads, a request that comes during slices would also wait for the slices of the next turn.
 However much is queued, other callbacks wait for at most one turn of it: TURN_NS, or as long as the callbacks before it took,
 up to LONGEST_TURN_NS. Both together stay below a stall of the loop, unless the others are nearly one by themselves.
@@ -42,7 +42,7 @@ cdef extern from "Python.h":
     int PyContext_Exit(object context) except -1
 
 cdef enum:
-    # Frames between two looks at the clock. Refusals of unknown methods are the slowest ones: this number takes 6 ms.
+    # Frames between two reads of the clock. Refusals of unknown methods are the slowest ones: this number takes 6 ms.
     NOTED_FRAMES = 64
 
 # The time of all slices in one turn of the loop, and the shortest slice of a few owners. A round of a thousand would take a
@@ -56,7 +56,7 @@ cdef uint64_t SHORT_READS_NS = 1_000_000
 # The longest slices of a turn. They take as long as the reads and callbacks before them, so that deferred work
 # continues even if thousands of sockets are read in each turn.
 cdef uint64_t LONGEST_TURN_NS = 20_000_000
-# The most time by which work with a slice may be ahead of work without one, or behind it.
+# The most time by which work with a slice may be ahead of work without one, or behind such work.
 cdef int64_t MOST_LEAD_NS = 20_000_000
 # A turn that takes STALL_TURN_NS counts as a stall for waiting calls. A read that comes STALLED_NS or more after the last
 # tick comes after a stall. In `loop_state` these are STALL_NS, and STALL_NS + TICK_NS.
@@ -141,7 +141,7 @@ cdef class Turns:
     cdef int add(self, Timed owner, bint is_busy=False) except -1:
         """Queue an owner for slices from the next turn of the loop on, in the current context.
 
-        Busy: it is queued with work that had a slice.
+        With `is_busy` it is queued with work that had a slice.
         """
         (self._begun if is_busy else self._fresh).append((owner, contextvars.copy_context()))
         return self._schedule()
@@ -162,7 +162,7 @@ cdef class Turns:
         if self._call_at is None:
             self._call_soon(self._run)
         else:
-            # asyncio runs callbacks before the reads of a turn, and timers that are due behind them.
+            # asyncio runs callbacks before the reads of a turn, and timers that are due after the reads.
             self._call_soon(self._mark)
             self._call_at(0.0, self._run)
         self._is_scheduled = True
@@ -178,7 +178,7 @@ cdef class Turns:
         return 0
 
     def mark(self):
-        """Begin a turn of a loop that polls first; called by the loop. `run` follows behind the reads of the turn."""
+        """Begin a turn of a loop that polls first; called by the loop. `run` follows after the reads of the turn."""
         self._begin_turn(now_ns())
 
     cdef object _next(self):

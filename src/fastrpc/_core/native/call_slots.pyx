@@ -308,7 +308,7 @@ cdef class CallSlots:
         return 0
 
     cdef int _release_if_early(self, Queue queue) except -1:
-        """Start the first call of a queue, or move it behind the others."""
+        """Start the first call of a queue, or move it to the end."""
         cdef Outgoing item = <Outgoing>queue.popleft()
         cdef PartsOwner owner = <PartsOwner>self.owner
         if item.is_dropped:

@@ -290,7 +290,7 @@ cdef class ControlFrames:
             self._fail_above(last_id)
             return owner.end_connection(reason, text, True)
         if owner.peer_sent_final:
-            return owner.close_with(REASON_PROTOCOL, "GOAWAY behind GOAWAY FINAL")
+            return owner.close_with(REASON_PROTOCOL, "GOAWAY after GOAWAY FINAL")
         self.goaways_received += 1
         if self.goaways_received > DRAIN_GOAWAYS:
             return owner.close_with(REASON_CALM_DOWN, f"more than {DRAIN_GOAWAYS} GOAWAY")

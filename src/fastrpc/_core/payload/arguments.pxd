@@ -15,7 +15,7 @@ cdef inline Py_ssize_t told_count(uint64_t told) noexcept:
 
 cdef class ParameterNames:
     cdef:
-        # In order; _numbers[k] is the hash of the first k names, for k = 0 … len(names). 0 states nothing.
+        # In order; _numbers[k] is the hash of the first k names, for k = 0 … len(names). The hash 0 states no names.
         readonly tuple names
         uint64_t* _numbers
         Py_ssize_t _count

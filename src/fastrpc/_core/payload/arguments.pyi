@@ -33,10 +33,10 @@ class BoundArguments:
 class ArgumentShape:
     """The arguments of a method, without `self` and without a stream.
 
-    `names` are in order; the first `positional` of them may be given by position, the first
-    `positional_only` only so. `required[i]` says that `names[i]` has no default. `refuse(args, kwargs)`
-    is called with arguments that do not fit and raises the TypeError of a local call. `told` has the hashes of the
-    names for a REQUEST; `renamed` has the present position of each old name.
+    `names` are in order; the first `positional` of them may be given by position, the first `positional_only` only by
+    position. `required[i]` says that `names[i]` has no default. `refuse(args, kwargs)` is called with arguments that do
+    not fit and raises the TypeError of a local call. `told` has the hashes of the names for a REQUEST; `renamed` has
+    the present position of each old name.
     """
 
     names: tuple[str, ...]

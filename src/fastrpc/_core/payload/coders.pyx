@@ -193,7 +193,7 @@ cdef int layout_of(PayloadCoders coders) noexcept:
 cdef int check_layout(
     str method, ArgumentShape shape, PayloadCoders coders, bint by_name, bint is_value
 ) except -1:
-    """Refuse arguments that a codec cannot carry, or not in that form."""
+    """Refuse arguments that a codec cannot carry, or cannot carry in this form."""
     cdef int layout = layout_of(coders)
     if by_name and (shape is None or layout > LAYOUT_JSON):
         raise ValueError(f"{method} has no names for codec {coders.codec}")

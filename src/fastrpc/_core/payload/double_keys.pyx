@@ -108,7 +108,7 @@ cdef bint close_map(Keys* keys, Py_ssize_t base) noexcept nogil:
 cdef const char* BLANKS = b"        "
 
 cdef enum JsonByte:
-    # No JSON has it outside of strings.
+    # A byte that valid JSON has only inside strings.
     JSON_WRONG
     # A part of a number, of a name, or of the space between values.
     JSON_OTHER
@@ -239,7 +239,7 @@ cdef bint push_scalar(Keys* keys, const uint8_t* place, int head, Py_ssize_t siz
     if 0xA0 <= lead < 0xC0 or 0xD9 <= lead <= 0xDB:
         return push(keys, place + head, size, 0, KEY_TEXT)
     if lead < 0x80 or lead >= 0xE0:
-        # A negative one has all upper bits set, as below.
+        # A negative number has all upper bits set, as below.
         return push(keys, place, 0, lead if lead < 0x80 else <uint64_t>lead | <uint64_t>0xFFFFFFFFFFFFFF00, KEY_NUMBER)
     if 0xCC <= lead <= 0xD3:
         number = big_endian(place + 1, <int>size)

@@ -75,7 +75,7 @@ cdef enum:
     # Larger entries are decoded one by one, so that none is decoded twice; much larger ones if their head fits.
     SMALL_ENTRY = 64
     LARGE_ENTRY = 1024
-    # Times the payload's size that may be decoded beyond once for each type.
+    # How many times the payload's size may be decoded in addition to once for each type.
     SPARE_SIZES = 3
 
 # Maps pass with at most this number of comparisons of entries: less than a millisecond.
@@ -311,7 +311,7 @@ cdef class HashFloodGuard:
         try:
             decode(payload[:len(payload) - 1])
         except Exception as error:
-            # Otherwise it is cut off.
+            # Otherwise the value is only cut off.
             return not _is_of_another_type(error)
         return True
 

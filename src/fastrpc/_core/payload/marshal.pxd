@@ -51,7 +51,7 @@ cdef class Marshal:
     # encoded. `kwargs` may be None.
     cpdef object encode_arguments(self, tuple args, dict kwargs)
 
-    # The same; also sets `names` to the hash of the given positions for the REQUEST.
+    # As `encode_arguments`; also sets `names` to the hash of the given positions for the REQUEST.
     cdef object encode_call(self, tuple args, dict kwargs, uint64_t* names)
     cdef uint64_t names_at(self, Py_ssize_t count) noexcept
 

@@ -10,9 +10,8 @@ class Marshal:
     Safe to use from several threads. `shape` is None for a method known only by its name. `depth` and
     `items` are the limits of the scan that a payload passes before any object of it exists.
 
-    Args:
-        by_value: for protocols whose payload is one value: "whole": it is the only argument; "named": it is a map of
-            the arguments by name; "either": a map is taken as the latter and anything else as the former.
+    Args: by_value: for protocols whose payload is one value: "whole": it is the only argument; "named": it is a map of
+        the arguments by name; "either": a map is taken as "named", anything else as "whole".
     """
 
     method: str
@@ -22,7 +21,7 @@ class Marshal:
     charge: int
     """Bytes to charge for the arguments or the message decoded last.
 
-    Their own, 72 for each container scanned, and those by which long texts grow.
+    The payload's own bytes, 72 for each scanned container, and the growth of long texts.
     """
     was_opened: bool
     """Whether the arguments decoded last, by name, were accepted as a map: a refusal is about its parts."""
@@ -50,7 +49,7 @@ class Marshal:
         """
 
     def decode_arguments(self, payload: bytes | bytearray | memoryview) -> tuple[Any, ...] | BoundArguments:
-        """Return the arguments for the handler. Missing ones are left to the handler's defaults.
+        """Return the arguments for the handler. Missing arguments are left to the handler's defaults.
 
         Raises:
             CallError: INVALID_ARGUMENT naming the parameter and the expected type, or RESOURCE_EXHAUSTED; `processed`

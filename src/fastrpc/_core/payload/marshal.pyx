@@ -505,7 +505,7 @@ cdef bytes _as_bytes(object value):
     return bytes(value)
 
 
-# Prepared functions, called; a separate function raises the error of each failure, away from the path of success.
+# Calls of prepared functions; separate functions raise the error of a failure, away from the path of success.
 
 cdef object _raise_argument_failure(Marshal marshal, tuple args, dict kwargs):
     try:
@@ -537,7 +537,7 @@ cdef object _raise_encode_failure(Marshal marshal, str part, object value):
     try:
         return as_result(NULL)
     except CallError:
-        # A function of the program, in place of a codec, has a status for it.
+        # The error of a program's function, in place of a codec, has a status already.
         raise
     except Exception as error:
         raise _encode_failure(marshal, part, value, error) from error

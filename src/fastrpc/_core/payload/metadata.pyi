@@ -79,14 +79,14 @@ def encode_pairs(pairs: Iterable[tuple[str, str | bytes]]) -> bytes:
 def decode_metadata(data: bytes) -> dict[str, str | bytes]:
     """Return the entries of a wire form, both kinds together; a comma joins values of one key.
 
-    It was checked on arrival.
+    The bytes were checked when they arrived.
     """
 
 def metadata_pairs(data: bytes) -> tuple[tuple[str, str | bytes], ...]:
     """Return keys and values of a wire form in their order, without reserved keys."""
 
 def split_answer(data: bytes | None) -> tuple[bytes, bytes]:
-    """Return head and trailers in the metadata of an answer without a stream; without a head all of it are trailers."""
+    """Return head and trailers of an answer; without a head all entries are trailers."""
 
 def check_entry(key: object, value: object) -> None:
     """Refuse an invalid entry.

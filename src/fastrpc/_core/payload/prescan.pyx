@@ -116,7 +116,7 @@ cdef int prescan(
 # The memory of texts
 
 cdef inline Py_ssize_t survey_word(uint64_t word, uint64_t* latin, uint64_t* plane) noexcept nogil:
-    """Return the number of continuation bytes among eight bytes of UTF-8; note first bytes of wide signs."""
+    """Return the number of continuation bytes among eight bytes of UTF-8; note first bytes of wide characters."""
     cdef uint64_t highest = <uint64_t> 0x8080808080808080, lowest = <uint64_t> 0x0101010101010101
     cdef uint64_t leads = word & (word << 1) & highest
     # Bits of each byte, moved to its highest: the first bytes of characters beyond U+00FF, and of those beyond U+FFFF.
@@ -152,12 +152,12 @@ cdef inline Py_ssize_t growth_of(int width, Py_ssize_t signs, Py_ssize_t size) n
 
 
 cdef inline int hex_digit(uint8_t byte) noexcept nogil:
-    """Return the value of a digit; the value of another sign is arbitrary."""
+    """Return the value of a digit; the value of another character is arbitrary."""
     return byte & 0x0F if byte <= c"9" else (byte & 0x07) + 9
 
 
 cdef Py_ssize_t json_growth(const uint8_t* place, Py_ssize_t size) noexcept nogil:
-    """Return the same for the inside of a JSON string, in which signs may be escaped."""
+    """Return the `text_growth` of the inside of a JSON string, in which characters may be escaped."""
     cdef const uint8_t* end = place + size
     cdef const uint8_t* escape = <const uint8_t*> memchr(place, c"\\", size)
     cdef int width, unit
@@ -165,7 +165,7 @@ cdef Py_ssize_t json_growth(const uint8_t* place, Py_ssize_t size) noexcept nogi
     while escape != NULL and end - escape >= 2:
         if escape[1] == c"u" and end - escape >= 6:
             unit = hex_digit(escape[2]) << 4 | hex_digit(escape[3])
-            # Two escapes, of the halves of a pair, are one sign beyond U+FFFF.
+            # Two escapes, of the halves of a pair, are one character beyond U+FFFF.
             width = max(width, 1 if unit == 0 else 4 if 0xD8 <= unit <= 0xDF else 2)
             signs -= 6 if 0xDC <= unit <= 0xDF else 5
             escape += 6

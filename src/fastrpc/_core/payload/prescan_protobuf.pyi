@@ -17,6 +17,6 @@ class MessageLayout:
     ) -> tuple[Literal["ok", "too deep", "too many items", "malformed"], int]:
         """Return the result of the scan of `payload`, and the bytes charged for its decoding.
 
-        The payload itself is depth 1. Every field that is set is an item, each of a repeated one too,
-        and each number of a packed one beside the field. A message or group is a container.
+        The payload itself is depth 1. Every field that is set is an item, also each occurrence of a repeated field, and
+        each number of a packed field in addition to the field. A message or group is a container.
         """

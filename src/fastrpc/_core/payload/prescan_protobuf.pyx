@@ -117,7 +117,7 @@ cdef class MessageLayout:
         return SCALAR
 
     cdef int take_field(self, Level* level, const uint8_t** place, uint32_t tag, Py_ssize_t* items) noexcept nogil:
-        """Step over the field behind `tag`, or into it; return 0 if over, 1 if into, -1 when malformed.
+        """Step over the field after `tag`, or into it; return 0 if over, 1 if into, -1 when malformed.
 
         Numbers that are packed into the field are added to `items`.
         """

@@ -40,7 +40,7 @@ cdef dict KINDS = {
     KIND_SINT32: "sint32",
     KIND_SINT64: "sint64",
 }
-# Integers of 32 bits, unsigned ones, and those whose lowest bit is the sign.
+# Integers of 32 bits, unsigned integers, and integers whose lowest bit is the sign.
 cdef frozenset NARROW = frozenset({KIND_INT32, KIND_UINT32, KIND_SINT32, KIND_FIXED32, KIND_SFIXED32, KIND_ENUM})
 cdef frozenset UNSIGNED = frozenset({KIND_UINT32, KIND_UINT64, KIND_FIXED32, KIND_FIXED64})
 cdef frozenset ZIGZAG = frozenset({KIND_SINT32, KIND_SINT64})

@@ -461,7 +461,7 @@ cdef class MessageEncoder:
         return 0
 
     cdef int _nested(self, const FieldTable* field) except -1:
-        """Write a message behind its length."""
+        """Write a message after its length."""
         cdef Py_ssize_t start = self._begin()
         self._message(field.message, field)
         return self._close(start)
@@ -472,7 +472,7 @@ cdef class MessageEncoder:
         return out.size - 1
 
     cdef int _close(self, Py_ssize_t start) except -1:
-        """Write the length of all bytes behind its place."""
+        """Write the length of all bytes after its place."""
         cdef Py_ssize_t size = out.size - start - 1
         cdef Py_ssize_t more = 0, rest = size
         cdef uint8_t* place
@@ -495,7 +495,7 @@ cdef class MessageEncoder:
     # Single values
 
     cdef int _copy(self, Py_ssize_t size) except -1:
-        """Write bytes behind their length."""
+        """Write bytes after their length."""
         put_varint(out, <uint64_t>size)
         put_copy(out, self._plain.place, size)
         self._plain.place += size

@@ -21,7 +21,7 @@ cdef inline int put_byte(WriteBuffer out, uint8_t value) except -1:
 
 
 cdef inline int put_led(WriteBuffer out, uint8_t lead, uint64_t value, int width) except -1:
-    """Write a byte and, behind it, a number of `width` bytes."""
+    """Write a byte and, after it, a number of `width` bytes."""
     cdef uint8_t* place = <uint8_t*>out.reserve(1 + width)
     place[0] = lead
     store_big(place + 1, value, width)

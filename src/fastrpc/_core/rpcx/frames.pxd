@@ -18,7 +18,7 @@ cdef enum:
     LENGTH_BYTES = 4
     # The lengths of the four parts.
     LEAST_REST = 16
-    # Where a header has its flags and the length of what follows.
+    # The places of the flags and of the length of the rest in a header.
     FLAGS_AT = 2
     REST_AT = 12
 
@@ -37,7 +37,7 @@ cdef struct RpcxFrame:
     uint8_t flags
     uint8_t kinds
     uint64_t sequence
-    # All pointers are into the parsed bytes, and valid as long as those.
+    # All pointers are into the parsed bytes, and valid as long as these bytes.
     const char* data
     Py_ssize_t size
     const char* path

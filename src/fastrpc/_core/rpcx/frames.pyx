@@ -79,7 +79,7 @@ cdef int parse_frame(const char* data, Py_ssize_t size, RpcxFrame* frame) except
         places[part] = at
         at += sizes[part]
     if at != size:
-        raise RemoteProtocolError(f"a frame has {size - at} bytes behind its payload, there must be none")
+        raise RemoteProtocolError(f"a frame has {size - at} bytes after its payload, there must be none")
     frame.path, frame.path_size = data + places[0], sizes[0]
     frame.method, frame.method_size = data + places[1], sizes[1]
     frame.metadata, frame.metadata_size = data + places[2], sizes[2]

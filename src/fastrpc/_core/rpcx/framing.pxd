@@ -15,7 +15,7 @@ cdef enum:
     SHORT_FRAME = 65_536
 
 cdef enum LongFrame:
-    # More is needed to decide: present its beginning again.
+    # More bytes are needed to decide: present the beginning of the frame again.
     LONG_WAITS = 0
     LONG_TAKEN = 1
     LONG_DROPPED = 2
@@ -24,7 +24,7 @@ cdef enum LongFrame:
 @cython.final
 cdef class RpcxBody(Placing):
     cdef:
-        # The wire, borrowed: it holds this object, and only it and its link use it.
+        # The wire, borrowed: the wire holds this object, and only the wire and its link use it.
         PyObject* wire
 
         # The long frame under way, or None; the size of the largest complete frame.
@@ -54,7 +54,7 @@ cdef class RpcxFraming(Wire):
         RpcxBody body
         Py_ssize_t skip_left
 
-        # Whether a frame is incomplete, its begin (0: none has), and its received bytes.
+        # Whether a frame is incomplete, its begin (0: no frame has begun), and its received bytes.
         bint is_partial
         readonly uint64_t frame_began_ns
         Py_ssize_t frame_bytes

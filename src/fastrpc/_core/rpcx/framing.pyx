@@ -21,7 +21,7 @@ from fastrpc._core.server.link cimport Link
 from fastrpc.errors import RemoteProtocolError
 
 cdef enum:
-    # A rest shorter than this is copied: not worth a read for itself.
+    # A shorter rest is copied: a separate read is not worth its cost.
     LEAST_DIRECT = 4_096
 
 
@@ -46,7 +46,7 @@ cdef class RpcxFraming(Wire):
         return 0
 
     cdef int on_cut(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
-        """Handle an incomplete frame, whose header is here."""
+        """Handle an incomplete frame, whose header has arrived."""
         return 0
 
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
@@ -129,7 +129,7 @@ cdef class RpcxFraming(Wire):
         return self.body.feed(data, size)
 
     cdef void note_part(self, Py_ssize_t size) noexcept:
-        """Note the size of the part that is here of a frame."""
+        """Note the size of the received part of a frame."""
         self.is_partial = True
         self.frame_bytes = size
         if self.frame_began_ns == 0:

@@ -1,4 +1,4 @@
-"""Streams that speak rpcx below, and the native protocol above: as TLS a `Layer` of a loop, or a `LayeredIO` that blocks.
+"""Streams that speak rpcx below, and the native protocol above: a `Layer` of a loop, or a blocking `LayeredIO`.
 
 ::
 
@@ -9,8 +9,8 @@
     socket ◄── send ◄───── RpcxTranslation.send ◄───── BlockingSession
 
 A waiting thread cannot be woken by another thread's output, which may be credit for answers that wait here. So it
-checks every 10 ms while there are such answers. Everything else that arises without the server has time until its next
-byte.
+checks every 10 ms while there are such answers. Everything else that arises without the server has time until the
+server's next byte.
 """
 
 import logging
@@ -72,7 +72,7 @@ cdef class RpcxLayer(Layer):
         except RemoteProtocolError as error:
             logger.warning("closed the connection to %s: %s", self.get_extra_info("peername"), error)
             self._ending = str(error)
-            # The answers before it are good.
+            # The answers before the malformed bytes are valid.
             self.hand_over()
             self.transport.abort()
             return
@@ -185,7 +185,7 @@ cdef class RpcxBlockingIO(LayeredIO):
             try:
                 self.translation.receive(PyMemoryView_FromMemory(block, came, PyBUF_READ))
             except RemoteProtocolError as error:
-                # The answers before it are good.
+                # The answers before the malformed bytes are valid.
                 self._is_broken = True
                 self.fail(error)
 

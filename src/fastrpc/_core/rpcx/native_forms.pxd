@@ -20,11 +20,11 @@ cdef struct Reserved:
 # protocol states deadlines.
 cdef int find_reserved(const char* block, Py_ssize_t size, bint states_deadlines, Reserved* found) except -1
 
-# Return the entries of a request in the native form; ValueError for a value without one. Keys without one are added to
-# `dropped`.
+# Return the entries of a request in the native form; ValueError for a value without a native form. Keys without a
+# native form are added to `dropped`.
 cdef bytes native_entries(const char* block, Py_ssize_t size, bint states_deadlines, list dropped)
 
-# The same for an answer; the entries of errors are added to `told`.
+# Return the entries of an answer in the native form; the entries of errors are added to `told`.
 cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told, list dropped)
 
 # Return native entries as a block.
@@ -36,7 +36,8 @@ cdef bytes entry(bytes key, bytes value)
 # Return the milliseconds until a retry, all ones: no retry, 0: not stated.
 cdef uint32_t pause_of(object text) except? 0xFFFFFFFE
 
-# Take the credential of a call out of a block; return it, otherwise the given one, and the rest of the block.
+# Take the credential of a call out of a block; return this credential, or else the given one, and the rest of the
+# block.
 cdef tuple without_token(bytes block, bytes token)
 
 # Return the head of a RESPONSE, up to its payload.

@@ -48,7 +48,7 @@ cdef enum:
     RESPONSE_HEAD = 16
     # The size of that head in words of eight bytes, which the head itself states.
     HEAD_WORDS = 2
-    # The size of a message in pieces, behind the head of the first.
+    # The size of a message in pieces, after the head of the first piece.
     TOTAL_BYTES = 8
     # The credit of the connection above before its first CREDIT, and all later credit.
     FIRST_CREDIT = 65_536
@@ -56,7 +56,7 @@ cdef enum:
     # The bytes of a piece of an answer, where the connection above takes frames of this length.
     PIECE = 49_152
     LONGEST_METADATA = 65_535
-    # The most of a first piece beside metadata: text, or name, and some payload.
+    # The most bytes of a first piece besides metadata: text, or name, and some payload.
     BESIDE_METADATA = RESPONSE_HEAD + MESSAGE_LIMIT + TOTAL_BYTES + 64
 
 cdef bytes AUTH = b"__AUTH"
@@ -215,7 +215,7 @@ cdef uint32_t pause_of(object text) except? 0xFFFFFFFE:
 
 
 cdef tuple without_token(bytes block, bytes token):
-    """Take the credential of a call out of its metadata; return it, or the given one, and the rest of the block."""
+    """Take the credential of a call out of its metadata; return it, else the given one, and the rest of the block."""
     cdef list parts = []
     cdef Py_ssize_t at = 0, size
     while at < len(block):
@@ -233,7 +233,7 @@ cdef tuple without_token(bytes block, bytes token):
 
 
 cdef void put_header(char* at, uint8_t kind, uint8_t flags, int codec, int compressor, uint64_t id, uint32_t size) noexcept:
-    """Write the header of a native frame with `size` bytes behind it."""
+    """Write the header of a native frame with `size` bytes after it."""
     store32(at, size)
     at[4] = <char>kind
     at[5] = <char>flags
@@ -334,7 +334,7 @@ cdef class UpwardFrames:
         return 0
 
     cdef int _send(self, bytes frame) except -1:
-        """Write a frame that uses credit, or let it wait behind such frames."""
+        """Write a frame that uses credit, or let it wait after earlier ones."""
         if self.held or PyBytes_GET_SIZE(frame) > self.credit:
             self.held.append(frame)
             return 0

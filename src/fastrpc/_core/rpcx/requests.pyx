@@ -57,7 +57,7 @@ cdef class RpcxRequests(RpcxFraming):
         return size
 
     cdef bint takes_metadata(self, ServerCall call, RpcxFrame* frame, bint is_whole) except -1:
-        """Take the metadata of a request, which is checked again once it is complete; False: it was refused for it."""
+        """Take the metadata of a request, and again once it is complete; False: the request was refused for it."""
         cdef Gate gate = self.link().gate
         cdef Reserved found
         cdef Py_ssize_t size = self.find_name(frame)

@@ -12,7 +12,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class RpcxWire(RpcxRequests):
     cdef:
-        # A protocol derived from this one, whose peers may send its magic; None: none is served here.
+        # A derived protocol, whose peers may send its magic; None: no such protocol is served here.
         Profile derived
 
         # The call of an incomplete frame that states a timeout, or None.

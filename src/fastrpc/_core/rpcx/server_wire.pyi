@@ -18,4 +18,4 @@ class RpcxWire(RpcxRequests):
 
 @final
 class RpcxPushes(Pushing):
-    """Frames of ours that are messages of its server for the peer."""
+    """One-way frames to the peer, which are messages of its server."""

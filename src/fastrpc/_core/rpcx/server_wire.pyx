@@ -69,7 +69,7 @@ cdef class RpcxWire(RpcxRequests):
     """The server's side of one connection."""
 
     def __init__(self, Profile profile not None, limits, Profile derived=None):
-        # Path and method, which the limit of metadata holds as well.
+        # The limit of metadata applies to path and method as well.
         RpcxRequests.__init__(
             self, profile, limits.message_bytes + 2 * limits.metadata_bytes + HEADER_BYTES + 4 * LENGTH_BYTES
         )
@@ -134,7 +134,7 @@ cdef class RpcxWire(RpcxRequests):
             verdict = self._sender_of(call, data, size, whole)
             if verdict != SENDER_ADMITTED:
                 return LONG_DROPPED if verdict == SENDER_REFUSED else LONG_WAITS
-        # All of it may take longer than an opening.
+        # The whole frame may take longer than an opening.
         link.life.leave_opening()
         return LONG_TAKEN if link.intake.has_room(call, whole, True) else LONG_DROPPED
 
@@ -216,7 +216,7 @@ cdef class RpcxWire(RpcxRequests):
         return not link.intake.has_room(self._call_of(self.body.beginning()), 0, False)
 
     cdef ServerCall _call_of(self, const char* data):
-        """Return a call for a frame whose header is here, to refuse it."""
+        """Return a call for a frame whose header has arrived, to refuse it."""
         cdef Link link = self.link()
         cdef ServerCall call = ServerCall.__new__(ServerCall)
         call.connection = link.connection
@@ -243,7 +243,7 @@ cdef class RpcxWire(RpcxRequests):
         return link.written()
 
     cdef int fail(self, Call call, Failure failure) except -1:
-        """Answer a failed call: the text is for every peer; status and details are for ours, as Go ignores them."""
+        """Answer a failed call: the text is for every peer; status and details are for our clients: Go ignores them."""
         cdef Link link = self.link()
         cdef bytes head = <bytes>(<ServerCall>call).head
         cdef uint8_t flags = <uint8_t>PyBytes_AS_STRING(head)[FLAGS_AT] & ~(COMPRESSION_BITS | STATUS_BITS)
@@ -275,13 +275,13 @@ cdef class RpcxWire(RpcxRequests):
         return self.fail(call, failure)
 
     cdef int forgive(self, uint64_t late) except -1:
-        # It has no pings.
+        # The protocol has no pings.
         return 0
 
 
 @cython.final
 cdef class RpcxPushes(Pushing):
-    """Frames of ours that are messages of its server for the peer."""
+    """One-way frames to the peer, which are messages of its server."""
 
     cdef int push(self, Engine link, Call call) except -1:
         cdef ClientCall pushed = <ClientCall?>call

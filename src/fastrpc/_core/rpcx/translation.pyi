@@ -11,12 +11,10 @@ class OpenRequest:
 class RpcxTranslation:
     """The translation between a native connection of a client and a stream that speaks rpcx.
 
-    Args:
-        settings: the body of the SETTINGS that the connection above gets: what rpcx can carry.
-        message_bytes: the most bytes of an answer.
-        metadata_bytes: the most bytes of the metadata of an answer.
-        frame_bytes: the most bytes of a frame that the connection above takes.
-        takes_pushes: whether the connection above serves what a server pushes; else that is dropped.
+    Args: settings: the body of the SETTINGS that the connection above gets: what rpcx can carry. message_bytes: the
+        most bytes of an answer. metadata_bytes: the most bytes of the metadata of an answer. frame_bytes: the most
+        bytes of a frame that the connection above takes. takes_pushes: whether the connection above serves what a
+        server pushes; otherwise pushes are dropped.
     """
 
     def __init__(

@@ -93,20 +93,20 @@ cdef enum:
     DIGITS = 20
     REQUEST_HEAD = 16
     LONGEST_NAME = 255
-    # Credit is returned in such parts.
+    # More digits than any number of milliseconds has.
     CREDIT_PART = 1_048_576
     GZIP = 1
 
-# Serialize types as the codecs of native frames.
+# Credit is returned in parts of this size.
 cdef int[4] CODEC = [CODEC_RAW, CODEC_JSON, CODEC_PROTOBUF, CODEC_MSGPACK]
 
-# The body of a GOAWAY for a drain that is not final: calls under way are answered.
+# The codecs of native frames, by serialize type.
 cdef bytes NO_MORE_CALLS = (2**63 - 1).to_bytes(8, "little") + bytes(8)
 
 cdef bytes AUTHORIZATION = b"authorization"
 cdef bytes AUTH_KEY = b"__AUTH"
 cdef bytes TIMEOUT_KEY = b"__ServerTimeout"
-# Begins up to 4 GiB of bytes in msgpack.
+# The head of up to 4 GiB of bytes in msgpack.
 cdef bytes BIN32 = b"\xc6"
 # The statuses that an error may have.
 cdef dict STATUSES = {status.name.encode(): int(status) for status in Status if status is not Status.OK}
@@ -318,7 +318,7 @@ cdef class RpcxTranslation:
         cdef uint64_t sequence = self._sequence_of(None)
         cdef Py_ssize_t rest = 4 * LENGTH_BYTES + PyBytes_GET_SIZE(entries) + PyBytes_GET_SIZE(payload)
         cdef char* at
-        # Before the room is reserved: to note it may fail.
+        # Noted before the room is reserved, as noting may fail.
         self.pings.append(body)
         at = self.down.reserve(HEADER_BYTES + rest)
         at[0] = <char>self.profile.magic
@@ -376,7 +376,7 @@ cdef class RpcxTranslation:
             rest = bytes(self.cut_below[:HEADER_BYTES])
             whole = self._whole_size(PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
             if whole == 0 or whole > PyByteArray_GET_SIZE(self.cut_below):
-                # A long frame is looked at once it is whole.
+                # A long frame is handled when it is complete.
                 return
             data = self.cut_below
             self.cut_below = bytearray()
@@ -511,7 +511,7 @@ cdef class RpcxTranslation:
         return 0
 
     cdef int _leave(self) except -1:
-        """Let further calls be for another connection."""
+        """Let further calls use another connection."""
         if not self.is_leaving:
             self.is_leaving = True
             self.above.put_control(GOAWAY, 0, NO_MORE_CALLS)

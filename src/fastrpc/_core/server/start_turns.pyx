@@ -133,7 +133,7 @@ cdef class StartTurns:
             if now < began + STARTS_NS:
                 continue
             ready[:] = ready[position + 1:] + ready[:position + 1]
-            # A connection whose call blocked the loop is in `turn` already: it is moved behind the others.
+            # A connection whose call blocked the loop is in `turn` already: it is moved to the end.
             is_again = connection.is_in_turn
             if is_again:
                 self.turn.remove(connection)

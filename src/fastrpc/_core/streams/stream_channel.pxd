@@ -45,16 +45,16 @@ cdef class StreamChannel(Timed):
         readonly bint input_ended
         # The error that is raised after the last message; None: the stream ended well.
         object input_error
-        # The same error, until it is raised for the first time.
+        # `input_error` itself, until it is raised for the first time.
         object fresh_error
 
         # Whether nothing more can be sent, and the error for a sender; None: this side ended its stream itself.
         readonly bint output_ended
         object output_error
 
-        # The server decompresses the oldest message, and wakes the receiver afterwards.
+        # Whether the server decompresses the oldest message; it wakes the receiver afterwards.
         bint is_unpacking
-        # Messages that were taken count until the next one is asked for.
+        # Whether messages that were taken count until the next one is asked for.
         bint holds_taken
 
         # Whether `close` was called.
@@ -151,7 +151,7 @@ cdef enum Wanted:
 @cython.final
 cdef class Receiving:
     cdef:
-        # The stream of its message, the kind of its result, and at most how many.
+        # The stream of its message, the kind of its result, and the most messages in it.
         StreamChannel channel
         int wanted
         Py_ssize_t limit
@@ -169,6 +169,6 @@ cdef class Receiving:
     cdef int give_up(self) except -1
 
 
-# An instant behind all others.
+# An instant after all others.
 cdef uint64_t NOT_YET
 cdef str SECOND_SENDER

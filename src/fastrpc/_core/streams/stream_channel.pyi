@@ -32,7 +32,7 @@ class StreamChannel(Timed):
     def __aiter__(self) -> AsyncIterator[Any]: ...
     def __anext__(self) -> Coroutine[Any, Any, Any]: ...
     def receive(self) -> Coroutine[Any, Any, Any]:
-        """Return the next message; behind the last one `StreamEndedError` is raised, or what the stream failed with."""
+        """Return the next message; after the last one `StreamEndedError` is raised, or the error of the stream."""
 
     def receive_many(self, limit: int = 4096) -> Coroutine[Any, Any, list[Any]]:
         """Return the messages that have come, at least one and at most `limit`; it waits for the first one."""

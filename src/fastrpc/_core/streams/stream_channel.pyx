@@ -3,7 +3,7 @@
 ::
 
     on_message ──► put ──► ring of encoded messages ──► take: decode, credit ──► receive, async for
-    on_end, RESPONSE ──► end_input ──► raised behind the last message
+    on_end, RESPONSE ──► end_input ──► raised after the last message
     send_payload ──► emit ──► the connection; full: wait_room ◄── on_sendable
                         └──► long and to be compressed: in slices; until it is sent the channel is full
 
@@ -75,7 +75,7 @@ cdef class StreamChannel(Timed):
         message.codec = frame.codec
         message.compressor = frame.compressor
         self.waiting += 1
-        # Without a loop the side that the channel is on knows who waits.
+        # Without a loop the side that the channel is on knows the waiting thread.
         return self.wake_receiver() if self._receiver is not None or self.loop_state is None else 0
 
     cdef int _grow(self) except -1:

@@ -96,7 +96,7 @@ cdef class WebSocketReader:
         return self._take_header(data, size, taken)
 
     cdef Py_ssize_t _take_header(self, const char* data, Py_ssize_t size, int* taken) except -1:
-        """Take the header of a frame: a control frame as a whole, a data frame as far as it is here."""
+        """Take the header of a frame: a control frame as a whole, a data frame as far as it has arrived."""
         cdef uint8_t first, second
         cdef int opcode
         cdef Py_ssize_t at
@@ -174,7 +174,7 @@ cdef class WebSocketReader:
         self.left -= <uint64_t>part
         is_end = self.is_last and self.left == 0
         if is_end and held == 0:
-            # The usual case: all of the message is here.
+            # The usual case: the whole message has arrived.
             whole = PyBytes_FromStringAndSize(NULL, part)
             # No other code has a reference yet, so it may still be written.
             place = PyBytes_AS_STRING(whole)
@@ -301,9 +301,9 @@ def close_payload(int code, str reason not None=""):
 cdef uint32_t check_text(uint32_t state, const char* data, Py_ssize_t size) noexcept nogil:
     """Return the state after further bytes of a text.
 
-    It begins as UTF8_WHOLE; any other but UTF8_WRONG is within a character. A wrong byte is reported on arrival, not at
-    the end of its message (RFC 6455, section 8.1). The table of well-formed sequences (The Unicode Standard, table 3-7)
-    has no overlong forms, no surrogates, nothing above U+10FFFF.
+    The state begins as UTF8_WHOLE; any other state but UTF8_WRONG is within a character. A wrong byte is reported on
+    arrival, not at the end of its message (RFC 6455, section 8.1). The table of well-formed sequences (The Unicode
+    Standard, table 3-7) has no overlong forms, no surrogates, nothing above U+10FFFF.
     """
     cdef Py_ssize_t at = 0
     cdef uint64_t word

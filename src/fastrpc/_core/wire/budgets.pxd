@@ -25,7 +25,7 @@ cdef enum:
 
 
 cdef struct PingCount:
-    # The peer sent a PING; the instant of its last one.
+    # Whether the peer sent a PING; the instant of its last PING.
     bint was_pinged
     uint64_t last_ns
     # How many PINGs in a row were early.
@@ -57,7 +57,7 @@ cdef inline void open_late_frames(Budget* budget) noexcept nogil:
 
 
 cdef inline void expect_late_frames(Budget* budget, int64_t calls) noexcept nogil:
-    """Note the end of a call, of as many as may be open: an honest peer may still send some frames for it."""
+    """Note the end of a call, of `calls` that may be open: an honest peer may still send some frames for it."""
     give(budget, LATE_FRAMES_PER_CALL, LATE_FRAMES + LATE_FRAMES_PER_CALL * calls)
 
 

@@ -29,7 +29,7 @@ cdef struct WindowPool:
     # Bytes that the streams of a connection may still borrow: for messages larger than their window, and for windows
     # that grow.
     int64_t left
-    # The most of these that windows may take.
+    # The most of these bytes that windows may take.
     int64_t growth_left
     # The size up to which one window may grow.
     int64_t most_window
@@ -39,9 +39,9 @@ cdef struct Growth:
     # Bytes taken and not yet returned as credit; the window's growth beyond its first size.
     int64_t owed
     int64_t grown
-    # The sender had to wait for the window since the reader last waited.
+    # Whether the sender had to wait for the window since the reader last waited.
     bint was_short
-    # The window held the reader up once.
+    # Whether the window held the reader up once.
     bint held_up
     # Bytes returned since the window grew or held the reader up.
     int64_t returned

@@ -489,7 +489,7 @@ cdef inline int parse_head(const char* body, Py_ssize_t present, Frame* frame) n
 
 
 cdef inline int parse_payload(const char* body, Py_ssize_t offset, Py_ssize_t present, Frame* frame) noexcept nogil:
-    """Find the payload behind `offset` bytes of head, names and metadata.
+    """Find the payload after `offset` bytes of head, names and metadata.
 
     Returns 0 when more bytes are needed, 1 when done or refused.
     """

@@ -54,7 +54,7 @@ class WireSettings:
     features: int
     #: Processes of a server that share its connections.
     workers: int
-    #: By number; those from 64 on are this side's own.
+    #: By number; numbers from 64 on are this side's own.
     codecs: dict[int, str]
     compressors: dict[int, str]
     auth_schemes: tuple[str, ...]

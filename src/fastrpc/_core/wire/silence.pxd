@@ -1,4 +1,4 @@
-"""The rule by which a silent peer is asked whether it lives, and dropped without an answer."""
+"""The rule by which a silent peer is pinged, and dropped if no answer comes."""
 
 from libc.stdint cimport uint64_t
 
@@ -24,7 +24,7 @@ cdef struct Silence:
     uint64_t timeout_ns
     # The instant of the unanswered PING; 0: none.
     uint64_t asked_ns
-    # At the last check the time for its answer was over.
+    # Whether the time for its answer was over at the last check.
     bint is_late
 
 
@@ -39,7 +39,7 @@ cdef inline uint64_t asked(Silence* silence, uint64_t now) noexcept nogil:
 
 
 cdef inline void forgive_silence(Silence* silence, uint64_t late) noexcept nogil:
-    """The peer was not heard for `late` nanoseconds by our fault."""
+    """Note that this side read nothing for `late` nanoseconds: the peer was not silent."""
     if silence.asked_ns:
         silence.asked_ns += late
 

@@ -84,7 +84,7 @@ def test_bytes_behind_the_payload_are_refused() -> None:
     data = data[:12] + (17).to_bytes(4, "big") + data[16:] + b"!"
     with pytest.raises(WireError, match="behind the payload"):
         frames_in(data)
-    with pytest.raises(RemoteProtocolError, match="1 bytes behind its payload"):
+    with pytest.raises(RemoteProtocolError, match="1 bytes after its payload"):
         TranslatedRpcx().hear(data)
 
 
