@@ -12,7 +12,8 @@ cdef class EndpointHealth:
         readonly int64_t faults
         readonly double good_seconds
 
-        # The same seconds, in units of each method's usual time over all endpoints: the mix of methods must not matter.
+        # The seconds of the others, in units of each method's usual time over all endpoints: the mix of methods must
+        # not matter.
         double _good_units
 
         # Faults in a row.

@@ -17,7 +17,7 @@ cdef class Pick:
         int64_t _ticket
         uint64_t _started_ns
 
-        # None once the attempt is over.
+        # The endpoint set; None once the attempt is over.
         EndpointSet _endpoint_set
 
     cdef int end(self, object error) except -1

@@ -62,7 +62,7 @@ from fastrpc.errors import (
 from fastrpc.user_code import plain_error
 
 cdef enum:
-    # The most endpoints that an error names: in an outage each call makes such an error.
+    # The most endpoints that an error names: in an outage each call makes an error of this kind.
     NAMED_BREAKERS = 3
 
 cdef tuple NEVER_STARTED = (UnavailableError, ConnectionLostError)

@@ -87,7 +87,7 @@ cdef uint64_t fnv_call(str method, object argument) except? 0:
 
 
 cdef uint64_t fnv_number(uint64_t hash, object number) except? 0:
-    """Go on with the decimal digits of an int."""
+    """Continue a hash with the decimal digits of an int."""
     cdef char[20] digits
     cdef char* end = digits + sizeof(digits)
     cdef char* digit = end
@@ -123,7 +123,7 @@ def jump(uint64_t hash, uint32_t buckets):
 
 
 cdef inline bint comes_before(Point* left, Point* right, Node* nodes) noexcept nogil:
-    # Two nodes may have a point at the same position; their order must not depend on their numbers.
+    # Two nodes may have a point at the same position; their order must not depend on the numbers of the nodes.
     if left.position != right.position:
         return left.position < right.position
     return nodes[left.node].identity < nodes[right.node].identity
@@ -308,7 +308,7 @@ cdef class HashRing:
         for number in range(len(self._names)):
             node = &self._nodes[number]
             if self._names[number] is None:
-                is_fresh[number] = True  # Its points are removed, and no new ones are added.
+                is_fresh[number] = True  # The points of the node are removed, and no new ones are added.
                 node.points = 0
             elif is_fresh[number]:
                 amount = <uint32_t>((<uint64_t>node.weight * self.points_per_weight) >> self._halvings)

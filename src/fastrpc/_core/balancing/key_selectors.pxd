@@ -46,6 +46,6 @@ cdef class DoubleJumpSelector(JumpHashSelector):
         list _compact
         list _holes
 
-        # The same arrays as indices of endpoints; -1 for a hole.
+        # The loose and the compact array, as indices of endpoints; -1 for a hole.
         list _loose_indices
         list _compact_indices

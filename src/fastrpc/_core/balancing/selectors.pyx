@@ -163,7 +163,7 @@ cdef class BaseSelector:
         by_name = {}
         for endpoint_state in endpoint_states:
             by_name.setdefault(endpoint_state.name, endpoint_state)
-        # Weight 0 means no calls; if all have weight 0, it is ignored.
+        # Weight 0 means no calls; if all endpoints have weight 0, the weights are ignored.
         known = list(by_name.values())
         listed = [endpoint_state for endpoint_state in known if endpoint_state.weight] or known
         by_id = {id((<EndpointState>each).endpoint): each for each in known}
@@ -278,8 +278,8 @@ cdef class BaseSelector:
     cdef EndpointState _next_untried(self, object call, object key, tuple tried, uint64_t now):
         """Return an untried endpoint, if there is one.
 
-        It does not return the index: marks are set and cleared by address, whose text runs Python code, and threads may
-        replace the list meanwhile.
+        The endpoint is returned, not its index: marks are set and cleared by address, whose text runs Python code, and
+        threads may replace the list meanwhile.
         """
         cdef Py_ssize_t index = 0
         cdef uint32_t marked
@@ -514,7 +514,7 @@ cdef class LeastLoadedSelector(BaseSelector):
         if error is not None and is_endpoint_fault(error):
             seconds = max(seconds, FAULT_FACTOR * self._mean_seconds)
         elif error is not None and not isinstance(error, CallError) and seconds <= endpoint_state.seconds:
-            return 0  # It was cut short, so its time says nothing.
+            return 0  # The attempt was cut short, so its time says nothing.
         else:
             self._mean_seconds += (seconds - self._mean_seconds) * (MEAN_SHARE if self._mean_seconds else 1.0)
         # A peak counts at once, better times only gradually: the peak EWMA of Finagle.

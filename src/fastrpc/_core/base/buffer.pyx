@@ -63,7 +63,7 @@ cdef enum:
     # factor on a connection whose large payloads have arrived whole before.
     FIRST_PIECE = 65536
     TRUST = 16
-    # If memory is short, a block exceeds the received bytes by at most two such parts.
+    # If memory is short, a block exceeds the received bytes by at most two parts of this size.
     TIGHT_PART = 8
 
 # Whether memory is short. A block that doubles takes up to twice the bytes that count.

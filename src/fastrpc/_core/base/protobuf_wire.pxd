@@ -113,7 +113,7 @@ cdef inline Py_ssize_t count_varints(const uint8_t* place, Py_ssize_t size) noex
     cdef inline Py_ssize_t count = 0
     while end - place >= 8:
         memcpy(&word, place, 8)
-        # One bit for each such byte; the product adds the eight bytes up in the highest one.
+        # One bit for each byte that ends a number; the product adds the eight bytes up in the highest one.
         count += <Py_ssize_t>((((~word) & <uint64_t>0x8080808080808080) >> 7) * <uint64_t>0x0101010101010101 >> 56)
         place += 8
     while place < end:

@@ -181,7 +181,7 @@ cdef class TimerWheel:
 
 @cython.final
 cdef class ScheduledValue:
-    # Alive while linked: the schedule's set holds it.
+    # The timer lives while it is linked: the schedule's set holds it.
     cdef Timer _timer
     cdef readonly object value
     # The loop that made it, in whose wheel it may be linked.
@@ -229,7 +229,7 @@ cdef class Schedule:
         cdef ScheduledValue scheduled
         if timer is NULL:
             return None
-        # Borrowed; the set has kept it alive until now.
+        # Borrowed: the set has kept the value alive until now.
         scheduled = <ScheduledValue>timer.owner
         self._linked.discard(scheduled)
         return scheduled

@@ -221,7 +221,7 @@ cdef class Call(Timed):
 
         readonly MethodRoute route
 
-        # For a `timeout` block: the call around it, or None. None in a call, where a reference would be a cycle.
+        # For a `timeout` block: the call around it, or None. A call has None, since a reference would be a cycle.
         Call owner
 
         # The id of the request as an entry of metadata, which calls made inside repeat; None: none is known (call_log).

@@ -338,7 +338,7 @@ cdef class AccessRecords:
 
     cdef int _renew(self) except -1:
         record = LogRecord(self.logger.name, self.level, self.source, 0, "", (), None, "AccessLog")
-        # Their keys are added before copying, or each copy would have to grow.
+        # The keys of the call's fields are added before copying, or each copy would have to grow.
         self.template = {**record.__dict__, **dict.fromkeys(FIELDS)}
         self.thread = PyThread_get_thread_ident()
         self.forks = forks_here

@@ -188,7 +188,7 @@ cdef class RestOfChain:
 @cython.final
 cdef class Proceeding:
     def __dealloc__(self):
-        # Never begun: only an interceptor that drops it causes that.
+        # The chain was never begun: only an interceptor that drops it causes that.
         if self.inner is None and not self.is_over and self.call is not None:
             note_dropped(self.call)
 

@@ -533,7 +533,7 @@ cdef class AwaitedCall(ClientCall):
     def _begin(self, ClientStream stream not None, sign=None, pick=None):
         """Send the attempt; `sign`, a future, is done at the first sign of the server."""
         self.streaming.sign = sign
-        # Set before the attempt is sent: it may end at once, and then reports to the endpoint set.
+        # Set before the attempt is sent: an attempt may end at once, and then reports to the endpoint set.
         self.streaming.pick = pick
         try:
             self.start(stream)

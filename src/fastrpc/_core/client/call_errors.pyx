@@ -108,7 +108,7 @@ cdef int check_request(CallingPart part, Call call, bytes payload) except -1:
 
 
 cdef bint is_over(bytes metadata, uint32_t limit) except -1:
-    # Its form was checked where it was made, and gRPC allows repeated keys.
+    # The form of the metadata was checked where it was made, and gRPC allows repeated keys.
     return check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), limit) == METADATA_TOO_LARGE
 
 

@@ -108,7 +108,7 @@ class Caller(CallerView):
     ) -> Coroutine[Any, Any, Reply[_T]]:
         """Call a method and return its answer with metadata, endpoint, attempts and seconds.
 
-        Otherwise as `call`, errors included.
+        Like `call` in everything else, errors included.
         """
 
     @overload

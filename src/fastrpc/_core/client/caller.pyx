@@ -265,7 +265,7 @@ cdef class Caller(CallerView):
     def request(self, method, /, *args, **kwargs):
         """Call a method and return its answer with metadata, endpoint, attempts and seconds.
 
-        Otherwise as `call`, errors included.
+        Like `call` in everything else, errors included.
         """
         return self.new_call(method, args, kwargs, VERB_REQUEST)
 

@@ -18,7 +18,7 @@ class CallerState(ViewState):
         endpoint set: picks if there is a choice; the `subchannel` of each endpoint has its `connection`.
     """
 
-    #: Whether calls wait while the peer takes nothing, instead of being queued; `runner.run_later` sees to that.
+    #: Whether calls wait while the peer takes nothing, instead of being queued; `runner.run_later` makes them wait.
     bounds_output: bool
 
     def __init__(

@@ -337,7 +337,7 @@ cdef class CallingEngine(PythonEngine):
         return 0
 
     cdef int crash(self) except -1:
-        # Its bytes of the stream are lost: later answers could not be matched to calls.
+        # The bytes that the engine was handling are lost: later answers could not be matched to calls.
         self.close(0, "internal error")
         return PythonEngine.crash(self)
 

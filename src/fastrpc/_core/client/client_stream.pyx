@@ -243,7 +243,7 @@ cdef class StreamLink(Streaming):
         return stream.put(frame, payload, cost)
 
     cdef int head_came(self, Call call, bytes metadata) except -1:
-        # Held as above.
+        # Held for the same reason.
         cdef ClientStream stream = None if self.stream is NULL else <ClientStream>self.stream
         self.first_metadata = metadata
         return stream.show_sign() if stream is not None and (<ClientCall>call).choose() else 0

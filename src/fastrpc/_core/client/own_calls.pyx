@@ -183,7 +183,7 @@ cdef class OwnCalls(NativeCalling):
     cdef bint _sent_again(self, ClientCall call, Frame* frame) except -1:
         """Queue a call again, once, if a limit refused it that was unknown at its sending; False: the answer counts.
 
-        It is the same attempt: the server started nothing, and its limits are known now.
+        The call stays the same attempt: the server started nothing, and its limits are known now.
         """
         cdef Connection session = self.session()
         cdef bytes payload = call.early_request

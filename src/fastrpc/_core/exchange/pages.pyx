@@ -36,7 +36,7 @@ cdef class Pages:
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
         """Send that a call was not started, as `Wire.refuse` does.
 
-        Its charge was returned.
+        The charge of the call was returned before.
         """
         raise lacking(self, "refuse")
 

@@ -91,7 +91,7 @@ cdef class RequestHead:
         FieldSpan[16] _noted
         int meta_count
 
-        # The memory of these and of all fields by HTTP/2, where many heads are kept at once; 0 by other versions.
+        # The memory of the texts and of all fields by HTTP/2, where many heads are kept at once; 0 by other versions.
         Py_ssize_t kept_bytes
 
         # All fields as `pairs` returns them; None where a version of HTTP keeps them in another form.
@@ -100,7 +100,8 @@ cdef class RequestHead:
         # The length of the body, -1: it is not stated.
         readonly int64_t content_length
 
-        # The protocol of a tunnel that an extended CONNECT asks for (RFC 8441), None: the request is no such CONNECT.
+        # The protocol of a tunnel that an extended CONNECT asks for (RFC 8441), None: the request is no extended
+        # CONNECT.
         readonly bytes protocol
         readonly bint expects_continue
 

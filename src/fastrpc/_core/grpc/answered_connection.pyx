@@ -9,8 +9,8 @@
     :status 200, content-type application/grpc, grpc-encoding, metadata ──► AnswerHead
     grpc-status, grpc-message, grpc-status-details-bin, metadata ─────────► AnswerEnd      also alone, as the first block
 
-It is the handler of a connection of HTTP/2. A stream has the answer to its call as `user`. A call whose own deadline has
-passed ends with that error, whatever else arrives. The other half, `asking_connection`, opens the streams.
+This half is the handler of a connection of HTTP/2. A stream has the answer to its call as `user`. A call whose own
+deadline has passed ends with that error, whatever else arrives. The other half, `asking_connection`, opens the streams.
 
 The trailer `frpc-outcome` of our own servers says whether the handler ran. The handler of a stranger's server counts as
 run, except for statuses with which servers and proxies also refuse calls. An answer of HTTP alone has the status that
@@ -53,7 +53,7 @@ cdef object LONGEST_PAUSE = 4_000_000_000
 cdef bytes GRPC_TYPE = b"application/grpc"
 cdef bytes IDENTITY = b"identity"
 
-# The compressors of this wire: their names by number, and the other way round.
+# The compressors of this wire: their names by number, and their numbers by name.
 cdef dict ENCODINGS = {COMPRESSORS[name]: name.encode() for name in ("gzip", "deflate")}
 cdef dict NUMBERS = {name: number for number, name in ENCODINGS.items()}
 

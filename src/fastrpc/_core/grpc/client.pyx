@@ -117,7 +117,7 @@ cdef class GrpcCalls(CallingPart):
         return 0
 
     cdef bint output_is_full(self, Call call) noexcept:
-        # A call without a stream waits for one, or is over: its end ends the wait.
+        # A call without a stream waits for a stream, or is over: the wait ends with the call.
         cdef Http2Connection http2 = self.http2()
         cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
         return stream is None or http2.is_full(stream)

@@ -45,7 +45,7 @@ cdef class GrpcDialect(Dialect):
         return INTERNAL if (<GrpcCall>call).web is None else (<GrpcCall>call).web.form.corrupt_status
 
     cdef bytes details(self, Call call, int status, str text, object details):
-        # A google.rpc.Status, if a message can hold them.
+        # The details are a google.rpc.Status, if a message can hold them.
         return encode_details(status, text, details) or b""
 
     cdef int compressor(self, Call call, int number) except -1:

@@ -76,12 +76,12 @@ cpdef int64_t timeout_ns(bytes value) noexcept
 # Return grpc-timeout for the nanoseconds left, rounded down, at least 1n.
 cpdef bytes timeout_field(int64_t left_ns)
 
-# Return grpc-message for a text, and the text for it; a broken encoding is kept unchanged.
+# Return grpc-message for a text; return the text of grpc-message, in which a broken encoding is kept unchanged.
 cpdef bytes message_field(str text)
 cpdef str message_text(bytes value)
 
-# Return the value of a field whose name ends in `-bin`, without padding; return the bytes of such a field, padded or
-# not, None if it is not base64.
+# `binary_field` returns the value of a field whose name ends in `-bin`, without padding; `binary_value` returns the
+# bytes of such a field, padded or not, None if it is not base64.
 cpdef bytes binary_field(bytes value)
 cpdef bytes binary_value(bytes field)
 

@@ -24,7 +24,7 @@ class MessageReader:
 
     @property
     def total(self) -> int:
-        """Its length, or the length of the message returned last."""
+        """The length of the message under way, or of the message returned last."""
 
     @property
     def is_compressed(self) -> bool: ...

@@ -26,7 +26,7 @@ cdef class IncompleteList:
         call.is_incomplete = False
         self.calls.discard(call)
         if call.counted:
-            # Its message is counted separately.
+            # The message of the call is counted separately.
             self.gate.memory.count_part(call.connection, call.connection.part_held - call.counted, False)
             call.counted = 0
         if call.charge and not call.has_started and call.http2_stream is None:

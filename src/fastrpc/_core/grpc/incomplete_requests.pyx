@@ -36,7 +36,7 @@ cdef class IncompleteRequests:
 
     cdef int _sender_of(self, GrpcCall call) except -1:
         """Judge the sender of an incomplete request: return whether it may call the method, is refused, or waits."""
-        # Held: a refusal drops it.
+        # Held, as a refusal drops the check.
         cdef SenderCheck check = SenderCheck.__new__(SenderCheck)
         cdef int verdict
         call.sender_check = check
@@ -117,7 +117,7 @@ cdef class IncompleteRequests:
         for call in list(self.listed.calls):
             if self.http2.is_closed or not call.is_incomplete:
                 continue
-            # Held: a refusal drops it.
+            # Held, as a refusal drops the check.
             sender_check = call.sender_check
             if sender_check is not None:
                 due = earlier(due, sender_check.check(now))

@@ -45,7 +45,7 @@ cdef class GrpcOutcomes(Flow):
         HeaderTemplate head_fields
         HeaderTemplate success_fields
 
-        # The same fields for heads whose messages are JSON; None until such a head is needed.
+        # The fields of heads whose messages are JSON; None until such a head is needed.
         HeaderTemplate json_head_fields
 
         # Bytes of answers without a stream that wait for a window of the peer.

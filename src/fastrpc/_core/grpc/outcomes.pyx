@@ -163,7 +163,7 @@ cdef class GrpcOutcomes(Flow):
             return 0
         if not waits:
             return self.long_messages.reader_left(self.http2, served)
-        # All messages are taken: only the window can block the next one, or the rest of it.
+        # All messages are taken: only the window can block the next message, or its rest.
         let_in(self.trust, served)
         self.http2.let_grow(served.http2_stream)
         return self.http2.grant_awaited(served.http2_stream) if served.is_incomplete else 0
@@ -222,7 +222,7 @@ cdef class GrpcOutcomes(Flow):
         if failure.status == UNIMPLEMENTED and (<GrpcHead>served.head).encoding is not None:
             further = [(TOKEN_GRPC_ACCEPT_ENCODING, b"grpc-accept-encoding", self.dialect.encodings())]
         if failure.status == DEADLINE_EXCEEDED or not is_faulty:
-            # Honest callers cause such failures as well, so no budget counts them.
+            # Honest callers cause these failures as well, so no budget counts them.
             self.http2.engine().note_unanswered()
         if served.web is not None:
             self._answer_web(served, served.web.refuse(served, failure.status, failure.text, is_faulty))

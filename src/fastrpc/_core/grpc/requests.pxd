@@ -36,7 +36,7 @@ cdef class GrpcRequests(StreamHandler):
         object proxies
 
         # The requests of HTTP that are no calls, None: they are refused. Whether gRPC is served; if not, its calls are
-        # such requests as well.
+        # among these requests.
         Http2Pages pages
         bint serves_grpc
 

@@ -250,7 +250,7 @@ cdef class GrpcRequests(StreamHandler):
         if call.charge and not call.is_held and call.waiting_payload is None:
             # The call ended in its first step: the count of its request is taken back here.
             self.gate.memory.charge(call, 0)
-        # Its handler may continue in the next turn of the loop.
+        # The handler may continue in the next turn of the loop.
         link.woke = True
         return 0
 
@@ -269,7 +269,7 @@ cdef class GrpcRequests(StreamHandler):
                 # All of its request is here.
                 return self._pass_in(call, copied(data + PREFIX_BYTES, size - PREFIX_BYTES))
         if call.state == STATE_GONE:
-            # Its answer waits for a window. The rest of the body is dropped.
+            # The answer to the call waits for a window. The rest of the body is dropped.
             return self.http2.took(stream, size)
         if call.route is None:
             # A call of an unknown method waits for the verdict on its caller; its messages are dropped.

@@ -77,7 +77,7 @@ cdef class BareAnswering(Answering):
         return 0
 
     cdef int room(self, Exchange exchange, ServerCall call) except -1:
-        # It has no stream of messages.
+        # Such an answering has no stream of messages.
         return 0
 
     cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:

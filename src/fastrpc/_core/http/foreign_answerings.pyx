@@ -75,7 +75,7 @@ cdef class WebAnswering(Answering):
         return terms_of(call).request.wake_stream(exchange, call)
 
     cdef int hold(self, Exchange exchange, ServerCall call) except -1:
-        # Its streams have no sign of life.
+        # Streams of gRPC-Web and Connect have no sign of life.
         return 0
 
     cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:

@@ -49,7 +49,7 @@ cdef class HttpTerms:
 
         # Whether the handler wants its answer compressed; 0: the setting decides.
         int packing
-        # Whether answers to such a request depend on whether the caller takes gzip.
+        # Whether answers to the request depend on whether the caller takes gzip.
         bint may_pack
         # Whether this answer is compressed, if compression makes it shorter.
         bint takes_gzip

@@ -41,7 +41,7 @@ cdef int open_line(bytes line, list content) except -1
 # The envelopes of a call by WebSocket.
 cdef bytes value_envelope(int codec, bytes payload)
 
-# Return the text around the value of such an envelope.
+# Return the text before the value in an envelope of a message.
 cdef bytes before_value(int codec)
 cdef bytes behind_value(int codec)
 

@@ -255,7 +255,7 @@ cdef class MountedRequest:
         cdef Exchange exchange = self._present()
         self._begin_wait()
         if exchange is not None:
-            # It may have room at once.
+            # The exchange may have room at once.
             exchange.await_room()
         await self._changed.wait()
 

@@ -6,7 +6,7 @@
                              │ answer ──► Exchange.answer, or a message of the WebSocket
                              └ call ────► Gate ──► handler of a method ──► Outcome
 
-It may outlive its exchange and its connection: an answer is dropped then.
+A PathExchange may outlive its exchange and its connection: an answer is dropped then.
 """
 
 cimport cython

@@ -81,7 +81,7 @@ cdef class RequestIntake:
         if connection.ended_ns > engine.turn_ends_ns or outlasts_turn(PyBytes_GET_SIZE(payload), engine.turn_ends_ns):
             engine.messages_left = 0
         if self.request().call is not None:
-            # Its handler may continue in the next turn of the loop.
+            # The handler may continue in the next turn of the loop.
             engine.woke = True
         return 0
 

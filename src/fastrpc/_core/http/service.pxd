@@ -111,5 +111,6 @@ cdef bint is_preflight(RequestHead head) except -1
 # Return the fields of the answer to a preflight.
 cdef bytes preflight_lines(HttpService service, RequestHead head, bytes origin)
 
-# Return the fields that let the page of an origin read an answer, with these fields of metadata; None: with any fields.
+# Return the fields that let the page of an origin read an answer, with the given fields of metadata; None: with any
+# fields.
 cdef bytes shared_lines(bytes origin, bytes metadata_fields)

@@ -115,7 +115,7 @@ cdef class SocketEnd:
         if self.pinged_ns:
             # The peer lives.
             self.pinged_ns = 0
-            # The check finds the next end: it may be a message, a credential or the time to leave.
+            # The check finds the next end: of a message, of a credential, or of the connection.
             exchange.wait_by(engine.now)
         try:
             while at < size and exchange.takes_more():

@@ -196,7 +196,7 @@ cdef class SocketTalk(SocketEnd):
         self.service.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         if connection.ended_ns > engine.turn_ends_ns or outlasts_turn(PyBytes_GET_SIZE(payload), engine.turn_ends_ns):
             engine.messages_left = 0
-        # Its handler may continue in the next turn of the loop.
+        # The handler may continue in the next turn of the loop.
         engine.woke = True
         return 0
 
@@ -265,7 +265,8 @@ cdef class SocketTalk(SocketEnd):
         """Answer a message at a fixed path."""
         self._send(exchange, content)
         if (self.life.drains or self.expires_ns) and not exchange.is_stuck:
-            # This may have been the last answer. A peer that takes no output keeps its time: the output is checked anyhow.
+            # This may have been the last answer. The time limit of a peer that takes no output stays: the output is
+            # checked anyhow.
             exchange.wait_by(now_ns())
         return 0
 

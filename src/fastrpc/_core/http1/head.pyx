@@ -218,7 +218,7 @@ cdef int _take_length(Http1Head head) except -1:
         if lengths:
             raise RequestRefusedError(400, "there are both Content-Length and Transfer-Encoding")
         if head.minor_version == 0:
-            raise RequestRefusedError(400, "Transfer-Encoding is not of HTTP/1.0")
+            raise RequestRefusedError(400, "HTTP/1.0 has no Transfer-Encoding")
         text = head.field_data(FIELD_TRANSFER_ENCODING, &size)
         if codings > 1 or not is_text(text, size, b"chunked"):
             raise RequestRefusedError(400, "Transfer-Encoding is something else than chunked")

@@ -429,7 +429,7 @@ cdef class Http1Exchange(ReceivedExchange):
         return 0 if due_ns == 0 or self.due_ns and self.due_ns <= due_ns else self.wait_until(due_ns)
 
     cdef str count_messages(self):
-        # There is one request at a time.
+        # HTTP/1.1 has one request at a time.
         return None
 
     cdef int note_refused(self, bint is_faulty) except -1:

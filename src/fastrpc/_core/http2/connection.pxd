@@ -119,7 +119,7 @@ cdef class Http2Connection:
     # order, or until the stream is over.
     cdef int release(self, Http2Stream stream) except -1
 
-    # The program took `size` bytes of a stream, prefixes included: its window gets them back.
+    # The program took `size` bytes of a stream, prefixes included: the window of the stream gets these bytes back.
     cdef int took(self, Http2Stream stream, Py_ssize_t size) except -1
     # As `took`, without the bytes that were granted beyond the window.
     cdef int took_messages(self, Http2Stream stream, Py_ssize_t size) except -1

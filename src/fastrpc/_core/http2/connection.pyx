@@ -71,7 +71,7 @@ cdef class Http2Connection:
     cdef int set_pings(self, double interval, double timeout, double minimum_interval) except -1:
         self.control.silence.interval_ns = <uint64_t>(interval * 1e9)
         self.control.silence.timeout_ns = <uint64_t>(timeout * 1e9)
-        # As for native: half of the announced distance. Here nothing announces it.
+        # As for native: half of the announced distance, although HTTP/2 does not announce it.
         self.control.ping_gap_ns = <uint64_t>(minimum_interval * 5e8)
         return 0
 

@@ -136,7 +136,7 @@ cdef char* huffman_encode(const char* data, Py_ssize_t size, char* out) noexcept
 
 
 cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noexcept nogil:
-    # The next bits, highest first; how many of them are of the code; further bits are undefined.
+    # The next bits, highest first; how many of them belong to the code; further bits are undefined.
     cdef uint64_t word = 0
     cdef int filled = 0, length
     cdef uint32_t entry
@@ -156,7 +156,7 @@ cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noe
             return _decode_end(word, filled, decoded, out)
         entry = lookup[word >> (64 - LOOKUP_BITS)]
         if entry:
-            # There may be no second symbol: it is overwritten then.
+            # There may be no second symbol: then this byte is overwritten.
             out[decoded] = <char>entry
             out[decoded + 1] = <char>(entry >> 8)
             length = entry >> 24

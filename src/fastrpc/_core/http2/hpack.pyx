@@ -219,8 +219,8 @@ cdef class HpackDecoder:
         cdef HeaderBlock twin
         if path is None or block.is_too_large or block.size > KNOWN_LIST_BYTES:
             return 0
-        # By its address, since the table has one object per path: another object of the same path only costs a failed
-        # search.
+        # Found by the path's address, since the table has one object per path: another object of the same path only
+        # costs a failed search.
         place = <Py_ssize_t>(<size_t><PyObject*>path // sizeof(PyObject*) // 8 & (KNOWN_BLOCKS - 1))
         twin = <HeaderBlock>self._twins[place]
         if twin is not None and block.is_twin(twin, TOKEN_GRPC_TIMEOUT):
@@ -282,7 +282,7 @@ cdef class HpackDecoder:
                 return <HeaderField>tuple_item(static_fields, <Py_ssize_t>index - 1)
             if STATIC_ENTRIES < index < 0x7F and index <= STATIC_ENTRIES + self.table.count:
                 self._at += 1
-                # The table keeps it, and is not changed before the result has its reference.
+                # The table keeps the field, and is not changed before the result has its reference.
                 return <HeaderField>self.table.get(<Py_ssize_t>index - STATIC_ENTRIES - 1)
             index = self._read_integer(INDEX_BITS, violation)
             return None if index < 0 else self._field_at(index, violation)
@@ -327,7 +327,7 @@ cdef class HpackDecoder:
                 name = PyBytes_FromStringAndSize(text, size)
                 rule = name_rule(text, size)
             else:
-                # The tuple keeps it for ever.
+                # The tuple keeps the field for ever.
                 name = <bytes>tuple_item(token_names, token)
         text = self._read_string(room, &size, violation)
         if text is NULL:
@@ -339,12 +339,12 @@ cdef class HpackDecoder:
         """Return the field of a table with this index."""
         cdef Py_ssize_t count = self.table.count
         if 0 < index <= STATIC_ENTRIES:
-            # The tuple keeps it for ever.
+            # The tuple keeps the field for ever.
             return <HeaderField>tuple_item(static_fields, <Py_ssize_t>index - 1)
         if index == 0 or index > STATIC_ENTRIES + count:
             violated(violation, RULE_INDEX, index, STATIC_ENTRIES + count)
             return None
-        # The table keeps it, and is not changed before the result has its reference.
+        # The table keeps the field, and is not changed before the result has its reference.
         return <HeaderField>self.table.get(<Py_ssize_t>index - STATIC_ENTRIES - 1)
 
     cdef int64_t _read_integer(self, int prefix, Violation* violation) noexcept:

@@ -13,8 +13,8 @@ Each stream has an exchange and an application. A client that sends faster than 
 its stream alone; a client that reads slowly blocks that stream alone, and loses it when the window stays closed for the
 time allowed between two pieces of a body (`HTTPLimits.body_idle_seconds`).
 
-Kept bytes go on in a separate read, never within a call of the application. The application is told of the end of
-its exchange in the same way.
+Kept bytes continue in a separate read, never within a call of the application. The application is notified of the end
+of its exchange in the same way.
 """
 
 cimport cython
@@ -439,7 +439,7 @@ cdef class Http2Exchange(TimedExchange):
         if self.stream.keeps_credit:
             http2.release(self.stream)
         if self.turns.latest is self:
-            # Decided within the read of its head, whose end lets the body come.
+            # Decided within the read of the head: the end of that read lets the body come.
             return 0
         try:
             return self._begin_body()

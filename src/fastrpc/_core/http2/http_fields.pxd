@@ -10,7 +10,8 @@ from fastrpc._core.http2.sender cimport Http2Sender
 # Return the head of a request, None: it is a CONNECT without a path. `ends_stream`: no body follows.
 cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits, bint ends_stream)
 
-# Return the head of a request as above; requests with equal blocks share it. `block` is the last one of the decoder.
+# Return the head of a request as `head_of_block` does; requests with equal blocks share it. `block` is the last one of
+# the decoder.
 cdef RequestHead shared_head(HpackDecoder decoder, HeaderBlock block, RequestLimits limits, bint ends_stream)
 
 # Return whether the method of a request is HEAD: its response has no body.

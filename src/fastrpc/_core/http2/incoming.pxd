@@ -65,7 +65,8 @@ cdef class Http2Control:
         # The streams that were refused for their number before the peer knew the limit.
         uint32_t early_refusals
 
-        # Its pings: their shortest allowed interval, and the frames that we had sent before the last one. Its silence.
+        # The peer's pings: their shortest allowed interval, and the frames that we had sent before the last one. The
+        # peer's silence.
         PingCount pings
         uint64_t ping_gap_ns
         uint64_t sent_before_ping

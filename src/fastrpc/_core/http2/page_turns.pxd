@@ -29,8 +29,8 @@ cdef class PageTurns:
         object ready
         bint is_asked
 
-        # The exchange whose head came last in this read, while its body may follow in the same read, or None: it does not
-        # wait yet.
+        # The exchange whose head came last in this read, or None. Its body may follow in the same read, so the exchange
+        # does not wait yet.
         Exchange latest
 
         # The instants of the exchanges whose streams are open.

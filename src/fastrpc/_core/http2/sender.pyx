@@ -495,7 +495,7 @@ cdef class Http2Sender(OutputBuffer):
                 # The stream has sent more than its share before.
                 self._add_to_ring(stream, False)
             elif stream.unsent is None:
-                # Its share counts as written; its bytes are sent after the present output.
+                # The share of the stream counts as written; its bytes are sent after the present output.
                 shared += stream.share
                 self._wake(stream)
             else:

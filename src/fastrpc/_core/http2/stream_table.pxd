@@ -12,7 +12,7 @@ cdef struct StreamWindows:
     # raised by WINDOW_UPDATE, lowered by DATA. The windows themselves may be negative.
     int64_t sending
     int64_t receiving
-    # The bytes up to the limit that the last credit replaced; 0 or less means that this limit is reached. The peer may
+    # The bytes left up to the limit before the last credit; 0 or less: that limit is reached. The peer may
     # not know the new limit yet.
     int64_t replaced
     # The credit that is owed, and how far the window for receiving has grown.
@@ -74,8 +74,8 @@ cdef class FlowControl:
 
     # Messages longer than the window of their stream.
     #
-    # Return whether the pool has room for such a message: first come, first served, but answers before messages that
-    # may never be read.
+    # Return whether the pool has room for a message longer than its window: first come, first served, but answers
+    # before messages that may never be read.
     cdef bint has_room(self, Http2Stream stream, int64_t size, bint is_answer) except -1
     # Reserve the room for one stream, even if the pool has none left.
     cdef int borrow(self, Http2Stream stream, int64_t size) except -1
@@ -83,7 +83,7 @@ cdef class FlowControl:
     cdef int await_room(self, Http2Stream stream, bint is_answer) except -1
     # Return all waiting streams, answers first; ask `has_room` again for each.
     cdef dict take_waiting(self)
-    # The program took bytes: return how many of these were granted. They are back in the pool.
+    # The program took bytes: return how many of them were granted beyond the window. These are back in the pool.
     cdef int64_t repay(self, StreamWindows* stream, int64_t size) noexcept
 
     # Let a message continue beyond the window of its stream; return the credit to send now.

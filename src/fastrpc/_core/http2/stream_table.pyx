@@ -300,7 +300,7 @@ cdef class StreamTable:
 
     @cython.nonecheck(False)
     cdef int _end_by_peer(self, Http2Stream stream, Violation* violation) except -2:
-        # An answer to HEAD would announce content that is never sent; no such request is made or answered here.
+        # An answer to HEAD would announce content that is never sent; no HEAD is made or answered here.
         if stream.content_left > 0:
             return violated(violation, RULE_CONTENT_LENGTH)
         stream.is_ended_by_peer = True
@@ -325,7 +325,7 @@ cdef class StreamTable:
 
     @cython.nonecheck(False)
     cdef Http2Stream find(self, uint32_t id):
-        # Kept by the table until the result has its reference.
+        # The table keeps the stream until the result has its reference.
         cdef PyObject* found = self._streams.get(id)
         return None if found is NULL else <Http2Stream>found
 

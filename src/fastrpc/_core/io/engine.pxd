@@ -9,7 +9,7 @@ cdef enum:
     STREAM_SHARE = 262_144
     # Messages that are handled between two reads of the clock.
     MESSAGES_AT_ONCE = 32
-    # Work is late from this many nanoseconds after its date on.
+    # The delay of work, in nanoseconds, from which on it counts as late.
     LATE_NS = 1_000_000
 
 cdef enum:

@@ -59,7 +59,7 @@ cdef class ByteStream(Timed):
         return 0
 
     cdef int on_output(self) except -1:
-        """There is output, and no read whose end would flush it."""
+        """Note that there is output, and no read whose end would flush it."""
         return 0
 
     cdef int flush(self) except -1:

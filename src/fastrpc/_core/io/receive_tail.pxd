@@ -8,7 +8,7 @@ from fastrpc._core.loop.turns cimport Turns
 
 cdef class ReceiveTail:
     cdef:
-        # The bytes, which end an owned block; NULL if there are none.
+        # The kept bytes, at the end of an owned block; NULL if there are none.
         char* data
         char* _block
         Py_ssize_t size

@@ -115,7 +115,7 @@ cdef class ReceiveTail:
         return 0
 
     cdef int end(self) noexcept:
-        """Nothing is put off any more."""
+        """Note that nothing is deferred any more."""
         self.is_put_off = False
         self.put_off_ns = 0
         return 0
@@ -199,7 +199,7 @@ cdef class ReceiveTail:
             # Something else held the loop: since its last tick nothing was read.
             since = loop_state.seen_ns
         if self.is_behind or self.watched_ns >= since:
-            # No poll has checked it since then, or the checking poll reported it.
+            # No poll has checked the socket since then, or the checking poll reported it.
             since = 0
         return min(now, max(since, self.emptied_ns))
 

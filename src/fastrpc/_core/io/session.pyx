@@ -39,7 +39,7 @@ cdef enum:
     # thousand payloads at once would take seconds. FRAME_SHARE: bytes of a long payload that take as long as a frame.
     LATE_SHARE = 262_144
     FRAME_SHARE = 16_384
-    # The time of one short read in such a turn, and the frames between two reads of the clock.
+    # The time of one short read in a turn that is used up, and the frames between two reads of the clock.
     SHORT_READ_NS = 500_000
     SHORT_FRAMES = 8
 

@@ -231,6 +231,6 @@ cdef class SessionOutput(ByteStream):
         return 0 if self.transport is None else kept_of(&self.sent, self.untaken_bytes())
 
     cdef int64_t taken_bytes(self) except? -1:
-        # The system keeps megabytes, and takes more only when a third of them is sent: a slow reader needs long for
-        # that.
+        # The system keeps megabytes, and takes more only when a third of them is sent: a slow reader takes long to send
+        # a third.
         return 0 if self.transport is None else self.sent.bytes - self.untaken_bytes() - unsent_bytes(self.transport)

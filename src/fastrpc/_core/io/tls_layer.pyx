@@ -233,7 +233,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _tell(self) except -1:
-        """Tell the peer the reason: by OpenSSL's alert, or, for a peer that speaks no TLS at all, by the end."""
+        """Tell the peer the reason by OpenSSL's alert; if it made none, a server answers first bytes by a plain alert."""
         if self.ssl_object.version() is not None:
             self.has_said_end = True
             try:

@@ -197,7 +197,7 @@ cdef class Forms:
 cdef class Handling:
     """Requests that are more than one message: forms with files, streams with signs of life, mounted applications.
 
-    It may outlive the wire.
+    The object may outlive the wire.
     """
 
     cdef object form_of(self, Call call):

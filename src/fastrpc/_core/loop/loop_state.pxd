@@ -9,7 +9,7 @@ from fastrpc._core.loop.turns cimport Turns
 
 
 cdef enum:
-    # A loop that ran none of these callbacks for longer was blocked: the sockets hold unread bytes.
+    # A loop that ran no tick of the watch for longer than this was blocked: the sockets hold unread bytes.
     STALL_NS = 20_000_000
     POOLED_TASKS = 64                    # as many handlers as one read of a busy connection starts
 

@@ -211,7 +211,7 @@ cdef class LoopState(Timed):
             # Something takes long on this loop.
             self.turns.polls.arm(now, False)
         if self.handlers == 0 and now > self.watched_ns + QUIET_NS:
-            # The next read starts it again.
+            # The next read starts the watch again.
             self.calm_until_ns = 0
             return 0
         return self._tick(now)
@@ -373,7 +373,7 @@ cdef class HeldSockets:
         try:
             return owner.held_descriptor()
         except Exception as error:
-            # The others are checked nevertheless.
+            # The other streams are checked nevertheless.
             self._loop.call_exception_handler({"message": f"{owner!r} does not tell its socket", "exception": error})
             return -1
 
@@ -381,7 +381,7 @@ cdef class HeldSockets:
         try:
             owner.on_hang_up(is_reset)
         except Exception as error:
-            # The others are notified nevertheless.
+            # The other streams are notified nevertheless.
             self._loop.call_exception_handler({"message": f"{owner!r} cannot end with its peer", "exception": error})
         return 0
 

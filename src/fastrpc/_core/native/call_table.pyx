@@ -40,7 +40,7 @@ cdef enum:
     SMALLEST_CAPACITY = 4
     # An empty table keeps at most this many slots, 16 KiB: a burst must not mark a connection for life.
     KEPT_CAPACITY = 1024
-    # The continued fraction ends there: its quotients have 32 bits, and 64 bits hold them shifted by 32.
+    # The continued fraction ends at this denominator: its quotients have 32 bits, and 64 bits hold them shifted by 32.
     LEAST_DENOMINATOR = 1 << 30
 
 # Advances with each table.
@@ -152,7 +152,7 @@ cdef class CallTable:
         return 0
 
     cdef void _release(self) noexcept:
-        """Drop every entry. The destructor of an entry may use this table: it finds it empty."""
+        """Drop every entry. The destructor of an entry may use this table, which is empty by then."""
         cdef Slot* slots = self._slots
         cdef uint64_t capacity = self._capacity
         cdef uint64_t index

@@ -48,7 +48,7 @@ cdef class ControlFrames:
         # The number of our credentials without a verdict.
         int auths_sent
 
-        # The budgets of the peer for these frames, and for unknown ones.
+        # The budgets of the peer for frames of the connection, and for unknown frames.
         Budget settings_budget
         Budget auth_budget
         Budget skip_budget

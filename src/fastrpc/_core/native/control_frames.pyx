@@ -330,7 +330,7 @@ cdef class ControlFrames:
         self.pings.append(body)
         self.pings_sent += 1
         self.drain_ping = self.pings_sent
-        # In order, unlike other PINGs: its answer shows that the peer read the GOAWAY before it.
+        # Sent in order, unlike other PINGs: its answer shows that the peer read the GOAWAY before it.
         return self.sender.send_control(self.sender.out, PING, 0, body)
 
     cdef int finish_drain(self) except -1:

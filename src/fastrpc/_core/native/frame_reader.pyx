@@ -34,7 +34,7 @@ from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, open_window
 cdef enum:
     # A shorter rest is copied: a separate read is not worth its cost.
     LEAST_DIRECT = 4096
-    # The bytes of a payload are counted in such steps: most frames end before the first one.
+    # The bytes of a payload are counted in steps of this size: most frames end before the first step.
     COUNTED_STEP = 16_384
 
 
@@ -218,7 +218,7 @@ cdef class FrameReader:
             self.was_skipped = False
             self.held_at = 0
             if self.counted:
-                # Its message has been counted separately meanwhile.
+                # The message of the frame has been counted separately meanwhile.
                 self.counted = 0
                 self._part_ended(True)
         return 0

@@ -23,7 +23,7 @@ cdef class Liveness:
         public uint64_t write_wait_ns
         public uint64_t piece_wait_ns
 
-        # Bytes of ours above which a slow reader has less time; 0 = no such bound.
+        # Bytes of ours above which a slow reader has less time; 0 = no bound.
         int64_t send_hard
 
         # Whether a timer checks while no call is made: else age and idleness are checked by the next call.

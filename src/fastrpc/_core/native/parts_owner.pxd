@@ -48,7 +48,7 @@ cdef class PartsOwner(Engine):
         # The greatest id in the peer's GOAWAYs.
         readonly uint64_t peer_last_id
 
-        # Its part that serves the peer's calls, None on a side without one; `calling` of Engine is a NativeCalling or
+        # The part that serves the peer's calls, None on a side without one; `calling` of Engine is a NativeCalling or
         # None.
         ServingPart serving
 

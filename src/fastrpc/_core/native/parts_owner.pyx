@@ -12,7 +12,8 @@ pointer when the owner is freed. A part holds the parts below it: the states, fo
 part reaches a part above it through one of the interfaces in `hooks`. Events of calls are passed to the two parts that
 know calls, `serving` and `calling`.
 
-It is an Engine itself, and not held by one: the instant and the end of a connection are read with each frame.
+The connection is an Engine itself, and not held by one: the instant and the end of a connection are read with each
+frame.
 """
 
 cimport cython

@@ -145,7 +145,7 @@ cdef class SendQueue(Output):
             and whole <= call.send_left and whole <= self.send_left and size <= <Py_ssize_t>peer.max_frame
             and (size < SMALL_MESSAGE or self._goes_alone(call))
         ):
-            # Nothing blocks it: it needs no object.
+            # Nothing blocks the message: it needs no object.
             memset(&frame, 0, sizeof(Frame))
             frame.kind = DATA
             frame.id = call.id
@@ -470,7 +470,7 @@ cdef class SendQueue(Output):
             item.status = RESOURCE_EXHAUSTED
             item.outcome = OUTCOME_RAN
             item.text = error.message.encode()
-        # The rest of it fits into one frame.
+        # The rest of the message fits into one frame.
         done = self._write_whole(item)
         if done == BLOCKED:
             self.small_of(call).appendleft(item)
@@ -547,7 +547,7 @@ cdef class SendQueue(Output):
                 # The message has sent more than its share before.
                 ring.add(item)
             elif item.kind == TURN:
-                # Its share counts as written; its bytes are sent after the present output.
+                # The share of the call counts as written; its bytes are sent after the present output.
                 call = item.call
                 granted += call.share
                 self._ended(item)
@@ -577,7 +577,7 @@ cdef class SendQueue(Output):
             self.ring.await_place(item)
         elif done == WRITTEN or (done == PARKED and not item.is_parked):
             if item.had_no_place:
-                # The message needs no place in the queue after all: it is already written, or small now.
+                # The message needs no place among the cut messages after all: it is written, or small now.
                 item.had_no_place = False
                 self._open_next()
             if done == WRITTEN and call.unsent is not None:

@@ -50,7 +50,7 @@ cdef enum:
     # A set of more entries grows by two.
     LARGE_SET = 50_000
 
-    # See above.
+    # The bounds of the module's docstring.
     MOST_ALIKE = 64
     MISSES_PER_KEY = 64
     MISSES_PER_VALUE = 256
@@ -319,7 +319,7 @@ cdef class HashFloodGuard:
         """Return a payload of these entries: [entry, …], in msgpack as a key, {[entry, …]: nil}, and so decoded as
         keys.
 
-        Their bytes are subtracted from `left`; below 0 the result is empty.
+        The bytes of the entries are subtracted from `left`; below 0 the result is empty.
         """
         cdef Py_ssize_t size = 5 + count, index
         cdef bytes payload

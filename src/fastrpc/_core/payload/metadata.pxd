@@ -14,7 +14,7 @@ cpdef dict decode_metadata(bytes data)
 cdef bytes join_answer(bytes head, bytes trailers)
 cdef bint has_any_key(bytes data, frozenset keys) except -1
 
-# Return whether a lower-case key of a protocol of Go programs is also one of ours.
+# Return whether a lower-case key of a protocol of Go programs is also a valid key of ours.
 cdef bint has_form(bytes key) except -1
 
 # Count omitted entries, and log the first one unless that was logged before.

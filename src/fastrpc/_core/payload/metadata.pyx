@@ -282,7 +282,7 @@ class Metadata(MutableMapping):
         return sum(1 for _ in self)
 
     def __repr__(self):
-        # Its text may be logged, where a credential must not appear.
+        # The text of the mapping may be logged, where a credential must not appear.
         shown = {key: "…" if key == "authorization" else value for key, value in self.entries.items()}
         return f"Metadata({shown!r})"
 

@@ -140,7 +140,7 @@ cdef class MessageSchema:
         self.table.oneof_count = max(self.table.oneof_count, field.oneof)
         if message is not None:
             self._kept.append(message)
-            # Kept by the list.
+            # The list keeps the bytes.
             field.message = &message.table
         if spec.values is not None:
             self._fill_values(field, spec.values)
@@ -168,7 +168,7 @@ cdef class MessageSchema:
         """Point to bytes, which are kept alive; None and empty bytes leave the pointer NULL."""
         if data:
             self._kept.append(data)
-            # Kept by the list.
+            # The list keeps the bytes.
             piece.data = <const uint8_t*>PyBytes_AS_STRING(<bytes?>data)
             piece.size = PyBytes_GET_SIZE(data)
         return 0

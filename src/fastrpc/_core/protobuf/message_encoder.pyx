@@ -145,14 +145,14 @@ cdef class MessageEncoder:
                 free_chosen()
 
     cdef Py_ssize_t _array(self, const FieldTable* field) except -1:
-        """Pass the head of an array, and return its length."""
+        """Skip the head of an array, and return its length."""
         cdef uint8_t lead = <uint8_t>peek(&self._plain)
         if not is_array(lead):
             raise misfit(field, "a list", lead)
         return take_count(&self._plain)
 
     cdef Py_ssize_t _map(self, const FieldTable* field) except -1:
-        """Pass the head of a map, and return its length."""
+        """Skip the head of a map, and return its length."""
         cdef uint8_t lead = <uint8_t>peek(&self._plain)
         if not is_map(lead):
             raise misfit(field, "an object or a map", lead)
@@ -263,7 +263,7 @@ cdef class MessageEncoder:
         return -1
 
     cdef bint _takes(self, const Piece* piece) noexcept:
-        """Pass these bytes, if they come next."""
+        """Skip these bytes, if they come next."""
         if piece.size > self._plain.end - self._plain.place or memcmp(self._plain.place, piece.data, piece.size):
             return False
         self._plain.place += piece.size
@@ -554,7 +554,7 @@ cdef class MessageEncoder:
         return value == 0
 
     cdef double _number(self, const FieldTable* field) except? -1:
-        """Pass a float or an integer."""
+        """Skip a float or an integer."""
         cdef uint8_t lead = <uint8_t>peek(&self._plain)
         cdef double value = 0
         if not is_integer(lead) and lead != plain_input.FLOAT32 and lead != plain_input.FLOAT64:

@@ -77,7 +77,7 @@ cdef inline int peek(const Plain* plain) except -1:
 
 
 cdef inline Py_ssize_t take_size(Plain* plain, int head, int width) except -1:
-    """Pass the head of a value, whose last `width` bytes are its size."""
+    """Skip the head of a value, whose last `width` bytes are its size."""
     cdef Py_ssize_t size
     need(plain, head + width)
     size = <Py_ssize_t>load_big(plain.place + head, width)
@@ -177,7 +177,7 @@ cdef inline int take_instant(Plain* plain, int64_t* seconds, int64_t* nanos) exc
 
 
 cdef inline int skip(Plain* plain) except -1:
-    """Pass the next value."""
+    """Skip the next value."""
     cdef Py_ssize_t left = 1, size
     cdef uint8_t lead
     while left:

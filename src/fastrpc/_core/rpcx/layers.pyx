@@ -94,7 +94,7 @@ cdef class RpcxLayer(Layer):
     cdef int hand_over(self) except -1:
         cdef Py_ssize_t size
         if self._is_handing_over:
-            # Its output meanwhile may have answers of ours: the loop below handles them.
+            # The output of a hand-over may bring further answers: the loop of the outer call passes them on.
             return 0
         self._is_handing_over = True
         try:

@@ -10,7 +10,7 @@ An rpcx client is a native client above this translation: calls, deadlines, retr
 every client. The connection above sees this translation as its peer: it opens at once, returns credit, holds answers
 without credit, and ends a cancelled call. rpcx has no cancellation: a late answer is dropped.
 
-It is sans-IO: bytes in, bytes out. Each call has the token of the connection, as rpcx requires.
+The translation is sans-IO: bytes in, bytes out. Each call has the token of the connection, as rpcx requires.
 """
 
 import logging
@@ -412,12 +412,12 @@ cdef class RpcxTranslation:
             return self._take_push(frame) if self.takes_pushes else 0
         waits = self.waiting.pop(frame.sequence, None)
         if waits is None:
-            # Also a heartbeat, whose bytes alone are a sign of life.
+            # This also handles a heartbeat, whose bytes alone are a sign of life.
             return 0
         id = waits
         del self.sequences[waits]
         if compressor and self.profile.is_loose:
-            # Such a server copies the bits of the request, and compresses nothing.
+            # A server of Phobos copies the bits of the request, and compresses nothing.
             compressor = GZIP if compressor == GZIP and is_gzip(frame.payload, frame.payload_size) else 0
         if (
             frame.metadata_size == 0 and not is_error and serialize <= SERIALIZE_MSGPACK and compressor <= GZIP

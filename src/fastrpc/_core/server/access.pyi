@@ -8,7 +8,7 @@ from fastrpc.rpc.identity import Identity
 
 @final
 class DigestTable:
-    """Numbers of digests of 32 bytes, by their order.
+    """A table of 32-byte digests; the number of a digest is its position in the given order.
 
     Args:
         digests: the digests, each once.

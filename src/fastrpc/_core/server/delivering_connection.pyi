@@ -13,7 +13,7 @@ class DeliveringOutcomes(PythonOutcomes):
     """The outcomes of messages, which settle them; after the end of the connection they are dropped."""
 
 class DeliveringConnection(PythonServedConnection):
-    """The calls that the messages of one subscription become.
+    """The calls made from the messages of one subscription.
 
     Subclasses implement `answer`, `fail` and `refuse`, which settle a message.
     """

@@ -51,7 +51,7 @@ cdef class SenderCheck:
         # The call whose credential is being verified, or None.
         ServerCall call
 
-        # The deadline of that call; NO_DEADLINE: none.
+        # The deadline of the call whose credential is being verified; NO_DEADLINE: none.
         uint64_t due_ns
 
     # Return the verdict about a call.

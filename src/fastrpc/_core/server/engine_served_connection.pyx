@@ -177,7 +177,7 @@ cdef class SenderCheck:
         if status != WAITS:
             return self._conclude(call, method, status)
         self.call = call
-        # For now the deadline belongs to this check alone: the call gets its deadline once it is complete.
+        # For now only this check has the deadline: the call gets its deadline once it is complete.
         kept_ns = call.deadline_ns
         guards.set_caller_deadline(call)
         self.due_ns = call.deadline_ns

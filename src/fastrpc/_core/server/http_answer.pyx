@@ -14,7 +14,7 @@ import msgspec
 # The statuses of HTTP that a handler may choose.
 cdef frozenset ANSWER_STATUSES = frozenset([*range(200, 300), 301, 302, 303, 307, 308])
 
-# Response fields that the gateway sets itself, in lower case, and prefixes of such names.
+# Response fields that the gateway sets itself, in lower case, and prefixes of names that it sets.
 cdef frozenset GATEWAY_FIELDS = frozenset(
     """allow connection content-encoding content-length content-type date keep-alive retry-after trailer
     transfer-encoding upgrade www-authenticate x-content-type-options x-request-id""".split()

@@ -80,7 +80,7 @@ cdef class Link(Engine):
         self.gate.pass_in(call, name, size, 0, payload)
         if self.connection.ended_ns > self.turn_ends_ns:
             self.messages_left = 0
-        # Its handler may continue in the next turn of the loop.
+        # The handler may continue in the next turn of the loop.
         self.woke = True
         return 0
 

@@ -423,7 +423,7 @@ cdef class Link(Engine):
         if self.life.openings is not None and any(
             (<ServerCall>call).given is not None for call in self.connection.held or ()
         ):
-            # Its handler runs, so the call was admitted.
+            # The handler of the call runs, so the call was admitted.
             self.life.leave_opening()
         due = earlier(due, self.leaving.check_last_call(now))
         due = earlier(due, self.wire.check(now))

@@ -61,7 +61,7 @@ cdef class HeldPieces:
         MemoryBudget _memory
         readonly int64_t held
 
-        # The initial credit of its stream, and the bytes moved before.
+        # The initial credit of the call's stream, and the bytes that the call had moved before.
         int64_t _first_credit
         uint64_t _moved_before
 

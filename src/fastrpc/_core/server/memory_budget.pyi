@@ -84,7 +84,7 @@ class HeldPieces:
 
 @final
 class Room:
-    """The memory of one payload during decompression; of a stream message, until its handler asks for the next.
+    """The memory of one payload during decompression; a stream message keeps it until its handler asks for the next.
 
     Args:
         packed: the size of the received payload, which is counted already.

@@ -371,7 +371,7 @@ cdef class Room:
             connection.rooms_packed += packed
 
     def __dealloc__(self):
-        # Its loop was closed first. The connection frees the bytes counted for it.
+        # The loop of the payload was closed first. The connection frees the bytes counted for it.
         global rooms_taken, rooms_left, rooms_kept
         rooms_taken -= self.size
         rooms_left -= self.size - self.held if self.size else 0

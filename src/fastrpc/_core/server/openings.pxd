@@ -22,8 +22,8 @@ cdef class Openings(Timed):
         # the longest silent one first.
         object heard_ns
 
-        # Two groups of these connections with a part of their opening: less than the preface; the preface without the
-        # rest. At most `limit` of each group are read; the others wait for a slot, in order.
+        # Two groups of opening connections that have sent a part of their opening: less than the preface; the preface
+        # without the rest. At most `limit` of each group are read; the others wait for a slot, in order.
         set begun
         set prefaced
         dict waiting

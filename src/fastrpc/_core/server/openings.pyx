@@ -168,7 +168,7 @@ cdef class Openings(Timed):
             if now < heard + SILENCE_NS:
                 return self._look_at(heard + SILENCE_NS)
             if isinstance(connection, PartsOwner) and self._waits_for_turn(<PartsOwner>connection):
-                # Its bytes wait for a turn of the loop.
+                # The bytes of the connection wait for a turn of the loop.
                 self.heard_ns[connection] = now
                 self.heard_ns.move_to_end(connection)
                 continue

@@ -40,8 +40,8 @@ cdef class OutputRoom(Timed):
         # Whether this object is in the queue of slices.
         bint _is_queued
 
-        # The instant at which woken tasks have used up this turn of the loop, 0: none wrote a large output; whether it
-        # has passed.
+        # The instant at which woken tasks have used up this turn of the loop, 0: none wrote a large output; whether
+        # that instant has passed.
         uint64_t _ends_ns
         bint is_spent
 

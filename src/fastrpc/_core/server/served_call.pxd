@@ -64,8 +64,8 @@ cdef class ServerCall(Call):
         # decides on a connection that carries several protocols.
         readonly bint has_trailers
 
-        # The name of its method as it was sent, None: the method's own. A refusal shows it, so no alias, gRPC name or
-        # route reveals a method. Noted when access is checked.
+        # The name of its method as it was sent, None: the method's own. A refusal shows this name, so no alias, gRPC
+        # name or route reveals a method. Noted when access is checked.
         bytes sent_name
 
         # Its own identity, or None; the instant at which its own credential expires, 0: never.

@@ -237,7 +237,7 @@ cdef class ServerCall(Call):
         try:
             sent = encode_metadata(metadata if self.has_trailers else metadata.entries)
             if type(self.head) is list:
-                # A gateway asks for them.
+                # A gateway asks for status and fields.
                 sent += told_entry(<list>self.head)
             self._check_size(sent)
             if self.connection.forms is not None:

@@ -228,7 +228,7 @@ cdef class ServedCalls(ServingPart):
             # The call is answered, and held only by our caller: the next request reuses the object.
             self.gate.spare = <ServerCall>call
         else:
-            # Its handler may go on in the next turn of the loop.
+            # The handler may go on in the next turn of the loop.
             engine.woke = True
         return 0
 
@@ -248,7 +248,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         self.connection.now = self.engine().now
-        # Both sides watch the deadline: the reason is the same whichever is first.
+        # Both sides watch the deadline: the reason is the same whichever side is first.
         return cancel_in_read(self.engine(), self.gate, <ServerCall>call, reason == CANCEL_DEADLINE)
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
@@ -279,7 +279,7 @@ cdef class ServedCalls(ServingPart):
         cdef Outgoing answer
         self._free_one_way(call)
         if status == DEADLINE_EXCEEDED:
-            # Honest callers send such requests too, so the wire's budgets omit them.
+            # Honest callers send such requests, too, so the wire's budgets omit these refusals.
             engine.note_unanswered()
         if call.state == STATE_CANCELLED:
             # The wire ends a cancelled call by CANCELLED, whatever the reason of its refusal (PROTOCOL.md, "Calls").

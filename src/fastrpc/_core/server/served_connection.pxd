@@ -34,7 +34,7 @@ cdef Marshal marshal_by_codec(MethodRoute route, int codec, object gate)
 # The bytes that all connections of this process hold: requests, call records, output, deferred reads.
 cdef int64_t process_held
 
-# Add to these bytes, and return the new sum.
+# Add to the bytes that all connections hold, and return the new sum.
 cdef int64_t hold_bytes(int64_t change) noexcept
 
 # Log an error of the server, though the log itself may raise.

@@ -5,9 +5,9 @@
     gate ──► outcomes, dialect, forms, flow, handling     the protocol's part in its calls (`link/contract`)
       └────► identity, calls in flight, held bytes        the same for every protocol
 
-It holds the protocol-independent state of one connection: the peer's identity, the calls in flight, the bytes they
-hold. Calls and contexts of handlers hold it and may outlive the engine, so an engine that lost its byte stream clears
-the reference to itself.
+A ServedConnection holds the protocol-independent state of one connection: the peer's identity, the calls in flight, the
+bytes they hold. Calls and contexts of handlers hold it and may outlive the engine, so an engine that lost its byte
+stream clears the reference to itself.
 """
 
 import logging
@@ -172,7 +172,7 @@ cdef class ServedConnection:
         name = "a call" if call.route is None else call.route.method
         report(f"the answer of {name} cannot be written", error)
         if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
-            # No caller waits for it.
+            # No caller waits for the answer.
             return pass_interrupt(self.gate.loop_state.loop, error)
         # The metadata may have caused the error.
         call.sent_metadata = None

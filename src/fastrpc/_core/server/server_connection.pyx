@@ -299,7 +299,7 @@ cdef class ServerConnection(Connection):
 
     cdef int end_stream(self) except -1:
         if self.decisions().peer_rests():
-            # The peer would not notice the close before its next call, before which it reads.
+            # The peer reads only before its next call, and would not notice the close before.
             self.liveness.linger_ns = 0
         self.decisions().leave_opening()
         Connection.end_stream(self)

@@ -33,7 +33,7 @@ from fastrpc._core.wire.frame cimport ONE_WAY
 cdef uint64_t STARTS_NS = 4_000_000
 # The longest part of a turn for refusals of calls that waited too long.
 cdef uint64_t LONGEST_REFUSALS_NS = 50_000_000
-# One connection's share of such a turn: a thousand connections get theirs within fifty turns.
+# One connection's share of the starts in a turn: a thousand connections get theirs within fifty turns.
 cdef uint64_t STARTS_EACH_NS = 200_000
 
 cdef enum:

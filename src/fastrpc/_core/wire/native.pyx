@@ -236,7 +236,7 @@ cdef class NativeProtocol(WireProtocol):
         if frame.kind == REQUEST or frame.kind == RESPONSE:
             size += FIXED_HEAD
         if frame.names:
-            # Only a REQUEST has them.
+            # Only a REQUEST has names.
             size += NAMES_HEAD - FIXED_HEAD
         if frame.flags & MORE and not frame.flags & CONT:
             size += 8
