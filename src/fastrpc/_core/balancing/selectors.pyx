@@ -27,7 +27,7 @@ cdef enum:
     # Picks of smooth weighted round robin that are remembered, 256 KiB.
     LONGEST_CYCLE = 65536
     MOST_WEIGHT = 65536
-    # Ordinary picks made to get past tried endpoints, before a search one by one.
+    # Ordinary picks that may return tried endpoints, before the endpoints are searched one by one.
     REPEATED_PICKS = 4
     # Most calls of a user's selector for one pick.
     MOST_ASKED = 64

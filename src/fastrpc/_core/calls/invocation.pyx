@@ -32,7 +32,7 @@ from fastrpc._core.payload.arguments cimport BoundArguments
 from fastrpc.status import Status
 
 cdef extern from "Python.h":
-    # These leave the exception set; `as_result` propagates it.
+    # These functions leave the exception set; `as_result` propagates it.
     PyObject* PyObject_CallObject(object function, object arguments) noexcept
     PyObject* PyObject_Call(object function, object arguments, object options) noexcept
     PyObject* PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject* names) noexcept

@@ -159,10 +159,10 @@ cdef class HttpConnection(Engine):
             is_between = False
             due = now + life.look_after()
         if self.exchange.is_stuck and is_between:
-            # The last answer is still being taken: the rest of the connection begins when it is taken.
+            # The last answer is still being taken: the idle time begins when it is taken.
             life.used_ns = now
             due = max(now + UNSENT_NS, life.left_due()) if life.drains else 0
-        # Its rest begins with the first answer.
+        # The idle time of a connection begins with its first answer.
         facts.is_busy = not is_between or not (is_aged or self.exchange.rests or life.drains)
         facts.is_receiving = False
         facts.unsent = facts.parked = 0 if served is None else served.unsent_bytes()

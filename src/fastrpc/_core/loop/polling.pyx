@@ -7,8 +7,8 @@ them.
     uvloop    mark ─ other callbacks ─ poll ─ reads ──► mark ─ other callbacks ─ poll ─ …
 
 A poll reports every watched socket that holds bytes. So bytes that are read in one turn came after the poll of the turn
-before, unless that reported the socket as well. No loop reports the return of its poll, but a scheduled callback runs
-at the beginning of the next turn, and in between the loop does not sleep. Such a mark is set only where a turn takes
+before, unless that poll reported the socket, too. No loop reports the return of its poll, but a scheduled callback runs
+at the beginning of the next turn, and in between the loop does not sleep. This mark is set only where a turn takes
 long: it costs a round of the loop, and in short turns nothing waits for long. Without marks, bytes are dated when they
 are read, as if the loop had slept until then. If an instant is uncertain, the later bound counts: nothing is
 dated before a moment at which its socket was empty.

@@ -43,7 +43,7 @@ cdef class CallLimits:
         # bind(method) returns the limits of a method as a tuple of BoundLimit.
         object _bind
 
-        # Milliseconds until a retry, of the last refusal.
+        # The milliseconds before a retry that the last refusal states.
         uint32_t pause_ms
 
         # The limit whose call is being refused.
