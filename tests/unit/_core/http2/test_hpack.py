@@ -89,7 +89,7 @@ def test_sequences_of_the_rfc(name: str) -> None:
         ("0001618207ff", "Huffman"),
         ("008100", "Huffman"),
         # Table size updates: behind a field, too large, too many.
-        ("8220", "behind a field"),
+        ("8220", "after a field"),
         ("203f", "integer"),
         ("3fe21f", "update is 4097"),
         ("3fffffff7f", "update is"),
@@ -303,7 +303,7 @@ class TestKnownBlocks:
             (b"\x00\x01t\x01t", ""),
             (b"\x0f\x17\x01b", "differs from Host"),
             (b"\x04\x01/", "is there twice"),
-            (b"\x00\x01t\x01t\x08\x03200", "comes behind a regular one"),
+            (b"\x00\x01t\x01t\x08\x03200", "comes after a regular one"),
             (b"\x00\x01T\x01t", "a capital letter"),
             (b"\x08\x03200", "not of this kind of head"),
         ],

@@ -38,7 +38,7 @@ async def client() -> AsyncIterator[Any]:
 @pytest.mark.parametrize("name", ["Cache-Control", "cache-control", "Vary", "VARY"])
 async def test_fields_about_stored_answers_are_for_safe_methods(client: Any, name: str) -> None:
     # By another protocol than HTTP, too: the mistake shows wherever the method is tried.
-    with pytest.raises(fastrpc.CallError, match=f"{name}.*safe methods alone.*fields.unsafe is not safe"):
+    with pytest.raises(fastrpc.CallError, match=f"{name}.*only safe methods.*fields.unsafe is not safe"):
         await client.call(Fields.unsafe, {name: "a"})
     await client.call(Fields.safe, {name: "a"})
     assert [one async for one in client.stream(Fields.numbers, {name: "a"})] == [1]
