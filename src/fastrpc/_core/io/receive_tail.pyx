@@ -26,7 +26,7 @@ cdef enum:
     MANY_DEFERRED = 16_777_216
     SHORT_READ = 32_768
     # A light caller sends at most LIGHT_BYTES at once, some two hundred calls, and LIGHT_BYTES_A_SECOND. Its deferred
-    # reads precede others' reads: after a thousand busy connections it would have sent more by each turn.
+    # reads precede the reads of others: after a thousand busy connections it would have sent more each time.
     LIGHT_BYTES = 16_384
     LIGHT_BYTES_A_SECOND = 49_152
     # A caller that sends much counts as busy for ten seconds afterwards.

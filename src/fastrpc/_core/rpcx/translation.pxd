@@ -49,7 +49,7 @@ cdef class RpcxTranslation:
         bint is_open
         # Whether the server has announced its drain.
         bint is_leaving
-        # The token of the connection, or None. Its entry, if any.
+        # The token of the connection, or None; the token's entry of metadata.
         bytes token
         bytes token_entry
 

@@ -16,7 +16,7 @@ class NativeServedConnection(EngineServedConnection):
         """The connection, or None once it was freed."""
 
     def describe_peer(self) -> Peer:
-        """Return the peer, which is known even after the connection."""
+        """Return the peer, which stays known when the connection has ended."""
 
     def note_probe(self) -> None:
         """Note a health probe, which does not count as use of the connection."""

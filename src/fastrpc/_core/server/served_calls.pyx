@@ -64,7 +64,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         return None if self._engine is NULL else <Connection>self._engine
 
     def describe_peer(self):
-        """The peer, which is known even after the connection."""
+        """The peer, which stays known when the connection has ended."""
         if self.peer_info is None and self._engine is not NULL:
             self.peer_info = self.gate.dispatcher.describe_peer(<Connection>self._engine)
         return self.peer_info

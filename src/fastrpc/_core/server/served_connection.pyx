@@ -154,7 +154,7 @@ cdef class ServedConnection:
         """Close the connection: an outcome could not be sent."""
 
     def describe_peer(self):
-        """The peer, which is known even after the connection; None if unknown."""
+        """The peer, which stays known when the connection has ended; None if unknown."""
         return self.peer_info
 
     def note_probe(self):
