@@ -24,14 +24,13 @@ METHODS = 70
 WIDER = {
     "AwaitedCall": 146,
     "BlockingCall": 114,
-    "BlockingCalledStream": 109,
+    "BlockingCalledStream": 108,
     "BatchMember": 106,
     "ClientCall": 105,
     "CalledStream": 99,
     # With `note_http`, which a gateway calls for the server behind it, and `is_under_way` for the calls of a request.
     "GrpcCall": 91,
     "ServerCall": 90,
-    "BlockingSession": 85,
     "ClientStream": 76,
     "ServedStream": 74,
 }

@@ -9,7 +9,7 @@ cdef class BlockingCall(ClientCall):
     cdef:
         # The session that its threads share. The wait of its thread, None for a stream; whether the session counts a stream
         # among its users.
-        BlockingSession byte_stream
+        BlockingSession shared_session
         Wait wait
         bint is_used
 

@@ -35,7 +35,7 @@ cdef class BlockingCall(ClientCall):
             return 0 if self.wait is None else self.wait.came()
         if self.is_used:
             self.is_used = False
-            self.byte_stream.users -= 1
+            self.shared_session.users -= 1
         if self.streaming.stream is not NULL:
             stream = <ClientStream>self.streaming.stream
             self.streaming.stream = NULL
@@ -57,7 +57,7 @@ cdef class BlockingCall(ClientCall):
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
         self.session = session.engine
-        self.byte_stream = session
+        self.shared_session = session
         self.wait = new_wait(1, self.deadline_ns)
         payload = self.options.pack(self, payload, part.peer, part.is_settled)
         return session.start(self, payload, self.wait if self.verb == VERB_NOTIFY else None)
@@ -68,7 +68,7 @@ cdef class BlockingCall(ClientCall):
             value = self.outcome()
         except BaseException as error:
             self.conclude(error)
-            if not isinstance(error, FastRPCError) or self.byte_stream.is_left_behind:
+            if not isinstance(error, FastRPCError) or self.shared_session.stream.is_left_behind:
                 raise
             return self.options.shared.runner.retry(self, error)
         self.conclude(None)
@@ -80,14 +80,14 @@ cdef class BlockingCall(ClientCall):
         """Report the outcome of the attempt to the endpoint set, if it knows of the attempt."""
         if self.endpoint_state is None:
             return 0
-        if self.byte_stream.is_left_behind or (self.verb == VERB_NOTIFY and error is None):
+        if self.shared_session.stream.is_left_behind or (self.verb == VERB_NOTIFY and error is None):
             # A notification that was handed over says nothing about the health of its endpoint.
             return self.drop()
         return self.leave(error, self.ended_ns or now_ns())
 
     cdef object outcome(self):
         """Wait for the answer to a started call and return it, or raise its error."""
-        cdef BlockingSession session = self.byte_stream
+        cdef BlockingSession session = self.shared_session
         cdef bint is_done
         try:
             is_done = session.wait(self.wait)
@@ -118,7 +118,7 @@ cdef class BlockingCall(ClientCall):
             TypeError: the arguments do not fit the method.
             EncodeError: they cannot be encoded.
         """
-        cdef BlockingSession session = self.byte_stream
+        cdef BlockingSession session = self.shared_session
         cdef CallingPart part = <CallingPart>session.engine.calling
         cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
         cdef bint is_taken = False
@@ -145,7 +145,7 @@ cdef class BlockingCall(ClientCall):
         return True
 
     cdef int end_pick(self, object error) except -1:
-        if self.streaming.pick is not None and self.byte_stream.is_left_behind:
+        if self.streaming.pick is not None and self.shared_session.stream.is_left_behind:
             pick, self.streaming.pick = self.streaming.pick, None
             pick.dropped()
             return 0
@@ -172,7 +172,7 @@ cdef class BlockingCall(ClientCall):
             if self.streaming.stream is NULL:
                 raise RuntimeError(f"{self.route.method}: the stream was dropped")
             attempt.become_attempt(self, session.engine, number)
-            attempt.byte_stream = session
+            attempt.shared_session = session
             attempt.streaming = new_streaming(NULL)
             # Before it is sent: it may end at once, and then reports to the endpoint set. If there is no attempt, its
             # maker takes the pick back.
@@ -192,7 +192,7 @@ cdef class BlockingCall(ClientCall):
         if not self.is_settled:
             error = CallError(Status.CANCELLED, f"{self.route.method} was cancelled", processed="unknown")
             # The answer or the deadline may come first: the session checks again, under its guard.
-            self.byte_stream.give_up_all([self], False, error)
+            self.shared_session.give_up_all([self], False, error)
 
     async def sleep(self, double seconds):
         """Wait, in an interceptor: blocks the thread, as everything here does."""

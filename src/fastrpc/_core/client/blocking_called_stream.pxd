@@ -1,6 +1,5 @@
 from libc.stdint cimport uint8_t, uint64_t
 
-from fastrpc._core.client.blocking_session cimport BlockingSession
 from fastrpc._core.client.blocking_wait cimport Wait
 from fastrpc._core.client.client_stream cimport ClientStream, Gathered
 
@@ -35,7 +34,6 @@ cdef class BlockingCalledStream(ClientStream):
     cdef int _send_gathering(self, object messages) except -1
     cdef int _encode_and_send(self, object message) except -1
     cdef bint _send_now(self, bytes payload) except -1
-    cdef int _flush(self, BlockingSession session) except -1
     cdef int _check_output(self) except -1
     cdef int _await_room(self) except -1
     cdef bytes _decompressed(self, bytes payload, int number)

@@ -18,6 +18,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call, twin_of, unmistakable
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.blocking_call cimport BlockingCall, new_stream_call
+from fastrpc._core.client.blocking_session cimport BlockingSession
 from fastrpc._core.client.blocking_wait cimport Wait, new_wait
 from fastrpc._core.client.call_errors cimport check_message, idle_error, mark_own
 from fastrpc._core.client.client_call cimport ClientCall
@@ -54,7 +55,7 @@ cdef class BlockingCalledStream(ClientStream):
             attempt = <BlockingCall>self.call
             attempt.streaming.detach(attempt)
             if not attempt.is_settled:
-                attempt.byte_stream.let_go(attempt)
+                attempt.shared_session.let_go(attempt)
             attempt.end_pick(asyncio.CancelledError())
 
     # Its attempts. The guard of the session is held.
@@ -137,7 +138,7 @@ cdef class BlockingCalledStream(ClientStream):
         cdef BlockingCall call = <BlockingCall>self.call
         if call is not self.origin and not self.attempt_ended:
             reason = CANCEL_DECODE if isinstance(error, DecodeError) else CANCEL_USER
-            call.byte_stream.end_stream(call, reason, error)
+            call.shared_session.end_stream(call, reason, error)
 
     def _drop(self, error):
         """Drop the received messages; all waits end with the error."""
@@ -146,7 +147,7 @@ cdef class BlockingCalledStream(ClientStream):
         if call is self.origin:
             self.close(error)
             return
-        session = call.byte_stream
+        session = call.shared_session
         session.enter_use()
         try:
             self.close(error)
@@ -261,7 +262,7 @@ cdef class BlockingCalledStream(ClientStream):
         """Take the oldest message out of the channel, and return its credit."""
         cdef Message message
         cdef bytes payload
-        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        cdef BlockingSession session = (<BlockingCall>self.call).shared_session
         session.enter_use()
         try:
             if self.waiting == 0:
@@ -315,7 +316,7 @@ cdef class BlockingCalledStream(ClientStream):
 
     cdef bint _await_change(self, bint or_room) except -1:
         """Wait until a message, HEAD or the end arrives; with `or_room` also until there is room to send."""
-        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        cdef BlockingSession session = (<BlockingCall>self.call).shared_session
         cdef uint64_t due_ns = self._due()
         cdef Wait wait = new_wait(1, due_ns)
         cdef bint waits = False, had_sign = self.has_sign
@@ -331,7 +332,7 @@ cdef class BlockingCalledStream(ClientStream):
                     self._ask_for_room(wait)
         finally:
             if waits:
-                session.leave()
+                session.leave_to_wait()
             else:
                 session.leave_use()
         if not waits:
@@ -346,17 +347,17 @@ cdef class BlockingCalledStream(ClientStream):
         return True
 
     def _ask_for_room(self, Wait wait not None):
-        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        cdef BlockingSession session = (<BlockingCall>self.call).shared_session
         self._sender_wait = wait
         if self.call.unsent is not None:
             self.call.waits_to_send = True
         else:
-            session.room_waits.append(wait)
+            session.events.await_room(wait)
 
     cdef int _overdue(self, uint64_t due_ns, bint sends) except -1:
         """Handle a wait that ended without its event: it took too long, or the connection ended."""
         cdef BlockingCall call = <BlockingCall>self.call
-        cdef BlockingSession session = call.byte_stream
+        cdef BlockingSession session = call.shared_session
         if self.attempt_ended or self.is_closed:
             return 0
         if due_ns == call.deadline_ns:
@@ -430,7 +431,7 @@ cdef class BlockingCalledStream(ClientStream):
 
     def _send_end(self):
         cdef BlockingCall call = <BlockingCall>self.call
-        cdef BlockingSession session = call.byte_stream
+        cdef BlockingSession session = call.shared_session
         if self.output_ended:
             return
         self.end_output(None)
@@ -452,7 +453,7 @@ cdef class BlockingCalledStream(ClientStream):
 
     cdef int _await_room(self) except -1:
         """Wait until the channel is not full."""
-        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        cdef BlockingSession session = (<BlockingCall>self.call).shared_session
         cdef uint64_t due_ns
         cdef Wait wait
         cdef bint waits = False
@@ -470,7 +471,7 @@ cdef class BlockingCalledStream(ClientStream):
                     self._ask_for_room(wait)
             finally:
                 if waits:
-                    session.leave()
+                    session.leave_to_wait()
                 else:
                     session.leave_use()
             if not waits:
@@ -495,7 +496,7 @@ cdef class BlockingCalledStream(ClientStream):
 
     cdef bint _send_now(self, bytes payload) except -1:
         """Pass a message to the connection, and read the input; False: nothing can be sent any more."""
-        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        cdef BlockingSession session = (<BlockingCall>self.call).shared_session
         cdef uint8_t number = 0
         if self.is_worth_compressing(payload):
             payload = self.compressed(payload, &number)
@@ -506,21 +507,14 @@ cdef class BlockingCalledStream(ClientStream):
                 return False
             session.engine.now = now_ns()
             self.hand_over(payload, number)
-            self._flush(session)
+            session.flush()
         finally:
             session.leave_use()
         return True
 
-    cdef int _flush(self, BlockingSession session) except -1:
-        """Flush the messages that were handed over, and read the input."""
-        if session.has_news and not session.is_sending:
-            session.send_all(False)
-        session.look()
-        return 0
-
     cdef bint _send_gathered(self, Gathered gathered) except -1:
         """Pass the gathered messages that fit to the connection; False: nothing can be sent any more."""
-        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        cdef BlockingSession session = (<BlockingCall>self.call).shared_session
         session.enter_use()
         try:
             if self.attempt_ended or self.output_ended:
@@ -529,7 +523,7 @@ cdef class BlockingCalledStream(ClientStream):
             try:
                 gathered.hand_over(self)
             finally:
-                self._flush(session)
+                session.flush()
         finally:
             session.leave_use()
         return True

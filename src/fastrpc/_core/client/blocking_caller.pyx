@@ -47,7 +47,7 @@ cdef class BlockingBatch(BatchCall):
         self.payloads = self.encoded(head.route)
         head.apply_options(head.route, now_ns(), unsent)
         head.session = session.engine
-        head.byte_stream = session
+        head.shared_session = session
         head.wait = new_wait(1, head.deadline_ns)
         payloads = self.begin_members(head)
         for i in range(len(payloads)):
@@ -77,7 +77,7 @@ cdef class BlockingBatch(BatchCall):
         failure = next((value for value in values if isinstance(value, FastRPCError)), None)
         if failure is None:
             return values
-        if head.byte_stream.is_left_behind:
+        if head.shared_session.stream.is_left_behind:
             if self.return_exceptions:
                 return values
             raise failure
@@ -85,7 +85,7 @@ cdef class BlockingBatch(BatchCall):
 
     cdef list outcomes(self, BlockingCall head):
         """Wait for all answers to a started batch and return them; failed calls have their error."""
-        cdef BlockingSession session = head.byte_stream
+        cdef BlockingSession session = head.shared_session
         cdef bint failed = False
         try:
             if not session.wait(head.wait):

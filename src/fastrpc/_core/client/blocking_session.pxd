@@ -1,28 +1,28 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.client.blocking_events cimport BlockingEvents
 from fastrpc._core.client.blocking_stream cimport BlockingStream
 from fastrpc._core.client.blocking_wait cimport ReentryGuard, Wait
 from fastrpc._core.client.client_call cimport ClientCall
+from fastrpc._core.io.engine cimport Engine
 
 
 @cython.final
-cdef class BlockingSession(BlockingStream):
+cdef class BlockingSession:
+    # Fields are written under the guard of the stream, and the engine is used under it. A thread that holds no guard may
+    # read single fields under the GIL: whether the engine is usable or closed, the number of users, the instants.
     cdef:
-        # The reason for the end of the connection, and the hint of its error; whether the last frames wait to be read.
-        readonly str lost_because
-        readonly object lost_hint
+        # The connection, never None: its engine, which the stream holds too; its stream, with the guard; the events that
+        # the stream reports. None of them refers to the session. The peer's address.
+        readonly Engine engine
+        BlockingStream stream
+        BlockingEvents events
+        readonly object endpoint
+
+        # Whether the last frames wait to be read, and for how long at most.
         bint lingers
         uint64_t linger_ns
-
-        # The roles besides the receiver's: whether it also watches for room to send; the thread that watches only for
-        # that.
-        bint receiver_pushes
-        Wait pusher
-
-        # The next instant at which the engine is to be checked, and the end of the receiver's wait.
-        uint64_t look_due_ns
-        uint64_t receiver_due_ns
 
         # The threads that wait in this session, or elsewhere in the same client.
         ReentryGuard reentry
@@ -30,47 +30,37 @@ cdef class BlockingSession(BlockingStream):
         # Threads that have a call here, from `start` to the end of `wait`, and streams, from `start` to their end.
         readonly Py_ssize_t users
 
-        # Waits other than for answers: for the server's settings; for one-way calls to be sent.
-        list ready_waits
-        list hand_overs
-
-        # Waits until all output was sent, before a stream adds to it; the calls of streams without users.
-        list room_waits
+        # The calls of streams without users. Finalizers append to it without the guard, under the GIL.
         list left_calls
 
-        # The time to spin; the instants at which the session was made, since which it is unused, and at which it ended.
+        # The time to spin; the instants at which the session was made, and since which it is unused.
         uint64_t spin_ns
         uint64_t made_ns
         uint64_t rests_ns
-        uint64_t ended_ns
 
     cdef bint start(self, ClientCall call, bytes payload, Wait handed) except -1
     cdef bint start_many(self, list calls, list payloads) except -1
     cdef bint wait(self, Wait wait) except -1
     cdef int give_up_all(self, list calls, bint is_overdue, object error=*) except -1
 
-    # Streams.
+    # Streams. `enter_use` takes the guard; `leave_use` and `leave_to_wait` release it. `flush` needs it.
     cdef int enter_use(self) except -1
     cdef int leave_use(self) except -1
+    cdef int leave_to_wait(self) except -1
+    cdef int flush(self) except -1
     cdef int end_stream(self, ClientCall call, int reason, object error) except -1
     cdef int let_go(self, ClientCall call) except -1
     cdef int _drop_left_calls(self) except -1
 
-    # The turns.
+    # The turns. The guard is held; the turns release it while they wait, and `_go` at the end of a use.
     cdef bint _takes_call(self, uint64_t now) except -1
     cdef int _came_too_late(self, ClientCall call, bytes payload) except -1
     cdef int _take_over(self, ClientCall call, bytes payload) except -1
     cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1
     cdef int _push(self, Wait wait) except -1
     cdef int _sleep(self, Wait wait) except -1
-    cdef bint _wants_pusher(self) noexcept
     cdef int _go(self, bint refused=*) except -1
     cdef int _settle_down(self) except -1
 
-    # The checks and the end.
     cdef uint64_t _check(self) except? 0
-    cdef int _note_end(self, str why) except -1
-    cdef object _lost_error(self, ClientCall call)
-    cdef bint _leaves(self, ClientCall call) noexcept
     cdef bint _is_ready(self) noexcept
-    cdef int _wake_one(self) except -1

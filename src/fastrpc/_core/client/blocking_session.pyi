@@ -1,14 +1,13 @@
 from typing import Any, final
 
-from fastrpc._core.client.blocking_stream import BlockingStream
 from fastrpc._core.client.blocking_wait import ReentryGuard
 from fastrpc._core.io.blocking_io import BlockingIO
 from fastrpc._core.io.engine import Engine
 from fastrpc.endpoint import Endpoint
 
 @final
-class BlockingSession(BlockingStream):
-    """One connection to one endpoint, used by any number of threads at once: a byte stream.
+class BlockingSession:
+    """One connection to one endpoint, used by any number of threads at once.
 
     It has neither a loop nor a thread: the threads that wait for answers take turns in sending and receiving for all
     of them.
@@ -35,6 +34,16 @@ class BlockingSession(BlockingStream):
         spin_microseconds: int = 0,
         reentry: ReentryGuard | None = None,
     ) -> None: ...
+    @property
+    def engine(self) -> Any:
+        """The protocol."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether this is the child of a fork, and the connection the parent's: closed here, and nowhere else."""
+
     @property
     def is_usable(self) -> bool:
         """Whether it takes new calls."""

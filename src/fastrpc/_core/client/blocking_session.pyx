@@ -2,6 +2,10 @@
 
 ::
 
+    BlockingSession ──holds──► BlockingStream    the guard, bytes in and out, the roles of threads
+           │                        └──holds──┐
+           └──────────holds────► BlockingEvents    waits for other events than answers, the end of the connection
+
     start(call)     the request is taken over, nothing is sent yet
     wait(wait)      until nothing is missing or the time is over, again and again one of these turns:
                       send    as much as the system takes at once
@@ -29,7 +33,6 @@ from fastrpc._core.client.blocking_wait cimport Stay, end, new_wait
 from fastrpc._core.client.call_errors cimport overdue_error
 from fastrpc._core.client.caller_view cimport fork_generation
 from fastrpc._core.io.blocking_io cimport BlockingIO
-from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, CANCEL_USER
 
@@ -41,8 +44,16 @@ cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
 
 
 @cython.final
-cdef class BlockingSession(BlockingStream):
+cdef class BlockingSession:
     """One connection to one endpoint, used by any number of threads at once."""
+
+    def __cinit__(self, *arguments, **options):
+        # Valid also without __init__: hot paths do not check for None.
+        self.events = BlockingEvents.__new__(BlockingEvents)
+        self.stream = BlockingStream.__new__(BlockingStream)
+        self.stream.events = self.events
+        self.engine = self.stream.engine
+        self.left_calls = []
 
     def __init__(
         self, Engine engine not None, *, BlockingIO io not None, endpoint, double linger=0.0, spin_microseconds=0,
@@ -50,12 +61,10 @@ cdef class BlockingSession(BlockingStream):
     ):
         if not isinstance(engine.calling, CallingPart):
             raise TypeError(f"{type(engine).__name__} makes no calls: its `calling` is {engine.calling!r}")
-        BlockingStream.__init__(self, engine, io, endpoint)
+        self.stream.open(engine, io, endpoint)
+        self.engine = engine
+        self.endpoint = endpoint
         self.reentry = reentry or ReentryGuard()
-        self.ready_waits = []
-        self.hand_overs = []
-        self.room_waits = []
-        self.left_calls = []
         self.linger_ns = <uint64_t>(linger * 1e9)
         self.spin_ns = spin_microseconds * 1000
         self.made_ns = self.rests_ns = engine.now
@@ -71,11 +80,12 @@ cdef class BlockingSession(BlockingStream):
         `handed` is set once a one-way call was handed over; None for other calls.
         """
         cdef bint is_started = False, takes_call
-        self.enter()
+        cdef BlockingStream stream = self.stream
+        stream.enter()
         self.users += 1
         try:
             takes_call = self._takes_call(call.started_ns)
-            if not self.look_before(call.started_ns, call.deadline_ns):
+            if not stream.look_before(call.started_ns, call.deadline_ns):
                 self._came_too_late(call, payload)
                 is_started = True
             elif takes_call and self.engine.is_usable:
@@ -83,10 +93,10 @@ cdef class BlockingSession(BlockingStream):
                 is_started = True
                 if handed is not None:
                     # Set before the guard is released: another thread may then send the call.
-                    self.hand_overs.append((call, handed))
+                    self.events.await_hand_over(call, handed)
         finally:
             if is_started:
-                self.leave()
+                stream.leave()
             else:
                 self._go(True)
         return is_started
@@ -95,11 +105,12 @@ cdef class BlockingSession(BlockingStream):
         """Take over several calls for one `wait`; a call that cannot be sent is settled with its error."""
         cdef Py_ssize_t i
         cdef bint is_started = False, takes_call
-        self.enter()
+        cdef BlockingStream stream = self.stream
+        stream.enter()
         self.users += 1
         try:
             takes_call = self._takes_call(now_ns())
-            if calls and not self.look_before(self.engine.now, (<ClientCall>calls[0]).deadline_ns):
+            if calls and not stream.look_before(self.engine.now, (<ClientCall>calls[0]).deadline_ns):
                 for i in range(len(calls)):
                     self._came_too_late(<ClientCall>calls[i], <bytes>payloads[i])
                 is_started = True
@@ -109,7 +120,7 @@ cdef class BlockingSession(BlockingStream):
                 is_started = True
         finally:
             if is_started:
-                self.leave()
+                stream.leave()
             else:
                 self._go(True)
         return is_started
@@ -144,21 +155,21 @@ cdef class BlockingSession(BlockingStream):
         """Return whether all events came before the deadline and the end of the connection."""
         cdef uint64_t due_ns
         cdef Stay stay
-        self.enter()
+        cdef BlockingStream stream = self.stream
+        stream.enter()
         self.reentry.begin(&stay)
         try:
-            if self.has_news and not self.is_sending and not self.engine.is_closed:
+            if not self.engine.is_closed:
                 # Sent before any check: the checks run while the request travels.
-                self.send_all(False)
+                stream.send_news()
             while wait.missing > 0 and not self.engine.is_closed and not wait.is_over():
-                due_ns = self._check() if self.receiver is None else NO_DEADLINE
-                if self.has_news and not self.is_sending:
-                    self.send_all(False)
+                due_ns = self._check() if stream.receiver is None else NO_DEADLINE
+                stream.send_news()
                 if wait.missing <= 0 or self.engine.is_closed:
                     break
-                if self.receiver is None:
+                if stream.receiver is None:
                     self._read_for_all(wait, due_ns)
-                elif self._wants_pusher():
+                elif stream.wants_pusher():
                     self._push(wait)
                 else:
                     self._sleep(wait)
@@ -170,14 +181,25 @@ cdef class BlockingSession(BlockingStream):
     # Streams
 
     cdef int enter_use(self) except -1:
-        """Take the guard for one step of a stream; `leave_use` or `wait` has to follow."""
-        self.enter()
+        """Take the guard for one step of a stream; `leave_use`, or `leave_to_wait` and `wait`, have to follow."""
+        self.stream.enter()
         self.users += 1
         return 0
 
     cdef int leave_use(self) except -1:
         """Release the guard after a step of a stream; its output is sent."""
         return self._go()
+
+    cdef int leave_to_wait(self) except -1:
+        """Release the guard in the middle of a use, which `wait` ends."""
+        return self.stream.leave()
+
+    cdef int flush(self) except -1:
+        """Flush the messages that were handed over, and read the input. The guard is held."""
+        cdef BlockingStream stream = self.stream
+        stream.send_news()
+        stream.look()
+        return 0
 
     cdef int end_stream(self, ClientCall call, int reason, object error) except -1:
         """End a call that streams from this side, and notify the server; a settled call keeps its outcome."""
@@ -187,7 +209,7 @@ cdef class BlockingSession(BlockingStream):
             if call.is_settled:
                 return 0
             if self.engine.is_closed:
-                error = self._lost_error(call)
+                error = self.events.error_of_end(self.stream, call)
             else:
                 (<CallingPart>self.engine.calling).abandon(call, reason)
             call.failed(error)
@@ -201,7 +223,7 @@ cdef class BlockingSession(BlockingStream):
         A finalizer runs anywhere, so it must not wait for the guard.
         """
         self.left_calls.append(call)
-        if self.generation == fork_generation() and self.enter_now():
+        if self.stream.generation == fork_generation() and self.stream.enter_now():
             self.users += 1
             self._go()
         return 0
@@ -217,32 +239,26 @@ cdef class BlockingSession(BlockingStream):
                 call.failed(CallError(Status.CANCELLED, f"{call.route.method}: the stream was dropped"))
         return 0
 
-    cdef object _lost_error(self, ClientCall call):
-        """Return the error of a call without an answer at the end of the connection."""
-        cdef CallingPart part = <CallingPart>self.engine.calling
-        return part.error_of_end(call, self._leaves(call), self.lost_because or "it was closed")
-
     def wait_ready(self, deadline):
         """Return whether the server shows its settings before an instant of `time.monotonic()`; None: no limit."""
         cdef Wait wait = new_wait(1, NO_DEADLINE if deadline is None else <uint64_t>(deadline * 1e9))
-        self.enter()
+        self.stream.enter()
         if self._is_ready() or not self.engine.is_usable:
-            self.leave()
+            self.stream.leave()
             return self._is_ready() and self.engine.is_usable
         self.users += 1
-        self.ready_waits.append(wait)
-        self.leave()
+        self.events.await_ready(wait)
+        self.stream.leave()
         self.wait(wait)
         return self._is_ready() and self.engine.is_usable
 
     def catch_up(self):
         """Process input that came while no thread read, and apply the limits of time, without waiting."""
-        self.enter()
-        self.users += 1
+        self.enter_use()
         try:
-            if not self.engine.is_closed and self.receiver is None:
+            if not self.engine.is_closed and self.stream.receiver is None:
                 self.engine.now = now_ns()
-                self.look()
+                self.stream.look()
                 if not self.engine.is_closed:
                     self._check()
         finally:
@@ -257,22 +273,21 @@ cdef class BlockingSession(BlockingStream):
         """
         cdef ClientCall call
         cdef int reason
-        self.enter()
-        self.users += 1
+        self.enter_use()
         try:
             self.engine.now = now_ns()
             for call in calls:
                 if call.is_settled:
                     continue
-                handed = self._leaves(call)
+                handed = self.events.may_have_left(self.stream, call)
                 reason = CANCEL_LOST_HEDGE if call.has_lost else CANCEL_USER
                 (<CallingPart>self.engine.calling).abandon(call, CANCEL_DEADLINE if is_overdue else reason)
                 if error is not None:
                     call.failed(error)
                 elif not is_overdue:
                     call.forget()
-                elif self.engine.is_closed and (self.is_left_behind or self.engine.now < call.deadline_ns):
-                    call.failed(self._lost_error(call))
+                elif self.engine.is_closed and (self.stream.is_left_behind or self.engine.now < call.deadline_ns):
+                    call.failed(self.events.error_of_end(self.stream, call))
                 else:
                     call.failed(overdue_error(call, self.endpoint, handed, call.began_ns))
         finally:
@@ -284,38 +299,39 @@ cdef class BlockingSession(BlockingStream):
     @cython.nonecheck(False)
     cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1:
         """Receive once; meanwhile this thread is the receiver."""
+        cdef BlockingStream stream = self.stream
         cdef Py_ssize_t came = 0, room = 0
-        cdef char* place = self.place_for(&room)
+        cdef char* place = stream.place_for(&room)
         # The objects that `place` points into; no other thread touches them while there is a receiver.
-        cdef ReadBuffer _block = self.block
-        cdef object _body = self.engine.body_owner() if self.in_body else None
-        cdef BlockingIO io = self.io
+        cdef ReadBuffer _block = stream.block
+        cdef object _body = self.engine.body_owner() if stream.in_body else None
+        cdef BlockingIO io = stream.io
         cdef uint64_t spin_ns = self.spin_ns
-        cdef bint fill = self.in_body
-        cdef bint push = self.has_news or (len(self.parts) > 0 and not self.is_sending)
+        cdef bint fill = stream.in_body
+        cdef bint push = stream.has_news or (len(stream.parts) > 0 and not stream.is_sending)
         due_ns = min(due_ns, wait.deadline_ns)
-        self.receiver = wait
-        self.receiver_due_ns = due_ns
-        self.receiver_pushes = push
-        self.system_calls += 1
-        self.leave()
+        stream.receiver = wait
+        stream.receiver_due_ns = due_ns
+        stream.receiver_pushes = push
+        stream.system_calls += 1
+        stream.leave()
         try:
             # Checked before the wait, too: the last turn may have ended with bytes and a signal at once.
-            self.check_signals()
-            if not self.is_left_behind:
+            stream.check_signals()
+            if not stream.is_left_behind:
                 with nogil:
                     came = io.receive_until(place, room, fill, push, due_ns, spin_ns)
                 if came == INTERRUPTED:
-                    self.check_signals()
+                    stream.check_signals()
         finally:
-            self.enter()
-            self.receiver = None
-            self.receiver_pushes = False
-            self.system_calls -= 1
+            stream.enter()
+            stream.receiver = None
+            stream.receiver_pushes = False
+            stream.system_calls -= 1
         if came == WRITABLE:
-            self.has_news = True
+            stream.has_news = True
         elif came != TIMED_OUT and came != INTERRUPTED:
-            self.took_in(came)
+            stream.took_in(came)
         return 0
 
     cdef int _push(self, Wait wait) except -1:
@@ -325,56 +341,46 @@ cdef class BlockingSession(BlockingStream):
         checks whether the other one still reads: otherwise both sides would wait for each other. Calls that wait for
         the peer's budget are checked as well.
         """
+        cdef BlockingStream stream = self.stream
         cdef int ready = 0
-        cdef BlockingIO io = self.io
+        cdef BlockingIO io = stream.io
         cdef uint64_t due_ns = min(wait.deadline_ns, self._check())
-        cdef short events = POLLOUT if len(self.parts) else 0
-        if self.engine.is_closed or self.has_news:
+        cdef short events = POLLOUT if len(stream.parts) else 0
+        if self.engine.is_closed or stream.has_news:
             return 0
-        self.pusher = wait
-        self.system_calls += 1
-        self.leave()
+        stream.pusher = wait
+        stream.system_calls += 1
+        stream.leave()
         try:
-            self.check_signals()
-            if not self.is_left_behind:
+            stream.check_signals()
+            if not stream.is_left_behind:
                 with nogil:
                     ready = io.wait(events, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
                 if ready == INTERRUPTED:
-                    self.check_signals()
+                    stream.check_signals()
         finally:
-            self.enter()
-            self.pusher = None
-            self.system_calls -= 1
+            stream.enter()
+            stream.pusher = None
+            stream.system_calls -= 1
         if ready > 0:
-            self.has_news = True
+            stream.has_news = True
         return 0
 
     cdef int _sleep(self, Wait wait) except -1:
         """Let other threads work until one of them wakes this one."""
+        cdef BlockingStream stream = self.stream
         cdef PyLockStatus status = PY_LOCK_ACQUIRED
-        wait.park(self.sleepers)
-        self.leave()
+        wait.park(stream.sleepers)
+        stream.leave()
         try:
-            self.check_signals()
-            status = PY_LOCK_INTR if self.is_left_behind else wait.sleep()
+            stream.check_signals()
+            status = PY_LOCK_INTR if stream.is_left_behind else wait.sleep()
             if status == PY_LOCK_INTR:
-                self.check_signals()
+                stream.check_signals()
         finally:
-            self.enter()
+            stream.enter()
             wait.unpark(status == PY_LOCK_ACQUIRED)
         return 0
-
-    @cython.nonecheck(False)
-    cdef bint _wants_pusher(self) noexcept:
-        """Return whether output waits (for the system, a thread or an instant) while no thread watches for its end.
-
-        The receiver watches the time, too, but not the instants that were set since it began.
-        """
-        if self.is_sending or self.pusher is not None or self.write_error is not None:
-            return False
-        if self.look_due_ns < self.receiver_due_ns:
-            return True
-        return not self.receiver_pushes and (self.has_news or len(self.parts) > 0)
 
     @cython.nonecheck(False)
     cdef int _go(self, bint refused=False) except -1:
@@ -385,146 +391,62 @@ cdef class BlockingSession(BlockingStream):
         try:
             self._settle_down()
         finally:
-            self.leave()
+            self.stream.leave()
         return 0
 
     @cython.nonecheck(False)
     cdef int _settle_down(self) except -1:
         """Do the work left for this thread: send unsent bytes, wake another for a free turn, close the connection."""
+        cdef BlockingStream stream = self.stream
         if self.left_calls:
             self._drop_left_calls()
-        if self.has_news and not self.is_sending and not self.engine.is_closed:
-            self.send_all(False)
+        if not self.engine.is_closed:
+            stream.send_news()
         if not self.engine.is_usable and not self.engine.is_closed and self.users == 0:
             self.engine.now = now_ns()
             self.engine.close()
         if self.engine.is_closed:
-            self.wind_up(self.lingers)
-        if self.sleepers and (self.receiver is None or self._wants_pusher()):
-            self._wake_one()
-        return self.return_block()
-
-    # Hooks of the engine
-
-    cdef int schedule_check(self, uint64_t due_ns) except -1:
-        self.look_due_ns = min(self.look_due_ns, due_ns)
-        return 0
-
-    cdef int engine_ready(self) except -1:
-        cdef Wait wait
-        for wait in self.ready_waits:
-            wait.came()
-        self.ready_waits = []
-        return 0
-
-    cdef bint finish(self, bint lingers) except -1:
-        if self.ended_ns == 0:
-            self._note_end(getattr(self.engine, "closed_text", None) or "it was closed")
-        return False
-
-    cdef int on_lost(self, object error) except -1:
-        self.lost_hint = getattr(error, "hint", None)
-        return self._note_end(str(error) if error is not None else "the server closed it")
-
-    cdef int leave_behind(self) except -1:
-        self.lost_because = "this process was forked, and the connection is the parent's"
-        self.pusher = None
-        self.receiver_pushes = False
-        self.hand_overs = []
-        self.ready_waits = []
-        self.room_waits = []
-        return BlockingStream.leave_behind(self)
-
-    @cython.nonecheck(False)
-    cdef int output_left(self) except -1:
-        cdef ClientCall call
-        cdef Wait wait
-        cdef list left
-        cdef CallingPart part = <CallingPart>self.engine.calling
-        if self.room_waits:
-            for wait in self.room_waits:
-                wait.came()
-            self.room_waits = []
-        if not self.hand_overs:
-            return 0
-        left = []
-        for call, wait in self.hand_overs:
-            if part.was_handed(call):
-                wait.came()
-            elif not call.is_settled:
-                left.append((call, wait))
-        self.hand_overs = left
-        return 0
-
-    # Checks
+            stream.wind_up(self.lingers)
+        if stream.sleepers and (stream.receiver is None or stream.wants_pusher()):
+            stream.wake_one()
+        return stream.return_block()
 
     @cython.nonecheck(False)
     cdef uint64_t _check(self) except? 0:
         """Compare every deadline with now, and return the next instant at which something is due."""
         cdef uint64_t due_ns
+        cdef BlockingStream stream = self.stream
         self.engine.now = now_ns()
-        self.look_due_ns = NO_DEADLINE
+        stream.look_due_ns = NO_DEADLINE
         due_ns = self.engine.check(self.engine.now) or NO_DEADLINE
-        self.look_due_ns = due_ns = min(due_ns, self.look_due_ns)
+        stream.look_due_ns = due_ns = min(due_ns, stream.look_due_ns)
         return due_ns
 
     # The end
 
-    cdef int _note_end(self, str why) except -1:
-        """The connection is over, and its engine has failed the calls; end the waits for anything else."""
-        cdef ClientCall call
-        cdef Wait wait
-        cdef list waits = self.hand_overs
-        self.lost_because = why
-        self.ended_ns = now_ns()
-        self.hand_overs = []
-        for call, wait in waits:
-            call.failed(self._lost_error(call))
-            wait.came()
-        for wait in self.ready_waits:
-            wait.came()
-        self.ready_waits = []
-        # No event will follow: all waits end.
-        while self.sleepers:
-            self._wake_one()
-        return 0
-
-    cdef bint _leaves(self, ClientCall call) noexcept:
-        """Return whether the server may get the request. Written bytes count: they are sent before the close."""
-        cdef CallingPart part = <CallingPart>self.engine.calling
-        if self.is_left_behind:
-            # The parent makes the same call.
-            return True
-        return part.was_handed(call) if self.is_lost else part.was_written(call)
-
-    cdef int _wake_one(self) except -1:
-        """Wake the thread that has slept longest."""
-        return (<Wait>next(iter(self.sleepers))).wake()
-
     def close(self, int reason=0, str text=""):
         """Say goodbye and close; calls of other threads fail. Waits up to `linger` for the server to close too."""
-        self.enter()
-        self.users += 1
+        cdef BlockingStream stream = self.stream
+        self.enter_use()
         try:
             if not self.engine.is_closed:
                 self.engine.now = now_ns()
-                self.lingers = self.system_calls == 0
+                self.lingers = stream.system_calls == 0
                 self.engine.close(reason, text)
-                self.wind_up(self.lingers)
-                if self.lingers and not self.is_lost:
-                    self.linger(now_ns() + self.linger_ns)
+                stream.wind_up(self.lingers)
+                if self.lingers and not stream.is_lost:
+                    stream.linger(now_ns() + self.linger_ns)
         finally:
             self.lingers = False
             self._go()
 
     def detach(self):
         """Close the stream without telling the server: in a child process, whose parent still uses it."""
-        self.leave_behind()
+        self.stream.leave_behind()
 
     def retire(self):
         """Take no new calls; the connection closes with the last call under way."""
-        self.enter()
-        self.users += 1
+        self.enter_use()
         self.engine.is_usable = False
         self._go()
 
@@ -566,15 +488,29 @@ cdef class BlockingSession(BlockingStream):
     @property
     def lifetime(self):
         """Seconds from the start of the connection to its end, or to now."""
-        return ((self.ended_ns or now_ns()) - self.made_ns) / 1e9
+        return ((self.events.ended_ns or now_ns()) - self.made_ns) / 1e9
+
+    @property
+    def is_left_behind(self):
+        """Whether this is the child of a fork, and the connection the parent's: closed here, and nowhere else."""
+        return self.stream.is_left_behind
+
+    @property
+    def lost_because(self):
+        """The reason for the end of the connection; None while it stands."""
+        return self.events.lost_because
+
+    @property
+    def lost_hint(self):
+        """The advice of that error; None if it has none."""
+        return self.events.lost_hint
 
     def stats(self):
         """Return the state of this connection as plain data, after processing input that no thread has read yet."""
-        self.enter()
-        self.users += 1
+        self.enter_use()
         try:
             self.engine.now = now_ns()
-            self.look()
+            self.stream.look()
             return self.engine.stats()
         finally:
             self._go()

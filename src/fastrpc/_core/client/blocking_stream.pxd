@@ -1,4 +1,5 @@
-from cpython.pythread cimport PyThread_type_lock
+cimport cython
+from cpython.pythread cimport PyThread_release_lock, PyThread_type_lock
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.buffer cimport ReadBuffer
@@ -9,16 +10,32 @@ from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.io.socket_io cimport iovec
 
 
-cdef class BlockingStream(ByteStream):
-    cdef:
-        # The protocol: the stream holds it, and the engine borrows the stream.
-        readonly Engine engine
+cdef class StreamEvents:
+    # Held by its stream, which calls it under the guard. It refers to neither the stream nor the session: no pointer is
+    # left over when one of them is freed.
+    cdef int became_ready(self) except -1
+    cdef int left_behind(self) except -1
+    cdef int output_left(self, BlockingStream stream) except -1
+    cdef int finished(self, BlockingStream stream, str why) except -1
+    cdef int lost(self, BlockingStream stream, object error) except -1
 
-        # The input and output, and the peer's address. The stream is closed when the connection has ended and no thread
-        # is in a system call on it.
+
+@cython.final
+cdef class BlockingStream(ByteStream):
+    # Fields are read and written under the guard. Exceptions: `guard`, `holder` and `generation`, by which a thread gets
+    # it; `is_left_behind`, read under the GIL; and during a system call the memory that the thread was given: the
+    # receiver's place, the parts of the thread that sends.
+    cdef:
+        # The protocol: the stream holds it, and the engine borrows the stream. The events of the session's threads. Both
+        # are never None.
+        Engine engine
+        StreamEvents events
+
+        # The input and output, and the peer's address for logs. The stream is closed when the connection has ended and no
+        # thread is in a system call on it.
         BlockingIO io
         Py_ssize_t system_calls
-        readonly object endpoint
+        object endpoint
 
         # Whether the stream ended by itself; whether nothing can be written any more.
         bint is_lost
@@ -31,11 +48,15 @@ cdef class BlockingStream(ByteStream):
 
         # The process of the stream, as a count of forks; whether this process is a forked child and the stream its parent's.
         uint64_t generation
-        readonly bint is_left_behind
+        bint is_left_behind
 
-        # The thread that receives for all threads, or None.
+        # The roles, each of one thread or of none. The receiver receives for all threads; whether it also watches for room
+        # to send, and the end of its wait. The pusher watches only for room to send. Another thread may send outside the
+        # guard.
         Wait receiver
-        # A thread sends outside the guard.
+        bint receiver_pushes
+        uint64_t receiver_due_ns
+        Wait pusher
         bint is_sending
         # The sleeping threads, the longest sleeper first.
         dict sleepers
@@ -56,23 +77,41 @@ cdef class BlockingStream(ByteStream):
         # The error after which the system takes no more.
         object write_error
 
+        # The next instant at which the engine is to be checked.
+        uint64_t look_due_ns
+
+    cdef int open(self, Engine engine, BlockingIO io, object endpoint) except -1
+
+    # The guard. `enter` waits for it, and raises if this thread holds it. `leave_behind` makes a new one.
     cdef int enter(self) except -1
     cdef bint enter_now(self) noexcept
-    cdef int leave(self) except -1
+    cdef inline int leave(self) except -1:
+        """Release the guard."""
+        self.holder = 0
+        PyThread_release_lock(self.guard)
+        return 0
+
     cdef int check_signals(self) except -1
     cdef inline int check_process(self) except -1:
         """Leave the stream behind in the child of a fork, if that is not done yet."""
         return 0 if self.generation == fork_generation() else self.leave_behind()
 
     cdef int leave_behind(self) except -1
+
+    # The guard is held. `look_before`, `send_all(False)`, `send_news` and `linger` release it meanwhile.
     cdef bint look_before(self, uint64_t now, uint64_t due_ns) except -1
     cdef bint look(self, Py_ssize_t unread=*) except -1
     cdef char* place_for(self, Py_ssize_t* room) except NULL
     cdef int took_in(self, Py_ssize_t came) except -1
     cdef int return_block(self) except -1
     cdef int send_all(self, bint stays_inside) except -1
+    cdef inline int send_news(self) except -1:
+        """Send the output of the engine, unless another thread sends: that thread continues with it."""
+        return self.send_all(False) if self.has_news and not self.is_sending else 0
+
+    cdef bint wants_pusher(self) noexcept
+    cdef int wake_one(self) except -1
     cdef int lose(self, object error) except -1
-    cdef int on_lost(self, object error) except -1
     cdef int shut(self, int how) except -1
     cdef int wind_up(self, bint lingers) except -1
     cdef int linger(self, uint64_t due_ns) except -1
@@ -81,5 +120,4 @@ cdef class BlockingStream(ByteStream):
     cdef bint _send_plain(self, Engine engine, Py_ssize_t* sent) except -1
     cdef Py_ssize_t _send_outside(self, iovec* vectors, int count) except? -1
     cdef int _sent(self, Py_ssize_t size) except -1
-    cdef int output_left(self) except -1
     cdef int _cannot_write(self, int number) except -1

@@ -2,6 +2,8 @@
 
 A thread holds the guard while it touches the connection. It releases the guard and the GIL around every system call
 that waits. Small output is sent with both held: that takes microseconds, and getting the GIL back can take longer.
+
+The stream carries bytes and instants. It reports other events to the `StreamEvents` that it holds, and knows no call.
 """
 
 import logging
@@ -16,7 +18,6 @@ from cpython.pythread cimport (
     PyThread_acquire_lock,
     PyThread_allocate_lock,
     PyThread_free_lock,
-    PyThread_release_lock,
     WAIT_LOCK,
 )
 from libc.errno cimport EAGAIN
@@ -65,30 +66,58 @@ cdef list free_blocks = []
 logger = logging.getLogger("fastrpc.client")
 
 
+cdef class StreamEvents:
+    """The reports of a blocking stream to threads that wait for more than answers."""
+
+    cdef int became_ready(self) except -1:
+        """The engine can make calls by the limits of its peer."""
+        raise NotImplementedError
+
+    cdef int left_behind(self) except -1:
+        """This is the child of a fork, without the threads that wait."""
+        raise NotImplementedError
+
+    cdef int output_left(self, BlockingStream stream) except -1:
+        """The system has all output that there was."""
+        raise NotImplementedError
+
+    cdef int finished(self, BlockingStream stream, str why) except -1:
+        """The engine has closed the connection, and failed its calls."""
+        raise NotImplementedError
+
+    cdef int lost(self, BlockingStream stream, object error) except -1:
+        """The stream ended by an error, or by its peer for None; the engine has failed its calls."""
+        raise NotImplementedError
+
+
+@cython.final
 cdef class BlockingStream(ByteStream):
     """The input and output of one blocking connection. It holds its engine."""
 
-    def __cinit__(self, *arguments, **options):
+    def __cinit__(self):
         self.guard = PyThread_allocate_lock()
         if self.guard is NULL:
             raise MemoryError
-        # Valid also without __init__: hot paths do not check for None.
+        # Valid also before `open`: hot paths do not check for None.
         self.engine = Engine.__new__(Engine)
+        self.events = StreamEvents.__new__(StreamEvents)
         self.io = BlockingIO.__new__(BlockingIO)
         self.sleepers = {}
         self.parts = []
 
-    def __init__(self, Engine engine not None, BlockingIO io not None, endpoint):
+    def __dealloc__(self):
+        if self.guard is not NULL:
+            PyThread_free_lock(self.guard)
+
+    cdef int open(self, Engine engine, BlockingIO io, object endpoint) except -1:
+        """Carry the bytes of an engine over a connected input and output."""
         bind(engine, self)
         self.engine = engine
         self.io = io
         self.endpoint = endpoint
         self.generation = fork_generation()
         engine.now = engine.received_ns = now_ns()
-
-    def __dealloc__(self):
-        if self.guard is not NULL:
-            PyThread_free_lock(self.guard)
+        return 0
 
     cdef int enter(self) except -1:
         """Take the guard."""
@@ -110,11 +139,6 @@ cdef class BlockingStream(ByteStream):
         self.holder = PyThread_get_thread_ident()
         return True
 
-    cdef int leave(self) except -1:
-        self.holder = 0
-        PyThread_release_lock(self.guard)
-        return 0
-
     cdef int check_signals(self) except -1:
         """Run signal handlers, without the guard. One may have forked: this thread then returns in the child, too."""
         PyErr_CheckSignals()
@@ -130,12 +154,13 @@ cdef class BlockingStream(ByteStream):
         cdef PyThread_type_lock guard = PyThread_allocate_lock()
         if guard is NULL:
             raise MemoryError
+        self.events.left_behind()
         self.guard = guard
         self.holder = 0
         self.generation = fork_generation()
         self.is_left_behind = self.is_lost = self.is_shut = True
-        self.is_sending = self.has_news = False
-        self.receiver = None
+        self.is_sending = self.has_news = self.receiver_pushes = False
+        self.receiver = self.pusher = None
         self.sleepers = {}
         self.parts = []
         self.part_at = 0
@@ -348,11 +373,7 @@ cdef class BlockingStream(ByteStream):
         self.part_at = size
         del self.parts[:done]
         self.engine.flushed()
-        return 0 if self.parts else self.output_left()
-
-    cdef int output_left(self) except -1:
-        """The system has all output that there was."""
-        return 0
+        return 0 if self.parts else self.events.output_left(self)
 
     cdef bint is_stuck(self) noexcept:
         return len(self.parts) > 0
@@ -381,6 +402,37 @@ cdef class BlockingStream(ByteStream):
         # Bytes that the system keeps have not left, as in a session of a loop.
         return self.written - self.io.unsent() - unsent_in_socket(self.io.descriptor)
 
+    # The roles
+
+    @cython.nonecheck(False)
+    cdef bint wants_pusher(self) noexcept:
+        """Return whether output waits (for the system, a thread or an instant) while no thread watches for its end.
+
+        The receiver watches the time, too, but not the instants that were set since it began.
+        """
+        if self.is_sending or self.pusher is not None or self.write_error is not None:
+            return False
+        if self.look_due_ns < self.receiver_due_ns:
+            return True
+        return not self.receiver_pushes and (self.has_news or len(self.parts) > 0)
+
+    cdef int wake_one(self) except -1:
+        """Wake the thread that has slept longest."""
+        return (<Wait>next(iter(self.sleepers))).wake()
+
+    # Orders of the engine
+
+    cdef int schedule_check(self, uint64_t due_ns) except -1:
+        self.look_due_ns = min(self.look_due_ns, due_ns)
+        return 0
+
+    cdef int engine_ready(self) except -1:
+        return self.events.became_ready()
+
+    cdef bint finish(self, bint lingers) except -1:
+        self.events.finished(self, getattr(self.engine, "closed_text", None) or "it was closed")
+        return False
+
     # The end
 
     cdef int lose(self, object error) except -1:
@@ -392,15 +444,11 @@ cdef class BlockingStream(ByteStream):
         try:
             engine.lost(self.write_error if error is None else error)
         finally:
-            self.on_lost(self.write_error if error is None else error)
+            self.events.lost(self, self.write_error if error is None else error)
         return 0
 
     cdef int cut_off(self) except -1:
         return self.lose(ConnectionAbortedError("it was aborted"))
-
-    cdef int on_lost(self, object error) except -1:
-        """Note the end of the connection, of which its engine has been notified."""
-        return 0
 
     cdef int wind_up(self, bint lingers) except -1:
         """Send the last frames and close the stream: at once, or when the last thread leaves its system call on it."""

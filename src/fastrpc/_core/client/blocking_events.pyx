@@ -1,0 +1,120 @@
+"""The events besides answers for which the threads of a blocking session wait, and the end of the connection.
+
+::
+
+    BlockingStream ── became_ready, output_left, finished, lost ──► BlockingEvents ──► Wait.came
+
+Each wait has its thread, which sleeps or works for other threads meanwhile. The end of the connection ends all waits.
+"""
+
+cimport cython
+from fastrpc._core.base.wire cimport now_ns
+
+
+@cython.final
+cdef class BlockingEvents(StreamEvents):
+    """The events besides answers that threads of one connection wait for, and its end."""
+
+    # From the session
+
+    cdef int await_ready(self, Wait wait) except -1:
+        """Report the settings of the server to a wait."""
+        if self.ready_waits is None:
+            self.ready_waits = [wait]
+        else:
+            self.ready_waits.append(wait)
+        return 0
+
+    cdef int await_hand_over(self, ClientCall call, Wait wait) except -1:
+        """Report to a wait that the system has a one-way call."""
+        if self.hand_overs is None:
+            self.hand_overs = [(call, wait)]
+        else:
+            self.hand_overs.append((call, wait))
+        return 0
+
+    cdef int await_room(self, Wait wait) except -1:
+        """Report to a wait that all output is sent."""
+        if self.room_waits is None:
+            self.room_waits = [wait]
+        else:
+            self.room_waits.append(wait)
+        return 0
+
+    cdef bint may_have_left(self, BlockingStream stream, ClientCall call) noexcept:
+        """Return whether the server may get the request. Written bytes count: they are sent before the close."""
+        cdef CallingPart part = <CallingPart>stream.engine.calling
+        if stream.is_left_behind:
+            # The parent makes the same call.
+            return True
+        return part.was_handed(call) if stream.is_lost else part.was_written(call)
+
+    cdef object error_of_end(self, BlockingStream stream, ClientCall call):
+        """Return the error of a call without an answer at the end of the connection."""
+        cdef CallingPart part = <CallingPart>stream.engine.calling
+        return part.error_of_end(call, self.may_have_left(stream, call), self.lost_because or "it was closed")
+
+    # From the stream
+
+    cdef int became_ready(self) except -1:
+        cdef list waits = self.ready_waits
+        self.ready_waits = None
+        return 0 if waits is None else end_waits(waits)
+
+    @cython.nonecheck(False)
+    cdef int output_left(self, BlockingStream stream) except -1:
+        cdef list waits = self.room_waits
+        if waits is not None:
+            self.room_waits = None
+            end_waits(waits)
+        return 0 if self.hand_overs is None else self._hand_over(<CallingPart>stream.engine.calling)
+
+    @cython.nonecheck(False)
+    cdef int _hand_over(self, CallingPart part) except -1:
+        """End the waits for one-way calls that the system has."""
+        cdef ClientCall call
+        cdef Wait wait
+        cdef list waits = self.hand_overs
+        self.hand_overs = None
+        for call, wait in waits:
+            if part.was_handed(call):
+                wait.came()
+            elif not call.is_settled:
+                self.await_hand_over(call, wait)
+        return 0
+
+    cdef int finished(self, BlockingStream stream, str why) except -1:
+        return self._note_end(stream, why) if self.ended_ns == 0 else 0
+
+    cdef int lost(self, BlockingStream stream, object error) except -1:
+        self.lost_hint = getattr(error, "hint", None)
+        return self._note_end(stream, str(error) if error is not None else "the server closed it")
+
+    cdef int left_behind(self) except -1:
+        self.lost_because = "this process was forked, and the connection is the parent's"
+        self.hand_overs = self.ready_waits = self.room_waits = None
+        return 0
+
+    cdef int _note_end(self, BlockingStream stream, str why) except -1:
+        """The connection is over, and its engine has failed the calls; end the waits for anything else."""
+        cdef ClientCall call
+        cdef Wait wait
+        cdef list waits = self.hand_overs
+        self.lost_because = why
+        self.ended_ns = now_ns()
+        self.hand_overs = None
+        for call, wait in waits or ():
+            call.failed(self.error_of_end(stream, call))
+            wait.came()
+        self.became_ready()
+        # No event will follow: all waits end.
+        while stream.sleepers:
+            stream.wake_one()
+        return 0
+
+
+cdef int end_waits(list waits) except -1:
+    cdef Wait wait
+    for wait in waits:
+        wait.came()
+    return 0
