@@ -13,7 +13,8 @@ cdef class BlockingEvents(StreamEvents):
     # them under the GIL.
     cdef:
         # The waits for the settings of the server; one-way calls that the system has not taken, each with the wait of its
-        # thread; the waits until all output is sent, before a stream adds to it. Each is None while no thread waits.
+        # thread; the waits until all output is sent, before a stream adds to it. Each is None before the first wait and
+        # after its event; a wait that ended by itself stays until then.
         list ready_waits
         list hand_overs
         list room_waits

@@ -74,13 +74,13 @@ cdef class BlockingEvents(StreamEvents):
         """End the waits for one-way calls that the system has."""
         cdef ClientCall call
         cdef Wait wait
-        cdef list waits = self.hand_overs
-        self.hand_overs = None
-        for call, wait in waits:
+        cdef list still = []
+        for call, wait in self.hand_overs:
             if part.was_handed(call):
                 wait.came()
             elif not call.is_settled:
-                self.await_hand_over(call, wait)
+                still.append((call, wait))
+        self.hand_overs = still or None
         return 0
 
     cdef int finished(self, BlockingStream stream, str why) except -1:

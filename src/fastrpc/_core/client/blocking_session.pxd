@@ -14,7 +14,8 @@ cdef class BlockingSession:
     # read single fields under the GIL: whether the engine is usable or closed, the number of users, the instants.
     cdef:
         # The connection, never None: its engine, which the stream holds too; its stream, with the guard; the events that
-        # the stream reports. None of them refers to the session. The peer's address.
+        # the stream reports. None of them has a pointer to the session. The
+        # peer's address.
         readonly Engine engine
         BlockingStream stream
         BlockingEvents events

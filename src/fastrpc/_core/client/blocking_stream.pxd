@@ -11,7 +11,7 @@ from fastrpc._core.io.socket_io cimport iovec
 
 
 cdef class StreamEvents:
-    # Held by its stream, which calls it under the guard. It refers to neither the stream nor the session: no pointer is
+    # Held by its stream, which calls it under the guard. It has no pointer to the stream or the session, which would be
     # left over when one of them is freed.
     cdef int became_ready(self) except -1
     cdef int left_behind(self) except -1
