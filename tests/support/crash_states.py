@@ -1,7 +1,8 @@
 """The disk after a power cut: from the recorded changes of a folder, the contents it may have had at any instant.
 
 After a cut a disk has all that was synced, and of each sector of 512 bytes one of the states that it had since. A sync
-of a file keeps its size, one of a folder the names in it.
+of a file keeps its size, one of a folder the names in it. A file is shortened in one step, as SQLite expects it too:
+the disk has none of the changes behind a step that it lacks.
 """
 
 import os
@@ -22,6 +23,7 @@ __all__ = [
     "Record",
     "build_recorder",
     "cut_states",
+    "cut_states_of_each_step",
     "note",
     "read_records",
     "recorded",
@@ -136,6 +138,20 @@ def cut_states(
         yield disk.after_cut(chance)
 
 
+def cut_states_of_each_step(
+    records: Sequence[Record], files: Mapping[str, bytes], count: int, chance: random.Random
+) -> Iterator[dict[str, bytes]]:
+    """Yield what cuts of the power leave of files that change: for each change `count` cuts behind it.
+
+    A program that only opens and closes a folder has few changes: each is tried.
+    """
+    disk = Disk(files)
+    for record in records:
+        disk.apply(record)
+        for _ in range(count):
+            yield disk.after_cut(chance)
+
+
 class _File:
     """A file: its synced content, and the changes since."""
 
@@ -154,23 +170,52 @@ class _File:
 
     def after_cut(self, chance: random.Random, kept: float) -> bytes:
         """Return a content that the disk may have; `kept` is the probability that a sector has its latest state."""
-        sizes = [len(self.synced)]
-        longest = sizes[0]
-        sectors: dict[int, list[tuple[int, bytes]]] = {}
+        steps = self._steps()
+        shortened = len(steps) - 1
+        if chance.random() >= kept:
+            shortened = chance.randrange(len(steps))
+        content = bytearray(self.synced)
+        for number, (changes, shortest) in enumerate(steps[: shortened + 1]):
+            content = _partly(content, changes, chance, kept)
+            if number < shortened:
+                del content[shortest:]
+        return bytes(content)
+
+    def _steps(self) -> list[tuple[list[tuple[int, bytes | None]], int]]:
+        """Return the changes before each step that shortens the file, with its new size; then the changes behind it."""
+        steps: list[tuple[list[tuple[int, bytes | None]], int]] = []
+        changes: list[tuple[int, bytes | None]] = []
+        size = len(self.synced)
         for offset, data in self._pending:
-            changed = bytes(max(sizes[-1] - offset, 0)) if data is None else data
-            sizes.append(offset if data is None else max(sizes[-1], offset + len(data)))
-            longest = max(longest, sizes[-1])
-            for sector in range(offset // SECTOR_BYTES, -(-(offset + len(changed)) // SECTOR_BYTES)):
-                sectors.setdefault(sector, []).append((offset, changed))
-        content = self.synced.ljust(longest, b"\0")
-        for sector, changes in sectors.items():
-            count = len(changes) if chance.random() < kept else chance.randrange(len(changes))
-            begin = sector * SECTOR_BYTES
-            for offset, changed in changes[:count]:
-                first, last = max(begin, offset), min(begin + SECTOR_BYTES, offset + len(changed))
-                content[first:last] = changed[first - offset : last - offset]
-        return bytes(content[: sizes[-1] if chance.random() < kept else chance.choice(sizes)])
+            if data is None and offset < size:
+                steps.append((changes, offset))
+                changes = []
+            else:
+                changes.append((offset, data))
+            size = offset if data is None else max(size, offset + len(data))
+        return [*steps, (changes, size)]
+
+
+def _partly(
+    synced: bytearray, pending: Sequence[tuple[int, bytes | None]], chance: random.Random, kept: float
+) -> bytearray:
+    """Return a content that the disk may have after changes of which none shortens it."""
+    sizes = [len(synced)]
+    sectors: dict[int, list[tuple[int, bytes]]] = {}
+    for offset, data in pending:
+        changed = data or b""
+        sizes.append(max(sizes[-1], offset + len(changed)))
+        for sector in range(offset // SECTOR_BYTES, -(-(offset + len(changed)) // SECTOR_BYTES)):
+            sectors.setdefault(sector, []).append((offset, changed))
+    content = synced.ljust(sizes[-1], b"\0")
+    for sector, changes in sectors.items():
+        count = len(changes) if chance.random() < kept else chance.randrange(len(changes))
+        begin = sector * SECTOR_BYTES
+        for offset, changed in changes[:count]:
+            first, last = max(begin, offset), min(begin + SECTOR_BYTES, offset + len(changed))
+            content[first:last] = changed[first - offset : last - offset]
+    del content[sizes[-1] if chance.random() < kept else chance.choice(sizes) :]
+    return content
 
 
 class Disk:

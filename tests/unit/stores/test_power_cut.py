@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastrpc import StoreError
-from fastrpc.stores.base import Saved
+from fastrpc.stores.base import Item, ItemChange, LeaseChange, Saved
 from fastrpc.stores.sqlite import SqliteJournal
 from tests.conftest import Scale
 from tests.support.crash_states import (
@@ -20,6 +20,7 @@ from tests.support.crash_states import (
     Record,
     build_recorder,
     cut_states,
+    cut_states_of_each_step,
     recorded,
     write_files,
 )
@@ -180,6 +181,82 @@ def test_a_cut_while_a_store_is_closed_loses_nothing(library: Path, tmp_path: Pa
         if at >= last:
             for _ in range(5):
                 assert list(expected.faults(opened(disk.after_cut(chance)), "full")) == []
+
+
+def left_open(place: Path, *, is_torn: bool = False) -> dict[str, bytes]:
+    """Return the files of a killed store: an item, and a log with two leases and, if it is torn, a part of a third."""
+    journal = SqliteJournal(place)
+    journal.open()
+    journal.commit([ItemChange("k/0", 1, Item("k/0", b"0", 1))], 0)
+    journal.close()
+    journal.open()
+    for name in "ab":
+        journal.commit([LeaseChange(name, 30.0)], 0)
+    files = {path.name: path.read_bytes() for path in place.iterdir() if path.suffix != ".db-shm"}
+    if is_torn:
+        journal.commit([LeaseChange("torn", 30.0)], 0)
+        whole = (place / "store.db-wal").read_bytes()
+        files["store.db-wal"] = whole[:-1] + bytes([whole[-1] ^ 1])
+    journal.close()
+    return files
+
+
+def openings(
+    library: Path, place: Path, files: Mapping[str, bytes], chance: random.Random
+) -> Iterator[Mapping[str, bytes]]:
+    """Yield what cuts leave at each step of a program that opens a store and closes it."""
+    records = recorded(library, place, files, "tests.support.recorded_opening")
+    yield from cut_states_of_each_step(records, files, 6, chance)
+
+
+def test_a_cut_while_a_torn_log_is_emptied_loses_no_history(
+    library: Path, tmp_path: Path, scale: Scale, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = left_open(tmp_path / "alive", is_torn=True)
+    for left in openings(library, tmp_path / "store", files, scale.random(5)):
+        saved = opened(left)
+        assert [change.revision for change in saved.history] == [1]
+        assert [lease.name for lease in saved.leases] == ["a", "b"]
+    assert "has lost its last commits" not in caplog.text
+
+
+def test_a_cut_while_a_store_that_was_closed_is_opened_loses_no_history(
+    library: Path, tmp_path: Path, scale: Scale, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_files(tmp_path / "alive", left_open(tmp_path / "killed"))
+    SqliteJournal(tmp_path / "alive").open()
+    journal = SqliteJournal(tmp_path / "alive")
+    journal.open()
+    journal.commit([LeaseChange("c", 30.0)], 0)
+    journal.close()
+    files = {path.name: path.read_bytes() for path in (tmp_path / "alive").iterdir()}
+    assert "store.db-wal" not in files
+    for left in openings(library, tmp_path / "store", files, scale.random(6)):
+        assert [change.revision for change in opened(left).history] == [1]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("log", ["missing", "torn"])
+def test_a_cut_while_lost_commits_are_found_keeps_no_history(
+    library: Path, tmp_path: Path, scale: Scale, log: str
+) -> None:
+    """The lost commits are of leases, which have no revision: only the first opening can see it."""
+    files = left_open(tmp_path / "alive", is_torn=True)
+    whole = files["store.db-wal"]
+    files["store.db-wal"] = whole[: len(whole) // 2] if log == "torn" else b""
+    for left in openings(library, tmp_path / "store", files, scale.random(7)):
+        saved = opened(left)
+        assert saved.history == []
+        assert saved.compacted == saved.revision > 1_000_000
+
+
+def test_a_cut_while_the_store_of_an_earlier_version_is_opened_gives_no_revision_twice(
+    library: Path, tmp_path: Path, scale: Scale
+) -> None:
+    files = left_open(tmp_path / "alive", is_torn=True)
+    del files["store.revisions"]
+    for left in openings(library, tmp_path / "store", files, scale.random(8)):
+        assert opened(left).revision > 1_000_000
 
 
 def test_store_that_may_lose_commits_gives_no_revision_twice(

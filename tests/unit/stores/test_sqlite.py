@@ -160,7 +160,7 @@ async def test_close_during_a_commit_tells_what_was_kept(folder: Path, is_cancel
         assert results[1] == 2
         assert results[2] is None
     # The folder is free once the thread has closed the file.
-    await eventually(lambda: not journal.folder.claim.is_held)
+    await eventually(lambda: not journal.folder.is_held)
     async with LocalStore(SqliteJournal(folder)) as again:
         keys = [item.key for item in (await again.list()).items]
     assert keys == (["kept"] if is_cancelled else ["kept", "later"])

@@ -53,7 +53,7 @@ class SqliteBrokerJournal:
     def open(self) -> KeptBroker:
         """Open the file; return everything it keeps except the messages. BrokerError: it is unusable."""
         kept = self.folder.open(self._read)
-        self._writer.open(self.folder.connection)
+        self.folder.read(self._writer.open)
         return kept
 
     def _read(self, connection: sqlite3.Connection) -> KeptBroker:
@@ -84,12 +84,14 @@ class SqliteBrokerJournal:
 
     def read(self, topic: str, numbers: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
         """Return the existing messages of a topic with these numbers, in order, and the numbers of damaged ones."""
-        return read_records(self.folder.connection, self._writer.topic(topic), numbers)
+        known = self._writer.topic(topic)
+        return self.folder.read(lambda connection: read_records(connection, known, numbers))
 
     def read_ids(self, topic: str, first: int, last: int) -> Mapping[str, int]:
         """Return the numbers of existing, whole messages of a topic, by id. BrokerError: DATA_LOSS."""
         try:
-            return read_ids(self.folder.connection, self._writer.topic(topic), first, last)
+            known = self._writer.topic(topic)
+            return self.folder.read(lambda connection: read_ids(connection, known, first, last))
         except sqlite3.DatabaseError as error:
             raise BROKER.damaged(self.folder.path, str(error)) from error
 
@@ -99,7 +101,7 @@ class SqliteBrokerJournal:
         if reader is None:
             return {}
         try:
-            return read_bodies(self.folder.connection, reader, numbers)
+            return self.folder.read(lambda connection: read_bodies(connection, reader, numbers))
         except sqlite3.DatabaseError as error:
             raise BROKER.damaged(self.folder.path, str(error)) from error
 
@@ -128,7 +130,7 @@ class SqliteBrokerJournal:
             )
         except BrokerError:
             # The changes were undone, but the writer counts them as done.
-            writer.open(self.folder.connection)
+            self.folder.read(writer.open)
             raise
         writer.latest += count
 

@@ -149,14 +149,19 @@ def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
         # When the last connection that may write ends, it moves the commits of the log into the file.
         with contextlib.closing(read_only(path)) as connection:
             _check(connection, path, tables)
-        return sqlite3.connect(path, isolation_level=None)
-    connection = sqlite3.connect(path, isolation_level=None)
+        return _connected(path)
+    connection = _connected(path)
     try:
         _check(connection, path, tables)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    # Any thread may close it: see `open_parts`.
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 
 def read_only(path: Path) -> sqlite3.Connection:

@@ -5,12 +5,17 @@
     log          the write-ahead log, read before SQLite opens it
     checkpoints  the pages of the log move into the file
     numbers      the second file: numbers that commits may have been given
+    open_parts   all of these while the folder is open, and their end
 
 An owner passes its `Tables`, which have the names and texts of their `FileKind`, and calls, in one thread:
 
     open     claim, check, go on behind lost commits; returns what the owner reads
     commit   one transaction, all or nothing
+    read     what a function finds between two commits
     close    may be called twice, and after a failed `open`
+
+A folder that its owner leaves open is closed with the program, or as the owner is garbage. A forked child has no open
+folder.
 
 `room` and `file_bytes` may be called in any thread.
 """
@@ -19,6 +24,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar
@@ -26,19 +32,9 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from fastrpc.errors import ConfigError
 from fastrpc.status import Status
 from fastrpc.stores.sqlite.checkpoints import Checkpoints, is_full
-from fastrpc.stores.sqlite.claim import FolderClaim
-from fastrpc.stores.sqlite.file import (
-    DAMAGE,
-    Tables,
-    log_path,
-    make_file,
-    open_file,
-    read_only,
-    roll_back_journal,
-    sync_path,
-)
+from fastrpc.stores.sqlite.file import DAMAGE, Tables, make_file, open_file, read_only, roll_back_journal
 from fastrpc.stores.sqlite.log import SALTS_AT, LogEnd, read_log
-from fastrpc.stores.sqlite.numbers import NumbersFile
+from fastrpc.stores.sqlite.open_parts import OpenParts
 
 __all__ = ["SqliteFolder", "Sync"]
 
@@ -72,7 +68,6 @@ class SqliteFolder:
 
     Attributes:
         path: the file.
-        claim: held from `open` to `close`.
 
     Raises:
         ConfigError: `sync` is unknown, or SQLite is older than 3.35.
@@ -85,18 +80,14 @@ class SqliteFolder:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigError(f"SQLite is {sqlite3.sqlite_version}, a {kind.name} needs 3.35 or later")
         self.place, self.path = place, place / kind.file
-        self.claim = FolderClaim(place, kind)
         self._tables, self._kind, self._sync = tables, kind, sync
         self._logger = logging.getLogger(f"fastrpc.{kind.name}")
-        self._log = log_path(self.path)
-        self._numbers = NumbersFile(place, kind)
-        self._connection: sqlite3.Connection | None = None
-        # The log, its salts, and its commits so far.
-        self._log_file: int | None = None
+        self._parts = OpenParts(place, kind, self._logger)
+        # The salts of the log, and its commits so far.
         self._salts = bytes(8)
         self._commits = 0
-        # None before commits may come.
-        self._checkpoints: Checkpoints | None = None
+        # Closes the parts if nothing else does. It holds the parts, so the connection is no garbage before its end.
+        weakref.finalize(self, self._parts.close)
 
     def open(self, read: Callable[[sqlite3.Connection], T]) -> T:
         """Open the file, created if it is missing; return what a function reads from it.
@@ -106,26 +97,33 @@ class SqliteFolder:
                 another program or of a later version; DATA_LOSS: it is damaged, nothing was overwritten; UNAVAILABLE:
                 it cannot be opened now.
         """
-        self.claim.take()
         try:
-            self._open()
-            return read(self.connection)
+            with self._parts.opening():
+                self._open()
+                return read(self.connection)
         except (sqlite3.Error, OSError) as error:
-            self.close()
             # A full disk or a lock of another program is not damage: a copy in place of the file would lose writes.
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE:
                 raise self._kind.damaged(self.path, str(error)) from error
             raise self._kind.error(f"{self.path} cannot be opened: {error}", processed="no") from error
-        except BaseException:
-            self.close()
-            raise
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process holds the folder, from `open` to `close`."""
+        return self._parts.claim.is_held
 
     @property
     def connection(self) -> sqlite3.Connection:
         """The connection of the open file, for the thread of the owner. FastRPCError: it is closed."""
-        if self._connection is None:
+        connection = self._parts.connection
+        if connection is None:
             raise self._kind.error(f"{self.path} is closed")
-        return self._connection
+        return connection
+
+    def read(self, look: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what a function finds. FastRPCError: the folder is closed."""
+        with self._parts.lock:
+            return look(self.connection)
 
     def commit(self, write: Callable[[sqlite3.Connection], None], *, number: int, size: int) -> None:
         """Keep what a function writes, all or nothing.
@@ -140,10 +138,15 @@ class SqliteFolder:
             FastRPCError: RESOURCE_EXHAUSTED: there is no room, and nothing was kept. After any other error the commit
                 may have been kept.
         """
+        with self._parts.lock:
+            self._commit(write, number)
+            self._acknowledge(number)
+            self._checkpoints.committed(_COMMIT_PAGES * self._kind.page_bytes + self._kind.copies * size)
+
+    def _commit(self, write: Callable[[sqlite3.Connection], None], number: int) -> None:
         connection = self.connection
-        assert self._checkpoints is not None
         self._checkpoints.check()
-        self._numbers.cover(number)
+        self._parts.numbers.cover(number)
         connection.execute("BEGIN IMMEDIATE")
         try:
             write(connection)
@@ -156,56 +159,16 @@ class SqliteFolder:
                 text = f"the disk of {self.path} is full"
                 raise self._kind.error(text, status=Status.RESOURCE_EXHAUSTED, processed="no") from error
             raise
-        self._acknowledge(number)
-        self._checkpoints.committed(_COMMIT_PAGES * self._kind.page_bytes + self._kind.copies * size)
 
     def close(self) -> None:
         """Move all commits into the file, close it, and release the folder."""
-        try:
-            if self._connection is not None:
-                self._end(self._connection)
-        finally:
-            if self._checkpoints is not None:
-                self._checkpoints.close()
-            self._connection = self._checkpoints = None
-            self._numbers.close()
-            if self._log_file is not None:
-                os.close(self._log_file)
-                self._log_file = None
-            self.claim.release()
+        self._parts.close()
 
-    def _end(self, connection: sqlite3.Connection) -> None:
-        """Note the end in the second file, and close the connection, which removes the log.
-
-        Without the note the next opening takes commits for lost that were in a log which is gone. If the end cannot be
-        noted, the log stays.
-        """
-        is_noted = False
-        try:
-            is_noted = self._note_end()
-        finally:
-            with contextlib.ExitStack() as reading:
-                if not is_noted and self.claim.is_held:
-                    # SQLite removes the log with the last connection, but not if this connection only reads. If the
-                    # reader cannot be opened, the log may go, and the next opening warns.
-                    with contextlib.suppress(sqlite3.Error):
-                        reader = reading.enter_context(contextlib.closing(read_only(self.path)))
-                        reader.execute("PRAGMA schema_version").fetchall()
-                connection.close()
-
-    def _note_end(self) -> bool:
-        """Note that the file and its log have all commits; return False if they may not, or if this is a fork."""
-        if self._checkpoints is None or not self.claim.is_held:
-            return False
-        try:
-            if not self._checkpoints.finish():
-                # Another program reads the file, and may remove the log later.
-                sync_path(self._log)
-        except (sqlite3.Error, OSError) as error:
-            self._logger.warning("%s keeps its log, which cannot be moved into it: %s", self.path, error)
-            return False
-        self._numbers.note(is_unsynced=False, is_clean=True)
-        return True
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        checkpoints = self._parts.checkpoints
+        assert checkpoints is not None
+        return checkpoints
 
     def room(self) -> int:
         """Return the number of bytes of values that still fit; below 0: none."""
@@ -216,28 +179,28 @@ class SqliteFolder:
     def file_bytes(self) -> int:
         """Return the size of the file and its log."""
         sizes = 0
-        for path in (self.path, self._log):
+        for path in (self.path, self._parts.log):
             with contextlib.suppress(FileNotFoundError):
                 sizes += os.stat(path).st_size
         return sizes
 
     def _open(self) -> None:
-        has_numbers = self._numbers.read()
+        has_numbers = self._parts.numbers.read()
         if not self.path.exists():
-            if self._log.exists():
+            if self._parts.log.exists():
                 # SQLite would replay these commits into a new file.
                 raise self._kind.damaged(self.path, "it is missing beside its -wal")
             if has_numbers:
-                raise self._kind.damaged(self.path, f"it is missing beside {self._numbers.path.name}")
+                raise self._kind.damaged(self.path, f"it is missing beside {self._parts.numbers.path.name}")
             make_file(self.place / f"{self._kind.file}.new", self.path, self._kind, is_logged=True)
-        end = read_log(self._log)
+        end = read_log(self._parts.log)
         self._check_log(end, has_numbers)
         roll_back_journal(self.path)
-        connection = self._connection = open_file(self.path, self._tables)
-        self._salts, self._commits = end.salts, end.commits
-        if end.is_torn or end.later:
-            # The log is emptied: its bad frames would look like damage once other commits follow.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        connection = self._parts.connection = open_file(self.path, self._tables)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        # Each page is once in a commit, in the order of page numbers.
+        connection.execute("PRAGMA cache_spill = OFF")
         self._begin(connection, end, has_numbers)
 
     def _check_log(self, end: LogEnd, has_numbers: bool) -> None:
@@ -249,17 +212,17 @@ class SqliteFolder:
             FastRPCError: commits are missing that only damage can have removed.
         """
         if end.has_bad_header:
-            raise self._kind.damaged(self._log, "its header is bad")
-        if not end.is_torn and not end.later:
+            raise self._kind.damaged(self._parts.log, "its header is bad")
+        if not end.is_bad:
             return
         lost = self._lost_commits(end)
         if end.later and (end.is_before_commit or lost) and self._was_synced(has_numbers):
             raise self._kind.damaged(
-                self._log, f"frame {end.frames + 1} is bad, and {end.later} of the same log follow it"
+                self._parts.log, f"frame {end.frames + 1} is bad, and {end.later} of the same log follow it"
             )
         self._logger.warning(
             "%s has a bad end: %d commits are dropped, from frame %d on",
-            self._log,
+            self._parts.log,
             max(lost, end.later_commits, 1),
             end.frames + 1,
         )
@@ -267,7 +230,7 @@ class SqliteFolder:
     def _was_synced(self, has_numbers: bool) -> bool:
         """Return whether the commits of a log were synced, each before the next one."""
         if has_numbers:
-            return not self._numbers.is_unsynced
+            return not self._parts.numbers.is_unsynced
         if self._sync != "full":
             return False
         roll_back_journal(self.path)
@@ -276,49 +239,61 @@ class SqliteFolder:
 
     def _lost_commits(self, end: LogEnd) -> int:
         """Return how many acknowledged commits are missing from a log, as far as known."""
-        numbers = self._numbers
+        numbers = self._parts.numbers
         if numbers.salts == end.salts:
             return max(numbers.commits - end.commits, 0)
         # A process that was killed leaves its log.
-        return 0 if numbers.is_clean or end.has_salts else numbers.commits
+        return 0 if numbers.is_clean or numbers.is_emptied or end.has_salts else numbers.commits
 
     def _begin(self, connection: sqlite3.Connection, end: LogEnd, has_numbers: bool) -> None:
-        """Raise the number unless the last close was clean, and note whether later commits may be lost."""
-        numbers, tables = self._numbers, self._tables
-        numbers.open()
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        # Each page is once in a commit, in the order of page numbers.
-        connection.execute("PRAGMA cache_spill = OFF")
+        """Raise the number unless the last close was clean, and note whether later commits may be lost.
+
+        The power may be cut between two steps: each step leaves a folder that the next opening treats like this one.
+        """
+        numbers, tables = self._parts.numbers, self._tables
         latest, could_lose = tables.latest(connection), tables.was_unsynced(connection)
         may_lose = self._sync == "normal"
         has_lost = self._has_lost(latest, end)
-        if has_numbers and numbers.is_clean and not end.has_salts:
-            # SQLite has deleted the log.
-            numbers.acknowledge(numbers.acknowledged, end.salts, 0)
-        is_clean = numbers.is_clean if has_numbers else not (end.is_torn or end.later)
+        if not has_numbers and (could_lose or end.is_bad):
+            numbers.reserved = latest + _LOST_NUMBERS
+        numbers.open()
+        is_gone = (numbers.is_clean or numbers.is_emptied) and not end.has_salts
+        is_clean = numbers.is_clean if has_numbers else not end.is_bad
         was_unsynced = could_lose or (numbers.is_unsynced and not is_clean)
-        numbers.note(is_unsynced=numbers.is_unsynced or may_lose)
+        numbers.note_opening(
+            is_unsynced=numbers.is_unsynced or may_lose,
+            has_lost=has_lost,
+            # The commits of a log that is gone must not count as lost.
+            is_emptied=is_gone or end.is_bad,
+        )
+        if is_gone:
+            numbers.acknowledge(numbers.acknowledged, end.salts, 0)
+        if end.is_bad:
+            _empty_log(connection)
         if could_lose or has_lost or not is_clean:
-            own = max(latest, numbers.reserved if has_numbers else latest + _LOST_NUMBERS)
+            own = max(latest, numbers.reserved)
             numbers.cover(own)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
             tables.raise_to(connection, own, is_incomplete=was_unsynced or has_lost)
             connection.execute("COMMIT")
             # SQLite adds nothing to its log if no row was changed.
-            end = read_log(self._log)
-            self._salts, self._commits = end.salts, end.commits
+            end = read_log(self._parts.log)
             numbers.acknowledge(own, end.salts, end.commits)
+        self._salts, self._commits = end.salts, end.commits
+        if numbers.is_emptied:
+            numbers.sync()
         numbers.note(is_unsynced=may_lose)
         connection.execute(f"PRAGMA synchronous = {self._sync.upper()}")
-        self._checkpoints = Checkpoints(connection, self.path, self._sync.upper())
+        # SQLite has opened its log, and keeps this file until the connection ends.
+        self._parts.log_file = os.open(self._parts.log, os.O_RDONLY | os.O_CLOEXEC)
+        self._parts.checkpoints = Checkpoints(connection, self.path, self._sync.upper())
 
     def _has_lost(self, latest: int, end: LogEnd) -> bool:
         """Return whether acknowledged commits are missing, and log a warning."""
-        numbers, word = self._numbers, self._kind.number
+        numbers, word = self._parts.numbers, self._kind.number
         lost = self._lost_commits(end)
-        if latest >= numbers.acknowledged and not lost:
+        if latest >= numbers.acknowledged and not lost and not numbers.has_lost:
             return False
         self._logger.warning(
             "%s has lost its last commits, %d of its log: it has %s %d, acknowledged was %d; the next %s is above %d",
@@ -334,10 +309,21 @@ class SqliteFolder:
 
     def _acknowledge(self, number: int) -> None:
         """Note a commit as one more of its log; a restarted log has other salts."""
-        if self._log_file is None:
-            self._log_file = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
-        salts = os.pread(self._log_file, len(self._salts), SALTS_AT)
+        parts = self._parts
+        assert parts.log_file is not None
+        salts = os.pread(parts.log_file, len(self._salts), SALTS_AT)
         if salts != self._salts:
             self._salts, self._commits = salts, 0
         self._commits += 1
-        self._numbers.acknowledge(number, salts, self._commits)
+        parts.numbers.acknowledge(number, salts, self._commits)
+
+
+def _empty_log(connection: sqlite3.Connection) -> None:
+    """Empty a log with a bad end: its bad frames would look like damage once other commits follow.
+
+    Raises:
+        sqlite3.OperationalError: another program reads.
+    """
+    is_busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if is_busy:
+        raise sqlite3.OperationalError("another program reads its log, which has to be emptied")

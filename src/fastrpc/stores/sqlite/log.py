@@ -12,6 +12,7 @@ The checksum of a frame continues the previous frame's. A restarted log has othe
 follow the frames of the present one.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import Final
 
 from fastrpc._core.base.log_sum import log_sum
 
-__all__ = ["SALTS_AT", "LogEnd", "read_log"]
+__all__ = ["NO_SALTS", "SALTS_AT", "LogEnd", "read_log"]
 
 _HEADER: Final = struct.Struct(">4I8s2I")
 _FRAME: Final = struct.Struct(">2I8s2I")
@@ -33,7 +34,7 @@ SALTS_AT: Final = 16
 _MAGIC: Final = 0x377F0682
 
 #: The salts of a missing log.
-_NO_SALTS: Final = bytes(8)
+NO_SALTS: Final = bytes(8)
 
 #: Page sizes of SQLite.
 _PAGES: Final = frozenset(1 << power for power in range(9, 17))
@@ -56,7 +57,7 @@ class LogEnd:
         later_commits: the number of good frames that end a commit.
         is_before_commit: whether one of these commits is later than the commit with the bad frame.
         commits: how many commits are good, from the first one on.
-        is_torn: whether it ends with a bad frame of the same log, or without the end of a commit.
+        is_torn: whether it ends with a bad frame of the same log, a part of a frame, or without the end of a commit.
         salts: the salts of the log; zeros without a log.
     """
 
@@ -67,12 +68,17 @@ class LogEnd:
     is_before_commit: bool = False
     commits: int = 0
     is_torn: bool = False
-    salts: bytes = _NO_SALTS
+    salts: bytes = NO_SALTS
 
     @property
     def has_salts(self) -> bool:
         """Whether there is a log."""
-        return self.salts != _NO_SALTS
+        return self.salts != NO_SALTS
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether frames of the log follow its last commit that SQLite drops."""
+        return self.is_torn or self.later > 0
 
 
 def read_log(path: Path) -> LogEnd:
@@ -94,13 +100,22 @@ def _read(file: BufferedReader) -> LogEnd:
     if magic & ~1 != _MAGIC or page_bytes not in _PAGES or list(sums) != told:
         # A header is synced before the first frame.
         return LogEnd(has_bad_header=bool(file.read(1)))
-    return _end_of(_frames(file, _FRAME.size + page_bytes), salts, sums, is_big=is_big)
+    frame_bytes = _FRAME.size + page_bytes
+    is_cut = (os.fstat(file.fileno()).st_size - _HEADER.size) % frame_bytes > 0
+    return _end_of(_frames(file, frame_bytes), salts, sums, is_big=is_big, is_cut=is_cut)
 
 
-def _end_of(frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *, is_big: bool) -> LogEnd:
-    """Return where a log ends that has these salts, and whose header has these sums."""
+def _end_of(
+    frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *, is_big: bool, is_cut: bool
+) -> LogEnd:
+    """Return where a log ends that has these salts, and whose header has these sums.
+
+    Args:
+        is_cut: whether a part of a frame follows the frames. It is of the same log as the last whole frame.
+    """
     good = later = commits = later_commits = 0
     is_ended = is_torn = is_other = is_before_commit = False
+    is_own = True
     # The page of the previous frame if both frames belong to one commit, in which page numbers grow; else 0.
     last_page = 0
     for frame in frames:
@@ -133,6 +148,7 @@ def _end_of(frames: Iterator[memoryview], salts: bytes, sums: tuple[int, int], *
             is_torn = is_ended or pages == 0
             # After the end of a commit the next commit may begin with any page.
             last_page = _LAST_PAGE if pages != 0 else page
+    is_torn |= is_cut and is_own
     return LogEnd(good, False, later, later_commits, is_before_commit, commits, is_torn, bytes(salts))
 
 

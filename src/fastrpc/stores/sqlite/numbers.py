@@ -1,6 +1,7 @@
 """The second file of a folder: numbers that its commits may have, so that none is repeated.
 
-    0    the greatest number that a commit may have, synced before that commit; whether the folder was closed cleanly
+    0    the greatest number that a commit may have, synced before that commit; whether the folder was closed cleanly;
+         how far an opening came
     512  the latest number that was acknowledged, and the commits of the present log; it is not synced
 
 A commit is acknowledged after its sync: a file with fewer commits than were acknowledged has lost some. A power cut may
@@ -17,6 +18,7 @@ from typing import Final
 
 from fastrpc.replaced_file import replaced_file
 from fastrpc.stores.sqlite.file import FileKind, sync_path
+from fastrpc.stores.sqlite.log import NO_SALTS
 
 __all__ = ["NumbersFile"]
 
@@ -29,6 +31,8 @@ _NAME: Final = b"frpc"
 
 _IS_UNSYNCED: Final = 1
 _IS_CLEAN: Final = 2
+_HAS_LOST: Final = 4
+_IS_EMPTIED: Final = 8
 
 #: Numbers that are reserved at once.
 _BLOCK: Final = 1 << 20
@@ -45,12 +49,14 @@ class NumbersFile:
         commits: how many commits of that log were acknowledged.
         is_unsynced: whether commits were not synced when the folder was last open.
         is_clean: whether the folder was closed, with all commits in its file.
+        has_lost: whether an opening that did not end found acknowledged commits missing.
+        is_emptied: whether an opening that did not end began to empty the log, or found no log after a clean end.
     """
 
     def __init__(self, folder: Path, kind: FileKind) -> None:
         self.reserved = self.acknowledged = self.commits = 0
-        self.salts = bytes(8)
-        self.is_unsynced = self.is_clean = False
+        self.salts = NO_SALTS
+        self.is_unsynced = self.is_clean = self.has_lost = self.is_emptied = False
         self.path = folder / kind.numbers_file
         self._kind = kind
         self._descriptor: int | None = None
@@ -67,6 +73,7 @@ class NumbersFile:
             return False
         self.reserved, flags, _, _ = self._record(content, 0)
         self.is_unsynced, self.is_clean = bool(flags & _IS_UNSYNCED), bool(flags & _IS_CLEAN)
+        self.has_lost, self.is_emptied = bool(flags & _HAS_LOST), bool(flags & _IS_EMPTIED)
         self.acknowledged, _, self.salts, self.commits = self._record(content, 1)
         return True
 
@@ -82,9 +89,11 @@ class NumbersFile:
 
     def note(self, *, is_unsynced: bool, is_clean: bool = False) -> None:
         """Note whether later commits are unsynced, and whether the file has all commits; sync the note."""
-        if (is_unsynced, is_clean) != (self.is_unsynced, self.is_clean):
-            self.is_unsynced, self.is_clean = is_unsynced, is_clean
-            self._reserve(self.reserved)
+        self._set(is_unsynced, is_clean, has_lost=False, is_emptied=False)
+
+    def note_opening(self, *, is_unsynced: bool, has_lost: bool, is_emptied: bool) -> None:
+        """Note what an opening has found, until the next `note`; sync the note."""
+        self._set(is_unsynced, False, has_lost=has_lost, is_emptied=is_emptied)
 
     def cover(self, number: int) -> None:
         """Reserve a block if a commit needs it."""
@@ -97,20 +106,32 @@ class NumbersFile:
         self.salts, self.commits = salts, commits
         self._write(_record(1, self.acknowledged, 0, salts, commits), 1)
 
+    def sync(self) -> None:
+        """Sync the acknowledged commits."""
+        assert self._descriptor is not None
+        os.fsync(self._descriptor)
+
     def close(self) -> None:
         """Close the file; closing it twice is fine."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
+    def _set(self, is_unsynced: bool, is_clean: bool, *, has_lost: bool, is_emptied: bool) -> None:
+        flags = self._flags()
+        self.is_unsynced, self.is_clean = is_unsynced, is_clean
+        self.has_lost, self.is_emptied = has_lost, is_emptied
+        if flags != self._flags():
+            self._reserve(self.reserved)
+
     def _reserve(self, number: int) -> None:
         self._write(_record(0, number, self._flags()), 0)
-        assert self._descriptor is not None
-        os.fsync(self._descriptor)
+        self.sync()
         self.reserved = number
 
     def _flags(self) -> int:
-        return _IS_UNSYNCED * self.is_unsynced | _IS_CLEAN * self.is_clean
+        found = _IS_UNSYNCED * self.is_unsynced | _IS_CLEAN * self.is_clean
+        return found | _HAS_LOST * self.has_lost | _IS_EMPTIED * self.is_emptied
 
     def _write(self, record: bytes, place: int) -> None:
         assert self._descriptor is not None
@@ -128,6 +149,6 @@ class NumbersFile:
         raise self._kind.damaged(self.path, "a checksum is wrong")
 
 
-def _record(place: int, number: int, flags: int, salts: bytes = bytes(8), commits: int = 0) -> bytes:
+def _record(place: int, number: int, flags: int, salts: bytes = NO_SALTS, commits: int = 0) -> bytes:
     record = _RECORD.pack(_NAME, place, number, flags, salts, commits)
     return record + _SUM.pack(zlib.crc32(record))
