@@ -11,6 +11,7 @@ from nats.aio.client import Client, ServerVersion
 from nats.aio.msg import Msg
 
 from fastrpc.brokers.base import OutgoingMessage
+from fastrpc.brokers.nats.groups import ConsumerGroup, Groups
 from fastrpc.brokers.nats.held import Held
 from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.brokers.nats.messages import (
@@ -150,6 +151,12 @@ def test_retries_are_not_counted(missed: MissedMessages) -> None:
     noted(missed, 4, 2)
     noted(missed, 5, 6)
     assert not missed.has_gaps
+
+
+def test_messages_of_a_queue_are_not_counted_as_it_drops_none() -> None:
+    groups, group = Groups(link()), ConsumerGroup(link(), "billing", "jobs", "jobs")
+    assert groups.missed(group, {"config": {"inactive_threshold": 10**9}}) is not None
+    assert groups.missed(group, {"config": {}}) is None
 
 
 def test_a_group_that_is_sought_counts_from_its_place(missed: MissedMessages) -> None:

@@ -42,6 +42,13 @@ _SHORT_SECONDS: Final = 60
 #: Codes of refusals of a consumer that exists with another configuration.
 _IS_THERE: Final = frozenset({10013, 10148})
 
+#: Seconds within which the member that has claimed a name makes its group, and between two looks for the group.
+_BEGIN_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.05
+
+#: The consumer of the dead letters of a queue's group that says whether the group is ordered. It delivers nothing.
+_ORDER: Final = "order"
+
 
 class ConsumerGroup:
     """A group, by its names.
@@ -109,17 +116,9 @@ class Groups:
             _check_broadcast(topic)
             group = ConsumerGroup(self._link, None, topic.name, pattern)
             return group, await self._begun(group, topic, "new", settings.is_ordered)
-        found = await self.find(name)
-        info = None if found is None else await self.info(found)
-        if found is not None and found.pattern != pattern:
-            if info is not None:
-                raise ConfigError(
-                    f"the group {name} has the pattern {found.pattern}, not {pattern}",
-                    hint="give the new pattern a group with another name, or remove the group that is there",
-                )
-            # The group has ended, and its name is free.
-            await self._link.find(f"STREAM.DELETE.{self._link.names.dead_stream(name)}")
-            found = None
+        # Before the search: another member here may make the group during it.
+        was_joined = name in self._joined
+        found, info = await self._present_or_free(name, pattern)
         if topic.keep_seconds is None and name not in topic.groups:
             raise ConfigError(
                 f"the queue {topic.name} has no group {name}",
@@ -128,21 +127,50 @@ class Groups:
         group = found or await self._claimed(name, topic, pattern)
         if info is None:
             info = await self._begun(
-                group, topic, self._beginning(group, settings.start), settings.is_ordered
+                group, topic, _beginning(group, settings.start, was_joined), settings.is_ordered
             )
         self._joined.add(name)
         return group, await self._with_order(group, info, settings.is_ordered)
 
-    def missed(self, group: ConsumerGroup) -> MissedMessages | None:
-        """Return the count of messages that a group missed; None if it is unknown."""
-        return None if group.name is None or group.pattern != group.topic else self._missed[group.name]
+    async def _present_or_free(
+        self, name: str, pattern: str
+    ) -> tuple[ConsumerGroup | None, dict[str, Any] | None]:
+        """Return the group of a name, and the answer of JetStream about its consumer; a group that ended is without.
 
-    async def explain(self, group: ConsumerGroup) -> int:
+        Raises:
+            ConfigError: the group has another pattern.
+        """
+        claim = self._link.names.dead_stream(name)
+        while (told := await self._link.find(f"STREAM.INFO.{claim}")) is not None:
+            group = self._group_in(told["config"]["metadata"])
+            info = await self.info(group)
+            if group.pattern == pattern:
+                return group, info
+            if info is not None:
+                raise _other_pattern(group, pattern)
+            age = datetime.fromisoformat(told["ts"]) - datetime.fromisoformat(told["created"])
+            if age.total_seconds() > _BEGIN_SECONDS:
+                # The group has ended, and its name is free.
+                await self._link.find(f"STREAM.DELETE.{claim}")
+                break
+            # Another member is about to make the group.
+            await asyncio.sleep(_LOOK_SECONDS)
+        return None, None
+
+    def missed(self, group: ConsumerGroup, info: Mapping[str, Any]) -> MissedMessages | None:
+        """Return the count of messages that a group missed; None if it is unknown, and for a queue, which drops none.
+
+        Args:
+            info: the answer of JetStream about the group's consumer.
+        """
+        if group.name is None or group.pattern != group.topic or _is_of_queue(info):
+            return None
+        return self._missed[group.name]
+
+    async def explain(self, group: ConsumerGroup, missed: MissedMessages) -> int:
         """Find out which messages a group missed; return the number of its stream's first message."""
         first = int((await self._link.api(f"STREAM.INFO.{group.stream}"))["state"]["first_seq"])
-        missed = self.missed(group)
-        if missed is not None:
-            self._link.counts[group.topic].expired += missed.explain(group.name, first)
+        self._link.counts[group.topic].expired += missed.explain(group.name, first)
         return first
 
     async def seek(self, name: str, to: Place) -> dict[str, Any]:
@@ -153,7 +181,7 @@ class Groups:
         kept = {
             key: value for key, value in present.items() if key not in {"opt_start_seq", "opt_start_time"}
         }
-        if "inactive_threshold" in kept:
+        if not _is_of_queue({"config": kept}):
             return await self._again(group, {**kept, **_start(to)})
         # A queue drops messages that no group waits for, so a temporary consumer waits for them meanwhile.
         hold = f"{group.consumer}+hold"
@@ -167,7 +195,7 @@ class Groups:
         """Remove a group with its dead letters."""
         group = await self.present(name)
         info = await self.info(group)
-        if info is not None and "inactive_threshold" not in info["config"]:
+        if info is not None and _is_of_queue(info):
             raise BrokerError(
                 f"the group {name} belongs to the queue {group.topic}",
                 status=Status.FAILED_PRECONDITION,
@@ -211,10 +239,10 @@ class Groups:
         return sorted((one for one in found if one is not None), key=lambda one: one.name)
 
     async def _expired(self, group: ConsumerGroup, info: Mapping[str, Any]) -> int:
-        missed = self.missed(group)
-        if missed is None or "inactive_threshold" not in info["config"]:
+        missed = self.missed(group, info)
+        if missed is None:
             return 0
-        ahead = await self.explain(group) - 1 - int(info["delivered"]["stream_seq"])
+        ahead = await self.explain(group, missed) - 1 - int(info["delivered"]["stream_seq"])
         return missed.count + max(ahead, 0)
 
     async def _oldest(self, group: ConsumerGroup, info: Mapping[str, Any]) -> float:
@@ -228,12 +256,6 @@ class Groups:
             return 0.0
         age = datetime.fromisoformat(info["ts"]) - datetime.fromisoformat(found["message"]["time"])
         return max(age.total_seconds(), 0.0)
-
-    def _beginning(self, group: ConsumerGroup, start: Place) -> Place:
-        if group.name not in self._joined:
-            return start
-        logger.error("the group %s is gone from NATS, and begins again at the oldest message", group.name)
-        return "oldest"
 
     def _group_in(self, metadata: Mapping[str, str]) -> ConsumerGroup:
         return ConsumerGroup(self._link, metadata[_GROUP], metadata[_TOPIC], metadata[_PATTERN])
@@ -256,8 +278,10 @@ class Groups:
         except BrokerError:
             # Another process may have claimed the group meanwhile.
             found = await self.find(name)
-            if found is None or found.pattern != pattern:
+            if found is None:
                 raise
+            if found.pattern != pattern:
+                raise _other_pattern(found, pattern) from None
         return ConsumerGroup(self._link, name, topic.name, pattern)
 
     async def _begun(
@@ -302,16 +326,32 @@ class Groups:
     ) -> dict[str, Any]:
         """Check that a group has this order; the first member of a queue's group decides it."""
         kept = info["config"].get("metadata", {}).get(_ORDERED)
-        if kept is None:
-            order = self._config(group, TopicSettings(group.topic), is_ordered)
-            config = {**info["config"], **{name: order[name] for name in ("max_ack_pending", "metadata")}}
-            return await self._create(group.stream, config, action="update")
+        is_undecided = kept is None
+        if is_undecided:
+            kept = await self._decided(group, is_ordered)
         if (kept == "true") is not is_ordered:
             raise ConfigError(
                 f"the group {group.name} has {'ordered' if kept == 'true' else 'unordered'} members",
                 hint="give all its members the same `ordered`, or remove the group",
             )
-        return info
+        if not is_undecided:
+            return info
+        order = self._config(group, TopicSettings(group.topic), is_ordered)
+        config = {**info["config"], **{name: order[name] for name in ("max_ack_pending", "metadata")}}
+        return await self._create(group.stream, config, action="update")
+
+    async def _decided(self, group: ConsumerGroup, is_ordered: bool) -> str:
+        """Return the order of a queue's group, which its first member decides: JetStream makes a consumer once."""
+        stream, wanted = self._link.names.dead_stream(group.name or ""), str(is_ordered).lower()
+        config = {"durable_name": _ORDER, "name": _ORDER, "ack_policy": "none", "description": wanted}
+        try:
+            await self._create(stream, config)
+        except BrokerError as error:
+            if getattr(error.__cause__, "err_code", None) not in _IS_THERE:
+                raise
+            found = await self._link.api(f"CONSUMER.INFO.{stream}.{_ORDER}")
+            return str(found["config"]["description"])
+        return wanted
 
     async def _again(self, group: ConsumerGroup, config: Mapping[str, Any]) -> dict[str, Any]:
         await self._link.find(f"CONSUMER.DELETE.{group.place}")
@@ -334,6 +374,26 @@ def _start(place: Place) -> dict[str, Any]:
     if isinstance(place, int):
         return {"deliver_policy": "by_start_sequence", "opt_start_seq": max(place, 1)}
     return {"deliver_policy": "all" if place == "oldest" else "new"}
+
+
+def _is_of_queue(info: Mapping[str, Any]) -> bool:
+    """Return whether a group is of a queue, by the answer of JetStream about its consumer: it stays without members."""
+    return "inactive_threshold" not in info["config"]
+
+
+def _beginning(group: ConsumerGroup, start: Place, was_joined: bool) -> Place:
+    """Return the place at which a missing group begins: the oldest message if it has lost its place."""
+    if not was_joined:
+        return start
+    logger.error("the group %s is gone from NATS, and begins again at the oldest message", group.name)
+    return "oldest"
+
+
+def _other_pattern(group: ConsumerGroup, pattern: str) -> ConfigError:
+    return ConfigError(
+        f"the group {group.name} has the pattern {group.pattern}, not {pattern}",
+        hint="give the new pattern a group with another name, or remove the group that is there",
+    )
 
 
 def _check_broadcast(topic: TopicSettings) -> None:

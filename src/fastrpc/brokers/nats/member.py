@@ -89,7 +89,7 @@ class NatsMembership:
         loop = asyncio.get_running_loop()
         self._now = loop.time
         self._created = info["created"]
-        self._missed = groups.missed(group)
+        self._missed = groups.missed(group, info)
         if self._missed is not None:
             self._missed.restart(info)
         self._terms = Terms.of(info["config"])
@@ -404,7 +404,7 @@ class NatsMembership:
             try:
                 await self._renew()
                 if self._missed is not None and self._missed.has_gaps:
-                    await self._groups.explain(self.group)
+                    await self._groups.explain(self.group, self._missed)
                 if self._takes:
                     self._watch()
                 elif self._now() - self._pulled_at > self._terms.idle_seconds:

@@ -1,5 +1,6 @@
 """Topics as streams: a log has limits; a queue keeps messages while groups have interest, and refuses more if full."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,6 +26,10 @@ _IS_THERE: Final = 10058
 #: Seconds of JetStream's ages: it refuses shorter ages, and counts nanoseconds in 64 bits.
 _LEAST_SECONDS: Final = 0.1
 _MOST_SECONDS: Final = 9e9
+
+#: Looks for an overlapping stream that was made at the same time, and seconds between two of them.
+_LOOKS: Final = 20
+_LOOK_SECONDS: Final = 0.05
 
 #: Features of servers from 2.12 on that a stream asks for.
 _FLAGS: Final = ("allow_msg_schedules", "allow_atomic")
@@ -94,19 +99,37 @@ class StreamTopics:
         try:
             # A queue without its groups would drop all messages.
             made = {**wanted, "retention": "limits"}
-            return dict((await self._link.api(f"STREAM.CREATE.{wanted['name']}", **made))["config"])
+            info = await self._link.api(f"STREAM.CREATE.{wanted['name']}", **made)
         except BrokerError as error:
             code = getattr(error.__cause__, "err_code", None)
             if code == _IS_THERE and (found := await self._found(topic.name)) is not None:
                 return found
             if code != _OVERLAPS:
                 raise
-            others = await self._link.listed(self._link.names.subject(topic.name))
-            names = ", ".join(_name_of(one["config"]) for one in others)
-            raise ConfigError(
-                f"the topic {topic.name} overlaps with {names}",
-                hint="topics share no names: publish to the topic that is there, or give this one another name",
-            ) from error
+            raise _overlap(topic, await self._touching(topic)) from error
+        await self._stay_alone(topic, info)
+        return dict(info["config"])
+
+    async def _stay_alone(self, topic: TopicSettings, info: Mapping[str, Any]) -> None:
+        """Remove the new stream of a topic if another topic that overlaps was made at the same time.
+
+        The server lets both streams begin, and may not list the earlier one yet. The later one ends; an earlier one
+        that sees the later one stay ends too.
+        """
+        name = info["config"]["name"]
+        for _ in range(_LOOKS):
+            others = [one for one in await self._touching(topic) if one["config"]["name"] != name]
+            if not others:
+                return
+            if any(_age_order(one) < _age_order(info) for one in others):
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        await self._link.find(f"STREAM.DELETE.{name}")
+        raise _overlap(topic, others)
+
+    async def _touching(self, topic: TopicSettings) -> list[dict[str, Any]]:
+        """Return the streams that share subjects with a topic."""
+        return await self._link.listed(self._link.names.subject(topic.name))
 
     def _config(self, topic: TopicSettings) -> dict[str, Any]:
         """Return the configuration of a topic's stream."""
@@ -173,6 +196,19 @@ def settings_in(config: Mapping[str, Any]) -> TopicSettings:
             "program",
             hint="give this broker another base: nats://…?base=shop",
         ) from error
+
+
+def _age_order(info: Mapping[str, Any]) -> tuple[datetime, str]:
+    """Return a value that is less for the stream that was made earlier, by the answer of JetStream about it."""
+    return datetime.fromisoformat(info["created"]), info["config"]["name"]
+
+
+def _overlap(topic: TopicSettings, others: Sequence[Mapping[str, Any]]) -> ConfigError:
+    names = ", ".join(_name_of(one["config"]) for one in others)
+    return ConfigError(
+        f"the topic {topic.name} overlaps with {names}",
+        hint="topics share no names: publish to the topic that is there, or give this one another name",
+    )
 
 
 def _name_of(config: Mapping[str, Any]) -> str:
