@@ -42,6 +42,9 @@ _WITH_LATER: Final = (2, 12)
 #: Codes of refusals for want of room: of a stream, of the account, of the disk.
 _FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077, 10161})
 
+#: Codes of refusals of a batch: parts of it were lost with a connection or a restart; too many batches are under way.
+_BATCH_ENDED: Final = frozenset({10176, 10210})
+
 _UNAVAILABLE: Final = 503
 
 #: Bytes that may wait in the client of NATS for a request to be sent at once: half of the client's limit.
@@ -214,7 +217,7 @@ class JetStreamLink:
                 hint="raise max_bytes of the topic, or the limits of server and account, which reserve max_bytes of "
                 "each topic",
             )
-        is_away = error.code == _UNAVAILABLE
+        is_away = error.code == _UNAVAILABLE or error.err_code in _BATCH_ENDED
         status = Status.UNAVAILABLE if is_away else Status.FAILED_PRECONDITION
         return BrokerError(told, status=status, processed="no", retryable=is_away)
 

@@ -27,6 +27,9 @@ _REMEMBERED: Final = 10_000
 #: Most messages of a batch, JetStream's limit.
 _BATCH: Final = 1_000
 
+#: Most batches of this process that are under way. JetStream refuses more than 50 of a stream, by all processes.
+_BATCHES: Final = 16
+
 #: Code of the refusal of a batch with a message that exists already.
 _DUPLICATE: Final = 10201
 
@@ -47,6 +50,7 @@ class Publishing:
         self._run = secrets.token_hex(8)
         self._numbers = count(1)
         self._clock = ServerClock(link)
+        self._batches = asyncio.Semaphore(_BATCHES)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
         """Keep messages in this order; up to 1,000 messages of one topic without delays are kept all or none."""
@@ -182,7 +186,8 @@ class Publishing:
                 of_ids[message.id] = len(asked)
         asked[-1][2]["Nats-Batch-Commit"] = "1"
         try:
-            last = (await self._link.kept_batch(asked))["seq"]
+            async with self._batches:
+                last = (await self._link.kept_batch(asked))["seq"]
         except NoRespondersError:
             raise await self._unheard(messages[0].topic) from None
         except BrokerError as error:
