@@ -239,9 +239,24 @@ class SyncMessage(Generic[T_co]):
         """Have the message delivered again, with the next number of `delivery`."""
         return self._thread.run(self._message.nack(delay))
 
-    def reject(self, reason: str) -> bool:
-        """Make the message a dead letter: its group gets it again only by a replay."""
-        return self._thread.run(self._message.reject(reason))
+    def reject(self, reason: str, error: str = "") -> bool:
+        """Make the message a dead letter: its group gets it again only by a replay.
+
+        Arguments as of `Message.reject`.
+        """
+        return self._thread.run(self._message.reject(reason, error))
+
+    def hand_back(self) -> bool:
+        """Have the message delivered again at once, to any member of the group; this delivery does not count."""
+        return self._thread.run(self._message.hand_back())
+
+    def forget(self) -> None:
+        """Free the place of a lost message for another one; nothing is settled."""
+
+        async def forget() -> None:
+            self._message.forget()
+
+        self._thread.run(forget())
 
     def __repr__(self) -> str:
         return repr(self._message)

@@ -62,6 +62,19 @@ def test_messages_are_settled_by_threads(broker: SyncBroker, backend: Prepared) 
     assert list(messages) == []
 
 
+def test_threads_have_each_verb_of_a_message(broker: SyncBroker, backend: Prepared) -> None:
+    with broker.subscribe(ORDERS, group="audit", in_flight=2) as messages:
+        first, second = next(messages), next(messages)
+        assert (first.hand_back(), first.hand_back()) == (True, False)
+        assert second.reject("wrong", "no such customer")
+        lost = next(messages)
+        backend.members[0].lost.add(2)
+        assert lost.is_lost
+        lost.forget()
+        assert lost.ack() is False
+    assert backend.members[0].settled == [("hand_back", 0), ("reject", 1, "wrong", "no such customer")]
+
+
 def test_message_that_an_interrupt_keeps_from_its_receiver_comes_first(
     broker: SyncBroker, backend: Prepared
 ) -> None:
