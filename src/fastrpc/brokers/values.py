@@ -13,6 +13,7 @@ from fastrpc.errors import ConfigError, DecodeError, EncodeError
 from fastrpc.rpc.coders import is_protobuf
 from fastrpc.rpc.json_values import encode_json, json_decoder, json_encoder, undecoded, unencoded
 from fastrpc.rpc.schema.annotation import type_text
+from fastrpc.user_code import plain_error
 
 __all__ = ["CONTENT_TYPE", "decoder_of", "encode_message", "readable_headers"]
 
@@ -133,9 +134,10 @@ def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[D
             raise DecodeError(f"{_shown(delivery)} is {found}, {form} is expected")
         try:
             return decode(delivery.body)
-        except Exception as error:
-            # As in `decode_json`, this would otherwise need the name of each decoded message.
-            raise undecoded(error, kind, _shown(delivery)) from error
+        except BaseException as error:
+            # As in `decode_json`, this would otherwise need the name of each decoded message. The checks of a class may
+            # raise anything, and tasks of fastrpc run them.
+            raise undecoded(plain_error(error, type_text(kind)), kind, _shown(delivery)) from error
 
     return decoded
 

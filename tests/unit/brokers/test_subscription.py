@@ -177,6 +177,28 @@ async def test_value_that_does_not_decode_is_dead_at_once(
     assert "secret-word" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    "raised", [SystemExit(3), GeneratorExit(), asyncio.CancelledError(), BaseException(), StopAsyncIteration()]
+)
+async def test_type_that_raises_anything_in_its_checks_makes_a_dead_letter(
+    broker: Broker, backend: SmallBroker, raised: BaseException
+) -> None:
+    @dataclass
+    class Checked:
+        id: str
+
+        def __post_init__(self) -> None:
+            if self.id == "wrong":
+                raise raised
+
+    async with broker.subscribe("orders.new", Checked, group="audit") as messages:
+        member = backend.members[0]
+        member.deliver(backend.delivery(1, b'{"id": "wrong"}'), backend.delivery(2, b'{"id": "17"}'))
+        assert (await anext(messages)).value == Checked("17")
+        assert [(verb, token) for verb, token, *_ in member.settled] == [("reject", 1)]
+        assert type(raised).__name__ in member.settled[0][3]
+
+
 async def test_log_of_a_dead_letter_is_one_line_whatever_its_id_and_topic(
     broker: Broker, backend: SmallBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
