@@ -13,7 +13,7 @@ from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs
 from fastrpc.time_limit import time_limit
 from fastrpc.together import together
 
-__all__ = ["UNREADABLE", "MemberMessages", "logged_absence"]
+__all__ = ["UNREADABLE", "MemberMessages", "absence_in", "logged_absence"]
 
 logger = logging.getLogger("fastrpc.broker")
 
@@ -164,4 +164,9 @@ async def logged_absence() -> AsyncIterator[None]:
         async with time_limit(PATIENCE_SECONDS):
             yield
     except (BrokerError, TimeoutError) as error:
-        logger.warning("messages are delivered again later, as the broker is away: %s", error)
+        logger.warning("messages are delivered again later, as the broker is away: %s", absence_in(error))
+
+
+def absence_in(error: Exception) -> str:
+    """Return the text of a broker's error, or of the end of the time for its answer, which has no text itself."""
+    return str(error) or f"no answer within {PATIENCE_SECONDS:g} s"

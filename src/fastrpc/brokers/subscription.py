@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from fastrpc.brokers.base import Delivery, Membership
-from fastrpc.brokers.member_messages import MemberMessages, logged_absence
+from fastrpc.brokers.member_messages import MemberMessages, absence_in, logged_absence
 from fastrpc.brokers.message import Message
 from fastrpc.errors import BrokerError, DecodeError, copied_error
 from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs, pause_asked_by, pauses
@@ -93,9 +93,8 @@ class Subscription(Generic[T]):
         except (BrokerError, TimeoutError) as error:
             if isinstance(error, BrokerError) and not error.retryable:
                 raise
-            logger.warning(
-                "the subscription to %r begins later, as the broker is away: %s", self._name, error
-            )
+            text = "the subscription to %r begins later, as the broker is away: %s"
+            logger.warning(text, self._name, absence_in(error))
         await self._begin(membership)
 
     def _check_unused(self) -> None:

@@ -204,6 +204,19 @@ async def test_block_ends_although_the_broker_is_away(
     assert "messages are delivered again later, as the broker is away" in caplog.text
 
 
+@pytest.mark.virtual_time
+async def test_block_that_ends_while_the_broker_is_silent_says_how_long_it_waited(
+    broker: Broker, backend: SmallBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with broker.subscribe("orders.new", group="audit") as messages:
+        member = backend.members[0]
+        member.deliver(backend.delivery(1))
+        await anext(messages)
+        member.commit_seconds = 100.0
+    assert member.is_closed
+    assert "messages are delivered again later, as the broker is away: no answer within 5 s" in caplog.text
+
+
 async def test_deadline_of_the_caller_does_not_end_a_subscription(
     broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
