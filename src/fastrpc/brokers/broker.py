@@ -11,6 +11,14 @@ from typing import Any, Final, Self, TypeVar, overload
 from msgspec.structs import replace
 
 from fastrpc._core.calls.call import scope_deadline
+from fastrpc.brokers.arguments import (
+    check_group_options,
+    check_in_flight,
+    check_letters,
+    check_short,
+    check_values,
+    one_each,
+)
 from fastrpc.brokers.base import (
     HEADER_BYTES,
     BrokerBackend,
@@ -24,10 +32,8 @@ from fastrpc.brokers.base import (
     Place,
     Published,
 )
-from fastrpc.brokers.base.checks import TEXT_BYTES, check_place
+from fastrpc.brokers.base.checks import check_place
 from fastrpc.brokers.base.names import check_group, check_name
-from fastrpc.brokers.base.seconds import shown
-from fastrpc.brokers.base.texts import bytes_of
 from fastrpc.brokers.broker_urls import Opening, open_backend
 from fastrpc.brokers.declared import DeclaredTopics, check_pattern
 from fastrpc.brokers.message import check_delay
@@ -212,7 +218,8 @@ class Broker:
             keys: one for each value.
             ids: one for each value.
         """
-        all_keys, all_ids = _one_each("keys", keys, values), _one_each("ids", ids, values)
+        check_values(values)
+        all_keys, all_ids = one_each("keys", keys, values), one_each("ids", ids, values)
         messages = [
             self._outgoing(topic, value, key, id, 0, None)
             for value, key, id in zip(values, all_keys, all_ids, strict=True)
@@ -307,9 +314,8 @@ class Broker:
         name = pattern.name if isinstance(pattern, Topic) else pattern
         check_pattern(name, backend.limits)
         check_place(start)
-        _check_group_options(backend.limits, group, start, ordered)
-        if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
-            raise ConfigError(f"in_flight is {shown(in_flight)}, it must be a number from 1")
+        check_group_options(backend.limits, group, start, ordered)
+        check_in_flight(backend.limits, in_flight)
         join = partial(self._join, pattern, GroupSettings(group, name, start, ordered))
         return Subscription(name, join, decode, in_flight, self._subscriptions)
 
@@ -323,6 +329,7 @@ class Broker:
         Raises:
             BrokerError: NOT_FOUND: there is no such group.
         """
+        check_group(group)
         check_place(to)
         await _finish(f"seek of {group!r}", partial(self.backend.seek, group, to), writes=True)
 
@@ -332,18 +339,22 @@ class Broker:
         Raises:
             BrokerError: NOT_FOUND: the group does not exist. FAILED_PRECONDITION: a queue needs it.
         """
+        check_group(group)
         await _finish(f"removal of {group!r}", partial(self.backend.remove_group, group), writes=True)
 
     async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
         """Return the dead letters of a group, the oldest death first. BrokerError as of `seek`."""
+        check_group(group)
         return await _finish(f"the dead letters of {group!r}", partial(self.backend.dead_letters, group))
 
     async def replay(self, group: str, *ids: str) -> int:
         """Deliver dead letters to their group again, as delivery 1; no ids: all. Return how many."""
+        check_letters(group, ids)
         return await _finish(f"replay to {group!r}", partial(self.backend.replay, group, ids), writes=True)
 
     async def discard(self, group: str, *ids: str) -> int:
         """Forget dead letters; no ids: all. Return how many."""
+        check_letters(group, ids)
         return await _finish(f"discard of {group!r}", partial(self.backend.discard, group, ids), writes=True)
 
     async def keep(self, topic: Topic[Any] | str, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
@@ -385,10 +396,10 @@ class Broker:
             )
         body, kept = encode_message(name, value, kind, headers)
         if key is not None:
-            _check_short("key", key)
+            check_short("key", key)
         made_id = None
         if id is not None:
-            _check_short("id", id)
+            check_short("id", id)
         elif limits.finds_repeats:
             made_id = f"{self._run}-{next(self._numbers):x}"
         kept = with_trace(kept, HEADER_BYTES)
@@ -442,34 +453,3 @@ def _repeated(
     """Publish messages again some seconds after an attempt that may have been kept."""
     age = max(age, _SHORTEST_AGE)
     return backend.publish([one if one.made_id is None else replace(one, age=age) for one in messages])
-
-
-def _check_short(option: str, text: str) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"the {option} of a message is {text!r}, it must be text")
-    if not 0 < len(bytes_of(text, f"the {option} of a message")) <= TEXT_BYTES:
-        raise ConfigError(
-            f"the {option} of a message has {len(text.encode())} bytes, it must have 1 to {TEXT_BYTES}"
-        )
-
-
-def _one_each(option: str, given: Sequence[str | None] | None, values: Sequence[Any]) -> Sequence[str | None]:
-    if given is None:
-        return [None] * len(values)
-    if isinstance(given, str) or len(given) != len(values):
-        raise ConfigError(f"{option} has {len(given)} items for {len(values)} values")
-    return given
-
-
-def _check_group_options(limits: BrokerLimits, group: str | None, start: Place, ordered: bool) -> None:
-    if group is not None:
-        check_group(group)
-    elif start != "new":
-        raise ConfigError(
-            f"start is {start!r}, and a broadcast begins now", hint="name a group, or leave start out"
-        )
-    if ordered and not limits.has_order:
-        raise ConfigError(
-            f"ordered=True is not for {limits.scheme}://, which has no order by key",
-            hint="leave ordered out, or use another broker",
-        )

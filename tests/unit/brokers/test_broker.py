@@ -300,6 +300,40 @@ async def test_option_that_the_backend_does_not_have_is_refused_with_a_way_out(u
     assert backend.declarations == []
 
 
+@pytest.mark.parametrize("group", ["", "a b", "*", "\ud800", "a" * 256, "a\r\nb", None, b"a"])
+async def test_verbs_of_operators_refuse_a_group_that_cannot_be(
+    broker: Broker, backend: SmallBroker, group: Any
+) -> None:
+    works = [
+        broker.seek(group, "new"),
+        broker.remove_group(group),
+        broker.dead_letters(group),
+        broker.replay(group),
+        broker.discard(group, "a"),
+    ]
+    for work in works:
+        with pytest.raises(ConfigError if isinstance(group, str) else TypeError, match="group"):
+            await work
+    assert backend.asked == []
+
+
+@pytest.mark.parametrize("id", ["", "\ud800", "a" * 513, None])
+async def test_ids_that_no_message_has_are_refused(broker: Broker, backend: SmallBroker, id: Any) -> None:
+    for work in (broker.replay("audit", "a", id), broker.discard("audit", id)):
+        with pytest.raises(ConfigError if isinstance(id, str) else TypeError, match="the id of a message"):
+            await work
+    assert backend.asked == []
+
+
+@pytest.mark.parametrize("values", ["abc", b"abc", memoryview(b"abc"), iter([1, 2])])
+async def test_one_value_in_place_of_several_is_refused(
+    broker: Broker, backend: SmallBroker, values: Any
+) -> None:
+    with pytest.raises(TypeError, match=r"values is a \w+, it must be a sequence of values"):
+        await broker.publish_many("orders.new", values)
+    assert backend.kept == {}
+
+
 async def test_verbs_of_operators_reach_the_backend(broker: Broker, backend: SmallBroker) -> None:
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     await broker.seek("audit", "oldest")

@@ -10,7 +10,7 @@ import pytest
 
 from fastrpc import ConfigError, Topic
 from fastrpc.brokers import Broker, Message, Subscription
-from fastrpc.brokers.base import GroupSettings
+from fastrpc.brokers.base import BrokerLimits, GroupSettings
 from fastrpc.errors import DecodeError
 from tests.support.small_broker import PUBLISHED_AT, SmallBroker
 from tests.support.waiting import eventually
@@ -378,6 +378,14 @@ async def test_wrong_subscription_is_refused_when_it_is_made(
     with pytest.raises(ConfigError, match=words):
         broker.subscribe(*arguments, **options)
     assert backend.declarations == []
+
+
+async def test_more_messages_than_a_member_of_the_broker_holds_are_refused() -> None:
+    async with Broker(SmallBroker(BrokerLimits("small", most_in_flight=10))) as broker:
+        async with broker.subscribe("orders", group="audit", in_flight=10):
+            pass
+        with pytest.raises(ConfigError, match="in_flight is 11, a member of small:// holds 10 at most"):
+            broker.subscribe("orders", group="audit", in_flight=11)
 
 
 async def test_subscription_is_used_inside_its_block_alone(broker: Broker) -> None:

@@ -202,6 +202,9 @@ class BrokerLimits:
     has_order: bool = True
     has_max_bytes: bool = True
 
+    #: Most messages that one member holds unsettled; None: any number.
+    most_in_flight: int | None = None
+
     #: Most groups of a queue; None: any number.
     queue_groups: int | None = None
 

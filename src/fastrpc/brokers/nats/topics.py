@@ -113,8 +113,8 @@ class StreamTopics:
     async def _stay_alone(self, topic: TopicSettings, info: Mapping[str, Any]) -> None:
         """Remove the new stream of a topic if another topic that overlaps was made at the same time.
 
-        The server lets both streams begin, and may not list the earlier one yet. The later one ends; an earlier one
-        that sees the later one stay ends too.
+        The server lets both streams begin, and may not list the earlier one yet. The later one ends; if the earlier one
+        sees the later one stay, it ends too.
         """
         name = info["config"]["name"]
         for _ in range(_LOOKS):

@@ -19,6 +19,7 @@ from fastrpc.brokers.base import (
 from fastrpc.brokers.base.checks import check_outgoing, check_place, check_topic
 from fastrpc.brokers.base.names import TopicPattern, check_group
 from fastrpc.brokers.base.places import text_of
+from fastrpc.brokers.remote.consumer import MOST_UNDER_WAY
 from fastrpc.brokers.remote.faults import BROKER_ERRORS
 from fastrpc.brokers.remote.membership import RemoteMembership
 from fastrpc.brokers.remote.messages import MESSAGE_BYTES, sent
@@ -55,7 +56,9 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
 class RemoteBroker:
     """A `BrokerBackend`: the broker that a server of `fastrpc.broker` has."""
 
-    limits: Final = BrokerLimits("broker", ends_in_time=True, finds_repeats=True)
+    limits: Final = BrokerLimits(
+        "broker", most_in_flight=MOST_UNDER_WAY, ends_in_time=True, finds_repeats=True
+    )
 
     def __init__(self, client: Client) -> None:
         self._client = client
