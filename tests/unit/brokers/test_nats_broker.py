@@ -2,9 +2,9 @@
 
 import gc
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from nats.aio.client import Client, ServerVersion
@@ -26,6 +26,7 @@ from fastrpc.brokers.nats.messages import (
 from fastrpc.brokers.nats.missed import MissedMessages
 from fastrpc.brokers.nats.names import SubjectNames, word_of
 from fastrpc.brokers.nats.options import NatsOptions
+from fastrpc.brokers.nats.publishing import ServerClock
 from fastrpc.errors import BrokerError, ConfigError, DecodeError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.nats.connection import take_access
@@ -112,8 +113,24 @@ def test_delays_need_a_server_of_2_12(version: str, has_delay: bool) -> None:
     assert made.limits.has_delay is has_delay
 
 
-def noted(missed: MissedMessages, number: int, sequence: int) -> None:
-    missed.note(DeliveryNumbers(1, sequence, number, 0))
+@pytest.mark.one_loop
+async def test_the_time_of_the_server_is_known_although_the_clock_here_jumps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def server_time(stream: str) -> datetime:
+        return datetime.now(UTC)
+
+    here = timedelta(0)
+    jumping = SimpleNamespace(now=lambda zone: datetime.now(zone) + here)
+    monkeypatch.setattr("fastrpc.brokers.nats.publishing.datetime", jumping)
+    clock = ServerClock(cast(Any, SimpleNamespace(server_time=server_time)))
+    for days in (0, -1, 1):
+        here = timedelta(days=days)
+        assert abs(await clock.now("orders") - datetime.now(UTC)) < timedelta(hours=1)
+
+
+def noted(missed: MissedMessages, number: int, sequence: int, *, was_delayed: bool = False) -> None:
+    missed.note(DeliveryNumbers(1, sequence, number, 0), was_delayed=was_delayed)
 
 
 @pytest.fixture
@@ -140,6 +157,17 @@ def test_messages_of_other_groups_are_not_counted(missed: MissedMessages) -> Non
     noted(missed, 4, 10)
     missed.explain("a", 3)
     assert missed.count == 0
+
+
+def test_schedules_of_delayed_messages_are_not_counted(missed: MissedMessages) -> None:
+    # Of the messages 6 to 9 two were schedules, whose messages are 10 and 11.
+    noted(missed, 4, 10, was_delayed=True)
+    noted(missed, 5, 11, was_delayed=True)
+    missed.explain("a", 10)
+    assert missed.count == 2
+    noted(missed, 6, 20)
+    missed.explain("a", 20)
+    assert missed.count == 2 + 8
 
 
 def test_deliveries_to_other_processes_are_not_counted(missed: MissedMessages) -> None:

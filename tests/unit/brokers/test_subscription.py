@@ -178,7 +178,8 @@ async def test_value_that_does_not_decode_is_dead_at_once(
 
 
 @pytest.mark.parametrize(
-    "raised", [SystemExit(3), GeneratorExit(), asyncio.CancelledError(), BaseException(), StopAsyncIteration()]
+    "raised",
+    [SystemExit(3), GeneratorExit(), asyncio.CancelledError(), BaseException(), StopAsyncIteration()],
 )
 async def test_type_that_raises_anything_in_its_checks_makes_a_dead_letter(
     broker: Broker, backend: SmallBroker, raised: BaseException

@@ -29,7 +29,7 @@ from fastrpc.brokers.nats.held import PULL_SECONDS, Held, Terms
 from fastrpc.brokers.nats.jetstream import JetStream, status_of
 from fastrpc.brokers.nats.letters import LetterStreams
 from fastrpc.brokers.nats.link import JetStreamLink
-from fastrpc.brokers.nats.messages import DeliveryNumbers, delivery_in, unread_delivery_in
+from fastrpc.brokers.nats.messages import SCHEDULER, DeliveryNumbers, delivery_in, unread_delivery_in
 from fastrpc.errors import BrokerError, DecodeError, copied_error
 from fastrpc.registries.nats.connection import FAILURES
 from fastrpc.status import Status
@@ -294,7 +294,8 @@ class NatsMembership:
         held = Held(message, None, self._now() + self._terms.lease_seconds)
         reply = DeliveryNumbers.of(message)
         if self._missed is not None:
-            self._missed.note(reply)
+            was_delayed = message.headers is not None and SCHEDULER in message.headers
+            self._missed.note(reply, was_delayed=was_delayed)
         self._held[held] = None
         parts = message, reply, self._link.names, self._run, held
         try:

@@ -22,6 +22,7 @@ from fastrpc.errors import DecodeError
 
 __all__ = [
     "MESSAGE_ID",
+    "SCHEDULER",
     "DeliveryNumbers",
     "at_nanoseconds",
     "dead_headers",
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 #: The header by which JetStream finds duplicates.
 MESSAGE_ID: Final = "Nats-Msg-Id"
+
+#: The header of a message that was delayed: the subject of its schedule.
+SCHEDULER: Final = "Nats-Scheduler"
 
 _ID: Final = "frpc-id"
 _KEY: Final = "frpc-key"

@@ -3,6 +3,9 @@
 JetStream numbers the deliveries of a consumer. Between two deliveries of consecutive numbers the stream holds no
 message for the group, so the stream numbers between them that lie below its first message were dropped. A process sees
 only the deliveries to its own members, and only a group that gets all messages of its topic can count.
+
+A delayed message has two stream numbers: its schedule is removed when it is due. So the messages that were due since
+the latest count are not lost.
 """
 
 import logging
@@ -28,6 +31,8 @@ class MissedMessages:
         self.count = 0
         self._number = self._sequence = 0
         self._gaps: list[tuple[int, int]] = []
+        # Delayed messages since the latest count.
+        self._delayed = 0
         self._told_at: float | None = None
 
     @property
@@ -41,8 +46,10 @@ class MissedMessages:
         if delivered["consumer_seq"] < self._number or not self._number:
             self._number, self._sequence = delivered["consumer_seq"], delivered["stream_seq"]
 
-    def note(self, reply: DeliveryNumbers) -> None:
+    def note(self, reply: DeliveryNumbers, *, was_delayed: bool = False) -> None:
         """Note a delivery."""
+        if was_delayed and reply.deliveries == 1:
+            self._delayed += 1
         if reply.number == self._number + 1 and reply.sequence > self._sequence + 1:
             self._gaps.append((self._sequence + 1, reply.sequence))
         if reply.number > self._number:
@@ -52,8 +59,10 @@ class MissedMessages:
     def explain(self, name: str | None, first: int) -> int:
         """Count the dropped messages in gaps of a stream that begins at `first`; return their number."""
         # The other replayed messages belong to other groups.
-        lost = sum(max(min(end, first) - start, 0) for start, end in self._gaps)
+        gone = sum(max(min(end, first) - start, 0) for start, end in self._gaps)
+        lost = max(gone - self._delayed, 0)
         self._gaps.clear()
+        self._delayed = 0
         self.count += lost
         if lost and (self._told_at is None or monotonic() - self._told_at > _TELL_SECONDS):
             self._told_at = monotonic()

@@ -36,8 +36,9 @@ _DUPLICATE: Final = 10201
 #: Bytes for the headers of a dead letter and its replay: each kept message must have room to become a dead letter.
 _RESERVED_BYTES: Final = 10 * 1024
 
-#: Seconds for which the difference of two clocks is relied on.
+#: Seconds for which the difference of two clocks is relied on, and by which a clock that is set again jumps.
 _CLOCK_SECONDS: Final = 60.0
+_JUMP_SECONDS: Final = 0.05
 
 
 class Publishing:
@@ -234,20 +235,26 @@ class Publishing:
 class ServerClock:
     """The time of day of the server, which starts delayed messages.
 
-    If the clock here is behind, messages would start early. The difference is requested again after a minute.
+    If the clock here is behind, messages would start early. The difference is requested again after a minute, and after
+    a jump of the clock here.
     """
 
     def __init__(self, link: JetStreamLink) -> None:
         self._link = link
         self._ahead = timedelta(0)
+        # The instant of the latest request, by the clock of the loop, and the time of day here less that instant.
         self._asked_at: float | None = None
+        self._offset = 0.0
 
     async def now(self, stream: str) -> datetime:
         """Return the time of the server, or a later one by at most the time of a request."""
         clock = asyncio.get_running_loop().time
-        if self._asked_at is None or clock() - self._asked_at > _CLOCK_SECONDS:
+        has_jumped = abs(datetime.now(UTC).timestamp() - clock() - self._offset) > _JUMP_SECONDS
+        if self._asked_at is None or has_jumped or clock() - self._asked_at > _CLOCK_SECONDS:
             told = await self._link.server_time(stream)
-            self._ahead, self._asked_at = told - datetime.now(UTC), clock()
+            here = datetime.now(UTC)
+            self._ahead, self._asked_at = told - here, clock()
+            self._offset = here.timestamp() - self._asked_at
         return datetime.now(UTC) + self._ahead
 
 
