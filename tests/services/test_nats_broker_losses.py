@@ -343,3 +343,20 @@ async def test_the_lease_is_renewed_after_a_fault_of_one_renewal(
         await asyncio.wait([waiting])
     assert "the lease of messages of a is not renewed" in caplog.text
     assert "planted" in caplog.text
+
+
+async def test_a_publisher_connects_again_after_a_close_that_a_broken_socket_cut_short(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> None:
+        raise BrokenPipeError
+
+    async with open_broker(nats_url) as broker:
+        await broker.publish(ORDERS, 1)
+        client = broker.backend._link._present.client  # type: ignore[attr-defined]
+        monkeypatch.setattr(client._transport, "drain", broken)
+        client._pending.append(b"PING\r\n")
+        client._pending_data_size = 6
+        client.abort()
+        await eventually(lambda: client.is_closed)
+        await broker.publish(ORDERS, 2)

@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from fastrpc.brokers.base import OutgoingMessage
 from fastrpc.brokers.nats.groups import ConsumerGroup, Groups
 from fastrpc.brokers.nats.held import Held
+from fastrpc.brokers.nats.jetstream import JetStream
 from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.brokers.nats.messages import (
     DeliveryNumbers,
@@ -127,6 +128,19 @@ async def test_the_time_of_the_server_is_known_although_the_clock_here_jumps(
     for days in (0, -1, 1):
         here = timedelta(days=days)
         assert abs(await clock.now("orders") - datetime.now(UTC)) < timedelta(hours=1)
+
+
+@pytest.mark.one_loop
+async def test_requests_that_a_silent_server_leaves_open_end_together() -> None:
+    async def publish(*words: Any) -> None: ...
+
+    client = SimpleNamespace(new_inbox=lambda: "inbox", publish=publish, is_closed=False)
+    stream = JetStream(cast(Any, client), lambda silent: silent.fail(ConnectionError()))
+    asked = [await stream.send("a") for _ in range(3)]
+    sent_at = stream._now()
+    stream._now = lambda: sent_at + 60
+    stream._look()
+    assert [type(one.exception()) for one in asked] == [TimeoutError, ConnectionError, ConnectionError]
 
 
 def noted(missed: MissedMessages, number: int, sequence: int, *, was_delayed: bool = False) -> None:

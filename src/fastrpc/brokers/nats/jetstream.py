@@ -164,7 +164,8 @@ class JetStream:
         end = self._now() - ANSWER_SECONDS
         late = list(takewhile(lambda one: one[1][1] <= end, self._waiting.items()))
         for number, (future, sent_at) in late:
-            del self._waiting[number]
+            # A silent server ends all requests.
+            self._waiting.pop(number, None)
             if not future.done():
                 future.set_exception(TimeoutError(f"no answer within {ANSWER_SECONDS:g} s"))
                 if self._answered_at < sent_at:

@@ -60,6 +60,15 @@ class _Client(Client):  # type: ignore[misc]
         self.abort()
         await super()._connect_to_server(server)
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        try:
+            await super()._close(status, do_cbs)
+        except OSError:
+            # Queued bytes that a broken socket refuses end the close before anyone is told of the loss. They are gone
+            # now, so the second attempt gets to its end.
+            self._status = Client.DISCONNECTED
+            await super()._close(status, do_cbs)
+
     def abort(self) -> None:
         """Close the socket, even if closing the connection has not finished."""
         for name in ("_io_writer", "_bare_io_writer"):
