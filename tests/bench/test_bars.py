@@ -19,7 +19,7 @@ def result_of(rates: Mapping[tuple[str, str], float]) -> Mapping[str, Any]:
 
 
 @pytest.mark.parametrize(("ours", "verdict"), [(250.0, "yes"), (150.0, "**no**")])
-def test_our_rate_is_held_against_the_best_of_the_others(ours: float, verdict: str) -> None:
+def test_our_rate_is_compared_with_the_best_other_rate(ours: float, verdict: str) -> None:
     rates = {
         ("fastrpc_http", "http_record"): ours,
         ("granian", "http_record"): 50.0,

@@ -73,7 +73,7 @@ def test_axes_are_named_and_marked_with_units() -> None:
     assert {"what grows", "what it costs", "1", "10", "1 µs", "10 µs", "100 µs", "1 ms"} <= set(shown)
 
 
-def test_a_single_point_and_none_at_all_are_drawn() -> None:
+def test_charts_with_one_point_and_without_points_are_drawn() -> None:
     assert len(dots(growth((1, 1e-6)), "ours")) == 1
     assert dots(growth(), "ours") == []
 
@@ -103,7 +103,7 @@ def test_times_are_short(seconds: float, text: str) -> None:
     assert short_time(seconds) == text
 
 
-def test_a_result_is_drawn_without_what_was_not_measured(result: Mapping[str, Any]) -> None:
+def test_a_result_is_drawn_without_figures_that_were_not_measured(result: Mapping[str, Any]) -> None:
     pictures = draw_plots(result)
     # One point of a curve, as of the methods, shows no growth.
     assert list(pictures) == ["w2", "w1", "payload", "connections"]

@@ -141,7 +141,7 @@ def test_the_measured_library_has_a_locked_version(peer: CompiledPeer) -> None:
     assert [part.isdigit() for part in peer.version.split(".")] == [True] * 3
 
 
-def test_configurations_of_a_stack_have_one_version() -> None:
+def test_configurations_of_one_stack_have_the_same_version() -> None:
     versions = {(peer.stack, peer.version) for peer in COMPILED}
     assert len(versions) == len(dict(versions))
     assert {"connectrpc", "grpc-go", "kitex", "volo-thrift"} <= set(dict(versions))

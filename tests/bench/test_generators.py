@@ -53,7 +53,9 @@ def test_an_answer_that_is_no_success_fails_the_measurement(seen: dict[str, int]
         read_wrk(json.dumps(seen))
 
 
-def test_a_generator_is_found_where_it_was_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_generator_is_found_where_it_was_downloaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     program = tmp_path / ".cache" / "wrk" / "run-wrk"
     program.parent.mkdir(parents=True)
     program.touch()

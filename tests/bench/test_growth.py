@@ -17,7 +17,7 @@ def test_a_curve_has_the_measured_quantities_in_order(result: Mapping[str, Any])
     assert points["fastrpc"][2][1]["calls_per_second"] == 40_000
 
 
-def test_a_table_tells_cpu_and_elapsed_time_and_what_was_not_measured(result: Mapping[str, Any]) -> None:
+def test_a_table_shows_cpu_time_elapsed_time_and_missing_measurements(result: Mapping[str, Any]) -> None:
     lines = growth_tables(result).splitlines()
     assert "|  | 0 | 64 | 64K |" in lines
     assert "| C echo | 10 (10) | – | 20 (20) |" in lines

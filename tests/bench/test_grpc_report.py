@@ -104,7 +104,7 @@ def test_one_result_renews_both_tables_of_the_readme(tmp_path: Path) -> None:
     assert "gRPC: 32 B, 64 in flight" in readme
 
 
-def test_a_result_without_the_others_leaves_the_readme() -> None:
+def test_a_result_without_other_implementations_leaves_the_readme_unchanged() -> None:
     assert grpc_headlines(result_of({("fastrpc_grpc", "grpc_echo"): 1})) == ""
     assert grpc_tables(result_of({})) == ""
 

@@ -34,7 +34,7 @@ def test_paths_and_record_name_the_same() -> None:
     ]
 
 
-def test_a_path_that_costs_more_than_its_share_beside_another_is_a_fault() -> None:
+def test_a_path_that_costs_more_than_its_share_of_another_path_is_a_fault() -> None:
     [(name, (without, share))] = BESIDE.items()
     assert share == 0.01
     counts = {without: 1_000.0, name: 1_011.0}

@@ -76,7 +76,7 @@ async def test_a_wrong_answer_ends_the_load() -> None:
         await drive_tasks(AsyncOperation(echo.call), order_for("W2"))
 
 
-async def test_plain_turns_the_answer_into_what_is_expected() -> None:
+async def test_plain_turns_the_answer_into_the_expected_value() -> None:
     echo = Echo("42")
     assert (await drive_tasks(AsyncOperation(echo.call, int), order_for("mul"))).calls > 0
 
@@ -95,7 +95,7 @@ async def test_a_failing_call_ends_the_load() -> None:
     assert caught.group_contains(ConnectionError, match="cut")
 
 
-def test_each_thread_has_its_own_operation() -> None:
+def test_each_thread_has_a_separate_operation() -> None:
     callers = set()
 
     def connect() -> BlockingOperation:

@@ -49,7 +49,7 @@ async def test_load_of_a_broker_has_a_figure(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.one_loop
-async def test_load_of_a_group_behind_has_a_figure(tmp_path: Path) -> None:
+async def test_load_of_a_group_that_lags_has_a_figure(tmp_path: Path) -> None:
     async with BrokerServer("tcp://127.0.0.1:0", data_dir=tmp_path / "broker", sync="normal") as server:
         assert await load.run("ours", "backlog", server.url, 0.05, 1_200) > 0
 

@@ -17,7 +17,7 @@ MOST_MEBIBYTES = 128
 
 
 @pytest.mark.measures
-def test_group_far_behind_has_half_the_rate_of_a_group_that_keeps_up(tmp_path: Path) -> None:
+def test_group_that_lags_far_has_half_the_rate_of_a_group_that_keeps_up(tmp_path: Path) -> None:
     sides = [Side("ours normal", "ours", kind) for kind in ("handled", "backlog", MEMORY)]
     up, behind, memory = sides
     found = figures_of(up, tmp_path / "up", SECONDS) | figures_of(

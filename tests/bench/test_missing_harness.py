@@ -16,7 +16,7 @@ sys.exit(pytest.main(["bench", "--collect-only", "-q", "-p", "no:cacheprovider"]
 
 
 @pytest.mark.parametrize("missing", ["fastrpc_harness", "fastrpc_harness.hot_loops"])
-def test_the_benchmarks_say_how_to_get_what_is_missing(missing: str) -> None:
+def test_the_benchmarks_say_how_to_install_missing_parts(missing: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT.format(missing=missing)],
         cwd=ROOT,

@@ -69,7 +69,7 @@ class Failing(Echo):
             raise ConnectionResetError
 
 
-async def test_calls_start_when_they_are_due_whatever_became_of_those_before() -> None:
+async def test_calls_start_when_they_are_due_whether_or_not_earlier_calls_have_ended() -> None:
     slow = Slow()
     measurement = await drive_at_rate(AsyncOperation(slow.call), ORDER)
     assert slow.most_in_flight > 10

@@ -17,7 +17,7 @@ CALLS = SECTIONS[0]
 BEGIN, END = CALLS.begin, CALLS.end
 
 
-def test_only_what_is_between_the_markers_changes() -> None:
+def test_only_text_between_the_markers_changes() -> None:
     text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     assert CALLS.replace(text, "new\n") == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
 
@@ -64,7 +64,7 @@ def figures_without_a_command(text: str) -> list[str]:
     return wrong
 
 
-def test_each_figure_of_the_readme_has_its_command_beside_it() -> None:
+def test_each_figure_of_the_readme_has_its_command_next_to_it() -> None:
     text = (ROOT / "README.md").read_text()
     assert len(_FIGURE.findall(text)) > 10
     assert figures_without_a_command(text) == []

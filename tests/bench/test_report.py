@@ -100,7 +100,7 @@ def test_plain_handlers_are_held_against_grpc_with_threads() -> None:
     assert row_of(result, "fastrpc", "W2def")["times_base"] == 10.0
 
 
-def test_median_times_are_held_against_a_c_echo_that_waits_alike() -> None:
+def test_median_times_are_compared_with_a_c_echo_that_waits_in_the_same_way() -> None:
     result = result_of(
         replace(outcome("c_echo", "W1", 10), measurement=measurement_of(10, p50_seconds=0.00005)),
         outcome("fastrpc", "W1", 10),
@@ -147,7 +147,7 @@ def test_a_disturbed_run_says_so() -> None:
     assert "Other programs took up to 20%" in loud
 
 
-def test_what_is_encrypted_has_its_cipher_in_each_row_and_a_table_of_what_it_costs() -> None:
+def test_encrypted_rows_name_their_cipher_and_a_table_shows_the_cost_of_encryption() -> None:
     def encrypted(peer: str, calls: int, cipher: str, round: int = 1) -> Outcome:
         measurement = replace(measurement_of(calls), cipher=cipher)
         return Outcome(peer=peer, workload="W2", round=round, measurement=measurement)

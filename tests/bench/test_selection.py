@@ -79,7 +79,7 @@ def test_a_default_run_takes_the_table_the_streams_the_tails_and_the_growth() ->
     assert assignments["methods@1000"] == ["fastrpc"]
 
 
-def test_a_workload_can_ask_for_peers_beside_the_default_ones() -> None:
+def test_a_workload_can_ask_for_peers_in_addition_to_the_default_ones() -> None:
     assert chosen(assign(FOUND))["W1"] == ["c_echo", "c_echo_spin", "fastrpc", "grpc_uvloop", "nats"]
 
 
@@ -103,7 +103,7 @@ def test_only_clients_that_need_not_wait_for_answers_take_a_rate() -> None:
     assert tails == {name: ["fastrpc"] for name in TAILS}
 
 
-def test_named_peers_take_what_they_offer() -> None:
+def test_named_peers_run_the_workloads_that_they_offer() -> None:
     assignments = chosen(assign(FOUND, peers=["fastrpc_unix", "nats"]))
     assert assignments["W2"] == ["fastrpc_unix", "nats"]
     assert assignments["W4"] == ["nats"]
@@ -117,7 +117,7 @@ def test_all_names_every_peer_that_offers_the_workload() -> None:
     assert chosen(assign(FOUND, peers=["all"], workloads=["W2"])) == {"W2": offering}
 
 
-def test_groups_stand_for_their_workloads_and_none_is_taken_twice() -> None:
+def test_a_group_stands_for_its_workloads_and_each_runs_once() -> None:
     assignments = assign(FOUND, peers=["fastrpc"], workloads=["methods@10", "methods", "W2"])
     assert list(chosen(assignments)) == ["methods@10", "methods@1", "methods@100", "methods@1000", "W2"]
 

@@ -218,7 +218,7 @@ async def test_a_failing_stream_ends_the_load(workload: str) -> None:
 
 
 @pytest.mark.parametrize("workload", ["client_stream", "both_ways"])
-async def test_a_message_that_is_lost_under_load_ends_it(workload: str) -> None:
+async def test_a_message_lost_under_load_ends_the_load(workload: str) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await drive_stream(Streams(workload, "wrong"), order_for(workload))
     assert caught.group_contains(WrongAnswerError, match=f"{workload}: expected")
@@ -246,7 +246,7 @@ def test_a_blocking_stream_that_ends_early_ends_the_load(workload: str) -> None:
 
 @pytest.mark.parametrize("workload", BLOCKING_LISTS)
 @pytest.mark.parametrize("fault", ["wrong", "short"])
-def test_a_list_of_which_messages_are_lost_ends_the_load(workload: str, fault: str) -> None:
+def test_a_list_of_lost_messages_ends_the_load(workload: str, fault: str) -> None:
     with pytest.raises(WrongAnswerError, match=f"{workload}: expected"):
         drive_blocking_stream(InThread(workload, fault), order_for(workload))
 

@@ -83,7 +83,7 @@ def test_ratios_are_of_each_stack_and_of_the_one_way_limit(streams: dict[str, An
     assert lines[6] == "| server stream, 32 B, SyncClient | 900,000 | 36 × | 90 × | 1.12 × | – | 0.9% |"
 
 
-def test_a_stream_that_only_we_have_is_held_against_what_stands_in(streams: dict[str, Any]) -> None:
+def test_a_stream_that_only_we_offer_is_compared_with_a_stand_in(streams: dict[str, Any]) -> None:
     lines = stream_ratios(streams).splitlines()
     assert (
         lines[3]

@@ -64,7 +64,7 @@ def test_http_is_held_against_fastapi_and_go() -> None:
     assert [line.split("|")[1].strip(" *") for line in lines[2:]] == ["fastrpc, HTTP", "net/http", "FastAPI"]
 
 
-def test_rpcx_is_held_against_go_on_both_sides_and_our_own_wire() -> None:
+def test_rpcx_is_compared_with_go_on_both_sides_and_with_our_native_protocol() -> None:
     lines = rpcx_table(result_of(RATES)).splitlines()
     assert lines[3] == "| **fastrpc over rpcx** | **250,000** | **2.50 ×** | **50%** | **4.0** | **2.0** |"
     assert lines[4] == "| rpcx | 100,000 | 1.00 × | 20% | 10.0 | 5.0 |"

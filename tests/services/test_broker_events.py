@@ -135,7 +135,7 @@ async def test_a_message_that_a_dead_broker_kept_is_a_duplicate(place: KeptBroke
 
 
 @each_kept_broker
-async def test_a_group_goes_on_where_it_was_and_repeats_what_has_no_ack(place: KeptBroker) -> None:
+async def test_a_group_continues_where_it_was_and_repeats_what_has_no_ack(place: KeptBroker) -> None:
     async with open_broker(place.url) as broker:
         async with broker.subscribe(ORDERS, group="audit") as messages:
             for number in range(3):

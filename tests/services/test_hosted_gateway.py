@@ -55,7 +55,7 @@ OF_SERVERS = frozenset(
         "test_a_call_of_ours_has_no_answer_to_describe",
         "test_both_protocols_share_a_port_and_its_handlers",
         "test_http_works_over_a_unix_socket",
-        "test_the_native_way_is_as_before_beside_it",
+        "test_native_calls_are_unchanged_next_to_it",
         "test_native_calls_have_the_first_mistake_alone",
         "test_the_advertised_name_is_this_server",
         "test_a_service_has_no_name_of_a_fixed_path",
@@ -74,7 +74,7 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
     "test_a_body_is_asked_for_once_its_sender_is_known": ("hypercorn",),
     "test_a_request_without_a_body_whose_sender_is_found_out_slowly_is_answered": ("hypercorn",),
     # The connection is theirs, and so are the pieces of a message.
-    "test_an_early_answer_closes_what_was_not_read": HOSTS,
+    "test_an_early_answer_closes_a_connection_with_unread_bytes": HOSTS,
     "test_half_a_message_outlasts_no_drain": HOSTS,
     "test_an_answer_before_the_end_of_a_file_closes": HOSTS,
     # httptools knows a few verbs; granian has no quotes in a target, and a malformed body is a client that left there.

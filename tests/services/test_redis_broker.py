@@ -391,7 +391,7 @@ async def test_a_group_that_the_server_has_lost_begins_at_the_oldest_message(
     assert errors == ["the group billing was lost at the server: it begins at the oldest message"]
 
 
-async def test_a_member_goes_on_at_a_server_that_has_lost_everything(
+async def test_a_member_continues_at_a_server_that_has_lost_everything(
     server: RedisServer, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     member = await broker.join(GROUP)

@@ -120,7 +120,7 @@ killed_in_turn = pytest.mark.parametrize("killed", ["go", "python"])
 
 
 @killed_in_turn
-async def test_a_client_of_rpcx_alone_goes_on_when_a_server_is_killed(
+async def test_a_client_of_rpcx_alone_continues_when_a_server_is_killed(
     go_rpcx: str, tmp_path: Path, killed: str
 ) -> None:
     async with one_of_each(go_rpcx, tmp_path) as (addresses, kills):

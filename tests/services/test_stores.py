@@ -165,7 +165,7 @@ async def test_watch_shows_the_changes_of_a_prefix(store: StoreBackend) -> None:
     await changes.aclose()
 
 
-async def test_cancelled_watch_goes_on_after_its_last_change(store: StoreBackend) -> None:
+async def test_cancelled_watch_continues_after_its_last_change(store: StoreBackend) -> None:
     await store.put("a/0", b"")
     page = await store.list("a/")
     changes = store.watch("a/", after=page.revision)
@@ -357,7 +357,7 @@ async def test_etcd_watch_refuses_what_is_compacted_or_yet_to_come(own_etcd: Etc
         assert caught.value.oldest == revision
 
 
-async def test_quiet_etcd_watch_goes_on_from_the_revision_that_it_was_told(
+async def test_quiet_etcd_watch_continues_from_the_revision_that_it_was_told(
     etcd_path: str, tmp_path: Path
 ) -> None:
     options = ["--experimental-watch-progress-notify-interval", "100ms"]

@@ -144,7 +144,7 @@ async def test_an_act_makes_no_logger(server: Server) -> None:
     assert "made.by.an.act" not in logging.Logger.manager.loggerDict
 
 
-async def test_a_level_that_is_none_is_refused(server: Server) -> None:
+async def test_an_invalid_level_is_refused(server: Server) -> None:
     answer = await act(server, "log_level", logger="fastrpc", level="loud", was="info")
     assert answer.status == 400
     assert answer.json["error"] == "level must be one of debug, info, warning, error, critical"
@@ -260,7 +260,7 @@ def test_the_act_drain_ends_a_program_as_its_signal_does(tmp_path: Path) -> None
     assert "by ada of" in program.errors
 
 
-def test_signals_still_end_a_program_whose_drain_was_an_act(tmp_path: Path) -> None:
+def test_signals_still_end_a_program_after_an_act_drained_it(tmp_path: Path) -> None:
     operators_file(tmp_path)
     text = PROGRAM.replace("return number", "import asyncio; await asyncio.Event().wait()")
     (tmp_path / "acted.py").write_text(f"import logging\nlogging.basicConfig(level=20)\n{text}")

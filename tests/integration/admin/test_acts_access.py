@@ -82,7 +82,7 @@ async def test_an_act_needs_the_token_of_an_operator(
     assert OPERATOR not in record.getMessage() + answer.text
 
 
-async def test_two_tokens_are_none(server: Server) -> None:
+async def test_two_tokens_in_one_request_are_refused(server: Server) -> None:
     body = json.dumps(PAUSE).encode()
     head = (
         b"POST /act/serving HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -100,7 +100,7 @@ async def test_a_worker_that_hangs_is_named_and_catches_up(tmp_path: Path) -> No
         await all_are_paused(serving, set(workers))
 
 
-async def test_a_monitor_that_takes_the_place_of_a_killed_one_goes_on(serving: WorkerPages) -> None:
+async def test_a_monitor_that_takes_the_place_of_a_killed_one_continues(serving: WorkerPages) -> None:
     assert serving.act("serving", **PAUSE).status == 200
     server = serving.page("/figures")["server"]
     serving.program.errors = ""

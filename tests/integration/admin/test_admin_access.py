@@ -94,7 +94,7 @@ async def test_a_token_file_keeps_white_space_except_line_ends(tmp_path: Path) -
         assert (await page(server, "/calls", Authorization="Bearer s3cret")).status == 401
 
 
-async def test_two_credentials_are_none() -> None:
+async def test_two_credentials_in_one_request_are_refused() -> None:
     async with server_with_pages(Guarded(), admin_token="s3cret") as server:
         assert server.admin.address is not None
         data = (
@@ -145,7 +145,7 @@ async def test_on_loopback_a_foreign_host_is_refused(host: str) -> None:
         "[::1]:65536",
     ],
 )
-async def test_a_host_that_is_none_is_refused(host: str) -> None:
+async def test_an_invalid_host_is_refused(host: str) -> None:
     async with server_with_pages(Guarded()) as server:
         assert (await page(server, "/calls", Host=host)).status in (400, 421)
 
@@ -252,7 +252,7 @@ async def test_an_unknown_setting_is_masked() -> None:
         ({"admin_address": "127.0.0.1:0"}, "is not an address"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(config: dict[str, Any], message: str) -> None:
+def test_settings_that_contradict_each_other_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Server(Guarded(), config=ServerConfig(**config))
 

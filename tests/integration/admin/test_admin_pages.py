@@ -80,7 +80,7 @@ async def test_the_page_of_metrics_equals_the_calls_made() -> None:
     assert len(lines) == len(set(lines))
 
 
-async def test_a_server_without_connections_shows_that_it_has_none() -> None:
+async def test_a_server_without_connections_shows_an_empty_list() -> None:
     async with server_with_pages(Paged(), protocols=("native",)) as server:
         text = (await page(server, "/metrics")).text
         assert 'fastrpc_server_connections{protocol="native",transport="tcp"}' in text
@@ -123,7 +123,7 @@ class Unwritable(Collector):
 
 
 @pytest.mark.parametrize("failing", [Failing(), Unwritable()])
-async def test_a_collector_that_fails_takes_nothing_from_the_others(
+async def test_a_collector_that_fails_leaves_the_other_collectors_complete(
     failing: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
     own = prometheus_client.Counter("orders_kept", "Of the program itself.")
@@ -144,7 +144,7 @@ async def test_a_collector_that_fails_takes_nothing_from_the_others(
         registry.unregister(own)
 
 
-async def test_objects_that_cannot_tell_their_gauges_take_nothing_from_the_others() -> None:
+async def test_objects_that_cannot_report_their_gauges_leave_other_gauges_complete() -> None:
     class Torn:
         def gauges(self) -> Iterator[Any]:
             raise RuntimeError("dictionary changed size during iteration")

@@ -94,14 +94,16 @@ async def test_page_has_the_first_rows_and_all_figures(monkeypatch: pytest.Monke
         assert [one["group"] for one in shown["groups"]] == ["g0", "g1", "g2"]
 
 
-async def test_page_needs_the_token_of_the_others() -> None:
+async def test_page_needs_the_token_of_the_other_pages() -> None:
     async with server_with_pages(BrokerService(), admin_token="s3cret") as server:
         assert (await page(server, "/messages")).status == 401
         assert (await page(server, "/messages", Authorization="Bearer s3cret")).status == 200
 
 
 @pytest.mark.parametrize("scheme", ["memory", "sqlite"])
-async def test_page_shows_the_broker_of_a_server_that_hosts_none(scheme: str, tmp_path: Path) -> None:
+async def test_page_shows_the_broker_that_a_server_uses_and_does_not_host(
+    scheme: str, tmp_path: Path
+) -> None:
     url = "memory://shown" if scheme == "memory" else f"sqlite://{tmp_path}/broker"
     async with Server(broker=url, config=ServerConfig(admin_address="tcp://127.0.0.1:0")) as server:
         broker: Any = server._gate.dispatcher.broker  # type: ignore[union-attr]

@@ -24,7 +24,7 @@ async def registry() -> AsyncIterator[str]:
         yield server.url
 
 
-async def test_calls_follow_the_acts_and_none_fails(registry: str, tmp_path: Path) -> None:
+async def test_calls_follow_the_acts_without_a_failure(registry: str, tmp_path: Path) -> None:
     async with (
         acted_server("a", registry, tmp_path) as (_, a),
         acted_server("b", registry, tmp_path),
@@ -60,7 +60,7 @@ async def test_the_last_server_of_a_service_may_be_out(registry: str, tmp_path: 
         await calls.go_to("a")
 
 
-async def test_a_server_that_is_out_gets_no_weight(registry: str, tmp_path: Path) -> None:
+async def test_a_server_that_is_taken_out_gets_no_weight(registry: str, tmp_path: Path) -> None:
     async with acted_server("a", registry, tmp_path) as (_, a):
         assert await a.done("out", was=False) == (False, True)
         answer = await a.act("weight", weight=5, was=1)

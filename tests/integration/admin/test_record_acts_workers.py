@@ -43,7 +43,7 @@ async def calls(registry: str, a: ActedRecords, tmp_path: Path) -> AsyncIterator
         yield made
 
 
-async def test_calls_follow_the_acts_and_none_fails(a: ActedRecords, calls: PacedCalls) -> None:
+async def test_calls_follow_the_acts_without_a_failure(a: ActedRecords, calls: PacedCalls) -> None:
     await change_records(a, calls)
 
 
@@ -82,7 +82,7 @@ async def test_an_announcer_that_takes_the_place_of_a_killed_one_keeps_the_recor
     assert await a.process("announcer") != killed
 
 
-async def test_a_monitor_that_takes_the_place_of_a_killed_one_goes_on(
+async def test_a_monitor_that_takes_the_place_of_a_killed_one_continues(
     a: ActedRecords, calls: PacedCalls
 ) -> None:
     assert await a.done("weight", weight=5, was=1) == (1, 5)

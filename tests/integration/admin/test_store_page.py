@@ -114,14 +114,14 @@ async def test_metrics_tell_the_size_of_the_store_and_its_operations(tmp_path: P
     assert "fastrpc_store_watchers" in {name for name, _ in after}
 
 
-async def test_page_needs_the_token_of_the_others() -> None:
+async def test_page_needs_the_token_of_the_other_pages() -> None:
     async with server_with_pages(StoreService(), admin_token="s3cret") as server:
         assert (await page(server, "/store")).status == 401
         assert (await page(server, "/store", Authorization="Bearer s3cret")).status == 200
 
 
 @pytest.mark.parametrize("scheme", ["memory", "sqlite"])
-async def test_page_shows_the_store_of_a_server_that_hosts_none(scheme: str, tmp_path: Path) -> None:
+async def test_page_shows_the_store_that_a_server_uses_and_does_not_host(scheme: str, tmp_path: Path) -> None:
     url = "memory://shown" if scheme == "memory" else f"sqlite://{tmp_path}/store"
     async with Server(store=url, config=ServerConfig(admin_address="tcp://127.0.0.1:0")) as server:
         store = server._gate.dispatcher.store  # type: ignore[union-attr]

@@ -130,7 +130,7 @@ async def test_a_flood_of_requests_for_nothing_ends_its_connection(name: str) ->
         assert await last_words(served, pieces) in (ErrorCodes.ENHANCE_YOUR_CALM, None)
 
 
-async def test_resets_of_requests_whose_handlers_wait_end_their_connection() -> None:
+async def test_resets_of_requests_with_waiting_handlers_end_their_connection() -> None:
     """CVE-2023-44487: the handlers begin, and end a turn after their streams."""
     flood = FLOODS["resets of whole requests"]
     async with attacked() as served:

@@ -79,7 +79,7 @@ async def serving(shop: Shop, authenticate: Any = None, **options: Any) -> Async
 
 
 @pytest.mark.parametrize("authenticate", [None, TOKENS], ids=["open", "authenticated"])
-async def test_a_page_under_its_own_name_reaches_no_tool(authenticate: Any) -> None:
+async def test_a_page_with_a_domain_name_of_an_attacker_reaches_no_tool(authenticate: Any) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": MCP_META}}
     fields = {"MCP_Protocol_Version": "2026-07-28", "Mcp_Method": "tools/list", "Host": "evil.example"}
     async with serving(Shop(), authenticate) as address, await HttpClient.to(address) as client:
@@ -92,7 +92,7 @@ async def test_a_page_under_its_own_name_reaches_no_tool(authenticate: Any) -> N
 
 
 @pytest.mark.parametrize("authenticate", [None, TOKENS], ids=["open", "authenticated"])
-async def test_a_page_under_its_own_name_reaches_no_application(authenticate: Any) -> None:
+async def test_a_page_with_a_domain_name_of_an_attacker_reaches_no_application(authenticate: Any) -> None:
     options = {} if authenticate is None else {"mount_authenticated": False}
     mounts = {"/app": answering(b"secret")}
     async with serving(

@@ -66,12 +66,12 @@ def ways(names: Iterable[str]) -> pytest.MarkDecorator:
 
 
 @ways(ATTACKS)
-def test_an_honest_caller_keeps_its_rate_beside_an_attack(server: Attacked, name: str, way: str) -> None:
+def test_an_honest_caller_keeps_its_rate_during_an_attack(server: Attacked, name: str, way: str) -> None:
     with honest(server.port, way, None) as call:
         server.check(call, name, scale=SCALE)
 
 
 @ways(STRANGERS)
-def test_an_honest_caller_keeps_its_rate_beside_strangers(guarded: Attacked, name: str, way: str) -> None:
+def test_an_honest_caller_keeps_its_rate_while_strangers_call(guarded: Attacked, name: str, way: str) -> None:
     with honest(guarded.port, way, TOKEN) as call:
         guarded.check(call, name, scale=SCALE)

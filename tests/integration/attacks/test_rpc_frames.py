@@ -118,7 +118,7 @@ async def opened(talk: StreamPeer, flags: int) -> int:
 
 @pytest.mark.parametrize("size", [0, 1, 2**31, 2**32 - 1])
 @pytest.mark.parametrize("flags", [SERVER_STREAM, CLIENT_STREAM, BOTH_WAYS])
-async def test_odd_credit_ends_its_own_connection_alone(flags: int, size: int) -> None:
+async def test_invalid_credit_ends_only_the_connection_that_sent_it(flags: int, size: int) -> None:
     async with served(Shop(), scheme="tcp") as target, honest_caller(target):
         async with stream_peer(target) as talk:
             call = await opened(talk, flags)

@@ -188,7 +188,7 @@ async def test_a_certificate_counts_where_one_protocol_alone_is_served(
 
 
 @pytest.mark.parametrize("name", ["gRPC", "gRPC-Web", "Connect", "GET by Connect"])
-async def test_a_token_that_is_no_text_is_refused_beside_an_allowed_certificate(
+async def test_a_token_that_is_no_text_is_refused_despite_an_allowed_certificate(
     name: str, certificates: dict[str, Any], tmp_path: Path
 ) -> None:
     # The gateway refuses such a head as a whole.

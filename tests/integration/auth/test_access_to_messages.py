@@ -229,7 +229,7 @@ async def test_no_method_answers_a_caller_without_an_identity(token: str | None,
         assert await content(broker) == before
 
 
-async def test_publisher_without_the_right_to_subscribe_reads_nothing_of_its_own_topic() -> None:
+async def test_publisher_without_the_right_to_subscribe_cannot_read_its_topic() -> None:
     async with hosted() as (_, address), Client(address, credentials="token-of-shop") as client:
         for method in ("consume", "follow", "pull"):
             for arguments in (("orders.new",), ("orders.new", "billing.a", "oldest")):
@@ -247,7 +247,7 @@ async def test_group_of_a_topic_that_its_member_may_not_read_gives_no_dead_lette
             assert (status, PLANTED in told) == (Status.PERMISSION_DENIED, False), method
 
 
-async def test_lists_show_what_their_caller_may_see() -> None:
+async def test_lists_show_only_names_that_their_caller_may_see() -> None:
     seen = {
         "shop": (["orders.**"], []),
         "billing": (["bills.*", "orders.**"], ["billing.b"]),
@@ -261,7 +261,7 @@ async def test_lists_show_what_their_caller_may_see() -> None:
                 assert [one.name for one in await client.call(BrokerService.groups)] == groups
 
 
-async def test_rights_let_their_callers_publish_subscribe_and_manage() -> None:
+async def test_each_right_lets_its_callers_publish_subscribe_or_manage() -> None:
     """So that the tables above fail for the right reason."""
     async with hosted() as (broker, address):
         async with Client(address, credentials="token-of-shop") as shop:

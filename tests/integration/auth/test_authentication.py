@@ -401,7 +401,7 @@ async def test_logins_that_fail_again_and_again_wait(caplog: pytest.LogCaptureFi
     assert "authentication refused" in caplog.text
 
 
-async def test_a_known_token_waits_for_nobody_who_guesses_beside_it() -> None:
+async def test_a_valid_token_is_checked_without_delay_while_others_guess_tokens() -> None:
     async with guarded(Shop) as target, Client(target) as client:
         known = client.with_options(metadata={"authorization": f"Bearer {ADA_TOKEN}"})
         assert await known.call(Shop.who) == "ada"

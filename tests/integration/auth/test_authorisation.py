@@ -152,7 +152,7 @@ async def test_no_other_spelling_of_a_denied_method_starts_it() -> None:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_reflection_lists_what_the_caller_may_call(kind: str) -> None:
+async def test_reflection_lists_the_methods_that_the_caller_may_call(kind: str) -> None:
     async def listed(token: str, **options: Any) -> dict[str, list[str]]:
         async with guarded(Shop, **options) as target, calling(kind, target, credentials=token) as client:
             services = await client.call("fastrpc.reflection.services")
@@ -185,7 +185,7 @@ class Shelf:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_reflection_describes_the_types_of_what_the_caller_may_call(kind: str) -> None:
+async def test_reflection_describes_only_types_of_methods_that_the_caller_may_call(kind: str) -> None:
     async def types(token: str) -> list[str]:
         async with guarded(Shelf) as target, calling(kind, target, credentials=token) as client:
             shelf = (await client.call("fastrpc.reflection.services"))[0]

@@ -84,7 +84,7 @@ def listed(path: Path, role: str) -> None:
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("scheme", ["tcp://127.0.0.1:0", "unix", "memory://kept-identities"])
 @pytest.mark.parametrize("method", ["work", "in_thread", "ticks", "total"])
-async def test_a_call_keeps_its_roles_when_a_file_gives_others(
+async def test_a_call_keeps_its_roles_when_the_file_of_roles_changes(
     kind: str, scheme: str, method: str, tmp_path: Path
 ) -> None:
     if kind == "sync" and scheme.startswith("memory"):
@@ -117,7 +117,7 @@ async def changed(server: Server, desk: Desk, path: Path) -> None:
     desk.may_end.set()
 
 
-async def test_a_handler_that_lets_files_be_read_again_keeps_its_roles(tmp_path: Path) -> None:
+async def test_a_handler_during_whose_run_files_are_read_again_keeps_its_roles(tmp_path: Path) -> None:
     listed(tmp_path / "tokens", "reader")
     desk = Desk()
     async with Server(desk, authenticate=StaticTokens.from_file(tmp_path / "tokens")) as server:
@@ -253,7 +253,7 @@ class Kept:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_call_that_is_kept_beyond_its_end_shows_who_made_it(kind: str, tmp_path: Path) -> None:
+async def test_a_call_object_kept_after_its_end_still_names_its_caller(kind: str, tmp_path: Path) -> None:
     listed(tmp_path / "tokens", "reader")
     kept = Kept()
     async with Server(kept, Desk(), authenticate=StaticTokens.from_file(tmp_path / "tokens")) as server:

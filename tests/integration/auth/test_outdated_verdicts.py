@@ -74,7 +74,7 @@ async def status_of(client: Client) -> Status:
     return Status.OK
 
 
-async def test_a_token_that_is_removed_before_the_first_call_starts_none(tmp_path: Path) -> None:
+async def test_a_token_removed_before_the_first_call_starts_no_call(tmp_path: Path) -> None:
     file = tmp_path / "tokens.toml"
     file.write_text('[[token]]\ntoken = "aaa"\nname = "ada"')
     desk = Desk()
@@ -177,7 +177,7 @@ async def test_a_life_that_a_change_shortens_ends_sooner(before: float | None) -
             assert client.stats()["totals"]["connections"] == 2
 
 
-async def test_a_change_that_leaves_the_life_as_it_is_ends_nothing() -> None:
+async def test_a_change_that_leaves_the_expiry_unchanged_ends_nothing() -> None:
     dated = Dated(60.0)
     async with Server(Desk(), authenticate=dated) as server:
         target = str(await server.listen("tcp://127.0.0.1:0"))

@@ -242,7 +242,7 @@ async def test_calls_that_wait_for_a_verdict_count_on_the_limits_of_their_connec
         assert connection.held_bytes == 0
 
 
-async def test_a_call_without_a_method_that_is_served_waits_as_the_others_do() -> None:
+async def test_a_call_to_an_unknown_method_waits_for_its_verdict_as_known_methods_do() -> None:
     held = Held()
     async with guarded(Shop, authenticate=held) as target, Client(target) as client:
         unknown = client.with_options(metadata=bearer("of-eve"))

@@ -40,7 +40,7 @@ def guarded() -> Server:
 
 @pytest.mark.parametrize("claim", CLAIMS)
 @pytest.mark.parametrize("name", WAYS)
-async def test_an_instant_that_is_none_is_no_login_by_any_protocol(
+async def test_an_invalid_instant_is_no_login_by_any_protocol(
     name: str, claim: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failed_logins, "PAUSE_SECONDS", 0.0)
@@ -57,7 +57,7 @@ async def test_an_instant_that_is_none_is_no_login_by_any_protocol(
 
 @pytest.mark.parametrize("claim", CLAIMS)
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_an_instant_that_is_none_is_no_login_of_either_client(
+async def test_an_invalid_instant_is_no_login_of_either_client(
     kind: str, claim: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad, far = token(**{claim: CLAIMS[claim]}), token(exp=1e308)

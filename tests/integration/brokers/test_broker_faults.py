@@ -42,7 +42,7 @@ def service_of(server: BrokerServer) -> BrokerService:
     return dict(server._server._served.instances())["fastrpc.broker"]
 
 
-async def test_messages_of_a_cut_connection_go_to_others_at_once(server: BrokerServer) -> None:
+async def test_messages_of_a_cut_connection_go_to_other_consumers_at_once(server: BrokerServer) -> None:
     async with FaultProxy(str(server.address)) as proxy:
         place = str(proxy.address).replace("tcp://", "broker://")
         async with open_backend(place) as cut, open_backend(server.url) as broker:
@@ -61,7 +61,7 @@ async def test_messages_of_a_cut_connection_go_to_others_at_once(server: BrokerS
             assert caught.value.retryable
 
 
-async def test_ack_whose_answer_is_lost_is_unknown(server: BrokerServer) -> None:
+async def test_ack_with_a_lost_answer_has_an_unknown_outcome(server: BrokerServer) -> None:
     async with FaultProxy(str(server.address)) as proxy:
         place = str(proxy.address).replace("tcp://", "broker://")
         async with open_backend(place) as broker:
@@ -98,7 +98,7 @@ async def test_subscription_and_publisher_outlive_a_restart_of_a_kept_broker(tmp
 
 
 @pytest.mark.parametrize("id", ["1", None])
-async def test_publication_whose_answer_was_lost_is_repeated(server: BrokerServer, id: str | None) -> None:
+async def test_publication_with_a_lost_answer_is_repeated(server: BrokerServer, id: str | None) -> None:
     async with FaultProxy(str(server.address)) as proxy:
         async with open_broker(str(proxy.address).replace("tcp://", "broker://")) as broker:
             await broker.declare(ORDERS)
@@ -202,7 +202,7 @@ async def test_long_list_of_dead_letters_comes_in_parts(server: BrokerServer) ->
         assert (letters[0].reason, letters[0].error) == ("no \\udcff", "\\ud800")
 
 
-async def test_seek_of_another_program_tells_the_members_what_they_lost(server: BrokerServer) -> None:
+async def test_seek_of_another_program_reports_lost_messages_to_the_members(server: BrokerServer) -> None:
     async with open_backend(server.url) as broker, open_backend(server.url) as other:
         await broker.declare(LOG)
         member = await broker.join(GroupSettings("g", "orders.new"))
@@ -244,7 +244,7 @@ async def test_refusals_keep_their_kind_hint_and_pause(server: BrokerServer) -> 
         assert "mail" in wrong.value.hint
 
 
-async def test_broker_that_is_away_is_told_as_away() -> None:
+async def test_broker_that_is_away_is_reported_as_away() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         async with open_backend(f"broker://127.0.0.1:{taken.getsockname()[1]}") as broker:

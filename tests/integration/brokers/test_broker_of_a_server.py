@@ -60,7 +60,7 @@ async def state_of(shop: Any, group: str = "work.job") -> tuple[int, int, int]:
 
 class TestLife:
     @pytest.mark.parametrize(("drain", "end"), [(60.0, "1 done"), (0.05, "1 cancelled")])
-    async def test_drain_takes_no_message_lets_handlers_end_and_hands_the_rest_back(
+    async def test_drain_takes_no_message_lets_handlers_end_and_hands_back_messages_without_a_handler(
         self, drain: float, end: str
     ) -> None:
         work = Work()
@@ -86,7 +86,7 @@ class TestLife:
                 await shop.settled()
             assert again.ended == (["2 done"] if drain > 1 else ["1 done", "2 done"])
 
-    async def test_closed_server_hands_back_what_its_handlers_had(self) -> None:
+    async def test_closed_server_hands_back_the_messages_of_its_handlers(self) -> None:
         work = Work()
         async with broker() as shop:
             server = Server(work, broker=shop)
@@ -136,7 +136,7 @@ class TestLife:
             await shop.settled()
             assert work.ended == ["1 done", "2 done"]
 
-    async def test_rolled_servers_lose_no_message_and_repeat_none(self) -> None:
+    async def test_rolled_servers_neither_lose_nor_repeat_a_message(self) -> None:
         handled: list[int] = []
 
         @fastrpc.service("work")
@@ -210,7 +210,7 @@ class TestReach:
             await shop.settled()
             assert (work.ended, await state_of(shop)) == (["1 done"], (0, 0, 0))
 
-    async def test_no_description_shows_a_subscriber_and_a_method_beside_it_is_served(self) -> None:
+    async def test_descriptions_omit_subscribers_and_methods_of_the_same_class_are_served(self) -> None:
         seen: list[int] = []
 
         @fastrpc.service("both")
@@ -280,7 +280,7 @@ class TestPlaces:
             lambda: Server(Work, broker=fastrpc.testing.broker),  # type: ignore[arg-type]
         ],
     )
-    def test_wrong_broker_is_refused_where_it_is_written(self, make: Any) -> None:
+    def test_wrong_broker_is_refused_on_the_line_that_names_it(self, make: Any) -> None:
         with pytest.raises(ConfigError, match="no broker has the scheme|must be a URL or a Broker"):
             make()
 

@@ -50,7 +50,7 @@ async def test_messages_of_a_subscriber_are_freed_once_their_acks_are_kept() -> 
 
 
 @pytest.mark.usefixtures("collector_off")
-async def test_messages_by_hand_are_freed_once_their_acks_are_kept() -> None:
+async def test_messages_settled_by_the_program_are_freed_once_their_acks_are_kept() -> None:
     values: list[weakref.ref[Order]] = []
 
     async def take(messages: fastrpc.brokers.Subscription[Order]) -> None:

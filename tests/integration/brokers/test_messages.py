@@ -52,7 +52,7 @@ async def test_each_group_gets_each_message_and_members_share_them(broker: Broke
         assert sorted(message.sequence for message in shared) == [one.sequence for one in published]
 
 
-async def test_message_carries_what_was_published(broker: Broker) -> None:
+async def test_message_carries_the_published_fields(broker: Broker) -> None:
     async with broker.subscribe(ORDERS, group="audit") as messages:
         published = await broker.publish(ORDERS, Order("17", 40), key="k", id="order-17", headers={"a": "b"})
         (message,) = await taken(messages)
@@ -78,7 +78,7 @@ async def test_message_of_an_id_is_kept_once(broker: Broker) -> None:
         assert state.lag == 1
 
 
-async def test_group_begins_where_it_is_told(broker: Broker) -> None:
+async def test_group_begins_at_the_configured_place(broker: Broker) -> None:
     await broker.publish_many(ORDERS, [Order("0"), Order("1")])
     async with (
         broker.subscribe(ORDERS, group="oldest", start="oldest") as oldest,
@@ -145,7 +145,9 @@ async def test_dead_letter_is_listed_replayed_and_discarded(broker: Broker) -> N
         assert list(await broker.dead_letters("audit")) == []
 
 
-async def test_undecodable_value_among_many_is_dead_and_the_others_are_handled(broker: Broker) -> None:
+async def test_one_undecodable_value_of_many_becomes_a_dead_letter_and_other_values_are_handled(
+    broker: Broker,
+) -> None:
     async with broker.subscribe(ORDERS, group="audit") as messages:
         await broker.publish_many("orders.new", [{"id": str(number)} for number in range(500)])
         await broker.publish("orders.new", {"id": 17}, id="wrong")

@@ -92,7 +92,7 @@ async def test_message_is_pulled_and_settled_by_json(served: Served) -> None:
     assert (state.lag, state.members) == (0, 0)
 
 
-async def test_lease_that_ends_gives_the_message_to_others_counted(
+async def test_expired_lease_gives_the_message_to_another_consumer_and_counts_the_delivery(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pulled, "_LEAST_LEASE_SECONDS", 0.01)
@@ -137,7 +137,7 @@ async def test_pulled_messages_have_a_bound_and_large_ones_are_handed_back(
     assert caught.value.status is Status.RESOURCE_EXHAUSTED
 
 
-async def test_pull_that_is_given_up_takes_nothing(served: Served) -> None:
+async def test_pull_that_is_cancelled_takes_nothing(served: Served) -> None:
     pulling = asyncio.ensure_future(served.call("pull", "orders.new", "g", 1, 50.0))
     await eventually(lambda: served.service.backend.takes._waiting)
     pulling.cancel()
@@ -151,7 +151,7 @@ async def test_pull_that_is_given_up_takes_nothing(served: Served) -> None:
 # Followers
 
 
-async def test_follower_of_a_group_acknowledges_what_it_is_sent(served: Served) -> None:
+async def test_follower_of_a_group_acknowledges_the_messages_it_receives(served: Served) -> None:
     async with served.client.stream("fastrpc.broker.follow", "orders.new", "g") as messages:
         await eventually(lambda: served.service.backend.takes._waiting)
         await published(served, b"1", b"2")
@@ -326,7 +326,7 @@ async def test_numbers_that_a_consumer_does_not_hold_are_lost(served: Served) ->
         assert sorted((await messages.receive())["lost"]) == [-1, 1, 2, 7, 2**63]
 
 
-async def test_consumer_that_joins_while_others_leave_is_told_what_it_lost(
+async def test_consumer_that_joins_while_others_leave_learns_which_messages_it_lost(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close, gates = Consumer.close, [asyncio.Event(), asyncio.Event()]

@@ -41,7 +41,7 @@ async def settle(broker: Broker, count: int) -> list[int]:
 
 @pytest.mark.parametrize("topic", [LOG, QUEUE], ids=["log", "queue"])
 @pytest.mark.parametrize("handled", [0, 40])
-async def test_publications_whose_answers_a_kill_took_are_kept_once(
+async def test_publications_whose_answers_were_lost_by_a_kill_are_kept_once(
     tmp_path: Path, topic: Topic[int], handled: int
 ) -> None:
     server = HostedBroker(tmp_path)
@@ -113,6 +113,6 @@ def test_an_id_that_the_client_made_travels_with_its_age() -> None:
         lambda: PublishedMessage("a", b"", id="r", age=float("nan")),
     ],
 )
-def test_an_age_that_is_none_is_refused(wrong: Callable[[], PublishedMessage]) -> None:
+def test_an_invalid_age_is_refused(wrong: Callable[[], PublishedMessage]) -> None:
     with pytest.raises(ConfigError, match="the age of a message is"):
         outgoing(wrong(), None)

@@ -94,7 +94,7 @@ async def test_messages_of_one_moment_share_calls_in_their_order(watched: Watche
     assert await watched.kept() == bodies(70)
 
 
-async def test_first_message_of_a_moment_goes_with_the_others_once_messages_came_together(
+async def test_first_message_of_a_turn_waits_for_the_others_after_messages_once_came_together(
     watched: Watched,
 ) -> None:
     for _ in range(3):
@@ -106,7 +106,7 @@ async def test_first_message_of_a_moment_goes_with_the_others_once_messages_came
     assert watched.got == [[b"0"], bodies(4)[1:]]
 
 
-async def test_message_that_is_alone_behind_a_full_call_keeps_its_place(watched: Watched) -> None:
+async def test_single_message_behind_a_full_call_keeps_its_place(watched: Watched) -> None:
     published = await asyncio.gather(*map(watched.publishing, bodies(34)))
     assert watched.got == [bodies(1), bodies(33)[1:], bodies(34)[33:]]
     assert [one.sequence for (one,) in published] == list(range(1, 35))
@@ -142,7 +142,7 @@ async def held_behind_a_call(
 
 
 @pytest.mark.usefixtures("long_hold")
-async def test_message_that_is_alone_beside_a_shared_call_goes_with_the_next_one(watched: Watched) -> None:
+async def test_single_message_that_comes_during_a_shared_call_joins_the_next_call(watched: Watched) -> None:
     goes_on = asyncio.Event()
     publishing = await held_behind_a_call(watched, goes_on, b"further")
     goes_on.set()
@@ -151,7 +151,9 @@ async def test_message_that_is_alone_beside_a_shared_call_goes_with_the_next_one
 
 
 @pytest.mark.usefixtures("long_hold")
-async def test_message_that_is_alone_beside_a_shared_call_goes_once_that_has_ended(watched: Watched) -> None:
+async def test_single_message_that_comes_during_a_shared_call_leaves_once_that_call_has_ended(
+    watched: Watched,
+) -> None:
     goes_on = asyncio.Event()
     publishing = await held_behind_a_call(watched, goes_on)
     assert watched.got == [[b"0"], [b"1", b"2"]]
@@ -228,7 +230,7 @@ async def test_message_is_held_for_a_moment_however_long_the_shared_call_takes(w
 
 
 @pytest.mark.usefixtures("long_hold")
-async def test_message_is_not_held_behind_a_message_that_was(watched: Watched) -> None:
+async def test_message_behind_a_message_that_was_held_is_not_held(watched: Watched) -> None:
     goes_on, ends = asyncio.Event(), asyncio.Event()
     publishing = await held_behind_a_call(watched, goes_on)
     watched.before = ends.wait
@@ -309,7 +311,9 @@ async def test_topic_without_the_right_is_refused_alone() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 3])
 @pytest.mark.parametrize("turns", [1, 2, 3])
-async def test_cancelled_publisher_leaves_the_others_alone(watched: Watched, place: int, turns: int) -> None:
+async def test_cancelled_publisher_does_not_affect_other_publishers(
+    watched: Watched, place: int, turns: int
+) -> None:
     publishing = [watched.publishing(body) for body in bodies(4)]
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -348,7 +352,7 @@ async def test_publishers_that_are_all_cancelled_call_nothing(watched: Watched, 
     assert watched.got == [[b"first"]]
 
 
-async def test_publisher_cancelled_while_its_call_is_under_way_leaves_the_others_alone(
+async def test_publisher_cancelled_during_its_call_does_not_affect_other_publishers(
     watched: Watched,
 ) -> None:
     goes_on = asyncio.Event()
@@ -393,7 +397,7 @@ async def test_messages_with_ids_of_a_lost_shared_call_are_repeated_and_kept_onc
         assert len(await watched.kept()) == 8
 
 
-async def test_publication_with_a_deadline_ends_at_it_and_leaves_the_others_alone(watched: Watched) -> None:
+async def test_publication_with_a_deadline_ends_at_it_and_does_not_affect_others(watched: Watched) -> None:
     goes_on = asyncio.Event()
     watched.before = goes_on.wait
 
@@ -432,7 +436,7 @@ async def test_closed_broker_ends_a_message_that_waits_for_a_call(server: Broker
     assert getattr(outcomes[-1], "processed", None) == "no"
 
 
-async def test_acks_that_are_lost_together_are_unknown_and_their_messages_come_again(
+async def test_acks_lost_in_one_call_have_unknown_outcomes_and_their_messages_are_redelivered(
     watched: Watched, proxy: FaultProxy
 ) -> None:
     member = await watched.broker.join(GroupSettings("billing", "orders.new"))

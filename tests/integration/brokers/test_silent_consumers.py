@@ -34,7 +34,7 @@ async def under_way(broker: BrokerBackend) -> int:
     return sum(group.under_way for group in await broker.groups())
 
 
-async def test_a_consumer_that_reads_nothing_holds_one_batch_and_others_get_the_rest(
+async def test_a_consumer_that_reads_nothing_holds_one_batch_and_other_consumers_get_all_further_messages(
     backend: tuple[BrokerBackend, Client],
 ) -> None:
     broker, client = backend

@@ -133,7 +133,7 @@ class TestDelivery:
         [(method, (message,))] = seen
         assert (method, message.value) == ("billing.bill", Order("17"))
 
-    async def test_bytes_and_plain_data_come_as_they_are(self, shop: SteeredBroker) -> None:
+    async def test_bytes_and_plain_data_arrive_unchanged(self, shop: SteeredBroker) -> None:
         seen: list[Any] = []
 
         @fastrpc.service("raw")

@@ -116,7 +116,7 @@ async def test_message_that_waited_for_a_thread_is_handed_back_uncounted(
     assert threads.began == [1]
 
 
-async def test_thread_whose_time_was_over_keeps_its_message_as_well(threads: Threads, shop: Broker) -> None:
+async def test_thread_that_outlived_the_drain_also_keeps_its_message(threads: Threads, shop: Broker) -> None:
     async with Server(threads.service_of(timeout=0.01), broker=shop) as server:
         await shop.publish(jobs, 1)
         await eventually(lambda: threads.calls and threads.calls[0].cancelled)

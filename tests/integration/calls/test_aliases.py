@@ -149,7 +149,7 @@ async def test_a_policy_judges_the_canonical_name() -> None:
             assert caught.value.status is Status.PERMISSION_DENIED
 
 
-async def test_a_limit_counts_every_name_together() -> None:
+async def test_a_limit_counts_all_names_of_a_method_as_one() -> None:
     limit = RateLimit(0.001, 2, methods="shop.v1.get_item")
     async with Server(Shop(), limits=[limit]) as server:
         address = await server.listen("tcp://127.0.0.1:0")
@@ -180,7 +180,7 @@ async def test_a_clash_between_two_services_is_refused(other: Any) -> None:
             await Server(*sources).start()
 
 
-async def test_a_running_server_that_refuses_a_service_serves_none_of_it() -> None:
+async def test_a_running_server_that_refuses_a_service_serves_none_of_its_methods() -> None:
     @fastrpc.service("late")
     class Late:
         @fastrpc.method

@@ -121,7 +121,7 @@ async def test_arguments_are_not_confused_with_arguments_of_the_verb() -> None:
         ((), {"b": 1}),
     ],
 )
-async def test_what_does_not_fit_raises_the_error_of_a_local_call(
+async def test_arguments_that_do_not_fit_the_signature_raise_the_error_of_a_local_call(
     args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     arguments = Arguments()
@@ -144,7 +144,7 @@ async def test_what_does_not_fit_raises_the_error_of_a_local_call(
         ((1,), {"a": 1}, "a"),
     ],
 )
-async def test_what_does_not_fit_by_name_is_told_by_the_server(
+async def test_calls_by_name_get_the_servers_error_for_wrong_arguments(
     args: tuple[Any, ...], kwargs: dict[str, Any], message: str
 ) -> None:
     arguments = Arguments()
@@ -165,7 +165,7 @@ async def test_what_does_not_fit_by_name_is_told_by_the_server(
         ("Main 5", r"place: expected `object`, got `str`"),
     ],
 )
-async def test_a_wrong_argument_names_the_field_and_what_was_expected(
+async def test_a_wrong_argument_names_the_field_and_the_expected_type(
     codec: str, place: Any, message: str
 ) -> None:
     arguments = Arguments()
@@ -209,7 +209,7 @@ async def test_an_unannotated_parameter_takes_plain_values() -> None:
             assert await client.call("arguments.anything", value, other=value) == [value, value]
 
 
-async def test_what_cannot_be_encoded_is_told_here() -> None:
+async def test_values_that_cannot_be_encoded_fail_before_sending() -> None:
     arguments = Arguments()
     async with connected(arguments) as client:
         with pytest.raises(EncodeError, match="object") as unable:

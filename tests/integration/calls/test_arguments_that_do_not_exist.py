@@ -73,7 +73,7 @@ def test_a_setting_of_another_class_says_where_it_belongs(make: Callable[[], Any
         ({"qqq": 1}, r"there are target, .*config"),
     ],
 )
-def test_a_client_says_what_was_meant(kind: Any, options: dict[str, Any], advice: str) -> None:
+def test_a_client_suggests_the_right_argument(kind: Any, options: dict[str, Any], advice: str) -> None:
     with pytest.raises(TypeError, match=rf"^{kind.__name__}\(\) has no argument .*{advice}"):
         kind(NOWHERE, **options)
 
@@ -115,7 +115,7 @@ def test_a_client_takes_one_target(kind: Any) -> None:
         (lambda: fastrpc.scheduled("* * * * *", zone="UTC"), r"scheduled\(\) has no argument 'zone'"),  # type: ignore[call-arg]
     ],
 )
-def test_other_functions_say_what_was_meant(make: Callable[[], Any], advice: str) -> None:
+def test_other_functions_suggest_the_right_argument(make: Callable[[], Any], advice: str) -> None:
     with pytest.raises(TypeError, match=advice):
         make()
 
@@ -132,12 +132,12 @@ def test_other_functions_say_what_was_meant(make: Callable[[], Any], advice: str
         partial(fastrpc.service, "arith"),
     ],
 )
-def test_an_argument_that_resembles_none_is_a_type_error(make: Callable[..., Any]) -> None:
+def test_an_argument_without_a_similar_name_is_a_type_error(make: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match=r"\(\) has no argument 'colour'"):
         make(colour="secret")
 
 
-def test_a_blocking_client_takes_no_services_and_does_not_show_what_it_got() -> None:
+def test_a_blocking_client_takes_no_services_and_does_not_show_the_given_value() -> None:
     with pytest.raises(ConfigError, match=r"^services is given to SyncClient, .*\(use Client\)") as refused:
         SyncClient(NOWHERE, services=["secret"])  # type: ignore[call-arg]
     assert "secret" not in str(refused.value)
@@ -148,7 +148,7 @@ def test_a_blocking_client_takes_no_services_and_does_not_show_what_it_got() -> 
         SyncClient(NOWHERE, services=(), colour="red")  # type: ignore[call-arg]
 
 
-def test_serve_names_an_address_that_is_none() -> None:
+def test_serve_names_an_invalid_address() -> None:
     with pytest.raises(ConfigError, match=r"5 is not an address"):
         serve(Desk, address=5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"advertise is 5"):
@@ -166,7 +166,7 @@ def test_a_batch_names_arguments_that_it_does_not_have(kind: Any, name: str) -> 
         kind(NOWHERE).call_many(Desk.mul, 5)
 
 
-async def test_the_wrong_kind_of_with_says_which_one_is_right() -> None:
+async def test_with_and_async_with_each_name_the_other_when_they_are_wrong() -> None:
     with pytest.raises(TypeError, match=r"async with Client\(…\)"), Client(NOWHERE):  # type: ignore[attr-defined]
         pass
     with pytest.raises(TypeError, match=r"async with Server\(…\)"), Server(Desk):  # type: ignore[attr-defined]
@@ -187,7 +187,9 @@ async def test_the_wrong_kind_of_with_says_which_one_is_right() -> None:
         (lambda: CallError("ABORTED", "x"), r"write Status\.ABORTED"),  # type: ignore[arg-type]
     ],
 )
-def test_a_call_error_says_how_it_is_written(make: Callable[[], Any], advice: str) -> None:
+def test_an_error_made_with_wrong_arguments_shows_the_right_ones(
+    make: Callable[[], Any], advice: str
+) -> None:
     with pytest.raises((TypeError, ValueError), match=advice):
         make()
     assert CallError(message="only a text").status is Status.UNKNOWN

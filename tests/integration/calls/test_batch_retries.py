@@ -111,7 +111,7 @@ async def test_retries_of_a_batch_take_the_budget_and_have_numbers(
 
 
 @pytest.mark.measures
-async def test_what_is_tried_again_stands_in_its_place(address: str, refusing: Refusing) -> None:
+async def test_a_retried_item_keeps_its_place_in_the_batch(address: str, refusing: Refusing) -> None:
     refusing.first_accepted, refusing.retry_after = 1, 0.2
     async with Client(address) as client:
         begun_at = time.monotonic()

@@ -172,7 +172,7 @@ def need(compressor: str | None) -> None:
 
 @each_scheme
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
-async def test_values_of_every_type_arrive_as_what_they_are(scheme: str, codec: str) -> None:
+async def test_values_of_every_type_arrive_with_their_type(scheme: str, codec: str) -> None:
     async with served(Types, scheme=scheme) as target, fastrpc.Client(target) as client:
         view = client.with_options(codec=codec)
         for method, given, expected in EXCHANGES:

@@ -222,7 +222,7 @@ async def test_a_closing_client_cancels_its_handlers() -> None:
         await patient.told.wait()
 
 
-async def test_cancelled_calls_free_their_slots_for_others() -> None:
+async def test_cancelled_calls_free_their_slots_for_other_calls() -> None:
     patient = Patient()
     config = fastrpc.ServerConfig(limits=fastrpc.Limits(concurrent_calls=1, streams=1))
     async with connected(patient, config=config) as client:
@@ -236,7 +236,7 @@ async def test_cancelled_calls_free_their_slots_for_others() -> None:
         assert patient.cancelled == 50
 
 
-async def test_cancelling_what_waits_for_a_slot_frees_its_place() -> None:
+async def test_cancelling_a_call_that_waits_for_a_slot_frees_its_place() -> None:
     patient = Patient()
     config = fastrpc.ServerConfig(limits=fastrpc.Limits(concurrent_calls=1, streams=1))
     async with connected(patient, config=config) as client:

@@ -202,7 +202,7 @@ async def test_anyio_task_groups_take_the_verbs() -> None:
     assert arith.calls == 5
 
 
-async def test_a_call_can_be_stepped_by_hand() -> None:
+async def test_a_call_can_be_driven_by_send() -> None:
     async with connected(Arith) as client:
         await client.ready()
         call = client.call(Arith.mul, 6, 7)

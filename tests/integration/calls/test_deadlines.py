@@ -105,7 +105,7 @@ async def test_with_options_counts_before_the_default(scheme: str) -> None:
         assert await client.with_options(timeout=None).call(Clock.remaining) is None
 
 
-async def test_none_as_a_methods_timeout_leaves_the_clients_default() -> None:
+async def test_none_as_a_methods_timeout_keeps_the_clients_default() -> None:
     async with connected(Clock, client_config=ClientConfig(timeouts=Timeouts(call=200))) as client:
         assert 150 < await remaining(client, Clock.without) <= 200
         assert await client.with_options(timeout=None).call(Clock.without) is None
@@ -144,7 +144,7 @@ async def test_timeout_blocks_reach_into_tasks_and_batches() -> None:
         assert all(left is not None and left <= 1 for left in many)
 
 
-async def test_an_option_of_no_time_at_all_ends_the_call_as_a_block_does() -> None:
+async def test_a_timeout_of_zero_in_options_ends_the_call_as_a_timeout_block_does() -> None:
     clock = Clock()
     async with connected(clock) as client:
         await client.ready()
@@ -154,7 +154,7 @@ async def test_an_option_of_no_time_at_all_ends_the_call_as_a_block_does() -> No
     assert clock.started == 0
 
 
-async def test_a_timeout_block_that_is_over_sends_nothing_more() -> None:
+async def test_an_expired_timeout_block_sends_nothing() -> None:
     clock = Clock()
     async with connected(clock) as client:
         await client.ready()
@@ -314,7 +314,7 @@ async def test_calls_that_expired_in_the_queue_of_threads_never_start() -> None:
     assert ran == [0]
 
 
-async def test_what_the_servers_cap_ended_in_the_queue_of_threads_is_told_so() -> None:
+async def test_calls_that_the_servers_cap_ended_in_the_queue_of_threads_say_so() -> None:
     release, ran = threading.Event(), list[str]()
 
     @fastrpc.service("queue")
@@ -405,7 +405,7 @@ async def hops(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[Client, l
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_each_of_three_hops_sees_at_most_what_is_left(scheme: str) -> None:
+async def test_each_of_three_hops_sees_at_most_the_remaining_time(scheme: str) -> None:
     async with hops(3, scheme) as (client, _):
         await client.call(Hop.chain)
         for seconds in (20.0, 100.0):
@@ -426,7 +426,7 @@ async def test_a_hop_cannot_be_more_generous_than_its_caller() -> None:
         assert left <= 3.5
 
 
-async def test_a_detached_call_has_its_own_deadline() -> None:
+async def test_a_detached_call_has_a_separate_deadline() -> None:
     async with hops(2) as (client, _):
         left = await client.with_options(timeout=3.5).call(Hop.detached)
         assert left is not None

@@ -176,7 +176,7 @@ async def server_of(
 
 
 @pytest.mark.parametrize("way", ANSWERED)
-async def test_a_call_whose_handler_blocks_its_thread_is_answered_by_every_way(
+async def test_a_call_whose_handler_blocks_its_thread_is_answered_over_every_protocol(
     scene: Scene, intercepted: bool, way: str
 ) -> None:
     told = await scene.ask(way, "bench.block", "unary")
@@ -185,7 +185,7 @@ async def test_a_call_whose_handler_blocks_its_thread_is_answered_by_every_way(
 
 
 @pytest.mark.parametrize("way", STREAMING)
-async def test_a_stream_whose_generator_blocks_its_thread_is_ended_by_every_way(
+async def test_a_stream_whose_generator_blocks_its_thread_is_ended_over_every_protocol(
     scene: Scene, intercepted: bool, way: str
 ) -> None:
     assert await scene.ask(way, "bench.count", "server_stream") is Status.DEADLINE_EXCEEDED

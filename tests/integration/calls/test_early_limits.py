@@ -125,7 +125,7 @@ def in_threads(client: SyncClient, count: int) -> list[int]:
         return list(pool.map(lambda number: client.call(Early.find, number), range(count)))
 
 
-async def test_an_early_request_above_the_servers_limit_fails_with_what_the_limit_is() -> None:
+async def test_an_early_request_above_the_servers_limit_fails_with_the_value_of_the_limit() -> None:
     config = ServerConfig(limits=Limits(message_bytes=8 * KIB))
     async with served(Early, scheme="tcp", config=config) as target, Client(target) as client:
         results = await asyncio.gather(
@@ -206,7 +206,7 @@ async def test_a_refusal_of_a_call_that_knew_the_settings_is_an_answer() -> None
                 await late
 
 
-async def test_what_is_sent_again_waits_for_a_place() -> None:
+async def test_repeated_calls_wait_for_a_place() -> None:
     async with RawServer() as server, Client(server.address, fail_mode=FailFast()) as client:
         calls = [client.call(Early.find, number) for number in range(5)]
         async with met(client, server, calls) as (peer, tasks):
@@ -221,7 +221,7 @@ async def test_what_is_sent_again_waits_for_a_place() -> None:
             assert await asyncio.gather(*tasks) == [0, 1, 2, 3, 4]
 
 
-async def test_the_deadline_of_what_is_sent_again_goes_on() -> None:
+async def test_the_deadline_of_what_is_sent_again_continues() -> None:
     async with RawServer() as server, Client(server.address, fail_mode=FailFast()) as client:
         hasty = client.with_options(timeout=0.5)
         async with met(client, server, [hasty.call(Early.find, 1)]) as (peer, tasks):

@@ -354,7 +354,9 @@ async def test_the_handler_ends_it(
         await meet(there, shape, lambda client: use(client, shape, end), wanted)
 
 
-async def test_it_is_refused_before_its_start(case: tuple[str, str], where: tuple[str, str]) -> None:
+async def test_a_call_that_an_overloaded_server_refuses_never_starts(
+    case: tuple[str, str], where: tuple[str, str]
+) -> None:
     kind, shape = case
     async with place(kind, *where) as there:
         there.refuses[0] = True

@@ -83,7 +83,7 @@ async def quiet(client: Client) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("seconds", [0.0, 0.003, 0.01])
-async def test_calls_beside_cancelled_large_answers_are_unharmed(scheme: str, seconds: float) -> None:
+async def test_calls_next_to_cancelled_large_answers_are_unharmed(scheme: str, seconds: float) -> None:
     async with served(Bulk, scheme=scheme) as target, Client(target) as client:
         await client.ready()
         for number in range(8):
@@ -96,7 +96,7 @@ async def test_calls_beside_cancelled_large_answers_are_unharmed(scheme: str, se
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_calls_beside_timed_out_large_answers_are_unharmed(scheme: str) -> None:
+async def test_calls_next_to_timed_out_large_answers_are_unharmed(scheme: str) -> None:
     async with served(Bulk, scheme=scheme) as target, Client(target) as client:
         await client.ready()
         hasty = client.with_options(timeout=0.01)
@@ -197,7 +197,7 @@ async def test_a_lost_hedge_stops_its_large_answer() -> None:
             assert client.stats()["totals"]["connections"] == 2
 
 
-async def test_large_answers_of_a_lost_client_are_let_go() -> None:
+async def test_large_answers_of_a_lost_client_are_freed() -> None:
     async with served(Bulk, scheme="tcp") as target:
         for _ in range(3):
             async with Client(target) as client:
@@ -226,7 +226,7 @@ async def test_half_sent_requests_can_be_given_up(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["cancel", "timeout"])
-async def test_the_rest_of_a_given_up_request_does_not_travel(way: str) -> None:
+async def test_the_remaining_bytes_of_a_cancelled_request_are_not_sent(way: str) -> None:
     async with RawServer(receive_bytes=64 * 1024) as server, Client(server.address) as client:
         ready = asyncio.ensure_future(client.ready())
         peer = await server.accept()
@@ -257,7 +257,7 @@ async def test_the_rest_of_a_given_up_request_does_not_travel(way: str) -> None:
         assert await task == b"alive"
 
 
-def test_threads_beside_large_answers_that_time_out_are_unharmed() -> None:
+def test_threads_next_to_large_answers_that_time_out_are_unharmed() -> None:
     with ThreadedServer(Bulk) as server, SyncClient(server.address) as client:
         client.call(Bulk.echo, b"first")
         hasty = client.with_options(timeout=0.01)
@@ -289,7 +289,7 @@ def test_threads_beside_large_answers_that_time_out_are_unharmed() -> None:
         assert client.stats()["totals"]["connections"] == 1
 
 
-def test_a_thread_alone_times_out_on_large_answers_and_goes_on() -> None:
+def test_a_thread_alone_times_out_on_large_answers_and_continues() -> None:
     with ThreadedServer(Bulk) as server, SyncClient(server.address) as client:
         client.call(Bulk.echo, b"first")
         hasty = client.with_options(timeout=0.01)

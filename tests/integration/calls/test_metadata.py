@@ -82,7 +82,7 @@ async def test_without_metadata_both_sides_find_an_empty_mapping(client: Client)
     assert dict(reply.metadata.binary) == {}
 
 
-async def test_views_keep_a_copy_of_what_they_were_given(client: Client) -> None:
+async def test_views_copy_the_metadata_they_are_given(client: Client) -> None:
     given = {"a": "1"}
     view = client.with_options(metadata=given)
     given["a"] = "2"
@@ -111,7 +111,7 @@ async def test_bytes_like_values_are_taken(client: Client) -> None:
         ({"key": "x" * 70_000}, "65,535"),
     ],
 )
-async def test_what_cannot_travel_is_refused_when_it_is_given(metadata: Any, message: str) -> None:
+async def test_metadata_that_cannot_be_sent_is_refused_when_it_is_given(metadata: Any, message: str) -> None:
     async with Client("memory://never-dialed") as client:
         with pytest.raises((TypeError, ValueError), match=message):
             client.with_options(metadata=metadata)
@@ -124,7 +124,7 @@ async def test_a_handler_hears_of_a_wrong_entry_when_it_sets_it(client: Client) 
         assert refused.value.status is Status.ABORTED
 
 
-async def test_over_the_servers_limit_the_call_fails_here_and_others_go_on(client: Client) -> None:
+async def test_over_the_servers_limit_the_call_fails_here_and_others_continue(client: Client) -> None:
     await client.ready()
     fits = client.with_options(metadata={"key": "x" * (8_192 - 3 - 32)})
     over = client.with_options(metadata={"key": "x" * (8_192 - 3 - 32 + 1)})
@@ -195,7 +195,7 @@ async def test_metadata_of_a_notification_arrives() -> None:
     assert seen == [{"a": "1"}, {}]
 
 
-async def test_metadata_does_not_go_on_to_the_handlers_own_calls() -> None:
+async def test_metadata_is_not_passed_on_to_the_handlers_own_calls() -> None:
     @fastrpc.service("chain")
     class Chain:
         @fastrpc.method

@@ -106,7 +106,7 @@ class Traffic:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_mixed_calls_never_cross_and_leave_nothing_behind(scheme: str, seed: int, scale: Any) -> None:
+async def test_mixed_calls_never_cross_and_leak_nothing(scheme: str, seed: int, scale: Any) -> None:
     count = scale(400)
     async with served(Mixed, scheme=scheme) as target, Client(target) as client:
         await client.ready()

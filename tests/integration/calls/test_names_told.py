@@ -182,7 +182,7 @@ def test_json_tells_them_as_well(server: ReferenceServer, client: SyncClient) ->
     assert answer.result() == "done"
 
 
-def test_each_call_of_a_batch_tells_its_own(server: ReferenceServer, client: SyncClient) -> None:
+def test_each_call_of_a_batch_sends_its_own_names(server: ReferenceServer, client: SyncClient) -> None:
     answer = server.start(client.call_many, Bank.transfer, [("a",), ("a", "b", 1), ("a", "b")])
     connection = server.accept()
     events = [connection.next("request") for _ in range(3)]

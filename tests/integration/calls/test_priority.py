@@ -133,7 +133,7 @@ async def outcomes(calls: Sequence[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", [Client, SyncClient])
-def test_a_priority_is_one_of_three(kind: Any) -> None:
+def test_a_priority_has_three_values(kind: Any) -> None:
     for priority in (0, 1, 2):
         assert kind("tcp://127.0.0.1:1").with_options(priority=priority).priority == priority
     for wrong in (-1, 3, True, "high", 1.0):
@@ -259,7 +259,7 @@ def test_threads_of_a_blocking_client_wait_for_a_place_by_priority() -> None:
     assert desk.started == ["c", "f", "b", "e", "a", "d"]
 
 
-async def test_calls_that_wait_for_a_connection_go_on_by_priority() -> None:
+async def test_calls_that_wait_for_a_connection_continue_by_priority() -> None:
     desk = Desk()
     config = ServerConfig(limits=Limits(concurrent_calls=1, streams=1))
     async with served(desk, scheme="tcp", config=config) as target, Client(target) as client:
@@ -291,7 +291,7 @@ HIGH_NOTES: list[dict[str, Any]] = [
 ADA, BOB = "token-of-ada", "token-of-bob"
 
 
-async def test_a_rule_lets_calls_be_high_at_the_server() -> None:
+async def test_a_rule_can_allow_high_priority_at_the_server() -> None:
     desk = Desk()
     with ThreadedServer(desk, authenticate=TOKENS, authorize=Policy(HIGH_NOTES)) as server:
         async with (
@@ -338,7 +338,7 @@ async def test_a_credential_of_a_call_decides_whether_it_is_high() -> None:
     assert desk.priorities == [2, 0]
 
 
-async def test_sheddable_calls_of_one_client_start_behind_calls_of_another() -> None:
+async def test_sheddable_calls_of_one_client_start_after_calls_of_another() -> None:
     desk = Desk()
     with ThreadedServer(desk) as server:
         async with Client(server.address) as one, Client(server.address) as other:
@@ -356,7 +356,7 @@ async def sent(*clients: Client) -> None:
 
 @pytest.mark.parametrize("stall", [0.0, 0.15])
 @pytest.mark.parametrize("priority", [0, 1])
-async def test_no_call_starts_whose_cancel_came_while_another_connection_kept_the_loop(
+async def test_no_call_starts_after_its_cancel_arrived_while_another_connection_kept_the_loop(
     priority: int, stall: float
 ) -> None:
     desk = Desk(stall)

@@ -23,7 +23,7 @@ class Ledger:
         return number
 
 
-async def test_an_overdue_request_that_is_written_may_still_run() -> None:
+async def test_an_overdue_request_that_was_sent_may_still_run() -> None:
     ledger = Ledger()
     async with served(ledger) as target, Client(target) as client:
         await client.call(Ledger.note, 0)
@@ -40,7 +40,7 @@ async def test_an_overdue_request_that_is_written_may_still_run() -> None:
         assert caught.value.processed == "unknown"
 
 
-async def test_what_a_stubborn_interceptor_starts_after_the_drain_was_not_said_to_be_unstarted() -> None:
+async def test_calls_that_an_interceptor_starts_after_the_drain_are_not_reported_as_unprocessed() -> None:
     entered = asyncio.Event()
 
     async def stubborn(call: Call, proceed: Proceed) -> Any:

@@ -115,7 +115,7 @@ async def test_a_stream_that_collects_its_output_gets_all_calls_of_a_turn_at_onc
         assert writes.since() == 1
 
 
-async def test_calls_behind_a_large_one_leave_with_it_when_the_turn_ends() -> None:
+async def test_calls_behind_a_large_one_are_sent_with_it_when_the_turn_ends() -> None:
     async with written() as writes:
         await writes.settle()
         large = asyncio.ensure_future(writes.client.call(Echo.large, bytes(300_000)))
@@ -126,7 +126,7 @@ async def test_calls_behind_a_large_one_leave_with_it_when_the_turn_ends() -> No
         await asyncio.gather(*calls)
 
 
-async def test_a_call_that_is_alone_in_its_turn_leaves_at_once() -> None:
+async def test_the_only_call_of_a_turn_is_sent_at_once() -> None:
     async with written() as writes:
         await writes.call()
         await writes.call()

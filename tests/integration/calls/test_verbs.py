@@ -102,7 +102,7 @@ async def test_notify_ends_well_when_the_handler_fails() -> None:
         assert await client.call(Arith.mul, 2, 3) == 6
 
 
-async def test_notify_of_what_is_unknown_takes_no_place_for_ever() -> None:
+async def test_notify_of_an_unknown_method_takes_no_place_for_ever() -> None:
     config = fastrpc.ServerConfig(limits=fastrpc.Limits(concurrent_calls=2, streams=1))
     arith = Arith()
     async with connected(arith, config=config) as client:
@@ -172,7 +172,7 @@ async def test_call_many_returns_errors_in_place_when_asked_to() -> None:
 
 @pytest.mark.parametrize("is_connected", [False, True])
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_call_many_puts_what_cannot_be_encoded_or_is_late_in_its_place(
+async def test_call_many_puts_errors_of_encoding_and_deadlines_in_their_places(
     kind: str, is_connected: bool
 ) -> None:
     async with served(Anything) as target, calling(kind, target) as client:
@@ -236,7 +236,7 @@ async def test_call_many_works_as_the_first_thing_a_client_does() -> None:
         assert await client.call_many(Arith.mul, [(2, 3), (4, 5)]) == [6, 20]
 
 
-async def test_call_many_fails_within_its_deadline_when_nobody_is_there() -> None:
+async def test_call_many_fails_within_its_deadline_without_a_server() -> None:
     async with Client("memory://nobody-is-here") as client:
         view = client.with_options(timeout=0.05, wait_for_ready=True)
         with pytest.raises(fastrpc.DeadlineExceededError):
@@ -332,7 +332,7 @@ async def test_metadata_of_views_merges_and_none_clears_it() -> None:
         assert (await second.with_options(metadata=None).call(Arith.options))["metadata"] == {}
 
 
-async def test_a_timeout_of_none_is_no_limit() -> None:
+async def test_a_timeout_of_none_means_no_limit() -> None:
     async with connected(Arith) as client:
         assert (await client.with_options(timeout=None).call(Arith.options))["remaining"] is None
 

@@ -115,7 +115,7 @@ def address(server: Program) -> str:
 
 
 class TestRun:
-    def test_says_where_it_serves_what(self, server: Program, address: str) -> None:
+    def test_prints_the_services_and_their_addresses(self, server: Program, address: str) -> None:
         said = server.wait_output(r"(?s)fastrpc .*serving at .*arith .*users .*\n")[0].splitlines()
         assert re.fullmatch(rf"fastrpc {fastrpc.__version__}, CPython [\d.]+\S*, (uvloop|asyncio)", said[0])
         assert said[1:] == [
@@ -350,7 +350,7 @@ class TestHealth:
     def test_one_service_may_be_asked_for(self, folder: Path, address: str) -> None:
         assert command(folder, "health", address, "arith").output == "SERVING\n"
 
-    def test_service_that_is_not_there_fails_the_check(self, folder: Path, address: str) -> None:
+    def test_missing_service_fails_the_check(self, folder: Path, address: str) -> None:
         ended = command(folder, "health", address, "nobody")
         assert (ended.code, ended.output) == (1, "SERVICE_UNKNOWN\n")
 
@@ -390,7 +390,9 @@ class TestBench:
         assert ended.code == 1
         assert said["errors"] == {"ABORTED": pytest.approx(said["calls"], abs=1)}
 
-    def test_interrupt_shows_what_there_is(self, folder: Path, server: Program, address: str) -> None:
+    def test_interrupt_shows_the_messages_received_so_far(
+        self, folder: Path, server: Program, address: str
+    ) -> None:
         arguments = ["users.announced", "-c", "2", "-d", "600", "--json"]
         with Program(["-m", "fastrpc", "bench", address, *arguments], folder) as program:
             server.wait_output("hundredth")
@@ -491,6 +493,6 @@ class TestWrongInput:
         assert "error: the application at / could not start: no database" in ended.errors
         assert "Traceback" not in ended.errors
 
-    def test_variable_that_is_nearly_a_setting_is_warned_about(self, folder: Path) -> None:
+    def test_variable_with_almost_the_name_of_a_setting_is_warned_about(self, folder: Path) -> None:
         ended = command(folder, "run", "nowhere:x", FASTRPC_WORKER="2")
         assert "warning: FASTRPC_WORKER is not a setting; did you mean FASTRPC_WORKERS?" in ended.errors

@@ -101,7 +101,7 @@ def test_dead_letters_are_listed_shown_replayed_and_discarded(url: str, tmp_path
     assert "there is no group nobody\nhint: `fastrpc topics` lists the groups" in unknown.errors
 
 
-def test_broker_in_a_folder_goes_on_after_its_end(address: str, url: str, tmp_path: Path) -> None:
+def test_broker_in_a_folder_continues_after_its_end(address: str, url: str, tmp_path: Path) -> None:
     for text in ("first", "second"):
         with command_line(
             ["broker", "--address", address, "--data-dir", "kept", "--json"], tmp_path
@@ -216,7 +216,7 @@ def test_a_server_names_the_methods_that_it_starts_itself(tmp_path: Path, is_jso
     [["topics"], ["publish", "orders.new", "1"], ["dead", "list", "billing.bill"]],
     ids=lambda w: w[0],
 )
-def test_command_whose_broker_is_away_tells_how_to_start_one(
+def test_command_whose_broker_is_away_says_how_to_start_one(
     words: list[str], url: str, tmp_path: Path
 ) -> None:
     failed = command(tmp_path, words[0], url, *words[1:])

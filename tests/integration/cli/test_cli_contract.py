@@ -120,7 +120,9 @@ def test_a_check_tells_machines(folder: Path) -> None:
         (("tcp://127.0.0.1:1",), 1, "127.0.0.1:1"),
     ],
 )
-def test_what_is_no_source_is_told(folder: Path, arguments: tuple[str, ...], code: int, text: str) -> None:
+def test_an_invalid_source_is_reported(
+    folder: Path, arguments: tuple[str, ...], code: int, text: str
+) -> None:
     (folder / "bad.json").write_text("{")
     (folder / "other.json").write_text('[{"name": 1}]')
     (folder / "empty.py").write_text("")
@@ -149,7 +151,7 @@ def test_an_app_stands_for_its_services(folder: Path) -> None:
     assert written.output == contract(folder, "v1:services").output
 
 
-def test_a_check_says_what_it_does_not_compare(folder: Path) -> None:
+def test_a_check_lists_the_parts_that_it_does_not_compare(folder: Path) -> None:
     checked = contract(folder, "--check", "v1:services", "v1:services")
     assert checked.code == 0
     assert "not compared: checks in code, such as validators, classes" in checked.output

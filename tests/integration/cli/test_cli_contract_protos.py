@@ -87,7 +87,7 @@ def test_a_file_is_a_module_that_runs(folder: Path) -> None:
     assert contract(folder, "-I", "idl", "idl/shop.proto").output == ended.output
 
 
-def test_what_is_lost_is_a_warning_and_with_strict_a_failure(tmp_path: Path) -> None:
+def test_lost_information_is_a_warning_and_a_failure_with_strict(tmp_path: Path) -> None:
     for options, code in (((), 0), (("--strict",), 1)):
         ended = contract(tmp_path, *options, str(FOLDER / "proto2.proto"))
         assert ended.code == code
@@ -158,7 +158,7 @@ def test_our_server_tells_its_contract_by_grpc(tmp_path: Path) -> None:
     assert "fastrpc.reflection" not in ended.output
 
 
-def test_a_refusal_of_our_server_has_no_words_of_its_own_methods(tmp_path: Path) -> None:
+def test_a_refusal_of_our_server_does_not_list_its_methods(tmp_path: Path) -> None:
     with serving(Things(), config={"reflection": False}) as server:
         off = contract(tmp_path, by_grpc(server))
     with serving(Things(), authenticate=StaticTokens({"t": Identity("ada")})) as server:

@@ -109,7 +109,7 @@ async def test_answers_reach_the_terminal_escaped(what: str, tmp_path: Path) -> 
     assert "[red]red[/red] :smile:" in ended.output + ended.errors
 
 
-async def test_json_that_is_printed_still_means_what_the_peer_said(tmp_path: Path) -> None:
+async def test_printed_json_keeps_the_meaning_of_the_peers_text(tmp_path: Path) -> None:
     async with served(Evil(), scheme="tcp") as address:
         for_people = await command(tmp_path, "call", address, "evil.nested")
         for_machines = await command(tmp_path, "call", address, "evil.nested", "--json")
@@ -157,7 +157,7 @@ async def test_reflection_of_another_form_is_an_error_in_words(answer: Any, tmp_
 
 
 @pytest.mark.parametrize("answer", [EVIL, 7, None, ["SERVING"]], ids=ascii)
-async def test_health_of_another_form_is_one_line_and_a_failure(answer: Any, tmp_path: Path) -> None:
+async def test_health_of_an_unknown_form_is_one_line_and_a_failure(answer: Any, tmp_path: Path) -> None:
     async with served(Evil(), scheme="tcp", interceptors=[lying("fastrpc.health.check", answer)]) as address:
         ended = await command(tmp_path, "health", address)
     assert ended.code == 1
@@ -203,7 +203,7 @@ async def test_the_reason_of_a_goaway_is_escaped(tmp_path: Path) -> None:
     assert_readable(ended)
 
 
-async def test_an_argument_that_is_not_utf8_is_a_matter_of_usage(tmp_path: Path) -> None:
+async def test_an_argument_that_is_not_utf8_is_a_usage_error(tmp_path: Path) -> None:
     async with served(Evil(), scheme="tcp") as address:
         ended = await command(tmp_path, "call", address, "evil.raw", "\udcff")
     assert ended.code == 2

@@ -212,7 +212,7 @@ async def test_a_deadline_and_a_caller_that_leaves_reach_the_handler(origin: str
     await eventually(lambda: Shop.left == begun + 1)
 
 
-async def test_callers_do_not_learn_the_addresses_behind(origin: str) -> None:
+async def test_callers_do_not_learn_the_addresses_behind_the_gateway(origin: str) -> None:
     answer = await ask(origin, "POST", "/shop.v1/pause", {"seconds": 60}, Timeout_Ms="100")
     assert (answer.status, "tcp://" in answer.value["detail"]) == (504, False)
 
@@ -255,7 +255,7 @@ async def test_the_document_has_the_title_of_the_command_line(origin: str) -> No
     assert [one["url"] for one in document["servers"]] == ["https://api.example/v1", "http://other.example"]
 
 
-async def test_what_is_known_of_a_service_is_in_the_document(origin: str) -> None:
+async def test_the_document_shows_the_known_part_of_a_service(origin: str) -> None:
     document = (await ask(origin, "GET", "/openapi.json")).value
     assert set(document["paths"]) >= {"/shop.v1/price", "/shop.v1/order", "/books/dearer"}
 
@@ -318,7 +318,7 @@ async def test_a_service_that_comes_later_is_found(origin: str, registry: str) -
                 await asyncio.sleep(0.2)
 
 
-async def test_several_registries_are_one_and_one_that_is_away_holds_up_no_other(
+async def test_several_registries_act_as_one_and_a_registry_that_is_away_delays_no_other(
     folder: Path, registry: str
 ) -> None:
     name = f"listed_{os.urandom(4).hex()}"
@@ -339,7 +339,7 @@ async def test_several_registries_are_one_and_one_that_is_away_holds_up_no_other
     assert (answer.status, answer.value) == (200, "hello")
 
 
-async def test_what_is_not_known_yet_is_unavailable(folder: Path) -> None:
+async def test_a_service_not_yet_known_is_unavailable(folder: Path) -> None:
     options = ["-a", "http://127.0.0.1:0", "--log-level", "info"]
     with Program(["-m", "fastrpc", "gateway", "-r", "registry://127.0.0.1:1", *options], folder) as program:
         origin = program.wait_output(r"gateway at (\S+)\n")[1].replace("http://", "tcp://")
@@ -388,7 +388,7 @@ def test_a_setting_of_addresses_holds_for_a_gateway(folder: Path) -> None:
             connection.recv(1)
 
 
-def test_an_address_that_is_taken_is_told_as_it_was_given(folder: Path) -> None:
+def test_an_address_that_is_taken_is_reported_as_it_was_given(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         words = ["-m", "fastrpc", "gateway", "-r", "registry://127.0.0.1:1", "-a", url]

@@ -71,7 +71,7 @@ class TestHelp:
             "hint: pip install 'fastrpc[cli]'\n"
         )
 
-    def test_package_alone_loads_nothing_of_it(self, tmp_path: Path) -> None:
+    def test_package_alone_loads_no_command_line(self, tmp_path: Path) -> None:
         (tmp_path / "look.py").write_text(
             "import sys, fastrpc\nprint({'typer', 'rich', 'fastrpc.cli'} & set(sys.modules))"
         )

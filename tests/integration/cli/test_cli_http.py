@@ -290,7 +290,7 @@ def test_a_server_that_drips_is_not_waited_for(tmp_path: Path, what: str) -> Non
     assert (done.code, "within 0.5 s" in done.errors) == (1, True), done
 
 
-def test_a_document_that_is_none_is_no_defect_of_ours(tmp_path: Path) -> None:
+def test_an_invalid_document_is_no_defect_of_ours(tmp_path: Path) -> None:
     forms = {"application/x-ndjson": {"schema": {"anyOf": 5}}}
     document = {"paths": {"/feed/mul": {"post": {"requestBody": {"content": forms}}}}}
 

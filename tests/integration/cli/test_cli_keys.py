@@ -64,14 +64,14 @@ def test_wrong_uses_are_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["json:loads", "json:decoder", "json:__version__", "socket:socket"])
-def test_value_is_not_written_as_what_is_no_type(folder: Path, kind: str) -> None:
+def test_value_is_not_written_for_an_unknown_type(folder: Path, kind: str) -> None:
     wrong = command(folder, "kv", "put", "STORE", "k", "1", "--type", kind)
     assert (wrong.code, "defect" in wrong.errors) == (2, False)
     assert "error: the value of 'k' cannot be decoded as" in wrong.errors
     assert not (folder / "store").exists()
 
 
-def test_full_disk_behind_the_output_is_told(folder: Path) -> None:
+def test_full_disk_of_the_output_is_reported(folder: Path) -> None:
     assert command(folder, "kv", "put", "STORE", "k", "v").code == 0
     words = [sys.executable, "-m", "fastrpc", "kv", "get", f"sqlite://{folder}/store", "k"]
     with open("/dev/full", "wb") as full:

@@ -110,7 +110,7 @@ def pipe(tmp_path: Path) -> Path:
     return tmp_path / "pipe"
 
 
-async def test_lost_lock_ends_what_its_command_started(pipe: Path) -> None:
+async def test_lost_lock_ends_the_processes_that_its_command_started(pipe: Path) -> None:
     waiting = f"{sys.executable} -S -c 'import signal; print(1, flush=True); signal.pause()'"
     async with open_store("memory://commands") as store:
         with pytest.raises(LockLostError):
@@ -216,7 +216,7 @@ def waiting_below(pipe: Path) -> list[str]:
     return ["sh", "-c", f"trap '' HUP; {sys.executable} -S -c '{code}' > {pipe} & wait"]
 
 
-def test_signal_at_a_terminal_ends_what_its_command_started(tmp_path: Path, pipe: Path) -> None:
+def test_signal_at_a_terminal_ends_the_processes_that_its_command_started(tmp_path: Path, pipe: Path) -> None:
     words = ["fastrpc", "lock", f"sqlite://{tmp_path}/store", "a", "--", *waiting_below(pipe)]
     with told_by(pipe) as told, at_terminal(tmp_path, *words) as (program, _):
         read_until(told, "1\n")
@@ -225,7 +225,9 @@ def test_signal_at_a_terminal_ends_what_its_command_started(tmp_path: Path, pipe
         assert program.wait().code == 128 + signal.SIGTERM
 
 
-async def test_lost_lock_at_a_terminal_ends_what_its_command_started(tmp_path: Path, pipe: Path) -> None:
+async def test_lost_lock_at_a_terminal_ends_the_processes_that_its_command_started(
+    tmp_path: Path, pipe: Path
+) -> None:
     async with StoreServer("tcp://127.0.0.1:0") as server, open_store(server.url) as store:
         words = ["fastrpc", "lock", server.url, "a", "--ttl", "1.5", "--", *waiting_below(pipe)]
         with told_by(pipe) as told, at_terminal(tmp_path, *words) as (program, _):
@@ -293,7 +295,7 @@ def test_terminal_is_given_back_after_the_command(tmp_path: Path, pipe: Path) ->
         assert program.wait().code == 0
 
 
-def test_command_that_a_key_stops_goes_on_as_a_job_of_its_shell(tmp_path: Path, pipe: Path) -> None:
+def test_command_that_a_key_stops_continues_as_a_job_of_its_shell(tmp_path: Path, pipe: Path) -> None:
     job = f"exec 3> {pipe}; echo 1 >&3; read word; echo $word >&3; exit 7"
     script = f'set -m; {FASTRPC} lock sqlite://{tmp_path}/store a -- sh -c "{job}"; echo stopped; fg; exit $?'
     script = script.replace("$word", "\\$word")
@@ -307,7 +309,7 @@ def test_command_that_a_key_stops_goes_on_as_a_job_of_its_shell(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("reader", ["", "| cat"])
-async def test_stopped_command_whose_lock_is_lost_does_not_go_on(
+async def test_stopped_command_whose_lock_is_lost_does_not_continue(
     tmp_path: Path, pipe: Path, reader: str
 ) -> None:
     for name in ("work", "go"):

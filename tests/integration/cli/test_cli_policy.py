@@ -108,7 +108,9 @@ def test_an_unknown_method_of_a_built_in_service_is_an_error(folder: Path, patte
 
 
 @pytest.mark.parametrize("pattern", ["shop.pay", "shop.*", "shop.**", "bank.branches.**"])
-def test_a_service_that_is_not_served_is_a_warning_and_an_error_if_strict(folder: Path, pattern: str) -> None:
+def test_a_rule_for_a_service_that_is_not_served_is_a_warning_and_an_error_if_strict(
+    folder: Path, pattern: str
+) -> None:
     (folder / "policy.toml").write_text(FITTING.replace('["bank.*"]', f'["bank.*", "{pattern}"]'))
     text = f"rule 1: '{pattern}' names no service here"
     done = policy(folder, "check", "policy.toml", "bank:services")

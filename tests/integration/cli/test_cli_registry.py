@@ -108,7 +108,7 @@ class TestList:
             [address, "SERVING"],
         ]
 
-    def test_shows_who_is_registered_but_does_not_answer(self, folder: Path, registry: str) -> None:
+    def test_shows_registered_servers_that_do_not_answer(self, folder: Path, registry: str) -> None:
         endpoint = Endpoint("tcp://127.0.0.1:1", weight=2, zone="eu", labels={"group": "blue"})
         with open_registry(registry) as held, held.register("ghost", endpoint):  # type: ignore[attr-defined]
             ended = command(folder, "list", registry)
@@ -137,7 +137,7 @@ class TestList:
             ],
         }
 
-    def test_shows_how_the_servers_behind_a_name_of_dns_are(self, folder: Path) -> None:
+    def test_shows_the_health_of_each_server_behind_a_dns_name(self, folder: Path) -> None:
         with running(folder, "-a", "tcp://127.0.0.1:0") as server:
             port = server.wait_output(r"serving at \S+:(\d+)\n")[1]
             ended = command(folder, "list", f"dns://localhost:{port}")
@@ -146,12 +146,12 @@ class TestList:
         # The name may have an address of the other family, too.
         assert [line for line in lines if "[::1]" not in line[0]] == [[f"tcp://127.0.0.1:{port}", "SERVING"]]
 
-    def test_registry_that_is_not_there_says_what_to_check(self, folder: Path) -> None:
+    def test_missing_registry_says_what_to_check(self, folder: Path) -> None:
         ended = command(folder, "list", "registry://127.0.0.1:1")
         assert ended.code == 1
         assert "hint: check the address, and that the registry runs there" in ended.errors
 
-    def test_server_that_is_a_registry_is_told(self, folder: Path, registry: str) -> None:
+    def test_server_that_is_a_registry_is_recognised(self, folder: Path, registry: str) -> None:
         place = registry.partition("://")[2]
         ended = command(folder, "list", f"tcp://{place}")
         assert ended.output == "no services\n"
@@ -161,7 +161,7 @@ class TestList:
         ended = command(folder, "list", f"{registry}?networks=127.0.0.0/8", "no.such")
         assert (ended.code, ended.errors.strip()) == (1, f"error: {registry} lists no endpoint of 'no.such'")
 
-    async def test_shows_what_each_endpoint_says_of_the_service(self, folder: Path, registry: str) -> None:
+    async def test_shows_the_record_of_each_endpoint(self, folder: Path, registry: str) -> None:
         async with (
             served(Who("one"), scheme="tcp") as open_one,
             served(scheme="tcp", interceptors=[refuse]) as other,
@@ -186,7 +186,7 @@ class TestList:
         assert "fastrpc health ADDRESS --token-file FILE asks one server" in ended.errors
 
     @pytest.mark.measures
-    def test_waits_no_longer_than_it_was_told_to(self, folder: Path, registry: str) -> None:
+    def test_waits_at_most_the_given_time(self, folder: Path, registry: str) -> None:
         with Holder(registry) as holder, contextlib.ExitStack() as sockets:
             for service in ("one", "two"):
                 for _ in range(10):
@@ -231,14 +231,14 @@ class TestList:
             ("registry://127.0.0.1:1?colour=red", "has no option colour"),
         ],
     )
-    def test_url_that_is_wrong_is_a_matter_of_usage(self, folder: Path, url: str, cause: str) -> None:
+    def test_wrong_url_is_a_usage_error(self, folder: Path, url: str, cause: str) -> None:
         ended = command(folder, "list", url)
         assert ended.code == 2
         assert cause in ended.errors
 
 
 class TestHealth:
-    def test_of_a_registry_asks_who_serves_the_service(self, folder: Path, registry: str) -> None:
+    def test_asks_an_endpoint_that_the_registry_lists(self, folder: Path, registry: str) -> None:
         with running(folder, "-a", "tcp://127.0.0.1:0", "--registry", registry) as server:
             place = server.wait_output(r"serving at (\S+)\n")[1]
             for arguments in ([registry, "arith"], [f"{registry}/arith"], [f"{registry}/arith", "arith"]):
@@ -254,7 +254,7 @@ class TestHealth:
 
 
 class TestCall:
-    def test_of_a_registry_calls_who_serves_the_service(self, folder: Path, registry: str) -> None:
+    def test_calls_an_endpoint_that_the_registry_lists(self, folder: Path, registry: str) -> None:
         with running(folder, "-a", "tcp://127.0.0.1:0", "--registry", registry) as server:
             place = server.wait_output(r"serving at (\S+)\n")[1]
             for target in (registry, f"{registry}/", f"{registry}/arith", f"{registry}?networks=127.0.0.0/8"):
@@ -280,7 +280,7 @@ class TestCall:
 
 
 class TestCompare:
-    def test_shows_what_one_registry_lacks_and_where_records_differ(
+    def test_shows_missing_endpoints_of_a_registry_and_different_records(
         self, folder: Path, registry: str
     ) -> None:
         with Program(["-m", "fastrpc", "registry", "-a", "tcp://127.0.0.1:0"], folder) as program:
@@ -328,7 +328,7 @@ class TestCompare:
 
 
 class TestRun:
-    def test_registers_what_is_advertised_until_it_drains(self, folder: Path, registry: str) -> None:
+    def test_registers_the_advertised_address_until_it_drains(self, folder: Path, registry: str) -> None:
         options = ("-a", "tcp://0.0.0.0:0", "--registry", registry, "--advertise", "tcp://127.0.0.1:0")
         with running(folder, *options) as server:
             port = server.wait_output(r"serving at \S+:(\d+)\n")[1]
@@ -345,7 +345,7 @@ class TestRun:
             server.wait_output(r"serving at ")
             assert "arith" in command(folder, "list", registry).output
 
-    def test_registers_in_every_registry_that_is_given(self, folder: Path, registry: str) -> None:
+    def test_registers_in_every_given_registry(self, folder: Path, registry: str) -> None:
         with Program(["-m", "fastrpc", "registry", "-a", "tcp://127.0.0.1:0"], folder) as program:
             other = program.wait_output(r"registry at (\S+)\n")[1]
             options = ("-a", "tcp://127.0.0.1:0", "--registry", registry, "-r", other, "--workers", "2")
@@ -373,14 +373,14 @@ class TestRun:
             ),
         ],
     )
-    def test_what_cannot_be_asked_for_is_a_matter_of_usage(
+    def test_invalid_options_are_a_usage_error(
         self, folder: Path, options: tuple[str, ...], cause: str
     ) -> None:
         ended = command(folder, "run", "app:services", *options)
         assert ended.code == 2
         assert cause in ended.errors
 
-    def test_what_is_being_developed_is_not_registered(self, folder: Path, registry: str) -> None:
+    def test_server_under_development_is_not_registered(self, folder: Path, registry: str) -> None:
         arguments = ["-m", "fastrpc", "dev", "app:services", "-a", "tcp://127.0.0.1:0"]
         with Program(arguments, folder, {"FASTRPC_REGISTRY": registry}) as server:
             server.wait_output(r"serving at ")

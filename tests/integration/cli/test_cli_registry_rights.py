@@ -158,7 +158,9 @@ def test_a_server_that_may_not_register_does_not_start(
 
 class TestApps:
     @pytest.mark.parametrize("workers", ["1", "2"])
-    def test_an_app_registers_at_its_own_registry(self, folder: Path, registry: str, workers: str) -> None:
+    def test_an_app_registers_at_the_registry_that_it_hosts(
+        self, folder: Path, registry: str, workers: str
+    ) -> None:
         own = f"{registry}?token_file=shop"
         with running(folder, "pay:make", "--workers", workers, OWN_REGISTRY=own) as program:
             served = program.wait_output(r"serving at (\S+)")[1]

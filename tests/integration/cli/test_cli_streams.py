@@ -146,7 +146,7 @@ class TestServerStream:
         ended = command(folder, "call", address, "feed.count", "50_000".replace("_", ""))
         assert ended.output.split() == [str(number) for number in range(50_000)]
 
-    def test_generator_in_a_thread_and_a_text_as_it_is(self, folder: Path, address: str) -> None:
+    def test_generator_in_a_thread_gets_a_text_argument_unparsed(self, folder: Path, address: str) -> None:
         ended = command(folder, "call", address, "feed.parts", "1,b")
         assert (ended.code, ended.output) == (0, '"1"\n"b"\n')
 
@@ -160,7 +160,9 @@ class TestServerStream:
         assert messages == [{"message": 0}, {"message": 1}]
         assert (end["messages"], end["status"], end["endpoint"]) == (2, "OK", address)
 
-    def test_tells_machines_the_error_behind_the_messages(self, folder: Path, address: str) -> None:
+    def test_prints_the_error_after_the_messages_as_json_for_machines(
+        self, folder: Path, address: str
+    ) -> None:
         lines = command(folder, "call", address, "feed.fail", "1", "--json").output.splitlines()
         assert [json.loads(line) for line in lines] == [
             {"message": 0},
@@ -199,7 +201,7 @@ class TestClientStream:
         ended = command(folder, "call", address, "feed.total", "-", given="1\n2\n\n3")
         assert (ended.code, ended.output) == (0, "6\n")
 
-    def test_other_arguments_stand_beside_it(self, folder: Path, address: str) -> None:
+    def test_other_arguments_are_given_next_to_the_stream(self, folder: Path, address: str) -> None:
         for arguments in (["-", "10"], ["-", "start=10"], ["numbers=-", "start=10"], ["start=10", "-"]):
             assert command(folder, "call", address, "feed.total", *arguments, given="1\n").output == "11\n"
 
@@ -223,7 +225,7 @@ class TestClientStream:
         assert (ended.code, ended.output) == (1, "")
         assert "expected `int`, got `str`" in ended.errors
 
-    def test_input_that_is_not_text_is_a_wrong_use(self, folder: Path, address: str) -> None:
+    def test_input_that_is_not_text_is_a_usage_error(self, folder: Path, address: str) -> None:
         (folder / "binary").write_bytes(b"1\n\xff\xfe\n")
         with (folder / "binary").open("rb") as file:
             arguments = ["-m", "fastrpc", "call", address, "feed.total", "-"]
@@ -299,7 +301,7 @@ class TestKinds:
         assert (ended.code, ended.output) == (1, "")
         assert "hint: name what it streams: --kind server_stream, client_stream or both_ways" in ended.errors
 
-    def test_kind_that_is_none_is_a_wrong_use(self, folder: Path, address: str) -> None:
+    def test_invalid_kind_is_a_wrong_use(self, folder: Path, address: str) -> None:
         ended = command(folder, "call", address, "feed.count", "2", "--kind", "stream")
         assert (ended.code, "--kind" in ended.errors) == (2, True)
 

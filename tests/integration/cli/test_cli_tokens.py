@@ -189,7 +189,7 @@ class TestCallersWithPartOfTheRights:
 
 
 class TestServersByOptions:
-    def test_a_token_and_a_rule_let_a_caller_in(self, folder: Path, bank: str) -> None:
+    def test_a_token_and_a_rule_allow_a_caller(self, folder: Path, bank: str) -> None:
         assert command(folder, "call", bank, "bank.balance", token="ada").output == '"ada"\n'
         assert command(folder, "call", bank, "bank.balance", token="eve").output == '"eve"\n'
         assert command(folder, "call", bank, "audit.look", token="ada").output == '"ada"\n'
@@ -248,7 +248,7 @@ class TestServersByOptions:
 
 
 class TestApps:
-    def test_an_app_brings_who_calls_and_who_may(self, folder: Path) -> None:
+    def test_an_app_brings_its_authentication_and_policy(self, folder: Path) -> None:
         with serving(folder, "bank:app") as program:
             address = address_of(program)
             assert command(folder, "call", address, "audit.look", token="zoe").output == '"zoe"\n'
@@ -428,7 +428,7 @@ class TestWrongFilesOfServers:
             (("-a", "tls://127.0.0.1:0", "--tls-cert", "ada"), 3, "TLS.cert_file"),
         ],
     )
-    def test_a_server_with_wrong_certificates_tells_what_is_wrong(
+    def test_a_server_with_wrong_certificates_says_which_one_is_wrong(
         self, folder: Path, options: tuple[str, ...], code: int, told: str
     ) -> None:
         done = command(folder, "run", "bank:Bank", *options)

@@ -39,7 +39,7 @@ async def command(folder: Path, *arguments: str) -> Finished:
 
 
 @pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != "memory"])
-async def test_text_stays_text_for_a_parameter_that_is_text(scheme: str, tmp_path: Path) -> None:
+async def test_text_for_a_text_parameter_is_not_parsed(scheme: str, tmp_path: Path) -> None:
     async with served(Desk(), scheme=scheme) as address:
         for arguments, expected in (
             (["123", "456"], ["123", "456", 0, 0]),

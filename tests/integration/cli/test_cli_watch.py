@@ -68,7 +68,7 @@ def test_each_change_is_an_object(registry: Program, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["tcp://127.0.0.1:1"], ["registry://127.0.0.1:1", "--compare", "lan://"]]
 )
-def test_watching_is_for_one_registry(arguments: list[str], tmp_path: Path) -> None:
+def test_watching_takes_one_registry(arguments: list[str], tmp_path: Path) -> None:
     found = run_program(["-m", "fastrpc", "list", *arguments, "--watch"], tmp_path)
     assert found.code == 2
     assert "--watch follows one registry" in found.errors

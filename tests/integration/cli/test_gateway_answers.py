@@ -93,7 +93,7 @@ async def test_a_client_that_has_the_answer_is_told_so(origin: str) -> None:
         assert "x-own" not in answer
 
 
-async def test_the_server_behind_says_who_may_store_an_answer(origin: str) -> None:
+async def test_the_server_behind_the_gateway_decides_who_may_store_an_answer(origin: str) -> None:
     answer = await ask(origin, "GET", "everybodys")
     assert (answer["cache-control"], answer["vary"]) == ("max-age=60", "Accept-Language")
 
@@ -110,7 +110,7 @@ async def test_status_and_other_fields_come_back_as_well(origin: str) -> None:
     assert (answer.status, answer.body) == (204, b"")
 
 
-async def test_the_gateway_compresses_what_the_handler_wants_compressed(origin: str) -> None:
+async def test_the_gateway_compresses_answers_if_the_handler_asks(origin: str) -> None:
     answer = await ask(origin, "GET", "packed?compress=true", Accept_Encoding="gzip")
     assert (answer["content-encoding"], answer["etag"]) == ("gzip", f"W/{TAG}")
     answer = await ask(origin, "GET", "packed?compress=false", Accept_Encoding="gzip")

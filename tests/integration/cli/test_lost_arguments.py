@@ -103,7 +103,7 @@ CASES = {
 
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
 @pytest.mark.parametrize("case", CASES)
-async def test_a_field_that_is_gone_has_the_effect_that_the_check_tells(case: str, codec: str) -> None:
+async def test_a_removed_field_has_the_effect_that_the_check_describes(case: str, codec: str) -> None:
     old, new, value, effect = CASES[case]
     before, after = taking(old), taking(new)
     told = [one.text for one in changes(described(before), described(after)) if not one.is_compatible]
@@ -119,7 +119,7 @@ async def test_a_field_that_is_gone_has_the_effect_that_the_check_tells(case: st
 
 
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
-async def test_a_parameter_that_is_gone_has_the_effect_that_the_check_tells(codec: str) -> None:
+async def test_a_removed_parameter_has_the_effect_that_the_check_describes(codec: str) -> None:
     @fastrpc.service("taker")
     class Before:
         @fastrpc.method

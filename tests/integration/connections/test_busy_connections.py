@@ -163,7 +163,7 @@ async def settled(target: Served, count: int) -> None:
 @pytest.mark.measures
 @streams
 @pytest.mark.parametrize(("connections", "calls"), [(80, 10), (300, 1)])
-async def test_all_connections_together_keep_the_loop_no_longer_than_one(
+async def test_all_connections_together_keep_the_loop_as_long_as_one_connection_may(
     scheme: str, connections: int, calls: int
 ) -> None:
     work, total = Work(), connections * calls
@@ -183,7 +183,7 @@ async def test_all_connections_together_keep_the_loop_no_longer_than_one(
 
 @pytest.mark.measures
 @streams
-async def test_calls_behind_an_opening_share_the_turn_as_well(scheme: str) -> None:
+async def test_calls_behind_an_opening_share_the_turn_too(scheme: str) -> None:
     work, connections, calls = Work(), 80, 10
     async with served(work, scheme=scheme, config=PATIENT) as target, Watch(work) as watch:
         with opened(target, connections) as sockets:
@@ -195,7 +195,7 @@ async def test_calls_behind_an_opening_share_the_turn_as_well(scheme: str) -> No
 
 @pytest.mark.measures
 @streams
-async def test_long_payloads_that_become_whole_together_share_the_turn(scheme: str) -> None:
+async def test_long_payloads_that_complete_in_one_read_share_the_turn(scheme: str) -> None:
     work, connections, payload = Work(), 200, bytes(60_000)
     frame = request(1, payload, method=b"work.burn_bytes")
     async with served(work, scheme=scheme, config=PATIENT) as target:
@@ -258,7 +258,7 @@ async def test_nothing_stays_counted_of_connections_that_end_while_they_wait(sch
 
 
 @streams
-async def test_a_drain_answers_what_waits(scheme: str) -> None:
+async def test_a_drain_answers_waiting_calls(scheme: str) -> None:
     calls = 20
     async with served(Work(), scheme=scheme, config=PATIENT) as target:
         clients = [Client(target) for _ in range(10)]
@@ -280,7 +280,7 @@ async def test_a_drain_answers_what_waits(scheme: str) -> None:
 
 
 @streams
-async def test_nobody_is_taken_for_dead_whose_bytes_wait(scheme: str) -> None:
+async def test_a_peer_whose_bytes_wait_is_not_taken_for_dead(scheme: str) -> None:
     work, connections = Work(), 90
     # None of these peers answers a ping: only what they sent shows that they live.
     keepalive = Keepalive(interval=0.05, timeout=0.05, minimum_interval=0.001)

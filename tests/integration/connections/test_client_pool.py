@@ -87,7 +87,7 @@ def tcp_servers() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-async def test_calls_take_the_connections_of_an_endpoint_in_turn(count: int) -> None:
+async def test_calls_use_the_connections_of_an_endpoint_by_turns(count: int) -> None:
     async with endpoint_set(count) as targets:
         async with Client(list(targets), config=config(Pool(connections_per_endpoint=3))) as client:
             await client.ready()
@@ -112,7 +112,7 @@ async def test_one_connection_is_enough_by_default() -> None:
         assert client.stats()["totals"]["connections"] == 1
 
 
-async def test_a_server_that_is_silent_is_not_pressed_by_several_connections() -> None:
+async def test_a_silent_server_gets_no_further_connections() -> None:
     accepted: list[asyncio.StreamWriter] = []
     async with await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1") as silent:
         port = silent.sockets[0].getsockname()[1]
@@ -126,7 +126,7 @@ async def test_a_server_that_is_silent_is_not_pressed_by_several_connections() -
             writer.close()
 
 
-async def test_a_connection_that_is_lost_is_made_again_beside_the_others() -> None:
+async def test_a_lost_connection_is_replaced_while_the_others_serve() -> None:
     async with endpoint_set(1) as (target,):
         async with Client(target, config=config(Pool(connections_per_endpoint=3))) as client:
             await client.ready()
@@ -209,7 +209,7 @@ async def test_warm_endpoints_are_connected_before_the_first_call(warm: int, wan
             await eventually(lambda: list(map(connections, targets)) == [2, 2, 2])
 
 
-async def test_many_endpoints_are_connected_without_a_look_at_all_of_them_for_each(
+async def test_many_endpoints_connect_without_a_scan_of_all_for_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     count, looks = 200, 0
@@ -284,7 +284,7 @@ async def test_warm_connections_stay_though_nobody_calls(side: str) -> None:
 # Without a loop
 
 
-def test_blocking_client_warms_up_when_it_is_told_to_get_ready(tcp_servers: list[str]) -> None:
+def test_blocking_client_connects_early_when_get_ready_is_called(tcp_servers: list[str]) -> None:
     settings = config(Pool(warm=2, connections_per_endpoint=2))
     dead = "tcp://127.0.0.1:9"
     with SyncClient([*tcp_servers, dead], config=settings) as client:

@@ -118,7 +118,7 @@ async def test_a_closed_client_and_server_take_nothing_more() -> None:
         await server.listen("memory://closed")
 
 
-async def test_closing_while_connecting_ends_what_waits() -> None:
+async def test_closing_while_connecting_ends_waiting_calls() -> None:
     client = Client("memory://nobody-there-yet")
     view = client.with_options(wait_for_ready=True, timeout=None)
     calls = [asyncio.ensure_future(view.call(Patient.echo, n)) for n in range(3)]

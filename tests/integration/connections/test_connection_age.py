@@ -92,7 +92,7 @@ async def test_a_call_of_an_aged_connection_may_finish_within_the_time_for_drain
         await peer.ended()
 
 
-async def test_a_client_of_limited_age_moves_on_and_finishes_what_runs() -> None:
+async def test_a_client_with_a_maximum_age_moves_on_and_finishes_running_calls() -> None:
     holding = Holding()
     config = ClientConfig(keepalive=Keepalive(max_age=0.1))
     async with served(holding, scheme="tcp") as target, Client(target, config=config) as client:
@@ -170,7 +170,7 @@ async def test_a_server_with_all_its_connections_says_so() -> None:
             assert target.server.stats()["totals"]["refused_connections"] == 1
 
 
-async def test_a_client_that_is_one_too_many_tries_another_address() -> None:
+async def test_a_client_beyond_the_limit_of_connections_tries_another_address() -> None:
     full = ServerConfig(limits=Limits(connections=1))
     async with (
         served(Noted(Journal()), scheme="tcp", config=full) as first,

@@ -88,7 +88,7 @@ async def test_bytes_that_come_while_another_connection_holds_the_loop_are_dated
         assert first.reads[0][1] <= date <= began < at
 
 
-async def test_bytes_that_come_while_their_own_connection_holds_the_loop_are_dated_then() -> None:
+async def test_bytes_that_arrive_while_their_connection_holds_the_loop_get_that_time() -> None:
     began = 0
     async with reading() as (engine, peer):
 

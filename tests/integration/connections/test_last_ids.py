@@ -31,7 +31,7 @@ def only(kind: type[Any]) -> Any:
 
 
 @pytest.mark.parametrize("concurrent_calls", [2, 1_000])
-async def test_calls_behind_the_last_id_go_out_on_another_connection(concurrent_calls: int) -> None:
+async def test_calls_above_the_last_id_are_sent_on_another_connection(concurrent_calls: int) -> None:
     config = ServerConfig(limits=Limits(concurrent_calls=concurrent_calls, streams=1))
     async with served(Numbers(), config=config) as target, Client(target) as client:
         await client.call(Numbers.echo, 0)
@@ -45,7 +45,7 @@ async def test_calls_behind_the_last_id_go_out_on_another_connection(concurrent_
             await asyncio.sleep(0.001)
 
 
-def test_threads_behind_the_last_id_use_another_connection() -> None:
+def test_threads_with_calls_above_the_last_id_use_another_connection() -> None:
     with serving(Numbers()) as address, SyncClient(address) as client:
         client.call(Numbers.echo, 0)
         session = only(BlockingConnection)

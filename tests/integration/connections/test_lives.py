@@ -115,7 +115,7 @@ async def test_a_connection_drains_at_its_age(column: str) -> None:
 
 
 @ALL
-async def test_connections_made_together_age_at_different_times(column: str) -> None:
+async def test_connections_opened_together_reach_their_age_at_different_times(column: str) -> None:
     keepalive = Keepalive(interval=None, timeout=80_000, max_age=100)
     async with lived(column, count=40, keepalive=keepalive, timeouts=ENDLESS) as connections:
         aged = []
@@ -243,7 +243,9 @@ async def test_streams_end_with_the_credential_of_their_call(column: str) -> Non
 
 
 @STREAMING
-async def test_a_stream_whose_credential_expires_as_the_connection_leaves_ends_for_that(column: str) -> None:
+async def test_a_stream_whose_credential_expires_while_the_connection_leaves_ends_with_that_reason(
+    column: str,
+) -> None:
     feed = Feed()
     keepalive = Keepalive(interval=None, timeout=80_000, max_age=100)
     timeouts = Timeouts(handshake=None, idle=None, call=None, drain=30)
@@ -307,7 +309,7 @@ async def test_a_linger_of_0_ends_a_closing_connection_at_once(
 
 
 @LINGERING
-async def test_without_a_linger_a_closing_connection_ends_behind_its_output(
+async def test_without_a_linger_a_closing_connection_ends_after_its_output(
     column: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keepalive = Keepalive(interval=None, timeout=PATIENCE_SECONDS)
@@ -403,7 +405,7 @@ async def test_a_stall_of_the_loop_holds_calls_until_all_is_read(column: str) ->
         assert holding[0] & HOLD_STALL
 
 
-async def test_a_websocket_with_calls_under_way_is_closed_behind_its_age() -> None:
+async def test_a_websocket_with_running_calls_is_closed_after_its_maximum_age() -> None:
     shop = Shop()
     config = ServerConfig(
         protocols=("http",),

@@ -146,7 +146,7 @@ async def test_a_connection_whose_calls_block_the_loop_takes_turns_with_another(
         await batch
 
 
-async def test_frames_behind_the_rest_of_a_read_come_after_it() -> None:
+async def test_frames_after_the_unread_part_of_a_read_are_handled_after_it() -> None:
     work = Work()
     async with (
         served(work, scheme="tcp", config=ServerConfig(admission=PATIENT)) as target,
@@ -169,7 +169,7 @@ async def test_frames_behind_the_rest_of_a_read_come_after_it() -> None:
     assert work.started == [*calls, *calls]
 
 
-async def test_a_broken_rule_behind_the_rest_of_a_read_is_found_after_it() -> None:
+async def test_a_broken_rule_after_the_unread_part_of_a_read_is_found_after_it() -> None:
     work = Work()
     async with (
         served(work, scheme="tcp", config=ServerConfig(admission=PATIENT)) as target,
@@ -188,7 +188,7 @@ async def test_a_broken_rule_behind_the_rest_of_a_read_is_found_after_it() -> No
 
 
 @each_scheme
-async def test_a_server_that_closes_meanwhile_drops_the_rest(scheme: str) -> None:
+async def test_a_server_that_closes_meanwhile_drops_unread_bytes(scheme: str) -> None:
     work = Work()
     async with (
         served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target,
@@ -251,7 +251,7 @@ async def test_time_spent_in_the_queue_counts_from_the_arrival(scheme: str) -> N
 
 
 @each_scheme
-async def test_calls_are_cancelled_by_what_lies_in_the_rest_of_a_read(scheme: str) -> None:
+async def test_calls_are_cancelled_by_frames_in_the_unread_part_of_a_read(scheme: str) -> None:
     work = Work()
     async with (
         served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target,
@@ -284,7 +284,7 @@ async def test_no_side_takes_the_other_for_dead_meanwhile(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix"])
-async def test_a_spinning_loop_does_not_read_past_what_waits(scheme: str) -> None:
+async def test_a_spinning_loop_handles_waiting_bytes_before_it_reads(scheme: str) -> None:
     work = Work()
     config = ServerConfig(spin_microseconds=200, admission=PATIENT)
     async with served(work, scheme=scheme, config=config) as target, Client(target) as client:
@@ -318,7 +318,7 @@ async def test_answers_in_front_of_the_end_of_the_stream_all_count(scheme: str) 
 
 
 @each_scheme
-async def test_nothing_is_left_behind(scheme: str) -> None:
+async def test_long_reads_leave_no_turn_and_no_engine(scheme: str) -> None:
     work = Work()
     async with served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target:
         for _ in range(2):

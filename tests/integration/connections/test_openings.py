@@ -124,7 +124,7 @@ async def test_hundreds_of_clients_open_at_once_through_a_small_limit(scheme: st
         await asyncio.gather(*(client.close() for client in clients))
 
 
-async def test_one_whose_preface_is_there_is_not_held_up_by_silent_or_slow_ones() -> None:
+async def test_an_opening_with_a_complete_preface_is_not_delayed_by_silent_or_slow_ones() -> None:
     async def opens_in_slices(stack: AsyncExitStack, target: Any) -> None:
         await peers(stack, target, 2 * LIMIT, PREFACE[:3])
         (sliced,) = await peers(stack, target, 1, PREFACE)
@@ -165,7 +165,7 @@ async def test_openings_that_pause_give_way_as_the_silent_do() -> None:
         assert await slow[0].ended() == b""
 
 
-async def test_a_blocked_loop_closes_nobody_who_sent_something_meanwhile() -> None:
+async def test_a_blocked_loop_closes_no_connection_that_sent_something_meanwhile() -> None:
     blocked = []
 
     async def send_to_a_blocked_loop(stack: AsyncExitStack, target: Any) -> None:
@@ -199,7 +199,7 @@ async def test_a_flood_of_silent_openings_is_reported_once(caplog: pytest.LogCap
     assert len([one for one in caplog.records if "Admission.handshakes is 4" in one.message]) == 1
 
 
-async def test_openings_end_at_their_timeout_whether_they_are_read_from_or_wait() -> None:
+async def test_openings_end_at_their_timeout_whether_they_are_read_or_wait() -> None:
     async with AsyncExitStack() as stack:
         config = few(handshake=1.0)
         target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=config))

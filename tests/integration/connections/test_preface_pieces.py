@@ -19,7 +19,7 @@ class Echo:
 
 
 @pytest.mark.parametrize("size", range(1, len(PREFACE)))
-async def test_a_server_waits_for_the_rest_and_lives(size: int) -> None:
+async def test_a_server_waits_for_the_remaining_bytes_and_stays_open(size: int) -> None:
     async with served(Echo(), scheme="tcp") as target:
         address = fastrpc.Address.parse(target)
         reader, writer = await asyncio.open_connection(address.host, address.port)
@@ -33,7 +33,7 @@ async def test_a_server_waits_for_the_rest_and_lives(size: int) -> None:
         await writer.wait_closed()
 
 
-async def test_a_client_waits_for_the_rest_and_lives() -> None:
+async def test_a_client_waits_for_the_remaining_bytes_and_stays_open() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(len(PREFACE))
         write_to(writer, PREFACE[:3])

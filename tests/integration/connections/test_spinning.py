@@ -70,7 +70,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_nothing_spins_unless_it_is_asked_for() -> None:
+async def test_a_loop_spins_only_if_it_is_configured_to() -> None:
     async with pair() as (client,):
         assert await client.call(Desk.echo, b"x") == b"x"
         assert loop_state(asyncio.get_running_loop()).spinner is None

@@ -244,7 +244,7 @@ async def until_withheld(give_up: Callable[[int], Awaitable[tuple[int, Refuser |
     raise AssertionError("no CANCEL is ever kept back")
 
 
-async def test_cancels_that_the_servers_budget_had_no_room_for_are_sent_when_it_has() -> None:
+async def test_cancels_that_do_not_fit_the_servers_budget_are_sent_once_they_do() -> None:
     async def give_up(attempt: int) -> tuple[int, Refuser | None]:
         async with RawServer() as server, Client(server.address) as client:
             peer = await met(server, client.ready())

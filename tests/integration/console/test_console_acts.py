@@ -104,7 +104,7 @@ async def is_out(pages: WorkerPages) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-async def test_the_servers_audit_names_the_operator_who_acts(workers: int, tmp_path: Path) -> None:
+async def test_the_servers_audit_log_names_the_acting_operator(workers: int, tmp_path: Path) -> None:
     async with served_with_operators(tmp_path, workers=workers) as (pages, registry):
         async with console_of(tmp_path, registry) as console:
             await console.until("services", "services", {"service": ["work"], "up": [1]})
@@ -143,7 +143,7 @@ RIGHTS: list[tuple[str | None, dict[str, str], str, int, int | None]] = [
 ]
 
 
-async def test_acts_need_their_own_right_and_the_token_of_an_operator(tmp_path: Path) -> None:
+async def test_acts_need_a_separate_right_and_the_token_of_an_operator(tmp_path: Path) -> None:
     async with served_with_operators(tmp_path) as (pages, registry):
         async with console_of(tmp_path, registry, "--app", "fronted:app") as console:
             console.show("figures")

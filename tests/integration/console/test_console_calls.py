@@ -91,7 +91,7 @@ async def test_with_calls_the_services_of_the_registry_can_be_called(tmp_path: P
         assert (await console.post("/work/shown", {})).status == 401
 
 
-async def test_an_app_decides_who_calls_and_its_tokens_go_on(tmp_path: Path) -> None:
+async def test_an_app_decides_who_calls_and_its_tokens_continue(tmp_path: Path) -> None:
     (tmp_path / "fronted.py").write_text(APP)
     async with console_over_work(tmp_path, "--calls", "--app", "fronted:app") as console:
         console.show("token-of-all")

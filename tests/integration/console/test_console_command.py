@@ -223,7 +223,7 @@ async def test_the_reading_token_is_shown_on_this_machine_where_servers_names_th
             assert "\r\nAuthorization: Bearer reading\r\n" in liar.requests[0]
 
 
-async def test_details_need_their_own_right(tmp_path: Path) -> None:
+async def test_details_need_a_separate_right(tmp_path: Path) -> None:
     (tmp_path / "fronted.py").write_text(APP)
     async with server_with_pages(Work()) as server:
         assert server.admin.address is not None

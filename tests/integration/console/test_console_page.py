@@ -106,7 +106,7 @@ async def test_all_other_paths_are_the_gateways_and_files_are_read_only() -> Non
             assert answer.headers["Allow"] == "GET, HEAD"
 
 
-async def test_files_that_the_page_loads_are_served_beside_it() -> None:
+async def test_files_that_the_page_loads_are_served_with_it() -> None:
     named = {path for _, text in scripts() for path in re.findall(r'from "([^"]+)"', text)}
     page = FOLDER.joinpath("index.html").read_text()
     named |= set(re.findall(r'(?:src|href)="([^"]+)"', page))
@@ -117,7 +117,7 @@ async def test_files_that_the_page_loads_are_served_beside_it() -> None:
                 assert answer.status == 200, name
 
 
-async def test_the_policy_keeps_all_but_its_own_server_out_and_allows_no_text_as_script() -> None:
+async def test_the_content_policy_allows_only_the_pages_server_and_no_text_as_script() -> None:
     rules = dict(rule.strip().partition(" ")[::2] for rule in PAGE_POLICY.split(";"))
     assert rules["default-src"] == rules["frame-ancestors"] == rules["trusted-types"] == "'none'"
     assert {rules[name] for name in ("script-src", "style-src", "connect-src")} == {"'self'"}
@@ -131,7 +131,7 @@ def test_no_script_makes_elements_from_texts() -> None:
         assert [word for word in FORBIDDEN if word in text] == [], name
 
 
-def test_one_script_alone_keeps_the_token_and_none_keeps_the_operators() -> None:
+def test_only_one_script_keeps_the_token_and_no_script_keeps_the_operators_token() -> None:
     assert [name for name, text in scripts() if "Storage" in text] == ["address.js"]
     [acts] = [text for name, text in scripts() if name == "acts.js"]
     assert "Token" not in acts.replace("Token of an operator", "")

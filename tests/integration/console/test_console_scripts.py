@@ -76,7 +76,7 @@ async def run(folder: Path, program: str, *given: Any) -> Any:
     return await run_module(folder / "main.js")
 
 
-async def test_a_cell_holds_no_formula_behind_a_semicolon(tmp_path: Path) -> None:
+async def test_a_cell_holds_no_formula_after_a_semicolon(tmp_path: Path) -> None:
     program = """
         const rows = given.map((text) => [text]);
         console.log(JSON.stringify(csv.tableText({ columns: [{ title: ";@a" }], rows }).split("\\r\\n")));
@@ -87,7 +87,7 @@ async def test_a_cell_holds_no_formula_behind_a_semicolon(tmp_path: Path) -> Non
     assert [one.strip('"') for one in found] == [";'@a", *cells]
 
 
-async def test_no_invisible_character_is_shown_as_it_is(tmp_path: Path) -> None:
+async def test_invisible_characters_are_shown_escaped(tmp_path: Path) -> None:
     hidden = "\u200b\u202e\u3164\u034f\ufe0f\u2800\u115f\u17b4\U000e0100"
     program = "console.log(JSON.stringify(given.map((text) => shown.plain(text))));"
     found = await run(tmp_path, program, *hidden, "é ü 漢 😀")

@@ -59,7 +59,7 @@ async def test_the_image_serves_is_probed_and_drains(tmp_path: Path) -> None:
         assert service.run(probe_of(IMAGE)).returncode != 0
 
 
-def test_the_image_does_not_run_as_root_and_exposes_what_it_listens_at() -> None:
+def test_the_image_does_not_run_as_root_and_exposes_its_listening_ports() -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", IMAGE.one("USER"))
     exposed = {int(port) for port in IMAGE.one("EXPOSE").split()}
     environment = IMAGE.environment

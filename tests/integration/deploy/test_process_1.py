@@ -99,9 +99,7 @@ in_namespace = pytest.mark.skipif(
 
 @in_namespace
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_process_1_drains_by_sigterm_and_ends_the_zombies_of_others(
-    workers: int, tmp_path: Path
-) -> None:
+async def test_process_1_drains_on_sigterm_and_reaps_zombies(workers: int, tmp_path: Path) -> None:
     (tmp_path / "orphans.py").write_text(APP)
     (tmp_path / "launcher.py").write_text(LAUNCHER)
     command = [sys.executable, "-m", "fastrpc", "run", "orphans:app"]
@@ -126,7 +124,7 @@ async def test_process_1_drains_by_sigterm_and_ends_the_zombies_of_others(
 
 
 @in_namespace
-async def test_a_program_keeps_the_children_that_it_has_before_it_serves(tmp_path: Path) -> None:
+async def test_a_program_keeps_children_that_it_started_before_serving(tmp_path: Path) -> None:
     (tmp_path / "parents.py").write_text(PARENT)
     (tmp_path / "launcher.py").write_text(LAUNCHER)
     command = [sys.executable, "-m", "fastrpc", "run", "parents:app", "--address", "tcp://127.0.0.1:0"]

@@ -163,7 +163,7 @@ def test_every_name_is_importable_from_the_package_itself() -> None:
     assert [name for name in NAMES if name not in fastrpc.__all__] == []
 
 
-async def test_decorators_leave_classes_and_methods_what_they_are() -> None:
+async def test_decorators_leave_classes_and_methods_unchanged() -> None:
     assert await Arith().mul(6, 7) == 42
     assert Arith().halve(3) == 1.5
     assert isinstance(Arith, type)
@@ -204,7 +204,7 @@ async def test_a_contract_is_all_that_a_caller_needs(source: type[Any]) -> None:
         assert await client.bind(Contract).nothing() is None
 
 
-def test_a_contract_that_is_not_met_lists_every_difference() -> None:
+def test_a_contract_with_differences_lists_every_difference() -> None:
     with pytest.raises(TypeError) as caught:
 
         @fastrpc.service("contract", implements=Contract)
@@ -251,7 +251,7 @@ async def test_current_call_has_its_attributes_and_metadata_of_both_kinds() -> N
     assert dict(reply.metadata.binary) == {"raw-bin": b"\0\xff"}
 
 
-def test_metadata_is_a_mapping_of_text_beside_one_of_bytes() -> None:
+def test_metadata_is_a_mapping_of_text_and_another_of_bytes() -> None:
     metadata = fastrpc.Metadata({"a": "1", "b-bin": b"2"})
     assert isinstance(metadata, MutableMapping)
     assert isinstance(metadata.binary, MutableMapping)
@@ -292,7 +292,7 @@ async def test_the_timeout_of_a_call_is_the_first_that_is_set() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, "1", float("nan"), float("inf"), True])
-async def test_a_timeout_that_is_none_is_refused_by_its_name(seconds: Any) -> None:
+async def test_an_invalid_timeout_is_refused_by_its_name(seconds: Any) -> None:
     for wrong in (
         lambda: Client("tcp://127.0.0.1:1").with_options(timeout=seconds),
         lambda: fastrpc.method(timeout=seconds),
@@ -302,7 +302,7 @@ async def test_a_timeout_that_is_none_is_refused_by_its_name(seconds: Any) -> No
             wrong()
 
 
-async def test_errors_say_who_failed_and_whether_it_may_have_run() -> None:
+async def test_errors_say_which_side_failed_and_whether_the_call_may_have_run() -> None:
     async with connected(Arith()) as client:
         told = []
         for call in (
@@ -403,7 +403,7 @@ async def test_closing_does_not_wait_for_calls() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [Client, fastrpc.SyncClient])
-def test_a_target_that_is_none_is_refused_when_the_client_is_made(
+def test_an_invalid_target_is_refused_when_the_client_is_made(
     kind: Callable[..., Any], target: Any, words: str
 ) -> None:
     with pytest.raises(fastrpc.ConfigError, match=words):
@@ -439,7 +439,7 @@ async def test_an_answer_of_an_interceptor_to_a_notification_goes_nowhere() -> N
         assert await client.call(Arith.mul, 6, 7) == 99
 
 
-async def test_a_stream_written_without_yield_is_refused_with_what_to_write() -> None:
+async def test_a_stream_written_without_yield_is_refused_with_a_remedy() -> None:
     with pytest.raises(TypeError, match="yield"):
 
         @fastrpc.service("wrong")

@@ -75,7 +75,7 @@ async def test_handling_lends_a_direct_call_its_surroundings() -> None:
         fastrpc.current_call()
 
 
-def test_serving_runs_a_server_beside_ordinary_code() -> None:
+def test_serving_runs_a_server_next_to_ordinary_code() -> None:
     with serving(Mirror()) as address, SyncClient(address) as client:
         assert client.call(Mirror.same, b"x") == b"x"
     with pytest.raises(fastrpc.ConnectError), SyncClient(address) as client:
@@ -109,7 +109,7 @@ def test_serving_takes_interceptors_and_config() -> None:
             client.call(Mirror.same, b"loud")
 
 
-def test_serving_tells_what_is_wrong_with_what_it_is_given() -> None:
+def test_serving_says_which_of_its_arguments_is_wrong() -> None:
     with pytest.raises(fastrpc.ConfigError, match=r"interceptors\[0\] is 5"):
         serving(Mirror(), interceptors=[5]).__enter__()  # type: ignore[list-item]
     with pytest.raises(fastrpc.ConfigError, match="config is a dict"):
@@ -153,7 +153,7 @@ async def test_roles_hold_for_the_identity_of_connected() -> None:
         assert refused.value.status is fastrpc.Status.PERMISSION_DENIED
 
 
-def test_serving_takes_what_authenticates_and_limits() -> None:
+def test_serving_takes_authentication_and_limits() -> None:
     def may(identity: fastrpc.Identity | None, route: Any) -> bool:
         return identity is not None and route.method != "slow"
 
@@ -268,7 +268,9 @@ def test_addresses_of_a_faulty_transport_hold_inside_its_block() -> None:
 
 
 @pytest.mark.parametrize(("fixture", "function"), [(ConnectedFixture, connected), (ServingFixture, serving)])
-def test_type_of_a_fixture_takes_what_its_function_takes(fixture: type, function: Callable[..., Any]) -> None:
+def test_type_of_a_fixture_has_the_parameters_of_its_function(
+    fixture: type, function: Callable[..., Any]
+) -> None:
     _, *taken = inspect.signature(fixture.__call__).parameters.values()
     assert taken == list(inspect.signature(function).parameters.values())
 

@@ -18,7 +18,7 @@ QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_call_that_waits_goes_to_a_server_that_is_named_later(kind: str) -> None:
+async def test_a_waiting_call_goes_to_a_server_that_is_listed_later(kind: str) -> None:
     registry = StaticRegistry({"who": ["tcp://127.0.0.1:9"]})
     client: Any = (Client if kind == "async" else SyncClient)("who", registry=registry, config=QUICK)
     caller, pool = client if kind == "async" else Stepped(client), client._pool

@@ -107,7 +107,7 @@ async def test_filters_follow_a_label(kind: str) -> None:
             await answered_by(client, "b")
 
 
-async def test_a_changed_weight_is_told_as_a_change() -> None:
+async def test_a_changed_weight_is_reported_as_a_change() -> None:
     registry = StaticRegistry()
     endpoint = Endpoint("tcp://127.0.0.1:1")
     async with registry.register("who", endpoint) as registration:

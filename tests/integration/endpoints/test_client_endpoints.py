@@ -80,7 +80,7 @@ async def test_endpoints_come_and_go_without_a_failed_call(method: Any) -> None:
                 assert people[0].calls + people[1].calls == left
 
 
-async def test_embedded_registry_tells_a_client_who_serves() -> None:
+async def test_embedded_registry_lists_servers_for_a_client() -> None:
     async with endpoint_set(2) as (people, targets), RegistryServer("tcp://127.0.0.1:0") as server:
         async with open_registry(server.url) as registry, contextlib.AsyncExitStack() as first:
             await first.enter_async_context(registry.register("who", Endpoint(targets[0])))
@@ -168,7 +168,7 @@ def test_target_that_cannot_be_meant(kind: Any, target: str, registry: Any, mess
         kind(target, registry=registry)
 
 
-async def test_a_client_leaves_the_registry_that_it_was_given_open() -> None:
+async def test_a_client_does_not_close_a_registry_that_it_was_given() -> None:
     registry = StaticRegistry({"who": []})
     async with Client("who", registry=registry) as client:
         with pytest.raises(fastrpc.NoEndpointError):
@@ -176,7 +176,7 @@ async def test_a_client_leaves_the_registry_that_it_was_given_open() -> None:
     registry.watch("who").close()
 
 
-async def test_a_registry_of_ones_own_has_names_of_its_own() -> None:
+async def test_a_registry_class_of_a_program_decides_which_names_are_valid() -> None:
     class Anything:
         def __init__(self) -> None:
             self._known = StaticRegistry(["memory://nobody"])
@@ -307,7 +307,7 @@ async def test_hedging_takes_the_first_answer() -> None:
             assert 1 in people[1].attempts
 
 
-async def test_no_hedge_for_a_method_that_is_not_idempotent() -> None:
+async def test_a_method_that_is_not_idempotent_has_no_hedge() -> None:
     async with endpoint_set(2) as (people, targets):
         async with Client(list(targets), fail_mode=FailBackup(delay=0)) as client:
             await connected(client, 2)
@@ -364,7 +364,7 @@ async def test_broadcast_to_nobody() -> None:
             await client.broadcast(Who.name_of)
 
 
-async def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
+async def test_fork_returns_the_first_success_and_cancels_the_other_calls() -> None:
     async with endpoint_set(3) as (people, targets), Client(list(targets), config=QUICK) as client:
         people[0].is_stuck = True
         people[1].is_failing = True
@@ -385,7 +385,7 @@ def in_flight(client: Client) -> list[int]:
     return [endpoint_state.in_flight for endpoint_state in fleet_.endpoint_states]
 
 
-async def test_call_that_nobody_goes_on_with_holds_no_place() -> None:
+async def test_abandoned_call_holds_no_place() -> None:
     async with endpoint_set(1) as (_, targets):
         async with Client("who", registry=StaticRegistry({"who": targets})) as client:
             await connected(client, 1)

@@ -49,7 +49,7 @@ async def test_fifty_services_on_five_servers_have_five_connections(kind: str) -
 
 
 @either
-async def test_a_closed_service_leaves_the_connections_of_others(kind: str) -> None:
+async def test_a_closed_service_keeps_connections_that_other_services_use(kind: str) -> None:
     async with shops(2) as served, many_services(kind, served.registry) as services:
         await services.call("shop.s0.number")
         held = asyncio.create_task(services.call("shop.s1.held"))
@@ -87,7 +87,7 @@ async def test_the_last_service_to_leave_closes_the_connection(kind: str) -> Non
 
 
 @either
-async def test_an_endpoint_that_leaves_one_list_stays_connected_for_others(kind: str) -> None:
+async def test_an_endpoint_that_leaves_one_list_stays_connected_for_other_services(kind: str) -> None:
     async with shops(2, servers=2) as served:
         registry = StaticRegistry(dict.fromkeys(served.names, served.targets[:1]))
         async with many_services(kind, registry) as services:
@@ -149,7 +149,7 @@ async def test_an_address_that_is_down_is_dialled_as_often_as_by_one_client(kind
             assert len(accepted) <= 2
 
 
-async def test_a_service_that_closes_while_it_dials_leaves_the_dial_to_others() -> None:
+async def test_a_service_that_closes_while_it_dials_leaves_the_dial_to_other_services() -> None:
     async with shops(2) as served:
         may_show = asyncio.Event()
         asked: list[int] = []

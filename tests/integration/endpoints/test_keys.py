@@ -84,7 +84,7 @@ async def test_first_calls_at_the_same_time_all_go_to_the_endpoints_of_their_key
 
 @pytest.mark.parametrize("method", [Place.name_of, Place.once])
 @pytest.mark.parametrize("held", ["upstream", "downstream"])
-async def test_the_first_call_waits_for_the_endpoint_of_its_key_though_others_are_connected(
+async def test_the_first_call_waits_for_the_endpoint_of_its_key_while_other_endpoints_are_connected(
     kind: str, selector: str, held: str, method: Any
 ) -> None:
     async with key_servers(4) as servers, proxied(servers.targets) as proxies:
@@ -199,7 +199,7 @@ class CountedWait(KeyWait):
 
 
 @pytest.mark.parametrize("is_preferred", [False, True])
-async def test_a_wait_that_ends_between_two_looks_at_it_is_over(
+async def test_a_wait_that_ends_between_two_looks_is_over(
     kind: str, selector: str, is_preferred: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No call goes to an endpoint that accepts connections and stays silent."""

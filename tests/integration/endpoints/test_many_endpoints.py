@@ -54,7 +54,7 @@ async def test_dials_at_the_same_time_have_a_limit(nobody: list[str]) -> None:
     assert 0 < most <= MOST_DIALS
 
 
-async def test_the_good_one_is_used_while_others_are_dialled(nobody: list[str]) -> None:
+async def test_a_good_endpoint_is_used_while_others_are_dialled(nobody: list[str]) -> None:
     async with served(Who("one"), scheme="tcp") as target:
         async with Client([*nobody[:10], target, *nobody[10:]]) as client:
             view = client.with_options(timeout=60, wait_for_ready=True)
@@ -65,7 +65,7 @@ async def test_the_good_one_is_used_while_others_are_dialled(nobody: list[str]) 
             assert any(subchannel.error is None and not subchannel.live for subchannel in pool.subchannels)
 
 
-async def test_an_endpoint_that_a_call_names_is_dialled_before_others(nobody: list[str]) -> None:
+async def test_an_endpoint_that_a_call_names_is_dialled_first(nobody: list[str]) -> None:
     async with served(Who("one"), scheme="tcp") as target:
         async with Client([*nobody, target]) as client:
             client._pool.bind(asyncio.get_running_loop())  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ async def test_closing_meanwhile_leaves_nothing(nobody: list[str]) -> None:
     assert not [name for name in names if name.startswith("fastrpc connect")]
 
 
-async def test_broadcast_reaches_everybody_and_says_what_came_of_each(nobody: list[str]) -> None:
+async def test_broadcast_reaches_every_endpoint_and_reports_each_outcome(nobody: list[str]) -> None:
     async with served(Who("one"), scheme="tcp") as target, Client([*nobody[:SEVERAL], target]) as client:
         outcomes = await client.with_options(timeout=60).broadcast(Who.name_of)
     assert len(outcomes) == SEVERAL + 1

@@ -45,7 +45,7 @@ class Extra:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_endpoint_that_is_not_serving_is_left_and_taken_again(scheme: str) -> None:
+async def test_endpoint_that_is_not_serving_is_avoided_until_it_serves_again(scheme: str) -> None:
     async with serving(3, scheme) as places, probing(places) as client:
         assert await answering(client) == {"0", "1", "2"}
         places[1].target.server.set_serving(False)
@@ -56,7 +56,7 @@ async def test_endpoint_that_is_not_serving_is_left_and_taken_again(scheme: str)
         assert await answering(client) == {"0", "1", "2"}
 
 
-async def test_calls_under_way_at_an_endpoint_that_is_left_end_undisturbed() -> None:
+async def test_running_calls_at_an_endpoint_that_is_avoided_end_undisturbed() -> None:
     async with serving(3) as places, probing(places) as client:
         places[1].who.is_stuck = True
         running = asyncio.create_task(client.with_options(endpoint=places[1].target).call(Who.name_of))
@@ -71,7 +71,7 @@ async def test_calls_under_way_at_an_endpoint_that_is_left_end_undisturbed() -> 
         await eventually(lambda: places[1].who.cancelled)
 
 
-async def test_a_server_that_is_about_to_drain_is_left_before_it_does() -> None:
+async def test_a_server_that_announces_its_drain_is_avoided_before_it() -> None:
     settings = ServerConfig(timeouts=Timeouts(announce=1))
     async with serving(1, config=settings) as leaving, serving(2) as others:
         async with probing([*leaving, *others]) as client:
@@ -110,7 +110,7 @@ async def test_when_most_are_not_serving_all_are_used() -> None:
         assert await answering(client) == {"0", "1", "2"}
 
 
-async def test_a_process_that_is_stopped_is_left_after_the_fall(tmp_path: Path) -> None:
+async def test_a_stopped_process_is_avoided_after_failed_probes(tmp_path: Path) -> None:
     keepalive = Keepalive(interval=60, timeout=60)
     settings = ClientConfig(
         pool=Pool(probes=Probes(interval=0.05, timeout=0.5, fall=2), outlier=None), keepalive=keepalive
@@ -237,7 +237,7 @@ async def test_probes_are_no_calls_of_the_client() -> None:
         assert seen == []
 
 
-async def test_probes_have_their_own_time_whoever_calls_first() -> None:
+async def test_probes_have_their_own_time_limit_whichever_call_comes_first() -> None:
     async with serving(2) as places:
         client = Client([place.target for place in places], config=config(timeout=7))
         async with client:
@@ -329,7 +329,7 @@ async def test_probes_wake_no_connection_that_nobody_needed() -> None:
             await eventually(lambda: len(sleeping.asked.seen) > asked)
 
 
-async def test_a_connection_with_calls_beside_its_probes_is_not_idle() -> None:
+async def test_a_connection_with_calls_in_addition_to_probes_is_not_idle() -> None:
     async with serving(2) as places, probing(places, config(timeouts=Timeouts(idle=0.05))) as client:
         places[0].who.is_stuck = True
         running = asyncio.create_task(client.with_options(endpoint=places[0].target).call(Who.name_of))
@@ -347,7 +347,7 @@ async def test_one_fixed_address_is_not_asked() -> None:
         assert alone.asked.seen == []
 
 
-async def test_nobody_is_asked_unless_it_is_wanted() -> None:
+async def test_endpoints_are_probed_only_if_configured() -> None:
     async with serving(2) as places, probing(places, ClientConfig()) as quiet, serving(2) as others:
         async with probing(others):
             await answering(quiet)
@@ -382,7 +382,7 @@ async def test_closing_under_a_probe_leaves_nothing(scheme: str) -> None:
     await eventually(lambda: timers.live_timers == 0)
 
 
-async def test_an_endpoint_that_is_removed_under_a_probe_is_asked_no_more() -> None:
+async def test_an_endpoint_removed_during_a_probe_is_probed_no_more() -> None:
     async with serving(3) as places:
         places[0].asked.is_stuck = True
         registry = StaticRegistry({"who": [place.target for place in places]})

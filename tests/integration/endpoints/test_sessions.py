@@ -10,7 +10,7 @@ from tests.support.keyed import Place, fresh, key_servers
 pytestmark = [pytest.mark.one_loop, pytest.mark.parametrize("kind", CLIENTS)]
 
 
-async def test_a_key_stays_at_its_server_while_others_come_and_go(kind: str) -> None:
+async def test_a_key_stays_at_its_server_while_other_servers_come_and_go(kind: str) -> None:
     async with key_servers(4) as servers, fresh(kind, servers.targets, selector=Sticky()) as client:
         places = {key: await client.with_options(hash_key=key).call(Place.name_of) for key in range(20)}
         for _ in range(3):
@@ -45,7 +45,7 @@ async def test_a_text_that_is_not_listed_is_not_dialled(kind: str, text: str) ->
         assert len(names) == 3
 
 
-async def test_a_preferred_endpoint_that_is_gone_gives_way(kind: str) -> None:
+async def test_a_preferred_endpoint_that_was_removed_is_replaced(kind: str) -> None:
     async with key_servers(3) as servers, fresh(kind, servers.targets) as client:
         view = client.with_options(prefer=servers.targets[0], idempotent=True)
         home = await view.call(Place.name_of)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.one_loop
 
 
 @pytest.mark.parametrize("selector", [RoundRobin(filters=iter([zone("near")])), ConsistentHash()])
-async def test_each_client_calls_its_own_servers(selector: BaseSelector) -> None:
+async def test_each_client_of_a_shared_selector_calls_its_own_servers(selector: BaseSelector) -> None:
     async with served(Who("here")) as here, served(Who("there")) as there:
         one = Client("who", registry=StaticRegistry([here]), selector=selector)
         other = Client("who", registry=StaticRegistry([there]), selector=selector)

@@ -185,7 +185,7 @@ async def test_calls_stay_in_a_sound_zone_spill_from_a_sick_one_and_come_back() 
                     pass
 
 
-async def test_calls_spill_from_a_zone_whose_servers_are_gone() -> None:
+async def test_calls_move_to_other_zones_when_their_zone_has_no_servers() -> None:
     async with serving(2) as (far, far_addresses):
         async with serving(2) as (near, near_addresses):
             async with filtered([*near_addresses, *far_addresses], "nnff", zone("n")) as client:

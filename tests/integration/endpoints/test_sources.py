@@ -96,7 +96,7 @@ def noting(log: list[str], name: str) -> Any:
     return Entered
 
 
-async def test_what_can_be_entered_is_entered_before_listening_and_left_in_reverse_after_draining() -> None:
+async def test_sources_are_entered_before_listening_and_left_in_reverse_after_draining() -> None:
     log: list[str] = []
 
     @contextlib.asynccontextmanager
@@ -124,7 +124,7 @@ async def test_what_can_be_entered_is_entered_before_listening_and_left_in_rever
     ]
 
 
-async def test_a_start_that_fails_leaves_what_was_entered_and_tells_the_error() -> None:
+async def test_a_failed_start_leaves_the_entered_sources_and_raises_the_error() -> None:
     log: list[str] = []
 
     def broken() -> Any:
@@ -136,7 +136,7 @@ async def test_a_start_that_fails_leaves_what_was_entered_and_tells_the_error() 
     assert log == ["enter first", "leave first"]
 
 
-async def test_services_that_cannot_be_served_together_are_left_again() -> None:
+async def test_sources_of_services_that_cannot_be_served_together_are_left() -> None:
     log: list[str] = []
     with pytest.raises(ConfigError):
         async with Server(noting(log, "one"), noting(log, "one")):
@@ -194,7 +194,7 @@ async def test_nobody_is_served_before_every_source_is_entered() -> None:
         (lambda: 7, "7"),
     ],
 )
-async def test_a_value_that_is_no_source_is_refused_with_a_hint(source: Any, message: str) -> None:
+async def test_an_invalid_source_is_refused_with_a_hint(source: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         async with Server(source):
             pass

@@ -130,7 +130,9 @@ async def status_of(target: Served, way: str, name: str) -> Status | None:
 
 
 @pytest.mark.parametrize("way", ASKS)
-async def test_a_text_that_is_no_utf_8_is_told_by_every_way(way: str, odd: Odd, target: Served) -> None:
+async def test_a_text_that_is_not_utf_8_is_reported_over_every_protocol(
+    way: str, odd: Odd, target: Served
+) -> None:
     odd.ending = refused(LONE)
     for name in methods_of(way):
         for odd.suspends in (False, True):
@@ -152,7 +154,7 @@ async def test_no_ending_leaves_a_call_without_its_answer(
             assert await status_of(target, way, name) == UNTOLD.get(form_of(way), status), (name, number)
 
 
-async def test_a_text_that_is_no_utf_8_keeps_its_sound_part(odd: Odd, target: Served) -> None:
+async def test_a_text_that_is_not_utf_8_keeps_its_valid_part(odd: Odd, target: Served) -> None:
     odd.ending = refused(LONE)
     async with await HttpClient.to(Address.parse(target)) as client:
         answer = await client.post("/odd/unary", {})
@@ -203,7 +205,7 @@ def with_filter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type[Base
 
 
 @pytest.mark.parametrize("way", ASKS)
-async def test_a_call_whose_error_cannot_be_logged_is_answered_by_every_way(
+async def test_a_call_whose_error_cannot_be_logged_is_answered_over_every_protocol(
     way: str, odd: Odd, target: Served, with_filter: Callable[[type[BaseException]], list[Any]]
 ) -> None:
     odd.ending = raising(KeyError("a mistake"))

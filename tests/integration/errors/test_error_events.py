@@ -127,14 +127,14 @@ async def test_arguments_that_do_not_fit_are_a_type_error_here(client: Client, o
     assert orders.ran == 0
 
 
-async def test_what_cannot_be_encoded_here(client: Client, orders: Orders) -> None:
+async def test_arguments_that_cannot_be_encoded_fail_at_the_client(client: Client, orders: Orders) -> None:
     with pytest.raises(EncodeError, match="object") as failed:
         await client.call("shop.orders.place", object())
     assert facts(failed.value)[2:] == ("no", False)
     assert orders.ran == 0
 
 
-async def test_what_is_too_large_here(client: Client, orders: Orders) -> None:
+async def test_arguments_that_are_too_large_fail_at_the_client(client: Client, orders: Orders) -> None:
     await client.ready()
     with pytest.raises(EncodeError, match="16777216") as failed:
         await client.call("shop.orders.place", bytes(17 << 20))
@@ -234,14 +234,14 @@ async def test_a_crash_tells_an_id_that_the_log_carries(
     assert "swordfish" in caplog.text
 
 
-async def test_an_error_of_a_call_the_handler_made_is_a_crash_like_others(client: Client) -> None:
+async def test_an_unhandled_error_of_a_nested_call_is_a_crash_like_any_other(client: Client) -> None:
     with pytest.raises(CallError) as failed:
         await client.call(Orders.deep_error)
     assert facts(failed.value) == (CallError, Status.INTERNAL, "yes", False)
     assert "10.1.2.3" not in str(failed.value)
 
 
-async def test_errors_are_exposed_where_that_is_asked_for() -> None:
+async def test_errors_are_exposed_if_configured() -> None:
     async with connected(Orders, config=ServerConfig(expose_errors=True)) as client:
         with pytest.raises(CallError, match="ValueError: the password is swordfish"):
             await client.call(Orders.crash)
@@ -291,7 +291,7 @@ async def test_above_the_servers_limit_the_excess_is_refused_unstarted(orders: O
         assert await asyncio.gather(*calls) == [5, 5, 5]
 
 
-async def test_a_client_lets_calls_wait_for_the_servers_limit(orders: Orders) -> None:
+async def test_a_client_makes_calls_wait_for_the_servers_limit(orders: Orders) -> None:
     config = ServerConfig(limits=Limits(concurrent_calls=1, streams=1))
     async with served(orders, config=config) as target, Client(target) as client:
         await client.ready()
@@ -308,7 +308,7 @@ async def test_a_client_lets_calls_wait_for_the_servers_limit(orders: Orders) ->
         assert target.server.stats()["totals"]["refused"] == 0
 
 
-async def test_a_draining_server_finishes_what_runs_and_takes_nothing_new(orders: Orders) -> None:
+async def test_a_draining_server_finishes_running_calls_and_takes_no_new_ones(orders: Orders) -> None:
     async with served(orders, scheme="tcp") as target, Client(target) as client:
         running = asyncio.ensure_future(client.call(Orders.hold))
         await orders.inside.wait()
@@ -326,7 +326,7 @@ async def test_a_draining_server_finishes_what_runs_and_takes_nothing_new(orders
 # Connections
 
 
-async def test_no_connection_names_the_address_and_what_to_do() -> None:
+async def test_a_failed_connection_names_the_address_and_the_remedy() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         target = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
@@ -406,7 +406,7 @@ async def test_errors_of_calls_can_be_pickled(client: Client) -> None:
     )
 
 
-async def test_peer_and_metadata_are_there_in_the_handler_that_refuses() -> None:
+async def test_a_handler_that_refuses_sees_peer_and_metadata() -> None:
     @fastrpc.service("refuser")
     class Refuser:
         @fastrpc.method

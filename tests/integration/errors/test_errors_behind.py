@@ -265,7 +265,7 @@ def check_says_nothing(error: FastRPCError) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.UNAVAILABLE, Status.CANCELLED])
-async def test_what_is_no_fault_of_a_call_keeps_its_status(
+async def test_a_nested_failure_that_is_no_fault_keeps_its_status(
     front: Client, status: Status, caplog: pytest.LogCaptureFixture
 ) -> None:
     for way in WAYS:
@@ -325,7 +325,7 @@ async def test_a_refusal_of_the_handler_itself_stays_its_own(front: Client) -> N
 
 
 @pytest.mark.parametrize("way", ["unencodable", "undecodable", "misused"])
-async def test_what_the_handler_did_wrong_with_a_call_is_a_crash(front: Client, way: str) -> None:
+async def test_a_mistake_of_the_handler_in_a_nested_call_is_a_crash(front: Client, way: str) -> None:
     with pytest.raises(CallError, match="the server's log") as failed:
         await front.call(f"front.{way}")
     assert (failed.value.status, failed.value.processed) == (Status.INTERNAL, "yes")
@@ -340,7 +340,7 @@ async def test_a_server_that_cannot_be_reached_is_unavailable(front: Client, way
     assert (failed.value.processed, failed.value.retryable) == ("yes", False)
 
 
-async def test_it_is_tried_again_by_nobody_but_the_client_that_made_it() -> None:
+async def test_only_the_client_that_made_the_call_tries_it_again() -> None:
     behind = Behind()
     async with (
         served(behind) as target,
@@ -415,7 +415,7 @@ async def test_a_call_that_an_interceptor_made_counts_as_the_handler_s(
     check_says_nothing(failed.value)
 
 
-async def test_what_a_client_interceptor_raises_is_an_error_of_the_call() -> None:
+async def test_an_exception_of_a_client_interceptor_is_an_error_of_the_call() -> None:
     async def refuse(call: fastrpc.Call, proceed: Proceed) -> Any:
         raise CallError(Status.PERMISSION_DENIED, "swordfish")
 

@@ -111,18 +111,20 @@ async def test_an_error_is_never_ok(target: Served) -> None:
 
 
 @pytest.mark.parametrize("suspended", [False, True])
-async def test_what_is_no_exception_ends_its_own_call_only(target: Served, suspended: bool) -> None:
+async def test_a_raised_object_that_is_no_exception_ends_only_its_call(
+    target: Served, suspended: bool
+) -> None:
     assert (await fails_alone(target, Faulty.abandon, suspended)).status is Status.INTERNAL
 
 
 @pytest.mark.parametrize("handler", [Faulty.abandon_inline, Faulty.abandon_in_thread])
-async def test_what_is_no_exception_ends_its_own_call_only_without_a_task(
+async def test_a_raised_object_that_is_no_exception_ends_only_its_call_without_a_task(
     target: Served, handler: Any
 ) -> None:
     assert (await fails_alone(target, handler)).status is Status.INTERNAL
 
 
-async def test_a_type_that_fails_while_it_is_decoded_costs_its_own_call_only(target: Served) -> None:
+async def test_a_type_that_fails_while_it_is_decoded_fails_only_its_call(target: Served) -> None:
     async with Client(target) as client:
         assert await client.call("faulty.pick", {"name": "known"}) == "known"
 

@@ -60,7 +60,7 @@ async def test_a_deadline_that_passed_says_where_time_is_given() -> None:
     assert "timeout=" in str(overdue.value.hint)
 
 
-async def test_a_client_that_is_not_ready_in_time_says_what_to_check() -> None:
+async def test_a_client_that_is_not_ready_in_time_suggests_checks() -> None:
     async with Client(NOWHERE) as client:
         with pytest.raises(DeadlineExceededError, match="a server runs there"):
             await client.ready(0.05)
@@ -73,14 +73,14 @@ def test_a_blocking_client_says_so_too() -> None:
         client.ready(0.05)
 
 
-async def test_nobody_who_serves_it_says_what_to_check() -> None:
+async def test_a_service_without_servers_suggests_checks() -> None:
     async with Client("slow", registry=StaticRegistry({"slow": []})) as client:
         with pytest.raises(NoEndpointError, match="no endpoint serves it") as nobody:
             await client.call(Slow.wait)
     assert "check the name of the service" in str(nobody.value.hint)
 
 
-async def test_filters_that_leave_nobody_say_what_to_compare() -> None:
+async def test_filters_without_a_match_name_the_fields_to_compare() -> None:
     selector = RoundRobin(filters=[labels(tier="fast")])
     async with Client([NOWHERE, "tcp://127.0.0.1:2"], selector=selector) as client:
         with pytest.raises(NoEndpointError, match="the filters leave no endpoint") as nobody:
@@ -88,7 +88,7 @@ async def test_filters_that_leave_nobody_say_what_to_compare() -> None:
     assert "labels, versions and zones" in str(nobody.value.hint)
 
 
-async def test_an_endpoint_that_is_none_of_them_says_which_are_taken() -> None:
+async def test_an_endpoint_outside_of_the_list_is_refused_with_a_hint() -> None:
     async with Client("slow", registry=StaticRegistry({"slow": [NOWHERE]})) as client:
         with pytest.raises(NoEndpointError, match="is not an endpoint of") as nobody:
             await client.with_options(endpoint="tcp://127.0.0.1:3").call(Slow.wait)

@@ -70,7 +70,7 @@ async def test_a_client_without_a_token_is_told_where_to_give_one(kind: str, sch
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_by_rpcx_it_is_told_so_as_well(kind: str) -> None:
+async def test_over_rpcx_a_missing_token_is_reported_too(kind: str) -> None:
     config = ClientConfig(wire_protocol="rpcx")
     async with guarded("tcp") as target, connected(kind, target, config=config) as client:
         with pytest.raises(CallError) as refused:

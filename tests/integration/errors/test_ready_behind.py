@@ -36,7 +36,7 @@ class Front:
 
 
 @pytest.mark.parametrize("method", ["ready", "ready_in_thread", "ready_blocking", "call"])
-async def test_a_wait_for_a_server_that_is_away_is_told_as_unavailable(method: str) -> None:
+async def test_a_wait_for_a_server_that_is_away_is_reported_as_unavailable(method: str) -> None:
     async with served(Front, scheme="tcp") as target, Client(target) as client:
         with pytest.raises(CallError, match="a call it made failed") as failed:
             await client.call(f"front.{method}")

@@ -44,7 +44,7 @@ class Arith:
     ],
     ids=["Client", "SyncClient", "Server", "serve"],
 )
-def test_interceptors_that_are_none(make: Callable[[Any], object], given: Any, message: str) -> None:
+def test_invalid_interceptors_are_refused(make: Callable[[Any], object], given: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(given)
 
@@ -70,7 +70,7 @@ def test_targets_that_nobody_can_connect_to(make: Callable[..., object], target:
 
 
 @pytest.mark.parametrize("protocols", [("native",), ("native", "rpcx")])
-def test_http_that_is_set_and_not_served(protocols: tuple[str, ...]) -> None:
+def test_http_settings_of_a_server_without_http_are_refused(protocols: tuple[str, ...]) -> None:
     config = ServerConfig(protocols=protocols, http=HTTP(jsonrpc=True))
     with pytest.raises(ConfigError, match=r"HTTP is not served.*write protocols=\(.*\"http\"\)"):
         Server(Arith, config=config)

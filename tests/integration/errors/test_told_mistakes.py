@@ -297,7 +297,7 @@ def answering(first: bytes) -> Iterator[str]:
         (b"+OK POP3 ready\r\n", "something else"),
     ],
 )
-async def test_somebody_else_who_answers_is_named(kind: str, first: bytes, who: str) -> None:
+async def test_an_unexpected_peer_that_answers_is_named(kind: str, first: bytes, who: str) -> None:
     with answering(first) as address:
         with pytest.raises(ConnectError) as refused:
             if kind == "sync":
@@ -323,7 +323,7 @@ def test_help_does_not_show_every_default(kind: Any) -> None:
     assert "concurrent_calls=10000" not in shown
 
 
-def test_settings_show_what_differs_from_their_defaults() -> None:
+def test_settings_show_only_differences_from_their_defaults() -> None:
     assert repr(ClientConfig()) == "ClientConfig()"
     assert repr(ClientConfig(codec="json", limits=Limits(depth=7))) == (
         "ClientConfig(codec='json', limits=Limits(depth=7))"
@@ -386,7 +386,7 @@ def test_completion_shows_the_verbs_and_options_of_a_client_and_nothing_else(kin
     assert public_names(client.with_options(timeout=1)) == CLIENT
 
 
-def test_completion_shows_what_calls_are_and_nothing_else() -> None:
+def test_completion_of_a_call_shows_only_its_public_members() -> None:
     client = Client(NOWHERE)
     call, batch = client.call("a.b"), client.call_many("a.b", [()])
     calls = [*COROUTINE, *CALL, *FAIL_MODE, "wrap_received", "wrap_sent"]

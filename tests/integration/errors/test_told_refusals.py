@@ -63,7 +63,7 @@ async def test_pause_of_an_interceptor_reaches_the_caller(kind: type[Unavailable
     assert arith.ran == 0
 
 
-async def test_refusal_of_a_server_behind_is_not_tried_again_in_front_of_it() -> None:
+async def test_refusal_of_a_server_behind_another_server_is_not_retried_in_front_of_it() -> None:
     refusals = 0
 
     async def refuse(call: Any, proceed: Any) -> Any:
@@ -130,7 +130,7 @@ async def test_pause_of_a_server_that_leaves_is_kept_by_the_client() -> None:
     assert came[1] - came[0] >= 0.19
 
 
-async def test_server_that_leaves_and_says_never_is_unavailable_all_the_same() -> None:
+async def test_server_that_leaves_and_forbids_retries_is_still_unavailable() -> None:
     async with answering(unstarted(NEVER)) as (address, came), Client(address) as client:
         with pytest.raises(UnavailableError, match="leaving") as refused:
             await client.with_options(fail_mode="failover").call("arith.mul", 6, 7)
@@ -179,7 +179,7 @@ async def test_blocking_caller_is_told_that_the_server_broke_the_rules() -> None
     assert lost.value.reason == reason
 
 
-async def test_connection_that_is_merely_lost_is_no_broken_rule() -> None:
+async def test_lost_connection_is_not_reported_as_a_broken_rule() -> None:
     async with RawServer() as server, Client(server.address) as client:
         call = asyncio.create_task(client.with_options(fail_mode="failfast").call("arith.mul", 6, 7))
         peer = await server.accept()

@@ -90,7 +90,7 @@ def test_an_error_reaches_standard_error_and_a_warning_does_not(tmp_path: Path) 
         ("logging.lastResort = None", 0, 0),
     ],
 )
-def test_what_the_program_configures_stands(
+def test_logging_that_the_program_configures_is_kept(
     configured: str, errors: int, warnings: int, tmp_path: Path
 ) -> None:
     done = output_of(tmp_path, configured)

@@ -52,7 +52,7 @@ async def listed(stream: Any) -> None:
 
 
 @pytest.mark.parametrize("use", [awaited, entered, looped, listed])
-async def test_a_stream_used_as_another_object_says_how_it_is_used(use: Callable[[Any], Any]) -> None:
+async def test_a_stream_used_as_another_object_shows_its_right_use(use: Callable[[Any], Any]) -> None:
     async with connected(Feed()) as client:
         for stream in (client.stream(Feed.count, 3), client.open(Feed.add)):
             with pytest.raises(TypeError, match=r"^feed\.\w+: .*`async with`.*`async for`"):
@@ -93,7 +93,7 @@ async def test_the_text_of_a_call_names_its_method_and_state() -> None:
         assert repr(late) == "<ClientCall of feed.mul, over>"
 
 
-async def test_a_fixture_that_is_not_entered_says_how_it_is(fastrpc_connected: ConnectedFixture) -> None:
+async def test_a_fixture_that_is_not_entered_shows_its_right_use(fastrpc_connected: ConnectedFixture) -> None:
     connecting: Any = fastrpc_connected(Feed())
     with pytest.raises(AttributeError, match=r"no 'call'.*async with fastrpc_connected.*await"):
         connecting.call(Feed.mul, 6, 7)
@@ -109,7 +109,7 @@ async def test_a_fixture_that_is_not_entered_says_how_it_is(fastrpc_connected: C
 Tree = Union[dict[str, "Tree"], int]  # noqa: UP007 (a text has no |)
 
 
-async def test_a_type_alias_that_names_itself_is_told_as_one() -> None:
+async def test_a_type_alias_that_names_itself_is_reported_as_one() -> None:
     @fastrpc.service("trees")
     class Trees:
         @fastrpc.method

@@ -218,7 +218,7 @@ async def longest_stall(address: Address, work: Any) -> tuple[float, float]:
 
 @pytest.mark.parametrize("compressor", ["gzip", "zstd", "lz4"])
 @pytest.mark.parametrize("protocol", ["native", "rpcx"])
-async def test_the_loop_goes_on_while_a_long_answer_is_compressed(
+async def test_the_loop_continues_while_a_long_answer_is_compressed(
     server: tuple[Program, Address], compressor: str, protocol: str
 ) -> None:
     if protocol == "rpcx" and compressor != "gzip":
@@ -242,7 +242,7 @@ def asks_for_noise(address: str, compressor: str, protocol: str) -> None:
 
 
 @pytest.mark.parametrize("compressor", ["gzip", "zstd", "lz4"])
-async def test_the_loop_of_a_caller_goes_on_while_a_long_request_is_compressed(
+async def test_the_loop_of_a_caller_continues_while_a_long_request_is_compressed(
     server: tuple[Program, Address], compressor: str
 ) -> None:
     _, address = server

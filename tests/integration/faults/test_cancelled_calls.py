@@ -166,7 +166,7 @@ async def test_cancels_that_came_while_the_loop_was_blocked_count(scale: Any) ->
     assert stalling.started == [-1, *range(0, count, 2)]
 
 
-async def test_calls_behind_a_stall_start_in_order() -> None:
+async def test_calls_start_in_order_after_a_stall() -> None:
     stalling = Stalling()
     config = ServerConfig(admission=Admission(queue_age=PATIENT_SECONDS))
     with ThreadedServer(stalling, config=config, make_loop=own_loop()) as server:

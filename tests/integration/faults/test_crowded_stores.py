@@ -53,7 +53,7 @@ def told(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return found
 
 
-async def test_good_client_is_served_beside_a_thousand_watchers_of_a_long_list(tmp_path: Path) -> None:
+async def test_good_client_is_served_while_a_thousand_watchers_follow_a_long_list(tmp_path: Path) -> None:
     address = free_address()
     with Program(["-m", "fastrpc", "registry", "--address", address], tmp_path) as registry:
         registry.wait_output("registry://")
@@ -92,7 +92,7 @@ async def test_good_client_is_served_beside_a_thousand_watchers_of_a_long_list(t
     assert (found["refused"], found["longest"] < 1.0) == ([], True), found
 
 
-def test_good_client_is_served_beside_a_peer_that_opens_and_closes_watches(tmp_path: Path) -> None:
+def test_good_client_is_served_while_a_peer_opens_and_closes_watches(tmp_path: Path) -> None:
     found: dict[str, dict[str, Any]] = {}
     for kind in KINDS:
         address = free_address()

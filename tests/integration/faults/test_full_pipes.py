@@ -109,7 +109,7 @@ async def test_large_requests_that_come_faster_than_they_start_are_not_refused(s
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
-async def test_output_is_counted_until_it_has_left_and_no_longer(scheme: str) -> None:
+async def test_output_is_counted_exactly_until_it_has_left(scheme: str) -> None:
     """The transport writes the last of it by itself: nobody but a look tells."""
     silent = Keepalive(interval=None)
     async with served(Bulk(), scheme=scheme, config=ServerConfig(keepalive=silent)) as target:
@@ -406,7 +406,7 @@ async def test_a_full_process_holds_credit_and_closes_the_largest_holder() -> No
             assert await kept == b"\x00"
 
 
-async def test_a_request_that_does_not_go_on_is_answered() -> None:
+async def test_a_request_that_stalls_is_answered() -> None:
     bulk = Bulk()
     async with served(bulk, scheme="tcp") as target, raw_client(target) as peer:
         await open_up(peer)
@@ -423,7 +423,7 @@ async def test_a_request_that_does_not_go_on_is_answered() -> None:
         assert session.held_bytes == 0
 
 
-async def test_a_request_that_goes_on_slowly_is_taken() -> None:
+async def test_a_request_that_continues_slowly_is_taken() -> None:
     bulk = Bulk()
     async with served(bulk, scheme="tcp") as target, raw_client(target) as peer:
         await open_up(peer)
@@ -436,7 +436,7 @@ async def test_a_request_that_goes_on_slowly_is_taken() -> None:
         assert (await peer.next(Response)).status == Status.OK
 
 
-async def test_an_answer_that_does_not_go_on_fails_the_call() -> None:
+async def test_an_answer_that_stalls_fails_the_call() -> None:
     from tests.support.raw_peer import RawServer
     from tests.support.wire_frames import Cancel
 

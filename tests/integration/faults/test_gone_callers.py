@@ -42,7 +42,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> TLS:
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("ending", ENDINGS)
-async def test_a_caller_that_goes_behind_unread_bytes_is_noticed(
+async def test_a_caller_that_leaves_after_unread_bytes_is_noticed(
     ending: str, way: str, scheme: str, tls: TLS, tmp_path: Path
 ) -> None:
     before = 0
@@ -133,7 +133,9 @@ FIRST, SECOND = (Auth(b"bearer", token).encode() for token in (b"first", b"secon
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
-async def test_a_native_caller_that_goes_before_its_verdict_is_noticed_if_it_has_calls(is_busy: bool) -> None:
+async def test_a_native_caller_that_leaves_before_its_verdict_is_noticed_if_it_has_calls(
+    is_busy: bool,
+) -> None:
     verdicts, service = Verdicts(), Held()
     async with Server(service, authenticate=verdicts) as server:
         async with raw_client(str(await server.listen("tcp://127.0.0.1:0"))) as peer:

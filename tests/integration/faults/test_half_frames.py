@@ -162,7 +162,7 @@ def held_by_others(memory: MemoryBudget, size: int) -> Iterator[None]:
 
 
 @each_way
-async def test_a_request_that_is_not_whole_counts_as_it_comes(name: str) -> None:
+async def test_an_incomplete_request_counts_the_bytes_that_have_arrived(name: str) -> None:
     async with connected(name) as (sender, _):
         for sent in (60_000, 120_000, 180_000):
             sender.send(sent - 60_000, sent)
@@ -183,7 +183,7 @@ async def test_a_part_counts_no_more_once_its_connection_is_lost(name: str) -> N
 
 
 @each_way
-async def test_above_the_memory_of_the_process_what_grows_is_dropped_and_its_call_is_refused(
+async def test_above_the_memory_limit_of_the_process_growing_requests_are_dropped_and_refused(
     name: str,
 ) -> None:
     async with connected(name) as (sender, memory):
@@ -202,7 +202,7 @@ async def test_above_the_memory_of_the_process_what_grows_is_dropped_and_its_cal
 
 
 @each_way
-async def test_memory_of_others_within_the_limit_of_the_process_drops_nothing(name: str) -> None:
+async def test_memory_of_other_connections_within_the_limit_of_the_process_drops_nothing(name: str) -> None:
     async with connected(name) as (sender, memory):
         sender.send(0, 120_000)
         await eventually(lambda: bytes_held() > 120_000 - STEP - BESIDES)

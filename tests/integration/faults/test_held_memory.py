@@ -10,14 +10,14 @@ from tests.support.source_tree import ROOT
 
 @pytest.mark.measures
 @pytest.mark.parametrize("name", [way.name for way in WAYS])
-def test_a_server_that_is_attacked_in_one_way_holds_no_more_than_promised(name: str) -> None:
+def test_a_server_under_one_kind_of_attack_holds_at_most_the_promised_memory(name: str) -> None:
     found = measured([name])
     print(found)
     assert found.is_kept, str(found)
 
 
 @pytest.mark.measures
-def test_a_server_that_is_attacked_in_all_ways_holds_no_more_than_promised() -> None:
+def test_a_server_under_all_kinds_of_attack_holds_at_most_the_promised_memory() -> None:
     found = measured(MIXED, 0.1)
     print(found)
     assert found.is_kept, str(found)

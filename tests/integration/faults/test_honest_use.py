@@ -147,7 +147,7 @@ async def reconnect(port: int, certificate: Certificate) -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("spin", [0, 200])
-async def test_honest_use_goes_on_beside_floods(spin: int, loop: str, tmp_path: Path) -> None:
+async def test_honest_use_continues_beside_floods(spin: int, loop: str, tmp_path: Path) -> None:
     certificate = Authority(tmp_path).certificate()
     files = [str(certificate.cert_file), str(certificate.key_file)]
     with (

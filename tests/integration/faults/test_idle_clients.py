@@ -175,7 +175,7 @@ async def test_call_that_fails_at_a_dead_server_leaves_no_pause_to_a_later_one()
             await plain(client)
 
 
-async def test_calls_at_a_dead_server_end_one_pause_together() -> None:
+async def test_calls_at_a_dead_server_end_together_after_one_pause() -> None:
     async with RawServer() as dead:
         dead.refuses = True
         async with Client(dead.address, config=CONFIG) as client:

@@ -132,7 +132,9 @@ async def test_calls_wait_for_few_turns_of_a_loop_that_stalls_in_each(protocol: 
 
 
 @pytest.mark.parametrize("protocol", LINES)
-async def test_calls_with_less_than_half_of_their_time_are_refused_beside_expired_ones(protocol: str) -> None:
+async def test_calls_with_less_than_half_of_their_time_are_refused_next_to_expired_ones(
+    protocol: str,
+) -> None:
     held = Held()
     config = ServerConfig(admission=PATIENT, protocols=PROTOCOLS, http=OFFERED)
     async with served(held, scheme="tcp", config=config) as target:

@@ -53,7 +53,7 @@ def alive() -> Counter[str]:
 
 @pytest.mark.usefixtures("collector_off")
 @pytest.mark.parametrize("size", [2_000, 50_000])
-async def test_calls_of_a_lost_connection_leave_with_it(size: int) -> None:
+async def test_calls_of_a_lost_connection_end_with_it(size: int) -> None:
     async with served(Line(), scheme="tcp") as target:
         before = alive()
         async with stream_peer(target) as peer:
@@ -68,7 +68,7 @@ async def test_calls_of_a_lost_connection_leave_with_it(size: int) -> None:
 
 @pytest.mark.usefixtures("collector_off")
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_large_answers_of_a_client_that_leaves_go_with_it(scheme: str) -> None:
+async def test_large_answers_of_a_client_that_leaves_are_freed_with_it(scheme: str) -> None:
     async with served(Line(), scheme=scheme) as target:
         before = alive()
         client = Client(target)

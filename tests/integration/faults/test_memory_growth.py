@@ -38,7 +38,7 @@ def sizes(scale: Scale) -> tuple[int, int, int]:
         *((kind, "uvloop") for kind in ("quick", "cancelled")),
     ],
 )
-def test_calls_leave_nothing_behind(kind: str, loop: str, scale: Scale) -> None:
+def test_calls_leak_nothing(kind: str, loop: str, scale: Scale) -> None:
     warm_up, count, allowed = sizes(scale)
     assert growth(kind, warm_up, count, loop) <= allowed
 
@@ -49,7 +49,7 @@ def test_sixteen_bytes_a_call_would_be_seen(scale: Scale) -> None:
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_connections_leave_nothing_behind(loop: str, scale: Scale) -> None:
+def test_connections_leak_nothing(loop: str, scale: Scale) -> None:
     if scale.factor >= 10:
         assert growth("reconnected", 2_000, 10_000, loop) <= 1024 * KIB
     else:
@@ -57,12 +57,12 @@ def test_connections_leave_nothing_behind(loop: str, scale: Scale) -> None:
 
 
 @pytest.mark.parametrize("kind", ["quick", "slow", "refused"])
-def test_calls_by_grpc_leave_nothing_behind(kind: str, scale: Scale) -> None:
+def test_calls_by_grpc_leak_nothing(kind: str, scale: Scale) -> None:
     warm_up, count, allowed = sizes(scale)
     assert growth(kind, warm_up, count, "uvloop", "grpc") <= allowed
 
 
 @pytest.mark.parametrize(("kind", "warm_up"), [("reconnected", 500), ("channel", 3_000)])
-def test_channels_of_grpc_leave_nothing_behind(kind: str, warm_up: int, scale: Scale) -> None:
+def test_channels_of_grpc_leak_nothing(kind: str, warm_up: int, scale: Scale) -> None:
     count, allowed = (10_000, 1024 * KIB) if scale.factor >= 10 else (scale(500), 384 * KIB)
     assert growth(kind, warm_up, warm_up + count, "uvloop", "grpc") <= allowed

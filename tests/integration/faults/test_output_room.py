@@ -271,7 +271,7 @@ FEEDS = {
 
 
 @pytest.mark.parametrize("name", FEEDS)
-async def test_a_stream_goes_on_once_there_is_room_and_loses_nothing(name: str) -> None:
+async def test_a_stream_continues_once_there_is_room_and_loses_nothing(name: str) -> None:
     late = Late()
     async with serving(late) as target, Client(target) as client:
         await client.call("fastrpc.health.check", "")
@@ -339,7 +339,7 @@ async def test_a_stream_that_waits_for_room_ends_with_its_call(end: str) -> None
 
 
 @pytest.mark.parametrize("end", ["deadline", "cancel", "leave"])
-async def test_a_stream_handler_that_is_stopped_cleans_up_while_memory_is_full(end: str) -> None:
+async def test_a_stopped_stream_handler_cleans_up_while_memory_is_full(end: str) -> None:
     late = Late()
     async with serving(late) as target, Client(target) as keeping, Client(target) as client:
         await keeping.call("fastrpc.health.check", "")
@@ -357,7 +357,7 @@ async def test_a_stream_handler_that_is_stopped_cleans_up_while_memory_is_full(e
                 await eventually(lambda: late.ended)
 
 
-async def test_a_handler_whose_context_a_thread_has_entered_fails_and_those_behind_it_go_on() -> None:
+async def test_a_handler_whose_context_a_thread_has_entered_fails_and_those_behind_it_continue() -> None:
     late, is_inside, leave = Late(), threading.Event(), threading.Event()
     threads: list[threading.Thread] = []
 
@@ -390,7 +390,7 @@ async def test_a_handler_whose_context_a_thread_has_entered_fails_and_those_behi
             assert await calling == bytes(3)
 
 
-async def test_a_message_of_a_servicer_waits_where_others_take_its_room_while_it_is_encoded() -> None:
+async def test_a_message_of_a_servicer_waits_if_its_room_is_taken_while_it_is_encoded() -> None:
     taken = ExitStack()
     encoded: list[bytes] = []
 
@@ -419,7 +419,7 @@ async def test_a_message_of_a_servicer_waits_where_others_take_its_room_while_it
     assert found == [b"1", b"2", b"3"]
 
 
-async def test_handlers_that_were_woken_go_on_in_later_turns_while_memory_is_short() -> None:
+async def test_handlers_that_were_woken_continue_in_later_turns_while_memory_is_short() -> None:
     late = Late()
     turn = 0
     late.value = lambda: turn

@@ -32,7 +32,7 @@ async def test_long_parts_of_a_mounted_application_arrive_whole() -> None:
         assert answer.body == BODY + BODY[:100] + BODY
 
 
-async def test_a_long_body_that_does_not_fit_its_stated_length_is_refused_before_any_of_it_leaves() -> None:
+async def test_a_long_body_that_contradicts_its_stated_length_is_refused_before_it_is_sent() -> None:
     application = Sending(start(content_length=str(MIB)), part(BODY))
     async with mounted(application) as client:
         assert (await client.get("/")).status == 500

@@ -92,7 +92,7 @@ LONGEST_P99 = 0.02
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("connections", LEAST_KEPT)
 @pytest.mark.parametrize("kind", [*FLOODS, *NOTIFICATIONS])
-def test_a_good_client_goes_on_beside_work_without_an_answer(
+def test_a_good_client_continues_beside_work_without_an_answer(
     kind: str, connections: int, loop: str, tmp_path: Path
 ) -> None:
     with HeldServer(tmp_path, loop=loop, calls=MANY_CALLS) as server:
@@ -102,7 +102,7 @@ def test_a_good_client_goes_on_beside_work_without_an_answer(
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_good_client_goes_on_beside_records_without_data(loop: str, tmp_path: Path) -> None:
+def test_a_good_client_continues_beside_records_without_data(loop: str, tmp_path: Path) -> None:
     certificate = Authority(tmp_path).certificate()
     files = [str(certificate.cert_file), str(certificate.key_file)]
     # The flood is made once the connection stands, in 20 s and more, during which it answers no ping.

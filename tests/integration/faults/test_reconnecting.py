@@ -227,7 +227,7 @@ async def test_time_that_a_message_names_covers_all_attempts(
     assert float(named[1]) >= 0.99
 
 
-async def test_an_address_that_does_not_answer_does_not_hold_up_the_others() -> None:
+async def test_an_address_that_does_not_answer_does_not_delay_other_addresses() -> None:
     async with RawServer() as silent, served(Noted(Journal()), scheme="tcp") as target:
         # Longer than a call has.
         config = ClientConfig(timeouts=Timeouts(connect=60))

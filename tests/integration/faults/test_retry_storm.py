@@ -88,9 +88,7 @@ async def tiers(folder: Path, *, breaker: bool) -> AsyncIterator[tuple[Storm, Op
         yield storm, load
 
 
-async def test_breakers_keep_the_load_away_and_let_it_through_soon_after(
-    tmp_path: Path, scale: Scale
-) -> None:
+async def test_breakers_keep_the_load_away_and_allow_it_soon_after(tmp_path: Path, scale: Scale) -> None:
     async with tiers(tmp_path, breaker=True) as (storm, load):
         for mode in ("unavailable", "refusing"):
             before = len(storm.failures)

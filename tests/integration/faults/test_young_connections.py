@@ -146,7 +146,7 @@ async def test_call_that_was_not_started_is_sent_once_more_after_the_pause(
 
 
 @both_clients
-async def test_default_client_of_one_address_retries_what_was_not_started(is_blocking: bool) -> None:
+async def test_default_client_of_one_address_retries_calls_that_were_not_started(is_blocking: bool) -> None:
     async with behaving(leave, serve) as server:
         assert await Caller(is_blocking=is_blocking, idempotent=False).call(server.address) == 42
 
@@ -167,7 +167,7 @@ async def test_endpoint_that_was_asked_for_is_waited_for(is_blocking: bool) -> N
 
 
 @both_clients
-async def test_registry_changes_nothing_of_it(is_blocking: bool) -> None:
+async def test_registries_have_no_effect_on_retries(is_blocking: bool) -> None:
     async with behaving(lose, serve) as server:
         place = server.address.removeprefix("tcp://")
         caller = Caller(is_blocking=is_blocking)
@@ -175,7 +175,7 @@ async def test_registry_changes_nothing_of_it(is_blocking: bool) -> None:
 
 
 @both_clients
-async def test_retry_goes_on_over_failed_dials(is_blocking: bool) -> None:
+async def test_retry_continues_over_failed_dials(is_blocking: bool) -> None:
     async with behaving(lose, shut, lose, serve) as server:
         caller = Caller(is_blocking=is_blocking)
         assert await caller.call(server.address, fail_mode="failover") == 42
@@ -226,7 +226,7 @@ async def test_first_attempt_does_not_wait(is_blocking: bool) -> None:
 
 
 @both_clients
-async def test_call_behind_a_failed_call_does_not_wait(is_blocking: bool) -> None:
+async def test_call_after_a_failed_call_does_not_wait(is_blocking: bool) -> None:
     config = ClientConfig(backoff=Backoff(first=30.0, longest=30.0))
     options: dict[str, Any] = {"timeout": AMPLE_SECONDS}
     async with behaving(lose, serve) as server:
@@ -247,7 +247,7 @@ async def test_call_behind_a_failed_call_does_not_wait(is_blocking: bool) -> Non
         assert len(server.accepted_at) == 1
 
 
-async def test_call_behind_a_lost_call_on_a_connection_of_the_loop_does_not_wait() -> None:
+async def test_call_after_a_lost_call_on_a_connection_of_the_loop_does_not_wait() -> None:
     config = ClientConfig(backoff=Backoff(first=30.0, longest=30.0))
     async with behaving(lose, serve) as server, Client(server.address, config=config) as client:
         # No call asks for this dial.
@@ -261,7 +261,7 @@ async def test_call_behind_a_lost_call_on_a_connection_of_the_loop_does_not_wait
         assert len(server.accepted_at) == 1
 
 
-async def test_call_behind_a_connection_that_nobody_wanted_dials_at_once() -> None:
+async def test_call_after_an_unused_connection_was_lost_dials_at_once() -> None:
     config = ClientConfig(backoff=Backoff(first=600.0, longest=600.0))
     async with behaving(greet, serve) as server, Client(server.address, config=config) as client:
         client._state.use()
@@ -295,14 +295,14 @@ async def passing(call: Any, proceed: Any) -> Any:
 
 
 @both_clients
-async def test_interceptors_change_nothing_of_it(is_blocking: bool) -> None:
+async def test_interceptors_have_no_effect_on_retries(is_blocking: bool) -> None:
     async with behaving(lose, serve) as server:
         caller = Caller(is_blocking=is_blocking)
         assert await caller.call(server.address, fail_mode="failover", interceptors=[passing]) == 42
 
 
 @both_clients
-async def test_waiting_for_ready_goes_on_as_before(is_blocking: bool) -> None:
+async def test_waiting_for_ready_continues_as_before(is_blocking: bool) -> None:
     async with behaving(lose, shut, serve) as server:
         caller = Caller(is_blocking=is_blocking, wait_for_ready=True)
         config = ClientConfig(backoff=Backoff(first=0.02, longest=0.05), early_calls="none")

@@ -191,7 +191,7 @@ async def test_links_that_stay_inside_are_followed(name: str, found: bytes, root
         assert (info.path, info.size, info.is_directory) == (name, len(found), False)
 
 
-async def test_a_link_is_followed_and_kept_when_it_is_written(root: Path) -> None:
+async def test_a_link_is_followed_on_reads_and_kept_on_writes(root: Path) -> None:
     async with served(FileService(root, writable=True)) as target, Client(target) as client:
         for name in ("chain", "dangling"):
             await client.call(FileService.write, one_piece(), name, 0, 3, WRITTEN.sha256)
@@ -254,7 +254,7 @@ async def test_special_files_are_refused(
                     assert error.message == f"{name!r} is not a regular file"
 
 
-async def test_a_list_shows_what_can_be_asked_for_and_nothing_of_the_outside(root: Path) -> None:
+async def test_a_list_shows_only_names_that_can_be_requested(root: Path) -> None:
     (root / "half.fastrpc-part").write_bytes(b"half")
     (root / "back\\slash").write_bytes(b"")
     with open(os.fsencode(root) + b"/\xff", "wb"):

@@ -53,7 +53,7 @@ class TestReading:
             folder = await client.call(FileService.stat, "inner")
             assert (folder.path, folder.size, folder.is_directory) == ("inner", 0, True)
 
-    async def test_a_folder_is_listed_in_order_and_not_what_is_inside_its_folders(self, root: Path) -> None:
+    async def test_a_folder_is_listed_in_order_without_the_contents_of_its_folders(self, root: Path) -> None:
         names = [f"{number:04}" for number in range(600)]
         for name in reversed(names):
             (root / "inner" / name).write_bytes(name.encode())
@@ -125,7 +125,7 @@ class TestReading:
                 assert await client.call(FileService.digest, "a") == digest_of(content(1_000, seed=number))
                 assert b"".join(await read(client, "a")) == content(1_000, seed=number)
 
-    async def test_readers_that_leave_give_back_what_they_had(self, root: Path) -> None:
+    async def test_readers_that_leave_release_what_they_held(self, root: Path) -> None:
         (root / "a").write_bytes(content(8_000_000))
         async with served(FileService(root), scheme="tcp") as target, Client(target) as client:
             for _ in range(50):
@@ -220,7 +220,7 @@ class TestWriting:
             (("a" * 250, 0, 3, digest_of(b"abc").sha256), Status.INVALID_ARGUMENT),
         ],
     )
-    async def test_what_does_not_fit_takes_no_name(
+    async def test_a_write_that_does_not_fit_creates_no_name(
         self, given: tuple[object, ...], status: Status, root: Path
     ) -> None:
         (root / "a").write_bytes(b"before")
@@ -301,7 +301,7 @@ class TestWriting:
                 assert error.status in {Status.NOT_FOUND, Status.INVALID_ARGUMENT}
         assert (root / "secret").read_bytes() == b"before"
 
-    async def test_a_full_disk_is_told_and_what_was_written_stays(self, root: Path) -> None:
+    async def test_a_full_disk_is_reported_and_written_bytes_are_kept(self, root: Path) -> None:
         data = content(3_000_000)
         files = FileService(root, writable=True)
         async with served(files) as target, Client(target) as client:

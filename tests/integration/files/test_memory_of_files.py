@@ -37,7 +37,9 @@ async def longest_wait(client: Client, seconds: float) -> float:
 
 @pytest.mark.measures
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-async def test_a_thousand_unread_downloads_hold_what_a_server_may(loop: str, tmp_path: Path) -> None:
+async def test_a_thousand_unread_downloads_hold_at_most_the_memory_of_the_server(
+    loop: str, tmp_path: Path
+) -> None:
     with (tmp_path / "big").open("wb") as big:
         big.truncate(1024 * MIB)
     server = LookedAt("tests.support.file_server", str(tmp_path), str(PROCESS_BYTES), loop)

@@ -176,7 +176,7 @@ async def test_a_service_of_another_name(transfers: Transfers, desk: Desk) -> No
 
 
 class TestResuming:
-    async def test_a_download_goes_on_where_it_stopped(self, transfers: Transfers, desk: Desk) -> None:
+    async def test_a_download_continues_where_it_stopped(self, transfers: Transfers, desk: Desk) -> None:
         (desk.there / "a").write_bytes(DATA)
         target_path = desk.here / "b"
         target_path.write_bytes(b"before")
@@ -193,7 +193,7 @@ class TestResuming:
         assert target_path.read_bytes() == DATA
         assert parts_in(desk.here) == []
 
-    async def test_an_upload_goes_on_where_it_stopped(self, transfers: Transfers, desk: Desk) -> None:
+    async def test_an_upload_continues_where_it_stopped(self, transfers: Transfers, desk: Desk) -> None:
         (desk.here / "a").write_bytes(DATA)
         async with served(desk.files, scheme="tcp") as target:
             with pytest.raises(Stopped):
@@ -209,7 +209,7 @@ class TestResuming:
 
     @pytest.mark.parametrize("held", [b"", DATA[:HALF], DATA, b"x" * HALF, DATA + b"x"])
     @pytest.mark.parametrize("resume", [True, False])
-    async def test_what_is_there_is_used_only_if_it_is_right(
+    async def test_a_partial_file_is_continued_only_if_its_content_is_right(
         self, resume: bool, held: bytes, transfers: Transfers, desk: Desk
     ) -> None:
         (desk.there / "a").write_bytes(DATA)
@@ -339,7 +339,7 @@ class TestRefusals:
                 await eventually(lambda: desk.files.writes > begun)
             assert await second == digest_of(b"abc")
 
-    async def test_a_name_that_is_refused_leaves_nothing_here(self, transfers: Transfers, desk: Desk) -> None:
+    async def test_a_refused_name_creates_no_local_file(self, transfers: Transfers, desk: Desk) -> None:
         (desk.there / "folder").mkdir()
         async with served(desk.files, scheme="tcp") as target:
             for name, status in (
@@ -433,5 +433,5 @@ async def test_many_transfers_at_once(desk: Desk) -> None:
     assert parts_in(desk.here) == parts_in(desk.there) == []
 
 
-def test_the_module_offers_what_the_page_says() -> None:
+def test_the_module_offers_the_names_of_the_page() -> None:
     assert fastrpc.files.__all__ == ["FileDigest", "FileInfo", "FileService", "download", "upload"]

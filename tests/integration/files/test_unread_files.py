@@ -103,7 +103,7 @@ async def test_one_piece_is_read_for_a_peer_that_returns_no_credit(root: Path, r
         await eventually(lambda: not server.stats()["live"]["calls"])
 
 
-async def test_downloads_that_would_hold_too_much_are_refused_and_begun_ones_go_on(
+async def test_downloads_that_would_hold_too_much_are_refused_and_begun_ones_continue(
     root: Path, reads: Reads
 ) -> None:
     async def outcome(client: Client) -> bytes | OverloadedError:
@@ -199,7 +199,7 @@ async def test_a_transfer_by_rpcx_is_refused_as_any_call(root: Path, reads: Read
         other.abort()
 
 
-async def test_a_download_that_ends_early_gives_back_what_it_counted(root: Path) -> None:
+async def test_a_download_that_ends_early_releases_its_counted_bytes(root: Path) -> None:
     async with serving(FileService(root)) as (_, address), Client(address) as client:
         for name in ("file", "much"):
             async with client.stream("files.read", name) as pieces:

@@ -310,7 +310,9 @@ async def test_each_value_that_a_model_takes_passes(name: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "arguments"), OTHERS)
-async def test_arguments_beside_and_around_models_pass(method: str, arguments: dict[str, Any]) -> None:
+async def test_arguments_that_contain_models_or_stand_next_to_them_pass(
+    method: str, arguments: dict[str, Any]
+) -> None:
     async with both() as (server, gateway):
         body = json.dumps(arguments).encode()
         assert await compare(server, gateway, "POST", f"/models/{method}", body) == 200
@@ -352,7 +354,7 @@ async def test_the_types_of_a_contract_stand_in_the_document() -> None:
         assert place["required"] == ["street"]
 
 
-async def test_a_refusal_of_the_server_is_told_as_its_own() -> None:
+async def test_a_refusal_of_the_server_is_reported_as_its_own() -> None:
     async with both() as (server, gateway):
         wrong: list[Any] = [{"whole": "x"}, {"when": "soon"}, {"places": [{}]}, {"pet": {"kind": "cow"}}, 5]
         for value in wrong:

@@ -70,7 +70,7 @@ async def both(name: str) -> AsyncIterator[tuple[Any, HttpClient, HttpClient]]:
 
 
 @pytest.mark.parametrize("name", EVERY)
-async def test_a_gateway_takes_what_the_server_takes(name: str) -> None:
+async def test_a_gateway_accepts_the_values_that_the_server_accepts(name: str) -> None:
     async with both(name) as (source, server, gateway):
         own = []
         for text in EVERY[name].values:

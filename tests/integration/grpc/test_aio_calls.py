@@ -83,7 +83,7 @@ class TestKinds:
                 talk.__aiter__()
             talk.cancel()
 
-    async def test_nothing_is_written_behind_the_end(self) -> None:
+    async def test_a_write_after_the_end_is_refused(self) -> None:
         async with aio_calling(AsyncOrders()) as (stub, _):
             talk = stub.Talk()
             await talk.done_writing()
@@ -109,7 +109,7 @@ class TestKinds:
             call = stub.Get(item("tea"))
             assert await call == await call == order("tea")
 
-    async def test_context_variables_of_the_caller_are_there_where_an_answer_is_decoded(self) -> None:
+    async def test_context_variables_of_the_caller_are_set_while_an_answer_is_decoded(self) -> None:
         user: ContextVar[str] = ContextVar("user", default="none")
         seen: list[str] = []
 
@@ -146,7 +146,7 @@ class TestEnds:
             assert (await call.trailing_metadata())["room"] == "hall"
             assert not call.cancelled()
 
-    async def test_a_stream_raises_its_refusal_behind_its_messages(self) -> None:
+    async def test_a_stream_raises_its_refusal_after_its_messages(self) -> None:
         async def follow(request: Any, context: Any) -> AsyncIterator[Any]:
             yield order("one")
             await context.abort(grpc.StatusCode.ABORTED, "enough")

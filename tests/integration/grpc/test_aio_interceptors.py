@@ -68,7 +68,7 @@ class TestServers:
                 await stub.Follow(item("tea")).read()
             assert caught.value.code() is grpc.StatusCode.INTERNAL
 
-    async def test_one_may_choose_none(self) -> None:
+    async def test_an_interceptor_hides_a_method_by_returning_none(self) -> None:
         class Hiding(aio.ServerInterceptor):  # type: ignore[misc]
             async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
                 return None
@@ -210,7 +210,7 @@ class TestChannels:
             assert await stub.Get(item("tea")) == order("tea")
         assert seen == ["tea"] * 3
 
-    async def test_a_call_is_cancelled_while_they_run_and_behind_them(self) -> None:
+    async def test_a_call_is_cancelled_during_interceptors_and_after_them(self) -> None:
         class Waiting(aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
             async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
                 await asyncio.Event().wait()

@@ -71,7 +71,7 @@ class TestServer:
         await unstarted.stop(None)
         assert not await unstarted.wait_for_termination()
 
-    async def test_a_grace_lets_calls_end_and_none_ends_them(self) -> None:
+    async def test_a_grace_lets_calls_end_and_none_as_grace_ends_them(self) -> None:
         begun, go_on = asyncio.Event(), asyncio.Event()
 
         async def get(request: Any, context: Any) -> Any:
@@ -207,7 +207,7 @@ class TestChannel:
             failed = grpc.ChannelConnectivity.TRANSIENT_FAILURE
             await eventually(lambda: channel.get_state() is failed)
 
-    async def test_closing_cancels_calls_or_lets_them_end(self) -> None:
+    async def test_closing_cancels_calls_or_waits_for_them(self) -> None:
         begun, go_on = asyncio.Event(), asyncio.Event()
 
         async def get(request: Any, context: Any) -> Any:

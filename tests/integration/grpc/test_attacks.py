@@ -45,11 +45,11 @@ def check_honest_client(server: Attacked, *names: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_honest_client_keeps_its_rate_beside_an_attack(server: Attacked, name: str) -> None:
+def test_an_honest_client_keeps_its_rate_during_an_attack(server: Attacked, name: str) -> None:
     check_honest_client(server, name)
 
 
-def test_an_honest_client_keeps_its_rate_beside_all_attacks_at_once(server: Attacked) -> None:
+def test_an_honest_client_keeps_its_rate_during_all_attacks_at_once(server: Attacked) -> None:
     begun = check_honest_client(server, *ATTACKS)
     # The server ends most of them; some it can take for mistakes, or for callers that are slow.
     assert sum(count > 1 for count in begun.values()) > len(ATTACKS) // 2

@@ -212,7 +212,7 @@ async def test_windows_of_many_streams_are_changed_a_few_times_a_minute() -> Non
         assert await peer.goodbye() == ErrorCodes.ENHANCE_YOUR_CALM
 
 
-async def test_a_window_below_zero_sends_only_what_is_given_beyond_it() -> None:
+async def test_a_window_below_zero_sends_only_bytes_of_later_credit() -> None:
     async with attacked() as target, stranger(target, (4, 10)) as peer:
         peer.send(called(1, b"give"))
         sent = b""
@@ -228,7 +228,7 @@ async def test_a_window_below_zero_sends_only_what_is_given_beyond_it() -> None:
 
 
 @pytest.mark.parametrize("stream", [0, 1])
-async def test_a_window_that_overflows_ends_what_it_is_of(stream: int) -> None:
+async def test_a_window_that_overflows_ends_its_stream_or_connection(stream: int) -> None:
     async with attacked() as target, stranger(target, (4, 0)) as peer:
         peer.send(called(1, b"give"))
         await peer.pinged()
@@ -276,7 +276,7 @@ async def test_a_message_that_is_cut_off_is_answered_at_once(method: str, data: 
         assert service.ran == 1
 
 
-async def test_bytes_of_a_thousand_streams_cost_no_more_than_they_are() -> None:
+async def test_bytes_of_a_thousand_streams_cost_at_most_their_length() -> None:
     async with attacked() as target, stranger(target) as peer:
         peer.send(*(head(stream) for stream in range(1, 2_001, 2)))
         before = bytes_held()
@@ -316,7 +316,7 @@ async def test_a_malformed_packed_answer_fails_its_call_alone(name: str) -> None
 
 
 @pytest.mark.parametrize("flags", [END_HEADERS, END_HEADERS | END_STREAM])
-async def test_a_call_that_its_peer_never_ends_leaves_no_rest_behind(flags: int) -> None:
+async def test_a_call_that_its_peer_never_ends_leaves_nothing(flags: int) -> None:
     async with attacked() as target:
         for _ in range(3):
             async with stranger(target, (4, 0)) as peer:

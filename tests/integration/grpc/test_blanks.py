@@ -91,7 +91,7 @@ class TestRequests:
                 assert (await link.end(stream)).reset == reset
 
     @pytest.mark.parametrize("kind", [None, "application/json", "application/grp", "text/application/grpc"])
-    async def test_other_requests_stay_strict_and_the_table_goes_on(self, kind: str | None) -> None:
+    async def test_other_requests_stay_strict_and_the_table_continues(self, kind: str | None) -> None:
         show = Show()
         async with served_grpc(show) as link:
             fields = [("x-end", "v "), ("x-other", "w")]
@@ -191,7 +191,7 @@ class TestErrors:
         async with served_grpc(Show()) as link:
             assert (await link.call(SHOW, b"a")).end["x-said"] == "v"
 
-    async def test_other_protocols_send_all_of_it(self) -> None:
+    async def test_other_protocols_send_the_complete_text(self) -> None:
         async with either("async", Show()) as client:
             with pytest.raises(CallError) as caught:
                 await client.call(Show.fail, b"")

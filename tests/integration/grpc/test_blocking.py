@@ -221,7 +221,7 @@ class TestAround:
             channel.unsubscribe(states.append)
         assert states[0] is grpc.ChannelConnectivity.IDLE
 
-    def test_a_function_ends_its_watch_before_it_has_wholly_begun(
+    def test_a_watch_can_be_ended_before_its_start_has_returned(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with calling(ThreadOrders()) as (stub, channel):
@@ -331,7 +331,7 @@ class TestDrops:
                 del stub
         assert grpc.ChannelConnectivity.SHUTDOWN not in states
 
-    def test_a_call_under_way_goes_on(self) -> None:
+    def test_a_call_under_way_continues(self) -> None:
         before = self.threads()
         goes_on = threading.Event()
 
@@ -347,7 +347,7 @@ class TestDrops:
             with self.ended(before):
                 del future
 
-    def test_a_stream_that_is_dropped_with_it_is_cancelled(self) -> None:
+    def test_a_stream_that_is_dropped_with_its_call_is_cancelled(self) -> None:
         before = self.threads()
         left = threading.Event()
 

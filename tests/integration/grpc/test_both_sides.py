@@ -183,7 +183,7 @@ class TestRules:
                 )
                 assert found == {"value": 3.0}
 
-    async def test_a_server_that_ends_leaves_its_calls_to_others(self, kind: str) -> None:
+    async def test_a_server_that_ends_leaves_its_calls_to_other_servers(self, kind: str) -> None:
         first, second = Desk(), Desk()
         async with served(second, scheme="tcp", config=SPEAKING) as other:
             async with served(first, scheme="tcp", config=SPEAKING) as target:

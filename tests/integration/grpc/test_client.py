@@ -59,7 +59,7 @@ class TestKinds:
             await client.call("test.Echo.Sum", iter([b"%d" % number for number in range(1000)])) == b"499500"
         )
 
-    async def test_both_sides_stream_in_turn(self, client: Any) -> None:
+    async def test_both_sides_stream_alternately(self, client: Any) -> None:
         async with client.open("test.Echo.Chat") as stream:
             for word in (b"a", b"b"):
                 await stream.send(word)
@@ -111,7 +111,7 @@ class TestMetadata:
             assert dict(stream.reply.metadata) == {"x-end": "2"}
 
     @pytest.mark.parametrize("key", ["grpc-timeout", "content-type", "host"])
-    async def test_metadata_that_is_of_the_protocol_is_refused(self, client: Any, key: str) -> None:
+    async def test_metadata_with_names_of_the_protocol_is_refused(self, client: Any, key: str) -> None:
         with pytest.raises(
             EncodeError, match=f"the metadata key '{key}' is reserved for gRPC itself"
         ) as caught:
@@ -172,7 +172,7 @@ class TestTime:
         assert caught.value.processed == "unknown"
         await eventually(lambda: server.cancelled > before)
 
-    async def test_a_stream_that_is_left_is_cancelled_there(self, client: Any) -> None:
+    async def test_a_stream_that_the_client_leaves_is_cancelled_at_the_server(self, client: Any) -> None:
         async with client.open("test.Echo.Chat") as stream:
             await stream.send(b"a")
             await stream.receive()
@@ -242,7 +242,7 @@ class TestTargets:
             assert await client.call("test.Echo.Echo", b"x") == b"x"
             assert await client.with_options(endpoint=targets[1]).call("test.Echo.Echo", b"x") == b"x"
 
-    async def test_a_server_of_something_else_is_told_apart(self, kind: str) -> None:
+    async def test_a_server_of_another_protocol_is_recognised(self, kind: str) -> None:
         def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             write_to(writer, b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
             writer.close()

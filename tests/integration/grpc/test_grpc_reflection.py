@@ -160,7 +160,7 @@ async def test_own_services_are_described_as_everyone_knows_them() -> None:
         }
 
 
-async def test_a_service_that_is_added_is_described_by_its_names_alone() -> None:
+async def test_a_service_that_is_added_later_is_described_by_its_names_only() -> None:
     @fastrpc.service("late.v1.own", alias=NAMES[:1])
     class Late:
         @fastrpc.method

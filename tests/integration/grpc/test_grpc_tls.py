@@ -50,7 +50,7 @@ async def test_grpcio_calls_by_tls(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("protocols", [("grpc", "http", "native"), ("native", "http", "grpc")])
-async def test_who_names_both_versions_of_http_gets_the_second(
+async def test_client_that_offers_both_versions_of_http_gets_the_second(
     authority: Authority, protocols: tuple[str, ...]
 ) -> None:
     async with server_of(authority, *protocols) as server:

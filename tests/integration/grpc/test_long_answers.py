@@ -149,7 +149,7 @@ async def test_answers_pass_messages_of_streams_that_nothing_reads() -> None:
             one.cancel()
 
 
-async def test_answers_get_what_comes_back_to_the_pool_before_streams_that_waited_longer() -> None:
+async def test_long_answers_get_returned_memory_before_streams_that_waited_longer() -> None:
     async with following() as (script, client, streams):
         script.answers = False
         calls = [asyncio.ensure_future(client.call("shop.Desk.Get", b"")) for _ in range(2)]

@@ -89,7 +89,7 @@ async def converse(port: int, source: random.Random) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "grpc"])
-async def test_good_calls_go_on_and_no_task_stays(scheme: str, scale: Scale) -> None:
+async def test_good_calls_continue_and_no_task_stays(scheme: str, scale: Scale) -> None:
     config = ServerConfig(protocols=("native", "grpc"))
     others = asyncio.all_tasks()
     async with Server(Shop(), authenticate=looked_up, config=config) as server:

@@ -123,7 +123,7 @@ class TestChannels:
             assert call(style, target, name, b"%d" % limit, options)[0] == "OK"
             assert call(style, target, name, b"%d" % (limit + 1), options)[0] == "RESOURCE_EXHAUSTED"
 
-    def test_it_bounds_what_it_receives_and_sends_any_size(self, style: str) -> None:
+    def test_a_client_bounds_its_received_messages_and_sends_any_size(self, style: str) -> None:
         unbounded = [(RECEIVED, -1)]
         with served("grpcio", style, {"unary": sized(style, "unary")}, options=unbounded) as target:
             assert call(style, target, "unary", bytes(LONG)) == ("OK", "", len(b"%d" % LONG))

@@ -96,7 +96,7 @@ def acting(style: str, name: str, action: Callable[[Any], Any]) -> Callable[[lis
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("name", ["unary", "stream"])
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_context_says_the_same_and_the_call_ends_alike(style: str, name: str, action: str) -> None:
+def test_both_kinds_of_servers_give_contexts_the_same_behaviour(style: str, name: str, action: str) -> None:
     found = ask_both(style, name, acting(style, name, ACTIONS[action]))
     assert found["ours"] == found["grpcio"]
 

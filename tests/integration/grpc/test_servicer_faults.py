@@ -70,7 +70,7 @@ def test_the_texts_of_exceptions_are_known_ones() -> None:
             assert ask(target, name)[2] == text
 
 
-def test_a_function_in_a_thread_that_raises_before_it_iterates_is_told_apart() -> None:
+def test_a_function_in_a_thread_that_raises_before_its_first_message_is_recognised() -> None:
     found = ask_both("thread", "stream", lambda _: raising("thread", "unary", ValueError("boom")))
     assert found["ours"] == found["grpcio"]
     assert found["ours"][0][2] == "Exception calling application: boom"
@@ -102,7 +102,7 @@ def test_with_settings_the_caller_gets_an_id_unless_they_expose_errors(style: st
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("text", ["", "mine"])
-def test_an_exception_behind_a_status_keeps_the_status(style: str, text: str) -> None:
+def test_an_exception_after_a_status_keeps_the_status(style: str, text: str) -> None:
     def make(notes: list[Any]) -> Any:
         def in_thread(request: bytes, context: Any) -> bytes:
             context.set_code(grpc.StatusCode.NOT_FOUND)
@@ -160,7 +160,7 @@ class TestMessages:
     @pytest.mark.parametrize("style", STYLES)
     @pytest.mark.parametrize("name", ["unary", "total"])
     @pytest.mark.parametrize("encode", [None, bytes, refuse, lambda value: None, lambda value: value])
-    def test_an_answer_of_none(self, style: str, name: str, encode: Any) -> None:
+    def test_none_as_an_answer_is_a_mistake(self, style: str, name: str, encode: Any) -> None:
         async def on_loop(request: Any, context: Any) -> None:
             return None
 
@@ -173,7 +173,7 @@ class TestMessages:
 
     @pytest.mark.parametrize("style", STYLES)
     @pytest.mark.parametrize("encode", [None, bytes, refuse])
-    def test_a_message_of_none(self, style: str, encode: Any) -> None:
+    def test_none_as_a_message_is_a_mistake(self, style: str, encode: Any) -> None:
         async def on_loop(request: Any, context: Any) -> Any:
             yield None
 

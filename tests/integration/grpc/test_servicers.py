@@ -277,7 +277,7 @@ class TestEnds:
                     await orders.receive()
         assert caught.value.status is Status.UNKNOWN
 
-    async def test_none_is_no_request(self, wire: str) -> None:
+    async def test_none_as_a_request_is_refused(self, wire: str) -> None:
         async with calling(wire, source_of("handlers", AsyncOrders())) as (stub, _):
             with pytest.raises(EncodeError, match="of type NoneType, cannot be encoded as protobuf"):
                 await stub.Get(None)
@@ -329,7 +329,7 @@ class TestContext:
         assert sent["k"] == "v"
         assert sent["k-bin"] == b"\x02"
 
-    async def test_metadata_of_a_refusal_goes_with_it(self, wire: str) -> None:
+    async def test_metadata_of_a_refusal_is_sent_with_it(self, wire: str) -> None:
         class Refusing(AsyncOrders):
             async def Get(self, request: Any, context: Any) -> Any:
                 await context.abort(Status.ABORTED, "later", (("room", "hall"),))

@@ -206,7 +206,7 @@ def elsewhere() -> list[Fields]:
 
 
 @pytest.mark.parametrize("form", forms(*GRPC, *WEB))
-async def test_no_spelling_of_a_path_an_authority_or_a_type_calls_what_a_caller_may_not(form: Form) -> None:
+async def test_no_spelling_of_a_path_an_authority_or_a_type_avoids_the_policy(form: Form) -> None:
     shop, own = Shop(), head_of(form, BOB)
     lists = [
         [replaced(own, ":path", path) for path in paths()],

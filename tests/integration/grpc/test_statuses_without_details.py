@@ -17,7 +17,7 @@ RICH = status_pb2.Status(code=code_pb2.NOT_FOUND, message="no such item")
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("stack", ["ours", "grpcio"])
 @pytest.mark.parametrize("way", ["abort", "status"])
-def test_it_is_sent_without_details(style: str, stack: str, way: str) -> None:
+def test_an_error_whose_details_do_not_fit_is_sent_without_details(style: str, stack: str, way: str) -> None:
     found = rpc_status.to_status(RICH)
 
     def use(context: Any) -> Any:

@@ -93,7 +93,7 @@ class TestEnds:
             await eventually(lambda: answer.reset is not None)
             assert (answer.messages, answer.status, answer.reset) == ([b"a"], 0, 0)
 
-    async def test_messages_behind_an_early_end_do_no_harm(self) -> None:
+    async def test_messages_after_an_early_end_are_harmless(self) -> None:
         async with peering() as peer:
             stream = peer.open(FIRST)
             peer.send(stream, message(b"a"))
@@ -193,7 +193,7 @@ class TestWindows:
             await peer.send_all(stream, message(bytes(30_000)) + message(bytes(60_000)), ends=True)
             assert (await peer.end(stream)).messages == [b"90000"]
 
-    async def test_a_reader_that_waits_already_gets_the_rest_of_a_message(self) -> None:
+    async def test_a_waiting_reader_gets_the_missing_part_of_a_message(self) -> None:
         async with serving() as address, channel(address) as client:
             call = client.stream_stream(BOTH)()
             # The credit of the first is less than is sent at once, and the second is longer than what is left.

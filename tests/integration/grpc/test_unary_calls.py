@@ -91,7 +91,7 @@ class TestGrpcio:
         assert (trailers["hint"], trailers["grpc-retry-pushback-ms"]) == ("other", "1500")
         assert b"google.protobuf.Value" in trailers["grpc-status-details-bin"]
 
-    async def test_details_of_the_handler_itself_stay_as_they_are(self) -> None:
+    async def test_details_that_the_handler_sends_itself_are_unchanged(self) -> None:
         """`grpcio-status` writes them."""
         rich = b"\x08\x05\x12\x04gone"
 
@@ -242,7 +242,7 @@ class TestRequests:
             answer = await peer.call(ECHO, b"", [("grpc-timeout", timeout)])
             assert (answer.status, raw.started) == (Status.DEADLINE_EXCEEDED, 0)
 
-    async def test_without_a_timeout_there_is_none(self) -> None:
+    async def test_a_call_without_a_timeout_has_no_deadline(self) -> None:
         """The server's default is for native calls."""
         raw = Raw()
         async with peering(raw, timeouts=Timeouts(call=1.0)) as peer:
@@ -333,7 +333,7 @@ class TestMessages:
             assert answer.reset == 0
             assert (await peer.call(ECHO, b"x")).messages == [b"x"]
 
-    async def test_a_long_message_is_let_come_beyond_its_window(self) -> None:
+    async def test_a_long_message_may_be_longer_than_its_window(self) -> None:
         async with peering() as peer:
             stream = peer.open(ECHO)
             await peer.send_all(stream, message(bytes(2_000_000)), ends=True)
@@ -350,7 +350,7 @@ async def test_nothing_listens_at_a_scheme_of_grpc() -> None:
 
 
 @pytest.mark.parametrize("protocols", [("grpc",), ("http", "grpc"), ("grpc", "native", "http", "rpcx")])
-async def test_grpc_is_spoken_beside_any_protocols(protocols: tuple[str, ...]) -> None:
+async def test_grpc_is_served_together_with_any_other_protocol(protocols: tuple[str, ...]) -> None:
     async with Server(Raw(), config=ServerConfig(protocols=protocols)) as server:
         address = await server.listen("tcp://127.0.0.1:0")
         async with channel(address) as client:

@@ -67,7 +67,7 @@ class TestRetries:
                 assert await client.call("shop.Desk.Get", b"x") == b"done"
                 assert len(server.peers) == 2
 
-    async def test_a_call_that_the_server_still_takes_is_answered_behind_goaway(self, kind: str) -> None:
+    async def test_a_call_that_the_server_still_accepts_is_answered_after_goaway(self, kind: str) -> None:
         async def script(peer: ScriptedPeer) -> None:
             stream = await peer.request()
             peer.leave(2**31 - 1)

@@ -78,7 +78,7 @@ async def test_a_reset_cancels_the_handler() -> None:
         await orders.cancelled.wait()
 
 
-async def test_a_server_that_leaves_answers_what_is_under_way() -> None:
+async def test_a_server_that_leaves_answers_running_calls() -> None:
     orders = Orders()
     async with Server(orders, config=ServerConfig(protocols=("grpc",), http=WEB)) as server:
         address = await server.listen("tcp://127.0.0.1:0")

@@ -104,7 +104,7 @@ async def test_nothing_is_logged_where_a_program_has_put_ours_in_its_place(
     assert not caplog.records
 
 
-async def test_nothing_is_logged_beside_the_interceptor_of_that_library(
+async def test_only_the_interceptor_of_that_library_logs_the_call(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Tracing(grpc.aio.ServerInterceptor):  # type: ignore[misc]

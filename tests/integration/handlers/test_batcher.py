@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 # Batches
 
 
-async def test_items_of_one_turn_go_together_in_their_order() -> None:
+async def test_items_of_one_turn_form_a_batch_in_their_order() -> None:
     doubling = Doubling()
     assert await all_of(fastrpc.Batcher(doubling.run), range(5)) == [0, 2, 4, 6, 8]
     assert doubling.batches == [[0, 1, 2, 3, 4]]
@@ -32,7 +32,7 @@ async def test_full_batch_starts_at_once() -> None:
     assert is_idle(batcher)
 
 
-async def test_items_within_the_wait_go_together() -> None:
+async def test_items_within_the_wait_form_a_batch() -> None:
     doubling = Doubling()
     batcher = fastrpc.Batcher(doubling.run, wait=1.0)
     first = asyncio.create_task(batcher(1))
@@ -153,7 +153,7 @@ class RefusedError(Exception):
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_an_error_of_a_run_is_raised_for_all_as_objects_of_their_own(error: Exception) -> None:
+async def test_an_error_of_a_batch_is_raised_for_each_caller_as_a_separate_object(error: Exception) -> None:
     async def run(items: list[int]) -> list[int]:
         raise error from LookupError("cause")
 
@@ -168,7 +168,7 @@ async def test_an_error_of_a_run_is_raised_for_all_as_objects_of_their_own(error
     assert getattr(raised[2], "filename", None) == getattr(error, "filename", None)
 
 
-def test_an_error_whose_class_allows_no_copy_is_itself() -> None:
+def test_an_error_that_cannot_be_copied_is_raised_itself() -> None:
     class UncopiedError(Exception):
         def __new__(cls, text: str, *, code: int) -> "UncopiedError":
             return super().__new__(cls, text)
@@ -200,7 +200,7 @@ async def test_anything_but_a_result_for_each_item_is_internal_for_all(results: 
         assert (one.status, one.message) == (Status.INTERNAL, f"the run of a batch of 2 items {text}")
 
 
-async def test_run_that_is_cancelled_by_itself_is_internal() -> None:
+async def test_batch_that_cancels_itself_is_internal() -> None:
     async def run(items: list[int]) -> list[int]:
         raise asyncio.CancelledError
 

@@ -45,7 +45,7 @@ async def test_waiting_batch_without_callers_never_runs() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1_000.0])
-async def test_batcher_whose_timer_was_forgotten_is_not_idle(seconds: float) -> None:
+async def test_batcher_with_a_forgotten_timer_is_not_idle(seconds: float) -> None:
     """`is_idle` of these tests sees what is left on the loop, whichever loop it is."""
     batcher = fastrpc.Batcher(Doubling().run, wait=1_000)
     call = asyncio.create_task(batcher(1))
@@ -199,7 +199,7 @@ class OwnedResults:
         return "done" if found == (item, item % 5) else f"{found} for {item}"
 
 
-async def test_callers_get_what_is_theirs_whatever_happens(scale: Scale) -> None:
+async def test_each_caller_gets_its_own_result_under_random_failures(scale: Scale) -> None:
     """Cancels, deadlines, errors and keys at random: a caller gets the outcome of its own item."""
     chance = scale.random(35)
     owned = OwnedResults(chance)

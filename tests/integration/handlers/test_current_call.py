@@ -191,7 +191,7 @@ async def test_arguments_and_state_belong_to_one_call() -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", ["variables", "variables_at_once", "variables_in_thread"])
-async def test_variables_of_a_handler_do_not_leak_to_others(scheme: str, name: str) -> None:
+async def test_variables_of_a_handler_do_not_leak_to_other_handlers(scheme: str, name: str) -> None:
     async with served(Context, scheme=scheme) as target, Client(target) as client:
         for value in ("a", "b"):
             assert await client.call(f"context.{name}", value) == f"unset {value}"
@@ -222,7 +222,7 @@ async def test_variables_of_an_interceptor_are_seen_by_the_handler_alone(name: s
             assert (await client.call(f"context.{name}", *arguments)).startswith("the interceptor's")
 
 
-async def test_interleaved_calls_keep_their_variables_apart() -> None:
+async def test_interleaved_calls_keep_separate_variables() -> None:
     @fastrpc.service("turns")
     class Turns:
         @fastrpc.method
@@ -260,7 +260,7 @@ async def test_the_first_callers_variables_are_not_kept_by_the_connection() -> N
 
 
 @pytest.mark.parametrize("name", ["call", "in_thread", "inline"])
-async def test_a_call_that_is_over_leaves_nothing_for_the_garbage_collector(name: str) -> None:
+async def test_an_ended_call_leaves_nothing_for_the_garbage_collector(name: str) -> None:
     async with served(Context, scheme="tcp") as target, Client(target) as client:
         await client.call(f"context.{name}")
         gc.collect()
@@ -274,7 +274,7 @@ async def test_a_call_that_is_over_leaves_nothing_for_the_garbage_collector(name
             gc.enable()
 
 
-async def test_arguments_are_let_go_when_the_call_is_over() -> None:
+async def test_arguments_are_freed_when_the_call_is_over() -> None:
     kept: list[fastrpc.Call] = []
 
     @fastrpc.service("keeper")
@@ -368,7 +368,7 @@ async def test_work_started_by_a_handler_can_outlive_it_detached() -> None:
         assert 4.5 < results[2] <= 5
 
 
-async def test_draining_costs_nothing_until_it_is_awaited() -> None:
+async def test_draining_costs_nothing_until_a_handler_awaits_it() -> None:
     @fastrpc.service("endless")
     class Endless:
         @fastrpc.method

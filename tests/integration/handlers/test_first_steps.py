@@ -53,7 +53,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("kind", VALUES)
-async def test_what_is_no_coroutine_costs_only_its_own_call(kind: str) -> None:
+async def test_a_handler_that_returns_no_coroutine_fails_only_its_call(kind: str) -> None:
     arith = Arith()
     vars(arith)["odd"] = handler_that_returns(VALUES[kind]())
     async with served(arith, scheme="tcp") as target, Client(target) as client:

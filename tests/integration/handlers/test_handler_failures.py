@@ -196,7 +196,7 @@ async def test_an_exit_of_an_interceptor_ends_nothing(before: bool) -> None:
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
-async def test_an_error_that_cannot_be_told_is_answered_all_the_same(handler: str) -> None:
+async def test_an_error_that_cannot_be_described_is_still_answered(handler: str) -> None:
     async with connected(Bad, config=ServerConfig(expose_errors=True)) as client:
         with pytest.raises(CallError, match="and so did its error") as failed:
             await client.call(f"bad.{handler}", "unspeakable")
@@ -226,7 +226,7 @@ async def test_a_task_group_hides_no_refusal() -> None:
 
 @pytest.mark.parametrize("handler", HANDLERS)
 @pytest.mark.parametrize("kind", ["mixed", "mixed_nested"])
-async def test_a_group_that_is_not_all_refusals_is_a_crash(handler: str, kind: str) -> None:
+async def test_a_group_with_other_errors_than_refusals_is_a_crash(handler: str, kind: str) -> None:
     async with connected(Bad, config=ServerConfig()) as client:
         with pytest.raises(CallError) as failed:
             await client.call(f"bad.{handler}", kind)
@@ -317,7 +317,7 @@ def test_an_interrupt_on_the_loop_ends_the_program(handler: str, loop: str, tmp_
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_an_interrupt_that_is_raised_in_a_thread_is_a_crash_like_others(loop: str, tmp_path: Path) -> None:
+def test_an_interrupt_that_is_raised_in_a_thread_is_a_crash_like_any_other(loop: str, tmp_path: Path) -> None:
     ended = run_program(["-c", INTERRUPTED, "threaded", loop], tmp_path)
     assert (ended.output.split(), ended.code) == (["starts", "INTERNAL"], 0), ended
 

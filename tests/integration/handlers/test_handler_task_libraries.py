@@ -90,7 +90,7 @@ def test_a_timeout_of_zero_lets_the_handler_run_to_its_first_suspension(run: Run
     assert run(handle(handler())) == "expired"
 
 
-def test_nested_timeouts_tell_whose_expired(run: RunHandler[Any]) -> None:
+def test_nested_timeouts_say_which_one_expired(run: RunHandler[Any]) -> None:
     async def handler() -> tuple[bool, bool]:
         outer, inner = asyncio.timeout(0.001), asyncio.timeout(LONG)
         with contextlib.suppress(TimeoutError):

@@ -88,7 +88,7 @@ class Tasks:
 
 
 @pytest.mark.parametrize("scheme", ["memory", "tcp"])
-async def test_the_task_of_a_handler_is_one_from_first_step_to_last(scheme: str) -> None:
+async def test_the_task_of_a_handler_is_the_same_from_first_step_to_last(scheme: str) -> None:
     async with served(Tasks, scheme=scheme) as target, Client(target) as client:
         for _ in range(3):
             assert await client.call(Tasks.same) == [True] * 5
@@ -192,12 +192,12 @@ async def test_def_handlers_run_in_other_threads_and_inline_ones_on_the_loop() -
         assert await client.call(Threads.inline_ident) == threading.get_ident()
 
 
-async def test_def_handlers_run_beside_each_other() -> None:
+async def test_def_handlers_run_concurrently() -> None:
     async with connected(Threads(parties=8)) as client:
         assert sorted(await client.call_many(Threads.meet, [()] * 8)) == list(range(8))
 
 
-async def test_the_loop_goes_on_while_a_def_handler_blocks() -> None:
+async def test_the_loop_continues_while_a_def_handler_blocks() -> None:
     threads = Threads()
     async with connected(threads) as client:
         waiting = asyncio.ensure_future(client.call(Threads.wait, 1))

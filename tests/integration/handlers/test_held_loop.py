@@ -111,7 +111,7 @@ async def test_a_handler_that_holds_the_loop_is_named(
 
 
 @pytest.mark.parametrize("name", ["in_a_thread", "waiting"])
-async def test_a_handler_that_yields_to_others_is_not_named(
+async def test_a_handler_that_yields_to_other_tasks_is_not_named(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served(Held) as target, Client(target) as client:

@@ -133,7 +133,7 @@ class TestLifespan:
         assert "no goodbye" in life.sent[1]["message"]
 
     @pytest.mark.parametrize("step", ["startup", "shutdown"])
-    def test_the_test_client_of_starlette_raises_what_fails(self, step: str) -> None:
+    def test_the_test_client_of_starlette_raises_errors_of_startup_and_shutdown(self, step: str) -> None:
         @contextlib.asynccontextmanager
         async def broken() -> AsyncIterator[Shop]:
             if step == "shutdown":
@@ -165,7 +165,7 @@ class TestLifespan:
         assert steps == ["entered"]
         assert len([one for one in caplog.records if "app.lifespan()" in one.getMessage()]) == 1
 
-    async def test_it_is_entered_once_and_again_after_its_end(self) -> None:
+    async def test_the_application_is_entered_once_and_again_after_its_end(self) -> None:
         steps: list[str] = []
         app = fastrpc.asgi(self.source(steps))
         async with app.lifespan():
@@ -176,7 +176,7 @@ class TestLifespan:
             assert (await posted(app, ECHO, {"text": "a"})).value == "a"
         assert steps == ["entered", "left"] * 2
 
-    async def test_it_is_entered_once_also_while_it_is_being_entered(self) -> None:
+    async def test_concurrent_starts_enter_the_application_once(self) -> None:
         steps: list[str] = []
 
         @contextlib.asynccontextmanager
@@ -271,7 +271,9 @@ class TestRequests:
             ([], {}),
         ],
     )
-    async def test_a_scope_that_is_no_request_is_refused(self, fields: Any, more: dict[str, Any]) -> None:
+    async def test_a_scope_that_is_no_valid_request_is_refused(
+        self, fields: Any, more: dict[str, Any]
+    ) -> None:
         async with serving() as app:
             talk = Exchange(app, http_scope("/shop.v1/metadata") | {"headers": fields} | more)
             talk.body(b"")
@@ -294,7 +296,7 @@ class TestRequests:
             assert (talk.status, talk.content, talk.field("content-length")) == (200, b"", "8")
 
     @pytest.mark.parametrize("fields", [{}, {"content-length": "0"}, {"content-length": "2"}])
-    async def test_a_client_that_is_gone_cancels_its_call(self, fields: Any) -> None:
+    async def test_a_disconnected_client_cancels_its_call(self, fields: Any) -> None:
         shop = Shop()
         async with serving(shop) as app:
             async with exchange(app, http_scope("/shop.v1/wait", fields=fields)) as talk:
@@ -329,7 +331,7 @@ class TestRequests:
             await eventually(lambda: not app._server.stats()["live"]["calls"])
             assert place.sent <= sent + 100
 
-    async def test_output_that_is_not_taken_holds_the_handler(self) -> None:
+    async def test_unread_output_holds_the_handler(self) -> None:
         place = Place()
         async with serving(place) as app:
             async with exchange(
@@ -347,7 +349,7 @@ class TestRequests:
                 talk.takes_output.set()
                 await eventually(lambda: place.sent > before + 200)
 
-    async def test_a_body_that_is_not_taken_is_not_received(self) -> None:
+    async def test_an_unread_body_is_not_received(self) -> None:
         @fastrpc.service("slow")
         class Slow:
             @fastrpc.method
@@ -372,7 +374,7 @@ class TestRequests:
             await talk.done()
             assert talk.value == 10_000_000
 
-    async def test_notifications_go_on_behind_their_answer(self) -> None:
+    async def test_notifications_continue_behind_their_answer(self) -> None:
         shop = Shop()
         async with serving(shop, config=http(jsonrpc=True)) as app:
             talk = await posted(app, "/jsonrpc", {"jsonrpc": "2.0", "method": "shop.v1.wait"})

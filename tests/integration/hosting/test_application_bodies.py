@@ -123,7 +123,7 @@ class TestBodiesWithoutALength:
             await talk.done()
             assert talk.status == 401
 
-    async def test_a_page_is_shown_to_a_stranger_whose_request_has_a_type(self) -> None:
+    async def test_a_stranger_whose_request_has_a_content_type_gets_pages(self) -> None:
         config = http(docs=True)
         async with serving(config=config, authenticate=StaticTokens({"secret": Identity("ada")})) as app:
             for path in ("/", "/openapi.json"):
@@ -134,7 +134,7 @@ class TestBodiesWithoutALength:
 
     @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
     @pytest.mark.parametrize("fields", [None, PLAIN, ASKING], ids=["typed", "plain", "asking"])
-    async def test_an_empty_body_is_none(self, method: str, fields: Any) -> None:
+    async def test_an_empty_body_counts_as_missing(self, method: str, fields: Any) -> None:
         async with serving(Notes()) as app:
             talk = Exchange(app, of_version_2("/notes/a", fields, method=method))
             talk.body(b"")
@@ -143,7 +143,7 @@ class TestBodiesWithoutALength:
             assert (talk.status, talk.value) == (200, expected[method])
 
     @pytest.mark.parametrize("fields", [None, PLAIN], ids=["typed", "plain"])
-    async def test_a_body_where_none_is_taken_is_refused(self, fields: Any) -> None:
+    async def test_a_body_for_a_method_without_one_is_refused(self, fields: Any) -> None:
         async with serving(Notes()) as app:
             for size in (1, 2):
                 talk = Exchange(app, of_version_2("/notes/a", fields, method="DELETE"))
@@ -163,7 +163,7 @@ class TestBodiesWithoutALength:
                 await talk.done()
                 assert (talk.status, talk.value) == (200, "hello")
 
-    async def test_a_client_that_is_gone_before_it_cancels_nothing(self) -> None:
+    async def test_a_disconnected_client_before_it_cancels_nothing(self) -> None:
         shop = Shop()
         async with serving(shop) as app:
             async with exchange(app, of_version_2("/shop.v1/wait")) as talk:

@@ -36,7 +36,7 @@ ECHO = "/shop.v1/echo"
         (http(mount_authenticated=True, mounts={"/": "shop:app"}), "http.mount_authenticated"),
     ],
 )
-def test_what_only_a_listening_server_keeps_is_refused(config: ServerConfig, name: str) -> None:
+def test_settings_of_listening_servers_are_refused(config: ServerConfig, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"ServerConfig\.{name} is set"):
         fastrpc.asgi(Shop, config=config)
 

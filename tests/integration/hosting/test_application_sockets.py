@@ -69,7 +69,7 @@ async def test_a_refusal_is_an_answer_where_the_server_around_can_send_one() -> 
         assert talk.sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
 
 
-async def test_a_client_that_is_gone_cancels_its_call() -> None:
+async def test_a_disconnected_client_cancels_its_call() -> None:
     shop = Shop()
     async with serving(shop, config=http(websocket=True)) as app:
         async with exchange(app, socket_scope("/ws/shop.v1/wait")) as talk:
@@ -96,7 +96,7 @@ async def test_a_quiet_client_is_not_given_up() -> None:
             assert talk.sent[-1]["code"] == 1000
 
 
-async def test_a_text_that_is_no_unicode_closes() -> None:
+async def test_a_text_that_is_not_unicode_closes_the_socket() -> None:
     async with serving(config=http(websocket=True)) as app:
         async with exchange(app, socket_scope("/ws/shop.v1/echo")) as talk:
             talk.give(type="websocket.connect")

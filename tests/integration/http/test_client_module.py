@@ -88,7 +88,7 @@ async def test_it_sends_each_integer_around_the_largest_exact_one(tmp_path: Path
 
 
 @needs_node
-async def test_errors_tell_what_happened(tmp_path: Path) -> None:
+async def test_errors_describe_the_cause(tmp_path: Path) -> None:
     program = """
         const client = new Client({ base });
         const facts = (error) => [error instanceof CallError, error.code, error.status, error.message,

@@ -63,7 +63,7 @@ class TestUnary:
                 assert answer["trailer-seen"] == "yes"
                 assert answer["x-content-type-options"] == "nosniff"
 
-    async def test_messages_go_as_they_are(self, serving: Serving) -> None:
+    async def test_messages_are_sent_unchanged(self, serving: Serving) -> None:
         async with serving() as client:
             answer = await client.post(ITEM, b"\x08\x07", Content_Type="application/proto")
             assert (answer["content-type"], answer.body) == ("application/proto", b"\n\x06item 7")
@@ -184,7 +184,7 @@ class TestUnary:
                 assert answer.status == 429
             assert answer.value["code"] == "resource_exhausted"
 
-    async def test_unknown_methods_and_types_are_told_apart(self, serving: Serving) -> None:
+    async def test_unknown_methods_and_unknown_types_have_different_errors(self, serving: Serving) -> None:
         async with serving() as client:
             answer = await client.post("/shop.v1.Orders/Nothing", {}, **CONNECT)
             assert (answer.status, answer.value["code"]) == (404, "unimplemented")
@@ -261,7 +261,7 @@ class TestGet:
         async with serving() as client:
             assert (await client.get(by_get(message, **query))).status == status
 
-    async def test_a_query_without_the_version_is_one_of_the_gateway(self) -> None:
+    async def test_a_query_without_the_version_is_read_by_the_gateway(self) -> None:
         async with web_talk.serving() as client:
             assert (await client.get("/shop.v1.orders/get_item?id=7")).value == "item 7"
 
@@ -386,7 +386,7 @@ class TestCallers:
                 found = answer.value["value"] if protocol == "connect" else answer.value
                 assert found["protocol"] == protocol
 
-    async def test_it_is_off_by_default(self, serving: Serving) -> None:
+    async def test_connect_is_off_by_default(self, serving: Serving) -> None:
         async with serving(connect=False, grpc_web=False) as client:
             assert (await client.post(ITEM, b"\x08\x07", Content_Type="application/proto")).status == 415
         with pytest.raises(ConfigError, match="HTTP.connect"):

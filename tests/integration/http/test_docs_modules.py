@@ -113,7 +113,7 @@ async def test_each_copied_form_runs_and_gives_the_same(tmp_path: Path) -> None:
                 assert not {*text} & {*"\u202e\u200b\u3164\u034f\ufe0f\u2800\U000e0041"}, (form, text)
 
 
-async def test_metadata_timeout_and_token_come_with_each_form_and_the_token_is_in_none(
+async def test_each_form_passes_metadata_and_timeout_and_reads_the_token_at_run_time(
     tmp_path: Path,
 ) -> None:
     tokens = StaticTokens({"s3cret": Identity("ada")})
@@ -211,7 +211,7 @@ async def test_json_keeps_every_digit_and_wrong_input_names_its_field(tmp_path: 
     ]
 
 
-async def test_the_places_of_any_path_end_and_lead_from_the_field_to_what_holds_it(tmp_path: Path) -> None:
+async def test_the_path_of_a_mistake_leads_from_the_field_to_its_holders(tmp_path: Path) -> None:
     paths = {
         "order.lines[0].item": ["order.lines[0].item", "order.lines[0]", "order.lines", "order"],
         'scores["a.b]"].x': ['scores["a.b]"].x', 'scores["a.b]"]', "scores"],

@@ -187,7 +187,7 @@ async def test_metadata_and_protocol_reach_the_handler(serving: Serving) -> None
         assert trailers_of(answer.body)["raw-bin"] == "AAE"
 
 
-async def test_unknown_types_and_methods_are_told_apart(serving: Serving) -> None:
+async def test_unknown_types_and_unknown_methods_have_different_errors(serving: Serving) -> None:
     async with serving() as client:
         assert (await ask(client, "GetItem", b"", Content_Type="application/grpc-web+thrift")).status == 415
         answer = await ask(client, "Nothing", enveloped(b""))

@@ -66,7 +66,7 @@ async def test_a_form_may_be_longer_than_a_message() -> None:
     assert answer.value[-1] == 3 * MESSAGE_BYTES
 
 
-async def test_a_connection_goes_on_behind_a_body_that_is_too_long() -> None:
+async def test_a_connection_survives_a_body_that_is_too_long() -> None:
     before = bytes_held()
     async with every_way() as served, http2_client(served.address) as client:
         for _ in range(20):
@@ -80,7 +80,7 @@ async def test_a_connection_goes_on_behind_a_body_that_is_too_long() -> None:
     await eventually(lambda: bytes_held() == before)
 
 
-async def test_the_rest_of_a_body_is_dropped_behind_its_answer() -> None:
+async def test_the_unread_part_of_a_body_is_dropped_after_its_answer() -> None:
     before = bytes_held()
     size = 3 * MESSAGE_BYTES
     async with every_way() as served, http2_client(served.address) as client:
@@ -95,7 +95,7 @@ async def test_the_rest_of_a_body_is_dropped_behind_its_answer() -> None:
     await eventually(lambda: bytes_held() == before)
 
 
-async def test_the_rest_of_a_body_has_the_time_of_a_last_word() -> None:
+async def test_the_unread_part_of_a_body_has_the_time_of_a_last_write() -> None:
     timeouts = Timeouts(linger=0.1, call=60.0)
     async with every_way(timeouts=timeouts) as served, http2_client(served.address) as client:
         stream = client.begin("POST", ECHO, Content_Length=str(3 * MESSAGE_BYTES))
@@ -156,7 +156,7 @@ async def test_a_body_whose_handler_waits_is_not_late() -> None:
             assert (await client.end(stream)).value == "waited"
 
 
-async def test_a_client_is_told_to_go_on_where_it_asks() -> None:
+async def test_a_client_that_waits_for_100_continue_gets_it() -> None:
     async with every_way() as served, http2_client(served.address) as client:
         body = form_of(b"x" * 1_000)
         stream = client.begin(
@@ -183,7 +183,7 @@ async def test_an_unknown_sender_is_refused_before_a_long_body(authorization: st
     await eventually(lambda: bytes_held() == before)
 
 
-async def test_requests_that_are_incomplete_hold_what_came_and_no_more() -> None:
+async def test_incomplete_requests_hold_only_their_received_bytes() -> None:
     before = bytes_held()
     async with every_way() as served, http2_client(served.address) as client:
         streams = [client.begin("POST", ECHO, Content_Length="90000") for _ in range(3)]

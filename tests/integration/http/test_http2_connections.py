@@ -74,7 +74,7 @@ async def test_first_bytes_of_either_version_may_come_one_at_a_time(protocols: t
         b"\r\n" * 200,
     ],
 )
-async def test_http_alone_answers_what_is_no_http2_as_without_it(data: bytes) -> None:
+async def test_bytes_that_are_not_http2_are_answered_as_by_a_server_without_http2(data: bytes) -> None:
     answers = []
     for http2 in (False, True):
         async with every_way(ALONE, http={"http2": http2}) as served:
@@ -100,7 +100,7 @@ async def test_without_http2_grpc_serves_no_pages() -> None:
             assert (await client.get("/docs")).status == 405
 
 
-async def test_native_clients_call_beside_both_versions() -> None:
+async def test_native_clients_call_next_to_both_versions() -> None:
     async with every_way() as served, Client(str(served.address)) as native:
         async with http_client("1.1", served.address) as first, http_client("2", served.address) as second:
             assert await native.call(Ways.echo, "a") == "a"
@@ -146,7 +146,7 @@ async def test_a_drain_of_a_connection_at_rest_closes_it() -> None:
         assert client.peer.goaways[-1][1] == 0
 
 
-async def test_a_connection_that_is_old_says_goodbye() -> None:
+async def test_an_old_connection_gets_goaway() -> None:
     keepalive = Keepalive(max_age=1)
     async with every_way(ALONE, keepalive=keepalive, holds=True) as served:
         async with http2_client(served.address) as client:
@@ -239,6 +239,6 @@ async def test_each_call_of_a_connection_has_its_own_protocol(version: str) -> N
             assert engine.connection.protocol == "http"
 
 
-def test_http2_is_on_unless_it_is_left_out() -> None:
+def test_http2_is_on_unless_it_is_disabled() -> None:
     assert HTTP().http2
     assert not HTTP(http2=False).http2

@@ -19,7 +19,7 @@ PROTOCOLS = [("http",), ("native", "http"), ("http", "grpc")]
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_a_request_is_answered_alike_by_both_versions(name: str) -> None:
+async def test_both_versions_answer_a_request_in_the_same_way(name: str) -> None:
     asking = REQUESTS[name]
     async with every_way() as served:
         answers = []
@@ -45,7 +45,7 @@ async def test_requests_of_every_way_share_a_connection(protocols: tuple[str, ..
     }
 
 
-async def test_requests_come_beside_calls_of_grpc_connect_and_grpc_web() -> None:
+async def test_requests_share_a_connection_with_calls_of_grpc_connect_and_grpc_web() -> None:
     async with every_way(holds=True) as served, http2_client(served.address) as client:
         body = message(text_field("a"))
         waiting = [await client.start("POST", "/ways/wait", {}), client.peer.request("/ways/Wait", b"")]
@@ -128,7 +128,7 @@ async def test_cookies_that_come_in_parts_are_one_field() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_the_peer_of_a_call_is_one_of_http(version: str) -> None:
+async def test_the_peer_of_a_call_is_an_http_peer(version: str) -> None:
     async with every_way() as served, http_client(version, served.address) as client:
         assert (await client.post("/ways/who", {})).value[0] == "http"
 

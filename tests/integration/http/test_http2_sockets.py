@@ -278,7 +278,7 @@ async def test_a_drain_ends_sockets_with_a_close_frame() -> None:
         ("websocket", ECHO, {"Sec_WebSocket_Version": "8"}, 400),
     ],
 )
-async def test_a_connect_that_is_no_socket_is_refused(
+async def test_a_connect_that_opens_no_websocket_is_refused(
     protocol: str, path: str, fields: dict[str, Any], status: int
 ) -> None:
     async with every_way() as served, http2_client(served.address) as client:

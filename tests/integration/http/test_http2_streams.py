@@ -216,7 +216,7 @@ async def test_a_slow_handler_keeps_the_window_of_its_stream_closed(kind: str) -
         assert answer.value == (60_000 if kind == "lines" else ["a.jpg", "image/jpeg", "sea", 0, 600_000])
 
 
-async def test_a_stream_over_the_limit_of_streams_is_refused_and_others_go_on() -> None:
+async def test_a_stream_over_the_limit_of_streams_is_refused_and_others_continue() -> None:
     limits = Limits(streams=2)
     async with every_way(holds=True, limits=limits) as served, http2_client(served.address) as client:
         streams = [await begun(client) for _ in range(2)]

@@ -89,7 +89,9 @@ async def test_a_handler_sends_its_caller_to_another_place(status: int) -> None:
 
 @pytest.mark.parametrize(("status", "length"), [(204, []), (205, ["0"])])
 @pytest.mark.parametrize("content_type", ["application/json", "application/msgpack"])
-async def test_a_status_without_a_body_has_none(content_type: str, status: int, length: list[str]) -> None:
+async def test_a_status_without_a_body_sends_no_body(
+    content_type: str, status: int, length: list[str]
+) -> None:
     encode = msgspec.json.encode if content_type.endswith("json") else msgspec.msgpack.encode
     async with serving() as client:
         body = encode({"status": status, "headers": {"X-One": "1"}})
@@ -108,7 +110,7 @@ async def test_a_status_without_a_body_and_a_result_are_an_error(status: int) ->
     assert f"the status {status}, which has no body, and its result is not None" in answer.value["detail"]
 
 
-async def test_a_later_call_replaces_fields_and_keeps_the_others() -> None:
+async def test_a_later_call_replaces_fields_and_keeps_other_fields() -> None:
     async with serving() as client:
         answer = await client.post("/shop/twice", {})
     assert (answer.status, answer["location"], answer["x-one"]) == (201, "/b", "1")

@@ -42,7 +42,7 @@ async def serving(**options: Any) -> AsyncIterator[HttpClient]:
         ("/jsonrpc", {"jsonrpc": "2.0", "id": 1, "method": "shop.v1.echo", "params": {"text": TEXT}}),
     ],
 )
-async def test_a_body_that_came_in_pieces_holds_nothing_once_it_is_answered(path: str, body: Any) -> None:
+async def test_a_body_that_arrived_in_pieces_holds_no_memory_after_its_answer(path: str, body: Any) -> None:
     before = bytes_held()
     async with serving() as client:
         whole = request("POST", path, body)

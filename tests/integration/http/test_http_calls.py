@@ -224,7 +224,7 @@ async def test_every_status_of_ours_has_one_of_http() -> None:
     assert {status.name for status in Status} - {"OK"} == STATUSES.keys()
 
 
-async def test_the_details_of_an_error_in_msgpack_are_told_as_well() -> None:
+async def test_the_details_of_an_error_in_msgpack_are_reported_as_well() -> None:
     async with serving() as client:
         body = msgspec.msgpack.encode({"status": "ABORTED"})
         answer = await client.post("/shop.v1/fail", body, Content_Type="application/msgpack")

@@ -188,7 +188,7 @@ async def test_too_many_calls_at_once_are_the_servers_load() -> None:
             assert "retry-after" in answer
 
 
-async def test_the_native_way_is_as_before_beside_it() -> None:
+async def test_native_calls_are_unchanged_next_to_it() -> None:
     config = ServerConfig(protocols=("native", "http"))
     async with Server(Shop(), config=config, authenticate=StaticTokens(TOKENS)) as server:
         address = str(await server.listen("tcp://127.0.0.1:0"))

@@ -194,7 +194,7 @@ async def test_the_log_of_a_request_that_http_refuses_names_its_status(
     assert MISTAKEN not in all_logged([record])
 
 
-async def test_missing_and_unknown_parameters_are_told_together() -> None:
+async def test_missing_and_unknown_parameters_are_reported_together() -> None:
     async with serving() as client:
         answer = await client.post(RAISE, {"itme": 1})
     assert answer.value["details"] == [

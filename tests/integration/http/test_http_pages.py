@@ -25,7 +25,7 @@ POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src '
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_each_page_loads_from_its_own_server_alone(path: str) -> None:
+async def test_each_page_loads_files_only_from_its_server(path: str) -> None:
     async with described() as serving, session() as client, client.get(serving.origin + path) as answer:
         assert answer.status == 200
         assert answer.headers.getall("Content-Security-Policy") == [POLICY]
@@ -44,7 +44,7 @@ async def test_pages_are_read_only(path: str) -> None:
             assert answer.status == 405
 
 
-async def test_the_document_is_valid_for_every_type_and_names_what_is_served() -> None:
+async def test_the_document_is_valid_for_every_type_and_names_the_served_methods() -> None:
     async with described(EveryType()) as serving, session() as client:
         async with client.get(f"{serving.origin}/openapi.json") as answer:
             found = json.loads(await answer.read())
@@ -62,7 +62,7 @@ async def test_the_document_has_the_title_of_the_settings() -> None:
             assert "<title>Sums &lt;b&gt;</title>" in await answer.text()
 
 
-async def test_the_index_links_what_is_on() -> None:
+async def test_the_index_links_the_enabled_pages() -> None:
     links = {}
     for http in (HTTP(), HTTP(jsonrpc=True, mcp=True, websocket=True)):
         async with described(http=http) as serving, session() as client:
@@ -139,7 +139,7 @@ async def test_pages_need_no_identity_and_say_which_methods_do() -> None:
     assert {} in paths["/arith/mul"]["post"]["security"]
 
 
-async def test_the_document_lists_what_its_reader_may_call() -> None:
+async def test_the_document_lists_the_methods_that_its_reader_may_call() -> None:
     tokens = StaticTokens({"ada": Identity("ada"), "bob": Identity("bob")})
     policy = Policy(
         [{"who": ["ada", "anonymous"], "allow": ["arith.*"]}, {"who": ["bob"], "allow": ["arith.fail"]}]

@@ -83,7 +83,7 @@ async def test_json_rpc_refuses_it_as_well(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.text == ""
 
 
-async def test_callers_without_rights_do_not_learn_of_it() -> None:
+async def test_callers_without_rights_do_not_learn_that_a_method_exists() -> None:
     tokens = StaticTokens({"token-of-ada": Identity("ada")})
     async with serving(authenticate=tokens) as (client, _):
         assert (await client.post("/clock/later", {})).status == 401

@@ -107,7 +107,7 @@ async def test_arguments_stand_in_the_query(query: str, found: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("tag", ["[x]", "[1]", '["x"]', '["x","y"]', "[", "[]"])
-async def test_the_only_item_of_a_list_of_texts_is_the_text_as_it_is(tag: str) -> None:
+async def test_a_single_item_for_a_list_of_texts_is_taken_unparsed(tag: str) -> None:
     async with serving() as client:
         answer = await client.get(f"/find/books?title=a&tags={quote(tag)}")
         assert (answer.status, answer.value) == (200, DEFAULTS | {"tags": [tag]})
@@ -200,7 +200,7 @@ async def test_a_safe_method_is_posted_as_well() -> None:
         assert (answer.status, answer["allow"]) == (405, "GET, HEAD, POST")
 
 
-async def test_a_method_that_is_not_safe_is_not_got() -> None:
+async def test_a_method_that_is_not_safe_refuses_get() -> None:
     async with serving() as client:
         answer = await client.get("/find/write?title=a")
         assert (answer.status, answer["allow"]) == (405, "POST")
@@ -220,7 +220,7 @@ async def test_a_body_is_refused_where_arguments_are_in_the_query(target: str) -
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br"])
-async def test_the_encoding_of_a_body_that_is_not_there_does_not_concern_a_query(encoding: str) -> None:
+async def test_the_encoding_of_a_missing_body_does_not_concern_a_query(encoding: str) -> None:
     async with serving() as client:
         answer = await client.get("/find/books?title=a", Content_Encoding=encoding)
         assert (answer.status, answer.value) == (200, DEFAULTS)

@@ -325,7 +325,7 @@ async def test_a_body_in_another_form_is_refused(fields: dict[str, str]) -> None
         assert (await asked(client, "PATCH", "/orders/7", {"name": "a"}, **fields)).status == 415
 
 
-async def test_the_refusal_of_a_form_names_every_type_that_is_taken() -> None:
+async def test_the_refusal_of_a_form_names_every_accepted_type() -> None:
     form = {"Content_Type": "multipart/form-data; boundary=XyZ"}
     async with serving() as client:
         for verb, path, types in [

@@ -209,7 +209,7 @@ async def test_an_envelope_of_another_form_is_refused_before_it_is_decoded(
         assert answer["error"]["detail"] == f"shop.v1.echo: {text}"
 
 
-async def test_what_expires_ends_with_its_code() -> None:
+async def test_expired_credentials_close_with_their_code() -> None:
     feed = Feed()
     async with serving(feed, authenticate=StaticTokens(TOKENS)) as (server, url):
         ada = {"Authorization": "Bearer ada-token"}
@@ -335,7 +335,7 @@ async def test_json_rpc_answers_its_messages_in_any_order() -> None:
     await soon(shop.cancelled)
 
 
-async def test_json_rpc_knows_who_connected() -> None:
+async def test_json_rpc_calls_know_their_peer() -> None:
     async with serving(authenticate=StaticTokens(TOKENS)) as (_, url):
         ada = {"Authorization": "Bearer ada-token"}
         async with connect(f"{url}/jsonrpc", additional_headers=ada) as socket:
@@ -355,6 +355,6 @@ async def test_json_rpc_rests_for_so_long() -> None:
         assert await socket.rest() == ([], 1000)
 
 
-async def test_the_native_way_is_as_before_beside_it() -> None:
+async def test_native_calls_are_unchanged_next_to_it() -> None:
     async with serving() as (_, url), Client(url.replace("ws:", "tcp:")) as native:
         assert await native.call("shop.v1.echo", "a") == "a"

@@ -75,7 +75,7 @@ async def test_an_empty_stream_has_its_end() -> None:
         assert (await client.post("/shop.v1/count", {"to": 0})).lines == [{"end": {"metadata": {}}}]
 
 
-async def test_an_error_behind_messages_is_the_last_line() -> None:
+async def test_an_error_after_messages_is_the_last_line() -> None:
     async with serving() as client:
         answer = await client.post("/shop.v1/count", {"to": 5, "fail_at": 2})
         assert [*answer.lines[0], *answer.lines[1], *answer.lines[2]] == ["value", "value", "error"]
@@ -100,7 +100,7 @@ async def test_a_form_that_streams_have_not_is_refused(accept: str) -> None:
         assert (await client.post("/shop.v1/count", {"to": 1}, Accept=accept)).status == 406
 
 
-async def test_metadata_comes_before_and_behind_messages() -> None:
+async def test_metadata_is_sent_before_and_after_messages() -> None:
     @fastrpc.service("meta")
     class Meta:
         @fastrpc.method
@@ -261,7 +261,7 @@ async def test_both_directions_stream_at_once() -> None:
         assert (await client.post("/shop.v1/echo", {"text": "a"})).value == "a"
 
 
-async def test_an_early_answer_closes_what_was_not_read() -> None:
+async def test_an_early_answer_closes_a_connection_with_unread_bytes() -> None:
     @fastrpc.service("early")
     class Early:
         @fastrpc.method
@@ -320,7 +320,7 @@ async def test_messages_beyond_the_window_follow_each_other() -> None:
         assert (await client.response()).value == 1_200_000
 
 
-async def test_messages_of_a_few_bytes_count_what_they_cost() -> None:
+async def test_messages_of_a_few_bytes_count_their_overhead() -> None:
     """Else a window that holds 64 KiB of a peer's bytes would hold some megabytes of objects."""
     go = asyncio.Event()
 

@@ -159,7 +159,7 @@ async def test_methods_routes_and_fixed_paths_come_first() -> None:
         assert (await client.get("/stock/unknown")).body == b"app"
 
 
-async def test_application_at_the_root_keeps_its_own_docs() -> None:
+async def test_application_at_the_root_keeps_its_docs() -> None:
     async with mounted(Seen(b"app")) as client:
         assert (await client.get("/docs")).body == b"app"
     async with mounted({"/app": Seen(b"app")}) as client:
@@ -244,7 +244,7 @@ async def test_client_that_expects_100_continue_gets_it() -> None:
     assert app.bodies == [b"abc"]
 
 
-async def test_receive_waits_behind_the_body_for_the_end_of_the_request() -> None:
+async def test_receive_waits_after_the_body_for_the_end_of_the_request() -> None:
     events: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -295,7 +295,7 @@ async def test_client_that_leaves_is_told_by_receive_and_by_send() -> None:
     assert "the client is gone" in str(found[1])
 
 
-async def test_mistake_of_an_application_whose_client_is_gone_is_in_the_log_for_those_that_look(
+async def test_mistake_of_an_application_whose_client_left_is_logged_as_debug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -315,7 +315,7 @@ async def test_mistake_of_an_application_whose_client_is_gone_is_in_the_log_for_
     assert [one.levelname for one in caplog.records if one.exc_info] == ["DEBUG"]
 
 
-async def test_end_of_a_client_is_no_error_of_an_application_that_lets_it_pass(
+async def test_disconnect_that_an_application_does_not_catch_is_no_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     started, ended = asyncio.Event(), asyncio.Event()
@@ -367,7 +367,7 @@ async def test_broken_body_ends_the_request() -> None:
 # Several requests
 
 
-async def test_application_goes_on_behind_its_response_while_others_are_served() -> None:
+async def test_application_continues_behind_its_response_while_others_are_served() -> None:
     goes_on, ended = asyncio.Event(), asyncio.Event()
 
     async def then() -> None:
@@ -382,7 +382,7 @@ async def test_application_goes_on_behind_its_response_while_others_are_served()
         await soon(ended)
 
 
-async def test_requests_that_come_together_are_answered_in_order() -> None:
+async def test_pipelined_requests_are_answered_in_order() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http", scope["type"]
         if scope["path"] == "/0":

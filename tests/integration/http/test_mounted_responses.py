@@ -133,7 +133,7 @@ async def test_fields_that_would_break_the_head_are_an_error_with_an_id(headers:
 
 
 @pytest.mark.parametrize("status", [0, 101, 199, 1000, "200", None])
-async def test_status_that_is_none_is_an_error(status: Any) -> None:
+async def test_invalid_status_is_an_error(status: Any) -> None:
     async with mounted(Sending({"type": "http.response.start", "status": status}, part())) as client:
         assert (await client.get("/")).status == 500
 
@@ -150,7 +150,7 @@ MISUSES: dict[str, tuple[Event, ...]] = {
 
 
 @pytest.mark.parametrize("reason", MISUSES)
-async def test_misuse_before_the_head_is_an_error_whose_reason_is_in_the_log(
+async def test_misuse_before_the_head_is_an_error_with_its_reason_in_the_log(
     reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with mounted(Sending(*MISUSES[reason])) as client:
@@ -174,7 +174,7 @@ async def test_misuse_before_the_head_is_an_error_whose_reason_is_in_the_log(
         (start(), part(b"ab", more=True), {"type": "http.response.trailers"}),
     ],
 )
-async def test_misuse_behind_the_head_closes_the_connection(events: tuple[Event, ...]) -> None:
+async def test_misuse_after_the_head_closes_the_connection(events: tuple[Event, ...]) -> None:
     async with mounted(Sending(*events)) as client:
         client.send(request("GET", "/"))
         assert (await client.head()).status == 200
@@ -186,7 +186,7 @@ async def test_misuse_behind_the_head_closes_the_connection(events: tuple[Event,
     assert len(rest) <= len(b"2\r\nab\r\n")
 
 
-async def test_event_behind_the_response_is_refused_and_harms_no_other_request() -> None:
+async def test_event_after_the_response_is_refused_and_harms_no_other_request() -> None:
     app = Sending(start(), part(b"one"), part(b"two"))
     async with mounted(app) as client:
         assert (await client.get("/")).body == b"one"

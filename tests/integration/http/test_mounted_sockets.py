@@ -151,7 +151,7 @@ async def test_misuse_before_the_handshake_is_500(event: Any) -> None:
         assert caught.value.response.status_code == 500
 
 
-async def test_client_that_is_lost_is_told_as_1006() -> None:
+async def test_client_that_is_lost_is_reported_as_1006() -> None:
     app = Talking(ACCEPT)
     async with mounted(app) as client:
         talk = await connect(url_of(client))

@@ -64,7 +64,7 @@ class Living:
 # Lifespan
 
 
-async def test_application_starts_before_the_server_listens_and_ends_behind_it() -> None:
+async def test_application_starts_before_the_server_listens_and_ends_after_it() -> None:
     app = Living()
     server = Server(Stock(), config=ServerConfig(protocols=("http",), http=HTTP(mounts={"/": app})))
     address = await server.listen("tcp://127.0.0.1:0")
@@ -140,7 +140,7 @@ async def test_other_answer_of_a_lifespan_is_an_error(kind: str) -> None:
 # Identities
 
 
-async def test_server_with_authentication_has_to_say_who_reaches_applications() -> None:
+async def test_server_with_authentication_must_state_who_reaches_applications() -> None:
     for allowed in (None, True, False):
         config = ServerConfig(
             protocols=("http",), http=HTTP(mounts={"/": Living()}, mount_authenticated=allowed)
@@ -322,7 +322,7 @@ async def test_a_request_that_needs_an_identity_is_counted_as_refused() -> None:
     assert REFUSALS["unauthenticated"] == refused + 2
 
 
-async def test_applications_are_ended_together() -> None:
+async def test_applications_are_shut_down_concurrently() -> None:
     told, ends = asyncio.Event(), []
 
     async def first(scope: Any, receive: Any, send: Any) -> None:
@@ -381,7 +381,7 @@ async def test_codecs_of_the_server_do_not_concern_applications() -> None:
 # Drain
 
 
-async def test_drain_lets_requests_end() -> None:
+async def test_drain_waits_for_requests() -> None:
     goes_on = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -429,7 +429,7 @@ async def test_request_that_outlasts_the_drain_is_told_and_then_cancelled(has_be
         assert answer.status == (200 if has_begun else 503)
 
 
-async def test_application_that_goes_on_after_its_client_left_holds_the_drain() -> None:
+async def test_application_that_continues_after_its_client_left_holds_the_drain() -> None:
     goes_on, started = asyncio.Event(), asyncio.Event()
     ended_well: list[bool] = []
 

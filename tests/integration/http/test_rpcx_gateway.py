@@ -87,7 +87,7 @@ async def test_a_method_is_called_by_its_fields(verb: str, path: str) -> None:
         assert "x-rpcx-messagestatustype" not in answer
 
 
-async def test_bodies_are_what_their_type_says() -> None:
+async def test_the_type_of_a_body_decides_how_it_is_read() -> None:
     async with serving() as client:
         packed = msgspec.msgpack.encode({"A": 2, "B": 3})
         answer = await call(client, "Mul", packed, SerializeType="3")

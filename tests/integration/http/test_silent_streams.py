@@ -117,7 +117,7 @@ async def test_a_silent_stream_of_lines_sends_its_head(method: str) -> None:
 
 @pytest.mark.usefixtures("_often")
 @pytest.mark.parametrize("accept", [LINES, EVENTS])
-async def test_an_error_behind_a_sign_of_life_is_the_last_part(accept: str) -> None:
+async def test_an_error_after_a_sign_of_life_is_the_last_part(accept: str) -> None:
     async with serving() as (service, client):
         client.send(asked("fail", accept))
         assert (await client.head()).status == 200

@@ -128,7 +128,7 @@ def field(answer: Response, name: str) -> str | None:
         ("", "private", ""),
     ],
 )
-async def test_a_safe_method_says_who_may_store_its_answer(
+async def test_a_safe_method_sets_who_may_store_its_answer(
     way: str, given: str, own: str, everybodys: str
 ) -> None:
     async with serving(Pages(Cache_Control=given), way) as asking:
@@ -309,14 +309,14 @@ async def test_tags_win_over_dates(way: str) -> None:
             assert (await asking.get(If_None_Match=tag, If_Modified_Since=date)).status == status
 
 
-async def test_several_dates_are_none() -> None:
+async def test_several_dates_are_ignored() -> None:
     async with serving(Pages(Last_Modified=CHANGED)) as asking:
         line = f"If-Modified-Since: {CHANGED}\r\n"
         asking._client.send(f"GET /shop.pages/own HTTP/1.1\r\nHost: 127.0.0.1\r\n{line}{line}\r\n".encode())
         assert (await asking._client.response()).status == 200
 
 
-async def test_a_change_to_come_is_told_as_one_of_now() -> None:
+async def test_a_future_change_counts_as_a_change_now() -> None:
     async with serving(Pages(Last_Modified="Fri, 31 Dec 9999 23:59:59 GMT")) as asking:
         answer = await asking.get()
         changed, sent = (parsedate_to_datetime(answer[name]) for name in ("last-modified", "date"))
@@ -344,7 +344,7 @@ async def test_other_answers_than_200_are_sent_to_all(status: int) -> None:
 
 
 @ways
-async def test_a_304_has_the_fields_that_a_cache_renews_and_no_others(way: str) -> None:
+async def test_a_304_has_only_the_fields_that_a_cache_renews(way: str) -> None:
     pages = Pages(**BOTH, Vary="X-A", Expires=CHANGED, Link="</a>", Content_Language="de", X_Own="1")
     async with serving(pages, way) as asking:
         full = await asking.get()
@@ -363,7 +363,7 @@ async def test_a_304_without_a_tag_has_the_date() -> None:
 
 
 @ways
-async def test_the_connection_goes_on_behind_a_304(way: str) -> None:
+async def test_the_connection_continues_behind_a_304(way: str) -> None:
     async with serving(Pages(**BOTH), way) as asking:
         for _ in range(3):
             assert (await asking.get(If_None_Match=TAG)).status == 304
@@ -432,7 +432,7 @@ async def test_the_tag_of_an_answer_that_connect_compresses_is_weak(way: str) ->
         assert (again.status, again["etag"]) == (304, f"W/{TAG}")
 
 
-async def test_a_weak_tag_of_the_handler_stays_as_it_is() -> None:
+async def test_a_weak_tag_of_the_handler_is_sent_unchanged() -> None:
     async with serving(Pages(ETag='W/"7"'), compress=True) as asking:
         assert (await asking.get(size=4_096, Accept_Encoding="gzip"))["etag"] == 'W/"7"'
 

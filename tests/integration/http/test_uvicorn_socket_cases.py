@@ -128,7 +128,7 @@ BROKEN: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("name", DENIED)
-async def test_case_of_a_handshake_that_is_denied(name: str) -> None:
+async def test_a_handshake_is_denied_as_the_application_says(name: str) -> None:
     events, status, body = DENIED[name]
     app = Talking(events)
     async with mounted(app) as client:

@@ -141,7 +141,7 @@ async def test_one_way_calls_and_each_call_of_a_batch_are_records(records: list[
     ("method", "args", "status"),
     [("fail", ("NOT_FOUND",), "NOT_FOUND"), ("crash", (), "INTERNAL"), ("unsendable", (), "INTERNAL")],
 )
-async def test_both_sides_log_what_the_caller_was_told(
+async def test_both_sides_log_the_error_that_the_caller_got(
     kind: str, method: str, args: tuple[Any, ...], status: str, records: list[logging.LogRecord]
 ) -> None:
     log = AccessLog(sample=0)  # Calls that fail are logged all the same.

@@ -263,7 +263,7 @@ class Asked:
 
 
 @pytest.mark.parametrize("place", ["alone", "outside", "inside"])
-async def test_an_interceptor_that_raises_when_it_is_asked_fails_the_call_alone(
+async def test_an_interceptor_that_raises_while_it_is_chosen_fails_only_the_call(
     place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked, desk = Asked(ValueError("swordfish")), Desk()
@@ -303,7 +303,7 @@ class Asking:
         raise AssertionError("no call concerns it")
 
 
-async def test_a_clients_interceptor_that_raises_when_it_is_asked_fails_the_call_alone() -> None:
+async def test_a_clients_interceptor_that_raises_while_it_is_chosen_fails_only_the_call() -> None:
     asked, desk = Asked(ValueError("swordfish")), Desk()
     async with connected(desk, client_interceptors=[asked]) as client:
         for verb in (client.call, client.request, client.notify):
@@ -316,7 +316,7 @@ async def test_a_clients_interceptor_that_raises_when_it_is_asked_fails_the_call
     assert desk.ran == 1
 
 
-def test_an_interceptor_of_a_blocking_client_that_raises_when_it_is_asked_fails_the_call_alone() -> None:
+def test_an_interceptor_of_a_blocking_client_that_raises_while_it_is_chosen_fails_only_the_call() -> None:
     asked, desk = Asked(ValueError("swordfish")), Desk()
     with serving(desk) as address, SyncClient(address, interceptors=[asked]) as client:
         for verb in (client.call, client.request, client.notify):
@@ -342,7 +342,7 @@ async def test_none_is_an_answer_where_the_result_may_be_none(method: str, answe
             assert await client.call(getattr(Desk, method)) == expected
 
 
-async def test_what_the_handler_itself_returned_is_no_mistake_of_an_interceptor() -> None:
+async def test_a_wrong_result_of_the_handler_is_not_blamed_on_an_interceptor() -> None:
     # `connected` checks results itself.
     async with served(Desk, interceptors=[plain, plain]) as target, Client(target) as client:
         with pytest.raises(fastrpc.DecodeError):
@@ -350,12 +350,12 @@ async def test_what_the_handler_itself_returned_is_no_mistake_of_an_interceptor(
         assert await client.call("desk.broken_promise") is None
 
 
-async def test_a_method_known_only_by_name_may_come_to_none_on_the_client() -> None:
+async def test_a_client_accepts_none_as_the_result_of_a_method_known_only_by_name() -> None:
     async with connected(Desk, client_interceptors=[never_proceeds]) as client:
         assert await client.call("desk.mul", 6, 7) is None
 
 
-async def test_nobody_asks_what_a_notification_comes_to() -> None:
+async def test_the_result_of_a_notification_is_not_checked() -> None:
     desk = Desk()
     async with connected(
         desk, interceptors=[drops_the_value], client_interceptors=[drops_the_value]
@@ -368,7 +368,7 @@ async def test_nobody_asks_what_a_notification_comes_to() -> None:
         await client.notify(Desk.mul, 6, 7)
 
 
-async def test_dropping_the_rest_and_answering_is_no_mistake() -> None:
+async def test_an_interceptor_may_drop_the_inner_call_and_answer() -> None:
     async def answers_in_its_place(call: Call, proceed: Proceed) -> Any:
         proceed(call)
         return 3
@@ -424,7 +424,7 @@ async def test_a_value_that_cannot_be_encoded_is_no_fault_of_the_caller(
     assert any(identifier and identifier in str(failed.value) for identifier in identifiers)
 
 
-async def test_an_answer_of_an_interceptor_that_is_too_large_counts_as_run() -> None:
+async def test_a_too_large_answer_of_an_interceptor_counts_as_processed() -> None:
     async def large(call: Call, proceed: Proceed) -> Any:
         return bytes(17 << 20)
 

@@ -181,7 +181,7 @@ async def test_raising_on_the_server_refuses_before_the_start(
     assert arith.ran == 0
 
 
-async def test_raising_on_the_client_comes_out_as_it_is(around_calls: Around) -> None:
+async def test_an_exception_of_a_client_interceptor_is_raised_unchanged(around_calls: Around) -> None:
     class OwnError(Exception):
         pass
 
@@ -247,7 +247,7 @@ async def test_an_interceptor_answers_and_refuses_without_a_connection(kind: str
         assert refused.value.processed == "no"
 
 
-async def test_what_the_client_refuses_after_sending_says_what_it_says(around_calls: Around) -> None:
+async def test_an_error_raised_by_the_client_after_sending_keeps_its_text(around_calls: Around) -> None:
     async def too_late(call: Call, proceed: Proceed) -> Any:
         await proceed(call)
         raise CallError(Status.ABORTED, "too late")
@@ -378,7 +378,7 @@ async def test_a_cancelled_caller_is_seen_on_both_sides() -> None:
     assert client_side[1] == (Status.CANCELLED, asyncio.CancelledError)
 
 
-async def test_a_client_interceptor_changes_what_is_sent(around_calls: Around) -> None:
+async def test_a_client_interceptor_changes_the_sent_call(around_calls: Around) -> None:
     async def sign(call: Call, proceed: Proceed) -> Any:
         call.metadata["token"] = "t"
         call.metadata.binary["trace-bin"] = b"\x01"
@@ -392,7 +392,7 @@ async def test_a_client_interceptor_changes_what_is_sent(around_calls: Around) -
         assert getattr(view, "client", view).metadata == {"tenant": "acme"}
 
 
-async def test_a_server_interceptor_changes_what_the_handler_and_the_caller_see() -> None:
+async def test_a_server_interceptor_changes_metadata_of_request_and_answer() -> None:
     async def stamp(call: Call, proceed: Proceed) -> Any:
         call.metadata["stamped"] = "yes"
         value = await proceed(call)
@@ -436,7 +436,7 @@ async def test_an_object_with_call_is_an_interceptor(around: Around) -> None:
 
 
 @pytest.mark.parametrize("side", ["client_interceptors", "interceptors"])
-async def test_an_interceptor_may_wait_and_make_calls_of_its_own(side: str) -> None:
+async def test_an_interceptor_may_wait_and_make_calls(side: str) -> None:
     async with served(Arith) as other, Client(other) as helper:
 
         async def ask(call: Call, proceed: Proceed) -> Any:

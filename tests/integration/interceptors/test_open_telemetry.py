@@ -200,7 +200,7 @@ async def test_a_call_belongs_to_the_span_around_it(recorded: Recorded) -> None:
     ("status", "is_servers"),
     [("NOT_FOUND", False), ("PERMISSION_DENIED", False), ("INTERNAL", True), ("DATA_LOSS", True)],
 )
-async def test_a_failure_is_an_error_of_the_side_that_answers_for_it(
+async def test_a_failure_is_an_error_on_the_side_that_caused_it(
     kind: str, status: str, is_servers: bool, recorded: Recorded
 ) -> None:
     one = recorded.interceptor
@@ -411,7 +411,7 @@ async def test_calls_of_a_server_to_its_client_are_part_of_the_trace(recorded: R
 # What is imported
 
 
-def test_nothing_of_it_is_imported_unless_it_is_used() -> None:
+def test_open_telemetry_is_imported_only_if_it_is_used() -> None:
     report = report_of_an_import("from fastrpc.interceptors import AccessLog, OpenTelemetry; AccessLog()")
     assert not any(name.partition(".")[0] == "opentelemetry" for name in report["modules"])
     report = report_of_an_import("from fastrpc.interceptors import OpenTelemetry; OpenTelemetry()")

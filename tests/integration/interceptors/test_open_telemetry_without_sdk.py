@@ -151,7 +151,7 @@ async def test_a_request_id_alone_runs_no_interceptor() -> None:
     assert second.runs == 0
 
 
-async def test_other_interceptors_run_beside_it() -> None:
+async def test_other_interceptors_run_next_to_it() -> None:
     seen: list[tuple[str, str | None]] = []
 
     async def note(call: Call, proceed: Proceed) -> Any:

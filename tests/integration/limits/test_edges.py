@@ -44,7 +44,7 @@ def serving(*limits: Any, address: str = "tcp://127.0.0.1:0", **options: Any) ->
     return served_at()
 
 
-async def test_a_denied_address_is_closed_and_others_are_served() -> None:
+async def test_a_denied_address_is_closed_and_other_addresses_are_served() -> None:
     before = REFUSALS["address"]
     async with serving(*DENIED) as (server, port):
         assert [await is_served(port, f"127.0.0.{host}") for host in (1, 2, 3, 2)] == [
@@ -59,7 +59,7 @@ async def test_a_denied_address_is_closed_and_others_are_served() -> None:
         await eventually(lambda: server.peers() == [])
 
 
-async def test_with_allowed_networks_all_others_are_denied() -> None:
+async def test_with_allowed_networks_all_other_addresses_are_denied() -> None:
     async with serving(Addresses(allow=["127.0.0.3/32"])) as (_, port):
         assert [await is_served(port, f"127.0.0.{host}") for host in (1, 3)] == [False, True]
 
@@ -127,7 +127,7 @@ async def test_other_transports_pass(scheme: str) -> None:
                 await client.call("who.am_i")
 
 
-async def test_ipv6_counts_by_its_own_networks() -> None:
+async def test_ipv6_addresses_count_by_ipv6_networks() -> None:
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
     limits = [Addresses(deny=["0.0.0.0/0"]), ConnectionRate(0.001)]
@@ -151,7 +151,7 @@ async def test_ipv6_counts_by_its_own_networks() -> None:
     ("told", "is_taken"),
     [("10.0.0.1", False), ("11.0.0.1", True), ("2001:db8::1", False), ("2001:db9::1", True)],
 )
-async def test_behind_the_proxy_protocol_the_told_address_counts(told: str, is_taken: bool) -> None:
+async def test_behind_the_proxy_protocol_the_stated_address_counts(told: str, is_taken: bool) -> None:
     limits = [Addresses(deny=["10.0.0.0/8", "127.0.0.1/32", "2001:db8::/32"])]
     config = ServerConfig(proxy_protocol=("127.0.0.0/8",))
     before = REFUSALS["address"]
@@ -258,7 +258,7 @@ async def test_a_drain_takes_the_connections_that_wait() -> None:
                 assert bad.recv(15) == b""
 
 
-async def test_accepting_goes_on_once_there_are_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_accepting_continues_once_there_are_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     from fastrpc.transports import edge
 
     monkeypatch.setattr(edge, "PAUSE_SECONDS", 0.01)

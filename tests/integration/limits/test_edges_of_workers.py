@@ -34,7 +34,7 @@ deny = ["10.0.0.0/8", "127.0.0.1/32"]
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-async def test_workers_count_alike(workers: int, tmp_path: Path) -> None:
+async def test_workers_count_connections_like_one_process(workers: int, tmp_path: Path) -> None:
     with edged_program(tmp_path, DENIED + RATE.format(burst=10), workers=workers) as serving:
         port = serving.port
         assert [await is_served(port, "127.0.0.2") for _ in range(4)] == [False] * 4

@@ -102,7 +102,7 @@ def measured(
 
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("limit", LIMITS)
-def test_a_flood_of_connections_leaves_others_their_rate(
+def test_a_flood_of_connections_does_not_lower_the_rate_of_others(
     limit: str, workers: int, cores: Cores, tmp_path: Path
 ) -> None:
     generator = FloodProgram(tmp_path, cores.flood)

@@ -84,7 +84,7 @@ async def test_refused_call_has_a_pause_and_did_not_start(kind: str, interceptor
 
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("mode", ["failover", "failtry"])
-async def test_refused_call_is_tried_again_no_sooner_than_it_was_told(kind: str, mode: str) -> None:
+async def test_refused_call_is_retried_after_the_stated_pause(kind: str, mode: str) -> None:
     shop = Shop()
     async with either(kind, shop, limits=[RateLimit(5, 1)]) as client:
         view = client.with_options(fail_mode=mode)
@@ -181,7 +181,7 @@ async def test_calls_of_priority_1_are_refused_first() -> None:
             assert found.count([3]) == passed
 
 
-async def test_one_peer_over_unix_is_one_user() -> None:
+async def test_unix_callers_of_one_user_are_one_peer() -> None:
     async with served(Shop(), scheme="unix", limits=[RateLimit(RARE, 1, per="peer")]) as target:
         async with Client(target) as first, Client(target) as second:
             assert await first.call(Shop.buy, "tea") == 3
@@ -208,7 +208,7 @@ async def test_a_pattern_with_a_misspelt_method_is_refused_at_the_start() -> Non
     await server.close()
 
 
-async def test_a_pattern_of_a_service_that_is_not_served_is_warned_of(
+async def test_a_pattern_for_a_service_that_is_not_served_is_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with Server(Shop(), limits=[RateLimit(1, 1, methods=["lost.*", "shop.buy"])]) as server:

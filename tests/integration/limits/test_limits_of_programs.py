@@ -92,7 +92,7 @@ def passed(client: Any, count: int) -> int:
 
 @pytest.mark.parametrize("kind", ["sources", "app", "function", "run"])
 @pytest.mark.parametrize("workers", [1, 4])
-def test_a_rate_holds_for_all_workers_together(workers: int, kind: str, tmp_path: Path) -> None:
+def test_a_rate_is_shared_by_all_workers(workers: int, kind: str, tmp_path: Path) -> None:
     with serving(tmp_path, kind, workers) as (program, address), ExitStack() as stack:
         clients = clients_of_each(stack, address, workers)
         assert sum(passed(client, 8) for client in clients.values()) == min(10, 8 * workers)
@@ -100,7 +100,7 @@ def test_a_rate_holds_for_all_workers_together(workers: int, kind: str, tmp_path
         assert program.wait().code == 0
 
 
-def test_a_killed_worker_leaves_the_buckets_as_they_are(tmp_path: Path) -> None:
+def test_a_killed_worker_does_not_change_the_buckets(tmp_path: Path) -> None:
     with serving(tmp_path, "sources", 2) as (program, address), ExitStack() as stack:
         clients = clients_of_each(stack, address, 2)
         first, second = clients

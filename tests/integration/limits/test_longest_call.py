@@ -87,7 +87,7 @@ async def test_streams_end_too(kind: str) -> None:
         assert slow.seen[0] is not None
 
 
-async def test_built_in_streams_go_on() -> None:
+async def test_built_in_streams_continue() -> None:
     async with served(Slow(), config=CONFIG) as target, Client(target) as client:
         async with client.stream("fastrpc.health.watch", "") as stream:
             assert await stream.receive() == "SERVING"
@@ -107,6 +107,6 @@ async def test_without_it_a_patient_caller_has_no_end() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, "1", True, float("nan"), float("inf")])
-def test_only_a_time_above_zero_is_one(seconds: Any) -> None:
+def test_only_a_time_above_zero_is_accepted(seconds: Any) -> None:
     with pytest.raises(fastrpc.ConfigError, match="Limits.longest_call is"):
         Limits(longest_call=seconds)

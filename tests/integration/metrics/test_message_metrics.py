@@ -82,7 +82,7 @@ async def test_a_client_of_a_broker_counts_nothing() -> None:
         assert gauged("counted.client", "g") == [0, 0, 0]
 
 
-async def test_counts_go_on_in_the_broker_that_follows() -> None:
+async def test_counts_continue_in_the_broker_that_follows() -> None:
     for number in range(1, 3):
         async with open_broker("memory://followed") as opened:
             await opened.publish("counted.followed", 1)
@@ -172,7 +172,7 @@ async def test_a_server_tells_the_figures_of_its_broker() -> None:
         assert counted("counted.server")["published"] == 1
 
 
-async def test_looks_at_very_many_groups_leave_the_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_looks_at_very_many_groups_come_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     # On a busy machine a first look may be a long one.
     monkeypatch.setattr(group_states, "_LONG_LOOK_SECONDS", float("inf"))
     async with open_broker("memory://paused") as opened:

@@ -207,7 +207,7 @@ async def test_a_peer_cannot_add_method_names_on_the_server() -> None:
     assert change.value("calls_in_flight", service="_other", method="_other", side="server") == 0
 
 
-async def test_calls_refused_before_they_are_whole_are_counted_with_their_method() -> None:
+async def test_incomplete_calls_that_are_refused_are_counted_with_their_method() -> None:
     change = Change()
     config = ServerConfig(limits=Limits(concurrent_calls=1))
     async with Server(Metered(), config=config) as server:

@@ -91,7 +91,7 @@ def test_every_reason_of_a_refusal_has_a_series_from_the_start(side: str, reason
 
 
 @pytest.mark.parametrize(("token", "reason"), [(None, "unauthenticated"), ("ada's", "denied")])
-async def test_a_call_that_is_not_allowed_is_counted(token: str | None, reason: str) -> None:
+async def test_a_forbidden_call_is_counted(token: str | None, reason: str) -> None:
     async def known(peer: Peer) -> Identity | None:
         return None if peer.credentials is None else Identity("ada")
 
@@ -312,7 +312,7 @@ async def test_retries_are_counted_by_the_status_before(is_blocking: bool) -> No
         assert scraped("fastrpc_client_retries_total", reason="UNAVAILABLE") == before + 2
 
 
-async def test_a_second_attempt_beside_the_first_is_counted_as_a_hedge() -> None:
+async def test_a_second_attempt_during_the_first_is_counted_as_a_hedge() -> None:
     @fastrpc.service("hedged")
     class Slow:
         @fastrpc.method(idempotent=True)
@@ -401,7 +401,7 @@ async def test_a_handler_that_blocks_its_loop_is_seen() -> None:
         assert lag >= 0
 
 
-def test_a_client_that_is_gone_leaves_no_series() -> None:
+def test_a_disconnected_client_leaves_no_series() -> None:
     client = SyncClient("tcp://127.0.0.1:1")
     with pytest.raises(ConnectError):
         client.call("observed.echo", 1)
@@ -410,7 +410,7 @@ def test_a_client_that_is_gone_leaves_no_series() -> None:
     assert scraped("fastrpc_client_endpoints", service="tcp://127.0.0.1:1", state="failed") is None
 
 
-def test_a_collector_of_other_counters_shows_none_of_the_process() -> None:
+def test_a_collector_of_other_counters_shows_no_counters_of_the_process() -> None:
     names = {metric.name for metric in collector(CounterRegistry()).collect()}
     assert "fastrpc_server_refused" not in names
     assert {metric.name for metric in collector().describe()} == {

@@ -210,7 +210,7 @@ async def test_client_stream_is_one_call(using: Any) -> None:
 
 
 @every_client
-async def test_both_ways_is_one_call(using: Any) -> None:
+async def test_bidirectional_stream_is_one_call(using: Any) -> None:
     def talk(client: Any) -> None:
         with client.open(Metered.mirror) as stream:
             for number in range(10):
@@ -256,7 +256,7 @@ async def test_early_answer_counts_its_status(using: Any) -> None:
 
 
 @every_client
-async def test_stream_is_in_flight_until_it_is_left(using: Any) -> None:
+async def test_stream_is_in_flight_until_its_caller_leaves(using: Any) -> None:
     def look(client: Any) -> None:
         with client.stream(Metered.endless) as numbers:
             numbers.receive()
@@ -270,7 +270,7 @@ async def test_stream_is_in_flight_until_it_is_left(using: Any) -> None:
 
 
 @every_client
-async def test_deadline_is_counted_as_one(using: Any) -> None:
+async def test_deadline_is_counted_as_deadline_exceeded(using: Any) -> None:
     def read(client: Any) -> None:
         with pytest.raises(fastrpc.DeadlineExceededError):
             with client.with_options(timeout=0.5).stream(Metered.endless) as numbers:
@@ -283,7 +283,7 @@ async def test_deadline_is_counted_as_one(using: Any) -> None:
 
 
 @every_client
-async def test_drain_that_is_over_counts_unavailable(using: Any) -> None:
+async def test_expired_drain_is_counted_as_unavailable(using: Any) -> None:
     started = asyncio.Event()
     loop = asyncio.get_running_loop()
 

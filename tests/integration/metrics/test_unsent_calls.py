@@ -170,7 +170,7 @@ async def test_calls_without_any_time_are_counted_each_once(is_blocking: bool) -
 
 
 @pytest.mark.parametrize(("timeout", "reason"), [(0, "deadline"), (None, "unavailable")])
-async def test_calls_to_a_client_that_is_gone_are_counted_each_once(
+async def test_calls_to_a_disconnected_client_are_counted_each_once(
     timeout: float | None, reason: str
 ) -> None:
     hub = Hub()
@@ -192,7 +192,7 @@ async def test_calls_to_a_client_that_is_gone_are_counted_each_once(
         ]
 
 
-async def test_a_call_whose_interceptor_used_its_time_up_is_counted_once(is_blocking: bool) -> None:
+async def test_a_call_whose_interceptor_used_up_its_time_is_counted_once(is_blocking: bool) -> None:
     async def slow(call: Call, proceed: Proceed) -> Any:
         await call.sleep(0.05)
         return await proceed(call)

@@ -73,7 +73,7 @@ async def test_a_body_that_comes_unasked_waits_for_the_application() -> None:
     assert bodies == [b"abc"]
 
 
-async def test_a_body_that_is_received_behind_the_head_of_the_response_is_not_asked_for() -> None:
+async def test_a_body_that_is_received_after_the_head_of_the_response_is_not_requested() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http", scope["type"]
         await send(start())
@@ -88,7 +88,7 @@ async def test_a_body_that_is_received_behind_the_head_of_the_response_is_not_as
         assert (await client.rest(head)).body == b"first,abc"
 
 
-async def test_the_time_of_a_body_begins_as_it_is_asked_for() -> None:
+async def test_the_time_limit_of_a_body_begins_when_it_is_requested() -> None:
     waits, goes_on = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -99,13 +99,15 @@ async def test_a_method_that_takes_over_a_route_is_named(app: Any, caplog: pytes
     assert "stock.count" not in told
 
 
-async def test_a_route_below_a_prefix_is_compared_with_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_route_below_a_prefix_is_compared_with_its_full_path(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     (told,) = await warnings_of({"/items": with_cors(fastapi_page(""))}, caplog)
     assert "stock.item (/items/{name})" in told
     assert await warnings_of({"/shop": with_cors(fastapi_page())}, caplog) == []
 
 
-async def test_a_method_at_its_own_path_takes_over_a_route_as_well(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_method_at_its_own_path_also_replaces_a_route(caplog: pytest.LogCaptureFixture) -> None:
     from fastapi import FastAPI
 
     app = with_cors(FastAPI())

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.one_loop
 @pytest.mark.parametrize(
     "error", [ValueError("lost it"), asyncio.CancelledError()], ids=["raised", "cancelled"]
 )
-async def test_a_lifespan_that_dies_while_the_server_runs_is_told_as_that_and_once(
+async def test_a_lifespan_that_dies_while_the_server_runs_is_reported_as_that_and_once(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     dies = asyncio.Event()
@@ -52,7 +52,7 @@ async def test_a_lifespan_may_return_while_the_server_runs(caplog: pytest.LogCap
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_an_application_is_shut_down_when_the_start_is_cancelled_behind_its_answer() -> None:
+async def test_an_application_that_already_started_is_shut_down_when_the_start_is_cancelled() -> None:
     received = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -88,7 +88,9 @@ async def test_an_application_starts_before_a_short_body_is_whole(server: Server
 
 @servers
 @pytest.mark.parametrize("sent", [0, 3])
-async def test_the_rest_of_a_short_body_behind_its_answer_is_no_request(server: Server, sent: int) -> None:
+async def test_the_unread_part_of_a_short_body_after_its_answer_is_no_request(
+    server: Server, sent: int
+) -> None:
     app = Refusing()
     async with server(app) as client:
         for _ in range(3):
@@ -100,7 +102,7 @@ async def test_the_rest_of_a_short_body_behind_its_answer_is_no_request(server: 
             assert (await client.response()).status == 404
 
 
-async def test_the_rest_of_a_short_body_may_come_byte_by_byte() -> None:
+async def test_the_unread_part_of_a_short_body_may_come_byte_by_byte() -> None:
     async with in_ours(Refusing()) as client:
         client.send(HEAD)
         assert "connection" not in await client.response()

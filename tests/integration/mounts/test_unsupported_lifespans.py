@@ -68,7 +68,7 @@ async def test_an_error_before_the_first_message_still_stops_the_start() -> None
             pass
 
 
-async def test_an_http_message_behind_a_completed_startup_is_an_error_of_the_lifespan(
+async def test_an_http_message_after_a_completed_startup_is_an_error_of_the_lifespan(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:

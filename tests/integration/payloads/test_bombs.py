@@ -137,7 +137,7 @@ async def test_bombs_of_a_hundred_connections_hold_a_part_of_the_memory(way: str
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_honest_requests_are_served_beside_bombs(way: str, measured: Measured) -> None:
+async def test_honest_requests_are_served_during_bombs(way: str, measured: Measured) -> None:
     written = WAYS[way][1](slow_text())
     plain = gzip.compress(written)
     thirds = [written[:300_000], written[300_000:-10], written[-10:]]

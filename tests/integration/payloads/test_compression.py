@@ -229,7 +229,7 @@ async def test_a_bomb_of_a_gibibyte_is_refused_at_the_limit_and_the_connection_l
 
 
 @each_compressor
-async def test_an_answer_that_is_a_bomb_fails_that_call_alone(name: str) -> None:
+async def test_an_answer_that_is_a_bomb_fails_only_its_call(name: str) -> None:
     async with served(Texts, scheme="tcp") as target, Client(target) as client:
         await client.ready()
         session = client._pool.connections[0]

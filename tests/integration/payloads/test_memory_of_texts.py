@@ -158,7 +158,7 @@ async def asked(way: str, text: str) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_text_counts_as_it_is_kept(way: str) -> None:
+async def test_a_text_counts_by_its_size_in_memory(way: str) -> None:
     async with asked(way, WIDE):
         assert 4 * LETTERS <= bytes_held() < 5 * LETTERS
     async with asked(way, HALF):

@@ -170,7 +170,7 @@ async def test_errors_of_such_calls_are_told_as_of_any(client: Client) -> None:
     assert (failed.value.status, failed.value.processed) == (Status.INVALID_ARGUMENT, "no")
 
 
-async def test_what_an_installed_codec_cannot_read_is_the_caller_s_mistake(
+async def test_an_argument_that_an_installed_codec_cannot_read_is_the_callers_mistake(
     package: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = Texts()
@@ -306,7 +306,7 @@ async def test_an_answer_that_a_compressor_cannot_decompress_fails_that_call_alo
 # Numbers
 
 
-async def test_two_packages_that_ask_for_one_number_both_work(
+async def test_two_packages_that_want_the_same_number_both_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_package(tmp_path, "own_a", codec="a-codec", compressor="a-compressor")

@@ -118,7 +118,9 @@ async def test_a_payload_compressed_in_slices_arrives(name: str, data: bytes) ->
 
 
 @pytest.mark.parametrize("name", ["make", "make_later", "make_in_thread"])
-async def test_other_calls_go_on_while_an_answer_is_compressed(held: type[HeldCompressor], name: str) -> None:
+async def test_other_calls_continue_while_an_answer_is_compressed(
+    held: type[HeldCompressor], name: str
+) -> None:
     async with calling(Texts()) as (client, view, target):
         asked = asyncio.create_task(view.request(getattr(Texts, name), ASKS))
         await eventually(lambda: held.begun == [LONG])
@@ -227,7 +229,7 @@ async def test_an_answer_whose_compression_fails_is_internal(held: type[HeldComp
         await eventually(lambda: gate_of(target).running == 0 and bytes_held() == 0)
 
 
-async def test_where_memory_is_used_up_an_answer_goes_as_it_is(held: type[HeldCompressor]) -> None:
+async def test_with_full_memory_an_answer_is_sent_uncompressed(held: type[HeldCompressor]) -> None:
     config = ServerConfig(memory=Memory(process_bytes=MIB))
     async with calling(Texts(), config=config) as (_, view, target):
         asked = asyncio.create_task(view.call(Texts.make, ASKS))
@@ -262,7 +264,9 @@ async def test_an_answer_by_rpcx_is_compressed_in_slices() -> None:
 
 
 class TestRequests:
-    async def test_other_calls_go_on_while_a_request_is_compressed(self, held: type[HeldCompressor]) -> None:
+    async def test_other_calls_continue_while_a_request_is_compressed(
+        self, held: type[HeldCompressor]
+    ) -> None:
         texts = Texts()
         async with calling(texts) as (client, view, _):
             asked = asyncio.create_task(view.request(Texts.measure, TEXT))
@@ -276,7 +280,7 @@ class TestRequests:
             await view.notify(Texts.measure, TEXT)
             await eventually(lambda: texts.sizes == [3, LONG, LONG])
 
-    async def test_a_cancelled_one_is_not_sent(self, held: type[HeldCompressor]) -> None:
+    async def test_a_cancelled_call_is_not_sent(self, held: type[HeldCompressor]) -> None:
         texts = Texts()
         async with calling(texts) as (client, view, _):
             asked = asyncio.create_task(view.call(Texts.measure, TEXT))
@@ -288,7 +292,7 @@ class TestRequests:
             assert await client.call(Texts.measure, b"abc") == b"3"
             assert texts.sizes == [3]
 
-    async def test_one_whose_deadline_passes_is_not_sent(self, held: type[HeldCompressor]) -> None:
+    async def test_a_call_with_an_expired_deadline_is_not_sent(self, held: type[HeldCompressor]) -> None:
         texts = Texts()
         async with calling(texts) as (client, view, _):
             with pytest.raises(DeadlineExceededError) as failed:
@@ -307,7 +311,7 @@ class TestRequests:
                 await view.call(Texts.measure, TEXT)
             assert texts.ran == 0
 
-    async def test_one_whose_connection_is_lost_meanwhile_goes_by_the_next(
+    async def test_a_call_whose_connection_is_lost_during_compression_uses_the_next_one(
         self, held: type[HeldCompressor]
     ) -> None:
         texts = Texts()
@@ -339,7 +343,7 @@ class TestRequests:
         assert seen == [[], [LONG]]
 
     @pytest.mark.parametrize("is_connected", [True, False])
-    async def test_other_calls_go_on_while_calls_of_a_batch_are_compressed(
+    async def test_other_calls_continue_while_calls_of_a_batch_are_compressed(
         self, held: type[HeldCompressor], is_connected: bool
     ) -> None:
         texts = Texts()

@@ -112,7 +112,7 @@ async def test_messages_of_a_caller_keep_their_order(
         assert await stream.receive() == SIZES
 
 
-async def test_the_end_comes_behind_the_message_that_is_compressed(
+async def test_the_end_is_sent_after_the_message_that_is_compressed(
     view: Any, held: type[HeldCompressor]
 ) -> None:
     async with view.open(Feed.take, padding=PADDING) as stream:
@@ -136,7 +136,7 @@ async def test_messages_go_both_ways(view: Any, held: type[HeldCompressor]) -> N
     assert [len(message) async for message in stream] == SIZES
 
 
-async def test_a_message_counts_while_it_is_compressed_and_no_longer_than_its_stream(
+async def test_a_message_counts_while_it_is_compressed_and_at_most_until_its_stream_ends(
     view: Any, held: type[HeldCompressor], feed: Feed, target: Served
 ) -> None:
     async with view.stream(Feed.give, [LONG] * 5, PADDING) as stream:

@@ -207,7 +207,7 @@ async def test_a_notification_is_dropped_and_counted() -> None:
     assert service.ran == ["b to a: 0"]
 
 
-async def test_what_tells_no_names_is_taken_as_before() -> None:
+async def test_peers_that_send_no_names_are_accepted_as_before() -> None:
     async with connected_to(New(), "tcp") as client:
         assert await client.call("bank.transfer", "me", "you") == "you to me: 0"
         assert await client.call("bank.transfer", source="me", target="you") == "me to you: 0"
@@ -270,7 +270,7 @@ async def test_other_names_than_those_kept_are_refused_with_both_lists() -> None
     )
 
 
-async def test_a_contract_and_what_implements_it_may_have_different_names() -> None:
+async def test_a_contract_and_its_implementation_may_have_different_names() -> None:
     @fastrpc.service("ledger")
     class Contract(Protocol):
         @fastrpc.method
@@ -366,7 +366,7 @@ def transfer(id: int, names: int, *, flags: int = 0) -> Request:
         (names_told(("target", "source", "cents")) ^ 1 << 63, 3),
     ],
 )
-async def test_a_server_compares_what_any_peer_tells(names: int, status: int) -> None:
+async def test_a_server_compares_the_names_that_any_peer_sends(names: int, status: int) -> None:
     service = New()
     async with raw_peer(service) as peer:
         peer.send(transfer(1, names).encode())
@@ -375,7 +375,7 @@ async def test_a_server_compares_what_any_peer_tells(names: int, status: int) ->
     assert service.ran == ([] if status else ["me to you: 1"])
 
 
-async def test_a_longer_head_and_pieces_are_read_alike() -> None:
+async def test_a_longer_head_and_pieces_are_read_in_the_same_way() -> None:
     service = New()
     exchanged = names_told(("source", "target", "cents"))
     async with raw_peer(service) as peer:

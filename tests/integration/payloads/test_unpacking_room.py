@@ -215,7 +215,7 @@ async def test_draining_server_waits_for_requests_that_wait_for_room() -> None:
 
 
 @each_way
-async def test_request_that_states_too_little_goes_on_while_there_is_room(way: str) -> None:
+async def test_request_that_states_too_little_continues_while_there_is_room(way: str) -> None:
     connect, written = WAYS[way]
     large = gzip.compress(written(LARGE))
     async with bombs_served() as target, connect(target) as one, connect(target) as other:

@@ -138,7 +138,7 @@ class TestBounds:
 
 
 class TestInterceptors:
-    async def test_interceptors_of_the_client_stand_around_what_it_serves_as_side_server(self) -> None:
+    async def test_interceptors_of_a_client_wrap_its_served_calls_with_side_server(self) -> None:
         sides: list[tuple[str, str]] = []
 
         async def note(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:

@@ -59,7 +59,7 @@ class TestEnds:
             results = await peer.call_many(Watcher.changed, [("late",)], return_exceptions=True)
             assert [type(result) for result in results] == [fastrpc.ConnectionLostError]
 
-    async def test_a_client_that_closes_lets_its_handlers_end(self, scheme: str) -> None:
+    async def test_a_client_that_closes_waits_for_its_handlers(self, scheme: str) -> None:
         watcher = Watcher("tea")
         async with served(Hub, scheme=scheme) as target:
             async with Client(target, services=[watcher]):
@@ -70,7 +70,7 @@ class TestEnds:
             assert await call == "tea"
             assert watcher.ended == ["done"]
 
-    async def test_a_client_that_closes_cuts_off_what_does_not_end(self, scheme: str) -> None:
+    async def test_a_client_that_closes_cancels_handlers_that_do_not_end(self, scheme: str) -> None:
         watcher = Watcher()
         config = ClientConfig(timeouts=Timeouts(drain=0.05))
         async with served(Hub, scheme=scheme) as target:
@@ -108,7 +108,7 @@ class TestEnds:
                 assert [number async for number in numbers] == [1]
                 assert await draining is True
 
-    async def test_a_client_closes_inside_its_own_handler(self, scheme: str) -> None:
+    async def test_a_client_may_close_inside_its_own_handler(self, scheme: str) -> None:
         closed = asyncio.Event()
 
         @fastrpc.service("quitter")
@@ -194,7 +194,7 @@ class TestReconnects:
                     assert await client.call(Hub.descend, 4) == 4
 
 
-async def test_many_clients_are_notified_in_a_loop_and_the_dead_are_told_apart() -> None:
+async def test_notifying_many_clients_in_a_loop_reports_the_dead_ones() -> None:
     count, dead = 200, 20
     watchers = [Watcher(str(number)) for number in range(count)]
     async with served(Hub) as target:
@@ -223,7 +223,7 @@ async def test_connected_gives_the_client_services() -> None:
         assert await client.call(Hub.descend, 6) == 6
 
 
-async def test_a_task_that_outlives_the_handler_goes_on_calling() -> None:
+async def test_a_task_that_outlives_the_handler_continues_calling() -> None:
     async with watched() as (_, client, _, watcher):
         later: list[asyncio.Task[int]] = []
 

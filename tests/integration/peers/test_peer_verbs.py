@@ -33,7 +33,7 @@ async def watched(
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 class TestVerbs:
-    async def test_call_and_request_return_what_the_handler_of_the_client_returned(self, scheme: str) -> None:
+    async def test_call_and_request_return_the_result_of_the_clients_handler(self, scheme: str) -> None:
         async with watched(scheme) as (_, _, peer, watcher):
             assert await peer.call(Watcher.changed, "tea") == 1
             assert await peer.call("watcher.changed", what="milk") == 2
@@ -83,7 +83,7 @@ class TestVerbs:
             answers = await asyncio.gather(*down, *up)
             assert answers == [*range(500), *map(str, range(500))]
 
-    async def test_handlers_call_each_other_in_turn(self, scheme: str) -> None:
+    async def test_handlers_of_both_sides_call_each_other(self, scheme: str) -> None:
         async with watched(scheme) as (_, client, peer, _):
             assert await client.call(Hub.descend, 20) == 20
             assert await peer.call(Watcher.descend, 21) == 21
@@ -162,7 +162,7 @@ class TestWhoServes:
         with pytest.raises(ConfigError, match="it must be a list of services"):
             Client("memory://nobody", services=services)
 
-    async def test_a_value_that_is_no_service_is_refused_on_entering(self) -> None:
+    async def test_an_invalid_service_is_refused_on_entering(self) -> None:
         with pytest.raises(ConfigError, match="is not a source of services"):
             await Client("memory://nobody", services=[3]).__aenter__()
 

@@ -401,7 +401,7 @@ def connected() -> tuple[socket.socket, socket.socket]:
 
 
 @takes_away("POLLRDHUP", place="_core/loop/hang_up.h")
-def test_a_reset_behind_unread_bytes_is_noticed_and_an_end_is_not(tmp_path: Path) -> None:
+def test_a_reset_after_unread_bytes_is_noticed_and_an_end_is_not(tmp_path: Path) -> None:
     looks = compiled(C_SOURCES["hang_up"], tmp_path)
     for is_reset in (False, True):
         near, far = connected()
@@ -417,7 +417,7 @@ def test_a_reset_behind_unread_bytes_is_noticed_and_an_end_is_not(tmp_path: Path
 
 
 @takes_away("MSG_NOSIGNAL", place="_core/io/socket_io.h")
-def test_sending_to_a_peer_that_is_gone_ends_no_process(tmp_path: Path) -> None:
+def test_sending_to_a_disconnected_peer_ends_no_process(tmp_path: Path) -> None:
     sending = compiled(C_SOURCES["socket_io"], tmp_path)
     near, far = socket.socketpair()
     with near:

@@ -146,7 +146,7 @@ async def load(workers: int, width: Any = "auto") -> AsyncIterator[Load]:
             await made.end()
 
 
-async def test_each_connection_has_too_many_calls_before_there_is_one_more() -> None:
+async def test_a_further_connection_is_opened_once_each_one_has_too_many_calls() -> None:
     async with load(workers=3) as made:
         await made.hold(CROWD_CALLS)
         assert not made.is_watched
@@ -179,9 +179,7 @@ async def test_a_crowd_that_does_not_last_makes_no_connection(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("workers", "width"), [(1, "auto"), (4, 1)])
-async def test_one_connection_is_enough_for_one_worker_and_where_it_is_demanded(
-    workers: int, width: Any
-) -> None:
+async def test_one_connection_is_kept_for_one_worker_or_a_fixed_width(workers: int, width: Any) -> None:
     async with load(workers=workers, width=width) as made:
         await made.hold(CALLS)
         assert not made.is_watched

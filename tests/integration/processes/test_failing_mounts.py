@@ -97,7 +97,7 @@ def names(folder: Path, step: str) -> set[str]:
         ("absent", "absent"),
     ],
 )
-def test_a_program_whose_application_cannot_start_ends_with_3_and_names_its_place(
+def test_a_program_whose_application_cannot_start_exits_with_3_and_names_the_application(
     application: str, reason: str, workers: int, tmp_path: Path
 ) -> None:
     with program(tmp_path, application, workers) as serving:
@@ -109,7 +109,7 @@ def test_a_program_whose_application_cannot_start_ends_with_3_and_names_its_plac
     assert names(tmp_path, "startup") == names(tmp_path, "shutdown")
 
 
-def test_a_worker_that_cannot_start_lets_the_others_shut_their_applications_down(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_lets_other_workers_shut_their_applications_down(tmp_path: Path) -> None:
     with program(tmp_path, "second", 2) as serving:
         done = serving.wait()
     assert (done.code, done.output) == (3, "")

@@ -55,7 +55,7 @@ def test_a_client_that_was_not_used_works_in_the_child_and_in_the_parent(run: Ru
         run(one_call(client))
 
 
-def test_a_client_that_was_used_refuses_in_the_child_and_goes_on_in_the_parent(run: Run) -> None:
+def test_a_client_that_was_used_refuses_in_the_child_and_continues_in_the_parent(run: Run) -> None:
     async def refused(client: Client) -> None:
         view = client.with_options(timeout=1)
         for use in (
@@ -107,7 +107,7 @@ def test_a_fork_inside_the_loop_is_named_where_no_loop_runs_in_the_child(run: Ru
         run(main(target))
 
 
-def test_the_child_may_drop_what_it_must_not_use(run: Run) -> None:
+def test_the_child_may_drop_objects_that_it_must_not_use(run: Run) -> None:
     async def main(target: str) -> None:
         held = [Client(target)]
         await held[0].call(Arith.mul, 6, 7)
@@ -161,7 +161,7 @@ def test_a_server_that_was_not_used_works_in_the_child_and_in_the_parent(run: Ru
     run(serve_one_call(server, "tcp://127.0.0.1:0"))
 
 
-def test_a_server_that_was_used_refuses_in_the_child_and_goes_on_in_the_parent(run: Run) -> None:
+def test_a_server_that_was_used_refuses_in_the_child_and_continues_in_the_parent(run: Run) -> None:
     async def refused(server: Server) -> None:
         for use in (
             lambda: server.listen("tcp://127.0.0.1:0"),

@@ -80,7 +80,7 @@ def test_a_client_used_from_another_loop_fails_naming_both(run: Run) -> None:
         run(main(target))
 
 
-def test_a_client_whose_loop_is_gone_fails_in_the_next_one_and_can_be_closed(run: Run) -> None:
+def test_a_client_whose_loop_ended_fails_in_the_next_one_and_can_be_closed(run: Run) -> None:
     async def first() -> None:
         async with Client(target) as opened:
             await opened.call(Arith.mul, 6, 7)
@@ -124,7 +124,7 @@ def test_a_server_used_from_another_loop_fails_naming_both(run: Run) -> None:
     run(first())
 
 
-def test_outside_a_loop_the_error_says_what_to_use() -> None:
+def test_outside_a_loop_the_error_names_the_blocking_client() -> None:
     client = Client("memory://anywhere")
     call = client.call(Arith.mul, 1, 1)
     with pytest.raises(RuntimeError, match="SyncClient"):
@@ -167,7 +167,7 @@ def test_four_threads_with_a_loop_each_call_without_one_error(
     assert caplog.records == []
 
 
-def test_threads_share_a_sync_client_beside_loops() -> None:
+def test_threads_share_a_blocking_client_next_to_loops() -> None:
     results: list[int] = []
     with serving(Arith) as target, SyncClient(target) as client:
 

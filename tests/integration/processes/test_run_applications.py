@@ -102,7 +102,7 @@ async def test_an_application_is_served_by_workers(folder: Path) -> None:
     assert bodies["/hi"] == b" /hi"
 
 
-async def test_applications_are_mounted_beside_services(folder: Path) -> None:
+async def test_applications_are_mounted_next_to_services(folder: Path) -> None:
     report, bodies = await served(
         folder, "main:services", "--mount", "/old=main:plain", "--mount", "/hi=main:site"
     )
@@ -120,7 +120,7 @@ async def test_a_file_of_mounts_alone_is_served(folder: Path) -> None:
     assert (report["services"], bodies["/hi"]) == ({}, b" /hi")
 
 
-def test_the_development_server_tells_what_it_inferred(folder: Path) -> None:
+def test_the_development_server_prints_the_inferred_parts(folder: Path) -> None:
     with Program(["-m", "fastrpc", "dev", "main:plain", "-a", "tcp://127.0.0.1:0"], folder) as serving:
         assert serving.wait_output("plain is an ASGI application")
 
@@ -175,7 +175,7 @@ UNTOLD = "Site is an ASGI application, which is not a source of services"
         ("make_later", "make_later returned a coroutine, it must return an ASGI application", "as `def`"),
     ],
 )
-def test_an_application_that_is_not_known_to_be_one_is_refused_with_what_to_do(
+def test_an_object_not_known_to_be_an_application_is_refused_with_a_remedy(
     folder: Path, source: str, error: str, hint: str
 ) -> None:
     whole = ["-m", "fastrpc", "run", f"main:{source}", "-a", "tcp://127.0.0.1:0"]

@@ -104,7 +104,7 @@ async def test_the_replacement_of_a_worker_with_enough_calls_is_no_reload(
         assert (await asyncio.to_thread(serving.program.wait)).code == 0
 
 
-def test_a_state_waits_for_a_service_manager_that_is_behind(
+def test_a_state_waits_for_a_busy_service_manager(
     systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Longer than a machine stalls.

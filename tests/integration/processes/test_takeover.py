@@ -133,7 +133,7 @@ async def test_the_old_program_serves_on_where_the_new_one_cannot_start(
         assert callers.failures == []
 
 
-async def test_a_new_program_that_is_killed_while_it_starts_leaves_the_old_one(tmp_path: Path) -> None:
+async def test_a_new_program_killed_during_its_start_leaves_the_old_one_running(tmp_path: Path) -> None:
     programs = Successors(tmp_path, ["-a", f"unix://{tmp_path}/socket"])
     with programs.program() as old:
         first = await asyncio.to_thread(started, old)
@@ -156,7 +156,7 @@ async def test_a_new_program_that_is_killed_while_it_starts_leaves_the_old_one(t
                 await client.with_options(timeout=20).call("work.where")
 
 
-async def test_a_new_program_ends_where_the_old_one_is_stopped_meanwhile(tmp_path: Path) -> None:
+async def test_a_new_program_ends_if_the_old_one_is_stopped_meanwhile(tmp_path: Path) -> None:
     programs = Successors(tmp_path, ["-a", f"unix://{tmp_path}/socket"])
     with programs.program() as old:
         await asyncio.to_thread(started, old)
@@ -170,7 +170,7 @@ async def test_a_new_program_ends_where_the_old_one_is_stopped_meanwhile(tmp_pat
             assert await ended(new) == 3
 
 
-async def test_a_new_program_goes_on_where_the_old_one_is_killed_meanwhile(tmp_path: Path) -> None:
+async def test_a_new_program_continues_where_the_old_one_is_killed_meanwhile(tmp_path: Path) -> None:
     programs = Successors(tmp_path, ["-a", f"unix://{tmp_path}/socket"])
     with programs.program() as old:
         first = await asyncio.to_thread(started, old)
@@ -228,7 +228,7 @@ async def test_the_admin_pages_move_to_the_new_program(tmp_path: Path) -> None:
                 assert await ended(old) == 0
 
 
-async def test_the_registry_keeps_what_the_new_program_registered(tmp_path: Path) -> None:
+async def test_the_registry_keeps_the_records_of_the_new_program(tmp_path: Path) -> None:
     registry = EmbeddedServer(tmp_path)
     with registry.running():
         programs = Successors(tmp_path, [*TCP, "-w", "2", "--registry", registry.url])

@@ -87,7 +87,7 @@ async def test_rolls_fail_no_request_over_kept_connections(tmp_path: Path) -> No
         assert clients.connections >= 3 * 32
 
 
-async def test_a_roll_whose_workers_cannot_start_leaves_the_old_ones(tmp_path: Path) -> None:
+async def test_a_roll_whose_workers_cannot_start_leaves_the_old_workers(tmp_path: Path) -> None:
     with running(tmp_path) as serving:
         callers = Callers(serving.address, clients=8)
         before = await callers.until_even()

@@ -43,7 +43,7 @@ async def heard(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("protocols", [BOTH, BOTH[::-1]])
-async def test_native_clients_are_served_beside_another_protocol(
+async def test_native_clients_are_served_next_to_another_protocol(
     scheme: str, protocols: tuple[str, ...]
 ) -> None:
     config = ServerConfig(protocols=protocols)
@@ -165,7 +165,7 @@ async def test_silent_connections_make_place_for_each_other_and_for_openings() -
 
 
 @pytest.mark.parametrize("turns", range(4))
-async def test_a_connection_that_is_handed_over_while_a_drain_begins_is_drained(
+async def test_a_connection_that_changes_its_protocol_while_a_drain_begins_is_drained(
     turns: int,
 ) -> None:
     """Whoever accepted it did not know of the drain, and its peer does not either."""

@@ -210,7 +210,7 @@ async def test_a_full_queue_refuses_the_calls_of_one_connection_alone() -> None:
         assert await talk.hear() == "2 OK 5"
 
 
-async def test_a_drain_lets_calls_finish_and_serves_further_ones() -> None:
+async def test_a_drain_lets_calls_finish_and_serves_calls_that_arrive_meanwhile() -> None:
     shop = Shop()
     async with serving_both(shop) as target, toy(target.server) as talk:
         talk.say('shop.pack "apple"', "shop.linger ")

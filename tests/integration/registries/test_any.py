@@ -113,7 +113,7 @@ async def reached(client: Any, found: dict[str, str]) -> int:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_scopes_narrow_what_is_called(kind: str) -> None:
+async def test_scopes_narrow_the_called_servers(kind: str) -> None:
     async with serving("one"):
         for scope in ("process", "host"):
             async with connected(kind, f"any://who?scopes={scope}") as client:
@@ -127,7 +127,7 @@ async def test_a_client_of_many_services_takes_the_nearest_of_each(kind: str) ->
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_service_that_is_nowhere_has_no_endpoint(kind: str) -> None:
+async def test_a_service_without_servers_has_no_endpoint(kind: str) -> None:
     async with serving("one"):
         client = (
             fastrpc.Client("any://other") if kind == "async" else Stepped(fastrpc.SyncClient("any://other"))
@@ -321,7 +321,7 @@ async def test_many_waiting_clients_see_one_server_at_once() -> None:
             await asyncio.gather(*waiting)
 
 
-def test_the_provider_is_the_machine_unless_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_provider_defaults_to_an_id_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(provider_name()) == 12
     int(provider_name(), 16)
     monkeypatch.setenv("FASTRPC_PROVIDER", "edge-7")
@@ -426,7 +426,7 @@ async def test_a_server_that_drains_leaves_no_file(folder: Path) -> None:
     assert process_table().services() == []
 
 
-async def test_a_service_that_is_removed_is_listed_no_more(folder: Path) -> None:
+async def test_a_removed_service_is_no_longer_listed(folder: Path) -> None:
     async with serving("one") as server:
         await server.remove("who")
         assert await fastrpc.discover("who") == []

@@ -99,7 +99,7 @@ def test_a_bad_answer_is_refused_in_the_same_words(name: str) -> None:
 
 @pytest.mark.measures
 @pytest.mark.parametrize("held", [0.0, 1.0])
-def test_a_server_that_is_silent_is_left_in_time(held: float) -> None:
+def test_a_silent_server_is_left_in_time(held: float) -> None:
     with HostileHttpServer(answer([0]), lambda: itertools.repeat(None)) as server:
         client = with_kept(server)
         started = time.monotonic()

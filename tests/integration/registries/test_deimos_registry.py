@@ -62,7 +62,7 @@ async def test_server_is_found_and_called(url: str, server: DeimosServer) -> Non
     assert await node(server, f"/keys/phobos/Arith/tcp@127.0.0.1:{address.port}") is None
 
 
-async def test_record_is_what_a_client_of_phobos_reads(url: str, server: DeimosServer) -> None:
+async def test_clients_of_phobos_can_read_the_record(url: str, server: DeimosServer) -> None:
     endpoint = Endpoint("tcp://127.0.0.1:8972", weight=5, labels={"group": "a"})
     async with opened(f"{url}?ttl=4") as registry, registry.register("Arith", endpoint):
         (recorded,) = (

@@ -28,7 +28,7 @@ def opened(url: str) -> Any:
     return open_registry(url)
 
 
-async def test_watch_answers_at_once_what_the_caller_does_not_know() -> None:
+async def test_watch_answers_at_once_if_the_caller_lacks_a_change() -> None:
     async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
         empty = await client.call(RegistryService.watch, "arith", wait_seconds=60.0)
         assert empty.records == []
@@ -86,7 +86,7 @@ def logged_errors(caplog: pytest.LogCaptureFixture) -> list[Any]:
     return [one.exc_info[0] for one in caplog.records if one.name == "fastrpc.registry" and one.exc_info]
 
 
-async def test_leases_end_after_errors_of_which_each_kind_is_logged_once(
+async def test_leases_end_despite_errors_and_each_kind_of_error_is_logged_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, MemoryStore, "expire")
@@ -97,7 +97,7 @@ async def test_leases_end_after_errors_of_which_each_kind_is_logged_once(
     assert logged_errors(caplog) == [LookupError, RuntimeError]
 
 
-async def test_changes_are_written_after_errors_of_which_each_kind_is_logged_once(
+async def test_changes_are_written_despite_errors_and_each_kind_of_error_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, SnapshotFile, "write")
@@ -110,7 +110,7 @@ async def test_changes_are_written_after_errors_of_which_each_kind_is_logged_onc
     assert logged_errors(caplog) == [LookupError, RuntimeError]
 
 
-async def test_draining_does_not_wait_for_those_who_watch() -> None:
+async def test_draining_does_not_wait_for_watchers() -> None:
     async with RegistryServer("tcp://127.0.0.1:0") as server:
         client = Client(server.address)
         known = await client.call(RegistryService.watch, "arith")
@@ -260,7 +260,7 @@ async def test_snapshot_that_cannot_be_read_is_set_aside(
     assert "cannot be read" in caplog.text
 
 
-async def test_disk_that_is_full_is_logged_once_and_harms_nobody(
+async def test_full_disk_is_logged_once_and_harms_no_caller(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: object, target: object) -> None:
@@ -304,7 +304,7 @@ def test_command_serves_a_registry_that_survives_it(tmp_path: Path) -> None:
     registry.close()
 
 
-def test_command_says_what_is_wrong_with_its_address(tmp_path: Path) -> None:
+def test_command_says_why_its_address_is_wrong(tmp_path: Path) -> None:
     with Program(["-m", "fastrpc", "registry", "-a", "nonsense"], tmp_path) as program:
         ended = program.wait()
     assert ended.code == 2

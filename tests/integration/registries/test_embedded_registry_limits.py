@@ -80,7 +80,7 @@ def test_registration_whose_record_is_too_long_is_refused_before_it_is_sent() ->
             registry.register("arith", Endpoint("tcp://10.0.0.1:1", labels=labels))
 
 
-async def test_registry_that_is_full_tells_its_limit_and_takes_on_what_leaves() -> None:
+async def test_full_registry_reports_its_limit_and_accepts_records_after_others_leave() -> None:
     async with (
         RegistryServer("tcp://127.0.0.1:0", records_bytes=20_000) as server,
         Client(server.address) as client,
@@ -105,7 +105,7 @@ async def test_registry_that_is_full_tells_its_limit_and_takes_on_what_leaves() 
 
 
 @pytest.mark.parametrize("records_bytes", [0, -1, 1.5, True, "many", None])
-def test_bound_that_is_no_number_of_bytes_is_refused(records_bytes: Any) -> None:
+def test_invalid_bound_of_bytes_is_refused(records_bytes: Any) -> None:
     with pytest.raises(ConfigError, match="records_bytes is"):
         RegistryServer(records_bytes=records_bytes)
 
@@ -171,7 +171,7 @@ async def test_pages_belong_to_one_list_while_it_changes() -> None:
 @pytest.mark.parametrize(
     "cursor", ["", "nonsense", "5", ".5", "{instance}.", "{instance}.x", "{instance}.-1", "{instance}.99"]
 )
-async def test_page_of_a_list_that_is_not_kept_is_aborted(cursor: str) -> None:
+async def test_page_of_a_dropped_list_is_aborted(cursor: str) -> None:
     async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
         await fill(client, 5, labels=None)
         known = await client.call(RegistryService.watch, "arith")
@@ -243,7 +243,7 @@ def endpoints(*numbers: int) -> list[Endpoint]:
     return [Endpoint(f"tcp://10.0.0.{number + 1}:8972") for number in numbers]
 
 
-async def test_list_that_is_not_kept_is_begun_anew() -> None:
+async def test_dropped_list_is_read_again_from_its_beginning() -> None:
     found, asked = await fetched(
         ServiceList("x.1", [A], 1), GONE, ServiceList("x.2", [B], 1), ServiceList("x.2", [C], 0)
     )
@@ -251,7 +251,7 @@ async def test_list_that_is_not_kept_is_begun_anew() -> None:
     assert asked == ["watch", "page", "watch", "page"]
 
 
-async def test_list_that_is_never_kept_is_given_up() -> None:
+async def test_list_that_changes_on_every_page_is_given_up() -> None:
     found, asked = await fetched(*[ServiceList("x.1", [A], 1), GONE] * 20)
     assert isinstance(found, StoreError)
     assert "changes too fast" in str(found)
@@ -269,7 +269,7 @@ async def test_list_that_is_never_kept_is_given_up() -> None:
         [ServiceList("x.1", [A], -1)],
     ],
 )
-async def test_pages_that_do_not_fit_together_are_an_error(pages: list[ServiceList]) -> None:
+async def test_inconsistent_pages_are_an_error(pages: list[ServiceList]) -> None:
     found, _ = await fetched(*pages)
     assert isinstance(found, StoreError)
 
@@ -311,7 +311,7 @@ async def test_damaged_record_of_a_snapshot_costs_itself_only(
     assert all(text.isprintable() for text in messages)
 
 
-async def test_snapshot_with_more_than_there_is_room_for_keeps_what_fits(
+async def test_snapshot_above_the_limit_keeps_the_records_that_fit(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (

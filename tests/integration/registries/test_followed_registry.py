@@ -128,7 +128,7 @@ async def endpoints(watch: Watch, count: int) -> Sequence[Endpoint]:
 
 
 class TestStream:
-    async def test_tells_what_the_reader_does_not_know_then_each_change(self) -> None:
+    async def test_follower_first_gets_the_unknown_records_and_then_each_change(self) -> None:
         async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
             async with client.stream(RegistryService.follow, "arith") as lists:
                 empty = await lists.receive()
@@ -140,7 +140,7 @@ class TestStream:
                 await client.call(RegistryService.deregister, lease)
                 assert (await lists.receive()).records == []
 
-    async def test_goes_on_from_a_cursor_without_losing_a_change(self) -> None:
+    async def test_continues_from_a_cursor_without_losing_a_change(self) -> None:
         async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
             async with client.stream(RegistryService.follow, "arith") as lists:
                 known = await lists.receive()
@@ -229,7 +229,7 @@ class TestStreamOfMany:
                 assert await lists.receive() == {}
                 assert await lists.receive() == {}
 
-    async def test_a_message_holds_some_lists_and_the_next_ones_the_others(self) -> None:
+    async def test_a_message_holds_some_lists_and_the_next_messages_the_other_lists(self) -> None:
         async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
             names = [f"service-{number}" for number in range(30)]
             for name in names:
@@ -442,7 +442,7 @@ class TestClient:
                 await opened.aclose()
             await eventually(lambda: server.stats()["live"]["calls"] == 0)
 
-    async def test_second_look_asks_the_registry_and_the_stream_goes_on_behind_it(self) -> None:
+    async def test_second_look_asks_the_registry_and_the_stream_continues_behind_it(self) -> None:
         async with registry() as server, Client(address_of(server)) as client:
             await register(client, 0)
             lookup = ServiceLookup("arith", SyncClient(address_of(server)))

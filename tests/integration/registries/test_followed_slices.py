@@ -55,7 +55,7 @@ def opened(apiserver: Apiserver) -> Iterator[Callable[..., SingleLookup]]:
 
 
 @pytest.mark.parametrize("gone_as", ["status", "event"])
-def test_version_that_is_gone_is_listed_again(apiserver: Apiserver, opened: Any, gone_as: str) -> None:
+def test_dropped_version_is_listed_again(apiserver: Apiserver, opened: Any, gone_as: str) -> None:
     apiserver.gone_as = gone_as
     apiserver.put(slice_of("a", "arith", pod("10.0.0.1")))
     lookup = opened()
@@ -135,7 +135,7 @@ def test_watch_that_has_ended_is_followed_by_one_from_its_version(apiserver: Api
     assert apiserver.lists == 1
 
 
-def test_watch_that_is_cut_off_is_followed_by_one_from_its_version(apiserver: Apiserver, opened: Any) -> None:
+def test_cut_watch_is_continued_from_its_version(apiserver: Apiserver, opened: Any) -> None:
     apiserver.put(slice_of("a", "arith", pod("10.0.0.1")))
     clock = FakeClock()
     lookup = opened(clock=clock)
@@ -458,5 +458,5 @@ async def test_a_rolling_update_of_ten_pods_fails_no_call(apiserver: Apiserver) 
 
 
 @pytest.mark.measures
-async def test_a_rolling_update_fails_none_of_a_thousand_calls_a_second(apiserver: Apiserver) -> None:
+async def test_a_rolling_update_fails_no_call_at_a_thousand_calls_a_second(apiserver: Apiserver) -> None:
     await roll(apiserver, lambda client: OpenLoop(1_000, lambda _: client.call("arith.mul", 6, 7)))

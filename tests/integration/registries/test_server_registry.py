@@ -298,7 +298,7 @@ async def test_a_server_leaves_though_its_registry_refuses_it() -> None:
 
 
 @pytest.mark.parametrize("leave", [Server.drain, Server.close])
-async def test_address_that_is_bound_once_the_server_has_left_is_let_go(
+async def test_address_that_is_bound_once_the_server_has_left_is_freed(
     monkeypatch: pytest.MonkeyPatch, leave: Callable[[Server], Awaitable[object]]
 ) -> None:
     is_asked, is_allowed = asyncio.Event(), asyncio.Event()

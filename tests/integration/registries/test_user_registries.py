@@ -100,7 +100,7 @@ async def test_watch_that_raises_at_once_is_why_nobody_is_known() -> None:
 
 
 @pytest.mark.asyncio
-async def test_watch_that_is_none_is_refused_by_name() -> None:
+async def test_invalid_watch_is_refused_by_name() -> None:
     class Silent(Shelf):
         def watch(self, service: str) -> None:  # type: ignore[override]
             return None

@@ -43,7 +43,7 @@ async def test_a_claim_is_made_again_once_the_relay_is_back(files: RelayFiles) -
                 assert await client.call(Arith.mul, 6, 7) == 42
 
 
-async def test_calls_go_on_once_a_killed_relay_is_back(files: RelayFiles) -> None:
+async def test_calls_continue_once_a_killed_relay_is_back(files: RelayFiles) -> None:
     (port,) = free_ports(1)
     target = f"relay://localhost:{port}/edge-7"
     async with (

@@ -190,7 +190,7 @@ async def test_source_may_close_its_server_while_it_is_left() -> None:
     await serving.ended()
 
 
-async def test_cancelling_a_close_lets_the_withdrawal_go_on() -> None:
+async def test_cancelling_a_close_lets_the_withdrawal_continue() -> None:
     registry = HeldRegistry()
     serving = Serving(registry)
     await serving.start()

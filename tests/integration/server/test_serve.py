@@ -378,7 +378,7 @@ class TestWorkers:
         serving.program.signal(signal.SIGTERM)
         assert serving.program.wait(10.0).code == 0
 
-    def test_other_workers_go_on_while_one_is_dead(self, start: Start) -> None:
+    def test_other_workers_continue_while_one_is_dead(self, start: Start) -> None:
         serving = start(workers=2)
 
         async def during(client: Client) -> tuple[Any, int]:

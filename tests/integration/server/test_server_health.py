@@ -52,7 +52,7 @@ async def test_server_and_services_are_serving_from_the_start() -> None:
         assert await check(client, "fastrpc.health") == "SERVING"
 
 
-async def test_service_that_is_not_there_is_unknown() -> None:
+async def test_missing_service_is_unknown() -> None:
     async with served(Arith) as target, Client(target) as client:
         assert await check(client, "users") == "SERVICE_UNKNOWN"
 

@@ -44,7 +44,7 @@ ROWS: dict[str, dict[Path, tuple[str, ...]]] = {
     },
     "embedded store restarts": {
         STORES / "test_sqlite.py": ("test_restart_keeps_items_history_revision_and_leases",),
-        HERE: ("test_holder_goes_on_and_waiter_waits_when_the_store_restarts",),
+        HERE: ("test_holder_continues_and_waiter_waits_when_the_store_restarts",),
     },
     "store away longer than the ttl": {
         COORDINATION / "test_locks.py": ("test_reason_of_a_loss_names_the_failure",),
@@ -66,7 +66,7 @@ ROWS: dict[str, dict[Path, tuple[str, ...]]] = {
         STORES / "test_copies.py": ("test_restored_store_has_all_items_and_later_revisions",),
     },
     "disk full": {
-        STORES / "test_full_disk.py": ("test_write_without_room_is_refused_and_the_rest_goes_on",),
+        STORES / "test_full_disk.py": ("test_write_without_room_is_refused_and_the_rest_continues",),
         HERE: ("test_full_disk_refuses_writes_alone", "test_store_that_cannot_be_written_ends_and_says_so"),
     },
     "file damaged, of a newer schema, or held by another process": {
@@ -158,7 +158,7 @@ async def test_wall_clock_that_is_moved_a_day_changes_nothing(program: Program, 
             assert await store.get("k") is not None
 
 
-async def test_holder_goes_on_and_waiter_waits_when_the_store_restarts(tmp_path: Path) -> None:
+async def test_holder_continues_and_waiter_waits_when_the_store_restarts(tmp_path: Path) -> None:
     async with StoreServer("tcp://127.0.0.1:0", data_dir=tmp_path / "store") as server:
         address = server.address
         store = await open_store(server.url).__aenter__()

@@ -194,7 +194,7 @@ async def test_quiet_watch_outlasts_the_history(monkeypatch: pytest.MonkeyPatch)
         assert [change.revision for change in batch.changes] == [before.revision + 51]
 
 
-async def test_quiet_watch_goes_on_after_a_restart_although_the_history_is_gone(
+async def test_quiet_watch_continues_after_a_restart_although_the_history_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "_CHANGES", 10)

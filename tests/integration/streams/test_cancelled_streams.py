@@ -93,7 +93,7 @@ def test_stream_given_up_and_not_told_fills_its_window_and_no_more() -> None:
 
 
 @pytest.mark.one_loop
-async def test_client_that_opens_and_leaves_streams_as_fast_as_it_can_goes_on(scale: Any) -> None:
+async def test_client_that_opens_and_leaves_streams_as_fast_as_it_can_continues(scale: Any) -> None:
     config = ServerConfig(limits=Limits(concurrent_calls=50, streams=50))
     async with served(Feed, scheme="memory", config=config) as target, Client(target) as client:
         await client.ready(timeout=10)

@@ -185,7 +185,7 @@ async def test_taken_message_is_given_back_with_the_end_of_its_call(end: str) ->
         await is_given_back(target)
 
 
-async def test_message_waits_packed_for_room_and_other_calls_go_on() -> None:
+async def test_message_waits_packed_for_room_and_other_calls_continue() -> None:
     held = Held()
     async with served(held, scheme="tcp", config=config()) as target, stream_peer(target) as peer:
         first, second = (peer.open("held.sizes", flags=CLIENT_STREAM) for _ in range(2))

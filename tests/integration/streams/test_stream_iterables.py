@@ -107,7 +107,7 @@ async def test_an_asynchronous_iterator_with_aclose_is_left_as_it_is() -> None:
             assert numbers.closed == 0
 
 
-async def test_a_stream_that_is_sent_goes_on_when_the_server_answers_early() -> None:
+async def test_a_stream_that_is_sent_continues_when_the_server_answers_early() -> None:
     async with calling(Feed()) as client:
         async with client.stream(Feed.count, 100_000) as numbers:
             assert await client.call(Feed.first, numbers) == 0

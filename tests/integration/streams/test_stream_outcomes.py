@@ -117,7 +117,7 @@ async def test_a_function_that_raises_an_end_makes_no_clean_one(kind: str, error
     assert [told[0] for told in watching.told] == [name]
 
 
-async def test_messages_that_nobody_took_are_told_as_cancelled(kind: str) -> None:
+async def test_messages_that_nobody_took_are_reported_as_cancelled(kind: str) -> None:
     watching = Watching()
     async with either(kind, Feed(), interceptors=[watching]) as client:
         async with client.stream(Feed.count, 3) as numbers:
@@ -130,7 +130,7 @@ async def test_messages_that_nobody_took_are_told_as_cancelled(kind: str) -> Non
     assert watching.told == [("CancelledError", Status.CANCELLED)]
 
 
-async def test_leaving_behind_the_last_message_is_told_as_a_clean_end(kind: str) -> None:
+async def test_leaving_behind_the_last_message_is_reported_as_a_clean_end(kind: str) -> None:
     watching = Watching()
     async with either(kind, Feed(), interceptors=[watching]) as client:
         async with client.stream(Feed.count, 3) as numbers:

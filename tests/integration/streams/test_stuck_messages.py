@@ -31,7 +31,7 @@ def session_of(server: Server) -> Any:
 @pytest.mark.parametrize(
     ("method", "arguments", "flags"), [("feed.total", [], CLIENT_STREAM), ("feed.scale", [1], BOTH_WAYS)]
 )
-async def test_message_that_does_not_go_on_ends_its_call_at_the_server(
+async def test_message_that_stalls_ends_its_call_at_the_server(
     method: str, arguments: list[int], flags: int
 ) -> None:
     feed = Feed()
@@ -72,7 +72,7 @@ async def test_message_that_waits_for_its_window_has_time() -> None:
         assert msgspec.msgpack.decode((await peer.end(call)).payload) == 150_000
 
 
-async def test_message_that_does_not_go_on_ends_its_call_at_the_client() -> None:
+async def test_message_that_stalls_ends_its_call_at_the_client() -> None:
     async with RawServer() as server, Client(server.address) as client:
         stream = client.stream(Feed.count, 3)
         receiving = asyncio.ensure_future(stream.receive())
@@ -86,7 +86,7 @@ async def test_message_that_does_not_go_on_ends_its_call_at_the_client() -> None
         assert (await peer.next(Cancel)).reason == 1
 
 
-def test_message_that_does_not_go_on_ends_its_call_at_the_blocking_client() -> None:
+def test_message_that_stalls_ends_its_call_at_the_blocking_client() -> None:
     with reference_server() as server, SyncClient(server.address) as client:
         receiving = server.start(client.stream(Feed.count, 3).receive)
         connection = server.accept()

@@ -251,7 +251,7 @@ def test_server_that_reads_only_while_it_waits_is_not_pinged(server: ReferenceSe
         assert "ping" not in [event[0] for event in connection.read_to_the_end()]
 
 
-def test_answer_that_does_not_go_on_fails_its_call_alone(server: ReferenceServer, client: SyncClient) -> None:
+def test_answer_that_stalls_fails_its_call_alone(server: ReferenceServer, client: SyncClient) -> None:
     connection = opened(server, client)
     client._pool.connections[0].engine.liveness.piece_wait_ns = 100_000_000
     answer = server.start(client.with_options(timeout=None).call, "arith.mul", 6, 7)

@@ -125,7 +125,7 @@ CALLS: dict[str, Callable[[SyncClient], Any]] = {
 
 @pytest.mark.parametrize("makes", ["plain", "interceptor", "several"])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_the_forking_thread_is_in_ends_in_the_child_and_goes_on_in_the_parent(
+def test_a_call_that_the_forking_thread_is_in_ends_in_the_child_and_continues_in_the_parent(
     makes: str, call: str
 ) -> None:
     patient = Patient()

@@ -46,7 +46,7 @@ def test_calls_with_little_time_leave_an_endpoint_to_those_with_more(selector: s
 
 # A ring may send the second of two calls at once to another endpoint.
 @pytest.mark.parametrize("selector", ["jump_hash", "double_jump"])
-def test_a_call_that_waits_for_the_dial_of_another_goes_on_with_its_own(selector: str) -> None:
+def test_a_call_that_waits_for_the_dial_of_another_continues_with_its_own(selector: str) -> None:
     with two_endpoints(selector) as (client, first, second, key), ThreadPoolExecutor(2) as threads:
         [plan] = [each for each in client._state.pool.subchannels if str(each.endpoint) == first]
         with full_listener(first) as passed_on:

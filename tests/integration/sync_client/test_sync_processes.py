@@ -92,7 +92,9 @@ def test_ctrl_c_ends_a_call_and_its_handler(server: Program, tmp_path: Path, rol
         assert client.wait().code == 0
 
 
-def test_signal_handler_runs_while_a_call_waits_and_the_call_goes_on(server: Program, tmp_path: Path) -> None:
+def test_signal_handler_runs_while_a_call_waits_and_the_call_continues(
+    server: Program, tmp_path: Path
+) -> None:
     with Program(["-c", HANDLED, address_of(server)], tmp_path) as client:
         server.wait_output("^waiting$")
         client.signal(signal.SIGUSR1)

@@ -116,7 +116,7 @@ def test_a_stream_that_is_cancelled_while_another_thread_begins_it_is_cancelled(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_stream_of_the_parent_ends_in_the_child_of_a_fork_and_goes_on_in_the_parent() -> None:
+def test_a_stream_of_the_parent_ends_in_the_child_of_a_fork_and_continues_in_the_parent() -> None:
     feed = EveryKind()
     with serving(feed) as target, SyncClient(target) as client:
         unbegun = client.stream(EveryKind.count, 3)
@@ -256,7 +256,7 @@ def test_a_signal_handler_cannot_wait_in_the_client_that_its_thread_waits_in() -
     assert len(refused) == 3
 
 
-def test_an_interrupted_receiver_can_go_on() -> None:
+def test_an_interrupted_receiver_can_continue() -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 

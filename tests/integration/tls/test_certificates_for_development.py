@@ -83,7 +83,7 @@ def test_existing_files_are_replaced_only_by_force(folder: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["a b", "a,DNS:b", "", "-", "ä.example", "a\nb", "a/b"])
-def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+def test_an_invalid_name_is_refused(tmp_path: Path, name: str) -> None:
     refused = command("certs", "dev", f"--name={name}", folder=tmp_path)
     assert refused.code == 2
     assert "is not a host name or IP address" in refused.errors

@@ -22,7 +22,9 @@ ORDERS = Topic("orders.new", Order)
 
 
 @pytest.mark.virtual_time
-async def test_subscription_goes_on_when_the_broker_comes_back(broker: Broker, backend: SmallBroker) -> None:
+async def test_subscription_continues_when_the_broker_comes_back(
+    broker: Broker, backend: SmallBroker
+) -> None:
     async with broker.subscribe(ORDERS, group="audit") as messages:
         member = backend.members[0]
         member.deliver(backend.delivery(1, b'{"id": "1"}'), backend.delivery(2, b'{"id": "2"}'))
@@ -43,7 +45,7 @@ async def test_subscription_goes_on_when_the_broker_comes_back(broker: Broker, b
 
 
 @pytest.mark.virtual_time
-async def test_absence_of_five_seconds_is_raised_and_the_next_wait_goes_on(
+async def test_absence_of_five_seconds_is_raised_and_the_next_wait_continues(
     broker: Broker, backend: SmallBroker
 ) -> None:
     loop = asyncio.get_running_loop()

@@ -138,7 +138,7 @@ async def test_acknowledgement_ends_with_a_message_that_is_lost(
 
 
 @pytest.mark.virtual_time
-async def test_handler_whose_message_is_lost_is_cancelled_and_the_others_go_on(
+async def test_handler_whose_message_is_lost_is_cancelled_and_the_others_continue(
     handled: Handled, backend: SmallBroker
 ) -> None:
     member = backend.members[0]

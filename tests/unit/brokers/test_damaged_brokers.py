@@ -116,7 +116,7 @@ async def test_a_copy_rolls_back_a_journal_that_a_power_cut_left(
     assert copy_broker(killed, tmp_path / "new").messages == 30
 
 
-async def test_a_copy_goes_on_behind_a_damaged_page(folder: Path, times: Times, tmp_path: Path) -> None:
+async def test_a_copy_continues_behind_a_damaged_page(folder: Path, times: Times, tmp_path: Path) -> None:
     async with stopped(folder, times) as broker:
         await broker.declare(LOG)
         await publish(broker, *(b"%d " % number * 100 for number in range(300)))

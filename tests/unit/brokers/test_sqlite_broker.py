@@ -45,7 +45,7 @@ class TestContract(BrokerContract):
 # Restarts
 
 
-async def test_a_group_goes_on_after_a_restart(folder: Path, times: Times) -> None:
+async def test_a_group_continues_after_a_restart(folder: Path, times: Times) -> None:
     async with stopped(folder, times) as broker:
         await broker.declare(LOG)
         member = await broker.join(GROUP)

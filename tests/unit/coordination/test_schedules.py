@@ -77,7 +77,7 @@ async def test_each_instant_starts_once_in_all_processes(store: Store) -> None:
     assert len(runs) == 10
 
 
-async def test_next_leader_goes_on_with_the_next_instant(store: Store) -> None:
+async def test_next_leader_continues_with_the_next_instant(store: Store) -> None:
     runs: list[float] = []
     processes = [process(store, Skipping(runs, 30)) for _ in range(3)]
     for _ in range(20):
@@ -150,7 +150,7 @@ class OftenCatchingUp(Jobs):
 @pytest.mark.parametrize("kind", [Often, OftenCatchingUp])
 @pytest.mark.parametrize("seconds", [1, 12, 16, 55, 3_600, 86_400])
 @pytest.mark.parametrize("moment", [0.5, 4, 9.5])
-async def test_schedule_of_each_process_goes_on_within_a_minute_after_a_clock_is_set_back(
+async def test_schedule_of_each_process_continues_within_a_minute_after_a_clock_is_set_back(
     kind: type[Jobs], seconds: float, moment: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     runs: list[float] = []
@@ -200,7 +200,7 @@ class Source:
 
 @pytest.mark.parametrize("missed", ["skip", "once"])
 @pytest.mark.parametrize("ahead", [-86_400, -2_400, 0, math.nan])
-async def test_instant_that_is_not_later_starts_nothing_and_lets_the_loop_go_on(
+async def test_instant_that_is_not_later_starts_nothing_and_lets_the_loop_continue(
     missed: str, ahead: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     runs: list[float] = []
@@ -341,7 +341,7 @@ async def test_failed_run_is_logged_and_the_next_one_comes(
     await schedules.stop()
 
 
-async def test_schedule_goes_on_once_its_key_is_mended(
+async def test_schedule_continues_once_its_key_is_mended(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     runs: list[float] = []

@@ -140,7 +140,7 @@ async def test_watch_begins_when_it_is_entered(store: Store, watched: str) -> No
         assert await anext(changes) == Change("deleted", "a/k", None, revision + 2)
 
 
-async def test_watch_goes_on_behind_a_value_that_does_not_fit_and_a_cancelled_wait(store: Store) -> None:
+async def test_watch_continues_behind_a_value_that_does_not_fit_and_a_cancelled_wait(store: Store) -> None:
     async with store.watch("", int) as changes:
         waiting = asyncio.ensure_future(anext(changes))
         await asyncio.sleep(0)
@@ -243,7 +243,7 @@ async def test_reads_are_repeated_and_writes_that_did_not_start(unsteady: tuple[
     assert backend.calls == 2
 
 
-async def test_watch_goes_on_after_the_store_was_away(unsteady: tuple[Store, Unsteady]) -> None:
+async def test_watch_continues_after_the_store_was_away(unsteady: tuple[Store, Unsteady]) -> None:
     store, backend = unsteady
     async with store.watch("") as changes:
         await backend.store.transact([], [Write("a", b""), Write("b", b"")])

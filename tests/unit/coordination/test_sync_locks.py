@@ -82,7 +82,7 @@ def test_interrupt_before_the_block_lets_the_lock_go(
     assert store.holder("a") is None
 
 
-def test_lost_lock_is_told_and_the_block_goes_on(store: SyncStore) -> None:
+def test_lost_lock_is_told_and_the_block_continues(store: SyncStore) -> None:
     with pytest.raises(LockLostError, match="by the test"), store.lock("a") as lock:
         lose(store, lock)
         assert lock.lost.wait(20)

@@ -195,7 +195,7 @@ class TestRefusals:
 
 class TestResults:
     @pytest.mark.parametrize("revision", [MODERN, LEGACY])
-    def test_an_object_is_told_as_text_and_as_a_value(self, revision: str) -> None:
+    def test_an_object_is_reported_as_text_and_as_a_value(self, revision: str) -> None:
         call = ToolCall(TOOLS["shop_v1_put"], b"{}", "a", revision)
         result = answered(tool_result(call, b'{"value":"1"}'))["result"]
         assert result["content"] == [{"type": "text", "text": '{"value":"1"}'}]

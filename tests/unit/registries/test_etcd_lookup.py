@@ -202,7 +202,7 @@ def test_a_list_that_is_asked_for_again_keeps_its_endpoints() -> None:
     assert dict(told["a"].entries)["tcp@10.0.0.1:1"] is before["tcp@10.0.0.1:1"]
 
 
-def test_a_wait_that_is_woken_ends_and_its_watch_goes_on() -> None:
+def test_a_wait_that_is_woken_ends_and_its_watch_continues() -> None:
     following = Following("a", "b")
     member = following.member
     following.fetch()

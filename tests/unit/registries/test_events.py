@@ -74,7 +74,7 @@ async def test_an_outage_is_told_once_with_its_reason_and_its_end() -> None:
     await registry.aclose()
 
 
-async def test_a_refusal_is_told_as_an_outage() -> None:
+async def test_a_refusal_is_reported_as_an_outage() -> None:
     backend = FakeBackend()
     backend.open_lookup = lambda service: FakeLookup(refused())  # type: ignore[method-assign]
     registry = BackedRegistry(backend, "fake://")

@@ -48,7 +48,7 @@ async def fill(store: LocalStore) -> None:
         await store.put("long", b"x" * 50_000)
 
 
-async def test_commits_go_on_during_a_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_commits_continue_during_a_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = Passes(monkeypatch, held=1)
     log = tmp_path / "store" / "store.db-wal"
     async with LocalStore(SqliteJournal(tmp_path / "store")) as store:

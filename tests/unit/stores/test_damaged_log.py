@@ -387,7 +387,7 @@ async def test_a_store_without_a_commit_since_a_clean_end_misses_none(
     assert caplog.text == ""
 
 
-async def test_store_that_was_closed_goes_on_with_the_next_revision(tmp_path: Path) -> None:
+async def test_store_that_was_closed_continues_with_the_next_revision(tmp_path: Path) -> None:
     for revision in range(1, 4):
         async with LocalStore(SqliteJournal(tmp_path / "store", sync="normal")) as store:
             assert await store.put("k", b"") == revision

@@ -96,7 +96,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "messages"
 
 
-def test_a_closed_folder_goes_on_with_its_own_files_and_tables(place: Path) -> None:
+def test_a_closed_folder_continues_with_its_own_files_and_tables(place: Path) -> None:
     folder, found, latest = opened(place)
     assert (found, latest) == ([], 0)
     publish(folder, 1)

@@ -63,7 +63,7 @@ def is_full_disk(error: BaseException | object) -> bool:
     )
 
 
-async def test_write_without_room_is_refused_and_the_rest_goes_on(disk: SmallDisk) -> None:
+async def test_write_without_room_is_refused_and_the_rest_continues(disk: SmallDisk) -> None:
     async with LocalStore(disk) as store:
         lease = await store.lease(10.0)
         await store.put("k", b"1", lease=lease)

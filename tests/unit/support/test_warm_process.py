@@ -117,7 +117,7 @@ def is_running(process: int) -> bool:
         return False
 
 
-def test_program_that_goes_on_is_told_by_its_output(is_anew: bool, tmp_path: Path) -> None:
+def test_program_that_continues_is_told_by_its_output(is_anew: bool, tmp_path: Path) -> None:
     with Program(
         ["-c", "import signal; print(1, flush=True); signal.pause()"], tmp_path, is_anew=is_anew
     ) as one:

@@ -111,9 +111,7 @@ def test_a_certificate_without_its_key_keeps_the_old_pair_and_warns_once(
     assert rotating.after(1.1) is not first
 
 
-def test_a_file_that_is_gone_keeps_the_old_context(
-    rotating: Rotating, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_removed_file_keeps_the_old_context(rotating: Rotating, caplog: pytest.LogCaptureFixture) -> None:
     first = rotating.source.current()
     (rotating.folder / "tls.key").unlink()
     assert [rotating.after(1.1) for _ in range(4)] == [first] * 4

@@ -106,7 +106,7 @@ def test_a_child_of_the_supervisor_gets_them_whenever_it_was_forked(board: Score
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_setting_without_its_service_is_logged_and_the_others_go_on(
+def test_a_setting_without_its_service_is_logged_and_the_others_continue(
     board: Scoreboard, caplog: pytest.LogCaptureFixture
 ) -> None:
     keep(board, "gone", False)

@@ -25,7 +25,7 @@ def test_sum_is_the_one_of_the_format(size: int, is_big: bool, order: str) -> No
     assert log_sum(memoryview(data), *sums, is_big=is_big) == summed(data, *sums, order)
 
 
-def test_sum_goes_on() -> None:
+def test_sum_continues() -> None:
     data = Random(1).randbytes(80)
     sums = log_sum(data[:32], 0, 0, is_big=False)
     assert log_sum(data[32:], *sums, is_big=False) == log_sum(data, 0, 0, is_big=False)

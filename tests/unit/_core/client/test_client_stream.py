@@ -90,7 +90,7 @@ def test_messages_over_one_write_keep_their_order(pile: Pile, client: SyncClient
     assert pile.seen == sizes
 
 
-def test_messages_before_a_wrong_one_go_out_and_the_stream_goes_on(pile: Pile, client: SyncClient) -> None:
+def test_messages_before_a_wrong_one_go_out_and_the_stream_continues(pile: Pile, client: SyncClient) -> None:
     with client.open(Pile.count) as stream:
         with pytest.raises(EncodeError):
             stream.send_many([b"a", b"bc", object(), b"never"])

@@ -170,7 +170,7 @@ class TestMemory:
 
 
 class TestRates:
-    async def test_a_request_that_does_not_go_on_is_refused_alone(self) -> None:
+    async def test_a_request_that_stalls_is_refused_alone(self) -> None:
         async with served_grpc(Raw(), keepalive=IMPATIENT, timeouts=ENDLESS) as link:
             late, head = link.open(ECHO), link.open(ECHO)
             link.send(late, message(bytes(1_000))[:500])
@@ -187,7 +187,7 @@ class TestRates:
                 )
             assert (await link.call(ECHO, b"x")).messages == [b"x"]
 
-    async def test_a_message_of_a_stream_that_does_not_go_on_ends_it(self) -> None:
+    async def test_a_message_of_a_stream_that_stalls_ends_it(self) -> None:
         raw = Raw()
         async with served_grpc(raw, keepalive=IMPATIENT, timeouts=ENDLESS) as link:
             idle, late = link.open(TOTAL), link.open(TOTAL)

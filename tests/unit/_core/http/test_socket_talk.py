@@ -205,7 +205,7 @@ async def test_what_is_kept_of_a_message_is_counted() -> None:
     ("content", "reason"),
     [(b"", b"the arguments did not come in time"), (b'{"argu', b"the message did not come in time")],
 )
-async def test_a_peer_that_does_not_go_on_is_closed(content: bytes, reason: bytes) -> None:
+async def test_a_peer_that_stalls_is_closed(content: bytes, reason: bytes) -> None:
     http = HTTP(websocket=True, limits=HTTPLimits(body_idle_seconds=0.05))
     async with connected(http=http) as talk:
         talk.send(

@@ -123,7 +123,7 @@ def test_a_long_frame_is_received_in_place() -> None:
     assert side.partial == (0, 0)
 
 
-def test_a_place_ends_with_its_message_and_a_frame_goes_on() -> None:
+def test_a_place_ends_with_its_message_and_a_frame_continues() -> None:
     side = opened()
     side.takes_directly = True
     side.expect_message(1, 20_000)

@@ -3,7 +3,7 @@
 from tests.support.driven_pages import held_upload, served_pages
 
 
-async def test_a_released_body_goes_on_in_its_own_turn() -> None:
+async def test_a_released_body_continues_in_its_own_turn() -> None:
     async with served_pages(pages={"takes_parts": True}) as link:
         await held_upload(link)
         link.page.hold(False)
@@ -25,7 +25,7 @@ async def test_a_part_may_hold_the_next_one() -> None:
         assert [len(event[1]) for event in link.told if event[0] == "part"] == [1, 65_000]
 
 
-async def test_bytes_of_several_requests_go_on_in_one_read() -> None:
+async def test_bytes_of_several_requests_continue_in_one_read() -> None:
     async with served_pages(pages={"takes_parts": True}) as link:
         pages = []
         for _ in range(3):

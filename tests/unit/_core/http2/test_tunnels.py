@@ -105,7 +105,7 @@ async def test_bytes_ahead_of_the_answer_wait() -> None:
         assert blocks(link) == [b"one ", b"two."]
 
 
-async def test_a_held_tunnel_fills_its_window_and_goes_on() -> None:
+async def test_a_held_tunnel_fills_its_window_and_continues() -> None:
     async with served_pages() as link:
         stream = await opened(link)
         link.page.hold(True)

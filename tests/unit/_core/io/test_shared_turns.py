@@ -120,7 +120,7 @@ async def test_after_some_megabytes_the_loop_has_its_turn() -> None:
     assert taken[-1] <= 5 * MIB
 
 
-async def test_a_handler_that_waits_goes_on_before_more_than_a_megabyte_is_read() -> None:
+async def test_a_handler_that_waits_continues_before_more_than_a_megabyte_is_read() -> None:
     turns = Turns()
     async with gate_for(turns) as gate:
         session, transport = connected(gate)
@@ -308,7 +308,7 @@ async def test_a_transport_that_met_an_error_is_given_nothing_more() -> None:
         assert size <= STREAM_SHARE + KIB
 
 
-async def test_a_caller_goes_on_before_a_megabyte_behind_its_answer_is_read() -> None:
+async def test_a_caller_continues_before_a_megabyte_behind_its_answer_is_read() -> None:
     server = RecordingSession()
     listener = await TRANSPORT.listen(Address("memory", path="turns"), lambda: server, ListenOptions())
     limits = Limits(stream_window_bytes=4 * MIB)

@@ -160,7 +160,7 @@ def test_an_object_that_is_woken_may_start_its_timer_again() -> None:
     assert len(woken) == 3
 
 
-def test_a_timer_whose_object_fails_is_reported_and_the_others_go_on() -> None:
+def test_a_timer_whose_object_fails_is_reported_and_the_others_continue() -> None:
     loop, state = manual()
     woken: list[str] = []
 

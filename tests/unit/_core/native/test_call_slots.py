@@ -66,7 +66,7 @@ def test_only_idempotent_calls_go_out_before_the_settings_of_the_peer() -> None:
     assert [frame.payload for frame in frames(owner.take()) if isinstance(frame, Request)] == [b"other"]
 
 
-def test_waiting_call_above_the_announced_limit_is_told_as_unsendable() -> None:
+def test_waiting_call_above_the_announced_limit_is_reported_as_unsendable() -> None:
     owner = slots_of_client(is_settled=False, max_message=10)
     owner.request(owner.call(), bytes(20))
     assert owner.events == []

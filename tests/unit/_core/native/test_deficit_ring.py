@@ -76,7 +76,7 @@ def test_what_an_id_sent_while_nobody_else_waited_does_not_hold_it_up() -> None:
         assert totals[3] + totals[5] <= 4 * TURN
 
 
-def test_many_ids_get_a_quantum_each_and_the_next_turn_goes_on_where_the_last_one_ended() -> None:
+def test_many_ids_get_a_quantum_each_and_the_next_turn_continues_where_the_last_one_ended() -> None:
     owner = sender()
     ids = range(1, 81, 2)
     for id in ids:

@@ -219,7 +219,7 @@ class TestWriting:
 
 
 class TestPieces:
-    def test_cut_message_that_does_not_go_on_is_told_once_it_stood_for_ten_seconds(self) -> None:
+    def test_cut_message_that_stalls_is_told_once_it_stood_for_ten_seconds(self) -> None:
         connection = opened(is_client=False)
         first, second, *_ = cut(Request(1, b"arith.mul", bytes(1000)), 300)
         connection.receive_at(first, SECOND)
@@ -270,7 +270,7 @@ class TestAgeAndRest:
         assert connection.check_at(100 * SECOND) == 0
         assert connection.events == [("on_aged",)]
 
-    def test_connection_without_calls_is_told_as_idle(self) -> None:
+    def test_connection_without_calls_is_reported_as_idle(self) -> None:
         connection = opened(Timeouts(handshake=None, idle=8))
         assert connection.check_at(SECOND) == 3 * SECOND
         connection.check_at(8 * SECOND)

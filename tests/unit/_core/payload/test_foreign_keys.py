@@ -64,7 +64,7 @@ async def asking(way: str) -> AsyncIterator[Ask]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("key", FOREIGN)
-async def test_a_call_goes_on_without_an_entry_that_has_no_native_key(way: str, key: str) -> None:
+async def test_a_call_continues_without_an_entry_that_has_no_native_key(way: str, key: str) -> None:
     protocol = way.partition(" ")[0]
     before = DROPPED.get(protocol, 0)
     async with asking(way) as ask:

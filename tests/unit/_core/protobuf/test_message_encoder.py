@@ -238,7 +238,7 @@ def test_a_plain_value_that_is_cut_is_refused(plain: bytes) -> None:
         MessageEncoder(PAIR, lambda _: plain)(None)
 
 
-def test_an_encoder_goes_on_after_an_error() -> None:
+def test_an_encoder_continues_after_an_error() -> None:
     for _ in range(3):
         with pytest.raises(EncodeError):
             encoded(PAIR, {"id": "x"})

@@ -152,7 +152,7 @@ class TestCallers:
             connection.call("shop.price", "apple", metadata={"authorization": header})
             assert statuses(connection) == [Status.UNAUTHENTICATED]
 
-    async def test_a_verdict_that_takes_time_lets_the_call_go_on(self) -> None:
+    async def test_a_verdict_that_takes_time_lets_the_call_continue(self) -> None:
         async with gate_for(Shop, authenticate=Slow()) as gate:
             connection = known_as(gate, None)
             connection.call("shop.price", "apple", metadata=WITH_TOKEN)

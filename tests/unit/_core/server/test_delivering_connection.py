@@ -49,7 +49,7 @@ async def test_each_outcome_of_a_message_is_told_once() -> None:
         assert connection.outcomes == ["handled", ("INVALID_ARGUMENT", True)]
 
 
-async def test_the_end_of_its_calls_is_told_as_a_failure() -> None:
+async def test_the_end_of_its_calls_is_reported_as_a_failure() -> None:
     shop = Shop()
     async with gate_for(shop) as gate:
         connection = Messages(gate)

@@ -154,7 +154,7 @@ class TestBegin:
             assert (connection.answers, connection.refusals) == (["shop.look"], [])
 
     @pytest.mark.parametrize("seconds", [-1, -1e-9, float("nan")])
-    async def test_a_timeout_that_is_none_is_a_mistake_of_the_engine(self, seconds: float) -> None:
+    async def test_an_invalid_timeout_is_a_mistake_of_the_engine(self, seconds: float) -> None:
         async with gate_for(Shop) as gate:
             with pytest.raises(ValueError, match="it must be a number of seconds from 0 on"):
                 KeptConnection(gate).call("shop.price", "apple", timeout=seconds)

@@ -49,7 +49,7 @@ async def test_a_failure_comes_behind_the_messages_before_it() -> None:
         assert written == ["1 MESSAGE 0", "1 MESSAGE 1", "1 NOT_FOUND no more of them"]
 
 
-async def test_a_handler_waits_while_the_peer_takes_nothing_and_goes_on_then() -> None:
+async def test_a_handler_waits_while_the_peer_takes_nothing_and_continues_then() -> None:
     feed = Feed()
     async with lines(shop=feed, memory=Memory(send_soft=16_384)) as connection:
         connection.transport.untaken = 65_536
@@ -95,7 +95,7 @@ async def test_a_stream_ends_at_the_deadline_that_its_caller_states() -> None:
         await eventually(lambda: feed.ends == ["CancelledError"])
 
 
-async def test_a_stream_goes_on_while_its_connection_drains() -> None:
+async def test_a_stream_continues_while_its_connection_drains() -> None:
     feed = Feed()
     async with lines(shop=feed) as connection:
         await connection.give(b"feed.awaited\n")

@@ -226,7 +226,7 @@ class TestCredit:
         assert sent == near.waiting + 1
         assert far.would_wait
 
-    async def test_sender_goes_on_when_messages_are_taken(self) -> None:
+    async def test_sender_continues_when_messages_are_taken(self) -> None:
         link = LinkedStreams(window=16_384)
         near, far = link.open()
         while not far.would_wait:

@@ -171,7 +171,7 @@ def test_docstrings_are_descriptions() -> None:
     assert texts["Cat"] is None
 
 
-def test_defaults_are_told_as_json_has_them() -> None:
+def test_defaults_are_reported_as_json_has_them() -> None:
     @dataclass
     class Defaults:
         place: pathlib.Path = pathlib.Path("/srv")
