@@ -112,7 +112,7 @@ def test_engines_know_of_byte_streams_only_their_interface() -> None:
     assert {module for path in engine for module in imported_by(path, "io")} == {"fastrpc._core.io.engine"}
 
 
-def test_what_serves_reaches_no_byte_stream_past_its_interface() -> None:
+def test_protocols_use_byte_streams_only_by_their_interface() -> None:
     server = [path for path in (CORE / "server").glob("*.p*") if path.suffix in {".pyx", ".pxd", ".pyi"}]
     found = {module for path in server for module in imported_by(path, "io")}
     assert found == {"fastrpc._core.io.engine"}

@@ -80,7 +80,7 @@ def test_import_loads_the_front_door_alone() -> None:
     assert {"asyncio", "msgspec", *OPTIONAL} & set(report["modules"]) == set()
 
 
-def test_all_names_together_leave_what_is_optional_unloaded() -> None:
+def test_all_names_together_leave_optional_modules_unloaded() -> None:
     report = report_of_an_import("from fastrpc import *")
     assert (OPTIONAL | SELDOM) & set(report["modules"]) == set()
 
@@ -336,7 +336,7 @@ def below(names: set[str], folders: tuple[str, ...]) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", sorted({*LEFT_BY_CLIENTS, *LEFT_BY_SERVERS, *LEFT_UNTIL_USED}))
-def test_what_clients_and_servers_leave_unloaded_exists(folder: str) -> None:
+def test_modules_that_clients_and_servers_leave_unloaded_exist(folder: str) -> None:
     assert importlib.import_module(folder).__name__ == folder
 
 
@@ -431,7 +431,7 @@ def promised_to_type_checkers() -> dict[str, set[str]]:
     return promised
 
 
-def test_every_module_is_there_once_it_is_asked_for() -> None:
+def test_every_module_is_an_attribute_once_it_is_requested() -> None:
     names = sorted(promised_to_type_checkers()["fastrpc"])
     program = (
         "import sys, fastrpc\n"
@@ -441,7 +441,7 @@ def test_every_module_is_there_once_it_is_asked_for() -> None:
     assert done.stdout.splitlines() == [f"True fastrpc.{name}" for name in names]
 
 
-def test_every_name_is_what_type_checkers_take_it_for() -> None:
+def test_every_name_has_the_type_that_type_checkers_see() -> None:
     promised = promised_to_type_checkers()
     del promised["fastrpc"]
     for module, names in promised.items():
@@ -451,7 +451,7 @@ def test_every_name_is_what_type_checkers_take_it_for() -> None:
     assert listed == set(fastrpc.__all__) - {"__version__"}
 
 
-def test_dir_tells_of_every_name_before_it_is_loaded() -> None:
+def test_dir_lists_every_name_before_it_is_loaded() -> None:
     program = "import fastrpc\nprint(*sorted(set(fastrpc.__all__) - set(dir(fastrpc))))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -100,7 +100,7 @@ def offenders(paths: Iterable[Path], wrong_in: Callable[[Path], Iterable[object]
     return [f"{name_of(path)}: {wrong}" for path in paths for wrong in wrong_in(path)]
 
 
-def test_a_rule_names_each_offending_file_and_what_is_wrong_there() -> None:
+def test_a_rule_lists_each_offending_file_with_its_mistake() -> None:
     found = offenders(
         [ROOT / "setup.py", ROOT / "README.md"], lambda path: [1, 2] if path.suffix == ".py" else []
     )
@@ -301,7 +301,7 @@ class TestNames:
 
         assert offenders(PACKAGE_PYTHON, wrong_in) == []
 
-    def test_front_door_lists_all_it_imports_for_others(self) -> None:
+    def test_front_door_lists_all_of_its_re_exports(self) -> None:
         front_door = PACKAGE / "__init__.py"
         offered = {
             alias.asname or alias.name
@@ -320,7 +320,7 @@ class TestNames:
 
 
 class TestContents:
-    def test_files_say_what_they_are_for(self) -> None:
+    def test_files_state_their_purpose(self) -> None:
         def wrong_in(path: Path) -> list[str]:
             text = re.sub(r"\A(?:#[^\n]*\n)+", "", path.read_text(encoding="utf-8"))
             return ["no docstring"] if text and not text.startswith(('"""', 'r"""')) else []
@@ -361,13 +361,13 @@ class TestContents:
         unit_tests = [path for path in CODE if {"unit", "property"} & set(path.parts)]
         assert found_in(unit_tests, r"\bsleep\((?!0[,)])") == []
 
-    def test_generated_files_do_not_lie_beside_the_sources(self) -> None:
+    def test_generated_files_do_not_lie_next_to_the_sources(self) -> None:
         annotated = [path for path in PACKAGE.rglob("*.html") if path.with_suffix(".pyx").exists()]
         assert sorted(PACKAGE.rglob("*.c")) + annotated == []
 
 
 class TestCompiledModules:
-    def test_each_has_its_declarations_and_its_stub_beside_it(self) -> None:
+    def test_each_module_has_its_declarations_and_its_stub_next_to_it(self) -> None:
         def wrong_in(path: Path) -> list[str]:
             return [suffix for suffix in (".pxd", ".pyi") if not path.with_suffix(suffix).exists()]
 

@@ -25,7 +25,7 @@ def test_each_integration_test_file_has_a_unique_name() -> None:
     assert twice == []
 
 
-def test_every_slow_test_is_there_and_named_once() -> None:
+def test_every_slow_test_exists_and_is_listed_once() -> None:
     names = (TESTS / "slow_tests.txt").read_text(encoding="utf-8").splitlines()
     assert names == sorted(set(names))
     assert [name for name in names if not is_there(*name.split("::")[:2])] == []

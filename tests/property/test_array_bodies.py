@@ -37,7 +37,7 @@ def packed(array: Any) -> bytes:
 
 
 @given(arrays())
-def test_what_is_written_is_what_the_reference_reads(array: Any) -> None:
+def test_the_reference_reads_our_frames(array: Any) -> None:
     expected = WireArray(array.dtype.str, array.shape, array.tobytes())
     assert read_array(packed(array)) == expected
     for value in (array, [array, b"x" * 7, array], {"a": array}):
@@ -58,7 +58,7 @@ def test_what_is_written_is_what_the_reference_reads(array: Any) -> None:
 
 
 @given(arrays(), st.integers(0, 15))
-def test_what_the_reference_writes_is_read(array: Any, zeros: int) -> None:
+def test_our_reader_reads_frames_of_the_reference(array: Any, zeros: int) -> None:
     body = write_array(WireArray(array.dtype.str, array.shape, array.tobytes()), zeros)
     received = array_in(memoryview(body))
     assert (received.dtype, received.shape, received.tobytes()) == (array.dtype, array.shape, array.tobytes())

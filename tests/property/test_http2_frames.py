@@ -37,7 +37,7 @@ def test_any_cut_of_a_mutated_connection_gives_the_same_frames(scale: Scale) -> 
     assert 0 < violations < scale.inputs(20_000)
 
 
-def test_any_bytes_behind_an_opening_give_frames_or_a_violation(scale: Scale) -> None:
+def test_any_bytes_after_an_opening_give_frames_or_a_violation(scale: Scale) -> None:
     for seed in scale.seeds(20_000):
         random = Random(seed)
         limit = random.choice((16_384, 1 << 24))

@@ -47,7 +47,7 @@ def check(echo: Echo, value: Any) -> None:
 
 
 @given(classes())
-def test_protobuf_reads_and_writes_what_we_do(made: tuple[Any, list[Any]]) -> None:
+def test_protobuf_and_our_coders_agree(made: tuple[Any, list[Any]]) -> None:
     cls, values = made
     echo = Echo(cls)
     for value in values:

@@ -13,7 +13,7 @@ from tests.support.schema_types import CLASSES, ENUMS, SCALARS, Kind, Node, clas
 
 
 @given(classes())
-def test_protobuf_reads_and_writes_what_we_do(made: tuple[Any, list[Any]]) -> None:
+def test_protobuf_and_our_coders_agree(made: tuple[Any, list[Any]]) -> None:
     cls, values = made
     echo = Echo(cls)
     for value in values:
@@ -37,7 +37,7 @@ def test_every_kind_of_value_comes_back(kind: Kind, data: st.DataObject) -> None
 
 
 @given(classes(), st.data())
-def test_malformed_messages_are_refused_and_others_read_as_protobuf_does(
+def test_malformed_messages_are_refused_and_valid_ones_read_as_protobuf_does(
     made: tuple[Any, list[Any]], data: st.DataObject
 ) -> None:
     cls, values = made

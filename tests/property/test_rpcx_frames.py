@@ -64,7 +64,7 @@ def translation() -> RpcxTranslation:
 
 
 @given(data=st.sampled_from(FROM_SERVERS), seed=st.integers(0, 2**32))
-def test_a_client_refuses_what_the_reference_refuses(data: bytes, seed: int) -> None:
+def test_a_client_refuses_frames_that_the_reference_refuses(data: bytes, seed: int) -> None:
     assert_as_the_reference(mutated(data, random.Random(seed)))
 
 

@@ -181,7 +181,7 @@ def test_requests_of_a_lock_alone_have_a_figure(etcd: EtcdServer, monkeypatch: p
     assert load.gateway(etcd.url, 0.01) > 0
 
 
-async def test_lock_of_etcd_makes_the_four_requests_that_it_is_held_against(
+async def test_lock_of_etcd_makes_the_four_requests_of_the_comparison(
     etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -199,7 +199,7 @@ async def test_lock_of_etcd_makes_the_four_requests_that_it_is_held_against(
     assert asked == ["lease/grant", "kv/txn", "kv/range", "lease/revoke"]
 
 
-def test_what_only_some_offer_is_measured_of_those(tmp_path: Path) -> None:
+def test_measurements_of_optional_features_are_taken_only_where_they_exist(tmp_path: Path) -> None:
     result = compare(tmp_path, ["c_echo", "fastrpc", "uvloop_echo"], SPECIAL_WORKLOADS)
     measured = {(row["peer"], row["workload"]) for row in result["summary"]}
     of_yardsticks = {("c_echo", "connections@10"), ("uvloop_echo", "tail@5000")}

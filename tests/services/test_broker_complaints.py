@@ -335,7 +335,7 @@ async def test_retries_are_counted_by_the_broker_over_all_servers(shop: Broker) 
 
 
 @each_broker
-async def test_one_undecodable_value_among_a_thousand_is_dead_and_the_others_are_handled(
+async def test_one_undecodable_value_among_a_thousand_becomes_a_dead_letter_and_the_others_are_handled(
     shop: Broker,
 ) -> None:
     handler = Handler(may_end=True)

@@ -163,7 +163,7 @@ async def test_a_group_continues_where_it_was_and_repeats_what_has_no_ack(place:
 
 
 @pytest.mark.parametrize("url", BROKERS, indirect=True)
-async def test_a_log_drops_what_a_slow_group_leaves_and_tells_it(
+async def test_a_log_drops_unread_messages_of_a_slow_group_and_reports_them(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     short = Topic("short", int, keep_seconds=1)
@@ -189,7 +189,7 @@ async def test_a_log_drops_what_a_slow_group_leaves_and_tells_it(
 
 
 @pytest.mark.parametrize("url", [kind for kind in BROKERS if kind != "redis"], indirect=True)
-async def test_a_queue_refuses_what_a_slow_group_leaves_no_room_for(url: str) -> None:
+async def test_a_queue_full_of_messages_of_a_slow_group_refuses_further_ones(url: str) -> None:
     jobs = Topic("jobs", bytes, keep_seconds=None, groups=("slow",), max_bytes=100_000)
     async with open_broker(url) as broker, broker.subscribe(jobs, group="slow", in_flight=1) as messages:
         published = 0

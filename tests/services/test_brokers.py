@@ -159,7 +159,7 @@ def test_sync_full_is_the_default_of_sqlite(tmp_path: Path) -> None:
         ("redis", "redis://.* appendfsync everysec: with sync=full.*appendfsync always"),
     ],
 )
-async def test_sync_full_is_refused_where_it_is_not_kept(
+async def test_sync_full_is_refused_by_backends_without_it(
     kind: str, words: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     async with broker_place(kind, request, tmp_path) as url:
@@ -173,7 +173,7 @@ async def test_sync_full_is_refused_where_it_is_not_kept(
 
 
 @at("memory", "sqlite", "broker-memory", "redis")
-async def test_copies_of_messages_are_refused_where_there_are_none(url: str) -> None:
+async def test_copies_of_messages_are_refused_by_backends_without_copies(url: str) -> None:
     with pytest.raises(ConfigError, match=f"{url.partition(':')[0]}://.*has no option replicas"):
         open_broker(f"{url}{'&' if '?' in url else '?'}replicas=3")
 
@@ -214,7 +214,7 @@ def subscribed(topic: Any, **options: Any) -> type[Any]:
     ],
     ids=["ordered-redis", "ordered-nats", "pattern-redis", "queues-redis", "max_bytes-redis"],
 )
-async def test_a_server_refuses_at_start_up_what_its_broker_cannot_do(
+async def test_a_server_refuses_at_start_up_features_that_its_broker_lacks(
     kind: str, service: type[Any], words: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     async with broker_place(kind, request, tmp_path) as url:
@@ -226,7 +226,7 @@ async def test_a_server_refuses_at_start_up_what_its_broker_cannot_do(
 
 
 @at(*(kind for kind in BROKERS if kind != "redis"))
-async def test_order_patterns_queues_and_bounds_are_there_everywhere_else(url: str) -> None:
+async def test_order_patterns_queues_and_bounds_exist_in_other_backends(url: str) -> None:
     for service in (
         subscribed(ORDERS, group="ordered", ordered=True, concurrency=1),
         subscribed(Topic("parcels.*", int), group="pattern"),
@@ -244,7 +244,7 @@ async def test_order_by_key_starts_as_many_messages_as_are_asked_for(url: str) -
 
 
 @at("redis")
-async def test_a_delay_is_refused_where_there_is_none(url: str) -> None:
+async def test_a_delay_is_refused_by_backends_without_delays(url: str) -> None:
     async with open_broker(url) as broker:
         with pytest.raises(ConfigError, match=r"delay is 1, redis:// has no delays.*when it is due"):
             await broker.publish(ORDERS, 1, delay=1)

@@ -137,12 +137,12 @@ async def changed_under_a_look(opened: Callable[[], Any]) -> None:
     assert not [one for one in seen if {endpoint.address for endpoint in one} != {ONE.address}]
 
 
-async def test_a_record_is_there_at_every_instant_of_its_changes(opened: Callable[[], Any]) -> None:
+async def test_a_record_exists_at_every_instant_of_its_changes(opened: Callable[[], Any]) -> None:
     await changed_under_a_look(opened)
 
 
 @pytest.mark.parametrize("kind", ["lan", "mdns"])
-async def test_an_announced_record_is_there_at_every_instant_of_its_changes(
+async def test_an_announced_record_exists_at_every_instant_of_its_changes(
     kind: str, tmp_path: Path
 ) -> None:
     if kind == "mdns":
@@ -161,7 +161,7 @@ async def test_an_announced_record_is_there_at_every_instant_of_its_changes(
         await changed_under_a_look(open_one)
 
 
-async def test_a_change_during_an_outage_is_there_once_the_registry_is_back(
+async def test_a_change_during_an_outage_is_stored_once_the_registry_is_back(
     registry: Registry, opened: Callable[[], Any]
 ) -> None:
     servers = opened()
@@ -183,7 +183,7 @@ async def test_a_change_during_an_outage_is_there_once_the_registry_is_back(
         await until(watch)
 
 
-async def test_a_change_of_a_record_that_was_removed_is_there(opened: Callable[[], Any]) -> None:
+async def test_a_change_of_a_removed_record_is_stored(opened: Callable[[], Any]) -> None:
     servers = opened()
     async with servers.register("arith", ONE) as registration, opened().watch("arith") as watch:
         await until(watch, ONE)
@@ -204,7 +204,7 @@ def lose_leases(server: Any) -> None:
 
 
 @pytest.mark.parametrize("registry", ["etcd?ttl=10", "etcd?layout=rpcx", "consul?layout=rpcx"], indirect=True)
-async def test_a_change_behind_the_end_of_its_lease_is_there(
+async def test_a_change_after_the_end_of_its_lease_is_stored(
     registry: Registry, opened: Callable[[], Any]
 ) -> None:
     async with opened().register("arith", ONE) as registration, opened().watch("arith") as watch:

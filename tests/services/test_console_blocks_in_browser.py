@@ -309,7 +309,7 @@ async def test_search_order_and_page_are_in_the_address(chromium: str) -> None:
         await browsed.check()
 
 
-async def test_a_view_is_asked_for_while_it_is_seen_and_what_is_equal_stays(chromium: str) -> None:
+async def test_a_view_is_requested_while_it_is_shown_and_equal_parts_stay(chromium: str) -> None:
     table = many_rows()
     async with shown(chromium, table) as (scene, browsed):
         page = browsed.page
@@ -445,7 +445,7 @@ async def test_a_method_that_can_be_called_has_a_link_to_its_form(chromium: str)
         await browsed.until("#shown", "fastrpc.console.detail.view")
 
 
-async def test_a_graph_of_sixty_nodes_is_drawn_as_it_is_given(chromium: str) -> None:
+async def test_a_graph_of_sixty_nodes_is_drawn_as_it_was_sent(chromium: str) -> None:
     names = ["it", *(f"caller-{one}" for one in range(30)), *(f"callee-{one}" for one in range(29))]
     ends = [(name, "it") if name.startswith("caller") else ("it", name) for name in names[1:]]
     layout = graph_layout(names, ends)

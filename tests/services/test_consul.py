@@ -168,7 +168,7 @@ async def test_instance_that_the_agent_lost_comes_back(consul: ConsulAgent, serv
                 await asyncio.sleep(0.05)
 
 
-async def test_instances_of_others_serve_while_their_checks_pass(consul: ConsulAgent, service: str) -> None:
+async def test_instances_of_other_programs_serve_while_their_checks_pass(consul: ConsulAgent, service: str) -> None:
     async with opened(consul.url) as registry, registry.watch(service) as watch:
         for port in (1001, 1002):
             definition = {
@@ -254,7 +254,7 @@ async def test_token_opens_a_guarded_agent_and_its_lack_is_an_error(
                 assert "wrong" not in str(caught.value)
 
 
-async def test_guarded_agent_keeps_what_it_checks_itself(guarded: ConsulAgent) -> None:
+async def test_guarded_agent_keeps_a_registration_that_it_checks_itself(guarded: ConsulAgent) -> None:
     async with opened(f"{guarded.url}?check=tcp&token=root") as registry:
         async with registry.register("arith", endpoint(guarded.port)) as registration:
             # Longer than from one renewal to the next.
@@ -286,7 +286,7 @@ class TestRpcxLayout:
             left = [pair["Key"] for pair in consul.ask(f"/v1/kv/base/{service}?recurse")]
             assert left == [f"base/{service}"]
 
-    def test_a_retired_key_says_inactive_until_it_is_released(
+    def test_a_retired_key_is_marked_inactive_until_it_is_released(
         self, consul: ConsulAgent, service: str
     ) -> None:
         backend = RpcxKeys(AgentAccess(RegistryURL(consul.url)), base="rpcx")
@@ -377,7 +377,7 @@ class TestRpcxLayout:
                         await asyncio.sleep(0.05)
             assert "Session" in pair
 
-    def test_renewing_keeps_what_an_operator_wrote(self, consul: ConsulAgent, service: str) -> None:
+    def test_renewing_keeps_values_that_an_operator_wrote(self, consul: ConsulAgent, service: str) -> None:
         backend = RpcxKeys(AgentAccess(RegistryURL(consul.url)), base="rpcx")
         path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"
         lease = backend.open_lease(service, endpoint(1001))
@@ -438,7 +438,7 @@ class TestRpcxLayout:
         assert later["Session"] != earlier["Session"]
         assert (found["Session"], found["CreateIndex"]) == (later["Session"], later["CreateIndex"])
 
-    async def test_changes_of_a_key_by_others_stay(self, consul: ConsulAgent, service: str) -> None:
+    async def test_changes_of_a_key_by_other_programs_stay(self, consul: ConsulAgent, service: str) -> None:
         async with opened(f"{consul.url}?layout=rpcx") as registry:
             async with registry.register(service, endpoint(1001)):
                 path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"

@@ -101,7 +101,7 @@ async def test_page_whose_key_is_deleted_meanwhile_needs_the_right_to_read_alone
     assert [item.key for item in (await read_only.list("shop/", limit=2)).items] == ["shop/b"]
 
 
-async def test_consul_page_of_the_longest_values_of_others_is_read(
+async def test_consul_page_with_the_longest_values_of_other_programs_is_read(
     consul: ConsulAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The bound of bytes is tried here, on a busy machine too.

@@ -140,7 +140,7 @@ async def test_server_that_fails_or_goes_leaves_the_last_list(server: DnsServer)
                 await asyncio.sleep(0.01)
 
 
-async def test_name_that_is_not_there_yet_is_found_later(server: DnsServer) -> None:
+async def test_name_that_is_registered_later_is_found_then(server: DnsServer) -> None:
     registry, service = opened(f"{server.url}/late.test:8972")
     async with registry, registry.watch(service) as watch:
         await until_hosts(watch)

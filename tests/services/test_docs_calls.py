@@ -197,7 +197,7 @@ class Routed:
         return id
 
 
-async def test_the_first_page_tells_what_there_is(chromium: str) -> None:
+async def test_the_first_page_shows_the_services(chromium: str) -> None:
     about: Any = fastrpc.config.OpenAPI(title="Sums <b>", description="Made of\n<i>numbers</i>.")
     async with (
         described(Routed(), http=fastrpc.HTTP(openapi=about)) as serving,

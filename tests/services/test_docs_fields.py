@@ -38,7 +38,7 @@ async def fill_messages(read: Reading, messages: Any) -> None:
         await read.page.fill("#input", "".join(f"{json.dumps(one)}\n" for one in messages))
 
 
-async def test_json_gives_what_a_typed_client_gives_and_fills_the_fields(chromium: str) -> None:
+async def test_json_gives_the_answer_of_a_typed_client_and_fills_the_fields(chromium: str) -> None:
     recorder = Recorder()
     async with described(EveryType(), interceptors=[recorder]) as serving:
         wanted = await by_typed_client(serving, recorder)
@@ -56,7 +56,7 @@ async def test_json_gives_what_a_typed_client_gives_and_fills_the_fields(chromiu
             assert read.complaints == []
 
 
-async def test_fields_give_what_a_typed_client_gives(chromium: str) -> None:
+async def test_fields_give_the_answer_of_a_typed_client(chromium: str) -> None:
     recorder = Recorder()
     async with described(EveryType(), interceptors=[recorder]) as serving:
         wanted = await by_typed_client(serving, recorder)
@@ -121,7 +121,7 @@ async def test_wrong_settings_are_named(chromium: str) -> None:
         assert not any("/arith/" in url for url in read.asked)
 
 
-async def test_a_refusal_of_the_server_is_told_beside_its_field(chromium: str) -> None:
+async def test_a_refusal_of_the_server_is_shown_next_to_its_field(chromium: str) -> None:
     async with described(EveryType()) as serving, reading(chromium, serving.origin) as read:
         await read.open("every.type.classes")
         (call,) = [one for one in TYPED_CALLS if one.name == "every.type.classes" and one.arguments["maybe"]]

@@ -138,7 +138,7 @@ async def test_compacted_changes_are_read_again(own_etcd: EtcdServer) -> None:
         await in_thread(own_etcd.ask, "kv/put", {"key": "other", "value": "last"})
 
 
-async def test_lookup_reads_again_what_is_compacted(own_etcd: EtcdServer) -> None:
+async def test_lookup_reads_compacted_keys_again(own_etcd: EtcdServer) -> None:
     lookup = lookup_of(own_etcd)
     assert lookup.fetch(0.0).entries == []
     put = own_etcd.ask("kv/put", {"key": KEY, "value": record_of(ONE)})

@@ -52,7 +52,7 @@ async def serving() -> AsyncIterator[str]:
         ("connect_go", ("connect",)),
     ],
 )
-async def test_clients_of_others_call_a_server_of_ours(
+async def test_clients_of_other_libraries_call_our_server(
     command: Command, peer: str, words: tuple[str, ...]
 ) -> None:
     async with serving() as address:
@@ -82,7 +82,7 @@ async def served_by(command: list[str]) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("peer", ["grpc_js", "tonic", "connect_go"])
-async def test_a_client_of_ours_calls_servers_of_others(command: Command, peer: str) -> None:
+async def test_our_client_calls_servers_of_other_libraries(command: Command, peer: str) -> None:
     async with served_by(command(peer, "server")) as address, Client(f"grpc://{address}") as client:
         assert await called(client) == EXPECTED
         # Many at once, on few connections.

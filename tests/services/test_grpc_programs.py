@@ -87,7 +87,7 @@ async def test_services_are_listed_described_and_called(grpc_programs: Path) -> 
         assert values_in(state) == [{"status": "SERVING"}]
 
 
-async def test_they_see_what_their_token_allows_through_tls(grpc_programs: Path, tmp_path: Path) -> None:
+async def test_callers_see_over_tls_what_their_token_allows(grpc_programs: Path, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     tokens = StaticTokens({"secret": Identity("ada")})
     policy = Policy([{"who": ["ada"], "allow": ["shop.v1.sums.add", "fastrpc.reflection.*"]}])

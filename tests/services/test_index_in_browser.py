@@ -200,7 +200,7 @@ async def test_the_browser_asks_its_user_for_the_token(chromium: str) -> None:
         assert await browsed.page.evaluate("window.violations") == []
 
 
-async def test_the_index_says_when_it_is_not_up_to_date(chromium: str) -> None:
+async def test_the_index_shows_that_it_is_out_of_date(chromium: str) -> None:
     async with browsing(chromium) as browsed:
         async with server_with_pages(Guarded()) as server:
             assert server.admin.address is not None

@@ -158,7 +158,7 @@ async def test_a_pass_changes_on_one_machine_after_the_other_and_no_call_fails(
     assert all(each == addresses for each in caller.lists)
 
 
-def test_a_machine_with_another_pass_or_none_finds_and_calls_nobody(
+def test_a_machine_without_the_right_pass_finds_and_calls_no_server(
     machines: list[Machine], tmp_path: Path
 ) -> None:
     paths = copies(machines, tmp_path, OLD)

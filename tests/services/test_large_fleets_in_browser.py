@@ -64,7 +64,7 @@ async def test_every_view_of_a_thousand_servers_is_shown(chromium: str, tmp_path
 
 
 @pytest.mark.measures
-async def test_the_first_page_of_a_thousand_servers_is_there_within_a_second(
+async def test_the_first_page_of_a_thousand_servers_is_shown_within_a_second(
     chromium: str, tmp_path: Path
 ) -> None:
     async with large_fleet(tmp_path) as url, browsing(chromium, url) as browsed:

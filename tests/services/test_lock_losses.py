@@ -71,14 +71,14 @@ async def check(server: Any, count: int, chance: random.Random) -> None:
     assert found[0] > 0
 
 
-async def test_holder_whose_link_to_a_store_is_cut_is_told_before_its_lock_is_given_away(
+async def test_holder_cut_off_from_a_store_learns_of_the_loss_before_its_lock_is_given_away(
     tmp_path: Path, scale: Scale
 ) -> None:
     with StoreProcess(tmp_path).running() as server:
         await check(server, scale(30), scale.random(1))
 
 
-async def test_holder_whose_link_to_etcd_is_cut_is_told_before_its_lock_is_given_away(
+async def test_holder_cut_off_from_etcd_learns_of_the_loss_before_its_lock_is_given_away(
     own_etcd: EtcdServer, scale: Scale
 ) -> None:
     await check(own_etcd, scale(3), scale.random(2))

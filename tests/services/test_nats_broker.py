@@ -67,7 +67,7 @@ async def test_messages_are_in_files(broker: BrokerBackend, nats: NatsServer, na
         ({"max_bytes": 5}, "max_bytes=5"),
     ],
 )
-async def test_a_stream_of_others_that_keeps_less_is_refused(
+async def test_an_existing_stream_that_keeps_less_is_refused(
     broker: BrokerBackend, nats: NatsServer, nats_base: str, changes: dict[str, Any], told: str
 ) -> None:
     await broker.declare(LOG)
@@ -241,7 +241,7 @@ async def test_a_message_with_a_malformed_header_is_a_dead_letter_and_the_next_o
         assert [one.body for one in await member.take(1)] == [b"bad"]
 
 
-async def test_a_message_of_another_program_among_dead_letters_hides_none_of_them(
+async def test_a_message_of_another_program_hides_no_dead_letter(
     broker: BrokerBackend, nats: NatsServer, nats_base: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await broker.declare(LOG)
@@ -282,7 +282,7 @@ async def test_more_messages_than_a_batch_holds_keep_their_order(broker: BrokerB
     assert [one.sequence for one in published] == [*range(1, 2_501)]
 
 
-async def test_many_messages_of_which_some_are_there_are_told_apart(broker: BrokerBackend) -> None:
+async def test_publications_of_which_some_are_stored_already_are_told_apart(broker: BrokerBackend) -> None:
     await broker.declare(LOG)
     await broker.publish([OutgoingMessage("orders.new", b"", id="b")])
     published = await broker.publish([OutgoingMessage("orders.new", b"", id=id) for id in "abca"])
@@ -292,7 +292,7 @@ async def test_many_messages_of_which_some_are_there_are_told_apart(broker: Brok
 # Patterns and queues
 
 
-async def test_a_queue_has_interest_of_its_groups_and_refuses_what_finds_no_room(
+async def test_a_queue_has_the_interest_of_its_groups_and_refuses_messages_when_full(
     broker: BrokerBackend, nats: NatsServer, nats_base: str
 ) -> None:
     await broker.declare(QUEUE)

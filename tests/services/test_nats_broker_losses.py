@@ -226,7 +226,7 @@ async def held_by(broker: BrokerBackend, count: int) -> tuple[Membership, list[A
     return member, found
 
 
-async def test_acks_whose_answers_are_lost_together_can_be_repeated(proxy: FaultProxy) -> None:
+async def test_acks_with_lost_answers_can_be_repeated(proxy: FaultProxy) -> None:
     async with open_backend(through(proxy, "acks")) as broker:
         member, tokens = await held_by(broker, 4)
         proxy.downstream.hold()
@@ -242,7 +242,7 @@ async def test_acks_whose_answers_are_lost_together_can_be_repeated(proxy: Fault
         assert await member.ack_many(tokens) == [False] * 4
 
 
-async def test_acks_that_are_cancelled_together_can_be_repeated(proxy: FaultProxy) -> None:
+async def test_cancelled_acks_can_be_repeated(proxy: FaultProxy) -> None:
     async with open_backend(through(proxy, "cancelled")) as broker:
         member, tokens = await held_by(broker, 4)
         proxy.downstream.hold()
@@ -310,7 +310,7 @@ async def test_a_take_ends_where_the_server_is_away(own_nats: NatsServer) -> Non
         assert caught.value.retryable
 
 
-async def test_a_broker_may_be_opened_before_its_server_is_there(own_nats: NatsServer) -> None:
+async def test_a_broker_may_be_opened_before_its_server_starts(own_nats: NatsServer) -> None:
     own_nats.kill()
     async with open_backend(own_nats.url) as broker:
         own_nats.start()

@@ -26,7 +26,7 @@ async def test_bases_share_a_server_and_nothing_else(nats_broker: BrokerBackend,
         await other.declare(TopicSettings("orders.*"))
 
 
-async def test_nothing_is_made_where_others_manage_it(
+async def test_unmanaged_streams_are_never_created(
     nats_broker: BrokerBackend, nats_url: str, nats_base: str
 ) -> None:
     async with open_backend(f"{nats_url}&manage=false") as other:

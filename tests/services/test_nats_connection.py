@@ -56,7 +56,7 @@ async def test_publishes_in_flight_share_one_connection_with_a_pull_consumer(con
     assert connection.generation == 1
 
 
-async def test_work_that_the_server_refuses_leaves_the_connection_to_others(connection: Connection) -> None:
+async def test_work_that_the_server_refuses_leaves_the_connection_to_other_work(connection: Connection) -> None:
     with pytest.raises(BrokerError, match="consumer not found") as caught:
         await connection.run(lambda stream: stream.consumer_info("orders", "none"))
     assert isinstance(caught.value.__cause__, APIError)
@@ -65,7 +65,7 @@ async def test_work_that_the_server_refuses_leaves_the_connection_to_others(conn
 
 
 @pytest.mark.parametrize("end", ["cancelled", "failed"])
-async def test_work_that_ends_by_itself_leaves_the_connection_to_others(
+async def test_work_that_ends_by_itself_leaves_the_connection_to_other_work(
     connection: Connection, end: str
 ) -> None:
     begun = asyncio.Event()

@@ -105,7 +105,7 @@ async def test_record_is_json_in_a_bucket_with_an_end(own_nats: NatsServer) -> N
         assert await in_thread(registry.services) == []
 
 
-async def test_missing_bucket_is_not_made_where_others_manage_it(own_nats: NatsServer) -> None:
+async def test_missing_unmanaged_bucket_is_not_created(own_nats: NatsServer) -> None:
     async with opened(f"{own_nats.url}?manage=false") as registry:
         async with registry.register("arith", ONE) as registration:
             assert not registration.is_registered
@@ -149,7 +149,7 @@ async def test_record_of_a_killed_server_ends_with_its_time(own_nats: NatsServer
         await shown(watch)
 
 
-async def test_a_killed_server_goes_from_a_bucket_without_markers_while_others_renew(
+async def test_a_killed_server_leaves_a_bucket_without_markers_while_others_renew(
     own_nats: NatsServer,
 ) -> None:
     await made_bucket(own_nats, ttl=2)

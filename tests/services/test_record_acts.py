@@ -27,7 +27,7 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("processes", ["one process", "workers"])
-async def test_calls_follow_the_acts_and_none_fails(processes: str, registry: str, tmp_path: Path) -> None:
+async def test_calls_follow_the_acts_without_a_failure(processes: str, registry: str, tmp_path: Path) -> None:
     if processes == "workers":
         pytest.importorskip("prometheus_client")
     folders = [tmp_path / name for name in ("a", "b")]

@@ -222,7 +222,7 @@ async def test_a_dead_letter_is_in_one_place(server: RedisServer, broker: RedisB
     assert server.ask("XLEN", f"{KEY}:replays:billing") == 0
 
 
-async def test_a_text_that_is_no_utf_8_fails_no_command_of_others(broker: RedisBroker) -> None:
+async def test_a_text_that_is_not_utf_8_fails_no_command_of_other_callers(broker: RedisBroker) -> None:
     member = await broker.join(GROUP)
     await publish(broker, b"1", b"2")
     first, second = await taken(member, 2)
@@ -407,7 +407,7 @@ async def test_a_member_continues_at_a_server_that_has_lost_everything(
     assert "the group billing was lost" in caplog.text
 
 
-async def test_a_group_that_two_programs_begin_at_once_has_one_topic(
+async def test_a_group_that_two_programs_begin_at_once_has_the_same_topic(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened_redis(server) as slow, opened_redis(server) as quick:
@@ -465,7 +465,7 @@ async def test_a_seek_of_another_process_takes_messages_away_at_once(
         assert (caught.value.status, caught.value.retryable) == (Status.NOT_FOUND, False)
 
 
-async def test_a_group_that_is_too_slow_is_told(
+async def test_a_group_that_is_too_slow_learns_of_its_losses(
     server: RedisServer, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     await broker.declare(TopicSettings("short", keep_seconds=1.0))
@@ -480,7 +480,7 @@ async def test_a_group_that_is_too_slow_is_told(
     assert errors == ["the group slow is too slow: 2 messages of short were dropped before it handled them"]
 
 
-async def test_a_broadcast_repeats_what_it_gives_back(broker: RedisBroker) -> None:
+async def test_a_broadcast_repeats_messages_that_it_gave_back(broker: RedisBroker) -> None:
     member = await broker.join(GroupSettings(None, LOG.name))
     await publish(broker, b"1", b"2")
     first, second = await taken(member, 2)

@@ -106,7 +106,7 @@ async def test_messages_of_a_killed_member_are_claimed_after_its_lease(server: R
         )
 
 
-async def test_a_broker_that_closes_leaves_its_messages_to_others_at_once(server: RedisServer) -> None:
+async def test_a_broker_that_closes_leaves_its_messages_to_other_consumers_at_once(server: RedisServer) -> None:
     async with open_broker(server.url) as broker:
         async with open_broker(server.url) as leaving:
             messages = leaving.subscribe("orders.new", group="billing", start="oldest")
@@ -339,7 +339,7 @@ async def handling(ledger: Ledger, server: RedisServer) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize(("fsync", "seconds"), [("always", 0.0), ("everysec", EVERYSEC_SECONDS)])
-async def test_no_acknowledged_message_that_redis_wrote_is_lost_where_it_is_killed(
+async def test_no_acknowledged_message_that_redis_wrote_is_lost_when_redis_is_killed(
     redis_path: str, tmp_path: Path, fsync: str, seconds: float
 ) -> None:
     sync = "full" if fsync == "always" else "normal"

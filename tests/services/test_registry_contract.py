@@ -116,7 +116,7 @@ async def until(watch: Watch, *endpoints: Endpoint) -> float:
 
 
 @pytest.mark.measures
-async def test_watch_delivers_what_comes_and_goes_within_a_second(opening: Open, service: str) -> None:
+async def test_watch_reports_new_and_removed_records_within_a_second(opening: Open, service: str) -> None:
     servers = opening()
     async with opening().watch(service) as watch:
         await until(watch)

@@ -67,7 +67,7 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
 
 
 @pytest.mark.parametrize("way", ["roll", "replace"])
-async def test_new_workers_fail_no_call_and_run_none_twice(
+async def test_new_workers_fail_no_call_and_run_no_call_twice(
     way: str, programs: Programs, tmp_path: Path, scale: Scale
 ) -> None:
     async with Client(programs.address) as client:

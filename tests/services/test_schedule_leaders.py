@@ -90,6 +90,6 @@ async def test_instant_around_which_the_leader_is_killed_starts_at_most_once(
     assert instants == sorted(set(instants))
 
 
-async def test_instant_that_is_written_behind_its_run_is_found(tmp_path: Path, scale: Scale) -> None:
+async def test_instant_that_is_written_after_its_run_is_found(tmp_path: Path, scale: Scale) -> None:
     _, instants = await instants_of(tmp_path, scale.random(2), 10, mistake="late")
     assert len(set(instants)) < len(instants)

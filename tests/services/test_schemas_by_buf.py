@@ -165,7 +165,7 @@ def test_there_are_enough_changes_on_both_sides() -> None:
 
 
 @pytest.mark.parametrize("source", [Market, EveryType])
-def test_buf_builds_what_we_write(tmp_path: Path, source: type[Any]) -> None:
+def test_buf_accepts_our_proto_files(tmp_path: Path, source: type[Any]) -> None:
     (package,) = packages_of([service_definition(source)])
     found = buf(project(tmp_path / "made", proto_text(package)), "build")
     assert (found.returncode, found.stderr) == (0, "")

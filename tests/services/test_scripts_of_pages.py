@@ -85,7 +85,7 @@ async def application(chromium: str, folder: Path, host: str) -> AsyncIterator[A
                 yield page
 
 
-async def test_an_application_calls_with_its_token_and_throws_what_the_server_says(
+async def test_an_application_calls_with_its_token_and_throws_the_servers_error(
     chromium: str, tmp_path: Path
 ) -> None:
     within = AROUND.replace("SCRIPT", script_of("recipes.md", tmp_path))

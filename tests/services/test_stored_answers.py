@@ -91,7 +91,7 @@ async def test_curl_asks_by_the_tag_and_by_the_date_that_it_kept(tmp_path: Path)
     ]
 
 
-async def test_hishel_asks_once_for_a_fresh_answer_and_by_a_condition_for_others(tmp_path: Path) -> None:
+async def test_hishel_requests_a_fresh_answer_once_and_revalidates_stale_ones(tmp_path: Path) -> None:
     hishel = pytest.importorskip("hishel", reason="hishel is not installed")
     clients = pytest.importorskip("hishel.httpx2", reason="httpx2 is not installed")
     told: list[tuple[str, str]] = []
@@ -131,7 +131,7 @@ async def test_a_shared_cache_keeps_no_answer_for_one_caller(tmp_path: Path) -> 
     assert [what for what, _ in told] == ["GET /pages/own", "GET /pages/fresh", "GET /pages/own"]
 
 
-async def test_a_browser_asks_once_for_a_fresh_answer_and_by_a_condition_for_others(chromium: str) -> None:
+async def test_a_browser_requests_a_fresh_answer_once_and_revalidates_stale_ones(chromium: str) -> None:
     told: list[tuple[str, str]] = []
     async with serving(told) as (pages, url), browsing(chromium, f"{url}/docs") as page:
 

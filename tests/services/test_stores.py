@@ -268,7 +268,7 @@ async def test_key_of_another_program_is_left_out(server: Any, kind: str) -> Non
         await changes.aclose()
 
 
-async def test_store_that_is_away_says_what_it_did(
+async def test_unreachable_store_reports_the_outcome_of_a_write(
     kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = request.getfixturevalue(f"own_{kind}")
@@ -317,7 +317,7 @@ async def test_consul_refuses_a_watch_after_changes_it_no_longer_shows(consul: C
         assert caught.value.oldest == latest
 
 
-async def test_consul_deletes_what_others_change_meanwhile(
+async def test_consul_deletes_keys_that_others_change_meanwhile(
     consul: ConsulAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = f"stores/{next(_numbers)}"
@@ -341,7 +341,7 @@ async def test_consul_deletes_what_others_change_meanwhile(
         assert await keys(store) == ["a"]
 
 
-async def test_etcd_watch_refuses_what_is_compacted_or_yet_to_come(own_etcd: EtcdServer) -> None:
+async def test_etcd_watch_refuses_compacted_and_future_revisions(own_etcd: EtcdServer) -> None:
     async with opened(own_etcd.url) as store:
         for number in range(5):
             revision = await store.put("a/1", b"%d" % number)
@@ -379,7 +379,7 @@ async def test_quiet_etcd_watch_continues_from_the_revision_that_it_was_told(
             await changes.aclose()
 
 
-async def test_etcd_watch_that_is_dead_is_told(etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_dead_etcd_watch_is_reported(etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(etcd_module, "PROOF_SECONDS", 0.05)
     async with opened(f"{etcd.url}?base=stores/{next(_numbers)}") as store:
         changes = store.watch("a/")

@@ -89,7 +89,7 @@ def test_every_wrong_line_is_refused(errors: Errors) -> None:
     assert {line: text for line, text in _marked_lines().items() if line not in refused} == {}
 
 
-def test_nothing_beside_the_wrong_lines_is_refused(errors: Errors) -> None:
+def test_only_the_wrong_lines_are_refused(errors: Errors) -> None:
     marked = _marked_lines()
     refused = errors.get(BAD.name, {})
     assert {line: message for line, message in refused.items() if line not in marked} == {}
@@ -98,7 +98,7 @@ def test_nothing_beside_the_wrong_lines_is_refused(errors: Errors) -> None:
 @pytest.mark.parametrize(
     "source", [value for value in vars(services).values() if hasattr(value, "__fastrpc_service__")]
 )
-def test_what_type_checkers_accept_works_at_run_time(source: object) -> None:
+def test_code_that_type_checkers_accept_works_at_run_time(source: object) -> None:
     check_service(service_definition(source))
 
 

@@ -73,7 +73,7 @@ def test_broken_rules_are_a_lost_connection_too() -> None:
         ((Status.ABORTED, None), TypeError, 'CallError(Status.ABORTED, "…")'),
     ],
 )
-def test_call_error_of_wrong_parts_says_what_to_write(
+def test_call_error_of_wrong_parts_shows_the_right_ones(
     given: tuple[Any, ...], refusal: type[Exception], advice: str
 ) -> None:
     with pytest.raises(refusal) as refused:

@@ -23,7 +23,7 @@ def test_an_object_of_a_group_is_imported_by_its_name(group: str) -> None:
     assert registered(group, "loads")("[1]") == [1]
 
 
-def test_a_group_shows_what_is_registered_later(group: str) -> None:
+def test_a_group_shows_parts_that_are_registered_later(group: str) -> None:
     shown = places(group)
     assert dict(shown) == {}
     register(group, {"loads": "json:loads"})

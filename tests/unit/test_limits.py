@@ -76,7 +76,7 @@ def test_adaptive_limit_refuses_wrong_arguments(arguments: dict[str, Any], text:
 
 
 @pytest.mark.parametrize("name", ["initial", "floor", "ceiling"])
-def test_fixed_limit_refuses_what_only_an_adaptive_one_needs(name: str) -> None:
+def test_fixed_limit_refuses_settings_of_an_adaptive_one(name: str) -> None:
     options: dict[str, Any] = {name: 5}
     with pytest.raises(ConfigError, match=f"ConcurrencyLimit.{name} is 5, but the limit is 10"):
         ConcurrencyLimit(10, **options)

@@ -38,7 +38,7 @@ def test_longest_network_is_found(host: str, length: int) -> None:
         ([], "1.2.3.4", -1),
     ],
 )
-def test_families_are_apart(texts: list[str], host: str, length: int) -> None:
+def test_families_are_separate(texts: list[str], host: str, length: int) -> None:
     assert Networks(texts).longest(packed_address(host)) == length
 
 

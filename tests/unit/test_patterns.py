@@ -31,7 +31,7 @@ METHODS = [
         ("SHOP.*", []),
     ],
 )
-def test_pattern_fits_these_methods_and_no_others(pattern: str, fits: list[str]) -> None:
+def test_pattern_fits_only_these_methods(pattern: str, fits: list[str]) -> None:
     assert [method for method in METHODS if MethodPattern(pattern).matches(method)] == fits
 
 

@@ -17,7 +17,7 @@ def test_a_record_has_region_and_coordinates_as_labels() -> None:
     assert Place().endpoint(ADDRESS).labels == {}
 
 
-def test_the_environment_has_what_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_supplies_missing_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ZONE": "a", "REGION": "west", "LATITUDE": "1.5", "LONGITUDE": "-2"}.items():
         monkeypatch.setenv(f"FASTRPC_{name}", value)
     assert Place() == Place(zone="a", region="west", latitude=1.5, longitude=-2)
@@ -48,7 +48,7 @@ def test_wrong_arguments_are_refused(options: dict[str, Any]) -> None:
         Place(**options)
 
 
-def test_places_are_compared_and_shown_by_what_is_given() -> None:
+def test_places_are_compared_and_shown_by_their_given_values() -> None:
     assert Place(zone="a") == Place(zone="a") != Place(zone="b")
     assert len({Place(zone="a"), Place(zone="a")}) == 1
     assert repr(Place(zone="a", weight=2)) == "Place(zone='a', weight=2)"

@@ -37,7 +37,7 @@ async def test_clean_up_of_a_cancelled_task_ends_by_its_limit() -> None:
     assert noted == ["clean"]
 
 
-async def test_a_block_within_its_limit_ends_as_it_is() -> None:
+async def test_a_block_within_its_limit_ends_normally() -> None:
     async with time_limit(60.0) as limit:
         pass
     assert not limit.expired()

@@ -81,7 +81,7 @@ def test_a_replaced_link_is_a_change(tmp_path: Path, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("content", [b"x", b"", b"\xff\xfe", b"9" * (MOST_BYTES + 1), None])
-def test_what_cannot_be_used_keeps_the_old_value_and_warns_once(
+def test_unusable_files_keep_the_old_value_and_warn_once(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, content: bytes | None
 ) -> None:
     path = tmp_path / "number"

@@ -115,7 +115,7 @@ async def test_a_stream_that_collects_its_output_gets_all_calls_of_a_turn_at_onc
         assert writes.since() == 1
 
 
-async def test_calls_behind_a_large_one_are_sent_with_it_when_the_turn_ends() -> None:
+async def test_calls_after_a_large_one_are_sent_with_it_when_the_turn_ends() -> None:
     async with written() as writes:
         await writes.settle()
         large = asyncio.ensure_future(writes.client.call(Echo.large, bytes(300_000)))

@@ -183,7 +183,7 @@ async def test_all_connections_together_keep_the_loop_as_long_as_one_connection_
 
 @pytest.mark.measures
 @streams
-async def test_calls_behind_an_opening_share_the_turn_too(scheme: str) -> None:
+async def test_calls_after_an_opening_share_the_turn_too(scheme: str) -> None:
     work, connections, calls = Work(), 80, 10
     async with served(work, scheme=scheme, config=PATIENT) as target, Watch(work) as watch:
         with opened(target, connections) as sockets:

@@ -162,7 +162,7 @@ async def test_connections_that_nobody_needs_are_closed_and_come_back_with_a_cal
 # Servers that leave
 
 
-async def test_a_restart_behind_several_connections_fails_no_call() -> None:
+async def test_a_restart_of_a_server_with_several_connections_fails_no_call() -> None:
     async with endpoint_set(2) as targets, contextlib.AsyncExitStack() as stack:
         settings = config(Pool(connections_per_endpoint=3))
         async with Client(list(targets), config=settings) as client:

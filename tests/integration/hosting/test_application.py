@@ -374,7 +374,7 @@ class TestRequests:
             await talk.done()
             assert talk.value == 10_000_000
 
-    async def test_notifications_continue_behind_their_answer(self) -> None:
+    async def test_notifications_continue_after_their_answer(self) -> None:
         shop = Shop()
         async with serving(shop, config=http(jsonrpc=True)) as app:
             talk = await posted(app, "/jsonrpc", {"jsonrpc": "2.0", "method": "shop.v1.wait"})

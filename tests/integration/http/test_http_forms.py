@@ -129,7 +129,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-async def test_a_file_comes_behind_the_arguments_in_its_form() -> None:
+async def test_a_file_comes_after_the_arguments_in_its_form() -> None:
     async with serving(Photos()) as client:
         body = field("album", "é") + field("stars", "5") + field("tags", "x") + field("tags", "y")
         body += field("place", '{"x": 1, "y": 2}') + file(b"\r\n--Xy" * 30_000, filename="../b.jpg") + LAST
@@ -242,7 +242,7 @@ async def test_a_form_without_a_file_that_fits_starts_no_handler(body: bytes, te
     ("end", "text"),
     [(file(), "follows the file"), (field("stars", "1") + LAST, "follows the file"), (b"", "ends before")],
 )
-async def test_a_handler_learns_that_its_form_is_malformed_behind_the_file(end: bytes, text: str) -> None:
+async def test_a_handler_learns_that_its_form_is_malformed_after_the_file(end: bytes, text: str) -> None:
     photos = Photos()
     async with serving(photos) as client:
         client.send(endless() + chunk(field("album", "a") + file()[:-2]))

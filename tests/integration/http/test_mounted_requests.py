@@ -367,7 +367,7 @@ async def test_broken_body_ends_the_request() -> None:
 # Several requests
 
 
-async def test_application_continues_behind_its_response_while_others_are_served() -> None:
+async def test_application_continues_after_its_response_while_others_are_served() -> None:
     goes_on, ended = asyncio.Event(), asyncio.Event()
 
     async def then() -> None:

@@ -363,7 +363,7 @@ async def test_a_304_without_a_tag_has_the_date() -> None:
 
 
 @ways
-async def test_the_connection_continues_behind_a_304(way: str) -> None:
+async def test_the_connection_continues_after_a_304(way: str) -> None:
     async with serving(Pages(**BOTH), way) as asking:
         for _ in range(3):
             assert (await asking.get(If_None_Match=TAG)).status == 304

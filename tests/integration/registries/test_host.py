@@ -197,7 +197,7 @@ def planted_file(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [planted_mode, planted_owner, planted_link, planted_file])
-async def test_a_folder_that_others_could_fill_is_not_used(
+async def test_a_folder_into_which_others_can_write_is_not_used(
     plant: Any, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     if plant is planted_owner and os.geteuid() != 0:
@@ -350,7 +350,7 @@ async def test_a_planted_file_gains_nothing_and_is_named_once(
         kept.close()
 
 
-def test_a_stranger_who_locks_the_folder_stops_no_look(folder: Path) -> None:
+def test_a_stranger_who_locks_the_folder_blocks_no_lookup(folder: Path) -> None:
     made_folder(str(folder))
     holder = os.open(folder, os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)

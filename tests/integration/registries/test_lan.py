@@ -121,7 +121,7 @@ async def test_record_that_two_leases_hold_stays_until_both_have_left(opened: An
         await until(watch, ONE)
 
 
-async def test_program_that_leaves_and_returns_at_once_still_hears_others(opened: Any) -> None:
+async def test_program_that_leaves_and_returns_at_once_still_hears_other_members(opened: Any) -> None:
     servers, others = opened(), opened()
     async with servers.watch("other") as watch:
         async with servers.register("arith", ONE):
@@ -371,7 +371,7 @@ async def test_registry_closes_at_once_while_it_waits_for_more_datagrams(
 
 @pytest.mark.measures
 @pytest.mark.parametrize(("rate", "size"), [(20_000, 0), (15_000, 1_200)])
-async def test_a_flood_of_forged_datagrams_costs_a_quarter_of_a_core_and_none_is_lost(
+async def test_a_flood_of_forged_datagrams_costs_a_quarter_of_a_core_and_loses_no_record(
     opened: Any,
     sender: Sender,
     monkeypatch: pytest.MonkeyPatch,

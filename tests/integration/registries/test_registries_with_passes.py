@@ -86,7 +86,7 @@ async def test_an_address_that_is_not_encrypted_is_neither_announced_nor_taken_w
         await until(asked, PLAIN)
 
 
-def test_a_pass_beside_a_key_file_is_refused(key_file: Path, tmp_path: Path) -> None:
+def test_a_pass_together_with_a_key_file_is_refused(key_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has a pass and a key_file"):
         open_registry(f"lan://?pass={tmp_path}/lan.pass&key_file={key_file}")
     with pytest.raises(ConfigError, match="the LAN pass '.*' cannot be read"):

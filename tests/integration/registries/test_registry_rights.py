@@ -244,7 +244,7 @@ class TestServersAndClients:
             ("no", Status.UNAUTHENTICATED),
         ],
     )
-    async def test_a_server_that_is_refused_is_told_at_listen(
+    async def test_listen_raises_when_the_registry_refuses_the_server(
         self, registry: RegistryServer, tmp_path: Path, name: str, status: Status
     ) -> None:
         url = f"{registry.url}?token_file={token_file(tmp_path, name)}"
@@ -264,7 +264,7 @@ class TestServersAndClients:
     @pytest.mark.parametrize(
         ("name", "told"), [("bank", "bank may not read 'shop.pay'"), ("no", "not accepted")]
     )
-    async def test_a_client_that_is_refused_is_told_why(
+    async def test_a_refused_client_gets_the_reason(
         self, registry: RegistryServer, tmp_path: Path, kind: str, name: str, told: str
     ) -> None:
         target = f"{registry.url}/shop.pay?token_file={token_file(tmp_path, name)}"

@@ -65,7 +65,7 @@ async def listening(server: Server) -> str:
     return str(await server.listen("tcp://127.0.0.1:0"))
 
 
-async def test_records_are_marked_while_the_drain_is_announced_and_removed_behind_it() -> None:
+async def test_records_are_marked_while_the_drain_is_announced_and_removed_after_it() -> None:
     backend, arith = KeptBackend(FakeRetiringLease), Arith()
     registry = BackedRegistry(backend, "kept")
     async with Server(arith, config=config(0.5), registry=registry) as server:

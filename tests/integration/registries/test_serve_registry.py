@@ -207,7 +207,7 @@ def test_worker_that_ends_takes_nothing_out(folder: Path, registry: str) -> None
         assert program.wait().code == 0
 
 
-def test_what_keeps_it_registered_is_started_again(folder: Path, registry: str) -> None:
+def test_the_renewal_of_a_registration_is_started_again(folder: Path, registry: str) -> None:
     with serving(folder, registry, 2) as program:
         process_ids = {int(one) for one in program.wait_output(r"^at \S+ (\d+) (\d+)").groups()}
         (announcer,) = children(program) - process_ids

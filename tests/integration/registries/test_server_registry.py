@@ -117,7 +117,7 @@ async def test_its_own_services_are_not_registered() -> None:
         assert places(registry, "fastrpc.registry") == places(registry, "fastrpc.reflection") == []
 
 
-async def test_record_says_version_and_what_the_server_speaks() -> None:
+async def test_record_states_version_and_protocols_of_the_server() -> None:
     registry = StaticRegistry()
     async with Server(Arith, registry=registry) as server:
         await server.listen("tcp://127.0.0.1:0")
@@ -133,7 +133,7 @@ async def test_another_address_may_be_advertised() -> None:
         assert places(registry, "arith") == ["tcp://10.0.0.7:8972"]
 
 
-async def test_port_0_of_what_is_advertised_stands_for_the_bound_one() -> None:
+async def test_port_0_in_an_advertised_address_stands_for_the_bound_port() -> None:
     registry = StaticRegistry()
     async with Server(Arith, registry=registry) as server:
         address = await server.listen("tcp://0.0.0.0:0", advertise="tcp://10.0.0.7:0")
@@ -359,7 +359,7 @@ async def test_registry_given_by_url_is_closed_with_the_server() -> None:
         await eventually(lambda: embedded.stats()["live"]["connections"] == 0)
 
 
-async def test_it_serves_while_the_registry_is_away_and_registers_once_it_is_there() -> None:
+async def test_server_serves_while_the_registry_is_away_and_registers_once_it_is_back() -> None:
     async with RegistryServer("tcp://127.0.0.1:0") as first:
         place = first.address
         url = first.url

@@ -114,7 +114,7 @@ async def test_invalid_watch_is_refused_by_name() -> None:
     await client.close()
 
 
-def test_sync_client_says_what_it_lacks() -> None:
+def test_blocking_client_names_the_missing_feature() -> None:
     with (
         SyncClient("who", registry=Shelf()) as client,
         pytest.raises(ConfigError, match=r"Shelf cannot be watched without an event loop.*latest and wait"),

@@ -185,7 +185,7 @@ async def test_silent_openings_of_few_callers_make_room_for_a_slow_one_of_anothe
 
 
 @pytest.mark.one_loop
-async def test_no_call_fails_beside_a_flood_of_silent_openings(
+async def test_no_call_fails_during_a_flood_of_silent_openings(
     files: RelayFiles, scale: Scale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a busy machine the flood takes longer than an opening may.

@@ -70,7 +70,7 @@ async def test_calls_of_every_form_are_answered(kind: str, codec: str) -> None:
 
 
 @both
-async def test_a_call_by_name_has_one_value_or_names(kind: str) -> None:
+async def test_a_call_by_name_has_one_value_or_named_values(kind: str) -> None:
     async with calling(kind=kind) as client:
         with pytest.raises(TypeError, match="one value"):
             await client.call("shop.price", "fig", 2)
@@ -147,7 +147,7 @@ async def test_a_deadline_is_told_and_kept(kind: str) -> None:
         assert await client.call(Shop.hello) == "hello"
 
 
-async def test_a_cancelled_call_leaves_the_connection_to_others() -> None:
+async def test_a_cancelled_call_leaves_the_connection_usable_for_other_calls() -> None:
     shop = Shop()
     async with calling(shop) as client:
         waiting = asyncio.ensure_future(client.with_options(timeout=None).call(Shop.wait))

@@ -28,7 +28,7 @@ class Sender:
         yield b"abc"
 
 
-async def test_an_upload_that_is_cut_off_while_it_is_stored_lets_go_of_its_folder(
+async def test_an_upload_that_is_cut_off_while_it_is_stored_frees_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish, has_come, may_finish = PartialFile.finish, threading.Event(), threading.Event()

@@ -15,7 +15,7 @@ from tests.support.peer_writing import write_to
 pytestmark = pytest.mark.one_loop
 
 
-async def test_a_server_that_sends_more_than_it_told_is_left_at_once(tmp_path: Path) -> None:
+async def test_a_server_that_sends_more_bytes_than_announced_is_left_at_once(tmp_path: Path) -> None:
     place = Place(tmp_path)
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

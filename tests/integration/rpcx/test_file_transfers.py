@@ -177,7 +177,7 @@ def test_a_token_expires_and_too_many_are_refused() -> None:
     assert tickets.give(ticket) != second
 
 
-def test_the_holder_of_most_tokens_gives_way_to_others() -> None:
+def test_the_holder_of_most_tokens_gives_way_to_other_callers() -> None:
     tickets = Tickets(most=3, seconds=30)
     one, other = (Ticket("m", None, "a", 1, holder=name) for name in ("one", "other"))  # type: ignore[arg-type]
     first, second, _ = [tickets.give(one) for _ in range(3)]
@@ -237,7 +237,7 @@ async def test_a_forbidden_upload_gets_no_token(
     [(b"ab", {}), (b"abcd", {}), (b"abc", {"sha256": "0" * 64})],
     ids=["too few bytes", "too many bytes", "another digest"],
 )
-async def test_a_file_that_is_not_what_was_announced_is_dropped(
+async def test_a_file_that_differs_from_its_announcement_is_dropped(
     sent: bytes, meta: dict[str, str], place: Place
 ) -> None:
     (place.there / "a").write_bytes(b"before")
@@ -275,7 +275,7 @@ def transfers_of(server: Server) -> list[Any]:
     return [one for one in server._gate.engines if one.connection.protocol == PROTOCOL]
 
 
-async def test_uploads_that_a_closing_server_cuts_off_let_go_of_their_files(place: Place) -> None:
+async def test_uploads_that_a_closing_server_cuts_off_close_their_files(place: Place) -> None:
     async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
         peers = []
         for name in "abc":
@@ -306,7 +306,7 @@ async def test_an_upload_waits_for_a_slow_disk_of_the_server(
         assert await upload(client, place.here / "a", "b") == digest_of(b"abc")
 
 
-async def test_an_upload_whose_end_has_come_is_stored_behind_a_collection(
+async def test_an_upload_whose_end_has_come_is_stored_after_a_collection(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of the loop holds a connection that is neither read from nor written to."""
@@ -374,7 +374,7 @@ async def test_a_connection_that_came_before_a_drain_may_show_its_token(
         assert await draining
 
 
-async def test_a_server_drains_behind_its_transfers(place: Place) -> None:
+async def test_a_server_drains_after_its_transfers(place: Place) -> None:
     async with serving(place.files()) as (server, target):
         async with Client(target, config=SPEAKS_RPCX) as client:
             answer = await asked(client, "TransferFile", FileName="a", FileSize=3)
@@ -494,5 +494,5 @@ def test_options_that_cannot_work_are_refused(options: dict[str, Any], text: str
         place.files(**options)
 
 
-def test_the_module_offers_what_the_page_says() -> None:
+def test_the_module_offers_the_names_of_the_page() -> None:
     assert fastrpc.files.rpcx.__all__ == ["RpcxFiles", "download", "upload"]

@@ -140,7 +140,7 @@ async def test_a_server_that_shows_life_is_waited_for(
 
 
 @both
-async def test_what_the_server_has_not_taken_of_a_long_request_is_known(kind: str) -> None:
+async def test_the_part_of_a_long_request_that_the_server_has_not_taken_is_known(kind: str) -> None:
     """Else a server that takes it slowly would count as one that takes nothing."""
     size = 16_000_000
     may_read = asyncio.Event()

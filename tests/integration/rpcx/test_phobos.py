@@ -311,7 +311,7 @@ async def test_our_server_pushes_to_our_client() -> None:
         ((), "native"),
     ],
 )
-def test_the_record_of_an_endpoint_says_what_is_spoken(protocols: tuple[str, ...], wire: str) -> None:
+def test_the_record_of_an_endpoint_states_its_protocols(protocols: tuple[str, ...], wire: str) -> None:
     assert wire_of(Endpoint("tcp://h:1", protocols=protocols), ClientConfig()) == wire
     assert wire_of(Endpoint("tcp://h:1", protocols=protocols), config()) == "phobos"
 

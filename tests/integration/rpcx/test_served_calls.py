@@ -251,7 +251,7 @@ async def test_the_end_of_a_connection_cancels_its_calls() -> None:
         await shop.stopped.wait()
 
 
-async def test_a_heartbeat_is_echoed_as_it_is() -> None:
+async def test_a_heartbeat_is_echoed_unchanged() -> None:
     async with talking(authenticate=TOKENS) as talk:
         beat = Frame(
             path="any", method="thing", metadata={"k": "v"}, payload=b"123", heartbeat=True, one_way=True

@@ -68,7 +68,7 @@ async def test_functions_stream() -> None:
             assert [n async for n in numbers] == [0, 1]
 
 
-async def test_a_function_that_add_refuses_leaves_the_others_as_they_were() -> None:
+async def test_a_function_that_add_refuses_does_not_change_the_others() -> None:
     @fastrpc.function("math.public_roots", public=True, roles=["admin"])
     def roots(a: int) -> int:
         return a
@@ -120,7 +120,7 @@ async def test_a_running_server_takes_further_functions() -> None:
 
 
 @pytest.mark.parametrize("sources", [(mul, Math), (Math, mul)])
-async def test_a_class_beside_functions_of_its_name_is_refused(sources: tuple[Any, ...]) -> None:
+async def test_a_class_with_the_name_of_served_functions_is_refused(sources: tuple[Any, ...]) -> None:
     with pytest.raises(ConfigError, match="'math' is a class, and functions have its name as their prefix"):
         async with Server(*sources):
             pass

@@ -120,7 +120,7 @@ async def test_connection_that_is_too_old_ends_the_watch() -> None:
             assert await states.receive() == "SERVING"
 
 
-async def test_reader_that_is_behind_gets_the_latest_state_and_holds_no_memory() -> None:
+async def test_slow_reader_gets_the_latest_state_and_holds_no_memory() -> None:
     config = ServerConfig(limits=Limits(stream_window_bytes=16_384))
     async with served(Arith, scheme="tcp", config=config) as target, Client(target) as client:
         async with client.stream(WATCH) as states:

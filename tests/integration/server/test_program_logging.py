@@ -298,7 +298,7 @@ def test_each_record_is_a_line_of_json_with_its_fields(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_beside_records_of_json_the_addresses_are_a_line_of_json_too(workers: str, tmp_path: Path) -> None:
+def test_with_json_logs_the_addresses_are_a_json_line_too(workers: str, tmp_path: Path) -> None:
     (tmp_path / "logs.py").write_text(ACCESS.format(configured=""))
     address = f"unix://{tmp_path / 'socket'}"
     command = ["run", "logs:app", "--address", address, "--log-format", "json", "--workers", workers]
@@ -310,7 +310,7 @@ def test_beside_records_of_json_the_addresses_are_a_line_of_json_too(workers: st
     assert (started["addresses"], list(started["services"])) == ([address], ["texts"])
 
 
-def test_the_configuration_of_the_program_stands_beside_json(tmp_path: Path) -> None:
+def test_the_programs_logging_configuration_is_kept_next_to_json(tmp_path: Path) -> None:
     errors = errors_of_a_run(
         tmp_path, "--log-format", "json", configured=f"logging.basicConfig(level='INFO', {MINE})"
     )

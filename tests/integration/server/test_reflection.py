@@ -90,7 +90,7 @@ async def test_is_served_where_only_this_machine_can_connect(tmp_path: Path, sch
         assert "arith" in await ask(str(await server.listen(address[scheme])))
 
 
-async def test_is_hidden_where_others_can_connect() -> None:
+async def test_reflection_is_hidden_at_an_address_that_others_can_reach() -> None:
     async with Server(Arith) as server:
         address = str(await server.listen("tcp://0.0.0.0:0"))
         with pytest.raises(CallError, match=r"no method 'fastrpc\.reflection\.services' here"):

@@ -92,7 +92,7 @@ async def test_removed_and_added_services_take_their_schedules_along() -> None:
         await jobs.began.wait()
 
 
-async def test_server_without_a_store_runs_what_needs_none() -> None:
+async def test_server_without_a_store_runs_methods_that_need_no_store() -> None:
     began = asyncio.Event()
 
     @fastrpc.service("each")
@@ -120,7 +120,7 @@ async def test_server_without_a_store_runs_what_needs_none() -> None:
         (lambda: App(Jobs, store="nosuch://a"), "no store has the scheme"),
     ],
 )
-def test_wrong_store_is_refused_where_it_is_written(make: Any, text: str) -> None:
+def test_wrong_store_is_refused_on_the_line_that_names_it(make: Any, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         make()
 

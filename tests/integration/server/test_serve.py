@@ -371,7 +371,7 @@ class TestWorkers:
         program.signal(signal.SIGTERM)
         assert program.wait().code == 0
 
-    def test_worker_that_starts_while_the_others_drain_ends_too(self, start: Start) -> None:
+    def test_worker_that_starts_while_other_workers_drain_ends_too(self, start: Start) -> None:
         serving = start("opened", workers=2)
         serving.kill_worker(0)
         serving.program.wait_output(r"(?s)(entered.*){3}")
@@ -428,7 +428,7 @@ class TestServe:
         assert ended.output.split() == ["entered"] * workers + ["left"] * workers + ["over"]
 
     @pytest.mark.parametrize("configures", [False, True], ids=["no logging", "its own logging"])
-    def test_shows_what_a_handler_raised(self, folder: Path, workers: int, configures: bool) -> None:
+    def test_shows_the_exception_of_a_handler(self, folder: Path, workers: int, configures: bool) -> None:
         address = f"unix://{folder / 's.sock'}"
         own = "import logging\nlogging.basicConfig(format='OWN %(message)s')\n" if configures else ""
         (folder / "serving.py").write_text(own + SERVE)
@@ -440,7 +440,7 @@ class TestServe:
         assert ended.errors.count("LookupError: no such record") == 1
         assert ended.errors.count("OWN work.fail") == configures
 
-    def test_exit_code_tells_that_it_was_cut_off(self, folder: Path, workers: int) -> None:
+    def test_exit_code_shows_that_the_drain_was_cut_off(self, folder: Path, workers: int) -> None:
         address = f"unix://{folder / 's.sock'}"
         with Program(["serving.py", address, str(workers)], folder) as program:
 

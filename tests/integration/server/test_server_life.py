@@ -209,7 +209,7 @@ def test_the_docstring_says_where_metrics_of_workers_are() -> None:
     assert "Each worker process counts its own calls" in str(fastrpc.metrics.collector.__doc__)
 
 
-async def test_nothing_is_told_of_what_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_records_that_are_not_logged_are_not_formatted(caplog: pytest.LogCaptureFixture) -> None:
     """At the usual level a connection writes nothing."""
     # `set_level` would leave the level of the fixture around it behind.
     with caplog.at_level(logging.INFO, LOGGER):

@@ -393,7 +393,7 @@ async def test_event_of_the_history_is_told_though_a_right_ends_meanwhile(server
     assert event.revision == first
 
 
-async def test_watch_that_is_behind_ends_before_it_holds_much(
+async def test_slow_watch_ends_before_it_holds_much_memory(
     server: DeimosServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_module, "_BEHIND_BYTES", 10_000)

@@ -116,7 +116,7 @@ async def test_lost_events_are_found_by_reading(
     await changes.aclose()
 
 
-async def test_quiet_watch_tells_how_far_it_has_read(
+async def test_quiet_watch_reports_its_read_revision(
     store: DeimosStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "READ_SECONDS", 0.0)

@@ -92,7 +92,7 @@ async def lease_of(store: DeimosStore, key: str) -> str | None:
 
 
 @pytest.mark.parametrize("has_item", [False, True])
-async def test_renewal_beside_a_write_keeps_the_lease(store: DeimosStore, has_item: bool) -> None:
+async def test_renewal_during_a_write_keeps_the_lease(store: DeimosStore, has_item: bool) -> None:
     lease = await store.lease(10)
     if has_item:
         await store.put("a", b"0", lease=lease)

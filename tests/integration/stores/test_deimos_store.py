@@ -144,7 +144,7 @@ async def test_lease_is_not_taken_away_by_another_holder(store: DeimosStore, ser
     assert await store.get("a") is not None
 
 
-async def test_watch_reads_again_what_no_event_told(
+async def test_watch_rereads_keys_without_an_event(
     store: DeimosStore, server: DeimosServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory above goes with one event that no watch below it hears."""

@@ -110,7 +110,7 @@ class Held:
                 continue
 
 
-async def test_killed_store_keeps_what_it_acknowledged(tmp_path: Path, scale: Scale) -> None:
+async def test_killed_store_keeps_acknowledged_writes(tmp_path: Path, scale: Scale) -> None:
     chance = scale.random(4)
     process = StoreProcess(tmp_path)
     with process.running():

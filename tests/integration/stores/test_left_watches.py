@@ -62,7 +62,7 @@ async def test_iteration_in_another_task_ends_with_the_block(serving: Server) ->
         await store.put("a/2", b"")
 
 
-async def test_cancellation_by_others_stays_one(serving: Server) -> None:
+async def test_cancellation_by_other_code_stays_a_cancellation(serving: Server) -> None:
     async with serving() as url, open_store(url) as store:
         taken: list[str] = []
         async with store.watch("a/") as changes:

@@ -53,10 +53,10 @@ ROWS: dict[str, dict[Path, tuple[str, ...]]] = {
     },
     "a waiter dies, a wait is cancelled": {
         COORDINATION / "test_locks.py": (
-            "test_waiter_that_gives_up_is_not_noticed_by_those_behind_it",
+            "test_waiter_that_gives_up_is_not_noticed_by_waiters_after_it",
             "test_waiter_loses_its_place_with_its_lease",
         ),
-        COORDINATION / "test_waking.py": ("test_waiters_that_leave_let_those_behind_them_in",),
+        COORDINATION / "test_waking.py": ("test_waiters_that_leave_admit_the_waiters_after_them",),
     },
     "wall clock jumps": {
         COORDINATION / "test_schedules.py": ("test_wall_clock_that_jumps_starts_no_instant_twice",),

@@ -114,7 +114,7 @@ async def test_store_in_memory_gives_no_revision_twice() -> None:
                 await anext(changes)
 
 
-async def test_store_that_is_away_is_told_at_the_deadline(server: StoreServer) -> None:
+async def test_unreachable_store_is_reported_at_the_deadline(server: StoreServer) -> None:
     async with open_store(server.url) as store:
         await store.put("k", b"")
         await server.close()
@@ -125,7 +125,7 @@ async def test_store_that_is_away_is_told_at_the_deadline(server: StoreServer) -
             assert caught.value.hint == "is it running? `fastrpc store` serves one"
 
 
-async def test_store_that_is_silent_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_store_is_reported_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     async def silent(*_given: object, **_named: object) -> None:
         await asyncio.Event().wait()
 
@@ -224,7 +224,7 @@ async def test_slow_watcher_gets_whole_transactions() -> None:
         assert (len(found), reached) == (20, 1)
 
 
-async def test_a_change_just_behind_the_end_of_a_wait_is_not_lost() -> None:
+async def test_a_change_just_after_the_end_of_a_wait_is_not_lost() -> None:
     async with LocalStore() as store:
         end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = asyncio.ensure_future(store.next_changes("k/", 0, end=end))

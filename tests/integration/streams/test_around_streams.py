@@ -24,7 +24,7 @@ GZIP = 1
 
 class TestInterceptors:
     @pytest.mark.parametrize("method", ["feed.count", "feed.lines", "feed.inline"])
-    async def test_proceed_returns_behind_the_last_message(self, method: str) -> None:
+    async def test_proceed_returns_after_the_last_message(self, method: str) -> None:
         seen: list[Any] = []
 
         async def watch(call: Any, proceed: Any) -> Any:
@@ -40,7 +40,7 @@ class TestInterceptors:
             assert peer.messages(call) == [0, 1, 2]
         assert seen == [(method, "server_stream", (3,)), (Status.OK, None)]
 
-    async def test_proceed_raises_what_ended_the_stream(self) -> None:
+    async def test_proceed_raises_the_error_that_ended_the_stream(self) -> None:
         seen: list[Any] = []
 
         async def watch(call: Any, proceed: Any) -> Any:
@@ -294,7 +294,7 @@ class TestContext:
             await peer.end(peer.open("aware.threaded"))
             assert seen == ["aware.threaded"] * 2
 
-    async def test_long_generator_lets_others_have_their_turn(self) -> None:
+    async def test_long_generator_lets_other_tasks_run(self) -> None:
         @fastrpc.service("busy")
         class Busy:
             turns = 0

@@ -185,7 +185,7 @@ async def take_uploads(server: RawServer, count: int, most: int) -> Counter[int]
     return await read_bytes(peer, most)
 
 
-async def test_uploads_of_a_client_share_its_connection_alike() -> None:
+async def test_uploads_of_a_client_get_equal_shares_of_its_connection() -> None:
     sizes = (100, 10 * KIB, 60 * KIB, MIB)
     async with RawServer() as server, Client(server.address) as client:
         calls = [

@@ -136,7 +136,7 @@ async def test_those_before_one_that_cannot_be_encoded_are_sent_and_the_stream_c
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_an_exception_of_the_iterable_comes_behind_the_messages_before_it(kind: str) -> None:
+async def test_an_exception_of_the_iterable_comes_after_the_messages_before_it(kind: str) -> None:
     def broken() -> Iterable[str]:
         yield "one"
         raise LookupError("no more")
@@ -161,7 +161,7 @@ async def test_a_list_with_a_message_that_cannot_be_encoded_ends_the_stream_with
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_nothing_is_sent_behind_the_end(kind: str) -> None:
+async def test_nothing_is_sent_after_the_end(kind: str) -> None:
     async with either(kind, Tape()) as client:
         async with client.open(Tape.total) as numbers:
             await numbers.end()

@@ -101,7 +101,7 @@ async def is_given_back(target: Served) -> None:
 @each_client
 @pytest.mark.parametrize("compressor", [None, "gzip", "zstd", "lz4"])
 @pytest.mark.parametrize("method", [Held.sizes, Held.take_many])
-async def test_message_counts_until_the_next_one_is_asked_for(
+async def test_message_counts_until_the_next_message_is_requested(
     kind: str, compressor: str | None, method: Any
 ) -> None:
     held = Held()
@@ -128,7 +128,7 @@ async def test_message_counts_until_the_next_one_is_asked_for(
         await is_given_back(target)
 
 
-async def test_packed_message_counts_as_it_came_until_it_is_asked_for() -> None:
+async def test_packed_message_counts_its_received_bytes_until_it_is_requested() -> None:
     held = Held()
     async with served(held, scheme="tcp", config=config()) as target, stream_peer(target) as peer:
         call = peer.open("held.sizes", flags=CLIENT_STREAM)
@@ -146,7 +146,7 @@ async def test_packed_message_counts_as_it_came_until_it_is_asked_for() -> None:
         await is_given_back(target)
 
 
-async def test_message_of_a_websocket_counts_until_the_next_one_is_asked_for() -> None:
+async def test_message_of_a_websocket_counts_until_the_next_message_is_requested() -> None:
     held = Held()
     settings = config(protocols=("http",), http=HTTP(json=True, websocket=True))
     async with served(held, scheme="tcp", config=settings) as target:

@@ -110,7 +110,7 @@ async def test_messages_that_nobody_took_are_dropped_with_the_stream(scheme: str
 
 
 @pytest.mark.one_loop
-async def test_a_stream_that_was_let_go_of_is_cancelled() -> None:
+async def test_a_stream_that_is_garbage_collected_is_cancelled() -> None:
     feed = Feed()
     async with calling(feed) as client:
         async for message in client.stream(Feed.watch):

@@ -26,7 +26,7 @@ class WrongFeed:
         return ""
 
 
-async def test_receive_raises_stream_ended_behind_the_last_message() -> None:
+async def test_receive_raises_stream_ended_after_the_last_message() -> None:
     async with calling(Feed()) as client, client.stream(Feed.count, 2) as numbers:
         assert [await numbers.receive(), await numbers.receive()] == [0, 1]
         for _ in range(2):
@@ -37,7 +37,7 @@ async def test_receive_raises_stream_ended_behind_the_last_message() -> None:
             assert [number async for number in numbers] == []
 
 
-async def test_receive_many_returns_what_is_ready_and_never_nothing() -> None:
+async def test_receive_many_returns_ready_messages_and_never_an_empty_list() -> None:
     received: list[int] = []
     async with calling(Feed()) as client, client.stream(Feed.count, 1000) as numbers:
         with pytest.raises(StreamEndedError):
@@ -153,7 +153,7 @@ async def test_headers_waits_for_the_first_sign() -> None:
             await client.stream(Feed.broken, 0).headers()
 
 
-async def test_reply_is_there_after_the_end() -> None:
+async def test_reply_is_set_after_the_end() -> None:
     async with calling(Feed()) as client, client.stream(Feed.count, 2) as numbers:
         with pytest.raises(LookupError, match="not ended"):
             _ = numbers.reply
@@ -163,7 +163,7 @@ async def test_reply_is_there_after_the_end() -> None:
         assert numbers.reply.seconds > 0
 
 
-async def test_reply_raises_what_the_stream_failed_with() -> None:
+async def test_reply_raises_the_error_of_the_stream() -> None:
     async with calling(Feed()) as client, client.stream(Feed.broken, 1) as numbers:
         with pytest.raises(CallError):
             [number async for number in numbers]
@@ -177,7 +177,7 @@ async def test_large_messages_come_whole() -> None:
     assert sizes == [(300_000, number) for number in range(5)]
 
 
-async def test_thousands_of_streams_leave_nothing_behind() -> None:
+async def test_thousands_of_streams_leak_nothing() -> None:
     async with calling(Feed()) as client:
         for _ in range(5):
             streams = [client.stream(Feed.count, 20) for _ in range(200)]

@@ -54,7 +54,7 @@ class TestServerStreams:
             await is_at_base(target)
 
     @pytest.mark.parametrize("method", ["feed.refuse", "feed.broken"])
-    async def test_error_comes_behind_the_messages(self, method: str) -> None:
+    async def test_error_comes_after_the_messages(self, method: str) -> None:
         async with served(Feed, scheme="tcp") as target, stream_peer(target) as peer:
             call = peer.open(method, 5)
             end = await peer.end(call)
@@ -85,7 +85,7 @@ class TestServerStreams:
             assert (await peer.end(call)).status == Status.NOT_FOUND
             assert peer.messages(call) == list(range(10_000))
 
-    async def test_other_calls_are_answered_beside_a_stream(self) -> None:
+    async def test_other_calls_are_answered_during_a_stream(self) -> None:
         async with served(Feed, scheme="tcp") as target, stream_peer(target) as peer:
             peer.open("feed.endless", 100)
             other = peer.open("feed.unary", "hello", flags=0)
@@ -239,7 +239,7 @@ class TestEnds:
             assert (await peer.end(call)).status == 0
             assert peer.messages(call) == [1, 2]
 
-    async def test_draining_lets_an_endless_stream_end_itself(self) -> None:
+    async def test_draining_waits_for_an_endless_stream_to_end(self) -> None:
         async with served(Feed, scheme="tcp") as target, stream_peer(target) as peer:
             call = peer.open("feed.until_drain")
             await peer.next_message(call)
@@ -402,7 +402,7 @@ class TestMetadata:
 
 
 class TestManyStreams:
-    async def test_a_thousand_streams_leave_nothing_behind(self) -> None:
+    async def test_a_thousand_streams_leak_nothing(self) -> None:
         # The frames are read in Python in the server's own loop, which holds it up.
         config = ServerConfig(admission=Admission(queue_age=60))
         async with served(Feed, scheme="tcp", config=config) as target, stream_peer(target) as peer:

@@ -63,7 +63,7 @@ async def test_an_idempotent_stream_is_tried_again_before_its_first_message() ->
     assert flaky.started == 3
 
 
-async def test_a_stream_is_not_tried_again_behind_a_message() -> None:
+async def test_a_stream_is_not_tried_again_after_a_message() -> None:
     flaky = Flaky()
     async with served(flaky) as address, Client(address) as client:
         async with client.stream(Flaky.behind) as numbers:
@@ -154,7 +154,7 @@ class _AtOnce:
             await asyncio.wait(running)
 
 
-async def test_the_first_sign_decides_between_attempts_beside_each_other() -> None:
+async def test_the_first_sign_decides_between_concurrent_attempts() -> None:
     servers = [Flaky(0), Flaky(0)]
     async with AsyncExitStack() as stack:
         addresses = [await stack.enter_async_context(served(each)) for each in servers]

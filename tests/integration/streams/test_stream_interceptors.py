@@ -33,7 +33,7 @@ class Noting:
 
 
 @each
-async def test_proceed_returns_behind_the_last_message(kind: str) -> None:
+async def test_proceed_returns_after_the_last_message(kind: str) -> None:
     noting = Noting()
     async with either(kind, Feed(), interceptors=[noting]) as client, client.stream(Feed.watch) as messages:
         assert await messages.receive() == "first"

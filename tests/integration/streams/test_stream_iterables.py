@@ -99,7 +99,7 @@ async def test_a_file_and_an_iterator_with_close_are_left_as_they_are(kind: str)
             assert numbers.closed == 0
 
 
-async def test_an_asynchronous_iterator_with_aclose_is_left_as_it_is() -> None:
+async def test_an_asynchronous_iterator_with_aclose_is_not_closed() -> None:
     async with calling(Feed()) as client:
         for limit, method, answer in ((3, Feed.total, 3), (1_000_000, Feed.first, 1)):
             numbers = AsyncClosable(limit)
@@ -163,7 +163,7 @@ async def test_a_generator_that_ran_out_is_closed_once(kind: str) -> None:
     assert ends == ["exhausted"]
 
 
-async def test_a_generator_of_which_nothing_was_sent_is_left_to_the_program(kind: str) -> None:
+async def test_a_generator_without_a_sent_message_stays_open(kind: str) -> None:
     async with nowhere(kind) as client:
         numbers = iter(range(3))
         generator = (number for number in numbers)

@@ -86,7 +86,7 @@ async def test_a_function_that_fails_on_a_message_of_an_iterable(kind: str) -> N
     assert watching.told == [("ValueError", Status.UNKNOWN)] * 2
 
 
-async def test_a_function_that_fails_on_the_last_message_behind_the_end(kind: str) -> None:
+async def test_a_function_that_fails_on_the_last_message_after_the_end(kind: str) -> None:
     watching = Watching(received=refuse_last)
     async with either(kind, Feed(), interceptors=[watching]) as client:
         async with client.stream(Feed.count, 3) as numbers:
@@ -130,7 +130,7 @@ async def test_messages_that_nobody_took_are_reported_as_cancelled(kind: str) ->
     assert watching.told == [("CancelledError", Status.CANCELLED)]
 
 
-async def test_leaving_behind_the_last_message_is_reported_as_a_clean_end(kind: str) -> None:
+async def test_leaving_after_the_last_message_is_reported_as_a_clean_end(kind: str) -> None:
     watching = Watching()
     async with either(kind, Feed(), interceptors=[watching]) as client:
         async with client.stream(Feed.count, 3) as numbers:
@@ -142,7 +142,7 @@ async def test_leaving_behind_the_last_message_is_reported_as_a_clean_end(kind: 
     assert watching.told == [(None, Status.OK)]
 
 
-async def test_what_interceptors_do_behind_the_end_is_waited_for(kind: str) -> None:
+async def test_a_stream_waits_for_work_of_interceptors_after_the_end(kind: str) -> None:
     done = []
 
     async def audit(call: Call, proceed: Proceed) -> Any:
@@ -159,7 +159,7 @@ async def test_what_interceptors_do_behind_the_end_is_waited_for(kind: str) -> N
         assert numbers.reply.attempts == 1
 
 
-async def test_a_failure_of_the_server_is_told_behind_its_messages(kind: str) -> None:
+async def test_a_failure_of_the_server_is_raised_after_its_messages(kind: str) -> None:
     watching = Watching()
     async with either(kind, Feed(), interceptors=[watching]) as client:
         async with client.stream(Feed.broken, 2) as numbers:

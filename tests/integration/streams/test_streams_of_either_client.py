@@ -86,7 +86,7 @@ async def test_headers_of_a_stream_without_a_message_are_empty(kind: str) -> Non
         assert numbers.reply.attempts == 1
 
 
-async def test_the_reply_is_there_behind_the_last_message(kind: str) -> None:
+async def test_the_reply_is_set_after_the_last_message(kind: str) -> None:
     talk = Talk()
     async with either(kind, talk) as client, client.open(Talk.after_the_end) as numbers:
         await numbers.send(1)
@@ -103,7 +103,7 @@ async def test_the_reply_is_there_behind_the_last_message(kind: str) -> None:
         assert reply.seconds > 0
 
 
-async def test_behind_the_last_message_each_receive_raises_stream_ended(kind: str) -> None:
+async def test_after_the_last_message_each_receive_raises_stream_ended(kind: str) -> None:
     async with either(kind, Feed()) as client, client.stream(Feed.count, 2) as numbers:
         assert await taken(numbers) == [0, 1]
         for _ in range(2):
@@ -225,7 +225,7 @@ async def test_the_one_answer_comes_once_without_an_end(kind: str, receive: str)
         assert numbers.reply.value == 7
 
 
-async def test_receive_many_returns_what_is_ready_and_never_nothing(kind: str) -> None:
+async def test_receive_many_returns_ready_messages_and_never_an_empty_list(kind: str) -> None:
     talk = Talk()
     async with either(kind, talk) as client, client.stream(Talk.paced) as numbers:
         assert await numbers.receive_many(limit=1) == [0]
@@ -364,7 +364,7 @@ async def test_messages_dropped_by_cancel_are_no_clean_end(kind: str) -> None:
             numbers.reply  # noqa: B018
 
 
-async def test_cancel_behind_the_last_message_changes_nothing(kind: str) -> None:
+async def test_cancel_after_the_last_message_changes_nothing(kind: str) -> None:
     async with either(kind, Feed()) as client:
         numbers = client.stream(Feed.count, 2)
         assert await taken(numbers) == [0, 1]

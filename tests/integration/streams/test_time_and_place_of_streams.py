@@ -22,7 +22,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     return kind
 
 
-async def test_the_default_timeout_of_calls_is_none_of_streams(kind: str) -> None:
+async def test_the_default_timeout_of_calls_does_not_apply_to_streams(kind: str) -> None:
     talk = Talk()
     config = ClientConfig(timeouts=Timeouts(call=0.01))
     async with either(kind, talk, config=config) as client, client.stream(Talk.silent) as numbers:
@@ -124,7 +124,7 @@ async def test_a_wait_for_a_message_begins_anew_with_each_one_sent(kind: str) ->
             await silent.receive()
 
 
-async def test_a_server_that_reads_none_of_an_iterable_is_found(kind: str) -> None:
+async def test_a_server_that_ignores_an_iterable_is_detected(kind: str) -> None:
     config = ClientConfig(timeouts=Timeouts(stream_idle=0.3))
     async with either(kind, Talk(), config=config) as client:
         with pytest.raises(DeadlineExceededError, match=r"stream_idle"):

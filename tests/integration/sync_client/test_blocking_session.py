@@ -178,7 +178,7 @@ def test_drain_ends_the_connection_with_its_last_call(server: ReferenceServer, c
     assert goodbye[2] == Reason.DRAIN
 
 
-def test_call_above_the_servers_last_one_is_tried_again(server: ReferenceServer, client: SyncClient) -> None:
+def test_call_above_the_servers_last_id_is_tried_again(server: ReferenceServer, client: SyncClient) -> None:
     first = opened(server, client)
     answer = server.start(client.request, "arith.mul", 6, 7)
     assert b"arith.mul" in first.stream.recv(1 << 16)
@@ -430,7 +430,7 @@ def test_a_connection_in_use_is_not_idle(server: ReferenceServer) -> None:
         assert (other.result(), slow.result()) == (1, 2)
 
 
-def test_calls_of_which_the_system_took_a_part_may_have_run(
+def test_partly_written_calls_may_have_run(
     server: ReferenceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def narrow(*args: Any, **options: Any) -> BlockingIO:
@@ -456,7 +456,7 @@ def test_calls_of_which_the_system_took_a_part_may_have_run(
     assert error.processed == "unknown"
 
 
-def test_who_pushes_takes_over_reading_when_the_reader_has_its_answer(
+def test_a_pushing_thread_takes_over_reading_when_the_reader_has_its_answer(
     server: ReferenceServer, client: SyncClient
 ) -> None:
     connection = opened(server, client)

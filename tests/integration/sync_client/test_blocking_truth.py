@@ -33,7 +33,7 @@ def new_session(*, linger: float = 1.0) -> tuple[BlockingSession, socket.socket]
     return session, far
 
 
-def test_what_a_closing_session_reads_goes_to_no_other_session() -> None:
+def test_bytes_read_by_a_closing_session_go_to_no_other_session() -> None:
     closing, peer = new_session()
     closer = threading.Thread(target=closing.close)
     closer.start()
@@ -68,7 +68,7 @@ class Ledger:
         self.started.add(number)
 
 
-def test_a_call_whose_time_ends_before_it_is_flushed_is_not_said_to_be_unsent() -> None:
+def test_a_call_whose_time_ends_before_it_is_flushed_may_have_been_sent() -> None:
     ledger = Ledger()
     unsent = set()
     with serving(ledger) as address, SyncClient(address) as client:

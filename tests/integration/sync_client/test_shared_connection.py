@@ -45,7 +45,7 @@ def test_a_large_request_is_sent_to_its_end_while_other_threads_read_and_sleep(
         assert all(isinstance(call.exception(), fastrpc.UnavailableError) for call in waiting)
 
 
-def test_a_stream_whose_time_is_over_before_it_is_sent_harms_no_other() -> None:
+def test_a_stream_whose_time_ends_before_it_is_sent_harms_no_other_stream() -> None:
     config = ServerConfig(limits=Limits(streams=1))
     with serving(Feed, config=config) as target, SyncClient(target) as client:
         client.ready(timeout=10)

@@ -73,7 +73,7 @@ def test_endpoints_come_and_go_without_a_failed_call() -> None:
             assert all(asked.result(20) for asked in asking)
 
 
-def test_embedded_registry_tells_a_client_who_serves() -> None:
+def test_embedded_registry_lists_servers_for_a_client() -> None:
     with serving(RegistryService()) as place, endpoint_set(1) as (_, targets):
         url = f"registry://{place.partition('://')[2]}"
         with open_registry(url) as registry, registry.register("who", Endpoint(targets[0])):
@@ -251,7 +251,7 @@ def test_broadcast_returns_every_outcome() -> None:
         assert isinstance(third, fastrpc.Reply)
 
 
-def test_fork_returns_the_first_success_and_cancels_the_others() -> None:
+def test_fork_returns_the_first_success_and_cancels_the_other_calls() -> None:
     with endpoint_set(2) as (people, targets), SyncClient(targets, config=QUICK) as client:
         people[0].is_stuck = True
         assert client.fork(Who.name_of) == "server 1"

@@ -39,7 +39,7 @@ def tcp_address(desk: Desk) -> Iterator[str]:
 # Endpoints
 
 
-def test_calls_go_to_every_address_in_turn() -> None:
+def test_calls_use_every_address_by_turns() -> None:
     desks = [Desk() for _ in range(3)]
     with ExitStack() as stack:
         addresses = [stack.enter_context(serving(desk)) for desk in desks]

@@ -147,7 +147,7 @@ def test_refused_interceptor_may_clean_up(address: str) -> None:
     assert ended == ["cleaned"]
 
 
-def test_interceptors_error_that_is_no_refusal_stays_as_it_is(address: str) -> None:
+def test_unexpected_error_of_an_interceptor_is_raised_unchanged(address: str) -> None:
     async def broken(call: Call, proceed: Proceed) -> Any:
         raise RuntimeError("no running engine")
 

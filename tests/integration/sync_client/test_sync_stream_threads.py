@@ -186,7 +186,7 @@ def test_a_wait_for_a_message_may_take_no_longer_than_stream_idle() -> None:
         feed.may_go_on.set()
 
 
-def test_a_lost_connection_ends_the_stream_behind_its_messages() -> None:
+def test_a_lost_connection_ends_the_stream_after_its_messages() -> None:
     feed = Feed()
     with serving(feed) as target, SyncClient(target) as client, client.stream(Feed.watch) as messages:
         assert messages.receive() == "first"
@@ -207,7 +207,7 @@ def test_an_idempotent_stream_is_tried_again_before_its_first_message() -> None:
 
 
 @pytest.mark.parametrize("method", [Flaky.behind, Flaky.once])
-def test_a_stream_is_tried_once_behind_a_message_or_where_it_may_not_run_twice(method: Any) -> None:
+def test_a_stream_is_tried_once_after_a_message_or_where_it_may_not_run_twice(method: Any) -> None:
     flaky = Flaky()
     with serving(flaky) as target, SyncClient(target) as client:
         with pytest.raises(CallError, match="not now"):
@@ -276,7 +276,7 @@ def test_an_interrupted_receiver_can_continue() -> None:
         assert client.call(EveryKind.unary, 1) == 1
 
 
-def test_streams_left_at_random_points_leave_nothing_behind() -> None:
+def test_streams_left_at_random_points_leak_nothing() -> None:
     def live(client: SyncClient, seed: int) -> None:
         random = Random(seed)
         kind = seed % 5

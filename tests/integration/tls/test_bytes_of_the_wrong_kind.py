@@ -103,7 +103,7 @@ async def test_bytes_that_are_not_tls_are_one_line_and_no_call(
     "alpn", [[], ["http/1.1"], ["h2"], ["fastrpc/2"], ["FASTRPC/1"], ["fastrpc/1 "], ["x" * 255]]
 )
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_a_whole_call_behind_a_handshake_without_the_protocol_does_not_run(
+async def test_a_whole_call_after_a_handshake_without_the_protocol_does_not_run(
     authority: Authority,
     server_certificate: Certificate,
     alpn: list[str],

@@ -108,7 +108,7 @@ async def test_a_client_that_names_both_versions_gets_http2_where_it_serves_page
     ],
     ids=["h2", "http/1.1", "nothing"],
 )
-async def test_who_agreed_to_one_version_cannot_speak_the_other(
+async def test_a_client_that_agreed_to_one_version_cannot_speak_the_other(
     authority: Authority,
     server_certificate: Certificate,
     protocols: tuple[str, ...],
@@ -145,7 +145,7 @@ async def test_a_certificate_identifies_requests_of_both_versions(
                 assert (await client.post(WHO, {})).status == status
 
 
-async def test_a_certificate_names_who_calls_but_not_for_pages(
+async def test_a_certificate_identifies_callers_but_not_readers_of_pages(
     authority: Authority, server_certificate: Certificate, client_certificate: Certificate
 ) -> None:
     origin = "https://shop.example"

@@ -38,7 +38,7 @@ def config_of(certificate: Certificate, *protocols: str) -> ServerConfig:
     return ServerConfig(tls=certificate.tls(), protocols=protocols)
 
 
-async def test_the_native_protocol_has_a_name_and_others_have_none(
+async def test_the_native_protocol_has_a_name_and_other_protocols_have_no_name(
     authority: Authority, server_certificate: Certificate
 ) -> None:
     async with Server(Arith, config=config_of(server_certificate, "native", "toy")) as server:

@@ -49,7 +49,7 @@ class Load:
 
 @pytest.mark.measures
 @pytest.mark.one_loop
-async def test_ten_rotations_under_a_thousand_calls_a_second_fail_none(
+async def test_ten_rotations_fail_no_call_at_a_thousand_calls_a_second(
     authority: Authority, tmp_path: Path
 ) -> None:
     certificates = [authority.certificate() for _ in range(ROTATIONS + 1)]

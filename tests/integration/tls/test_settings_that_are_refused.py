@@ -42,7 +42,7 @@ async def test_a_server_with_certificates_listens_plainly_on_loopback_only(
 @pytest.mark.parametrize(
     "address", ["tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://localhost:0", "memory://plain"]
 )
-async def test_what_no_other_machine_reaches_needs_no_permission(
+async def test_listeners_that_no_other_machine_reaches_need_no_permission(
     server_certificate: Certificate, address: str
 ) -> None:
     await listen(ServerConfig(tls=server_certificate.tls()), address)

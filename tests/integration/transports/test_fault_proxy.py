@@ -217,7 +217,7 @@ async def test_server_that_is_gone_looks_like_a_reset(tmp_path: Path) -> None:
         assert await client.read() == b""
 
 
-async def test_a_proxy_that_ends_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_a_proxy_that_ends_leaks_nothing(tmp_path: Path) -> None:
     """Neither a connection that it has just accepted nor an error that nobody looked at."""
     loop = asyncio.get_running_loop()
     told: list[dict[str, Any]] = []

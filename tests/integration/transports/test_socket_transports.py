@@ -125,7 +125,7 @@ async def test_a_given_socket_is_listened_on_and_closed_with_the_listener() -> N
     assert given.fileno() == -1
 
 
-async def test_a_listener_that_closes_leaves_what_waits_to_the_others_at_its_socket() -> None:
+async def test_a_listener_that_closes_leaves_waiting_connections_to_the_others_at_its_socket() -> None:
     given = socket.create_server(("127.0.0.1", 0))
     with given.dup() as shared:
         listener = await TCP.listen(Address("tcp"), Sessions(), ListenOptions(socket=given))

@@ -347,7 +347,7 @@ async def test_an_address_in_use_is_refused_naming_it(transport: Transport, addr
     listener.close()
 
 
-async def test_a_failed_dial_names_the_address_the_reason_and_what_to_do(
+async def test_a_failed_dial_names_the_address_the_reason_and_the_remedy(
     transport: Transport, address: Address
 ) -> None:
     listener = await transport.listen(address, Sessions(), listening())

@@ -390,7 +390,7 @@ async def test_a_checked_result_of_another_dtype_is_refused() -> None:
     "kind",
     [npt.NDArray[np.object_], npt.NDArray[np.void], npt.NDArray[np.longdouble], np.float64, np.memmap, Row],
 )
-def test_an_annotation_of_what_does_not_travel_is_refused(kind: Any) -> None:
+def test_an_annotation_of_a_type_that_cannot_be_sent_is_refused(kind: Any) -> None:
     async def get(self: Any, key: Any) -> None: ...
 
     get.__annotations__["key"] = kind

@@ -82,7 +82,7 @@ def description_of(service: Any) -> ServiceDescription:
     return msgspec.convert(describe(service), ServiceDescription)
 
 
-async def test_a_path_takes_its_text_as_it_is(tmp_path: Path) -> None:
+async def test_a_path_takes_its_text_undecoded(tmp_path: Path) -> None:
     async with served(Shop, scheme="tcp") as address:
         for arguments, answer in (
             (("shop.parent", "123/5"), '"123"'),

@@ -120,7 +120,7 @@ async def test_messages_of_streams_go_in_32_bits(kind: str) -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_number_beyond_the_range_is_refused_where_it_is_sent(
+async def test_a_number_beyond_the_range_is_refused_by_the_sender(
     kind: str, codec: str, protocol: str
 ) -> None:
     async with either(kind, WrittenPoints(), server_config=ALL, config=PROTOCOLS[protocol]) as client:

@@ -276,7 +276,7 @@ class Unknown:
     ],
 )
 @pytest.mark.parametrize("place", ["key", "return"])
-def test_a_type_that_cannot_be_told_apart_is_refused_with_the_way_out(
+def test_a_union_of_indistinguishable_types_is_refused_with_a_remedy(
     kind: Any, text: str, place: str
 ) -> None:
     async def get(self: Any, key: int) -> int: ...  # type: ignore[empty-body]

@@ -251,7 +251,7 @@ def test_a_class_is_registered_once() -> None:
         register(Money, encode=lambda money: None, decode=lambda plain: Money(1))
 
 
-def test_what_is_no_class_and_no_function_is_refused() -> None:
+def test_objects_other_than_classes_and_functions_are_refused() -> None:
     with pytest.raises(ConfigError, match="is not a class"):
         register("Money", encode=str, decode=str)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="encode of .* is None, not a function"):
@@ -264,5 +264,5 @@ class Unregistered:
     pass
 
 
-def test_the_module_is_there_after_importing_the_package() -> None:
+def test_the_module_is_an_attribute_after_importing_the_package() -> None:
     assert fastrpc.types.register is register

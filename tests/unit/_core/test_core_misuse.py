@@ -100,7 +100,7 @@ def test_second_answer_is_refused() -> None:
         connection.push_message(1)
 
 
-def test_message_behind_the_end_is_refused() -> None:
+def test_message_after_the_end_is_refused() -> None:
     connection = client()
     call = connection.open_call(METHOD, flags=FLAG_STREAM_IN)
     connection.push_end(call)

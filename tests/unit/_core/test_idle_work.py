@@ -152,7 +152,7 @@ def test_answers_make_no_room_above_the_size_of_the_budget() -> None:
     assert cancelled(connection, next(calls))[-1] == CALM_DOWN
 
 
-def test_ten_thousand_calls_cancelled_together_four_times_do_not_strike() -> None:
+def test_ten_thousand_calls_cancelled_at_once_four_times_do_not_strike() -> None:
     connection = RecordingConnection(is_client=False, settings=engine_settings(True))
     connection.receive_data(opening(False))
     calls = iter(ids(40_000))
@@ -255,7 +255,7 @@ def test_refusals_of_faulty_calls_are_counted(fields: dict[str, int]) -> None:
     assert is_told(here)
 
 
-def test_calls_that_reach_their_deadline_together_never_strike_however_late_they_are_read() -> None:
+def test_calls_that_reach_their_deadline_at_once_never_strike_however_late_they_are_read() -> None:
     here, there = client(), server()
     there.data_to_send()
     told = 0
@@ -342,7 +342,7 @@ def test_a_call_that_is_cancelled_later_is_cancelled_once() -> None:
     assert later(here, 1_000) == []
 
 
-def test_only_frames_behind_a_delayed_cancel_use_the_late_budget() -> None:
+def test_only_frames_after_a_delayed_cancel_use_the_late_budget() -> None:
     here, calls = used_up()
     here.cancel(calls[0])
     here.receive_data(answer(calls[0].id, b"x", total=2**24 - 1))
@@ -384,7 +384,7 @@ def test_wrong_calls_of_an_honest_client_never_strike(microseconds: float) -> No
     assert here.waiting == 0
 
 
-def test_valid_calls_of_a_batch_are_sent_beside_wrong_ones() -> None:
+def test_valid_calls_of_a_batch_are_sent_despite_wrong_ones() -> None:
     here, there = client(), server()
     there.data_to_send()
     for number in range(3 * BUDGET):

@@ -51,7 +51,7 @@ async def test_each_credential_goes_to_the_members_that_know_its_kind() -> None:
     assert (token.name, certificate.name) == ("ada", "spiffe://corp/web")
 
 
-async def test_a_bad_token_fails_beside_a_good_certificate() -> None:
+async def test_a_bad_token_fails_despite_a_good_certificate() -> None:
     peer = Peer(ADDRESS, "bearer", "wrong", certificate=CERTIFICATE)
     assert await AnyOf(CERTIFICATES, TOKENS)(peer) is None
     assert await AnyOf(CERTIFICATES)(peer) is None

@@ -72,7 +72,7 @@ def test_a_subject_cannot_pose_as_two_parts() -> None:
     )
 
 
-def test_a_token_beside_the_certificate_is_refused() -> None:
+def test_a_token_in_addition_to_the_certificate_is_refused() -> None:
     found = ClientCertificates(by="uri", allow=["*"])
     assert not found.handles(peer(CERTIFICATE, "token"))
     assert isinstance(found.verify(peer(CERTIFICATE, "token")), Refusal)

@@ -149,7 +149,7 @@ def unsigned(head: dict[str, Any], claims: dict[str, Any]) -> str:
     return ".".join([*parts, ""])
 
 
-def test_none_is_refused_however_it_is_spelled() -> None:
+def test_algorithm_none_is_refused_in_every_spelling() -> None:
     claims = {"iss": "login", "aud": "shop", "sub": "ada", "exp": time.time() + 600}
     for name in ("none", "None", "NONE", "nOnE", "", None, 0, ["RS256"]):
         assert isinstance(verifier().verify(peer(unsigned({"alg": name}, claims))), Refusal)
@@ -173,7 +173,7 @@ def test_a_public_key_is_never_taken_for_a_secret() -> None:
 
 
 @pytest.mark.parametrize("credentials", ["", ".", "..", "a.b.c", "ä.b.c", "x" * 9_000, "\ud800", "{}.{}.{}"])
-def test_what_is_no_token_is_refused(credentials: str) -> None:
+def test_malformed_tokens_are_refused(credentials: str) -> None:
     assert isinstance(verifier().verify(peer(credentials)), Refusal)
 
 
@@ -184,7 +184,7 @@ def test_tampered_tokens_are_refused() -> None:
         assert isinstance(verifier().verify(peer(forged)), Refusal)
 
 
-def test_headers_that_change_what_is_signed_are_refused() -> None:
+def test_headers_that_change_the_signed_text_are_refused() -> None:
     for extra in ({"crit": ["exp"]}, {"crit": ["b64"], "b64": False}):
         assert isinstance(verifier().verify(peer(token(headers=extra))), Refusal)
 

@@ -169,7 +169,7 @@ def test_rights_of_a_registry_go_by_service() -> None:
         {"who": ["*"], "register": ["shop.pay"]},
     ],
 )
-def test_a_rule_that_cannot_mean_what_it_says_is_refused(rule: dict[str, Any]) -> None:
+def test_contradictory_rules_are_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="rule 1: "):
         Policy([rule])
 
@@ -212,7 +212,7 @@ class TestFiles:
             Policy.from_file(path)
 
 
-def test_patterns_are_compared_with_what_a_server_has() -> None:
+def test_patterns_are_compared_with_the_names_of_a_server() -> None:
     policy = Policy(
         [
             {"who": ["*"], "allow": ["shop.pay", "shop.*", "shop.**", "**"]},

@@ -115,7 +115,7 @@ async def test_retry_is_told_with_the_message_and_its_pause(
 
 
 @pytest.mark.virtual_time
-async def test_acknowledgement_is_repeated_until_it_is_kept(handled: Handled, backend: SmallBroker) -> None:
+async def test_acknowledgement_is_repeated_until_the_broker_keeps_it(handled: Handled, backend: SmallBroker) -> None:
     member = backend.members[0]
     # More than one verb of the facade waits for.
     member.settle_failures.extend(away() for _ in range(30))
@@ -203,7 +203,7 @@ async def test_end_that_the_broker_refuses_hands_the_message_back(
 
 
 @pytest.mark.virtual_time
-async def test_messages_that_are_handled_together_are_acknowledged_together(
+async def test_messages_handled_in_one_turn_are_acknowledged_in_one_call(
     handled: Handled, backend: SmallBroker
 ) -> None:
     member = backend.members[0]
@@ -215,7 +215,7 @@ async def test_messages_that_are_handled_together_are_acknowledged_together(
 
 
 @pytest.mark.virtual_time
-async def test_end_that_the_broker_refuses_leaves_the_ends_beside_it_alone(
+async def test_end_that_the_broker_refuses_does_not_affect_other_ends(
     handled: Handled, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     member = backend.members[0]
@@ -254,7 +254,7 @@ async def test_a_lone_message_that_is_handled_at_once_is_acknowledged_before_the
 
 
 @pytest.mark.virtual_time
-async def test_messages_whose_acks_are_on_their_way_leave_room_for_as_many_others(
+async def test_messages_with_acks_under_way_leave_room_for_as_many_others(
     broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handled = Handled(concurrency=2)

@@ -51,7 +51,7 @@ async def test_text_means_the_topic_that_covers_it_else_a_new_one(
     assert backend.declared["payments"] == TopicSettings("payments")
 
 
-async def test_new_text_asks_the_broker_for_one_topic_and_not_for_all(
+async def test_new_text_asks_the_broker_for_one_topic_only(
     broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def topics() -> Any:

@@ -96,7 +96,7 @@ class TestPublishing:
             ),
         ],
     )
-    def test_a_message_out_of_bounds_is_refused_with_all_beside_it(
+    def test_a_message_out_of_bounds_is_refused_with_its_whole_batch(
         self, message: OutgoingMessage, fault: str
     ) -> None:
         scene = Scene()
@@ -303,7 +303,7 @@ class TestGroups:
         scene.put("1", "2", "3")
         assert scene.taken() == ["3"]
 
-    def test_a_seek_makes_a_queue_keep_what_the_group_has_to_handle(self) -> None:
+    def test_a_seek_makes_a_queue_keep_messages_that_the_group_has_to_handle(self) -> None:
         scene = Scene(TopicSettings("a", None, ("g", "other")))
         scene.put("1", "2")
         for one in scene.take():
@@ -364,7 +364,7 @@ class TestGroups:
             scene.core.advance(scene.now)
         assert [text.split(":")[1].split(" messages")[0] for text in scene.told] == [" 1", " 60", " 60"]
 
-    def test_messages_of_a_broadcast_are_counted_apart(self) -> None:
+    def test_messages_of_a_broadcast_are_counted_separately(self) -> None:
         scene = Scene(TopicSettings("a", keep_seconds=10.0), settings=GroupSettings(None, "a"))
         scene.put("rejected")
         (one,) = scene.take()
@@ -376,7 +376,7 @@ class TestGroups:
         assert (counts.dead, counts.expired, counts.missed) == (0, 0, 2)
         assert scene.told == []
 
-    def test_replays_behind_a_seek_start_in_their_order(self) -> None:
+    def test_replays_after_a_seek_start_in_their_order(self) -> None:
         scene = Scene(TopicSettings("a", None, ("g",)))
         scene.publish(*(OutgoingMessage("a", b"1", id=str(number)) for number in range(3)))
         first, second, third = scene.take()

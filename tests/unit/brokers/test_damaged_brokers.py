@@ -75,7 +75,7 @@ async def test_a_file_that_cannot_be_used_is_refused_and_names_the_copy(
 # Copies
 
 
-async def test_a_copy_has_all_that_is_readable(folder: Path, times: Times, tmp_path: Path) -> None:
+async def test_a_copy_has_every_readable_row(folder: Path, times: Times, tmp_path: Path) -> None:
     bodies = [b"%d " % number * 100 for number in range(5)]
     async with stopped(folder, times) as broker:
         await broker.declare(LOG)
@@ -116,7 +116,7 @@ async def test_a_copy_rolls_back_a_journal_that_a_power_cut_left(
     assert copy_broker(killed, tmp_path / "new").messages == 30
 
 
-async def test_a_copy_continues_behind_a_damaged_page(folder: Path, times: Times, tmp_path: Path) -> None:
+async def test_a_copy_continues_after_a_damaged_page(folder: Path, times: Times, tmp_path: Path) -> None:
     async with stopped(folder, times) as broker:
         await broker.declare(LOG)
         await publish(broker, *(b"%d " % number * 100 for number in range(300)))
@@ -230,7 +230,7 @@ async def test_a_table_with_a_row_that_cannot_be_is_refused_and_names_the_copy(
     assert caught.value.status is Status.DATA_LOSS
 
 
-async def test_a_copy_that_fails_leaves_nothing_behind(folder: Path, times: Times, tmp_path: Path) -> None:
+async def test_a_copy_that_fails_leaks_nothing(folder: Path, times: Times, tmp_path: Path) -> None:
     async with stopped(folder, times) as broker:
         await broker.declare(LOG)
     path = folder / "broker.db"

@@ -56,7 +56,7 @@ async def test_four_hundred_first_publications_declare_their_topic_once(
 
 
 @pytest.mark.parametrize("topic", [ORDERS, "orders.new"])
-async def test_cancelled_publication_does_not_fail_the_others(
+async def test_cancelled_publication_does_not_fail_other_publications(
     broker: Broker, backend: SlowDeclarations, topic: Any
 ) -> None:
     first, second, third = publications(broker, topic, 3)
@@ -112,7 +112,7 @@ async def test_refusal_is_raised_in_each_call(broker: Broker, backend: SlowDecla
     await broker.publish(ORDERS, 1)
 
 
-async def test_topics_of_one_name_that_differ_are_declared_apart(
+async def test_different_topics_of_one_name_are_declared_separately(
     broker: Broker, backend: SlowDeclarations
 ) -> None:
     alike, other = Topic("orders.new", int), Topic("orders.new", int, keep_seconds=60)

@@ -95,7 +95,7 @@ async def test_a_cancelled_take_gets_no_message(broker: MemoryBroker) -> None:
     assert cancelled.cancelled()
 
 
-async def test_messages_of_one_turn_come_together(broker: MemoryBroker) -> None:
+async def test_messages_of_one_turn_are_handed_over_in_one_list(broker: MemoryBroker) -> None:
     await broker.declare(LOG)
     member = await broker.join(GROUP)
     taking = asyncio.ensure_future(member.take(3))
@@ -126,7 +126,7 @@ async def test_the_loop_wakes_a_take_when_a_delay_ends() -> None:
         assert [one.body for one in await member.take(1)] == [b"later"]
 
 
-async def test_a_timer_is_set_anew_for_what_is_due_before(broker: MemoryBroker, clock: FakeClock) -> None:
+async def test_a_timer_is_set_anew_for_an_earlier_instant(broker: MemoryBroker, clock: FakeClock) -> None:
     await broker.declare(LOG)
     member = await broker.join(GROUP)
     await broker.publish(
@@ -173,7 +173,7 @@ async def test_a_member_that_leaves_ends_its_takes(broker: MemoryBroker) -> None
             await take
 
 
-async def test_a_message_beside_the_end_of_its_member_goes_to_another(broker: MemoryBroker) -> None:
+async def test_a_message_that_arrives_at_the_end_of_its_member_goes_to_another(broker: MemoryBroker) -> None:
     await broker.declare(LOG)
     first, second = [await broker.join(GROUP) for _ in range(2)]
     taking = asyncio.ensure_future(first.take(1))
@@ -185,7 +185,7 @@ async def test_a_message_beside_the_end_of_its_member_goes_to_another(broker: Me
     assert [(one.body, one.delivery) for one in await second.take(1)] == [(b"1", 2)]
 
 
-async def test_a_message_beside_a_seek_comes_once(broker: MemoryBroker) -> None:
+async def test_a_message_that_arrives_during_a_seek_comes_once(broker: MemoryBroker) -> None:
     await broker.declare(LOG)
     member = await broker.join(GROUP)
     taking = asyncio.ensure_future(member.take(5))

@@ -48,7 +48,7 @@ def test_patterns_relate_as_the_sets_of_their_names() -> None:
 
 
 @pytest.mark.parametrize("text", ["orders.new", "*.b", "a.**"])
-def test_a_pattern_knows_whether_it_is_a_name(text: str) -> None:
+def test_a_pattern_without_wildcards_is_a_name(text: str) -> None:
     assert TopicPattern(text).is_name is ("*" not in text)
 
 

@@ -88,7 +88,7 @@ def test_any_message_fits_into_headers_of_nats(id: str | None, name: str) -> Non
     assert (found.id, found.key, dict(found.headers)) == (id or "run-7", " k ", {name: "acme"})
 
 
-def test_ids_that_have_to_be_quoted_are_not_equal_to_others() -> None:
+def test_ids_that_need_quotes_differ_from_other_ids() -> None:
     ids = [" ", "%20", "%%20", "%2520", "a", "%a"]
     sent = {headers_of(OutgoingMessage("a", b"", id=id))["Nats-Msg-Id"] for id in ids}
     assert len(sent) == len(ids)
@@ -252,7 +252,7 @@ def test_a_message_of_another_program_is_no_dead_letter(headers: dict[str, str] 
         letter_in(message_of("", "", headers), datetime.now(UTC))
 
 
-def test_a_held_message_and_its_delivery_are_freed_together() -> None:
+def test_a_held_message_and_its_delivery_are_freed_at_once() -> None:
     message = message_of(
         NAMES.subject("orders.new"), "$JS.ACK.fastrpc+orders-new.a.2.7.9.1700000000000000000.3"
     )

@@ -17,7 +17,7 @@ async def _next_number(broker: BrokerBackend, name: str = "a") -> int:
     return published.sequence
 
 
-async def test_a_commit_of_a_message_writes_no_page_beside_its_row_and_its_place(
+async def test_a_commit_of_a_message_writes_only_pages_of_its_row_and_its_place(
     folder: Path, times: Times
 ) -> None:
     async with stopped(folder, times) as broker:
@@ -65,7 +65,7 @@ async def test_no_number_of_a_log_comes_twice_when_all_its_messages_are_too_old(
         assert await _next_number(broker, "b") == 2
 
 
-async def test_a_copy_continues_behind_the_latest_message(folder: Path, times: Times, tmp_path: Path) -> None:
+async def test_a_copy_continues_after_the_latest_message(folder: Path, times: Times, tmp_path: Path) -> None:
     async with stopped(folder, times) as broker:
         await broker.declare(LOG)
         await publish(broker, b"1", b"2", b"3")

@@ -98,7 +98,7 @@ class Publisher:
 
 
 @pytest.mark.parametrize("others", range(1, 7))
-async def test_publishers_that_are_not_in_step_wait_for_the_answer_of_a_far_broker_alone(others: int) -> None:
+async def test_publishers_that_are_not_in_step_wait_only_for_the_answer_of_a_far_broker(others: int) -> None:
     broker = Broker(0.02)
     # These two publish in step, so that a call which messages share is under way all the time.
     steady = [Publisher(broker, b"steady") for _ in range(2)]
@@ -144,7 +144,7 @@ async def test_lone_publisher_is_never_held() -> None:
 
 
 @pytest.mark.usefixtures("long_hold")
-async def test_held_message_waits_for_publishers_who_are_woken_some_turns_later() -> None:
+async def test_held_message_waits_for_publishers_that_are_woken_some_turns_later() -> None:
     broker = Broker()
     alone = await broker.sent(b"alone")
     early = await broker.sent(b"1", b"2")

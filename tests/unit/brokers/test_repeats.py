@@ -255,7 +255,7 @@ async def test_a_wall_clock_that_jumps_across_a_restart_hides_no_message(
         assert numbers(await broker.publish([message("r-1", 1.0)])) == [(1, True)]
 
 
-async def test_a_queue_remembers_what_was_handled_across_a_restart(folder: Path, times: Times) -> None:
+async def test_a_queue_remembers_handled_messages_across_a_restart(folder: Path, times: Times) -> None:
     async with stopped(folder, times) as broker:
         await broker.declare(QUEUE)
         member = await broker.join(GROUP)
@@ -357,7 +357,7 @@ async def test_a_cancelled_repeat_ends_no_reading(folder: Path, times: Times) ->
         assert len(await taken(member, 2)) == 2
 
 
-async def test_a_log_whose_first_messages_are_gone_knows_the_later_ones(folder: Path, times: Times) -> None:
+async def test_a_log_without_its_first_messages_keeps_the_later_ones(folder: Path, times: Times) -> None:
     settings = TopicSettings("a", keep_seconds=100.0)
     async with stopped(folder, times) as broker:
         await broker.declare(settings)

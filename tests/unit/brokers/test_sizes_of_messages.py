@@ -36,7 +36,7 @@ def test_messages_have_the_sizes_that_they_have_alone() -> None:
         {"publisher": "\ud800"},
     ],
 )
-def test_a_faulty_message_behind_others_is_refused(fault: dict[str, Any]) -> None:
+def test_a_faulty_message_after_others_is_refused(fault: dict[str, Any]) -> None:
     good = OutgoingMessage("a", b"value", headers=SHARED)
     faulty = OutgoingMessage(**{"topic": "a", "body": b"value", "headers": SHARED} | fault)
     for messages in ((faulty,), (good, faulty), (good, good, faulty, good)):

@@ -104,7 +104,7 @@ async def test_an_ack_that_may_wait_is_kept_without_other_changes(
     assert again.found == ([False], None)
 
 
-async def test_an_ack_that_may_wait_does_so_beside_takes(
+async def test_an_ack_that_may_wait_does_so_during_takes(
     broker: EmbeddedBroker, journal: SeenJournal
 ) -> None:
     """Otherwise a message that comes alone would take two commits."""
@@ -147,7 +147,7 @@ async def test_an_ack_is_told_of_the_failure_of_its_broker(
     assert "the disk is gone" in error.message
 
 
-async def test_an_ack_beside_a_message_without_room_is_kept(
+async def test_an_ack_next_to_a_message_without_room_is_kept(
     broker: EmbeddedBroker, journal: SeenJournal
 ) -> None:
     member, token = await with_message(broker, journal)
@@ -168,7 +168,7 @@ async def test_an_ack_beside_a_message_without_room_is_kept(
     assert later.found == ([False], None)
 
 
-async def test_an_ack_behind_a_commit_without_room_is_kept_by_a_later_one(
+async def test_an_ack_after_a_commit_without_room_is_kept_by_a_later_one(
     broker: EmbeddedBroker, journal: SeenJournal
 ) -> None:
     member, token = await with_message(broker, journal)

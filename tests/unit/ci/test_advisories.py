@@ -73,7 +73,7 @@ def test_table_of_the_last_days_is_young_enough(days: int) -> None:
     assert age_fault(TODAY - timedelta(days), TODAY) is None
 
 
-def test_table_that_is_too_old_is_refused_with_what_to_do() -> None:
+def test_table_that_is_too_old_is_refused_with_a_remedy() -> None:
     fault = age_fault(TODAY - timedelta(MOST_DAYS + 1), TODAY)
     assert fault is not None
     assert "61 days ago, on 2026-09-28" in fault

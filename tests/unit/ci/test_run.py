@@ -20,7 +20,7 @@ def test_each_test_of_services_runs_once() -> None:
     assert sum(chosen()) == 1
 
 
-def test_what_measures_and_suites_of_soak_are_left_out() -> None:
+def test_measuring_tests_and_soak_suites_are_left_out() -> None:
     assert not any(chosen("measures"))
     assert not any(chosen("conformance"))
     assert not any(chosen("measures", "conformance"))

@@ -27,7 +27,7 @@ def test_there_is_one_for_changes_and_one_for_releases() -> None:
     assert loaded().keys() == {"ci.yml", "release.yml"}
 
 
-def test_actions_are_pinned_by_commit_with_their_version_beside_it() -> None:
+def test_actions_are_pinned_by_commit_with_a_comment_for_their_version() -> None:
     lines = [line for path in WORKFLOWS for line in path.read_text().splitlines() if "uses:" in line]
     assert lines != []
     assert [line for line in lines if not re.search(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d", line)] == []

@@ -84,7 +84,7 @@ def test_a_value_that_has_no_text_and_one_that_holds_itself_are_written_all_the_
 
 
 @pytest.mark.parametrize("name", ["time", "level", "logger", "exception"])
-def test_no_field_of_extra_takes_the_place_of_what_every_object_has(name: str) -> None:
+def test_no_field_of_extra_replaces_a_field_of_every_object(name: str) -> None:
     try:
         raise ValueError("odd")
     except ValueError:

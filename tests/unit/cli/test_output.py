@@ -142,7 +142,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_command_loads_neither_rich_nor_what_only_others_need(
+def test_a_command_loads_neither_rich_nor_modules_of_other_commands(
     name: str, loaded: dict[str, set[str]]
 ) -> None:
     modules, module = loaded[name], WRONG[name][1]

@@ -63,7 +63,7 @@ async def test_services_are_looked_up_some_at_a_time() -> None:
     assert registry.most == WATCHED_AT_ONCE
 
 
-async def test_time_for_all_services_together_is_limited() -> None:
+async def test_time_for_all_services_is_limited_as_a_whole() -> None:
     registry = ManyServices(200, answers=0)
     with pytest.raises(StoreError, match=r"^ManyServices\(\) did not answer for 0\.1 s$"):
         await look(registry, timeout=0.1)
@@ -71,7 +71,7 @@ async def test_time_for_all_services_together_is_limited() -> None:
     assert registry.opened <= WATCHED_AT_ONCE
 
 
-async def test_what_was_told_before_the_time_was_over_is_named() -> None:
+async def test_reports_that_arrived_before_the_timeout_are_shown() -> None:
     registry = ManyServices(200, answers=5)
     text = r"^ManyServices\(\) told the endpoints of 5 of 200 services in 2 s \(--timeout "
     with pytest.raises(StoreError, match=text):

@@ -80,7 +80,7 @@ async def ended(*attempts: "asyncio.Future[Any]") -> None:
     await asyncio.gather(*attempts, return_exceptions=True)
 
 
-async def test_concurrent_attempts_stay_apart_when_they_pick_again() -> None:
+async def test_concurrent_attempts_use_different_endpoints_when_they_pick_again() -> None:
     pool = Connecting("memory://a", "memory://b", "memory://c")
     attempts = attempts_of(pool)
     tasks = []

@@ -107,7 +107,7 @@ async def test_an_endpoint_is_not_dialled_twice_at_once() -> None:
     assert notes == [subchannel, subchannel]
 
 
-async def test_the_endpoint_of_a_key_is_dialled_before_all_others() -> None:
+async def test_the_endpoint_of_a_key_is_dialled_before_all_other_endpoints() -> None:
     notes: list[Noted] = []
     queue = queue_here()
     first = [Noted("first", notes) for _ in range(MOST_DIALS)]

@@ -36,7 +36,7 @@ def test_all_waits_of_a_call_share_the_time_of_the_first() -> None:
     assert wait.ends(third, 101.0, None) == 102.0
 
 
-def test_a_call_waits_for_each_endpoint_in_turn_where_none_is_connected() -> None:
+def test_a_call_without_a_connection_waits_for_each_endpoint_by_turns() -> None:
     wait, first, second = KeyWait(1.0), endpoint(), endpoint()
     first.is_dialing = second.is_dialing = True
     wait.begin(first, 100.0, 4.0)
@@ -76,7 +76,7 @@ def test_an_endpoint_that_lost_its_connection_is_waited_for() -> None:
     assert KeyWait(1.0).ends(lost, 100.0, None) == 101.0
 
 
-def test_a_server_that_asks_for_others_again_and_again_is_not_waited_for() -> None:
+def test_a_server_that_repeatedly_asks_for_other_connections_is_not_waited_for() -> None:
     leaving = endpoint()
     for number in range(3):
         leaving.ended(was_ready=True, lived=0.001, reason="it drains", at=100.0 + number, is_replaced=True)

@@ -99,7 +99,7 @@ class TestPauses:
         assert one.failures == 1
         assert one.due == pytest.approx(10.1)
 
-    def test_a_connection_that_ends_right_behind_the_settings_counts_as_a_failure(self) -> None:
+    def test_a_connection_that_ends_right_after_the_settings_counts_as_a_failure(self) -> None:
         one = place()
         one.answered()
         one.ended(was_ready=True, lived=0.05, reason="eof", at=10.0)
@@ -230,7 +230,7 @@ class TestConnectionsOfOneEndpoint:
             ([Connected(is_aged=True), Connected(is_ready=False)], 1, False),
         ],
     )
-    def test_one_is_made_first_and_the_others_once_it_is_ready(
+    def test_one_connection_is_made_first_and_the_others_once_it_is_ready(
         self, held: list[Connected], width: int, is_lacking: bool
     ) -> None:
         one = place()
@@ -323,7 +323,7 @@ class TestNextDial:
         assert plan.next_dial(plan.subchannels, None, 1, 10.2) is two
         assert plan.next_dial([four, two], None, 1, 10.2) is four
 
-    def test_one_whose_connections_are_all_in_use_gets_another_up_to_the_width(self) -> None:
+    def test_endpoint_whose_connections_are_all_in_use_gets_another_up_to_the_width(self) -> None:
         plan = plan_of(1)
         (one,) = plan.subchannels
         one.held = [Connected()]
@@ -427,7 +427,7 @@ class TestErrorMessages:
             (ConnectError("it closed the connection"), "is a server running there?"),
         ],
     )
-    def test_what_an_error_says_to_do_comes_first(self, error: FastRPCError, hint: str) -> None:
+    def test_the_remedy_of_an_error_comes_first(self, error: FastRPCError, hint: str) -> None:
         plan = plan_of(2)
         for subchannel in plan.subchannels:
             subchannel.note_failure(error, 10.0)

@@ -31,10 +31,10 @@ def dials_of(cut: float | None) -> list[str]:
     return dials
 
 
-def test_dial_that_its_own_call_cut_does_not_hold_off_others() -> None:
+def test_dial_that_its_own_call_cut_does_not_delay_other_dials() -> None:
     assert dials_of(time.monotonic()) == ["first", "second"]
 
 
 @pytest.mark.parametrize("cut", [None, float("inf")])
-def test_dial_that_the_address_failed_holds_off_others(cut: float | None) -> None:
+def test_dial_that_the_address_failed_delays_other_dials(cut: float | None) -> None:
     assert dials_of(cut) == ["first"]

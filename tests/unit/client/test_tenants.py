@@ -99,7 +99,7 @@ def test_without_a_time_every_client_is_kept() -> None:
     assert driven.check(0.0) == driven.check(1e9) == 1
 
 
-def test_views_and_methods_let_go_of_clients_that_are_dropped() -> None:
+def test_views_and_methods_release_dropped_clients() -> None:
     driven = Driven()
     client = driven.tenants.client("a")
     view = Pool()

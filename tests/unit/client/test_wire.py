@@ -20,7 +20,7 @@ from fastrpc.protocols.base import ClientParts, client_engine, client_protocol
         ("rpcx", "tls://127.0.0.1:1", True),
     ],
 )
-def test_requests_over_tls_leave_together(
+def test_requests_over_tls_are_sent_in_one_write(
     wire: str, address: str, leaves_early: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[int] = []

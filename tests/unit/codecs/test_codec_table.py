@@ -110,6 +110,6 @@ def test_broken_package_is_named(install: Install) -> None:
         codec_named("upper")
 
 
-def test_broken_package_does_not_hide_the_others(install: Install) -> None:
+def test_broken_package_does_not_hide_other_packages(install: Install) -> None:
     install({"broken": "MissingCodec", "upper": "UpperCodec"})
     assert codec_with_id(64).name == "upper"

@@ -17,7 +17,7 @@ def test_integer_keys_stay_integers(type: Any) -> None:
     assert codec.decode(codec.encode({0: "a", "b": 1}), type) == {0: "a", "b": 1}
 
 
-def test_bytes_and_text_stay_apart() -> None:
+def test_bytes_and_text_stay_different_types() -> None:
     assert codec.decode(codec.encode([b"a", "a"])) == [b"a", "a"]
 
 

@@ -49,7 +49,7 @@ def test_any_class_with_the_two_methods_will_do() -> None:
     assert codec.decode(codec.encode(HandMade("abc")), HandMade).text == "abc"
 
 
-def test_none_travels_as_no_bytes() -> None:
+def test_none_is_sent_as_no_bytes() -> None:
     assert codec.encode(None) == b""
     assert codec.decode(b"", None) is None
     with pytest.raises(DecodeError, match="expected no bytes"):

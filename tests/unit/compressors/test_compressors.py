@@ -53,7 +53,7 @@ def test_payload_survives_the_round_trip(compressor: Compressor, payload: bytes)
 
 
 @pytest.mark.parametrize("payload", [b"a" * 40 * KIB, TEXT, bytes(3 * MIB)], ids=["40 KiB", "text", "0s"])
-def test_what_is_compressed_in_steps_is_one_frame(compressor: Compressor, payload: bytes) -> None:
+def test_data_compressed_in_steps_is_one_frame(compressor: Compressor, payload: bytes) -> None:
     *sizes, packed = outcome_of(compress_steps(compressor, payload))
     assert isinstance(packed, bytes)
     assert compressor.decompress(packed, LIMIT) == payload
@@ -119,7 +119,7 @@ def test_output_at_the_limit_passes_and_one_byte_more_does_not(compressor: Compr
     assert "Limits.message_bytes" in caught.value.hint
 
 
-def test_limit_of_zero_lets_only_nothing_pass(compressor: Compressor) -> None:
+def test_limit_of_zero_allows_only_empty_messages(compressor: Compressor) -> None:
     assert compressor.decompress(compressor.compress(b""), 0) == b""
     with pytest.raises(DecodeError, match="grows past 0 bytes"):
         compressor.decompress(compressor.compress(b"a"), 0)

@@ -299,7 +299,7 @@ async def test_views_of_a_hung_server_do_not_hold_up_polls(monkeypatch: pytest.M
         await eventually(lambda: not hung.reading.locked())
 
 
-async def test_a_silent_address_does_not_hold_up_others() -> None:
+async def test_a_silent_address_does_not_delay_other_addresses() -> None:
     with admin_liar(silent) as liar, admin_liar(answered(page())) as honest:
         two = endpoint(liar.address), endpoint(honest.address, "tcp://127.0.0.1:2")
         async with fleet_of(*two) as (fleet, _):
@@ -403,7 +403,7 @@ async def test_a_target_is_read_whether_or_not_it_has_records() -> None:
         await fleet.__aexit__(None, None, None)
 
 
-async def test_a_server_tells_figures_of_services_that_it_has_records_of() -> None:
+async def test_a_server_reports_figures_of_services_for_which_it_has_records() -> None:
     told = [{"name": "counted"}, {"name": "other"}]
     with admin_liar(answered(page(services=told))) as liar:
         async with fleet_of(endpoint(liar.address)) as (fleet, _):

@@ -70,7 +70,7 @@ def test_methods_over_the_memory_of_a_server_are_left_out() -> None:
     assert fleet.budget.kept_bytes == server.kept_bytes <= 20_000
 
 
-def test_methods_that_come_with_every_page_are_bounded_together() -> None:
+def test_methods_that_every_page_repeats_are_bounded_as_a_whole() -> None:
     fleet, [server] = fleet_of(1)
     server.most_bytes = 100_000
     for revision in range(1, 30):
@@ -101,7 +101,7 @@ def test_rows_and_endpoints_over_the_memory_of_a_server_are_left_out() -> None:
     assert server.kept_bytes <= 40_000
 
 
-def test_the_server_with_most_gives_room_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_with_most_series_gives_room_to_other_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "FLEET_BYTES", 200_000)
     monkeypatch.setattr(budget, "LEAST_BYTES", 8_000)
     fleet, [large, *small] = fleet_of(4)
@@ -207,7 +207,7 @@ def test_a_server_that_is_forgotten_is_counted_no_more() -> None:
     assert fleet.budget.kept_bytes == 0
 
 
-def test_servers_with_few_series_have_room_beside_servers_with_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_with_few_series_have_room_next_to_servers_with_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(histories, "MOST_SERIES", 40)
     monkeypatch.setattr(histories, "MOST_BEGUN", 10)
     history = FigureHistory(lambda: 1_000.0)
@@ -299,7 +299,7 @@ async def test_two_hundred_addresses_that_lie_are_bounded_and_each_is_named(
 
 
 @pytest.mark.measures
-def test_the_memory_of_figures_is_what_python_allocates() -> None:
+def test_the_memory_of_figures_equals_the_allocation_of_python() -> None:
     import tracemalloc
 
     for names, statuses in (("m", 1), (LARGE, 10)):

@@ -53,7 +53,7 @@ async def test_lost_locks_are_counted(store: Store) -> None:
     assert COUNTS["locks_lost"][""] == before + 1
 
 
-def test_labels_beyond_the_limit_count_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_beyond_the_limit_count_as_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COUNTS, "schedule_runs", {})
     monkeypatch.setitem(gauge_module._names, "schedule_runs", BoundedNames())
     for number in range(300):

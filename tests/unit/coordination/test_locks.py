@@ -97,7 +97,7 @@ async def test_waiters_hold_in_their_order_with_rising_tokens(store: CutStore) -
     assert await names(store) == []
 
 
-async def test_waiter_that_gives_up_is_not_noticed_by_those_behind_it(store: CutStore) -> None:
+async def test_waiter_that_gives_up_is_not_noticed_by_waiters_after_it(store: CutStore) -> None:
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(lock_of(store))
         second = asyncio.create_task(lock_of(store).__aenter__())
@@ -141,7 +141,7 @@ async def test_wait_ends_by_the_lock_before_its_time(store: CutStore) -> None:
         await lock.release()
 
 
-async def test_semaphore_lets_its_slots_in(store: CutStore) -> None:
+async def test_semaphore_admits_as_many_holders_as_it_has_slots(store: CutStore) -> None:
     inside = most = 0
 
     async def hold() -> None:
@@ -279,7 +279,7 @@ class TestCancelScope:
         await pass_time(1)
         assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
-    async def test_cancellation_by_others_wins(self, store: CutStore) -> None:
+    async def test_cancellation_by_other_code_wins(self, store: CutStore) -> None:
         async def hold() -> None:
             async with lock_of(store) as lock:
                 lock.lease.lose("by the test")
@@ -347,7 +347,7 @@ class TestCancelScope:
                 group.create_task(pass_time(3_600))
         assert [type(error) for error in caught.value.exceptions] == [LockLostError]
 
-    async def test_error_of_the_block_comes_out_as_it_is(self, store: CutStore) -> None:
+    async def test_error_of_the_block_is_raised_unchanged(self, store: CutStore) -> None:
         with pytest.raises(ZeroDivisionError):
             async with lock_of(store) as lock:
                 lock.lease.lose("by the test")
@@ -378,7 +378,7 @@ async def test_released_lock_is_not_lost(store: CutStore) -> None:
     assert await names(store) == []
 
 
-async def test_locks_leave_nothing_behind(store: CutStore, scale: Any) -> None:
+async def test_locks_leak_nothing(store: CutStore, scale: Any) -> None:
     for _ in range(scale(1_000)):
         async with lock_of(store) as lock:
             pass

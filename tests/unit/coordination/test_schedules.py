@@ -97,7 +97,7 @@ async def test_next_leader_continues_with_the_next_instant(store: Store) -> None
 
 
 @pytest.mark.parametrize(("kind", "expected"), [(Skipping, 0), (CatchingUp, 1)])
-async def test_outage_is_followed_by_one_run_or_by_none(
+async def test_outage_is_followed_by_at_most_one_run(
     store: Store, kind: type[Jobs], expected: int
 ) -> None:
     runs: list[float] = []
@@ -215,7 +215,7 @@ async def test_instant_that_is_not_later_starts_nothing_and_lets_the_loop_contin
 
 @pytest.mark.parametrize("missed", ["skip", "once"])
 @pytest.mark.parametrize("latest", [-86_400.0, 86_400.0, math.nan])
-async def test_latest_instant_that_is_none_is_the_one_that_was_due(
+async def test_invalid_latest_instant_is_replaced_by_the_due_one(
     missed: str, latest: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: list[float] = []

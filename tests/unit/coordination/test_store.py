@@ -117,7 +117,7 @@ async def test_list_is_a_sequence_by_key(store: Store) -> None:
     assert not (await store.list("b/", int, after="b/2")).is_cut
 
 
-async def test_transaction_does_all_or_tells_what_is_there(store: Store) -> None:
+async def test_transaction_does_all_operations_or_reports_the_present_values(store: Store) -> None:
     revision = await store.put("a", 1)
     done = await store.transact([unchanged("a", revision), absent("b")], [Put("b", 2), Delete("a")])
     assert (done.succeeded, done.revision, done.items) == (True, revision + 1, ())
@@ -130,7 +130,7 @@ async def test_transaction_does_all_or_tells_what_is_there(store: Store) -> None
 
 
 @pytest.mark.parametrize("watched", ["a/", "a/k"])
-async def test_watch_begins_when_it_is_entered(store: Store, watched: str) -> None:
+async def test_watch_begins_when_its_block_is_entered(store: Store, watched: str) -> None:
     await store.put("a/k", 0)
     async with store.watch(watched, int) as changes:
         revision = await store.put("a/k", 1)
@@ -140,7 +140,7 @@ async def test_watch_begins_when_it_is_entered(store: Store, watched: str) -> No
         assert await anext(changes) == Change("deleted", "a/k", None, revision + 2)
 
 
-async def test_watch_continues_behind_a_value_that_does_not_fit_and_a_cancelled_wait(store: Store) -> None:
+async def test_watch_continues_after_a_value_that_does_not_fit_and_a_cancelled_wait(store: Store) -> None:
     async with store.watch("", int) as changes:
         waiting = asyncio.ensure_future(anext(changes))
         await asyncio.sleep(0)
@@ -346,7 +346,7 @@ def test_wrong_url_is_refused(url: str, text: str) -> None:
         open_store(url)
 
 
-def test_credentials_are_refused_where_none_are_shown() -> None:
+def test_credentials_are_refused_for_a_store_that_takes_none() -> None:
     with pytest.raises(ConfigError, match="memory://a shows no credentials"):
         open_store("memory://a", credentials="token")
 

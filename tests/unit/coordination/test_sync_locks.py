@@ -65,7 +65,7 @@ async def test_waiting_thread_holds_after_the_release(store: SyncStore) -> None:
         assert tokens[0] > lock.token
 
 
-def test_interrupt_before_the_block_lets_the_lock_go(
+def test_interrupt_before_the_block_releases_the_lock(
     store: SyncStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = BlockingThread.run
@@ -82,7 +82,7 @@ def test_interrupt_before_the_block_lets_the_lock_go(
     assert store.holder("a") is None
 
 
-def test_lost_lock_is_told_and_the_block_continues(store: SyncStore) -> None:
+def test_lost_lock_is_reported_and_the_block_continues(store: SyncStore) -> None:
     with pytest.raises(LockLostError, match="by the test"), store.lock("a") as lock:
         lose(store, lock)
         assert lock.lost.wait(20)

@@ -90,13 +90,13 @@ def test_store_is_for_the_process_that_opened_it(store: SyncStore, monkeypatch: 
             store.get("k")
 
 
-async def test_store_beside_a_running_loop() -> None:
+async def test_store_works_next_to_a_running_loop() -> None:
     with open_store("memory://beside") as store:
         store.put("k", 1)
         assert asyncio.get_running_loop().is_running()
 
 
-async def test_close_ends_what_other_threads_wait_for() -> None:
+async def test_close_ends_waits_of_other_threads() -> None:
     ended: list[str] = []
 
     def watch(store: SyncStore) -> None:

@@ -62,7 +62,7 @@ async def test_departure_makes_those_ask_that_may_hold_next(store: CountingStore
     assert max(store.lists.values()) <= 2
 
 
-async def test_waiters_that_leave_let_those_behind_them_in(store: CountingStore) -> None:
+async def test_waiters_that_leave_admit_the_waiters_after_them(store: CountingStore) -> None:
     held: list[int] = []
 
     async def hold(number: int) -> None:

@@ -135,7 +135,7 @@ async def test_one_counted_piece_is_read_ahead_where_it_may() -> None:
     assert desk.jobs == []
 
 
-async def test_who_waits_is_woken_by_a_piece_and_by_the_end_of_a_job() -> None:
+async def test_waiters_are_woken_by_a_piece_and_by_the_end_of_a_job() -> None:
     desk = Desk([b"a", b""])
     taking = asyncio.ensure_future(desk.ahead.take())
     await asyncio.sleep(0)
@@ -144,7 +144,7 @@ async def test_who_waits_is_woken_by_a_piece_and_by_the_end_of_a_job() -> None:
     assert await desk.ahead.take() == b""
 
 
-async def test_an_error_comes_behind_the_pieces_before_it() -> None:
+async def test_an_error_comes_after_the_pieces_before_it() -> None:
     desk = Desk([b"a"])
     desk.run_job()
     assert await desk.ahead.take() == b"a"

@@ -37,7 +37,7 @@ class Desk:
             started.set_result(None)
 
 
-async def test_what_comes_while_a_job_writes_is_written_by_that_job() -> None:
+async def test_pieces_that_arrive_while_a_job_writes_are_written_by_that_job() -> None:
     desk = Desk()
     pieces = [bytes([number]) for number in range(100)]
     for piece in pieces:

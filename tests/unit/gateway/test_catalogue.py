@@ -68,7 +68,7 @@ def test_a_stream_at_an_impossible_position_is_a_value_error(position: int) -> N
         forwarding_service("s", described_methods(described), Forwarder(cast(Any, None)))
 
 
-async def test_nothing_that_one_server_says_ends_the_others(
+async def test_no_answer_of_one_server_ends_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(catalogue, "LOOK_SECONDS", 0.01)
@@ -146,7 +146,7 @@ class Opening:
         return self.opened[-1]
 
 
-async def test_a_service_that_goes_before_it_is_described_is_forgotten(
+async def test_a_service_that_leaves_before_it_is_described_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(catalogue, "LOOK_SECONDS", 0.01)

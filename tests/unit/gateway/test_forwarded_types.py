@@ -38,7 +38,7 @@ from fastrpc.rpc.described_services import read_descriptions
         ),
     ],
 )
-def test_a_type_is_known_where_it_is_made_of_plain_ones(text: str, expected: Any) -> None:
+def test_a_type_made_of_plain_types_is_known(text: str, expected: Any) -> None:
     assert annotation_of(text) == expected
 
 

@@ -40,7 +40,7 @@ async def test_the_servers_of_all_registries_are_called(count: int) -> None:
         ([STATIC[0], "nope://127.0.0.1:1"], "no registry has the scheme 'nope'"),
     ],
 )
-def test_urls_that_do_not_go_together_are_refused(urls: list[str], told: str) -> None:
+def test_contradictory_urls_are_refused(urls: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told) as refused:
         check_places(urls, DIAL)
     assert "secret" not in str(refused.value)

@@ -111,7 +111,7 @@ class TestAsking:
                 refused()
         assert thread.ask(seven) == 7
 
-    def test_work_begun_behind_the_end_is_done(self) -> None:
+    def test_work_begun_after_the_end_is_done(self) -> None:
         async def fail() -> None:
             raise ValueError("a mistake")
 
@@ -154,7 +154,7 @@ class TestCallbacks:
         assert [told.get(timeout=WAIT) for _ in range(3)] == [(number, "callbacks") for number in range(3)]
         callbacks.end()
 
-    def test_their_thread_ends_behind_the_last_one_and_with_the_loop(self) -> None:
+    def test_their_thread_ends_after_the_last_one_and_with_the_loop(self) -> None:
         thread = LoopThread("loop")
         told: SimpleQueue[threading.Thread] = SimpleQueue()
         on_loop(thread, lambda: thread.callbacks.call(lambda: told.put(threading.current_thread())))
@@ -165,14 +165,14 @@ class TestCallbacks:
         assert not runner.is_alive()
         assert told.get(timeout=WAIT) is runner
 
-    def test_behind_the_end_the_caller_calls(self) -> None:
+    def test_after_the_end_the_caller_calls(self) -> None:
         callbacks = CallbackThread("callbacks")
         callbacks.end()
         told: list[threading.Thread] = []
         callbacks.call(lambda: told.append(threading.current_thread()))
         assert told == [threading.current_thread()]
 
-    def test_a_failing_one_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_failing_callback_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         callbacks = CallbackThread("callbacks")
         callbacks.call(lambda: 1 / 0)
         told: SimpleQueue[int] = SimpleQueue()

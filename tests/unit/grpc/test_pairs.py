@@ -28,7 +28,7 @@ def test_no_metadata_is_no_pairs(metadata: Any) -> None:
     assert pairs_in(b"") == ()
 
 
-def test_values_become_what_their_keys_ask_for() -> None:
+def test_values_get_the_types_of_their_keys() -> None:
     assert pairs_of([("room", b"hall"), ("seat-bin", "1")]) == (("room", "hall"), ("seat-bin", b"1"))
 
 

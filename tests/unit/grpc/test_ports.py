@@ -34,7 +34,7 @@ def test_a_path_is_bound_by_the_server(tmp_path: Path) -> None:
         assert port == (1, [(f"unix://{tmp_path}/a", None)])
 
 
-def test_a_port_is_shared_only_if_it_is_to_be() -> None:
+def test_a_port_is_shared_only_if_configured() -> None:
     one = bound_port("127.0.0.1:0", is_encrypted=False, reuse_port=True)
     other = bound_port(f"127.0.0.1:{one.number}", is_encrypted=False, reuse_port=True)
     other.close()
@@ -46,6 +46,6 @@ def test_a_port_is_shared_only_if_it_is_to_be() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:http", "no-such-host.invalid:1"])
-def test_what_cannot_be_bound_is_refused(address: str) -> None:
+def test_addresses_that_cannot_be_bound_are_refused(address: str) -> None:
     with pytest.raises(RuntimeError, match="Failed to bind to address"):
         bound_port(address, is_encrypted=False, reuse_port=True)

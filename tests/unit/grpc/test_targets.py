@@ -43,7 +43,7 @@ def test_several_addresses_have_a_selector() -> None:
     assert found.selector == "round_robin"
 
 
-def test_addresses_of_a_name_are_taken_in_turn_by_round_robin() -> None:
+def test_addresses_of_a_name_are_taken_by_turns_by_round_robin() -> None:
     found = target_of("dns:///orders:50051", is_encrypted=False, policy="round_robin")
     assert (found.target, found.selector) == ("dns:///orders:50051", "round_robin")
     found = target_of("dns://10.0.0.2:53/orders:50051", is_encrypted=False, policy="pick_first")
@@ -59,7 +59,7 @@ def test_another_target_is_refused(target: str) -> None:
         target_of(target, is_encrypted=False, policy="pick_first")
 
 
-def test_encrypted_addresses_of_a_name_are_refused_in_turn() -> None:
+def test_encrypted_addresses_of_a_name_are_refused_one_by_one() -> None:
     with pytest.raises(ConfigError, match="without encryption only"):
         target_of("dns:///orders:443", is_encrypted=True, policy="round_robin")
 

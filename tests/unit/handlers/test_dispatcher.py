@@ -31,7 +31,7 @@ class Foreign:
 
 
 @pytest.mark.parametrize("takes", ["calls", "pushes", None])
-async def test_an_engine_says_what_its_peer_takes(takes: str | None) -> None:
+async def test_an_engine_states_the_capabilities_of_its_peer(takes: str | None) -> None:
     async with gate_for(Shop) as gate:
         engine = Foreign(gate, takes)
         peer = gate.dispatcher.describe_peer(engine)

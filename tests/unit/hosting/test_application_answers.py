@@ -72,7 +72,7 @@ def test_a_connection_without_an_answer_is_503() -> None:
     assert (found[0]["status"], content_of(found)) == (503, b"")
 
 
-def test_bytes_behind_a_switch_of_protocols_are_kept() -> None:
+def test_bytes_after_a_switch_of_protocols_are_kept() -> None:
     answer = EngineAnswer(is_head=False)
     events_of(answer, HEAD % b"101 Switching Protocols" + b"\r\n\x81\x01a")
     assert answer.rest == b"\x81\x01a"

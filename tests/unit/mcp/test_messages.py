@@ -94,7 +94,7 @@ class TestLaterRevision:
         assert result["resultType"] == "complete"
         assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "fastrpc"
 
-    def test_tools_are_listed_for_the_one_who_asks(self) -> None:
+    def test_tools_are_listed_for_their_caller(self) -> None:
         result = answered(modern("tools/list"))["result"]
         assert [tool["name"] for tool in result["tools"]] == list(TOOLS)
         assert result["tools"][0]["outputSchema"]["type"] == "array"
@@ -143,7 +143,7 @@ class TestLaterRevision:
         error = failed(found, 400, -32022)
         assert error["data"] == {"supported": [MODERN, LEGACY], "requested": told}
 
-    def test_a_client_says_what_it_can(self) -> None:
+    def test_a_client_states_its_capabilities(self) -> None:
         meta = {"io.modelcontextprotocol/protocolVersion": MODERN}
         failed(modern("tools/list", _meta=meta), 400, -32602)
 
@@ -154,7 +154,7 @@ class TestLaterRevision:
 
 class TestRefusals:
     @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000])
-    def test_what_is_no_json_is_refused(self, body: bytes) -> None:
+    def test_invalid_json_is_refused(self, body: bytes) -> None:
         found = sent(body)
         assert isinstance(found, Answer)
         assert found.status == 400
@@ -176,12 +176,12 @@ class TestRefusals:
             {"jsonrpc": "2.0", "id": 1, "method": "ping", "params": [1]},
         ],
     )
-    def test_batches_and_what_is_no_request_are_refused(self, body: Any) -> None:
+    def test_batches_and_non_requests_are_refused(self, body: Any) -> None:
         assert "id" not in answered(sent(body), 400)
         failed(sent(body), 400, -32600)
 
     @pytest.mark.parametrize("send", [modern, lambda *args, **named: sent(request(*args, **named))])
-    def test_an_unknown_tool_and_a_forbidden_tool_are_answered_alike(self, send: Any) -> None:
+    def test_an_unknown_tool_and_a_forbidden_tool_get_the_same_answer(self, send: Any) -> None:
         unknown = failed(send("tools/call", name="shop_v1_hidden"), 200, -32602)
         fields = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "shop_v1_find"}
         forbidden = sent(request("tools/call", _meta=META, name="shop_v1_find"), fields, lambda tool: False)

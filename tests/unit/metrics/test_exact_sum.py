@@ -23,7 +23,7 @@ def summed(*values: object) -> ExactSum:
 
 
 @given(st.lists(FINITE))
-def test_it_is_the_exact_sum_rounded_once(values: list[float]) -> None:
+def test_a_total_is_the_exact_sum_rounded_once(values: list[float]) -> None:
     assert float(summed(*values)) == math.fsum(values)
 
 

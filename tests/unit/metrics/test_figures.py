@@ -45,7 +45,7 @@ def test_counts_add_up_and_gauges_of_the_dead_go() -> None:
     assert found["in_flight"] == 3 - 2
 
 
-def test_what_the_parent_had_counted_is_taken_out() -> None:
+def test_counts_of_the_parent_process_are_subtracted() -> None:
     before = counted(("a.b", Status.OK), ("c.d", Status.OK))
     past = Sum()
     past.subtract(before)

@@ -51,7 +51,7 @@ class Plain:
 
 
 @pytest.mark.parametrize("schemes", [(), ("bearer",)])
-def test_it_is_valid_for_a_service_that_uses_every_type(schemes: tuple[str, ...]) -> None:
+def test_a_document_is_valid_for_a_service_that_uses_every_type(schemes: tuple[str, ...]) -> None:
     found = document(EveryType, Shop, Plain, schemes=schemes)
     assert list(OpenAPIV31SpecValidator(found).iter_errors()) == []
     assert len(found["paths"]) == len(service_definition(EveryType).methods) + 3
@@ -71,7 +71,7 @@ def test_a_safe_method_is_a_get_as_well() -> None:
     assert list(paths["/shop.v1/order-now"]) == ["post"]
 
 
-def test_a_query_has_texts_and_numbers_as_they_are_and_all_else_as_json() -> None:
+def test_a_query_has_texts_and_numbers_unquoted_and_other_values_as_json() -> None:
     parameters = {one["name"]: one for one in document(Shop)["paths"]["/shop.v1/price"]["get"]["parameters"]}
     assert parameters["item"]["schema"] == {"type": "string"}
     assert parameters["tags"]["schema"] == {"type": "array", "items": {"type": "string"}}

@@ -71,7 +71,7 @@ def paths(service: Any = Orders) -> dict[str, Any]:
     return found
 
 
-def test_routes_stand_beside_the_paths_of_their_methods() -> None:
+def test_routes_are_listed_next_to_the_paths_of_their_methods() -> None:
     found = paths()
     assert set(found["/orders/{id}"]) == {"get", "delete", "put", "patch"}
     assert set(found["/orders/{id}/ship"]) == {"post"}
@@ -82,7 +82,7 @@ def test_routes_stand_beside_the_paths_of_their_methods() -> None:
     assert found["/orders/{id}"]["get"]["operationId"] == "http_orders_get"
 
 
-def test_routes_of_one_segment_and_of_all_further_ones_are_told_apart() -> None:
+def test_routes_of_one_segment_and_of_all_further_ones_are_different() -> None:
     found = paths(Files)
     told = {
         (path, verb): (operation["operationId"], [one["name"] for one in operation["parameters"]])

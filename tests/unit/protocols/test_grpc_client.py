@@ -24,7 +24,7 @@ def test_pings_follow_the_settings_of_the_client() -> None:
     assert ping_interval(Keepalive(interval=20.0), 4) == 80.0
 
 
-def test_a_jwt_says_how_long_it_is_valid() -> None:
+def test_a_jwt_states_its_expiry() -> None:
     seconds = validity(token({"exp": time.time() + 60}))
     assert seconds == pytest.approx(60, abs=10)
     assert validity(token({"exp": 1})) == 0

@@ -59,7 +59,7 @@ def test_names_that_nobody_may_watch_are_no_services() -> None:
         assert registry.services() == ["a", "b"]
 
 
-def test_watch_whose_thread_could_not_start_leaves_nothing_behind(failing: list[str]) -> None:
+def test_watch_whose_thread_could_not_start_leaks_nothing(failing: list[str]) -> None:
     backend = FakeBackend()
     with BackedRegistry(backend, "fake://registry") as registry:
         failing.append("fastrpc registry watch of s")
@@ -74,7 +74,7 @@ def test_watch_whose_thread_could_not_start_leaves_nothing_behind(failing: list[
     assert backend.is_closed
 
 
-def test_registration_whose_thread_could_not_start_leaves_nothing_behind(failing: list[str]) -> None:
+def test_registration_whose_thread_could_not_start_leaks_nothing(failing: list[str]) -> None:
     backend = FakeBackend()
     registry = BackedRegistry(backend, "fake://registry")
     failing.append("fastrpc registry leases")

@@ -36,7 +36,7 @@ def test_services_share_a_file(tmp_path: Path) -> None:
     assert [len(cache.load(name)) for name in ("arith", "users", "other")] == [1, 1, 0]
 
 
-def test_services_whose_lists_come_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+def test_services_whose_lists_arrive_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
     cache = CacheFile(tmp_path / "lists")
     services = [f"service{number}" for number in range(40)]
     with ThreadPoolExecutor(8) as threads:

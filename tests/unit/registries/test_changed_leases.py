@@ -128,7 +128,7 @@ def test_leaving_ends_a_change_that_is_not_made() -> None:
         kept.change(HEAVY)
 
 
-def test_leaving_behind_an_unanswered_change_takes_the_record_out() -> None:
+def test_leaving_after_an_unanswered_change_takes_the_record_out() -> None:
     kept = Kept()
     kept.lease.trouble = away()
     kept.change(HEAVY)

@@ -36,7 +36,7 @@ async def test_record_that_is_written_again_is_no_change() -> None:
         assert await taken(found, 1) == [("added", TWO)]
 
 
-async def test_watch_of_a_registry_of_others_is_closed() -> None:
+async def test_watch_of_a_registry_of_the_program_is_closed() -> None:
     closed = []
 
     class Own:

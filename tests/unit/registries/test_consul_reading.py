@@ -51,7 +51,7 @@ def test_instances_of_one_id_on_several_nodes_are_decoded_once() -> None:
     assert all(before[1] is after[1] for before, after in zip(first, second, strict=False))
 
 
-def test_answer_that_is_as_the_last_one_is_not_decoded() -> None:
+def test_answer_equal_to_the_last_one_is_not_decoded() -> None:
     lookup = lookup_of([[instance()], [instance()], []])
     first = lookup.fetch(0.0).entries
     assert lookup.fetch(0.0).entries is first
@@ -150,7 +150,7 @@ def test_key_without_a_value_is_an_endpoint() -> None:
     assert found[1] == Endpoint("tcp://10.0.0.1:8972", protocols=("rpcx",))
 
 
-def test_key_says_what_it_speaks_if_it_is_ours() -> None:
+def test_own_key_states_its_protocols() -> None:
     found = read_key("rpcx/Arith/", pair("tcp@10.0.0.1:8972", b"protocols=native%2Crpcx"))
     assert found is not None
     assert isinstance(found[1], Endpoint)

@@ -166,7 +166,7 @@ def test_a_name_that_cannot_be_looked_up_is_refused_where_one_thread_follows_all
         assert registry._followers.threads() == []
 
 
-def test_services_that_may_not_be_told_together_are_asked_one_by_one() -> None:
+def test_services_that_may_not_be_listed_in_one_request_are_requested_one_by_one() -> None:
     backend = SharingBackend(refuses=True)
     with BackedRegistry(backend, "fake://registry") as registry:
         watches = {service: registry.watch(service) for service in names(3)}
@@ -177,7 +177,7 @@ def test_services_that_may_not_be_told_together_are_asked_one_by_one() -> None:
         assert len(backend.shared) == 1
 
 
-def test_further_services_are_asked_in_turn_by_a_few_threads() -> None:
+def test_further_services_are_requested_by_turns_by_a_few_threads() -> None:
     backend = Backend()
     with BackedRegistry(backend, "fake://registry") as registry:
         watches = {service: registry.watch(service) for service in names(OWN_THREADS + 100)}
@@ -188,7 +188,7 @@ def test_further_services_are_asked_in_turn_by_a_few_threads() -> None:
     assert all(max(lookup.waits) == 0 for lookup in backend.lookups[OWN_THREADS:])
 
 
-def test_a_thread_that_asks_in_turn_ends_with_its_last_service() -> None:
+def test_a_thread_that_polls_services_ends_with_its_last_service() -> None:
     with BackedRegistry(Backend(), "fake://registry") as registry:
         held = [registry.watch(service) for service in names(OWN_THREADS)]
         with registry.watch("100") as watch:
@@ -275,7 +275,7 @@ def test_a_service_that_cannot_be_reached_holds_up_no_other() -> None:
     assert len(backend.lookups[0].waits) == 3
 
 
-def test_a_late_end_of_a_service_in_turn_ends_no_later_follower_of_it() -> None:
+def test_a_late_end_of_a_polled_service_ends_no_later_follower_of_it() -> None:
     backend = Backend()
     turns = Turns(backend, "1")
     turns.run(0.0)

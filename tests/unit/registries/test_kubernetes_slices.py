@@ -46,7 +46,7 @@ def test_endpoint_without_conditions_counts() -> None:
     assert addresses(slice_of("a", "arith", {"addresses": ["10.0.0.1"]})) == ["tcp://10.0.0.1:8972"]
 
 
-def test_terminating_endpoints_are_used_only_when_no_ready_one_is_left() -> None:
+def test_terminating_endpoints_are_used_only_when_no_ready_one_remains() -> None:
     leaving = slice_of("a", "arith", pod("10.0.0.1", "1", ready=False, serving=True, terminating=True))
     ready = slice_of("b", "arith", pod("10.0.0.2", "2"))
     assert addresses(leaving, ready) == ["tcp://10.0.0.2:8972"]
@@ -70,7 +70,7 @@ def test_a_pod_in_two_slices_counts_once_as_its_ready_one() -> None:
     assert addresses(old, new) == addresses(new, old) == ["tcp://10.0.0.1:8972"]
 
 
-def test_endpoints_without_a_pod_are_told_apart_by_their_addresses() -> None:
+def test_endpoints_without_a_pod_differ_by_their_addresses() -> None:
     content = slice_of("a", "arith", pod("10.0.0.1"), pod("10.0.0.2"))
     assert addresses(content) == ["tcp://10.0.0.1:8972", "tcp://10.0.0.2:8972"]
 

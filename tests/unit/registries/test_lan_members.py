@@ -167,7 +167,7 @@ def test_replayed_and_reordered_packets_change_nothing(network: Network) -> None
 
 
 @pytest.mark.parametrize("off", [-CLOCK_SECONDS - 1, CLOCK_SECONDS + 1, -3600.0, 3600.0])
-def test_old_and_future_packets_of_unknown_instances_admit_none(network: Network, off: float) -> None:
+def test_old_and_future_packets_of_unknown_instances_admit_no_instance(network: Network, off: float) -> None:
     network.members.take(network.datagram(off=off))
     assert network.listed() == []
     assert network.members.has_stranger
@@ -212,7 +212,7 @@ def test_query_that_is_sent_again_is_not_answered(network: Network, monkeypatch:
     assert list(network.members._asked) == [OTHER]
 
 
-def test_answer_that_comes_too_late_admits_none(network: Network) -> None:
+def test_answer_that_comes_too_late_admits_no_instance(network: Network) -> None:
     nonce = network.members.query()
     network.clock.advance(5)
     network.members.take(network.datagram(off=3600, nonce=nonce))

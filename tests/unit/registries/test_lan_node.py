@@ -129,7 +129,7 @@ class Hearing:
             self.node._tell()
 
 
-def test_list_of_services_is_given_behind_the_answers_to_the_second_query() -> None:
+def test_list_of_services_is_given_after_the_answers_to_the_second_query() -> None:
     hearing = Hearing()
     # Its own announcements come back.
     hearing.hear(hearing.node._instance, "shop")
@@ -141,7 +141,7 @@ def test_list_of_services_is_given_behind_the_answers_to_the_second_query() -> N
     answering.join()
 
 
-def test_empty_list_of_a_service_is_given_behind_the_answers_to_the_second_query() -> None:
+def test_empty_list_of_a_service_is_given_after_the_answers_to_the_second_query() -> None:
     hearing = Hearing()
     hearing.hear(b"b" * 16, "shop")
     lookup = AnnouncedLookup(hearing.node)

@@ -83,7 +83,7 @@ def test_unreachable_registry_is_tried_with_one_lease_for_all() -> None:
     assert sum(len(lease.actions) for _, lease in pairs) == 1
 
 
-def test_all_are_registered_again_when_it_is_back() -> None:
+def test_all_endpoints_are_registered_again_when_the_registry_is_back() -> None:
     driven = Driven()
     pairs = [driven.add(f"service-{n}") for n in range(10)]
     driven.step()
@@ -122,7 +122,7 @@ def test_entering_does_not_wait_for_an_unreachable_registry() -> None:
     assert not record.is_registered
 
 
-def test_entering_while_others_wait_for_the_registry_does_not_wait_either() -> None:
+def test_entering_while_others_wait_for_the_registry_does_not_wait() -> None:
     driven = Driven()
     _, lease = driven.add()
     lease.trouble = away()
@@ -145,7 +145,7 @@ def test_registration_that_is_refused_is_an_error_on_entering() -> None:
         record.entered.result(0)
 
 
-def test_refusal_of_one_does_not_hold_up_others() -> None:
+def test_refusal_of_one_registration_does_not_delay_others() -> None:
     driven = Driven()
     _, lease = driven.add()
     lease.trouble = refused()

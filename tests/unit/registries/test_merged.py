@@ -123,7 +123,7 @@ def test_list_of_a_member_that_is_away_stays() -> None:
     assert members.union.channel.error is None
 
 
-def test_what_the_others_remove_meanwhile_leaves_the_list_of_a_member_that_is_away() -> None:
+def test_endpoints_that_the_other_members_remove_leave_the_list_of_a_member_that_is_away() -> None:
     members = both()
     members.now += NOTICE_SECONDS
     members.lose(members.first)
@@ -131,7 +131,7 @@ def test_what_the_others_remove_meanwhile_leaves_the_list_of_a_member_that_is_aw
     assert members.shown == [TWO]
 
 
-def test_what_the_others_never_listed_stays_in_the_list_of_a_member_that_is_away() -> None:
+def test_endpoints_that_the_other_members_never_listed_stay_in_the_list_of_a_member_that_is_away() -> None:
     members = both()
     members.first.publish([ONE, TWO, THREE])
     members.lose(members.first)
@@ -294,7 +294,7 @@ async def test_registry_in_which_no_server_registers_is_left_out(url: str) -> No
             assert static.services() == ["arith"]
 
 
-async def test_refusal_of_one_member_leaves_nothing_in_the_others() -> None:
+async def test_refusal_of_one_member_removes_the_record_from_the_others() -> None:
     static, lease = StaticRegistry(), FakeLease()
     lease.trouble = refused()
     with BackedRegistry(FakeBackend(lease), "fake://a") as member:
@@ -367,7 +367,7 @@ async def test_retiring_marks_records_and_withdraws_those_without_a_mark() -> No
         assert lease.actions[-1] == "release"
 
 
-def test_services_of_all_members_count_and_the_last_ones_of_a_member_that_is_away() -> None:
+def test_services_of_all_members_count_and_the_last_known_ones_of_a_member_that_is_away() -> None:
     backend = FakeBackend()
     registry = Merged([StaticRegistry({"users": [ONE]}), BackedRegistry(backend, "fake://a"), "dns://"])
     assert registry.services() == ["arith", "users"]
@@ -414,7 +414,7 @@ def test_name_that_no_service_may_have_is_refused() -> None:
         Merged([StaticRegistry(), "static://h:1"]).check_service("a b")
 
 
-def test_registry_of_others_without_a_watch_of_ours_is_refused() -> None:
+def test_foreign_registry_without_our_watch_is_refused() -> None:
     class Foreign:
         def watch(self, service: str) -> Any:
             return iter(())

@@ -112,7 +112,7 @@ def test_lists_of_a_read_that_failed_are_told_by_the_next_one(monkeypatch: pytes
     assert lookup.fetch(0.0).keys() == {"a", "b"}
 
 
-def test_lists_are_read_together_a_part_at_a_time() -> None:
+def test_lists_are_read_in_parts_of_several_lists() -> None:
     server = Server()
     server.endpoints = 3
     lookup = lookup_at(server)

@@ -289,7 +289,7 @@ def test_close_interrupts_the_request_of_one_thread_and_refuses_the_waiting_one(
         client.ask(bytes, "ECHO", "later")
 
 
-def test_a_request_whose_parser_close_takes_away_is_told_that_the_connection_is_closed(
+def test_a_request_whose_parser_was_closed_reports_a_closed_connection(
     client: RedisClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert client.ask(bytes, "ECHO", "first") == b"first"

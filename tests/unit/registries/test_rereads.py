@@ -40,7 +40,7 @@ def test_a_hurried_list_is_read_at_once_and_alone(rereads: Rereads) -> None:
     assert rereads.take() == ["b"]
 
 
-def test_lists_that_come_and_go_change_nothing_for_others(rereads: Rereads) -> None:
+def test_lists_that_come_and_go_do_not_affect_other_lists(rereads: Rereads) -> None:
     rereads.follow(frozenset({"a", "b"}))
     rereads.take()
     rereads.follow(frozenset({"b", "c"}))

@@ -221,14 +221,14 @@ def test_endpoints_that_a_slow_registry_lacks_all_the_time_are_removed(left: int
     assert rules.decide(MANY[:left], 100.0 + answers * seconds).endpoints == MANY[:left]
 
 
-def test_a_silence_without_due_looks_is_none() -> None:
+def test_a_silence_without_due_looks_is_ignored() -> None:
     rules = believed()
     rules.note_failure()
     rules.decide(MANY, 100.0)
     assert absent(rules, 100.0 + 2 * SETTLE_SECONDS, 0) == MANY[:-1]
 
 
-def test_looks_are_no_further_apart_than_the_seconds_that_are_left() -> None:
+def test_looks_come_before_the_remaining_seconds_end() -> None:
     rules = believed()
     rules.note_failure()
     absent(rules, 100.0, int(SETTLE_SECONDS) - 1)
@@ -236,7 +236,7 @@ def test_looks_are_no_further_apart_than_the_seconds_that_are_left() -> None:
     assert decision.look_again == pytest.approx(LOOK_SECONDS / 4)
 
 
-def test_looks_are_no_closer_together_than_a_clock_can_tell() -> None:
+def test_looks_are_at_least_one_tick_of_the_clock_apart() -> None:
     rules = believed()
     rules.note_failure()
     absent(rules, 0.0, int(SETTLE_SECONDS) - 1)

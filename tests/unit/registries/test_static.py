@@ -42,7 +42,7 @@ async def test_registration_lasts_as_long_as_its_block() -> None:
 
 
 @pytest.mark.parametrize("leaves_first", [0, 1])
-def test_same_endpoint_registered_twice_is_there_until_both_left(leaves_first: int) -> None:
+def test_endpoint_registered_twice_is_listed_until_both_left(leaves_first: int) -> None:
     registry, endpoint = StaticRegistry(), Endpoint("tcp://h:2")
     both = [registry.register("arith", endpoint) for _ in range(2)]
     for one in both:

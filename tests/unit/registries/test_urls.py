@@ -34,7 +34,7 @@ from fastrpc.registries.base.urls import RegistryURL, target_for
         ("gopher://host:70/arith", None),
     ],
 )
-def test_target_is_taken_apart(target: str, parts: tuple[str, str] | None) -> None:
+def test_target_is_split_into_its_parts(target: str, parts: tuple[str, str] | None) -> None:
     assert split_target(target) == parts
 
 

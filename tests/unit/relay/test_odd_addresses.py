@@ -31,7 +31,7 @@ def test_odd_options_of_a_server_are_refused(options: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("options", ["", "?"])
-def test_no_options_are_none(options: str) -> None:
+def test_empty_options_are_no_options(options: str) -> None:
     place = RelayPlace(Address.parse(f"relay://relay.example:8443/edge-7{options}"))
     assert str(place.address) == "relay://relay.example:8443/edge-7"
 

@@ -93,7 +93,7 @@ def test_a_reason_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> N
         assert "(49 more times since the last line)" in caplog.text
 
 
-def test_reasons_in_turn_and_claims_between_them_do_not_fill_the_log(
+def test_alternating_reasons_and_claims_do_not_fill_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = ClaimLog(EDGE, Clock())

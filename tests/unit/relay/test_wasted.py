@@ -31,7 +31,7 @@ def test_an_address_is_refused_once_its_openings_of_a_second_are_wasted(
     assert wasted.admits(ADDRESS)
 
 
-def test_other_addresses_are_admitted_beside_a_wasteful_one(wasted: WastedOpenings) -> None:
+def test_other_addresses_are_admitted_despite_a_wasteful_one(wasted: WastedOpenings) -> None:
     for _ in range(10):
         wasted.add(CALLER)
     assert not wasted.admits(ADDRESS)
@@ -55,7 +55,7 @@ def test_an_opening_of_an_earlier_second_makes_no_room_in_this_one(
     assert not wasted.admits(ADDRESS)
 
 
-def test_addresses_of_one_ipv6_network_count_together(wasted: WastedOpenings) -> None:
+def test_addresses_of_one_ipv6_network_share_a_count(wasted: WastedOpenings) -> None:
     network = bytes.fromhex("20010db800000000")
     for number in range(3):
         assert wasted.admits(f"2001:db8::{number}")

@@ -196,7 +196,7 @@ async def tasks(self: Any, tasks: BackgroundTasks) -> None: ...
         (socket, r"'socket' is WebSocket of starlette, .*: write `socket: AsyncIterator\[T\]`"),
     ],
 )
-def test_an_object_of_a_request_is_refused_with_what_takes_its_place(handler: Any, text: str) -> None:
+def test_an_object_of_a_request_is_refused_with_its_replacement(handler: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         method(handler)
 

@@ -194,7 +194,7 @@ class Store(Generic[T]):
 class Middle(Store[list[U]], Generic[U]): ...
 
 
-def test_a_concrete_subclass_says_what_type_variables_are() -> None:
+def test_a_concrete_subclass_binds_type_variables() -> None:
     @service("users")
     class Users(Store[User]): ...
 

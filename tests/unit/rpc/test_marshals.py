@@ -277,7 +277,7 @@ def test_protobuf_carries_one_message() -> None:
         check_service(service_definition(Two))
 
 
-def test_none_is_no_protobuf_message_but_where_the_type_is_none() -> None:
+def test_none_is_no_protobuf_message_unless_the_type_is_none() -> None:
     @service("noted")
     class Noted:
         @method
@@ -382,7 +382,7 @@ def test_scalars_need_no_scan(kind: Any) -> None:
 @pytest.mark.parametrize(
     "kind", [Any, list[int], dict, Tree, Options, Page[int], int | list[int], tuple[int], object]
 )
-def test_every_type_that_may_contain_others_is_scanned(kind: Any) -> None:
+def test_every_type_that_may_contain_other_types_is_scanned(kind: Any) -> None:
     assert may_hold_containers(kind)
 
 

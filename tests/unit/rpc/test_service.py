@@ -205,7 +205,7 @@ def test_callables_that_are_no_functions_can_be_inherited() -> None:
     assert child().add(1) == 2
 
 
-def test_the_first_parameter_may_be_annotated_where_it_is_plainly_self() -> None:
+def test_the_first_parameter_may_be_annotated_if_it_is_plainly_self() -> None:
     @service("shapes")
     class Shape(Generic[T]):
         @method

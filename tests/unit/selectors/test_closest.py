@@ -37,7 +37,7 @@ def test_broken_ones_are_passed_over_and_those_without_coordinates_come_last() -
 
 
 @pytest.mark.parametrize(("latitude", "longitude"), [("north", "1"), ("91", "1"), ("1", "nan"), ("1", "181")])
-def test_coordinates_that_are_none_count_as_missing(latitude: str, longitude: str) -> None:
+def test_invalid_coordinates_count_as_missing(latitude: str, longitude: str) -> None:
     wrong = at("wrong", latitude, longitude)
     assert closest(place=HERE)([wrong, PARIS], sound_but()) == [PARIS]
 

@@ -120,7 +120,7 @@ def test_subset_changes_by_one_when_one_goes() -> None:
         assert len(before - after) == (gone in before)
 
 
-def test_subsets_of_many_clients_load_servers_alike() -> None:
+def test_subsets_of_many_clients_load_servers_equally() -> None:
     endpoints = endpoint_set(50)
     counts: Counter[Endpoint] = Counter()
     for client in range(1_000):

@@ -155,7 +155,7 @@ def test_without_a_zone_all_are_kept_and_one_warning_says_so(caplog: pytest.LogC
     assert [record.message.partition(":")[0] for record in caplog.records] == ["zones() keeps all endpoints"]
 
 
-def test_clients_of_one_name_choose_alike_and_others_do_not() -> None:
+def test_clients_of_one_name_choose_the_same_subset_and_other_clients_do_not() -> None:
     own, other = endpoints_in("a", 20), endpoints_in("b", 20)
     is_sound = sound_but(*own[5:])
 

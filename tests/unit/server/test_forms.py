@@ -124,7 +124,7 @@ def test_the_largest_field_and_the_most_fields_pass() -> None:
     assert read(body) == (fields, "n", "application/octet-stream", b"1")
 
 
-def test_what_is_kept_of_a_file_is_shorter_than_its_delimiter() -> None:
+def test_kept_bytes_of_a_file_are_shorter_than_its_delimiter() -> None:
     reader = FormReader(BOUNDARY, "f", lambda pairs: b"")
     reader.take(part("f", b"", "n")[:-2])
     for _ in range(100):

@@ -43,7 +43,7 @@ def test_the_first_address_from_the_right_that_is_not_trusted_is_the_client(
 
 @pytest.mark.parametrize("stranger", STRANGERS)
 @pytest.mark.parametrize(("lines", "client"), FORWARDED_FOR)
-def test_fields_of_others_are_not_read(lines: list[str], client: str | None, stranger: str) -> None:
+def test_fields_of_strangers_are_not_read(lines: list[str], client: str | None, stranger: str) -> None:
     # Peers by unix sockets are trusted by that name alone.
     proxies = PROXIES_ALONE if stranger.startswith("unix") else PROXIES_AND_UNIX
     assert proxies(Peer(Address.parse(stranger)), lines, ["https"]) is None

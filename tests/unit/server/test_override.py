@@ -188,7 +188,7 @@ async def test_an_override_waits_for_a_registry_that_is_away() -> None:
     await registrar.close()
 
 
-async def test_an_answer_waits_for_a_registry_that_hangs_as_long_as_it_is_told() -> None:
+async def test_an_answer_waits_the_given_time_for_a_registry_that_hangs() -> None:
     is_back = asyncio.Event()
     registry = Failing(is_back)
     registrar = Registrar(registry)

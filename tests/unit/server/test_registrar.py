@@ -111,7 +111,7 @@ async def settled(registrar: Registrar, endpoint: Endpoint) -> None:
     await registrar.settle()
 
 
-async def test_a_record_that_differs_is_changed_where_it_is() -> None:
+async def test_a_record_that_differs_is_changed_in_its_place() -> None:
     registry = StaticRegistry()
     registrar = Registrar(registry)
     await settled(registrar, ENDPOINT)
@@ -134,7 +134,7 @@ async def test_a_registry_without_changes_gets_another_registration_over_the_one
     assert registry.lists[-1] == []
 
 
-async def test_a_registration_that_fails_to_leave_behind_a_change_is_logged_once(
+async def test_a_registration_that_fails_to_leave_after_a_change_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     registry = Foreign()

@@ -26,7 +26,7 @@ async def test_many_handlers_are_woken_over_several_turns_of_the_loop() -> None:
     assert {watcher.count for watcher in woken} == {1}
 
 
-async def test_change_in_between_wakes_each_handler_behind_it() -> None:
+async def test_change_in_between_wakes_each_handler_after_it() -> None:
     watchers, woken = Watchers(), [Counted() for _ in range(100)]
     for watcher in woken:
         watchers.add(watcher)

@@ -191,7 +191,7 @@ async def test_a_commit_without_waits_is_followed_in_the_next_turn(
     await owner.commits.close()
 
 
-async def test_a_commit_without_room_is_undone_with_the_changes_behind_it_and_others_follow(
+async def test_a_commit_without_room_is_undone_with_the_changes_after_it_and_others_follow(
     journal: NotedJournal, owner: Owner
 ) -> None:
     journal.error = FULL

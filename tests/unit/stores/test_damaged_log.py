@@ -265,7 +265,7 @@ def last_frames(log: bytes, commits: int) -> list[int]:
     return [*places[ends[-commits - 1] + 1 :]]
 
 
-async def test_bad_last_commit_behind_an_old_record_gives_no_revision_twice(
+async def test_bad_last_commit_after_an_old_record_gives_no_revision_twice(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "store"
@@ -309,7 +309,7 @@ async def test_last_commit_is_dropped_whichever_of_its_frames_a_cut_left_out(
             assert "1 commits are dropped" in caplog.text
 
 
-async def test_commit_behind_an_incomplete_commit_is_seen(tmp_path: Path) -> None:
+async def test_commit_after_an_incomplete_commit_is_seen(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     log = await set_back(folder, ITEMS)
     ones = last_frames(log, 3)
@@ -322,7 +322,7 @@ async def test_commit_behind_an_incomplete_commit_is_seen(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("place", [0, 4, 5, 7, 8, 12, 16, 20, 1000])
-async def test_bad_frame_before_a_whole_commit_is_damage_behind_an_old_record(
+async def test_bad_frame_before_a_whole_commit_is_damage_after_an_old_record(
     tmp_path: Path, place: int
 ) -> None:
     folder = tmp_path / "store"
@@ -372,7 +372,7 @@ async def test_a_missing_log_of_leases_is_told(
     assert "has lost its last commits, 5 of its log" in caplog.text
 
 
-async def test_a_store_without_a_commit_since_a_clean_end_misses_none(
+async def test_a_store_without_a_commit_since_a_clean_end_lost_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder, alive = tmp_path / "store", tmp_path / "alive"
@@ -403,7 +403,7 @@ async def test_damaged_revisions_are_refused(tmp_path: Path, bit: int) -> None:
     assert "store.revisions is damaged: a checksum is wrong" in found.message
 
 
-async def test_missing_file_beside_its_revisions_is_refused(tmp_path: Path) -> None:
+async def test_missing_file_next_to_its_revisions_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     async with LocalStore(SqliteJournal(folder)) as store:
         await store.put("k", b"")

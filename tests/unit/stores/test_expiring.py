@@ -32,7 +32,7 @@ def expire(store: LocalStore | MemoryStore) -> float | None:
     return store.expire() if isinstance(store, MemoryStore) else store.content.expire()
 
 
-async def test_part_of_the_leases_ends_at_once_and_the_rest_is_due(
+async def test_some_of_the_leases_end_at_once_and_the_others_are_due(
     store: LocalStore | MemoryStore, clock: FakeClock
 ) -> None:
     leases = [await store.lease(10.0) for _ in range(LEASES)]
@@ -43,7 +43,7 @@ async def test_part_of_the_leases_ends_at_once_and_the_rest_is_due(
     assert [await store.renew(lease) for lease in (leases[0], leases[-1], later)] == [False, False, True]
 
 
-async def test_others_have_their_turn_while_thousands_of_leases_end() -> None:
+async def test_other_tasks_run_while_thousands_of_leases_end() -> None:
     left = [0.0] * 5
     turns: list[int] = []
 

@@ -110,7 +110,7 @@ def test_a_closed_folder_continues_with_its_own_files_and_tables(place: Path) ->
     folder.close()
 
 
-def test_a_commit_that_fails_keeps_nothing_of_what_was_written(place: Path) -> None:
+def test_a_commit_that_fails_keeps_no_written_change(place: Path) -> None:
     folder, _, _ = opened(place)
     publish(folder, 1)
 

@@ -89,7 +89,7 @@ async def test_write_without_room_is_refused_and_the_rest_continues(disk: SmallD
         assert await again.list() == before
 
 
-async def test_changes_beside_one_without_room_are_refused_and_reads_look_again(
+async def test_changes_together_with_one_without_room_are_refused_and_reads_look_again(
     store: LocalStore, disk: SmallDisk
 ) -> None:
     await store.put("k", b"1")

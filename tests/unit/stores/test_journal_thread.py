@@ -70,7 +70,7 @@ async def test_a_cancelled_wait_leaves_its_call_and_the_later_ones_under_way() -
     thread.end()
 
 
-async def test_the_thread_ends_behind_its_calls() -> None:
+async def test_the_thread_ends_after_its_calls() -> None:
     thread = JournalThread("ending journal")
     results = [thread.result(lambda number=number: number) for number in range(3)]
     thread.end()

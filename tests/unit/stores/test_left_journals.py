@@ -26,7 +26,7 @@ async def with_journal(tmp_path: Path) -> Path:
     return folder
 
 
-async def test_a_journal_that_a_power_cut_left_beside_the_log_is_rolled_back(tmp_path: Path) -> None:
+async def test_a_journal_next_to_the_log_after_a_power_cut_is_rolled_back(tmp_path: Path) -> None:
     """The journal's removal is not synced by SQLite: it may be there again beside a log with commits."""
     journal = SqliteJournal(await with_journal(tmp_path))
     try:
@@ -36,7 +36,7 @@ async def test_a_journal_that_a_power_cut_left_beside_the_log_is_rolled_back(tmp
     assert sorted(int(item.value) for item in found.items) == list(range(ITEMS))
 
 
-async def test_the_log_stays_as_it_is_while_a_journal_is_rolled_back(tmp_path: Path) -> None:
+async def test_the_log_is_unchanged_while_a_journal_is_rolled_back(tmp_path: Path) -> None:
     folder = await with_journal(tmp_path)
     log = (folder / "store.db-wal").read_bytes()
     roll_back_journal(folder / "store.db")

@@ -23,7 +23,7 @@ async def keys(store: MemoryStore, folder: str = "a") -> list[str]:
     return [item.key for item in (await store.list(folder)).items]
 
 
-async def test_item_is_there_until_it_is_deleted(store: MemoryStore) -> None:
+async def test_item_exists_until_it_is_deleted(store: MemoryStore) -> None:
     revision = await store.put("a", "k", b"v")
     item = await store.get("a", "k")
     assert item is not None
@@ -33,7 +33,7 @@ async def test_item_is_there_until_it_is_deleted(store: MemoryStore) -> None:
     assert not await store.delete("a", "k")
 
 
-async def test_folders_are_apart_and_in_order(store: MemoryStore) -> None:
+async def test_folders_are_separate_and_in_order(store: MemoryStore) -> None:
     for folder, key in (("a", "2"), ("a", "1"), ("b", "3")):
         await store.put(folder, key, b"")
     assert await keys(store) == ["1", "2"]
@@ -101,7 +101,7 @@ async def test_item_that_another_lease_took_over_does_not_end_with_the_first(sto
     assert await keys(store) == []
 
 
-async def test_lease_is_whole_while_all_that_was_written_under_it_is_there(
+async def test_lease_is_complete_while_all_of_its_items_exist(
     store: MemoryStore, clock: FakeClock
 ) -> None:
     first, second = await store.lease(10.0), await store.lease(5.0)

@@ -115,7 +115,7 @@ async def test_writes_that_arrive_together_share_a_commit(folder: Path) -> None:
     assert journal.commits <= 2
 
 
-async def test_read_waits_for_the_commit_of_what_it_returns(folder: Path) -> None:
+async def test_read_waits_for_the_commit_of_its_value(folder: Path) -> None:
     async with LocalStore(SqliteJournal(folder)) as store:
         writing = asyncio.ensure_future(store.put("k", b"1"))
         await asyncio.sleep(0)
@@ -138,7 +138,7 @@ class HeldJournal(SqliteJournal):
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_close_during_a_commit_tells_what_was_kept(folder: Path, is_cancelled: bool) -> None:
+async def test_close_during_a_commit_reports_the_kept_writes(folder: Path, is_cancelled: bool) -> None:
     journal = HeldJournal(folder)
     store = await LocalStore(journal).__aenter__()
     kept = asyncio.ensure_future(store.put("kept", b""))
@@ -291,7 +291,7 @@ async def test_disk_that_does_not_answer_refuses_writes(folder: Path) -> None:
     assert caught.value.processed == "no"
 
 
-async def test_missing_file_beside_its_commits_is_refused(folder: Path) -> None:
+async def test_missing_file_next_to_its_commits_is_refused(folder: Path) -> None:
     async with LocalStore(SqliteJournal(folder)) as store:
         await store.put("k", b"")
         commits = (folder / "store.db-wal").read_bytes()

@@ -23,7 +23,7 @@ def synced(path: str) -> Record:
     return Record("S", path, 0, b"")
 
 
-def test_synced_content_is_there() -> None:
+def test_synced_content_survives() -> None:
     found = cuts([wrote("a", 0, b"1" * 600), synced("a")], {"a": b""})
     assert found == [{"a": b"1" * 600}] * 200
 

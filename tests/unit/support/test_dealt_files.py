@@ -35,7 +35,7 @@ def files_of(workers: int) -> list[DealtFiles]:
     return [DealtFiles(set(sizes) - hand, takes_rest=hand is hands[0]) for hand in hands]
 
 
-def test_workers_together_collect_every_file_once() -> None:
+def test_workers_collect_every_file_once_among_them() -> None:
     workers = files_of(3)
     for path in TESTS.rglob("test_*.py"):
         assert [worker.pytest_ignore_collect(path) for worker in workers].count(None) == 1

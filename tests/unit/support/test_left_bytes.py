@@ -59,7 +59,7 @@ def test_file_that_leaves_bytes_fails_with_the_tests_since_which_they_are_held(
     assert failure.splitlines()[1:] == ["a.py::one: 7 bytes", "a.py::two: 7 bytes"]
 
 
-def test_next_file_begins_without_what_the_last_one_left(held: Callable[..., None]) -> None:
+def test_next_file_begins_without_state_of_the_last_one(held: Callable[..., None]) -> None:
     plugin = LeftBytes(0.02)
     held(7)
     failure_of(plugin, FIRST, OTHER)

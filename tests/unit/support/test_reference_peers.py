@@ -54,7 +54,7 @@ def test_both_sides_open_and_acknowledge(pair: Pair) -> None:
     assert set(pair.client_names()) == opened
 
 
-def test_early_call_is_answered_behind_the_opening() -> None:
+def test_early_call_is_answered_after_the_opening() -> None:
     pair = Pair()
     call = pair.client.open_call(b"arith.mul", b"\x92\x06\x07", codec=1)
     pair.settle()
@@ -114,7 +114,7 @@ def test_message_too_large_for_the_callee_is_refused_before_its_pieces(pair: Pai
     assert pair.server.error is None
 
 
-def test_calls_above_the_limit_are_refused_and_the_others_run() -> None:
+def test_calls_above_the_limit_are_refused_and_the_other_calls_run() -> None:
     pair = Pair(MAX_CALLS=2)
     calls = [pair.client.open_call(b"arith.mul") for _ in range(4)]
     pair.settle()

@@ -78,7 +78,7 @@ def test_message_limit_below_the_floor_refuses_single_calls_at_once() -> None:
 
 
 @pytest.mark.parametrize(("is_acknowledged", "window"), [(False, 65_536), (True, 200_000)])
-def test_stream_window_grows_only_behind_the_acknowledgement(is_acknowledged: bool, window: int) -> None:
+def test_stream_window_grows_only_after_the_acknowledgement(is_acknowledged: bool, window: int) -> None:
     peer = ReferencePeer(True, {Setting.STREAM_WINDOW: 200_000, Setting.MAX_FRAME: 400_000})
     peer.receive(opening(False) if is_acknowledged else early_opening(False))
     peer.receive(request(1, flags=FLAG_STREAM_IN))
@@ -198,7 +198,7 @@ def test_ping_answers_are_bounded_while_the_transport_takes_nothing() -> None:
     assert peer.receive(Ping().encode()) == [("error", Reason.CALM_DOWN)]
 
 
-def test_credit_budget_grows_with_what_was_sent() -> None:
+def test_credit_budget_grows_with_sent_bytes() -> None:
     peer = server()
     peer.receive(request(1, flags=FLAG_STREAM_OUT))
     peer.callee.send(Data(1, b"x"))
@@ -248,7 +248,7 @@ def test_metadata_that_overruns_is_malformed(block: bytes) -> None:
     assert metadata_problem(block, 8_192) == "malformed"
 
 
-def test_metadata_over_and_under_its_limit_in_turn_fails_only_that_call() -> None:
+def test_metadata_alternating_over_and_under_its_limit_fails_only_the_call_over_it() -> None:
     peer = server()
     large = encode_metadata([(b"a", b"x" * 8_160)])
     small = encode_metadata([(b"a", b"x" * 8_159)])

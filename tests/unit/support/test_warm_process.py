@@ -45,13 +45,13 @@ def test_program_finds_itself_as_python_starts_it(is_anew: bool, way: str, tmp_p
     ]
 
 
-def test_module_beside_it_is_found(is_anew: bool, tmp_path: Path) -> None:
+def test_module_in_the_same_folder_is_found(is_anew: bool, tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("NAME = 'beside'")
     assert ran("import beside; print(beside.NAME)", tmp_path, is_anew=is_anew).output == "beside\n"
 
 
 @pytest.mark.parametrize("place", ["folder", "script", "path"])
-def test_codecs_of_packages_beside_it_are_found(is_anew: bool, place: str, tmp_path: Path) -> None:
+def test_codecs_of_packages_in_the_same_folder_are_found(is_anew: bool, place: str, tmp_path: Path) -> None:
     folder = tmp_path / place
     folder.mkdir()
     write_package(folder, "own_beside")
@@ -117,7 +117,7 @@ def is_running(process: int) -> bool:
         return False
 
 
-def test_program_that_continues_is_told_by_its_output(is_anew: bool, tmp_path: Path) -> None:
+def test_program_that_continues_is_recognised_by_its_output(is_anew: bool, tmp_path: Path) -> None:
     with Program(
         ["-c", "import signal; print(1, flush=True); signal.pause()"], tmp_path, is_anew=is_anew
     ) as one:

@@ -62,7 +62,7 @@ def test_a_client_of_a_registry_names_the_missing_field(
     assert connected[0].fileno() == -1
 
 
-def test_a_certificate_with_other_names_is_told_apart(
+def test_a_certificate_for_other_names_is_reported_as_such(
     connected: tuple[socket.socket, socket.socket], authority: Authority
 ) -> None:
     end = HttpEnd(TLS(ca_file=authority.cert_file), "localhost")

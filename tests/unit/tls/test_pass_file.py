@@ -207,7 +207,7 @@ def test_only_a_regular_file_of_its_user_is_taken(path: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])
-def test_rights_of_others_are_refused_for_keys_and_for_both_sides_of_tls(path: Path, mode: int) -> None:
+def test_rights_of_other_users_are_refused_for_keys_and_for_both_sides_of_tls(path: Path, mode: int) -> None:
     settings = load_lan_pass(path)
     path.chmod(mode)
     error = refused(path)

@@ -47,7 +47,7 @@ def test_protocol_gets_them_in_pieces_that_it_has_room_for() -> None:
     assert transport.protocol.taken == b"abcdefgh"
 
 
-def test_the_rest_goes_to_the_protocol_that_took_over() -> None:
+def test_remaining_bytes_go_to_the_protocol_that_took_over() -> None:
     transport = StandInTransport()
     second = Taking(100)
     first = Taking(3, lambda: setattr(transport, "protocol", second))

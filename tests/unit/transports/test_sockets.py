@@ -131,7 +131,7 @@ def test_listen_error_keeps_class_and_number() -> None:
     assert "embedded null" in str(listen_error(ADDRESS, ValueError("embedded null byte")))
 
 
-def test_listen_error_says_what_to_do() -> None:
+def test_listen_error_names_a_remedy() -> None:
     for number, hint in (
         (errno.EADDRINUSE, "hint: another program listens there: stop it, or give another address"),
         (errno.EACCES, "hint: this user may not listen there: ports below 1024 need privileges"),

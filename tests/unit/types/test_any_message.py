@@ -17,6 +17,6 @@ def test_as_another_class_it_is_none() -> None:
     assert DETAIL.unpack(Timestamp) is None
 
 
-def test_what_is_no_message_class_is_refused() -> None:
+def test_objects_other_than_message_classes_are_refused() -> None:
     with pytest.raises(TypeError, match=r"int.* is not a message class"):
         DETAIL.unpack(int)

@@ -42,7 +42,7 @@ def test_numbers_of_other_classes_are_taken(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, True, "1.5", b"\x01", Decimal("1.5"), [1.5]])
-def test_what_is_no_number_stays_as_it_is(value: Any) -> None:
+def test_objects_other_than_numbers_are_unchanged(value: Any) -> None:
     for write in (packed, packed_key, shortest_float):
         assert write(value) is value
 

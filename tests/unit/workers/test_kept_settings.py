@@ -119,7 +119,7 @@ def test_a_setting_without_its_service_is_logged_and_the_others_continue(
     assert "the act serving of gone has no effect here" in record.getMessage()
 
 
-def test_the_record_of_the_server_is_apart_from_records_of_its_processes(board: Scoreboard) -> None:
+def test_the_record_of_the_server_is_separate_from_records_of_its_processes(board: Scoreboard) -> None:
     assert (board.kept(), board.kept_version) == (b"", 0)
     for place in board.places:
         place.prepare(Role.WORKER)
@@ -345,7 +345,7 @@ async def test_a_supervisor_that_is_gone_gets_no_signal(
     assert told == []
 
 
-def test_settings_and_orders_are_told_apart() -> None:
+def test_settings_and_orders_are_distinguished() -> None:
     names = [name for name, act in ACTS.items() if not isinstance(act, tuple)]
     assert names == ["serving", "log_level", "out", "in", "weight"]
     settings: list[Setting] = [act for act in ACTS.values() if not isinstance(act, tuple)]

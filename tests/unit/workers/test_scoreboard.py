@@ -18,7 +18,7 @@ def board() -> Scoreboard:
     return Scoreboard(3)
 
 
-def test_records_of_places_and_kinds_are_apart(board: Scoreboard) -> None:
+def test_records_of_places_and_kinds_are_separate(board: Scoreboard) -> None:
     for place in board.places:
         assert place.read(Kind.COUNTED) == place.read(Kind.ANSWER) == b""
         place.write(Kind.COUNTED, b"counted %d" % place.index)
@@ -89,7 +89,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_record(board: S
     board.close()
 
 
-def test_readers_beside_a_writer_get_whole_records(board: Scoreboard) -> None:
+def test_readers_get_whole_records_during_a_write(board: Scoreboard) -> None:
     place = board.places[0]
     place.write(Kind.COUNTED, b"a" * 50_000)
     is_over = threading.Event()
@@ -116,7 +116,7 @@ def test_a_sign_of_life_ages(board: Scoreboard) -> None:
     board.close()
 
 
-def test_refusals_lie_behind_all_places(board: Scoreboard) -> None:
+def test_refusals_come_after_all_places(board: Scoreboard) -> None:
     for place in board.places:
         place.prepare(Role.WORKER)
         place.set_connections(2**32 - 1, 2**32 - 1)

@@ -172,7 +172,7 @@ def test_connections_that_the_network_loses_hold_up_no_other(
     assert caplog.records == []
 
 
-def test_the_last_connections_are_taken_behind_refused_ones(listener: Listener) -> None:
+def test_the_last_connections_are_taken_after_refused_ones(listener: Listener) -> None:
     ports = [port_of(listener.dial()) for _ in range(3)]
     listener.spread(lambda peer: peer[1] == ports[-1]).take_last()
     assert listener.ports == ports[-1:]

@@ -36,7 +36,7 @@ def test_endpoint_that_is_slower_only_in_microseconds_stays() -> None:
     assert ejected(endpoint_set((100, 0, 0.0001), (100, 0, 0.0001), (100, 0, 0.005)), Outlier()) == []
 
 
-def test_endpoints_that_fail_alike_stay() -> None:
+def test_endpoints_with_equal_failure_rates_stay() -> None:
     assert ejected(endpoint_set((50, 50, 0.01), (55, 45, 0.01), (45, 55, 0.01)), Outlier()) == []
 
 

@@ -150,7 +150,7 @@ def test_endpoint_to_which_all_the_long_calls_go_is_not_slow() -> None:
     assert usable(endpoint_set) == "abc"
 
 
-def test_endpoint_that_is_slower_than_the_others_is_ejected() -> None:
+def test_endpoint_slower_than_the_others_is_ejected() -> None:
     clock = Clock()
     endpoint_set = endpoint_set_of(4, clock=clock, outlier=Outlier(interval=100))
     for number in range(1_000):

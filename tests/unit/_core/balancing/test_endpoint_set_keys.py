@@ -67,7 +67,7 @@ def test_only_keys_of_endpoints_that_are_lost_move(selector: str) -> None:
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
-def test_keys_of_a_lost_endpoint_spread_over_the_others(selector: str) -> None:
+def test_keys_of_a_lost_endpoint_spread_over_other_endpoints(selector: str) -> None:
     endpoint_set = set_of(selector, 4)
     keys = range(4_000)
     before = placed(endpoint_set, keys)
@@ -113,7 +113,7 @@ def test_keys_keep_their_places_where_no_endpoint_is_connected(selector: str) ->
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
-def test_an_endpoint_of_weight_0_takes_keys_only_where_all_others_are_lost(selector: str) -> None:
+def test_an_endpoint_of_weight_0_takes_keys_only_if_all_others_are_lost(selector: str) -> None:
     endpoint_set = EndpointSet(selector_for(selector))
     endpoint_set.update([Endpoint("memory://a", weight=0), *endpoints(3)[1:]])
     before = placed(endpoint_set)

@@ -49,7 +49,7 @@ def test_text_hashes_like_its_bytes() -> None:
     assert key_hash("grün") == key_hash("grün".encode())
 
 
-def test_equal_numbers_hash_alike() -> None:
+def test_equal_numbers_have_equal_hashes() -> None:
     assert key_hash(True) == key_hash(1)
 
 
@@ -151,7 +151,7 @@ def test_ring_never_changes() -> None:
 
 
 @pytest.mark.parametrize("count", [5, 20, 100])
-def test_keys_of_a_node_that_goes_move_and_no_others(count: int) -> None:
+def test_only_keys_of_a_removed_node_move(count: int) -> None:
     before, after = ring_of(names(count)), ring_of(names(count)[1:])
     gone = names(count)[0]
     assert all(before.find(key) == gone for key in KEYS if before.find(key) != after.find(key))
@@ -236,12 +236,12 @@ def test_bound_follows_the_weights() -> None:
     assert ring.load("heavy") <= 375
 
 
-def test_without_bound_one_key_stays_where_it_is() -> None:
+def test_without_a_bound_a_key_stays_at_its_endpoint() -> None:
     ring = ring_of(names(20))
     assert len({ring.acquire("the same") for _ in range(100)}) == 1
 
 
-def test_least_load_keeps_a_few_calls_of_one_key_together() -> None:
+def test_least_load_keeps_a_few_calls_of_one_key_at_one_endpoint() -> None:
     ring = ring_of(names(20), bound=1.25, least_load=4)
     taken = [ring.acquire("the same") for _ in range(5)]
     assert len(set(taken[:4])) == 1

@@ -56,13 +56,13 @@ def test_bound_spreads_a_hot_key() -> None:
     assert max(counts.values()) <= 125
 
 
-def test_no_bound_keeps_a_hot_key_where_it_is() -> None:
+def test_without_a_bound_a_hot_key_stays_at_its_endpoint() -> None:
     selector = ConsistentHash(bound=None)
     selector.update(endpoint_set(*[1] * 8))
     assert len({selector.pick(keyed("hot")) for _ in range(800)}) == 1
 
 
-def test_few_calls_of_one_key_stay_together() -> None:
+def test_few_calls_of_one_key_stay_at_one_endpoint() -> None:
     selector = ConsistentHash()
     selector.update(endpoint_set(*[1] * 8))
     assert len({selector.pick(keyed("hot")) for _ in range(4)}) == 1

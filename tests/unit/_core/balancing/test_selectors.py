@@ -60,7 +60,7 @@ def test_threads_that_have_tried_everything_between_them_still_pick() -> None:
 # Random, round robin
 
 
-def test_random_picks_all_alike() -> None:
+def test_random_picks_all_endpoints_equally_often() -> None:
     selector = Random(seed=1)
     selector.update(endpoint_set(*[1] * 7))
     counts = Counter(selector.pick(NO_CALL) for _ in range(70_000))

@@ -42,7 +42,7 @@ def state_of(endpoint_set: EndpointSet, wanted: str) -> Any:
     return next(each for each in endpoint_set.endpoint_states if each.endpoint.address.path == wanted)
 
 
-def test_a_key_keeps_its_endpoint_and_calls_without_one_have_one_together() -> None:
+def test_a_key_keeps_its_endpoint_and_all_calls_without_a_key_share_one() -> None:
     endpoint_set = sticky_set(5, Clock())
     first = {key: place(endpoint_set, key) for key in range(50)}
     assert len(set(first.values())) == 5
@@ -330,7 +330,7 @@ def test_a_percentage_of_the_users_and_each_user_on_one_side() -> None:
     assert [is_new(endpoint_set, of_user(user=f"user-{n}")) for n in range(500)] == sides[:500]
 
 
-def test_a_higher_percentage_keeps_those_that_are_there() -> None:
+def test_a_higher_percentage_keeps_the_present_keys() -> None:
     selector = Canary(to=version("2"), percent=10, by="user")
     endpoint_set = canary_set(selector)
     before = {n for n in range(2000) if is_new(endpoint_set, of_user(user=str(n)))}
@@ -391,7 +391,7 @@ def test_a_retry_leaves_a_side_whose_endpoints_were_all_tried() -> None:
     assert not is_new(endpoint_set, tried=[pick.endpoint])
 
 
-def test_an_open_breaker_of_the_only_canary_sends_its_calls_to_the_others() -> None:
+def test_an_open_breaker_of_the_only_canary_sends_its_calls_to_other_endpoints() -> None:
     breaker = Breaker(consecutive=1, open_seconds=100, longest_open=100)
     endpoint_set = canary_set(Canary(to=version("2"), percent=100), new=1, breaker=breaker)
     pick = endpoint_set.pick(call())

@@ -154,7 +154,7 @@ class TestAssembly:
         buffers.append(assembly, b"")
         assert buffers.finish(assembly) == b""
 
-    def test_a_payload_that_ends_early_has_what_arrived(self) -> None:
+    def test_a_payload_that_ends_early_keeps_its_received_bytes(self) -> None:
         assembly = Assembly(1_000_000)
         buffers.append(assembly, b"all there is")
         assert buffers.finish(assembly) == b"all there is"
@@ -176,7 +176,7 @@ class TestAssembly:
         buffers.append(little, bytes(100_000), trusted=200_000)
         assert buffers.capacity(little) == 200_000
 
-    def test_memory_that_is_trusted_grows_to_all_of_it_while_little_would_be_copied(self) -> None:
+    def test_trusted_memory_grows_to_its_full_size_while_little_would_be_copied(self) -> None:
         assembly = Assembly(16_000_000)
         sizes = []
         for _ in range(64):

@@ -217,7 +217,7 @@ def test_registry_gives_the_same_counters_for_the_same_method_and_side() -> None
     }
 
 
-def test_registry_counts_each_protocol_apart() -> None:
+def test_registry_counts_each_protocol_separately() -> None:
     registry = CounterRegistry()
     native = registry.counters("arith.mul", "server")
     toy = registry.counters("arith.mul", "server", "toy")
@@ -243,12 +243,12 @@ def test_service_is_the_part_before_the_last_dot(name: str, service: str, method
 
 
 @pytest.mark.parametrize(("name", "twin"), [(".mul", "mul"), ("_other._other", OTHER_METHODS)])
-def test_names_with_the_same_labels_are_counted_together(name: str, twin: str) -> None:
+def test_names_with_the_same_labels_share_a_counter(name: str, twin: str) -> None:
     registry = CounterRegistry()
     assert registry.counters(name, "client") is registry.counters(twin, "client")
 
 
-def test_registry_counts_made_up_methods_together() -> None:
+def test_registry_counts_unknown_methods_as_one() -> None:
     registry = CounterRegistry()
     for number in range(5_000):
         registry.counters(f"made.up{number}", "server")
@@ -267,7 +267,7 @@ def test_registry_can_grow_while_it_is_read() -> None:
     assert len(registry) == 2
 
 
-def test_there_is_one_registry_for_the_process() -> None:
+def test_a_process_has_one_registry() -> None:
     assert isinstance(default_registry, CounterRegistry)
 
 

@@ -40,7 +40,7 @@ async def test_a_running_timer_keeps_its_object() -> None:
     await rung.wait()
 
 
-async def test_a_timer_that_was_stopped_lets_go_of_its_object() -> None:
+async def test_a_stopped_timer_releases_its_object() -> None:
     state = loop_state(asyncio.get_running_loop())
     timed = Timed()
     before = sys.getrefcount(timed)

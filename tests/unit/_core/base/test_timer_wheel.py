@@ -59,7 +59,7 @@ def test_timer_due_in_the_past_expires_without_time_passing() -> None:
     assert expired.value == "late"
 
 
-def test_timer_due_at_time_zero_is_not_mistaken_for_none() -> None:
+def test_timer_due_at_time_zero_is_not_mistaken_for_no_timer() -> None:
     schedule = Schedule()
     schedule.schedule(0, "at once")
     assert schedule.next_due_ns() == 1

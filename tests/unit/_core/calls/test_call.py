@@ -143,7 +143,7 @@ class TestRouteTable:
                 assert table.get(each.method) is each
         assert table.get("service.other40") is None
 
-    def test_a_removed_route_is_found_by_none_of_its_names(self) -> None:
+    def test_a_removed_route_is_found_by_no_name(self) -> None:
         table = RouteTable()
         routes = [aliased(f"service.method{number}", f"service.other{number}") for number in range(40)]
         table.add(*routes)
@@ -160,7 +160,7 @@ class TestRouteTable:
         table.add(routes[0])
         assert table.get("service.other0") is routes[0]
 
-    def test_of_routes_with_a_clash_none_is_added(self) -> None:
+    def test_no_route_of_a_list_with_a_clash_is_added(self) -> None:
         table = RouteTable()
         table.add(aliased("arith.mul", "arith.times"))
         for wrong in (

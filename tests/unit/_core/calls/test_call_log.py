@@ -174,7 +174,7 @@ async def test_a_record_has_the_time_at_which_it_is_made(
         assert record.msecs == int(record.created % 1 * 1000)
 
 
-async def test_what_a_handler_does_to_a_record_is_not_seen_in_the_next(
+async def test_changes_of_a_record_by_a_handler_are_not_seen_in_the_next_record(
     call: Call, records: AccessRecords, kept: Kept
 ) -> None:
     records.write(call, Status.OK, 0)

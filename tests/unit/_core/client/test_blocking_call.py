@@ -88,7 +88,7 @@ def test_attempts_of_several_threads_lose_against_the_first_answer() -> None:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_call_shows_its_method_and_how_far_it_is(kind: str) -> None:
+async def test_a_call_shows_its_method_and_its_progress(kind: str) -> None:
     seen: list[str] = []
     calls: list[Call] = []
 

@@ -25,7 +25,7 @@ def opened(**options: object) -> tuple[BlockingSession, socket.socket]:
     return BlockingSession(engine, io=SocketIO(near), endpoint="nowhere"), far
 
 
-def test_the_opening_and_the_credential_leave_together() -> None:
+def test_the_opening_and_the_credential_are_sent_together() -> None:
     session, peer = opened(credential=b"a token")
     session.catch_up()
     said = peer.recv(65_536)
@@ -35,7 +35,7 @@ def test_the_opening_and_the_credential_leave_together() -> None:
     peer.close()
 
 
-def test_it_is_ready_once_the_settings_came() -> None:
+def test_connection_is_ready_once_the_settings_arrived() -> None:
     session, peer = opened(protocol=Protocol("told", traits=ClientTraits(takes_values=True)))
     assert (session.engine.calling.protocol, session.engine.calling.takes_values) == ("told", True)
     assert session.is_usable
@@ -67,7 +67,7 @@ def test_a_lost_stream_says_why() -> None:
     assert not session.is_usable
 
 
-def test_what_is_left_to_a_parent_is_not_used() -> None:
+def test_connections_of_a_parent_process_are_not_used() -> None:
     session, peer = opened()
     session.detach()
     assert session.is_left_behind

@@ -63,7 +63,7 @@ def test_a_thread_that_waits_inside_may_not_use_it() -> None:
     maker.state.use()
 
 
-def test_its_connections_are_all_there() -> None:
+def test_a_list_with_a_missing_connection_is_refused() -> None:
     nothing: Any = None
     with pytest.raises(TypeError, match="a connection is None"):
         Maker().state.set_connections([[nothing]], None)

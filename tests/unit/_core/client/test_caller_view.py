@@ -19,7 +19,7 @@ def client(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_view_has_its_key_and_the_options_of_the_view_it_is_made_of(client: Any, key: Any) -> None:
+def test_a_view_has_its_key_and_the_options_of_the_view_it_was_made_from(client: Any, key: Any) -> None:
     base = client.with_options(codec="json", metadata={"tenant": "acme"}, idempotent=True)
     view = base.with_options(hash_key=key)
     assert type(view) is type(client)
@@ -33,7 +33,7 @@ def test_a_view_has_its_key_and_the_options_of_the_view_it_is_made_of(client: An
     )
 
 
-def test_a_key_is_inherited_until_another_one_or_none_is_given(client: Any) -> None:
+def test_a_key_is_inherited_until_another_key_or_none_is_given(client: Any) -> None:
     view = client.with_options(hash_key="a")
     assert view.with_options(timeout=1).hash_key == "a"
     assert view.with_options(hash_key=None).hash_key is None

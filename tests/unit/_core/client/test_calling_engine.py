@@ -105,7 +105,7 @@ def test_the_end_of_the_stream_is_the_end_of_the_connection(
     assert session.lost_because == "the server closed it"
 
 
-def test_an_engine_tells_what_its_parts_say() -> None:
+def test_an_engine_combines_the_reports_of_its_parts() -> None:
     engine = Greeted(parts_with(Timeouts()))
     assert engine.endpoint is HERE
     assert engine.protocol == "greeted"
@@ -240,7 +240,7 @@ class TestSending:
         assert (len(link.engine.sent), link.engine.own_calls.calls) == (1, [])
 
     @pytest.mark.parametrize("fails", [None, ValueError("cannot cancel")])
-    async def test_a_call_that_is_given_up_is_told_to_the_engine(self, fails: Exception | None) -> None:
+    async def test_a_cancelled_call_is_reported_to_the_engine(self, fails: Exception | None) -> None:
         link = Link()
         first, second = await link.call(1), await link.call(2)
         link.engine.fails = fails
@@ -256,7 +256,7 @@ class TestSending:
             with pytest.raises(ConnectionLostError, match="internal error"):
                 await second
 
-    async def test_stats_tell_calls_and_the_output_that_is_not_taken(self) -> None:
+    async def test_stats_report_calls_and_unread_output(self) -> None:
         link = Link()
         calls = [await link.call(number) for number in range(3)]
         link.engine.answer(link.engine.sent[1], b"2")
@@ -358,7 +358,7 @@ class TestEnd:
         await asyncio.wait([call])
 
     @pytest.mark.parametrize("who", ["client", "server"])
-    async def test_a_connection_that_is_left_closes_behind_its_last_call(self, who: str) -> None:
+    async def test_a_connection_that_is_left_closes_after_its_last_call(self, who: str) -> None:
         link = Link()
         first, second = await link.call(1), await link.call(2)
         (link.engine.leave if who == "server" else link.engine.retire)()

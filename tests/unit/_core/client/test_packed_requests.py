@@ -57,7 +57,7 @@ async def moved(kind: str, use: Callable[[Any, str], Awaitable[Any]], text: str,
 
 @both
 @pytest.mark.parametrize("use", [once, twice])
-async def test_long_arguments_are_compressed_and_short_ones_leave_as_they_are(kind: str, use: Any) -> None:
+async def test_long_arguments_are_compressed_and_short_ones_are_not(kind: str, use: Any) -> None:
     assert await moved(kind, use, LONG, compressor="gzip") < 1_000
     assert await moved(kind, use, LONG) > len(LONG)
     assert await moved(kind, use, SHORT, compressor="gzip") > len(SHORT)

@@ -134,7 +134,7 @@ class TestMessages:
         assert reset.error_code == ErrorCodes.CANCEL
 
     @pytest.mark.parametrize("name", ["gzip", "deflate"])
-    async def test_each_message_says_whether_it_is_compressed(self, name: str) -> None:
+    async def test_each_message_has_a_flag_for_compression(self, name: str) -> None:
         link = GrpcLink()
         first, second = await link.call(), await link.call()
         await link.heard(Head)
@@ -216,7 +216,7 @@ class TestResets:
         assert type(error) is kind
         assert (error.status, error.processed) == (status, processed)
 
-    async def test_a_stream_refused_behind_its_head_may_have_run(self) -> None:
+    async def test_a_stream_refused_after_its_head_may_have_run(self) -> None:
         link = GrpcLink()
         call = await link.call()
         await link.heard(Head)

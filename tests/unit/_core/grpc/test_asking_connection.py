@@ -35,7 +35,7 @@ async def test_calls_above_the_streams_of_the_server_wait_in_order() -> None:
     assert await asyncio.gather(*calls, high) == [b"0", b"x", b"x", b"x", b"x"]
 
 
-async def test_a_call_that_waits_is_never_sent_once_it_is_given_up() -> None:
+async def test_a_waiting_call_that_is_cancelled_is_never_sent() -> None:
     link = GrpcLink(settings={SettingCodes.MAX_CONCURRENT_STREAMS: 1})
     first = await link.call()
     second, third = await link.call(), await link.call(b"3")

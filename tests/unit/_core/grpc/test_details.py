@@ -143,7 +143,7 @@ def test_details_that_no_message_holds_are_left_out_with_a_warning(caplog: pytes
     assert len(caplog.records) == 2
 
 
-def test_a_status_without_details_has_none() -> None:
+def test_a_status_without_details_yields_none() -> None:
     assert decode_details(b"") is None
     assert decode_details(Status(code=5, message="gone").SerializeToString()) is None
 

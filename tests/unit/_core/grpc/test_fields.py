@@ -59,7 +59,7 @@ def test_a_time_is_read_in_its_unit(value: bytes, nanoseconds: int) -> None:
 @pytest.mark.parametrize(
     "value", [b"", b"m", b"5", b"123456789m", b"1s", b"1h", b"-1m", b" 1m", b"1 m", b"1.5S", b"1mm", b"1\x00"]
 )
-def test_a_malformed_time_is_told_apart(value: bytes) -> None:
+def test_a_malformed_time_has_a_separate_error(value: bytes) -> None:
     assert timeout_ns(value) == -1
 
 
@@ -142,7 +142,7 @@ def test_bytes_are_base64_without_padding_and_read_with_it_or_without(value: byt
 @pytest.mark.parametrize(
     "field", [b"A", b"AAAAA", b"AA=", b"AAA==", b"A===", b"AAAA=", b"A-", b"AA A", b"AA\n"]
 )
-def test_what_is_no_base64_is_told_apart(field: bytes) -> None:
+def test_invalid_base64_has_a_separate_error(field: bytes) -> None:
     assert binary_value(field) is None
 
 
@@ -223,7 +223,7 @@ def test_a_head_without_entries_has_no_metadata() -> None:
     assert received((b":status", b"200"), (b"content-type", b"application/grpc")) == (None, [])
 
 
-def test_fields_of_one_name_are_joined_in_a_mapping_and_kept_apart_as_pairs() -> None:
+def test_fields_of_one_name_are_joined_in_a_mapping_and_separate_as_pairs() -> None:
     pairs = [(b"x-a", b"1"), (b"x-b-bin", b"AA"), (b"x-a", b"2"), (b"x-b-bin", b"AQ==, Ag"), (b"x-a", b"")]
     entries, _ = received(*pairs)
     assert entries == {"x-a": "1,2,", "x-b-bin": b"\0,\1,\2"}

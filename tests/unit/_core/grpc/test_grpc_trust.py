@@ -34,7 +34,7 @@ class Open:
         return b"%d" % sum([len(part) async for part in parts])
 
 
-async def test_the_window_of_a_connection_is_whole_once_a_caller_was_let_in() -> None:
+async def test_the_window_of_a_connection_is_full_size_once_a_caller_was_accepted() -> None:
     async with served_grpc(Raw(), authenticate=TOKENS) as link:
         assert link.h2.outbound_flow_control_window == 65_535
         assert (await link.call(ECHO, b"x")).status == Status.UNAUTHENTICATED

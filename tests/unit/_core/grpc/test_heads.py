@@ -34,7 +34,7 @@ def head(
     return read_head(block, limit)
 
 
-def test_heads_that_differ_in_their_timeout_share_the_rest() -> None:
+def test_heads_that_differ_only_in_their_timeout_share_a_block() -> None:
     encoder, decoder = HpackEncoder(), HpackDecoder()
     fields = [
         (b":method", b"POST"),
@@ -116,7 +116,7 @@ def test_a_timeout_is_stated_in_microseconds(value: bytes, microseconds: int, is
     assert (found.timeout_us, found.is_late, found.status) == (microseconds, is_late, 0)
 
 
-def test_no_timeout_is_none() -> None:
+def test_a_missing_timeout_is_none() -> None:
     assert head().timeout_us == NONE
 
 
@@ -146,7 +146,7 @@ def test_previous_attempts_are_a_small_number(value: bytes, attempt: int) -> Non
     assert head((b"grpc-previous-rpc-attempts", value)).attempt == attempt
 
 
-def test_metadata_is_all_that_is_not_of_the_protocol() -> None:
+def test_metadata_holds_every_field_outside_of_the_protocol() -> None:
     found = head((b"key", b"value"), (b"te", b"trailers"), (b"frpc-made-up", b"1"), (b"user-agent", b"x"))
     assert decode_metadata(found.metadata or b"") == {"key": "value", "user-agent": "x"}
     assert head().metadata is None
@@ -201,7 +201,7 @@ async def test_a_message_has_a_prefix_and_ends_the_stream() -> None:
     assert any(isinstance(event, h2.events.StreamEnded) for event in events)
 
 
-async def test_a_call_without_a_deadline_states_none() -> None:
+async def test_a_call_without_a_deadline_states_no_timeout() -> None:
     link = GrpcLink()
     await link.call(b"", link.view(timeout=None))
     assert "grpc-timeout" not in await sent_head(link)

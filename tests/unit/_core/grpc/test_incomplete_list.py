@@ -80,7 +80,7 @@ async def test_a_late_call_is_refused_once_and_does_not_start(
         assert not link.is_over
 
 
-async def test_a_reset_behind_an_answer_by_http_refuses_no_call() -> None:
+async def test_a_reset_after_an_answer_by_http_refuses_no_call() -> None:
     async with served_grpc(Raw(), http=WEB) as link:
         await close_windows(link)
         stream = link.open(ECHO, method="PUT")
@@ -108,7 +108,7 @@ async def test_a_call_of_another_form_has_one_answer() -> None:
 
 
 @pytest.mark.parametrize(("kind", "ends"), [(GRPC_WEB, b"grpc-status"), (CONNECT_STREAM, b"{"), (None, b"")])
-async def test_a_faulty_rest_behind_an_answer_adds_no_end(kind: str | None, ends: bytes) -> None:
+async def test_a_faulty_remainder_after_an_answer_adds_no_end(kind: str | None, ends: bytes) -> None:
     early = Early()
     async with served_grpc(early, http=WEB) as link:
         await close_windows(link)
@@ -126,7 +126,7 @@ async def test_a_faulty_rest_behind_an_answer_adds_no_end(kind: str | None, ends
         )
 
 
-async def test_the_rest_behind_a_refusal_keeps_no_window() -> None:
+async def test_the_remainder_after_a_refusal_keeps_no_window() -> None:
     async with served_grpc(Raw(), http=WEB) as link:
         await close_windows(link)
         stream = link.open("/test.v1.Raw/count", [("content-length", "480000")], kind=CONNECT)
@@ -136,7 +136,7 @@ async def test_the_rest_behind_a_refusal_keeps_no_window() -> None:
         assert (heads_of(link, stream), link.answers[stream].is_over) == (1, False)
 
 
-async def test_a_verdict_behind_a_refusal_starts_nothing() -> None:
+async def test_a_verdict_after_a_refusal_starts_nothing() -> None:
     later, raw = Later(), Raw()
     async with served_grpc(raw, authenticate=later, http=WEB, keepalive=PATIENT, timeouts=ENDLESS) as link:
         await close_windows(link)

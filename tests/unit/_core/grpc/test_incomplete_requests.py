@@ -31,11 +31,11 @@ class TestSenders:
             assert (answer.status, raw.started) == (Status.UNAUTHENTICATED, 0)
             assert link.engine.connection.held_bytes < 20_000
 
-    async def test_a_head_alone_is_judged_behind_its_read(self) -> None:
+    async def test_a_head_alone_is_judged_after_its_read(self) -> None:
         async with served_grpc(Raw(), authenticate=TOKENS) as link:
             assert (await link.end(link.open(ECHO))).status == Status.UNAUTHENTICATED
 
-    async def test_a_long_request_of_a_caller_with_a_token_is_let_come(self) -> None:
+    async def test_a_long_request_of_a_caller_with_a_token_gets_window(self) -> None:
         async with served_grpc(Raw(), authenticate=TOKENS) as link:
             stream = link.open(ECHO, BEARER)
             link.send(stream, message(bytes(1_000_000))[:60_000])

@@ -47,7 +47,7 @@ class Leaving:
         return b"%d" % sum([len(part) async for part in parts])
 
 
-async def test_what_a_window_has_grown_goes_to_messages_that_wait_for_the_pool() -> None:
+async def test_growth_of_a_window_goes_to_messages_that_wait_for_the_pool() -> None:
     memory, held = Memory(stream_pool=1_000_000), Held()
     async with served_grpc(Raw(), held, memory=memory, limits=Limits(message_bytes=800_000)) as link:
         fast = link.open(TOTAL)

@@ -62,7 +62,7 @@ def test_a_long_message_is_received_in_parts() -> None:
     assert found == [(content, False), (b"next", False)]
 
 
-def test_the_rest_of_a_message_is_placed_where_it_will_stay() -> None:
+def test_the_remainder_of_a_message_is_placed_at_its_final_address() -> None:
     content = bytes(range(256)) * 2_000
     for came in (0, 1, 100_000):
         reader = MessageReader(LIMIT)

@@ -72,7 +72,7 @@ class TestCompression:
             assert (answer.head["grpc-encoding"], answer.data[0]) == (name, 1)
             assert UNPACK[name](answer.messages[0]) == TEXT
 
-    async def test_plain_messages_may_come_beside_an_encoding(self) -> None:
+    async def test_plain_messages_may_come_despite_an_encoding(self) -> None:
         async with served_grpc(Raw()) as link:
             fields = [("grpc-encoding", "gzip"), ("grpc-accept-encoding", "gzip")]
             answer = await link.call(ECHO, TEXT, fields)
@@ -129,7 +129,7 @@ class TestWindows:
             assert (await link.end(stream)).messages == [bytes(3_000_000)]
             assert len(link.answers[unread].data) == 65_535
 
-    async def test_unread_messages_hold_up_calls_above_what_a_connection_may_hold(self) -> None:
+    async def test_unread_messages_delay_calls_beyond_the_memory_of_a_connection(self) -> None:
         raw = Raw()
         memory, limits = Memory(send_soft=100_000, send_hard=100_000), Limits(message_bytes=300_000)
         async with served_grpc(

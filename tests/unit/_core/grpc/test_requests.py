@@ -83,7 +83,7 @@ async def test_a_cancel_in_one_read_with_its_call_finds_the_handler() -> None:
         assert raw.calls[0].cancelled
 
 
-async def test_a_request_goes_to_the_service_that_is_there_once_it_is_whole() -> None:
+async def test_a_request_goes_to_the_service_that_exists_once_it_is_whole() -> None:
     async with served_grpc(Raw()) as link:
         early, late = link.open(ECHO), link.open(ECHO)
         await link.talk()

@@ -11,7 +11,7 @@ TOTAL = "/shop.v1/total"
 
 
 @pytest.mark.parametrize("size", [1, 3, 10_000])
-async def test_a_body_in_lines_is_understood_however_it_is_cut(size: int) -> None:
+async def test_a_body_in_lines_is_understood_at_any_division(size: int) -> None:
     async with connected() as talk:
         data = request("POST", "/shop.v1/total", LINES, Content_Type="application/x-ndjson")
         for at in range(0, len(data), size):

@@ -14,7 +14,7 @@ MSGPACK, JSON = 1, 2
 
 
 @pytest.mark.parametrize("status", Status)
-def test_each_status_has_one_of_http(status: Status) -> None:
+def test_each_status_has_an_http_status(status: Status) -> None:
     found = http_status(status.value)
     assert found == 499 or found in list(HTTPStatus)
     assert (found == 200) is (status is Status.OK)
@@ -40,7 +40,7 @@ def test_a_document_tells_status_text_and_whether_a_handler_ran() -> None:
 
 
 @pytest.mark.parametrize(("pushback_ms", "seconds"), [(0, None), (1_500, 1.5), (2**32 - 1, None)])
-def test_a_pause_is_told_in_seconds_where_there_is_one(pushback_ms: int, seconds: float | None) -> None:
+def test_a_pushback_is_sent_in_seconds(pushback_ms: int, seconds: float | None) -> None:
     document = problem(Failure(Status.UNAVAILABLE, "", pushback_ms=pushback_ms), JSON)
     assert document.get("retry_after") == seconds
 

@@ -27,7 +27,7 @@ ECHO = {"X-RPCX-ServiceMethod": "echo", "X-RPCX-SerializeType": "1"}
         ({"X-RPCX-Meta": "__AUTH=a&Authorization=b"}, "two tokens"),
     ],
 )
-async def test_fields_that_are_none_of_rpcx_are_told_with_200(fields: dict[str, Any], told: str) -> None:
+async def test_fields_outside_of_rpcx_are_answered_with_200(fields: dict[str, Any], told: str) -> None:
     async with connected(http=RPCX) as talk:
         answer = await talk.post("/shop.v1", {"text": "a"}, **{**ECHO, **fields})
         assert (answer.status, answer.body) == (200, b"")
@@ -36,7 +36,7 @@ async def test_fields_that_are_none_of_rpcx_are_told_with_200(fields: dict[str, 
         assert "x-rpcx-meta" not in answer
 
 
-async def test_what_was_sent_is_echoed_and_the_rest_is_empty() -> None:
+async def test_sent_fields_are_echoed_and_other_fields_are_empty() -> None:
     async with connected(http=RPCX) as talk:
         answer = await talk.post("/shop.v1", {"text": "a"}, **ECHO)
         assert (answer.status, answer.value) == (200, "a")

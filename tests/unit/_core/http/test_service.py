@@ -44,7 +44,7 @@ class Kept:
         return msgspec.json.encode({"text": query})
 
 
-async def test_what_encodes_its_calls_is_made_once_for_each_codec() -> None:
+async def test_the_encoder_of_calls_is_made_once_for_each_codec() -> None:
     kept = Kept()
     async with connected(kept) as talk:
         for _ in range(2):

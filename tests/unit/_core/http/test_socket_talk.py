@@ -91,7 +91,7 @@ async def test_an_error_is_the_last_message(protocols: str) -> None:
 
 
 @pytest.mark.parametrize("late", [{"arguments": {}}, {"value": "text"}, {"other": 1}])
-async def test_what_is_wrong_behind_the_opening_ends_the_stream(late: Any) -> None:
+async def test_a_mistake_after_the_opening_ends_the_stream(late: Any) -> None:
     async with connected(http=SOCKETS) as talk:
         messages, code = await called(talk, "double", {"value": 1}, late)
         assert (messages[0], code) == ({"value": 2}, 1000)
@@ -192,7 +192,7 @@ async def test_frames_may_come_with_the_handshake_or_cut_anywhere() -> None:
         assert await socket.rest() == ended(1)
 
 
-async def test_what_is_kept_of_a_message_is_counted() -> None:
+async def test_kept_parts_of_a_message_are_counted() -> None:
     async with connected(http=SOCKETS) as talk, opened_socket(talk, "/ws/shop.v1/echo"):
         before = talk.engine.connection.held_bytes
         await talk.sent(client_frame(TEXT, b'"' * 10_000, final=False))

@@ -50,7 +50,7 @@ class TestBodies:
             answer = await link.end(stream)
             assert (answer.head[":status"], answer.head["content-type"], answer.data) == ("200", PROTO, body)
 
-    async def test_a_body_that_begins_as_a_message_of_grpc_is_none(self) -> None:
+    async def test_a_body_that_begins_like_a_grpc_message_is_no_grpc(self) -> None:
         body = message(b"abc")
         async with served_grpc(Raw(), http=WEB) as link:
             stream = link.open(ECHO, kind=PROTO)
@@ -84,7 +84,7 @@ class TestBodies:
             assert next(len(part) for _, part in frames(answer.data)) in (6, 900_000)
 
     @pytest.mark.parametrize("is_stated", [True, False])
-    async def test_a_body_over_the_limit_is_refused_before_all_of_it_came(self, is_stated: bool) -> None:
+    async def test_a_body_over_the_limit_is_refused_before_it_is_complete(self, is_stated: bool) -> None:
         fields = [("content-length", str(10_000_000))] if is_stated else []
         async with served_grpc(Raw(), http=WEB, limits=Limits(message_bytes=100 * KIB)) as link:
             stream = link.open(ECHO, fields, kind=PROTO)
@@ -163,7 +163,7 @@ class TestRefusals:
             answer = await link.end(link.open(ECHO, ends=True, **fields))
             assert answer.head[":status"] == status
 
-    async def test_grpc_itself_is_served_beside_them(self) -> None:
+    async def test_grpc_is_served_next_to_grpc_web_and_connect(self) -> None:
         async with served_grpc(Raw(), http=WEB) as link:
             assert (await link.call(ECHO, b"x")).messages == [b"x"]
             answer = await link.end(link.open(ECHO, method="PUT", ends=True))

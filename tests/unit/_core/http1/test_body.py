@@ -12,7 +12,7 @@ def reader(length: int, limit: int = 100) -> BodyReader:
     return BodyReader(length, limit, RequestLimits())
 
 
-def test_a_body_takes_what_its_length_says() -> None:
+def test_a_body_ends_at_its_stated_length() -> None:
     body = reader(5)
     assert body.take_data(b"hel") == 3
     assert not body.is_whole
@@ -34,7 +34,7 @@ def test_chunks_are_joined_however_they_are_cut(size: int) -> None:
     assert (body.is_whole, body.value(), kept) == (True, b"hello", b"")
 
 
-def test_bytes_behind_the_last_chunk_are_left() -> None:
+def test_bytes_after_the_last_chunk_are_left() -> None:
     assert reader(-1).take_data(CHUNKS + b"GET / HTTP/1.1") == len(CHUNKS)
 
 

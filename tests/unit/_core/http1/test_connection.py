@@ -48,7 +48,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize(("data", "expected"), ACCEPTED.values(), ids=ACCEPTED)
 @pytest.mark.parametrize("size", [1, 2, 7, 10_000])
-async def test_a_request_is_understood_however_it_is_cut(
+async def test_a_request_is_understood_at_any_division(
     data: bytes, expected: tuple[str, str, bytes], size: int
 ) -> None:
     talk = HttpTalk()
@@ -61,7 +61,7 @@ async def test_a_request_is_understood_however_it_is_cut(
     assert talk.engine.seen == [expected] * 2
 
 
-async def test_requests_that_came_together_are_answered_in_order() -> None:
+async def test_pipelined_requests_are_answered_in_order() -> None:
     talk = HttpTalk()
     talk.send(b"".join(data for data, _ in ACCEPTED.values()))
     await talk.until_answered(len(ACCEPTED))
@@ -120,7 +120,7 @@ async def test_a_whole_buffer_may_come_ahead() -> None:
     assert not talk.is_over
 
 
-async def test_requests_that_come_together_leave_turns_to_others() -> None:
+async def test_pipelined_requests_give_turns_to_other_connections() -> None:
     """Each takes a millisecond: a thousand in one read must not hold the loop for a second."""
     talk = HttpTalk(milliseconds=1.0)
     talk.send(GET * 1_000)
@@ -229,7 +229,7 @@ async def test_a_client_that_asks_first_is_told_to_go_on() -> None:
     assert refused.statuses == [413]
 
 
-async def test_a_long_body_leaves_behind_its_head_and_is_never_copied() -> None:
+async def test_a_long_body_leaves_after_its_head_and_is_never_copied() -> None:
     talk, body = HttpTalk(later=True), bytes(range(256)) * 100
     parts: list[bytes] = []
     talk.transport.writelines = parts.extend  # type: ignore[method-assign]
@@ -356,7 +356,7 @@ WHOLE = [data for data, _ in ACCEPTED.values() if b"http://" not in data and not
     start=b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     pieces=[(60, 0, b"Transfer-Encoding: chunked\r\n")] * 2,
 )
-def test_what_is_accepted_is_what_another_parser_understands(
+def test_another_parser_understands_accepted_requests(
     start: bytes, pieces: list[tuple[int, int, bytes]]
 ) -> None:
     data = start

@@ -25,7 +25,7 @@ async def test_a_request_whose_application_fails_is_answered_and_the_connection_
     assert "a request of" in caplog.text
 
 
-async def test_a_refused_request_behind_an_answered_one_is_the_last_one() -> None:
+async def test_a_refused_request_after_an_answered_one_is_the_last_one() -> None:
     talk = HttpTalk()
     talk.send(GET + b"GET /x HTTP/1.1\r\n\r\n" + GET)
     await talk.until_over()

@@ -17,7 +17,7 @@ async def test_a_refused_request_gets_a_text() -> None:
     assert body.endswith(b"\n")
 
 
-async def test_the_end_of_a_connection_is_told_once_it_is_lost() -> None:
+async def test_the_end_of_a_connection_is_reported_once_it_is_lost() -> None:
     talk = HttpTalk(later=True)
     talk.send(GET)
     told = [talk.engine.was_lost]

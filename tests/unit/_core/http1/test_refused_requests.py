@@ -210,7 +210,7 @@ async def test_a_request_that_could_smuggle_is_refused(data: bytes, is_cut: bool
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
-async def test_nothing_behind_a_refused_request_is_served(data: bytes) -> None:
+async def test_nothing_after_a_refused_request_is_served(data: bytes) -> None:
     talk = HttpTalk()
     talk.send(got() + data + SMUGGLED)
     await talk.until_over()
@@ -236,7 +236,7 @@ TOO_MUCH = {
 
 
 @pytest.mark.parametrize(("data", "status"), TOO_MUCH.values(), ids=TOO_MUCH)
-async def test_a_request_over_a_limit_is_refused_before_all_of_it_came(data: bytes, status: int) -> None:
+async def test_a_request_over_a_limit_is_refused_before_it_is_complete(data: bytes, status: int) -> None:
     talk = HttpTalk(LIMITS, body_bytes=10)
     talk.send(data)
     await talk.until_over()

@@ -254,7 +254,7 @@ def test_an_honest_client_cancels_two_hundred_calls_a_second() -> None:
     assert not side.is_closed
 
 
-def test_answered_calls_return_what_cancelled_ones_took() -> None:
+def test_answered_calls_return_tokens_that_cancelled_calls_took() -> None:
     side = opened(streams=100)
     id = 1
     for _ in range(3_000):

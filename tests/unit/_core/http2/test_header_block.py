@@ -158,7 +158,7 @@ def test_the_content_length_is_a_number(value: str, length: int) -> None:
     assert length_of(block_of(*REQUEST, ("content-length", value))) == length
 
 
-def test_without_a_content_length_it_is_minus_one() -> None:
+def test_a_missing_content_length_is_minus_one() -> None:
     assert length_of(block_of(*REQUEST)) == -1
 
 
@@ -169,6 +169,6 @@ def test_fields_know_their_kind() -> None:
     assert [field.size for field in fields][:2] == [len(":methodPOST") + 32, len(":schemehttp") + 32]
 
 
-def test_values_are_not_in_what_is_printed() -> None:
+def test_values_do_not_appear_in_output() -> None:
     block = block_of(("authorization", "a-secret"))
     assert "a-secret" not in repr(block) + repr(block.fields)

@@ -152,7 +152,7 @@ class TestAcknowledgedLimits:
         with pytest.raises(Http2ViolationError):
             decode_block(decoder, b"\x82")
 
-    def test_a_table_within_the_limit_needs_none(self) -> None:
+    def test_a_table_within_the_limit_needs_no_update(self) -> None:
         decoder = HpackDecoder()
         decode_block(decoder, b"\x3e")
         limit_decoder(decoder, 30)
@@ -239,7 +239,7 @@ class TestKnownBlocks:
         assert second is not first
         assert decode_block(decoder, raw) is second
 
-    def test_a_block_begins_with_what_is_known_of_it(self) -> None:
+    def test_a_block_begins_with_the_known_fields(self) -> None:
         decoder = HpackDecoder()
         indexes = b"\x83\x86\x84"
         blocks = [decode_block(decoder, indexes + b"\x00\x01t\x01%d" % count) for count in range(5)]
@@ -308,7 +308,7 @@ class TestKnownBlocks:
             (b"\x08\x03200", "not of this kind of head"),
         ],
     )
-    def test_rules_count_for_what_follows_a_known_beginning(self, added: bytes, text: str) -> None:
+    def test_rules_apply_after_a_known_prefix(self, added: bytes, text: str) -> None:
         decoder = HpackDecoder()
         head = b"\x83\x86\x84"
         # With its authority in the table.

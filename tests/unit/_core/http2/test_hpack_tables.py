@@ -45,7 +45,7 @@ def test_names_have_tokens() -> None:
 @pytest.mark.parametrize(
     "name", [b"", b":", b"t", b"tee", b"Te", b"grpc-timeoux", b"x" * 32, b"x" * 33, b"x" * 999]
 )
-def test_other_names_have_none(name: bytes) -> None:
+def test_other_names_have_no_token(name: bytes) -> None:
     assert name_token(name) == 0
 
 

@@ -189,7 +189,7 @@ class TestWholeBodies:
             assert link.told[-1] == ("request", b"hello")
 
     @pytest.mark.parametrize("is_stated", [True, False])
-    async def test_a_body_over_its_limit_is_refused_and_the_rest_dropped(self, is_stated: bool) -> None:
+    async def test_a_body_over_its_limit_is_refused_and_its_remainder_dropped(self, is_stated: bool) -> None:
         async with served_pages(pages={"most": 1_000}) as link:
             stream = link.upload("/upload", [("content-length", "5000")] if is_stated else [])
             link.send(stream, b"a" * 2_000)
@@ -222,7 +222,7 @@ class TestWholeBodies:
             assert answer.head[":status"] == "408"
             assert ("dropped",) in link.told
 
-    async def test_an_early_answer_drops_the_rest_of_the_body(self) -> None:
+    async def test_an_early_answer_drops_the_unread_part_of_the_body(self) -> None:
         async with served_pages(pages={"decides": True}) as link:
             stream = link.upload("/upload")
             link.send(stream, b"a" * 1_000)
@@ -239,7 +239,7 @@ class TestWholeBodies:
             assert link.answers[stream].reset is None
             assert link.told == [("request", b""), ("over",)]
 
-    async def test_a_long_rest_behind_an_early_answer_is_reset(self) -> None:
+    async def test_a_long_remainder_after_an_early_answer_is_reset(self) -> None:
         async with served_pages(pages={"most": 1_000}) as link:
             stream = link.upload("/upload", [("content-length", "20000000")])
             assert (await link.end(stream)).head[":status"] == "413"
@@ -346,7 +346,7 @@ class TestExpectations:
             assert any(isinstance(e, h2.events.InformationalResponseReceived) for e in link.events)
 
     @pytest.mark.parametrize("was_asked", [True, False])
-    async def test_the_rest_is_dropped_where_the_client_was_asked_for_it(self, was_asked: bool) -> None:
+    async def test_the_remainder_is_dropped_if_the_client_was_told_to_continue(self, was_asked: bool) -> None:
         async with served_pages(pages={"takes_parts": True, "asks_later": True}) as link:
             stream = link.upload("/upload", [("expect", "100-continue")])
             await link.talk()

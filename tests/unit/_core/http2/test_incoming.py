@@ -80,7 +80,7 @@ def test_a_message_is_granted_beyond_its_window() -> None:
     assert not side.is_closed
 
 
-def test_a_window_of_the_connection_holds_until_it_is_widened() -> None:
+def test_a_window_of_the_connection_holds_until_it_is_enlarged() -> None:
     side = opened(window_bytes=200_000)
     side.feed(data_frame(1, bytes(65_536)))
     assert side.closed_code == ErrorCodes.FLOW_CONTROL_ERROR

@@ -29,7 +29,7 @@ EARLY = [
 
 
 @pytest.mark.parametrize(("path", "kind", "body"), EARLY)
-async def test_the_rest_of_a_call_is_dropped_behind_its_answer(path: str, kind: str, body: bytes) -> None:
+async def test_the_unread_part_of_a_call_is_dropped_after_its_answer(path: str, kind: str, body: bytes) -> None:
     async with served_grpc(Raw(), http=WEB, limits=LIMITS) as link:
         stream = link.open(path, [("content-length", str(len(body)))], kind=kind)
         await link.pour(stream, body)
@@ -59,7 +59,7 @@ async def test_a_call_without_its_end_is_reset_when_its_time_is_over(
         assert answer.reset == ErrorCodes.NO_ERROR
 
 
-async def test_the_time_begins_behind_an_answer_that_waits() -> None:
+async def test_the_time_begins_after_an_answer_that_waits() -> None:
     async with served_grpc(Raw(), http=WEB, timeouts=Timeouts(linger=5)) as link:
         link.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
         await link.talk()

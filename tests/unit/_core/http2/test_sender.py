@@ -91,7 +91,7 @@ def test_an_end_is_added_to_the_last_frame() -> None:
     assert split(side.take_all()) == [raw(DATA, b"", 1, id)]
 
 
-def test_a_frame_behind_a_head_of_its_stream_is_a_new_one() -> None:
+def test_a_frame_after_a_head_of_its_stream_is_a_new_one() -> None:
     both = pair()
     first, second = both.request(), both.request()
     both.server.head(first, template=HEAD)

@@ -255,7 +255,7 @@ class TestGoaway:
         assert sorted(stream.id for stream in leaving(table, 0)) == [1, 3, 5, 7]
 
     @pytest.mark.parametrize("last_taken", [0, 5, 2**31 - 3, 2**31 - 1])
-    def test_no_stream_is_opened_behind_it(self, last_taken: int) -> None:
+    def test_no_stream_is_opened_after_goaway(self, last_taken: int) -> None:
         table = StreamTable(is_client=True)
         leaving(table, last_taken)
         assert opened(table) is None

@@ -148,7 +148,7 @@ async def test_the_end_of_the_stream_ends_the_tunnel(is_held: bool) -> None:
         assert link.answers[stream].is_ended
 
 
-async def test_a_cut_tunnel_ends_behind_its_last_words() -> None:
+async def test_a_cut_tunnel_ends_after_its_last_words() -> None:
     async with served_pages() as link:
         stream = await opened(link)
         link.page.send(b"bye!")

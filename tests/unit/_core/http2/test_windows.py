@@ -229,7 +229,7 @@ class TestGrowth:
             stream.end()
         assert pool_of(connection) == (1 << 22, 1 << 21)
 
-    def test_nothing_grows_where_memory_is_short_and_what_has_grown_shrinks(
+    def test_with_little_memory_no_window_grows_and_grown_windows_shrink(
         self, connection: FlowControl
     ) -> None:
         stream = FlowedStream(connection)

@@ -26,7 +26,7 @@ async def test_an_opening_without_an_answer_ends_the_connection() -> None:
     assert not link.engine.is_closed
 
 
-async def test_a_connection_rests_behind_its_last_call() -> None:
+async def test_a_connection_rests_after_its_last_call() -> None:
     link = Linked(RESTING)
     call = await link.call(1)
     link.look(20.0)

@@ -79,7 +79,7 @@ async def test_a_read_in_a_used_up_turn_is_handled_in_the_next_one() -> None:
     session.connection_lost(None)
 
 
-async def test_frames_cut_anywhere_are_joined_behind_their_turn() -> None:
+async def test_frames_cut_anywhere_are_joined_after_their_turn() -> None:
     for cut in range(1, len(DRAINS)):
         session, _, owner = open_session()
         receive(session, DRAINS[:cut])
@@ -99,7 +99,7 @@ async def test_bytes_before_the_end_of_the_stream_are_handled() -> None:
     assert owner.heard == ["ready", "draining", "lost"]
 
 
-async def test_the_end_of_writing_comes_behind_what_waits() -> None:
+async def test_the_end_of_writing_comes_after_waiting_bytes() -> None:
     session, stream, owner = open_session()
     use_up_the_turn()
     receive(session, DRAINS)
@@ -164,7 +164,7 @@ async def test_a_short_read_goes_before_long_ones() -> None:
         session.connection_lost(None)
 
 
-async def test_what_a_light_caller_sent_during_a_stall_goes_before_long_reads() -> None:
+async def test_bytes_of_a_light_caller_that_arrived_during_a_stall_are_handled_before_long_reads() -> None:
     """Behind a round of busy connections it would have sent more, each time."""
     order: list[str] = []
     opened = [open_session() for _ in range(2)]
@@ -194,7 +194,7 @@ async def test_short_reads_have_time_in_a_turn_that_has_handled_enough(size: int
 @pytest.mark.parametrize(
     ("waited", "lies_there", "expected"), [(1, True, "light"), (1, False, "other"), (2, True, "other")]
 )
-async def test_calls_that_came_during_the_wait_for_a_turn_have_the_rest_of_the_slice_once(
+async def test_calls_that_arrived_during_the_wait_for_a_turn_get_the_remaining_slice_once(
     waited: int, lies_there: bool, expected: str
 ) -> None:
     for _ in range(100):

@@ -75,7 +75,7 @@ class Answering(PythonWire):
         self.answers += 1
 
 
-async def test_a_long_output_holds_no_call_up_once_little_of_it_is_left() -> None:
+async def test_a_long_output_delays_no_call_once_little_of_it_is_left() -> None:
     async with gate_for(Shop) as gate:
         engine = kept(gate, Answering("kept"))
         session, transport = Session(engine, loop=asyncio.get_running_loop()), StillTransport()

@@ -171,7 +171,7 @@ async def test_long_payloads_count_as_work_of_the_turn() -> None:
         served.session.connection_lost(None)
 
 
-async def test_a_short_read_of_a_connection_that_has_sent_much_goes_behind_reads_of_others() -> None:
+async def test_a_short_read_of_a_connection_that_has_sent_much_goes_after_reads_of_others() -> None:
     turns = Turns()
     order: list[str] = []
     async with gate_for(turns) as gate:
@@ -196,7 +196,7 @@ async def test_a_short_read_of_a_connection_that_has_sent_much_goes_behind_reads
     assert order == ["light", "busy"]
 
 
-async def test_a_connection_that_is_lost_while_others_have_their_turn_is_not_read_from() -> None:
+async def test_a_connection_that_is_lost_during_the_turn_of_others_is_not_read() -> None:
     async with gate_for(Turns()) as gate:
         session, transport = connected(gate)
         fed(session, transport, upload(2))
@@ -308,7 +308,7 @@ async def test_a_transport_that_met_an_error_is_given_nothing_more() -> None:
         assert size <= STREAM_SHARE + KIB
 
 
-async def test_a_caller_continues_before_a_megabyte_behind_its_answer_is_read() -> None:
+async def test_a_caller_continues_before_a_megabyte_after_its_answer_is_read() -> None:
     server = RecordingSession()
     listener = await TRANSPORT.listen(Address("memory", path="turns"), lambda: server, ListenOptions())
     limits = Limits(stream_window_bytes=4 * MIB)

@@ -64,7 +64,7 @@ def test_a_single_idle_place_of_a_full_table_goes_to_the_next_new_key() -> None:
     }
 
 
-def test_keys_that_are_all_idle_make_room_for_as_many_others() -> None:
+def test_idle_keys_make_room_for_as_many_new_ones() -> None:
     table = KeyTable()
     filled(table)
     others = {table.place_of(name, SPENT) for name in names(MOST, start=MOST)}
@@ -128,7 +128,7 @@ class Machine:
         return limits
 
 
-def test_limit_rises_to_what_the_server_does_well_and_stays_there() -> None:
+def test_limit_rises_to_the_load_that_the_server_handles_well_and_stays_there() -> None:
     limits = Machine(100).run(30)
     assert 100 <= limits[-1] <= 250
     assert max(limits) <= 250
@@ -227,7 +227,7 @@ def test_rate_is_kept_within_a_tenth_of_a_percent(rate: int) -> None:
     assert math.isclose(taken / ((now - START) / SECOND), rate, rel_tol=0.001)
 
 
-def test_refused_caller_finds_a_token_when_it_was_told() -> None:
+def test_refused_caller_finds_a_token_after_the_stated_pause() -> None:
     limiter = RateLimiter(3, 2, now=START)
     assert [limiter.try_take(b"a", START) for _ in range(2)] == [0, 0]
     wait = limiter.try_take(b"a", START)
@@ -259,7 +259,7 @@ def test_last_quarter_of_a_bucket_is_not_for_calls_that_may_be_shed() -> None:
     assert RateLimiter(1, 1, now=START).try_take(b"a", START, is_sheddable=True) == 0
 
 
-def test_clock_behind_the_start_counts_as_the_start() -> None:
+def test_clock_before_the_start_counts_as_the_start() -> None:
     limiter = RateLimiter(1, 1, now=START)
     assert limiter.try_take(b"a", START - SECOND) == 0
     assert limiter.try_take(b"a", START - SECOND) == SECOND
@@ -317,7 +317,7 @@ def test_last_quarter_of_the_limit_is_not_for_calls_that_may_be_shed() -> None:
     assert ConcurrencyLimiter(1).try_enter(b"a", is_sheddable=True) is not None
 
 
-def test_keys_without_calls_make_room_for_others() -> None:
+def test_keys_without_calls_make_room_for_new_keys() -> None:
     limiter = ConcurrencyLimiter(1)
     for number in range(30_000):
         place = limiter.try_enter(b"key %d" % number)
@@ -326,7 +326,7 @@ def test_keys_without_calls_make_room_for_others() -> None:
     assert limiter.table.taken <= 10_000
 
 
-def test_a_new_key_beside_ten_thousand_busy_ones_shares_one_count() -> None:
+def test_a_new_key_next_to_ten_thousand_busy_ones_shares_a_count() -> None:
     limiter = ConcurrencyLimiter(1)
     places = [limiter.try_enter(b"key %d" % number) for number in range(10_000)]
     assert None not in places

@@ -16,6 +16,6 @@ def test_its_text_can_be_written_by_every_protocol() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(1, None), (1, "text", None)])
-def test_text_and_details_are_not_none(arguments: tuple[object, ...]) -> None:
+def test_text_and_details_are_never_none(arguments: tuple[object, ...]) -> None:
     with pytest.raises(TypeError):
         Failure(*arguments)  # type: ignore[arg-type]

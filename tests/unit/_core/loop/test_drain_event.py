@@ -35,7 +35,7 @@ async def test_function_that_comes_late_is_called_at_once() -> None:
     assert called == ["late"]
 
 
-async def test_function_that_fails_is_logged_and_those_behind_it_are_called(
+async def test_function_that_fails_is_logged_and_the_functions_after_it_are_called(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     event, called = DrainEvent(), []

@@ -99,7 +99,7 @@ async def test_a_reset_ends_a_connection_in_any_case(outlasts_input: bool) -> No
         assert len(held_sockets()) == 0
 
 
-async def test_what_is_read_again_is_watched_no_longer() -> None:
+async def test_a_socket_that_is_read_again_is_no_longer_watched() -> None:
     async with connected() as (engine, _):
         engine.hold_back(False)
         await eventually(lambda: engine.ends == [b"unread"])

@@ -232,7 +232,7 @@ def test_under_trio_the_error_names_the_thread_to_use(monkeypatch: pytest.Monkey
     assert "trio" not in str(no_loop("Client"))
 
 
-def test_the_error_of_a_foreign_loop_tells_two_alike_loops_apart() -> None:
+def test_the_error_of_a_foreign_loop_distinguishes_loops_of_one_class() -> None:
     own, other = asyncio.new_event_loop(), asyncio.new_event_loop()
     try:
         text = str(wrong_loop("Client", own, other))

@@ -31,7 +31,7 @@ def test_pause_is_never_shorter_than_it_was_asked_for(factory: Any) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
-def test_no_pause_gives_others_a_turn(seconds: float) -> None:
+def test_a_pause_of_zero_seconds_gives_other_tasks_a_turn(seconds: float) -> None:
     async def main() -> list[str]:
         order: list[str] = []
 

@@ -34,14 +34,14 @@ async def test_a_marked_loop_rests_after_short_turns() -> None:
     await eventually(lambda: not polls.is_armed)
 
 
-async def test_what_is_read_in_the_first_turn_came_with_its_poll() -> None:
+async def test_bytes_read_in_the_first_turn_arrived_with_its_poll() -> None:
     polls = PollClock(asyncio.get_running_loop())
     since = time.monotonic_ns()
     arm(polls, since, is_read=True)
     assert dated(polls, time.monotonic_ns()) == since
 
 
-async def test_what_is_read_in_the_next_turn_came_after_the_poll_before() -> None:
+async def test_bytes_read_in_the_next_turn_arrived_after_the_previous_poll() -> None:
     polls = PollClock(asyncio.get_running_loop())
     since = time.monotonic_ns()
     arm(polls, since, is_read=True)
@@ -147,7 +147,7 @@ def test_new_activity_wakes_a_spinner_that_sleeps() -> None:
     assert spinner.is_armed
 
 
-def test_activity_never_shortens_the_spinning_of_others() -> None:
+def test_activity_never_shortens_the_spinning_of_other_connections() -> None:
     loop, state, spinner = spinning(Alarm())
     touch_spinner(state, Alarm(), time.monotonic_ns() - 1)
     loop.turn()

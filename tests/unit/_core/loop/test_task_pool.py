@@ -311,7 +311,7 @@ def test_a_broken_future_cannot_wake_the_next_call(calls: Calls) -> None:
         wake_ups[0](Hoarder(loop=calls.loop))
 
 
-def test_a_task_found_in_the_pool_by_others_is_not_used_again(calls: Calls) -> None:
+def test_a_task_taken_from_the_pool_by_other_code_is_not_used_again(calls: Calls) -> None:
     calls.run(identity())
     assert len(calls.driver.pool) == 1
     tasks = [thing for thing in gc.get_objects() if type(thing) is DrivenTask]

@@ -70,7 +70,7 @@ async def test_long_work_continues_in_later_turns() -> None:
     assert len(notes) == 200
 
 
-async def test_many_short_ones_together_take_at_most_a_turn() -> None:
+async def test_many_short_pieces_of_work_together_take_at_most_a_turn() -> None:
     notes: list[str] = []
     turns = Turns(asyncio.get_running_loop())
     for number in range(100):
@@ -81,7 +81,7 @@ async def test_many_short_ones_together_take_at_most_a_turn() -> None:
     assert sorted(notes) == sorted(str(number) for number in range(100) for _ in range(2))
 
 
-async def test_each_gets_its_slice_in_turn() -> None:
+async def test_each_piece_of_work_gets_its_slice_by_turns() -> None:
     notes: list[str] = []
     turns = Turns(asyncio.get_running_loop())
     for name in "abcd":
@@ -123,7 +123,7 @@ async def test_new_work_does_not_starve_that_which_had_its_slice() -> None:
     await finished(turns)
 
 
-async def test_short_new_work_has_half_of_the_time_beside_long_work() -> None:
+async def test_short_new_work_has_half_of_the_time_next_to_long_work() -> None:
     """Each does not wait for a slice of the long work."""
     spent = {"new": 0.0, "old": 0.0}
     is_over = False

@@ -96,7 +96,7 @@ def test_table_grows_without_losing_entries() -> None:
     assert sorted(table.values()) == list(ids)
 
 
-def test_entries_that_stay_are_found_while_others_come_and_go() -> None:
+def test_entries_that_stay_are_found_while_other_entries_come_and_go() -> None:
     table = CallTable()
     for identifier in range(1, 2_001, 2):
         table[identifier] = identifier

@@ -31,7 +31,7 @@ def test_whole_request_is_told_and_its_answer_ends_the_call() -> None:
     assert answers(owner) == [Response(1, 0, b"42")]
 
 
-def test_cut_request_is_told_once_it_is_whole() -> None:
+def test_cut_request_is_reported_once_it_is_complete() -> None:
     owner = callee()
     for block in cut(Request(1, b"arith.mul", bytes(1000)), 400):
         owner.receive_data(block)

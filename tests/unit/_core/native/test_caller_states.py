@@ -28,7 +28,7 @@ def test_answer_ends_the_call_and_frees_its_slot() -> None:
     assert owner.take() != b""
 
 
-def test_cut_answer_is_told_once_it_is_whole() -> None:
+def test_cut_answer_is_reported_once_it_is_complete() -> None:
     owner, _ = caller()
     first, *rest = cut(Response(1, 0, bytes(1000)), 400)
     owner.receive_data(first)

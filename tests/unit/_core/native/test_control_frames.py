@@ -63,7 +63,7 @@ def test_peers_that_announce_the_same_codecs_share_one_table() -> None:
     assert owners[2].peer.codecs == other.codecs
 
 
-def test_the_table_of_most_peers_stays_shared_beside_tables_that_others_invent() -> None:
+def test_the_table_of_most_peers_stays_shared_despite_peers_with_new_tables() -> None:
     tables = set()
     for number in range(100):
         owner, announced = client(is_settled=False), usual_settings(True)
@@ -89,7 +89,7 @@ def test_tables_that_peers_invent_are_not_kept_for_long() -> None:
     assert sum(sys.getrefcount(table) > lonely for table in tables) <= 16
 
 
-def test_what_settings_raise_counts_at_once_and_what_they_lower_with_their_acknowledgement() -> None:
+def test_raised_settings_count_at_once_and_lowered_ones_after_their_acknowledgement() -> None:
     owner = client()
     raised, lowered = usual_settings(False), usual_settings(False)
     raised.open_messages, lowered.open_messages = 9, 1

@@ -48,7 +48,7 @@ def test_an_id_alone_sends_frames_as_long_as_the_peer_takes_them() -> None:
     assert size > 255 * KIB
 
 
-def test_ids_take_turns_with_equal_shares_of_what_there_is_room_for() -> None:
+def test_ids_take_turns_with_equal_shares_of_the_room() -> None:
     owner = sender()
     for id in (1, 3, 5, 7):
         owner.send_message(owner.call(id, window=2**30), bytes(2**20))
@@ -57,7 +57,7 @@ def test_ids_take_turns_with_equal_shares_of_what_there_is_room_for() -> None:
     assert all(60 * KIB <= size <= 64 * KIB for _, size in sizes)
 
 
-def test_what_an_id_sent_while_nobody_else_waited_does_not_hold_it_up() -> None:
+def test_bytes_that_an_id_sent_while_no_other_waited_do_not_delay_it() -> None:
     owner = sender()
     alone = owner.call(1, window=2**40)
     owner.send_message(alone, bytes(20 * KIB))
@@ -94,7 +94,7 @@ def test_answers_of_64_kib_go_whole_as_long_as_four_turns_carry_all_of_them() ->
     assert sizes == [64 * KIB] * 16
 
 
-def test_answers_of_64_kib_are_cut_beside_a_stream_and_where_they_are_many() -> None:
+def test_answers_of_64_kib_are_cut_during_a_stream_and_among_many_answers() -> None:
     for answers, is_beside_stream, longest in (
         (16, True, QUANTUM),
         (17, False, 3 * QUANTUM),
@@ -128,7 +128,7 @@ def test_no_small_rest_of_a_message_is_left() -> None:
     assert {size for _, size in payload_sizes(sent(owner))} == {QUANTUM + 3 * KIB}
 
 
-def test_a_small_rest_beyond_the_longest_frame_leaves_with_it() -> None:
+def test_a_small_remainder_beyond_the_longest_frame_is_sent_with_it() -> None:
     """Pieces of 256 KiB and their heads are that little longer than a frame may be."""
     owner = sender()
     call = owner.call(1, window=2**30)
@@ -155,7 +155,7 @@ def test_priorities_are_shares_also_where_frames_are_short() -> None:
     assert 3.5 < totals[3] / totals[1] < 4.5
 
 
-def test_a_stream_that_was_told_of_room_sends_before_others_have_a_second_turn() -> None:
+def test_a_stream_that_gets_credit_sends_before_others_have_a_second_turn() -> None:
     owner = sender()
     short, long = owner.call(1, window=2**30), owner.call(3, window=2**30)
     owner.send_message(short, bytes(100 * KIB))
@@ -169,7 +169,7 @@ def test_a_stream_that_was_told_of_room_sends_before_others_have_a_second_turn()
     assert [id for id, _ in payload_sizes(sent(owner))][:2] == [3, 1]
 
 
-def test_large_answers_and_streams_share_alike() -> None:
+def test_large_answers_and_streams_get_equal_shares() -> None:
     owner = sender()
     owner.respond(owner.call(1), bytes(2**22))
     owner.send_message(owner.call(3, window=2**30), bytes(2**22))
@@ -177,7 +177,7 @@ def test_large_answers_and_streams_share_alike() -> None:
     assert 0.95 < totals[1] / totals[3] < 1.05
 
 
-def test_a_small_answer_goes_before_what_is_left_of_large_ones() -> None:
+def test_a_small_answer_is_sent_before_the_remainder_of_large_ones() -> None:
     owner = sender()
     for id in (1, 3):
         owner.send_message(owner.call(id, window=2**30), bytes(2**22))
@@ -186,7 +186,7 @@ def test_a_small_answer_goes_before_what_is_left_of_large_ones() -> None:
     assert payload_sizes(sent(owner))[0] == (5, 3)
 
 
-def test_a_row_of_small_answers_lets_a_large_one_have_its_turn() -> None:
+def test_a_row_of_small_answers_gives_a_large_one_its_turn() -> None:
     owner = sender()
     owner.respond(owner.call(1), bytes(2**22))
     ids = range(3, 103, 2)
@@ -286,7 +286,7 @@ def test_a_stream_alone_fills_the_output_with_large_messages_without_a_turn_for_
         assert payload_sizes(sent(owner)) == [(1, 64 * KIB)] * count
 
 
-def test_large_messages_wait_for_their_turn_where_others_do_or_the_output_is_full() -> None:
+def test_large_messages_wait_for_their_turn_if_others_wait_or_the_output_is_full() -> None:
     owner = sender()
     calls = [owner.call(id, window=2**30) for id in range(1, 21, 2)]
     for call in calls:

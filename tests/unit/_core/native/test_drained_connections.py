@@ -8,7 +8,7 @@ from tests.support.wire_settings import Setting
 WINDOW = 16_384
 
 
-def test_an_answer_behind_an_empty_message_without_credit_is_waited_for() -> None:
+def test_an_answer_after_an_empty_message_without_credit_is_waited_for() -> None:
     connection = server({Setting.STREAM_WINDOW: WINDOW})
     connection.receive_data(Request(1, b"arith.count", b"", flags=FLAG_STREAM_OUT).encode())
     connection.push_message(1, bytes(WINDOW - 16))

@@ -32,7 +32,7 @@ def read_all(owner: RecordingOwner, blocks: list[bytes]) -> None:
     assert rest == b""
 
 
-def test_whole_frames_are_told_in_order_and_a_part_of_one_is_left() -> None:
+def test_complete_frames_are_reported_in_order_and_an_incomplete_one_is_kept() -> None:
     owner = reader_of_server()
     data = request(1, b"six") + request(3, b"seven")
     assert owner.receive_data(data + data[:20]) == len(data)
@@ -72,7 +72,7 @@ def test_payload_that_the_owner_does_not_want_is_skipped() -> None:
 STEP = 16_384
 
 
-def test_what_is_here_of_a_long_payload_is_told_in_steps_until_its_frame_was_handled() -> None:
+def test_the_received_part_of_a_long_payload_is_reported_in_steps_until_its_frame_was_handled() -> None:
     owner = reader_of_server()
     data = request(1, bytes(60_000))
     head = len(data) - 60_000
@@ -83,7 +83,7 @@ def test_what_is_here_of_a_long_payload_is_told_in_steps_until_its_frame_was_han
     assert owner.reader.counted == 0
 
 
-def test_nothing_is_told_of_a_part_shorter_than_a_step_or_of_one_that_is_skipped() -> None:
+def test_a_part_shorter_than_a_step_and_a_skipped_part_are_not_reported() -> None:
     owner = reader_of_server(max_message=30_000)
     short, skipped = request(1, bytes(STEP + 1_000)), request(3, bytes(40_000))
     read_all(owner, [short[:STEP], short[STEP:], skipped[:30_000], skipped[30_000:]])
@@ -110,7 +110,7 @@ def test_payload_without_memory_is_dropped_and_its_rest_is_skipped() -> None:
     assert len(owner.part_events) == told
 
 
-def test_what_comes_before_frames_goes_to_the_owner_once_it_is_whole() -> None:
+def test_bytes_before_frames_go_to_the_owner_once_they_are_complete() -> None:
     owner = reader_of_server()
     owner.opening_left = 4
     assert owner.receive_data(b"\xf5FR") == 0
@@ -118,7 +118,7 @@ def test_what_comes_before_frames_goes_to_the_owner_once_it_is_whole() -> None:
     assert owner.events == [("on_opening", b"\xf5FRP"), ("on_frame", REQUEST, 1, b"six")]
 
 
-def test_reading_stops_behind_many_frames_where_the_owner_says_so() -> None:
+def test_reading_stops_after_many_frames_if_the_owner_says_so() -> None:
     owner = reader_of_server()
     data = b"".join(request(2 * i + 1, b"") for i in range(200))
     owner.rounds_left = 1

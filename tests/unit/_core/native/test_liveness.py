@@ -102,7 +102,7 @@ class TestPings:
             connection.check_at(second * SECOND)
         assert connection.events[0][1] == Reason.KEEPALIVE
 
-    def test_native_peer_that_takes_output_answers_pings_beside_it(self) -> None:
+    def test_native_peer_that_takes_output_answers_pings_meanwhile(self) -> None:
         connection = opened(keepalive=Keepalive(interval=3, timeout=2))
         connection.held = 100
         for second in range(1, 10):
@@ -116,7 +116,7 @@ class TestPings:
         assert connection.check_at(SECOND) == 1 + 6 * SECOND
 
     @pytest.mark.parametrize("flags", [0, FLAG_STREAM_OUT], ids=["unary", "stream"])
-    def test_peer_that_reads_only_while_it_waits_is_pinged_only_beside_unary_calls(self, flags: int) -> None:
+    def test_peer_that_reads_only_while_it_waits_is_pinged_only_during_unary_calls(self, flags: int) -> None:
         connection = WatchedConnection(
             timeouts=NO_TIMEOUTS, keepalive=Keepalive(interval=10, timeout=4), is_client=False
         )
@@ -219,7 +219,7 @@ class TestWriting:
 
 
 class TestPieces:
-    def test_cut_message_that_stalls_is_told_once_it_stood_for_ten_seconds(self) -> None:
+    def test_cut_message_that_stalls_is_reported_after_ten_seconds(self) -> None:
         connection = opened(is_client=False)
         first, second, *_ = cut(Request(1, b"arith.mul", bytes(1000)), 300)
         connection.receive_at(first, SECOND)

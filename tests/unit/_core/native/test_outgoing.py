@@ -79,7 +79,7 @@ class TestOrder:
         assert sent.startswith(Preface().encode())
         assert isinstance(frames(sent[8:], by_server=True)[0], SettingsFrame)
 
-    def test_cancel_stays_behind_its_request(self) -> None:
+    def test_cancel_stays_after_its_request(self) -> None:
         connection = client()
         call = connection.open_call(METHOD, b"x")
         connection.cancel(call, 2)
@@ -111,7 +111,7 @@ class TestPlaces:
         connection.data_to_send()
         assert [call.id for call in calls] == [1, 3, 0]
 
-    def test_streams_wait_for_max_streams_while_others_pass(self) -> None:
+    def test_streams_wait_for_max_streams_while_unary_calls_pass(self) -> None:
         connection = client({Setting.MAX_STREAMS: 1})
         streams = [connection.open_call(METHOD, flags=FLAG_STREAM_OUT) for _ in range(2)]
         unary = connection.open_call(METHOD)

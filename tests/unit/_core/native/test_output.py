@@ -55,7 +55,7 @@ def test_no_output_is_left_of_a_lost_connection() -> None:
     assert owner.take() == b""
 
 
-def test_control_frames_overtake_what_waits() -> None:
+def test_control_frames_overtake_waiting_messages() -> None:
     owner = server()
     owner.respond(owner.call(1), bytes(20_000))
     owner.send_credit(0, 7)

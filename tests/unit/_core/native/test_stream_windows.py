@@ -63,7 +63,7 @@ def test_window_doubles_up_to_a_quarter_of_the_pool_while_its_reader_keeps_up(li
         assert sizes[-1] == POOL // 4
 
 
-def test_window_larger_by_what_it_grew_takes_as_many_messages_and_no_more(link: LinkedStreams) -> None:
+def test_window_that_grew_takes_exactly_the_additional_messages(link: LinkedStreams) -> None:
     for sender, reader in both_ways(link):
         keep_up(link, sender, reader, 3)
         read(reader)
@@ -129,7 +129,7 @@ def test_slow_sender_never_gets_a_larger_window(link: LinkedStreams) -> None:
         assert reader.window_bytes == WINDOW
 
 
-def test_sender_that_claims_to_wait_grows_the_window_only_as_far_as_it_is_taken(link: LinkedStreams) -> None:
+def test_sender_that_claims_to_wait_grows_the_window_only_as_far_as_messages_are_taken(link: LinkedStreams) -> None:
     near, far = link.open(with_loop=False)
     taken = 0
     for _ in range(2_000):
@@ -141,7 +141,7 @@ def test_sender_that_claims_to_wait_grows_the_window_only_as_far_as_it_is_taken(
     assert far.window_bytes > WINDOW
 
 
-def test_growth_goes_with_what_is_owed_in_one_credit(link: LinkedStreams) -> None:
+def test_growth_and_owed_credit_are_sent_in_one_credit(link: LinkedStreams) -> None:
     near, far = link.open(with_loop=False)
     keep_up(link, near, far, 2)
     fill(near)
@@ -200,7 +200,7 @@ def test_growth_goes_back_to_the_pool_with_the_call(link: LinkedStreams, end: st
         assert connection.assembler.growth_left == POOL // 2
 
 
-def test_one_stream_leaves_room_for_others_to_grow(link: LinkedStreams) -> None:
+def test_one_stream_leaves_room_for_other_streams_to_grow(link: LinkedStreams) -> None:
     sizes = []
     for _ in range(6):
         near, far = link.open(with_loop=False)
@@ -210,7 +210,7 @@ def test_one_stream_leaves_room_for_others_to_grow(link: LinkedStreams) -> None:
     assert link.server.assembler.stream_pool_left == POOL - 16 * MIB + link.server.assembler.growth_left
 
 
-def test_message_as_large_as_any_finds_room_beside_windows_that_have_grown() -> None:
+def test_message_of_maximum_size_finds_room_next_to_grown_windows() -> None:
     link = LinkedStreams(window=WINDOW, pool=65_536)
     assert link.server.assembler.stream_pool_left == 32_768 + 16 * MIB
     link = LinkedStreams(window=16_384, pool=POOL)
@@ -222,7 +222,7 @@ def test_message_as_large_as_any_finds_room_beside_windows_that_have_grown() -> 
     assert len(far.take_now()) == 16 * MIB
 
 
-def test_window_stays_as_it_is_while_a_large_message_waits_for_the_pool(link: LinkedStreams) -> None:
+def test_window_does_not_change_while_a_large_message_waits_for_the_pool(link: LinkedStreams) -> None:
     holders = [link.open(with_loop=False) for _ in range(3)]
     for near, _ in holders:
         near.send_message(bytes(16 * MIB))
@@ -244,7 +244,7 @@ def test_ceiling_of_a_connection_binds_every_window_of_it(link: LinkedStreams) -
     assert set(keep_up(link, near, far, 20)) == {WINDOW}
 
 
-def test_large_messages_make_their_window_grow_until_none_is_held_up(link: LinkedStreams) -> None:
+def test_large_messages_make_their_window_grow_until_no_message_is_delayed(link: LinkedStreams) -> None:
     near, far = link.open(with_loop=False)
     for _ in range(40):
         near.send_message(bytes(MIB))

@@ -40,7 +40,7 @@ def test_any_names_give_the_numbers_of_the_reference(seed: int) -> None:
     ]
 
 
-def test_names_are_hashed_apart_not_joined() -> None:
+def test_names_are_hashed_separately_and_not_joined() -> None:
     assert ParameterNames(("ab", "c")).number(2) != ParameterNames(("a", "bc")).number(2)
 
 

@@ -41,7 +41,7 @@ def test_maps_of_different_keys_have_no_double_one(value: object) -> None:
         (rb'{"\\":0,"\"":1}', None),
     ],
 )
-def test_a_double_key_of_json_is_found_at_any_depth_however_it_is_escaped(
+def test_a_double_key_of_json_is_found_at_any_depth_with_any_escapes(
     payload: bytes, found: str | None
 ) -> None:
     assert find_double_key(JSON, payload) == found
@@ -49,7 +49,7 @@ def test_a_double_key_of_json_is_found_at_any_depth_however_it_is_escaped(
 
 @pytest.mark.parametrize("blank", [b" ", b"\n", b"\t ", b" \r\n"])
 @pytest.mark.parametrize("count", range(20))
-def test_a_double_key_is_found_behind_any_number_of_blanks_before_each_mark(count: int, blank: bytes) -> None:
+def test_a_double_key_is_found_after_any_number_of_blanks_before_each_mark(count: int, blank: bytes) -> None:
     blanks = (blank * count)[:count]
     tokens = [b"{", b'"kk"', b":", b"1", b",", b'"kk"', b":", b"[", b"2", b"]", b"}"]
     for at in range(len(tokens)):
@@ -88,7 +88,7 @@ def test_small_and_large_maps_are_looked_through(count: int) -> None:
         (b"\x92\x81\xa1a\x01\x81\xa1a\x01", None),
     ],
 )
-def test_a_double_key_of_msgpack_is_found_however_it_is_written(payload: bytes, found: str | None) -> None:
+def test_a_double_key_of_msgpack_is_found_in_every_encoding(payload: bytes, found: str | None) -> None:
     assert find_double_key(MSGPACK, payload) == found
 
 
@@ -96,10 +96,10 @@ def test_a_double_key_of_msgpack_is_found_however_it_is_written(payload: bytes, 
 @pytest.mark.parametrize(
     "payload", [b"", b"}", b'{"a', b"\x82\xa1a\x01\xa1", b"\xc1", b"\xdf\xff\xff\xff\xff", b'"\\']
 )
-def test_a_malformed_payload_has_none(codec: int, payload: bytes) -> None:
+def test_a_malformed_payload_has_no_double_key(codec: int, payload: bytes) -> None:
     assert find_double_key(codec, payload) is None
 
 
-def test_a_payload_deeper_than_any_that_is_decoded_has_none() -> None:
+def test_a_payload_deeper_than_the_limit_has_no_double_key() -> None:
     assert find_double_key(JSON, b'{"a":' * 5_000) is None
     assert find_double_key(MSGPACK, b"\x81\xa1a" * 5_000) is None

@@ -79,7 +79,7 @@ async def test_a_call_continues_without_an_entry_that_has_no_native_key(way: str
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_the_first_entry_that_is_left_out_is_told(way: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_first_left_out_entry_is_named(way: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "fastrpc")
     async with asking(way) as ask:
         for _ in range(3):

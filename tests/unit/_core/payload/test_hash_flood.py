@@ -192,7 +192,7 @@ def test_ordinary_values_of_sets_pass(kind: Any, values: Callable[[], Iterable[A
     assert verdict(kind, msgspec.msgpack.encode(list(values())), of_sets=True) == "ok"
 
 
-def test_it_is_the_collisions_that_are_refused() -> None:
+def test_collisions_are_refused() -> None:
     assert verdict(int, packed_map(COLLIDING[:6_000])) == "ok"
     assert verdict(int, packed_map(COLLIDING[6_000:])) == "ok"
     assert verdict(int, packed_map(map(str, COLLIDING))) == "ok"
@@ -279,7 +279,7 @@ def test_many_small_maps_are_added_up() -> None:
     assert verdict(int, b"\xdd" + (300).to_bytes(4, "big") + small * 300) == "colliding keys"
 
 
-def test_a_last_key_of_another_type_does_not_hide_the_others() -> None:
+def test_a_last_key_of_another_type_does_not_hide_the_other_keys() -> None:
     """The decoder fills its dict up to there, too."""
     for wrong in ("text", None, [1], 1.5):
         assert verdict(int, packed_map([*COLLIDING, wrong])) == "colliding keys"

@@ -125,7 +125,7 @@ def test_an_invalid_entry_is_refused_by_its_key(key: Any, value: Any, problem: s
             refuse(key, value)
 
 
-def test_a_value_is_at_most_what_its_length_field_can_say() -> None:
+def test_a_value_is_at_most_as_long_as_its_length_field_can_state() -> None:
     assert len(encode_metadata({"a": "x" * 65_535})) == 65_535 + 5
     with pytest.raises(ValueError, match=r"'a' has 65536 bytes, at most 65,535 fit"):
         encode_metadata({"a": "x" * 65_536})
@@ -178,7 +178,7 @@ class TestMetadata:
         value[0] = 8
         assert metadata.binary["a-bin"] == b"\x07"
 
-    def test_both_mappings_show_what_they_hold(self) -> None:
+    def test_both_mappings_show_their_items(self) -> None:
         metadata = Metadata({"room": "garden", "shard-bin": b"\x07"})
         assert repr(metadata) == "Metadata({'room': 'garden', 'shard-bin': b'\\x07'})"
         assert repr(metadata.binary) == "BinaryMetadata({'shard-bin': b'\\x07'})"
@@ -189,7 +189,7 @@ class TestPairs:
 
     pairs = (("room", "garden"), ("seat-bin", b"\x01"), ("room", "hall"), ("seat-bin", b"\x02"))
 
-    def test_keys_come_apart_in_their_order(self) -> None:
+    def test_keys_are_decoded_in_their_order(self) -> None:
         assert metadata_pairs(encode_pairs(self.pairs)) == self.pairs
         assert metadata_pairs(encode_metadata(MetadataPairs(self.pairs))) == self.pairs
 
@@ -207,7 +207,7 @@ class TestPairs:
         raw = reference_metadata([(b"frpc-trace", b"x"), (b"room", b"garden")])
         assert metadata_pairs(raw) == (("room", "garden"),)
 
-    def test_head_and_trailers_of_an_answer_are_told_apart(self) -> None:
+    def test_head_and_trailers_of_an_answer_are_separate(self) -> None:
         head, trailers = encode_pairs([("room", "garden")]), encode_pairs([("seat", "4"), ("seat", "5")])
         mark = reference_metadata([(b"frpc-trailers", b"")])
         assert split_answer(head + mark + trailers) == (head, trailers)

@@ -44,7 +44,7 @@ def test_a_length_may_be_written_wider_than_it_needs(decoder: BytesDecoder, widt
 
 
 @pytest.mark.parametrize("payload", OTHERS)
-def test_other_payloads_raise_what_msgspec_raises(decoder: BytesDecoder, payload: bytes) -> None:
+def test_other_payloads_raise_the_error_of_msgspec(decoder: BytesDecoder, payload: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError) as expected:
         msgspec.msgpack.decode(payload, type=bytes)
     with pytest.raises(type(expected.value), match=r".*") as raised:

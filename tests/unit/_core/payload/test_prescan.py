@@ -156,7 +156,7 @@ def test_depth_zero_lets_only_scalars_pass(codec_id: int) -> None:
     assert result(codec_id, ENCODE[codec_id]([]), max_depth=0) == "too deep"
 
 
-def test_depth_goes_down_again_behind_a_container(codec_id: int) -> None:
+def test_depth_goes_down_again_after_a_container(codec_id: int) -> None:
     assert result(codec_id, ENCODE[codec_id]([[[1]], [[2]], [[3]]]), max_depth=3) == "ok"
 
 
@@ -337,7 +337,7 @@ def charged(codec: int, payload: bytes) -> int:
 @pytest.mark.parametrize("sign", SIGNS)
 @pytest.mark.parametrize("place", ["start", "middle", "end"])
 @pytest.mark.parametrize("way", ["msgpack", "JSON", "escaped JSON"])
-def test_a_long_text_is_charged_with_what_it_takes(way: str, place: str, sign: str) -> None:
+def test_a_long_text_is_charged_with_its_size(way: str, place: str, sign: str) -> None:
     letters = {"start": 0, "middle": 500, "end": 1_000}[place]
     text = "a" * letters + sign + "a" * (1_000 - letters)
     taken = sys.getsizeof(text) - sys.getsizeof(sign) + sys.getsizeof("a")
@@ -350,7 +350,7 @@ def test_a_long_text_is_charged_with_what_it_takes(way: str, place: str, sign: s
 
 @settings(max_examples=max(50, round(200 * SCALE)))
 @given(st.text(min_size=30, max_size=300), st.booleans())
-def test_no_text_takes_more_than_it_is_charged(text: str, ascii: bool) -> None:
+def test_no_text_takes_more_memory_than_it_is_charged(text: str, ascii: bool) -> None:
     # What one sign more makes of a text is the memory of a sign.
     width = 1 if text.isascii() or max(text) < "\u0100" else 2 if max(text) < "\U00010000" else 4
     for codec, payload in (

@@ -26,7 +26,7 @@ def test_a_zero_is_written_where_absence_is_something_else() -> None:
     assert encoded(table, {}) == b""
 
 
-def test_none_leaves_a_field_out() -> None:
+def test_none_omits_an_optional_field() -> None:
     table = message(field("id", 1, "int64", is_optional=True, takes_none=True))
     assert encoded(table, {"id": None}) == b""
     with pytest.raises(EncodeError, match=r"^Sample.id: expected int64, got None$"):

@@ -52,7 +52,7 @@ def test_a_header_that_is_not_whole_is_waited_for(size: int) -> None:
         client.hear(with_rest(2**32 - 1)[size:])
 
 
-def test_a_length_over_the_limit_is_refused_behind_a_good_frame_too() -> None:
+def test_a_length_over_the_limit_is_refused_after_a_good_frame_too() -> None:
     with pytest.raises(RemoteProtocolError, match="the limit is"):
         TranslatedRpcx().hear(Frame(response=True), with_rest(2**31))
 
@@ -79,7 +79,7 @@ def test_a_part_that_leaves_no_room_for_the_next_length_is_refused(taken: int, n
         TranslatedRpcx().hear(bytes(data))
 
 
-def test_bytes_behind_the_payload_are_refused() -> None:
+def test_bytes_after_the_payload_are_refused() -> None:
     data = Frame(response=True).encode()
     data = data[:12] + (17).to_bytes(4, "big") + data[16:] + b"!"
     with pytest.raises(WireError, match="behind the payload"):
@@ -118,7 +118,7 @@ def test_rpcx_closes_on_a_refused_token_and_compresses() -> None:
     assert not RPCX.proves_heartbeats
 
 
-def test_phobos_has_its_own_magic_and_texts_and_does_none_of_these() -> None:
+def test_phobos_has_its_own_magic_and_texts_and_none_of_these_extensions() -> None:
     assert (PHOBOS.name, PHOBOS.magic, PHOBOS.error_key) == ("phobos", 0x42, b"__phobos_error__")
     assert PHOBOS.unknown_names == (b"phobos: can't find service ", b"phobos: can't find method ")
     assert not PHOBOS.closes_on_refusal
@@ -137,7 +137,7 @@ def test_a_profile_does_not_change() -> None:
         RPCX.magic = 0x42  # type: ignore[misc]
 
 
-def test_a_profile_has_a_name_and_says_what_it_does() -> None:
+def test_a_profile_needs_a_name_and_every_flag() -> None:
     with pytest.raises(TypeError):
         Profile(None, 1, **FLAGS)  # type: ignore[arg-type]
     with pytest.raises(TypeError):

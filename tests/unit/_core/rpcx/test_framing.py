@@ -102,7 +102,7 @@ async def test_a_frame_that_comes_below_the_lowest_rate_ends_the_connection(size
 
 
 @pytest.mark.parametrize("behind", [b"\x42", Frame().encode()[:12] + bytes(4)])
-async def test_nothing_behind_a_frame_that_makes_no_sense_is_handled(behind: bytes) -> None:
+async def test_nothing_after_an_invalid_frame_is_handled(behind: bytes) -> None:
     async with served_rpcx(Arith()) as talk:
         await talk.send(echo(1, 1), behind + echo(1, 2).encode())
         assert [frame.sequence for frame in talk.answers()] == [1]

@@ -75,7 +75,7 @@ async def test_the_session_above_is_told_in_a_separate_turn() -> None:
     await eventually(lambda: link.above.received)
 
 
-async def test_nothing_is_handed_over_while_the_session_wants_none() -> None:
+async def test_nothing_is_handed_over_while_the_session_pauses() -> None:
     link = Link()
     [sequence] = await link.begin(1)
     link.layer.pause_reading()
@@ -180,7 +180,7 @@ def test_the_answers_before_bytes_that_are_no_rpcx_are_good() -> None:
             raise second
 
 
-def test_closing_it_closes_what_lies_below() -> None:
+def test_closing_the_upper_layer_closes_the_lower_one() -> None:
     near, far = socket.socketpair()
     with near, far:
         below = SocketIO(near)

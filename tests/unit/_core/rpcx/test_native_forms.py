@@ -96,7 +96,7 @@ async def test_keys_arrive_in_lower_case_and_the_last_of_two_counts() -> None:
         ([("__AUTH", "a"), ("authorization", "b")], "has __AUTH and authorization, one of them is allowed"),
     ],
 )
-async def test_what_has_no_native_form_is_refused_with_its_reason(
+async def test_values_without_a_native_form_are_refused_with_the_reason(
     entries: list[tuple[str, str]], text: str
 ) -> None:
     answer = await told(metadata_block(entries))
@@ -162,7 +162,7 @@ def test_entries_of_an_answer_whose_keys_have_no_native_form_are_left_out(
     assert sum("is left out" in one.getMessage() for one in caplog.records) == 1
 
 
-def test_a_client_takes_metadata_of_an_answer_and_refuses_a_call_for_what_it_cannot_carry() -> None:
+def test_a_client_accepts_metadata_of_an_answer_and_refuses_calls_with_unsupported_fields() -> None:
     client = TranslatedRpcx()
     client.open()
     client.say(*[Request(id, b"seen.metadata", codec=1) for id in (1, 3)])

@@ -12,7 +12,7 @@ from tests.support.rpcx_link import served_rpcx
 from tests.support.rpcx_wire import call
 
 
-async def test_a_call_has_what_its_frame_says() -> None:
+async def test_a_call_has_the_fields_of_its_frame() -> None:
     async with served_rpcx(Arith()) as talk:
         assert isinstance(talk.wire, RpcxRequests)
         answer = await talk.ask(call("Arith", "Mul", {"A": 6, "B": 7}, sequence=2**63, version=9))
@@ -28,7 +28,7 @@ async def test_a_call_has_what_its_frame_says() -> None:
         ({"__ServerTimeout": "0"}, "DEADLINE_EXCEEDED"),
     ],
 )
-async def test_what_its_metadata_says_is_checked_before_the_gate(
+async def test_metadata_is_checked_before_the_gate(
     metadata: dict[str, str], status: str
 ) -> None:
     config = ServerConfig(limits=Limits(metadata_bytes=4_096))

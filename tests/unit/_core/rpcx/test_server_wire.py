@@ -124,7 +124,7 @@ async def test_heartbeats_without_a_call_do_not_end_an_opening_where_a_token_is_
         assert len(talk.openings) == 0
 
 
-async def test_a_drain_serves_calls_until_none_came_for_a_while() -> None:
+async def test_a_drain_serves_calls_until_none_arrives_for_a_while() -> None:
     service = Slow()
     async with served_rpcx(service, Arith()) as talk:
         await talk.send(call("slow", "wait", sequence=1))

@@ -89,7 +89,7 @@ def test_any_byte_of_the_server_answers_the_pings_in_their_order() -> None:
     assert {got.id for got in client.hear(long[-1:])} == {1}
 
 
-def test_what_nobody_waits_for_is_dropped() -> None:
+def test_answers_that_no_call_awaits_are_dropped() -> None:
     client, [frame] = opened(request())
     push = Frame(path="Arith", method="Mul", sequence=frame.sequence, one_way=True)
     assert client.hear(push, answer(frame, sequence=99), answer(frame, sequence=2**64 - 1)) == []
@@ -104,7 +104,7 @@ def test_a_cancelled_call_ends_at_once_and_its_late_answer_is_dropped() -> None:
     assert [got.id for got in client.hear(*map(answer, frames))] == [3]
 
 
-def test_pieces_of_a_request_are_one_frame_and_pieces_of_a_cancelled_one_none() -> None:
+def test_pieces_of_a_request_are_one_frame_and_pieces_of_a_cancelled_one_are_dropped() -> None:
     client, _ = opened()
     payload = bytes(range(256)) * 1_000
     first, *others = cut(request(1, payload), 50_000)
@@ -230,7 +230,7 @@ def test_answers_wait_for_credit_in_their_order() -> None:
     assert sum(len(frame.payload) for frame in heard[:2]) == 100_000 - 49_152
 
 
-def test_metadata_of_an_answer_above_what_a_native_frame_holds_fails_the_call() -> None:
+def test_metadata_of_an_answer_above_the_size_of_a_native_frame_fails_the_call() -> None:
     client, [frame] = opened(request())
     entries = metadata_block([(f"k{number}", "x" * 1_000) for number in range(66)])
     data = answer(frame).encode()

@@ -28,7 +28,7 @@ def test_each_digest_is_found_by_its_number_and_no_other_is(count: int) -> None:
     assert {table.find(digest_of(-1 - number)) for number in range(1_000)} == {-1}
 
 
-def test_digests_that_differ_in_one_bit_are_told_apart() -> None:
+def test_digests_that_differ_in_one_bit_are_different() -> None:
     one = digest_of(1)
     table = DigestTable([one])
     for place in range(256):
@@ -52,7 +52,7 @@ def test_a_search_looks_at_few_slots() -> None:
         assert DigestTable([digest_of(number) for number in range(count)]).reach <= 12
 
 
-def test_each_search_among_few_digests_looks_at_all_of_them() -> None:
+def test_each_search_among_few_digests_compares_all_of_them() -> None:
     for count in (1, 2, 16):
         assert DigestTable([digest_of(number) for number in range(count)]).reach == count
 
@@ -133,7 +133,7 @@ class TestCallers:
         ],
         ids=["nothing", "rules that allow it", "rules that do not", "a function"],
     )
-    async def test_who_may_call_a_method_that_may_still_come_is_told_so(
+    async def test_callers_with_a_right_to_a_method_that_starts_late_learn_why_it_is_absent(
         self, authorize: Any, expected: Status
     ) -> None:
         async with gate_for(Shop, authenticate=TOKENS, authorize=authorize) as gate:
@@ -146,7 +146,7 @@ class TestCallers:
                 assert statuses(connection)[1] is not Status.UNAVAILABLE
 
     @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer", "", "token-of-ada", "Basic token-of-ada"])
-    async def test_a_bad_credential_of_a_call_is_refused_beside_a_good_connection(self, header: str) -> None:
+    async def test_a_bad_credential_of_a_call_is_refused_despite_a_good_connection(self, header: str) -> None:
         async with gate_for(Shop, authenticate=TOKENS) as gate:
             connection = known_as(gate, ADA)
             connection.call("shop.price", "apple", metadata={"authorization": header})

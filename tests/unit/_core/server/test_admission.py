@@ -32,7 +32,7 @@ class Desk:
 
 
 class TestCallsThatWaited:
-    async def test_one_is_compared_with_the_memory_again_when_it_starts(self) -> None:
+    async def test_a_waiting_call_is_compared_with_the_memory_again_when_it_starts(self) -> None:
         shop = Shop()
         async with gate_for(shop, config=SMALL) as gate:
             connection, other = KeptConnection(gate), KeptConnection(gate)

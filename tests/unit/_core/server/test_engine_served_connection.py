@@ -101,7 +101,7 @@ async def test_the_payload_of_nobody_is_not_waited_for(
 
 
 @pytest.mark.parametrize("size", [1_000, 65_536])
-async def test_the_payload_behind_metadata_without_end_is_not_kept(size: int) -> None:
+async def test_the_payload_after_metadata_without_end_is_not_kept(size: int) -> None:
     async with served_rpcx(Arith(), authenticate=Credentials()) as talk:
         data = echo("allowed", x="y" * 70_000).encode()
         await talk.send(data[:-1], size=size)

@@ -136,7 +136,7 @@ class TestSteps:
             await eventually(lambda: len(connection.answers) == 2)
             assert connection.held_bytes == 0
 
-    async def test_a_handler_that_holds_the_loop_lets_the_next_calls_wait(self) -> None:
+    async def test_a_handler_that_holds_the_loop_delays_the_next_calls(self) -> None:
         async with gate_for(Shop) as gate:
             connection = KeptConnection(gate)
             connection.call("shop.stall")
@@ -218,7 +218,7 @@ class TestCounters:
         assert unknown["calls"] == {"UNIMPLEMENTED": 1}
         assert unknown["received_bytes"] == len(msgspec.msgpack.encode(()))
 
-    async def test_exchanges_of_one_protocol_count_together(self) -> None:
+    async def test_exchanges_of_one_protocol_share_a_count(self) -> None:
         async with gate_for(Shop) as gate:
             for protocol in ("first", "second", "first"):
                 KeptConnection(gate, protocol).call("shop.price", "apple")

@@ -64,7 +64,7 @@ class TestRefusals:
             gate.guards.limit(None)
             assert passed(connection)
 
-    async def test_a_call_beside_too_many_is_refused_until_one_ends(self) -> None:
+    async def test_a_call_beyond_the_limit_of_calls_is_refused_until_one_ends(self) -> None:
         shop = Shop()
         async with gate_for(shop, limits=[ConcurrencyLimit(2)]) as gate:
             connection = KeptConnection(gate)
@@ -93,7 +93,7 @@ class TestRefusals:
                 connection.call("shop.price", "apple", one_way=True)
             assert (shop.started, gate.refusals.count, len(connection.released)) == (1, 2, 3)
 
-    async def test_the_gates_of_two_servers_count_apart(self) -> None:
+    async def test_the_gates_of_two_servers_count_separately(self) -> None:
         limits = [RateLimit(RARE, 1)]
         async with gate_for(Shop, limits=limits) as first, gate_for(Shop, limits=limits) as second:
             assert passed(KeptConnection(first))
@@ -259,7 +259,7 @@ class TestKeys:
             connection.identity = Identity("ada")
             assert passed(connection, "desk.hello", metadata={"tenant": "anonymous"})
 
-    async def test_one_greedy_peer_takes_nothing_of_the_others(self) -> None:
+    async def test_one_greedy_peer_takes_nothing_from_the_others(self) -> None:
         async with gate_for(Shop, limits=[RateLimit(RARE, 3, per="peer")]) as gate:
             greedy = from_address(gate, "tcp://10.0.0.1:1000")
             assert sum(passed(greedy) for _ in range(1_000)) == 3

@@ -11,7 +11,7 @@ PACK = b'shop.pack "apple"\n'
 PRICE = b'shop.price "apple"\n'
 
 
-async def test_a_drain_serves_calls_and_closes_when_none_came_for_a_while() -> None:
+async def test_a_drain_serves_calls_and_closes_when_none_arrives_for_a_while() -> None:
     shop = Shop()
     async with lines(shop=shop) as connection:
         await connection.begun()
@@ -43,7 +43,7 @@ async def test_a_peer_is_told_of_a_drain_before_the_connection_closes() -> None:
         assert (connection.is_over, said(connection)[0]) == (True, "0 CLOSED 0")
 
 
-async def test_a_peer_that_is_told_keeps_its_calls_after_a_long_drain() -> None:
+async def test_a_peer_that_knows_of_a_long_drain_keeps_its_calls_after_it() -> None:
     shop = Shop()
     async with line_talk(shop, says_goodbye=True) as connection:
         await connection.begun()

@@ -41,7 +41,7 @@ async def test_the_first_metadata_leaves_ahead_of_the_first_message() -> None:
         assert written == ['1 HEAD {"first": "1"}', '1 MESSAGE "a"', "1 OK"]
 
 
-async def test_a_failure_comes_behind_the_messages_before_it() -> None:
+async def test_a_failure_comes_after_the_messages_before_it() -> None:
     async with lines(shop=Feed()) as connection:
         await connection.give(b"feed.refuse 2\n")
         await eventually(lambda: len(said(connection)) == 3)

@@ -190,7 +190,7 @@ async def test_room_that_was_never_closed_is_given_back_with_its_connection() ->
         other.close()
 
 
-async def test_memory_that_others_hold_leaves_no_room_beside_another_payload() -> None:
+async def test_memory_that_others_hold_leaves_no_room_for_another_payload() -> None:
     async with gate_for(Shop, config=ROOMY) as gate:
         plain = joined(gate).connection
         gate.weigh_output(plain, 13 * MIB)

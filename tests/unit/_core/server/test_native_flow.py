@@ -33,7 +33,7 @@ async def test_messages_of_a_handler_leave_in_order_ahead_of_the_answer() -> Non
         stream.connection_lost(None)
 
 
-async def test_messages_behind_the_end_of_their_connection_are_dropped() -> None:
+async def test_messages_after_the_end_of_their_connection_are_dropped() -> None:
     feed = Feed()
     async with gate_for(feed) as gate:
         stream, transport, connection = serving_stream(gate)

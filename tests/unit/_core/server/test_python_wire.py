@@ -222,7 +222,7 @@ async def open_pipe(target: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWr
     return await asyncio.open_connection(listener.address.host, listener.address.port)
 
 
-async def test_a_server_speaks_it_beside_native() -> None:
+async def test_a_server_speaks_the_new_protocol_next_to_native() -> None:
     async with served(Shop, scheme="tcp", config=CONFIG) as target, Client(target) as client:
         reader, writer = await open_pipe(target)
         write_to(writer, b"!!")

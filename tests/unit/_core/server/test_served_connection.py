@@ -50,7 +50,7 @@ class TestEnds:
             connection.call("shop.count", "apple")
             assert (shop.started, gate.admission.waiting, connection.held_bytes) == (0, 0, 0)
 
-    async def test_a_new_call_starts_behind_those_that_waited(self) -> None:
+    async def test_a_new_call_starts_after_those_that_waited(self) -> None:
         async with gate_for(Shop) as gate:
             connection = KeptConnection(gate)
             gate.weigh_output(connection, MUCH)
@@ -174,7 +174,7 @@ class TestEnds:
             await other.wait()
             assert other.answers == ["packed pear"]
 
-    async def test_a_connection_is_not_kept_behind_its_calls(self) -> None:
+    async def test_a_connection_is_not_kept_after_its_calls(self) -> None:
         async with gate_for(Shop) as gate:
             connection: KeptConnection | None = KeptConnection(gate)
             assert connection is not None

@@ -66,7 +66,7 @@ class TestInlineGenerators:
 
 
 class TestCancellation:
-    async def test_generator_that_ends_by_it_is_done(self) -> None:
+    async def test_generator_that_the_exception_ends_is_done(self) -> None:
         ends: list[str] = []
 
         async def watching() -> AsyncIterator[int]:
@@ -80,7 +80,7 @@ class TestCancellation:
         await throw_at_yield(messages)
         assert ends == ["finally"]
 
-    async def test_generator_that_swallows_it_is_done(self) -> None:
+    async def test_generator_that_swallows_the_exception_is_done(self) -> None:
         async def swallowing() -> AsyncIterator[int]:
             try:
                 yield 1

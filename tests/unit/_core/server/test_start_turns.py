@@ -25,7 +25,7 @@ class Desk:
 
 
 class TestStalls:
-    async def test_what_may_start_in_the_next_turn_waits_if_the_loop_is_blocked_before_it(self) -> None:
+    async def test_calls_that_may_start_in_the_next_turn_wait_if_the_loop_is_blocked_before_it(self) -> None:
         """The cancel of such a call may lie unread in the socket."""
         shop = Shop()
         async with gate_for(shop) as gate:
@@ -90,7 +90,7 @@ class TestCallsThatWaited:
 
 
 class TestOutput:
-    async def test_what_the_peer_has_taken_of_long_output_counts_and_holds_no_calls_up(self) -> None:
+    async def test_delivered_parts_of_long_output_count_and_delay_no_calls(self) -> None:
         async with gate_for(Shop) as gate:
             connection: Any = LivedConnection(gate, "kept")
             for cut, is_held in ((64 * MIB, False), (1 * MIB, True), (64 * MIB, False)):

@@ -48,7 +48,7 @@ class TestTaking:
         taken += await near.receive_many()
         assert taken == [b"%d" % number for number in range(sent)]
 
-    async def test_messages_that_are_there_cost_no_suspension(self) -> None:
+    async def test_messages_that_have_arrived_cost_no_suspension(self) -> None:
         link = LinkedStreams()
         near, far = link.open()
         for number in range(5):
@@ -66,7 +66,7 @@ class TestTaking:
         assert end.value.value == [b"0", b"1", b"2", b"3", b"4"]
 
     @pytest.mark.parametrize("takes_many", [False, True])
-    async def test_slow_reader_lets_others_have_their_turn_though_messages_are_there(
+    async def test_slow_reader_lets_other_tasks_run_although_messages_have_arrived(
         self, takes_many: bool
     ) -> None:
         link = LinkedStreams()
@@ -104,7 +104,7 @@ class TestTaking:
         assert received == [b"%d" % number for number in range(10)]
         assert turns >= 8
 
-    async def test_receive_many_returns_all_that_is_there(self) -> None:
+    async def test_receive_many_returns_all_arrived_messages(self) -> None:
         link = LinkedStreams()
         near, far = link.open()
         for number in range(10):
@@ -249,7 +249,7 @@ class TestCredit:
             assert len(await near.receive()) == size
         assert link.client.assembler.stream_pool_left == 16_777_216 + 500_000
 
-    async def test_credit_of_messages_behind_the_end_goes_back(self) -> None:
+    async def test_credit_of_messages_after_the_end_is_returned(self) -> None:
         link = LinkedStreams(window=16_384)
         near, far = link.open()
         near.finish_input()
@@ -310,7 +310,7 @@ class TestSending:
 
 
 class TestEnds:
-    async def test_end_comes_behind_the_last_message(self) -> None:
+    async def test_end_comes_after_the_last_message(self) -> None:
         link = LinkedStreams()
         near, far = link.open()
         near.send_message(b"last")
@@ -324,7 +324,7 @@ class TestEnds:
         with pytest.raises(StopAsyncIteration):
             await anext(far)
 
-    async def test_error_comes_behind_the_last_message_each_time(self) -> None:
+    async def test_error_comes_after_the_last_message_each_time(self) -> None:
         link = LinkedStreams()
         near, far = link.open()
         far.send_message(b"last")

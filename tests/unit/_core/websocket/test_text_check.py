@@ -47,6 +47,6 @@ def test_a_wrong_byte_is_found_when_it_comes(first: int) -> None:
     assert {text: taken_of(text) for text in texts} == {text: expected_of(text) for text in texts}
 
 
-def test_a_wrong_byte_is_found_behind_words_of_plain_text() -> None:
+def test_a_wrong_byte_is_found_after_words_of_plain_text() -> None:
     for size in range(20):
         assert taken_of(b"a" * size + b"\xc3\xa4\xc3(") == size + 3

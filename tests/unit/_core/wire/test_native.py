@@ -116,7 +116,7 @@ def test_part_of_a_frame_is_no_frame(frame: bytes) -> None:
     ],
     ids=str,
 )
-def test_a_broken_header_is_refused_by_what_is_broken(frame: bytes, problem: str) -> None:
+def test_a_broken_header_is_refused_with_the_broken_field(frame: bytes, problem: str) -> None:
     with pytest.raises(RemoteProtocolError, match=problem):
         protocol().decode(frame[:16])
 
@@ -148,7 +148,7 @@ def test_the_first_piece_of_a_message_states_its_whole_size() -> None:
     assert "total" not in protocol().decode(piece(1, b"x"))
 
 
-def test_a_large_payload_is_read_as_soon_as_its_head_is_there() -> None:
+def test_a_large_payload_is_read_as_soon_as_its_head_has_arrived() -> None:
     frame = request(payload=bytes(100_000))
     head = len(frame) - 100_000
     assert hot_loops.parse_frames(protocol(), 1, frame[:head]) == head

@@ -26,7 +26,7 @@ def compiled(tree: Tree) -> set[str]:
     return names
 
 
-def test_only_what_depends_on_a_change_is_compiled(tree: Tree) -> None:
+def test_only_dependents_of_a_change_are_compiled(tree: Tree) -> None:
     tree.build()
     assert compiled(tree) == {"_shared", "one", "two"}
     assert tree.run("one.answer(), two.twice()") == "42 42"
@@ -84,7 +84,7 @@ def test_a_tree_without_the_harness_takes_modules_of_one_with_it(tree: Tree, tmp
     assert compiled(second) == set()
 
 
-def test_a_cache_that_others_can_write_is_told_and_not_used(tree: Tree, tmp_path: Path) -> None:
+def test_a_cache_that_others_can_write_is_reported_and_not_used(tree: Tree, tmp_path: Path) -> None:
     (tmp_path / "cache" / "fastrpc").mkdir(parents=True)
     (tmp_path / "cache" / "fastrpc").chmod(0o777)
     built = subprocess.run(
@@ -94,7 +94,7 @@ def test_a_cache_that_others_can_write_is_told_and_not_used(tree: Tree, tmp_path
     assert list((tmp_path / "cache" / "fastrpc").iterdir()) == []
 
 
-def test_a_failed_build_shows_its_log_and_keeps_what_was_built(tree: Tree) -> None:
+def test_a_failed_build_shows_its_log_and_keeps_earlier_modules(tree: Tree) -> None:
     (tree.base / "two.pyx").write_text(TWO.replace("one(40)", "unknown(40)"))
     failed = subprocess.run(
         tree.command(), cwd=tree.root, env=tree.environment, capture_output=True, text=True, check=False

@@ -96,7 +96,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_of_what_a_module_is_made_with_changes_its_key(change: str) -> None:
+def test_a_change_of_an_input_of_a_module_changes_its_key(change: str) -> None:
     before = settings()
     after = copy.deepcopy(before)
     CHANGES[change](after)
@@ -179,7 +179,7 @@ def test_declarations_are_found_as_by_cython(monkeypatch: pytest.MonkeyPatch) ->
     assert wrong == {}
 
 
-def test_a_record_knows_what_was_built_with_which_key(tmp_path: Path) -> None:
+def test_a_record_maps_built_files_to_their_keys(tmp_path: Path) -> None:
     module = tmp_path / "one.so"
     module.write_bytes(b"compiled")
     record = Record(tmp_path / "built.json")

@@ -48,14 +48,14 @@ def test_a_module_with_separate_flags_has_no_header(headers: PrecompiledHeaders)
     assert headers.arguments_for(alone) == []
 
 
-def test_a_header_that_does_not_fit_is_read_as_it_is(headers: PrecompiledHeaders, tmp_path: Path) -> None:
+def test_a_precompiled_header_for_other_options_is_not_used(headers: PrecompiledHeaders, tmp_path: Path) -> None:
     one, two = extension("one", "-O1"), extension("two", "-O1")
     headers.prepare([one, two])
     headers.wait()
     assert not reads_precompiled(tmp_path, "-DPy_LIMITED_API", *headers.arguments_for(one))
 
 
-def test_a_compiler_that_makes_none_is_no_failure(tmp_path: Path) -> None:
+def test_a_compiler_without_precompiled_headers_is_no_failure(tmp_path: Path) -> None:
     headers = PrecompiledHeaders(["false"], tmp_path)
     one = extension("one", "-O1")
     headers.prepare([one, extension("two", "-O1")])

@@ -55,7 +55,7 @@ def test_a_build_of_one_module_writes_two_lines() -> None:
     assert len(lines_of(io.StringIO(), 1, seconds=1)) == 2
 
 
-def test_modules_from_the_cache_are_counted_apart() -> None:
+def test_modules_from_the_cache_are_counted_separately() -> None:
     stream = io.StringIO()
     progress = Progress([1000], 2, "log", stream, Clock())
     progress.finish(taken=131)

@@ -37,7 +37,7 @@ def test_windows_is_refused_with_the_reason() -> None:
         check_interpreter(platform="win32")
 
 
-def test_a_missing_compiler_is_named_with_the_package_that_has_one() -> None:
+def test_a_missing_compiler_is_named_with_its_package() -> None:
     with pytest.raises(SystemExit, match=rf"no C compiler 'no-such-cc'.*({ANY_INSTALLER})"):
         check_compiler(["no-such-cc"])
 
@@ -55,7 +55,7 @@ def test_a_compiler_that_fails_is_refused_with_its_first_error(tmp_path: Path) -
         check_compiler([str(compiler)])
 
 
-def test_a_full_disk_is_refused_with_what_is_needed(tmp_path: Path) -> None:
+def test_a_full_disk_is_refused_with_the_required_size(tmp_path: Path) -> None:
     with pytest.raises(
         SystemExit, match=rf"compiling 132 modules takes 185 MB in {tmp_path}, where 7 MB are free"
     ):

@@ -42,7 +42,7 @@ def test_every_public_module_has_a_page() -> None:
 
 
 @pytest.mark.parametrize(("module", "entry"), OWN, ids=IDS)
-def test_an_entry_has_a_text_and_what_python_takes(module: str, entry: Entry) -> None:
+def test_an_entry_has_a_text_and_only_arguments_that_exist(module: str, entry: Entry) -> None:
     assert entry.text
     assert [member.name for member in entry.members if not member.text] == []
     described = set(entry.sections.get("Args", {})) - {"kwargs"}

@@ -41,7 +41,7 @@ def assembled(base: Path, folder: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(assemble(base, {MODULE: module}, TAG, EPOCH, folder))
 
 
-def test_a_wheel_says_what_it_is_for(base: Path, tmp_path: Path) -> None:
+def test_a_wheel_states_its_platform(base: Path, tmp_path: Path) -> None:
     with assembled(base, tmp_path / "dist") as wheel:
         assert Path(str(wheel.filename)).name == f"fastrpc-0.1.0-{TAG}.whl"
         said = wheel.read("fastrpc-0.1.0.dist-info/WHEEL").decode()
@@ -71,7 +71,7 @@ def test_a_wheel_built_twice_is_equal(base: Path, tmp_path: Path) -> None:
     assert names[0].read_bytes() == names[1].read_bytes()
 
 
-def test_the_bill_of_materials_names_what_the_package_requires_and_not_its_extras(
+def test_the_bill_of_materials_names_requirements_without_extras(
     base: Path, tmp_path: Path
 ) -> None:
     with assembled(base, tmp_path / "dist") as wheel:

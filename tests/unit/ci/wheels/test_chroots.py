@@ -64,7 +64,7 @@ def test_another_machine_needs_an_emulator_of_its_programs(
     assert not can_have_chroot("3.12", "other")
 
 
-def test_what_is_mounted_to_make_a_chroot_ends_with_the_program(made: Path) -> None:
+def test_mounts_of_a_chroot_end_with_the_program(made: Path) -> None:
     chroot_of("3.13", MACHINE)
     assert made.read_text() == "--mount mmdebstrap\n"
 

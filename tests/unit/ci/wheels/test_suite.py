@@ -75,7 +75,7 @@ def test_tests_of_a_wheel_import_nothing_that_is_not_required(place: str) -> Non
     } == set()
 
 
-def test_cibuildwheel_installs_what_the_tests_require() -> None:
+def test_cibuildwheel_installs_the_requirements_of_the_tests() -> None:
     assert PROJECT["tool"]["cibuildwheel"]["test-groups"] == ["test"]
 
 

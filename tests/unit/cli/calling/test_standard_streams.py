@@ -23,7 +23,7 @@ def pipe() -> Iterator[tuple[int, int]]:
             os.close(descriptor)
 
 
-async def test_each_line_comes_as_soon_as_it_is_there(pipe: tuple[int, int]) -> None:
+async def test_each_line_is_printed_as_soon_as_it_is_complete(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     lines = read_lines(reader)
     os.write(writer, b"one\ntw")

@@ -102,7 +102,7 @@ TYPED = [
 
 
 @pytest.mark.parametrize(("kind", "text", "value"), TYPED, ids=[f"{one[0]:.30}-{one[1]}" for one in TYPED])
-def test_type_of_the_parameter_decides_where_it_is_known(kind: str, text: str, value: Any) -> None:
+def test_arguments_are_read_by_the_type_of_a_known_parameter(kind: str, text: str, value: Any) -> None:
     assert read_arguments([text], types={"a": kind}) == ([value], {})
     assert read_arguments([f"a={text}"], types={"a": kind}) == ([], {"a": value})
 

@@ -123,7 +123,7 @@ def test_a_change_that_callers_do_not_notice(old: str, new: str, text: str) -> N
     assert any(text in each for each in texts) or not text
 
 
-def test_no_change_is_none() -> None:
+def test_equal_contracts_have_no_change() -> None:
     body = one(
         ", a: int, b: list[str] | None = None, *, c: float = 1.5) -> dict[str, int]", "idempotent=True"
     )

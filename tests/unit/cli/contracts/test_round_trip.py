@@ -71,7 +71,7 @@ def test_there_are_many_kinds() -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-async def test_a_contract_is_what_its_service_is(name: str) -> None:
+async def test_a_written_contract_equals_its_service(name: str) -> None:
     kind = EVERY[name]
     source = source_module(name)
     contract, text = contract_module(name)

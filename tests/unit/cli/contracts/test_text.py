@@ -159,7 +159,7 @@ def test_a_method_is_written_as_one_would_write_it() -> None:
     ast.parse(text)
 
 
-def test_what_grpc_needs_is_written() -> None:
+def test_definitions_that_grpc_needs_are_written() -> None:
     source = """
 from dataclasses import dataclass
 from typing import Annotated

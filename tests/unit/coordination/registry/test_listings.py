@@ -32,7 +32,7 @@ def test_page_is_never_larger_than_the_limit() -> None:
     assert page_of(found, 0, 10**12) == PAGE_BYTES // 8_200
 
 
-def test_list_is_kept_while_it_is_used_again_and_again() -> None:
+def test_list_is_kept_while_requests_for_it_continue() -> None:
     clock = FakeClock()
     listings = Listings(10_000, clock)
     first, second = folder(100), folder(100)

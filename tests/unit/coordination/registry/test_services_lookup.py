@@ -39,7 +39,7 @@ class Answers:
         return ServiceList("other.1", [RECORD])
 
 
-def test_a_list_whose_pages_do_not_fit_holds_up_no_other_and_is_read_again() -> None:
+def test_a_list_with_inconsistent_pages_delays_no_other_and_is_read_again() -> None:
     answers = Answers()
     lookup = ServicesLookup(answers)  # type: ignore[arg-type]
     lookup.follow(frozenset({"a", "bad"}), frozenset())

@@ -110,7 +110,7 @@ def test_any_flipped_bit_costs_two_records_at_most(flipped: int) -> None:
         assert len([one for one in ITEMS if one in items]) >= len(ITEMS) - 2
 
 
-def test_snapshot_that_ends_early_keeps_what_came_before() -> None:
+def test_snapshot_that_ends_early_keeps_the_records_before_its_end() -> None:
     text = text_of(*ITEMS)
     lengths = []
     for end in range(text.index(b"\n") + 1, len(text)):

@@ -48,7 +48,7 @@ def failed() -> Any:
         (user(1000), user(1000), user(1001)),
     ],
 )
-def test_wrong_tokens_let_the_next_verdicts_of_their_host_wait(
+def test_wrong_tokens_delay_the_next_verdicts_of_their_host(
     failed: FailedLogins, guessing: Peer, same: Peer, other: Peer
 ) -> None:
     for _ in range(MOST_FAILURES):
@@ -73,7 +73,7 @@ def test_wrong_tokens_are_forgotten_after_a_minute(failed: FailedLogins) -> None
 
 
 @pytest.mark.parametrize("status", [Status.UNAVAILABLE, Status.INTERNAL])
-def test_what_could_not_be_verified_makes_nobody_a_guesser(failed: FailedLogins, status: Status) -> None:
+def test_tokens_that_could_not_be_verified_count_as_no_guess(failed: FailedLogins, status: Status) -> None:
     for _ in range(2 * MOST_FAILURES):
         failed.note(peer("tcp://192.0.2.1:1"), Refusal("the issuer is away", status))
     assert failed.pause_of(peer("tcp://192.0.2.1:1")) == 0

@@ -21,7 +21,7 @@ def peer(scheme: str, protocol: str) -> Peer:
 
 
 @pytest.mark.parametrize(("scheme", "protocol"), [("tcp", "native"), ("tls", "http")])
-async def test_what_a_function_accepts_one_way_is_not_accepted_another_way(
+async def test_a_token_that_a_function_accepts_over_one_protocol_is_not_accepted_over_another(
     scheme: str, protocol: str
 ) -> None:
     verdicts = Verdicts(only_encrypted, 20.0)

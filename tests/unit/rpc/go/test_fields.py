@@ -279,7 +279,7 @@ def test_maps_with_keys_of_other_classes_keep_our_names() -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_what_does_not_fit_is_refused_as_ever(codec: str) -> None:
+def test_values_that_do_not_fit_are_refused_as_before(codec: str) -> None:
     encode = CODECS[codec].encode
     for kind, value, text in (
         (Leaf, {"LeafID": "1"}, "expected `int`, got `str`"),
@@ -295,7 +295,7 @@ def test_what_does_not_fit_is_refused_as_ever(codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_what_is_opened_is_limited(codec: str) -> None:
+def test_unpacking_is_limited(codec: str) -> None:
     value: dict[str, Any] = {"junk": "x" * 500_000}
     for _ in range(40):
         value = {"NextOne": value}

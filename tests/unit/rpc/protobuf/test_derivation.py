@@ -144,7 +144,7 @@ def test_inherited_fields_come_first() -> None:
 class TestAbsence:
     """What the absence of a field means."""
 
-    def test_of_a_required_scalar_it_is_zero(self) -> None:
+    def test_a_missing_required_scalar_is_zero(self) -> None:
         found = one(int)
         assert (found.is_optional, found.absent) == (False, b"\x00")
 
@@ -165,7 +165,7 @@ class TestAbsence:
     def test_so_is_one_whose_default_is_made(self) -> None:
         assert one(str, default_factory=str).is_optional
 
-    def test_none_is_absence(self) -> None:
+    def test_none_means_that_the_field_is_missing(self) -> None:
         for found in (one(int | None), one(int | None, default=None)):
             assert (found.is_optional, found.takes_none, found.absent) == (True, True, b"\xc0")
 
@@ -281,7 +281,7 @@ class TestClasses:
         assert found.fields[0].message is found
         del globals()["Node"]
 
-    def test_a_class_is_one_message_wherever_it_is(self) -> None:
+    def test_a_class_is_one_message_in_every_place(self) -> None:
         derivation = Derivation()
         found = derivation.message(dataclasses.make_dataclass("Two", [("a", Cat), ("b", list[Cat])]))
         assert found.fields[0].message is found.fields[1].message

@@ -130,7 +130,7 @@ def test_forms_of_protobuf_are_read(text: str, name: str, value: Any) -> None:
         ("{", "truncated"),
     ],
 )
-def test_others_are_refused_by_the_name_of_the_field(text: str, error: str) -> None:
+def test_other_texts_are_refused_with_the_name_of_the_field(text: str, error: str) -> None:
     with pytest.raises(DecodeError) as caught:
         read(text)
     assert error in caught.value.message
@@ -152,7 +152,7 @@ def test_values_outside_the_schema_are_refused() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_largest_float_is_written_as_it_is(sign: int) -> None:
+def test_the_largest_float_is_written_unchanged(sign: int) -> None:
     largest = sign * float.fromhex("0x1.fffffep+127")
     echo = echo_of(Annotated[float, fastrpc.Float32])
     assert msgspec.json.decode(echo.json.encode_result(largest)) == {"value": largest}

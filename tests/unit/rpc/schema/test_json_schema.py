@@ -95,7 +95,7 @@ VALUES: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "value"), VALUES, ids=[str(kind) for kind, _ in VALUES])
-def test_what_json_carries_fits_the_schema_of_its_type(kind: Any, value: Any) -> None:
+def test_json_values_of_a_type_fit_its_schema(kind: Any, value: Any) -> None:
     assert fits(kind, carried(value))
 
 
@@ -131,7 +131,7 @@ WRONG: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "plain"), WRONG, ids=[str(kind) for kind, _ in WRONG])
-def test_what_does_not_fit_a_type_does_not_fit_its_schema(kind: Any, plain: Any) -> None:
+def test_values_that_do_not_fit_a_type_do_not_fit_its_schema(kind: Any, plain: Any) -> None:
     assert not fits(kind, plain)
 
 

@@ -124,7 +124,7 @@ def test_a_struct_of_positions_that_comes_as_an_object_lacks_no_field(
     ],
 )
 @pytest.mark.parametrize("codec", ["json", "msgpack"])
-def test_types_are_named_alike_in_both_codecs(value: object, name: str, codec: str) -> None:
+def test_types_have_the_same_name_in_both_codecs(value: object, name: str, codec: str) -> None:
     assert found("buy", {"order": value}, codec) == [("order", "object", name)]
 
 
@@ -133,7 +133,7 @@ def test_a_long_integer_of_json_is_no_float() -> None:
         assert found("buy", {"order": number}) == [("order", "object", "int")]
 
 
-def test_arguments_without_a_mistake_have_none() -> None:
+def test_arguments_without_a_mistake_yield_none() -> None:
     assert found("buy", {"order": order(line()), "count": 2}) == []
     assert found("moved", {"old": "9007199254740993", "other": 1}) == []
 
@@ -169,7 +169,7 @@ def test_of_a_long_argument_the_mistake_is_told_that_refused_it(
     assert told(method("sum"), "json", payload, text) == [("count", "nothing", "str"), mistake]
 
 
-def test_a_mistake_in_a_short_argument_is_found_behind_a_long_one() -> None:
+def test_a_mistake_in_a_short_argument_is_found_after_a_long_one() -> None:
     long = order(line(price=SECRET), note="x" * 2 * MEBIBYTE)
     assert found("buy", {"order": long, "count": SECRET}) == [
         ("order.lines[0].price", "float", "str"),
@@ -177,7 +177,7 @@ def test_a_mistake_in_a_short_argument_is_found_behind_a_long_one() -> None:
     ]
 
 
-def test_a_mistake_in_a_long_argument_is_told_once_where_names_begin_alike() -> None:
+def test_a_mistake_in_a_long_argument_is_reported_once_where_names_begin_alike() -> None:
     good = [1.5] * 300_000
     for name in ("item", "items"):
         body = {"item": good, "items": good} | {name: [*good[:3], SECRET, *good]}
@@ -268,7 +268,7 @@ def taking(kind: Any) -> MethodDefinition:
 
 
 @pytest.mark.parametrize(("kind", "value", "mistake"), FORMS)
-def test_what_msgspec_expected_is_told(kind: Any, value: Any, mistake: tuple[str, str]) -> None:
+def test_the_type_that_msgspec_expected_is_reported(kind: Any, value: Any, mistake: tuple[str, str]) -> None:
     known, payload = taking(kind), msgspec.json.encode({"value": value})
     first = refusal(known, "json", payload)
     assert told(known, "json", payload, first) == [("value", *mistake)]

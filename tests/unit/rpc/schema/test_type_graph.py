@@ -51,7 +51,7 @@ def test_parts_are_the_contents_of_a_value() -> None:
     assert kinds_of() == []
 
 
-def test_what_metadata_is_about_is_walked() -> None:
+def test_types_inside_metadata_annotations_are_walked() -> None:
     described = Annotated[dict[int, str], msgspec.Meta(description="by number")]
     assert kinds_of(described) == ["DictType", "IntType", "Metadata", "StrType"]
     assert kinds_of(list[described]) == ["DictType", "IntType", "ListType", "Metadata", "StrType"]
@@ -73,7 +73,7 @@ class RowOf:
     __type_params__ = (Items,)
 
 
-def test_a_name_with_any_number_of_arguments_stays_as_it_is() -> None:
+def test_a_name_with_any_number_of_arguments_is_unchanged() -> None:
     row = GenericAlias(RowOf(), (int, str))  # type: ignore[arg-type]
     assert unaliased(row) is row
     assert set(all_annotations([row])) == {row, int, str}
