@@ -29,8 +29,8 @@ from tests.support.source_tree import tree
 
 SCALE = float(os.environ.get("FASTRPC_TEST_SCALE", "1"))
 
-#: The seed of random inputs. With one a run tries all inputs, others for each seed; without one a normal run tries the
-#: same share of them each time, so that a failure belongs to the change at hand.
+#: The seed of random inputs. With a seed a run tries all inputs, different ones for each seed. Without a seed a normal
+#: run tries the same share of them each time, so that a failure belongs to the change at hand.
 SEED = int(os.environ["FASTRPC_TEST_SEED"]) if "FASTRPC_TEST_SEED" in os.environ else None
 
 #: The shares of its random inputs, and of hypothesis' examples, that a test tries in a normal run; a longer one tries
@@ -74,12 +74,12 @@ class Scale:
         return self(round(amount * share)) if IS_SHARE else self(amount)
 
     def seeds(self, amount: int) -> range:
-        """Return a seed for each of the random inputs to try; a run's own seed gives others."""
+        """Return a seed for each of the random inputs to try; a run with its own seed gets different ones."""
         first = self._seed * 1_000_003
         return range(first, first + self.inputs(amount))
 
     def random(self, number: int) -> random.Random:
-        """Return a source of random inputs; its number tells it from the sources of other tests."""
+        """Return a source of random inputs; its number makes it independent of the sources of other tests."""
         return random.Random(self._seed * 1_000_003 + number)
 
 
@@ -106,7 +106,7 @@ class Turns:
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
         """Begin a file: keep modules, reports and caches out of the collector, which would look at them in each test.
 
-        What a test makes itself is younger, and is collected as ever.
+        What a test makes itself is younger, and is collected as usual.
         """
         if item.path != self._path:
             self._path = item.path
@@ -125,8 +125,8 @@ class Turns:
 
 
 def leave_room_for_counters() -> None:
-    """Leave the tests of a file places for counters: after random names of methods, further ones count as others."""
-    # Not imported where no test has done so: a program of a test, without what sanitizers need, could not.
+    """Leave the tests of a file places for counters: after random names of methods, further ones count as `other`."""
+    # Not imported unless a test did so: the program of a test without the libraries that sanitizers need could not.
     counting = sys.modules.get("fastrpc._core.base.histogram")
     if counting is not None and len(counting.default_registry) > MOST_COUNTERS:
         from fastrpc_harness.counters import forget_counters
@@ -169,7 +169,7 @@ class UnpicklingGuard:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say what it was."""
+        """Print the seed of the run."""
         if self._path.exists():
             for line in dict.fromkeys(self._path.read_text().splitlines()):
                 terminalreporter.write_line(f"unpickled: {line}", red=True)
@@ -179,7 +179,7 @@ class UnpicklingGuard:
 
 
 def watch_unpickling(config: pytest.Config) -> None:
-    """Note what is unpickled; the first process of the run names the file, and looks into it."""
+    """Note the unpickled classes; the first process of the run names the file, and reads it."""
     if unpickling.NOTED not in os.environ:
         descriptor, path = tempfile.mkstemp(prefix="fastrpc-unpickled-")
         os.close(descriptor)

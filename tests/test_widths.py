@@ -162,7 +162,9 @@ def test_private_names_of_other_objects_are_found(tmp_path: Path) -> None:
     assert widths.foreign_underscores([python, cython]) == {python: 3, cython: 3}
 
 
-def test_documented_names_and_methods_of_a_base_are_not_private_names_of_other_modules(tmp_path: Path) -> None:
+def test_documented_names_and_methods_of_a_base_are_not_private_names_of_other_modules(
+    tmp_path: Path,
+) -> None:
     text = "a._replace(b=1)._asdict(); A._make(A._fields); os._exit(0)\n"
     private = "os._one(a._replaced, A._fields_of)\n"
     python, cython = tmp_path / "a.py", tmp_path / "a.pyx"

@@ -85,7 +85,7 @@ def result() -> Mapping[str, Any]:
             p999_seconds=3 / rate,
             samples=10,
         )
-        # 3 KiB for each connection, and a megabyte for whatever else.
+        # 3 KiB for each connection, and a megabyte for everything else.
         memory = 2**20 + 3 * 1024 * WORKLOADS[workload].connections
         outcomes.append(
             Outcome(peer=peer, workload=workload, round=1, measurement=measurement, server_peak_bytes=memory)

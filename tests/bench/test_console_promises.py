@@ -57,7 +57,7 @@ def test_a_console_over_a_thousand_servers_keeps_its_promises(scale: Scale) -> N
     assert max(found.resident[1:]) <= 1.15 * found.resident[0]
     # The last one is the record that comes and goes.
     assert found.facts["servers"] - SERVERS in (0, 1)
-    # The servers that hang have their errors, and all others figures.
+    # The servers that hang show errors, and all other servers show figures.
     assert found.facts["servers unreadable"] >= HANGING
 
 

@@ -1,4 +1,4 @@
-"""The peers in Python over TLS: what they agree to."""
+"""The Python peers over TLS: the version and cipher that they negotiate."""
 
 from pathlib import Path
 

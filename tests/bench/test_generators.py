@@ -1,4 +1,4 @@
-"""Load generators of others: what they print, and where they are found. `tests/services` runs them."""
+"""Load generators of other projects: their output, and the places where they are found. `tests/services` runs them."""
 
 import json
 from pathlib import Path

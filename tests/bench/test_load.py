@@ -23,7 +23,7 @@ def order_for(workload: str) -> LoadOrder:
 
 
 class Echo:
-    """Counts what runs at once; answers as the workload expects."""
+    """Counts concurrent calls; answers as the workload expects."""
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer

@@ -1,4 +1,4 @@
-"""A group far behind the end of a log: its rate, and the memory of the broker that serves it."""
+"""A group that lags far behind the end of a log: its rate, and the memory of the broker that serves it."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from bench.messages.bars import MEMORY
 from bench.messages.sides import figures_of
 from tests.conftest import SCALE
 
-#: Messages behind, and the seconds for which each rate is measured.
+#: The number of messages by which the group lags, and the seconds for which each rate is measured.
 BEHIND = 200_000 if SCALE <= 1 else 1_000_000
 SECONDS = 2.0 if SCALE <= 1 else 20.0
 

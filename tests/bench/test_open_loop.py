@@ -40,7 +40,7 @@ class Echo:
 
 
 class Slow(Echo):
-    """Answers, once it is asked to, after others were called."""
+    """Answers only after other methods were called."""
 
     async def work(self) -> None:
         if self.calls > 1:

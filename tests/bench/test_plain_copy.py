@@ -1,4 +1,4 @@
-"""The copy that file transfers are told beside."""
+"""The plain copy with which file transfers are compared."""
 
 import os
 import sys

@@ -32,7 +32,7 @@ def test_one_more_idle_connection_takes_six_kibibytes_at_most(scale: Scale) -> N
 
 @pytest.mark.measures
 def test_goodput_holds_at_three_times_the_capacity_and_all_is_normal_afterwards(scale: Scale) -> None:
-    # A minute in `make soak`: what adapts may drift slowly.
+    # A minute in `make soak`: adaptive limits may drift slowly.
     findings = overload(min(60, scale(6)))
     assert [finding for finding in findings if not finding.is_kept] == []
 

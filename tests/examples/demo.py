@@ -31,7 +31,7 @@ import fastrpc
 from fastrpc.config import Pool, Retries
 from fastrpc.limits import RateLimit
 
-#: Longer than all of it takes, on a busy machine too.
+#: Longer than the whole demonstration takes, on a busy machine too.
 LIMIT_SECONDS = 120
 
 #: Calls under way at any time while servers are killed and restarted.
@@ -60,7 +60,7 @@ class Cluster:
         return [process.stop() for process in (*self.servers.values(), self._processes[0])]
 
     def close(self) -> None:
-        """Leave no process behind."""
+        """End every process."""
         for process in self._processes:
             process.close()
 
@@ -92,7 +92,7 @@ async def show_cluster(running: Cluster) -> None:
 
 
 async def show_list(running: Cluster) -> list[str]:
-    """Print what `fastrpc list` says of a registry; returns the health of each server."""
+    """Print the output of `fastrpc list` for a registry; return the health of each server."""
     say(f"      $ fastrpc list {running.registry}")
     said = await asyncio.to_thread(subprocess.check_output, command("list", running.registry), text=True)
     for line in said.splitlines():
@@ -120,7 +120,7 @@ async def show_typed_calls(client: fastrpc.Client) -> None:
 
 
 async def show_rejected_argument(client: fastrpc.Client) -> None:
-    """Send what the signature does not allow."""
+    """Send an argument that the signature does not allow."""
     say("Arguments are checked on arrival; the handler does not run")
     before = await client.call(Demo.count, "mul")
     try:
@@ -262,7 +262,7 @@ def show_sync_client(registry: str, address: str) -> None:
 
 
 class Calling:
-    """Calls of `work` that go on in the background, and what came of them."""
+    """Calls of `work` that continue in the background, and their outcomes."""
 
     def __init__(self, client: fastrpc.Client, limit: int | None) -> None:
         self.replies: list[fastrpc.Reply[int]] = []
@@ -320,7 +320,7 @@ async def show_killed_server(running: Cluster, client: fastrpc.Client) -> str:
 
 
 async def show_restarts(running: Cluster, client: fastrpc.Client, killed: str) -> None:
-    """Start the killed server again, then restart the other one, while calls go on."""
+    """Start the killed server again, then restart the other one, while calls continue."""
     say("The killed server is started again, then the other one restarted, while calls go on")
     (other,) = running.servers
     async with calling(client.with_options(idempotent=False)) as calls:
@@ -377,7 +377,7 @@ PERCENTILES = (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))
 
 
 async def show_one_server(running: Cluster) -> None:
-    """Show calls, to one of the servers: what a handler saw is asked where it ran."""
+    """Show calls to one of the servers; facts that a handler saw are requested from its server."""
     address = next(iter(running.servers))
     async with fastrpc.Client(address) as client:
         await show_typed_calls(client)
@@ -394,8 +394,8 @@ async def show_one_server(running: Cluster) -> None:
 
 
 async def show_many_servers(running: Cluster) -> None:
-    """Show what happens as servers go and come, with a client that knows no address."""
-    # All that is lost with one server may be made again at once, however few calls this machine made just before.
+    """Show calls while servers start and stop, with a client that knows no address."""
+    # All connections lost with one server may be made again at once, even if this machine made few calls just before.
     config = fastrpc.ClientConfig(pool=Pool(retries=Retries(budget_per_second=CALLERS)))
     async with fastrpc.Client(f"{running.registry}/demo", config=config) as found:
         client = found.with_options(timeout=20)
@@ -425,7 +425,7 @@ async def show_everything() -> None:
 def main() -> None:
     """Show everything, on uvloop where it is installed."""
     started = time.perf_counter()
-    # That a server is away is told here already.
+    # This demonstration prints by itself that a server is away.
     logging.getLogger("fastrpc.client").setLevel(logging.ERROR)
     say(f"fastrpc {fastrpc.__version__} on Python {sys.version.split()[0]}")
     try:

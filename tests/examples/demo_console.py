@@ -1,4 +1,4 @@
-"""A console over two servers: a view of them, and one of them taken out and put in again while calls go on."""
+"""A console over two servers: its view, and one server that is taken out and put in again while calls continue."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ class Console:
     """`fastrpc console` of a registry, as its page calls it."""
 
     def __init__(self, registry: str) -> None:
-        # Acts carry a token to the servers that are named, and to no others.
+        # Acts carry a token to the named servers only.
         options = ["--registry", registry, "--servers", "127.0.0.1", "--address", "http://127.0.0.1:0"]
         options += ["--log-level", "error"]
         self._process = subprocess.Popen(command("console", *options), stdout=subprocess.PIPE, text=True)
@@ -56,7 +56,7 @@ class Console:
             return json.load(answer)
 
     def table(self, title: str, name: str, **arguments: str) -> list[dict[str, Any]]:
-        """Return a table of a view: each row as a dictionary, with the view behind it as `link`."""
+        """Return a table of a view: each row as a dictionary, with the view that the row opens as `link`."""
         view = self.call(f"{SERVICE}.view", name=name, arguments=arguments)
         table = next(block for block in view["blocks"] if block.get("title") == title)
         names = [column["name"] for column in table["columns"]]
@@ -67,7 +67,7 @@ class Console:
         ]
 
     async def act(self, name: str, server: str) -> bool:
-        """Press a button on the view of a server, once it is there, as the operator; return whether it was done."""
+        """Press a button on the view of a server as the operator, once it is shown; return whether the act was done."""
         async with asyncio.timeout(30):
             while not (
                 acts := [one for one in await asyncio.to_thread(self._acts, server) if one["name"] == name]
@@ -83,7 +83,7 @@ class Console:
         return [one["act"] for one in buttons if one["act"]]
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """End the console and the servers."""
         self._process.kill()
         self._process.communicate()
 
@@ -151,7 +151,7 @@ async def _show_service(console: Console) -> list[dict[str, Any]]:
 
 @contextlib.asynccontextmanager
 async def calling(client: fastrpc.Client) -> AsyncIterator[Counter[str]]:
-    """Keep calls going inside the block, none of which may fail; yield how many each server answered."""
+    """Keep calls running inside the block, none of which may fail; yield the number that each server answered."""
     places: Counter[str] = Counter()
     is_over = False
 

@@ -1,4 +1,4 @@
-"""An application of FastAPI beside the methods of a server; one of Starlette where FastAPI is not installed."""
+"""An application of FastAPI next to the methods of a server; one of Starlette if FastAPI is not installed."""
 
 import asyncio
 import json

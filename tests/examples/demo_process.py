@@ -16,7 +16,7 @@ def say(text: str) -> None:
 
 
 def check(fact: bool, text: str) -> None:
-    """Say what was shown; end the program if it was not so."""
+    """Print the fact that was shown; end the program if the fact is false."""
     if not fact:
         raise SystemExit(f"  FAILED  {text}")
     say(f"  ok  {text}")
@@ -28,7 +28,7 @@ def command(*arguments: str) -> list[str]:
 
 
 class Process:
-    """A command of fastrpc that goes on until it is stopped, and says as JSON where it serves."""
+    """A command of fastrpc that runs until it is stopped, and prints its addresses as JSON."""
 
     def __init__(self, *arguments: str, folder: Path | None = None, log_level: str = "error") -> None:
         path = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
@@ -61,7 +61,7 @@ class Process:
         return self._process.wait(20)
 
     def close(self) -> None:
-        """Leave nothing behind, whatever happened."""
+        """End the process, even after an error."""
         self.kill()
         assert self._process.stdout is not None
         self._process.stdout.close()

@@ -31,7 +31,7 @@ async def show_scopes() -> None:
     """Move a service out of this process and back in."""
     say('One address everywhere: Client("any://clock")')
     with tempfile.TemporaryDirectory() as folder:
-        # The demonstration stays apart from the other programs of this user.
+        # The demonstration is separate from other programs of this user.
         os.environ["FASTRPC_HOST_FOLDER"] = folder
         try:
             await _show_scopes()

@@ -38,7 +38,7 @@ OPTIONS = (
 
 
 def show_security() -> None:
-    """Serve with TLS, tokens and rules; let one caller in, and refuse others."""
+    """Serve with TLS, tokens and rules; accept one caller, and refuse others."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file, text in (
@@ -76,7 +76,7 @@ def show_token_over_tls(folder: Path, address: str) -> None:
 
 
 def show_refused_callers(folder: Path, address: str) -> None:
-    """Call with what is not enough, or for what is not allowed."""
+    """Call with insufficient credentials, and call forbidden methods."""
     say("Refused callers: no handler starts")
     for token, method, status in (
         (None, "demo.mul", "UNAUTHENTICATED"),

@@ -58,7 +58,7 @@ class Demo:
 
     @fastrpc.method(codec="raw")
     async def echo(self, data: bytes) -> bytes:
-        """Give back what came, untouched by any codec."""
+        """Return the bytes as they came, untouched by any codec."""
         return data
 
     @fastrpc.method
@@ -68,7 +68,7 @@ class Demo:
 
     @fastrpc.method(idempotent=True)
     async def numbers(self, limit: int) -> AsyncIterator[int]:
-        """Stream numbers; they go on until the caller has left, if the limit is 0."""
+        """Stream numbers. With a limit of 0 they continue until the caller has left."""
         try:
             for number in itertools.count() if limit == 0 else range(limit):
                 yield number

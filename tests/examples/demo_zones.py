@@ -68,7 +68,7 @@ class Zoned:
             self._running.pop(address).close()
 
     def close(self) -> None:
-        """Leave no process behind."""
+        """End every process."""
         self.kill(*self._running)
 
 
@@ -127,7 +127,7 @@ async def show_canary(services: fastrpc.Services) -> None:
 
 @contextlib.asynccontextmanager
 async def calling(services: fastrpc.Services) -> AsyncIterator[Counter[str]]:
-    """Keep calls going inside the block, none of which may fail; yield how many each server answered."""
+    """Keep calls running inside the block, none of which may fail; yield the number that each server answered."""
     places: Counter[str] = Counter()
     is_over = False
 

@@ -123,7 +123,9 @@ def test_both_give_the_same_credit_for_streams_larger_than_their_windows(
 
 
 @pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
-def test_both_sides_end_a_cancelled_answer_in_the_same_way_at_any_point(is_server: bool, scale: Scale) -> None:
+def test_both_sides_end_a_cancelled_answer_in_the_same_way_at_any_point(
+    is_server: bool, scale: Scale
+) -> None:
     opening = Preface().encode() + SettingsFrame(encode_settings(ANNOUNCED)).encode()
     opening += SettingsFrame(ack=True).encode()
     for seed in scale.seeds(300):

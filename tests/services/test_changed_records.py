@@ -142,9 +142,7 @@ async def test_a_record_exists_at_every_instant_of_its_changes(opened: Callable[
 
 
 @pytest.mark.parametrize("kind", ["lan", "mdns"])
-async def test_an_announced_record_exists_at_every_instant_of_its_changes(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_an_announced_record_exists_at_every_instant_of_its_changes(kind: str, tmp_path: Path) -> None:
     if kind == "mdns":
         pytest.importorskip("zeroconf", reason="zeroconf is not installed")
     add_key(tmp_path / "lan.keys")

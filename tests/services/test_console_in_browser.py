@@ -107,7 +107,9 @@ async def test_the_cause_of_a_failing_call_is_found_by_keyboard_alone(chromium: 
             await browsed.check()
 
 
-async def test_a_token_moves_to_the_tab_and_a_wrong_one_is_requested_again(chromium: str, tmp_path: Path) -> None:
+async def test_a_token_moves_to_the_tab_and_a_wrong_one_is_requested_again(
+    chromium: str, tmp_path: Path
+) -> None:
     async with console_scene(tmp_path, ()) as scene:
         async with browsing(chromium, scene.url) as browsed:
             await browsed.until("#age", "as of")

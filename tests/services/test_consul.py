@@ -168,7 +168,9 @@ async def test_instance_that_the_agent_lost_comes_back(consul: ConsulAgent, serv
                 await asyncio.sleep(0.05)
 
 
-async def test_instances_of_other_programs_serve_while_their_checks_pass(consul: ConsulAgent, service: str) -> None:
+async def test_instances_of_other_programs_serve_while_their_checks_pass(
+    consul: ConsulAgent, service: str
+) -> None:
     async with opened(consul.url) as registry, registry.watch(service) as watch:
         for port in (1001, 1002):
             definition = {

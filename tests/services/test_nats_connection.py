@@ -56,7 +56,9 @@ async def test_publishes_in_flight_share_one_connection_with_a_pull_consumer(con
     assert connection.generation == 1
 
 
-async def test_work_that_the_server_refuses_leaves_the_connection_to_other_work(connection: Connection) -> None:
+async def test_work_that_the_server_refuses_leaves_the_connection_to_other_work(
+    connection: Connection,
+) -> None:
     with pytest.raises(BrokerError, match="consumer not found") as caught:
         await connection.run(lambda stream: stream.consumer_info("orders", "none"))
     assert isinstance(caught.value.__cause__, APIError)

@@ -106,7 +106,9 @@ async def test_messages_of_a_killed_member_are_claimed_after_its_lease(server: R
         )
 
 
-async def test_a_broker_that_closes_leaves_its_messages_to_other_consumers_at_once(server: RedisServer) -> None:
+async def test_a_broker_that_closes_leaves_its_messages_to_other_consumers_at_once(
+    server: RedisServer,
+) -> None:
     async with open_broker(server.url) as broker:
         async with open_broker(server.url) as leaving:
             messages = leaving.subscribe("orders.new", group="billing", start="oldest")

@@ -81,7 +81,7 @@ async def test_the_whole_server_is_set_not_to_serve(server: Server) -> None:
 
 async def test_an_act_that_saw_another_value_changes_nothing(server: Server) -> None:
     answer = await act(server, "serving", service="acted", serving=False, was=False)
-    # The wanted value is there already only by what the caller believes.
+    # Only the caller's belief says that the record has the wanted value already.
     assert (answer.status, answer.json["now"]) == (409, True)
     assert server._health.is_serving("acted")
     assert (await act(server, "serving", service="acted", serving=False, was=True)).status == 200
@@ -153,7 +153,7 @@ async def test_an_invalid_level_is_refused(server: Server) -> None:
 async def test_acts_are_in_the_audit_with_person_and_values(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # The level of a program that configures none.
+    # The log level of a program that configures no logging.
     with caplog.at_level(logging.WARNING, "fastrpc.audit"):
         await act(server, "serving", service="acted", serving=False, was=True)
         await act(server, "serving", service="acted", serving=False, was=True)

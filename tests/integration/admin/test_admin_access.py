@@ -1,4 +1,4 @@
-"""Who may read the admin pages, and what they never show."""
+"""Callers that may read the admin pages, and secrets that the pages never show."""
 
 import asyncio
 import base64
@@ -186,14 +186,14 @@ async def test_a_token_file_is_read_again(
         assert await statuses() == [200, 401]
         file.write_text("second")
         assert await statuses() == [401, 200]
-        # A file that cannot be used keeps the token, and is told once.
+        # An unusable file keeps the token, and is reported once.
         with caplog.at_level(logging.WARNING, "fastrpc.audit"):
             file.unlink()
             assert await statuses() == [401, 200]
             file.write_text("")
             assert await statuses() == [401, 200]
         assert {record.name for record in caplog.records} == {"fastrpc.audit"}
-        # No look is due for an hour: the server is told.
+        # No look is due for an hour: the server has to be notified.
         monkeypatch.setattr(watched_file, "LOOK_SECONDS", 3_600.0)
         assert (await page(server, "/calls", Authorization="Bearer second")).status == 200
         file.write_text("third")

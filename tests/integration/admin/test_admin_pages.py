@@ -75,7 +75,7 @@ async def test_the_page_of_metrics_equals_the_calls_made() -> None:
     assert made("paged", "find", "OK") == 7
     assert made("paged", "find", "NOT_FOUND") == 3
     assert made("_other", "_other", "UNIMPLEMENTED") == 1
-    # Nothing is there twice, or the whole scrape would be refused.
+    # No line comes twice, or Prometheus would refuse the whole scrape.
     lines = [line.rpartition(" ")[0] for line in answer.text.splitlines() if not line.startswith("#")]
     assert len(lines) == len(set(lines))
 

@@ -1,4 +1,4 @@
-"""The admin pages of several workers: what they show is true of all of them together."""
+"""The admin pages of several workers show figures of all workers together."""
 
 import asyncio
 import os

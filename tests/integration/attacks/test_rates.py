@@ -1,4 +1,4 @@
-"""Attacks by HTTP/1.1, WebSocket, the native protocol and rpcx beside honest callers, who keep their rates.
+"""Attacks by HTTP/1.1, WebSocket, the native protocol and rpcx; honest callers keep their rates meanwhile.
 
 Attacks by HTTP/2 are in `tests/integration/grpc/test_attacks.py`.
 """
@@ -60,7 +60,7 @@ def honest(port: int, way: str, token: str | None) -> Iterator[Callable[[], Any]
 
 
 def ways(names: Iterable[str]) -> pytest.MarkDecorator:
-    """Try each attack beside an honest caller by one of the protocols."""
+    """Try each attack while an honest caller uses one of the protocols."""
     cases = [(name, ("native", "http", "rpcx")[number % 3]) for number, name in enumerate(names)]
     return pytest.mark.parametrize(("name", "way"), cases)
 

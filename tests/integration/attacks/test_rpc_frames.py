@@ -132,7 +132,7 @@ async def test_invalid_credit_ends_only_the_connection_that_sent_it(flags: int, 
     assert bytes_held() == 0
 
 
-# bRPC: a message of a stream that goes on for ever (CVE-2026-80463)
+# bRPC: a message of a stream that never ends (CVE-2026-80463)
 
 
 @pytest.mark.parametrize("piece", [b"", b"x", b"x" * 60_000], ids=["empty", "a byte", "long"])

@@ -1,10 +1,10 @@
 """The table of access with protocols as a dimension: every way in, every service, every kind of method, every caller.
 
-No handler starts where none should, whichever protocol a call comes by. A protocol, or a setting of HTTP that opens a
-way in, without a row fails. The frames of the native protocol have a table of their own, `test_access_table.py`.
+Without the right to a call no handler starts, over any protocol. A protocol without a row fails, and so does a setting
+of HTTP that accepts calls. The frames of the native protocol have a table of their own, `test_access_table.py`.
 
-Two callers ask for every method by every way. The others share the methods of a way at scale 1: each of them asks for
-each kind of method, and for each method by some ways. In a longer run they ask for all.
+Two callers call every method over every protocol. At scale 1 the other callers share the methods of a protocol: each
+calls one method of each kind, and calls each method over some protocols. In a longer run they call all methods.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from tests.support.ways_in import WAYS, Asked
 
 pytestmark = pytest.mark.one_loop
 
-#: The callers that ask for every method, and how many of the others share the methods of a way.
+#: The callers that call every method, and the number of other callers that share the methods of a protocol.
 ASKING_FOR_ALL = ("nobody", "a forbidden one")
 SHARING = 8
 
@@ -35,7 +35,7 @@ UNKNOWN, FORBIDDEN = Status.UNAUTHENTICATED, Status.PERMISSION_DENIED
 
 @dataclass(frozen=True)
 class Caller:
-    """What a caller shows, and what it is told.
+    """The credentials of a caller, and the answers that it gets.
 
     Args:
         token: of its request.
@@ -115,7 +115,7 @@ def shared(table: dict[str, str], number: int) -> dict[str, str]:
 
 def test_every_protocol_and_every_setting_of_http_has_a_row() -> None:
     assert set(ASKING_FOR_ALL) <= set(CALLERS)
-    # What other tests register comes behind.
+    # Protocols that other tests register come later in the list.
     assert SERVER_PROTOCOLS[0] == "native"
     assert {way.protocol for way in WAYS.values()} == set(SERVER_PROTOCOLS[1:5])
     assert {way.setting for way in WAYS.values()} - {None} == set(settings_of_http())
@@ -176,7 +176,7 @@ async def test_an_allowed_caller_starts_handlers_by_every_way(
 async def test_a_certificate_counts_where_one_protocol_alone_is_served(
     name: str, certificates: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Its engine is there before the handshake of TLS is over."""
+    """The engine of the only protocol exists before the handshake of TLS is over."""
     way = WAYS[name]
     settings = {"http": HTTP()} if way.protocol == "http" else {}
     counted = Counted(tmp_path, tls=certificates["server"], protocols=(way.protocol,), **settings)

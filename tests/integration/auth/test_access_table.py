@@ -1,7 +1,7 @@
 """The table: every frame kind, every service and every kind of method, by every caller that may not call.
 
-No handler starts where none should. The table is made from the code: a frame kind, a built-in service or a kind of
-method without a row fails.
+Without the right to a call no handler starts. The table is made from the code: a frame kind, a built-in service or a
+kind of method without a row fails.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, and what it is told.
+    """A caller, and the answers that it gets.
 
     Args:
         token: shown for the connection.
@@ -66,12 +66,12 @@ class Caller:
 
     @property
     def is_short_lived(self) -> bool:
-        """Whether what it shows expires before its first call."""
+        """Whether its credential expires before its first call."""
         return b"expired" in (self.token or b"") or self.certificate == "expired"
 
     @property
     def waits(self) -> bool:
-        """Whether its calls wait for the verdict about credentials of their own: what follows them is handled first."""
+        """Whether its calls wait for the verdict about their own credentials: later calls are handled first."""
         return b"later-" in (self.own or b"")
 
 
@@ -108,7 +108,7 @@ CALLERS = {
 
 
 def frames(kind: Kind, method: str, flags: int, metadata: bytes, first: int = 1) -> list[bytes]:
-    """Return what a caller sends to start or feed work by a frame of a kind: three calls at most."""
+    """Return the frames of one kind that start or feed work: three calls at most."""
 
     def request(id: int, **more: Any) -> bytes:
         return Request(id, method.encode(), b"\x90", codec=MSGPACK, metadata=metadata, **more).encode()
@@ -140,7 +140,7 @@ def frames(kind: Kind, method: str, flags: int, metadata: bytes, first: int = 1)
     return by_kind[kind]()
 
 
-#: Kinds of which many may come on one connection; the others have a budget, or end it.
+#: Kinds of which many frames may come on one connection; the other kinds have a budget, or end the connection.
 MANY = frozenset({Kind.REQUEST, Kind.DATA, Kind.END, Kind.CANCEL, Kind.CREDIT})
 
 #: Methods of one connection: each gets two frames of credit, and a connection may send a hundred for nothing.
@@ -160,7 +160,7 @@ def batches(kind: Kind, table: dict[str, str]) -> list[dict[str, str]]:
 
 
 async def opened(peer: RawPeer, caller: Caller) -> None:
-    """Open a connection, and wait until what expires has expired."""
+    """Open a connection, and wait until its short-lived credential has expired."""
     peer.send(Preface().encode(), SettingsFrame().encode())
     if caller.token is not None:
         peer.send(Auth(b"bearer", caller.token).encode())
@@ -180,7 +180,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _stopped_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the wall clock: a short verdict must not expire before the server reads it, however slow this machine is."""
+    """Stop the wall clock: a short verdict must not expire before the server reads it on a slow machine."""
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now)
 

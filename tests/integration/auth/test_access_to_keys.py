@@ -1,7 +1,7 @@
 """The table of access to keys: every request of Deimos's dialect, and every method of `fastrpc.store`.
 
-No value is told and no key changes without the right to it, however a key or prefix is written, and whichever page
-sends the request. A verb or a parameter of the dialect, or a method, without a row fails.
+Without the right to a key its value is never shown and the key never changes, in any spelling of a key or prefix, and
+from any page. A verb, parameter or method of the dialect without a row fails.
 """
 
 import contextlib
@@ -34,14 +34,14 @@ RULES: Final[list[dict[str, Any]]] = [
 ]
 ALL: Final[list[dict[str, Any]]] = [{"who": ["allowed"], "read_keys": ["**"], "write_keys": ["**"]}]
 
-#: Keys that the rules grant to nobody; their values are searched for in all that a caller is told.
+#: Keys that the rules grant to no caller; all answers are searched for their values.
 PLANTED: Final = b"planted-value"
 OTHERS: Final = ("other/k", "other/sub/k", "open/k", "minelike/k", "locks/other/1")
 
 #: Keys above the keys of a right. In the dialect they hide them.
 ABOVE: Final = ("mine", "open/read")
 
-#: Paths of others' keys and of directories above them, as they are and in disguise.
+#: Paths of foreign keys and of directories above them, plain and in disguise.
 SPELLED_PATHS: Final = """
 /keys/other/k /keys/other /keys/other/ /keys/other/sub /keys/minelike/k /keys/min /keys/open /keys /keys/
 /keys/locks/other/1 /keys/_deimos /keys/_deimos/other /keys/%5Fdeimos/other
@@ -73,7 +73,7 @@ REQUESTS: Final = {
     "DELETE": ("", "recursive=true", "dir=true", "prevValue=planted-value", "prevIndex=1"),
 }
 
-#: The tokens of callers without a right to these keys, and the status that the dialect tells them.
+#: The tokens of callers without a right to these keys, and the status that they get from the dialect.
 CALLERS: Final[dict[str, tuple[str | None, int]]] = {
     "nobody": (None, 401),
     "one with an unknown token": ("unknown", 401),
@@ -82,7 +82,7 @@ CALLERS: Final[dict[str, tuple[str | None, int]]] = {
     "one with rights to other keys": ("allowed", 403),
 }
 
-#: The statuses of calls of methods where the dialect tells these.
+#: The statuses of calls of methods that correspond to statuses of the dialect.
 REFUSALS: Final = {401: {Status.UNAUTHENTICATED}, 403: {Status.PERMISSION_DENIED, Status.INVALID_ARGUMENT}}
 
 #: Pages that the HTTP gateway serves, as its own.
@@ -148,7 +148,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def plant(store: LocalStore, more: Sequence[str] = ()) -> str:
-    """Write the keys of others, some with a lease, and one of the caller; return the lease."""
+    """Write foreign keys, some with a lease, and one key of the caller; return the lease."""
     lease = await store.lease(3600)
     for key in (*OTHERS, *more):
         await store.put(key, PLANTED, lease=lease if key.endswith("/k") else None)
@@ -175,11 +175,11 @@ class Caller:
         self._sends = sends
         self._client: HttpClient | None = None
         self._watching: list[HttpClient] = []
-        #: All that it was told.
+        #: All answers that the caller got.
         self.told = bytearray()
 
     async def ask(self, verb: str, path: str, parameters: str, kind: str = FORM) -> int:
-        """Send a request, what it writes in a form; follow it to another path, and return its status."""
+        """Send a request, written parameters as a form; follow a redirect, and return the status."""
         form = parameters if verb in ("PUT", "POST") else ""
         query = "" if form or not parameters else f"?{parameters}"
         found = await self._asked(verb, path + query, form, kind)
@@ -206,7 +206,7 @@ class Caller:
         return found
 
     async def end(self) -> None:
-        """End the watches, and take what they were told."""
+        """End the watches, and collect their answers."""
         self._server.app.tree.log.end()
         for client in self._watching:
             while (chunk := await client.chunk()) != b"":
@@ -241,7 +241,7 @@ async def test_no_request_reads_or_writes_a_key_without_the_right(name: str, mor
             for path in (*PATHS, *(f"/keys/{key}" for key in more)):
                 for row in rows:
                     found = await caller.ask(verb, path, row)
-                    # Watches of what is below the key, and children, which a key cannot have.
+                    # Watches of paths below the key, and children, which a key cannot have.
                     is_below = (
                         token == "allowed"
                         and path[6:] in more
@@ -340,7 +340,7 @@ async def hosted(rules: list[dict[str, Any]]) -> AsyncIterator[tuple[StoreServic
 
 
 async def called(client: Client, method: str, *arguments: Any) -> tuple[Status, str]:
-    """Return the status of a call, and all that it told."""
+    """Return the status of a call, and the text of its answer."""
     try:
         if method not in STREAMS:
             return Status.OK, repr(await client.call(f"fastrpc.store.{method}", *arguments))

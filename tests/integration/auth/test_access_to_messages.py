@@ -1,7 +1,7 @@
 """The table of access to messages: every method of `fastrpc.broker`, for topics and groups without the right.
 
-No message reaches or leaves a caller without the right, and groups of others are not joined, sought or replayed,
-however a topic or a group is written. A method without a row fails.
+Without the right no message reaches or leaves a caller, and foreign groups are not joined, sought or replayed, in any
+spelling of a topic or group. A method without a row fails.
 """
 
 import contextlib
@@ -48,10 +48,10 @@ RULES: Final[list[dict[str, Any]]] = [
     {"who": ["eve"], "allow": ["fastrpc.health.check"]},
 ]
 
-#: Is searched for in all that a caller is told.
+#: All answers to a caller are searched for this value.
 PLANTED: Final = "planted-value"
 
-#: Topics that the rules grant to neither shop nor billing, however they are written; and groups of others.
+#: Topics that the rules grant to neither shop nor billing, in every spelling; and foreign groups.
 TOPICS: Final = (
     *("secrets.a", "secrets.*", "secrets.**", "**", "*", "*.*", "*.a", "order", "ordersx.new", "secrets", ""),
     *(
@@ -111,7 +111,7 @@ OF_GROUPS: Final[dict[str, Callable[[str], list[tuple[Any, ...]]]]] = {
     ],
 }
 
-#: Lists show what the caller may see; tokens of pulled messages belong to one caller.
+#: Lists show only entries that the caller may see; tokens of pulled messages belong to one caller.
 OTHERS: Final = ("topics", "groups", "settle")
 
 STREAMS: Final = {"consume", "follow", "dead_letters"}
@@ -126,7 +126,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def plant(broker: BrokerBackend) -> None:
-    """Make topics and groups of others, with a waiting message and a dead letter each."""
+    """Make foreign topics and groups, with a waiting message and a dead letter each."""
     for name in ("secrets.**", "orders.**", "bills.*"):
         await broker.declare(TopicSettings(name))
     for group, topic in (("audit", "secrets.a"), ("others.group", "orders.new"), ("billing.b", "secrets.a")):
@@ -167,7 +167,7 @@ async def hosted(**settings: Any) -> AsyncIterator[tuple[BrokerBackend, fastrpc.
 
 
 async def called(client: Client, method: str, *arguments: Any) -> tuple[Status, str]:
-    """Return the status of a call, and all that it told."""
+    """Return the status of a call, and the text of its answer."""
     name = f"fastrpc.broker.{method}"
     try:
         if method not in STREAMS:

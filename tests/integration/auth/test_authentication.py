@@ -375,7 +375,7 @@ async def test_a_stream_ends_with_a_removed_token_though_its_connection_makes_no
             await stream.send(1)
             assert await stream.receive() == 1
             path.write_text('[[token]]\ntoken = "two"\nname = "bob"\n')
-            # By itself after two looks, a second apart.
+            # The server notices by itself after two looks, a second apart.
             ending = asyncio.ensure_future(refusal(stream.receive()))
             async with Client(target) as other:
                 while others_call and not ending.done():

@@ -1,4 +1,4 @@
-"""Who may: roles, policies and functions, for both clients; what a caller may not call, it does not learn of."""
+"""Rights: roles, policies and functions, for both clients; a caller does not learn of methods that it may not call."""
 
 import asyncio
 import logging
@@ -309,7 +309,7 @@ async def test_refusals_are_logged_with_caller_method_and_reason(caplog: pytest.
     several = [record for record in caplog.records if record.name == "fastrpc.audit"]
     records = [record for record in several if not hasattr(record, "count")]
     assert 10 <= len(records) < 50
-    # The others are told as numbers: behind a record, or by themselves once there is no further one.
+    # Further refusals are logged as numbers: after a record, or separately if no further record comes.
     left_out = sum(int(number) for number in re.findall(r"\((\d+) more were not logged\)", caplog.text))
     left_out += sum(vars(record).get("count", 0) for record in several)
     assert len(records) + left_out == 50

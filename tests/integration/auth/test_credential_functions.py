@@ -23,7 +23,7 @@ async def test_a_failing_function_fails_the_call_without_its_text(kind: str) -> 
     async with guarded(Shop) as target, calling(kind, target, credentials=credentials) as client:
         with pytest.raises(fastrpc.ConnectError, match="credentials cannot be had") as caught:
             await client.call(Shop.who)
-        # Nor with what led to it, which a log of the error shows.
+        # Nor with the cause, which a log of the error shows.
         assert "planted" not in "".join(traceback.format_exception(caught.value))
         assert "call it to see why" in (caught.value.hint or "")
 

@@ -1,4 +1,4 @@
-"""No name of a method tells a caller without access that it exists: alias, gRPC's name, route, tool, socket."""
+"""No spelling of a method tells a caller without access that it exists: alias, gRPC's name, route, tool, socket."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -132,7 +132,7 @@ async def test_no_other_name_of_a_forbidden_method_tells_that_it_exists(way: Way
         address = await server.listen("tcp://127.0.0.1:0")
         forbidden, unknown = [await way(address, token, name) for name in NAMES]
     assert forbidden == unknown.replace(b"close_any", b"close_all").replace(b"CloseAny", b"CloseAll")
-    # Refused, and not broken: the test knows what each way says.
+    # Refused, and not broken: these are the texts of refusals in each protocol.
     said = (b"UNAUTHENTICATED", b"PERMISSION_DENIED", b"401", b"403", b"no tool", b"(16, ", b"(7, ")
     assert any(text in forbidden for text in said)
 
@@ -196,7 +196,7 @@ async def test_a_stream_of_no_method_is_refused_as_early_as_one_of_a_forbidden_m
             lines += [] if token is None else [f"Authorization: Bearer {token}"]
             async with await HttpClient.to(address) as client:
                 client.send("\r\n".join([*lines, "", ""]).encode() + LINES[form])
-                # Before the rest of the body, and closing behind it.
+                # The answer comes before the unread part of the body, and the connection closes after it.
                 found = await client.response()
                 assert await client.is_closed()
             shown = repr([one for one in found.fields if one[0] != "date"]).encode() + found.body

@@ -1,4 +1,4 @@
-"""A call keeps the identity that it started with, whatever becomes of its connection's meanwhile."""
+"""A call keeps the identity that it started with, even if the identity of its connection changes."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Calls that wait for their start longer than what their caller shows is valid."""
+"""Calls that wait for their start until the caller's credential has expired."""
 
 import asyncio
 import threading

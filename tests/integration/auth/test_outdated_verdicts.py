@@ -49,7 +49,7 @@ class Desk:
 
 
 class Given:
-    """Accepts every token by what a test says."""
+    """Accepts every token for the seconds that a test sets."""
 
     version = 0
 
@@ -172,7 +172,7 @@ async def test_a_life_that_a_change_shortens_ends_sooner(before: float | None) -
                 while True:
                     assert await ticks.receive() == "ada"
             assert ended.value.status is Status.UNAUTHENTICATED
-            # Its client was told another end: it makes another connection, and its calls go on.
+            # The client knew another expiry: it makes another connection, and its calls continue.
             assert await client.call(Desk.caller) == "ada"
             assert client.stats()["totals"]["connections"] == 2
 

@@ -1,4 +1,4 @@
-"""Calls with credentials of their own, whose verdict takes time: the others of their connection go on meanwhile."""
+"""Calls with separate credentials, whose verdict takes time: other calls of the connection run meanwhile."""
 
 import asyncio
 import time
@@ -76,7 +76,7 @@ async def test_a_verdict_that_takes_time_holds_no_other_call(kind: str, scheme: 
                 client.with_options(metadata=bearer("of-eve")).call(Shop.total, range(300))
             )
             await held.until_asked()
-            # Whether they have no credential of their own, a good one or none that is accepted.
+            # Calls without a separate credential, with a good one, and with one that is refused.
             assert await client.call(Shop.who) == "ada"
             assert await client.with_options(metadata=BOB).call(Shop.who) == "bob"
             async with client.stream(Shop.count, 3) as names:
@@ -145,7 +145,7 @@ async def test_a_call_that_is_cancelled_before_its_verdict_does_not_start() -> N
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        # The cancel is there before this is answered.
+        # The cancel arrives before this call is answered.
         assert await client.call(Shop.hello) == "nobody"
         held.go.set()
         assert await client.with_options(metadata=bearer("other")).call(Shop.who) == "eve"
@@ -314,7 +314,8 @@ async def test_a_stream_ends_with_its_separate_credential(kind: str) -> None:
                         while True:
                             assert await ending.receive() == "ada"
                     assert ended.value.status is Status.UNAUTHENTICATED
-                    # What needs no identity goes on, as do a unary call that runs, and the streams of the connection.
+                    # Streams that need no identity continue, and so do a running unary call, and the streams of the
+                    # connection.
                     assert len([number async for number in open_ticks]) == 160
                     assert await working == "ada"
                 assert await lasting.receive() == "bob"

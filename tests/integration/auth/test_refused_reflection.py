@@ -1,4 +1,4 @@
-"""A caller without reflection is no attacker: the audit log tells it once a minute, at INFO."""
+"""A caller without the right to reflection is no attacker: the audit log reports it once a minute, at INFO."""
 
 import logging
 from typing import Any
@@ -49,7 +49,7 @@ async def test_refused_reflection_of_either_client_is_told_once(
             with pytest.raises(CallError):
                 await bad.call(METHOD)
     assert told(caplog, "shop.who") == ["WARNING"]
-    # A wrong token is a refused login, whatever it is shown for.
+    # A wrong token is a refused login, for every method.
     assert told(caplog) == ["INFO", "WARNING"]
 
 

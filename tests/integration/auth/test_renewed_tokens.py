@@ -130,7 +130,7 @@ async def test_a_token_is_shown_once_on_a_connection(
 
 
 async def test_a_new_token_is_shown_though_it_came_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection goes on, and the streams on it where the server's clock allows."""
+    """The connection continues, and so do its streams if the server's clock allows."""
     monkeypatch.setattr(renewal, "RENEWED_AT", 1.01)
     until, first, second = Until(), token(1, 1.99), token(2, 60)
     given = [first, second]
@@ -157,7 +157,7 @@ async def test_tokens_of_seconds_do_not_use_up_the_credentials_of_a_connection(
     numbers = iter(range(1_000))
     until = Until()
     async with guarded(Desk(), authenticate=until) as target:
-        # They are told as valid for seven seconds, and renewed each 0.7 s.
+        # The credential states seven seconds, and is renewed every 0.7 s.
         async with Client(target, credentials=lambda: token(next(numbers), 8.0), config=QUICK) as client:
             async with asyncio.timeout(60):
                 while len(until.asked) < 5:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.one_loop
 class TestContract(BrokerContract):
     """A broker on another machine keeps the contract."""
 
-    # The server knows its callers by their identities, and here they have none.
+    # The server knows its callers by their identities, and here callers have no identity.
     kept_publisher = None
 
     @pytest.fixture(params=["memory", "sqlite"])

@@ -114,17 +114,17 @@ async def test_single_message_behind_a_full_call_keeps_its_place(watched: Watche
 
 @pytest.fixture
 def long_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold a message until a call ends, however long that takes."""
+    """Hold a message until a call ends, for any time."""
     monkeypatch.setattr("fastrpc.brokers.remote.publishing._HELD_SECONDS", 600.0)
 
 
 async def held_behind_a_call(
     watched: Watched, goes_on: asyncio.Event, *further: bytes
 ) -> "list[asyncio.Task[Any]]":
-    """Publish 0 alone, 1 and 2 by a call that waits for an event, and 3, which is alone beside them.
+    """Publish 0 alone, 1 and 2 by a call that waits for an event, and meanwhile 3, the only message of its turn.
 
     Args:
-        further: published by the publishers of 1 and 2, behind these.
+        further: published by the publishers of 1 and 2, after these.
     """
     watched.before = goes_on.wait
 

@@ -1,4 +1,4 @@
-"""Results of `fastrpc.broker` stay below the limit of a message, whatever part of the messages is large."""
+"""Results of `fastrpc.broker` stay below the limit of a message, for messages with any large part."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.one_loop
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 LARGE_HEADERS: Final = {"note": "x" * 8_000}
 
-#: The parts that fill a dead letter, and the number of letters: together they exceed the limit of a message.
+#: The parts that fill a dead letter, and the number of letters: their total exceeds the limit of a message.
 LETTERS: Final[dict[str, tuple[dict[str, Any], int]]] = {
     "body": ({"body": bytes(1_000_000)}, 30),
     "headers": ({"headers": LARGE_HEADERS}, 4_000),
@@ -79,6 +79,6 @@ async def test_messages_of_a_pull_have_about_four_megabytes_of_headers(server: B
         await backend.publish([OutgoingMessage("orders.new", b"", headers=LARGE_HEADERS)] * 1_000)
         found = await client.call("fastrpc.broker.pull", "orders.new", "g", 1_000)
         assert 400 < len(found) < 550
-        # The others are not under way.
+        # The other messages are not under way.
         (state,) = await backend.groups()
         assert state.under_way == len(found)

@@ -141,7 +141,7 @@ async def test_end_of_the_broker_counts_the_message_of_a_thread(
             await eventually(lambda: threads.began)
         assert await held.ack()
         assert await taken(others) == (1, 2)
-        # Its call ends on the loop: behind the end of the loop it would keep its record for good.
+        # The call ends on the loop: after the end of the loop it would keep its record for ever.
         before = bytes_held()
         threads.may_return.set()
         await eventually(lambda: bytes_held() < before)

@@ -1,4 +1,4 @@
-"""How arguments reach a handler: by position, by name, left out, and what does not fit."""
+"""Ways by which arguments reach a handler: by position, by name, by default; and arguments that do not fit."""
 
 import inspect
 from dataclasses import dataclass

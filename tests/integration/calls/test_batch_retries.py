@@ -14,7 +14,7 @@ from fastrpc.testing import connected
 
 pytestmark = pytest.mark.one_loop
 
-#: Two retries of any second, whatever the number of calls.
+#: Two retries in any second, for any number of calls.
 TWO_A_SECOND = ClientConfig(pool=Pool(retries=Retries(budget_share=0.0, budget_per_second=2.0)))
 
 CALLS = [(number,) for number in range(12)]

@@ -142,7 +142,7 @@ class Large:
 PERSON = Person("Ada", datetime.date(1815, 12, 10), [Person("Charles", datetime.date(1791, 12, 26))])
 MOMENT = datetime.datetime(2024, 2, 29, 12, 30, 1, 250_000, tzinfo=datetime.UTC)
 
-#: Method, arguments, what comes back.
+#: Method, arguments, result.
 EXCHANGES: tuple[tuple[Any, tuple[Any, ...], Any], ...] = (
     (Types.struct, (Point(3),), Point(3, 0.5)),
     (Types.dataclass, (PERSON,), PERSON),

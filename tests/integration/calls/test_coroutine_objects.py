@@ -1,4 +1,4 @@
-"""A call is a coroutine object: what Python and asyncio do with those, they do with calls."""
+"""A call is a coroutine object: Python and asyncio treat it like other coroutine objects."""
 
 import asyncio
 import collections.abc

@@ -1,4 +1,4 @@
-"""Deadlines: where they come from, how they travel, and what happens when they pass."""
+"""Deadlines: where they are set, how they are sent, and how calls end when they pass."""
 
 import asyncio
 import threading
@@ -235,7 +235,7 @@ async def test_a_peer_may_name_any_time(microseconds: int) -> None:
         )
         whole = await peer.next(Response)
         left = msgspec.msgpack.decode(whole.payload)
-        # From 146 years on it is as good as none.
+        # A deadline beyond 146 years is unlimited.
         assert left is None or left == pytest.approx(microseconds / 1e6, rel=1e-6)
         assert (whole.status, left is None) == (0, microseconds >= 2**62 // 1000)
         capped = await peer.next(Response)
@@ -347,7 +347,7 @@ async def test_calls_that_the_servers_cap_ended_in_the_queue_of_threads_say_so()
 
 @fastrpc.service("hop")
 class Hop:
-    """Says what is left, and asks the next one for the same."""
+    """Returns the remaining time, and the remaining time of the next hop."""
 
     def __init__(self, following: Client | None = None) -> None:
         self.following = following
@@ -391,7 +391,7 @@ class Hop:
 
 @asynccontextmanager
 async def hops(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[Client, list[Hop]]]:
-    """Start servers each of which is a client of the next; yield a client of the first."""
+    """Start servers in a chain, each a client of the next; yield a client of the first."""
     async with AsyncExitStack() as stack:
         made: list[Hop] = []
         client: Client | None = None

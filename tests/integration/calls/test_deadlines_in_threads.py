@@ -35,7 +35,7 @@ from tests.support.wire_frames import Cancel
 pytestmark = pytest.mark.one_loop
 
 EVERYTHING = HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True, grpc_web=True, connect=True)
-#: The ways that tell no status of a call that failed, or none of this name.
+#: The protocols that send no status for a failed call, or no status of this name.
 SILENT = {"HEAD", "MCP", "the header gateway of Phobos", "the header gateway of rpcx"}
 #: The ways by which a method of one answer is called, and waited for.
 ANSWERED = [name for name, way in WAYS.items() if way.form not in {"lines", "a notification of JSON-RPC"}]
@@ -51,7 +51,7 @@ STREAMING = [
     "events over HTTP/2",
     "WebSocket over HTTP/2",
 ]
-#: The ends of a thread behind its deadline.
+#: The ends of a thread after its deadline.
 ENDS = ["returns", "aborts", "crashes"]
 
 
@@ -135,7 +135,7 @@ class Scene:
                     return told
 
     async def see_the_end(self, *, intercepted: bool) -> None:
-        """Let the threads go on, and see their calls end with the status that the caller got."""
+        """Release the threads, and see their calls end with the status that the caller got."""
         # Until then each of them has its place, and its interceptors wait. A call whose deadline passed before it had a
         # thread ends without one.
         await eventually(lambda: self.calls == len(self.bench.begun))
@@ -147,7 +147,7 @@ class Scene:
         await eventually(lambda: self.calls == 0)
         assert self.bench.ended == len(self.bench.begun)
         if intercepted:
-            # Ways of rpcx send a one-way call behind the other one.
+            # The ways that use rpcx send a one-way call after the other call.
             assert Status.DEADLINE_EXCEEDED in self.noting.statuses[without_thread:]
 
 
@@ -199,7 +199,7 @@ async def test_a_native_call_is_answered_with_an_unknown_outcome(scene: Scene, i
             answer = await peer.end(call)
             assert (answer.status, answer.outcome) == (Status.DEADLINE_EXCEEDED, 2)
         assert peer.messages(other) == ["in time"]
-        # A frame for a call that is over already is none of an honest peer's mistakes.
+        # A frame for an ended call is no mistake of an honest peer.
         peer.peer.send(Cancel(one, 1).encode())
         assert (await peer.end(peer.open("bench.quick", flags=0))).status == Status.OK
         await scene.see_the_end(intercepted=intercepted)
@@ -231,7 +231,7 @@ async def test_the_document_of_a_late_answer_says_that_its_outcome_is_unknown(
             assert (response.status, response.value["processed"]) == (504, "no")
             response = await client.ask("POST", "/bench/block", {})
         assert (response.status, response.value["processed"]) == (504, "unknown")
-        # The connection goes on meanwhile.
+        # The connection stays usable meanwhile.
         assert (await client.ask("POST", "/bench/quick", {})).value == "quick"
         await scene.see_the_end(intercepted=intercepted)
         assert (await client.ask("POST", "/bench/quick", {})).value == "quick"

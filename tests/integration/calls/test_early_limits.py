@@ -259,7 +259,7 @@ async def test_nothing_is_sent_again_on_a_connection_that_drains() -> None:
 
 
 async def test_each_connection_sends_a_call_again_once() -> None:
-    """The second connection is another attempt: what the first one refused twice may be early there as well."""
+    """The second connection is another attempt: a call that the first one refused twice may be early there too."""
     async with RawServer() as server, Client(server.address, fail_mode=fastrpc.failmodes.FailTry()) as client:
         async with met(client, server, [client.call(Early.find, 1)]) as (peer, tasks):
             (first,) = await requests(peer, 1)

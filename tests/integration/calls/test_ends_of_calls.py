@@ -118,7 +118,7 @@ async def use(client: Any, shape: str, end: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def _little_to_look_at() -> None:
-    """Keep what earlier tests have loaded out of the collections of this one, which look for its calls."""
+    """Exclude objects of earlier tests from the collections of this test, which looks for its calls."""
     gc.collect()
     gc.freeze()
 
@@ -160,7 +160,7 @@ def calls_alive() -> list[ClientCall]:
 
 
 class Watched:
-    """A selector of a program: it takes the first endpoint, and notes each outcome that it is told."""
+    """A selector of a program: it takes the first endpoint, and notes each outcome that it gets."""
 
     def __init__(self) -> None:
         self.endpoints: Sequence[Endpoint] = ()
@@ -180,7 +180,7 @@ class Watched:
 
 @dataclass
 class Place:
-    """A server, a client of it, and what the client's interceptor saw."""
+    """A server, its client, and the calls that the client's interceptor saw."""
 
     client: Any
     server: Server
@@ -264,7 +264,7 @@ async def failed(call: Awaitable[Any]) -> BaseException:
 
 
 def left_of(there: Place, books: Books) -> list[Any]:
-    """Return what the counters, the connections, the endpoint set and the memory still hold of the calls."""
+    """Return the records of the calls that are left in counters, connections, the endpoint set and memory."""
     stats = there.core.stats()
     found: list[Any] = [
         books.in_flight(),
@@ -374,7 +374,7 @@ async def test_its_time_ends(case: tuple[str, str], where: tuple[str, str]) -> N
         def made_singly() -> int:
             """Return 1, or one more for each call in order that left time for the next.
 
-            A server counts the time of a call from when its socket was last known to be empty, so behind a stall it may
+            A server counts the time of a call from when its socket was last known to be empty, so after a stall it may
             end one before the client does.
             """
             left = itertools.takewhile(bool, there.early[: len(there.seen) - 1])

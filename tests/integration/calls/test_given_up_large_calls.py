@@ -1,4 +1,4 @@
-"""Large calls that are given up cost their own end and nothing else: not the line, and not the calls beside them."""
+"""Large calls that are cancelled cost their own end only: neither the connection nor other calls notice them."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,8 @@ from tests.support.wire_frames import Cancel, Credit, Frame, Request, Response
 MIB = 1 << 20
 LARGE = 16 * MIB - 100
 
-#: What may be on its way when a call is given up: what the sockets of both sides hold, and a share of the transport.
+#: The bytes that may be on their way when a call is cancelled: the socket buffers of both sides, and a share of the
+#: transport.
 UNDER_WAY = 8 * MIB
 
 
@@ -162,7 +163,7 @@ def raw_request(call: int, method: bytes, payload: bytes) -> bytes:
 
 @pytest.mark.parametrize("reason", [0, 1, 2])
 async def test_the_line_does_not_carry_answers_that_nobody_wants(reason: int) -> None:
-    """Of four answers of 16 MiB comes, behind the CANCELs, what lay in the sockets, and four ends."""
+    """Of four answers of 16 MiB only the bytes in the sockets come after the CANCELs, and four ends."""
     async with served(Bulk, scheme="tcp") as target, raw_client(target, receive_bytes=65_536) as peer:
         peer.send(opening(False))
         for first in range(1, 33, 8):

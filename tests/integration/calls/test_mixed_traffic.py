@@ -19,7 +19,7 @@ COMPRESSORS = [None, *(known.name for known in compressor_numbers().values())]
 
 @fastrpc.service("mixed")
 class Mixed:
-    """Each handler answers with the number of its call in front of what it was sent."""
+    """Each handler answers with the number of its call in front of its argument."""
 
     @fastrpc.method
     async def turns(self, number: int, data: bytes, turns: int) -> bytes:
@@ -45,7 +45,7 @@ class Mixed:
 
 
 class Traffic:
-    """Makes random calls and keeps what went wrong."""
+    """Makes random calls and keeps the failures."""
 
     def __init__(self, client: Client, seed: int) -> None:
         self.client = client
@@ -67,7 +67,7 @@ class Traffic:
         return self.client.with_options(**options)
 
     async def call(self, number: int) -> None:
-        """Make one call, or a batch, in some way; compare what comes back."""
+        """Make one call, or a batch, in some way; compare the result."""
         chance, view = self.chance, self.view()
         method = chance.choice((Mixed.turns, Mixed.later, Mixed.thread, Mixed.inline))
         data = bytes([number & 255]) * chance.choices(SIZES, SHARES)[0]

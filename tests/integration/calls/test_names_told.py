@@ -23,7 +23,7 @@ from tests.support.wire_peer import ReferencePeer
 pytestmark = pytest.mark.one_loop
 
 NAMES = ("source", "target", "cents", "note")
-#: Where the events of the reference have what they are about.
+#: The positions of the fields in the events of the reference.
 ATTEMPT, NAMES_AT, PAYLOAD_AT = 6, 9, 11
 
 
@@ -78,7 +78,7 @@ CALLS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any], int, Any]] = {
 
 @asynccontextmanager
 async def recorder(seen: list[int], *, answers: bool = True) -> AsyncIterator[str]:
-    """Yield the address of a server that notes what REQUESTs tell, and answers None."""
+    """Yield the address of a server that notes the names in REQUESTs, and answers None."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = ReferencePeer(is_server=True)
@@ -208,7 +208,7 @@ def test_a_call_that_goes_out_before_the_settings_tells_them(
 ) -> None:
     answer = server.start(client.call, Bank.transfer, "a")
     connection = server.accept()
-    # Nothing is answered until it is there.
+    # No answer is sent before the request is complete.
     data = b""
     while told(1).to_bytes(8, "little") not in data:
         data += connection.stream.recv(1 << 20)

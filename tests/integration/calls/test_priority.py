@@ -36,7 +36,7 @@ MIB = 2**20
 
 FULL = Status.RESOURCE_EXHAUSTED.name
 
-#: Seconds for which a handler keeps the loop: more than what counts as a stall.
+#: Seconds for which a handler keeps the loop: longer than the limit of a stall.
 STALL = 0.06
 
 
@@ -45,7 +45,7 @@ class Desk:
     """Notes in which order its handlers start."""
 
     def __init__(self, stall: float = 0.0) -> None:
-        #: The seconds for which the loop stands still behind `block_loop`, before it reads again.
+        #: The seconds for which the loop stands still after `block_loop`, before it reads again.
         self.stall = stall
         self.started: list[str] = []
         self.priorities: list[int] = []
@@ -119,7 +119,7 @@ class Desk:
 
 
 async def outcomes(calls: Sequence[Any]) -> list[str]:
-    """Return what became of calls: their value, or the name of their status."""
+    """Return the outcomes of calls: their value, or the name of their status."""
     found = await asyncio.gather(*calls, return_exceptions=True)
     names: list[str] = []
     for one in found:
@@ -272,7 +272,7 @@ async def test_calls_that_wait_for_a_connection_continue_by_priority() -> None:
 
 
 async def test_calls_that_wait_for_their_start_go_by_priority() -> None:
-    """A handler keeps the loop: what came behind it waits until the socket was seen empty."""
+    """A handler keeps the loop: later bytes wait until the socket was seen empty."""
     desk = Desk()
     with ThreadedServer(desk) as server:
         async with Client(server.address) as client:

@@ -61,8 +61,8 @@ async def desk_of(**options: Any) -> AsyncIterator[tuple[Desk, Server, Address]]
         yield desk, server, await server.listen("tcp://127.0.0.1:0")
 
 
-#: Sends a request with this deadline in milliseconds, and less than all of it; returns the status, the text and
-#: `processed` of its answer. The connection has to end, or to serve on, as the protocol has it.
+#: Sends an incomplete request with this deadline in milliseconds; returns the status, the text and `processed` of its
+#: answer. The connection has to end, or to stay usable, as the protocol demands.
 Wire = Callable[[Address, int], Awaitable[tuple[Status, str, str]]]
 
 
@@ -218,7 +218,7 @@ def http1(target: str, told: Any, body: bytes = b'{"te', chunked: bool = False, 
             client.send(f"POST {target} HTTP/1.1\r\n{lines}\r\n".encode())
             client.send(b"%x\r\n%b\r\n" % (len(body), body) if chunked else body)
             response = await client.response()
-            # The rest of it cannot be told from a next request.
+            # The unread part cannot be told from a next request.
             assert response["connection"] == "close"
             assert await client.is_closed()
             return told(response)
@@ -289,7 +289,7 @@ async def test_an_unfinished_request_is_answered_at_its_deadline(wire: str) -> N
 
 
 TOKEN = "Bearer allowed"
-#: The requests of callers that are known by a credential, which is judged before the rest of a long request comes.
+#: The requests of callers with a credential, which is judged before the remaining bytes of a long request arrive.
 KNOWN: dict[str, Wire] = {
     "gRPC": grpc_of(message(b"x" * 1_000)[:100], authorization=TOKEN),
     "JSON": http1("/desk/take", told_by_document, Content_Type="application/json", Authorization=TOKEN),

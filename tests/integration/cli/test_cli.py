@@ -195,7 +195,7 @@ class TestRun:
             target = program.wait_output(r"serving at (\S+)\n")[1]
             with Program(["-m", "fastrpc", "call", target, "users.hang", "x"], folder):
                 program.wait_output("begun x")
-                # Two signals of one kind count once when they come together.
+                # Two signals of one kind count once if they arrive together.
                 program.signal(signal.SIGTERM)
                 program.signal(signal.SIGINT)
                 ended = program.wait()

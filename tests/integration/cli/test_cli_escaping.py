@@ -52,7 +52,7 @@ class Evil:
 
 
 def description(name: str, text: str) -> dict[str, Any]:
-    """Return what reflection tells of a service, with `text` wherever a text may stand."""
+    """Return the reflection of a service, with `text` in every place for a text."""
     parameters = [{"name": text, "type": text, "required": True}]
     method: dict[str, Any] = {
         "name": text,

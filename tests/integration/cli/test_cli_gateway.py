@@ -1,4 +1,4 @@
-"""`fastrpc gateway`: the services of a registry by HTTP, with what their servers and contracts tell of them."""
+"""`fastrpc gateway`: the services of a registry by HTTP, as described by their servers and contracts."""
 
 import asyncio
 import os
@@ -120,7 +120,7 @@ class Book:
 
 @fastrpc.service("books")
 class Books:
-    """Known only by its contract: its server tells nobody what it has."""
+    """Known only by its contract: its server has no reflection."""
 
     @fastrpc.method(roles=("seller",))
     async def dearer(self, book: Book, by: int = 1) -> Book:

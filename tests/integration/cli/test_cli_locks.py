@@ -105,7 +105,7 @@ async def test_command_gets_the_token_and_gives_its_exit_code() -> None:
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """A pipe with a name, for a command to tell what it does: its end is the end for all who have it open."""
+    """A named pipe in which a command writes its progress: the pipe ends when no process has it open."""
     os.mkfifo(tmp_path / "pipe")
     return tmp_path / "pipe"
 
@@ -211,7 +211,7 @@ def read_until(descriptor: int, wanted: str | None) -> str:
 
 
 def waiting_below(pipe: Path) -> list[str]:
-    """Return a command whose shell starts another program, which tells its start and its end, and takes no hang-up."""
+    """Return a command whose shell starts another program, which writes its start and its end, and ignores hang-ups."""
     code = "import signal; print(1, flush=True); signal.alarm(60); signal.pause()"
     return ["sh", "-c", f"trap '' HUP; {sys.executable} -S -c '{code}' > {pipe} & wait"]
 

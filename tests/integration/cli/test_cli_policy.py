@@ -1,4 +1,4 @@
-"""`fastrpc policy`: what a person and a build server learn of a file of rules."""
+"""`fastrpc policy`: its reports on a file of rules for people and build servers."""
 
 import json
 from pathlib import Path

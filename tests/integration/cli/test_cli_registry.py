@@ -54,7 +54,7 @@ async def refuse(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
 
 
 class Holder:
-    """Registers what does not do so itself, inside a `with` block."""
+    """Registers a server that does not register itself, inside a `with` block."""
 
     def __init__(self, url: str) -> None:
         self._held = contextlib.ExitStack()

@@ -106,7 +106,7 @@ def test_the_token_in_a_url_counts_more_than_the_option(folder: Path, registry: 
 def test_a_list_has_nothing_that_may_not_be_read(folder: Path, registry: str, address: str) -> None:
     listed = command(folder, "list", registry, "--token-file", "eve")
     assert (listed.code, listed.output) == (0, "no services\n")
-    # It is told at once, not when the time for an answer is over.
+    # The refusal comes at once, not when the time for an answer is over.
     asked = command(folder, "list", registry, "shop.pay", "--token-file", "eve", "--timeout", "3600")
     assert (asked.code, asked.output) == (1, "")
     assert "eve may not read 'shop.pay'" in asked.errors

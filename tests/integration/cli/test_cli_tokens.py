@@ -240,7 +240,7 @@ class TestServersByOptions:
             assert command(folder, "call", address, "bank.balance", token=new).code == 1
             (tmp_path / "tokens.toml").write_text('[[token]]\ntoken = "token-of-new"\nname = "eve"')
             (tmp_path / "policy.toml").write_text('[[rule]]\nwho = ["eve"]\nallow = ["bank.close_all"]')
-            # Files count once two looks a second apart agree.
+            # Files count once two looks agree, which are a second apart.
             codes = (command(folder, "call", address, "bank.close_all", token=new).code for _ in range(60))
             assert 0 in codes
             assert command(folder, "call", address, "bank.close_all", token="ada").code == 1

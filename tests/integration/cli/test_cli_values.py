@@ -1,4 +1,4 @@
-"""How `fastrpc call` reads the values of arguments: by the signature where the server tells it."""
+"""The values of arguments of `fastrpc call`: read by the signature, if the server shows it."""
 
 import asyncio
 import json

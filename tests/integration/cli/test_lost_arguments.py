@@ -1,4 +1,4 @@
-"""Parts of arguments that the new version lacks: `contract --check` tells what its server does with a value."""
+"""Parts of arguments that the new version lacks: `contract --check` describes how its server treats a value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -21,10 +21,10 @@ from tests.support.wire_layout import FLAG_ONE_WAY
 
 #: How long each call keeps the loop.
 BURN_SECONDS = 0.0003
-#: Between two looks at the loop: a round of what waits, and the reads of this turn.
+#: Between two looks at the loop: one round of waiting work, and the reads of this turn.
 MOST_SECONDS = 0.015
 
-#: However long a busy machine takes, no call waits too long to be started, and a drain cuts none off.
+#: Even on a busy machine no call waits too long for its start, and a drain cuts off no call.
 PATIENT = ServerConfig(admission=Admission(queue_age=60), timeouts=Timeouts(drain=60))
 
 streams = pytest.mark.parametrize("scheme", ["tcp", "unix"])
@@ -87,7 +87,7 @@ class Watch:
 
 
 def burns(numbers: Sequence[int], *, flags: int = 0, before: int = 0) -> bytes:
-    """Return the REQUESTs that burn for these numbers, behind so many others of their connection."""
+    """Return the REQUESTs that burn for these numbers, after the given frames of their connection."""
     return b"".join(
         request(2 * place + 1, b"\x91\xcd" + number.to_bytes(2), method=b"work.burn", codec=1, flags=flags)
         for place, number in enumerate(numbers, before)
@@ -174,7 +174,7 @@ async def test_all_connections_together_keep_the_loop_as_long_as_one_connection_
                 for place, stream in enumerate(sockets):
                     stream.sendall(burns(range(place * calls, (place + 1) * calls)))
                 await eventually(lambda: len(work.started) == total)
-    # However slow this machine is, no handler takes less than it is told to.
+    # Even on a slow machine no handler takes less than its configured time.
     assert watch.most * BURN_SECONDS <= MOST_SECONDS
     for place in range(connections):
         own = [number for number in work.started if number // calls == place]
@@ -224,7 +224,7 @@ async def test_waiting_bytes_are_counted_until_they_are_handled(scheme: str) -> 
             with crowded_loop():
                 calls = await send_until_some_wait(target, work, sockets, flags=FLAG_ONE_WAY)
                 waiting = [session for session in sessions_of(target) if session.stream.is_put_off]  # type: ignore[attr-defined]
-                # One may have been put off behind some of its frames, all of the same size.
+                # One connection may have stopped in the middle of its frames, which all have the same size.
                 frame = len(burns([0], flags=FLAG_ONE_WAY))
                 assert all(session.held_bytes >= frame for session in waiting)  # type: ignore[attr-defined]
                 assert bytes_held() == sum(session.held_bytes for session in sessions_of(target))  # type: ignore[attr-defined]
@@ -282,7 +282,7 @@ async def test_a_drain_answers_waiting_calls(scheme: str) -> None:
 @streams
 async def test_a_peer_whose_bytes_wait_is_not_taken_for_dead(scheme: str) -> None:
     work, connections = Work(), 90
-    # None of these peers answers a ping: only what they sent shows that they live.
+    # None of these peers answers a ping: only their frames show that they live.
     keepalive = Keepalive(interval=0.05, timeout=0.05, minimum_interval=0.001)
     config = ServerConfig(admission=PATIENT.admission, keepalive=keepalive)
     async with served(work, scheme=scheme, config=config) as target:
@@ -294,8 +294,9 @@ async def test_a_peer_whose_bytes_wait_is_not_taken_for_dead(scheme: str) -> Non
 
 @streams
 async def test_connections_have_the_share_of_work_without_an_answer_by_turns(scheme: str) -> None:
-    # So few calls fit into the buffers: none waits for a sender, which has turns of this loop, too. The work of each
-    # makes them take dozens of shares: where another process has the processor in some, the others are as many.
+    # These calls fit into the buffers: none waits for a sender, which has turns of this loop, too. The work of each
+    # connection takes dozens of shares: if another process has the processor during some of them, the other connections
+    # lose as many.
     work, connections, calls = Work(), 3, 1_000
     note = {"method": b"work.note", "flags": FLAG_ONE_WAY, "codec": 1}
     async with served(work, scheme=scheme, config=PATIENT) as target:
@@ -308,7 +309,7 @@ async def test_connections_have_the_share_of_work_without_an_answer_by_turns(sch
                 sent.append(loop.sock_sendall(stream, b"".join(frames)))
             await asyncio.gather(*sent)
             await eventually(lambda: len(work.started) == connections * calls)
-    # Once one of them has begun all of its calls, none of the others is far behind.
+    # When one connection has begun all of its calls, the other ones are about as far.
     ended = min(len(work.started) - work.started[::-1].index(number) for number in range(connections))
     counts = [work.started[:ended].count(number) for number in range(connections)]
     assert min(counts) >= calls // 2, counts

@@ -1,4 +1,4 @@
-"""A dial that is given up leaves nothing behind and never touches another connection."""
+"""A cancelled dial leaks nothing and never touches another connection."""
 
 import asyncio
 import random
@@ -83,7 +83,7 @@ async def dial_and_give_up(
             break
         await asyncio.sleep(0)
     if turns > 11:
-        # On a busy machine none may be that quick: a name is looked up in another thread.
+        # On a busy machine no dial may be that quick: another thread looks the name up.
         await asyncio.wait([task])
     task.cancel()
     try:
@@ -147,6 +147,6 @@ async def test_cancelled_listen_leaks_nothing(address: Address) -> None:
 
 
 async def descriptors_at_rest(transport: Transport, address: Address) -> int:
-    """Count once the loop has what it keeps."""
+    """Count once the loop has the descriptors that it keeps."""
     (await transport.listen(address, Sessions(), ListenOptions())).close()
     return open_descriptors()

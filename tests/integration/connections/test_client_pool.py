@@ -1,4 +1,4 @@
-"""How many connections a client has, when it makes them and what happens as they come and go."""
+"""The connections of a client: their number, when they are made, and the effect of new and lost ones."""
 
 import asyncio
 import contextlib
@@ -60,7 +60,7 @@ async def test_further_connections_are_made_when_settings_come_before_the_dial_e
 
 @contextlib.asynccontextmanager
 async def calling(client: Client, tasks: int = 8) -> AsyncIterator[list[str]]:
-    """Keep calls that must not run twice going inside the block, none of which may fail; yield the answers."""
+    """Keep calls that must not run twice running inside the block, none of which may fail; yield the answers."""
     answers: list[str] = []
     is_over = False
 
@@ -133,7 +133,7 @@ async def test_a_lost_connection_is_replaced_while_the_others_serve() -> None:
             await eventually(lambda: len(client._pool.connections) == 3)
             lost = client._pool.connections[0]
             lost.abort()
-            # The others carry on meanwhile.
+            # The other connections carry calls meanwhile.
             assert await client.call(Who.once) == "server 0"
             await eventually(lambda: len(client._pool.connections) == 3)
             assert lost not in client._pool.connections
@@ -186,7 +186,7 @@ async def test_an_endpoint_that_drains_gets_no_further_call() -> None:
         running = asyncio.create_task(pinned.call(Who.until_drained))
         await eventually(lambda: targets[0].server.stats()["live"]["calls"] == 1)
         drain = asyncio.create_task(targets[0].server.drain())
-        # It has heard of the drain, and so has the client, whose call is answered behind the GOAWAY.
+        # The server has heard of the drain, and so has the client, whose call is answered after the GOAWAY.
         assert await running == "server 0"
         replies = [await client.request(Who.once) for _ in range(10)]
         assert {(reply.value, reply.attempts) for reply in replies} == {("server 1", 1)}
@@ -227,11 +227,11 @@ async def test_many_endpoints_connect_without_a_scan_of_all_for_each(
             await client.call(Who.once)
             await eventually(lambda: len(client._pool.connections) == count)
             assert looks < count / 2
-            # The last ones are known as well, once the pool has told of them.
+            # The last connections are known as well, once the pool has reported them.
             await eventually(
                 lambda: all(subchannel.endpoint_state.connections for subchannel in client._pool.subchannels)
             )
-            # What the pool tells late may change the order of turns once more.
+            # Late reports of the pool may change the order of turns once more.
             answered: set[object] = set()
             async with asyncio.timeout(20):
                 while len(answered) < count:

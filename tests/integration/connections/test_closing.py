@@ -192,7 +192,7 @@ async def leave_both(target: str) -> None:
 @pytest.mark.parametrize("loops", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_objects_left_open_when_the_loop_ends_warn_and_are_freed(loops: Any, leaving: Leaving) -> None:
     with serving(Patient) as target, warnings.catch_warnings():
-        # The record of its warning holds it, and the sockets of a loop that was closed warn behind it.
+        # The record of the warning refers to the client, and the sockets of a closed loop warn later.
         warnings.simplefilter("ignore", ResourceWarning)
         # The first loop of libuv opens a pipe for signals that the process keeps.
         loops().close()

@@ -26,7 +26,7 @@ READ_BYTES = 65_536
 
 
 class Noting(PythonEngine):
-    """Notes date and instant of what comes, after `handle` has run."""
+    """Notes date and instant of received bytes, after `handle` has run."""
 
     def __init__(self) -> None:
         self.reads: list[tuple[bytes, int, int]] = []
@@ -146,8 +146,8 @@ async def test_bytes_that_come_while_their_connection_waits_for_its_turn_are_dat
             its_peer.send(b"y")
             hold()
 
-        # The first read takes the whole turn, and each of the others the slices of one of the next. The polls of these
-        # report nothing.
+        # The first read takes the whole turn, and each further read takes the slices of a following turn. The polls of
+        # these turns report nothing.
         for engine, _ in ends:
             engine.handle = hold
         ends[0][0].handle, last.handle = begin_and_hold, send_and_hold
@@ -221,7 +221,7 @@ async def test_encrypted_bytes_are_dated_by_those_that_the_socket_held(tmp_path:
         wire.send_small(100)
         await eventually(lambda: len(engine.reads) == 4)
         (_, _, first), _, (_, rest_date, _), (_, date, _) = engine.reads
-        # The first of three reads emptied the socket of none, the second of all that had come before the first.
+        # The first of three reads emptied no socket, the second emptied the bytes that had arrived before the first.
         assert rest_date <= first < date <= sent
     finally:
         transport.abort()

@@ -25,7 +25,7 @@ class Numbers:
 
 
 def only(kind: type[Any]) -> Any:
-    # Not isinstance: it asks the objects that other tests left behind.
+    # Not isinstance, which evaluates attributes of objects of other tests.
     [found] = [found for found in gc.get_objects() if issubclass(type(found), kind) and found.is_usable]
     return found
 

@@ -146,7 +146,7 @@ async def test_calls_that_outlast_the_age_are_ended(column: str) -> None:
 
 @pytest.mark.parametrize("column", ["http", "rpcx", "toy", "lines"])
 async def test_a_connection_that_drains_closes_without_a_call(column: str) -> None:
-    """The native protocol and HTTP/2 have GOAWAY, and a WebSocket at a method closes behind its call."""
+    """The native protocol and HTTP/2 have GOAWAY, and a WebSocket at a method closes after its call."""
     async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:
         await connection.give(connection.way.short)
         await eventually(lambda: connection.transport.written)
@@ -274,7 +274,7 @@ def told_at_the_end(connection: LivedConnection, monkeypatch: pytest.MonkeyPatch
 
 
 async def close(connection: LivedConnection) -> None:
-    """Let a connection close by itself: HTTP reads on behind a last response, the others behind their last bytes."""
+    """Let a connection close by itself: HTTP reads on after a last response, other protocols after their last bytes."""
     if connection.way.protocol == "http":
         await connection.give(b"GET\r\n\r\n")
     else:
@@ -323,7 +323,7 @@ async def test_without_a_linger_a_closing_connection_ends_after_its_output(
         patience = 10 if column == "native" else PATIENCE_SECONDS
         connection.look(0)
         connection.look(patience - 1)
-        # A transport that is told to close does so behind its output.
+        # A transport that is told to close does so after its output.
         assert (told, connection.transport.is_aborted) == (["close"], False)
         connection.look(patience + 1)
         assert connection.transport.is_aborted

@@ -1,4 +1,4 @@
-"""What one read brings is handled in slices: others have their turn in between, and nothing else changes."""
+"""The bytes of one read are handled in slices: other connections have turns in between, with the same results."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 from tests.support.wire_frames import Goaway, Response
 from tests.support.wire_layout import FLAG_ONE_WAY, Reason
 
-#: Calls of one read, and how long each keeps the loop: many times what one turn may take.
+#: Calls of one read, and the time for which each keeps the loop: many times the limit of one turn.
 CALLS = 200
 BURN_SECONDS = 0.0003
 
@@ -83,8 +83,8 @@ async def test_one_turn_of_the_loop_handles_a_few_milliseconds_of_a_read(scheme:
         values = await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
         watching.cancel()
     assert values == work.started == list(range(CALLS))
-    # However slow this machine is, no handler takes less than it is told to. Two slices lie between two looks, and
-    # the start of held calls where the machine stalled.
+    # Even on a slow machine no handler takes less than its configured time. Two slices lie between two looks, and the
+    # start of held calls if the machine stalled.
     assert most * BURN_SECONDS <= 0.030
 
 
@@ -140,7 +140,7 @@ async def test_a_connection_whose_calls_block_the_loop_takes_turns_with_another(
         await other.ready()
         calls = [(number, STALL_SECONDS) for number in range(15)]
         batch = asyncio.ensure_future(busy.call_many(Work.burn_for, calls))
-        # By now the rest of them waits for the sockets to be read.
+        # By now the remaining calls wait for the sockets to be read.
         await eventually(lambda: len(work.started) > 2)
         assert await other.call(Work.now) <= 10
         await batch

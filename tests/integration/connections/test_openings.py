@@ -1,4 +1,4 @@
-"""Strangers that are silent or slow in their opening do not keep others from theirs."""
+"""Strangers that are silent or slow in their opening do not delay the openings of other peers."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ def few(limit: int = LIMIT, **timeouts: float) -> ServerConfig:
     return ServerConfig(admission=Admission(handshakes=limit), timeouts=Timeouts(linger=0.1, **timeouts))
 
 
-#: How long an opening may be silent beside too many others.
+#: Seconds for which an opening may be silent while too many others are open.
 SILENT_SECONDS = 0.2
 
 #: The peers of a scene.
@@ -36,13 +36,13 @@ _opened: WeakKeyDictionary[AsyncExitStack, list[RawPeer]] = WeakKeyDictionary()
 
 
 async def all_read(target: str) -> None:
-    """Return once the server has read what was sent before."""
+    """Return once the server has read all bytes sent before."""
     async with Client(target) as client:
         await client.ready(5)
 
 
 async def peers(stack: AsyncExitStack, target: Any, count: int, sent: bytes = b"") -> list[RawPeer]:
-    """Connect so many peers, each of which sends the same; all are accepted, and some may be given up since."""
+    """Connect the given number of peers, which send the same; all are accepted, and some may be closed since."""
 
     def connections() -> int:
         return int(target.server.stats()["live"]["connections"])
@@ -101,7 +101,7 @@ async def test_silent_openings_within_the_limit_have_all_their_time() -> None:
         config = few(handshake=0.6)
         target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=config))
         for peer in await peers(stack, target, LIMIT, PREFACE):
-            # Who gives way to others is closed without a frame.
+            # A peer that has to make room is closed without a frame.
             assert (await peer.next(Goaway)).reason == 12
 
 
@@ -175,7 +175,7 @@ async def test_a_blocked_loop_closes_no_connection_that_sent_something_meanwhile
         for peer in found:
             peer.send(opening(False))
         blocked.append(True)
-        # The server's loop is this one: what is written leaves at once, and nothing is read before it goes on.
+        # The server's loop is this one: written bytes leave at once, and no bytes are read during this pause.
         time.sleep(0.5)
         for peer in found:
             await peer.next(SettingsFrame)

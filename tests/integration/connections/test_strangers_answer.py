@@ -1,4 +1,4 @@
-"""Somebody else answers on the port: the call did not run there, whatever was written, and goes elsewhere."""
+"""Another program answers on the port: the call did not run there, and goes to another address."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ class Ledger:
 
 @contextmanager
 def answering(first: bytes, *, speaks_first: bool) -> Iterator[str]:
-    """A server of another protocol: it answers the same bytes whatever it reads, and closes."""
+    """A server of another protocol: it answers the same bytes to any input, and closes."""
 
     def serve() -> None:
         while True:
@@ -68,7 +68,7 @@ def answering(first: bytes, *, speaks_first: bool) -> Iterator[str]:
 
 
 async def outcome_of(kind: str, target: Any, use: Callable[[Any], Any], early: Any, **options: Any) -> Any:
-    """Return what the use of a client comes to, errors included."""
+    """Return the outcome of a use of a client, errors included."""
     config = ClientConfig(early_calls=early)
 
     def blocking() -> Any:

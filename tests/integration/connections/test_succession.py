@@ -21,7 +21,7 @@ from tests.support.wire_layout import HIGHEST_ID
 
 pytestmark = pytest.mark.one_loop
 
-#: Long enough for what a test does in one age, also where others keep the machine busy.
+#: Long enough for the steps of a test during one age, on a busy machine too.
 AGE_SECONDS = 1.0
 
 PAYLOAD = msgspec.msgpack.encode(42)
@@ -201,7 +201,7 @@ def test_a_blocking_client_keeps_an_old_connection_whose_successor_does_not_open
         respond_to(first)
         assert call.result() == 42
         grow_old(1.5 * 1.2 * AGE_SECONDS)
-        # Twice as old as it should be: it goes, come what may.
+        # Twice as old as it should be: it leaves in any case.
         call = reference.start(client.call, "arith.mul", 6, 7)
         respond_to(reference.accept())
         assert call.result() == 42

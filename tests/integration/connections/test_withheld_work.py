@@ -35,15 +35,15 @@ pytestmark = pytest.mark.one_loop
 #: What the server takes at a time: its budget has 1,000 and four times as many.
 PLACES = 250
 
-#: Calls under way that are given up, and wrong calls that are made together.
+#: Running calls that are cancelled, and wrong calls that are made in one turn.
 GIVEN_UP = 200
 REFUSED = 5_000
 
 #: Calls that the raw peer takes at once; it refuses them in one write.
 RAW_PLACES = 1_000
 
-#: Wrong calls: so many use up the budget, of which 10,000 come back each second; else so many. A machine that makes
-#: fewer in a second withholds nothing, however many they are.
+#: Wrong calls: the first number uses up the budget, of which 10,000 come back each second; the second is used
+#: otherwise. A machine that makes fewer in a second withholds nothing, for any number of calls.
 WRONG_CALLS = (3_000, 6_000)
 
 #: Wrong calls a second with which a client uses up the budget within seconds: 10,000 come back each second.
@@ -97,7 +97,7 @@ def is_withholding(client: Client | SyncClient) -> bool:
 async def call_until_withheld(
     client: Client, call: Callable[[int], Awaitable[list[Any]]], status: Status
 ) -> bool:
-    """Make wrong calls, more if none is withheld, and return whether some were; each of all gets its answer."""
+    """Make wrong calls, more if none is withheld; return whether some were withheld. Each call gets its answer."""
     for count in WRONG_CALLS:
         calls = asyncio.ensure_future(call(count))
         was_withholding = False
@@ -156,14 +156,14 @@ class Refuser:
     def _are_made(self) -> bool:
         for batch in self.batches:
             if batch.done():
-                batch.result()  # Raises what ended it early.
+                batch.result()  # Raises the error that ended it early.
         live = self._live()
         return bool(
             live["calls"] + live["waiting"] == self._others + REFUSED * len(self.batches) - self._refused
         )
 
     def is_done(self) -> bool:
-        """Return whether nothing is kept back any more: what waits has no place."""
+        """Return whether nothing is kept back any more: waiting calls have no place."""
         live = self._live()
         return not live["waiting"] or live["calls"] == RAW_PLACES
 
@@ -204,7 +204,7 @@ class Refuser:
             pytest.skip(f"this machine makes {self._rate:,.0f} wrong calls a second: none has to be withheld")
 
     async def finish(self) -> None:
-        """Refuse all the rest as it comes: each call gets its answer."""
+        """Refuse all remaining calls as they come: each call gets its answer."""
         while not self._are_answered():
             self.refuse_opened()
             await eventually(
@@ -232,7 +232,7 @@ async def cancels(peer: RawPeer) -> tuple[Counter[int], int]:
 
 
 async def until_withheld(give_up: Callable[[int], Awaitable[tuple[int, Refuser | None]]]) -> None:
-    """Give calls up, again where a stall made room for all their CANCELs, until some come behind a later note."""
+    """Cancel calls, again if a stall made room for all their CANCELs, until some are sent after a later note."""
     slow: list[Refuser] = []
     for attempt in range(1, 11):
         before_note, refuser = await give_up(attempt)

@@ -1,4 +1,4 @@
-"""Acts by `fastrpc console` on real servers: who may ask, what the servers note, what the console keeps."""
+"""Acts by `fastrpc console` on real servers: rights, records of the servers, state of the console."""
 
 import asyncio
 import json
@@ -96,7 +96,7 @@ def key_of(pages: WorkerPages) -> str:
 
 
 async def is_out(pages: WorkerPages) -> bool:
-    """Return whether the records of a server are out, as it tells itself."""
+    """Return whether the records of a server are out, by its own page."""
     shown = {"Authorization": f"Bearer {READER}", "Accept": "application/json"}
     answer = await asyncio.to_thread(fetch, pages.port, "/services", **shown)
     [service] = answer.json["services"]
@@ -121,8 +121,8 @@ async def test_the_servers_audit_log_names_the_acting_operator(workers: int, tmp
             assert OPERATOR not in console.program.errors + pages.program.errors
 
 
-#: The token that callers of the console show, what else they send, the token of the operator, and the answers: of the
-#: console, and of the server.
+#: The token that callers of the console show, further fields, the token of the operator, and the answers of the console
+#: and of the server.
 RIGHTS: list[tuple[str | None, dict[str, str], str, int, int | None]] = [
     (None, {}, OPERATOR, 401, None),
     ("unknown", {}, OPERATOR, 401, None),
@@ -265,7 +265,7 @@ async def test_a_console_keeps_no_token_of_an_operator(tmp_path: Path) -> None:
         go.set()
         done = await acting
         assert [one["status"] for one in done.value] == [200, 200, 403, 504, 401, 504]
-        # Mistakes, too, leave nothing behind.
+        # Mistakes, too, leave no state.
         for changed in ({"servers": "all"}, {"name": "../"}, {"token": f"{token} "}, {"more": 1}):
             assert (await http.post(ACT, request | changed)).status == 400
         # A thread may be about to leave the last act.

@@ -75,7 +75,7 @@ async def test_without_calls_only_the_console_can_be_called(tmp_path: Path) -> N
 
 async def test_with_calls_the_services_of_the_registry_can_be_called(tmp_path: Path) -> None:
     async with console_over_work(tmp_path, "--calls") as console:
-        # The printed token opens the console: no server behind sees it.
+        # The printed token opens the console: no called server sees it.
         assert "authorization" not in await called(console)
         known = await paths(console)
         assert "/work/shown" in known

@@ -1,4 +1,4 @@
-"""The files of the console's page: how they are served, to whom, and what they may do."""
+"""The files of the console's page: how they are served, to whom, and their rights in the browser."""
 
 import re
 import tomllib
@@ -30,7 +30,7 @@ FOLDER = resources.files("fastrpc.console").joinpath("site")
 #: The script that the page loads.
 SCRIPT = "/".join(("console", "page.js"))
 
-#: Words by which a script makes elements or scripts from texts, or keeps what it should not keep.
+#: Words by which a script makes elements or scripts from texts, or stores values that it must not store.
 FORBIDDEN = (
     *("innerHTML", "outerHTML", "insertAdjacentHTML", "setHTML", "document.write", "eval(", "Function("),
     *("DOMParser", "srcdoc", "cookie", "localStorage", "indexedDB", "import(", ".style.", "http:", "https:"),
@@ -47,7 +47,7 @@ def scripts() -> Iterator[tuple[str, str]]:
 
 
 def paths() -> list[str]:
-    """Return the paths of the page's files: the page, and all that its folder has beside it."""
+    """Return the paths of the page's files: the page, and every file in its folder."""
     return ["/", *sorted(f"/console/{one.name}" for one in FOLDER.iterdir() if one.name != "index.html")]
 
 
@@ -97,7 +97,7 @@ async def test_all_other_paths_are_the_gateways_and_files_are_read_only() -> Non
             for token, status in (("", 401), ("figures", 403)):
                 fields = {"Authorization": f"Bearer {token}"} if token else {}
                 url = aiohttp.client.URL(origin + path, encoded=True)
-                # A path that the page lacks tells no stranger whether there is a method of this name.
+                # A path that the page lacks does not show strangers whether a method of this name exists.
                 async with client.post(url, headers=fields, json={}) as answer:
                     assert (path, answer.status) == (path, status)
                     assert answer.content_type == "application/problem+json"

@@ -1,4 +1,4 @@
-"""`deploy/docker`: what the image and compose say of fastrpc is true of services that run as they say."""
+"""`deploy/docker`: the statements of image and compose about fastrpc hold for services that run that way."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`deploy/kubernetes`: what the manifests say of fastrpc is true of a service that runs as they say."""
+"""`deploy/kubernetes`: the statements of the manifests about fastrpc hold for a service that runs that way."""
 
 import signal
 from pathlib import Path
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.one_loop
 
 KUBERNETES = DEPLOY / "kubernetes"
 
-#: Seconds for what comes after the drain: the close of connections, the end of the interpreter.
+#: Seconds for the steps after the drain: the close of connections, the end of the interpreter.
 REST_SECONDS = 5
 
 

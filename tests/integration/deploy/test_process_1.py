@@ -112,7 +112,7 @@ async def test_process_1_drains_on_sigterm_and_reaps_zombies(workers: int, tmp_p
             for _ in range(5):
                 await client.call("orphanage.leave")
             if workers == 1:
-                # The service alone holds what it has open.
+                # Only the service holds its open files.
                 kept = Path(f"/proc/{first}/fd")
                 await eventually(lambda: {path.name for path in kept.iterdir()} <= {"0", "1", "2"})
             async with asyncio.timeout(20):

@@ -1,4 +1,4 @@
-"""Every program of tests/examples runs to its end and is content with what it saw."""
+"""Every program of tests/examples runs to its end and finds its expected results."""
 
 from pathlib import Path
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import fastrpc
 
-#: Sets of the others.
+#: Extras that combine other extras.
 NO_PARTS = {"all", "standard"}
 
 

@@ -18,7 +18,7 @@ def pages(tmp_path: Path) -> Path:
 
 def test_links_lead_to_the_same_documents(pages: Path) -> None:
     found = list(pages.rglob("*.md"))
-    # The table of the guide is the first page; three documents stand beside it.
+    # The table of the guide is the first page; three documents are added to the guide.
     assert len(found) == len(list(GUIDE.glob("*.md"))) + 3
     links = [
         (page, link)

@@ -1,4 +1,4 @@
-"""`fastrpc.testing`: what users get for the tests of their programs."""
+"""`fastrpc.testing`: helpers for the tests of users' programs."""
 
 import asyncio
 import copy

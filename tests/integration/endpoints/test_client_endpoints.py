@@ -1,4 +1,4 @@
-"""Clients of services with several endpoints: who takes a call, and what happens as endpoints come and go."""
+"""Clients of services with several endpoints: the choice of endpoints, as endpoints come and go."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ async def connected(client: Client, count: int) -> None:
 
 @contextlib.asynccontextmanager
 async def calling(client: Client, method: Any, tasks: int = 8) -> AsyncIterator[Callable[[], int]]:
-    """Keep calls going inside the block, none of which may fail; yield what counts them."""
+    """Keep calls running inside the block, none of which may fail; yield their counter."""
     is_over = False
     ended = 0
 
@@ -375,7 +375,7 @@ async def test_fork_returns_the_first_success_and_cancels_the_other_calls() -> N
             await client.fork("who.name_of")
 
 
-# What a call leaves behind
+# Calls left after a client's work
 
 
 def in_flight(client: Client) -> list[int]:
@@ -438,7 +438,7 @@ async def test_weights_of_the_registry_give_the_smooth_order() -> None:
 @pytest.mark.measures
 @pytest.mark.asyncio(loop_factories=["uvloop"])
 async def test_least_loaded_leaves_a_server_made_slow_and_comes_back() -> None:
-    # Without outlier detection: that would eject the slow one whatever the selector does.
+    # Without outlier detection: it would eject the slow endpoint for any selector.
     config = ClientConfig(pool=Pool(breaker=None, outlier=None))
     async with endpoint_set(3) as (people, targets):
         for who in people:

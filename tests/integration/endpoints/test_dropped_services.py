@@ -1,4 +1,4 @@
-"""Addresses and services that are used no more leave nothing behind; the same for `Services` and `SyncServices`."""
+"""Addresses and services that are no longer used leak nothing; the same for `Services` and `SyncServices`."""
 
 import asyncio
 import gc

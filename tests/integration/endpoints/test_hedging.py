@@ -1,4 +1,4 @@
-"""Servers of which one answer in a hundred is slow: a second request cuts that off, where it may be made."""
+"""Servers that answer one call in a hundred slowly: a second request cuts that off, if it is allowed."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Calls with a key go to the key's endpoint, whatever is connected when, and only keys of lost endpoints move."""
+"""Calls with a key go to the key's endpoint, in any order of connecting, and only keys of lost endpoints move."""
 
 import asyncio
 import contextlib
@@ -73,7 +73,7 @@ async def test_first_calls_at_the_same_time_all_go_to_the_endpoints_of_their_key
 ) -> None:
     async with key_servers(4) as servers:
         found = places(selector, servers.targets, range(99))
-        # No more than an endpoint takes of a ring whatever its bound.
+        # At most the share that an endpoint takes of a ring for any bound.
         expected: dict[Any, str] = {}
         for target in servers.targets:
             expected.update([(key, place) for key, place in found.items() if place == target][:4])
@@ -156,7 +156,7 @@ async def test_keys_of_a_server_that_stays_silent_go_to_their_next_endpoint(kind
         with silent_listener(servers.targets[2]):
             meanwhile = places(selector, servers.targets, keys, [servers.targets[2]])
             async with fresh(kind, servers.targets, selector=selector, config=config) as client:
-                # The others are connected: a stall of this machine must not make them silent.
+                # The other endpoints are connected: a stall of this machine must not make them silent.
                 for target in servers.targets[:2] + servers.targets[3:]:
                     await client.with_options(endpoint=target, wait_for_ready=True).call(Place.name_of)
                 assert await placed(client, keys) == meanwhile
@@ -244,7 +244,7 @@ async def test_keys_of_an_open_breaker_go_to_their_next_endpoint(kind: str, sele
         servers.places[bad].is_failing = True
         async with fresh(kind, servers.targets, selector=selector, config=config) as client:
             failures: list[str] = []
-            # On a busy machine a dial may fail as well, which tells nothing of the breaker.
+            # On a busy machine a dial may fail as well, which says nothing about the breaker.
             while failures.count("INTERNAL: broken") < 2:
                 with pytest.raises(fastrpc.CallError) as failed:
                     await client.with_options(hash_key=0, fail_mode=FailFast()).call(Place.name_of)

@@ -60,7 +60,7 @@ async def test_a_good_endpoint_is_used_while_others_are_dialled(nobody: list[str
             view = client.with_options(timeout=60, wait_for_ready=True)
             for _ in range(20):
                 assert await view.call(Who.name_of) == "one"
-            # All others have not failed yet.
+            # All other endpoints have not failed yet.
             pool = client._pool  # type: ignore[attr-defined]
             assert any(subchannel.error is None and not subchannel.live for subchannel in pool.subchannels)
 
@@ -125,7 +125,7 @@ def test_a_blocking_fork_takes_the_only_endpoint_that_answers(nobody: list[str])
 
 @fastrpc.service("slow")
 class Slow:
-    """Raises a signal in the main thread once so many calls have begun, and answers none before it is released."""
+    """Raises a signal in the main thread once the given number of calls have begun; answers only after its release."""
 
     def __init__(self, calls: int) -> None:
         self.begun = 0

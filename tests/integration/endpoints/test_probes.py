@@ -1,4 +1,4 @@
-"""Active probes between real clients and servers: who is left, who is taken again, and what probes leave alone."""
+"""Active probes between real clients and servers: endpoints that are avoided and used again, and untouched calls."""
 
 import asyncio
 import contextlib
@@ -279,7 +279,7 @@ async def test_probes_keep_no_connection_that_nobody_needs(side: str) -> None:
             await eventually(
                 lambda: all(each.is_dormant and not each.all_connections for each in client._pool.subchannels)
             )
-            # It stays that way: a further client tells how much time went by.
+            # The count does not change: a further client shows that time has passed.
             made = client.stats()["totals"]["connections"]
             async with serving(2) as others, probing(others):
                 await others[0].asked.again(20)
@@ -375,7 +375,7 @@ async def test_closing_under_a_probe_leaves_nothing(scheme: str) -> None:
             timers = client._pool.connections[0].loop_state
         assert client.stats()["live"] == {"connections": 0, "calls": 0, "waiting": 0}
         assert client.stats()["buffered"] == 0
-        # The handlers are told, too.
+        # The handlers are notified, too.
         await eventually(lambda: not any(place.target.server.stats()["live"]["calls"] for place in places))
         assert [each._probes._timer for each in client._pool.subchannels] == [None] * 3  # type: ignore[union-attr]
     await eventually(lambda: asyncio.all_tasks() == before)

@@ -1,4 +1,4 @@
-"""The answer of a server that has told its clients to go says nothing about the next server at its address."""
+"""An answer of a server that told its clients to leave says nothing about the next server at its address."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ async def test_the_next_server_is_not_told_down_by_the_answer_of_the_last_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "fastrpc.client")
-    # One probe for each connection, and then none for long.
+    # One probe for each connection, and no further probe for a long time.
     async with serving(2) as places:
         places[0].asked.is_stuck = True
         async with probing(places, config(interval=1_000)) as client:

@@ -1,4 +1,4 @@
-"""Endpoints that fail, dawdle or are in the wrong place: which of them a client goes on calling."""
+"""Endpoints that fail, are slow or have the wrong place: the ones that a client still calls."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ QUICK = Backoff(first=0.01, longest=0.05)
 
 @fastrpc.service("sick")
 class Sick:
-    """Does what it is told."""
+    """Fails as the test sets it."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -68,7 +68,7 @@ async def connected(client: Client, count: int) -> None:
 
 
 async def outcomes_of(client: Client, count: int) -> list[Any]:
-    """Make calls one after the other; return what each came to."""
+    """Make calls one after the other; return the outcome of each."""
     found: list[Any] = []
     for _ in range(count):
         try:
@@ -141,7 +141,7 @@ async def test_a_thousand_callers_make_exactly_the_allowed_probes(probes: int) -
         for one in sick:
             one.calls = one.failing = 0
             one.may_answer.clear()
-        # Time has to pass; however much of it does, the breakers wait for the probes.
+        # Time has to pass; after any time the breakers wait for the probes.
         await asyncio.sleep(2 * breaker.open_seconds)
         callers = [asyncio.create_task(client.call(Sick.work)) for _ in range(1_000)]
         await eventually(lambda: sum(task.done() for task in callers) == 1_000 - 2 * probes)
@@ -156,7 +156,7 @@ async def test_a_thousand_callers_make_exactly_the_allowed_probes(probes: int) -
 
 @contextlib.asynccontextmanager
 async def filtered(addresses: Sequence[str], zones: str, narrow: Filter) -> AsyncIterator[Client]:
-    """Yield a client of endpoints of which a filter leaves some; each letter is the zone of one."""
+    """Yield a client of endpoints, some of which pass a filter; each letter is the zone of one endpoint."""
     endpoints = [Endpoint(address, zone=name) for address, name in zip(addresses, zones, strict=True)]
     outlier = Outlier(consecutive=3, ejection=OUT_SECONDS)
     config = ClientConfig(pool=Pool(breaker=None, outlier=outlier), backoff=QUICK)

@@ -1,4 +1,4 @@
-"""A selector of the user's own: asked and told once for each attempt."""
+"""A selector of a program: it picks once for each attempt, and gets each outcome once."""
 
 import asyncio
 import socket
@@ -81,7 +81,7 @@ def test_the_same_without_a_loop() -> None:
 
 
 class Forgetful(Last):
-    """Raises whenever it is told of a success."""
+    """Raises at each success."""
 
     def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
         super().observe(endpoint, seconds, error)
@@ -173,7 +173,7 @@ async def test_attempt_that_got_no_connection_is_taken_back_with_its_error() -> 
 
 
 class Moody:
-    """A filter that raises as long as it is told to."""
+    """A filter that raises while the test says so."""
 
     def __init__(self) -> None:
         self.raises = False

@@ -1,4 +1,4 @@
-"""Deadlines of a call that a handler makes, beside the deadline of the call that the handler serves."""
+"""Deadlines of a call that a handler makes, next to the deadline of the call that the handler serves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -64,7 +64,7 @@ async def test_the_deadline_of_an_inner_call_is_unavailable_to_the_outer_caller(
 
 
 async def error_in_time(call: Callable[[], Awaitable[Any]], caplog: pytest.LogCaptureFixture) -> FastRPCError:
-    """Return the error of a call whose server behind did not end its own part of it first.
+    """Return the error of a call that ended before the inner server ended its own part.
 
     Behind a stall of the machine that one counts from before it, and ends its call earlier.
     """

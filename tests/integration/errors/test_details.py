@@ -1,4 +1,4 @@
-"""The details of an error reach the caller as the value that the handler gave, whatever the codec of the call."""
+"""The details of an error reach the caller as the value that the handler gave, with any codec of the call."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""An error reaches the caller with its status, text, details and pause, whatever its status and the protocol."""
+"""An error reaches the caller with its status, text, details and pause, for every status and protocol."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -91,7 +91,7 @@ async def refuse_all(peer: ScriptedPeer, sent: bytes) -> None:
         peer.refuse(await peer.request(), grpc_status=str(int(status)), grpc_status_details_bin=details)
 
 
-# A status without messages, and bytes that are no status at all, are handed on as well.
+# A status without messages, and bytes that are no status, are passed on as well.
 @pytest.mark.parametrize("sent", [OTHER, b"\x08\x05\x12\x05other", b"\xff"])
 async def test_channels_hand_on_the_details_as_they_came(sent: bytes) -> None:
     async with scripted_grpc(lambda peer: refuse_all(peer, sent)) as server:

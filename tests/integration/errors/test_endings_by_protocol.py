@@ -1,4 +1,4 @@
-"""Each call gets its answer, whatever fails while the answer is made: by every protocol, of every kind of method."""
+"""Each call gets its answer, if anything fails while it is made: every protocol, every kind of method."""
 
 import asyncio
 import logging
@@ -159,7 +159,7 @@ async def test_a_text_that_is_not_utf_8_keeps_its_valid_part(odd: Odd, target: S
     async with await HttpClient.to(Address.parse(target)) as client:
         answer = await client.post("/odd/unary", {})
         assert answer.value["detail"] == "no file b?d"
-        # The connection goes on.
+        # The connection stays usable.
         odd.ending = plain
         assert (await client.post("/odd/unary", {})).status == 200
 
@@ -189,7 +189,7 @@ class RaisingFilter(logging.Filter):
 
 @pytest.fixture
 def with_filter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type[BaseException]], list[Any]]]:
-    """Return what makes the server's log raise; it returns the list of the errors that no log took."""
+    """Return a switch that makes the server's log raise; it returns the list of errors that no log took."""
     unraisable: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda told: unraisable.append(told.exc_value))
     added: list[RaisingFilter] = []

@@ -1,4 +1,4 @@
-"""Every row of the table of error events, and what errors say."""
+"""Every row of the table of error events, and the texts of errors."""
 
 import asyncio
 import logging

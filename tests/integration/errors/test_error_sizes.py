@@ -140,9 +140,9 @@ def made(kind: str) -> Any:
 
 @asynccontextmanager
 async def erring(scheme: str = "tcp", **options: Any) -> AsyncIterator[Client]:
-    """Yield a client with one connection, on which other calls go on all the time."""
+    """Yield a client with one connection, on which other calls run all the time."""
     config = ClientConfig(limits=options.pop("limits", Limits()))
-    # To encode what cannot travel takes a second where the machine is slow.
+    # Encoding an invalid value takes a second if the machine is slow.
     options.setdefault("config", ServerConfig(admission=Admission(queue_age=60)))
     async with served(Erring, scheme=scheme, **options) as target, Client(target, config=config) as client:
         await client.ready()

@@ -26,12 +26,12 @@ from fastrpc import (
 from fastrpc.testing import serving
 from tests.support.served import served
 
-# A handler that calls a SyncClient on the loop is warned of it; its error is told like any other.
+# A handler that calls a SyncClient on the loop is warned of it; its error is reported like any other.
 pytestmark = [pytest.mark.one_loop, pytest.mark.filterwarnings("ignore:a SyncClient blocks:RuntimeWarning")]
 
 SECRETS = ("swordfish", "inner", "behind")
 
-#: Those that a caller is told as they are.
+#: Statuses that a caller gets unchanged.
 PASSED_ON = (Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED, Status.CANCELLED)
 
 

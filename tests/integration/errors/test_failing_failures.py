@@ -45,7 +45,7 @@ class Faulty:
     @method
     async def refuse(self, kind: str) -> None:
         error = CallError(Status.NOT_FOUND, "not here")
-        # An attribute can be set to what the class would refuse.
+        # An attribute can be set to a value that the class would refuse.
         name, part = {
             "details": ("details", {"number": 2**70}),
             "never": ("retry_after", float("inf")),
@@ -86,7 +86,7 @@ async def target() -> AsyncIterator[Served]:
 
 
 async def fails_alone(target: Served, method: Any, *arguments: Any) -> CallError:
-    """Make a call that fails beside one that does not; nothing of either may be left."""
+    """Make a call that fails next to a call that succeeds; neither may leave state."""
     async with Client(target) as client:
         await client.call(Faulty.echo, 0)
         beside = asyncio.create_task(client.call(Faulty.echo, 7))

@@ -1,4 +1,4 @@
-"""Errors of calls that somebody can do something about say what."""
+"""Errors that a reader can correct name the remedy."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""A handler that waits for a server behind it, which is not there."""
+"""A handler that waits for another server, which is missing."""
 
 import pytest
 

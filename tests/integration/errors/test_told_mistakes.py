@@ -1,4 +1,4 @@
-"""Mistakes of newcomers: the error says what to write instead."""
+"""Mistakes of newcomers: the error shows the right form."""
 
 import asyncio
 import copy
@@ -348,7 +348,7 @@ VERBS = [
     "stream",
 ]
 CLIENT = sorted({*OPTIONS, *VERBS, "with_options"})
-#: PEP 492, and what interceptors, selectors and fail modes may use.
+#: PEP 492, and the members for interceptors, selectors and fail modes.
 COROUTINE = ["close", "cr_await", "cr_code", "cr_frame", "cr_running", "send", "throw"]
 CALL = [
     "arguments",

@@ -1,4 +1,4 @@
-"""What callers are told of a call that a server did not start, or a peer that breaks the rules."""
+"""Errors of callers if a server did not start a call, or if a peer breaks the rules."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -90,7 +90,7 @@ async def test_refusal_of_a_server_behind_another_server_is_not_retried_in_front
 
 @asynccontextmanager
 async def answering(*answers: Callable[[int], bytes]) -> AsyncIterator[tuple[str, list[float]]]:
-    """Serve one connection by hand: the requests get these answers in turn; yields the address and when they came."""
+    """Answer the requests of one connection in order; yield the address and the times of requests."""
     came: list[float] = []
 
     async def serve(server: RawServer) -> None:

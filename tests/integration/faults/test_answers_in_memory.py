@@ -129,7 +129,7 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Program,
 
 
 def unread_socket(address: Address) -> socket.socket:
-    """Return a connection of which the system keeps little."""
+    """Return a connection for which the system buffers little."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     connection.connect((address.host, address.port))

@@ -1,4 +1,4 @@
-"""Many calls cancelled, expired or both: who is told when, and what never starts."""
+"""Many calls cancelled, expired or both: which side learns of it when, and which calls never start."""
 
 import asyncio
 import threading
@@ -20,20 +20,20 @@ from tests.support.waiting import eventually
 #: A loop that was blocked for so long counts as stalled, with some to spare (PROTOCOL.md: 20 ms).
 STALL_SECONDS = 0.05
 
-#: Time for what takes moments, on a machine with much else to do.
+#: Time for steps of a few moments, on a machine with much other work.
 PATIENT_SECONDS = 30.0
 
 #: More calls than this take longer to be made by one client than they have time.
 MANY = 20_000
 
-#: The requests and cancels of so many calls are less than a server reads before it starts calls again: five turns of
-#: its loop (PROTOCOL.md), each of which finds at least 64 KiB of them.
+#: The requests and cancels of so many calls are fewer bytes than a server reads before it starts calls again: five
+#: turns of its loop (PROTOCOL.md), each of which finds at least 64 KiB of them.
 READ_AT_ONCE = 4_000
 
 
 @fastrpc.service("stalling")
 class Stalling:
-    """Notes when its handlers start and are told to stop; some of them keep the loop."""
+    """Notes when its handlers start and are cancelled; some of them keep the loop."""
 
     def __init__(self) -> None:
         self.started: list[int] = []
@@ -71,7 +71,7 @@ class Stalling:
 
 
 def own_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return what makes loops of the kind this test runs in."""
+    """Return a factory of loops of the kind that this test runs in."""
     return type(asyncio.get_running_loop())
 
 
@@ -81,7 +81,7 @@ async def server_base(server: ThreadedServer) -> dict[str, Any]:
 
 
 async def returns_to(base: dict[str, Any], read: Callable[[], Awaitable[dict[str, Any]]]) -> None:
-    """Wait until the counts are what they were."""
+    """Wait until the counts have their earlier values."""
     async with asyncio.timeout(PATIENT_SECONDS):
         while differences(base, await read()):
             pass
@@ -104,7 +104,7 @@ async def test_cancelled_handlers_are_told_within_100_ms(scale: Any) -> None:
                 task.cancel()
                 cancelled[number] = time.monotonic()
                 if number % 100 == 99:
-                    # 10,000 a second: what counts is the way to a handler, not the work that 10,000 tasks are here.
+                    # 10,000 a second: the test measures the way to a handler, not the work of 10,000 tasks here.
                     await asyncio.sleep(0.01)
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert all(isinstance(result, asyncio.CancelledError) for result in results)
@@ -130,7 +130,7 @@ async def test_calls_that_expired_while_the_loop_was_blocked_never_start(blocker
             calls = (view.call(Stalling.quick, number) for number in range(count))
             results = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(result) for result in results} == {DeadlineExceededError}
-            # What tells the server that they are over has left this thread.
+            # The notice for the server that they are over has left this thread.
             await eventually(lambda: client.stats()["buffered"] == 0)
             stalling.may_go_on.set()
             await blocking

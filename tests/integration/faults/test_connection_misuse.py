@@ -200,7 +200,7 @@ def test_every_order_of_closing_is_survived(order: tuple[str, ...], loop: str) -
         elif not runner.is_closed():
             runner.run_until_complete(closers[step]())
         else:
-            # Nobody runs it any more; what it can do without a loop it does.
+            # No loop runs it any more; it does all that works without a loop.
             closing = closers[step]()
             with pytest.raises((RuntimeError, StopIteration, TypeError, AttributeError)):
                 for _ in range(10):
@@ -231,7 +231,7 @@ def test_calls_under_way_when_the_loop_is_gone_leave_no_trace(loop: str) -> None
         under_way.clear()
         gc.collect()
         categories = {warning.category for warning in caught}
-        # The record of the server's warning holds it, and what belongs to its loop.
+        # The record of the server's warning refers to the server, and objects of its loop.
         caught.clear()
         gc.collect()
     assert bytes_held() == held

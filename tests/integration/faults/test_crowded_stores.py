@@ -1,4 +1,4 @@
-"""A good client of a store or registry beside a crowd that one change wakes, and beside a peer that churns."""
+"""A good client of a store or registry next to a crowd that one change wakes, and next to a peer that churns."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ CHURN_SECONDS = 4.0
 #: Beyond their ttl, so that leases end as fast as they are made.
 LEASE_SECONDS = 9.0
 
-#: Times below this differ by what else the machine does.
+#: Times below this depend on other work of the machine.
 LEAST_P99 = 0.02
 
 

@@ -1,4 +1,4 @@
-"""Requests that grow side by side in a process that is full: none of them waits with what it has."""
+"""Requests that grow at the same time in a full process: none of them waits with its received bytes."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 from tests.support.wire_frames import Request
 
 MIB = 1 << 20
-#: The length of what each request carries, and how much of it comes in the first and in the second step.
+#: The length of the content of each request, and the parts of it that come in the first and in the second step.
 LENGTH, FIRST, SECOND = 3_600_000, MIB, 3 * MIB + MIB // 4
 
 CONFIG = ServerConfig(
@@ -117,7 +117,7 @@ async def test_a_request_that_grows_beyond_the_memory_of_the_process_is_refused(
         last = senders[-1]
         last.send(FIRST, SECOND)
         assert await last.hears(b"Memory.process_bytes", str(LENGTH).encode()) == b"Memory.process_bytes"
-        # It holds nothing any more, and the others have room to end.
+        # The request holds no memory any more, and the others have room to end.
         await eventually(lambda: bytes_held() < way.room * SECOND + MIB)
         for sender in senders[:-1]:
             sender.send(SECOND)

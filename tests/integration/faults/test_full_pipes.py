@@ -57,7 +57,7 @@ class Bulk:
 
     @fastrpc.method(codec="raw")
     async def chew(self, payload: bytes) -> bytes:
-        """Keep the loop for longer than what counts as a stall."""
+        """Keep the loop for longer than a stall."""
         time.sleep(0.022)
         return payload[:1]
 
@@ -98,7 +98,7 @@ async def test_large_calls_both_ways_at_once_end(scheme: str, scale: Any) -> Non
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix"])
 async def test_large_requests_that_come_faster_than_they_start_are_not_refused(scheme: str) -> None:
-    """The server's handlers keep its loop: what it reads in between must not use its memory up."""
+    """The server's handlers keep its loop: the bytes read in between must not use up its memory."""
     config = ServerConfig(memory=Memory(request_bytes=32 * MIB), admission=Admission(queue_age=60))
     async with served(Bulk(), scheme=scheme, config=config) as target, Client(target) as client:
         view = client.with_options(timeout=60)
@@ -110,7 +110,7 @@ async def test_large_requests_that_come_faster_than_they_start_are_not_refused(s
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
 async def test_output_is_counted_exactly_until_it_has_left(scheme: str) -> None:
-    """The transport writes the last of it by itself: nobody but a look tells."""
+    """The transport writes the last bytes by itself: only a look notices."""
     silent = Keepalive(interval=None)
     async with served(Bulk(), scheme=scheme, config=ServerConfig(keepalive=silent)) as target:
         async with Client(target, config=ClientConfig(keepalive=silent)) as client:
@@ -127,7 +127,7 @@ async def test_output_is_counted_exactly_until_it_has_left(scheme: str) -> None:
 
 
 async def test_calls_that_wait_behind_a_little_output_start_once_it_has_left() -> None:
-    """Where so little is allowed that the transport takes all of it, and says nothing when it is gone."""
+    """The limit is so small that the transport takes all bytes, and reports nothing when they are gone."""
     silent = Keepalive(interval=None)
     config = ServerConfig(
         keepalive=silent, memory=Memory(send_soft=16 * KIB), admission=Admission(queue_age=60)
@@ -214,7 +214,7 @@ async def test_a_slow_reader_is_still_a_reader() -> None:
 
 
 async def test_a_peer_that_returns_no_credit_is_dropped() -> None:
-    """It reads everything, so the socket is never full, but what it reads it does not place."""
+    """The peer reads everything, so the socket is never full, but it does not place what it reads."""
     bulk = Bulk()
     async with served(bulk, scheme="tcp") as target, raw_client(target) as peer:
         await open_up(peer)
@@ -239,7 +239,7 @@ async def test_above_send_soft_no_handler_starts_until_the_peer_reads(scale: Any
             peer.send(*(request(id, b"\x91\xcd\x80\x00", method=b"bulk.answer", codec=1) for id in ids))
             # A busy machine reads them in more than one turn.
             await eventually(lambda: bulk.started + target.server.stats()["live"]["waiting"] == count)
-            # What is held is what was started before: a little over 256 KiB, and what the system took.
+            # Only earlier calls hold memory: a little over 256 KiB, and the buffer of the system.
             assert session.stats()["buffered"] < 512 * KIB
             assert bulk.started < count // 2
             answers = [await peer.next(Response) for _ in range(count)]
@@ -251,9 +251,9 @@ async def test_above_send_soft_no_handler_starts_until_the_peer_reads(scale: Any
 
 
 async def output_to_wait(server: Server) -> None:
-    """Wait until the system takes no more of what the one connection has to send."""
+    """Wait until the system takes no more of the output of the only connection."""
     [session] = sessions(server)
-    # Before it is full, the system takes what waits and room for more comes.
+    # Before it is full, the system takes waiting bytes and reports further room.
     await eventually(lambda: session.stream.is_write_paused and session.connection.holding & HOLD_OUTPUT)
 
 
@@ -347,7 +347,7 @@ async def test_requests_in_pieces_count_as_they_come() -> None:
         await open_up(peer)
         [session] = sessions(target.server)
         pieces = [cut(Request(id, b"bulk.keep", bytes(700 * KIB)), 60 * KIB) for id in (1, 3)]
-        # Both fit by themselves; what is there of the first grows until both together are too much.
+        # Each of the two fits alone; the received part of the first grows until both are too much.
         peer.send(pieces[0][0], *pieces[1][:6])
         await eventually(lambda: session.connection.request_held == 7 * 60 * KIB)
         peer.send(*pieces[0][1:])
@@ -417,7 +417,7 @@ async def test_a_request_that_stalls_is_answered() -> None:
         answer = await peer.next(Response)
         assert (answer.status, answer.outcome) == (Status.DEADLINE_EXCEEDED, 1)
         assert b"no piece of the message came for 0.2 s" in answer.message
-        # What comes late is dropped, and the connection goes on.
+        # Late frames are dropped, and the connection stays usable.
         peer.send(*pieces[1:], request(3, b"x", method=b"bulk.echo"))
         assert (await peer.next(Response)).payload == b"x"
         assert session.held_bytes == 0

@@ -158,5 +158,5 @@ async def test_a_native_caller_that_leaves_before_its_verdict_is_noticed_if_it_h
                 assert len(server._gate.engines) == 1
             verdicts.go.set()
             await eventually(lambda: not server._gate.engines)
-        # Nothing of it was under way: what it said last counts.
+        # No call of it was under way: its last frame counts.
         assert service.notes == (0 if is_busy else 1)

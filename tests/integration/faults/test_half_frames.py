@@ -28,7 +28,7 @@ MIB = 1 << 20
 PROCESS = 16 * MIB
 #: What peers with credit may send beyond it of messages that are begun.
 GRACE = 2 * MIB
-#: What is counted late at most, and what a call counts besides.
+#: The bytes that are counted late at most, and the bytes that a call counts in addition.
 STEP, BESIDES = 16_384, 8_192
 HOUR_NS = 3_600 * 10**9
 
@@ -55,18 +55,18 @@ class Bulk:
 
 @dataclass(frozen=True)
 class Way:
-    """What a connection sends at first, its request, and one behind it, empty where a refusal ends the connection."""
+    """The first bytes of a connection, its request, and a request after it, empty if a refusal ends the connection."""
 
     opening: bytes
     request: bytes
     next: bytes
     #: What may be held beyond the memory of the process before nothing more of it is taken.
     grace: int = 0
-    #: What a connection keeps behind its requests at most: the tables of HPACK.
+    #: The bytes that a connection keeps after its requests at most: the tables of HPACK.
     kept: int = 0
     #: What is in the answer.
     done: bytes = str(LENGTH).encode()
-    #: Reads what came.
+    #: Decodes the received bytes.
     said: Callable[[bytes], bytes] = bytes
 
 
@@ -192,7 +192,7 @@ async def test_above_the_memory_limit_of_the_process_growing_requests_are_droppe
         others = PROCESS + sender.way.grace + 1
         with held_by_others(memory, others):
             sender.send(60_000, 120_000)
-            # At once, not when the rest of it comes.
+            # At once, not when the remaining bytes arrive.
             await eventually(lambda: bytes_held() < others + BESIDES)
             sender.send(120_000)
             await sender.hears(b"Memory.process_bytes")

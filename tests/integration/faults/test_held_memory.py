@@ -1,4 +1,4 @@
-"""What a server may hold for its peers, and what a good client has of it meanwhile: each way alone, and all at once."""
+"""Memory that a server holds for its peers, and its service for a good client: each load alone, and all at once."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_honest_clients_are_refused_nothing(use: str) -> None:
     print(found)
     assert found.failed == 0, str(found)
     if use == "downloads":
-        # As fast as the readers read, behind the wait of the application.
+        # As fast as the readers read, after the wait of the application.
         assert found.seconds <= 0.5 + BODY_BYTES / TAKEN_A_SECOND * 1.5
 
 

@@ -1,4 +1,4 @@
-"""Honest use that looks like an attack goes on beside attacks: nothing in time is refused, no connection ends."""
+"""Honest use that looks like an attack, during attacks: nothing in time is refused, no connection ends."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ ATTACKS = {"one_way": 1, "expired": 1, "rpcx_heartbeat": 1, "jsonrpc_socket": 1}
 ATTACK_SECONDS = 120
 
 REST_SECONDS = 20.0
-#: What a call has that comes after a rest, or behind others of its connection.
+#: The time of a call that comes after a rest, or after other calls of its connection.
 SHORT_SECONDS = 1.0
 
 HELD_SECONDS = 3.0
@@ -37,7 +37,7 @@ BLOCKS, BLOCK_BYTES = 400, 50_000
 
 NOTIFICATIONS = 100_000
 DEADLINES = 10_000
-#: More than twice what it takes to begin them all: beside expired calls those are refused that waited for longer.
+#: More than twice the time to begin them all: next to expired calls the server refuses calls that waited longer.
 DEADLINE_SECONDS = 5.0
 #: How long a notification may wait: the five that flood share a part of each turn, and a burst takes more than a second
 #: of it on a slow machine.
@@ -86,7 +86,7 @@ async def rest(address: str) -> None:
 
 
 async def wait_in_a_pipeline(address: str) -> None:
-    """Send requests behind one that takes longer than they have."""
+    """Send requests after one that takes longer than their deadline."""
     async with await HttpClient.to(address) as http:
         http.send(request("POST", "/held/slept", {"seconds": HELD_SECONDS}))
         for _ in range(PIPELINED):
@@ -118,7 +118,7 @@ async def notify_at_once(address: str) -> None:
 
 
 async def expire_at_once(address: str) -> None:
-    """Make calls whose deadlines pass all together."""
+    """Make calls whose deadlines pass at the same time."""
     async with kept(address) as client:
         view = client.with_options(timeout=DEADLINE_SECONDS)
         calls = [view.call("held.slept", 60.0) for _ in range(DEADLINES)]

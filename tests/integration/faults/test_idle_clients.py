@@ -168,7 +168,7 @@ async def test_call_that_fails_at_a_dead_server_leaves_no_pause_to_a_later_one()
         await eventually(lambda: subchannel.failures >= 2)
         with pytest.raises(fastrpc.ConnectError):
             await plain(client)
-        # The dial behind the first pause, which no call asked for.
+        # The dial after the first pause, which no call requested.
         failures = subchannel.failures
         await eventually(lambda: subchannel.failures > failures)
         async with listening(address):
@@ -218,7 +218,7 @@ async def test_many_clients_that_call_a_dead_server_dial_it_no_more_often_than_c
         dials_of(groups[0], 20.0, calls_every), dials_of(groups[1], 20.0, None)
     )
     await asyncio.gather(*(client.close() for group in groups for client in group))
-    # The pauses have jitter, and a call near the end makes a dial in place of one behind it: 1.4 to 1.7 % were seen.
+    # The pauses have jitter, and a call near the end replaces a later dial: 1.4 to 1.7 % were seen.
     assert calling <= 1.03 * idle
     # Each pause may be longer by its jitter.
     assert idle <= count * 12
@@ -227,7 +227,7 @@ async def test_many_clients_that_call_a_dead_server_dial_it_no_more_often_than_c
 class TestChannels:
     """The channels of `fastrpc.grpc`."""
 
-    # A connection that ends within the first pause has ended early: none of these does.
+    # A connection that ends within the first pause has ended early: no connection here does.
     OPTIONS = (("grpc.max_reconnect_backoff_ms", 600_000), ("grpc.initial_reconnect_backoff_ms", 1))
 
     @staticmethod
@@ -244,7 +244,7 @@ class TestChannels:
 
     @staticmethod
     async def until_lost(pool: ConnectionPool) -> None:
-        """Wait for a pause that is long beside a call."""
+        """Wait for a pause that is long compared with a call."""
         clock = time.monotonic
         await eventually(lambda: all(each.pause_left(clock()) > 0.25 for each in pool.subchannels))
         await until_lost(lambda: [pool])

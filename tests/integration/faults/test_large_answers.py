@@ -1,4 +1,4 @@
-"""Answers are in the bound of the process, by every way in: one without room is dropped, and its caller is told so."""
+"""Answers count against the bound of the process: one without room is dropped, and its caller learns so."""
 
 import asyncio
 import json

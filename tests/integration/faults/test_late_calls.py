@@ -16,7 +16,8 @@ PROTOCOLS = ("native", "http", "rpcx", "grpc")
 
 HELD_SECONDS = 1.2
 
-#: What is over after that time; of what less than half is left, with a second to spare; of what most is left.
+#: The first is over after that time; of the second less than half is left, with a second to spare; of the third most is
+#: left.
 EXPIRED, HALF_OVER, LONG = 0.5, 2.3, 60.0
 
 OFFERED = HTTP(jsonrpc=True, websocket=True, mcp=True)
@@ -27,7 +28,7 @@ PATIENT = Admission(queue_age=60)
 
 @fastrpc.service("held")
 class Held:
-    """Lets calls of others arrive, and holds the loop then."""
+    """Lets calls of other connections arrive, and then holds the loop."""
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
@@ -92,7 +93,7 @@ async def answered(line: Line) -> int:
 
 @fastrpc.service("turning")
 class Turning:
-    """Counts after how many turns of a loop, each of which takes long, handlers begin."""
+    """Counts the turns of a loop, each of which takes long, before handlers begin."""
 
     def __init__(self) -> None:
         self.turn = 0
@@ -127,7 +128,7 @@ async def test_calls_wait_for_few_turns_of_a_loop_that_stalls_in_each(protocol: 
 
         await asyncio.gather(*(caller() for _ in range(16)))
         slowly.cancel()
-    # In the socket, for the reads of a turn before, for what the stall brought.
+    # Turns for bytes in the socket, for the reads of the turn before, and for the bytes of the stall.
     assert max(turning.turns_waited) <= 5
 
 

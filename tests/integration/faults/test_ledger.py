@@ -86,7 +86,7 @@ async def make_calls(client: Client, ledger: Ledger, random: Random, count: int)
 
 
 def live(*parts: Any) -> list[dict[str, Any]]:
-    """Return what clients and servers say is under way."""
+    """Return the calls under way, as clients and servers report them."""
     return [{name: part.stats()[name] for name in ("live", "buffered")} for part in parts]
 
 

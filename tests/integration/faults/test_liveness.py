@@ -141,7 +141,7 @@ async def test_a_client_that_blocks_its_loop_drops_nobody() -> None:
         async with Client(server.address, config=ClientConfig(keepalive=keepalive)) as client:
             session = await connected_session(client)
             for _ in range(3):
-                # Longer than interval and timeout together: pings are due, and answers lie unread.
+                # Longer than interval and timeout added up: pings are due, and answers lie unread.
                 time.sleep(0.5)
                 await asyncio.sleep(0.15)
             assert await client.call(Patient.pid) == os.getpid()
@@ -214,7 +214,7 @@ async def test_pings_in_time_never_strike() -> None:
 
 
 async def test_a_dead_peer_that_reads_nothing_is_noticed_too() -> None:
-    """Half open: the client is gone, and nobody tells the server."""
+    """Half open: the client is gone, and the server gets no notice."""
     patient = Patient()
     config = ServerConfig(keepalive=Keepalive(interval=0.3, timeout=0.3, minimum_interval=0.05))
     async with served(patient, scheme="tcp", config=config) as target, FaultProxy(target) as proxy:

@@ -375,7 +375,7 @@ async def test_a_handler_whose_context_a_thread_has_entered_fails_and_those_behi
         await eventually(lambda: late.waiting)
         with full(50 * MIB):
             late.go_on.set()
-            # Behind the callback that wakes the handler, and before the turn in which it would go on.
+            # After the callback that wakes the handler, and before the turn in which it would continue.
             asyncio.get_running_loop().call_soon(enter)
             with pytest.raises(CallError) as failed:
                 await failing

@@ -1,4 +1,4 @@
-"""Long bodies of mounted applications: they leave in parts, each of which needs room in the process."""
+"""Long bodies of mounted applications: they are sent in parts, each of which needs room in the process."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Overload by handlers that hold the loop: what can be done is done in time, the rest is refused.
+"""Overload by handlers that hold the loop: calls that fit are done in time, others are refused.
 
 Beside each load of a case its goodput is compared with the peak of the same server a moment before.
 """
@@ -15,7 +15,7 @@ from tests.support.unanswered import FLOODS, NOTIFICATIONS
 
 pytestmark = [pytest.mark.measures, pytest.mark.one_loop]
 
-#: The calls offered, in parts of what the server can do.
+#: The calls offered, as multiples of the capacity of the server.
 LOADS = (1.3, 2, 3)
 LOAD_SECONDS = 6.0
 
@@ -28,7 +28,7 @@ MOST_CORE = 0.5
 def share_of_peak(
     server: HeldServer, method: str, workers: int, load: float, **told: Any
 ) -> tuple[float, dict[str, Any]]:
-    """Return the part of its peak that a server keeps under a load, and what became of the calls."""
+    """Return the part of its peak that a server keeps under a load, and the outcomes of the calls."""
     rate = load * workers / HELD_SECONDS[method]
     peak = peak_of(server.port, method, workers, **told)
     found = offered(server.port, seconds=LOAD_SECONDS, method=f"held.{method}", rate=rate, **told)
@@ -39,7 +39,7 @@ def share_of_peak(
 def assert_goodput(
     server: HeldServer, method: str, workers: int, loads: tuple[float, ...], **told: Any
 ) -> None:
-    """Fail unless a server answers in time what it can, at each load, and all of what it is asked afterwards."""
+    """Fail unless a server answers calls up to its capacity in time, at each load, and all calls afterwards."""
     told = {"timeout": 0.3, "connections": 16 * workers} | told
     for load in loads:
         share, found = share_of_peak(server, method, workers, load, **told)
@@ -84,7 +84,7 @@ def test_a_server_keeps_its_goodput_over_http(loop: str, tmp_path: Path) -> None
         assert_goodput(server, "middle", 1, LOADS, protocol="http", connections=200)
 
 
-#: Connections beside a good client, and which share of its calls it keeps.
+#: Connections next to a good client, and the share of its calls that it keeps.
 LEAST_KEPT = {1: 0.95, 10: 0.9}
 LONGEST_P99 = 0.02
 

@@ -1,4 +1,4 @@
-"""Server processes that are restarted in order, or killed, while calls go on; the embedded registry tells of them."""
+"""Server processes that are restarted in order, or killed, while calls continue; the embedded registry reports them."""
 
 from pathlib import Path
 
@@ -33,5 +33,5 @@ async def test_killing_servers_fails_hardly_a_call_that_may_run_twice_and_runs_n
     assert lost
     assert {call.entry.processed for call in lost} == {"unknown"}
     assert "the call may have run" in str(lost[0].error)
-    # Among others: none that may run once only started twice, none that is said not to have run did.
+    # Among others: no call that may run once started twice, and no call with `processed` "no" ran.
     assert calls.problems(journal) == []

@@ -1,7 +1,7 @@
 """Every compiled object that a program can get hold of, used in every wrong way: exceptions, never a crash.
 
-The objects are found by walking: from clients, calls, batches, servers, and from what interceptors, handlers and
-selectors are given, along every attribute, underscored ones too. Each sweep has a separate process.
+The objects are found by a walk along every attribute, underscored ones too, from clients, calls, batches, servers, and
+from the arguments of interceptors, handlers and selectors. Each sweep has a separate process.
 """
 
 import subprocess

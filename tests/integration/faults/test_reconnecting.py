@@ -71,7 +71,7 @@ def test_pauses_differ_by_their_jitter_to_either_side() -> None:
 
 
 async def pauses_before_a_listener_that_shuts_every_connection() -> list[tuple[float, float]]:
-    """Return the pauses between eight tries of a client, each with what the configuration says."""
+    """Return the pauses between eight tries of a client, each with the configured pause."""
     async with RawServer() as server:
         server.refuses = True
         async with Client(server.address, config=ClientConfig(backoff=BACKOFF)) as client:
@@ -100,8 +100,8 @@ async def test_many_clients_do_not_come_back_in_the_same_moment(scale: Any) -> N
         server.refuses = True
         clients = [Client(server.address, config=ClientConfig(backoff=backoff)) for _ in range(count)]
         tasks = [asyncio.create_task(client.ready()) for client in clients]
-        # The first attempts come together; by the fourth they are spread over two fifths of a pause and more. A stall
-        # gathers what came meanwhile, and the next ones are spread again.
+        # The first attempts come at once; by the fourth they are spread over two fifths of a pause and more. A stall
+        # gathers attempts of that time, and the next ones are spread again.
         await eventually(lambda: any(is_spread(at) for at in rounds(server.accepted_at, count)[3:]))
         for task in tasks:
             task.cancel()
@@ -201,7 +201,7 @@ async def test_wait_for_ready_ends_with_the_deadline() -> None:
 async def test_time_that_a_message_names_covers_all_attempts(
     is_blocking: bool, interceptors: list[Any]
 ) -> None:
-    # A separate host: the client goes on dialling when the port is free for others.
+    # A separate host: the client keeps dialling when the port is free for others.
     async with RawServer(host="127.0.0.63") as server:
         config = ClientConfig(backoff=BACKOFF, early_calls="all")
         options = {"wait_for_ready": True, "idempotent": True, "timeout": 1.0}

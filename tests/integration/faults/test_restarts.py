@@ -1,4 +1,4 @@
-"""Servers that leave, are killed and come back, while calls go on."""
+"""Servers that leave, are killed and come back, while calls continue."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ def server_process(journal: Path) -> Iterator[tuple[Program, str]]:
 async def callers(
     client: Client, ledger: Ledger, methods: tuple[Any, ...], count: int
 ) -> AsyncIterator[Callable[[], int]]:
-    """Keep calls going inside the block; yield what counts those that ended."""
+    """Keep calls running inside the block; yield the counter of ended calls."""
     is_over = asyncio.Event()
 
     async def caller(number: int) -> None:

@@ -1,4 +1,4 @@
-"""Three tiers, of which the last one fails completely: its load stays what was offered, and all is well soon after."""
+"""Three tiers, the last of which fails completely: it gets the offered load only, and calls succeed soon after."""
 
 import asyncio
 import contextlib
@@ -34,8 +34,8 @@ class Storm:
     def __init__(self, client: Client, bottom: Client) -> None:
         self._client = client
         self._bottom = bottom
-        #: The instants at which calls began that failed, and what they failed with: without the errors themselves,
-        #: whose tracebacks hold everything that was there.
+        #: The instants at which failed calls began, and the texts of their failures: without the errors, whose
+        #: tracebacks hold every local object.
         self.failures: list[float] = []
         self.kinds: set[type[Exception]] = set()
 

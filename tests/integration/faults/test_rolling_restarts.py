@@ -1,4 +1,4 @@
-"""Two servers that restart in turn while calls of another protocol than the native one go on: none of them fails."""
+"""Two servers that restart by turns while calls of another protocol than the native one run: none of them fails."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ class Work:
 
 
 class Pair:
-    """Two servers, either of which restarts at its address."""
+    """Two servers, each of which restarts at its address."""
 
     def __init__(self, stack: contextlib.AsyncExitStack, make: Callable[[], Any]) -> None:
         self._stack = stack
@@ -63,7 +63,7 @@ async def pair(make: Callable[[], Any]) -> AsyncIterator[Pair]:
 async def restarted(
     servers: Pair, times: int, ended: Callable[[], int], is_ready: Callable[[], bool] = lambda: True
 ) -> None:
-    """Restart servers in turn, each once that is so, with calls before, during and after each."""
+    """Restart servers by turns, each once `is_read` holds, with calls before, during and after each."""
     for _ in range(times):
         enough = ended() + 100
         await eventually(lambda: ended() > enough)  # noqa: B023 - awaited at once

@@ -1,4 +1,4 @@
-"""Retries of calls whose connection ended as soon as it was there: they wait for the next one, within their time."""
+"""Retries of calls whose connection ended right after its start: they wait for the next one, within their time."""
 
 import asyncio
 import time
@@ -69,7 +69,7 @@ Behaviour = Callable[[RawPeer], Any]
 
 @asynccontextmanager
 async def behaving(*behaviours: Behaviour) -> AsyncIterator[RawServer]:
-    """Serve one connection after the other as told, the last way for ever."""
+    """Serve one connection after the other as given, the last way for ever."""
     async with RawServer() as server:
 
         async def run(peer: RawPeer, behaviour: Behaviour) -> None:

@@ -1,4 +1,4 @@
-"""No name leaves the root of a `FileService`, and no refusal tells what lies outside."""
+"""No name leads out of the root of a `FileService`, and no refusal shows files outside."""
 
 import os
 import socket
@@ -70,7 +70,7 @@ NOWHERE = {
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder full of traps, beside what must stay hidden."""
+    """A folder full of traps, next to files that must stay hidden."""
     (tmp_path / "secret").write_bytes(SECRET)
     (tmp_path / "served-neighbour").mkdir()
     (tmp_path / "served-neighbour" / "secret").write_bytes(SECRET)
@@ -116,7 +116,7 @@ WRITTEN = digest_of(b"new")
 
 
 async def refusals(client: Client, name: str) -> list[CallError]:
-    """Return what each method answers to a name."""
+    """Return the answer of each method to a name."""
     found = []
     for ask in (
         lambda: client.call(FileService.stat, name),

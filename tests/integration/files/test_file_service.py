@@ -135,7 +135,7 @@ class TestReading:
             await eventually(lambda: str(root / "a") not in open_paths())
 
     async def test_a_reader_that_takes_nothing_holds_no_file_in_memory(self, root: Path) -> None:
-        """What is read ahead is two megabytes at most, whatever the size of the file."""
+        """At most two megabytes are read ahead, for files of any size."""
         with (root / "a").open("wb") as file:
             file.truncate(2**40)
         async with served(FileService(root), scheme="tcp") as target, Client(target) as client:
@@ -143,7 +143,7 @@ class TestReading:
             for stream in streams:
                 await stream.receive()
             read_before = read_bytes()
-            await asyncio.sleep(0.2)  # Time in which an unbounded reader would go on.
+            await asyncio.sleep(0.2)  # Time in which an unbounded reader would continue.
             assert read_bytes() - read_before < 8 * 4 * 2**20
             for stream in streams:
                 await stream.aclose()
@@ -257,7 +257,7 @@ class TestWriting:
         async with served(*services) as target, Client(target) as client:
             async with client.open(FileService.write, *given) as first:
                 await first.send(b"a")
-                # The name is there before it is claimed.
+                # The file has its name before the name is claimed.
                 await eventually(lambda: size_of(root / "a.fastrpc-part") == 1)
                 for name in ("files.write", "same.write"):
                     with pytest.raises(CallError, match="another call writes 'a'") as refused:
@@ -334,7 +334,7 @@ def size_of(path: Path) -> int:
 
 
 def open_paths() -> Iterable[str]:
-    """Return what the descriptors of this process lead to."""
+    """Return the paths of the open descriptors of this process."""
     found = []
     for descriptor in os.listdir("/proc/self/fd"):
         try:
@@ -352,7 +352,7 @@ def read_bytes() -> int:
 
 @contextlib.contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """Let no file of this process grow above a size: what a full disk does."""
+    """Let no file of this process grow above a size, like a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -1,4 +1,4 @@
-"""Clients and servers that are killed half-way: what follows goes on there, and the digest is right."""
+"""Clients and servers that are killed half-way: the next transfer continues there, and the digest is right."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ async def serve():
 asyncio.run(serve())
 """
 
-#: Says that half of the file is there, and stands still until it is killed.
+#: Says that half of the file has arrived, and stands still until it is killed.
 CLIENT = """
 import asyncio, sys, time
 import fastrpc
@@ -75,7 +75,7 @@ class Site:
         self._server.wait_output("serving at")
 
     def kill(self) -> None:
-        """Kill the server, once: what came before may still be told to a caller that kills it."""
+        """Kill the server, once: bytes sent before may still reach a caller that kills it."""
         if not self.is_up:
             return
         self.is_up = False

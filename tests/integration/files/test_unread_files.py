@@ -1,4 +1,4 @@
-"""Downloads whose callers take nothing: what is read for them is counted, and bounded."""
+"""Downloads whose callers read nothing: the bytes read for them are counted, and bounded."""
 
 import asyncio
 import json
@@ -126,7 +126,7 @@ async def test_downloads_that_would_hold_too_much_are_refused_and_begun_ones_con
         assert all(error.processed == "no" for error in refused)
         assert [text for text in map(str, refused) if "85 % of Memory.process_bytes" not in text] == []
         assert all(data == DATA for data in outcomes if isinstance(data, bytes))
-        # A piece that leaves counts as output, too, until its handler goes on: at most twice 85 %.
+        # A piece that leaves counts as output, too, until its handler continues: at most twice 85 %.
         assert reads.most_held <= PROCESS_BYTES * 17 // 10
         # Once they are through, there is room again.
         async with client.stream("files.read", "file") as pieces:

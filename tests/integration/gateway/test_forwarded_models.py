@@ -1,4 +1,4 @@
-"""A gateway with a contract takes what a server with pydantic models takes, and gives the same answers."""
+"""A gateway with a contract accepts and answers the same values as a server with pydantic models."""
 
 import contextlib
 import functools

@@ -339,7 +339,7 @@ class TestCancellation:
                 return await call
 
             task = asyncio.ensure_future(take())
-            # Before the task waits: it is woken behind this function.
+            # Before the task waits: it is woken after this function.
             call.add_done_callback(lambda _: task.cancel())
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -423,7 +423,7 @@ async def waiting_stream(request: Any, context: Any) -> AsyncIterator[Any]:
 
 
 class _Awaitable:
-    """Awaits what a function returns: a coroutine, or the iterator of `__await__`."""
+    """Awaits the result of a function: a coroutine, or the iterator of `__await__`."""
 
     def __init__(self, work: Any) -> None:
         self._work = work

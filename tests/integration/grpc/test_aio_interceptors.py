@@ -181,7 +181,7 @@ class TestChannels:
 
                 return messages()
 
-        # Another one around them gets what they return.
+        # An interceptor around them gets their results.
         channel = {"interceptors": [Doubling(), Cached(), Replaced()]}
         async with aio_calling(AsyncOrders(), channel=channel) as (stub, _):
             call = stub.Get(item())

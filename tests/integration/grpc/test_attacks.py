@@ -1,4 +1,4 @@
-"""Attacks by HTTP/2 beside an honest client on another connection, which keeps its rate and loses no call."""
+"""Attacks by HTTP/2; an honest client on another connection keeps its rate and loses no call."""
 
 from collections import Counter
 from collections.abc import Iterator

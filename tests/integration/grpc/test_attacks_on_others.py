@@ -1,6 +1,6 @@
 """What advisories of 2025 and 2026 tell of other servers and clients of HTTP/2 and gRPC, tried here.
 
-Their rates beside an honest caller are in `test_attacks.py`; here is what each of them is answered with.
+`test_attacks.py` measures an honest caller during these attacks; this file checks the answer to each attack.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class Stranger:
         write_to(self.writer, b"".join(frames))
 
     async def frame(self) -> Frame | None:
-        """Return the next frame, None behind the last one."""
+        """Return the next frame, None after the last one."""
         async with asyncio.timeout(20):
             try:
                 start = await self.reader.readexactly(9)
@@ -97,7 +97,7 @@ class Stranger:
         raise AssertionError(f"the connection ended, after {self.seen}")
 
     async def pinged(self) -> list[Frame]:
-        """Return the frames that come before a PING is answered: all that the server says of what it read."""
+        """Return the frames that come before a PING is answered: all of the server's answers to the bytes it read."""
         self.send(raw(PING, b"are here"))
         before = len(self.seen)
         while (found := await self.frame()) is not None:

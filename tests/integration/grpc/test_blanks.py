@@ -1,4 +1,4 @@
-"""Blanks at the ends of values: messages of gRPC may have them, in requests and in answers, and we send none."""
+"""Blanks at the ends of values: gRPC allows them in requests and answers, and we send none."""
 
 from typing import Any
 
@@ -112,7 +112,7 @@ class TestRequests:
 
 
 def raw(peer: ScriptedPeer) -> ScriptedPeer:
-    """Have h2 send what the test says."""
+    """Make h2 send invalid values, as the test gives them."""
     peer.h2.config.normalize_outbound_headers = False
     peer.h2.config.validate_outbound_headers = False
     return peer

@@ -1,4 +1,4 @@
-"""Our client and our server by gRPC: what both sides of the native protocol have holds here, too."""
+"""Our client and our server by gRPC: the promises of the native protocol hold here, too."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""gRPC's reflection: descriptors of the methods that a caller may call, for the tools of others."""
+"""gRPC's reflection: descriptors of the methods that a caller may call, for tools of other projects."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Iterable
@@ -73,7 +73,7 @@ def files_of(answer: Any) -> dict[str, Any]:
 
 
 def pool_of(files: Iterable[Any]) -> descriptor_pool.DescriptorPool:
-    """Return a pool with files, each of which comes after those that import it."""
+    """Return a pool with files, each of which comes after the files that it imports."""
     pool = descriptor_pool.DescriptorPool()
     for file in reversed(list(files)):
         pool.Add(file)

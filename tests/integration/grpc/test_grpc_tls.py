@@ -1,4 +1,4 @@
-"""gRPC inside TLS: agreed to by h2, beside other protocols; an identity by certificate or credential for each call."""
+"""gRPC inside TLS: ALPN selects h2 among other protocols; each call has an identity by certificate or credential."""
 
 import asyncio
 import ssl

@@ -63,7 +63,7 @@ USUAL = {"unary": unary, "stream": some, "total": total, "talk": echo}
 
 
 class Methods:
-    """The methods of the service, and the channel and server behind them."""
+    """The methods of the service, and the channel and server that they use."""
 
     def __init__(self, channel: Any, server: Any) -> None:
         self.channel = channel
@@ -95,7 +95,7 @@ def served(library: Any, blocked: Blocked | None = None, **functions: Any) -> It
 
 
 def ended(function: Callable[..., Any], *arguments: Any, **named: Any) -> Outcome:
-    """Return the result of a function, or what its error says."""
+    """Return the result of a function, or the text of its error."""
     try:
         return function(*arguments, **named)
     except grpc.RpcError as error:

@@ -65,7 +65,7 @@ class Callers:
         return set(self.answers)
 
     async def leave(self, before: set[bytes]) -> None:
-        """Wait until others answer alone: what a program answered last may be read after its end."""
+        """Wait until only the other servers answer: the last answers of a program may be read after its end."""
         async with asyncio.timeout(20):
             while before & await self.more(300):
                 pass

@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.one_loop
 
 LONG = struct.pack(">BI", 0, 700_000) + bytes(700_000)
-#: Longer than a window, and short enough for what two long ones leave of the pool, three times.
+#: Longer than a window, and short enough for the rest of the pool next to two long ones, three times.
 SHORT = struct.pack(">BI", 0, 75_000) + bytes(75_000)
 FIRST = 60_000
 #: Room for two of them, of streams that nothing reads.

@@ -1,4 +1,4 @@
-"""Conversations of gRPC that are cut and altered at random, beside good callers whose identity is looked up."""
+"""Conversations of gRPC that are cut and altered at random, next to good callers whose identity is looked up."""
 
 import asyncio
 import random
@@ -37,7 +37,7 @@ async def looked_up(peer: Peer) -> Identity | None:
 
 
 def altered(source: random.Random) -> bytes:
-    """Return some requests, of which bytes are flipped, left out, put in, or cut off."""
+    """Return some requests with flipped, missing or added bytes, or cut off."""
     found = bytearray()
     for number in range(source.randrange(1, 6)):
         found += request(
@@ -82,7 +82,7 @@ async def converse(port: int, source: random.Random) -> None:
                 linger = struct.pack("ii", 1, 0)
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     except OSError:
-        # The server has closed it for what it was sent.
+        # The server has closed it because of the altered bytes.
         return
     finally:
         writer.transport.abort()

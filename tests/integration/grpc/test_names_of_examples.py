@@ -11,7 +11,7 @@ from tests.support.source_tree import ROOT
 
 #: Of `grpc`, in examples/python at 1.72: these make servers and channels, so they are ours.
 MADE = ("server", "insecure_channel", "secure_channel")
-#: These are types, values and functions on top of a channel: a program goes on taking them from grpcio.
+#: These are types, values and functions on top of a channel: a program still imports them from grpcio.
 KEPT = (
     *("Channel", "ChannelConnectivity", "ClientCallDetails", "Compression", "Future", "HandlerCallDetails"),
     *("RpcError", "RpcMethodHandler", "Server", "ServerInterceptor", "ServicerContext", "StatusCode"),

@@ -1,4 +1,4 @@
-"""What a caller is told of a servicer that goes wrong: the statuses and texts of grpcio, on the loop and in threads."""
+"""The answers for a servicer that fails: the statuses and texts of grpcio, on the loop and in threads."""
 
 from collections.abc import Callable
 from typing import Any

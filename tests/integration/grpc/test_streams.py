@@ -97,7 +97,7 @@ class TestEnds:
         async with peering() as peer:
             stream = peer.open(FIRST)
             peer.send(stream, message(b"a"))
-            # In one write with the rest, before the answer is known.
+            # In one write with the remaining bytes, before the answer is known.
             peer.send(stream, message(b"b"), ends=True)
             assert (await peer.end(stream)).messages == [b"a"]
             assert (await peer.call("/test.v1.Raw/echo", b"x")).messages == [b"x"]
@@ -196,7 +196,7 @@ class TestWindows:
     async def test_a_waiting_reader_gets_the_missing_part_of_a_message(self) -> None:
         async with serving() as address, channel(address) as client:
             call = client.stream_stream(BOTH)()
-            # The credit of the first is less than is sent at once, and the second is longer than what is left.
+            # The credit of the first is less than the bytes sent at once, and the second is longer than the remainder.
             for size in (29_000, 46_000):
                 await call.write(bytes(size))
                 assert len(await call.read()) == size

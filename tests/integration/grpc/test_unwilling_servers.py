@@ -1,4 +1,4 @@
-"""Both clients and servers of gRPC that refuse, leave or break: attempts, connections, and what a call may assume."""
+"""Both clients and servers of gRPC that refuse, leave or break: attempts, connections, and values of `processed`."""
 
 import asyncio
 import base64
@@ -283,7 +283,7 @@ class TestRecords:
 
 @either_client
 async def test_a_slow_reader_holds_few_messages(kind: str) -> None:
-    """The window of the stream holds the server back, whatever the size of its messages."""
+    """The window of the stream holds the server back, for messages of any size."""
     sent = 0
 
     async def script(peer: ScriptedPeer) -> None:

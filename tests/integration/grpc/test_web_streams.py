@@ -1,4 +1,4 @@
-"""gRPC-Web and Connect by streams of HTTP/2: beside gRPC on one connection, both ways."""
+"""gRPC-Web and Connect by streams of HTTP/2: on one connection with gRPC, in both directions."""
 
 import asyncio
 import json

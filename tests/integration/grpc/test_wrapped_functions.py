@@ -29,7 +29,7 @@ def replaced(function: Any) -> Any:
 
 
 def wrapped(function: Any) -> Any:
-    """Return a wrapper that shows the module of what it wraps, as its instrumentor of channels makes it."""
+    """Return a wrapper that shows the module of its wrapped function, as its instrumentor of channels makes it."""
     return functools.wraps(function)(lambda *args, **named: function(*args, **named))
 
 
@@ -39,7 +39,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
     return
 
 
-#: By function of grpcio: its wrapper, what makes the counterpart, and the interceptor that the warning names.
+#: By function of grpcio: its wrapper, the maker of its counterpart, and the interceptor that the warning names.
 FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Callable[[], Any], str]] = {
     "server": (
         replaced,

@@ -1,4 +1,4 @@
-"""`fastrpc.Batcher`: callers that wait together are served by one run, and each gets the result of its own item."""
+"""`fastrpc.Batcher`: callers that wait in one turn are served by one run, and each gets the result of its item."""
 
 import asyncio
 import functools

@@ -46,7 +46,7 @@ async def test_waiting_batch_without_callers_never_runs() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 1_000.0])
 async def test_batcher_with_a_forgotten_timer_is_not_idle(seconds: float) -> None:
-    """`is_idle` of these tests sees what is left on the loop, whichever loop it is."""
+    """`is_idle` of these tests sees the remaining callbacks of every kind of loop."""
     batcher = fastrpc.Batcher(Doubling().run, wait=1_000)
     call = asyncio.create_task(batcher(1))
     await eventually(lambda: batcher._lines)

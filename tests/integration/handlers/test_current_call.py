@@ -244,7 +244,7 @@ async def test_the_first_callers_variables_are_not_kept_by_the_connection() -> N
 
     holder: contextvars.ContextVar[Big] = contextvars.ContextVar("holder")
 
-    # The server has a separate loop: behind its timers asyncio keeps those that the client cancelled for a while.
+    # The server has a separate loop: asyncio keeps timers that the client cancelled for a while.
     with serving(Context) as target:
         async with Client(target) as client:
 

@@ -1,4 +1,4 @@
-"""Handlers whose first step cannot be taken: the caller is told, and the connection goes on."""
+"""Handlers whose first step cannot be taken: the caller gets an error, and the connection stays usable."""
 
 import asyncio
 import inspect
@@ -35,7 +35,7 @@ def refuse_to_tell(_: object) -> type:
 
 
 def handler_that_returns(value: object) -> Any:
-    """Return what `inspect` takes for a coroutine function, as some decorators make it, and what is none."""
+    """Return a function that `inspect` takes for a coroutine function, as some decorators make it, and that is none."""
     members = {
         "__class__": property(lambda _: FunctionType),
         "__code__": SimpleNamespace(co_flags=inspect.CO_COROUTINE),

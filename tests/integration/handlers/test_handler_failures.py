@@ -1,4 +1,4 @@
-"""What leaves a handler, whatever it is: the caller has its answer, and the server goes on."""
+"""Any exception of a handler: the caller has its answer, and the server keeps serving."""
 
 import asyncio
 import contextlib
@@ -309,7 +309,7 @@ else:
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("handler", ["at_once", "later", "inline"])
 def test_an_interrupt_on_the_loop_ends_the_program(handler: str, loop: str, tmp_path: Path) -> None:
-    """Ctrl-C is delivered to the main thread, in whatever runs there."""
+    """Ctrl-C is delivered to the main thread, into the code that runs there."""
     ended = run_program(["-c", INTERRUPTED, handler, loop], tmp_path)
     assert ended.output.startswith("starts")
     assert "KeyboardInterrupt" in ended.errors

@@ -117,7 +117,7 @@ async def test_handlers_start_in_the_order_of_their_requests() -> None:
 
 
 async def test_an_async_handler_starts_in_the_turn_its_request_arrives() -> None:
-    """An inline handler of the same read runs behind it: no task waits for a later turn in between."""
+    """An inline handler of the same read runs after it: no task waits for a later turn in between."""
 
     @fastrpc.service("turns")
     class Turns:
@@ -226,7 +226,7 @@ async def test_a_def_handler_that_finds_the_queue_full_is_refused_unstarted() ->
         waiting = asyncio.ensure_future(
             client.call_many(Threads.wait, [(n,) for n in range(10)], return_exceptions=True)
         )
-        # Those refused are tried again until nothing may be tried any more; none of that starts a handler.
+        # Refused calls are retried until no retry is allowed; none of them starts a handler.
         await eventually(lambda: threads.started)
         with pytest.raises(OverloadedError, match=r"threads\.wait.*queue") as refused:
             await client.call(Threads.wait, 99)

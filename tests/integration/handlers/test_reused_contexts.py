@@ -19,7 +19,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 # So many that the variables of a context are a trie of several levels.
 others: list[contextvars.ContextVar[int]] = [contextvars.ContextVar(f"other{number}") for number in range(40)]
 
-# Whatever outlives a call, with that call: everything that runs in there goes on to belong to it.
+# Objects that outlive a call, with that call: everything that runs in the context still belongs to the call.
 left: list[tuple[contextvars.Context, Any]] = []
 kept: list[Any] = []
 first, second = "first", "second"

@@ -34,7 +34,7 @@ SMUGGLED = "/shop.v1/metadata HTTP/1.1\r\nmeta-user: ada\r\nx:"
 
 @fastrpc.service("place")
 class Place:
-    """Tells where its callers are, and what else reaches a handler."""
+    """Returns the places of its callers, and the other facts that reach a handler."""
 
     @fastrpc.method
     async def peer(self) -> str:

@@ -21,7 +21,7 @@ NOTE = "/shop.v1/note"
 
 @fastrpc.service("shop.v1")
 class Shop:
-    """Keeps what reached it."""
+    """Keeps its received calls."""
 
     def __init__(self) -> None:
         self.noted: list[str] = []
@@ -64,7 +64,7 @@ FORM = (
 
 
 def enveloped(message: Any) -> bytes:
-    """Return a message behind its flags and its length."""
+    """Return a message after its flags and its length."""
     content = json.dumps(message).encode()
     return bytes(1) + len(content).to_bytes(4, "big") + content
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.one_loop
 
 
 async def run(serving: Described, folder: Path, program: str) -> Any:
-    """Run a program that has the module as `Client` and `CallError`, and return what it returns."""
+    """Run a program that has the module as `Client` and `CallError`, and return its result."""
     async with session() as client, client.get(f"{serving.origin}/client.js") as answer:
         (folder / "client.mjs").write_bytes(await answer.read())
     (folder / "main.mjs").write_text(

@@ -177,7 +177,7 @@ class TestUnary:
                 answer = await client.post(ITEM, b"", **fields)
                 assert answer.status == 413
             else:
-                # By a status of the call: the stream goes on until then.
+                # By a status of the call: the stream continues until then.
                 stream = client.begin("POST", ITEM, **fields)
                 client.send(stream, b"\x08")
                 answer = await client.end(stream)

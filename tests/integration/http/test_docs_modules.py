@@ -60,7 +60,7 @@ class Told:
 
     @fastrpc.method
     async def beside(self, text: str) -> list[Any]:
-        """Return what came beside the arguments."""
+        """Return the facts that came in addition to the arguments."""
         call = current_call()
         named = [call.metadata.get(key) for key in ("tenant", "empty")]
         return [*named, call.remaining is not None, call.identity and call.identity.name]
@@ -84,7 +84,7 @@ async def run(folder: Path, program: str, *arguments: Any) -> Any:
 async def commands_of(
     folder: Path, base: str, calls: list[dict[str, Any]], **facts: Any
 ) -> list[dict[str, str]]:
-    """Return each form of calls as text, or the error in its place; of `told.back`, unless the facts name another."""
+    """Return each form of calls as text, or its error; of `told.back`, unless the facts name another method."""
     program = """
         const form = (make) => { try { return make(); } catch (error) { return error.message; } };
         const [facts, calls] = given;
@@ -147,7 +147,7 @@ async def test_a_form_that_cannot_run_names_the_reason(tmp_path: Path) -> None:
     control, name = await commands_of(tmp_path, "https://a.example/", calls)
     assert control["fastrpc call"] == "text: fastrpc call takes no control characters"
     assert "größe" in name["fastrpc call"]
-    # By the others they are escaped.
+    # In the other forms they are escaped.
     for form in ("curl", "Python"):
         assert "\x1b" not in control[form]
         assert "\\u001b[201~\\nrm" in control[form]

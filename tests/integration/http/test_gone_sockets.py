@@ -1,6 +1,6 @@
-"""Callers by WebSocket that go while the rest of their input does not fit into the server: nothing of them stays.
+"""Callers by WebSocket that leave while their remaining input does not fit into the server: all their state is freed.
 
-The end of such a caller lies behind bytes that its own system still holds back: neither a read nor a poll of the server
+The end of such a caller comes after bytes that its own system still holds back: neither a read nor a poll of the server
 shows it.
 """
 
@@ -28,7 +28,7 @@ from tests.support.waiting import eventually
 
 #: Callers that come at once.
 AT_ONCE = 10
-#: Bytes of the messages of a caller, of which the server may take any share.
+#: Bytes of the messages of a caller; the server may read any share of them.
 SIZES = (1_000, 8_000, 60_000, 200_000)
 
 
@@ -104,7 +104,7 @@ async def test_callers_that_go_in_the_middle_of_their_input_are_noticed(
 
 
 async def untaken(scope: Any, receive: Any, send: Any) -> None:
-    """Accept a WebSocket and take none of its messages."""
+    """Accept a WebSocket and read none of its messages."""
     if scope["type"] == "lifespan":
         raise NotImplementedError
     await send({"type": "websocket.accept"})

@@ -199,7 +199,7 @@ async def test_identity_belongs_to_each_request(serving: Serving) -> None:
         for token, status in ((None, "16"), ("Bearer ada", "0"), ("Bearer bob", "16"), (None, "16")):
             answer = await ask(client, "GetItem", enveloped(varint(7)), Authorization=token)
             assert trailers_of(answer.body)["grpc-status"] == status
-        # The sender of a longer body is known before the rest of it is read.
+        # The sender of a longer body is known before the unread part of it is read.
         fields = {"Content_Length": "1000000", "Content_Type": PROTO}
         if isinstance(client, HttpClient):
             answer = await ask(client, "Add", b"", **fields)

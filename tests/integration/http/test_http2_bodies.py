@@ -1,4 +1,4 @@
-"""Bodies by HTTP/2: their length, their time, the word to go on, refusals before their end; alike by HTTP/1.1."""
+"""Bodies by HTTP/2: their length, their time, 100-continue, refusals before their end; the same by HTTP/1.1."""
 
 import json
 from typing import Any

@@ -151,7 +151,7 @@ async def test_bodies_for_applications_that_have_not_begun_are_freed() -> None:
     async with every_way() as served, http2_client(served.address) as client:
         assert await is_served(client)
         for _ in range(4):
-            # Calls wait for their start while the server reads what came during a stall.
+            # Calls wait for their start while the server reads the bytes that arrived during a stall.
             for _ in range(5):
                 stream = client.begin("POST", "/app/x", Content_Length="1000000")
                 client.send(stream, bytes(10_000))

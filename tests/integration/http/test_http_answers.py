@@ -1,4 +1,4 @@
-"""`current_call().http(…)`: the status and the fields of an answer by HTTP, and none by other ways in."""
+"""`current_call().http(…)`: the status and the fields of an answer by HTTP, and none over other protocols."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping

@@ -1,4 +1,4 @@
-"""Bodies that come in pieces: what they count, who may send them, and drains meanwhile."""
+"""Bodies that come in pieces: the bytes that they count, their senders' rights, and drains meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator

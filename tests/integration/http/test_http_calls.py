@@ -108,7 +108,7 @@ async def test_arguments_that_are_no_object_by_name_are_refused(body: bytes) -> 
         assert (answer.status, answer["content-type"]) == (400, "application/problem+json")
         assert answer.value["code"] == "INVALID_ARGUMENT"
         assert answer.value["processed"] == "no"
-        # The connection goes on.
+        # The connection stays usable.
         assert (await client.post(ECHO, {"text": "a"})).status == 200
 
 

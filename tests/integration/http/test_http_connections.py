@@ -24,7 +24,7 @@ def config(**options: Any) -> ServerConfig:
 @pytest.mark.one_loop
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
 async def test_a_request_that_could_smuggle_is_refused_and_closes(data: bytes) -> None:
-    # A method that is there, so that its body is read.
+    # An existing method, so that its body is read.
     data = data.replace(b"POST /x", b"POST /shop.v1/echo", 1)
     data = data.replace(b"Host: a\r\n", b"Host: a\r\nContent-Type: application/json\r\n", 1)
     http = HTTP(allowed_hosts=("a",), http2=data != REFUSED["version 2"])
@@ -159,7 +159,7 @@ def read_to_end(peer: socket.socket) -> bytes:
 
 
 async def test_a_close_with_an_unread_request_loses_nothing_of_the_answer_before() -> None:
-    """The system resets a connection that is closed with unread input, and drops what it still has to send."""
+    """The system resets a connection that is closed with unread input, and drops unsent output."""
     asked = request("POST", "/large/text", {"size": 8_000_000})
     async with Server(Large(), config=config()) as server:
         address = await server.listen("tcp://127.0.0.1:0")

@@ -288,7 +288,7 @@ async def test_results_of_a_batch_are_bounded_together() -> None:
             call = [entry("shop.v1.threaded", {"text": text}, id=text[0]) for text in texts]
             answers = {answer["id"]: answer for answer in (await ask(client, call)).value}
             refused = [answer["error"] for answer in answers.values() if "error" in answer]
-            # Each is sent twice over, and what came last no longer fits.
+            # Each is sent twice, and the second one no longer fits.
             assert [(error["code"], error["data"]["code"]) for error in refused] == [
                 (-32001, "RESOURCE_EXHAUSTED")
             ]

@@ -161,7 +161,7 @@ async def test_details_are_the_mistakes_and_no_answer_or_log_has_a_value(
             assert MISTAKEN not in without_own_words(f"{answer.fields} {answer.body!r}"), name
             assert "refused a call" in caplog.text, name
             assert MISTAKEN not in without_own_words(all_logged(caplog.records)), name
-        # Refused calls had none: no interceptor saw them.
+        # Refused calls had no values: no interceptor saw them.
         await post(client, "sum", {"values": [1.5]})
         assert "fastrpc.access" in {record.name for record in caplog.records}
 

@@ -1,4 +1,4 @@
-"""`/docs`, `/openapi.json` and `/client.js`: what is shown, to whom, and what pages may do."""
+"""`/docs`, `/openapi.json` and `/client.js`: their content, their readers, and the rights of the pages."""
 
 import json
 import re

@@ -164,7 +164,7 @@ async def test_a_head_of_a_stream_equals_its_get_and_starts_no_handler(
         asked = await client.ask("HEAD", f"/find/{style}?to=2", Accept=accept)
         assert asked.status == got.status == 200
         assert without_date(asked.fields) == without_date(got.fields)
-        # It has no body, and the connection goes on.
+        # The request has no body, and the connection stays usable.
         assert (await client.get("/find/all")).value == [1, 2]
         assert find.started == started == 1
 
@@ -258,7 +258,7 @@ Union = int | uuid.UUID | None
 Several = list[int] | str | None
 Mixed = Literal["a", 1, "2", None]
 
-#: Types, what the query has for one, and the value that arrives.
+#: Types, the text of a value in the query, and the value that arrives.
 TEXTS: list[tuple[Any, str, Any]] = [
     (uuid.UUID, str(ID), ID),
     (ShelfID, str(ID), ID),
@@ -304,7 +304,7 @@ TEXTS: list[tuple[Any, str, Any]] = [
     (int | None, "null", None),
 ]
 
-#: The same with quotes around the text, as before.
+#: The same with quotes around the text, as in earlier versions.
 QUOTED = [
     (kind, json.dumps(text), value)
     for kind, text, value in TEXTS
@@ -331,7 +331,7 @@ REFUSED: list[tuple[Any, str]] = [
 
 @contextlib.asynccontextmanager
 async def taking(kind: Any) -> AsyncIterator[tuple[HttpClient, list[Any]]]:
-    """Serve `GET /texts/take?value=…` for a type, and yield what arrives."""
+    """Serve `GET /texts/take?value=…` for a type, and yield the arrived values."""
     taken: list[Any] = []
 
     @fastrpc.service("texts")

@@ -268,7 +268,7 @@ async def test_a_query_is_refused_where_arguments_are_in_the_body(
         answer = await asked(client, verb, target, body)
         assert (answer.status, orders.called) == (400, [])
         assert text in answer.value["detail"]
-        # An empty query has no arguments, and the connection goes on.
+        # An empty query has no arguments, and the connection stays usable.
         fitting = await asked(client, "PATCH", "/orders/7?", {"name": "tea"})
         assert (await asked(client, "PATCH", "/orders/7?&", {"name": "tea"})).value == fitting.value
 

@@ -147,7 +147,7 @@ async def test_a_slow_reader_holds_the_handler() -> None:
     feed = Feed()
     async with serving(feed) as (server, url), opened(url, "/ws/feed/blocks") as socket:
         socket.send({"arguments": {"count": 600}})
-        # Nothing is read beyond what a reader holds by itself: at last everything stands still.
+        # The server reads only as much as a reader buffers by itself: at last everything stands still.
         before = -1
         while before != feed.sent or not feed.sent:
             before = feed.sent

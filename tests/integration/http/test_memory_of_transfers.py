@@ -17,12 +17,13 @@ pytestmark = [pytest.mark.one_loop, pytest.mark.measures]
 MIB = 1024 * 1024
 #: Bytes in buffers of the system, on both sides.
 SYSTEM_BYTES = 8 * MIB
-#: What the server may hold of a body, or of output that its client does not take; and what its memory may grow beyond.
+#: The bytes that the server may hold of a body, or of output that its client does not read; and the allowed further
+#: growth of its memory.
 MOST_BODY = MIB
 MOST_OUTPUT = Memory().send_soft + 2 * MIB
 MOST_GROWN = 6 * MIB
 
-#: How often a handler waits until its sender cannot go on, and the looks in a row that find both standing still.
+#: The number of waits of a handler until its sender stands still, and the looks in a row that find both standing still.
 PAUSES = 200
 STILL_LOOKS = 2
 
@@ -73,7 +74,7 @@ class Sender:
             assert monotonic() < over, (self.sent, moved, least)
             before, last = self.sent, moved
             self._send()
-            # The exchange of a look is a turn of the server: what it reads at all it has read then.
+            # The exchange of a look is a turn of the server: it has read by then all that it is going to read.
             found = self._server.look()
             moved = found[0]
             still = still + 1 if (self.sent, moved) == (before, last) and moved >= least else 0

@@ -226,7 +226,7 @@ async def test_body_is_read_no_further_than_the_application_takes_it() -> None:
         (engine,) = engines
         for _ in range(100):
             await asyncio.sleep(0)
-        # Two parts, and what lies behind them in the session.
+        # Two parts, and the bytes after them in the session.
         assert engine.connection.held_bytes < 1 << 20
         goes_on.set()
         assert (await client.response()).body == str(1 << 24).encode()

@@ -31,7 +31,7 @@ def url_of(client: Any, path: str = "/ws") -> str:
 
 
 class Talking:
-    """An application that sends events, one after each that it receives, and keeps what it receives."""
+    """An application that sends events, one after each received event, and keeps the received events."""
 
     def __init__(self, *events: Any) -> None:
         self._events = list(events)

@@ -206,7 +206,7 @@ async def test_nothing_is_verified_for_applications_that_do_so_themselves() -> N
         assert (await client.get("/x", Authorization="Bearer \xff")).body == b"- Bearer \xff 0"
         assert (await client.post("/x", b"y" * 100_000)).body == b"-  100000"
         assert asked == []
-        # Methods are guarded as ever.
+        # Methods are guarded as usual.
         assert (await client.get("/stock/count")).status == 401
         assert (await client.get("/stock/count", **ADA)).value == 0
 
@@ -330,7 +330,7 @@ async def test_applications_are_shut_down_concurrently() -> None:
             raise NotImplementedError
         for _ in range(2):
             await receive()
-        # Longer prefixes come first: the other application hears of the end while this one goes on.
+        # Longer prefixes come first: the other application hears of the end while this one still runs.
         await told.wait()
         ends.append("first")
 

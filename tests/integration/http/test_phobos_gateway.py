@@ -1,4 +1,4 @@
-"""`HTTP(phobos=True)`: what the recordings of Phobos's header gateway do not show."""
+"""`HTTP(phobos=True)`: cases that the recordings of Phobos's header gateway do not show."""
 
 import asyncio
 import contextlib
@@ -78,7 +78,7 @@ async def test_a_failure_has_its_metadata_as_fields_except_fields_of_http() -> N
         assert answer["phobos-gateway-errormessage"] == answer["__phobos_error__"] == "no such  thing"
         assert (answer["reason"], answer["content-length"]) == ("a  b", "0")
         assert "transfer-encoding" not in answer
-        # The connection goes on.
+        # The connection stays usable.
         assert (await call(client, "echo", b'"a"')).value == "a"
 
 

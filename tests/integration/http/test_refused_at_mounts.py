@@ -77,7 +77,7 @@ class Received(asyncio.BufferedProtocol):
 
 
 class Serving:
-    """A server with such an application beside the method."""
+    """A server with such an application in addition to the method."""
 
     def __init__(self, client: HttpClient, in_memory: Address, application: Counting) -> None:
         self._address = client.address  # type: ignore[attr-defined]
@@ -91,12 +91,12 @@ class Serving:
             return await without_dates(talk.reader)
 
     async def answer_to_pieces(self, *pieces: bytes) -> bytes:
-        """Return the same for bytes of which the server reads each piece by itself."""
+        """Return the answer to bytes of which the server reads each piece separately."""
         transport, received = await MemoryTransport().dial(self._in_memory, Received, DialOptions())
         try:
             for piece in pieces:
                 transport.write(piece)
-                # In memory that is what the server has not read.
+                # In memory these are the bytes that the server has not read.
                 await eventually(lambda: transport.get_write_buffer_size() == 0 or received.is_over)
             return await without_dates(received.reader)
         finally:
@@ -122,7 +122,7 @@ async def without_dates(reader: asyncio.StreamReader) -> bytes:
 @asynccontextmanager
 async def serving(calls: Limits | None = None, **http: Any) -> AsyncIterator[Serving]:
     application = Counting()
-    # HTTP/1.1 alone: no protocol has to be told from the first bytes, and HTTP/2 is a request like others.
+    # HTTP/1.1 alone: no protocol has to be detected from the first bytes, and HTTP/2 is a request like others.
     config = {"protocols": ("http",), "limits": calls or Limits()}
     async with mounted({"/mount": application}, http={"http2": False} | http, config=config) as client:
         in_memory = await client.server.listen("memory://mounts")  # type: ignore[attr-defined]

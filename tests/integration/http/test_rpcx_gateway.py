@@ -134,7 +134,7 @@ async def test_failures_have_a_text_and_no_body(
         assert (answer.status, answer.body) == (500, b"")
         assert answer["x-rpcx-messagestatustype"] == "Error"
         assert told in answer["x-rpcx-errormessage"]
-        # The connection goes on.
+        # The connection stays usable.
         assert (await call(client, "Mul", {"A": 1, "B": 2})).value == {"C": 2}
 
 

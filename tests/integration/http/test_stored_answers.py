@@ -150,7 +150,7 @@ async def test_an_error_is_stored_nowhere(way: str) -> None:
         answer = await asking.get(fails=True, If_None_Match=TAG)
         assert (answer.status, answer["cache-control"]) == (404, "no-store")
         assert [name for name in ("etag", "last-modified", "vary") if name in answer] == []
-        # The answer behind it is as ever.
+        # The answer after it is complete.
         assert (await asking.get(If_None_Match=TAG)).status == 304
 
 
@@ -179,7 +179,7 @@ async def test_the_fields_that_answers_vary_by_are_one_list(given: str, told: st
     origin = "https://front.example"
     pages = Pages(Vary=given, Cache_Control="max-age=60")
     async with serving(pages, compress=True, cors_origins=(origin,)) as asking:
-        # A stored answer to a program is none for a page, so it varies as well.
+        # A stored answer to a program must not be used for a page, so it varies as well.
         for fields in ({"Origin": origin}, {}):
             for tags in ({}, {"If_None_Match": "*"}):
                 answer = await asking.get(**fields, **tags)
@@ -321,7 +321,7 @@ async def test_a_future_change_counts_as_a_change_now() -> None:
         answer = await asking.get()
         changed, sent = (parsedate_to_datetime(answer[name]) for name in ("last-modified", "date"))
         assert changed <= sent
-        # Set back, the clock makes no client keep what it has for a day.
+        # Even if the clock is set back, no client keeps its answer for a day.
         assert (await asking.get(If_Modified_Since=CHANGED)).status == 200
 
 

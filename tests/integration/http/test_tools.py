@@ -117,7 +117,7 @@ async def test_callers_see_and_call_the_tools_that_they_may_call() -> None:
         _, unknown = await bob.ask("tools/call", name="arith_none")
         assert (status, message["error"]["code"]) == (200, -32602)
         assert message["error"]["message"] == unknown["error"]["message"].replace("none", "fail")
-        # A token might help whoever has none.
+        # A token might help a caller without one.
         for name in ("arith_fail", "arith_none"):
             assert (await nobody.ask("tools/call", name=name))[0] == 401
         assert (await wrong.ask("tools/list"))[0] == 401

@@ -92,7 +92,7 @@ async def test_other_fields_are_never_read() -> None:
 #: The sets that a request can carry: HTTP refuses control characters, and knows only characters of Latin-1.
 SENT = [each for each in FORWARDED_FOR if all("\0" not in line and line.isascii() for line in each[0])]
 
-#: Each of them beside fields that are never read, and some beside each kind of these.
+#: Each of them next to fields that are never read, and some next to each kind of these.
 BESIDE = [
     *((*each, NEVER_READ[at % len(NEVER_READ)]) for at, each in enumerate(SENT)),
     *((*each, more) for each in SENT[:4] for more in NEVER_READ),
@@ -100,7 +100,7 @@ BESIDE = [
 
 
 async def peer_of_fields(client: HttpClient, lines: Sequence[str], more: Sequence[tuple[str, str]]) -> str:
-    """Return the peer of a request with these lines of `X-Forwarded-For`, and further fields before and behind them."""
+    """Return the peer of a request with these lines of `X-Forwarded-For`, and further fields before and after them."""
     fields = [*more, *(("X-Forwarded-For", line) for line in lines), *more]
     text = "".join(f"{name}: {value}\r\n" for name, value in fields)
     head = "Host: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"

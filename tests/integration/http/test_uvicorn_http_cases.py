@@ -1,7 +1,7 @@
 """The cases of uvicorn's own tests for HTTP, rewritten for mounted applications, by name.
 
-They are in tests/protocols/test_http.py. `OURS` has those that tests beside this one hold,
-`LEFT_OUT` those without a meaning here, with the reason.
+They are in tests/protocols/test_http.py. `OURS` lists the cases that other tests of this folder cover. `LEFT_OUT` lists
+the cases without a meaning here, with the reason.
 """
 
 import asyncio
@@ -135,7 +135,7 @@ CASES = {
     "iterator_headers": Case(answering(b"Hello, world", headers=iter([(b"x-test", b"a")]))),
 }
 
-#: The places of tests beside this one.
+#: The files of other tests of this folder.
 _REQUESTS, _RESPONSES, _MOUNTS = "test_mounted_requests", "test_mounted_responses", "test_mounts"
 _CONNECTIONS = "test_http_connections"
 
@@ -188,7 +188,7 @@ async def test_case_of_uvicorn(name: str) -> None:
         if case.closes or case.status in {UNANSWERED, CUT_OFF}:
             assert await client.is_closed()
     async with mounted({case.prefix: HELLO}) as client:
-        # An error of one request is none of the next.
+        # An error of one request does not affect the next.
         assert (await client.get(f"{case.prefix}/".replace("//", "/"))).body == b"Hello, world"
 
 

@@ -1,7 +1,7 @@
 """The cases of uvicorn's own tests for WebSocket and lifespan, rewritten for mounted applications, by name.
 
-They are in tests/protocols/test_websocket.py and tests/test_lifespan.py. `OURS` has those that tests beside
-this one hold, `LEFT_OUT` those without a meaning here, with the reason.
+They are in tests/protocols/test_websocket.py and tests/test_lifespan.py. `OURS` lists the cases that other tests of
+this folder cover. `LEFT_OUT` lists the cases without a meaning here, with the reason.
 """
 
 import asyncio
@@ -324,7 +324,7 @@ def test_every_case_is_here_or_named() -> None:
         "case_of_an_application_that_breaks_the_handshake",
         "every_case_is_here_or_named",
     }
-    # 41 for WebSocket and 10 for lifespan, of which one has the same name.
+    # 41 for WebSocket and 10 for lifespan; one name is in both.
     assert len(names) == 50
     for module, name in OURS.values():
         assert f"test_{name}" in names_in(module), name

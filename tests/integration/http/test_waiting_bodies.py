@@ -1,4 +1,4 @@
-"""A body is let go once its calls have begun: what they need of it they count by themselves."""
+"""A body is freed once its calls have begun: the bytes that the calls need count separately."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The access log: one record a call, its fields, what is sampled, and ids that join the records of several servers."""
+"""The access log: one record a call, its fields, sampling, and ids that join the records of several servers."""
 
 import asyncio
 import logging

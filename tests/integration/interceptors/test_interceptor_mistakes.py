@@ -1,4 +1,4 @@
-"""Interceptors that forget `await` or `return`, or answer with what cannot travel."""
+"""Interceptors that forget `await` or `return`, or answer with a value that cannot be encoded."""
 
 import asyncio
 import functools

@@ -34,7 +34,7 @@ Around = Callable[..., Any]
 
 @pytest.fixture(params=["client", "sync_client", "server"])
 def around(request: pytest.FixtureRequest) -> Around:
-    """Return what serves Arith with interceptors on one side and connects to it."""
+    """Return a function that serves Arith with interceptors on one side and connects to it."""
 
     def connect(*interceptors: Interceptor, sources: tuple[Any, ...] = (Arith,)) -> Any:
         if request.param == "sync_client":
@@ -47,7 +47,7 @@ def around(request: pytest.FixtureRequest) -> Around:
 
 @pytest.fixture(params=CLIENTS)
 def around_calls(request: pytest.FixtureRequest) -> Around:
-    """Return what serves Arith and connects to it by a client of either kind with interceptors."""
+    """Return a function that serves Arith and connects to it by a client of either kind with interceptors."""
 
     def connect(*interceptors: Interceptor, sources: tuple[Any, ...] = (Arith,), **options: Any) -> Any:
         return either(request.param, *sources, scheme="memory", interceptors=interceptors, **options)

@@ -89,7 +89,7 @@ class Recorded:
         return self.exporter.get_finished_spans()
 
     async def ended(self, count: int) -> tuple[ReadableSpan, ...]:
-        """Return the spans once there are so many: a server may end its own behind the answer."""
+        """Return the spans once there are `count` of them: a server may end its own after the answer."""
         await eventually(lambda: len(self.spans) >= count)
         assert len(self.spans) == count
         return self.spans
@@ -348,7 +348,7 @@ async def test_baggage_travels(recorded: Recorded) -> None:
 
 
 async def test_without_an_sdk_a_trace_passes_through() -> None:
-    """The API alone records nothing, and hands on what it got."""
+    """The API alone records nothing, and passes the trace on."""
     one = OpenTelemetry(tracer_provider=trace.NoOpTracerProvider())
 
     @fastrpc.service("front")

@@ -1,4 +1,4 @@
-"""What observes calls tells who called, and none of what only the caller should know."""
+"""Observers of calls show the caller's name, and no secret of the caller."""
 
 import logging
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ async def test_records_and_spans_name_the_caller_and_hold_no_secret(
         wrong = client.with_options(metadata={"authorization": f"Bearer {SECRET}"})
         with pytest.raises(CallError):
             await wrong.call(Shop.who)
-        # The server does not run what it refuses: that one is the client's alone.
+        # The server does not run a refused call: its only record is the client's.
         await eventually(lambda: len(records) >= 7)
     found: list[Any] = list(records)
     assert [one.identity for one in found if one.side == "server"] == ["ada", "ada", "bob"]

@@ -107,7 +107,7 @@ async def test_workers_judge_the_address_that_the_proxy_protocol_tells(tmp_path:
         hosts = ["11.0.0.1", "10.0.0.1", "11.0.0.2"]
         assert [await is_served(serving.port, first=header(host)) for host in hosts] == [True, False, True]
         assert await serving.refused() == {"address": 1, "connection_rate": 0}
-        # The workers count together.
+        # The workers share their counts.
         for again in (1, 2, 3):
             assert not await is_served(serving.port, first=header("11.0.0.1"))
             assert await serving.refused() == {"address": 1, "connection_rate": again}

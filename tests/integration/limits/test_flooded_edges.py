@@ -88,7 +88,7 @@ class Descriptors:
 def measured(
     generator: FloodProgram, port: int, without: HonestClient, beside: HonestClient, look: Callable[[], None]
 ) -> Flood:
-    """Measure an honest client without and beside floods, by turns; return the flood of the median rate."""
+    """Measure an honest client without and during floods, by turns; return the flood of the median rate."""
     floods: list[Flood] = []
     for _ in range(WINDOWS):
         look()

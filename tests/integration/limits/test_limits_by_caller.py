@@ -1,4 +1,4 @@
-"""Limits of each caller: by the name that it has proved, for both clients, whatever its connections."""
+"""Limits of each caller: by its proved name, for both clients, over any number of connections."""
 
 import pytest
 

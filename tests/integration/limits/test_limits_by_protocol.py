@@ -1,4 +1,4 @@
-"""Every way in passes the same limits, counters and access log: what `test_access_by_protocol.py` is for callers."""
+"""Every protocol passes the same limits, counters and access log; `test_access_by_protocol.py` checks callers."""
 
 import logging
 from typing import Any
@@ -17,7 +17,7 @@ from tests.support.ways_in import WAYS, Asked, Way
 
 pytestmark = pytest.mark.one_loop
 
-#: Calls that an identity may make, so few that none becomes free; a batch of JSON-RPC makes three at once.
+#: Calls that an identity may make, few enough that none becomes free; a batch of JSON-RPC makes three at once.
 MOST = 3
 EVERYTHING = HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True, grpc_web=True, connect=True)
 
@@ -56,7 +56,7 @@ async def test_every_way_is_limited_counted_and_logged(name: str, caplog: pytest
         await eventually(lambda: counted("OK") == before["OK"] + MOST)
         await eventually(lambda: counted("RESOURCE_EXHAUSTED") > before["RESOURCE_EXHAUSTED"])
         assert started == MOST
-        # Another caller has a separate rate, and is refused as ever.
+        # Another caller has a separate rate, and is refused in the same way.
         assert await way.ask(Asked(address, None, "Bearer unknown", method, kind)) in {
             Status.UNAUTHENTICATED,
             None,

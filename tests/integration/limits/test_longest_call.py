@@ -1,4 +1,4 @@
-"""`Limits.longest_call`: the server's own end of calls, however patient their callers are."""
+"""`Limits.longest_call`: the server ends calls, for callers with any patience."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Servers behind a proxy that speaks the PROXY protocol: peers are those that it names."""
+"""Servers behind a proxy that speaks the PROXY protocol: peers are the ones that it names."""
 
 import asyncio
 import logging
@@ -78,7 +78,7 @@ async def test_silent_connection_is_closed_in_time() -> None:
 
 
 async def test_first_request_of_any_length_may_come_with_the_header() -> None:
-    """More than detection looks at: what is left belongs to the protocol that it found."""
+    """More bytes than detection looks at: the remaining bytes belong to the protocol that it found."""
     config = ServerConfig(proxy_protocol=TRUSTED.proxy_protocol, protocols=("native", "http"))
     async with served(Who(), scheme="tcp", config=config) as target:
         host, _, port = target.removeprefix("tcp://").rpartition(":")

@@ -28,7 +28,7 @@ def nothing_counted() -> Iterator[None]:
 
 
 def counted() -> dict[str, float]:
-    """Return what a scrape of the whole process shows of the reasons that came up."""
+    """Return the reasons that a scrape of the whole process shows."""
     registry = CollectorRegistry()
     registry.register(collector())
     return {

@@ -70,7 +70,7 @@ def invent(serving: WorkerPages, folder: Path, kind: str, first: int, count: int
 
 
 def series(serving: WorkerPages) -> set[str]:
-    """Return every series of the server except series of its clients, of which there are none."""
+    """Return every series of the server except series of its clients, which do not exist."""
     return {f"{name} {sorted(labels)}" for name, labels in serving.scrape()}
 
 

@@ -68,7 +68,7 @@ async def test_each_outcome_is_counted_where_the_broker_lives(scheme: str, tmp_p
         has_file = scraped("fastrpc_messages_file_bytes") is not None
         assert has_file == (scheme == "sqlite")
         await opened.publish(topic, 7)
-    # The last counts are told by the end, its groups are no more.
+    # The end reports the last counts; its groups no longer exist.
     assert counted(topic)["published"] == 6
     assert gauged(topic, "g") == [None, None, None]
 

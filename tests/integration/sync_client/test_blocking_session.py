@@ -430,9 +430,7 @@ def test_a_connection_in_use_is_not_idle(server: ReferenceServer) -> None:
         assert (other.result(), slow.result()) == (1, 2)
 
 
-def test_partly_written_calls_may_have_run(
-    server: ReferenceServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_partly_written_calls_may_have_run(server: ReferenceServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def narrow(*args: Any, **options: Any) -> BlockingIO:
         io = connect(*args, **options)
         assert isinstance(io, SocketIO)

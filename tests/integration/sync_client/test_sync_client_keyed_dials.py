@@ -84,7 +84,9 @@ def test_an_endpoint_that_refuses_within_the_time_counts_as_failed(selector: str
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
-def test_received_bytes_are_read_while_the_pool_is_free(selector: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_received_bytes_are_read_while_the_pool_is_free(
+    selector: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with two_endpoints(selector) as (client, first, _, key), served(first):
         unread = Unread(client._state.pool._changed)
         with monkeypatch.context() as patch:

@@ -115,7 +115,9 @@ async def test_retry_is_told_with_the_message_and_its_pause(
 
 
 @pytest.mark.virtual_time
-async def test_acknowledgement_is_repeated_until_the_broker_keeps_it(handled: Handled, backend: SmallBroker) -> None:
+async def test_acknowledgement_is_repeated_until_the_broker_keeps_it(
+    handled: Handled, backend: SmallBroker
+) -> None:
     member = backend.members[0]
     # More than one verb of the facade waits for.
     member.settle_failures.extend(away() for _ in range(30))

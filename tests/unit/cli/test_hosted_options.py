@@ -34,7 +34,9 @@ def test_commands_of_hosted_services_have_the_same_options(name: str) -> None:
     ("arguments", "address"),
     [([], ["tcp://127.0.0.1:1"]), (["-a", "tcp://127.0.0.1:2", "-a", "tcp://[::1]:3"], None)],
 )
-def test_a_command_gets_the_common_options_in_addition_to_its_own(arguments: list[str], address: list[str] | None) -> None:
+def test_a_command_gets_the_common_options_in_addition_to_its_own(
+    arguments: list[str], address: list[str] | None
+) -> None:
     seen: list[tuple[HostedOptions, str]] = []
     alone = typer.Typer()
 

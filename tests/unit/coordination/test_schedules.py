@@ -97,9 +97,7 @@ async def test_next_leader_continues_with_the_next_instant(store: Store) -> None
 
 
 @pytest.mark.parametrize(("kind", "expected"), [(Skipping, 0), (CatchingUp, 1)])
-async def test_outage_is_followed_by_at_most_one_run(
-    store: Store, kind: type[Jobs], expected: int
-) -> None:
+async def test_outage_is_followed_by_at_most_one_run(store: Store, kind: type[Jobs], expected: int) -> None:
     runs: list[float] = []
     first = process(store, kind(runs))
     await pass_time(130)

@@ -101,9 +101,7 @@ async def test_item_that_another_lease_took_over_does_not_end_with_the_first(sto
     assert await keys(store) == []
 
 
-async def test_lease_is_complete_while_all_of_its_items_exist(
-    store: MemoryStore, clock: FakeClock
-) -> None:
+async def test_lease_is_complete_while_all_of_its_items_exist(store: MemoryStore, clock: FakeClock) -> None:
     first, second = await store.lease(10.0), await store.lease(5.0)
     await store.put("a", "k", b"old", lease=first)
     await store.put("a", "k", b"new", lease=second)

@@ -29,7 +29,9 @@ EARLY = [
 
 
 @pytest.mark.parametrize(("path", "kind", "body"), EARLY)
-async def test_the_unread_part_of_a_call_is_dropped_after_its_answer(path: str, kind: str, body: bytes) -> None:
+async def test_the_unread_part_of_a_call_is_dropped_after_its_answer(
+    path: str, kind: str, body: bytes
+) -> None:
     async with served_grpc(Raw(), http=WEB, limits=LIMITS) as link:
         stream = link.open(path, [("content-length", str(len(body)))], kind=kind)
         await link.pour(stream, body)

@@ -129,7 +129,9 @@ def test_slow_sender_never_gets_a_larger_window(link: LinkedStreams) -> None:
         assert reader.window_bytes == WINDOW
 
 
-def test_sender_that_claims_to_wait_grows_the_window_only_as_far_as_messages_are_taken(link: LinkedStreams) -> None:
+def test_sender_that_claims_to_wait_grows_the_window_only_as_far_as_messages_are_taken(
+    link: LinkedStreams,
+) -> None:
     near, far = link.open(with_loop=False)
     taken = 0
     for _ in range(2_000):

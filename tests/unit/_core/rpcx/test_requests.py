@@ -28,9 +28,7 @@ async def test_a_call_has_the_fields_of_its_frame() -> None:
         ({"__ServerTimeout": "0"}, "DEADLINE_EXCEEDED"),
     ],
 )
-async def test_metadata_is_checked_before_the_gate(
-    metadata: dict[str, str], status: str
-) -> None:
+async def test_metadata_is_checked_before_the_gate(metadata: dict[str, str], status: str) -> None:
     config = ServerConfig(limits=Limits(metadata_bytes=4_096))
     async with served_rpcx(Arith(), config=config) as talk:
         refused = await talk.ask(call("Arith", "Echo", "a", metadata=metadata))

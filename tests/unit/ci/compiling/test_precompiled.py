@@ -48,7 +48,9 @@ def test_a_module_with_separate_flags_has_no_header(headers: PrecompiledHeaders)
     assert headers.arguments_for(alone) == []
 
 
-def test_a_precompiled_header_for_other_options_is_not_used(headers: PrecompiledHeaders, tmp_path: Path) -> None:
+def test_a_precompiled_header_for_other_options_is_not_used(
+    headers: PrecompiledHeaders, tmp_path: Path
+) -> None:
     one, two = extension("one", "-O1"), extension("two", "-O1")
     headers.prepare([one, two])
     headers.wait()

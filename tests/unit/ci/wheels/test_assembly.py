@@ -71,9 +71,7 @@ def test_a_wheel_built_twice_is_equal(base: Path, tmp_path: Path) -> None:
     assert names[0].read_bytes() == names[1].read_bytes()
 
 
-def test_the_bill_of_materials_names_requirements_without_extras(
-    base: Path, tmp_path: Path
-) -> None:
+def test_the_bill_of_materials_names_requirements_without_extras(base: Path, tmp_path: Path) -> None:
     with assembled(base, tmp_path / "dist") as wheel:
         bill = json.loads(wheel.read("fastrpc-0.1.0.dist-info/sboms/fastrpc.cdx.json"))
     component = bill["metadata"]["component"]

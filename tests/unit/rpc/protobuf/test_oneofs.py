@@ -178,7 +178,9 @@ def test_the_proto_file_has_them(cars: Echo) -> None:
         (list[Annotated[str, Field(oneof="x")]], None, "is inside another type"),
     ],
 )
-def test_a_field_that_is_always_present_cannot_be_in_a_oneof(annotation: Any, default: Any, text: str) -> None:
+def test_a_field_that_is_always_present_cannot_be_in_a_oneof(
+    annotation: Any, default: Any, text: str
+) -> None:
     cls = dataclasses.make_dataclass("Wrong", [("value", annotation, dataclasses.field(default=default))])
     with pytest.raises(FieldError) as caught:
         Derivation().message(cls)
