@@ -115,7 +115,7 @@ def test_random_slices(is_server: bool, scale: Scale) -> None:
         assert events_of(is_server, random_slices(Random(seed), data, 40)) == whole, f"seed {seed}"
 
 
-#: Frames whose payload is longer than what is awaited, so that it is received straight into its place.
+#: Frames whose payload is longer than the awaited bytes, so that it is received straight into its place.
 LONG_TO_SERVER = b"".join(
     (
         opening(False),
@@ -155,7 +155,7 @@ def reference_events(is_server: bool, data: bytes) -> list[Event]:
     return peer.receive(data)
 
 
-#: To a client that gave up call 1 before anything came: an answer that is begun, and its end instead of the rest.
+#: To a client that cancelled call 1 before its answer: a begun answer, and its end instead of the remainder.
 GIVEN_UP = b"".join(
     (
         opening(True),

@@ -236,7 +236,7 @@ class Run:
                 self.idle.add(joined.group)
 
     def take_some(self) -> None:
-        """Take messages while others that are due may not have been looked at."""
+        """Take messages while other due messages may be untouched."""
         if self.joined:
             joined = self.random.choice(self.joined)
             for one in self.core.take(joined.group, joined.member, 5, self.now):
@@ -346,7 +346,7 @@ class Run:
                 self.joined.remove(joined)
 
     def restart(self) -> None:
-        """End without a word to the members, and begin with what the journal kept."""
+        """End without notice to the members, and begin with the content of the journal."""
         self.undo()
         self.was_restarted = True
         self.core.note_progress()

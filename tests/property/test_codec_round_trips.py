@@ -66,7 +66,7 @@ def test_typed_value_survives(record: Record, name: str) -> None:
 
 @given(values)
 def test_both_msgpack_decoders_agree(value: Any) -> None:
-    # A signature may hold Any beside types: then msgspec decodes it, otherwise the reference package does.
+    # A signature may hold Any next to types: then msgspec decodes it, otherwise the reference package does.
     payload = msgpack_codec.encode([value])
     assert msgpack_codec.decode(payload) == msgpack_codec.decode(payload, list[Any])
 

@@ -1,4 +1,4 @@
-"""Any payload survives its compressor; any damage is found, whatever the bytes."""
+"""Any payload survives its compressor; any damage to any bytes is found."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -17,7 +17,7 @@ from fastrpc.errors import DecodeError
 
 NAMES = ["gzip", *["lz4"] * (find_spec("lz4") is not None), "zstd", "deflate"]
 compressors = st.sampled_from(NAMES).map(compressor_named)
-#: Random, repeated, and both in turn, so that frames hold stored and compressed blocks.
+#: Random, repeated, and both alternately, so that frames hold stored and compressed blocks.
 payloads = st.lists(
     st.binary(max_size=200)
     | st.tuples(st.binary(max_size=8), st.integers(0, 20_000)).map(lambda pair: pair[0] * pair[1])

@@ -34,12 +34,12 @@ def limits(random: Random, is_server: bool) -> dict[int, Any]:
 
 
 class Author:
-    """One side's will: what it opens, sends and ends, and what of it must arrive."""
+    """The plan of one side: the calls that it opens, sends and ends, and the parts of them that must arrive."""
 
     def __init__(self, random: Random, talker: Talker) -> None:
         self._random = random
         self._talker = talker
-        #: Own calls by name: flags, payload of the REQUEST, messages sent; cancelled ones apart.
+        #: Own calls by name: flags, payload of the REQUEST, messages sent; cancelled calls separately.
         self.opened: list[tuple[Any, int, bytes, list[bytes]]] = []
         self.sent: dict[int, list[bytes]] = {}
         self.answers: dict[int, tuple[int, bytes]] = {}
@@ -100,7 +100,7 @@ class Author:
 
 
 def check(author: Author, talker: Talker, other_author: Author, other: Talker) -> None:
-    """Compare what one side sent with what the other received."""
+    """Compare the messages that one side sent with the messages that the other received."""
     for call, flags, payload, messages in author.opened:
         number = talker.id_of(call)
         if id(call) in author.cancelled or number in talker.given_up:

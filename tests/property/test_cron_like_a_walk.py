@@ -45,7 +45,7 @@ def nights() -> list[Night]:
 
 
 def moments_near(night: Night, source: random.Random, expected: list[int]) -> list[float]:
-    """Return instants before, at and after a change and the instants of a text, none near the ends of the window."""
+    """Return instants before, at and after a change and the instants of a text, except near the ends of the window."""
     ends = night.begin + 3_600, night.end - 3_600
     near = [night.change + shift for shift in (-7_200, -3_600, -1_800, -1, 0, 1, 1_800, 3_600, 7_200)]
     drawn = [source.uniform(-3 * 3_600, 3 * 3_600) + night.change for _ in range(5)]

@@ -33,7 +33,7 @@ ADDRESS: Final = "memory://mutated-deimos"
 #: Turns of the loop after which a request in memory is answered, or never will be.
 TURNS: Final = 30
 
-#: Watches and incomplete requests that stay open beside the next requests.
+#: Watches and incomplete requests that stay open during the next requests.
 OPEN: Final = 8
 
 #: Most bytes of keys and values in the store.
@@ -88,7 +88,7 @@ FIELDS: Final = (
     {"Authorization": "Bearer planted"},
 )
 
-#: Statuses of the dialect, and of requests that are none of HTTP/1.1. None tells a failure of the server but 501 and
+#: Statuses of the dialect, and of requests that are not HTTP/1.1. The only ones for a failure of the server are 501 and
 #: 505, for parts of HTTP that it lacks, and 507, for a full store.
 STATUSES: Final = {
     *(200, 201, 307, 400, 403, 404, 405, 408, 411, 412, 413, 414, 415, 417, 421, 426, 431),
@@ -101,7 +101,7 @@ def pick(choose: random.Random, *, of: Sequence[str], count: int) -> list[str]:
 
 
 def parameters(choose: random.Random, given: str) -> str:
-    """Return parameters of which some are other ones, or come twice."""
+    """Return parameters, some of which are different or come twice."""
     parts = [part for part in given.split("&") if part and choose.random() < 0.8]
     parts += [
         f"{choose.choice(NAMES)}={choose.choice(VALUES)}" for _ in range(choose.choice((0, 0, 1, 2, 3)))
@@ -262,7 +262,7 @@ def check(head: h11.Response, body: bytes, *, has_body: bool) -> None:
 
 
 async def ask_mutated(server: DeimosServer, count: int, choose: random.Random) -> list[int]:
-    """Send the given number of mutated requests, some of which stay open; return how many whole answers each had."""
+    """Send mutated requests, some of which stay open; return the number of complete answers of each."""
     open_ones: deque[Asked] = deque()
     found = []
     for number in range(count):

@@ -187,7 +187,7 @@ def test_both_lose_patience_with_a_flood_at_the_same_frame(flood: str, scale: Sc
                 pytest.fail(f"seed {seed}: {difference}")
             pair.advance(random.choice((0, 0, 0, 0, 0.125)))
         ends += pair.is_over
-    # Refusals are answered as long as the peer reads; only what follows on their ids is bounded, by time.
+    # Refusals are answered as long as the peer reads; only later frames on their ids are bounded, by time.
     assert ends or flood == "refused call"
 
 

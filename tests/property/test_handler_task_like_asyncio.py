@@ -1,7 +1,7 @@
 """asyncio.Task as the oracle: the same program, run by either kind of task, is seen to do the same.
 
-A program is what a handler does, step by step, and what others do to its task and its futures in the turns of
-the loop between. Both record everything they can see.
+A program lists the steps of a handler, and the steps of other code on its task and its futures in the turns of the loop
+between. Both record everything they can see.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Yield:
 
 
 class OtherFuture(asyncio.Future[Any]):
-    """A future of another class than asyncio's own, which tasks treat apart."""
+    """A future of another class than asyncio's own, which tasks treat differently."""
 
 
 def described(error: BaseException | None) -> Any:
@@ -53,7 +53,7 @@ class Run:
         self.trace: list[Any] = []
         self.task: Any = None
 
-    # ---- what the handler does
+    # ---- the steps of the handler
 
     async def handler(self) -> str:
         self.task = asyncio.current_task()
@@ -107,7 +107,7 @@ class Run:
         }
         return await awaited[kind]()
 
-    # ---- what others do
+    # ---- the steps of other code
 
     def other_set(self, number: int) -> None:
         if not self.futures[number].done():

@@ -81,7 +81,7 @@ def written_by_reference(random: Random, encoder: Encoder) -> tuple[list[Pair], 
     """Return fields and their block, after a change of the table's size now and then."""
     if random.random() < 0.1:
         for _ in range(random.randrange(1, 3)):
-            # A change that is none makes the reference forget the one before it.
+            # A change to the same size makes the reference forget the one before it.
             encoder.header_table_size = random.choice(
                 [limit for limit in LIMITS if limit != encoder.header_table_size]
             )

@@ -1,4 +1,4 @@
-"""Mutated connections of HTTP/2: however their bytes are cut, the frames and the violation are the same."""
+"""Mutated connections of HTTP/2: at any division of their bytes the frames and the violation are the same."""
 
 from random import Random
 

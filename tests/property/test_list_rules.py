@@ -1,4 +1,4 @@
-"""What holds of every list that is published, whatever a registry answers and however often it fails."""
+"""Properties of every published list, for any answers and failures of a registry."""
 
 from collections.abc import Sequence
 

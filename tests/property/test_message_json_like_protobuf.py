@@ -13,7 +13,7 @@ from fastrpc.errors import DecodeError, EncodeError
 from tests.support.schema_oracle import Echo, echo_of
 from tests.support.schema_types import CLASSES, ENUMS, SCALARS, Kind, classes
 
-#: CPython 3.15 warns of what protobuf reads by the alphabet of URLs.
+#: CPython 3.15 warns of URL-safe base64 that protobuf reads.
 pytestmark = pytest.mark.filterwarnings("ignore:invalid character:FutureWarning")
 
 

@@ -137,12 +137,12 @@ def strict_pairs(pairs: list[tuple[str, Any]]) -> list[Any]:
 def test_json_of_any_pieces_is_counted_as_the_decoder_sees_it(text: str) -> None:
     payload = text.encode()
     try:
-        # Whatever precedes the place of an error was decoded, so what it holds must be counted too.
+        # All data before the place of an error was decoded, so its content must be counted too.
         value = json.loads(text, object_pairs_hook=strict_pairs)
     except ValueError:
         prescan_payload(JSON, payload)
         return
-    # All of its signs are Latin-1: none outweighs its bytes.
+    # All of its signs are Latin-1: none is larger than its bytes.
     check_against_oracle(JSON, payload, value, lambda _: 0)
 
 

@@ -39,7 +39,7 @@ def measure(value: dict[str, Any]) -> tuple[int, int, int]:
         containers += 1
         depth = max(depth, 2)
     for tag in value["named"].values():
-        # An entry is a message of key and value, both of which are always written.
+        # An entry is a message of key and value, which are both always written.
         items += 3 + bool(tag["text"])
         containers += 2
         depth = max(depth, 3)

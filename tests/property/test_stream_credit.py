@@ -1,4 +1,4 @@
-"""Random lives of streams between two connections: whatever happens to them, credit is exact to the byte."""
+"""Random lives of streams between two connections: credit is always exact to the byte."""
 
 from random import Random
 
@@ -55,7 +55,7 @@ class StreamLives:
             self.taken[stream].append(len(stream.take_now()))
 
     def carry_some(self, pair: Pair) -> None:
-        """Carry a random part of what either side has to say."""
+        """Carry a random part of the waiting bytes of either side."""
         for source, target in ((self.link.client, self.link.server), (self.link.server, self.link.client)):
             data = source.data_to_send(self.random.choice((0, 10_000, -1)))
             while data:
@@ -132,7 +132,7 @@ def test_messages_that_wait_account_for_the_whole_window(random: Random) -> None
         for stream in pair:
             _, left, owed, granted = stream.credit
             on_its_way = stream.window_bytes + granted - left - owed - stream.waiting_cost
-            # What is missing lies in a message of which only pieces came.
+            # The missing bytes are in a message of which only pieces came.
             assert on_its_way >= 0
             if stream is pair[0] and not pair[1].has_unsent:
                 assert on_its_way == 0

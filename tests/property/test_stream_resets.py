@@ -1,4 +1,4 @@
-"""Streams that are reset at random points: mid-message, unread, during a cut message, behind GOAWAY.
+"""Streams that are reset at random points: mid-message, unread, during a cut message, after GOAWAY.
 
 Both ends are real connections without sockets; bytes are carried in random slices. Whatever happens, nobody breaks the
 protocol, no call is left, and the credit of the connection is exact to the byte on both sides.
@@ -122,7 +122,7 @@ class Resets:
 
     def give_up(self, stream: RecordedStream) -> None:
         self.client.cancel(stream.call, self.random.randrange(5))
-        # Before or behind the CANCEL it drops what nobody took.
+        # Before or after the CANCEL it drops untaken messages.
         stream.end()
 
     def answer(self, call: int, status: int) -> None:
@@ -135,7 +135,7 @@ class Resets:
     # What goes over the wire
 
     def carry_some(self) -> None:
-        """Carry a random part of what either side has to say, cut anywhere."""
+        """Carry a random part of the waiting bytes of either side, cut anywhere."""
         for source, target in ((self.client, self.server), (self.server, self.client)):
             data = source.data_to_send(self.random.choice((0, 0, 10_000, -1)))
             while data:
@@ -157,7 +157,7 @@ class Resets:
                 self.far.pop(event[1]).end()
 
     def adopt(self, call: int, shape: int) -> None:
-        """A call came: what came with it already is taken."""
+        """A call arrived: messages that came with it are taken already."""
         theirs = self.server.find_call(call)
         assert theirs is not None
         self.far[call] = RecordedStream(self.server, theirs)
@@ -167,7 +167,7 @@ class Resets:
                 self.server.take_message(call)
 
     def finish(self) -> None:
-        """Reset what is left, and let everything arrive."""
+        """Reset the remaining streams, and let every byte arrive."""
         for stream in self.unnumbered:
             self.give_up(stream)
         self.unnumbered.clear()
@@ -189,7 +189,7 @@ class Resets:
 
 
 def pools(connection: Any) -> tuple[int, int]:
-    """Return what is left of the stream pool, and of its share for windows that grow."""
+    """Return the free bytes of the stream pool, and of its share for windows that grow."""
     return connection.assembler.stream_pool_left, connection.assembler.growth_left
 
 

@@ -61,7 +61,7 @@ def test_protoc_finds_a_message_that_a_method_is_called_like(tmp_path: Path) -> 
 
 
 def sorted_parts(file: descriptor_pb2.FileDescriptorProto) -> bytes:
-    """Return a descriptor without what depends on the place of a file alone."""
+    """Return a descriptor without the parts that depend only on the place of a file."""
     file.dependency[:] = sorted(file.dependency)
     for message in file.message_type:
         for option in [message, *message.nested_type]:

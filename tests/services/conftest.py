@@ -31,7 +31,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    # A contract leaves out what a backend refuses; no server is missing there.
+    # A contract leaves out the parts that a backend refuses; no server is missing there.
     is_of_contract = isinstance(report.longrepr, tuple) and report.longrepr[0].endswith("_contract.py")
     if report.skipped and os.environ.get("FASTRPC_SERVICES") == "required" and not is_of_contract:
         report.outcome = "failed"
@@ -83,7 +83,7 @@ zookeeper_path, zookeeper, own_zookeeper = registry_fixtures("zookeeper", "zooke
 
 
 def tool(program: str, title: str) -> str:
-    """Return the path of a program that builds; skips the test where there is none."""
+    """Return the path of a build tool; skip the test if it is missing."""
     found = shutil.which(program)
     if found is None:
         pytest.skip(f"{title} is not installed")
@@ -126,7 +126,7 @@ def etcd_new(etcd_new_path: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="session")
 def etcdctl() -> str:
-    """The command line of etcd; skips the test where there is none."""
+    """The command line of etcd; skip the test if it is missing."""
     found = os.environ.get("FASTRPC_ETCDCTL") or shutil.which("etcdctl")
     if found is None:
         pytest.skip("etcdctl is not installed; `make services` fetches it")
@@ -147,7 +147,7 @@ def conformance(conformance_folder: Path) -> tuple[Path, Path]:
     return conformance_folder / "connectconformance", Path(found.stdout.strip(), "proto")
 
 
-#: The programs of others that call and serve `tests.support.sums`, by language.
+#: The programs in other languages that call and serve `tests.support.sums`.
 GRPC_PEERS = Path(__file__).parent / "grpc_peers"
 
 
@@ -183,7 +183,7 @@ def node_modules() -> Path:
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    """The browser; skips the test where there is none."""
+    """The browser; skip the test if it is missing."""
     names = ("chromium-headless-shell", "chromium")
     found = os.environ.get("FASTRPC_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if found is None:
@@ -193,7 +193,7 @@ def chromium() -> str:
 
 @pytest.fixture(scope="module")
 def haproxy() -> str:
-    """The proxy; skips the test where there is none."""
+    """The proxy; skip the test if it is missing."""
     found = os.environ.get("FASTRPC_HAPROXY") or shutil.which("haproxy")
     if found is None:
         pytest.skip("HAProxy is not installed; `make services` fetches it")

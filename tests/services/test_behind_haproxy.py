@@ -1,4 +1,4 @@
-"""The HTTP gateway behind HAProxy, which shares connections to the server among clients: both cut requests alike."""
+"""The HTTP gateway behind HAProxy, which shares connections to it among clients: both divide requests alike."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -81,14 +81,14 @@ async def test_no_malformed_request_desynchronises_proxy_and_server(haproxy: str
     statuses: dict[str, list[int]] = {}
     async with behind(haproxy, tmp_path, service) as address:
         for name, data in REFUSED.items():
-            # A method that is there, so that its body is read.
+            # An existing method, so that its body is read.
             data = data.replace(b"POST /x", b"POST /shop.v1/echo", 1)
             data = data.replace(b"Host: a\r\n", b"Host: a\r\nContent-Type: application/json\r\n", 1)
             statuses[name] = await statuses_of(address, data + SMUGGLED)
             async with await HttpClient.to(address) as honest:
                 answer = await honest.post("/shop.v1/echo", {"text": name}, Host="a")
                 assert (answer.status, answer.value) == (200, name)
-    # What HAProxy mends is another request then, with one behind it; none of them is a call that anybody could want.
+    # A request that HAProxy repairs is another request then, with one after it; none of them is an unwanted call.
     assert [
         name for name, found in statuses.items() if found[:1] == [200] or found[1:] not in ([], [200])
     ] == []

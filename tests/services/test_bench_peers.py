@@ -50,7 +50,8 @@ PEERS = (
     "uvicorn_zttp",
 )
 
-#: Our own and the yardsticks in C run in `make services`, the rest in `make soak`: no change of ours touches them.
+#: Our own peers and the yardsticks in C run in `make services`, the other ones in `make soak`: our changes do not touch
+#: them.
 OURS = (
     "c_echo",
     "c_http",
@@ -65,8 +66,8 @@ OURS = (
 )
 TRIED = PEERS if SCALE > 1 else OURS
 
-#: Raw bytes, integers and the record; then what only some offer. Each peer starts two processes for each workload: of
-#: those that differ in the operation alone, one is enough for `make services`.
+#: Raw bytes, integers and the record; then workloads that only some peers offer. Each peer starts two processes for
+#: each workload: if workloads differ only in the operation, one is enough for `make services`.
 WORKLOADS = ("W5", "mul", "W4") if SCALE > 1 else ("W5", "W4")
 #: Each kind of stream, and both sizes.
 STREAMS = ("server_stream", "client_stream_64K", "both_ways") if SCALE > 1 else ("server_stream",)
@@ -103,7 +104,7 @@ OFFERED = {
     "pygrpc_native_under_h2load": {"W5"},
     "uvicorn_zttp": {*HTTP},
 }
-#: What some offer beside those.
+#: Further workloads that only some peers offer.
 AT_ONCE = ("client_stream_many", "client_stream_list", "both_ways_many", "both_ways_list")
 FURTHER = {
     "aiohttp": HTTP,

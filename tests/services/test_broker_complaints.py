@@ -28,7 +28,7 @@ JOBS = Topic("jobs", int)
 GROUP = "work.job"
 SOON = Backoff(first=0.05, factor=1, longest=0.05, jitter=0)
 
-#: A server whose handlers of the group never end; it tells each message that it has.
+#: A server whose handlers of the group never end; it reports each message that it has.
 WORKER = """
 import asyncio, sys
 import fastrpc
@@ -201,7 +201,7 @@ async def test_messages_of_a_killed_process_come_to_the_next_one_with_its_folder
     async with worker(url) as process:
         process.kill()
         await process.wait()
-    # The group is there from the first start on.
+    # The group exists from the first start on.
     async with open_broker(url) as shop:
         await shop.publish_many(JOBS, [1, 2, 3])
     async with worker(url) as process:

@@ -47,7 +47,7 @@ each_kept_broker = pytest.mark.parametrize("place", KEPT, indirect=True)
 
 
 def through(proxy: FaultProxy, url: str) -> str:
-    """Return the URL of a broker behind a proxy."""
+    """Return the URL of a broker reached through a proxy."""
     scheme, _, rest = url.partition("://")
     _, mark, options = rest.partition("?")
     return f"{scheme}{proxy.address.removeprefix('tcp')}{mark}{options}"
@@ -102,7 +102,7 @@ async def test_a_message_that_a_dead_broker_did_not_keep_is_published_again(plac
         place.signal(signal.SIGSTOP)
         with fastrpc.timeout(60):
             publishing = asyncio.ensure_future(broker.publish(ORDERS, 1, id="order-1"))
-        # It is with the system below the broker, if it has left at all.
+        # It is in the system of the broker, if it has left.
         await asyncio.sleep(0)
         place.kill()
         await in_thread(place.start)
@@ -142,7 +142,7 @@ async def test_a_group_continues_where_it_was_and_repeats_what_has_no_ack(place:
                 await broker.publish(ORDERS, number, id=f"order-{number}")
             held = [await anext(messages) for _ in range(2)]
             assert await held[0].ack()
-            # nats-server writes the state of a consumer behind its confirmation, and when it ends.
+            # nats-server writes the state of a consumer after its confirmation, and when it ends.
             if place.url.startswith("nats"):
                 await in_thread(place.stop, signal.SIGINT)
             else:
@@ -151,7 +151,7 @@ async def test_a_group_continues_where_it_was_and_repeats_what_has_no_ack(place:
             found: list[int] = []
             async with asyncio.timeout(30):
                 while sorted(set(found)) != [1, 2]:
-                    # A broker that was away for long is an error, after which the iterator goes on.
+                    # A broker that was away for a long time raises an error, after which the iterator continues.
                     with contextlib.suppress(BrokerError):
                         message = await anext(messages)
                         found.append(message.value)
@@ -177,7 +177,7 @@ async def test_a_log_drops_unread_messages_of_a_slow_group_and_reports_them(
                 await asyncio.sleep(0.2)
                 await broker.publish(short, 10)
         assert state.expired <= 10
-        # A member of NATS sees the gap before the next message that is there.
+        # A member of NATS sees the gap before the next existing message.
         for _ in range(2):
             await (await anext(messages)).ack()
 

@@ -49,7 +49,7 @@ class TestContract(BrokerContract):
             async with stopped_sqlite(tmp_path / "broker", times) as self.embedded:
                 yield self.embedded
         elif kind in ("broker-memory", "broker-sqlite"):
-            # The server knows its callers by their identities, and here they have none.
+            # The server knows its callers by their identities, and here callers have no identity.
             self.kept_publisher = None
             async with served(tmp_path / "broker" if kind == "broker-sqlite" else None, times) as (
                 broker,
@@ -66,7 +66,7 @@ class TestContract(BrokerContract):
         if self.times is not None:
             self.times.advance(seconds, self.embedded)
         else:
-            # A server of NATS looks for what is old once a second.
+            # A server of NATS looks for old messages once a second.
             await asyncio.sleep(seconds if seconds <= 1 else seconds + self.step)
 
 

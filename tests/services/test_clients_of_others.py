@@ -1,4 +1,4 @@
-"""Clients that others wrote, against our server: the reference client of MCP, those generated from the document."""
+"""Independent clients against our server: the reference client of MCP, and clients generated from the document."""
 
 import asyncio
 import datetime
@@ -56,7 +56,7 @@ async def test_the_reference_client_is_refused_without_a_token() -> None:
     tokens = StaticTokens({"s3cret": Identity("ada")})
     async with described(authenticate=tokens) as serving:
         async with mcp.Client(f"{serving.origin}/mcp") as client:
-            # Only what is public.
+            # Only public methods.
             assert [tool.name for tool in (await client.list_tools()).tools] == ["arith_mul"]
             with pytest.raises(mcp.MCPError):
                 await client.call_tool("arith_fail", {})
@@ -189,7 +189,7 @@ async def test_a_generated_client_calls_each_route(tmp_path: Path) -> None:
 
 
 def run_typescript(folder: Path, origin: str, document: Path) -> list[Any]:
-    """Write the types of a document, compile the client beside this file with them, and return what it prints."""
+    """Write the types of a document, compile the client of this folder with them, and return its output."""
     for name in ("package.json", "client.ts"):
         shutil.copy(Path(__file__).parent / "typescript" / name, folder)
     programs = folder / "node_modules" / ".bin"

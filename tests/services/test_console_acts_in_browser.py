@@ -14,7 +14,7 @@ pytestmark = pytest.mark.one_loop
 
 
 async def act(browsed: Browsed, title: str, answer: str) -> None:
-    """Press a button, give the token where the tab has none, and wait for the answer."""
+    """Press a button, give the token if the tab has none, and wait for the answer."""
     keyboard = browsed.page.keyboard
     await browsed.tab_to(title)
     await keyboard.press("Enter")

@@ -109,7 +109,7 @@ async def test_hostile_texts_act_nowhere(chromium: str) -> None:
         scene.title = HOSTILE_TEXTS[0]
         await browsed.until("#title", HOSTILE_TEXTS[0])
         await browsed.check()
-        # Texts are there, with what is hidden in them escaped, and not longer than 120 characters and a mark.
+        # Texts are shown, with hidden characters escaped, and at most 120 characters and a mark long.
         cells = set(await browsed.texts("section.table tbody td"))
         assert {"<img src=x onerror=alert(1)>", "\\u202egnp.exe", "\\x1b[2J\\x1b]0;owned\\x07"} <= cells
         every = str(await browsed.page.evaluate("document.documentElement.textContent"))
@@ -258,7 +258,7 @@ async def test_charts_share_cursor_and_zoom_and_lines_can_be_off(chromium: str) 
         assert await page.get_attribute("button[data-line='second']", "aria-pressed") == "false"
         assert await rows_painted(browsed, 2, "second", 0.3) == []
         await page.click("button[data-line='second']")
-        # By keyboard: the cursor moves, its values are told, and a part is chosen and given up.
+        # By keyboard: the cursor moves, its values are announced, and a part is selected and deselected.
         await page.focus("canvas")
         await page.keyboard.press("Home")
         assert (await browsed.texts(".spoken"))[0].endswith(": high 5, low 3")
@@ -392,7 +392,7 @@ async def test_the_dialog_of_an_act_stays_open_until_its_answer(chromium: str) -
         await keyboard.type("operator-token")
         await keyboard.press("Enter")
         request = await held.get()
-        # The console may ask many servers, each of which may take its time.
+        # The console may ask many servers, each of which may need its time.
         assert int(request.request.headers["timeout-ms"]) == 60_000
         for _ in range(3):
             await keyboard.press("Escape")

@@ -164,6 +164,6 @@ async def test_the_pictures_of_the_guide_show_the_page(chromium: str, tmp_path: 
     page = (ROOT / "docs/guide/console.md").read_text()
     for name in ("console-services.png", "console-method.png"):
         assert f"]({name})" in page
-        # PNG (ISO/IEC 15948) has its size behind the first sixteen bytes.
+        # PNG (ISO/IEC 15948) has its size after the first sixteen bytes.
         for picture in (folder / name, ROOT / "docs/guide" / name):
             assert struct.unpack(">II", picture.read_bytes()[16:24]) == tuple(PICTURE.values())

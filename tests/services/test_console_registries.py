@@ -43,7 +43,7 @@ async def test_a_server_stays_in_view_while_its_registry_is_away(
             await console.until("services", "services", listed)
             kept.kill()
             await console.until_error(is_there=True)
-            # Its record is known, and its figures are read as before.
+            # Its record is known, and its figures are read as usual.
             before = await calls_of(console, place)
             for _ in range(20):
                 await client.call(Work.where)

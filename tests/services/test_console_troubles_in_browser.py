@@ -47,7 +47,7 @@ async def test_the_form_stays_until_there_is_a_view(chromium: str) -> None:
             await page.keyboard.press("Enter")
             await browsed.until("#problem", "fetch")
             assert await page.is_visible("#access")
-            # The page goes on asking.
+            # The page keeps asking.
             await page.unroute("**/openapi.json")
             await browsed.until("#age", "as of")
             await browsed.until_count("#access:visible", 0)

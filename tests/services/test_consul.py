@@ -1,4 +1,4 @@
-"""What stands in a real Consul, and what is made of what others put there."""
+"""The entries of fastrpc in a real Consul, and its reading of foreign entries."""
 
 import asyncio
 import base64
@@ -107,7 +107,7 @@ async def test_three_servers_appear_in_consuls_own_api_with_passing_checks(
     consul: ConsulAgent, service: str, check: str
 ) -> None:
     listeners = [
-        # Tests that run beside this one, in other processes, listen there as well.
+        # Tests that run at the same time, in other processes, listen there as well.
         await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port, reuse_port=True)
         for port in PORTS
     ]
@@ -242,7 +242,7 @@ def guarded(consul_path: str, tmp_path: Path) -> Iterator[ConsulAgent]:
 async def test_token_opens_a_guarded_agent_and_its_lack_is_an_error(
     guarded: ConsulAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The variable that the library would prefer to what the URL says.
+    # The variable that the library would prefer to the token of the URL.
     monkeypatch.setenv("CONSUL_HTTP_TOKEN", "not-a-token")
     for options in ("", "layout=rpcx&"):
         async with opened(f"{guarded.url}?{options}token=root") as registry:
@@ -316,7 +316,7 @@ class TestRpcxLayout:
     ) -> None:
         (tmp_path / "serving.py").write_text(WORKERS)
         with Program(["serving.py", f"{consul.url}?layout=rpcx", service], tmp_path) as program:
-            # The key is there a moment before its writer knows of it; a drain in this moment withdraws the key at once.
+            # The key exists a moment before its writer knows of it; a drain in this moment withdraws the key at once.
             await asyncio.to_thread(program.wait_errors, "registered at")
             program.signal(signal.SIGTERM)
             await until_value(consul, service, is_inactive)

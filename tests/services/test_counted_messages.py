@@ -32,7 +32,7 @@ servers = pytest.mark.parametrize("make", [pytest.param(nats, id="nats"), pytest
 
 
 def shown_by(port: int) -> Counter[str]:
-    """Return the messages by outcome that the page of a broker tells."""
+    """Return the messages by outcome that the page of a broker shows."""
     topics = fetch(port, "/messages", Accept="application/json").json["topics"]
     [counts] = [row for row in topics if row.pop("topic") == TOPIC]
     return +Counter(counts)

@@ -120,8 +120,8 @@ class Scene:
     """A registry with its servers, and the link of a client to it.
 
     Args:
-        place: the host and the port behind the link.
-        target: returns what a client opens at a place, with the service.
+        place: the host and the port of the proxied link.
+        target: returns the target that a client opens at a place, with the service.
     """
 
     down_seconds = DOWN_SECONDS
@@ -211,7 +211,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
 
 @contextlib.asynccontextmanager
 async def cut_link(scene: Scene, period: float) -> AsyncIterator[str]:
-    """Yield the target of a registry behind a link that is cut every `period` seconds."""
+    """Yield the target of a registry whose link is cut every `period` seconds."""
 
     async def cut() -> None:
         while True:

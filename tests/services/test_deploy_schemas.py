@@ -22,7 +22,7 @@ MANIFESTS = [
     for manifest in yaml.safe_load_all(path.read_text())
 ]
 
-#: What Kubernetes itself knows; the others belong to operators.
+#: The kinds that Kubernetes itself knows; the other ones belong to operators.
 OWN = ("apps/v1", "v1", "policy/v1", "rbac.authorization.k8s.io/v1")
 
 

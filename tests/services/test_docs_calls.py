@@ -1,4 +1,4 @@
-"""Calls on `/docs` in a real browser: the question before them, the last ones, and what is copied; the first page.
+"""Calls on `/docs` in a real browser: the question before them, the last ones, copied text; the first page.
 
 With FASTRPC_SCREENSHOTS, a folder, pictures of the page are left there.
 """
@@ -113,7 +113,7 @@ async def test_a_secret_argument_is_masked_and_in_no_text_of_the_page(chromium: 
             text = await read.copy(form)
             assert "s3cret" not in text
             assert "token" not in text
-        # The next form is filled with the rest.
+        # The next form is filled with the remaining values.
         await read.page.click("#calls summary")
         await read.page.locator("#calls li button").first.click()
         assert "s3cret" not in await read.page.inner_html("body")

@@ -1,4 +1,4 @@
-"""The fields of `/docs` in a real browser: they give what a typed client gives, name what is wrong, and lose nothing.
+"""The fields of `/docs` in a real browser: they equal a typed client, name mistakes, and lose nothing.
 
 With FASTRPC_SCREENSHOTS, a folder, pictures of the page are left there.
 """
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_loop
 
 
 async def by_typed_client(serving: Described, recorder: Recorder) -> list[Any]:
-    """Return what each call gives and what its handler takes, by a typed client."""
+    """Return the result of each call and the arguments of its handler, by a typed client."""
     async with fastrpc.Client(f"tcp://127.0.0.1:{serving.port}") as client:
         return [(await call.made(client), recorder.taken()) for call in TYPED_CALLS]
 
@@ -203,7 +203,7 @@ async def test_settings_reach_the_handler_and_stay_for_the_next_method(chromium:
         assert json.loads(await read.page.inner_text("#output")) == [2, "3", "grün 100%"]
         await read.open("arith.count")
         await read.page.fill("[data-path='timeout']", "0.2")
-        # The handler waits for ever behind these.
+        # The handler waits for ever after these messages.
         await read.run(limit=101)
         await read.until("#state", "DEADLINE_EXCEEDED")
 

@@ -159,7 +159,7 @@ async def test_a_token_is_used_and_kept_nowhere(chromium: str) -> None:
     async with described(authenticate=tokens) as serving, reading(chromium, serving.origin) as read:
         assert await read.page.locator('button[data-method="arith.product"]').count() == 0
         await read.open("arith.mul")
-        # Its list comes with the call, which goes on.
+        # Its list comes with the call, which continues.
         await read.page.fill("#token", "s3cret")
         await read.run(a=6, b=7)
         await read.page.wait_for_selector('button[data-method="arith.product"]')

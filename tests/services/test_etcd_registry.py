@@ -1,4 +1,4 @@
-"""Endpoints in etcd: what only etcd does to them."""
+"""Endpoints in etcd: effects that only etcd has on them."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Forms with a file as curl and a real browser send them; a page of a foreign origin sends none."""
+"""Forms with a file as curl and a real browser send them; a page of a foreign origin sends no form."""
 
 import asyncio
 import contextlib

@@ -97,7 +97,7 @@ async def test_limits_and_edges_see_the_clients(front: Front, tmp_path: Path) ->
             own = await client.call(Who.peer)
             assert own.startswith("tcp://1")
             assert own.endswith(":0")
-            # A proxy appends: what its client sent stands further left.
+            # A proxy appends: the client's own entry comes further left.
             spoofed = client.with_options(metadata={"x-forwarded-for": "10.0.0.9"}, fail_mode="failfast")
             assert await spoofed.call(Who.peer) == own
             with pytest.raises(OverloadedError, match="per peer"):

@@ -31,7 +31,7 @@ class Fail:
 
     @fastrpc.method(codec="raw")
     async def told(self, data: bytes) -> bytes:
-        """Tell back in brackets what came, as metadata is sent without blanks."""
+        """Return the received metadata in brackets, as metadata is sent without blanks."""
         call = current_call()
         call.reply_metadata = {"x-seen": "[" + str(call.metadata.entries["x-said"]) + "]"}
         return b""

@@ -63,7 +63,7 @@ def origin_of(folder: Path) -> Iterator[str]:
 
 
 async def told(chromium: str, page_at: str, runs: list[tuple[str, str]], schema: bytes) -> list[Any]:
-    """Open a page, and return what its script tells of calls: to a server, in a way."""
+    """Open a page, and return the reports of its script on calls: to a server, over a protocol."""
     async with playwright_api.async_playwright() as playwright:
         # The sandbox needs rights that containers and root lack; the pages are our own.
         browser = await playwright.chromium.launch(
@@ -98,7 +98,7 @@ async def test_pages_of_listed_origins_alone_call(
                 servers.append(f"http://127.0.0.1:{plain.port}")
             runs = [(origin, way) for origin in servers for way in WAYS]
             for run, found in zip(runs, await told(chromium, listed, runs, schema), strict=True):
-                # A page may notice the end of its time before the server tells of it.
+                # A page may notice the end of its time before the server reports it.
                 assert found.pop("wait") in {Status.DEADLINE_EXCEEDED, Status.CANCELLED}, (run, found)
                 assert found == FOUND, run
             started = service.started

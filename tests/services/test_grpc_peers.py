@@ -69,7 +69,7 @@ async def test_clients_of_other_libraries_call_our_server(
 
 @asynccontextmanager
 async def served_by(command: list[str]) -> AsyncIterator[str]:
-    """Run a server of others, and yield its address."""
+    """Run a server of another implementation, and yield its address."""
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:

@@ -27,7 +27,7 @@ BLOCKING = {"ours": fastrpc.grpc.insecure_channel, "grpcio": grpc.insecure_chann
 
 @asynccontextmanager
 async def serving(*add: Any, servicer: Any = None) -> AsyncIterator[str]:
-    """Serve what functions add to a server of ours, and yield its target."""
+    """Serve the methods that functions add to a server of ours, and yield its target."""
     server = aio.server()
     if servicer is not None:
         generated().pb2_grpc.add_OrdersServicer_to_server(servicer, server)

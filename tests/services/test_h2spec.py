@@ -32,7 +32,7 @@ FRAME_CASE = "/".join(("http2", "4.2", "3"))
 #: Five fields of so many bytes are more, by the Huffman code as well; two are more than a header block may have.
 LONG_FIELD = 61_000
 
-#: A case sends the largest frame that a server takes as DATA, whatever its window.
+#: A case sends the largest frame that a server takes as DATA, for any window.
 WINDOW = 1_048_576
 
 

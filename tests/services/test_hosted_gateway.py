@@ -89,7 +89,7 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
     "test_a_head_of_a_stream_equals_its_get_and_starts_no_handler": ("uvicorn", "granian"),
 }
 
-#: The tests that `make services` runs in servers without FastAPI; the others are for `make soak`.
+#: The tests that `make services` runs in servers without FastAPI; the other tests run in `make soak`.
 ALWAYS = frozenset({"TestHttpSockets", "TestHttpStreams", "TestTools"})
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.one_loop
 
 TABLES = ("/calls", "/connections", "/services", "/config", "/store")
 
-#: Actions that the policy of a page forbids are told to the page itself.
+#: The page itself is notified of actions that its policy forbids.
 VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", event =>
@@ -71,7 +71,7 @@ class Browsed:
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
 
     async def rows(self) -> dict[str, list[str]]:
-        """Return the cells behind the name of each method."""
+        """Return the cells after the name of each method."""
         return {name: cells for name, *cells in await self.page.evaluate(ROWS)}
 
     async def until(self, method: str, ended: int) -> list[str]:
@@ -95,7 +95,7 @@ class Browsed:
             await self.page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
 
     async def check(self, origin: str) -> None:
-        """The page asked nobody but this server, broke no rule of its policy and told of no mistake."""
+        """Check that the page asked this server only, broke no rule of its policy and reported no mistake."""
         assert [url for url in self.asked if not url.startswith((f"{origin}/", "data:"))] == []
         assert await self.page.evaluate("window.violations") == []
         assert self.complaints == []

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.one_loop
 
 CLIENT, SERVER, HOSTILE_CLIENT = INTEROP.names
 
-#: Those that need no account of a cloud and no compression, which grpc-go's programs have none of.
+#: Cases that need no cloud account and no compression, which grpc-go's programs lack.
 CASES = (
     "empty_unary",
     "large_unary",
@@ -39,7 +39,7 @@ CASES = (
     "unimplemented_service",
 )
 
-#: At an honest server these mean something, as the others expect one that resets.
+#: With an honest server these cases have a meaning; the other cases expect a server that resets.
 NEGATIVE_CASES = ("goaway", "ping", "max_streams")
 
 #: Of a large request and answer, and of the messages of streams, as the descriptions have them.
@@ -76,7 +76,7 @@ async def serving(service: Generated) -> AsyncIterator[int]:
 
 
 async def ended(program: Path, *options: str) -> tuple[int | None, str]:
-    """Run a program to its end; return its code and what it said."""
+    """Run a program to its end; return its code and its output."""
     process = await asyncio.create_subprocess_exec(
         program, *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )

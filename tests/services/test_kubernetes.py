@@ -1,4 +1,4 @@
-"""Lookups at a real apiserver of Kubernetes; `test_recorded_apiserver.py` replays what it answers."""
+"""Lookups at a real apiserver of Kubernetes; `test_recorded_apiserver.py` replays its answers."""
 
 import os
 from collections.abc import Iterator

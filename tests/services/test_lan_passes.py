@@ -1,4 +1,4 @@
-"""A pass on several machines: calls go on while it is changed, strangers stay out, and packets hold no plain text."""
+"""A pass on several machines: calls continue while it is changed, strangers stay out, packets hold no plain text."""
 
 import contextlib
 import logging
@@ -94,7 +94,7 @@ def two_holders(machines: list[Machine], paths: list[Path]) -> Iterator[list[Hol
 
 
 class Caller:
-    """Calls the servers of a registry, and notes what fails."""
+    """Calls the servers of a registry, and notes failures."""
 
     def __init__(self, client: Client, watch: Any) -> None:
         self._client, self._watch = client, watch
@@ -243,7 +243,7 @@ def test_captured_packets_hold_no_plain_text(machines: list[Machine], tmp_path: 
                 talk(server.address, ClientConfig(tls=client_tls))
             seen[scheme] = capture.end()
     secrets = [SECRET.encode(), SECRET[::-1].encode(), b"vault"]
-    # The capture sees what is not encrypted.
+    # The capture shows the plain text.
     assert all(secret in seen["tcp"] for secret in secrets)
     assert len(seen["tls"]) > len(seen["tcp"])
     assert not [secret for secret in secrets if secret in seen["tls"]]

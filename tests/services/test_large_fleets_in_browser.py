@@ -37,7 +37,7 @@ async def large_fleet(folder: Path) -> AsyncIterator[str]:
 
 
 async def server_of(browsed: Browsed, service: str) -> str:
-    """Return a server of a service, once it has told its calls."""
+    """Return a server of a service, once it has reported its calls."""
     async with asyncio.timeout(60):
         while not (found := await browsed.texts(f"{SERVERS_OF_METHOD}:first-child td:first-child")):
             await show(browsed, "method", service=service, method="method_00")

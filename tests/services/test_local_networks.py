@@ -25,7 +25,7 @@ from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.one_loop
 
-#: The name of the service: on a shared loopback other runs hear what is announced here, and mDNS has no keys.
+#: The name of the service: on a shared loopback other runs hear these announcements, and mDNS has no keys.
 SERVICE = f"arith_{os.getpid()}"
 
 #: Seconds in which a client has the servers that answer its query, and in which a killed server is gone.

@@ -1,4 +1,4 @@
-"""Links between holders and their store that are cut at any instant: each loss is told before another one may hold."""
+"""Links between holders and their store that are cut at any instant: each loss is reported before another may hold."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.one_loop, pytest.mark.conformance, pytest.mark.measure
 #: Locks that are held, and lost, at the same time.
 HOLDERS = 10
 
-#: Seconds of a lease: what is left of them behind the loss is a tenth, more than a machine stalls.
+#: Seconds of a lease: its remainder after the loss is a tenth, more than a machine stalls.
 TTL = 5
 
 

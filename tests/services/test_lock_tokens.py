@@ -33,7 +33,7 @@ LONGEST_SECONDS = 20.0
 
 
 class Contest:
-    """Processes that hold one lock in turn, each with a separate link."""
+    """Processes that hold one lock by turns, each with a separate link."""
 
     def __init__(
         self, table: FencedTable, name: str, programs: Sequence[Program], proxies: Sequence[FaultProxy]

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.one_loop
 
 URL = "mdns://?interface=lo"
 
-#: Names of their own: other runs on this machine hear what is announced here.
+#: Separate names: other runs on this machine hear these announcements.
 OURS, THEIRS = (f"shop.{kind}-{os.getpid()}" for kind in ("ours", "go"))
 
 

@@ -22,12 +22,12 @@ ROLLS = 5 if SCALE <= 1 else 20
 RESTARTS = 3
 WAIT_SECONDS = 60.0
 
-#: The line of a supervisor that tells the end of a roll.
+#: The line by which a supervisor reports the end of a roll.
 ROLLED = "new workers serve, the old ones drain"
 
 
 class RolledServer(KeptProcess):
-    """`fastrpc run` with two workers, whose subscribers note what they handle in a folder."""
+    """`fastrpc run` with two workers, whose subscribers note their handled messages in a folder."""
 
     def __init__(self, url: str, folder: Path, number: int) -> None:
         super().__init__(folder / f"server-{number}.log")

@@ -197,7 +197,7 @@ async def test_any_text_is_an_id_a_key_and_a_header(broker: BrokerBackend, id: s
     assert [(one.id, one.is_duplicate) for one in published] == [(id, False), (id, True)]
     (one,) = await member.take(5)
     assert (one.id, one.key, one.publisher, dict(one.headers)) == (id, id, id, {"a": id, "b": "plain"})
-    # It stays what it is as a dead letter, and as a message that comes again.
+    # The message is unchanged as a dead letter, and as a repeated message.
     assert await member.reject(one.token, "no", id)
     (letter,) = await broker.dead_letters("a")
     assert (letter.id, letter.error, dict(letter.headers)) == (id, id, {"a": id, "b": "plain"})

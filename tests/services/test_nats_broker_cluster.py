@@ -1,4 +1,4 @@
-"""The broker over a cluster of NATS, of which one server is lost."""
+"""The broker over a cluster of NATS, which loses one server."""
 
 import asyncio
 import contextlib

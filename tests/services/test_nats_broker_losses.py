@@ -72,7 +72,7 @@ async def publish_all(broker: Broker, ledger: Ledger, count: int) -> None:
 async def handle_all(broker: Broker, ledger: Ledger) -> None:
     async with broker.subscribe(ORDERS, group="a", start="oldest") as messages:
         while True:
-            # A server that was away for long is an error, after which the iterator goes on.
+            # A server that was away for a long time raises an error, after which the iterator continues.
             with contextlib.suppress(BrokerError):
                 message = await anext(messages)
                 await ledger.note_handled(message.value)

@@ -1,4 +1,4 @@
-"""Endpoints in NATS: what only NATS does to them."""
+"""Endpoints in NATS: effects that only NATS has on them."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A registry is killed for a while as calls go on, a server dies meanwhile: no caller notices.
+"""A registry is killed for a while as calls continue, and a server dies meanwhile: no caller notices.
 
 Both registries go through it at the same time, as it is waiting for the most part.
 """
@@ -38,7 +38,7 @@ class Outage:
     servers: Cluster
     calls: NotedCalls
 
-    #: What the registry's own API told before it was killed, and how long the watch was behind it.
+    #: The list of the registry's own API before it was killed, and the time by which the watch lagged.
     listed_before: set[str]
     seconds_behind: list[float] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ async def seconds_behind(servers: Cluster, wanted: set[str]) -> float:
 
 async def go_through(registry: Any, folder: Path) -> Outage:
     """Kill a registry, and a server while it is away, under load."""
-    # One of the servers is two workers behind one record.
+    # One of the servers has two workers and one record.
     async with cluster(registry, folder, workers=(1, 1, 2)) as servers:
         async with Client("noted", registry=registry.url) as client:
             await client.ready()

@@ -119,7 +119,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.fixture(scope="module")
 def prometheus() -> str:
-    """The Prometheus program; skips the test where there is none."""
+    """The Prometheus program; skip the test if it is missing."""
     found = os.environ.get("FASTRPC_PROMETHEUS") or shutil.which("prometheus")
     if found is None:
         pytest.skip("Prometheus is not installed; `make services` fetches it")
@@ -143,7 +143,7 @@ class Prometheus:
             return json.load(answer)["data"]
 
     def until_found(self, query: str) -> list[Any]:
-        """Return what a query finds, once it finds something."""
+        """Return the result of a query, once it is not empty."""
         until = time.monotonic() + WAIT_SECONDS
         while True:
             try:

@@ -118,7 +118,7 @@ def handler_of(method: MethodDefinition, answers: list[Any], seen: list[Any]) ->
 def same(
     service: Generated, method: MethodDefinition, values: list[Any], messages: list[Any], side: str
 ) -> None:
-    """Check that values are what messages hold."""
+    """Check that messages hold these values."""
     marshal = service.marshal(method)
     for value, message in zip(values, messages, strict=True):
         if side == "answer":

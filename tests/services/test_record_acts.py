@@ -1,4 +1,4 @@
-"""Acts on the records of a server in Consul, both layouts, and on the LAN: calls follow, and none fails."""
+"""Acts on the records of a server in Consul, both layouts, and on the LAN: calls follow without a failure."""
 
 from collections.abc import Iterator
 from contextlib import AsyncExitStack

@@ -401,7 +401,7 @@ async def test_a_member_continues_at_a_server_that_has_lost_everything(
     async with opened_redis(server) as other:
         await other.declare(LOG)
         await publish(other, b"1")
-        # Its bell was lost with the rest.
+        # Its bell was lost with the other connections.
         member.bell.ring()  # type: ignore[attr-defined]
         assert bodies(await waiting) == [b"1"]
     assert "the group billing was lost" in caplog.text

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.one_loop
 
 GROUP = GroupSettings("billing", LOG.name, "oldest")
 
-#: Takes one message, writes its delivery, and then what becomes of it for each line of input.
+#: Takes one message, writes its delivery, and then the outcome of each input line.
 MEMBER = """
 import asyncio, sys
 from fastrpc.brokers.base import GroupSettings
@@ -144,7 +144,7 @@ async def through_proxy(server: RedisServer) -> AsyncIterator[tuple[FaultProxy, 
 
 
 async def cut(proxy: FaultProxy) -> None:
-    """Reset all connections of now, with what they hold."""
+    """Reset all present connections, with their unsent bytes."""
     relays = list(proxy.relays)
     proxy.reset_all()
     await until(lambda: not any(one in proxy.relays for one in relays))
@@ -320,7 +320,7 @@ class Ledger:
 
 @contextlib.asynccontextmanager
 async def handling(ledger: Ledger, server: RedisServer) -> AsyncIterator[None]:
-    """Publish and handle numbers while the block runs, and then handle the rest."""
+    """Publish and handle numbers while the block runs, and then handle the remaining ones."""
     async with opened_redis(server) as broker:
         await broker.declare(LOG)
     publishing = [asyncio.create_task(ledger.publish(first, 8)) for first in range(8)]
@@ -399,7 +399,7 @@ async def test_everysec_loses_only_messages_that_redis_had_not_written(
             disk.set(sync_seconds=60)
             await until(server.holds_back, 30)
             await ledger.kill(server, look)
-        # They are in no file, so no reader of the stream could have them; all others are handled.
+        # They are in no file, so no reader of the stream could have them; all other messages are handled.
         assert ledger.lost
         assert not ledger.lost & written
         assert not ledger.unexplained(EVERYSEC_SECONDS)

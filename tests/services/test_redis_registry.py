@@ -1,4 +1,4 @@
-"""Endpoints in Redis: what only Redis does to them."""
+"""Endpoints in Redis: effects that only Redis has on them."""
 
 import json
 import time

@@ -39,7 +39,7 @@ Open = Callable[[], Any]
 
 @contextlib.asynccontextmanager
 async def opener(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[Open]:
-    """Yield what opens a registry object, each time a new one where there can be several."""
+    """Yield a function that opens a registry object, each time a new one if there can be several."""
     if kind == "static":
         registry = StaticRegistry()
         yield lambda: registry
@@ -226,7 +226,7 @@ async def listening(address: str) -> AsyncIterator[None]:
 
 
 async def test_first_call_after_the_only_server_restarted_succeeds(opening: Open, service: str) -> None:
-    """Its record stays, so the registry tells the client nothing of the restart."""
+    """Its record stays, so the registry does not report the restart to the client."""
     address = free_address()
     # No call waits for the end of a pause.
     config = ClientConfig(backoff=Backoff(first=600, longest=600))

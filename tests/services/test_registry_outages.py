@@ -43,12 +43,12 @@ KINDS = (
 )
 #: Left out of CI, as in the contract suite.
 LEFT_OUT = {"nats"}
-#: They differ from the others in layout, checks or data alone: their outages are measured in `make soak`.
+#: They differ from other kinds only in layout, checks or data: their outages are measured in `make soak`.
 VARIANTS = {"embedded-kept", "consul-tcp", "consul-rpcx", "etcd-emptied", "etcd-rpcx"}
 
 
 def kinds_without(left_out: set[str]) -> list[Any]:
-    """Return all kinds, of which `make soak` runs those that are left out."""
+    """Return all kinds; `make soak` runs the kinds that are left out here."""
     return [pytest.param(kind, marks=pytest.mark.conformance) if kind in left_out else kind for kind in KINDS]
 
 
@@ -93,7 +93,7 @@ async def listening() -> AsyncIterator[None]:
                 lambda _, writer: writer.close(),
                 "127.0.0.1",
                 endpoint.address.port,
-                # Tests that run beside this one, in other processes, listen there as well.
+                # Tests that run at the same time, in other processes, listen there as well.
                 reuse_port=True,
             )
             await stack.enter_async_context(server)
@@ -102,7 +102,7 @@ async def listening() -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def cluster(server: Any) -> AsyncIterator[tuple[list[Snapshot], Any]]:
-    """Three servers and a client of a registry; yields what it sees from the time it saw all three, and its watch."""
+    """Three servers and a client of a registry; yields its view from the time it saw all three, and its watch."""
     async with contextlib.AsyncExitStack() as stack:
         for endpoint in ENDPOINTS:
             registry: Any = open_registry(server.url + server.options)

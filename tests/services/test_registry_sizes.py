@@ -1,4 +1,4 @@
-"""A thousand services followed by one registry object, and called by one client: what they cost."""
+"""A thousand services followed by one registry object, and called by one client: their cost."""
 
 import asyncio
 import itertools

@@ -56,7 +56,7 @@ EVERY_PROTOCOL = 3
 
 
 class Inside:
-    """A machine behind a router that translates addresses: it can dial out, and has no route in."""
+    """A machine behind a router that translates addresses: it can dial out, and cannot be dialled."""
 
     def __init__(self, router: Machine, stack: ExitStack) -> None:
         assert router.namespace is not None
@@ -114,7 +114,7 @@ def names(machine: Machine, lines: str) -> Iterator[None]:
 
 @contextmanager
 def started(machine: Machine, folder: Path, *arguments: str) -> Iterator[tuple[int, str]]:
-    """Run a command of fastrpc on a machine until the end; yield its process and what it printed first."""
+    """Run a command of fastrpc on a machine until the end; yield its process and its first output."""
     program = subprocess.Popen(
         [
             "ip",
@@ -196,7 +196,7 @@ class Network:
 
 @pytest.fixture
 def network(folder: Path) -> Iterator[Network]:
-    """Run a relay in a network with a router; skip the test where there can be none."""
+    """Run a relay in a network with a router; skip the test if this machine cannot make one."""
     if NFT is None:
         pytest.skip("needs nft of Debian's package nftables (FASTRPC_NFT)")
     with local_network(3) as machines, ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Programs of others reach a server behind a relay, and strace sees that the relay dials nothing."""
+"""Independent programs reach a server behind a relay, and strace sees that the relay dials nothing."""
 
 import asyncio
 import base64
@@ -31,7 +31,7 @@ HTML = [(b"content-type", b"text/html")]
 CONFIG = ServerConfig(
     protocols=("native", "http", "grpc"),
     http=HTTP(mounts={"/": answering(PAGE, headers=HTML)}),
-    # A relayed address is none of loopback.
+    # A relayed address is not a loopback address.
     reflection=True,
 )
 
@@ -67,7 +67,7 @@ async def served(files: RelayFiles) -> AsyncIterator[Relaying]:
 
 
 async def told(*command: str | Path) -> str:
-    """Return what a program writes; it has to succeed."""
+    """Return the output of a program, which has to succeed."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )

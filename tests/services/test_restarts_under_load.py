@@ -1,4 +1,4 @@
-"""Servers that restart in order while calls go on, with Consul telling of them; tests/integration has more of it."""
+"""Servers that restart in order while calls continue, listed in Consul; tests/integration has more tests."""
 
 from pathlib import Path
 

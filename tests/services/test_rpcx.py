@@ -30,7 +30,7 @@ pytestmark = pytest.mark.one_loop
 
 
 async def told_by(program: str, *servers: Server, role: str = "client") -> dict[str, Any]:
-    """Return what a client of Go found."""
+    """Return the results of a client of Go."""
     addresses = [str(await server.listen("tcp://127.0.0.1:0")).removeprefix("tcp://") for server in servers]
     process = await asyncio.create_subprocess_exec(
         program, role, ",".join(addresses), stdout=asyncio.subprocess.PIPE
@@ -131,7 +131,7 @@ async def test_a_client_of_go_calls_by_the_names_of_go(go_rpcx: str) -> None:
 
 
 async def test_a_rolling_restart_fails_no_call_of_a_client_of_go_that_fails_over(go_rpcx: str) -> None:
-    """Nothing tells its list of servers that one of them restarts, and it never rests."""
+    """Its list of servers does not show the restart of one of them, and it never rests."""
     config = ServerConfig(protocols=("native", "rpcx"), timeouts=Timeouts(drain=2.0))
     async with contextlib.AsyncExitStack() as stack:
         servers, addresses = [], []

@@ -1,4 +1,4 @@
-"""One service by servers of Go and of Python, listed in Consul's keys as rpcx has them: what one client makes of it."""
+"""One service by servers of Go and of Python, listed in Consul's keys as rpcx has them, and one client."""
 
 import asyncio
 import json
@@ -106,7 +106,7 @@ class Arith:
 async def one_of_each(
     program: str, folder: Path
 ) -> AsyncIterator[tuple[list[str], dict[str, Callable[[], None]]]]:
-    """Run a server of Go and one of Python; yield their addresses, and what kills each."""
+    """Run a server of Go and one of Python; yield their addresses, and a function that kills each."""
     (folder / "arith.py").write_text(ARITH)
     words = ["-m", "fastrpc", "run", "arith:Arith", "--address", "tcp://127.0.0.1:0"]
     with Program(words, folder, {"FASTRPC_PROTOCOLS": "native,rpcx"}) as ours:
@@ -150,7 +150,7 @@ async def test_a_client_of_go_fails_over_when_a_server_is_killed(
         assert process.stdout is not None
         try:
             async with asyncio.timeout(60):
-                # It tells of each 500 calls.
+                # The client reports each 500 calls.
                 for is_before in (True, False, False, False):
                     assert (await process.stdout.readline()).strip().isdigit()
                     if is_before:

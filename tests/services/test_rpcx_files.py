@@ -24,7 +24,7 @@ async def test_a_client_of_go_sends_files_to_our_server_and_fetches_them(
     there, here = tmp_path / "there", tmp_path / "here"
     there.mkdir()
     here.mkdir()
-    # A name for each codec: nothing tells a client of Go when its file is stored, and a name has one writer at a time.
+    # A name for each codec: a client of Go does not learn when its file is stored, and a name has one writer at a time.
     sent = ["sent-msgpack", "sent-json"]
     for name in sent:
         (here / name).write_bytes(DATA)

@@ -50,7 +50,7 @@ class Servers:
 
 
 async def end_lead(store: Store) -> None:
-    """Do what the store does at the end of the leader's lease."""
+    """End the leader's lease as the store does."""
     items = await store.list(f"leaders/schedules/{NAME}/")
     first = min(items, key=lambda item: item.created)
     assert first.lease is not None

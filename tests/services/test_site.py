@@ -92,7 +92,7 @@ def build(output: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The site, which the first of the processes of a run builds in a minute; the others read the same."""
+    """The site, which the first process of a run builds in a minute; the other processes read it."""
     folder = tmp_path_factory.getbasetemp()
     output = (folder if worker_id == "master" else folder.parent) / "site"
     with alone("site"):

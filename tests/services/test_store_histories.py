@@ -48,7 +48,7 @@ async def made(
             patience=patience,
             wrap=wrap,
         )
-    # Without refusals, and writes of which nobody knows, a history tells little.
+    # Without refusals, and writes with an unknown outcome, a history shows little.
     outcomes = history.outcomes()
     assert outcomes["refused"], outcomes
     assert outcomes["unknown"] or not is_exact, outcomes
@@ -113,7 +113,7 @@ async def test_read_before_the_commit_is_found(judge: Path, tmp_path: Path, scal
 
 
 class StaleReads:
-    """A mistake: a store whose reads are now and then answered by a member that is behind."""
+    """A mistake: a store whose reads are sometimes answered by a member that lags."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""The commands of etcd and Consul beside our stores: locks and elections exclude each other, values are the same."""
+"""The commands of etcd and Consul next to our stores: locks and elections exclude each other, values are equal."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""Answers of safe methods in the caches of others: curl, hishel and a browser ask once, then not, or by a condition."""
+"""Answers of safe methods in independent caches: curl, hishel and a browser ask once, then not, or revalidate."""
 
 import asyncio
 import subprocess
@@ -52,7 +52,7 @@ class Pages:
 
 @asynccontextmanager
 async def serving(told: list[tuple[str, str]]) -> AsyncIterator[tuple[Pages, str]]:
-    """Serve the pages; requests and their statuses go to `told`."""
+    """Serve the pages; requests and their statuses are added to `told`."""
     pages = Pages()
     config = ServerConfig(protocols=("http",), http=HTTP(docs=True, compress=True))
     server = Server(pages, config=config)

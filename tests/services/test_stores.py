@@ -1,4 +1,4 @@
-"""The stores in etcd and Consul: what every store does, and what only these do."""
+"""The stores in etcd and Consul: the promises of every store, and effects that only these have."""
 
 import asyncio
 import base64
@@ -115,7 +115,7 @@ async def test_failed_transaction_shows_one_moment(store: StoreBackend) -> None:
     over = asyncio.Event()
 
     async def change() -> None:
-        # Both are there with one value, or neither is.
+        # Both keys exist with one value, or neither exists.
         for number in itertools.count():
             if over.is_set():
                 return

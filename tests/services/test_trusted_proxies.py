@@ -1,4 +1,4 @@
-"""`HTTP(trusted_proxies=…)` behind HAProxy and nginx, which share connections to the server among their clients."""
+"""`HTTP(trusted_proxies=…)` with HAProxy and nginx, which share connections to the server among their clients."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -70,7 +70,7 @@ async def test_limits_see_the_clients_of_a_shared_connection(front: Front, tmp_p
         found = [await asked(port, f"127.0.0.{host}") for host in (4, 5, 4, 5, 4, 5)]
         assert [one.status for one in found] == [200, 200, 200, 200, 429, 429]
         assert [one.value for one in found[:2]] == ["tcp://127.0.0.4:0", "tcp://127.0.0.5:0"]
-        # A proxy appends: what its client sent stands further left.
+        # A proxy appends: the client's own entry comes further left.
         for spoofed in ("127.0.0.9", "127.0.0.9, unknown", "127.0.0.9,127.0.0.8"):
             assert (await asked(port, "127.0.0.4", X_Forwarded_For=spoofed)).status == 429
         assert (await asked(port, "127.0.0.4", Forwarded="for=127.0.0.9")).status == 429

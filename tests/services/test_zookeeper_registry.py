@@ -1,4 +1,4 @@
-"""Endpoints in ZooKeeper: what only ZooKeeper does to them."""
+"""Endpoints in ZooKeeper: effects that only ZooKeeper has on them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the tables of access are made of: callers by what they show, a server of every service, and its methods."""
+"""The parts of the tables of access: callers by their credentials, a server of every service, and its methods."""
 
 import asyncio
 import importlib
@@ -28,7 +28,7 @@ SHORT_LIFE = 0.1
 
 
 class Credentials:
-    """Accepts tokens and certificates by what they say of themselves."""
+    """Accepts tokens and certificates by their content."""
 
     version = 0
 

@@ -152,7 +152,7 @@ async def acted_workers(registry: str, folder: Path) -> AsyncIterator[ActedRecor
 
 
 async def change_records(a: ActedRecords, calls: PacedCalls) -> None:
-    """Take the server "a" out, put it in, and change its weight; calls follow each time, and none fails."""
+    """Take the server "a" out, put it in, and change its weight; calls follow each time without a failure."""
     await calls.go_to("a", "b")
     assert await a.done("out", was=False) == (False, True)
     await calls.go_to("b")
@@ -170,7 +170,7 @@ async def change_records(a: ActedRecords, calls: PacedCalls) -> None:
 
 
 async def roll_and_drain(a: ActedRecords, calls: PacedCalls, *, has_workers: bool) -> None:
-    """Replace the workers of the server "a", if it has some, and end it; calls follow, and none fails."""
+    """Replace the workers of the server "a", if it has some, and end it; calls follow without a failure."""
     if has_workers:
         assert (await a.act("roll", was=await a.identity())).status == 200
         await a.logged("new workers serve, the old ones drain")

@@ -79,7 +79,7 @@ class Apiserver:
         self.verbs = {"list", "watch"}
         #: How an old version is refused: by the status, or by an event.
         self.gone_as = "event"
-        #: Slices of a page, whatever the request allows.
+        #: Slices of a page, even if the request allows more.
         self.page_slices = 500
         self.bookmark_seconds = 60.0
         #: The query of each request, and its authorization.
@@ -129,7 +129,7 @@ class Apiserver:
             self._changed.notify_all()
 
     def send(self, kind: str, content: dict[str, Any]) -> None:
-        """Send an event that is none of a slice."""
+        """Send an event about another object than a slice."""
         with self._changed:
             self._events.append((self.version, kind, content))
             self._changed.notify_all()

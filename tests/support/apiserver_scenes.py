@@ -85,7 +85,7 @@ class Stage:
     """Where a scene is played.
 
     Args:
-        place: the host and the port of the apiserver, or of what stands before it.
+        place: the host and the port of the apiserver, or of a proxy before it.
         cluster: the real one; None at recorded answers.
     """
 
@@ -172,7 +172,7 @@ class ExchangeRecorder:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def serve(self, play: Callable[[tuple[str, int]], Stage], scene: Callable[[Stage], None]) -> None:
-        """Play a scene in another thread, and record what passes meanwhile."""
+        """Play a scene in another thread, and record its traffic."""
         async with await asyncio.start_server(self._accept, "127.0.0.1", 0) as server:
             self._stage = play(("127.0.0.1", server.sockets[0].getsockname()[1]))
             try:
@@ -271,7 +271,7 @@ def until(lookup: SingleLookup, *wanted: str) -> None:
 
 
 def fetched(fetch: Callable[[], T], is_wanted: Callable[[T], bool]) -> T:
-    """Fetch until a condition holds of what is fetched, and return that."""
+    """Fetch until a condition holds for the fetched list, and return that list."""
     for _ in range(100):
         found = fetch()
         if is_wanted(found):
@@ -350,7 +350,7 @@ def old_version(stage: Stage) -> None:
 
 
 def killed(stage: Stage) -> None:
-    """The watch goes on from its version, unless the apiserver that is back refuses that."""
+    """The watch continues from its version, unless the restarted apiserver refuses that."""
     stage.put(slice_of("a", "arith", pod("10.0.0.1")))
     lookup = stage.lookup()
     assert hosts(lookup) == hosts(lookup, 0.1) == ["10.0.0.1"]

@@ -1,4 +1,4 @@
-"""A service with a handler of each kind, which counts what ran; the variable ARITH_NAME gives it another name."""
+"""A service with a handler of each kind, which counts its calls; the variable ARITH_NAME gives it another name."""
 
 import asyncio
 import os

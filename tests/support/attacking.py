@@ -1,7 +1,8 @@
-"""Attacks on a server as a process, and an honest client that keeps its rate beside them.
+"""Attacks on a server as a process, and an honest client that keeps its rate during them.
 
 A module with attacks is run as `python -m MODULE PORT NAME…` until it is killed. Each attack has one connection, which
-comes back when it is closed. A line on standard output tells of each one that has begun, with the name of its attack.
+comes back when it is closed. A line on standard output reports each connection that has begun, with the name of its
+attack.
 """
 
 import contextlib
@@ -37,10 +38,10 @@ GROWTH = 128 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Attack:
-    """An attack: what it sends first, and behind that.
+    """An attack: its first bytes, and the later ones.
 
     Args:
-        is_deaf: it reads nothing of what the server says.
+        is_deaf: it reads none of the server's bytes.
         comes_back: whether it dials again once the server has closed its connection in a silence.
         source: the host that it comes from.
     """
@@ -52,7 +53,7 @@ class Attack:
     source: str = "127.0.0.1"
 
     def run_once(self, port: int, told: str) -> None:
-        """Attack until the server closes the connection, or resets it; `told` is printed once it stands."""
+        """Attack until the server closes or resets the connection; print `told` once the connection is open."""
         with (
             contextlib.suppress(OSError),
             socket.create_connection(("127.0.0.1", port), PATIENCE, (self.source, 0)) as peer,
@@ -64,7 +65,7 @@ class Attack:
                     break
 
     def _sent(self, peer: socket.socket, piece: bytes) -> bool:
-        """Send a piece; return whether the connection goes on."""
+        """Send a piece; return whether the connection is still open."""
         while piece:
             try:
                 piece = piece[peer.send(piece) :]

@@ -391,7 +391,7 @@ async def test_a_handler_that_blocks_its_loop_is_seen() -> None:
         assert before is not None
         for _ in range(2):
             await client.call(Observed.block, 0.1)
-            # The next tick tells how late it is.
+            # The next tick shows how late it is.
             await asyncio.sleep(0.05)
         blocked = scraped("fastrpc_loop_blocked_seconds_total")
         assert blocked is not None

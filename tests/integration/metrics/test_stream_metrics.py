@@ -125,7 +125,7 @@ async def of_threads(address: str, use: Callable[[Any], Any]) -> Any:
 
 
 class _Blocking:
-    """Waits in a thread for what a loop does."""
+    """Does in a thread the waiting that a loop would do."""
 
     def __init__(self, inner: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._inner = inner

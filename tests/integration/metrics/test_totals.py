@@ -1,4 +1,4 @@
-"""`stats()["totals"]` of the clients: what they did since they were made."""
+"""`stats()["totals"]` of the clients: the counts since the client was made."""
 
 import asyncio
 from collections.abc import AsyncIterator

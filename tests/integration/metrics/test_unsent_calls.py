@@ -61,7 +61,7 @@ class Hub:
 
 
 class Unsent:
-    """What the metrics tell beyond what they told before."""
+    """The difference between two readings of the metrics."""
 
     def __init__(self) -> None:
         self._before = self._now()

@@ -52,7 +52,7 @@ async def test_a_body_is_asked_for_with_the_first_receive_and_once() -> None:
         client.send(b"a")
         client.send(b"bc")
         assert (await client.response()).body == b"done"
-        # The connection goes on.
+        # The connection stays usable.
         assert (await client.post("/", b"d", Content_Type="text/plain")).body == b"done"
     assert bodies == [b"abc", b"d"]
 

@@ -32,7 +32,7 @@ async def test_a_lifespan_that_dies_while_the_server_runs_is_reported_as_that_an
     async with mounted(app) as client:
         dies.set()
         await eventually(lambda: caplog.records)
-        # The application goes on to get requests.
+        # The application still gets requests.
         assert (await client.get("/")).body == b"ok"
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     start = "the lifespan of the application at / failed while the server runs: "

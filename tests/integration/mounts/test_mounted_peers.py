@@ -1,4 +1,4 @@
-"""The peers of mounted applications: what a scope says of them, over TLS and behind proxies, and what they may do."""
+"""The peers of mounted applications: their fields in a scope, over TLS and behind proxies, and their rights."""
 
 import asyncio
 import ssl
@@ -145,7 +145,7 @@ async def test_a_silent_websocket_is_asked_and_dropped_by_the_times_of_keepalive
         assert (await talk.frame()).content == b"not asked"
         at(engine, 21)
         assert (await talk.frame()).opcode == PING
-        # A peer that answers the ping goes on.
+        # A peer that answers the ping stays connected.
         client.send(client_frame(PONG) + client_frame(TEXT, b"here"))
         assert (await talk.frame()).content == b"here"
         at(engine, 49)

@@ -21,7 +21,7 @@ def main_page(**options: Any) -> Any:
     from fastapi import FastAPI, Request
 
     with warnings.catch_warnings():
-        # FastAPI wants its server to name the root path; programs that do so themselves go on.
+        # FastAPI wants its server to name the root path; programs that name it themselves still work.
         warnings.simplefilter("ignore")
         app, inner = FastAPI(**options), FastAPI()
 

@@ -1,4 +1,4 @@
-"""Mounted applications that start with the head of a request: before its body, however short, as under uvicorn."""
+"""Mounted applications that start with the head of a request: before a body of any length, as under uvicorn."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -81,7 +81,7 @@ async def test_an_application_starts_before_a_short_body_is_whole(server: Server
         assert app.bodies == []
         client.send(b"a\r\n%b\r\n0\r\n\r\n" % BODY if head is CHUNKED else BODY[len(head) - len(HEAD) :])
         assert (await client.response()).body == BODY
-        # The connection goes on.
+        # The connection stays usable.
         assert (await client.post("/", b"next", Content_Type="text/plain")).body == b"next"
     assert app.bodies == [BODY, b"next"]
 
@@ -97,7 +97,7 @@ async def test_the_unread_part_of_a_short_body_after_its_answer_is_no_request(
             client.send(HEAD + BODY[:sent])
             answer = await client.response()
             assert (answer.status, answer.body) == (404, b"none")
-            # The next request comes in one piece with the rest.
+            # The next request comes in one piece with the remaining bytes.
             client.send(BODY[sent:] + request("GET", "/"))
             assert (await client.response()).status == 404
 
@@ -142,6 +142,6 @@ async def test_an_identity_is_known_before_the_application_starts(token: str | N
                 client.send(BODY)
                 assert (await client.response()).status == 401
                 assert not app.starts.is_set()
-            # The body of the request before is none of this one.
+            # The body of the request before is not read as part of this one.
             found = await client.get("/stock/count", **credential)
             assert found.status == (200 if token == "ada-token" else 401)

@@ -19,7 +19,7 @@ class Careless:
 
     Args:
         first: its first message of each kind of scope.
-        ends: whether it lets an error of `send` end it, or waits behind that for ever.
+        ends: whether an error of `send` ends it, or it waits for ever after that.
     """
 
     def __init__(self, first: Any, *, receives: bool, ends: bool) -> None:

@@ -1,4 +1,4 @@
-"""What advisories of 2025 and 2026 tell of codecs of others, tried with ours on every way in that has them."""
+"""Attacks from advisories of 2025 and 2026 on foreign codecs, tried with ours over every protocol that has them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tests.support.wire_frames import Request, Response
 
 pytestmark = pytest.mark.one_loop
 
-#: Values of msgpack that end before they do, and one byte that begins none.
+#: Values of msgpack that end too early, and one byte that begins no value.
 CUT_OFF = {
     "a byte that begins no value": b"\xc1",
     "that byte in an array": b"\x91\xc1",
@@ -174,7 +174,7 @@ def trees(kind: str) -> Any:
 async def test_nested_values_of_protobuf_in_json_are_refused(
     name: str, limit: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Parsers of protobuf recurse: one level of `Any` was counted by none of them (CVE-2026-0994)."""
+    """Parsers of protobuf recurse: none of them counted one level of `Any` (CVE-2026-0994)."""
     make, kind = NESTED[name]
     config = ServerConfig(protocols=("native", "http"), http=HTTP(connect=True), limits=Limits(depth=limit))
     async with served(trees(kind), scheme="tcp", config=config) as target:

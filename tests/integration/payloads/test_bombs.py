@@ -1,4 +1,4 @@
-"""Bombs side by side hold a part of the server's memory, and others are served meanwhile."""
+"""Several bombs hold a part of the server's memory, and other callers are served meanwhile."""
 
 import asyncio
 import gzip
@@ -47,7 +47,7 @@ def slow_text() -> str:
 
 
 class Measured:
-    """A server process, the load of a good client on it, and what both saw."""
+    """A server process, the load of a good client on it, and the results of both."""
 
     def __init__(self, program: Program, address: str) -> None:
         self.process_id = program.process_id
@@ -85,7 +85,7 @@ class Measured:
 
     @asynccontextmanager
     async def attacked(self) -> AsyncIterator[None]:
-        """Measure what the block does to the server, and to a good client."""
+        """Measure the effect of the block on the server, and on a good client."""
         async with Client(self.address) as client:
             await self._call(client)
             idle = resident_bytes(self.process_id)
@@ -164,7 +164,7 @@ async def test_bombs_in_a_hundred_streams_hold_a_part_of_the_memory(measured: Me
         async with measured.attacked():
             for call in calls:
                 peer.peer.send(Data(call, bomb, codec=1, compressor=1).encode())
-            # Other calls of the same connection go on.
+            # Other calls of the same connection continue.
             plain = peer.open("bombs.size", "abc", flags=0)
             assert (await peer.end(plain)).status == Status.OK
             for call in calls:

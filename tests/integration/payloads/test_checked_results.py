@@ -27,7 +27,7 @@ class Point:
 
 @fastrpc.service("results")
 class Results:
-    """Each method returns what it is given, whatever its annotation says."""
+    """Each method returns its argument, in spite of its annotation."""
 
     @fastrpc.method
     async def number(self, value=None) -> int:  # type: ignore[no-untyped-def]
@@ -89,7 +89,7 @@ RIGHT: list[Any] = [
 
 
 def check_refusal(error: CallError, method: Any, text: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Check that the caller is told an id, and that the log has the reason under it."""
+    """Check that the caller gets an id, and that the log has the reason under it."""
     assert (error.status, error.processed) == (Status.INTERNAL, "yes")
     [record] = [record for record in caplog.records if record.name == "fastrpc.server"]
     assert record.levelno == logging.ERROR

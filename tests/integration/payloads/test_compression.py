@@ -1,4 +1,4 @@
-"""Compressed calls: what crosses the wire, when, and what a bomb does."""
+"""Compressed calls: the bytes on the wire, when calls are compressed, and the effect of a bomb."""
 
 import asyncio
 import random
@@ -154,7 +154,7 @@ async def test_the_loop_turns_while_a_large_payload_is_decompressed() -> None:
 
 
 def deflated_zeros() -> bytes:
-    """Return a gibibyte of zeros, put together from one compressed mebibyte that repeats itself."""
+    """Return a gibibyte of zeros, joined from one compressed mebibyte that repeats itself."""
     writer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     mebibyte = writer.compress(bytes(MIB)) + writer.flush(zlib.Z_FULL_FLUSH)
     return mebibyte * (GIB // MIB) + b"\x03\x00"
@@ -196,7 +196,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 
 
 class Bomber:
-    """A compressor that sends a bomb, whatever it is given."""
+    """A compressor that sends a bomb in place of any value."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -280,7 +280,7 @@ async def test_a_call_cut_off_while_it_is_unpacked_counts_as_refused(end: str) -
             (session,) = gate.engines
             session.end_calls("over") if end == "end_calls" else session.abort()
             if end == "end_calls":
-                # The caller is told that no handler has started, and calls once more.
+                # The caller learns that no handler has started, and calls once more.
                 assert await call == bytes(48 * MIB)
             else:
                 with pytest.raises(ConnectionLostError):

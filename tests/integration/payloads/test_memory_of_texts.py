@@ -1,4 +1,4 @@
-"""A text with one sign beyond U+FFFF takes four bytes for each of its letters, and counts so, whatever carries it."""
+"""A text with one sign beyond U+FFFF takes four bytes for each letter, and counts so, with any carrier."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""An installed compressor that fails in its own way: its exception is told as damage to the payload."""
+"""An installed compressor that raises an exception of its own: it is reported as damage to the payload."""
 
 import zlib
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Texts:
 
 
 class Failing:
-    """Raises what it likes for a text that begins with `bad`, as soon as that is decompressed."""
+    """Raises its own exception for a text that begins with `bad`, as soon as that is decompressed."""
 
     name = "failing"
     wire_id = 70

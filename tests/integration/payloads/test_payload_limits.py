@@ -152,7 +152,7 @@ async def test_too_many_items_are_refused_without_trying_again() -> None:
 
 
 async def test_large_frames_and_small_ones_share_a_connection_fairly() -> None:
-    """A small call that comes behind megabytes of others does not wait for them."""
+    """A small call that comes after megabytes of other calls does not wait for them."""
     order: list[str] = []
 
     async def note(name: str, call: Any) -> None:

@@ -60,7 +60,7 @@ def field(tag: bytes, content: bytes) -> bytes:
     return tag + varint(len(content)) + content
 
 
-#: What makes a million objects or numbers out of some megabytes, and what does the same one level down.
+#: Messages that make a million objects or numbers out of some megabytes, and the same one level down.
 BOMBS = {
     "empty messages": b"\x22\x00" * MANY,
     "entries of a map": b"\x2a\x00" * MANY,

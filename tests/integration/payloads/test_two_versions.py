@@ -200,7 +200,7 @@ async def test_a_notification_is_dropped_and_counted() -> None:
     service = New()
     async with served(service) as target, Client(target) as client:
         await client.notify(Old.transfer, "me", "you")
-        # Behind it on the same connection: what it says, it says of both.
+        # After it on the same connection: its names apply to both calls.
         assert await client.call(New.transfer, "a", "b") == "b to a: 0"
         (session,) = target.server._gate.engines
         assert (session.callee.dropped_one_way, session.callee.one_way_calls) == (1, 0)
@@ -380,7 +380,7 @@ async def test_a_longer_head_and_pieces_are_read_in_the_same_way() -> None:
     exchanged = names_told(("source", "target", "cents"))
     async with raw_peer(service) as peer:
         whole = transfer(1, exchanged).encode()
-        # One word more, as a later version may send: length, head_words, and eight bytes behind the names.
+        # One word more, as a later version may send: length, head_words, and eight bytes after the names.
         longer = bytearray(whole[:40] + bytes(8) + whole[40:])
         longer[0] += 8
         longer[16] = 4

@@ -1,4 +1,4 @@
-"""Requests are decompressed within memory: they wait for room, packed, and are refused where there is none."""
+"""Requests are decompressed within memory: they wait for room, packed, and are refused if there is no room."""
 
 import asyncio
 import gzip
@@ -85,7 +85,7 @@ async def test_outputs_count_as_they_grow_and_hold_a_quarter_of_the_memory(way: 
         assert set(await asyncio.gather(*(ask("bombs.size", packed) for ask in asks))) == {Status.OK}
         looking.cancel()
         await is_given_back(target)
-    # Beside the outputs it is what came, and a record for each call.
+    # In addition to the outputs these are the received bytes, and a record for each call.
     assert 3 * MIB <= most <= PROCESS_BYTES // 4 + 20 * (len(packed) + 4_096)
 
 

@@ -1,4 +1,4 @@
-"""What a client serves is bounded as what a server serves: time, calls, memory, interceptors."""
+"""A client bounds its served calls as a server does: time, calls, memory, interceptors."""
 
 import asyncio
 from typing import Any
@@ -129,7 +129,7 @@ class TestBounds:
                 for sent in range(100_000):  # noqa: B007 - counted
                     await peer.with_options(timeout=0.2).notify(Watcher.swallow, data)
             assert late.value.processed == "no"
-            # What the system takes, and what one connection may hold.
+            # The buffer of the system, and the bytes that one connection may hold.
             held = target.server.stats()["buffered"]
             assert held < 17 * 1024 * KIB
             assert sent < 1_000

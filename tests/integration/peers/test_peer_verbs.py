@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_loop
 async def watched(
     scheme: str = "memory", **options: Any
 ) -> AsyncIterator[tuple[Served, Client, PeerClient, Watcher]]:
-    """Connect a client that serves a Watcher, and yield what the server calls it by, too."""
+    """Connect a client that serves a Watcher, and yield the object by which the server calls it, too."""
     watcher = Watcher()
     async with served(Hub, scheme=scheme) as target:
         async with Client(target, services=[watcher], **options) as client:

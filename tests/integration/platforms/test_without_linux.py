@@ -1,4 +1,4 @@
-"""Servers and clients without what Linux alone has: each name of the table in MAP.md is taken away here."""
+"""Servers and clients without the features of Linux: each name of the table in MAP.md is removed here."""
 
 import asyncio
 import contextlib
@@ -193,7 +193,7 @@ main()
 def started(
     folder: Path, statements: str, *options: str, environment: dict[str, str] | None = None
 ) -> Program:
-    """Start `fastrpc run` behind these statements."""
+    """Start `fastrpc run` after these statements."""
     (folder / "arith.py").write_text(SERVICE)
     (folder / "command.py").write_text(statements + COMMAND)
     arguments = ["command.py", "run", "arith:Arith", "-a", "tcp://127.0.0.1:0", *options]

@@ -152,7 +152,7 @@ async def test_a_further_connection_is_opened_once_each_one_has_too_many_calls()
         assert not made.is_watched
         await made.hold(1)
         await made.until(lambda: made.connections == 2)
-        # The second one has none of the calls.
+        # The second connection has none of the calls.
         await made.until(lambda: not made.is_watched)
         await made.hold(4)
         await made.until(lambda: not made.is_watched)
@@ -167,7 +167,7 @@ async def test_a_further_connection_is_opened_once_each_one_has_too_many_calls()
 
 
 async def test_a_crowd_that_does_not_last_makes_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A look each 20 ms, as ever, but none is the last: on a busy machine any crowd would last.
+    # A look every 20 ms, as usual, but none is the last: on a busy machine any crowd would last.
     monkeypatch.setattr(crowd, "LOOKS", 1_000_000)
     monkeypatch.setattr(crowd, "CROWD_SECONDS", 20_000.0)
     async with load(workers=4) as made:

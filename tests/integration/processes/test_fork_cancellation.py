@@ -31,7 +31,7 @@ class Held:
 
 
 class Watch:
-    """An interceptor that keeps what became of the call to the slow server."""
+    """An interceptor that keeps the outcome of the call to the slow server."""
 
     def __init__(self) -> None:
         self.outcome: Any = None
@@ -69,7 +69,7 @@ def stopped_at_its_error(act: Callable[[], None]) -> Iterator[list[str]]:
 
 
 def outcome_of_the_slow_call(seconds: float, act: Callable[[Watch, threading.Event], None]) -> Any:
-    """Fork a call to a quick and a slow server; return what the slow one's call came to, cancelled around `act`."""
+    """Fork a call to a quick and a slow server; return the outcome of the slow one's call, cancelled around `act`."""
     gate, watch = threading.Event(), Watch()
     slow_one = Held("slow", gate)
     with (

@@ -97,7 +97,7 @@ def test_a_client_whose_loop_ended_fails_in_the_next_one_and_can_be_closed(run: 
     with serving(Arith) as target:
         run(first())
         client = Client(target)
-        # uvloop tells of a socket left open when it is closed, asyncio when the socket is collected.
+        # uvloop warns of an open socket when the loop is closed, asyncio when the socket is collected.
         with pytest.warns(ResourceWarning):
             run(use(client))
             run(second(client))

@@ -115,7 +115,7 @@ async def test_requests_in_progress_outlast_a_takeover(tmp_path: Path) -> None:
                 answer = await sender.response()
                 process, size = answer.body.split()
                 assert (int(process) in processes, size) == (True, b"200000")
-                # The drain of the old workers may begin behind the answer; it ends the connection all the same.
+                # The drain of the old workers may begin after the answer; it ends the connection nevertheless.
                 assert dict(answer.fields).get("connection", "close") == "close"
                 assert (await asyncio.to_thread(old.wait)).code == 0
                 assert await asked(address) in second["process_ids"]

@@ -1,4 +1,4 @@
-"""`fastrpc run` and `dev` of an ASGI application, alone and beside services."""
+"""`fastrpc run` and `dev` of an ASGI application, alone and together with services."""
 
 import asyncio
 from pathlib import Path

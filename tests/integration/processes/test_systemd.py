@@ -1,4 +1,4 @@
-"""What a server tells systemd, or whatever else speaks its protocol."""
+"""The messages of a server to systemd, or to any program with the same protocol."""
 
 import asyncio
 import os

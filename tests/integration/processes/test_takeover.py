@@ -80,7 +80,7 @@ def test_a_program_of_another_user_gets_no_socket(tmp_path: Path) -> None:
     programs = Successors(tmp_path, TCP)
     with programs.program() as old:
         address = started(old)["addresses"][0]
-        # Whoever may connect is told apart all the same.
+        # Any user may connect, and the peer's user is checked nevertheless.
         programs.control.chmod(0o666)
         for folder in (tmp_path, *tmp_path.parents[:-2]):
             folder.chmod(folder.stat().st_mode | 0o055)
@@ -140,7 +140,7 @@ async def test_a_new_program_killed_during_its_start_leaves_the_old_one_running(
         (tmp_path / "slow").touch()
         with programs.program("--takeover") as new:
             await asyncio.to_thread(old.wait_errors, r"takeover: process \d+ has the listening sockets")
-            # A second one is told that it comes too late.
+            # A second program learns that it comes too late.
             with programs.program("--takeover") as another:
                 text = rf"(?s)refuses: process {new.process_id} is taking its place already"
                 await asyncio.to_thread(another.wait_errors, text)
@@ -219,7 +219,7 @@ async def test_the_admin_pages_move_to_the_new_program(tmp_path: Path) -> None:
                 await asyncio.to_thread(started, new)
                 assert re.search(rf"admin pages at tcp://127.0.0.1:{port}\n", new.errors)
                 await asyncio.to_thread(old.wait_errors, "the drain began")
-                # The old one drains still; none of its pages is shown.
+                # The old program still drains; none of its pages is shown.
                 for _ in range(20):
                     found = await asyncio.to_thread(fetch, port, "/readyz")
                     assert found.status == 200

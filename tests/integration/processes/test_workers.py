@@ -110,7 +110,7 @@ async def test_a_worker_that_hangs_is_replaced_and_says_where(tmp_path: Path) ->
         async with Client(serving.address) as client:
             victim = await client.call("work.where")
             hanging = asyncio.ensure_future(client.with_options(timeout=None).call("work.hang"))
-            # The others serve meanwhile.
+            # The other workers serve meanwhile.
             others = [Client(serving.address) for _ in range(3)]
             served = {await other.with_options(timeout=20).call("work.where") for other in others}
             assert victim not in served

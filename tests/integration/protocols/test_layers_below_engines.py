@@ -1,6 +1,6 @@
 """A layer that changes every byte lies between a transport and a session: engines of any protocol notice nothing.
 
-TLS is such a layer: what this one does with a mask, `ssl.SSLObject` does with its two `MemoryBIO`s.
+TLS is such a layer: `ssl.SSLObject` does with its two `MemoryBIO`s the work that this layer does with a mask.
 """
 
 import asyncio

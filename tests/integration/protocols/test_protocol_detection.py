@@ -33,7 +33,7 @@ def undecided(server: Server) -> int:
 
 
 async def heard(reader: asyncio.StreamReader) -> bytes:
-    """Return what comes until the connection is closed, in whichever way."""
+    """Return the bytes that arrive until the connection is closed in any way."""
     async with asyncio.timeout(20):
         try:
             return await reader.read()

@@ -1,4 +1,4 @@
-"""A wire in Python serves the handlers of a server beside the native protocol: the gate knows neither."""
+"""A wire in Python serves the handlers of a server together with the native protocol: the gate knows neither."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -71,7 +71,7 @@ async def test_both_protocols_call_the_same_handlers() -> None:
 
 @fastrpc.service("probe")
 class Probe:
-    """Tells what a call brought along, and hands calls on to the gate of its own server."""
+    """Returns the facts of a call, and passes calls on to the gate of its own server."""
 
     def __init__(self) -> None:
         self.connection: KeptConnection | None = None

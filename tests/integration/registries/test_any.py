@@ -165,7 +165,7 @@ async def test_a_server_with_a_registry_lists_its_other_addresses_there() -> Non
         assert listed.labels["provider"] == provider_name()
         async with fastrpc.Client("who", registry=AnyRegistry(wan=registry)) as client:
             assert scope_of(await client.request(Who.name_of)) == "process"
-            # Each server once, however many addresses it has.
+            # Each server once, with any number of addresses.
             assert len(await client.broadcast(Who.name_of)) == 1
 
 

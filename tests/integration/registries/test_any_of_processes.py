@@ -57,7 +57,7 @@ def folder() -> Iterator[Path]:
 def program_at(
     folder: Path, *more: str, source: str = SERVER, name: str = "who:Who", **variables: str
 ) -> Program:
-    """Start `fastrpc run --address any://` beside the host folder."""
+    """Start `fastrpc run --address any://` with the host folder."""
     module = name.partition(":")[0]
     (folder.parent / f"{module}.py").write_text(source)
     arguments = ["-m", "fastrpc", "run", name, "-a", "any://", "--json", *more]

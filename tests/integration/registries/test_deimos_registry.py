@@ -113,7 +113,7 @@ async def test_list_is_read_again_without_an_event(
 
 
 class Taken(DeimosClient):
-    """A client after whose reads another server takes the key over, if it is told so."""
+    """A client whose key another server takes over after a read, if the test says so."""
 
     taken_by: str | None = None
 

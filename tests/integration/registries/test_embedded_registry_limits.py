@@ -92,7 +92,7 @@ async def test_full_registry_reports_its_limit_and_accepts_records_after_others_
         with pytest.raises(CallError, match="the limit is 20000") as caught:
             await client.call(RegistryService.register, "other", record(0, LABELS), 60.0)
         assert caught.value.status is Status.RESOURCE_EXHAUSTED
-        # What is there is renewed, and replaced by what is no larger.
+        # Existing records are renewed, and replaced by smaller ones.
         assert await client.call(RegistryService.renew, leases[0])
         await client.call(RegistryService.register, "arith", record(1, LABELS), 60.0)
         async with opened(server.url) as registry:
@@ -127,12 +127,12 @@ async def test_list_larger_than_a_message_comes_in_pages_of_one_cursor() -> None
         addresses = [json.loads(one)["address"] for page in found for one in page.records]
         assert addresses == sorted(set(addresses))
         assert len(addresses) == 2_500
-        # No page is larger than a mebibyte, whatever was asked for.
+        # No page is larger than a mebibyte, for any request.
         assert max(sum(map(len, page.records)) for page in found) <= 1024 * 1024
         with pytest.raises(CallError, match="ask for pages") as caught:
             await client.call(RegistryService.watch, "arith")
         assert caught.value.status is Status.RESOURCE_EXHAUSTED
-        # The connection lives, and who asks without pages for what fits is answered.
+        # The connection lives, and a request without pages for a short list is answered.
         await fill(client, 3, service="small")
         assert len((await client.call(RegistryService.watch, "small")).records) == 3
 
@@ -203,7 +203,7 @@ async def test_names_of_services_come_in_parts() -> None:
 
 
 class Pages:
-    """A registry that answers as a test says: what is asked in turn is answered by these, the last one for ever."""
+    """A registry with given answers: requests get them in order, and the last answer repeats for ever."""
 
     def __init__(self, *answers: ServiceList | CallError) -> None:
         self.answers = list(answers)
@@ -218,7 +218,7 @@ class Pages:
 
 
 async def fetched(*answers: ServiceList | CallError) -> tuple[Any, list[str]]:
-    """Return what a lookup makes of the answers of a registry, or its error, and what it asked."""
+    """Return the result of a lookup from the answers of a registry, or its error, and its requests."""
     pages = Pages(*answers)
     async with Server(RegistryService(), interceptors=[pages]) as server:
         address = await server.listen("tcp://127.0.0.1:0")

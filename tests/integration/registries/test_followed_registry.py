@@ -1,4 +1,4 @@
-"""The embedded registry watched by stream: changes, resuming, older servers, drains, readers that are behind."""
+"""The embedded registry watched by stream: changes, resuming, older servers, drains, slow readers."""
 
 import asyncio
 import contextlib
@@ -310,7 +310,7 @@ class TestManyWatchers:
                 latest = await client.call(RegistryService.watch, "arith")
                 while got[-1].cursor != latest.cursor:
                     got += await behind.receive_many()
-            # The window is 64 KiB at this client: what changed while it was full is in one message.
+            # The window is 64 KiB at this client: changes while it was full are in one message.
             assert len(got) < 50
             assert got[-1].records == latest.records[: len(got[-1].records)]
 

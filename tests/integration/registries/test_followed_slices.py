@@ -1,4 +1,4 @@
-"""Clients follow EndpointSlices of a stand-in; `test_recorded_apiserver.py` has what a real apiserver answers."""
+"""Clients follow EndpointSlices of a stand-in; `test_recorded_apiserver.py` has the answers of a real apiserver."""
 
 import asyncio
 import contextlib
@@ -424,7 +424,7 @@ class Pods:
 
 
 async def roll(apiserver: Apiserver, calls: Callable[[Client], Any]) -> None:
-    """Exchange ten pods one by one, inside the block of what makes calls."""
+    """Exchange ten pods one by one, inside the block that makes calls."""
     async with contextlib.AsyncExitStack() as stack:
         registry: Any = await stack.enter_async_context(open_registry(url_of(apiserver)))  # type: ignore[arg-type]
         pods = Pods(apiserver, registry.watch("arith"), stack)

@@ -1,4 +1,4 @@
-"""A Consul agent that is none, or is somebody else's: discovery keeps its list, and goes on by itself."""
+"""A Consul agent that is faked or foreign: discovery keeps its list, and recovers by itself."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ PAIRS = [{"Key": "rpcx/arith/tcp@127.0.0.1:1001", "Value": None}]
 #: What each layout reads of an agent in good health.
 LAYOUTS = {"catalogue": INSTANCES, "rpcx": PAIRS}
 
-#: Texts that are JSON of the wrong type, or none.
+#: Texts that are JSON of the wrong type, or no JSON.
 WRONG = {
     "null": b"null",
     "null with spaces": b" null\n",

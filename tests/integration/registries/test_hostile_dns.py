@@ -57,7 +57,7 @@ def resolver(answer: Callable[[bytes], bytes]) -> Iterator[int]:
             while question := served.recvfrom(4096):
                 if not question[0]:
                     return
-                # Without the options behind the question.
+                # Without the options after the question.
                 body = question[0][: 12 + question[0][12:].index(b"\0") + 5]
                 served.sendto(answer(body), question[1])
 

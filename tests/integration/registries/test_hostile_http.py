@@ -1,4 +1,4 @@
-"""An HTTP server that the package asks does its worst: each answer costs bounded bytes and time, none the next one."""
+"""An HTTP server that attacks the package's client: each answer costs bounded bytes and time, and harms no next one."""
 
 import gzip
 import itertools
@@ -29,7 +29,7 @@ def whole(*pieces: bytes) -> Reply:
 
 
 def then_end(*pieces: bytes) -> Reply:
-    """Return an answer behind which the connection is closed."""
+    """Return an answer after which the connection is closed."""
 
     def reply() -> Iterator[bytes]:
         yield from pieces

@@ -27,7 +27,7 @@ def pieces(*parts: bytes | None) -> Reply:
 
 
 def ended(*parts: bytes) -> Reply:
-    """Return an answer behind which the connection is closed."""
+    """Return an answer after which the connection is closed."""
 
     def reply() -> Iterator[bytes]:
         yield from parts
@@ -124,7 +124,7 @@ def test_server_that_sends_too_fast_is_refused() -> None:
             "POST", "/watch", body=b"{}", idle_seconds=20.0, bytes_per_second=MOST_BYTES // 10
         )
         assert "bytes a second" in refused(stream)
-        # What the client took before, and what waited in the sockets.
+        # The bytes that the client read before, and the bytes that waited in the sockets.
         assert server.sent < 20 * MOST_BYTES
         client.close()
 

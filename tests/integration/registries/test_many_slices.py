@@ -32,7 +32,7 @@ class Following:
         self.lookup.follow(frozenset(services), frozenset(again))
 
     def fetch(self, wait_seconds: float = 2.0) -> dict[str, list[str]]:
-        """Return the hosts of the lists that are told."""
+        """Return the hosts of the reported lists."""
         return {
             service: sorted(one.address.host for _, one in listing.entries if isinstance(one, Endpoint))
             for service, listing in self.lookup.fetch(wait_seconds).items()

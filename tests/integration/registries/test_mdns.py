@@ -1,4 +1,4 @@
-"""Servers announce themselves by multicast DNS over loopback, and the package of others reads ours."""
+"""Servers announce themselves by multicast DNS over loopback, and an independent package reads our announcements."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ zeroconf = pytest.importorskip("zeroconf", reason="zeroconf is not installed")
 
 pytestmark = pytest.mark.one_loop
 
-#: Begins the names of services: other runs on this machine hear what is announced here.
+#: Begins the names of services: other runs on this machine hear the announcements of this one.
 OWN = f"mdns-{os.getpid()}"
 
 ONE = Endpoint("tcp://10.0.0.1:80", zone="eu-1a", labels={"about": "ü" * 300}, protocols=("native",))
@@ -42,7 +42,7 @@ def opened() -> Iterator[Callable[[], Any]]:
 
 @pytest.fixture
 def others() -> Iterator[Any]:
-    """The package of others, as another program uses it."""
+    """The independent package, as another program uses it."""
     made = zeroconf.Zeroconf(interfaces=["127.0.0.1"])
     yield made
     made.close()

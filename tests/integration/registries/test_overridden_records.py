@@ -17,7 +17,7 @@ pytestmark = pytest.mark.one_loop
 
 @asynccontextmanager
 async def listening(name: str, registry: str) -> AsyncIterator[Any]:
-    """Serve a name at two addresses, and yield what keeps the records of the server."""
+    """Serve a name at two addresses, and yield the object that keeps the records of the server."""
     async with Server(Who(name), registry=registry) as server:
         for _ in range(2):
             await server.listen("tcp://127.0.0.1:0")

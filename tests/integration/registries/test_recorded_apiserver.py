@@ -70,7 +70,7 @@ def stalling(data: bytes) -> Reply:
     return lambda: itertools.chain([data], itertools.repeat(None))
 
 
-#: What stands in an answer, what takes its place, and whether the answer has to be refused then.
+#: A part of an answer, its replacement, and whether the answer has to be refused then.
 HEAD_LIES = (
     (rb"^HTTP/1.1 200 OK", rb"HTTP/1.1 503 Service Unavailable", True),
     (rb"Content-Length: (\d)", rb"Content-Length: 9\1", True),
@@ -111,7 +111,7 @@ def body_of(answer: bytes) -> bytes:
 
 
 def with_body(answer: bytes, body: bytes) -> bytes:
-    """Return an answer with another body, of which each line is a chunk."""
+    """Return an answer with another body; each line of it is a chunk."""
     head = answer.partition(b"\r\n\r\n")[0]
     if b"chunked" not in head:
         return re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % len(body), head) + b"\r\n\r\n" + body
@@ -121,7 +121,7 @@ def with_body(answer: bytes, body: bytes) -> bytes:
 
 
 def answered(name: str) -> list[tuple[Exchange, bytes]]:
-    """Return the exchanges of a scene with their answers; an apiserver that is away has none."""
+    """Return the exchanges of a scene with their answers; an apiserver that is away gives no answer."""
     return [(each, whole) for each, whole in zip(EXCHANGES[name], BYTES[name], strict=True) if whole]
 
 

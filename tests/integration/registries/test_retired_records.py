@@ -32,7 +32,7 @@ class Arith:
 
 
 class KeptBackend:
-    """Gives leases that write down what they are asked."""
+    """Gives leases that record their requests."""
 
     def __init__(self, kind: type[FakeLease]) -> None:
         self._kind = kind
@@ -76,7 +76,7 @@ async def test_records_are_marked_while_the_drain_is_announced_and_removed_after
             await eventually(lambda: backend.actions[-1:] == ["retire"])
             # Marked: it serves those who have not heard of it.
             assert await client.call(Arith.mul, 6, 7) == 42
-            # Removed, although calls go on.
+            # Removed, although calls continue.
             await eventually(lambda: backend.actions[-1:] == ["release"])
             assert not waits.done()
             arith.may_end.set()

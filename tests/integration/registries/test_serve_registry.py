@@ -133,7 +133,7 @@ def listed(registry: str) -> list[Endpoint]:
 
 
 def state(registry: str) -> str:
-    """Return what changes whenever the list is written to."""
+    """Return a value that changes with each write to the list."""
     with SyncClient(place(registry)) as client:
         return client.call(RegistryService.watch, "work").cursor
 
@@ -217,7 +217,7 @@ def test_the_renewal_of_a_registration_is_started_again(folder: Path, registry: 
         wait_until(lambda: state(registry) != before)
         program.signal(signal.SIGTERM)
         assert program.wait().code == 0
-    # The new one took out what the old one had left there.
+    # The new server removed the leftovers of the old one.
     assert listed(registry) == []
 
 

@@ -40,14 +40,14 @@ class Users:
 
 
 class RefusingRegistry(StaticRegistry):
-    """Refuses whatever is registered."""
+    """Refuses every registration."""
 
     def register(self, service: str, endpoint: Endpoint) -> Any:
         raise StoreError("no such permission", status=Status.PERMISSION_DENIED)
 
 
 class MoodyRegistry(StaticRegistry):
-    """Refuses as long as it is told to."""
+    """A registry that refuses while the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ async def test_a_closed_server_is_not_registered_again() -> None:
     server = Server(Arith, registry=registry)
     await server.listen("tcp://127.0.0.1:0")
     await server.close()
-    # As what looks after the health of its services may do.
+    # As a health check of its services may do.
     server.set_serving(True)
     for _ in range(100):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Rolling restarts of servers in a registry, while calls go on: none fails."""
+"""Rolling restarts of servers in a registry, while calls continue: none fails."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ services = [Noted(Journal(Path(os.environ["JOURNAL"])))]
 
 
 class Traffic:
-    """Calls of all kinds that go on until told otherwise; `ended` counts them."""
+    """Calls of all kinds that continue until the end is set; `ended` counts them."""
 
     def __init__(self, client: Client) -> None:
         self.ledger = Ledger()

@@ -1,4 +1,4 @@
-"""Servers behind a relay: every client reaches them by its open port."""
+"""Servers behind a relay: every client reaches them by their open port."""
 
 import asyncio
 import ssl

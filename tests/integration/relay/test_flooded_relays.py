@@ -24,12 +24,12 @@ WINDOWS = 5
 BEGIN_SECONDS = 0.5
 
 #: The addresses of a flood, and its openings in a second: as fast as this machine makes them, or 2,000 that stay silent
-#: beside 256 which the relay keeps open.
+#: in addition to 256 which the relay keeps open.
 FLOODS = {"one address": (1, FLOOD_RATE), "silent": (20, 2_000.0)}
 
 FLOODER = "127.0.0.2"
 
-#: A call passes two processes each way, and a connection takes a handshake of TLS behind a data connection.
+#: A call passes two processes each way, and a connection takes a handshake of TLS inside a data connection.
 Honest = partial(HonestClient, method="place.here", calls=400, connections=25, seconds=0.8)
 
 

@@ -64,7 +64,7 @@ HARMED_SECONDS = 2.0
 
 
 class Harm:
-    """Changes what passes the relay, as a seed says.
+    """Changes bytes that pass the relay, by a seed.
 
     Args:
         kept: pieces that passed by this pair and by earlier ones.
@@ -152,7 +152,7 @@ class Tries:
 
 
 async def harmed(files: RelayFiles, foreign: RelayFiles, seeds: range) -> str:
-    """Call through a relay that does harm, once for each seed; return what came of it."""
+    """Call through a relay that does harm, once for each seed; return the outcome."""
     config = ServerConfig(timeouts=fastrpc.Timeouts(handshake=HARMED_SECONDS))
     async with relaying(files, rules=[{"who": ["edge"], "relay": ["*"]}]) as relay:
         await relay.serve(Arith, config=config)

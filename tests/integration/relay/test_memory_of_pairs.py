@@ -42,7 +42,7 @@ async def relay_process(files: RelayFiles, folder: Path) -> AsyncIterator[RelayP
 
 
 class Crowd:
-    """Idle pairs of a relay, each of which has carried 8 KiB each way."""
+    """Idle pairs of a relay, each of which has carried 8 KiB in each direction."""
 
     def __init__(self, names: list[BarePairs]) -> None:
         self._names = names
@@ -93,7 +93,7 @@ async def test_four_thousand_idle_pairs_take_at_most_twenty_kibibytes_each(
 
 
 def pieces(seed: int) -> list[bytes]:
-    """Return 1 GiB in pieces, of which no two in a row are likely to be equal."""
+    """Return 1 GiB in pieces; two pieces in a row are unlikely to be equal."""
     source = random.Random(seed)
     blocks = [source.randbytes(MIB) for _ in range(16)]
     return [source.choice(blocks) for _ in range(GIB // MIB)]

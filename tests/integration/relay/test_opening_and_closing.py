@@ -19,7 +19,7 @@ from tests.support.relayed import RelayFiles
 
 pytestmark = [pytest.mark.measures, pytest.mark.one_loop]
 
-#: Minutes of a run; FASTRPC_TEST_RELAY_MINUTES gives others.
+#: Minutes of a run; FASTRPC_TEST_RELAY_MINUTES sets another number.
 MINUTES = float(os.environ.get("FASTRPC_TEST_RELAY_MINUTES", 30 if SCALE >= 10 else 0.5))
 
 #: The part of a run after which a heap has its size.
@@ -45,7 +45,7 @@ class Churn:
         self.opened = 0
 
     async def run(self, seconds: float) -> None:
-        """Open and close in each way in turn, in `AT_ONCE` tasks."""
+        """Open and close in each way, one after the other, in `AT_ONCE` tasks."""
         until = time.monotonic() + seconds
         await asyncio.gather(*(self._run(number, until) for number in range(AT_ONCE)))
 
@@ -73,7 +73,7 @@ class Churn:
             await loop.sock_connect(opened, ("127.0.0.1", self._relay.port))
 
     async def _opened(self, sent: bytes) -> None:
-        """Send first bytes, and reset the connection behind the first bytes that come back."""
+        """Send first bytes, and reset the connection after the first bytes that come back."""
         loop = asyncio.get_running_loop()
         with self._socket() as opened, suppress(ConnectionResetError):
             await loop.sock_connect(opened, ("127.0.0.1", self._relay.port))

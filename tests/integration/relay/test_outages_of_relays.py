@@ -46,7 +46,7 @@ class Scene:
     def __init__(self, files: RelayFiles, stack: AsyncExitStack) -> None:
         self.files = files
         self._stack = stack
-        # A machine that is behind refuses none of the calls: they wait for as long as their callers do.
+        # A slow machine refuses none of the calls: they wait for as long as their callers do.
         admission = Admission(queue_age=CALL_SECONDS)
         self.server = Server(Noted(Journal()), config=ServerConfig(tls=files.edge.tls(), admission=admission))
 

@@ -57,7 +57,7 @@ async def dialled(
 
 
 async def rest_of(reader: asyncio.StreamReader) -> bytes:
-    """Return what comes until the relay closes."""
+    """Return the bytes that arrive until the relay closes."""
     try:
         return await reader.read()
     except ConnectionResetError:
@@ -238,7 +238,7 @@ async def test_an_address_that_wastes_its_openings_is_refused_before_it_opens_mo
                 else:
                     write_to(writer, b"GET / HTTP/1.1\r\n\r\n")
                 assert await rest_of(reader) == b""
-        # Its reset may come before the dial has ended, or behind it.
+        # Its reset may come before the dial has ended, or after it.
         with suppress(ConnectionResetError):
             async with dialled(relay, "127.0.1.1") as (reader, _):
                 assert await rest_of(reader) == b""

@@ -1,4 +1,4 @@
-"""A server at `any://` behind a relay: the relay is its way beyond the host."""
+"""A server at `any://` behind a relay: callers from other hosts reach it by the relay."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Bare functions are there for callers from Go alone: other protocols do not know them, and no list shows them."""
+"""Only callers from Go reach bare functions: other protocols do not know them, and no list shows them."""
 
 import contextlib
 import json

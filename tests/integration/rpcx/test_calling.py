@@ -98,7 +98,7 @@ async def test_answers_above_the_window_arrive(kind: str) -> None:
 async def test_answers_arrive_where_short_frames_alone_are_taken(kind: str, size: int) -> None:
     async with calling(kind=kind, limits=Limits(frame_bytes=16_384)) as client:
         assert await client.with_options(codec="raw").call(Shop.echo, bytes(size)) == bytes(size)
-        # The payload begins behind metadata, and is above what is left of the first frame.
+        # The payload begins after the metadata, and is larger than the remainder of the first frame.
         reply = await client.with_options(metadata={"trace": "a" * 3_000}).request(
             "Arith.Meta", {"A": 2, "B": 3}
         )
@@ -223,5 +223,5 @@ async def test_many_short_calls_of_a_turn_leave_in_several_writes(monkeypatch: p
         async with asyncio.TaskGroup() as group:
             calls = [group.create_task(client.call(Shop.price, "fig", count=each)) for each in range(64)]
         assert [each.result() for each in calls] == [3 * each for each in range(64)]
-    # 64 requests have over 2 KiB together; what answers the server is written later.
+    # 64 requests have over 2 KiB in total; answers to the server are written later.
     assert len([size for size in written if 1_024 <= size < 2_048]) >= 2

@@ -1,4 +1,4 @@
-"""A server of rpcx's `_filetransfer` whose files do not end where it told."""
+"""A server of rpcx's `_filetransfer` whose files end at another length than announced."""
 
 import asyncio
 import contextlib

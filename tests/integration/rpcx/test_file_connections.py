@@ -1,4 +1,4 @@
-"""The connections of rpcx's `_filetransfer`: what closes them, and what their peers see of it."""
+"""The connections of rpcx's `_filetransfer`: causes of their end, and its effect on their peers."""
 
 import socket
 import struct
@@ -53,7 +53,7 @@ async def test_a_close_waits_for_no_byte_of_a_file_that_is_not_complete(place: P
         await eventually(link.wire.unsent_bytes)
         link.close()
         assert link.transport is None or link.transport.is_closing()
-        # A loop may have them until its next turn. The peer takes none before that.
+        # A loop may have the bytes until its next turn. The peer reads none before that.
         await eventually(lambda: link.wire.unsent_bytes() == 0)
         assert await is_reset(reader, writer)
 

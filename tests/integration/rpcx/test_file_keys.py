@@ -20,7 +20,7 @@ METHOD = f"{SERVICE_NAME}.DownloadFile"
 
 
 async def read(token: bytes, place: str) -> bytes:
-    """Show a token, and return what comes for it."""
+    """Show a token, and return the received bytes."""
     host, _, port = place.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     write_to(writer, token)

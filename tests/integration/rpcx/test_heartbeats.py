@@ -26,7 +26,7 @@ both = pytest.mark.parametrize("kind", CLIENTS)
 
 
 class ServerByHand:
-    """Answers each call of `Arith.First`; a subclass says what becomes of others."""
+    """Answers each call of `Arith.First`; a subclass decides about other calls."""
 
     def __init__(self) -> None:
         self.held: Frame | None = None
@@ -46,7 +46,7 @@ class ServerByHand:
                     self.held = frame
 
     def at_beat(self, frame: Frame) -> bytes:
-        """Return what to send at a heartbeat."""
+        """Return the bytes to send at a heartbeat."""
         return b""
 
 
@@ -113,7 +113,7 @@ async def test_a_server_that_reads_but_is_silent_fails_a_call_without_limit(kind
 
 @both
 async def test_calls_that_time_out_do_not_hide_that_a_server_is_silent(kind: str) -> None:
-    """Their cancels are answered on this side: what comes of these tells nothing of the server."""
+    """This side answers their cancels: the outcomes say nothing about the server."""
     async with listening(ServerByHand()) as target, connected(kind, target, config=config(0.2)) as client:
         waits = asyncio.ensure_future(client.with_options(timeout=None).call("Arith.Second", 1))
         async with asyncio.timeout(30):

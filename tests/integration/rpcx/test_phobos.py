@@ -1,4 +1,4 @@
-"""Phobos beside its recordings: deadlines, the magic of its processes, and our client."""
+"""Phobos and its recordings: deadlines, the magic of its processes, and our client."""
 
 import asyncio
 import contextlib
@@ -196,12 +196,12 @@ async def test_a_refused_token_keeps_the_connection(kind: str) -> None:
 
 
 class Recorder:
-    """A server that notes frames and answers each with its method, or what a test says."""
+    """A server that notes frames and answers each with its method, or with a given value."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.writer: asyncio.StreamWriter
-        #: Calls of this method are answered behind the next heartbeat.
+        #: Calls of this method are answered after the next heartbeat.
         self.held: str | None = None
         self.waiting: Frame | None = None
 

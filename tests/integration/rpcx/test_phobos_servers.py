@@ -1,4 +1,4 @@
-"""Our client meets recorded servers of Phobos: it sends what its client sent, and takes what its server answered."""
+"""Our client meets recorded servers of Phobos: it sends the frames of their client, and accepts their answers."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.one_loop
 
 CODECS = ("raw", "json", "protobuf", "msgpack")
 
-#: What a client of Phobos sent and ours does not, with the reason; no client of Phobos sent what was made by hand.
+#: Frames that a client of Phobos sent and ours does not, with the reason; no client of Phobos sent hand-made frames.
 EXCLUDED = {
     **dict.fromkeys(
         ("gzip_request", "gzip_json", "gzip_threshold_1025", "gzip_error_then_ok"),
@@ -40,7 +40,7 @@ EXCLUDED = {
     "read_timeout": "a timeout of the client of Phobos alone",
 }
 
-#: Answers that fail the call here, by what is told of it.
+#: Answers that fail the call here, with the error.
 FAILING = {
     "answer_status_no_text": (Status.UNKNOWN, ""),
     "answer_error_of_rpcx": (Status.UNKNOWN, ""),
@@ -53,7 +53,7 @@ BREAKING = {"answer_bad_metadata", "answer_bad_length", "answer_short"}
 #: Answers that a client of Phobos takes and ours does not: the answer has the codec of the call, and a value.
 UNREADABLE = {"answer_codec", "answer_empty"}
 
-#: Answers that ours takes and a client of Phobos does not: a flag over what is not gzip says nothing.
+#: Answers that our client accepts and a client of Phobos does not: a flag for gzip over other data is ignored.
 TAKEN_HERE = {"answer_gzip_bad": {"C": 6}}
 
 CALLS = sorted(
@@ -68,7 +68,7 @@ def config(**options: Any) -> ClientConfig:
 async def made(client: Any, frame: Frame, reply: Frame | None) -> Any:
     """Make the call of a recorded frame."""
     told = {key: value for key, value in frame.metadata.items() if not key.startswith("__")}
-    # A deadline is not told to the server.
+    # A deadline is not sent to the server.
     view = client.with_options(codec=CODECS[frame.serialize], metadata=told, timeout=30)
     method: Any = f"{frame.path}.{frame.method}"
     value = frame.value() if frame.payload else None
@@ -102,7 +102,7 @@ async def test_a_client_sends_and_accepts_the_frames_of_the_client_of_phobos(nam
 
 
 async def meet(client: Any, frame: Frame, recording: Recorded) -> None:
-    """Make a recorded call, and compare what becomes of it."""
+    """Make a recorded call, and compare its outcome."""
     name = recording.name
     if name in BREAKING:
         with pytest.raises(UnavailableError):

@@ -1,4 +1,4 @@
-"""Pushes of a server over rpcx: what `Peer.client` sends, and what a client with services makes of them."""
+"""Pushes of a server over rpcx: the frames of `Peer.client`, and the calls that they become at a client."""
 
 import asyncio
 from typing import Any

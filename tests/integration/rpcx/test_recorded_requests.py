@@ -54,7 +54,7 @@ async def test_a_recorded_request_gets_the_recorded_answer(name: str) -> None:
         assert (answer.body and json.loads(answer.body)) == (body and json.loads(body))
 
 
-#: The same of Phobos; beside them lie the frames that its gateway sent to its server.
+#: The recordings of Phobos; the same folder has the frames that its gateway sent to its server.
 PHOBOS = {one.name: one for one in recorded_beside("gateway_", "phobos") if not one.name.endswith("_frames")}
 
 #: What the gateway of Phobos does and ours does not, with the reason.

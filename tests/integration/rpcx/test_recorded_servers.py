@@ -1,4 +1,4 @@
-"""Our client meets recorded servers of Go: it sends what Go's client sent, and takes what Go's server answered."""
+"""Our client meets recorded servers of Go: it sends the frames of Go's client, and accepts the answers."""
 
 import asyncio
 from typing import Any
@@ -42,7 +42,7 @@ CALLS = (
     *("error_bad_payload", "error_then_ok", "oneway_errors", "pipelined"),
 )
 
-#: What Go's client sent and ours does not, with the reason; no client of Go sent what was made by hand.
+#: Frames that Go's client sent and ours does not, with the reason; no client of Go sent hand-made frames.
 EXCLUDED = {
     "thrift_mul": "Thrift is not offered",
     "types_msgpack": "a datetime has no nanoseconds",

@@ -1,4 +1,4 @@
-"""A call of rpcx that is refused for its caller is counted, logged and audited once, however it comes."""
+"""A call of rpcx that is refused because of its caller is counted, logged and audited once, in any form."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What a server does with calls that come by rpcx, beside the recorded ones."""
+"""Calls that come to a server by rpcx, in addition to the recorded ones."""
 
 import asyncio
 import contextlib
@@ -214,7 +214,7 @@ async def test_metadata_over_its_limit_is_refused() -> None:
         answer = await talk.ask(call("shop", "hello", metadata={"long": "x" * 2000}))
         assert code(answer) == "RESOURCE_EXHAUSTED"
         assert "metadata_bytes" in str(answer.error)
-        # Each entry counts 32 bytes beside its own.
+        # Each entry counts 32 bytes in addition to its own.
         answer = await talk.ask(call("shop", "hello", metadata={f"{n}": "" for n in range(60)}))
         assert "metadata_bytes" in str(answer.error)
 
@@ -263,7 +263,7 @@ async def test_each_call_has_its_own_token() -> None:
     async with talking(authenticate=TOKENS) as talk:
         for token, name in (("secret", "gopher"), ("Bearer other", "mouse"), ("secret", "gopher")):
             assert (await talk.ask(call("shop", "who", metadata={"__AUTH": token}))).value() == name
-        # A public method needs none.
+        # A public method needs no token.
         assert (await talk.ask(call("shop", "hello"))).value() == "hello"
 
 

@@ -1,4 +1,4 @@
-"""A server of rpcx's `_filetransfer` whose machine is gone before it stored what it got."""
+"""A server of rpcx's `_filetransfer` whose machine is gone before it stored its received bytes."""
 
 import asyncio
 import errno
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_loop
 
 
 class Vanished(socket.socket):
-    """A connection that keepalive gave up: the system tells the error once, and then the end of the stream."""
+    """A connection that keepalive has closed: the system reports the error once, and then the end of the stream."""
 
     was_told = False
 

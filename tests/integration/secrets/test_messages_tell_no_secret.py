@@ -1,4 +1,4 @@
-"""No log, metric or page of a broker or of its subscribers tells a value, a header or a token of messages."""
+"""No log, metric or page of a broker or of its subscribers shows a value, a header or a token of messages."""
 
 import asyncio
 import contextlib

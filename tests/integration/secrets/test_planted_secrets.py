@@ -30,7 +30,7 @@ OF_CALLS = ("planted-argument", "planted-result", "planted-log-argument", "plant
 #: A record that the program itself writes: `/logs` has the records of all loggers under `fastrpc run`.
 OWN_RECORD = "the owner of planted-argument: planted-log-argument"
 
-#: Settings of `fastrpc run` beside settings of ServerConfig that hold no secret and name no file.
+#: Settings of `fastrpc run`, and settings of ServerConfig that hold no secret and name no file.
 PLAIN = {
     *("app", "address", "workers", "worker_timeout", "max_calls", "advertise"),
     *("log_level", "log_format", "otel", "control", "http.mounts"),
@@ -57,7 +57,7 @@ PLANTED = {
     "tls.server_identities": "spiffe://planted-identity",
 }
 
-#: Options of a registry's URL that are secrets; the others name files, networks and times.
+#: Options of a registry's URL that are secrets; the other ones name files, networks and times.
 SECRET_OPTIONS = {"token", "password"}
 OTHER_OPTIONS = {
     *(

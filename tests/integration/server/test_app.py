@@ -1,4 +1,4 @@
-"""`fastrpc.App`: what a program says of how it is served, wherever it is started from."""
+"""`fastrpc.App`: a program states how it is served, by any command."""
 
 import dataclasses
 import signal

@@ -43,7 +43,7 @@ class Work:
 
 
 class Serving:
-    """A server with one source, and what ends with it."""
+    """A server with one source, and the objects that end with it."""
 
     def __init__(self, registry: StaticRegistry | None = None) -> None:
         self.server = Server(self._source, config=PATIENT, registry=registry)

@@ -1,4 +1,4 @@
-"""Plain functions under `@function`: served, called, listed, and refused beside a class of their prefix."""
+"""Plain functions under `@function`: served, called, listed, and refused next to a class with their prefix."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

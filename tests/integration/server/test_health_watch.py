@@ -128,7 +128,7 @@ async def test_slow_reader_gets_the_latest_state_and_holds_no_memory() -> None:
             for number in range(10_001):
                 target.server.set_serving(number % 2 == 1)
                 await asyncio.sleep(0)
-            # What the reader has not taken fills its window; what changed since waits nowhere.
+            # Unread changes fill the window of the reader; later changes wait nowhere.
             assert target.server.stats()["buffered"] < 65_536
             told = await states.receive_many()
             while len(told) < 9_000 and told[-1:] != ["NOT_SERVING"]:

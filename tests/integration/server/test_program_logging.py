@@ -1,4 +1,4 @@
-"""Logging under `fastrpc run`: what a program configures stands, whenever it does so, as it does under `serve`."""
+"""Logging under `fastrpc run`: configuration by the program is kept, at any time, as under `serve`."""
 
 import json
 import re
@@ -53,7 +53,7 @@ if "{place}" == "at import":
     configure()
 """
 
-#: Where a program configures its logging, and what `fastrpc run` is given to serve then.
+#: Where a program configures its logging, and the object that `fastrpc run` serves then.
 PLACES = {
     "at import": "Texts",
     "in the function of the app": "app",
@@ -136,7 +136,7 @@ def test_logging_configured_without_a_level_stands_wherever_that_is_done(place: 
             ["fine", "odd", CRASH, LIFE],
         ),
         ("in a source", DICTIONARY.format(disables=False, level="WARNING"), ["odd", CRASH]),
-        # That is what a program gets whose configuration disables the loggers that are there already.
+        # This happens to a program whose configuration disables the existing loggers.
         ("in a source", DICTIONARY.format(disables=True, level="INFO"), ["fine", "odd"]),
         ("at import", DICTIONARY.format(disables=True, level="INFO"), ["fine", "odd"]),
         (
@@ -184,7 +184,7 @@ def test_workers_follow_the_configuration_of_the_function_of_the_app(
 
 def test_workers_follow_the_configuration_of_a_source(tmp_path: Path) -> None:
     configured = f"logging.basicConfig(level=logging.ERROR, {MINE})"
-    # The supervisor opens no source: what it tells of the life of the server is written by `fastrpc run`.
+    # The supervisor opens no source: `fastrpc run` writes the reports on the life of the server.
     assert logged(tmp_path, "in a source", configured, "--workers", "2") == Logged([CRASH], [LIFE])
 
 
@@ -256,7 +256,7 @@ app = fastrpc.App([Texts], interceptors=[AccessLog()])
 def errors_of_a_run(
     folder: Path, *options: str, configured: str = "pass", environment: dict[str, str] | None = None
 ) -> str:
-    """Return what a program writes to standard error from its start over one crash to its end."""
+    """Return the standard error of a program from its start over one crash to its end."""
     (folder / "logs.py").write_text(ACCESS.format(configured=configured))
     address = f"unix://{folder / 'socket'}"
     command = ["run", "logs:app", "--address", address, *options]

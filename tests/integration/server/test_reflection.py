@@ -1,4 +1,4 @@
-"""`fastrpc.reflection`: who may ask a server what it serves."""
+"""`fastrpc.reflection`: callers that may ask a server for its methods."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

@@ -41,7 +41,7 @@ CONSOLE = {
 def output_of_a_run(
     folder: Path, *options: str, configured: str = "", environment: dict[str, str] | None = None
 ) -> str:
-    """Return what a program prints from its start over one call to its end."""
+    """Return the standard output of a program from its start over one call to its end."""
     (folder / "texts.py").write_text(PROGRAM.format(configured=configured))
     address = f"unix://{folder / 'socket'}"
     command = ["run", *options, "--address", address]

@@ -180,7 +180,7 @@ def calling(address: str, during: Callable[[Client], Awaitable[T]]) -> T:
 
 
 def call_during(serving: Serving, method: str, act: Callable[[], Any]) -> Any:
-    """Call a method; once its handler says that it has begun, act. Returns what the call came to."""
+    """Call a method; once its handler has begun, run `act`. Returns the outcome of the call."""
 
     async def during(client: Client) -> Any:
         under_way = asyncio.ensure_future(client.call(method))

@@ -1,4 +1,4 @@
-"""`fastrpc.health` and `set_serving`: what a server says of itself, and what the registry then has of it."""
+"""`fastrpc.health` and `set_serving`: the health that a server reports, and its record in the registry."""
 
 import asyncio
 from typing import Any

@@ -171,7 +171,7 @@ fastrpc.serve(Texts, address=sys.argv[1], workers=int(sys.argv[2]))
 
 
 def lived(folder: Path, workers: int, *more: str) -> str:
-    """Return what a program that serves logs between its start and its end."""
+    """Return the log of a serving program between its start and its end."""
     address = f"unix://{folder / 'socket'}"
     with Program(["-c", SERVED, address, str(workers), *more], folder) as program:
         with SyncClient(address) as client:
@@ -211,7 +211,7 @@ def test_the_docstring_says_where_metrics_of_workers_are() -> None:
 
 async def test_records_that_are_not_logged_are_not_formatted(caplog: pytest.LogCaptureFixture) -> None:
     """At the usual level a connection writes nothing."""
-    # `set_level` would leave the level of the fixture around it behind.
+    # `set_level` would leave the level of the fixture around it.
     with caplog.at_level(logging.INFO, LOGGER):
         await check_silent(caplog)
 

@@ -1,4 +1,4 @@
-"""The ends of requests and calls that a server for development tells: each once, by every protocol."""
+"""The ends of requests and calls that a development server reports: each once, over every protocol."""
 
 import asyncio
 import io
@@ -65,7 +65,7 @@ class Serving:
         self.server, self.shop, self.told, self.address = server, shop, told, address
 
     def taken(self) -> list[tuple[str, str]]:
-        """Return what was told since the last look, each with its status."""
+        """Return the reports since the last look, each with its status."""
         found, self.told[:] = list(self.told), []
         assert all(one.seconds >= 0 for one in found)
         assert all(one.is_error == (one.status not in OK) for one in found if not one.reason)
@@ -111,7 +111,7 @@ async def test_each_request_of_http_is_one_line() -> None:
             assert target.taken() == [(f"{verb} {path}", status)]
         await client.get("/shop/price?item=tea", Host="evil.example")
         assert target.taken() == [("GET /shop/price?item=tea", "421 Misdirected Request")]
-        # Several at once are told in their order.
+        # Several requests in one write are reported in their order.
         client.send(
             request("GET", "/app/1") + request("GET", "/shop/price?item=a") + request("GET", "/app/2")
         )

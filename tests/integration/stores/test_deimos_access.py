@@ -161,7 +161,7 @@ async def test_made_keys_are_bounded(server: DeimosServer) -> None:
 
 @pytest.mark.parametrize("request_line", ["DELETE /keys/lock", "PUT /keys/lock?value=other"])
 async def test_form_that_is_cut_changes_nothing(server: DeimosServer, request_line: str) -> None:
-    """Its condition may be behind the cut."""
+    """Its condition may be in the part that was cut off."""
     await server.store.put("lock", b"holder")
     fields = "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked"
     async with await HttpClient.to(server.address) as client:
@@ -378,7 +378,7 @@ async def test_watch_of_a_directory_tells_no_key_of_its_name(guarded: DeimosServ
 
 
 async def test_event_of_the_history_is_told_though_a_right_ends_meanwhile(server: DeimosServer) -> None:
-    """Else those after it were lost: the watch would go on with the next one."""
+    """Otherwise later events were lost: the watch would continue with the next one."""
     first = await server.store.put("k", b"1")
     await server.store.put("k", b"2")
     rights = [True]

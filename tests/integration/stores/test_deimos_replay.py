@@ -181,7 +181,7 @@ class Replay:
         assert head.status == exchange["status"]
         chunks = list(exchange["chunks"])
         if self.name == "watch_deleted_above":
-            # Here the history tells of the end of a directory above as well, and the watch ends with it.
+            # Here the history includes the end of a directory above as well, and the watch ends with it.
             chunks, exchange = [deimos_cases()[self.name][1]["body"]], {**exchange, "ended": ""}
         if self.name == "watch_stream":
             # Each later event as well; the recorded one alone came.

@@ -24,7 +24,7 @@ TTL = 5.0
 
 
 class Load:
-    """Tasks that write rising numbers, and what they and a watcher were told."""
+    """Tasks that write rising numbers, and the answers to them and to a watcher."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -44,7 +44,7 @@ class Load:
     async def watch(self) -> None:
         async with self._store.watch("k/", int, after=0, every_change=True) as changes:
             while True:
-                # It may miss the store for longer than a watch waits, and goes on behind the latest change.
+                # A watcher may miss the store for longer than a watch waits, and continues after the latest change.
                 with suppress(StoreError):
                     self.changes.append(await anext(changes))
 
@@ -126,7 +126,7 @@ async def test_killed_store_keeps_acknowledged_writes(tmp_path: Path, scale: Sca
                 await in_thread(process.kill)
                 await in_thread(process.start)
                 held.outages.append((killed, time.monotonic()))
-                # In a long run the store is there for as long as it may be away, for renewals.
+                # In a long run the store runs as long as it may be away, for renewals.
                 await asyncio.sleep(0.0 if scale.factor <= 1 else TTL / 2)
             reached = len(load.acknowledged) + 30
             await eventually(lambda: len(load.acknowledged) > reached)
@@ -141,7 +141,7 @@ async def test_killed_store_keeps_acknowledged_writes(tmp_path: Path, scale: Sca
                 task.cancel()
             await asyncio.wait(running)
     assert load.faults() == []
-    # A write that was cut off may come behind them.
+    # A write that was cut off may come after them.
     first, last = kept[0].revision, kept[-1].revision
     assert [change for change in load.changes if first <= change.revision <= last] == kept
     # A machine that stalls may keep the store away for longer.

@@ -57,7 +57,7 @@ async def test_iteration_in_another_task_ends_with_the_block(serving: Server) ->
         assert iterating.done()
         assert await iterating == ["a/1"]
         assert not iterating.cancelling()
-        # Nor does it go on later.
+        # Nor does it continue later.
         assert await keys_of(changes, []) == []
         await store.put("a/2", b"")
 

@@ -109,7 +109,7 @@ async def test_full_disk_refuses_writes_alone(program: Program, faults: DiskAndC
     async with opened(program) as store, store.lease(60) as lease:
         revision = await store.put("k", b"1", lease=lease)
         await store.put("other", b"1")
-        # Beside little space, and beside none at all, which another program has taken meanwhile.
+        # With little space, and with no space, which another program has taken meanwhile.
         for refused, faulty in (("k", {"is_small": True}), ("k", {"write_error": errno.ENOSPC})):
             faults.set(**faulty)  # type: ignore[arg-type]
             with pytest.raises(StoreError, match="the disk of the store is full") as caught:

@@ -230,7 +230,7 @@ async def test_a_change_just_after_the_end_of_a_wait_is_not_lost() -> None:
         waiting = asyncio.ensure_future(store.next_changes("k/", 0, end=end))
         await asyncio.sleep(0)
         end.set_result(None)
-        # It begins behind the end of the wait, and before the waiting task goes on.
+        # It begins after the end of the wait, and before the waiting task continues.
         put = asyncio.ensure_future(store.put("k/1", b"x"))
         found, reached = await waiting
         await put

@@ -84,5 +84,5 @@ async def test_change_of_a_store_is_encoded_once_for_all_watchers(monkeypatch: p
         await client.call(StoreService.put, "a/k", b"x")
         found = await asyncio.gather(*watching)
     assert {batch[1].changes[0].key for batch in found} == {"a/k"}
-    # Clients make theirs in this process, too, and encode none.
+    # Clients make their batches in this process, too, and encode none.
     assert shared_by_codecs(batches) == [2]

@@ -1,4 +1,4 @@
-"""What both sides write down of streams beside their messages: nothing is counted that was never added, or twice."""
+"""The accounts of streams on both sides, apart from their messages: each entry is added once and removed once."""
 
 import asyncio
 import sys
@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 
 @service("hoard")
 class Hoard:
-    """Keeps its stream unread, whatever it is told."""
+    """Keeps its stream unread."""
 
     def __init__(self) -> None:
         self.was_told = asyncio.Event()
@@ -68,7 +68,7 @@ async def test_sends_given_up_while_the_output_is_full_leak_nothing() -> None:
         peer.send(opening(True, {Setting.STREAM_WINDOW: 2**30}))
         await asyncio.gather(*beginning)
         await peer.next(Request)
-        # Nobody reads from here on, but there is credit: what fills is the output.
+        # Nothing is read from here on, but there is credit: the output fills.
         peer.send(Credit(0, 2**30).encode())
 
         async def fill() -> None:

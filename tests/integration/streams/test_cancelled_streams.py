@@ -1,4 +1,4 @@
-"""Streams that are opened and cancelled again and again: honest callers go on, floods are closed."""
+"""Streams that are opened and cancelled again and again: honest callers continue, floods are closed."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ class Callers:
         self.cancels = 0
 
     def open_and_cancel(self, count: int) -> list[Any]:
-        """Return the calls that the server was not told to end."""
+        """Return the calls for which the server got no CANCEL."""
         pairs = [self.link.open(with_loop=False) for _ in range(count)]
         for near, far in pairs:
             far.send_message(bytes(100))
@@ -57,11 +57,11 @@ def test_caller_keeps_cancels_back_for_which_there_may_be_no_room() -> None:
     while len(untold) < 60:
         untold += callers.open_and_cancel(20)
         assert not callers.link.server.is_closed
-    # PROTOCOL.md, "Budgets": 1,000 + 4 * MAX_CALLS, of which MAX_CALLS + 500 stay in reserve.
+    # PROTOCOL.md, "Budgets": 1,000 + 4 * MAX_CALLS; of them MAX_CALLS + 500 stay in reserve.
     assert callers.cancels == 1_000 + 400 - 600
-    # The calls that the server was not told of go on, and get no credit for what nobody reads.
+    # The calls without a CANCEL at the server continue, and get no credit for unread messages.
     assert all(callers.link.server.state_of(far.call.id) != "cancelled" for far in untold)
-    # As time goes on they are told.
+    # Later their CANCELs are sent.
     for connection in (callers.link.client, callers.link.server):
         connection.now += 10 * MILLISECOND
     callers.link.carry()
@@ -112,7 +112,7 @@ async def test_client_that_opens_and_leaves_streams_as_fast_as_it_can_continues(
 
 @service("timed")
 class Timed:
-    """Notes when its generators were told to end."""
+    """Notes when its generators were ended."""
 
     def __init__(self) -> None:
         self.told: list[float] = []
@@ -195,7 +195,7 @@ async def test_callers_see_the_end_of_a_handler_within_100_ms() -> None:
 @pytest.mark.one_loop
 @pytest.mark.parametrize("way", ["server", "client"])
 async def test_producer_is_suspended_while_nobody_reads(way: str) -> None:
-    """A gibibyte is offered; what is made of it is one window."""
+    """A gibibyte is offered; only one window of it is produced."""
     feed, offered = Feed(), 0
     async with served(feed, scheme="tcp") as target, Client(target) as client:
         if way == "server":
@@ -211,7 +211,7 @@ async def test_producer_is_suspended_while_nobody_reads(way: str) -> None:
                     offered += 1
 
             producing = asyncio.ensure_future(offer())
-        # Others go on meanwhile, each in many turns of the loop.
+        # Other calls run meanwhile, each in many turns of the loop.
         for number in range(200):
             assert await client.call(Feed.unary, number) == number
         assert 0 < (feed.yielded if way == "server" else offered) <= 4

@@ -55,7 +55,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def noting(call: Call, proceed: Proceed) -> Any:
-    """Keep what interceptors are told."""
+    """Keep the notifications of interceptors."""
     try:
         return await proceed(call)
     finally:

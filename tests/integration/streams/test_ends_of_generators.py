@@ -1,4 +1,4 @@
-"""How generators end that do not end by themselves: what they see at their `yield`, and who waits for them."""
+"""The end of generators that do not end by themselves: the exception at their `yield`, and the code that waits."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ class Ending:
     """Generators that yield without end, and handlers in threads that nothing can stop."""
 
     def __init__(self) -> None:
-        #: What they saw at their `yield`, and what became of threads.
+        #: The exceptions at their `yield`, and the fates of threads.
         self.seen: list[str] = []
         self.calls: list[Any] = []
         self.has_begun = threading.Event()
@@ -80,7 +80,7 @@ class Ending:
 
     @method
     def blocked(self) -> Iterator[int]:
-        """Block between two messages until the test goes on."""
+        """Block between two messages until the test releases it."""
         self.calls.append(current_call())
         try:
             yield 1

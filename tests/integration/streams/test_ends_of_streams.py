@@ -1,4 +1,4 @@
-"""How streams end: what was sent before an error arrives, and what nobody waits for ends nothing."""
+"""How streams end: messages sent before an error arrives, and abandoned waits that end nothing."""
 
 import asyncio
 import contextlib
@@ -155,7 +155,7 @@ async def test_cleanup_of_a_cancelled_handler_is_not_cut_off(way: str) -> None:
                     if way == "deadline":
                         await numbers.receive()
             if way == "deadline":
-                # The connection lives on: the CANCEL for the deadline comes behind the server's own timer.
+                # The connection lives on: the CANCEL for the deadline comes after the server's own timer.
                 await eventually(lambda: bool(TIDIED))
         await eventually(lambda: bool(TIDIED))
     assert TIDIED == ["done"]

@@ -119,7 +119,7 @@ async def test_sheddable_streams_get_a_quarter() -> None:
 
 
 async def test_a_small_call_overtakes_large_answers() -> None:
-    """Also where what is left of them is more than `Memory.send_soft`."""
+    """Also if their remainder is more than `Memory.send_soft`."""
     config = ServerConfig(limits=Limits(message_bytes=64 * MIB), memory=Memory(send_soft=MIB))
     async with served(Line(), scheme="tcp", config=config) as target:
         async with stream_peer(target, {Setting.MAX_MESSAGE: 64 * MIB}) as peer:

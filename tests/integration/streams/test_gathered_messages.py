@@ -1,4 +1,4 @@
-"""Messages that are there already leave together: `send_many`, and a list given as the stream parameter."""
+"""Messages that are ready at once are sent together: `send_many`, and a list given as the stream parameter."""
 
 import asyncio
 import threading
@@ -79,7 +79,7 @@ async def test_messages_of_one_call_share_writes(kind: str) -> None:
             await numbers.send_many(range(500))
             await numbers.end()
             assert await numbers.receive() == sum(range(500))
-            # The messages, the end, and credit for what was received.
+            # The messages, the end, and credit for received messages.
             assert flushes(client) - before < 12
 
 

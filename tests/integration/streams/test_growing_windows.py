@@ -19,14 +19,14 @@ pytestmark = pytest.mark.one_loop
 
 POOL = 33_554_432
 SIZE = 30_000
-#: Many times what the first windows hold.
+#: Many times the messages that fit into the first windows.
 MESSAGES = 2_000
 WIRES = ("native", "grpc")
 
 
 @fastrpc.service("sink")
 class Sink:
-    """Takes what comes, and looks at the pool of its connection meanwhile."""
+    """Takes every message, and looks at the pool of its connection meanwhile."""
 
     def __init__(self) -> None:
         self.server: Any = None

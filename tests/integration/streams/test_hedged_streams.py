@@ -1,4 +1,4 @@
-"""A second attempt of a stream beside a slow first one: `FailBackup`, before the first message."""
+"""A second attempt of a stream during a slow first one: `FailBackup`, before the first message."""
 
 import asyncio
 from collections.abc import AsyncIterator

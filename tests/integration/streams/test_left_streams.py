@@ -1,4 +1,4 @@
-"""Streams that are left, cancelled or closed before their end: the handler is told, nothing stays behind."""
+"""Streams that are left, cancelled or closed before their end: the handler is cancelled, nothing leaks."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""What a stream returns and raises, in which order, and what is known of it."""
+"""Results and errors of a stream, their order, and its known facts."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Servers that restart in turn while endless streams and calls go on."""
+"""Servers that restart by turns while endless streams and calls continue."""
 
 import asyncio
 import contextlib
@@ -65,13 +65,13 @@ class Endless:
 
 
 class Program:
-    """A client that reads endless streams, opens them again when they end, and makes calls beside."""
+    """A client that reads endless streams, opens them again when they end, and also makes calls."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.is_over = False
         self.calls = 0
-        #: How many streams of each kind ended as they are to, and how others did.
+        #: The number of streams of each kind that ended as expected, and the other ends.
         self.ends: Counter[str] = Counter()
         self.surprises: list[str] = []
 

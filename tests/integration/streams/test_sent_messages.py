@@ -1,4 +1,4 @@
-"""What a stream sends: by hand and from an iterable, and what stops it."""
+"""The messages that a stream sends, by hand and from an iterable, and the events that stop it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -86,7 +86,7 @@ async def test_an_exception_in_the_iterable_cancels_the_call_and_is_raised() -> 
         feed.left.clear()
         with pytest.raises(KeyError, match="mine"):
             await client.call(Feed.total, plain())  # type: ignore[arg-type]
-        # After a stall the call and its CANCEL are read together: the handler of the plain one need not start.
+        # After a stall the call and its CANCEL are read in one turn: the handler of the plain one need not start.
         assert await client.call(Feed.latest) == 42
         await eventually(lambda: feed.started["total"] == len(feed.left))
         with pytest.raises(KeyError, match="mine"):

@@ -102,7 +102,7 @@ class TestCredit:
             await round_trip(peer)
             cost = [16 + 3 + 1_000 for _ in peer.data(call)]
             assert sum(cost) <= WINDOW < sum(cost) + 2 * cost[0]
-            # At most what lies between a thread and the loop is made ahead.
+            # Only as many messages as fit between a thread and the loop are made ahead.
             assert feed.yielded <= len(cost) + (2 if method == "feed.endless" else 70)
             peer.peer.send(Credit(call, 10 * cost[0]).encode())
             for _ in range(10):

@@ -1,4 +1,4 @@
-"""Attempts of streams: what is tried again, where it goes, what the endpoint set and the counters hear."""
+"""Attempts of streams: calls that are tried again, the choice of endpoints, records in endpoint set and counters."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_loop
 
 @fastrpc.service("flaky")
 class Flaky:
-    """Fails a given number of times, before or behind its first message."""
+    """Fails a given number of times, before or after its first message."""
 
     def __init__(self, failures: int = 1) -> None:
         self.failures = failures
@@ -167,7 +167,7 @@ async def test_the_first_sign_decides_between_concurrent_attempts() -> None:
 
 
 class _Content:
-    """A fail mode of a user's that returns whatever happens."""
+    """A fail mode of a program that returns in every case."""
 
     def __init__(self, attempts: int) -> None:
         self.attempts = attempts

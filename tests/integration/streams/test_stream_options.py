@@ -1,4 +1,4 @@
-"""Options of views on streams: codec, compression, metadata, and what is counted."""
+"""Options of views on streams: codec, compression, metadata, and counters."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""Interceptors are told what the program gets of a stream, on both clients."""
+"""Interceptors get the same outcome of a stream as the program, on both clients."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 class Watching:
-    """Notes what `proceed` came to, around functions that change messages."""
+    """Notes the result of `proceed`, with functions that change messages."""
 
     def __init__(
         self, sent: Callable[[Any], Any] | None = None, received: Callable[[Any], Any] | None = None

@@ -1,4 +1,4 @@
-"""`stream`, `open` and streamed input: which verb takes which kind of method, and what comes back."""
+"""`stream`, `open` and streamed input: the verb for each kind of method, and its result."""
 
 from collections.abc import AsyncIterator, Iterator
 from inspect import isawaitable
@@ -23,7 +23,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 async def made(use: Any, client: Any) -> Any:
-    """Use a client; its verbs may return what is to be awaited."""
+    """Use a client; its verbs may return an awaitable."""
     found = use(client)
     return await found if isawaitable(found) else found
 

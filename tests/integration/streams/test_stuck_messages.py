@@ -1,4 +1,4 @@
-"""Stream messages in pieces that do not go on: their call ends, unless it is the reader who holds them up."""
+"""Stream messages in pieces that stall: their call ends, unless the reader causes the delay."""
 
 import asyncio
 from typing import Any
@@ -45,7 +45,7 @@ async def test_message_that_stalls_ends_its_call_at_the_server(
         answer = await peer.end(call)
         assert (answer.status, answer.outcome) == (Status.DEADLINE_EXCEEDED, 0)
         assert b"no piece of the message came for 0.2 s" in answer.message
-        # What comes late is dropped, and the connection goes on.
+        # Late frames are dropped, and the connection stays usable.
         peer.peer.send(*rest, End(call).encode())
         assert (await peer.end(peer.open("fastrpc.health.check", "", flags=0))).status == 0
         await eventually(lambda: not target.server.stats()["live"]["calls"])

@@ -51,7 +51,7 @@ class Turns:
 
 
 async def by_two(stream: Any) -> list[str]:
-    """Receive by two tasks, the second of which comes while the first one unpacks; return what they got."""
+    """Receive by two tasks; the second begins while the first one unpacks. Return their messages."""
     first = asyncio.ensure_future(stream.receive())
     await asyncio.sleep(0)
     assert not first.done()
@@ -104,7 +104,7 @@ async def test_large_message_is_decompressed_in_slices_at_the_server(method: str
             call = peer.open(method, flags=CLIENT_STREAM)
             small = Data(call, msgspec.msgpack.encode(b"x"), codec=1)
             large = Data(call, packed(), codec=1, compressor=GZIP)
-            # All of them are there when the first is taken.
+            # All of them have arrived when the first is taken.
             peer.peer.send(small.encode() + large.encode() + small.encode() + End(call).encode())
             assert msgspec.msgpack.decode((await peer.end(call)).payload) == 15 * MIB + 2
             assert blocks.came[1] - blocks.came[0] >= 2
@@ -153,7 +153,7 @@ async def test_second_receiver_at_the_client_is_refused_while_the_first_one_unpa
         asked = await peer.next(Request)
         small = Data(asked.id, msgspec.msgpack.encode(b"x"), codec=1)
         large = Data(asked.id, packed(), codec=1, compressor=GZIP)
-        # All of them are there when the second is taken.
+        # All of them have arrived when the second is taken.
         peer.send(small.encode() + large.encode() + small.encode())
         assert await stream.receive() == b"x"
         assert await by_two(stream) == BY_TWO

@@ -8,7 +8,7 @@ from tests.support.growing_lines import KINDS, POOL, SIZE, WINDOW, Line, growing
 
 pytestmark = pytest.mark.one_loop
 
-#: Messages of a quarter of a window, and of all of it.
+#: Messages of a quarter of a window, and of a whole window.
 QUARTER, ALL = WINDOW // 4 // SIZE, WINDOW // SIZE
 
 

@@ -295,7 +295,7 @@ def test_one_way_call_that_another_thread_sends_is_handed_over(
     async def interceptor(call: Call, proceed: Any) -> Any:
         return await proceed(call)
 
-    # No PING that would tell, as each flush does, what was handed over before.
+    # No PING, which would report earlier hand-overs as each flush does.
     config = ClientConfig(keepalive=Keepalive(interval=60), timeouts=Timeouts(linger=0.0))
     with SyncClient(server.address, config=config, interceptors=[interceptor]) as client:
         connection = opened(server, client)
@@ -330,7 +330,7 @@ def test_output_blocked_before_a_rest_does_not_end_the_connection_after_it(
     (session,) = client._pool.connections
     session.engine.liveness.write_wait_ns = 1_000_000_000
     raw = client.with_options(timeout=20, codec="raw")
-    # The server reads all that comes but returns no credit: the second call gets the last of it, the third gets none.
+    # The server reads all bytes but returns no credit: the second call gets the remaining credit, the third gets none.
     for _ in range(3):
         early = server.start(raw.with_options(timeout=0.2).call, "arith.keep", bytes(12 << 20))
         connection.read_raw(early.done)
@@ -446,7 +446,7 @@ def test_partly_written_calls_may_have_run(server: ReferenceServer, monkeypatch:
         answers = server.start(
             lambda: patient.call_many("arith.mul", [(bytes(200), 2)] * 100, return_exceptions=True)
         )
-        # One write of which the buffer takes the beginning, the first request with it.
+        # The buffer takes the beginning of one write, including the first request.
         connection.stream.recv(1)
         connection.close()
         error = answers.result()[0]

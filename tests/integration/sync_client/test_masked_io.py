@@ -1,7 +1,7 @@
 """A blocking client over bytes that differ from the bytes of its socket, as where they are encrypted.
 
 The client reads and writes a `MaskedIO`, which reads ahead and sends in small pieces; behind it a relay takes the mask
-off. Whatever passed the I/O object by would reach the server masked.
+off. Bytes that bypassed the I/O object would reach the server masked.
 """
 
 import itertools
@@ -136,7 +136,7 @@ def test_batches_and_one_way_calls_pass_through(connected: Connected) -> None:
 
 
 def test_answers_that_were_read_ahead_are_found_by_the_next_call(connected: Connected) -> None:
-    # Answers of a batch come in one piece, of which the first reader takes a part.
+    # Answers of a batch come in one piece; the first reader takes a part of it.
     _, _, client = connected
     for _ in range(100):
         assert client.call_many(Echo.echo, [(b"x",)] * 20) == [b"x"] * 20

@@ -1,4 +1,4 @@
-"""Threads that share one connection of a blocking client, and what one of them leaves to the others."""
+"""Threads that share one connection of a blocking client, and the work that they leave to each other."""
 
 import contextlib
 import itertools

@@ -184,7 +184,7 @@ def test_endpoints_that_could_not_be_reached_are_forgotten_when_they_are_gone() 
     gone = []
     with SyncClient("who", registry=registry, config=QUICK) as client:
         for number in range(10):
-            # One of them stays each time, or what one keeps alive would go with it.
+            # One endpoint stays each time, or the objects that it keeps alive would be freed.
             registry.update("who", [f"unix:///nowhere/{number + step}" for step in range(2)])
             with pytest.raises(fastrpc.ConnectError):
                 client.call(Who.name_of)
@@ -265,7 +265,7 @@ def test_fork_returns_the_first_success_and_cancels_the_other_calls() -> None:
 
 
 class Withholding:
-    """Forwards connections to a server, but lets nothing of the server's through before it is told to."""
+    """Forwards connections to a server, but holds the server's bytes until its release."""
 
     def __init__(self, target: str) -> None:
         host, _, port = target.removeprefix("tcp://").rpartition(":")

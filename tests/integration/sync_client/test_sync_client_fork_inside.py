@@ -1,4 +1,4 @@
-"""A thread that forks while it waits inside a SyncClient, as signal handlers may: what its call comes to there."""
+"""A thread that forks while it waits inside a SyncClient, as signal handlers may: its call's outcome in the child."""
 
 import contextlib
 import os
@@ -49,7 +49,7 @@ class ForkInside:
             self.outcome = outcome_of(call)
         finally:
             if self._is_child:
-                # pytest must not go on here.
+                # pytest must not continue here.
                 os.write(writing, self.outcome.encode())
                 os._exit(0)
             signal.signal(signal.SIGUSR1, before)

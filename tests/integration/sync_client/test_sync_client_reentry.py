@@ -1,4 +1,4 @@
-"""A thread that waits in a SyncClient and is interrupted there: what the interruption may do with the client."""
+"""Uses of a SyncClient by an interruption of the thread that waits in it."""
 
 import contextlib
 import gc
@@ -51,7 +51,7 @@ def address(patient: Patient) -> Iterator[str]:
 
 
 class Interrupted:
-    """Runs `action` in a signal handler of the main thread while that is in `call`; keeps what came of both."""
+    """Runs `action` in a signal handler of the main thread while that is in `call`; keeps the outcomes of both."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Where the calls of a blocking client go: several servers, lost ones, restarted ones, none; and how it ends."""
+"""The endpoints of a blocking client's calls: several servers, lost ones, restarted ones, none; and its end."""
 
 import gc
 import threading
@@ -74,7 +74,7 @@ def test_failures_are_followed_by_a_pause() -> None:
     with SyncClient("tcp://127.0.0.1:9", config=config) as client:
         with pytest.raises(ConnectError):
             client.call(Desk.mul, 1)
-        # The second call fails by what is known already: no attempt is made, so a server that came is not found.
+        # The second call fails by the known error: no attempt is made, so a server that came is not found.
         with pytest.raises(ConnectError, match="refused"):
             client.call(Desk.mul, 1)
 

@@ -1,6 +1,6 @@
 """Interceptors of a blocking client: the same functions, without a loop, which most of them do not notice.
 
-`tests/integration/interceptors/test_interceptors.py` has what holds for both clients.
+`tests/integration/interceptors/test_interceptors.py` has the tests that hold for both clients.
 """
 
 import asyncio

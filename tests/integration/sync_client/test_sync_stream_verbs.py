@@ -1,4 +1,4 @@
-"""`stream`, `open` and streamed input of a SyncClient: plain iterators, and what comes back."""
+"""`stream`, `open` and streamed input of a SyncClient: plain iterators, and their results."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -43,7 +43,7 @@ def test_a_stream_is_iterated_without_a_block(client: SyncClient) -> None:
 @pytest.mark.measures
 @pytest.mark.parametrize("size", [65_536, 200_000])
 def test_large_messages_both_ways_follow_each_other_at_once(size: int) -> None:
-    # Looking for the end of the connection behind each of them took 5 ms.
+    # Looking for the end of the connection after each of them took 5 ms.
     with serving(EveryKind, address="tcp://127.0.0.1:0") as target, SyncClient(target) as client:
         with client.stream(EveryKind.mirror, (bytes(size) for _ in range(300))) as blocks:
             next(blocks)
@@ -107,7 +107,7 @@ def test_a_consumer_that_reads_nothing_holds_one_window() -> None:
         with client.stream(EveryKind.endless, 1_000) as blocks:
             assert len(blocks.receive()) == 1_000
             until(client, lambda: blocks.waiting > 60)
-            # Turns of the server in which it would go on, if it could.
+            # Turns of the server in which it would continue, if it could.
             yielded = feed.yielded
             for _ in range(100):
                 client.call(EveryKind.unary, None)

@@ -1,4 +1,4 @@
-"""A blocking client reads nothing between calls: what lies there, and behind it the end of the stream, comes first."""
+"""A blocking client reads nothing between calls: the next call first reads waiting bytes, and the end of the stream."""
 
 import socket
 import threading
@@ -14,7 +14,7 @@ from tests.support.frame_factory import answer, header, opening
 from tests.support.wire_frames import Request
 from tests.support.wire_parser import Parser
 
-#: PROTOCOL.md 3.3: the largest frame of a kind that means nothing, of which a connection may have 1,000.
+#: PROTOCOL.md 3.3: the largest frame of an unknown kind; a connection may have 1,000 of them.
 FILLER = header(0x7F, 16_384) + bytes(16_384)
 
 #: Linux: more than `net.core.wmem_max`, for who may.
@@ -25,14 +25,14 @@ CONFIG = ClientConfig(backoff=Backoff(first=1e-6, longest=1e-6))
 
 
 class Leaver:
-    """A server whose first connection answers one call, sends what nobody asked for, and ends.
+    """A server whose first connection answers one call, sends unrequested frames, and ends.
 
     The second one answers every call.
     """
 
     def __init__(self, listener: socket.socket, unasked: bytes) -> None:
         self.requests: list[int] = []
-        #: Set once the system has taken all of it.
+        #: Set once the system has taken every byte.
         self.has_left = threading.Event()
         self._parsers = [Parser(True), Parser(True)]
         self._listener = listener
@@ -50,7 +50,7 @@ class Leaver:
                         self._leave(connection)
 
     def _leave(self, connection: socket.socket) -> None:
-        # All of it and the end of the stream have to wait for the client: what is not sent yet, nobody can read.
+        # Every byte and the end of the stream have to wait for the client: unsent bytes cannot be read.
         with suppress(PermissionError):
             connection.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4 * len(self._unasked) + 65_536)
         connection.sendall(self._unasked)

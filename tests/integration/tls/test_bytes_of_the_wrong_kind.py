@@ -30,7 +30,7 @@ class Kept:
         self.calls += 1
 
 
-#: A whole opening and a call behind it: a server that parsed one byte of it would run the call.
+#: A whole opening and a call after it: a server that parsed one byte of it would run the call.
 CALL = opening(False) + request(1, b"\x90", method=b"kept.enter", codec=1)
 
 PLAIN = {

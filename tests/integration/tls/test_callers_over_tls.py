@@ -117,7 +117,7 @@ class TestEitherClient:
                 async with calling(kind, target, config=config, credentials=token) as client:
                     assert await client.call(Mirror.caller) == [name, scheme]
                     assert await client.call(Shop.who) == name
-            # A token that nobody accepts is refused, even beside a good certificate.
+            # A wrong token is refused, even with a good certificate.
             config = showing(client_certificate, authority)
             async with calling(kind, target, config=config, credentials="wrong") as client:
                 assert (await refusal(client.call(Shop.who))).status is Status.UNAUTHENTICATED
@@ -215,7 +215,7 @@ async def test_only_in_front_of_the_first_call_a_token_takes_the_place_of_a_cert
     server_certificate: Certificate,
     client_certificate: Certificate,
 ) -> None:
-    """Later, what began as one caller would go on as another."""
+    """Later, a connection that began as one caller would continue as another."""
     context = ssl.create_default_context(cafile=str(authority.cert_file))
     context.load_cert_chain(client_certificate.cert_file, client_certificate.key_file)
     context.set_alpn_protocols(["fastrpc/1"])

@@ -10,7 +10,8 @@ import fastrpc
 from fastrpc import TLS, Client, ClientConfig, Server, ServerConfig
 from tests.support.certificates import Authority, Certificate
 
-#: How long the second call waits for what does not come by itself, and how often both are made at the most.
+#: The time for which the second call waits for an answer that does not come by itself, and the most tries of both
+#: calls.
 PATIENCE = 1.0
 TRIES = 5
 
@@ -54,7 +55,7 @@ async def test_an_answer_leaves_before_the_next_request_of_its_read_is_handled(
     async def is_early(address: str) -> bool:
         async with Client(address, config=trusting) as client:
             await client.ready(20)
-            # Where the machine lets a loop stand still for a moment, what came meanwhile is started in another way.
+            # If the machine stops a loop for a moment, the bytes of that time are started in another way.
             for _ in range(TRIES):
                 if await call_both(client):
                     return True

@@ -1,4 +1,4 @@
-"""The end of a TLS stream: said by close_notify, or cut; and what comes in small or joined pieces."""
+"""The end of a TLS stream: by close_notify, or cut; and data in small or joined pieces."""
 
 import asyncio
 import contextlib

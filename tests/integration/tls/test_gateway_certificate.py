@@ -1,4 +1,4 @@
-"""`fastrpc gateway --cert`: the registry is shown the certificate, and no call behind the gateway has its identity."""
+"""`fastrpc gateway --cert`: the registry sees the certificate, and no call of the gateway has its identity."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The HTTP gateway behind TLS: ALPN, and client certificates as identities."""
+"""The HTTP gateway over TLS: ALPN, and client certificates as identities."""
 
 import ssl
 

@@ -35,7 +35,7 @@ class Serving(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A refused handshake is what these tests are about."""
+        """These tests expect refused handshakes."""
 
 
 @contextmanager

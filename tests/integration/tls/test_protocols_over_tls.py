@@ -1,4 +1,4 @@
-"""A port with several protocols and TLS: the first bytes have to fit what both sides agreed to by ALPN."""
+"""A port with several protocols and TLS: the first bytes have to fit the protocol negotiated by ALPN."""
 
 import asyncio
 import ssl

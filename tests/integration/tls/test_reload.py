@@ -1,4 +1,4 @@
-"""Certificates that are told to be read again: by `Server.reload` at once, in a roll by the new workers."""
+"""Certificates that are read again: by `Server.reload` at once, in a roll by the new workers."""
 
 import asyncio
 import logging

@@ -232,7 +232,7 @@ async def test_junk_ends_as_without_authorities(
 
 
 def reconnected(port: int, authority: Authority, certificate: Certificate, name: str = "fastrpc/1") -> str:
-    """Let `openssl` connect, and five times with its last session; return what it tells of each connection."""
+    """Let `openssl` connect, and reconnect five times with its last session; return its reports on each connection."""
     done = subprocess.run(
         [
             *("openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_2", "-reconnect", "-alpn", name),

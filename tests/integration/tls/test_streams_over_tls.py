@@ -29,10 +29,10 @@ async def encrypted(
         config = ClientConfig(tls=TLS(ca_file=authority.cert_file), timeouts=Timeouts(connect=20.0))
         async with calling(kind, target, config=config) as client:
             yield client
-            # A blocking client sends and reads what is left while it calls.
+            # A blocking client sends and reads the remaining bytes while it calls.
             await client.call("fastrpc.health.check")
             await eventually(lambda: not server.stats()["live"]["calls"])
-            # The ends of its streams may have come behind that answer; they come before this one.
+            # The ends of its streams may have come after that answer; they come before this one.
             await client.call("fastrpc.health.check")
             assert client.stats()["live"]["calls"] == 0
             for session in server._gate.engines:  # type: ignore[union-attr]

@@ -20,7 +20,7 @@ LIMIT = 4
 
 
 class SlowHandshake:
-    """A client whose half of a handshake is sent in pieces, when it is told to."""
+    """A client whose half of a handshake is sent in pieces, as the test says."""
 
     def __init__(self, authority: Authority) -> None:
         context = ssl.create_default_context(cafile=str(authority.cert_file))
@@ -43,12 +43,12 @@ class SlowHandshake:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
 
     def send(self, size: int) -> None:
-        """Send the given number of bytes of what is to be sent."""
+        """Send the given number of the unsent bytes."""
         write_to(self._writer, self._waiting[:size])
         self._waiting = self._waiting[size:]
 
     async def end(self) -> None:
-        """Send the rest, and wait for the end of the handshake."""
+        """Send the remaining bytes, and wait for the end of the handshake."""
         while True:
             self.send(len(self._waiting))
             if self._step():

@@ -81,7 +81,7 @@ def rsa(authority: Authority) -> Certificate:
 
 @contextmanager
 def foreign_server(context: ssl.SSLContext) -> Iterator[str]:
-    """Serve TLS that is not ours; nothing may be said behind its handshake."""
+    """Serve TLS of a foreign server, which gets no bytes after its handshake."""
     said = bytearray()
 
     def serve() -> None:
@@ -105,7 +105,7 @@ def foreign_server(context: ssl.SSLContext) -> Iterator[str]:
 
 
 async def refused_by_both_clients(target: str, tls: TLS) -> list[str]:
-    """Return what the errors of both clients say."""
+    """Return the texts of the errors of both clients."""
     config = ClientConfig(tls=tls)
 
     def blocking() -> str:
@@ -149,7 +149,7 @@ async def test_a_client_takes_no_old_version_or_cipher(
 
 @dataclass(frozen=True)
 class Weak:
-    """A certificate of an authority that our side trusts, and what our side says of it."""
+    """A certificate of an authority that our side trusts, and the error of our side."""
 
     certificate: Certificate
     trusted: Authority
@@ -208,7 +208,7 @@ async def test_a_server_refuses_a_weak_certificate(
         port = (await server.listen("tls://127.0.0.1:0")).port
         context = weak_context(ssl.Purpose.SERVER_AUTH, case.certificate)
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-        # In TLS 1.3 a client hears of it only behind its handshake.
+        # In TLS 1.3 a client hears of it only after its handshake.
         with pytest.raises((ssl.SSLError, ConnectionError)):
             if await reader.read() == b"":
                 raise ConnectionResetError
@@ -231,7 +231,7 @@ async def test_a_client_of_tls_1_2_cannot_negotiate_anew(rsa: Certificate, tmp_p
         assert program.stdin is not None
         assert program.stdout is not None
         async with asyncio.timeout(20):
-            # The end of what it prints about the connection.
+            # The end of its output about the connection.
             shown = await program.stdout.readuntil(b"Extended master secret")
             program.stdin.write(b"R\n")
             shown += await program.stdout.read()

@@ -1,4 +1,4 @@
-"""The fault proxy carries bytes unchanged, and breaks them exactly as it was told."""
+"""The fault proxy carries bytes unchanged, and breaks them exactly as configured."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ LIMIT_SECONDS = 10
 
 
 class EchoServer:
-    """Sends back what it gets, and remembers how connections ended."""
+    """Echoes its input, and remembers how connections ended."""
 
     def __init__(self) -> None:
         self.address = ""

@@ -1,4 +1,4 @@
-"""numpy arrays arrive as they were, as read-only views of their message; what is not an array is refused."""
+"""numpy arrays arrive unchanged, as read-only views of their message; other values are refused."""
 
 import gc
 import struct

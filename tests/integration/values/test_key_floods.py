@@ -1,4 +1,4 @@
-"""Keys chosen to collide are refused in the types of `fastrpc.types` as in all others; honest ones pass."""
+"""Keys chosen to collide are refused in the types of `fastrpc.types` as in all other types; honest ones pass."""
 
 from collections import Counter, deque
 from collections.abc import Mapping

@@ -67,7 +67,7 @@ class Page(msgspec.Struct, Generic[T]):
 
 
 async def echoed(kind: Any, value: Any, codec: str = "msgpack") -> Any:
-    """Return what a handler of this type sends back, with what it got."""
+    """Return the echo of a handler with this type, and the value that it got."""
     got: list[Any] = []
 
     async def echo(self: Any, value: Any) -> Any:
