@@ -95,7 +95,7 @@ def test_calls_come_from_pythons_own_allocator(kind: type) -> None:
 
 
 def imported_by(path: Path, *parts: str) -> list[str]:
-    """Return what a module imports of some parts of the core."""
+    """Return the imports of a module from some parts of the core."""
     prefixes = tuple(f"fastrpc._core.{part}." for part in parts)
     return [item.module for item in imports(path) if f"{item.module}.".startswith(prefixes)]
 

@@ -1,4 +1,4 @@
-"""The rules of documents: what a page holds, and what links to what."""
+"""The rules of documents: the parts of a page, and the targets of links."""
 
 import re
 import sys
@@ -33,7 +33,7 @@ MAP = ROOT / "MAP.md"
 TOUR_WORDS = 2_000
 TOUR_WIDTH = 300
 
-#: Languages that run nothing: what is printed, what needs a network or root, and files of other programs.
+#: Languages that run nothing: output, commands that need a network or root, and files of other programs.
 NOT_RUN = {"text", "console", "dockerfile", "ini", "js"}
 
 #: What `pip install 'fastrpc[cli]'` brings for programs of pages.
@@ -67,7 +67,7 @@ def text_of(path: Path) -> str:
 
 
 def anchors_of(text: str) -> set[str]:
-    """Return what links to the headings of a page end in."""
+    """Return the anchors of the headings of a page."""
     headings = re.findall(
         r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
     )
@@ -282,7 +282,7 @@ class TestPages:
     def test_every_block_is_a_file_or_a_command_or_output(self, path: Path) -> None:
         for block in blocks_of(text_of(path)):
             if block.language == "":
-                # The commands of the project, which set up what they need.
+                # The commands of the project, which set up their tools.
                 assert all(line.startswith("make ") for line in block.text.splitlines()), block
             else:
                 assert file_name(block) or block.language == "sh" or block.language in NOT_RUN, block

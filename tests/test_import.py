@@ -1,4 +1,4 @@
-"""What `import fastrpc` costs, and what it leaves alone."""
+"""The cost of `import fastrpc`, and the modules that it does not load."""
 
 import ast
 import importlib
@@ -34,7 +34,7 @@ FRONT_DOOR = {"fastrpc", "fastrpc._version", "fastrpc.escaping", "fastrpc.first_
 
 
 def report_of_an_import(statement: str = "import fastrpc", before: str = "") -> dict[str, Any]:
-    """Import the package in a separate interpreter and return what that did."""
+    """Import the package in a separate interpreter and return its report."""
     # What users have: compiled modules, once the first import has written them.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
@@ -114,8 +114,8 @@ def test_client_loads_no_blocking_one() -> None:
     assert {name for name in ours(report) if name.startswith("fastrpc.client.blocking")} == set()
 
 
-#: The modules, beside modules of compiled rooms, that the name of a client or a server may load. The first object loads
-#: the others, by the module of its parts.
+#: The modules, in addition to modules of compiled rooms, that the name of a client or a server may load. The first
+#: object loads the remaining modules, by the module of its parts.
 LOADED_BY_NAMES = {
     "Client": FRONT_DOOR
     | {

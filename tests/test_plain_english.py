@@ -27,7 +27,7 @@ _INDIRECT = re.compile(r"[\"'“(\[*_`]*(?:what|who|whose|whoever)\b", re.IGNORE
 # The key of a rule in a policy that lists its callers.
 _KEY = "who"
 _QUESTION = re.compile(r"\?[\"'”)\]*_`]*$")
-# `is None` is code, and a word that ends a line goes on behind the mark of the next line of a comment.
+# `is None` is code, and a word that ends a line continues after the mark of the next line of a comment.
 _GAP = r"\s+(?:#:?\s*)?"
 _RIDDLES = re.compile(
     rf"\b(?:[Nn]obody|[Ww]hoever|[Ii]n{_GAP}vain|[Ii]s{_GAP}none|[Oo]f{_GAP}theirs)\b",

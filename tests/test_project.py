@@ -1,4 +1,4 @@
-"""The rules of the house, read off the sources: ranks, names, sizes, stubs, what must not appear."""
+"""The rules of the house, read off the sources: ranks, names, sizes, stubs, forbidden text."""
 
 import ast
 import importlib
@@ -25,7 +25,7 @@ from tests.support.source_tree import (
 )
 
 pytestmark = pytest.mark.usefixtures("forgotten_trees")
-# What the implementations of a folder may import beside its `base`.
+# The modules that the implementations of a folder may import in addition to its `base`.
 SHARED_BY_IMPLEMENTATIONS = {"protocols": {"native_client"}, "transports": {"early_bytes", "edge", "sockets"}}
 SHARED_BY_IMPLEMENTATIONS["stores"] = {"expiring", "remote"}
 SHARED_BY_IMPLEMENTATIONS["brokers"] = {"embedded", "local", "observed"}
@@ -96,7 +96,7 @@ def name_of(path: Path) -> str:
 
 
 def offenders(paths: Iterable[Path], wrong_in: Callable[[Path], Iterable[object]]) -> list[str]:
-    """Return what a rule finds wrong, a line each, with the file it is in: one test judges all files."""
+    """Return the findings of a rule, a line each, with the file: one test judges all files."""
     return [f"{name_of(path)}: {wrong}" for path in paths for wrong in wrong_in(path)]
 
 
@@ -442,7 +442,7 @@ def _defined_names(module: ast.Module) -> set[str]:
 
 
 def _listed_names(path: Path) -> set[str]:
-    """Return what a module lists in `__all__`."""
+    """Return the names in a module's `__all__`."""
     for node in tree(path).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             names: list[str] = ast.literal_eval(node.value)
@@ -465,7 +465,7 @@ def _bound_names(module: ast.Module) -> set[str]:
 
 
 def _stub_definitions(node: ast.Module | ast.ClassDef) -> set[str]:
-    """Return what a stub, or a class in it, says exists at run time."""
+    """Return the definitions that a stub, or a class in it, declares for run time."""
     names = set()
     for item in node.body:
         if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -476,7 +476,7 @@ def _stub_definitions(node: ast.Module | ast.ClassDef) -> set[str]:
 
 
 def _public_definitions(module: ModuleType) -> list[str]:
-    """Return the classes and functions that a compiled module defines for others."""
+    """Return the classes and functions that a compiled module defines for other modules."""
     return [
         name
         for name, value in vars(module).items()

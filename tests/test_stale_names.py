@@ -53,7 +53,7 @@ def lies_in(base: Path, place: str) -> bool:
 
 
 def leads_somewhere(place: str, path: Path) -> bool:
-    """Return whether prose of a file names a file or folder: below the package, the core, the project, or beside it."""
+    """Return whether a file's prose names an existing path: below the package, core or project, or next to it."""
     beside = [parent for parent in path.parents if parent == ROOT or ROOT in parent.parents]
     return any(lies_in(base, place) for base in (PACKAGE, CORE, ROOT / "tests", *beside))
 

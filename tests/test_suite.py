@@ -1,4 +1,4 @@
-"""The rules of the tests, read off their files: where they lie, and what they may not do."""
+"""The rules of the tests, read off their files: their folders, and forbidden constructs."""
 
 import ast
 import re

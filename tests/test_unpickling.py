@@ -1,4 +1,4 @@
-"""A run notes what unpickles in it, also in the programs that tests start."""
+"""A run notes classes unpickled in it, also in the programs that tests start."""
 
 from pathlib import Path
 

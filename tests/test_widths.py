@@ -28,7 +28,7 @@ WIDER = {
     "BatchMember": 106,
     "ClientCall": 105,
     "CalledStream": 99,
-    # With `note_http`, which a gateway calls for the server behind it, and `is_under_way` for the calls of a request.
+    # With `note_http`, which a gateway calls for its server, and `is_under_way` for the calls of a request.
     "GrpcCall": 91,
     "ServerCall": 90,
     "ClientStream": 76,
@@ -63,7 +63,7 @@ REPEATED_NAMES = 3
 #: an application in Python, which are like the empty hooks of a native connection.
 RUNS_OF_FIVE = 41
 
-#: The tables of implementations, each beside the interface that these import: their texts close no circle.
+#: The tables of implementations, each next to the interface that these import: their texts close no circle.
 TABLES = {
     "fastrpc.codecs.base",
     "fastrpc.compressors.base",

@@ -59,7 +59,7 @@ _KEPT = frozenset(keyword.kwlist) | {"cdef", "cpdef", "noexcept", "nogil", "self
 
 
 def without_texts(source: str) -> str:
-    """Return a source without its comments, each text as `_`, with as many lines as before."""
+    """Return a source without its comments, each text as `_`, with the same number of lines."""
 
     def blank(match: re.Match[str]) -> str:
         return "" if match[0].startswith("#") else "_" + "\n" * match[0].count("\n")
@@ -68,7 +68,7 @@ def without_texts(source: str) -> str:
 
 
 def significant_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the number and the text of each logical line that says what is done."""
+    """Yield the number and the text of each logical line with a statement."""
     number, parts, depth = 0, list[str](), 0
     for at, line in enumerate(without_texts(path.read_text(encoding="utf-8")).splitlines(), 1):
         if not parts:

@@ -79,7 +79,7 @@ class Attack:
 
 
 def _drained(peer: socket.socket) -> bool:
-    """Drop what the server says; return whether the connection goes on."""
+    """Drop the server's bytes; return whether the connection is still open."""
     try:
         while True:
             if not peer.recv(65_536, socket.MSG_DONTWAIT):
@@ -89,7 +89,7 @@ def _drained(peer: socket.socket) -> bool:
 
 
 def again(frames: bytes, first: bytes = b"", *, times: int = AT_ONCE) -> Pieces:
-    """Yield some bytes, then others again and again, the given number at once."""
+    """Yield some bytes, then other bytes repeatedly, the given number at once."""
     yield first
     yield from itertools.repeat(frames * times)
 
@@ -146,7 +146,7 @@ class Attacked:
     def check(self, call: Callable[[], object], *names: str, scale: float = 1.0) -> Counter[str]:
         """Attack, and check that an honest client keeps its rate and that memory stays small.
 
-        Its rate is what it had just before the attack: a busy machine may leave it less than it asks for.
+        Its expected rate is measured just before the attack: a busy machine may give it less than it asks for.
         """
         seconds = SECONDS * max(1.0, scale)
         alone = honest_share(call, rate=RATE, seconds=seconds)

@@ -103,7 +103,7 @@ def post(path: str, body: bytes = b"", **fields: str | None) -> bytes:
 
 
 def endless(frames: bytes, first: bytes = b"") -> Callable[[], Pieces]:
-    """Return what sends some bytes again and again, a few kilobytes at once."""
+    """Return a function that sends the same bytes repeatedly, a few kilobytes at once."""
     times = max(1, 16 * KIB // len(frames))
     return lambda: again(frames, first, times=times)
 
@@ -186,7 +186,7 @@ _SOCKETS: dict[str, Callable[[], Pieces]] = {
 def requests(
     method: bytes, *payloads: bytes, behind: Callable[[int], bytes] = lambda id: b"", **fields: int
 ) -> Pieces:
-    """Yield one request after another, with what follows each."""
+    """Yield requests, each with the bytes that come after it."""
     fields = {"codec": 1, "timeout_us": NO_LIMIT, **fields}
     for id, payload in zip(itertools.count(1, 2), itertools.cycle(payloads), strict=False):
         yield Request(id, method, payload, **fields).encode() + behind(id)
@@ -240,7 +240,7 @@ _GO: dict[str, Callable[[], Pieces]] = {
     },
 }
 
-#: Attacks that read nothing of what the server says.
+#: Attacks that read none of the server's bytes.
 _DEAF = {"unknown_paths", "streams_that_are_not_read", "heartbeats_of_rpcx"}
 
 ATTACKS = {

@@ -1,4 +1,4 @@
-"""Pairs of connections at a relay with bare sockets at both ends: the bytes are a test's, behind one ClientHello."""
+"""Pairs of connections at a relay with bare sockets at both ends: a test chooses the bytes after one ClientHello."""
 
 import asyncio
 import socket

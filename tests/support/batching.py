@@ -46,7 +46,7 @@ def is_idle(batcher: fastrpc.Batcher[Any, Any], tasks: int = 1) -> bool:
 
 
 def handles_of(batcher: fastrpc.Batcher[Any, Any]) -> list[object]:
-    """Return what a loop is still to call for a batcher, now or later.
+    """Return the callbacks of a batcher that a loop has yet to call, now or later.
 
     uvloop shows no list of it, so all handles of loops are looked at; one that was cancelled has no callback.
     """

@@ -1,4 +1,4 @@
-"""Handlers of grpc's server for threads that wait until a test lets them go on."""
+"""Handlers of grpc's server for threads that wait until a test releases them."""
 
 import threading
 from collections.abc import Iterator

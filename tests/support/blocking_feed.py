@@ -22,7 +22,7 @@ def calling(feed: Feed, address: str = "tcp://127.0.0.1:0", **options: Any) -> I
 
 
 def until(client: SyncClient, condition: Callable[[], object]) -> None:
-    """Make calls, each of which is a turn of both sides, until something holds; TimeoutError after ten seconds."""
+    """Make calls, each of which is a turn of both sides, until a condition holds; TimeoutError after ten seconds."""
     limit = time.monotonic() + 10
     while not condition():
         with contextlib.suppress(

@@ -4,7 +4,8 @@
 
     python -m tests.support.bombs [uvloop]
 
-prints its address, and serves until it is killed. `Bombs.stall` tells the longest stall of its loop since it was asked.
+prints its address, and serves until it is killed. `Bombs.stall` returns the longest stall of its loop since its last
+call.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Servicers on the servers of both libraries, asked by grpcio's own channel: each call has to end alike.
+"""Servicers on the servers of both libraries, called by grpcio's own channel: each call has to end in the same way.
 
 Handlers take and return bytes unless a case gives functions that encode and decode them.
 """
@@ -102,7 +102,7 @@ def ask_both(
     """Serve a function by both libraries and call it; return by library how the call ended, and its notes.
 
     Args:
-        make: returns the function; it gets the list in which the function notes what it saw.
+        make: returns the function; it gets the list in which the function notes its observations.
     """
     found = {}
     for stack in STACKS:

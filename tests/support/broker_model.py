@@ -83,7 +83,7 @@ class ModelBroker:
         self.messages: list[Message] = []
         self.uncommitted: list[Message] = []
         self.ids: dict[str, tuple[int, float]] = {}
-        #: The numbers of all messages by their ids, whatever became of them since.
+        #: The numbers of all messages by their ids, removed ones too.
         self.numbers: dict[str, int] = {}
         self.groups: list[ModelGroup] = [
             ModelGroup(name, settings.name, False, 0) for name in settings.groups
@@ -124,7 +124,7 @@ class ModelBroker:
         self.uncommitted.clear()
 
     def trim(self) -> None:
-        """Drop what the topic keeps no longer."""
+        """Drop messages that the topic no longer keeps."""
         if self.settings.keep_seconds is None:
             named = [group for group in self.groups if group.name is not None]
             for message in self.messages[:]:

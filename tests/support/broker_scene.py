@@ -1,4 +1,4 @@
-"""A broker of this process, told the time by each test."""
+"""A broker of this process with a clock that each test sets."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ WALL = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Scene:
-    """A broker with one topic, `a`, and one member of its group, `g`, unless told otherwise."""
+    """A broker with one topic, `a`, and one member of its group, `g`, by default."""
 
     def __init__(
         self,

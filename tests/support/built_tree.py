@@ -51,7 +51,7 @@ class Tree:
         return [self.python, "setup.py", "--quiet", "build_ext", "--inplace"]
 
     def build(self, **environment: str) -> str:
-        """Build in place, and return what was said."""
+        """Build in place, and return the output."""
         built = subprocess.run(
             self.command(),
             cwd=self.root,

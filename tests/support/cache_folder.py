@@ -1,4 +1,4 @@
-"""The folder of what tests fetch and build once."""
+"""The folder of the programs that tests download and build once."""
 
 import contextlib
 import fcntl

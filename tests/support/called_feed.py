@@ -1,4 +1,4 @@
-"""A service of every kind of method that streams, and what its handlers went through."""
+"""A service with every kind of streaming method, and the records of its handlers."""
 
 import asyncio
 from collections import Counter
@@ -29,7 +29,7 @@ async def calling(feed: "Feed", scheme: str = "memory", **options: Any) -> Async
 
 @fastrpc.service("feed")
 class Feed:
-    """Counts its starts; what is cancelled is noted by name."""
+    """Counts its starts; cancelled handlers are noted by name."""
 
     def __init__(self) -> None:
         self.started: Counter[str] = Counter()
@@ -100,7 +100,7 @@ class Feed:
 
     @fastrpc.method
     async def total(self, numbers: AsyncIterator[int]) -> int:
-        """Add up what comes."""
+        """Add up the received numbers."""
         self.started["total"] += 1
         result = 0
         try:
@@ -113,24 +113,24 @@ class Feed:
 
     @fastrpc.method
     async def scaled(self, numbers: AsyncIterator[int], factor: int, *, offset: int = 0) -> int:
-        """Add up what comes, with arguments beside the stream."""
+        """Add up the received numbers, with arguments in addition to the stream."""
         return offset + factor * sum([number async for number in numbers])
 
     @fastrpc.method
     async def first(self, numbers: AsyncIterator[int]) -> int:
-        """Answer the first number; the others are not read."""
+        """Answer the first number; the other ones are not read."""
         async for number in numbers:
             return number
         return -1
 
     @fastrpc.method
     async def unread(self, numbers: AsyncIterator[bytes]) -> None:
-        """Read nothing until told so."""
+        """Read nothing until the test says so."""
         await self.may_go_on.wait()
 
     @fastrpc.method
     async def echo(self, messages: AsyncIterator[str]) -> AsyncIterator[str]:
-        """Give back what comes, louder."""
+        """Return the received texts, louder."""
         self.started["echo"] += 1
         try:
             async for message in messages:

@@ -64,7 +64,7 @@ class Owner:
 
 
 class Direct:
-    """The runner of calls that are sent on their connection or not at all."""
+    """The runner of calls that are sent on their connection or fail."""
 
     def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
         """There is nothing to connect."""

@@ -53,7 +53,7 @@ class Certificate:
         return TLS(cert_file=self.cert_file, key_file=self.key_file, **settings)  # type: ignore[arg-type]
 
     def put(self, folder: Path) -> None:
-        """Replace `tls.crt` and `tls.key`, one after the other: for a moment they do not fit together."""
+        """Replace `tls.crt` and `tls.key`, one after the other: for a moment they do not belong to each other."""
         for name, path in (("tls.crt", self.cert_file), ("tls.key", self.key_file)):
             shutil.copy(path, folder / "new")
             os.replace(folder / "new", folder / name)
@@ -75,7 +75,7 @@ class Authority:
         (self.folder / "crlnumber").write_text("01\n")
         (self.folder / "config").write_text(_CONFIG)
         self._number = 0
-        # `-set_serial`: equal names, as of an authority that was replaced, are told apart by their keys alone.
+        # `-set_serial`: authorities with equal names, as after a replacement, differ only in their keys.
         self._openssl(
             *("req", "-x509", "-config", "config", "-extensions", "authority", "-newkey", "ec", "-nodes"),
             *("-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", "authority.key", "-out", "authority.pem"),
@@ -97,7 +97,7 @@ class Authority:
 
         Args:
             period: begin and end as `YYYYMMDDHHMMSSZ`; by default it is valid now.
-            key: what `openssl req -newkey` takes.
+            key: the argument of `openssl req -newkey`.
             extensions: further lines of the section that `openssl ca -extfile` takes.
         """
         self._number += 1

@@ -1,6 +1,6 @@
 """A peer of a store that repeats one thing as fast as it can: `python -m tests.support.churning_peer ADDRESS KIND`.
 
-It prints a line once it has begun, and goes on until it is killed.
+It prints a line once it has begun, and continues until it is killed.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ async def _churn(address: str, kind: str) -> None:
             try:
                 await KINDS[kind](client, number)
             except FastRPCError:
-                # It is refused, and goes on.
+                # The peer is refused, and continues.
                 await asyncio.sleep(0)
 
     async with Client(address) as client:

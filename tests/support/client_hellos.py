@@ -36,7 +36,7 @@ def made_hello(*extensions: bytes, ballast: int = 0) -> bytes:
 
 
 def recorded(message: bytes, sizes: Sequence[int] = ()) -> bytes:
-    """Return a message in records of these sizes, the rest in records of 16,384 bytes."""
+    """Return a message in records of these sizes, its remainder in records of 16,384 bytes."""
     pieces = []
     for size in sizes:
         pieces.append(message[:size])

@@ -17,7 +17,7 @@ SERVICE = "noted"
 
 
 class Cluster:
-    """Servers of `Noted` that are registered, and what a watch of them has seen."""
+    """Registered servers of `Noted`, and the lists that a watch of them has seen."""
 
     def __init__(self, registry: Any, folder: Path, workers: Sequence[int], announce: float) -> None:
         self.registry = registry
@@ -30,7 +30,7 @@ class Cluster:
         self.seen: list[tuple[float, set[str]]] = []
 
     def member(self, workers: int = 1) -> Member:
-        """Return a server that is to be started, none of `members`; it ends with the cluster."""
+        """Return a server that is to be started, in addition to `members`; it ends with the cluster."""
         made = Member(
             self._folder,
             self.journal,
@@ -111,7 +111,7 @@ async def _watching(urls: Sequence[str], seen: list[tuple[float, set[str]]]) -> 
 
 
 async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Do what blocks beside the loop."""
+    """Run a blocking function in a thread."""
     return await asyncio.to_thread(function, *arguments)
 
 

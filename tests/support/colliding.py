@@ -1,9 +1,9 @@
 """Keys that make a dict or a set crawl: each walks over most of those before it.
 
-A dict looks at slot h, then at 5 * slot + 1 + what is left of the hash after losing five bits, and so on; once nothing
-is left it goes round the table in an order that is always the same. So the first `fill` slots of that order are taken
-by numbers that are their own slots, and each further number is chosen, five bits at a time, to look at taken slots
-until nothing is left of it. From there it walks to the end of the taken ones. A set looks at nine neighbours as well.
+A dict looks at slot h, then at 5 * slot + 1 + the hash shifted right by five bits, and so on; once the shifted hash is
+0 it goes round the table in a fixed order. So the first `fill` slots of that order are taken by numbers that are their
+own slots, and each further number is chosen, five bits at a time, to look at taken slots until its shifted hash is 0.
+From there it walks to the end of the taken ones. A set looks at nine neighbours as well.
 
 Simpler, where numbers are not limited to 64 bits: numbers that are equal modulo 2**61 - 1 have the same hash.
 """

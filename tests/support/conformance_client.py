@@ -1,9 +1,9 @@
-"""The client that `connectconformance` tells which calls to make: it reports the outcome of each.
+"""The client to which `connectconformance` sends calls: it reports the outcome of each.
 
     python -m tests.support.conformance_client FOLDER
 
 FOLDER holds the generated modules of the service. Orders come by standard input, reports go to standard output, each
-behind four bytes with the length. The calls are made by channels of `fastrpc.grpc.aio`.
+after four bytes with the length. The calls are made by channels of `fastrpc.grpc.aio`.
 """
 
 import asyncio

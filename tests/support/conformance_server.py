@@ -3,7 +3,7 @@
     python -m tests.support.conformance_server FOLDER
 
 FOLDER holds the generated modules of its service. Its settings come by standard input, its address goes to standard
-output, each behind four bytes with the length. It ends by SIGTERM.
+output, each after four bytes with the length. It ends by SIGTERM.
 """
 
 import asyncio
@@ -95,7 +95,7 @@ class Conformance:
         return answer
 
     async def _stream(self, requests: list[Any], context: Any, kind: Any) -> AsyncIterator[Any]:
-        """Answer with a stream, once all requests are there."""
+        """Answer with a stream, once all requests have arrived."""
         definition = requests[0].response_definition if requests else self._pb2.StreamResponseDefinition()
         await context.send_initial_metadata(pairs(definition.response_headers))
         context.set_trailing_metadata(pairs(definition.response_trailers))
@@ -171,7 +171,7 @@ def config_of(request: Any, folder: Path) -> ServerConfig:
 
 
 async def main(folder: str) -> None:
-    """Serve until the process is told to end."""
+    """Serve until SIGTERM."""
     sys.path.insert(0, folder)
     from connectrpc.conformance.v1 import server_compat_pb2, service_pb2  # type: ignore[import-not-found]
 

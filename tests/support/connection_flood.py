@@ -1,4 +1,4 @@
-"""A flood of connections from addresses of this machine, and the rate that an honest client keeps beside it."""
+"""A flood of connections from addresses of this machine, and the rate that an honest client keeps during it."""
 
 import contextlib
 import json
@@ -50,7 +50,7 @@ class FloodProgram:
     def flooding(
         self, port: int, source: str, sources: int = 1, *, rate: float = FLOOD_RATE
     ) -> Iterator[Flood]:
-        """Connect to a port of this machine from addresses in turn, of which `source` is the first."""
+        """Connect to a port of this machine from several addresses by turns; `source` is the first."""
         flood = Flood()
         given = (str(port), source, str(sources), str(rate))
         with self._running("flood", *given, core=self._core) as process:
@@ -77,7 +77,8 @@ class FloodProgram:
                 stdout=subprocess.PIPE,
                 text=True,
             )
-        # A flood comes from other machines: where it shares the core of the honest client, it takes what that leaves.
+        # A real flood comes from other machines: if it shares the core of the honest client here, it gets only unused
+        # time.
         os.setpriority(os.PRIO_PROCESS, process.pid, 10)
         with process:
             try:

@@ -15,7 +15,7 @@ import pytest
 
 __all__ = ["Browsed", "browsing", "check_views", "show"]
 
-#: Actions that the policy of a page forbids are told to the page itself.
+#: The page itself is notified of actions that its policy forbids.
 WATCH = """
 window.violations = [];
 window.acted = [];
@@ -86,7 +86,7 @@ class Browsed:
             await self.page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
 
     async def check(self) -> None:
-        """The page asked its own server alone, broke no rule of its policy, told of no mistake, made no stranger."""
+        """Check that the page asked only its own server, kept its policy, reported no mistake, made no foreign tag."""
         # A file that is saved has an address in the page itself.
         foreign = [url for url in self.asked if not url.startswith((f"{self.origin}/", "blob:"))]
         assert foreign == []
@@ -137,7 +137,7 @@ async def show(browsed: Browsed, view: str, **arguments: str) -> None:
 async def check_views(
     browsed: Browsed, views: dict[str, dict[str, str]], name: str, *, has_axe: bool
 ) -> None:
-    """Open each view, and look for faults; text behind a blank in its name tells views of one name apart."""
+    """Open each view, and look for faults; text after a blank in its name distinguishes views of one name."""
     for title, arguments in views.items():
         await show(browsed, title.partition(" ")[0], **arguments)
         await browsed.check_width()

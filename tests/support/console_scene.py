@@ -1,4 +1,4 @@
-"""A console over three servers in other processes that call each other, and over none."""
+"""A console over three servers in other processes that call each other, and a console without servers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

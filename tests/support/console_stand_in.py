@@ -1,4 +1,4 @@
-"""A console whose views are a test's own data: what a hostile fleet, or a service that is not there yet, would give."""
+"""A console whose views are a test's data, like the views of a hostile fleet or of a future service."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ OWNER = "token-of-the-owner"
 
 
 class StandIn:
-    """Blocks by the names of views, and what the page asked for."""
+    """Blocks by the names of views, and the requests of the page."""
 
     def __init__(self) -> None:
         self.blocks: dict[str, list[Any]] = {"services": []}
@@ -91,7 +91,7 @@ def _services(scene: StandIn) -> list[Any]:
 
 @asynccontextmanager
 async def stand_in() -> AsyncIterator[StandIn]:
-    """Serve the page beside views of a test."""
+    """Serve the page with the views of a test."""
     scene = StandIn()
     tokens = StaticTokens({OWNER: Identity("owner"), "viewer": Identity("viewer")})
 

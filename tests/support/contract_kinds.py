@@ -29,7 +29,7 @@ class Kind(NamedTuple):
 
     #: The type of the parameter and of the result, and the classes in it.
     type: str
-    #: Expressions of values, in the words of the source and of the contract alike.
+    #: Expressions of values, valid in the source and in the contract.
     values: list[str]
     #: A change of the type or of its classes, as a text and the text in its place.
     change: tuple[str, str]
@@ -362,7 +362,7 @@ DEFAULTS: dict[str, tuple[str, str, str]] = {
     "path": ("pathlib.PurePosixPath", "pathlib.PurePosixPath('/a')", "pathlib.PurePosixPath('/b')"),
     "address": ("ipaddress.IPv6Address", "ipaddress.IPv6Address('::1')", "ipaddress.IPv6Address('::2')"),
 }
-#: The same of defaults that each object has a copy of, by what makes it.
+#: The same for defaults of which each object has a copy, by their factory.
 FACTORIES = {
     "list": ("list[int]", "list", "lambda: [1]"),
     "dict": ("dict[str, int]", "dict", "lambda: {}"),

@@ -116,9 +116,9 @@ def cut_states(
     count: int,
     chance: random.Random,
 ) -> Iterator[dict[str, bytes]]:
-    """Yield what cuts of the power leave of files that change, after what was acknowledged before each was taken.
+    """Yield states of files that change, after power cuts, with the writes acknowledged before each cut.
 
-    Half of the cuts are anywhere, the others where files other than the file of the commits change.
+    Half of the cuts are at random instants, the other half at changes of files other than the file of the commits.
     """
     disk = Disk(files)
     rare = [
@@ -267,7 +267,7 @@ class Disk:
 
 
 def _move(names: dict[str, _File], source: str, target: str, file: _File) -> None:
-    """Give a file its first name, another one, or none; without the name before it nothing changes."""
+    """Give a file its first name, another name, or none; if the earlier name is missing, nothing changes."""
     if source and names.get(source) is not file:
         return
     names.pop(source, None)

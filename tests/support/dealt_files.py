@@ -4,8 +4,8 @@ Under the other modes of xdist every worker collects all tests, which takes a qu
 `each` has every worker run all tests that it has collected, and does not compare. It cannot end early, and the tests
 that failed last may all be of one worker: with `-x`, `--maxfail` or `--lf` workers share all tests as in `worksteal`.
 
-A worker of xdist tells six things of a test: its start, three reports, its end, and that the next one may follow. To
-pack, send, read and show them costs as much as pytest's part of a small test. Here it tells two.
+A worker of xdist sends six messages for a test: its start, three reports, its end, and that the next one may follow. To
+pack, send, read and show them costs as much as pytest's part of a small test. Here it sends two.
 """
 
 from collections.abc import Collection, Generator, Sequence
@@ -18,7 +18,7 @@ __all__ = ["DealtFiles", "DealtRun", "dealt", "is_dealt", "tell_less"]
 
 TESTS = Path(__file__).resolve().parents[1]
 
-#: Fixtures that take longer are told, for the list of the slowest.
+#: Fixtures that take longer are reported, for the list of the slowest.
 SHOWN_SECONDS = 1.0
 
 
@@ -58,7 +58,7 @@ class DealtRun:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker which files belong to the others."""
+        """Tell a worker which files belong to the other workers."""
         number = int(node.workerinput["workerid"].removeprefix("gw")) % len(self._hands)
         node.workerinput["others"] = sorted(set(self._files) - self._hands[number])
         node.workerinput["takes_rest"] = number == 0
@@ -97,7 +97,7 @@ class DealtRun:
 
 
 def tell_less(config: pytest.Config) -> None:
-    """Have this worker tell what a test came to, what failed or was slow around it, and that the next may follow."""
+    """Make this worker send the outcome of a test, failed and slow steps around it, and the notice for the next one."""
     plugins = config.pluginmanager
     (worker,) = (plugin for plugin in plugins.get_plugins() if type(plugin).__name__ == "WorkerInteractor")
 
@@ -117,8 +117,8 @@ class DealtFiles:
     """Leaves a worker the files that are dealt to it.
 
     Args:
-        others: the paths of those that are dealt to other workers.
-        takes_rest: whether files that are dealt to none, such as benchmarks on the command line, are for this worker.
+        others: the paths of files that are dealt to other workers.
+        takes_rest: whether this worker gets files that are dealt to no worker, such as benchmarks on the command line.
     """
 
     def __init__(self, others: Collection[str], *, takes_rest: bool) -> None:

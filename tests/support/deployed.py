@@ -23,7 +23,7 @@ class Deployed:
     """A running service.
 
     Args:
-        moved: what stands in manifests, and what stands in its place here.
+        moved: paths in manifests, and their replacements here.
     """
 
     def __init__(self, program: Program, folder: Path, moved: Mapping[str, str]) -> None:
@@ -40,7 +40,7 @@ class Deployed:
         return fetch(int(self.here(str(port))), path, Host=f"10.1.2.3:{port}", **headers)
 
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Run a command of a manifest beside it, as `docker exec` does."""
+        """Run a command of a manifest in its container's place, as `docker exec` does."""
         return subprocess.run(
             _command(command, self._moved),
             cwd=self.folder,

@@ -1,4 +1,4 @@
-"""A server whose HTTP gateway describes and offers what it serves: pages, tools."""
+"""A server whose HTTP gateway describes and offers its services: pages, tools."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -70,7 +70,7 @@ class Arith:
 
 
 class Described:
-    """A server with its address, and what it serves."""
+    """A server with its address, and its services."""
 
     def __init__(self, server: Server, service: Arith, port: int) -> None:
         self.server = server
@@ -83,7 +83,7 @@ class Described:
 async def described(
     *more: Any, http: HTTP | None = None, reflection: bool | None = None, **options: Any
 ) -> AsyncIterator[Described]:
-    """Serve by HTTP beside the native protocol."""
+    """Serve by HTTP and by the native protocol."""
     service = Arith()
     protocols: Sequence[str] = ("native", "http")
     config = ServerConfig(

@@ -1,4 +1,4 @@
-"""A service that keeps what it was told, for tests that run in its process."""
+"""A service that keeps its received values, for tests that run in its process."""
 
 import asyncio
 import threading

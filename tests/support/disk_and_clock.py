@@ -51,7 +51,7 @@ class DiskAndClock:
         clock_seconds: int = 0,
         sync_seconds: int = 0,
     ) -> None:
-        """Change what the program sees from now on, or nothing.
+        """Set the faults that the program sees from now on, or none.
 
         Args:
             write_error: an errno, with which every write to a place of a file fails.

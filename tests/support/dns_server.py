@@ -24,7 +24,7 @@ class DnsServer:
         self.port = 0
         #: Answers SERVFAIL while it is set.
         self.is_failing = False
-        #: Kinds of record of which the next question gets lost.
+        #: Kinds of record; the next question for each gets lost.
         self.loses: set[str] = set()
         #: How often each kind of record was asked for.
         self.questions: dict[str, int] = {}
@@ -34,7 +34,7 @@ class DnsServer:
         self._records[f"{name}.", kind] = (ttl, list(texts))
 
     def target(self, name: str, port: int) -> str:
-        """Return what a client is given to call whoever has this name."""
+        """Return the target by which a client calls the servers with this name."""
         return f"{self.url}/{name}:{port}"
 
     @property

@@ -18,7 +18,7 @@ from tests.conftest import SCALE
 
 __all__ = ["Reading", "reading"]
 
-#: Violations of the policy are told to the page itself.
+#: The page itself is notified of violations of its policy.
 VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", event =>
@@ -50,7 +50,7 @@ class Reading:
         await self.call()
 
     async def call(self) -> None:
-        """Press the button, and agree to what the page asks."""
+        """Press the button, and confirm the question of the page."""
         await self.page.click("#call")
         # It is open as soon as the button was pressed.
         if await self.page.locator("dialog").count():

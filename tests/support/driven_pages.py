@@ -78,7 +78,7 @@ class DrivenLink(ServedGrpc):
 
     @property
     def told(self) -> list[tuple[Any, ...]]:
-        """What the application of the last request was told, behind its head."""
+        """The events that the application of the last request received, after its head."""
         # It learns of its end with the next read or check.
         self.look(0)
         return self.page.events[1:]

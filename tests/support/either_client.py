@@ -1,4 +1,4 @@
-"""The streams of both clients with one face, so that a test says once what holds for both.
+"""The streams of both clients with one interface, so that a test states once its rules for both.
 
 An asynchronous client is used as it is. What a blocking one does waits in a separate thread for each step.
 """
@@ -90,8 +90,8 @@ async def many_services(kind: str, registry: Any, **options: Any) -> AsyncIterat
 async def in_own_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function in a separate thread.
 
-    The pool of `asyncio.to_thread` counts a thread as idle twice where one takes the next task just after it found
-    none (CPython 3.13 to 3.15); a later task then waits for those before it, though no thread is too many.
+    The pool of `asyncio.to_thread` counts a thread as idle twice where one takes the next task just after it found none
+    (CPython 3.13 to 3.15); a later task then waits for earlier ones, although another thread would be allowed.
     """
     context = contextvars.copy_context()
     thread = ThreadPoolExecutor(1)
@@ -149,7 +149,7 @@ class Stepped:
         await in_own_thread(self.client.close)
 
     def stats(self) -> dict[str, Any]:
-        """Return what the client counts."""
+        """Return the counters of the client."""
         stats: dict[str, Any] = self.client.stats()
         return stats
 
@@ -188,7 +188,7 @@ class SteppedStream:
         await in_own_thread(self.stream.send, message)
 
     async def send_many(self, messages: Any) -> None:
-        """Send messages that are there."""
+        """Send messages that are ready."""
         await in_own_thread(self.stream.send_many, messages)
 
     async def end(self) -> None:
@@ -200,7 +200,7 @@ class SteppedStream:
         return await in_own_thread(self.stream.receive)
 
     async def receive_many(self, limit: int = 4096) -> list[Any]:
-        """Return the messages that are there."""
+        """Return the messages that have arrived."""
         return await in_own_thread(self.stream.receive_many, limit)
 
     async def headers(self) -> Any:

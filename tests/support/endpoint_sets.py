@@ -1,4 +1,4 @@
-"""Endpoint sets for tests: endpoints a, b, c …, a clock that stands still, attempts that fail as told."""
+"""Endpoint sets for tests: endpoints a, b, c …, a clock that stands still, attempts that fail on demand."""
 
 from types import SimpleNamespace
 from typing import Any

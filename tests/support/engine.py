@@ -64,7 +64,7 @@ def run_engine(scenario: Scenario) -> tuple[str, ...]:
 
 
 def frames(sent: bytes, *, by_server: bool = False) -> list[Frame]:
-    """Read what was sent behind the opening."""
+    """Read the frames sent after the opening."""
     parser = Parser(not by_server, has_preface=False, max_frame=2**24)
     parser.window_left = 2**40
     parser.feed(sent)

@@ -119,7 +119,7 @@ class Ways:
 
     @fastrpc.method
     async def ticks(self, size: int = 0) -> AsyncIterator[Any]:
-        """Yield one number, and further ones once it may go on; texts of a size without a pause."""
+        """Yield one number, and further ones after its release; texts of a size without a pause."""
         self.started += 1
         try:
             number = 0
@@ -187,7 +187,7 @@ class Application:
 
 @dataclass
 class EveryWay:
-    """A server, what it serves, and where."""
+    """A server, its services, and its addresses."""
 
     server: Server
     address: Address
@@ -208,7 +208,7 @@ async def every_way(
     """Serve every way in; the options are arguments of the server.
 
     Args:
-        holds: whether methods that wait do so until a test lets them go on.
+        holds: whether waiting methods wait until a test releases them.
     """
     ways, application = Ways(), Application()
     if not holds:
@@ -231,7 +231,7 @@ async def every_way(
 
 
 def form_of(content: bytes, *fields: tuple[str, str]) -> bytes:
-    """Return a form with a file behind its fields."""
+    """Return a form with a file after its fields."""
     parts = [
         f'--XyZ\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields
     ]
@@ -241,7 +241,7 @@ def form_of(content: bytes, *fields: tuple[str, str]) -> bytes:
 
 @dataclass(frozen=True)
 class Asking:
-    """One request, and what its answer has."""
+    """One request, and the fields of its answer."""
 
     method: str
     target: str

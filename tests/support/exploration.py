@@ -87,7 +87,7 @@ class OwnSide:
         pair.highest = 4 * CALLS
 
     def note(self, events: list[Event]) -> None:
-        """Learn from events what may be done next."""
+        """Derive the possible next steps from events."""
         for name, *values in events:
             if name == "request" and values[2] & FLAG_ONE_WAY:
                 self._one_way.append(values[0])
@@ -111,7 +111,7 @@ class OwnSide:
         self._untaken.pop(call, None)
 
     def answer(self) -> None:
-        """Let the peer acknowledge what it got from us, sometimes."""
+        """Let the peer acknowledge our frames, sometimes."""
         random, pair = self._random, self._pair
         if self._pings and random.random() < 0.5:
             self.note(pair.receive(Ping(self._pings[0], ack=True).encode()))
@@ -221,7 +221,7 @@ class OwnSide:
 
     @property
     def _starving(self) -> list[int]:
-        """Streams of which no message waits."""
+        """Streams without a waiting message."""
         calls = self._theirs | self._ours
         shapes = FLAG_STREAM_IN | FLAG_STREAM_OUT
         return [call for call, flags in calls.items() if flags & shapes and call not in self._untaken]

@@ -1,4 +1,4 @@
-"""A registry that does what a test says, at once and in the test's own thread."""
+"""A registry that does the steps of a test, at once and in the test's thread."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ def entries(*ports: int, bad: str | None = None) -> list[Entry]:
 
 
 class FakeBackend:
-    """Has no endpoint, and one lease, or why it has none; without either, servers do not register here."""
+    """Has no endpoint, and one lease, or an error in its place; with neither, servers do not register here."""
 
     def __init__(self, lease: "FakeLease | ConfigError | None" = None) -> None:
         self.lease = lease
@@ -61,7 +61,7 @@ class FakeBackend:
 
 
 class FakeLookup:
-    """Answers what `answers` says, the last one for ever."""
+    """Returns `answers` in order, the last one for ever."""
 
     def __init__(self, *answers: Sequence[Entry] | Listing | Exception) -> None:
         self.answers = list(answers)
@@ -80,7 +80,7 @@ class FakeLookup:
 
 
 class FakeLease:
-    """Writes down what it is asked; `trouble` is raised while it is set, `is_lost` makes one renewal fail."""
+    """Records its requests; `trouble` is raised while it is set, `is_lost` makes one renewal fail."""
 
     renew_seconds = 2.0
 

@@ -128,7 +128,7 @@ class Feed:
 
     @fastrpc.method
     async def deaf(self, numbers: AsyncIterator[int]) -> int:
-        """Go on receiving whatever it is told."""
+        """Keep receiving any numbers."""
         seen = 0
         while True:
             with contextlib.suppress(asyncio.CancelledError):

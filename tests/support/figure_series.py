@@ -17,5 +17,5 @@ def add_series(
     durations: Mapping[int, int] = MappingProxyType({}),
     owner: str = "",
 ) -> None:
-    """Add what was counted of one series between two instants."""
+    """Add the counts of one series between two instants."""
     history.add(began, ended, [(key, (totals, durations))], owner)

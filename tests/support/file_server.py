@@ -1,4 +1,4 @@
-"""A server of files with little memory, and what it holds.
+"""A server of files with little memory, and the memory that it holds.
 
 ::
 

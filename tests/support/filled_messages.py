@@ -1,4 +1,4 @@
-"""Messages of protobuf with values in their fields: none, zeros, and others."""
+"""Messages of protobuf with values in their fields: no values, zeros, and others."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +27,7 @@ _DEEPEST = 3
 
 
 def filled_messages(cls: Any) -> Iterator[Any]:
-    """Yield messages of a class: without values, with one of each member of a oneof, with zeros, with others."""
+    """Yield messages of a class: without values, with one of each member of a oneof, with zeros, with other values."""
     if cls.DESCRIPTOR.full_name != "google.protobuf.Value":
         # Without a value it is null.
         yield cls()

@@ -9,9 +9,9 @@ __all__ = ["fork", "in_child"]
 
 
 def fork() -> int:
-    """Fork, and return what `os.fork` returns."""
+    """Fork, and return the result of `os.fork`."""
     with warnings.catch_warnings():
-        # Python warns of forks beside threads from 3.12 on, and the threads are those that run the tests.
+        # From 3.12 on Python warns of forks in a process with threads, and the tests run in threads.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 

@@ -29,7 +29,7 @@ def settings(is_server: bool, changes: Mapping[int, Any] | None = None) -> bytes
 
 
 def early_opening(is_server: bool, changes: Mapping[int, Any] | None = None) -> bytes:
-    """Return what a side writes first: preface, SETTINGS and the raised connection window."""
+    """Return the first bytes of a side: preface, SETTINGS and the raised connection window."""
     credit = Credit(0, CONNECTION_WINDOW - FLOOR_WINDOW).encode()
     return Preface().encode() + settings(is_server, changes) + credit
 
@@ -45,7 +45,7 @@ def request(id: int = 1, payload: bytes = b"", **fields: Any) -> bytes:
 
 
 def answer(id: int = 1, payload: bytes = b"", **fields: Any) -> bytes:
-    """Return a RESPONSE, status OK unless told otherwise."""
+    """Return a RESPONSE, with status OK by default."""
     return Response(id, fields.pop("status", 0), payload, **fields).encode()
 
 

@@ -57,7 +57,7 @@ SITE = """
     }}
 """
 
-#: How nginx passes requests on: by HTTP/1.1, and by HTTP/2, which its clients then speak with `http2` behind the port.
+#: How nginx passes requests on: by HTTP/1.1, and by HTTP/2, which its clients then speak with `http2` after the port.
 BY_HTTP1 = """
             proxy_pass http://servers;
             proxy_http_version 1.1;
@@ -81,7 +81,7 @@ async def haproxy(
     is_reached: Callable[[], Awaitable[bool]],
     options: str = "",
 ) -> AsyncIterator[None]:
-    """Run HAProxy at `front` with one more line for its clients, once `is_reached` tells that it listens."""
+    """Run HAProxy at `front` with one more line for its clients, once `is_reached` says that it listens."""
     settings.write_text(HAPROXY.format(front=front, back=back, rule=rule, options=options))
     async with running([program, "-db", "-f", str(settings)], is_reached):
         yield
@@ -98,7 +98,7 @@ async def nginx(
     is_reached: Callable[[], Awaitable[bool]],
     passes: str = BY_HTTP1,
 ) -> AsyncIterator[None]:
-    """Run nginx at `front` with one more line for what it passes on, once `is_reached` tells that it listens."""
+    """Run nginx at `front` with one more line for its forwarded requests, once `is_reached` says that it listens."""
     folder = settings.parent
     site = SITE.format(front=front, back=back, rule=rule, passes=passes)
     settings.write_text(NGINX_FRAME.format(folder=folder, site=site))
@@ -110,7 +110,7 @@ async def nginx(
 async def envoy(program: str, settings: Path, *, port: int, back: Path) -> AsyncIterator[None]:
     """Run Envoy at a port, which speaks HTTP/2 with the server and appends the addresses of its clients."""
     settings.write_text(json.dumps({"static_resources": envoy_resources(port, str(back))}))
-    # The first instance on a machine would keep memory that others share with it.
+    # The first instance on a machine would keep memory that other instances share with it.
     options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
     async with running([program, "-c", str(settings), *options], lambda: reached(port)):
         yield
@@ -153,7 +153,7 @@ def envoy_resources(port: int, back: str) -> object:
 
 @asynccontextmanager
 async def running(command: list[str], is_reached: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-    """Run a proxy, once `is_reached` tells that it listens."""
+    """Run a proxy, once `is_reached` says that it listens."""
     process = await asyncio.create_subprocess_exec(*command)
     try:
         async with asyncio.timeout(20):

@@ -1,4 +1,4 @@
-"""A connection of the HTTP gateway over a transport that leads nowhere: what it is sent and answers are bytes."""
+"""A connection of the HTTP gateway over a transport that leads nowhere: its requests and answers are bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping

@@ -16,7 +16,7 @@ from tests.support.source_tree import ROOT
 
 __all__ = ["ACTIONLINT", "FIRST", "GHZ", "GO", "GRPC_PROGRAMS", "INTEROP", "PROGRAMS"]
 
-#: Programs are built by the installed Go, without a C compiler, whatever the user's settings.
+#: Programs are built by the installed Go, without a C compiler, with any settings of the user.
 GO = {"GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
 
 

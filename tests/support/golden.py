@@ -1,6 +1,6 @@
 """Golden bytes: each frame of PROTOCOL.md as a file that reads without our code.
 
-`python -m tests.support.golden` writes the files; a test compares them with what the reference writes.
+`python -m tests.support.golden` writes the files; a test compares them with the bytes of the reference.
 """
 
 import re
@@ -71,7 +71,7 @@ SERVER_SETTINGS = {
     Setting.WORKERS: 4,
 }
 
-#: File name -> what the file says on top, and the frame.
+#: File name -> the text at the top of the file, and the frame.
 GOLDEN: dict[str, tuple[str, Preface | Frame]] = {
     "preface_client": ("The client speaks version 1 only.", Preface(1, 1)),
     "preface_none_in_common": ("The server's answer when no version is in common.", Preface(0, 1)),

@@ -26,14 +26,14 @@ WINDOW = 65_536
 POOL = 4 * 2**20
 #: A message with its header is about a 64th of the first window, which no number of messages fills.
 SIZE = 1_003
-#: Turns of the loop in which output leaves, or a task that can go on does so.
+#: Turns of the loop in which output leaves, or a ready task runs.
 TURNS = 5
 
 MESSAGE = message(bytes(SIZE))
 
 
 class Line(Protocol):
-    """A sender and a reader; what is sent arrives at once."""
+    """A sender and a reader; sent messages arrive at once."""
 
     @property
     def size(self) -> int:
@@ -43,10 +43,10 @@ class Line(Protocol):
         """Send until the window is used up."""
 
     async def send(self) -> None:
-        """Send one message, or what its window has room for."""
+        """Send one message, or the part of it that fits into its window."""
 
     async def read(self, most: int | None = None) -> None:
-        """Take the given number of messages, or all there are, and wait for the next one."""
+        """Take the given number of messages, or all arrived ones, and wait for the next one."""
 
     async def end(self) -> None:
         """End the stream."""
@@ -117,7 +117,7 @@ class Http2Sender:
             size -= part
 
     def send_next(self) -> None:
-        """Send what is left of the next message."""
+        """Send the remainder of the next message."""
         self.send(len(MESSAGE) - self.sent % len(MESSAGE))
 
 
@@ -150,7 +150,7 @@ class GrpcClientLine:
         return WINDOW + POOL // 2 - int(cast(Any, self.engine).http2.growth_left)
 
     async def carry(self) -> None:
-        """Let the client take what was sent, and the server its credit."""
+        """Let the client read the sent bytes, and the server its credit."""
         await some_turns()
         before = self.peer.answered_pings
         self.peer.h2.ping(b"in order")

@@ -55,7 +55,7 @@ async def error_of(call: Any) -> Any:
 
 
 class Runner(Answers, Direct):
-    """Sends calls on their connection or not at all, and finishes their answers."""
+    """Sends calls on their connection or fails them, and finishes their answers."""
 
     def __init__(self, config: ClientConfig) -> None:
         self._answer_bytes = config.limits.message_bytes
@@ -118,7 +118,7 @@ class GrpcLink:
         return made
 
     def exchange(self) -> list[h2.events.Event]:
-        """Bring what each side has sent to the other, and return the events of the server."""
+        """Carry the bytes of each side to the other, and return the events of the server."""
         self.send_out()
         events = []
         while self.transport.written:
@@ -128,7 +128,7 @@ class GrpcLink:
         return events
 
     def send_out(self) -> None:
-        """Bring what the server has sent to the client."""
+        """Carry the server's bytes to the client."""
         if sent := self.server.data_to_send():
             self.receive(sent)
 

@@ -1,4 +1,4 @@
-"""A client of gRPC by python `h2`, which sends what a test says: also what no honest client sends.
+"""A client of gRPC by python `h2`, which sends the bytes of a test: also bytes that no honest client sends.
 
 async with grpc_peer(address) as peer:          # over a socket
     answer = await peer.call("/shop.v1.Orders/Get", b"…")
@@ -101,7 +101,7 @@ class GrpcClient:
             normalize_outbound_headers=False,
         )
         self.h2 = H2Connection(config=config)
-        # A server that drains goes on with what is open; `h2` takes a GOAWAY for the end.
+        # A server that drains continues open streams; `h2` takes a GOAWAY for the end.
         machine = self.h2.state_machine
         stays = {
             (ConnectionState.CLIENT_OPEN, ConnectionInputs.RECV_GOAWAY): (None, ConnectionState.CLIENT_OPEN)
@@ -116,7 +116,7 @@ class GrpcClient:
         self.goaways: list[tuple[int, int, bytes]] = []
 
     def flush(self) -> None:
-        """Send what `h2` has to send."""
+        """Send the waiting bytes of `h2`."""
 
     def hear(self, data: bytes) -> None:
         """Take bytes of the server."""
@@ -241,7 +241,7 @@ class GrpcPeer(GrpcClient):
             data = data[size:]
 
     async def end(self, stream: int) -> Answer:
-        """Wait for the end of a stream, and return what came of it."""
+        """Wait for the end of a stream, and return its outcome."""
         await eventually(lambda: self.answers[stream].is_over or self.is_closed)
         return self.answers[stream]
 
@@ -291,7 +291,7 @@ class ServedGrpc(GrpcClient):
         return size
 
     async def talk(self) -> None:
-        """Bring each side what the other one says, until both are silent."""
+        """Carry each side's bytes to the other, until both are silent."""
         while True:
             sent = self.h2.data_to_send()
             await self.give(sent)

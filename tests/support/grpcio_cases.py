@@ -1,8 +1,8 @@
-"""Cases of grpcio's own tests, which run with ours and with grpcio itself, and have to end alike.
+"""Cases of grpcio's own tests, which run with our library and with grpcio itself, and have to end in the same way.
 
-Left out are cases of its credential objects, which are refused, of handlers that do not list their methods, of
-texts of errors, of trailing metadata as a mapping, which is taken here, and of all that the page "Moving from grpcio"
-says is not there. Interceptors, compression, TLS, connectivity and options have tests of their own beside these.
+Left out are cases of its credential objects, which are refused, of handlers that do not list their methods, of texts of
+errors, of trailing metadata as a mapping, which is accepted here, and of all parts that the page "Moving from grpcio"
+lists as missing. Interceptors, compression, TLS, connectivity and options have separate tests.
 """
 
 import asyncio
@@ -137,7 +137,7 @@ def add(server: Any, functions: dict[str, Any]) -> None:
 
 
 class Methods:
-    """The methods of the service, and the channel and server behind them."""
+    """The methods of the service, and the channel and server that they use."""
 
     def __init__(self, channel: Any, server: Any) -> None:
         self.channel = channel
@@ -148,7 +148,7 @@ class Methods:
 
 
 async def ended(work: Awaitable[Any]) -> Outcome:
-    """Return the result of something, or what its error says."""
+    """Return the result of an awaitable, or the text of its error."""
     try:
         return await work
     except grpc.aio.AioRpcError as error:

@@ -1,4 +1,4 @@
-"""A server of grpcio with threads: its methods take and return bytes, and it keeps what it saw of each call."""
+"""A server of grpcio with threads: its methods take and return bytes, and it records each call."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def new_loop(kind: str) -> Iterator[asyncio.AbstractEventLoop]:
 
 
 async def outside_tasks(function: Callable[..., T], *arguments: Any) -> T:
-    """Call `function` from a plain callback of the running loop and return what it returns."""
+    """Call `function` from a plain callback of the running loop and return its result."""
     loop = asyncio.get_running_loop()
     called: asyncio.Future[T] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""Callers of whom nothing more is read: by HTTP, by WebSocket and in a pipeline, over any transport."""
+"""Callers whose further bytes are not read: by HTTP, by WebSocket and in a pipeline, over any transport."""
 
 import asyncio
 import contextlib
@@ -65,7 +65,7 @@ def line(text: str) -> bytes:
 
 @dataclass(frozen=True)
 class Way:
-    """How a caller comes in: what it sends first, and what it sends until nothing more is read."""
+    """A kind of caller: its first bytes, and the bytes that it sends until the server stops reading."""
 
     first: bytes
     piece: bytes
@@ -145,7 +145,7 @@ def dialled(address: Address) -> Iterator[socket.socket]:
 async def calling(
     scheme: str, tls: TLS | None, folder: Path, way: Way, **options: Any
 ) -> AsyncIterator[tuple[Held, Server, Caller]]:
-    """Yield what serves, and a caller whose call is under way and of whom nothing more is read."""
+    """Yield the server, and a caller whose call is under way and whose further bytes are not read."""
     service = Held()
     config = ServerConfig(
         protocols=("native", "http"),

@@ -1,4 +1,4 @@
-"""A compressor that is installed for a test, and goes on when the test says so."""
+"""A compressor that is installed for a test, and continues when the test releases it."""
 
 import zlib
 from collections.abc import Iterator

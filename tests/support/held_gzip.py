@@ -1,4 +1,4 @@
-"""A server's gzip whose large payloads go on when a test says so, and state what a test says."""
+"""A server's gzip whose large payloads continue when a test releases them, and state a given size."""
 
 import threading
 import zlib
@@ -18,10 +18,10 @@ STEP_SECONDS = 0.001
 
 
 class HeldGzip(GzipCompressor):
-    """Decompresses what is larger than `above` once `release` was called.
+    """Decompresses payloads larger than `above` once `release` was called.
 
     Args:
-        stated: the size that every payload states; None: what it states by itself.
+        stated: the size that every payload states; None: its real size.
     """
 
     def __init__(self, above: int, *, stated: int | None = None) -> None:

@@ -54,7 +54,7 @@ class Held:
 
     @fastrpc.method
     async def say(self) -> None:
-        """Take a notification of an honest caller, apart from notifications of floods."""
+        """Take a notification of an honest caller, counted separately from notifications of floods."""
         self._said += 1
 
     @fastrpc.method

@@ -30,7 +30,7 @@ END_SECONDS = 20.0
 
 @dataclass
 class History:
-    """What clients did, and what came of it."""
+    """The steps of clients, and their outcomes."""
 
     model: str = "store"
     is_exact: bool = True
@@ -66,7 +66,7 @@ class History:
                 one |= {"outcome": "done", "revision": revisions[value]}
         told = {one.get("revision") for one in self.operations}
         for key in range(len(KEYS)):
-            # Deletions tell no revision: those that no answer tells of are the first unknown ones.
+            # Deletions have no revision: a deletion without an answer has the first unknown one.
             left = sum(changes.get(key) == 0 for revision, changes in kept.items() if revision not in told)
             left -= sum(bool(one.get("deleted")) and one["do"][0]["key"] == key for one in self.operations)
             deletions = [one for one in unknown if one["do"][0] == {"key": key, "value": 0}]
@@ -77,9 +77,9 @@ class History:
         self.operations = [one for one in self.operations if one["outcome"] != "unknown"]
 
     def _bound(self, writes: Sequence[dict[str, Any]]) -> None:
-        """Let writes without an answer return with the first answer that tells of their revision, or of a later one.
+        """Let writes without an answer return with the first answer that shows their revision, or a later one.
 
-        A judge that may put each of hundreds anywhere behind its call is not through within its minute.
+        A judge that may put each of hundreds anywhere after its call does not finish within its minute.
         """
         told = [
             (
@@ -116,7 +116,7 @@ class Client:
         self._chance = chance
         self._patience = patience
         self._values = iter(range(number * 1_000_000 + 1, (number + 1) * 1_000_000))
-        #: The revisions that it was told, by key.
+        #: The revisions that the client saw, by key.
         self._known = dict.fromkeys(range(len(KEYS)), 0)
 
     async def run(self, count: int) -> None:
@@ -259,7 +259,7 @@ async def run_clients(
             while not running.done():
                 await disturb()
         finally:
-            # A client that failed ends the others.
+            # A client that failed ends the other clients.
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
@@ -282,7 +282,7 @@ async def _kept(store: Store, first: int) -> dict[int, dict[int, int]]:
 
 
 async def _end(store: Store) -> int:
-    """Write behind all clients, and return the revision.
+    """Write after all clients, and return the revision.
 
     Raises:
         StoreError: of the last try, when `END_SECONDS` are over.
@@ -303,7 +303,7 @@ class Faults:
     """Disturbs a server and the links of its clients at random.
 
     Args:
-        server: of which a signal stops the process.
+        server: a signal stops its process.
         can_restart: whether it keeps its items when it is killed.
         holders: programs that hold a lock.
         ttl: seconds of their leases: some faults last longer.

@@ -1,7 +1,8 @@
-"""An honest client beside a flood, and the cores of both.
+"""An honest client during a flood, and the cores of both.
 
-The server has a core for itself. The honest client has another one, and the flood a third where there are so many: of
-two it shares the client's, of which that needs a small part. So the flood takes the server's time from the client.
+The server has a separate core. The honest client has another one, and the flood a third if the machine has three. On a
+machine with two the flood shares the client's core, of which the client needs a small part. So the flood takes the
+server's time from the client.
 """
 
 import contextlib
@@ -50,7 +51,7 @@ class HonestClient:
     """A client with a separate connection, and its rates in each window.
 
     Args:
-        method: what it calls, without arguments.
+        method: the method that it calls, without arguments.
         calls: its calls in a second on its connection, one after the other.
         connections: its connections in a second, of one call each.
         seconds: of each of the two figures in a window.

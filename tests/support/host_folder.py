@@ -23,5 +23,5 @@ def host_folder() -> Iterator[Path]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names in a folder, none without a folder."""
+    """Return the names in a folder; an empty list if it is missing."""
     return sorted(os.listdir(folder)) if folder.exists() else []

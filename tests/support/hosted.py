@@ -1,4 +1,4 @@
-"""Servers of others that serve our services by `fastrpc.asgi`, in the place of a `Server` in tests of the gateway."""
+"""Foreign servers that serve our services by `fastrpc.asgi`, in place of a `Server` in tests of the gateway."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ HOSTS = ("uvicorn", "hypercorn", "granian")
 
 
 class HostedServer:
-    """Has what tests of the gateway use of a `Server`; `host` and `is_mounted` are set by a subclass."""
+    """Has the parts of a `Server` that tests of the gateway use; `host` and `is_mounted` are set by a subclass."""
 
     host = "uvicorn"
     is_mounted = False

@@ -1,4 +1,4 @@
-"""An HTTP server that answers with whatever bytes a test says, in whatever pieces and for as long as it likes."""
+"""An HTTP server that answers with the bytes of a test, in any pieces and for any time."""
 
 import contextlib
 import itertools
@@ -22,7 +22,7 @@ ENDLESS = 1 << 40
 
 
 def answer(body: Any, *, status: str = "200 OK", **headers: str) -> Reply:
-    """Return a whole answer; what is not bytes is sent as JSON."""
+    """Return a whole answer; a value other than bytes is sent as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"X-Consul-Index": "1", "Content-Length": str(len(content))}
     fields |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -36,7 +36,7 @@ def dripping(begin: bytes, drop: bytes = b" ") -> Reply:
 
 
 class HostileHttpServer:
-    """Serves on loopback while its block lasts; `replies` is asked in turn, the last one for ever.
+    """Serves on loopback while its block lasts; `replies` are used in order, the last one for ever.
 
     `requests` has the head of each request as text.
     """

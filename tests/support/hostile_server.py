@@ -8,7 +8,7 @@ prints its address, and for each line of its input how many hostile frames it ha
 has handled; it ends with its input.
 
 Some floods follow a right answer: their first frame ends the connection by a rule (PROTOCOL.md, "Calls: what the caller
-does"), so one of them counts as handled. The others are in front of a right answer, or end with a frame that ends the
+does"), so one of them counts as handled. Other floods come before a right answer, or end with a frame that ends the
 connection: they were handled once the client's next frame came.
 """
 
@@ -41,7 +41,7 @@ ENDING: dict[str, Callable[[int], bytes]] = {
 
 
 def _stray(before: int) -> Callable[[RpcxFrame], bytes]:
-    """Return what writes an answer to another call than the one that came."""
+    """Return a function that writes an answer to another call than the received one."""
 
     def made(asked: RpcxFrame) -> bytes:
         # A sequence is as wide as this.
@@ -65,12 +65,12 @@ GOING_ON = ("late_messages", "late_heads", "pieces", *STRAY)
 #: Of such a method calls are answered once they are cancelled.
 LATE_METHOD = "echo.late"
 
-#: Frames of one write, and writes beside one answer.
+#: Frames of one write, and writes for one answer.
 AT_ONCE = 1_000
 WRITES = 20
 LARGEST_FRAME = 16 * 1024 * 1024
 
-#: The size that an answer states, and its pieces. An allocator keeps what was taken for a much larger one.
+#: The size that an answer states, and its pieces. An allocator keeps the memory of a much larger answer.
 STATED_BYTES = 1024 * 1024
 PIECE_BYTES = 64
 PIECES = STATED_BYTES // PIECE_BYTES
@@ -86,14 +86,14 @@ class Flood:
         self.unproved = 0
 
     def send(self, frame: bytes, writes: int, told: int | None = None) -> None:
-        """Send the same frame again and again; of these the given number is handled, all of them unless told."""
+        """Send the same frame repeatedly; the given number of frames is handled, by default all."""
         self.unproved += writes * AT_ONCE if told is None else told
         for _ in range(writes):
             self.socket.sendall(frame * AT_ONCE)
             self.counts[0] += AT_ONCE
 
     def prove(self) -> None:
-        """The client has sent something behind all that."""
+        """The client has sent a frame after all of these."""
         self.counts[1] += self.unproved
         self.unproved = 0
 
@@ -118,7 +118,7 @@ class NativeFlood(Flood):
             return
         if self.kind == "pieces":
             self.socket.sendall(Response(frame.id, 0, b"", codec=1, total=STATED_BYTES).encode())
-            # The first one behind the stated end ends the connection.
+            # The first piece after the stated end ends the connection.
             self.send(piece(frame.id, bytes(PIECE_BYTES), more=True), PIECES // AT_ONCE + 1, PIECES)
             return
         # The only element of the array is the value.

@@ -1,4 +1,4 @@
-"""The examples of RFC 7541, Appendix C: header blocks with their fields and the table behind each."""
+"""The examples of RFC 7541, Appendix C: header blocks with their fields and the table after each."""
 
 __all__ = ["SEQUENCES", "SINGLE"]
 

@@ -51,7 +51,7 @@ def call_of(method: bytes) -> bytes:
     )
 
 
-#: A call of a method that answers with what it gets.
+#: A call of a method that echoes its input.
 CALL = call_of(b"echo")
 MESSAGE = bytes(5)
 
@@ -77,7 +77,7 @@ BOMB = CALL + BIG + b"\xbe" * 15_000
 #: Small fields that refer to one entry of the table, as many as a block may have once it is decoded.
 REFERENCES = literal(b"cookie", b"a", 0x40) + b"\xbe" * 100
 HOSTS = literal(b"host", b"a" * 60, 0x40) + b"\xbe" * 100
-#: Windows of new streams: none, then one byte.
+#: Windows of new streams: zero, then one byte.
 NO_WINDOW, SHORT_WINDOW = (raw(SETTINGS, b"\0\4" + number(size)) for size in (0, 1))
 #: A message of a few kilobytes that is larger than a message may be, unpacked.
 PACKED = gzip.compress(bytes(20 * 1024 * 1024))
@@ -126,7 +126,7 @@ def packed_call(stream: int) -> bytes:
     return head(stream, CALL + literal(b"grpc-encoding", b"gzip")) + b"".join(frames)
 
 
-#: What each attack sends behind its opening.
+#: The bytes of each attack after its opening.
 _PIECES: dict[str, Callable[[], Pieces]] = {
     "rapid_reset": lambda: streams(lambda id: head(id) + raw(RST_STREAM, number(8), 0, id)),
     "reset_of_whole_requests": lambda: streams(
@@ -191,7 +191,7 @@ _PIECES: dict[str, Callable[[], Pieces]] = {
     ),
 }
 
-#: Attacks that read nothing of what the server says.
+#: Attacks that read none of the server's bytes.
 _DEAF = {"unread_answers", "no_windows"}
 #: Attacks of one connection each.
 _SINGLE = {"held_answers", "wrong_starts", "malformed_behind_goaway", "packed_messages"}

@@ -1,4 +1,4 @@
-"""A client of HTTP by HTTP/2 for tests, with the methods of `HttpClient`: what it sends is what a test says."""
+"""A client of HTTP by HTTP/2 for tests, with the methods of `HttpClient`: it sends the bytes of a test."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ class Http2Client:
         self.peer.send(stream, part, ends=ends)
 
     async def head(self, stream: int) -> Response:
-        """Wait for the head of an answer, and return it with what came of its body."""
+        """Wait for the head of an answer, and return it with the received part of its body."""
         answer = self.peer.answers[stream]
         await eventually(lambda: answer.head or answer.is_over or self.peer.is_closed)
         return self._response(stream)

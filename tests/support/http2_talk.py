@@ -73,7 +73,7 @@ def taken(side: RecordingHttp2) -> list[Event]:
 
 
 def joined(events: Iterable[Event]) -> list[Event]:
-    """Return events with the parts of DATA of a stream joined, however they were cut."""
+    """Return events with the parts of DATA of a stream joined, for any division."""
     found = list[Event]()
     for event in events:
         if event[0] == "data" and found and found[-1][:2] == event[:2] and not found[-1][3]:
@@ -105,7 +105,7 @@ class Pair:
         self.server = server
 
     def talk(self) -> None:
-        """Bring each side what the other one says, until both are silent."""
+        """Carry each side's bytes to the other, until both are silent."""
         while True:
             sent, answered = self.client.take_all(), self.server.take_all()
             if not sent and not answered:
@@ -151,13 +151,13 @@ class Talk:
         self.h2 = h2
 
     def talk(self) -> list[H2Event]:
-        """Bring each side what the other one says, until both are silent; return the events of `h2`."""
+        """Carry each side's bytes to the other, until both are silent; return the events of `h2`."""
         found = list[H2Event]()
         while True:
             sent, answered = self.side.take_all(), self.h2.data_to_send()
             if not sent and not answered:
                 return found
-            # What stands behind an acknowledgment, `h2` would take by the settings before it.
+            # `h2` would read bytes after an acknowledgment by the settings before it.
             before, acknowledged, behind = bytes(sent).partition(SETTINGS_ACKNOWLEDGED)
             found += self.h2.receive_data(before + acknowledged) + self.h2.receive_data(behind)
             self.side.feed(answered)

@@ -1,4 +1,4 @@
-"""A connection of the HTTP engine that answers with what it understood, over a transport that leads nowhere."""
+"""A connection of the HTTP engine that echoes the parsed request, over a transport that leads nowhere."""
 
 import asyncio
 import json

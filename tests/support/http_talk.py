@@ -1,4 +1,4 @@
-"""A client of the HTTP gateway for tests: what it sends and gets are bytes."""
+"""A client of the HTTP gateway for tests: its requests and answers are bytes."""
 
 import asyncio
 import json
@@ -109,7 +109,7 @@ class HttpClient:
         return await self.rest(found) if has_body else found
 
     async def rest(self, found: Response) -> Response:
-        """Read the body of a response behind its head."""
+        """Read the body of a response after its head."""
         async with asyncio.timeout(WAIT_SECONDS):
             if found.status in (204, 304):
                 return found

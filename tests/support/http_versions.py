@@ -31,6 +31,6 @@ async def http_client(
 
 
 def compared(answer: Response, *others: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Return what every version of HTTP says alike: status, fields but for some others, and content."""
+    """Return the parts that are equal in every version of HTTP: status, fields except some, and content."""
     fields = [(name, value) for name, value in answer.fields if name not in _NOT_COMPARED.union(others)]
     return answer.status, sorted(fields), answer.body

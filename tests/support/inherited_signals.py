@@ -5,7 +5,7 @@ from types import FrameType
 
 __all__ = ["IGNORED", "catch_ignored"]
 
-#: `nohup` ignores the first; a shell without job control ignores the others in its background jobs.
+#: `nohup` ignores the first; a shell without job control ignores the other two in its background jobs.
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -13,7 +13,7 @@ def catch_ignored() -> None:
     """Catch the signals of `IGNORED` that this process ignores, so that programs it starts have the default action.
 
     A program inherits ignored signals; caught ones get their default action in it. An interrupt ends the run from now
-    on. The other signals do nothing to the run, as before.
+    on. The run still ignores the other signals.
     """
     for number in IGNORED:
         if signal.getsignal(number) is signal.SIG_IGN:

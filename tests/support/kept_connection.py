@@ -1,4 +1,4 @@
-"""Served connections and engines without a byte stream: they keep what the gate says."""
+"""Served connections and engines without a byte stream: they keep the gate's calls."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -67,7 +67,7 @@ class KeptConnection(PythonServedConnection):
 
 
 class KeptSession:
-    """A session that keeps what the server says; the rest of `ServerEngine` is not asked for here."""
+    """A session that keeps the server's answers; other parts of `ServerEngine` are not used here."""
 
     def __init__(self, gate: Gate, connection: Any = None) -> None:
         self.connection = KeptConnection(gate) if connection is None else connection

@@ -31,7 +31,7 @@ def accepts(host: str, port: int) -> bool:
 
 
 class KeptProcess:
-    """A server that is the same one each time it is started; what it writes goes into `log`."""
+    """A server that keeps its identity over restarts; its output goes into `log`."""
 
     #: Whether its command is `python -m fastrpc`, which is forked from an interpreter that has imported the package.
     IS_WARM = False

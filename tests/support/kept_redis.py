@@ -25,8 +25,8 @@ __all__ = [
 LOG = TopicSettings("orders.new")
 
 #: With `appendfsync everysec` Redis answers before it has written while an fsync is under way, for up to two seconds
-#: ("Latency due to AOF and disk I/O" in its documentation): a kill takes the answers of this time. The system keeps
-#: what Redis has written, so a message that is lost is in no file and in no stream.
+#: ("Latency due to AOF and disk I/O" in its documentation): a kill loses the messages answered during this time. The
+#: system keeps what Redis has written, so a message that is lost is in no file and in no stream.
 EVERYSEC_SECONDS = 2.0
 
 
@@ -53,7 +53,7 @@ def kept_server(
 
 
 def kept_ids(server: RedisServer, topic: str) -> set[str]:
-    """Return the ids of the messages in a log, as Redis itself tells them."""
+    """Return the ids of the messages in a log, by the commands of Redis."""
     found: set[str] = set()
     after = "-"
     while entries := server.ask("XRANGE", f"fastrpc:{{{topic}}}:log", after, "+", "COUNT", "10000"):

@@ -1,4 +1,4 @@
-"""Where a process still has a secret: in objects that the collector knows, behind them, or in frames of its threads."""
+"""Places where a process still has a secret: objects of the collector, their contents, and frames of its threads."""
 
 import gc
 import re

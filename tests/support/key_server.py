@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that answers with a key set, or with whatever a test wants."""
+"""An HTTP server on loopback that answers with a key set, or with any bytes of a test."""
 
 import ssl
 import threading

@@ -26,7 +26,7 @@ SELECTORS = ("consistent_hash", "jump_hash", "double_jump")
 
 @fastrpc.service("place")
 class Place:
-    """Answers where it is, or fails as it is told."""
+    """Answers its place, or fails on demand."""
 
     def __init__(self, target: str) -> None:
         self.target = target

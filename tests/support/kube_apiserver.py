@@ -1,4 +1,4 @@
-"""A real apiserver of Kubernetes over a real etcd, and what a cluster's controllers and owners write into it."""
+"""A real apiserver of Kubernetes over a real etcd, and the records that a cluster's controllers and owners write."""
 
 import contextlib
 import json
@@ -52,7 +52,7 @@ class KubeApiserver(KeptProcess):
             "authorization-mode": "RBAC",
             "bind-address": "127.0.0.1",
             "cert-dir": self._folder,
-            # Otherwise pages of a list outlast the compaction of etcd, and none expires.
+            # Otherwise pages of a list outlast the compaction of etcd, and none of them expires.
             "feature-gates": "ListFromCacheSnapshot=false",
             "etcd-servers": f"http://127.0.0.1:{self.etcd.port}",
             "secure-port": self.port,
@@ -150,7 +150,7 @@ class KubeApiserver(KeptProcess):
         self.ask("DELETE", SLICES)
 
     def compact(self) -> None:
-        """Have etcd forget all versions but the present one; what the apiserver knows of them lasts until its end."""
+        """Make etcd forget all versions but the present one; the apiserver keeps its knowledge of them to its end."""
         revision = self.etcd.ask("kv/range", {"key": "/registry/"})["header"]["revision"]
         self.etcd.ask("kv/compaction", {"revision": revision, "physical": True})
 

@@ -1,4 +1,4 @@
-"""The call ledger: what clients were told against what handlers did, promises L1 to L6.
+"""The call ledger: the answers of clients compared with the work of handlers, promises L1 to L6.
 
 Every call carries a nonce. The server's `Journal` notes each start and end of a handler, in a file where
 a server may be killed; the client's `Ledger` notes how each call ended. `problems` compares both.
@@ -24,7 +24,7 @@ NONCE_BYTES = 16
 
 
 class Journal:
-    """What handlers did. With a path it outlives the process that writes it, whatever ends that."""
+    """The work of handlers. With a path it outlives the process that writes it, after any end."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._lines: list[str] = []
@@ -114,7 +114,7 @@ class Entry:
 
     @property
     def processed(self) -> str | None:
-        """Return what the error says about the handler, None where it says nothing."""
+        """Return what the error says about the handler, None if it says nothing."""
         error = self.ends[0][1] if self.ends else None
         return getattr(error, "processed", None)
 
@@ -155,7 +155,7 @@ class Ledger:
             self.ended += 1
 
     async def run(self, entry: Entry, call: Awaitable[bytes]) -> bytes | BaseException:
-        """Await a call, note how it ended, and return its answer or its error; cancellation goes on."""
+        """Await a call, note how it ended, and return its answer or its error; cancellation propagates."""
         try:
             answer = await call
         except Exception as error:
@@ -195,7 +195,7 @@ class Ledger:
 
 
 def entry_problems(entry: Entry, starts: int, answers: set[str]) -> Iterator[str]:
-    """Yield what is wrong with one call."""
+    """Yield the mistakes of one call."""
     if len(entry.ends) != 1:
         yield f"L1 it ended {len(entry.ends)} times"
         return

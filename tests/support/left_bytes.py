@@ -1,6 +1,6 @@
-"""Fails the file of tests behind which servers of its process hold bytes for good.
+"""Fails a file of tests that leaves bytes held for good by servers of its process.
 
-Tests of memory wait until none are held: without this they would fail in its place, each after its time.
+Tests of memory wait until no bytes are held: without this they would fail in its place, each after its time.
 """
 
 import gc
@@ -12,12 +12,12 @@ import pytest
 
 __all__ = ["LeftBytes"]
 
-#: For this long threads and loops that a file leaves may give back what their calls held.
+#: Within this time threads and loops that a file leaves may free the bytes of their calls.
 PAUSE_SECONDS = 5.0
 
 
 class LeftBytes:
-    """Looks behind each test, and judges where a file ends: some share their servers in it."""
+    """Looks after each test, and judges at the end of a file: some tests share their servers in it."""
 
     def __init__(self, pause_seconds: float = PAUSE_SECONDS) -> None:
         self._pause_seconds = pause_seconds
@@ -25,9 +25,9 @@ class LeftBytes:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
-        """Note the tests behind which bytes are held since the last one that left none."""
+        """Note the tests after which bytes are held, since the last one that left none."""
         yield
-        # Not imported where no test has done so: a program of a test, without what sanitizers need, could not.
+        # Not imported unless a test did so: the program of a test without the libraries that sanitizers need could not.
         budget = sys.modules.get("fastrpc._core.server.memory_budget")
         if budget is None or not budget.bytes_held():
             self._since.clear()

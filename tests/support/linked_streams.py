@@ -1,4 +1,4 @@
-"""Two connections without sockets and a stream between them, for tests of what its two sides see."""
+"""Two connections without sockets and a stream between them, for tests of both sides' events."""
 
 import asyncio
 
@@ -41,7 +41,7 @@ class LinkedStreams:
         return near, RecordedStream(self.server, theirs, loop=loop, idle_ns=idle_ns)
 
     def carry(self) -> None:
-        """Carry what both sides have to say, until neither has anything."""
+        """Carry the bytes of both sides, until neither has any."""
         while True:
             to_server, to_client = self.client.data_to_send(), self.server.data_to_send()
             if not to_server and not to_client:

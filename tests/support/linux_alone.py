@@ -15,7 +15,7 @@ __all__ = ["C_SOURCES", "compiled", "listed_names", "takes_away", "taken_away", 
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Names that macOS lacks or, like SO_REUSEPORT, has with another meaning; beside their companions, such as EFD_CLOEXEC.
+#: Names that macOS lacks or, like SO_REUSEPORT, has with another meaning; and their companions, such as EFD_CLOEXEC.
 _NAME: Final = re.compile(
     r"accept4|copy_file_range|epoll|eventfd|fdatasync|futex|getrandom|getxattr|inotify_init|"
     r"io_uring_setup|listxattr|malloc_trim|mallopt|memfd_create|pidfd_open|pipe2|posix_fadvise|"
@@ -86,7 +86,7 @@ def _names_in(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Attribute):
             yield node.attr
         elif isinstance(node, ast.Name):
-            # Numbers of ours for what Python has no names for.
+            # Our own numbers of constants for which Python has no names.
             yield node.id.removeprefix("_")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value

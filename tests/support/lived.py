@@ -202,7 +202,7 @@ class LivedConnection:
 
     @property
     def is_over(self) -> bool:
-        """Whether the connection is closed, or was told to go."""
+        """Whether the connection is closed, or has to close."""
         return self.engine.is_closed or self.transport.is_closing()
 
     @property

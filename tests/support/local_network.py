@@ -1,6 +1,6 @@
 """Machines of one local network, for tests: network namespaces at a bridge.
 
-Where this machine may make none, they share its loopback, where multicast reaches all programs as well.
+If this machine may make none, they share its loopback, where multicast reaches all programs as well.
 """
 
 import contextlib

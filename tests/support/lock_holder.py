@@ -1,4 +1,4 @@
-"""A program that holds a lock again and again, writes under its token, and tells what it did as lines of JSON.
+"""A program that holds a lock again and again, writes under its token, and prints its steps as lines of JSON.
 
 Its arguments: URL of the store, file of the lines, seconds of the lease, name of a mistake or `none`.
 """

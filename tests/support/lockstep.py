@@ -1,7 +1,7 @@
-"""The engine beside its reference: both get the same bytes and do the same, and must not differ.
+"""The engine and its reference: both get the same bytes and steps, and must not differ.
 
-What is compared: events, count of consumed bytes, error, the state of each call, and what both sent, apart from
-texts and from how messages are cut and ordered, which is each sender's own choice.
+The comparison covers events, count of consumed bytes, error, the state of each call, and the sent bytes, except texts
+and the division and order of messages, which each sender chooses.
 """
 
 import struct
@@ -21,7 +21,7 @@ from tests.support.wire_settings import Setting, floor
 __all__ = ["DifferenceError", "Lockstep", "sent_frames"]
 
 RESPONSE_HEAD = struct.Struct("<BBH")
-#: Frames that show a reaction; those with messages depend on what either side still has to send.
+#: Frames that show a reaction; frames with messages depend on the unsent bytes of either side.
 REACTIONS = {Kind.RESPONSE, Kind.CANCEL, Kind.CREDIT, Kind.PING, Kind.GOAWAY, Kind.AUTH, Kind.SETTINGS}
 
 
@@ -84,7 +84,7 @@ class Lockstep:
         return not self._peer_drains and len(self.reference.caller) < self._peer_calls
 
     def compare(self) -> bytes:
-        """Compare states and output since the last time; return what the reference sent."""
+        """Compare states and output since the last time; return the bytes of the reference."""
         if not self.is_over:
             calls = self.reference.callee, self.reference.caller
             for call in range(1, self.highest + 1):
@@ -174,7 +174,7 @@ class Lockstep:
 
 
 def sent_frames(data: bytes) -> list[tuple[Any, ...]]:
-    """Return the reactions in what a side sent, without texts and in an order of their own."""
+    """Return the reactions in the bytes of a side, without texts and in a canonical order."""
     offset = 8 if data.startswith(MAGIC) else 0
     found: list[tuple[Any, ...]] = []
     while offset < len(data):

@@ -23,7 +23,7 @@ class LookedAt:
         return self._process.stdout.readline().strip()
 
     def look(self, order: str = "look") -> list[int]:
-        """Return the figures, behind an order that the program knows."""
+        """Return the figures, after an order that the program knows."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{order}\n")
         self._process.stdin.flush()

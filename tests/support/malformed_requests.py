@@ -1,6 +1,6 @@
 """Requests that a server refuses, made from the rules of RFC 9110 and RFC 9112 for each field, byte and order.
 
-Their path is `/x` and their Host `127.0.0.1`. Each is refused as soon as all of it came, whatever comes behind it.
+Their path is `/x` and their Host `127.0.0.1`. Each is refused as soon as it is complete, with any bytes after it.
 """
 
 import functools
@@ -143,7 +143,7 @@ def fields() -> Iterator[bytes]:
     for fault in FAULTS:
         # The first field, and the only Host.
         yield got(host=fault % (b"Host", b"127.0.0.1"))
-        # The last one, behind the framing.
+        # The last one comes after the framing.
         yield posted(b"Content-Length: 5", fault % (b"X-Last", b"1"), body=b"hello")
 
 
@@ -250,7 +250,7 @@ def lines() -> Iterator[bytes]:
 
 
 def line_ends() -> Iterator[bytes]:
-    """Yield requests, one line of which ends otherwise."""
+    """Yield requests, one line of which has another line end."""
     for whole in (
         got(b"X: 1"),
         posted(b"Content-Length: 5", body=b"hello"),
@@ -276,7 +276,7 @@ SIZES = [
     *(b"5\x0b", b"5\xa0", b"\xef\xbc\x95", b"\xd9\xa5", b"\xb2", b"5\r", b"5\n"),
 ]
 
-#: Bytes behind the five of a chunk, in the place of CRLF.
+#: Bytes after the five of a chunk, in place of CRLF.
 CHUNK_ENDS = [
     *(b"", b"\n", b"\r", b"\r\r\n", b"\n\r", b" \r\n", b"x\r\n", b"\x00\r\n", b"\t\r\n", b"\r\n\r\n"),
     *(b"\r\n ", b"hello\r\n"),

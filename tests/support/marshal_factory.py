@@ -23,7 +23,7 @@ class Point(msgspec.Struct):
 
 
 def refuse(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Stand for what raises the TypeError of a local call."""
+    """Stands for the function that raises the TypeError of a local call."""
     raise TypeError(f"{args} {kwargs} do not fit")
 
 

@@ -1,4 +1,4 @@
-"""A short run of a compiled load generator, long enough for what the kernel counts of processor time."""
+"""A short run of a compiled load generator, long enough for the kernel's count of processor time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ DOUBLINGS = 4
 
 
 def run_load(command_of: Callable[[LoadOrder], Sequence[str]], order: LoadOrder) -> dict[str, Any]:
-    """Return what the generator reports; a server without a tick of the kernel's clock runs longer."""
+    """Return the report of the generator; a server without a tick of the kernel's clock runs longer."""
     result = run_client(command_of(order), choose_cores().client, 1)
     for _ in range(DOUBLINGS):
         if result["server_cpu_seconds"]:

@@ -1,4 +1,4 @@
-"""Overload and floods as processes beside a server of held handlers, and what became of them."""
+"""Overload and floods as processes next to a server of held handlers, and the outcomes of calls."""
 
 import json
 import subprocess
@@ -15,7 +15,8 @@ __all__ = ["MANY_CALLS", "HeldServer", "beside_floods", "offered", "peak_of"]
 #: Until a load of the given number of seconds has begun and ended.
 MORE_SECONDS = 30.0
 
-#: The load under which the rate of a server is its peak, by what its handlers take, and how long it is measured.
+#: The load at which a server has its peak rate, in multiples of its handlers' capacity, and the time of its
+#: measurement.
 PEAK_LOAD = 1.0
 PEAK_SECONDS = 3.0
 
@@ -49,7 +50,7 @@ class HeldServer(KeptProcess):
 
 
 def offered(port: int, *, seconds: float, **told: Any) -> dict[str, Any]:
-    """Offer calls at a rate, and return what became of them."""
+    """Offer calls at a rate, and return their outcomes."""
     command = [
         sys.executable,
         "-m",
@@ -74,7 +75,7 @@ def peak_of(port: int, method: str, workers: int, **told: Any) -> float:
 def beside_floods(
     port: int, kind: str, connections: int, *, seconds: float = 3.0, flooded: int | None = None
 ) -> dict[str, float]:
-    """Return what a good client keeps of its calls beside the given number of floods, which may go to another port."""
+    """Return the share of calls that a good client keeps during floods, which may go to another port."""
     told = json.dumps({"kind": kind, "connections": connections, "seconds": seconds + connections / 10 + 2})
     flood = [sys.executable, "-m", "tests.support.unanswered", str(flooded or port), told]
     client = [sys.executable, "-m", "tests.support.good_client", str(port), str(seconds)]

@@ -21,10 +21,10 @@ class Member(KeptProcess):
     """A server of `Noted` that keeps its address over restarts.
 
     Args:
-        journal: where its handlers write down what they do.
+        journal: where its handlers record their work.
         registry: the registry or registries for itself; None for no registration.
         address: a free port when it is left out.
-        announce: seconds it goes on serving once it has left the registry.
+        announce: seconds for which it still serves once it has left the registry.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Member(KeptProcess):
 
 
 def main(options: dict[str, Any]) -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM."""
     fastrpc.serve(
         lambda: Noted(Journal(Path(options["journal"]))),
         address=options["address"],

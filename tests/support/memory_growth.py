@@ -46,7 +46,7 @@ class Growth:
 
 
 def resident_bytes() -> int:
-    """Return the smallest resident size of a few looks after collecting what is collectable."""
+    """Return the smallest resident size of a few looks after a collection of garbage."""
     sizes = []
     for _ in range(3):
         gc.collect()
@@ -124,7 +124,7 @@ KINDS: dict[str, Callable[[Client], Awaitable[None]]] = {
 
 
 async def measure(kind: str, warm_up: int, count: int, wire: str) -> int:
-    """Do what `kind` says `count` times and return the growth behind the first `warm_up`."""
+    """Do the work of `kind` `count` times and return the growth after the first `warm_up`."""
     config = ClientConfig(backoff=fastrpc.Backoff(first=0.001, longest=0.001), wire_protocol=wire)
     served = ServerConfig(protocols=(wire,), limits=Limits(concurrent_calls=10 * CALLERS))
     async with Server(Growth(), config=served) as server:

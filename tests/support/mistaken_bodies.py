@@ -177,7 +177,7 @@ class Shop:
 
 
 def without_own_words(text: str) -> str:
-    """Return an answer, or what was logged, without the words of validators."""
+    """Return an answer, or a log text, without the words of validators."""
     for words in OWN_WORDS:
         text = text.replace(words, "")
     return text

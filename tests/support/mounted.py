@@ -18,7 +18,7 @@ Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
 @fastrpc.service("stock")
 class Stock:
-    """Stands beside the applications."""
+    """A service next to the applications."""
 
     @fastrpc.method(safe=True)
     async def count(self, name: str = "") -> int:
@@ -39,10 +39,10 @@ async def mounted(
     connection: dict[str, Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[HttpClient]:
-    """Serve applications beside `Stock`, with a client of the server; one application is mounted at "/".
+    """Serve applications and `Stock`, with a client of the server; one application is mounted at "/".
 
     Args:
-        connection: the arguments of `HttpClient.to` beside the address.
+        connection: the arguments of `HttpClient.to` after the address.
     """
     prefixes = mounts if isinstance(mounts, dict) else {"/": mounts}
     settings = {

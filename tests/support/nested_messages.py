@@ -1,4 +1,4 @@
-"""Classes in the bodies of others: messages and enums that are nested in protobuf."""
+"""Nested classes: messages and enums that are nested in protobuf."""
 
 import dataclasses
 import enum

@@ -1,4 +1,4 @@
-"""A service whose handlers write into a journal what they do, for tests with a call ledger."""
+"""A service whose handlers write their work into a journal, for tests with a call ledger."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Calls of `Noted` by one client, written down: what load tests offer and then judge."""
+"""Calls of `Noted` by one client, written down: the load that load tests offer and then judge."""
 
 import time
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class NotedCall:
 
 
 class NotedCalls:
-    """Makes calls, the given methods in turn, and keeps what came of each."""
+    """Makes calls of the given methods by turns, and keeps the outcome of each."""
 
     def __init__(
         self, client: Client, methods: Sequence[Any] = (Noted.again,), *, timeout: float = 5.0
@@ -72,5 +72,5 @@ class NotedCalls:
         return [call for call in self.ended if call.begun_at > instant]
 
     def problems(self, journal: Path) -> list[str]:
-        """Return what contradicts what handlers wrote into this journal."""
+        """Return contradictions between the calls and the records of handlers in this journal."""
         return self.ledger.problems(Journal.read(journal))

@@ -1,4 +1,4 @@
-"""Load that does not wait for answers: calls at fixed instants, whatever becomes of those before."""
+"""Load that does not wait for answers: calls at fixed instants, even if earlier calls are still running."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ import pytest
 
 __all__ = ["OpenLoop"]
 
-#: The shortest wait for the next call; those that come due meanwhile are made together. uvloop takes waits below half a
+#: The shortest wait for the next call; calls that come due meanwhile are made at once. uvloop takes waits below half a
 #: millisecond for none at all, and would turn until the next call is due.
 SHORTEST_WAIT = 0.002
 

@@ -32,7 +32,7 @@ HEADER = struct.Struct("<IBBBBQ")
 RESPONSE = 0x83
 OK, DEADLINE, EXHAUSTED = 0, 4, 8
 
-#: How long the instants of sending lie apart; calls with instants between are sent together.
+#: The interval of the instants of sending; calls with instants in between are sent in one write.
 STEP_SECONDS = 0.004
 
 #: Received bytes after which credit is returned.
@@ -61,7 +61,7 @@ class Line:
         self.socket.setblocking(False)
 
     def first(self) -> bytes:
-        """Return what is sent before the first call."""
+        """Return the bytes that are sent before the first call."""
         return b""
 
     def frame(self, number: int) -> bytes:
@@ -129,7 +129,7 @@ class NativeLine(Line):
 
 
 class RpcxLine(Line):
-    """Many calls at a time, whose deadlines are told in milliseconds."""
+    """Many concurrent calls, whose deadlines are stated in milliseconds."""
 
     def frame(self, number: int) -> bytes:
         path, _, name = self.method.partition(".")
@@ -327,7 +327,7 @@ class Load:
         self._free = collections.deque(self.lines)
 
     def _blocks(self) -> list[list[bytes]]:
-        """Return what each line sends at each step."""
+        """Return the bytes of each line at each step."""
         steps = int(self.seconds / STEP_SECONDS) + 1
         blocks = [[b""] * len(self.lines) for _ in range(steps)]
         for number in range(self.count):
@@ -379,7 +379,7 @@ class Load:
         }
 
     def _take(self, blocks: list[list[bytes]]) -> None:
-        """Let each line send what it has in these steps."""
+        """Let each line send its bytes of these steps."""
         for block in blocks:
             for line, data in zip(self.lines, block, strict=True):
                 line.unsent += data
@@ -394,7 +394,7 @@ class Load:
         return number
 
     def _settle(self, selector: selectors.BaseSelector, seconds: float) -> None:
-        """Take what comes until then."""
+        """Read all bytes that arrive until then."""
         until = time.perf_counter() + seconds
         while True:
             left = until - time.perf_counter()

@@ -54,10 +54,10 @@ def write_package(
     compressor_number: int = 64,
     made: str = "bytes",
 ) -> None:
-    """Write a module of that name into a folder, and what tells Python that it was installed there.
+    """Write a module of that name into a folder, and the files by which Python finds it as installed there.
 
     Args:
-        made: what its codec and compressor give their output as.
+        made: the type of the output of its codec and compressor.
     """
     text = MODULE.format(
         codec=codec,
@@ -79,8 +79,8 @@ def forget_tables(*services: type[Any]) -> None:
     """Have this process look again which codecs and compressors are installed.
 
     Args:
-        services: those that outlive the test. Their methods keep what they prepared of a codec, by its name: the next
-            codec of that name would be used as this one was, even with what a test changed in it.
+        services: those that outlive the test. Their methods keep prepared coders of a codec, by its name: the next
+            codec of that name would be used in place of this one, even with changes by a test.
     """
     from fastrpc.codecs import base as codecs
     from fastrpc.compressors import base as compressors

@@ -1,4 +1,4 @@
-"""Calls that go on all the time, at a pace, and which servers answer them."""
+"""Calls that run all the time, at a pace, and the servers that answer them."""
 
 import asyncio
 from collections import Counter

@@ -3,8 +3,8 @@
 - A block whose first line is `# name.py`, or a name with another ending, is a file in the folder of the page.
 - A `sh` block is run by bash in that folder. All blocks of a page run in one shell, in their order, and the last
   command of each ends with 0. Nothing that looks like a mistake may reach standard error.
-- A `text` block right after a `sh` block is what that one prints; `…` stands for what differs from run to run, and for
-  any number of lines where it has a line to itself.
+- A `text` block right after a `sh` block is its output; `…` stands for parts that differ from run to run, and for any
+  number of lines where it has a line to itself.
 - A `console` block, with `$` before each command, is not run: it needs a network, root or a terminal.
 
 Ports of 127.0.0.1 are replaced by free ones.
@@ -47,7 +47,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One `sh` block, what it printed and what it should have."""
+    """One `sh` block, its output and its expected output."""
 
     block: Block
     code: int
@@ -59,7 +59,7 @@ class Ran:
         return f"{self.block.text}\nended with {self.code} and printed\n{self.output}{expected}"
 
     def is_as_printed(self) -> bool:
-        """Whether it ended with 0 and printed what the page says."""
+        """Whether it ended with 0 and printed the text of the page."""
         if self.expected is None:
             return self.code == 0
         lines = (re.escape(line).replace("…", "[^\n]*") + "\n" for line in self.expected.splitlines())
@@ -74,7 +74,7 @@ def blocks_of(text: str) -> list[Block]:
 
 
 def file_name(block: Block) -> str | None:
-    """Return the name of the file that a block is; None for others."""
+    """Return the name of the file in a block; None for other blocks."""
     match = None if block.language in {"sh", "text", "console"} else _FILE_NAME.match(block.text)
     return match and match[1]
 
@@ -106,7 +106,7 @@ class Page:
             command.chmod(0o755)
 
     def run(self) -> tuple[list[Ran], str]:
-        """Run the `sh` blocks; returns what became of each, and what reached standard error."""
+        """Run the `sh` blocks; return the outcome of each, and the text on standard error."""
         shell = [index for index, block in enumerate(self.blocks) if block.language == "sh"]
         script = "".join(f"{self.blocks[index].text}\nprintf '\\x1e%s\\x1e\\n' $?\n" for index in shell)
         # A page may leave its servers running; whoever reads it ends them with the terminal.

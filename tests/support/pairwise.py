@@ -59,7 +59,7 @@ def covering(cases: Mapping[str, set[Hashable]]) -> set[str]:
 
 
 def _values(item: pytest.Function) -> Case:
-    """Return what the parameters of a case are, by identity: True, 1 and 1.0 are equal, and values of their own."""
+    """Return the parameters of a case by identity: True, 1 and 1.0 are equal, and different values here."""
     single: dict[str, Hashable] = {name: id(value) for name, value in item.callspec.params.items()}
     rows: dict[str, Hashable] = {}
     for mark in item.iter_markers("parametrize"):
@@ -71,6 +71,6 @@ def _values(item: pytest.Function) -> Case:
 
 
 def _targets(case: Case) -> Iterator[Hashable]:
-    """Return what a case tries: its values, and each two of them together."""
+    """Return the targets of a case: its values, and each pair of them."""
     yield from case.items()
     yield from combinations([one for one in case.items() if one[0] != LOOP], 2)

@@ -44,7 +44,7 @@ def program_with_sockets(
     folder: Path,
     environment: Mapping[str, str] | None = None,
 ) -> Program:
-    """Start `python -m fastrpc` with these sockets, by name; the environment wins over what systemd sets."""
+    """Start `python -m fastrpc` with these sockets, by name; the environment overrides the variables of systemd."""
     variables = {"LISTEN_FDNAMES": ":".join(name for name, _ in sockets), **(environment or {})}
     if WarmProcess.IS_POSSIBLE and SCALE <= 1:
         passed = [one.fileno() for _, one in sockets]

@@ -1,4 +1,4 @@
-"""The services behind the recorded connections of Phobos, in Python."""
+"""The services of the recorded connections of Phobos, in Python."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = ["WITH_TOKEN", "Arith", "Functions"]
 
 
 class Arith(ArithOfRpcx):
-    """What Phobos serves beside the methods of rpcx's recordings."""
+    """The methods of Phobos in addition to the methods of rpcx's recordings."""
 
     @fastrpc.method
     async def PanicIndex(self, args: Args) -> Reply:

@@ -43,7 +43,7 @@ class Program:
     """A Python program that runs; it is killed with all its processes when the block ends.
 
     Args:
-        arguments: what follows `python`.
+        arguments: the arguments of `python`.
         folder: its working directory.
         stdin: its standard input; nothing is in it unless `subprocess.PIPE` lets a test `write` there.
         is_anew: start a new interpreter, which imports everything again, for a test of imports.
@@ -169,7 +169,7 @@ class Program:
                 raise AssertionError(f"no {pattern!r} in its {name}; {self._seen()}")
 
     def _read(self, until: float) -> bool:
-        """Take in what has arrived; False once there is no more to come, or in no time."""
+        """Read the arrived bytes; False at the end of the file, or after the timeout."""
         if not self._selector.get_map():
             return False
         ready = self._selector.select(max(0.0, until - time.monotonic()))

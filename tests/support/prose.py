@@ -1,7 +1,7 @@
 """Read the prose of a file: docstrings, comments, strings and pages, in paragraphs and sentences.
 
 A paragraph ends at an empty line, at the next item of a list, heading or cell of a table, and where code begins. The
-lines of a comment that stands alone are one paragraph or several; a comment behind code is one by itself.
+lines of a comment that stands alone are one paragraph or several; a comment after code is a separate paragraph.
 """
 
 import re

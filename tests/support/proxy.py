@@ -1,4 +1,4 @@
-"""A proxy for TCP and unix sockets that does to a connection what bad networks do.
+"""A proxy for TCP and unix sockets that harms connections as bad networks do.
 
 ::
 
@@ -41,13 +41,13 @@ class Cut(enum.Enum):
 
     CLOSE = "close"  # Both ends see an orderly end.
     RESET = "reset"  # Both ends see a reset; bytes not yet read may be lost.
-    BLACKHOLE = "blackhole"  # Nothing moves any more, and nobody is told.
-    HALF_OPEN = "half open"  # The receiver is gone; the sender is not told.
+    BLACKHOLE = "blackhole"  # No byte moves any more, and neither side gets an error.
+    HALF_OPEN = "half open"  # The receiver is gone; the sender gets no error.
 
 
 @dataclass(eq=False)
 class Direction:
-    """Faults of one direction, and what passed through it."""
+    """Faults of one direction, and the bytes that passed through it."""
 
     #: Added to each chunk; chunks keep their order.
     delay_seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""Three members of one cluster of etcd or Consul; what they send each other to agree passes through proxies.
+"""Three members of one cluster of etcd or Consul; their messages to each other pass through proxies.
 
 The links of clients, to one server or to the members of a cluster, are proxies as well.
 """
@@ -39,7 +39,7 @@ class Quorum:
         self._hit = members[0]
 
     def signal(self, number: int) -> None:
-        """Stop a member, or let it go on."""
+        """Stop a member, or let it continue."""
         if number == signal.SIGSTOP:
             self._hit = self._chance.choice(self.members)
         self._hit.signal(number)
@@ -56,7 +56,7 @@ class Quorum:
 
 @asynccontextmanager
 async def linked(server: Any, count: int) -> AsyncIterator[tuple[list[str], list[FaultProxy]]]:
-    """Yield a URL for each of so many clients of a server, or of the members of a quorum in turn, and all proxies."""
+    """Yield a URL for each of `count` clients of a server, or of the members of a quorum by turns, and all proxies."""
     members, links = (server.members, server.links) if isinstance(server, Quorum) else ([server], [])
     urls, proxies = [], []
     async with AsyncExitStack() as stack:
@@ -117,7 +117,7 @@ def _places(folder: Path) -> list[Path]:
 
 
 async def _start(members: Sequence[Any], stack: AsyncExitStack) -> None:
-    """Start members at the same time, as none is ready before there is a leader."""
+    """Start members at the same time, as none is ready before a leader is elected."""
     for one in members:
         stack.callback(one.kill)
     await asyncio.gather(*(in_thread(one.start) for one in members))

@@ -20,7 +20,7 @@ LARGEST_FRAME = 16 * 1024 * 1024
 
 
 class _Reader(asyncio.StreamReader):
-    """A stream that tells the end of its connection before the bytes in front of that are read."""
+    """A stream that reports the end of its connection before the bytes in front of that are read."""
 
     has_ended = False
 

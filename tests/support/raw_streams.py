@@ -52,7 +52,7 @@ class StreamPeer:
                 return msgspec.msgpack.decode(frame.payload)
 
     async def end(self, call: int) -> Response:
-        """Return the RESPONSE of a call; what came in front of it can be seen by `messages`."""
+        """Return the RESPONSE of a call; earlier frames can be read by `messages`."""
         while True:
             for frame in self.peer.frames:
                 if isinstance(frame, Response) and frame.id == call:

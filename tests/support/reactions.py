@@ -79,7 +79,7 @@ LATE = (
 LATE_CELLS = dict.fromkeys(LATE, DISCARD)
 RUNNING = ("assembling", "open", "open in a message", "ended", "ended by END")
 
-#: Frame -> state -> reaction; what is not named is CE(2).
+#: Frame -> state -> reaction; frames without an entry are CE(2).
 CALLEE: dict[str, dict[str, tuple[str, ...]]] = {
     "REQUEST": {"new": ("request",)},
     "REQUEST MORE": {"new": ()},

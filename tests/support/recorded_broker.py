@@ -77,6 +77,6 @@ async def main(folder: str, log: str, sync: str, first: int, messages: int) -> N
 
 
 if __name__ == "__main__":
-    # Several checkpoints, beside commits and between them.
+    # Several checkpoints, during commits and between them.
     checkpoints._LOG_BYTES = 32 * 1024  # type: ignore[misc]
     asyncio.run(main(*sys.argv[1:4], *map(int, sys.argv[4:])))

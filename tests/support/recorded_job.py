@@ -1,4 +1,4 @@
-"""Jobs for the thread pool that write down what it does with them."""
+"""Jobs for the thread pool that record its calls."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ LONG = 10
 
 
 class RecordedJob:
-    """Notes what the pool does with it."""
+    """Notes the pool's calls."""
 
     def __init__(self, work: Callable[[], object] = lambda: None) -> None:
         self.expired = False

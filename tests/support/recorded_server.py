@@ -1,4 +1,4 @@
-"""A recorded server of Go, and what a client of ours makes of it."""
+"""A recorded server of Go, and its answers as our client reads them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -43,15 +43,15 @@ async def recorded_server(recording: Recorded) -> AsyncIterator[tuple[str, Recor
 
 
 def assert_taken(answer: Any, reply: Frame, *, error_key: str = "__rpcx_error__") -> None:
-    """Compare what a client took with the answer."""
+    """Compare the result of a client with the answer."""
     value = answer.value.SerializeToString() if isinstance(answer.value, StringValue) else answer.value
     assert value == reply.value()
-    # The text of an error under another status is none.
+    # The text of an error under another status is no error.
     assert dict(answer.metadata) == {key: text for key, text in reply.metadata.items() if key != error_key}
 
 
 def assert_sent(sent: Frame, frame: Frame) -> None:
-    """Compare what a client sent with the recorded request."""
+    """Compare the frames of a client with the recorded request."""
     for part in (
         "path",
         "method",

@@ -1,6 +1,6 @@
 """A program that writes a store in a folder and notes each acknowledged write in the log of `recorded_io.c`.
 
-Eight tasks write one after the other; `step_of` says what each of them does at each of its numbers.
+Eight tasks write one after the other; `step_of` returns the step of each task at each of its numbers.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ TASKS: Final = 8
 
 
 def step_of(number: int) -> str:
-    """Return what a task does at a number: `put` its key, `delete` it, or put it with its `pair` in a transaction."""
+    """Return the step of a task at a number: `put` its key, `delete` it, or put it with its `pair` in a transaction."""
     return {3: "pair", 5: "delete"}.get(number % 7, "put")
 
 
@@ -67,6 +67,6 @@ async def main(folder: str, log: str, sync: str, first: int, writes: int) -> Non
 
 
 if __name__ == "__main__":
-    # Several checkpoints, beside commits and between them.
+    # Several checkpoints, during commits and between them.
     checkpoints._LOG_BYTES = 32 * 1024  # type: ignore[misc]
     asyncio.run(main(*sys.argv[1:4], *map(int, sys.argv[4:])))

@@ -1,4 +1,4 @@
-"""A session that writes down what its transport tells it."""
+"""A session that records the calls of its transport."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ __all__ = ["RecordingSession", "Sessions"]
 
 
 class RecordingSession(asyncio.BufferedProtocol):
-    """Records every callback: `received` holds all bytes, `events` the names of the others in order."""
+    """Records every callback: `received` holds all bytes, `events` the names of the other callbacks in order."""
 
     def __init__(self, *, buffer_bytes: int = 65_536, keep_open: bool = False) -> None:
         self.events: list[str] = []
@@ -70,7 +70,7 @@ class RecordingSession(asyncio.BufferedProtocol):
 
 
 class Sessions:
-    """A session factory that keeps what it made."""
+    """A session factory that keeps its sessions."""
 
     def __init__(self, make: Callable[[], RecordingSession] = RecordingSession) -> None:
         self.made: list[RecordingSession] = []

@@ -36,7 +36,7 @@ class ReferenceConnection:
         stream.settimeout(PATIENCE_SECONDS)
 
     def take(self, name: str) -> Event | None:
-        """Return the first event of a name among those that were read, and drop it alone; None if there is none."""
+        """Return the first unread event of a name, and drop only that one; None if there is none."""
         for event in self._events:
             if event[0] == name:
                 self._events.remove(event)
@@ -53,7 +53,7 @@ class ReferenceConnection:
             self.read()
 
     def read(self) -> None:
-        """Take what the client sent, and answer what the reference answers by itself."""
+        """Read the client's bytes, and send the automatic answers of the reference."""
         try:
             data = self.stream.recv(1 << 20)
         except ConnectionResetError:
@@ -73,7 +73,7 @@ class ReferenceConnection:
                 self._raw += self.stream.recv(1 << 20)
 
     def take_read(self) -> None:
-        """Take what `read_raw` read, and drop its events."""
+        """Take the bytes of `read_raw`, and drop their events."""
         self.peer.receive(bytes(self._raw))
         self.received += self._raw
         self._raw.clear()
@@ -88,10 +88,10 @@ class ReferenceConnection:
             return self._events
 
     def send(self) -> None:
-        """Write what the reference has to say."""
+        """Write the bytes of the reference."""
         output = self.peer.take_output()
         if output:
-            # The client may have closed, which shows when what it wrote before is read.
+            # The client may have closed, which shows when its earlier bytes are read.
             with suppress(BrokenPipeError):
                 self.stream.sendall(output)
 
@@ -142,11 +142,11 @@ class ReferenceServer:
                     return connection, request
 
     def start(self, function: Callable[..., T], *args: Any) -> Future[T]:
-        """Run what blocks on a separate thread."""
+        """Run a blocking function on a separate thread."""
         return self._threads.submit(function, *args)
 
     def close(self) -> None:
-        """Close every connection, which ends whatever still waits."""
+        """Close every connection, which ends all waits."""
         for closing in itertools.chain(self._connections, [self._listener]):
             closing.close()
         self._threads.shutdown()

@@ -48,7 +48,7 @@ class ConsulAgent(KeptProcess):
         self._configuration = configuration
         names = ("http", "server", "serf-lan", "serf-wan")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
-        #: The options that tell what it is.
+        #: The options that decide its kind.
         self.kind = ["-dev", "-bind=127.0.0.1"]
 
     @property
@@ -84,7 +84,7 @@ class ConsulAgent(KeptProcess):
         return json.loads(content) if content.strip() else None
 
     def listed(self, service: str) -> set[str]:
-        """Return the addresses of a service whose checks pass, as Consul's own API tells them."""
+        """Return the addresses of a service whose checks pass, by Consul's own API."""
         found = self.ask(f"/v1/health/service/{service}?passing=1")
         return {f"tcp://{one['Service']['Address']}:{one['Service']['Port']}" for one in found}
 
@@ -154,7 +154,7 @@ class EtcdServer(KeptProcess):
         }
 
     def listed(self, service: str) -> set[str]:
-        """Return the addresses of a service, as etcd itself tells them."""
+        """Return the addresses of a service, by the API of etcd."""
         names = (key.rpartition("/")[2] for key in self.keys(f"fastrpc/services/{service}/"))
         return {name.replace("@", "://", 1) for name in names}
 
@@ -189,7 +189,7 @@ class RedisServer(KeptProcess):
             return client.execute_command(*command)
 
     def listed(self, service: str) -> set[str]:
-        """Return the addresses of a service, as Redis itself tells them."""
+        """Return the addresses of a service, by the commands of Redis."""
         return {one.decode() for one in self.ask("HKEYS", f"fastrpc:{service}:records")}
 
 
@@ -336,7 +336,7 @@ class EmbeddedServer(KeptProcess):
         return accepts("127.0.0.1", self.port)
 
     def listed(self, service: str) -> set[str]:
-        """Return the addresses of a service, as the registry tells them to anybody."""
+        """Return the addresses of a service that the registry lists for every caller."""
         with SyncClient(f"tcp://127.0.0.1:{self.port}") as client:
             return {str(decode_record(one)) for one in client.call(RegistryService.watch, service).records}
 

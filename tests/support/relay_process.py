@@ -1,4 +1,4 @@
-"""A relay as a process that is killed and comes back at its port, and a server behind it as another one."""
+"""A relay as a process that is killed and comes back at its port, and a server behind it as another process."""
 
 import sys
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class RelayedProcess(KeptProcess):
     """`fastrpc run` behind a relay.
 
     Args:
-        app: what `fastrpc run` takes.
+        app: the application argument of `fastrpc run`.
     """
 
     IS_WARM = True

@@ -1,4 +1,4 @@
-"""Servers that restart, in order or killed, while calls go on: the same on every registry."""
+"""Servers that restart, in order or killed, while calls continue: the same on every registry."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ METHODS = (Noted.again, Noted.once, Noted.again, Noted.lasting)
 async def restarted_in_turn(
     registry: Any, folder: Path, *, restarts: int, rate: float = RATE, announce: float = 0.0
 ) -> tuple[NotedCalls, Path]:
-    """Restart three servers in turn, in order, under load of calls of which half may not run twice."""
+    """Restart three servers one by one, in order, under load of calls; half of the calls may not run twice."""
     async with cluster(registry, folder, announce=announce) as servers:
         async with _calling(registry, rate) as calls:
             for number in range(restarts):
@@ -41,9 +41,9 @@ async def killed_in_turn(
 ) -> tuple[NotedCalls, Path]:
     """Kill one of three servers again and again under load, and start it again each time.
 
-    The next one is killed after `every_seconds`, and not before the client is connected to the last one again: however
-    slow the machine is, two servers are there. Whether calls go there already is for the client to say: those that were
-    under way at the kill failed in a row, for which an endpoint is left out for a while.
+    The next one is killed after `every_seconds`, and not before the client is connected to the last one again: so two
+    servers run, on a slow machine too. The client decides when calls go there: the calls that were under way at the
+    kill failed in a row, for which an endpoint is ejected for a while.
     """
     async with cluster(registry, folder) as servers:
         async with _calling(registry, RATE) as calls:
@@ -59,7 +59,7 @@ async def killed_in_turn(
 
 @contextlib.asynccontextmanager
 async def _calling(registry: Any, rate: float) -> AsyncIterator[NotedCalls]:
-    """Keep calls going; afterwards the client has to be what it was before them (L6)."""
+    """Keep calls running; afterwards the client has to be in its earlier state (L6)."""
     async with Client("noted", registry=registry.url) as client:
         await client.ready()
         await eventually(lambda: client.stats()["live"]["connections"] == 3 and not _is_connecting())
@@ -79,14 +79,14 @@ def _is_connecting() -> bool:
 
 
 def _left(base: dict[str, Any], client: Client) -> list[str]:
-    """Return what is held beyond the base. What others left open before may be closed since."""
+    """Return the resources held beyond the base. Resources that other tests left open may be closed since."""
     held = _held(client)
     held["descriptors"] = max(held["descriptors"], base["descriptors"])
     return differences(base, held)
 
 
 def _held(client: Client) -> dict[str, Any]:
-    """Return what calls hold while they run."""
+    """Return the resources that calls hold while they run."""
     stats = client.stats()
     endpoint_set = client._state.endpoint_set
     assert endpoint_set is not None

@@ -1,4 +1,4 @@
-"""The service behind the recorded connections of rpcx, in Python."""
+"""The service of the recorded connections of rpcx, in Python."""
 
 import asyncio
 from typing import Any

@@ -47,7 +47,7 @@ class ServedRpcx:
         self._read = 0
 
     async def send(self, *frames: Frame | bytes, size: int = READ_BYTES) -> None:
-        """Receive frames, or any bytes, in reads of this size; what comes after the end is not looked at."""
+        """Receive frames, or any bytes, in reads of this size; bytes after the end are ignored."""
         magic = self.wire.profile.magic
         data = b"".join(one if isinstance(one, bytes) else one.encode(magic) for one in frames)
         loop = asyncio.get_running_loop()
@@ -56,7 +56,7 @@ class ServedRpcx:
             done = loop.create_future()
             loop.call_soon(lambda part, done: done.set_result(self._receive(part)), data[:size], done)
             data = data[await done :]
-        # A stall puts the rest of a read off.
+        # A stall defers the remainder of a read.
         await eventually(lambda: self.is_over or not self.session.is_put_off)
 
     def _receive(self, data: bytes) -> int:
@@ -111,7 +111,7 @@ async def served_rpcx(
 
 
 class TranslatedRpcx:
-    """A translation, with what a native connection says above it and a server below it."""
+    """A translation, with the frames of a native connection above it and of a server below it."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class TranslatedRpcx:
         self._parser = Parser(False, max_frame=1 << 20)
 
     def open(self) -> list[Any]:
-        """Begin as a native client does; return what it hears at once."""
+        """Begin as a native client does; return the frames that it gets at once."""
         return self.say(Preface(), SettingsFrame(), Credit(0, 16_711_680))
 
     def say(self, *frames: Any) -> list[Any]:
@@ -142,11 +142,11 @@ class TranslatedRpcx:
         return list(self.heard())
 
     def sent(self) -> list[Frame]:
-        """Return what went to the server."""
+        """Return the bytes sent to the server."""
         return frames_in(self.translation.take_down(), self.translation.profile.magic)
 
     def hear(self, *frames: Frame | bytes) -> list[Any]:
-        """Receive frames of a server; return what they are above."""
+        """Receive frames of a server; return their native form."""
         self.translation.receive(b"".join(one if isinstance(one, bytes) else one.encode() for one in frames))
         return list(self.heard())
 

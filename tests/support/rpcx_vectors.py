@@ -20,7 +20,7 @@ __all__ = [
 
 _FOLDER = Path(__file__).parent.parent / "golden"
 
-#: Recordings that are no frames, by the beginning of their names, with what becomes of them.
+#: Recordings that are no frames, by the beginning of their names, with the errors that they cause.
 NOT_FRAMES = {
     "gateway_": "replayed by test_recorded_requests.py",
     "file_upload_data": "replayed with the call before it",

@@ -1,4 +1,4 @@
-"""The wire of rpcx in pure Python, written from PROTOCOL.md: what the compiled codec is compared with."""
+"""The wire of rpcx in pure Python, written from PROTOCOL.md: the reference for the compiled codec."""
 
 import gzip
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ class WireError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """One frame; `payload` is what lies in it, compressed or not."""
+    """One frame; `payload` is its content, compressed or not."""
 
     path: str = ""
     method: str = ""
@@ -59,7 +59,7 @@ class Frame:
 
     @property
     def error(self) -> str | None:
-        """The text of an error, None: it is none."""
+        """The text of an error, None without an error."""
         if self.status != 1:
             return None
         return self.metadata.get("__rpcx_error__", self.metadata.get("__phobos_error__"))

@@ -1,4 +1,4 @@
-"""Time that the loop had: what promises about deadlines are measured by on a busy machine."""
+"""Time that the loop had: on a busy machine it measures promises about deadlines."""
 
 import asyncio
 from collections.abc import Iterator

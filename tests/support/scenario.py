@@ -67,7 +67,7 @@ Step = Receive | Open | Cancel | Respond
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Steps, the bytes that are judged, and what they must lead to."""
+    """Steps, the bytes that are judged, and their required outcome."""
 
     name: str
     #: Role of the side under test.

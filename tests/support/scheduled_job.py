@@ -39,7 +39,7 @@ class Jobs:
 
 
 class LateJob(schedules._Job):
-    """A mistake: an instant is written behind its run."""
+    """A mistake: an instant is written after its run."""
 
     async def _due(self, reached: float) -> float:
         instant = await super()._due(reached)

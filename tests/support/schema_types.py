@@ -267,7 +267,7 @@ def classes(draw: st.DrawFn) -> tuple[Any, list[Any]]:
 
 
 def values_of(value: Any) -> Any:
-    """Return a value in a form that is equal where its floats are, zeros of either sign apart."""
+    """Return a value in a form that is equal if its floats are; zeros of different sign are unequal."""
     if isinstance(value, float):
         return ("float", value, math.copysign(1, value))
     return value

@@ -1,4 +1,4 @@
-"""A server of ASGI for tests: it hands an application scopes and events, and keeps what that sends."""
+"""A server of ASGI for tests: it hands an application scopes and events, and keeps the events of the application."""
 
 import asyncio
 import json
@@ -104,7 +104,7 @@ class Exchange:
 
 @asynccontextmanager
 async def exchange(app: Any, scope: dict[str, Any]) -> AsyncIterator[Exchange]:
-    """Yield an exchange that may go on; at the end its client is gone."""
+    """Yield an exchange that may continue; at the end its client is gone."""
     talk = Exchange(app, scope)
     yield talk
     gone = "websocket.disconnect" if scope["type"] == "websocket" else "http.disconnect"

@@ -41,7 +41,7 @@ class _OfProcess(Collector):
 
 
 def scraped(name: str, **labels: str) -> float | None:
-    """Return the value of one series of the whole process now; None where there is none."""
+    """Return the present value of one series of the whole process; None if it is missing."""
     registry = CollectorRegistry()
     registry.register(_OfProcess())
     text = generate_latest(registry.restricted_registry([name])).decode()

@@ -1,4 +1,4 @@
-"""A server of gRPC by python `h2` that does what a test writes down for each connection, rules of gRPC or not."""
+"""A server of gRPC by python `h2` that follows a test's script for each connection, valid by gRPC's rules or not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ScriptedPeer:
         self.answered_pings = 0
 
     async def run(self, script: Script) -> None:
-        """Run the script of the connection, and what the client sends into it, until either ends."""
+        """Run the script of the connection, and read the client's bytes into it, until either ends."""
         self.h2.initiate_connection()
         if self.server.settings:
             self.h2.update_settings(self.server.settings)
@@ -73,7 +73,7 @@ class ScriptedPeer:
             self.answered_pings += 1
 
     def flush(self) -> None:
-        """Send what h2 has to send."""
+        """Send the waiting bytes of h2."""
         write_to(self.writer, self.h2.data_to_send())
 
     # For scripts
@@ -102,7 +102,7 @@ class ScriptedPeer:
         self.flush()
 
     def leave(self, last: int, code: ErrorCodes = ErrorCodes.NO_ERROR, debug: bytes = b"") -> None:
-        """Send GOAWAY, behind which further calls may be answered by hand."""
+        """Send GOAWAY; further calls may be answered by hand after it."""
         write_to(
             self.writer,
             struct.pack(">I", 8 + len(debug))[1:]

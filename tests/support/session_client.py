@@ -10,7 +10,7 @@ from tests.support.rpcx_wire import Frame
 
 __all__ = ["QUESTIONS", "SessionClient", "in_records"]
 
-#: By the protocol: its name in ALPN, what is said, how the answer begins.
+#: By protocol: its name in ALPN, the request, the beginning of the answer.
 QUESTIONS = {
     "native": ("fastrpc/1", b"\xf5FRP\x01\x01\x00\x00", b"\xf5FRP"),
     "http": ("http/1.1", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 "),
@@ -59,10 +59,10 @@ class SessionClient:
                     opened.sendall(self._question)
                     answer = opened.recv(len(self._answer))
                 except (ssl.SSLError, ConnectionError):
-                    # TLS 1.3 refuses a certificate behind the handshake of the client.
+                    # TLS 1.3 refuses a certificate after the handshake of the client.
                     return False
                 self.session, self.has_resumed = opened.session, opened.session_reused
-                # With close_notify OpenSSL keeps the session; the rest of the answer is no matter.
+                # With close_notify OpenSSL keeps the session; the remaining answer does not matter.
                 with suppress(ssl.SSLError, ConnectionError):
                     opened.unwrap()
         return answer == self._answer

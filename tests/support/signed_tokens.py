@@ -1,4 +1,4 @@
-"""Signed tokens of an issuer, and what verifies them."""
+"""Signed tokens of an issuer, and their verifier."""
 
 import base64
 import json

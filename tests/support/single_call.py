@@ -45,7 +45,7 @@ def pass_on(source: socket.socket, target: socket.socket) -> None:
 
 
 def relay_one(listener: socket.socket, server: tuple[str, int]) -> None:
-    """Connect the first to come with a server, and refuse all others."""
+    """Connect the first client with a server, and refuse all others."""
     near, _ = listener.accept()
     listener.close()
     far = socket.create_connection(server)

@@ -1,4 +1,4 @@
-"""A server of which a few answers are slow, as a process."""
+"""A server process of which a few answers are slow."""
 
 import asyncio
 import sys
@@ -19,7 +19,7 @@ SLOW_SECONDS = 0.2
 
 @fastrpc.service("slow")
 class Slow:
-    """Counts what it starts, and notes whom it kept waiting.
+    """Counts its started calls, and notes the callers of slow ones.
 
     Instants are of the monotonic clock, which all processes share.
     """
@@ -41,7 +41,7 @@ class Slow:
 
     @fastrpc.method
     async def started(self) -> int:
-        """Return how many calls of the others were started."""
+        """Return the number of the other calls that were started."""
         return self._started
 
     @fastrpc.method
@@ -51,7 +51,7 @@ class Slow:
 
     @fastrpc.method
     async def given_up(self) -> list[tuple[int, float]]:
-        """Return which of these were told that nobody waits, and when."""
+        """Return which of the slow calls were cancelled, and when."""
         return self._given_up
 
     async def _answer(self, number: int) -> float:

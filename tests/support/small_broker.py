@@ -78,7 +78,7 @@ class SmallMembership:
         return [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
 
     def begin_take(self, most: int, on_end: Callable[[Take], None]) -> Take:
-        """Return the messages that are here; none come later."""
+        """Return the messages that have arrived; none come later."""
         take = Take(GroupMember(), most, on_end)
         if self.waiting:
             self.taken.append(most)
@@ -128,7 +128,7 @@ class SmallMembership:
 
 
 class SmallBroker:
-    """Keeps what it is given; `failures` come before a publication is kept, `late_failures` after."""
+    """Keeps its messages; `failures` come before a publication is kept, `late_failures` after."""
 
     def __init__(self, limits: BrokerLimits | None = None) -> None:
         self._limits = limits or BrokerLimits("small")
@@ -142,7 +142,7 @@ class SmallBroker:
         self.join_failures: deque[Exception] = deque()
         self.members: list[SmallMembership] = []
         self._joins = asyncio.Event()
-        #: The names and patterns of which a covering topic was asked.
+        #: The names and patterns for which a covering topic was requested.
         self.covering_asked: list[str] = []
         self.asked: list[tuple[Any, ...]] = []
         self.is_open = False
@@ -206,7 +206,7 @@ class SmallBroker:
         return self.members[count - 1]
 
     def delivery(self, token: Any, body: bytes = b"1", **fields: Any) -> Delivery:
-        """Return a delivery of JSON; `fields` replace others."""
+        """Return a delivery of JSON; `fields` replace other fields."""
         headers = {"content-type": "application/json"}
         made = Delivery("orders.new", body, None, f"id-{token}", 1, headers, None, PUBLISHED_AT, 1, token)
         return replace(made, **fields)

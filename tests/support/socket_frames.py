@@ -35,8 +35,8 @@ def client_frame(
     """Return a frame.
 
     Args:
-        width: the bytes that the length takes behind the first two, 0, 2 or 8; None: as few as possible.
-        length: what is written as the length, whatever the content is.
+        width: the bytes of the length after the first two bytes, 0, 2 or 8; None: as few as possible.
+        length: the stated length, for any content.
     """
     size = len(content) if length is None else length
     if width is None:

@@ -1,4 +1,4 @@
-"""Read the project's own sources: its files, their imports and their functions, Python and Cython alike."""
+"""Read the project's own sources: its files, their imports and their functions, in Python and Cython."""
 
 import ast
 import re
@@ -87,7 +87,7 @@ def module_name(path: Path) -> str:
 
 @cache
 def imports(path: Path) -> list[Import]:
-    """Return what a file of the package imports, as modules of the package where they are some."""
+    """Return the imports of a file of the package, as modules of the package if they are some."""
     found = _python_imports(path) if path.suffix in {".py", ".pyi"} else _cython_imports(path)
     return sorted(found, key=lambda item: item.line)
 
@@ -203,7 +203,7 @@ def _code(path: Path, *, keeps_formatted: bool = False) -> str:
 
 
 def _function_at(lines: list[str], start: int) -> Function | None:
-    """Return the function whose first line is `start`; None where none with a body begins."""
+    """Return the function whose first line is `start`; None if no function with a body begins there."""
     header = _HEADER.match(lines[start])
     if not header:
         return None
@@ -264,7 +264,7 @@ def _python_imports(path: Path) -> Iterator[Import]:
 
 
 def _immediate(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what runs while the module is imported: not functions, not what only type checkers read."""
+    """Yield the nodes that run while the module is imported: no functions, no branches for type checkers."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue

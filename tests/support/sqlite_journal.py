@@ -52,7 +52,7 @@ class SqliteHistory:
         ]
 
     def read(self, topic: str, numbers: Sequence[int]) -> Sequence[Record]:
-        """Return messages, none of which is damaged."""
+        """Return messages; none of them is damaged."""
         records, damaged = self._journal.read(topic, numbers)
         assert not damaged
         return records

@@ -1,7 +1,7 @@
 """A good client as a process: `python -m tests.support.steady_client ADDRESS METHOD ARGUMENTS SECONDS`.
 
-It makes 200 calls a second on its own connection, each at its instant. `ARGUMENTS` is JSON. A line tells the begin.
-At the end it prints JSON: the share of calls that had an answer in time, the texts of the refusals, the 99th percentile
+It makes 200 calls a second on its own connection, each at its instant. `ARGUMENTS` is JSON. A line marks the begin. At
+the end it prints JSON: the share of calls that had an answer in time, the texts of the refusals, the 99th percentile
 and the longest of the times in seconds.
 """
 

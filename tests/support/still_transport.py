@@ -1,4 +1,4 @@
-"""A transport without a peer: it keeps what is written, and remembers what it was told."""
+"""A transport without a peer: it keeps written bytes, and records its calls."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ class StillTransport(asyncio.Transport):
         self.extra: dict[str, Any] = {"peername": "nobody"}
         super().__init__(self.extra)
         self.written = b""
-        #: Bytes of output that wait here, as the connection is told.
+        #: Bytes of output that wait here, as reported to the connection.
         self.untaken = 0
         self.is_paused = False
         self.is_broken = False
@@ -63,7 +63,7 @@ class StillTransport(asyncio.Transport):
 
     @contextmanager
     def something_untaken(self) -> Iterator[None]:
-        """Let the peer take none of the last output."""
+        """Let the peer leave the last output unread."""
         self.untaken = 1
         yield
         self.untaken = 0

@@ -1,4 +1,4 @@
-"""Time that the code itself takes: of this thread on a processor, whatever else the machine does."""
+"""Time that the code itself takes: of this thread on a processor, on a busy machine too."""
 
 import time
 from collections.abc import Callable, Generator
@@ -8,7 +8,7 @@ RUNS = 5
 
 
 def fastest(action: Callable[[], object]) -> float:
-    """Return the seconds of the fastest of several runs, which tells most about the code."""
+    """Return the seconds of the fastest of several runs, which depends most on the code."""
     return min(_seconds(action) for _ in range(RUNS))
 
 

@@ -13,10 +13,10 @@ __all__ = ["Successors", "started"]
 
 
 class Successors:
-    """Programs in one folder, each of which may take the place of the one before.
+    """Programs in one folder, each of which may replace the one before.
 
     Args:
-        arguments: the arguments of all programs, beside the control socket.
+        arguments: the arguments of all programs, except the control socket.
     """
 
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
@@ -34,6 +34,6 @@ class Successors:
 
 
 def started(program: Program) -> dict[str, Any]:
-    """Return what a program says once it serves."""
+    """Return the address that a program prints once it serves."""
     values: dict[str, Any] = json.loads(program.wait_output(r"\{.*\}\n")[0])
     return values

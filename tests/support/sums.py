@@ -67,7 +67,7 @@ class Sums:
 
 
 async def called(client: Client) -> dict[str, Any]:
-    """Call every method, and return what came."""
+    """Call every method, and return the results."""
     found: dict[str, Any] = {
         "twice": await client.call(Sums.twice, 1 << 40),
         "up_to": [number async for number in client.stream(Sums.up_to, 3)],

@@ -1,6 +1,6 @@
 """Two sides that talk to each other without a socket: engines, or an engine and the reference.
 
-Each `Talker` keeps what it sent and what it received by call, so that a test can compare them at the end.
+Each `Talker` keeps its sent and received messages by call, so that a test can compare them at the end.
 """
 
 from collections import defaultdict
@@ -96,7 +96,7 @@ class EngineTalker(Received):
             is_client=not is_server, settings=engine_settings(is_server, changes), **options
         )
         self.connection.sends_at_once = False
-        #: What streams may borrow, and windows that grow of it, as long as there is none.
+        #: The pool from which streams borrow, and from which windows grow, while it lasts.
         self.pool = self.pool_left
 
     @property
@@ -191,7 +191,7 @@ class ReferenceTalker(Received):
 
 
 def exchange(random: Random | None, sides: tuple[Talker, Talker]) -> bool:
-    """Carry what each side has to say to the other, in slices; False when neither had anything."""
+    """Carry the bytes of each side to the other, in slices; False when neither had any."""
     moved = False
     for sender, receiver in (sides, sides[::-1]):
         data = sender.output(-1 if random is None else random.choice((1, 20_000, 100_000, -1)))

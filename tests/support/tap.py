@@ -9,7 +9,7 @@ __all__ = ["Tap"]
 
 
 class Tap:
-    """Passes `tcp://` connections on to a server inside a `with` block, and keeps what their clients sent."""
+    """Passes `tcp://` connections on to a server inside a `with` block, and keeps the bytes of their clients."""
 
     def __init__(self, target: str) -> None:
         host, _, port = target.removeprefix("tcp://").rpartition(":")
@@ -65,7 +65,7 @@ def _pass_on(
                 noted += chunk
             sink.sendall(chunk)
         sink.shutdown(socket.SHUT_WR)
-    except OSError:  # One of them is gone; the other one is told by the end of the block.
+    except OSError:  # One of them is gone; the other one ends with the block.
         pass
     if over is not None:
         over.set()

@@ -1,4 +1,4 @@
-"""A server with a separate loop and a separate thread, so that it can be blocked while its clients go on."""
+"""A server with a separate loop and a separate thread, so that it can be blocked while its clients run."""
 
 import asyncio
 import threading
@@ -61,7 +61,7 @@ class ThreadedServer:
         return await self.run(self.server.stats)
 
     async def run(self, function: Callable[[], Any]) -> Any:
-        """Call a function on the server's loop and return what it returns."""
+        """Call a function on the server's loop and return its result."""
 
         async def call() -> Any:
             return function()

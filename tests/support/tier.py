@@ -16,13 +16,13 @@ from tests.support.ports import free_ports
 
 __all__ = ["MODES", "Tier", "TierProcess"]
 
-#: How a tier answers: as it should, with an error that asks for another attempt, or not at all, before any handler.
+#: How a tier answers: correctly, with an error that asks for another attempt, or not at all, before any handler.
 MODES = ("well", "unavailable", "refusing")
 
 
 @fastrpc.service("tier")
 class Tier:
-    """Counts what arrives."""
+    """Counts the arrived calls."""
 
     def __init__(self, following: Client | None) -> None:
         self._following = following
@@ -31,7 +31,7 @@ class Tier:
 
     @fastrpc.method(idempotent=True)
     async def work(self) -> None:
-        """Pass the call on; what goes wrong behind goes back as it came."""
+        """Pass the call on; errors of the next tier are returned unchanged."""
         if self._mode == "unavailable":
             raise CallError(Status.UNAVAILABLE, "it fails", retry_after=0.01)
         if self._following is not None:
@@ -59,8 +59,8 @@ class TierProcess(KeptProcess):
     """A tier with two addresses, so that whoever calls it has a choice.
 
     Args:
-        following: the addresses of the next tier; none for the last one.
-        breaker: whether it stops calling what fails.
+        following: the addresses of the next tier; empty for the last one.
+        breaker: whether it stops calling failing endpoints.
     """
 
     def __init__(self, folder: Path, following: Sequence[str], *, breaker: bool) -> None:

@@ -1,4 +1,4 @@
-"""A line-based protocol whose wire is Python: it shows what a link asks of such a protocol, and that it is enough.
+"""A line-based protocol whose wire is Python: it shows that the documented parts of a link are enough.
 
 ::
 

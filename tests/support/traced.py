@@ -7,7 +7,7 @@ __all__ = ["dialled_in", "tracing"]
 
 
 def tracing(strace: str, trace: Path) -> list[str]:
-    """Return the command that runs another one and writes what it dials into a file."""
+    """Return the command that runs another one and writes its dials into a file."""
     return [strace, "-f", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(trace)]
 
 

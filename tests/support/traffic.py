@@ -1,7 +1,7 @@
 """Random traffic of a peer, sound and damaged: the input of differential tests.
 
-Sound traffic is made of one script per call, whose frames are shuffled together without leaving the
-order inside a call. Damage happens to frames (drop, repeat, swap) or to bytes (flip, cut, edge values).
+Sound traffic is made of one script per call, whose frames are shuffled without changing the order inside a call. Damage
+happens to frames (drop, repeat, swap) or to bytes (flip, cut, edge values).
 """
 
 from collections.abc import Callable
@@ -109,7 +109,7 @@ def metadata(random: Random) -> bytes:
 
 
 def caller_script(random: Random, call: int, flags: int) -> list[bytes]:
-    """Return what a caller may send for one call."""
+    """Return frames that a caller may send for one call."""
     content = payload(random)
     names = random.choice((0, 0, names_told(("a", "b")), 2**64 - 1))
     first = Request(call, b"arith.mul", content, flags=flags, codec=1, metadata=metadata(random), names=names)
@@ -125,7 +125,7 @@ def caller_script(random: Random, call: int, flags: int) -> list[bytes]:
 
 
 def callee_script(random: Random, call: int, flags: int) -> list[bytes]:
-    """Return what a callee may send for one call."""
+    """Return frames that a callee may send for one call."""
     if flags & FLAG_ONE_WAY:
         return []
     frames: list[bytes] = []
@@ -169,7 +169,7 @@ def shuffle_together(random: Random, scripts: list[list[bytes]], is_server: bool
     queues = [list(script) for script in scripts if script]
     started = 0 if is_server else len(queues)
     while queues:
-        # Only a script that has begun may go on, or the next one may begin.
+        # Only a begun script may continue, or the next one may begin.
         index = random.randrange(min(started + 1, len(queues)))
         started = max(started, index + 1)
         merged.append(queues[index].pop(0))

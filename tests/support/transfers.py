@@ -1,4 +1,4 @@
-"""Downloads and uploads by both clients, and what tests look at afterwards."""
+"""Downloads and uploads by both clients, and the state that tests check afterwards."""
 
 import asyncio
 import hashlib
@@ -61,7 +61,7 @@ class Stopped(Exception):  # noqa: N818 (it is not an error)
 
 
 def stopping_at(bytes_done: int) -> Callable[[int, int], None]:
-    """Return a progress callback that ends the transfer once the given number of bytes are there."""
+    """Return a progress callback that ends the transfer once the given number of bytes have arrived."""
 
     def progress(done: int, total: int) -> None:
         if done >= bytes_done:

@@ -175,7 +175,7 @@ class Recorder:
         return await proceed(call)
 
     def taken(self) -> list[list[tuple[str, Any]]]:
-        """Return what came since the last time."""
+        """Return the messages that arrived since the last time."""
         found, self.received = self.received, []
         return found
 

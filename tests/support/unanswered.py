@@ -67,7 +67,8 @@ class _Flood:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.is_native = not kind.startswith("rpcx")
         if self.is_native:
-            # Answers never wait for credit, which stands behind thousands of requests: they would count as unanswered.
+            # Answers never wait for credit, which would come after thousands of requests: they would count as
+            # unanswered.
             self.socket.sendall(opening(False) + Credit(0, MUCH_CREDIT).encode())
             # The server's preface, and most likely its settings: until then it grants little.
             self.socket.recv(1 << 16)
@@ -127,7 +128,7 @@ _SOCKET_OPENING = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 
-#: What is sent first, what again and again, and how many calls that is.
+#: The first bytes, the repeated bytes, and the number of calls in them.
 NOTIFICATIONS: dict[str, tuple[bytes, bytes, int]] = {
     "jsonrpc": (b"", _post(_NOTED), 1),
     "jsonrpc_batch": (b"", _post(*[_NOTED] * 100), 100),

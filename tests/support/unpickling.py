@@ -1,8 +1,8 @@
-"""A watch over what unpickles in a run of the tests, in its processes and in the programs that they fork: nothing may.
+"""A watch for unpickling in a run of the tests, in its processes and in the programs that they fork: none is allowed.
 
-An audit hook notes each class that a pickle names, with where that was, in a file that all processes of the run share.
-Left out are a line of a test that calls `pickle.loads` itself, such as those that copy errors, and `multiprocessing`,
-which unpickles what tests send to processes of their own. Programs that start an interpreter anew are not watched.
+An audit hook notes each class that a pickle names, with its place, in a file that all processes of the run share. It
+ignores lines of tests that call `pickle.loads` themselves, for example to copy errors, and `multiprocessing`, which
+unpickles the messages of tests to their processes. Programs that start an interpreter anew are not watched.
 
 This module imports nothing of `tests`, as the interpreter of `warm_process` runs it, too.
 """
@@ -20,7 +20,7 @@ _TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def watch() -> None:
-    """Note from now on what is unpickled in this process, and in those that it forks. It cannot be ended."""
+    """Note from now on the classes unpickled in this process, and in processes that it forks. It cannot be ended."""
     path = os.environ[NOTED]
 
     def note(event: str, values: tuple[object, ...]) -> None:

@@ -1,4 +1,4 @@
-"""A turn of the loop that has handled enough: what is read in it waits."""
+"""A turn of the loop that has handled enough: bytes read in it wait."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""`fastrpc console` as a program, and what a test asks it."""
+"""`fastrpc console` as a program, and the requests of a test to it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ class Viewed:
         self.show(token)
 
     def show(self, token: str | None) -> None:
-        """Show another token from now on; None shows none."""
+        """Show another token from now on; None shows no token."""
         self.shown = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def post(self, path: str, values: Any, **fields: str) -> Response:
@@ -53,7 +53,7 @@ class Viewed:
                 await asyncio.sleep(0.1)
 
     async def until_error(self, *, is_there: bool) -> None:
-        """Wait until the view of services tells of an error, or of none."""
+        """Wait until the view of services shows an error, or shows none."""
         async with asyncio.timeout(60):
             while True:
                 blocks = (await self.view("services"))["blocks"]

@@ -387,7 +387,7 @@ def connection_violations(is_server: bool) -> Iterator[Scenario]:
         yield broken(f"{type(frame).__name__} on a call never opened", frame.encode())
 
 
-#: All violations that a side must answer, by what they break: a function of the role of that side.
+#: All violations that a side must answer, by the broken rule: a function of the role of that side.
 VIOLATIONS: dict[str, Callable[[bool], Iterator[Scenario]]] = {
     "opening": opening_violations,
     "kinds": kind_violations,

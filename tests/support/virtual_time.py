@@ -29,10 +29,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """For tests without threads and sockets: `sleep` and timeouts take no time, `time()` is exact.
 
     Timers of the core's wheel (`LoopState`), such as deadlines and pings, never come: they go by the machine's clock.
-    If the machine has started a short time ago, that clock is behind this one; the core would find nothing due, and arm
-    its timer again in each turn, in which this clock stands still. Delays that the core gives to `call_later` pass like
-    all others: `Gate.look_at`, the wait of a TLS connection that closes, the looks of `HeldSockets`, the grace of a
-    mounted request.
+    If the machine has started a short time ago, that clock shows less than this one; the core would find nothing due,
+    and arm its timer again in each turn, in which this clock stands still. Delays that the core gives to `call_later`
+    pass like all others: `Gate.look_at`, the wait of a TLS connection that closes, the looks of `HeldSockets`, the
+    grace of a mounted request.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for what no event tells."""
+"""Waiting for conditions without an event."""
 
 import asyncio
 import itertools
@@ -8,8 +8,8 @@ from typing import Any
 
 __all__ = ["eventually", "overdue_inside"]
 
-#: A condition that does not hold after this many turns of the loop waits for a timer or another process. Further
-#: looks have pauses between, which leave the processor to others and are longer after the first `SHORT_PAUSES`.
+#: A condition that does not hold after this many turns of the loop waits for a timer or another process. Further looks
+#: come after pauses, which leave the processor to other programs and are longer after the first `SHORT_PAUSES`.
 BUSY_TURNS = 50
 PAUSE_SECONDS = 0.001
 SHORT_PAUSES = 50

@@ -1,8 +1,8 @@
 """An interpreter that has imported the package and forks a program when it is asked to; `warm_process` starts it.
 
 It is run as a script and imports nothing of `tests`. A request has its working directory, environment and arguments as
-JSON, and four descriptors: standard input, output and error of the program, and a socket on which the process id and
-later the exit code are told. The program is killed when the other end of that socket is closed.
+JSON, and four descriptors: standard input, output and error of the program, and a socket for the process id and later
+the exit code. The program is killed when the other end of that socket is closed.
 """
 
 import atexit
@@ -65,7 +65,7 @@ MOST_DESCRIPTORS = 16
 
 
 class Children:
-    """The programs that run, by the descriptor that tells when they end."""
+    """The running programs, by the descriptor that reports their end."""
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
@@ -149,7 +149,7 @@ def request_in(data: bytes) -> dict[str, Any]:
 
 
 def place_passed(descriptors: list[int]) -> None:
-    """Put descriptors at 3 and behind, and close all others."""
+    """Place descriptors at 3 and above, and close all others."""
     kept = [fcntl.fcntl(one, fcntl.F_DUPFD, 3 + MOST_DESCRIPTORS) for one in descriptors]
     for place, one in enumerate(kept, 3):
         os.dup2(one, place)
@@ -201,7 +201,7 @@ def become(request: dict[str, Any]) -> None:
 
 
 def fill_tables() -> None:
-    """Do once what the first client or server of every program does: look for installed codecs and compressors.
+    """Do once the work of the first client or server of every program: look for installed codecs and compressors.
 
     It reads the metadata of each package. The signature of a C function takes expressions that are compiled once.
     """
@@ -220,7 +220,7 @@ def forget_tables() -> None:
 
 
 def open_standard_streams() -> None:
-    """Open them as the start of an interpreter does: each text file knows what kind of descriptor it has."""
+    """Open them as the start of an interpreter does: each text file knows the kind of its descriptor."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         before = getattr(sys, name)
         mode, buffering = ("w" if number else "r"), (1 if number == 2 else -1)
@@ -230,7 +230,7 @@ def open_standard_streams() -> None:
 
 
 def main() -> None:
-    """Import what programs need, then fork them."""
+    """Import the modules that programs need, then fork programs."""
     sys.path.pop(0)
     if "TESTS_UNPICKLED" in os.environ:
         runpy.run_path(str(Path(__file__).with_name("unpickling.py")))["watch"]()
@@ -257,10 +257,10 @@ def main() -> None:
 
 
 def end(code: int) -> None:
-    """End the program as the interpreter does, up to where it takes all modules apart.
+    """End the program as the interpreter does, up to the destruction of all modules.
 
-    That would copy most of the memory that the program shares with this interpreter, and take longer than what most
-    programs do. A test of it starts its program anew.
+    The destruction would copy most of the memory that the program shares with this interpreter, and take longer than
+    the work of most programs. A test of it starts its program anew.
     """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()

@@ -1,4 +1,4 @@
-"""A program that a shell starts, forked from the interpreter of `warm_process`; what stands for `python` in its folder.
+"""A program that a shell starts, forked from the interpreter of `warm_process`; it stands for `python` in its folder.
 
 It is run as `python -IS warm_launcher.py DESCRIPTOR ARGUMENTS` and imports nothing of `tests`. It hands its standard
 streams, environment and working directory on, passes signals on, and ends as the program ends.
@@ -12,7 +12,7 @@ import _socket
 import os
 import sys
 
-#: Programs that may be forked. Another one may have to see the imports: pytest rewrites what it loads.
+#: Programs that may be forked. Another program may have to see the imports: pytest rewrites its modules.
 FORKED = ("fastrpc", "uvicorn")
 
 

@@ -2,7 +2,7 @@
 
 Most of the time of a short program goes into imports: half a second for a command. The process, its standard streams,
 signals and exit code are real; only its imports have been done before. `make soak` starts each program anew, and so
-does a test of what a start does.
+does a test of the start itself.
 """
 
 import atexit
@@ -34,7 +34,7 @@ class WarmProcess:
         passed: descriptors that it has from 3 on, and `LISTEN_FDS` and `LISTEN_PID` with them, as from systemd.
     """
 
-    #: Whether this system tells of the end of a process that is not a child.
+    #: Whether this system reports the end of a process that is not a child.
     IS_POSSIBLE = hasattr(os, "pidfd_open")
 
     def __init__(
@@ -92,7 +92,7 @@ class WarmProcess:
         self._report.close()
 
     def _told(self) -> int:
-        """Return the next number that the interpreter tells: first the process id, then the exit code."""
+        """Return the next number from the interpreter: first the process id, then the exit code."""
         return int.from_bytes(self._report.recv(4), "big", signed=True)
 
 
@@ -103,7 +103,7 @@ def launcher() -> tuple[str, int]:
 
 
 def _input(stdin: "int | IO[bytes]") -> tuple[int, IO[bytes] | None]:
-    """Return a descriptor for standard input of the program, and what writes into it."""
+    """Return a descriptor for standard input of the program, and its writer."""
     if stdin == subprocess.PIPE:
         given, written = os.pipe()
         return given, open(written, "wb", buffering=0)
@@ -113,7 +113,7 @@ def _input(stdin: "int | IO[bytes]") -> tuple[int, IO[bytes] | None]:
 
 
 def _output(given: IO[bytes] | None) -> tuple[IO[bytes] | None, int]:
-    """Return what reads an output of the program, None if it goes into a file, and a descriptor for it."""
+    """Return the reader of an output of the program, None if it goes into a file, and a descriptor for it."""
     if given is not None:
         return None, os.dup(given.fileno())
     read, written = os.pipe()

@@ -9,7 +9,7 @@ __all__ = ["Hub", "Watcher", "caller"]
 
 
 def caller() -> PeerClient:
-    """Return what calls the other side of the call that is handled."""
+    """Return the client for the other side of the handled call."""
     client = current_call().peer.client
     assert client is not None
     return client
@@ -40,7 +40,7 @@ class Watcher:
 
     @method
     async def swallow(self, data: bytes) -> int:
-        """Return the size of what was sent."""
+        """Return the size of the data."""
         return len(data)
 
     @method
@@ -55,7 +55,7 @@ class Watcher:
 
     @method
     async def wait(self) -> str:
-        """Wait until `go_on`; `ended` tells how that ended."""
+        """Wait until `go_on`; `ended` records how the wait ended."""
         self.began.set()
         try:
             await self.go_on.wait()
@@ -72,7 +72,7 @@ class Watcher:
 
     @method
     async def side(self) -> str:
-        """Return what `current_call` says of this call."""
+        """Return the side of this call in `current_call`."""
         call = current_call()
         return f"{call.side} {call.method} {call.peer.address.scheme}"
 
@@ -153,7 +153,7 @@ class Hub:
 
     @method
     async def ask_left(self) -> float | None:
-        """Return what the caller's handler has left of the time of this call."""
+        """Return the remaining time of this call at the caller's handler."""
         return await caller().call(Watcher.left)
 
     @method

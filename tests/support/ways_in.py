@@ -1,6 +1,6 @@
-"""Every way into a server beside the native protocol: how each calls a method, and what it is told.
+"""Every protocol and dialect of a server except the native one: how each calls a method, and its answers.
 
-A way returns the status that a call was answered with, None where the protocol tells none.
+A way returns the status of a call's answer, None if the protocol sends none.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tests.support.web_talk import CONNECT, cut, enveloped, trailers_of
 
 __all__ = ["WAYS", "Asked", "Way"]
 
-#: What a response without a document tells.
+#: The statuses of responses without a document.
 _REFUSALS = {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED, 429: Status.RESOURCE_EXHAUSTED}
 
 MCP_META = {
@@ -36,11 +36,11 @@ MCP_META = {
 
 @dataclass(frozen=True)
 class Asked:
-    """One call: where, with which token, of which method."""
+    """One call: address, token, method."""
 
     address: Address
     tls: ssl.SSLContext | None
-    #: None shows none; "" shows an empty one.
+    #: None shows no token; "" shows an empty one.
     token: str | None
     method: str
     kind: str
@@ -67,7 +67,7 @@ class Asked:
         return {} if self.token is None else {"Authorization": self.token}
 
 
-#: Makes one call; returns its status, None where none is told.
+#: Makes one call; returns its status, None if none is sent.
 Ask = Callable[[Asked], Awaitable[Status | None]]
 #: Sends a request by a version of HTTP.
 Http = Callable[..., Awaitable[Response]]
@@ -100,7 +100,7 @@ async def _rpcx(asked: Asked, magic: int) -> Status:
         answer = await talk.ask(whole)
         if not answer.status:
             return Status.OK
-        # A second refusal, which no answer tells. Refused tokens end a connection of rpcx: what follows is not read.
+        # A second refusal, which gets no answer. Refused tokens end a connection of rpcx: later bytes are not read.
         talk.send(one_way)
         return Status[answer.metadata["frpc-code"]]
     finally:
@@ -214,7 +214,7 @@ async def _by_tool(asked: Asked, http: Http = _http) -> Status | None:
     response = await http(asked, "POST", "/mcp", body, **fields)
     if response.status == 401:
         return Status.UNAUTHENTICATED
-    # One that may not call a tool does not learn that it is there; a failure is a text for the model.
+    # A caller that may not call a tool does not learn that it exists; a failure is a text for the model.
     return None if "error" in response.value or response.value["result"]["isError"] else Status.OK
 
 

@@ -129,7 +129,7 @@ async def in_parts(
 
 
 def enveloped(*messages: Any, flags: int = 0) -> bytes:
-    """Return messages behind their flags and lengths; one that is not bytes is sent as JSON."""
+    """Return messages after their flags and lengths; a value other than bytes is sent as JSON."""
     written = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in messages]
     return b"".join(bytes((flags,)) + len(one).to_bytes(4, "big") + one for one in written)
 

@@ -1,4 +1,4 @@
-"""A service that tells who served a call."""
+"""A service that returns which server answered."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ __all__ = ["Who"]
 
 @fastrpc.service("who")
 class Who:
-    """Answers its name, and does what it is told."""
+    """Answers its name, and behaves as configured."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -188,7 +188,7 @@ def connected_groups(graph: Mapping[str, set[str]]) -> Iterator[set[str]]:
 
 
 def _visit(graph: Mapping[str, set[str]], start: str, seen: set[str], order: list[str]) -> None:
-    """Append what can be reached from `start` and is not yet seen, each node behind what it reaches."""
+    """Append the unseen nodes that can be reached from `start`, each after the nodes that it reaches."""
     if start in seen:
         return
     seen.add(start)

@@ -24,7 +24,7 @@ class WireArray(NamedTuple):
 
 
 def read_array(body: bytes) -> WireArray | None:
-    """Return the array in a body; None if it is none."""
+    """Return the array in a body; None if the body has none."""
     if not body or len(body) < 2 + body[0]:
         return None
     dtype = body[1 : 1 + body[0]].decode("latin-1")

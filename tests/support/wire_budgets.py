@@ -51,7 +51,7 @@ class Bucket:
         self.tokens += count
 
     def give(self, count: int, highest: int) -> None:
-        """Put tokens in, also above what time refills to."""
+        """Put tokens in, also above the limit of refilling."""
         self.tokens = max(self.tokens, min(self.tokens + count, highest))
 
 
@@ -71,7 +71,7 @@ class LateBudget:
             self._frames.take()
 
     def call_ended(self, calls: int) -> None:
-        """Make room for what can cross the end of one call, at most for `calls` of them."""
+        """Make room for the frames that can cross the end of one call, at most for `calls` of them."""
         highest = LATE_FRAMES + FRAMES_CROSSING_AN_END * calls
         self._frames.give(FRAMES_CROSSING_AN_END, highest)
 
@@ -114,7 +114,7 @@ class IdleBudget:
 
 
 class PieceBudget:
-    """Middle pieces pay for themselves by their payload; the budget lends them what they lack."""
+    """Middle pieces pay for themselves by their payload; the budget lends them the missing tokens."""
 
     def __init__(self, window: int, clock: Callable[[], float]) -> None:
         self._window = window

@@ -155,7 +155,7 @@ class CalleeCalls:
             self._link.emit("cancel", cancel.id, cancel.reason)
 
     def receive_credit(self, credit: Credit) -> None:
-        """Lift the window for what we send on a call."""
+        """Raise the window for our messages on a call."""
         call = self._find(credit.id, Kind.CREDIT)
         if call is None or call.state is CalleeState.CANCELLED:
             self._link.discard(Kind.CREDIT, credit.id)
@@ -172,7 +172,7 @@ class CalleeCalls:
         self._link.outbox.queue(message, self._calls[message.id].sent)
 
     def respond(self, response: Response) -> None:
-        """Give the final answer; an error replaces whatever of the call still waits to be sent."""
+        """Give the final answer; an error replaces all unsent frames of the call."""
         if self._calls[response.id].state is CalleeState.CANCELLED:
             response = unwanted(response, is_begun=False)
         if response.status:
@@ -196,7 +196,7 @@ class CalleeCalls:
             call.received.take_message(is_open=call.state is CalleeState.OPEN)
 
     def wait_for_message(self, call_id: int) -> None:
-        """Let the application wait for a message of a stream, of which none is there."""
+        """Let the application wait for a message of a stream that has none."""
         call = self._calls.get(call_id)
         if call is not None:
             call.received.wait_for_message(is_open=call.state is CalleeState.OPEN)
@@ -238,7 +238,7 @@ class CalleeCalls:
         return self._streams >= generous(Setting.MAX_STREAMS)
 
     def _unfit(self, request: Request) -> int:
-        """Return the status that refuses a call for what it is, 0 to let it start."""
+        """Return the status that refuses an invalid call, 0 to let it start."""
         limit = self._link.limit
         problem = metadata_problem(request.metadata, limit(Setting.MAX_METADATA))
         if problem:
@@ -361,6 +361,6 @@ class CalleeCalls:
 
 
 def unwanted(response: Response, *, is_begun: bool) -> Response:
-    """Return what is left of an answer once its caller has cancelled: no value, details or metadata."""
+    """Return the reduced answer once its caller has cancelled: no value, details or metadata."""
     status = CANCELLED if is_begun else response.status or CANCELLED
     return Response(response.id, status, outcome=response.outcome)

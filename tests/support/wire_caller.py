@@ -102,7 +102,7 @@ class CallerCalls:
                 call.sent.left = self._link.send_window().left
 
     def wait_for_message(self, call_id: int) -> None:
-        """Let the application wait for a message of a stream, of which none is there."""
+        """Let the application wait for a message of a stream that has none."""
         call = self._calls.get(call_id)
         if call is not None:
             call.received.wait_for_message(is_open=call.state is CallerState.STREAMING)
@@ -134,7 +134,7 @@ class CallerCalls:
             raise broken(f"DATA on call {piece.id}, which expects none")
 
     def receive_credit(self, credit: Credit) -> None:
-        """Lift the window for what we send on a call."""
+        """Raise the window for our messages on a call."""
         call = self._find(credit.id, Kind.CREDIT)
         if call.state in (CallerState.ANSWERING, CallerState.CANCELLED):
             self._link.emit("ignored", Kind.CREDIT.name, credit.id)

@@ -60,7 +60,7 @@ AUTH_HEAD = struct.Struct("<BBH")
 VERDICT_HEAD = struct.Struct("<HHI")
 TOTAL = struct.Struct("<Q")
 
-# Values above these count as others, see the tables of the bodies.
+# A field above its highest value counts as its fallback, see the tables of the bodies.
 HIGHEST_PRIORITY = 2
 HIGHEST_STATUS, UNKNOWN = 16, 2
 UNKNOWN_OUTCOME = 2
@@ -130,7 +130,7 @@ class Request:
     priority: int = 0
     timeout_us: int = 0
     metadata: bytes = b""
-    #: Which names stand at the positions of the arguments, see `wire_names`; 0 = not told.
+    #: The names at the positions of the arguments, see `wire_names`; 0: not sent.
     names: int = 0
 
     def encode(self) -> bytes:
@@ -340,7 +340,7 @@ Frame = (
 
 
 def encode_total(total: int | None) -> bytes:
-    """Return what stands before the payload of a first piece, nothing for a whole message."""
+    """Return the prefix of the payload of a first piece, empty for a whole message."""
     return b"" if total is None else TOTAL.pack(total)
 
 
@@ -362,7 +362,7 @@ def require_text(raw: bytes, name: str) -> None:
 
 
 def split_payload(header: Header, body: bytes, start: int, sizes: tuple[int, int]) -> tuple[bytes, ...]:
-    """Cut what follows a head into its two texts, and return them with the total and the payload."""
+    """Split the bytes after a head into its two texts, and return them with the total and the payload."""
     middle, behind = start + sizes[0], start + sizes[0] + sizes[1]
     more = bool(header.flags & FLAG_MORE)
     needed = behind + (TOTAL.size if more else 0)

@@ -47,7 +47,7 @@ class Link:
 
     @property
     def stream_message_limit(self) -> int:
-        """Bytes a stream message may have: what is granted for it has to fit the bound of its window."""
+        """Bytes of a stream message at most: its grant has to fit the bound of its window."""
         return min(self.limit(Setting.MAX_MESSAGE), STREAM_MESSAGE_BYTES)
 
     @property
@@ -71,11 +71,11 @@ class Link:
             self.late.cut_short()
 
     def send_window(self) -> SendWindow:
-        """Make the window for what we send on a new stream."""
+        """Make the window for our messages on a new stream."""
         return SendWindow(self.theirs.newest[Setting.STREAM_WINDOW])
 
     def receive_window(self, call_id: int, *, opened_by_peer: bool) -> ReceiveWindow:
-        """Make the window for what we receive on a new stream."""
+        """Make the window for the peer's messages on a new stream."""
         # The opener's ACK stood before its REQUEST, or it went by the floor.
         by_floor = opened_by_peer and not self.ours.is_acknowledged
         size = FLOOR_WINDOW if by_floor else self.limit(Setting.STREAM_WINDOW)

@@ -8,7 +8,7 @@ __all__ = ["decode_metadata", "encode_metadata", "metadata_problem"]
 
 ENTRY = struct.Struct("<BBH")
 
-#: Each entry counts this much more than its bytes: what keeping it costs, as in HTTP/2.
+#: Each entry counts this much more than its bytes: the cost of keeping it, as in HTTP/2.
 ENTRY_OVERHEAD = 32
 
 KEY = re.compile(rb"[a-z0-9._-]+\Z")

@@ -10,7 +10,7 @@ WORD = 2**64
 
 
 def names_told(names: Sequence[str]) -> int:
-    """Return the u64 that tells these names, of all positions up to the highest one sent."""
+    """Return the u64 that encodes these names, of all positions up to the highest one sent."""
     if not 1 <= len(names) <= MOST_TOLD:
         return 0
     value = FNV_OFFSET
@@ -20,6 +20,6 @@ def names_told(names: Sequence[str]) -> int:
 
 
 def names_refuse(told: int, *spellings: Iterable[str]) -> bool:
-    """Whether a call that tells this must not start where the parameters may be spelled in these ways."""
+    """Return whether a call with this u64 must not start if the parameters may be spelled in these ways."""
     count = told & 0xFF
     return bool(count) and told not in {names_told(list(spelling)[:count]) for spelling in spellings}

@@ -58,12 +58,12 @@ class Outbox:
         self._ready.append(encoded)
 
     def queue(self, frame: Message | Head | End, window: SendWindow | None = None) -> None:
-        """Send a frame behind the frames of its id; DATA of a stream goes by its `window` too."""
+        """Send a frame after the frames of its id; DATA of a stream is also held by its `window`."""
         self._waiting.setdefault(frame.id, []).append(Waiting(frame, window))
         self.flush()
 
     def cancel(self, frame: Cancel) -> bool:
-        """Drop what waits for an id and send CANCEL; False when its REQUEST never began."""
+        """Drop the waiting frames of an id and send CANCEL; False if its REQUEST never began."""
         waiting = self._waiting.pop(frame.id, [])
         if waiting and is_new_request(waiting[0]):
             return False
@@ -71,7 +71,7 @@ class Outbox:
         return True
 
     def drop(self, call_id: int) -> None:
-        """Forget what waits for an id."""
+        """Forget the waiting frames of an id."""
         self._waiting.pop(call_id, None)
 
     def drop_answer(self, call_id: int) -> tuple[Response, bool] | None:
@@ -91,7 +91,7 @@ class Outbox:
         return queue is None or not is_new_request(queue[0])
 
     def flush(self) -> None:
-        """Turn what waits into bytes until the windows are used up."""
+        """Turn waiting frames into bytes until the windows are used up."""
         moved = True
         while moved:
             moved = False

@@ -109,7 +109,7 @@ class Parser:
         self._buffer += data
 
     def __iter__(self) -> Iterator[Preface | Frame]:
-        """Yield what is complete; `WireError` at the first broken rule."""
+        """Yield complete frames; `WireError` at the first broken rule."""
         while (found := self.next_frame()) is not None:
             yield found
 

@@ -80,7 +80,7 @@ class ReferencePeer:
         self._owed = 0
         self._unanswered_pings: deque[bytes] = deque()
         self._pings_sent = 0
-        #: Which of them stands behind GOAWAY step 1, counted from the oldest; 0: none.
+        #: The PING after GOAWAY step 1, counted from the oldest; 0: none.
         self._drain_ping = 0
         self._is_output_blocked = False
         self._unsent_ping_answers = 0
@@ -103,7 +103,7 @@ class ReferencePeer:
         return self._parser.consumed
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take bytes from the peer and return what they mean."""
+        """Take bytes from the peer and return their events."""
         events: list[Event] = []
         self._link.events = events
         if not self.is_over:
@@ -154,7 +154,7 @@ class ReferencePeer:
         self._link.outbox.control(Auth(scheme, data, round).encode())
 
     def start_drain(self) -> None:
-        """Send GOAWAY step 1 and the PING behind it, whose answer leads to step 2."""
+        """Send GOAWAY step 1 and the PING after it, whose answer leads to step 2."""
         self._link.outbox.control(Goaway(HIGHEST_ID).encode())
         self.ping(self._pings_sent.to_bytes(8, "little"))
         self._drain_ping = len(self._unanswered_pings)

@@ -153,7 +153,7 @@ SHAPES: dict[int, Number | NumberedNames | Names | Text | Octets] = {
 
 
 def floor(is_server: bool) -> dict[int, Any]:
-    """Return what holds for frames sent to a side before its SETTINGS was read."""
+    """Return the settings for frames sent to a side before its SETTINGS was read."""
     return {
         Setting.MAX_FRAME: 65_536,
         Setting.MAX_MESSAGE: 65_536,

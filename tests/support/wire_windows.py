@@ -1,4 +1,4 @@
-"""Credit: what may still come, what may still go, and the pieces of one message."""
+"""Credit: the bytes that may still come and go, and the pieces of one message."""
 
 from collections import deque
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class SendWindow:
 
 
 class Assembly:
-    """The pieces of a cut message that are there so far."""
+    """The received pieces of a cut message."""
 
     def __init__(self, total: int, first_piece: bytes) -> None:
         self.total = total
@@ -47,7 +47,7 @@ class Assembly:
 
 @dataclass(slots=True)
 class Reservation:
-    """What one message of a stream took from the window, and what was granted for it beyond."""
+    """The bytes that one message of a stream took from the window, and the bytes granted for it in addition."""
 
     cost: int
     granted: int = 0
@@ -64,7 +64,7 @@ class StreamPool:
         self._waiting: deque[ReceiveWindow] = deque()
 
     def lend(self, size: int) -> bool:
-        """Take so much for a window that grows, if that is no more than half of what is left for it."""
+        """Take this size for a window that grows, if it is at most half of the remaining share for growth."""
         if self._waiting or size > self.left or 2 * size > self.growth_left:
             return False
         self.left -= size
@@ -72,7 +72,7 @@ class StreamPool:
         return True
 
     def take_back(self, size: int) -> None:
-        """Take back what a window grew by."""
+        """Take back the growth of a window."""
         self.growth_left += size
         self.release(size)
 
@@ -164,7 +164,7 @@ class ReceiveWindow:
         return (*self._format, payload)
 
     def grant_missing(self) -> bool:
-        """Grant what a message larger than the window still needs, once no whole message waits."""
+        """Grant the missing bytes of a message larger than the window, once no whole message waits."""
         if self.assembly is None or self._open is None or self._waiting:
             return False
         wanted = self.assembly.missing - self.left
@@ -204,7 +204,7 @@ class ReceiveWindow:
             self.owed = 0
 
     def _return_owed(self) -> None:
-        """Grant what is owed, less half of a grown window for which the sender has not waited in 16 of them."""
+        """Grant the owed bytes, less half of a grown window for which the sender has not waited in 16 of them."""
         self.returned += self.owed
         self.calm += self.owed
         kept = 0
@@ -220,7 +220,7 @@ class ReceiveWindow:
             self.owed = 0
 
     def close(self) -> None:
-        """Give back what is reserved; the call is over."""
+        """Give back the reserved bytes; the call is over."""
         messages = [*self._waiting] + ([self._open] if self._open else [])
         reserved = sum(message.reserved for message in messages)
         self._waiting.clear()

@@ -1,4 +1,4 @@
-"""A program with several workers and admin pages, and what a test asks it."""
+"""A program with several workers and admin pages, and the requests of a test to it."""
 
 import json
 import re

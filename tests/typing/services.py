@@ -1,4 +1,4 @@
-"""The services that the files beside this one call: every kind of method and of contract."""
+"""The services that the files of this folder call: every kind of method and of contract."""
 
 import abc
 import functools
@@ -23,7 +23,7 @@ class User:
 
 
 def traced(function: Callable[Concatenate[S, P], Awaitable[T]]) -> Callable[Concatenate[S, P], Awaitable[T]]:
-    """A decorator as libraries have it: what comes out is not a coroutine function to a type checker."""
+    """A decorator as libraries have it: its result is not a coroutine function to a type checker."""
 
     @functools.wraps(function)
     async def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -138,7 +138,7 @@ class Photos:
             yield f"{album} {photo.filename} {photo.content_type} {len(piece)}"
 
 
-# Contracts: a Protocol or an ABC, and what keeps it.
+# Contracts: a Protocol or an ABC, and its implementation.
 
 
 @fastrpc.service("users")

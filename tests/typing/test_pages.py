@@ -19,7 +19,7 @@ PAGES = [ROOT / "README.md", *sorted(GUIDE)]
 
 #: A command of a page that writes a module.
 WRITES = re.compile(r"^fastrpc (contract \S+) > (\w+\.py)$", re.MULTILINE)
-#: One that writes a .proto file, of which a later one writes a module.
+#: A block that writes a .proto file; a later block generates a module from it.
 SCHEMA = re.compile(r"^cat > (\w+\.proto) <<'END'\n(.*?)^END$", re.MULTILINE | re.DOTALL)
 IMPORT = re.compile(r"^(from|import) (\w+)\b", re.MULTILINE)
 
@@ -35,7 +35,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-#: Packages without types; modules that grpcio-tools makes have none, either.
+#: Packages without types; modules that grpcio-tools makes have no types, either.
 UNTYPED = re.compile(r"^import (grpc|django)$|^from google\.protobuf", re.MULTILINE)
 
 
@@ -69,7 +69,7 @@ def printed_by(command: list[str], folder: Path, codes: tuple[int, ...] = (0,)) 
 
 def test_mypy_accepts_the_programs_of_all_pages(programs: Path) -> None:
     pytest.importorskip("mypy", reason="mypy is not installed (make build installs it)")
-    # With the settings of this tree, what `make lint` knows of the package is not found anew.
+    # With the settings of this tree mypy reuses the cache of `make lint`.
     settings = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
     command = [sys.executable, "-m", "mypy", *settings, "--no-error-summary", "."]
     assert printed_by(command, programs, (0, 1)) == ""

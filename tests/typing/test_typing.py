@@ -23,7 +23,7 @@ MARK = "# error"
 #: A sanitizer's library is for our extensions, which the checkers do not load; node would not start with it.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 
-#: File name -> line -> what the checker says of it.
+#: File name -> line -> the errors of the checker.
 Errors = dict[str, dict[int, str]]
 
 
@@ -32,7 +32,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def run_mypy(folder: Path) -> Errors:
-    """Check the folder with the strict settings of this tree: what `make lint` knows of it is not found anew.
+    """Check the folder with the strict settings of this tree, so that mypy reuses the cache of `make lint`.
 
     Nothing it says of other files counts.
     """

@@ -1,4 +1,4 @@
-"""Numbers that PROTOCOL.md assigns stand in one place; what cannot read it from there agrees with it."""
+"""Numbers that PROTOCOL.md assigns are defined in one place; code that cannot read them from there agrees with it."""
 
 import re
 

@@ -189,7 +189,7 @@ class TestEveryClass:
         assert found == DEFAULTS[kind.__name__]
 
     def test_has_at_most_twenty_fields(self, kind: Any) -> None:
-        # ServerConfig has the most: five of its settings are for the admin pages, whose names begin alike.
+        # ServerConfig has the most: five of its settings are for the admin pages, whose names have the same beginning.
         assert len(dataclasses.fields(kind)) <= 20
 
     def test_cannot_be_changed(self, kind: Any) -> None:

@@ -90,7 +90,7 @@ def test_json_stays_the_same_value() -> None:
 
 
 class Lines(logging.Handler):
-    """Keeps what a program would write into its log."""
+    """Keeps the lines that a program would write into its log."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The values of `fastrpc.limits`: what they take, what they refuse."""
+"""The values of `fastrpc.limits`: accepted ones, refused ones."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`fastrpc.Place`: what it takes, from whom, and what a record has of it."""
+"""`fastrpc.Place`: its arguments, their sources, and its form in a record."""
 
 from typing import Any
 

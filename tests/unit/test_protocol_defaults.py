@@ -1,4 +1,4 @@
-"""The limits that PROTOCOL.md tells are the defaults of the settings that it names beside them."""
+"""The limits in PROTOCOL.md are the defaults of the settings that it names next to them."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _SETTING = re.compile(r"`(?:(\w+)\.)?([a-z]\w+)`")
 _FIGURE = re.compile(r"(\d[\d,]*)(?: (KiB|MiB|GiB|s))?\b")
 _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "s": 1, "": 1}
 
-#: Settings whose row tells their effect, not their value.
+#: Settings whose row describes their effect, not their value.
 TOLD_IN_WORDS = {"Keepalive.minimum_interval", "Memory.send_hard"}
 
 
@@ -25,7 +25,7 @@ def section(text: str, number: int) -> str:
 
 
 def settings_in(cell: str) -> Iterator[tuple[str, Any]]:
-    """Yield the settings that a cell names, each with its default; a class counts for the names behind it."""
+    """Yield the settings that a cell names, each with its default; a class counts for the names after it."""
     owner = ""
     for given, field in _SETTING.findall(cell):
         owner = given or owner

@@ -1,4 +1,4 @@
-"""A file is replaced as a whole, or not at all."""
+"""A file is replaced as a whole, or stays unchanged."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""A file is read again when it changed and rests; what cannot be used keeps the old value."""
+"""A file is read again when it changed and rests; an unusable file keeps the old value."""
 
 import logging
 import os

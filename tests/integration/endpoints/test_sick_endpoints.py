@@ -1,4 +1,4 @@
-"""Endpoints that fail, are slow or have the wrong place: the ones that a client still calls."""
+"""Endpoints that fail, are slow or have the wrong place: the client still calls some of them."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Servers behind a proxy that speaks the PROXY protocol: peers are the ones that it names."""
+"""Servers behind a proxy that speaks the PROXY protocol: a peer is the address that it names."""
 
 import asyncio
 import logging

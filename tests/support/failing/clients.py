@@ -170,7 +170,7 @@ async def interceptors_of_a_client(fail: Fail) -> None:
 
 
 class Amount:
-    """A type of a user, whose functions raise once they are told to."""
+    """A type of a program, whose functions raise on demand."""
 
     def __init__(self, number: int) -> None:
         self.number = number

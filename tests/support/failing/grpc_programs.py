@@ -117,7 +117,7 @@ def check_program(target: str) -> None:
             lambda: list(channel.unary_stream("/test.Shop/Stream")(b"1", timeout=10)),
             lambda: channel.stream_unary("/test.Shop/Take")(iter([b"1"]), timeout=10),
         ):
-            # As grpcio tells it: by an exception's text in threads, by its type on the loop.
+            # As grpcio reports it: by an exception's text in threads, by its type on the loop.
             with pytest.raises(
                 grpc.RpcError, match="Exception (calling|iterating)|Unexpected <class"
             ) as caught_error:

@@ -85,12 +85,12 @@ async def check_answered(call: Awaitable[Any], status: Status = Status.INTERNAL)
 
 
 async def check_serves(client: Client) -> None:
-    """Check that a server goes on."""
+    """Check that a server still works."""
     assert await client.call("good.double", 4) == 8
 
 
 async def caught(work: Awaitable[Any]) -> BaseException | None:
-    """Return what an awaitable raises in the task of its caller, who may go on."""
+    """Return the exception of an awaitable in the task of its caller, who may continue."""
     try:
         await work
     except BaseException as error:

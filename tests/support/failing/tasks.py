@@ -117,14 +117,14 @@ async def function_of_a_leader(fail: Fail) -> None:
         fail()
 
     async with open_store("memory://led") as store:
-        # It runs in the task of its caller, who gets what it raises.
+        # It runs in the task of its caller, who gets its exception.
         await caught(store.run_while_leading("shop", lead))
         assert await store.leader("shop") is None
         await store.put("limit", 1)
 
 
 class OwnRegistry:
-    """A registry of one's own, which fails where it is told to."""
+    """A registry class of a program, which fails on demand."""
 
     def __init__(self, fail: Fail, where: str, address: str = "tcp://127.0.0.1:9") -> None:
         self.fail, self.where, self.address = fail, where, address

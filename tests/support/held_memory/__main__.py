@@ -1,4 +1,4 @@
-"""Print what each way comes to: `python -m tests.support.held_memory [WAY…]`; `all at once` is one, too."""
+"""Print the result of each way: `python -m tests.support.held_memory [WAY…]`; `all at once` is also a way."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """The attackers, in a process of their own: `python -m tests.support.held_memory.attack ADDRESS SHARE WAY…`.
 
 It opens the connections of each way and prints how many; at the first line of its input each sends its bytes, until the
-input closes. Sockets alone: what the attackers hold is shared by all of them.
+input closes. It uses bare sockets: the attackers share their memory.
 """
 
 import contextlib
@@ -38,12 +38,12 @@ class Attacker:
 
     @property
     def events(self) -> int:
-        # A peer that reads nothing is told of nothing: the end of its connection shows when it writes.
+        # A peer that reads nothing gets no event: the end of its connection shows when it writes.
         reads = not self.is_open or self.way.reads
         return (selectors.EVENT_READ if reads else 0) | (selectors.EVENT_WRITE if self._unsent else 0)
 
     def move(self, ready: int) -> bool:
-        """Read and write what can be; False: the connection is over."""
+        """Read and write as far as possible; False: the connection is over."""
         try:
             if ready & selectors.EVENT_READ:
                 if not self.socket.recv(2**18):

@@ -1,4 +1,4 @@
-"""Honest clients, which read what they asked for: `python -m tests.support.held_memory.honest ADDRESS USE`.
+"""Honest clients, which read their answers: `python -m tests.support.held_memory.honest ADDRESS USE`.
 
 It prints as JSON how many calls were answered, how many failed, and the seconds that all of them took.
 """

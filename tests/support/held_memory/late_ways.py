@@ -1,4 +1,4 @@
-"""Ways in which handlers wait, and all go on in one turn of the loop."""
+"""Ways in which handlers wait, and all continue in one turn of the loop."""
 
 import json
 from typing import Final

@@ -1,4 +1,4 @@
-"""The measurement: by how much a server grows under attack, and what a good client has of it meanwhile."""
+"""The measurement: the growth of a server under attack, and the service of a good client meanwhile."""
 
 import asyncio
 import contextlib
@@ -154,7 +154,7 @@ def allow_descriptors() -> None:
 
 
 async def call_well(address: str, seconds: float) -> dict[str, float]:
-    """Call at a fixed rate, and return what became of the calls."""
+    """Call at a fixed rate, and return the outcomes of the calls."""
     found = {"answered": 0, "refused": 0, "failed": 0, "slowest": 0.0}
 
     async def one(client: Client) -> None:

@@ -30,7 +30,7 @@ BODY = TEXT.encode()
 
 FILE_BYTES = 64 * 1024 * 1024
 
-#: The wait of handlers that all go on in one turn of the loop, and the parts of a list.
+#: The wait of handlers that all continue in one turn of the loop, and the parts of a list.
 WAIT_SECONDS = 0.5
 PARTS = 1_000
 
@@ -84,7 +84,7 @@ class Attacked:
         self._begin: asyncio.Event | None = None
 
     async def _wait(self) -> None:
-        """Wait for the turn of the loop in which all that wait go on."""
+        """Wait for the turn of the loop in which all waiting handlers continue."""
         if self._begin is None:
             self._begin = asyncio.Event()
             asyncio.get_running_loop().call_later(WAIT_SECONDS, self._go_on)

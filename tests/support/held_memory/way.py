@@ -57,16 +57,17 @@ class Way:
     connections: int
     #: Sent at first, and answered; empty: such a connection says nothing until the attack.
     opening: bytes
-    #: Makes what is sent when the attack begins: seconds of compression, which a reader of the names does not wait for.
+    #: Makes the bytes that are sent when the attack begins: seconds of compression, which a reader of the names does
+    #: not wait for.
     make_parts: Callable[[], Sequence[bytes]]
-    #: Whether the connection reads what the server sends then.
+    #: Whether the connection reads the server's bytes then.
     reads: bool = False
     #: Whether it connects again, and again sends everything, where the server ends it.
     again: bool = True
 
     @cached_property
     def parts(self) -> Sequence[bytes]:
-        """Return what is sent when the attack begins."""
+        """Return the bytes that are sent when the attack begins."""
         return self.make_parts()
 
 

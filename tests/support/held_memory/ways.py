@@ -1,6 +1,6 @@
-"""The ways: what each connection sends, whether it reads, and the budget that bounds what the server holds.
+"""The ways: the bytes of each connection, whether it reads, and the budget that bounds the server's memory.
 
-Nothing here follows the server's answers: each connection sends what it may send without having read any.
+Nothing here depends on the server's answers: each connection sends only bytes that are allowed before any answer.
 """
 
 import gzip

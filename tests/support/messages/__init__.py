@@ -1,1 +1,1 @@
-"""Publishers and subscribers in processes that tests kill, and the ledger of what they did."""
+"""Publishers and subscribers in processes that tests kill, and the ledger of their work."""

@@ -109,7 +109,7 @@ def scrape(port: int) -> Samples:
 
 
 def outcomes_in(samples: Samples) -> Counter[str]:
-    """Return the messages by outcome that a page of metrics tells."""
+    """Return the messages by outcome that a page of metrics shows."""
     found: Counter[str] = Counter()
     for (name, labels), value in samples.items():
         if name == "fastrpc_messages_total" and ("topic", TOPIC) in labels:
@@ -118,7 +118,7 @@ def outcomes_in(samples: Samples) -> Counter[str]:
 
 
 def calls_in(samples: Samples) -> Counter[str]:
-    """Return the handlers by the status of their calls that a page of metrics tells."""
+    """Return the handlers by the status of their calls that a page of metrics shows."""
     found: Counter[str] = Counter()
     for (name, labels), value in samples.items():
         if name == "fastrpc_server_calls_total" and ("protocol", "messages") in labels:

@@ -49,9 +49,9 @@ def kept_broker(kind: str, request: pytest.FixtureRequest, folder: Path) -> Kept
 
 
 def losses_of(kind: str) -> Losses:
-    """Return what a kill of a broker may take.
+    """Return the losses that a kill of a broker may cause.
 
-    nats-server writes the state of a consumer ten times a second, behind its answers (`flushLoop` of its store of
+    nats-server writes the state of a consumer ten times a second, after its answers (`flushLoop` of its store of
     consumers); a busy machine delays the write. Redis with everysec: see EVERYSEC_SECONDS.
     """
     if kind == "nats":

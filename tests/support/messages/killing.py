@@ -1,4 +1,4 @@
-"""A broker under publishers and subscribers, each of which is killed at random instants and started again."""
+"""A broker with publishers and subscribers, each of which is killed at random instants and started again."""
 
 import random
 import sys
@@ -13,13 +13,13 @@ from tests.support.messages.ledger import Losses, Unhandled, problems, read_even
 
 __all__ = ["RATE", "BrokerProcess", "Crowd", "Worker"]
 
-#: Messages a second of all publishers together.
+#: Messages a second of all publishers.
 RATE = 500
 
 #: Bytes of events between two kills, at most: the bytes of a quarter of a second.
 MOST_BYTES = 20_000
 
-#: Seconds within which something happens, whatever was killed: the lease of a message and the patience of clients.
+#: Seconds within which an event happens after any kill: the lease of a message and the patience of clients.
 WAIT_SECONDS = 90.0
 
 
@@ -54,7 +54,7 @@ class Crowd:
     Args:
         broker: is started.
         folder: gets their events, and the log of each process.
-        losses: what a kill of the broker may take; None: nothing.
+        losses: the losses that a kill of the broker may cause; None: none.
         ids: returns the ids of all messages that the broker has, where a kill may take some.
     """
 
@@ -100,7 +100,7 @@ class Crowd:
                 victim.start()
                 if kind == "broker":
                     self.losses.kills.append((killed_at, time.monotonic_ns()))
-            # Something of each process comes behind the last kill.
+            # An event of each process comes after the last kill.
             self._await_events(MOST_BYTES)
             for publisher in self.publishers:
                 publisher.kill()

@@ -91,7 +91,7 @@ class Losses:
     ack_seconds: float = 0.0
     message_seconds: float = 0.0
 
-    #: When it was killed and when it was back, in nanoseconds. A process may note an answer behind the kill.
+    #: When it was killed and when it was back, in nanoseconds. A process may note an answer after the kill.
     kills: list[tuple[int, int]] = field(default_factory=list)
 
     #: The ids of messages that the broker does not have at the end. It would have delivered any other one.
@@ -104,8 +104,8 @@ class Losses:
         )
 
     def take_ack(self, begun: Event, acked: Event, again: Event) -> bool:
-        """Tell whether a kill may explain a delivery behind an acknowledgement: it took the acknowledgement, or the
-        delivery before it; then the broker has delivered the message again before the acknowledgement came.
+        """Return whether a kill may explain a delivery after an acknowledgement: the kill lost the acknowledgement, or
+        the delivery before it; then the broker has delivered the message again before the acknowledgement came.
         """
         if not self.ack_seconds:
             return False
@@ -129,7 +129,7 @@ def problems(
     Args:
         dead: the ids of dead letters.
         is_ordered: whether the messages of a key were to be handled one after the other.
-        losses: what the broker may forget; None: nothing.
+        losses: the losses that the broker may cause; None: none.
     """
     losses = losses or Losses()
     of: dict[str, list[Event]] = defaultdict(list)

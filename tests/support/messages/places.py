@@ -14,7 +14,7 @@ from tests.support.nats_streams import remove_streams
 
 __all__ = ["BROKERS", "KEPT", "LEASE_SECONDS", "SHARED", "broker_place"]
 
-#: Brokers of one process, `broker://` over both, and brokers of others.
+#: Brokers of one process, `broker://` over both, and external brokers.
 BROKERS = ("memory", "sqlite", "broker-memory", "broker-sqlite", "nats", "redis")
 
 #: Those that several processes reach.

@@ -1,6 +1,6 @@
 """Publish until this process is killed: `python -m tests.support.messages.publisher URL FOLDER NAME RATE KEYS`.
 
-It goes on with the numbers behind those in its file, and publishes one message of a key after the other.
+It continues with the numbers after the ones in its file, and publishes one message of a key after the other.
 """
 
 import asyncio

@@ -29,7 +29,7 @@ class Handling:
 
 
 def _note_acks(log: EventLog) -> None:
-    """Note each acknowledgement of this process that the broker has kept: a server sends it behind the handler."""
+    """Note each acknowledgement of this process that the broker has kept: a server sends it after the handler."""
     acknowledge = fastrpc.Message.ack
 
     async def ack(message: fastrpc.Message[Any]) -> bool:
@@ -45,6 +45,6 @@ def _note_acks(log: EventLog) -> None:
         if is_ours:
             log.note("acked", message.id, message.value["key"], message.value["number"])
 
-    # Most go together, some alone.
+    # Most are sent in one call, some alone.
     fastrpc.Message.note_ack = note_ack  # type: ignore[method-assign]
     fastrpc.Message.ack = ack  # type: ignore[method-assign]

@@ -31,7 +31,7 @@ class Times:
         return DAY + timedelta(seconds=self.clock() - self._begin + self.jump)
 
     def advance(self, seconds: float, broker: EmbeddedBroker) -> None:
-        """Let time pass, and have the broker do what is due."""
+        """Let time pass, and let the broker do due work."""
         self.clock.advance(seconds)
         broker.catch_up()
 

@@ -32,7 +32,7 @@ class LoggedError(Exception):
 
 
 class _First(logging.Handler):
-    """Keeps the first warning, and tells of it."""
+    """Keeps the first warning, and reports it."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Pages about what an application sends: models, errors, other responses, files, messages; and tasks behind those."""
+"""Pages about an application's answers: models, errors, other responses, files, messages; and tasks after them."""
 
 import asyncio
 from collections.abc import AsyncIterator

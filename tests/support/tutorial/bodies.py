@@ -1,4 +1,4 @@
-"""Pages about what a client sends: JSON, forms, files, and the request as it came."""
+"""Pages about a client's requests: JSON, forms, files, and the raw request."""
 
 from typing import Annotated, Any
 

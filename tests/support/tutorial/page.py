@@ -1,4 +1,4 @@
-"""A page of the tutorial, and what its questions have in common."""
+"""A page of the tutorial, and the common parts of its questions."""
 
 import json
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""What the core keeps: nothing of a call that is over, and no more for a message than what came of it."""
+"""The memory of the core: nothing of an ended call, and for a message at most its received bytes."""
 
 import gc
 import sys
@@ -147,7 +147,7 @@ def test_answer_to_a_call_opened_amid_it_fails_that_call_at_most() -> None:
 
 
 def test_credit_for_a_large_message_counts_pieces_that_are_on_their_way() -> None:
-    """An extra grant made while half a piece is there must still cover all of it."""
+    """An extra grant made after half a piece has arrived must still cover all of it."""
     connection = server()
     connection.receive_data(request(1, flags=FLAG_STREAM_IN) + Data(1, bytes(100)).encode())
     first, rest = (

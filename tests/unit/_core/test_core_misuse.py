@@ -1,4 +1,4 @@
-"""Used in a wrong way the core raises; it never crashes, and never writes what a peer could not read."""
+"""Used in a wrong way the core raises; it never crashes, and never writes bytes that a peer could not read."""
 
 from collections.abc import Callable
 

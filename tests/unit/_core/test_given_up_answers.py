@@ -182,7 +182,7 @@ class TestBothSides:
         for call in calls:
             caller.cancel(call)
         caller.receive_data(under_way)
-        # The callee sends on whatever credit reaches it in front of the CANCELs.
+        # The callee keeps sending on any credit that reaches it before the CANCELs.
         callee.receive_data(caller.data_to_send())
         events = caller.receive_data(callee.data_to_send())
         assert not caller.is_closed

@@ -62,7 +62,7 @@ def check_fields(name: str) -> None:
 
 
 def client(first_id: int = 1) -> RecordingConnection:
-    """Return a client whose connection stands, with what it sent taken."""
+    """Return a client whose connection is open, with its sent bytes removed."""
     connection = RecordingConnection(is_client=True, first_id=first_id)
     connection.receive_data(opening(True))
     connection.data_to_send()
@@ -93,7 +93,7 @@ def drained(connection: RecordingConnection) -> None:
 
 STREAM = request(5, flags=FLAG_STREAM_OUT, codec=1)
 
-#: Golden file -> the connection and what it does to write just these bytes.
+#: Golden file -> the connection and its steps to write exactly these bytes.
 WRITERS: dict[str, tuple[Callable[[], RecordingConnection], Callable[[RecordingConnection], object]]] = {
     "request": (
         client,
@@ -146,7 +146,7 @@ def test_calls_are_cancelled_and_ended_in_golden_bytes() -> None:
 
 
 def test_one_way_call_and_late_metadata_differ_only_in_the_stated_timeout() -> None:
-    """The engine always states a timeout, "none" where there is none; the examples leave it open."""
+    """The engine always states a timeout, "none" for no timeout; the examples leave it out."""
     connection = client(3)
     traced(connection)
     assert connection.data_to_send() == with_timeout(read_golden("request_traced"))

@@ -265,7 +265,7 @@ def test_calls_that_reach_their_deadline_at_once_never_strike_however_late_they_
         for call in calls:
             here.cancel(call, 1)
         unread += here.data_to_send()
-        # The server was blocked: it reads all of it at once, and time has filled the client's count up.
+        # The server was blocked: it reads all bytes at once, and time has filled the client's count up.
         here.now = there.now = here.now + 100_000
         told += sum(event[0] == "cancel" for event in there.receive_data(unread))
         assert not there.is_closed

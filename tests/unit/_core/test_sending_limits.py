@@ -1,4 +1,4 @@
-"""What a connection sends within its limits: credit, pieces of large messages, what is refused here."""
+"""The frames that a connection sends within its limits: credit, pieces of large messages, local refusals."""
 
 import pytest
 

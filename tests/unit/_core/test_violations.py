@@ -10,7 +10,7 @@ from tests.support.wire_reference import Frame, Goaway, Parser, Preface
 
 
 def sent_frames(is_server: bool, output: bytes) -> list[Preface | Frame]:
-    """Read what the side under test wrote."""
+    """Read the bytes of the side under test."""
     parser = Parser(not is_server, max_frame=2**24, has_preface=output.startswith(MAGIC))
     parser.feed(output)
     return list(parser)
@@ -19,7 +19,7 @@ def sent_frames(is_server: bool, output: bytes) -> list[Preface | Frame]:
 @pytest.mark.parametrize("is_server", [True, False])
 @pytest.mark.parametrize("broken", VIOLATIONS)
 def test_violation_ends_the_connection_with_its_reason(broken: str, is_server: bool) -> None:
-    """The peer gets one GOAWAY, once both prefaces are accepted; nothing behind the violation is parsed or answered."""
+    """The peer gets one GOAWAY, once both prefaces are accepted; no frame after the violation is parsed or answered."""
     for scenario in VIOLATIONS[broken](is_server):
         subject = EngineSubject(scenario)
         assert run(scenario, subject)[-1:] == scenario.expected[-1:], scenario.name

@@ -1,4 +1,4 @@
-"""Tokens and keys by which verifiers of others were led astray."""
+"""Tokens and keys that misled other verifiers."""
 
 import hmac
 import json
@@ -96,7 +96,7 @@ async def test_a_malformed_key_leaves_the_other_keys_of_its_set_usable(
 
 
 async def test_a_private_key_in_a_set_verifies_nothing(server: KeyServer) -> None:
-    """Not even with the public part of another key beside it."""
+    """Not even next to the public part of another key."""
     ours, other = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()
     write = jwt.algorithms.OKPAlgorithm.to_jwk
     private, public = json.loads(write(ours)), json.loads(write(other.public_key()))

@@ -1,4 +1,4 @@
-"""Signed tokens: what is checked of them, and what becomes of the issuer's keys."""
+"""Signed tokens: their checks, and the life of the issuer's keys."""
 
 import asyncio
 import base64
@@ -44,7 +44,7 @@ from tests.support.signed_tokens import (
     verifier,
 )
 
-#: No numbers of seconds, or above what a float holds.
+#: Not numbers of seconds, or above the range of a float.
 NO_INSTANTS: tuple[Any, ...] = (
     "1",
     "4102444800",

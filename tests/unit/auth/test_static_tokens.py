@@ -1,4 +1,4 @@
-"""Listed tokens: which are accepted, what a file of them may hold, and that none of them is shown."""
+"""Listed tokens: accepted ones, valid content of a file, and secrecy."""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""A broker in a folder and its two clocks, one of which may jump."""
+"""A broker in a folder and its two clocks; one of the clocks may jump."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The rules of the broker of this process, told the time by each test."""
+"""The rules of the broker of this process, with a clock that each test sets."""
 
 from datetime import datetime, timedelta
 
@@ -281,7 +281,7 @@ class TestGroups:
         for body in "123":
             scene.put(body)
             scene.now += 10.0
-        # The wall clock jumps by a day; messages are as old as before.
+        # The wall clock jumps by a day; the ages of messages do not change.
         wall = scene.wall + timedelta(days=1)
         scene.group, scene.member = scene.core.join(
             GroupSettings("late", "a", wall - timedelta(seconds=20)), scene.now, wall
@@ -384,7 +384,7 @@ class TestGroups:
         for one in (second, third):
             assert scene.group.reject(one.token, "no", "", scene.now, scene.wall)
         scene.core.seek("g", "oldest", scene.now, scene.wall)
-        # The log has none of them any more: the later one comes first, and the cursor stays before both.
+        # The log no longer has any of them: the later one comes first, and the cursor stays before both.
         assert scene.group.replay([third.id], scene.now) == 1
         (again,) = scene.take()
         assert scene.group.retry(again.token, 0.0, scene.now)

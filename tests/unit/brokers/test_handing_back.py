@@ -28,7 +28,7 @@ def drain() -> asyncio.Future[None]:
 
 
 def fill(backend: SmallBroker, **fields: Any) -> SmallMembership:
-    """Have a member get many messages, each of which takes a commit to be handed back."""
+    """Make a member get many messages; each takes a commit to be handed back."""
     member = backend.members[0]
     member.commit_seconds = 0.02
     member.deliver(*(backend.delivery(token, **fields) for token in range(COUNT)))

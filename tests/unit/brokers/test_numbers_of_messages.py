@@ -1,4 +1,4 @@
-"""Numbers of messages in a folder: the messages tell the latest one, and none comes twice when they have left."""
+"""Numbers of messages in a folder: the messages show the latest, and no number of a removed message comes again."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ async def test_no_number_of_a_log_comes_twice_when_all_its_messages_are_too_old(
         await publish(broker, b"1", b"2")
         times.clock.advance(61.0)
         broker.catch_up()
-        # Of another topic: the numbers of all messages go on as well.
+        # Of another topic: the numbers of all messages continue as well.
         assert await _next_number(broker, "b") == 1
     async with stopped(folder, times) as broker:
         assert await _next_number(broker) == 3

@@ -45,7 +45,7 @@ class Found:
     ids: list[str] = field(default_factory=list)
     damaged: list[Place] = field(default_factory=list)
     last: dict[str, int] = field(default_factory=dict)
-    #: The group has settled all up to its position, which is large where numbers are left out, and some behind it.
+    #: The group has settled all numbers up to its position, which is large if numbers are left out, and some after it.
     position: int = 0
     settled: set[int] = field(default_factory=set)
     dead: list[int] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Expected:
             self.messages[place] = told["label"]
 
     def go_on(self, found: Found) -> "Expected":
-        """Return what is expected of the next program, which begins with what a cut left."""
+        """Return the expected state of the next program, which begins with the files after a cut."""
         after = copy.deepcopy(self)
         after.messages = dict(found.messages)
         after.settled -= found.unsettled(after.settled)
@@ -89,7 +89,7 @@ class Expected:
         return after
 
     def faults(self, found: Found, sync: str) -> Iterator[str]:
-        """Return how the content of a folder differs from what is expected."""
+        """Return the differences of a folder from the expected state."""
         if self.repeated:
             yield f"the numbers {self.repeated} came twice"
         if found.damaged:
@@ -120,7 +120,7 @@ def _is_longer(path: Path, least: int) -> bool:
 
 
 def opened(files: Mapping[str, bytes]) -> Found:
-    """Return what a broker finds in files."""
+    """Return the content that a broker finds in files."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
         folder = Path(place, "broker")
@@ -154,7 +154,7 @@ def tried(
     chance: random.Random,
     firsts: Sequence[int] = (0, 1000),
 ) -> list[str]:
-    """Cut the power of programs that each go on with what a cut of the one before left; return the faults.
+    """Cut the power of programs, each of which continues with the files after the cut before; return the faults.
 
     Args:
         firsts: the first number of each.
@@ -214,5 +214,5 @@ async def test_acknowledged_messages_survive_kill_9_while_commits_come(
 
 def test_commit_without_a_sync_is_found(library: Path, tmp_path: Path, scale: Scale) -> None:
     faults = tried(library, tmp_path, "unsynced", 20, scale.random(3), [0])
-    # The log tells of a bad frame before later commits; otherwise what is missing tells.
+    # The log shows a bad frame before later commits; otherwise missing messages show it.
     assert any("missing" in fault or "acknowledged" in fault or "is damaged" in fault for fault in faults)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.virtual_time
 
 
 class Broker:
-    """The client of a broker: notes the bodies of each call, and answers after a pause or when told."""
+    """The client of a broker: notes the bodies of each call, and answers after a pause or on demand."""
 
     def __init__(self, seconds: float | None = None) -> None:
         self.got: list[list[bytes]] = []
@@ -75,7 +75,7 @@ async def turns(count: int) -> None:
 
 @pytest.fixture
 def long_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold a message until a call ends, however long that takes."""
+    """Hold a message until a call ends, for any time."""
     monkeypatch.setattr("fastrpc.brokers.remote.publishing._HELD_SECONDS", 600.0)
 
 
@@ -129,7 +129,7 @@ async def test_publishers_of_a_near_broker_come_into_step(count: int) -> None:
         await pass_time(instants.uniform(0.0, 0.0008))
         await publisher.run(100)
 
-    # Two begin together.
+    # Two begin at once.
     await asyncio.gather(publishers[0].run(100), *map(late, publishers[1:-1]), publishers[-1].run(100))
     assert sorted(broker.got[len(broker.got) // 2]) == sorted(b"%d" % number for number in range(count))
     for publisher in publishers:

@@ -1,4 +1,4 @@
-"""Messages that the gate refuses for load keep their place for a moment, and go to others at once in a drain."""
+"""Messages that the gate refuses for load keep their place for a moment; a drain gives them to others at once."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -147,7 +147,7 @@ class TestRules:
             (delivery,) = scene.take()
             scene.group.settle(delivery.token, scene.now)
             scene.now += 10
-        # The latest ones are remembered, and none of the others was kept within the time of the last repeat.
+        # The latest ones are remembered, and no other one was kept within the time of the last repeat.
         assert numbers(scene.publish(message("r-7", 10.0))) == [(8, True)]
         assert numbers(scene.publish(message("r-9", 1.0))) == [(9, False)]
         with pytest.raises(BrokerError, match="cannot be told") as caught:

@@ -1,4 +1,4 @@
-"""The sizes of messages that are published together: each as if it were published alone."""
+"""The sizes of messages that are published in one call: each as if it were published alone."""
 
 from itertools import product
 from types import MappingProxyType
@@ -21,7 +21,7 @@ def test_messages_have_the_sizes_that_they_have_alone() -> None:
         OutgoingMessage("a", body, key, delay=delay, headers=headers, publisher=publisher)
         for body, headers, key, publisher, delay in kinds
     ]
-    # Each beside each other one, so that every pair of neighbours is there.
+    # Each next to each other one, so that every pair of neighbours occurs.
     for one, other in product(messages, repeat=2):
         assert sizes_of((one, other, one)) == [check_outgoing(message) for message in (one, other, one)]
 

@@ -73,7 +73,7 @@ class Work:
 
 @pytest.mark.virtual_time
 async def test_drain_that_overtakes_a_join_takes_no_message(broker: Broker, backend: SlowJoins) -> None:
-    # The server tells of its drain for a minute, before its subscribers leave.
+    # The server announces its drain for a minute, before its subscribers leave.
     config = ServerConfig(timeouts=Timeouts(announce=60))
     async with Server(broker=broker, config=config) as server:
         server.add(Work())

@@ -1,4 +1,4 @@
-"""The broker in a folder: the contract, and what only this one can do."""
+"""The broker in a folder: the contract, and its own features."""
 
 import asyncio
 import os

@@ -237,7 +237,7 @@ async def test_message_in_the_hands_of_a_block_that_failed_is_counted(
             backend.members[0].deliver(*(backend.delivery(token) for token in range(3)))
             await anext(messages)
             raise LookupError
-    # The backend counts the others at the end of the membership.
+    # The backend counts the remaining ones at the end of the membership.
     assert backend.members[0].settled == [("hand_back", 1), ("hand_back", 2)]
     assert backend.members[0].is_closed
 

@@ -1,4 +1,4 @@
-"""Acks of a consumer that waits for messages ride with other changes, and are told once they are kept."""
+"""Acks of a consumer that waits for messages are committed with other changes, and reported once they are kept."""
 
 import asyncio
 import threading
@@ -212,7 +212,7 @@ async def test_a_right_that_fails_ends_its_consumer_and_no_publication(broker: E
     with pytest.raises(ZeroDivisionError):
         await news
     await consumer.close()
-    # The message is there for others.
+    # The message is available to other members.
     other = await broker.join(GROUP)
     (delivery,) = await other.take(1)
     assert delivery.body == b"1"

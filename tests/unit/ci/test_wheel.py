@@ -11,7 +11,7 @@ import pytest
 from fastrpc._core.calls import call
 from tests.support.source_tree import ROOT
 
-#: Stands for an interpreter: says what it was asked for, and ends the run there.
+#: Stands for an interpreter: prints its arguments, and ends the run there.
 INTERPRETER = '#!/bin/sh\necho asked for: "$@"\nexit 7\n'
 
 

@@ -99,8 +99,8 @@ def test_a_terminal_gets_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert file.getvalue() == "a   \x1b[1mb\x1b[0m\n"
 
 
-#: Runs commands, each in a fork of an interpreter that has imported what all of them need, and prints which modules
-#: that took.
+#: Runs commands, each in a fork of an interpreter that has imported their common modules, and prints the further
+#: modules.
 LOADED = """
 import json, os, sys
 from fastrpc.cli.application import run_command_line

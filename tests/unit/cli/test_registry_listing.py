@@ -19,7 +19,7 @@ class ManyServices:
 
     Args:
         answers: how many watches get their lists, each a turn of the loop later.
-        refuses: the number of the watch that is refused, 0 for none.
+        refuses: the number of the watch that is refused, 0 for no watch.
     """
 
     def __init__(self, count: int, *, answers: int, refuses: int = 0) -> None:
@@ -91,7 +91,7 @@ async def test_nothing_is_asked_after_a_refusal() -> None:
 
 
 class TwoScopes(StaticRegistry):
-    """A registry whose farther scope answers behind the nearer one."""
+    """A registry whose farther scope answers after the nearer one."""
 
     members = ("near", "far")
 

@@ -1,4 +1,4 @@
-"""Lines about the events of a registry: texts of others end no line, and cannot control the terminal."""
+"""Lines about the events of a registry: foreign texts end no line, and cannot control the terminal."""
 
 import json
 

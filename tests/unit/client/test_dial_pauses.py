@@ -17,7 +17,7 @@ class Dials:
         self.count = 0
 
     def dial(self, *, is_awaited: bool = False) -> float:
-        """Fail the next dial, and return the pause behind it."""
+        """Fail the next dial, and return the pause after it."""
         self.now = max(self.now, self.pauses.due)
         self.count += 1
         self.pauses.fail(self.now, is_awaited=is_awaited)
@@ -176,7 +176,7 @@ def test_a_client_that_calls_a_dead_server_dials_it_no_more_often(seconds: float
     dials = Dials()
     dials.pass_by(seconds, calls_every)
     if calls_every < LONG_SECONDS:
-        # The last one may stand for the dial behind the pause that it has ended.
+        # The last one may stand for the dial after the pause that it has ended.
         assert dials.count <= of_a_client_without_calls(seconds) + 1
         assert dials.count <= of_a_client_without_calls(seconds + LONG_SECONDS)
     else:

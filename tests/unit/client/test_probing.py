@@ -1,4 +1,4 @@
-"""Active probes: what each outcome makes of an endpoint, and when the next one is sent."""
+"""Active probes: the effect of each outcome on an endpoint, and the time of the next one."""
 
 import logging
 from collections.abc import Callable
@@ -173,7 +173,7 @@ def test_texts_of_a_server_cannot_forge_log_lines(caplog: pytest.LogCaptureFixtu
 
 
 class Loop:
-    """Keeps what is to be called later."""
+    """Keeps later callbacks."""
 
     def __init__(self) -> None:
         self.timers: list[Any] = []
@@ -294,7 +294,7 @@ def test_endpoints_connected_together_are_probed_at_different_times() -> None:
         schedule.loop.run()
         schedule.made[-1].answer()
         second_pauses.append(schedule.loop.run())
-    # That none of a hundred lies in a given fifth happens twice in ten thousand million times.
+    # The chance that none of a hundred lies in a given fifth is two in ten thousand million.
     assert {int(pause // 2) for pause in second_pauses} >= {0, 1, 2, 3, 4}
 
 

@@ -88,7 +88,7 @@ async def test_an_address_is_known_until_its_last_user_has_left_and_its_last_con
     shared.places.leave(first)
     assert not shared.places.leave_to_others(second, connection)
     shared.places.leave(second)
-    # Its calls in flight go on.
+    # Its calls in flight continue.
     assert known(shared) == 1
     shared.connection_lost(connection, None)
     assert second.lost == [connection]

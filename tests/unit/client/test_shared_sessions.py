@@ -1,4 +1,4 @@
-"""The connections that blocking clients share: which failures hold off the dials of others."""
+"""The connections that blocking clients share: failures that delay the dials of other clients."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What only JSON does: text for bytes, null for what JSON has no number for."""
+"""Special cases of JSON: text for bytes, null for numbers that JSON lacks."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What advisories of 2025 and 2026 tell of decoders of others, tried with ours."""
+"""Attacks from advisories of 2025 and 2026 on other decoders, tried with ours."""
 
 import contextlib
 import itertools
@@ -51,7 +51,7 @@ def packed_block(text: bytes) -> bytes:
 
 
 def blocks() -> dict[str, tuple[int, bytes, int | None, bytes | None]]:
-    """Blocks: kind, content, stated size, and what comes out; None where nothing may."""
+    """Blocks: kind, content, stated size, and output; None if no output is allowed."""
     packed = packed_block(TEXT)
     return {
         "raw": (RAW, b"abc", None, b"abc"),
@@ -96,7 +96,7 @@ def test_damaged_frame_never_becomes_another_content(compressor: Compressor, sca
 
 @contextlib.contextmanager
 def failing_allocation(number: int) -> Iterator[None]:
-    """Let an allocation of this thread fail, the one behind the given number of other allocations."""
+    """Let an allocation of this thread fail, after the given number of other allocations."""
     testing = pytest.importorskip("_testcapi", reason="this CPython has no part for its tests")
     testing.set_nomemory(number, number + 1)
     try:

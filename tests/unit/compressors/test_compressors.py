@@ -58,7 +58,7 @@ def test_data_compressed_in_steps_is_one_frame(compressor: Compressor, payload: 
     assert isinstance(packed, bytes)
     assert compressor.decompress(packed, LIMIT) == payload
     assert run_steps(decompress_steps(compressor, packed, LIMIT)) == payload
-    # One step for each piece, and the bytes so far are told.
+    # One step for each piece, and the bytes so far are reported.
     assert len(sizes) >= len(payload) // (16 * KIB)
     assert sizes == sorted(sizes)
     assert sizes[-1] == len(packed) <= 2 * len(compressor.compress(payload))
@@ -74,7 +74,7 @@ def test_a_frame_of_zstd_states_its_size_however_it_was_made() -> None:
 
 
 def outcome_of(steps: PackSteps) -> list[Any]:
-    """Return what a compression yields, and behind it what it returns."""
+    """Return the steps of a compression, and after them its result."""
     found: list[Any] = []
     while True:
         try:
@@ -168,7 +168,7 @@ def test_members_of_gzip_grow_no_further_than_the_limit() -> None:
 
 @pytest.mark.parametrize("payload", [b"abc", TEXT, NOISE], ids=["3", "text", "noise"])
 def test_payload_states_its_size(compressor: Compressor, payload: bytes) -> None:
-    # A stream of zlib states none.
+    # A stream of zlib states no size.
     size = LIMIT if compressor.name == "deflate" else len(payload)
     assert stated_size(compressor, compressor.compress(payload), LIMIT) == size
     assert stated_size(compressor, compressor.compress(payload), 2) == min(len(payload), 2)
@@ -243,7 +243,7 @@ def test_bytes_that_are_not_a_frame_are_refused(compressor: Compressor, payload:
 
 
 def gzip_bomb() -> bytes:
-    """Return a member of 1 GiB of zeros, put together from one compressed mebibyte that repeats itself."""
+    """Return a member of 1 GiB of zeros, joined from one compressed mebibyte that repeats itself."""
     writer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     mebibyte = writer.compress(bytes(MIB)) + writer.flush(zlib.Z_FULL_FLUSH)
     head = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
@@ -255,7 +255,7 @@ def gzip_bomb() -> bytes:
 
 
 def deflate_bomb() -> bytes:
-    """Return a stream of 1 GiB of zeros, put together like a stream of gzip."""
+    """Return a stream of 1 GiB of zeros, joined like a stream of gzip."""
     writer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     mebibyte = writer.compress(bytes(MIB)) + writer.flush(zlib.Z_FULL_FLUSH)
     return b"\x78\xda" + mebibyte * (GIB // MIB) + b"\x03\x00" + bytes(4)

@@ -1,4 +1,4 @@
-"""Frames whose headers ask for what a small payload must not get."""
+"""Frames whose headers ask for more than a small payload may get."""
 
 import gzip
 import struct
@@ -34,7 +34,7 @@ gzip_members = GzipCompressor()
 def zstd_frame(
     *, window_log: int = 10, announced: int | None = None, content: bytes = b"abc", has_sum: bool = True
 ) -> bytes:
-    """Return a frame of one uncompressed block whose header says what it is told to."""
+    """Return a frame of one uncompressed block with a given header."""
     block = struct.pack("<I", 1 | len(content) << 3)[:3] + content
     sum_flag, checksum = (4, zstd_sum(content)) if has_sum else (0, b"")
     if announced is None:

@@ -1,4 +1,4 @@
-"""Buttons for acts: which a view has, and that each carries what the server takes at that time."""
+"""Buttons for acts: the views that have them, and that each carries the form that the server accepts at that time."""
 
 import logging
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_a_server_has_each_act_that_it_may_take_now() -> None:
             ["out", "weight", "serving", "serving", "log_level", "drain"],
         ),
         ({"draining": True}, ["log_level"]),
-        # A server before this version tells no health and no levels.
+        # A server before this version reports no health and no levels.
         ({"state": "", "log_levels": {}}, ["out", "weight", "drain"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Acts by the console: which servers are asked, and what comes back from servers of every kind."""
+"""Acts by the console: the servers that get them, and the answers of servers of every kind."""
 
 import asyncio
 import contextlib

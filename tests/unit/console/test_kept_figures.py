@@ -1,4 +1,4 @@
-"""The memory that figures take: of one server, of all together, and of series by the servers that begin them."""
+"""The memory of figures: of one server, of all servers, and of series by the servers that begin them."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def test_methods_over_the_memory_of_a_server_are_left_out() -> None:
     assert 5 < found < 20
     assert server.left_out == 100 - found
     assert fleet.budget.kept_bytes == server.kept_bytes <= 20_000
-    # The kept ones go on being counted, and the others do not come in their place.
+    # The kept ones are still counted, and the others do not come in their place.
     tell(fleet, server, page_of(*rows_of(100, calls=5), revision=2))
     assert len(server.counts) == found
     assert fleet.history.totals(("service", "shop"), 60).calls == pytest.approx(4 * found)
@@ -217,7 +217,7 @@ def test_servers_with_few_series_have_room_next_to_servers_with_many(monkeypatch
             add_series(history, ("method", owner, str(number)), 990, 1_000, Totals(1), owner=owner)
         return len(history.keys("method", owner))
 
-    # Four servers fill the history; each of the others still gets its share.
+    # Four servers fill the history; each other server still gets its share.
     assert [add(f"liar {number}", 100) for number in range(4)] == [10] * 4
     assert [add(f"honest {number}", 5) for number in range(4)] == [5] * 4
     assert [len(history.keys("method", f"liar {number}")) for number in range(4)] == [5] * 4

@@ -46,7 +46,7 @@ def row(service: str, method: str, side: str, calls: int, errors: int = 0) -> Me
 
 
 class FleetOfPages:
-    """A fleet whose servers tell what a test gives them."""
+    """A fleet whose servers send the pages of a test."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -126,7 +126,7 @@ async def test_a_method_has_the_percentiles_of_each_minute_and_gaps_without_call
         assert second == fourth
         assert fourth is not None
         assert 0.0005 < fourth <= 0.001
-    # The last minute ended 17 seconds ago, and so did the last slot that each server was read behind.
+    # The last minute ended 17 seconds ago, and so did the last slot after which each server was read.
     for one in charts.values():
         assert one.end == 1e9 - 17
 
@@ -179,7 +179,7 @@ async def test_the_endpoint_of_a_server_that_is_out_says_so() -> None:
 async def test_links_of_twelve_services_are_exact() -> None:
     pages = FleetOfPages()
     names = [f"s{number}" for number in range(12)]
-    # Each calls the next two, the last ones none; the first is called by others alone.
+    # Each calls the next two, the last ones none; the first is only called by others.
     links = {(names[one], names[one + step]) for one in range(12) for step in (1, 2) if one + step < 12}
     for number, name in enumerate(names):
         pages.add(name, number + 1)

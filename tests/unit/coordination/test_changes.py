@@ -68,7 +68,7 @@ async def test_store_that_stays_away_is_told(backend: RestartedStore, watches: l
 
 
 class ProgressStore(LocalStore):
-    """A store that tells how far its watches reached, and whose first ones then fail."""
+    """A store that reports how far its watches reached, and whose first watches then fail."""
 
     #: What each watch yields before it fails.
     watches: list[list[ItemChange | int]]

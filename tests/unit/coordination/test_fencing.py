@@ -78,7 +78,7 @@ class Member:
 
 
 class Run:
-    """Members that hold one lock in turn, and the fenced table that they write."""
+    """Members that hold one lock by turns, and the fenced table that they write."""
 
     def __init__(self, store: LocalStore, chance: random.Random, kind: type[Lock], folder: str) -> None:
         self.store = store

@@ -30,7 +30,7 @@ HOLDS: dict[str, Callable[[Store], Lock | StoreLease]] = {
 
 
 class SlowStore(LocalStore):
-    """Answers revocations once it is told to, after errors that it was given."""
+    """Answers revocations on demand, after given errors."""
 
     def __init__(self) -> None:
         super().__init__(clock=now)

@@ -1,4 +1,4 @@
-"""The file that holds the newest snapshot, whatever order its writers come in."""
+"""The file that holds the newest snapshot, for any order of its writers."""
 
 import os
 import threading

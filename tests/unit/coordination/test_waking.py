@@ -53,7 +53,7 @@ async def test_departure_makes_those_ask_that_may_hold_next(store: CountingStore
             inside -= 1
 
     async with asyncio.TaskGroup() as group:
-        # Some hold for long: those behind pass by them.
+        # Some hold for a long time: later ones pass them.
         for number in range(30):
             group.create_task(hold(100 if number % 7 == 3 else 1 + number / 10))
     assert most == slots

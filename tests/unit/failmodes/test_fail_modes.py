@@ -1,4 +1,4 @@
-"""Fail modes: what is tried again, where, after which pause, and what is told in the end."""
+"""Fail modes: retried calls, the choice of endpoints, the pauses, and the final error."""
 
 import asyncio
 import gc
@@ -43,7 +43,7 @@ retrying = pytest.mark.parametrize(
 
 
 def outcome_of(running: Coroutine[Any, Any, Any]) -> Any:
-    """Return what a call came to: its value or its error."""
+    """Return the outcome of a call: its value or its error."""
 
     async def end() -> Any:
         try:
@@ -262,7 +262,7 @@ def test_pauses_are_jittered() -> None:
     assert 0.055 < max(pauses) <= 0.06
 
 
-# What is told in the end
+# The final error
 
 
 @retrying
@@ -299,7 +299,7 @@ def test_retried_call_leaves_no_garbage(mode: FailMode) -> None:
     script, made = Script(), itertools.count()
 
     class OwnError(ConnectionLostError):
-        """Told apart from those that other tests keep."""
+        """A separate class from the errors that other tests keep."""
 
     async def attempt(endpoint: Endpoint) -> int:
         if next(made) < 2:

@@ -1,4 +1,4 @@
-"""Hedging: when there is a second attempt, who wins, what is cancelled, and what it gains."""
+"""Hedging: the time of a second attempt, the winner, the cancelled one, and the gain."""
 
 import asyncio
 import random

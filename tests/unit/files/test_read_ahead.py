@@ -85,7 +85,7 @@ async def test_a_counted_piece_is_counted_before_it_is_read() -> None:
     assert (desk.left, count.held) == ([b"b", b""], [])
     assert await desk.ahead.has_more()
     assert desk.ahead.pop() == b"a"
-    # It is sent now, and none is read meanwhile.
+    # It is sent now, and no piece is read meanwhile.
     assert (count.held, desk.jobs) == ([SENT_BYTES], [])
     follows = asyncio.ensure_future(desk.ahead.has_more())
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What a gateway finds in a registry: a server that describes nonsense is left out, and the others are served."""
+"""Services that a gateway finds in a registry: nonsense of one server is left out, and the others are served."""
 
 import logging
 from typing import Any, cast
@@ -173,7 +173,7 @@ async def test_a_service_that_leaves_before_it_is_described_is_forgotten(
             await eventually(lambda: sorted(found._warned) == ["other"])
             with pytest.raises(fastrpc.UnavailableError, match="the client is closed"):
                 await client.call("bad.hello")
-            # Once it is there again, it is asked again.
+            # Once it is listed again, it is asked again.
             listed[:] = ["bad", "other"]
             await eventually(lambda: sorted(clients_of(found)) == ["bad", "good", "other"])
 

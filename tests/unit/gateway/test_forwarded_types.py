@@ -1,4 +1,4 @@
-"""Types behind a gateway, as reflection writes them: plain ones are known, others pass as they came."""
+"""Types at a gateway, as reflection writes them: plain ones are known, others pass unchanged."""
 
 from typing import Any
 

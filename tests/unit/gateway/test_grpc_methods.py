@@ -1,4 +1,4 @@
-"""Methods behind a gateway by descriptors: parameters are the fields of a request, and become one message again."""
+"""Methods at a gateway by descriptors: parameters are the fields of a request, and become one message again."""
 
 from typing import Any, cast
 

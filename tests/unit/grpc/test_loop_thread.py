@@ -1,4 +1,4 @@
-"""A loop in a separate thread, and the thread of the callbacks behind it."""
+"""A loop in a separate thread, and the thread of its callbacks."""
 
 import asyncio
 import gc
@@ -25,7 +25,7 @@ async def for_ever() -> None:
 
 
 def on_loop(thread: LoopThread, function: Callable[[], Any]) -> Any:
-    """Return what a function returns in the thread of the loop."""
+    """Return the result of a function in the thread of the loop."""
 
     async def call() -> Any:
         return function()

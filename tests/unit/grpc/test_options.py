@@ -63,7 +63,7 @@ def test_each_direction_has_a_separate_limit(options_of: Any) -> None:
         [("grpc.max_send_message_length", 50), ("grpc.max_receive_message_length", 100)], None, None
     )
     assert found.limits == (50, 100)
-    # Settings check the larger ones, before the whole message is there.
+    # Settings check the larger ones, before the whole message has arrived.
     found = options_of([("grpc.max_receive_message_length", 1 << 20)], None, None)
     assert found.limits == (None, None)
     assert found.config.limits._sent_bytes == LARGEST_SIZE

@@ -1,4 +1,4 @@
-"""Applications of ASGI are told apart from services, classes and functions that make services."""
+"""Applications of ASGI are distinguished from services, classes and functions that make services."""
 
 import functools
 from typing import Any

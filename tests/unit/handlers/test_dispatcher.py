@@ -1,4 +1,4 @@
-"""The dispatcher knows engines by what they say of themselves, whatever their protocol."""
+"""The dispatcher knows engines by their own descriptions, for any protocol."""
 
 from typing import Any
 

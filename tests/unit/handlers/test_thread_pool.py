@@ -63,7 +63,7 @@ async def test_no_more_threads_run_than_allowed() -> None:
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0)  # Lets others run.
+        time.sleep(0)  # Lets other threads run.
         with lock:
             running -= 1
 

@@ -1,4 +1,4 @@
-"""The order in which jobs of the thread pool wait, and which make room for others."""
+"""The order of waiting jobs in the thread pool, and the jobs that make room for others."""
 
 import pytest
 

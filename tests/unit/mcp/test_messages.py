@@ -1,4 +1,4 @@
-"""The Model Context Protocol in both revisions: what each request is answered with."""
+"""The Model Context Protocol in both revisions: the answer to each request."""
 
 import base64
 from collections.abc import Callable

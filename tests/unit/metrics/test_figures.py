@@ -117,7 +117,7 @@ def test_a_family_that_changes_its_kind_is_left_out() -> None:
 
 
 class Processes:
-    """Simulates workers that count floats and replace one another; each takes over what its predecessor left."""
+    """Simulates workers that count floats and replace one another; each takes over its predecessor's counts."""
 
     def __init__(self) -> None:
         self._choose = random.Random(1)
@@ -156,7 +156,7 @@ class Processes:
         return {"figures": sums.figures(), "families": families.families()}
 
     def shown(self) -> dict[str, float]:
-        """Return what a page shows of all."""
+        """Return the totals that a page shows."""
         whole = json.loads(json.dumps(self._sum(range(4))))
         sums, families = Sum(), FamilySum()
         sums.add(whole["figures"], is_alive=False)

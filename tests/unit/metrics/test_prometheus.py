@@ -122,7 +122,7 @@ def test_labels_are_as_in_the_dashboards(counters: CounterRegistry, exposed: Col
 def test_no_series_is_exposed_twice_for_any_methods(
     counters: CounterRegistry, exposed: CollectorRegistry
 ) -> None:
-    # Prometheus refuses a whole scrape for one series that is there twice.
+    # Prometheus refuses a whole scrape if one series comes twice.
     for name in ("mul", ".mul", OTHER_METHODS, "_other._other", "a.b.c", "a.b", "..", ".", ""):
         for side in ("client", "server"):
             counters.counters(name, side).count_ended(Status.OK, 1)  # type: ignore[arg-type]

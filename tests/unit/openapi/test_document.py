@@ -1,4 +1,4 @@
-"""The OpenAPI document: it is valid for every type, and says what the gateway does."""
+"""The OpenAPI document: it is valid for every type, and describes the behaviour of the gateway."""
 
 import json
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ class Shop:
     async def price(
         self, item: str, tags: list[str], sizes: list[int] | None = None, at: dict[str, int] | None = None
     ) -> float:
-        """Return what an item costs.
+        """Return the price of an item.
 
         With its tags.
         """

@@ -16,7 +16,7 @@ from tests.support.fake_registry import FakeLease, FakeLookup, entries
 
 
 class FakeBackend:
-    """Has one endpoint, at another port for each lookup, and writes down what is closed."""
+    """Has one endpoint, at another port for each lookup, and records closed objects."""
 
     def __init__(self) -> None:
         self.lease = FakeLease()

@@ -24,9 +24,9 @@ SERVERS = 5
 
 
 class CutLink:
-    """A registry whose lists are told over a link that is cut every `period` seconds, and is back `away` later.
+    """A registry whose lists are sent over a link that is cut every `period` seconds, and is back `away` later.
 
-    It tells of changes by a watch: a query without a change ends with its wait.
+    It reports changes by a watch: a query without a change ends with its wait.
     """
 
     def __init__(self, clock: FakeClock, period: float, away: float = 0.05) -> None:

@@ -1,4 +1,4 @@
-"""The list of a service in Deimos, with a cluster that does what the test says."""
+"""The list of a service in Deimos, with a cluster that follows the test."""
 
 from typing import Any
 

@@ -131,7 +131,7 @@ def test_failure_of_one_record_type_does_not_remove_its_records(service: str, ki
             asked.fetch(0.0)
     records[name, kind] = had
     assert len(endpoints(asked.fetch(0.0))) == 2
-    # It says itself that there are none: from then on its failures take nothing away.
+    # The server itself says that there are none: from then on its failures take nothing away.
     del records[name, kind]
     assert len(endpoints(asked.fetch(0.0))) == 1
     records[name, kind] = dns.resolver.NoNameservers
@@ -187,7 +187,7 @@ def test_no_more_hosts_are_asked_for_than_a_list_holds() -> None:
         | {(host, "A"): (30, *texts) for host, texts in addresses.items()}
     )
     found = DnsLookup("_arith._tcp.b", resolver, 30.0).fetch(0.0)
-    # One host more than needed: the reader of the list tells that there are more.
+    # One host more than needed: so the reader of the list sees that more exist.
     assert len(found.entries) == MOST_ENDPOINTS + 1_000
     assert len([1 for _, kind in resolver.asked if kind == "A"]) == MOST_ENDPOINTS // 1_000 + 1
 

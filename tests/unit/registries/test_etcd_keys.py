@@ -1,4 +1,4 @@
-"""Records in etcd, with a member that does what the test says."""
+"""Records in etcd, with a member that follows the test."""
 
 import itertools
 from typing import Any

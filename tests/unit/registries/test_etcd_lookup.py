@@ -1,4 +1,4 @@
-"""Keys of many services in etcd, with a member that does what the test says."""
+"""Keys of many services in etcd, with a member that follows the test."""
 
 import itertools
 from collections import deque
@@ -19,7 +19,7 @@ LAYOUT = FastrpcLayout("fastrpc")
 
 
 class Watch:
-    """The changes that one watch has not told yet."""
+    """The changes that one watch has not reported yet."""
 
     def __init__(self, prefix: bytes, changes: list[KeyChange]) -> None:
         self.prefix = prefix
@@ -131,11 +131,11 @@ class Following:
         self.lookup.follow(frozenset(services), frozenset(again))
 
     def lists(self) -> dict[str, Listing]:
-        """Return the lists that are told."""
+        """Return the reported lists."""
         return {name: one for name, one in self.lookup.fetch(5.0).items() if isinstance(one, Listing)}
 
     def fetch(self, wait_seconds: float = 5.0) -> dict[str, list[int]]:
-        """Return the ports of the lists that are told, and 0 for one with an error."""
+        """Return the ports of the reported lists, and 0 for one with an error."""
         return {
             service: [0]
             if isinstance(listing, StoreError)
@@ -184,7 +184,7 @@ def test_a_list_that_was_read_later_than_the_watch_is_not_changed_by_older_event
     member.put("c", 2)
     following.follow("a", "b", "c")
     assert following.fetch() == {"c": [2]}
-    # The watch tells of the older ones now.
+    # The watch reports the older ones now.
     assert following.fetch() == {}
     member.put("c", 3)
     assert following.fetch() == {"c": [2, 3]}

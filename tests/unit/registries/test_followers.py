@@ -83,7 +83,7 @@ class BesideBackend(Backend):
 
 
 class SharingBackend(Backend):
-    """One lookup tells of all services, unless it refuses more than one."""
+    """One lookup covers all services, unless it refuses more than one."""
 
     def __init__(self, *, refuses: bool = False) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ def test_a_service_that_cannot_be_looked_up_leaves_no_thread_behind() -> None:
 
 
 class Turns:
-    """A thread for services in turn, driven step by step."""
+    """A thread that polls services by turns, driven step by step."""
 
     def __init__(self, backend: Backend, *services: str) -> None:
         self.clock = FakeClock()

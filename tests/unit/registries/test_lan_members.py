@@ -1,4 +1,4 @@
-"""Signed datagrams and the instances that send them: what counts, and for how long."""
+"""Signed datagrams and the instances that send them: valid ones, and for how long."""
 
 import itertools
 import logging
@@ -275,7 +275,7 @@ def test_key_file_that_all_may_read_is_a_warning(tmp_path: Path, caplog: pytest.
 
 
 def test_keys_roll_without_a_packet_that_is_not_accepted(network: Network, tmp_path: Path) -> None:
-    """Two machines, one of them a step ahead of the other at all times."""
+    """Two machines; one of them is always a step ahead of the other."""
     files = [tmp_path / name for name in ("one.keys", "two.keys")]
     add_key(files[0])
     files[1].write_bytes(files[0].read_bytes())

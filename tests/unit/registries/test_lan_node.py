@@ -39,7 +39,7 @@ class Answering:
         self.nonces.append(nonce)
 
     def answers(self, *queries: LanDatagram) -> list[bytes]:
-        """Return the nonces of the answers to queries that come together."""
+        """Return the nonces of the answers to queries that arrive at once."""
         for one in queries:
             self.node._note_query(one)
         self.nonces.clear()
@@ -53,7 +53,7 @@ def test_each_query_of_a_window_is_answered_with_its_nonce() -> None:
     answering = Answering()
     first, second = query(1), query(2)
     assert answering.answers(first, second) == [first.nonce, second.nonce]
-    # The next regular announcement answers none.
+    # The next regular announcement answers no query.
     assert answering.answers() == [NO_NONCE]
 
 

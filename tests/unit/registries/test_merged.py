@@ -323,7 +323,7 @@ async def test_registrations_count_once_one_member_holds_all_of_them() -> None:
     leases[0].trouble = away()
     async with registry.register("arith", ONE) as first:
         assert is_held(first)
-        # The second member has the first record only, and the first one none.
+        # The second member has only the first record, and the first member has none.
         leases[1].trouble = away()
         async with registry.register("users", ONE) as second:
             assert not is_held(first)

@@ -1,4 +1,4 @@
-"""Records, which others write."""
+"""Records, which other programs write."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Lists of many services in Redis, with a server that does what the test says."""
+"""Lists of many services in Redis, with a server that follows the test."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -90,7 +90,7 @@ def test_a_list_that_cannot_be_read_holds_up_no_other() -> None:
     assert isinstance(told["bad"], StoreError)
     assert isinstance(told["a"], Listing)
     assert isinstance(told["c"], Listing)
-    # It is read again with the others, not at once.
+    # It is read again with the other lists, not at once.
     assert lookup.fetch(LONGEST_SECONDS / 2) == {}
     assert list(lookup.fetch(LONGEST_SECONDS)) == ["bad"]
     server.foreign.clear()

@@ -32,7 +32,7 @@ class SmallServer:
 
     Attributes:
         connections: how many were accepted.
-        together: commands that have to come before the first of them is answered.
+        together: commands that have to arrive before the first of them is answered.
         may_answer: answers wait for it.
         asked: set by each command.
         is_loading: it refuses new connections, as it still loads its data.
@@ -208,7 +208,7 @@ def test_a_request_that_was_not_sent_is_told_from_one_without_an_answer(
 def test_an_answer_of_another_type_ends_the_pipeline_and_its_connection(
     server: SmallServer, client: RedisClient
 ) -> None:
-    # The answers behind it may be of other commands.
+    # The answers after it may be of other commands.
     found = client.pipeline([echoed(1), (int, ["ECHO", "4"]), echoed(2)])
     assert found[0] == b"word 1"
     assert ["Expected `int`" in one.message for one in found[1:]] == [True, True]

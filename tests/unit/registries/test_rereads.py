@@ -73,7 +73,7 @@ def test_lists_that_fill_no_whole_parts_are_read_as_often_as_others(
     while clock() - begun < rounds * LONGEST_SECONDS:
         clock.advance(rereads.next() - clock() + 1e-6)
         found += len(rereads.take())
-    # Two parts, of which one has a list more than is old.
+    # Two parts; one of them has one more list than is old.
     assert found <= (rounds + 1) * 2 * (PART_LISTS // 2 + 1)
 
 

@@ -240,7 +240,7 @@ def test_looks_are_at_least_one_tick_of_the_clock_apart() -> None:
     rules = believed()
     rules.note_failure()
     absent(rules, 0.0, int(SETTLE_SECONDS) - 1)
-    # Less than the clock tells is left of the whole.
+    # Less than a tick of the clock remains of the whole.
     decision = rules.decide(MANY[:-1], math.nextafter(SETTLE_SECONDS, 0.0))
     assert decision.look_again == LEAST_LOOK_SECONDS
 

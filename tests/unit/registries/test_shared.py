@@ -20,7 +20,7 @@ from tests.support.fake_registry import away, entries, refused
 
 
 class FakeShared:
-    """Answers what the test says, and writes down what is asked."""
+    """Returns the answers of the test, and records requests."""
 
     def __init__(self) -> None:
         self.answers: list[Mapping[str, Listing | StoreError] | Exception] = []

@@ -1,4 +1,4 @@
-"""Nodes of many services in ZooKeeper, with a session that does what the test says."""
+"""Nodes of many services in ZooKeeper, with a session that follows the test."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ class Session:
         self.read: list[str] = []
         #: The transaction that made the parents.
         self.made = 7
-        #: The service behind whose nodes it goes away.
+        #: The service after whose nodes the session goes away.
         self.last: str | None = None
 
     def ask(self, begin: Callable[[Any], Any]) -> Any:
@@ -90,7 +90,7 @@ def test_a_list_that_cannot_be_read_holds_up_no_other(error: Exception) -> None:
     told = lookup.fetch(0.0)
     assert isinstance(told["bad"], StoreError)
     assert [ports(told[name]) for name in ("a", "c")] == [[1], [1]]
-    # It is read again with the others, not at once.
+    # It is read again with the other lists, not at once.
     assert lookup.fetch(0.0) == {}
     session.unreadable.clear()
     lookup.follow(frozenset({"a", "bad", "c"}), frozenset({"bad"}))

@@ -17,7 +17,7 @@ class Pair:
 
 
 class Labels:
-    """Lets a pair come while labels are chosen, as the loop may do it beside the thread of a monitor."""
+    """Lets a pair arrive while labels are chosen, as the loop may do during the thread of a monitor."""
 
     def __init__(self, front: Front) -> None:
         self._front = front

@@ -7,7 +7,7 @@ import pytest
 from fastrpc.errors import DecodeError
 from fastrpc.rpc.described_services import read_descriptions
 
-#: The least that a server tells.
+#: The smallest description that a server sends.
 SERVICE: dict[str, Any] = {"name": "s", "version": None, "documentation": "", "methods": []}
 
 

@@ -1,4 +1,4 @@
-"""What a service tells about itself, and the name that was meant."""
+"""The description of a service by itself, and the closest name."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field

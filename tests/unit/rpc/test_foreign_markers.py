@@ -1,4 +1,4 @@
-"""Markers and objects of FastAPI and pydantic at the parameters of a method: none passes in silence."""
+"""Markers and objects of FastAPI and pydantic at the parameters of a method: none is silently accepted."""
 
 import dataclasses
 import warnings

@@ -1,4 +1,4 @@
-"""Values that msgspec quotes in its errors: left out for callers, told to those who called; words of programs stay."""
+"""Values that msgspec quotes in its errors: hidden from callers, shown in local errors; words of programs stay."""
 
 import collections
 from collections.abc import AsyncIterator

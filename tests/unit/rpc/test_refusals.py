@@ -1,4 +1,4 @@
-"""What `@service` and `@method` refuse, and what they say to write instead."""
+"""Mistakes that `@service` and `@method` refuse, and the remedies that they name."""
 
 import functools
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""`@method(renamed=)`: old names that a method keeps, and what counts as a name of a contract."""
+"""`@method(renamed=)`: old names that a method keeps, and the names of a contract."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""Templates of routes: how they are written, what fits a method, and which two are for the same paths."""
+"""Templates of routes: their syntax, their fit to a method, and templates for the same paths."""
 
 import datetime
 import decimal

@@ -1,4 +1,4 @@
-"""`@method(safe=True)`: what it implies, and what cannot be safe."""
+"""`@method(safe=True)`: its effects, and methods that cannot be safe."""
 
 from collections.abc import AsyncIterator
 from typing import Protocol

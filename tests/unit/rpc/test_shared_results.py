@@ -19,7 +19,7 @@ class Shared(SharedResult):
 
 
 class Counted:
-    """Counts what it encodes."""
+    """Counts its encodings."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,4 +1,4 @@
-"""Options of selectors that make no sense are refused by a message that says what is expected."""
+"""Options of selectors that make no sense are refused by a message with the expected value."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What clients ask of a selector, whatever its class."""
+"""The attributes of a selector that clients read, for any class."""
 
 from typing import Any
 

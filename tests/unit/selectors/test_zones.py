@@ -118,7 +118,7 @@ def test_endpoints_of_weight_0_do_not_count() -> None:
     ],
 )
 def test_the_next_zones_come_in_their_order(order: Sequence[str], place: Place, expected: str) -> None:
-    """One endpoint in each zone: of the own zone none is sound, and one other zone after the other fails."""
+    """One endpoint in each zone: the own zone has no sound endpoint, and the other zones fail one after the other."""
     here = endpoints_in("a", 1)
     there = {
         "b": endpoints_in("b", 1, latitude="3", longitude="3"),
@@ -202,7 +202,7 @@ def model_of(everything: Sequence[Endpoint], sound: set[Endpoint], names: str) -
 
 @pytest.mark.parametrize("seed", range(3 if SCALE <= 1 else 8))
 def test_random_histories_follow_the_model(seed: int) -> None:
-    """Endpoints come, go, break and recover; after each step the clients together do as the rule says."""
+    """Endpoints come, go, break and recover; after each step all clients follow the rule."""
     choice = random.Random(seed)
     everything = [each for zone in "abc" for each in endpoints_in(zone, choice.randint(1, 12))]
     broken: set[Endpoint] = set()

@@ -1,4 +1,4 @@
-"""The label of a record with the address of the admin pages: one that readers of the record can dial, or none."""
+"""The label of a record with the address of the admin pages: an address that readers can dial, or no label."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`Addresses` and `ConnectionRate`: which addresses pass, and what is noted of the others."""
+"""`Addresses` and `ConnectionRate`: the addresses that pass, and the records of refused ones."""
 
 import time
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from fastrpc.server.edges import Edges
 
 
 class Edge(Edges):
-    """An edge that keeps what it would log."""
+    """An edge that keeps its log."""
 
     def __init__(
         self, *limits: Any, trusts: Any = None, shared: Any = None, proxies: Sequence[str] = ()

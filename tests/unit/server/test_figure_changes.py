@@ -1,4 +1,4 @@
-"""Answers of the page of figures leave out what did not change, and lose nothing."""
+"""Answers of the page of figures leave out unchanged figures, and lose nothing."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The client of a request behind trusted proxies, and of those that only claim to have one."""
+"""The client of a request through trusted proxies, and of requests that only claim to have a proxy."""
 
 import pytest
 

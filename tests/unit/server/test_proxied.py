@@ -1,4 +1,4 @@
-"""Headers of the PROXY protocol: where they end, whom they name, what is none."""
+"""Headers of the PROXY protocol: their ends, their addresses, and invalid ones."""
 
 import struct
 

@@ -164,7 +164,7 @@ def test_the_last_of_each_act_makes_the_same_records_as_all_of_them(seed: int, b
             weight = weight if is_out else None
         board.keep(followed.with_further(name, "", value))
         if chance.random() < 0.5:
-            # At a beat; the others come together.
+            # At a beat; the other ones come together.
             followed.catch_up()
         later = Made()
         KeptSettings(board, Parts(records=later)).catch_up()

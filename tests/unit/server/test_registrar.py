@@ -1,4 +1,4 @@
-"""The registrar: it tries again what may succeed later, and closes a registry that it opened."""
+"""The registrar: it retries steps that may succeed later, and closes a registry that it opened."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Checkpoints: most pages of the log are moved beside commits, and none is lost by an error or by a new log."""
+"""Checkpoints: most pages of the log are moved during commits, and no page is lost by an error or by a new log."""
 
 import asyncio
 import sqlite3
@@ -24,7 +24,7 @@ def short_logs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Passes:
-    """Holds each pass as it opens its connections, until it is told to go on."""
+    """Holds each pass as it opens its connections, until its release."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, held: int) -> None:
         """Hold the connection with a number: 1 is the reader, 2 the mover."""
@@ -59,7 +59,7 @@ async def test_commits_continue_during_a_pass(tmp_path: Path, monkeypatch: pytes
             await store.put("k", b"%d" % number)
         assert read_log(log).salts == salts
         passes.may_go_on.set()
-        # The rest is moved after a commit behind the pass.
+        # The remaining pages are moved after a commit after the pass.
         async with asyncio.timeout(WAIT_SECONDS):
             while read_log(log).salts == salts:
                 await store.put("k", b"last")
@@ -98,7 +98,7 @@ class Faulty(sqlite3.Connection):
 
 
 async def is_whole(folder: Path, caplog: pytest.LogCaptureFixture) -> bool:
-    """Return whether a store has what `fill` wrote, with its history, and misses nothing."""
+    """Return whether a store has the items of `fill`, with its history, and lost nothing."""
     caplog.clear()
     async with LocalStore(SqliteJournal(folder)) as store:
         item = await store.get("long")

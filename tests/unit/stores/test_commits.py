@@ -66,7 +66,7 @@ class NotedJournal:
 
 
 class Owner:
-    """A broker's side of its commits: what they told it."""
+    """A broker's side of its commits: the reports that it got."""
 
     def __init__(self, journal: NotedJournal) -> None:
         self.kept: list[Change] = []
@@ -229,7 +229,7 @@ async def test_bytes_that_wait_for_their_commit_take_room_which_is_asked_once_fo
     assert not owner.commits.is_full(1)
     assert journal.looks == 1
     assert owner.commits.is_full(96)
-    # A change without bytes finds room as long as the others do.
+    # A change without bytes finds room as long as other changes do.
     assert not owner.commits.is_full(0)
     journal.may_commit.set()
     assert await first

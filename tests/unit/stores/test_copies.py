@@ -1,4 +1,4 @@
-"""Copies of a store: what a backup holds, and that no revision comes twice after it is restored."""
+"""Copies of a store: the content of a backup, and that no revision comes twice after it is restored."""
 
 import time
 from collections.abc import Callable

@@ -41,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def opened(folder: Path, sync: Literal["full", "normal"] = "full") -> Saved | StoreError:
-    """Return what a journal finds in a folder, or its refusal, which leaves all files alone."""
+    """Return the content that a journal finds in a folder, or its refusal, which leaves all files alone."""
     before = contents(folder)
     journal = SqliteJournal(folder, sync=sync)
     try:
@@ -97,7 +97,7 @@ async def test_torn_tail_opens_and_no_revision_comes_twice(tmp_path: Path, cut: 
     async with LocalStore(SqliteJournal(folder)) as store:
         kept = [item.key for item in (await store.list("k/")).items]
         assert 0 < len(kept) < ITEMS
-        # A watcher that was told of a lost change has to list again.
+        # A watcher that saw a lost change has to list again.
         with pytest.raises(CompactedError):
             await anext(store.watch("", after=latest))
         revision = await store.put("k/new", b"")
@@ -141,7 +141,7 @@ async def test_frames_of_an_earlier_log_are_no_damage(
             await store.put("long", b"x" * 100_000)
         size, salts = log.stat().st_size, read_log(log).salts
         async with asyncio.timeout(30):
-            # The rest of its pages is moved once a pass beside commits has ended.
+            # The remaining pages are moved once a pass during commits has ended.
             while read_log(log).salts == salts:
                 latest = await store.put("last", b"")
                 size = max(size, log.stat().st_size)
@@ -202,7 +202,7 @@ async def test_unsynced_commits_may_be_torn_anywhere(
     assert found.revision > latest
     assert f"{ITEMS - len(found.items)} commits are dropped" in caplog.text
     assert kept == len(found.items)
-    # The frames behind the bad one are gone.
+    # The frames after the bad one are gone.
     latest = await killed(folder, items=1)
     found = opened(folder)
     assert isinstance(found, Saved)
@@ -230,7 +230,7 @@ async def test_clean_end_between_gives_no_revision_twice(
 
 
 async def set_back(folder: Path, items: int, last: bytes = b"last") -> bytes:
-    """Leave a folder as a power cut may, with an old record of what was acknowledged; return its log.
+    """Leave a folder as a power cut may, with an old record of the acknowledged writes; return its log.
 
     Args:
         last: the value of the last item.
@@ -248,7 +248,7 @@ async def set_back(folder: Path, items: int, last: bytes = b"last") -> bytes:
 
 
 async def check_lost(store: LocalStore, revision: int) -> None:
-    """Check that a watcher that was told of a lost revision has to list again, and one before it has not."""
+    """Check that a watcher that saw a lost revision has to list again, and one before it has not."""
     with pytest.raises(CompactedError):
         await anext(store.watch("", after=revision))
     page = await store.list("")
@@ -289,7 +289,7 @@ async def test_last_commit_is_dropped_whichever_of_its_frames_a_cut_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "store"
-    # Of several pages: the frames behind the missing one are whole.
+    # Of several pages: the frames after the missing one are whole.
     log = await set_back(folder, ITEMS, b"x" * 20_000)
     places = last_frames(log, 1)
     assert len(places) > 4

@@ -1,4 +1,4 @@
-"""A disk without room: its commits are undone, and the rest of the store goes on."""
+"""A disk without room: its commits are undone, and the store keeps working."""
 
 import asyncio
 import os
@@ -156,7 +156,7 @@ async def test_room_is_asked_once_for_each_commit_and_by_each_write_while_the_di
     monkeypatch.setattr(disk, "room", look)
     disk.spare = None
     await asyncio.gather(*(store.put(f"k/{number}", b"1") for number in range(5)))
-    # The first write begins a commit, the others are the next one.
+    # The first write begins a commit, the other writes are the next one.
     assert looks <= 2
     room = 0
     for attempt in range(3):

@@ -1,4 +1,4 @@
-"""The history of a store: what comes after a revision, and the watchers that wait for it."""
+"""The history of a store: the changes after a revision, and the watchers that wait for them."""
 
 import asyncio
 

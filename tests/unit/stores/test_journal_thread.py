@@ -1,4 +1,4 @@
-"""The thread of a journal: calls in their order, and the end of each told in the loop that asked."""
+"""The thread of a journal: calls in their order, and the end of each reported in the loop of its caller."""
 
 import asyncio
 import threading

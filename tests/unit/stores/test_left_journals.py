@@ -1,4 +1,4 @@
-"""The rollback journal of SQLite, which a power cut leaves beside the log of a store."""
+"""The rollback journal of SQLite, which a power cut leaves next to the log of a store."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ ITEMS = 40
 
 
 async def with_journal(tmp_path: Path) -> Path:
-    """Return the folder of a killed store, whose journal of the switch to its log is there again."""
+    """Return the folder of a killed store, whose journal of the switch to its log exists again."""
     folder = tmp_path / "store"
     async with LocalStore(SqliteJournal(tmp_path / "alive")) as store:
         for number in range(ITEMS):
@@ -27,7 +27,7 @@ async def with_journal(tmp_path: Path) -> Path:
 
 
 async def test_a_journal_next_to_the_log_after_a_power_cut_is_rolled_back(tmp_path: Path) -> None:
-    """The journal's removal is not synced by SQLite: it may be there again beside a log with commits."""
+    """SQLite does not sync the journal's removal: it may exist again next to a log with commits."""
     journal = SqliteJournal(await with_journal(tmp_path))
     try:
         found = journal.open()
@@ -53,7 +53,7 @@ async def test_an_empty_journal_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_new_file_of_a_folder_has_a_log_from_the_start(tmp_path: Path) -> None:
-    """A switch to a log at its own name would leave a journal behind a power cut."""
+    """A switch to a log at its final name would leave a journal after a power cut."""
     path = tmp_path / "store.db"
     make_file(tmp_path / "store.db.new", path, STORE, is_logged=True)
     assert path.read_bytes()[18:20] == b"\2\2"
@@ -61,7 +61,7 @@ def test_a_new_file_of_a_folder_has_a_log_from_the_start(tmp_path: Path) -> None
 
 
 def test_a_copy_has_no_log(tmp_path: Path) -> None:
-    """SQLite tells no error where the end of a connection cannot move a log into its file: a copy would lack items."""
+    """SQLite raises no error if the end of a connection cannot move a log into its file: a copy would lack items."""
     path = tmp_path / "backup.db"
     with StoreCopy(path) as copy:
         copy.add([Item(f"k/{number}", b"x", number + 1) for number in range(ITEMS)], revision=ITEMS)

@@ -1,4 +1,4 @@
-"""A store of this process, in memory and with a journal of SQLite: the contract, and what only this one can do."""
+"""A store of this process, in memory and with a journal of SQLite: the contract, and its own features."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator

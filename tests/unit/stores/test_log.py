@@ -1,4 +1,4 @@
-"""The reader of SQLite's log: byte orders, and what a power cut leaves of a commit."""
+"""The reader of SQLite's log: byte orders, and the remains of a commit after a power cut."""
 
 import itertools
 import random

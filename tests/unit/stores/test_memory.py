@@ -1,4 +1,4 @@
-"""The store in memory: items, leases, watches, and what is written out."""
+"""The store in memory: items, leases, watches, and written state."""
 
 import asyncio
 
@@ -184,7 +184,7 @@ async def test_revisions_are_not_given_twice(store: MemoryStore) -> None:
 
 
 def restored(store: MemoryStore, clock: FakeClock) -> MemoryStore:
-    """Return another store with what this one saves."""
+    """Return another store with the saved state of this one."""
     other = MemoryStore(clock=clock)
     for item in store.save():
         other.restore(item, grace_seconds=15.0)
@@ -235,7 +235,7 @@ async def test_saving_continues_while_the_store_changes(store: MemoryStore) -> N
     await store.put("a", "1", b"after", lease=leases[1])
     await store.put("a", "3", b"after")
     await store.revoke(leases[2])
-    # Each item is told as it was or as it is; that there were changes can be seen by the revision.
+    # Each item is reported in its old or its new state; the revision shows that there were changes.
     assert [(item.key, item.value) for item in saving] == [("1", b"after")]
     assert store.revision != revision
 
@@ -275,7 +275,7 @@ async def test_bytes_have_a_limit(clock: FakeClock) -> None:
     assert caught.value.status is Status.RESOURCE_EXHAUSTED
     with pytest.raises(StoreError, match="1 more"):
         await store.put("a", "1", b"x" * 9)
-    # A refusal leaves everything as it was; what takes as much room, or less, is taken.
+    # A refusal changes nothing; a value of the same size, or smaller, is accepted.
     assert await keys(store) == ["1"]
     await store.put("a", "1", b"y" * 8)
     await store.put("a", "1", b"y" * 5)

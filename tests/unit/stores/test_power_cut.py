@@ -39,7 +39,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def after(numbers: Numbers, number: int) -> Numbers:
-    """Return what a task leaves behind its write of a number."""
+    """Return the state of a task after its write of a number."""
     step = step_of(number)
     return (None if step == "delete" else number, number if step == "pair" else numbers[1])
 
@@ -71,15 +71,15 @@ class Expected:
             self.revisions[revision] = task, number
 
     def go_on(self, saved: Saved, first: int) -> "Expected":
-        """Return what is expected of the next program, which begins with what a cut left, and this number."""
+        """Return the expected state of the next program, which begins with the files after a cut, and this number."""
         found = copy.deepcopy(self)
         found.left = [[left] for left in left_in(saved)]
         found.next = [first] * TASKS
-        # A write that was under way may be there, and its revision as well: nothing tells.
+        # A write that was under way may exist, and its revision as well: nothing tells.
         return found
 
     def faults(self, saved: Saved, sync: str) -> Iterator[str]:
-        """Return how the content of a store differs from what is expected."""
+        """Return the differences of a store from the expected state."""
         if self.repeated:
             yield f"the revisions {self.repeated} came twice"
         latest = max(self.revisions, default=0)
@@ -111,13 +111,13 @@ class Expected:
 
 
 def left_in(saved: Saved) -> list[Numbers]:
-    """Return what each task has left in a store."""
+    """Return the state of each task in a store."""
     numbers = {item.key: number_in(item.value) for item in saved.items}
     return [(numbers.get(f"k/{task}"), numbers.get(f"pair/{task}")) for task in range(TASKS)]
 
 
 def opened(files: Mapping[str, bytes]) -> Saved:
-    """Return what a store finds in files."""
+    """Return the content that a store finds in files."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
         folder = Path(place, "store")
@@ -137,7 +137,7 @@ def tried(
     chance: random.Random,
     firsts: Sequence[int] = (0, 1000),
 ) -> list[str]:
-    """Cut the power of programs that each go on with what a cut of the one before left; return the faults.
+    """Cut the power of programs, each of which continues with the files after the cut before; return the faults.
 
     Args:
         firsts: the first number of each.
@@ -267,5 +267,5 @@ def test_store_that_may_lose_commits_gives_no_revision_twice(
 
 def test_commit_without_a_sync_is_found(library: Path, tmp_path: Path, scale: Scale) -> None:
     faults = tried(library, tmp_path, "unsynced", 20, scale.random(3), [0])
-    # The log tells of a bad frame before later commits; otherwise what is missing tells.
+    # The log shows a bad frame before later commits; otherwise missing items show it.
     assert any("expected is one of" in fault or "is damaged" in fault for fault in faults)

@@ -125,7 +125,7 @@ async def test_read_waits_for_the_commit_of_its_value(folder: Path) -> None:
 
 
 class HeldJournal(SqliteJournal):
-    """Commits once it is told to."""
+    """Commits on demand."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -204,7 +204,7 @@ async def test_second_store_in_a_folder_is_refused(folder: Path) -> None:
 
 
 class SlowJournal(SqliteJournal):
-    """Opens once it is told to."""
+    """Opens on demand."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -1,4 +1,4 @@
-"""The disk after a power cut has all that was synced, and any part of the rest."""
+"""The disk after a power cut has all synced bytes, and any part of the others."""
 
 import random
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from tests.support.crash_states import Disk, Record
 
 
 def cuts(records: Sequence[Record], files: dict[str, bytes] | None = None) -> list[dict[str, bytes]]:
-    """Return what many cuts after some changes leave."""
+    """Return the files after many cuts during some changes."""
     disk = Disk(files or {})
     for record in records:
         disk.apply(record)

@@ -1,4 +1,4 @@
-"""The golden files hold what the reference writes, and PROTOCOL.md shows them."""
+"""The golden files hold the bytes of the reference, and PROTOCOL.md shows them."""
 
 import re
 

@@ -9,7 +9,7 @@ from tests.support.ledger import Journal, Ledger, differences
 
 
 class FailedCallError(Exception):
-    """An error that says what it knows about the handler."""
+    """An error that states its knowledge about the handler."""
 
     def __init__(self, processed: str) -> None:
         super().__init__(processed)

@@ -13,7 +13,7 @@ def test_machines_share_loopback_where_no_bridge_can_be_made(
 ) -> None:
     made, program = tmp_path / "made", tmp_path / "ip"
     made.mkdir()
-    # As `ip` on such a system: it makes namespaces, here files, and refuses the rest.
+    # As `ip` on such a system: it makes namespaces, here files, and refuses everything else.
     program.write_text(
         f"""#!/bin/sh
 cd {shlex.quote(str(made))}

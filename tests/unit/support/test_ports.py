@@ -1,4 +1,4 @@
-"""Ports that workers of a run give to their servers are apart."""
+"""Ports that workers of a run give to their servers are different."""
 
 import json
 import os

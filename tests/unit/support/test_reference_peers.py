@@ -1,4 +1,4 @@
-"""Two references talk to each other: whatever one may send, the other takes."""
+"""Two references talk to each other: each accepts all frames that the other may send."""
 
 import pytest
 

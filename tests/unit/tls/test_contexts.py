@@ -1,4 +1,4 @@
-"""Contexts follow their files: what counts as a change, when it is taken, what stays when it cannot be used."""
+"""Contexts follow their files: the definition of a change, its time, and unusable files."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from tests.support.certificates import Authority, Certificate
 
 
 class Clock:
-    """Both clocks of a source; `now` of the wall is far behind the files' times unless a test says otherwise."""
+    """Both clocks of a source; `now` of the wall is far after the files' times by default."""
 
     def __init__(self) -> None:
         self.now = 1_000.0

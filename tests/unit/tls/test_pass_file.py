@@ -1,4 +1,4 @@
-"""Files of LAN passes: each that is damaged, outdated or open to others is refused with a reason and a remedy."""
+"""Files of LAN passes: each damaged, outdated or readable one is refused with a reason and a remedy."""
 
 import base64
 import os

@@ -58,7 +58,7 @@ class Echo:
 
 
 class Watched:
-    """A transport that a program defines: memory, and what it was asked with."""
+    """A transport that a program defines: memory, and its arguments."""
 
     def __init__(self, scheme: str) -> None:
         self.scheme = scheme

@@ -20,7 +20,7 @@ class StandInTransport:
 
 
 class Taking:
-    """Takes the given number of bytes, then what is to happen does."""
+    """Takes the given number of bytes, then calls a function."""
 
     def __init__(self, size: int, then: Any = None) -> None:
         self.taken = b""

@@ -77,7 +77,7 @@ def test_a_connection_is_closed_where_its_judge_fails() -> None:
 
 
 async def test_a_turn_of_the_loop_accepts_one_connection() -> None:
-    """The loop serves others between two of them."""
+    """The loop serves other connections between two of them."""
     with socket.socket() as bound, contextlib.ExitStack() as ends:
         bound.bind(("127.0.0.1", 0))
         turns: list[int] = []

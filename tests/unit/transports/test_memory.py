@@ -1,4 +1,4 @@
-"""The memory transport: what goes beyond the contract of all transports."""
+"""The memory transport: its promises beyond the contract of all transports."""
 
 import asyncio
 import contextvars

@@ -104,7 +104,7 @@ async def test_two_loops_in_two_threads_exchange_everything_in_order() -> None:
         await far.until_received(size)
         await far.until_event("eof")
         assert "resume" in far.events
-        # Its own direction may be slower, and what was not written yet at the close never leaves.
+        # Its own direction may be slower, and unwritten bytes at the close never leave.
         await far.until(lambda: far.is_done)
         far.transport.close()
         await far.until_event("lost")

@@ -15,7 +15,7 @@ ADDRESS = Address("tcp", host="db", port=1)
 
 
 class StandInTransport:
-    """Notes what is asked of it."""
+    """Notes its calls."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -1,4 +1,4 @@
-"""Process 1 of a container adopts the orphans of all others."""
+"""Process 1 of a container adopts the orphans of all other processes."""
 
 from pathlib import Path
 

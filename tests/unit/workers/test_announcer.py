@@ -1,4 +1,4 @@
-"""The announcer: what an operator ordered outlives it, wherever it is killed."""
+"""The announcer: the orders of an operator outlive it, killed at any point."""
 
 import asyncio
 import contextlib
@@ -82,7 +82,7 @@ def killed_between_two_records(url: str, place: ProcessPlace) -> int:
             nonlocal changes
             changes += 1
             if changes > 1:
-                # The first change is under way: it is there once it was answered.
+                # The first change is under way: it is made once it was answered.
                 await asyncio.Event().wait()
             await change(self, endpoint)
             os.kill(os.getpid(), signal.SIGKILL)

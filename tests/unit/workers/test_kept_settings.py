@@ -19,7 +19,7 @@ pytestmark = pytest.mark.one_loop
 
 
 class Served:
-    """Notes what it was set to."""
+    """Notes its settings."""
 
     def __init__(self, *services: str) -> None:
         self.states = dict.fromkeys(services, True)

@@ -1,4 +1,4 @@
-"""The monitor beside an act for which a process takes its time."""
+"""The monitor during an act for which a process takes its time."""
 
 import asyncio
 

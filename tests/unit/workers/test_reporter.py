@@ -1,4 +1,4 @@
-"""The reporter: a process goes on telling that it lives, whatever fails while it reports."""
+"""The reporter: a process keeps reporting that it lives, whatever fails while it reports."""
 
 import asyncio
 import json

@@ -66,7 +66,7 @@ class SignalAt:
 
 
 def rolls(crew: Crew, number: int) -> bool:
-    """Have a signal arrive at an instruction of a turn, go on until nothing is due; return whether it arrived."""
+    """Have a signal arrive at an instruction of a turn, continue until nothing is due; return whether it arrived."""
     rolling = Rolling(crew, Systemd({}), Timeouts(), refuse_files)
     signal = SignalAt(rolling, number)
     before = sys.gettrace()

@@ -1,4 +1,4 @@
-"""The scoreboard: what a process wrote outlives it, whenever it is killed."""
+"""The scoreboard: the records of a process outlive it, killed at any time."""
 
 import os
 import signal
@@ -102,7 +102,7 @@ def test_readers_get_whole_records_during_a_write(board: Scoreboard) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     while not is_over.is_set():
-        # Nothing at all where it was written anew at each look.
+        # No record if it was written anew at each look.
         assert len(set(place.read(Kind.COUNTED))) <= 1
     writer.join()
     board.close()

@@ -91,7 +91,7 @@ class Listener:
         return self._ends.enter_context(socket.create_connection(place, source_address=(source, 0)))
 
     def take_ready(self) -> bool:
-        """Take what waits; return whether something was ready."""
+        """Take waiting events; return whether something was ready."""
         ready = self.selector.select(0)
         for key, _ in ready:
             key.data()
@@ -122,7 +122,7 @@ def test_refused_connections_reach_no_worker_and_hold_up_no_other(listener: List
     rounds = 0
     while listener.take_ready():
         rounds += 1
-    # Several in one round, and others of the supervisor's events between two rounds.
+    # Several in one round, and other events of the supervisor between two rounds.
     assert 1 < rounds < 10
     assert listener.ports == ports[::10]
     for number, one in enumerate(dialled):

@@ -1,4 +1,4 @@
-"""The monitor beside a record that cannot be read whole."""
+"""The monitor with a record that cannot be read whole."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_loop
 
 async def test_a_record_that_is_torn_takes_no_counts_from_the_page() -> None:
     board = Scoreboard(2)
-    # Before what the process counts itself.
+    # Before the counts of the process itself.
     workers = Workers(ServerConfig(), board)
     places = board.places
     for number, place in enumerate(places, 1):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fastrpc._core.balancing.breaker import EndpointBreaker, RetryBudget
 from fastrpc.config import Breaker as Settings
 
-#: Milliseconds since the last step, and what happens then: a call, or the wish to retry.
+#: Milliseconds since the last step, and the next event: a call, or the wish to retry.
 steps = st.lists(st.tuples(st.sampled_from([0, 1, 10, 50, 100, 400, 3_000]), st.booleans()), max_size=120)
 
 

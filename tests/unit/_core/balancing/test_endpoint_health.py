@@ -1,4 +1,4 @@
-"""Who is ejected, for how long, and who is not; what probes make of an endpoint."""
+"""Ejection of endpoints: of which, and for how long; the effect of probes on an endpoint."""
 
 import pytest
 

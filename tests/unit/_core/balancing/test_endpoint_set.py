@@ -1,4 +1,4 @@
-"""The endpoint set: filters, leaving and ejected endpoints, breakers, and what attempts tell of them."""
+"""The endpoint set: filters, leaving and ejected endpoints, breakers, and the reports of attempts."""
 
 import asyncio
 from collections import Counter
@@ -143,7 +143,7 @@ def test_endpoint_to_which_all_the_long_calls_go_is_not_slow() -> None:
     clock = Clock()
     endpoint_set = endpoint_set_of(3, clock=clock, outlier=Outlier(interval=10))
     for number in range(1_000):
-        # As many methods in turn as there are endpoints: each gets calls of one method alone.
+        # As many methods by turns as there are endpoints: each endpoint gets calls of one method only.
         pick = endpoint_set.pick(call(f"arith.{number % 3}"))
         clock.now += 0.2 if number % 3 == 2 else 0.001
         pick.ended()

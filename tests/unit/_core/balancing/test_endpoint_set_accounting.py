@@ -43,7 +43,7 @@ def hashed(*ports: int) -> EndpointSet:
 
 
 def loads(endpoint_set: EndpointSet) -> dict[str, int]:
-    """Return what the ring counts of each endpoint."""
+    """Return the ring's count of each endpoint."""
     selector = endpoint_set.selector
     assert isinstance(selector, ConsistentHashSelector)
     return {each.name: selector.ring.load(each.name) for each in endpoint_set.endpoint_states}
@@ -103,7 +103,7 @@ def test_the_ring_counts_calls_in_flight_after_any_history(seed: int) -> None:
 
 
 class Complaining:
-    """A selector of a user's that fails when it is told how attempts went."""
+    """A selector of a program that fails when it gets the outcomes of attempts."""
 
     def __init__(self, kind: type[BaseException]) -> None:
         self.kind = kind
@@ -121,7 +121,7 @@ class Complaining:
 
 @pytest.mark.parametrize("kind", [LookupError, KeyboardInterrupt])
 def test_selector_that_raises_from_observe_keeps_no_probe(kind: type[BaseException]) -> None:
-    # An exception is logged, Ctrl-C goes on.
+    # An exception is logged, Ctrl-C propagates.
     raised: Any = contextlib.nullcontext if kind is LookupError else partial(pytest.raises, kind)
     now = [100.0]
     breaker = Breaker(consecutive=1, open_seconds=1.0)
@@ -281,8 +281,8 @@ def test_finalizer_that_makes_calls_never_meets_half_an_update(selector: Any) ->
     endpoint_set = EndpointSet(selector_for(selector(filters=[narrow])))
     endpoint_set.update(small)
     before = gc.get_threshold()
-    # What is there already need not be looked through each time. Nobody unfreezes: the tests after this one would
-    # have the collector look at all collected tests again.
+    # The existing objects need not be scanned each time. They stay frozen: the tests after this one would have the
+    # collector look at all collected tests again.
     gc.collect()
     gc.freeze()
     try:

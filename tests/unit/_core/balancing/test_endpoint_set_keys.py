@@ -99,7 +99,7 @@ def test_keys_of_an_endpoint_whose_breaker_is_open_move(selector: str) -> None:
     endpoint_set.pick_at(call(), endpoint_set.endpoint_states[2]).ended(LOST)
     after = placed(endpoint_set)
     assert set(moved(before, after).values()) == {"c"}
-    # A lost one beside it: a key passes both.
+    # A lost endpoint next to it: a key passes both.
     endpoint_set.set_leaving(endpoint_set.endpoint_states[0], True)
     assert set(placed(endpoint_set).values()) == {"b", "d"}
 

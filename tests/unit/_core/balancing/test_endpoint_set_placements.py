@@ -19,7 +19,7 @@ from tests.support.endpoint_sets import LOST, attempt, call, endpoint_set_of, en
 
 
 class Slow:
-    """A filter that lets others run when a certain thread asks it."""
+    """A filter that lets other threads run when a certain thread asks it."""
 
     def __init__(self) -> None:
         self.slow_thread: threading.Thread | None = None

@@ -1,4 +1,4 @@
-"""What the selectors that place calls by a key promise beside the contract of all."""
+"""The promises of selectors with keys in addition to the contract of all selectors."""
 
 from collections import Counter
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What the selectors without a key promise beside the contract of all."""
+"""The promises of selectors without keys in addition to the contract of all selectors."""
 
 import heapq
 import random

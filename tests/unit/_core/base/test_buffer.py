@@ -170,7 +170,7 @@ class TestAssembly:
     def test_a_peer_that_delivered_a_large_payload_is_given_more_memory_at_once(self) -> None:
         trusted = Assembly(10_000_000)
         buffers.append(trusted, bytes(100_000), trusted=8_000_000)
-        # Sixteen times what is there, within what was delivered before.
+        # Sixteen times the received bytes, within the bytes delivered before.
         assert buffers.capacity(trusted) == 1_600_000
         little = Assembly(10_000_000)
         buffers.append(little, bytes(100_000), trusted=200_000)

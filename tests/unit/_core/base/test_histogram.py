@@ -1,4 +1,4 @@
-"""Method counters: what is counted, and how well quantiles are estimated."""
+"""Method counters: the counted events, and the accuracy of quantiles."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The name that was meant is found in bounded time, whatever is looked for among whatever there is."""
+"""The closest name is found in bounded time, for any name and any list."""
 
 import statistics
 import time

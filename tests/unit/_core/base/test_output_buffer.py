@@ -1,4 +1,4 @@
-"""The output of a connection: its order, what is copied, and what counts."""
+"""The output of a connection: its order, copies, and counts."""
 
 import pytest
 

@@ -111,7 +111,7 @@ class TestRouteTable:
             table.add(each)
         assert len(table) == count
         assert list(table) == routes
-        # Twice in a row and in turn: the last one found is looked at first.
+        # Twice in a row and alternately: the last one found is looked at first.
         for each in [*routes, *reversed(routes)]:
             assert table.get(each.method) is each
             assert table.get(each.method) is each

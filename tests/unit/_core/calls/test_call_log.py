@@ -145,7 +145,7 @@ def ordinary_record() -> logging.LogRecord:
 async def test_a_record_is_an_ordinary_one_with_the_fields_of_the_call(
     call: Call, records: AccessRecords, kept: Kept
 ) -> None:
-    for _ in range(2):  # The second one is a copy of what was found for the first.
+    for _ in range(2):  # The second one is a copy of the result for the first.
         records.write(call, Status.NOT_FOUND, 1_234_567)
     expected = vars(ordinary_record())
     for record in kept.found:

@@ -1,4 +1,4 @@
-"""The interface between calls and connections: what holds for an engine without it."""
+"""The interface between calls and connections: the behaviour of an engine without it."""
 
 import socket
 

@@ -16,7 +16,7 @@ def test_objects_that_are_not_decoded_arguments_are_refused(given: object) -> No
 
 
 class Noted:
-    """Stands for a call: remembers what became of it."""
+    """Stands for a call: records its outcome."""
 
     def __init__(self) -> None:
         self.outcomes: list[Any] = []

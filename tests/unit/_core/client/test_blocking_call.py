@@ -1,4 +1,4 @@
-"""A call of a thread, and the attempts of its stream: what it shows, and what it leaves behind."""
+"""A call of a thread, and the attempts of its stream: its public state, and the state left after it."""
 
 import threading
 from collections.abc import AsyncIterator, Iterator

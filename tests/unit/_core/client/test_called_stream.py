@@ -1,4 +1,4 @@
-"""A stream of ours on a loop: what becomes of its attempts where the program lets go of it."""
+"""A stream of ours on a loop: the end of its attempts when the program drops it."""
 
 import asyncio
 from typing import Any

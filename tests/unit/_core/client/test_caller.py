@@ -57,5 +57,5 @@ async def test_calls_of_a_batch_share_one_deadline_inside_interceptors(kind: str
         assert await view.call_many(Desk.mul, [(n,) for n in range(20)]) == [2 * n for n in range(20)]
     assert len(slow.deadlines) == 20
     if kind == "sync":
-        # Its calls are made one after the other: none has more time than the batch.
+        # Its calls are made one after the other: each has at most the time of the batch.
         assert len(set(slow.deadlines)) == 1

@@ -10,7 +10,7 @@ from tests.support.forking import in_child
 
 
 class Runner:
-    """Hears of the first use, and refuses it once if told so."""
+    """Notes the first use, and refuses it once if the test says so."""
 
     def __init__(self, *, refuses: bool = False) -> None:
         self.refuses = refuses

@@ -1,4 +1,4 @@
-"""A call of ours: what interceptors, fail modes and selectors see of it is the same by either client."""
+"""A call of ours: interceptors, fail modes and selectors see the same state of it with either client."""
 
 from collections.abc import AsyncIterator
 from typing import Any

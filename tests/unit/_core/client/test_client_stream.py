@@ -1,4 +1,4 @@
-"""A stream of ours, and the messages that it hands over together."""
+"""A stream of ours, and the messages that it hands over in one list."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any

@@ -52,7 +52,7 @@ class TestMessages:
 
         for stream in (1, 3, 5, 7):
             link.answer(stream, long[:60_000], trailers=None)
-        # The pool has room for two, the third is the one that needs none, the last one waits.
+        # The pool has room for two, the third needs none, the last one waits.
         rest = len(long) - 60_000
         assert await windows() == [rest, rest, rest, 5_536]
         assert link.engine.http2.stream_pool_left < 0

@@ -33,7 +33,7 @@ class TestLeaving:
         assert link.engine.peer_replaces
         assert "draining" in link.owner.heard
         assert not link.engine.is_closed
-        # Written by hand, as h2 says nothing behind its GOAWAY.
+        # Written by hand, as h2 sends nothing after its GOAWAY.
         encoder = hpack.Encoder()
         link.receive(framed(1, encoder.encode(HEAD), 4))
         link.receive(framed(0, message(b"abc"), 0))

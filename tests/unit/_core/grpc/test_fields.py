@@ -32,7 +32,7 @@ LONGEST = 10**18
 
 
 def received(*pairs: tuple[bytes, bytes]) -> tuple[dict[str, str | bytes] | None, list[bytes]]:
-    """Return the metadata that a header block brings, reserved keys included, and what was left out of it."""
+    """Return the metadata in a header block, reserved keys included, and the entries left out of it."""
     dropped: list[bytes] = []
     block = decode_block(HpackDecoder(65_536), encode_block(HpackEncoder(), pairs))
     metadata = metadata_of(block, dropped)

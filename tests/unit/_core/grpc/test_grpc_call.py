@@ -1,4 +1,4 @@
-"""A call that came by gRPC: what is left of it once it is over."""
+"""A call that came by gRPC: the objects left once it is over."""
 
 import gc
 

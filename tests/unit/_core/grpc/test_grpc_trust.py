@@ -90,7 +90,7 @@ async def test_refused_strangers_give_their_part_of_the_window_back() -> None:
 
 
 async def test_a_public_method_takes_long_requests_of_strangers() -> None:
-    """Of many, as none is authenticated."""
+    """From many callers, as no caller is authenticated."""
     async with served_grpc(Open(), authenticate=TOKENS, keepalive=PATIENT) as link:
         for path in (OPEN_ECHO, OPEN_TOTAL):
             stream = link.open(path)

@@ -50,7 +50,7 @@ class DetectedTransport(StillTransport):
 
 
 class DetectedLink(ServedGrpc):
-    """One connection of a server that serves pages beside gRPC."""
+    """One connection of a server that serves pages and gRPC."""
 
     def __init__(self, server: Server) -> None:
         GrpcClient.__init__(self)

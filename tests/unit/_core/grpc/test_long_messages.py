@@ -17,7 +17,7 @@ TOTAL, HELD, LEAVING = (f"/test.v1.{name}/total" for name in ("Raw", "Held", "Le
 
 @fastrpc.service("test.v1.Held")
 class Held:
-    """A method that reads nothing until it may go on."""
+    """A method that reads nothing until its release."""
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()

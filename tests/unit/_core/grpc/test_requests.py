@@ -58,7 +58,7 @@ async def test_messages_of_an_unknown_method_are_dropped_until_its_verdict(
                 assert answer.status == (
                     Status.PERMISSION_DENIED if fields is BEARER else Status.UNAUTHENTICATED
                 )
-        # The credit of what was dropped is there again.
+        # The credit of the dropped bytes is returned.
         await link.talk()
         assert link.h2.outbound_flow_control_window > 16_000_000
 

@@ -1,4 +1,4 @@
-"""Bodies that come in parts: lines, and what is wrong with them."""
+"""Bodies that come in parts: lines, and mistakes in them."""
 
 import pytest
 

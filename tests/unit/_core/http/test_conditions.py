@@ -17,7 +17,7 @@ AT = 784_111_777
         ("Sun Nov  6 08:49:37 1994", AT),
         ("Sun Nov 16 08:49:37 1994", AT + 10 * 86_400),
         ("Thu, 29 Feb 2024 00:00:00 GMT", 1_709_164_800),
-        # A leap second is the one behind it.
+        # A leap second equals the second after it.
         ("Sat, 31 Dec 2016 23:59:60 GMT", 1_483_228_800),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 253_402_300_799),
         ("Mon, 01 Jan 0001 00:00:00 GMT", -62_135_596_800),

@@ -105,7 +105,7 @@ async def test_calls_under_way_are_answered_when_the_server_ends_them() -> None:
 
 
 def check_twice(talk: GatewayTalk, seconds: float) -> None:
-    """Let so much time have passed, and look again at what the first look put off."""
+    """Let this time pass, and look again at the work that the first look deferred."""
     for at in (seconds, seconds + 1):
         check(talk.engine, time.monotonic_ns() + int(at * SECOND))
 

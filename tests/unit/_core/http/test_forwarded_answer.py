@@ -1,4 +1,4 @@
-"""What a server tells a gateway of an answer by HTTP, in metadata that programs do not see."""
+"""The facts of an answer by HTTP that a server sends to a gateway, in metadata that programs do not see."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -61,7 +61,7 @@ async def test_a_gateway_that_asks_is_told(client: Any) -> None:
             True,
         ]
         assert (reply.value, dict(reply.metadata.entries)) == (number, {})
-        # The object of the call serves others, too.
+        # The object of the call serves later calls, too.
         reply = await asking(client).request(Told.plain)
         assert (b"frpc" in received_block(reply), dict(reply.metadata.entries)) == (False, {"seen": "yes"})
 

@@ -1,4 +1,4 @@
-"""The way of requests into the gate: what is counted of a body that is not whole."""
+"""The way of requests into the gate: the counted bytes of an incomplete body."""
 
 from tests.support.gateway_talk import connected
 from tests.support.http_talk import request

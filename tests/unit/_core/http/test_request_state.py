@@ -203,7 +203,7 @@ async def test_a_tunnel_is_a_websocket_beside_other_requests() -> None:
         asyncio.get_running_loop().call_soon(tunnel.feed, frame)
         await eventually(lambda: tunnel.was_cut)
         assert b'{"value":"a"}' in b"".join(tunnel.parts)
-        # The connection goes on.
+        # The connection stays usable.
         assert (await talk.post("/shop.v1/echo", {"text": "d"})).value == "d"
 
 

@@ -20,7 +20,7 @@ ECHO = "/shop.v1/echo"
 
 
 class Kept:
-    """Makes methods, and notes what they ask for."""
+    """Makes methods, and notes their requests."""
 
     def __init__(self, *, is_safe: bool = True, failure: CallError | None = None) -> None:
         self.is_safe = is_safe

@@ -1,4 +1,4 @@
-"""The server's end of a WebSocket: control frames, whatever the messages are for."""
+"""The server's end of a WebSocket: control frames, for any use of the messages."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A call by WebSocket: its messages, its end, and what a peer must not send."""
+"""A call by WebSocket: its messages, its end, and forbidden frames."""
 
 from typing import Any
 

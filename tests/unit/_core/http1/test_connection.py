@@ -134,7 +134,7 @@ async def test_pipelined_requests_give_turns_to_other_connections() -> None:
 
 
 async def pause(seconds: float) -> None:
-    """Let the loop run for a while: what is tested is what time does."""
+    """Let the loop run for a while: the test is about the passing of time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         await asyncio.sleep(0)
@@ -329,7 +329,7 @@ def theirs(data: bytes) -> tuple[str, str, list[tuple[str, str]], bytes] | None:
         while isinstance(event := connection.next_event(), h11.Data):
             body += event.data
     except h11.RemoteProtocolError as error:
-        # It also checks the size and the coding that are said behind a body in chunks, where they mean nothing.
+        # It also checks the size and the coding in the last lines of a chunked body, where they have no meaning.
         if body is None or not any(name in str(error) for name in ("Content-Length", "Transfer-Encoding")):
             return None
     fields = [(name.decode(), value.decode("latin-1")) for name, value in request.headers]

@@ -1,4 +1,4 @@
-"""Requests that an application fails to answer, and refusals behind them."""
+"""Requests that an application fails to answer, and refusals after them."""
 
 import pytest
 

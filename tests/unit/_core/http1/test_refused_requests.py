@@ -20,7 +20,7 @@ def got(*fields: bytes, line: bytes = b"GET /x HTTP/1.1") -> bytes:
 CHUNKED = b"Transfer-Encoding: chunked"
 
 REFUSED: dict[str, bytes] = {
-    # Both lengths, or none that two programs understand alike.
+    # Both lengths, or lengths that two programs may read differently.
     "CL and TE": posted(b"Content-Length: 5", CHUNKED, body=b"0\r\n\r\n"),
     "TE and CL": posted(CHUNKED, b"Content-Length: 5", body=b"0\r\n\r\n"),
     "CL 0 and TE": posted(b"Content-Length: 0", CHUNKED, body=b"0\r\n\r\n"),
@@ -204,7 +204,7 @@ async def test_a_request_that_could_smuggle_is_refused(data: bytes, is_cut: bool
     assert talk.statuses == [400]
     assert b"\r\nConnection: close\r\n" in talk.transport.written
     assert talk.engine.seen == []
-    # What comes behind it is not a request.
+    # The bytes after it are not a request.
     talk.send(SMUGGLED)
     assert talk.statuses == [400]
 

@@ -397,7 +397,7 @@ def test_a_stream_that_comes_with_the_answer_to_the_first_step_is_taken() -> Non
     side.drain()
     taken(side)
     goaway = side.take_all()
-    # Clients of h2 answer a ping before they send what they have queued.
+    # Clients of h2 answer a ping before they send queued bytes.
     side.feed(ping_frame(goaway[-8:], is_ack=True) + headers_frames(1, GET, END_STREAM))
     assert [event[:2] for event in taken(side)] == [("head", 1)]
     assert side.take_all()[-8:-4] == (1).to_bytes(4, "big")

@@ -45,7 +45,7 @@ class Conversation:
         self.streams: list[int] = []
         self.next_id = 1
         self.window = 65_535
-        #: What each side has said on a stream, and what the other one has heard.
+        #: The bytes that each side has sent on a stream, and that the other one has received.
         self.sent: dict[tuple[str, int], bytes] = {}
         self.heard: dict[tuple[str, int], bytes] = {}
         self.ended: dict[str, set[int]] = {"ours": set(), "theirs": set()}
@@ -81,7 +81,7 @@ class Conversation:
             if event.flow_controlled_length:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamReset):
-            # A server resets what is left of a stream that it has ended.
+            # A server resets the remainder of a stream that it has ended.
             if event.error_code:
                 self.was_reset.add(event.stream_id)
             self.waiting.pop(event.stream_id, None)
@@ -131,7 +131,7 @@ class Conversation:
             self.talk.side.head(id, HEAD_FIELDS)
 
     def push_waiting(self) -> None:
-        """Send of the bytes of `h2` what its windows allow."""
+        """Send the bytes of `h2` that its windows allow."""
         for id, data in list(self.waiting.items()):
             room = min(self.h2.local_flow_control_window(id), self.h2.max_outbound_frame_size, len(data))
             if room > 0:
@@ -173,7 +173,7 @@ class Conversation:
             self.h2.end_stream(id)
 
     def change_settings(self) -> None:
-        """Let `h2` change what it takes; it refuses an end without bytes at a window below 0, which the RFC allows.
+        """Let `h2` change its settings; it refuses an end without bytes at a window below 0, which the RFC allows.
 
         It takes an acknowledgment for one of all settings that it has sent, so that one after the other has to arrive.
         """

@@ -1,4 +1,4 @@
-"""Connections whose bytes were changed: each ends with a reason or goes on, and says nothing but whole frames."""
+"""Connections whose bytes were changed: each ends with a reason or stays open, and sends only whole frames."""
 
 from random import Random
 

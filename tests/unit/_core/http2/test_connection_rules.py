@@ -1,4 +1,4 @@
-"""Broken rules of a connection of HTTP/2: the connection ends, or the stream is reset and the connection goes on."""
+"""Broken rules of a connection of HTTP/2: the connection ends, or only the stream is reset."""
 
 import pytest
 from h2.errors import ErrorCodes

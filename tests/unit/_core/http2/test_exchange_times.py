@@ -83,7 +83,7 @@ async def test_an_upload_is_checked_once_after_its_head_and_then_when_it_is_late
         assert looked_at(link, now) == [0]
         assert looked_at(link, now + SECOND_NS) == []
         assert looked_at(link, now + 60 * SECOND_NS) == [0]
-        # Its stream lingers behind the refusal.
+        # Its stream lingers after the refusal.
         assert looked_at(link, now + 70 * SECOND_NS) == []
         assert link.told[-2:] == [("dropped",), ("over",)]
 

@@ -16,7 +16,7 @@ CANCEL = ErrorCodes.CANCEL
 
 
 def failing(*kinds: str) -> Callable[[tuple[Any, ...]], None]:
-    """Return what raises at events of these kinds."""
+    """Return a page that raises at events of these kinds."""
 
     def fail(event: tuple[Any, ...]) -> None:
         if event[0] in kinds:

@@ -149,7 +149,7 @@ def test_fields_are_found_by_their_tokens() -> None:
     # The first of several.
     assert value_of(block, name_token(b"content-type")) == b"a"
     assert value_of(block, name_token(b"te")) is None
-    # Names without a token have none in common.
+    # Names without a token have no token in common.
     assert value_of(block, 0) is None
 
 

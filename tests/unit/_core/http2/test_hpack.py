@@ -88,7 +88,7 @@ def test_sequences_of_the_rfc(name: str) -> None:
         ("0001618100", "Huffman"),
         ("0001618207ff", "Huffman"),
         ("008100", "Huffman"),
-        # Table size updates: behind a field, too large, too many.
+        # Table size updates: after a field, too large, too many.
         ("8220", "after a field"),
         ("203f", "integer"),
         ("3fe21f", "update is 4097"),
@@ -126,7 +126,7 @@ def test_two_updates_at_the_beginning_are_taken() -> None:
     decoder = HpackDecoder()
     decode_block(decoder, Encoder().encode([("a", "b")]))
     assert decoder.table.count == 1
-    # To 0, then to 4,096: the table is empty behind it.
+    # To 0, then to 4,096: the table is empty after it.
     decode_block(decoder, bytes.fromhex("203fe11f82"))
     assert (decoder.table.count, decoder.table.capacity) == (0, 4096)
 

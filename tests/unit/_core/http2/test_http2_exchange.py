@@ -126,7 +126,7 @@ class TestAnswers:
             with pytest.raises(RuntimeError, match="there is no request to answer"):
                 link.page.answer(200)
             link.page.end()
-            # Nobody is told of a later one.
+            # A later one is ignored.
             link.page.part(b"late")
             assert (await link.end(stream)).is_ended
 
@@ -275,7 +275,7 @@ class TestBodiesInParts:
             await link.talk()
             assert link.h2.local_flow_control_window(stream) == 0
             assert bytes_held() - before >= window
-            # Other requests go on meanwhile.
+            # Other requests continue meanwhile.
             link.ask("POST", "/other", body=b"c" * 30_000)
             await link.talk()
             assert link.told[-1][:2] == ("part", b"c" * 30_000)

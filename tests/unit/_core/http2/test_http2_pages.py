@@ -1,4 +1,4 @@
-"""The requests of one connection of HTTP/2 that are pages: their ends, and calls beside them."""
+"""The requests of one connection of HTTP/2 that are pages: their ends, and calls next to them."""
 
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes

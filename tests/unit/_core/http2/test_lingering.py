@@ -1,4 +1,4 @@
-"""Streams that stay half-closed behind early answers: calls by Connect and gRPC-Web whose bodies are not whole."""
+"""Streams that stay half-closed after early answers: calls by Connect and gRPC-Web with incomplete bodies."""
 
 import pytest
 from h2.errors import ErrorCodes

@@ -1,4 +1,4 @@
-"""Bytes of requests that wait, and go on in a separate read."""
+"""Bytes of requests that wait, and are handled in a separate read."""
 
 from tests.support.driven_pages import held_upload, served_pages
 

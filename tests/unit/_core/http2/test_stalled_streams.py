@@ -56,7 +56,7 @@ async def test_streams_that_share_a_slow_connection_are_kept() -> None:
         link.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: WIDE})
         streams = [await begun(link) for _ in range(3)]
         for seconds in range(2, 62, 2):
-            # One of them gets all of it.
+            # One of them gets every byte.
             link.h2.increment_flow_control_window(1_000)
             await link.talk()
             await look(link, seconds)

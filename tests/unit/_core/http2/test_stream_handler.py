@@ -1,4 +1,4 @@
-"""The hooks of a side of HTTP/2: a side implements some of them, others have a default."""
+"""The hooks of a side of HTTP/2: a side implements some of them, the other ones have a default."""
 
 import pytest
 

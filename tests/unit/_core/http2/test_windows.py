@@ -207,7 +207,7 @@ class TestGrowth:
         stream = FlowedStream(connection)
         limit = FIRST
         for _ in range(6):
-            # The peer hears of credit once it has used up what it knows.
+            # The peer gets credit once it has used up its known window.
             at, known, limit = 0, limit, 0
             while at < known:
                 size = min(9_999, known - at)

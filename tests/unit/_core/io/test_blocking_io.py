@@ -27,7 +27,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 class Opened:
-    """A transport that connects to what it was given."""
+    """A transport that connects to a given place."""
 
     numbers = itertools.count(1)
 
@@ -87,7 +87,7 @@ def test_a_session_takes_no_raw_socket(pair: tuple[socket.socket, socket.socket]
 
 @pytest.mark.parametrize("size", [10, 100_000, 3_000_000])
 def test_a_client_reads_and_writes_only_through_the_io_object(size: int) -> None:
-    # All it does says that the descriptor is bad; a client that passed it by would find none at all.
+    # Every use says that the descriptor is bad; a client that bypassed it would find no such descriptor.
     config = ClientConfig(timeouts=Timeouts(call=5.0))
     with Opened(gives=BlockingIO()) as target, SyncClient(target, config=config) as client:
         with pytest.raises((ConnectionLostError, fastrpc.UnavailableError), match="Bad file descriptor"):

@@ -9,7 +9,7 @@ from tests.support.calling_link import ENDLESS, Link
 
 
 class Linked(Link):
-    """A link whose engine changes behind the back of a type checker."""
+    """A link whose engine changes unnoticed by a type checker."""
 
     engine: Any
 

@@ -222,7 +222,7 @@ async def test_calls_that_arrived_during_the_wait_for_a_turn_get_the_remaining_s
 
 
 async def test_reads_are_short_once_many_bytes_wait_for_their_turn() -> None:
-    """Each of many connections defers what it has read: together they take no more than sixteen MiB at once."""
+    """Each of many connections defers its read bytes: their total is at most sixteen MiB."""
     sessions = []
     for _ in range(60):
         sessions.append(open_session()[0])

@@ -125,7 +125,7 @@ async def test_pieces_for_a_lost_connection_harm_no_later_one() -> None:
         engine = kept(gate, PythonWire("kept"))
         transport, session = await loop.create_connection(lambda: Session(engine, loop=loop), sock=near)
         far.close()
-        # The first output meets the loss, the second one comes before the loop has told it.
+        # The first output meets the loss, the second one comes before the loop has reported it.
         for _ in range(2):
             engine.wire.send(b"small")
             engine.wire.send(bytes(100_000))

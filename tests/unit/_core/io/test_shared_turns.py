@@ -1,4 +1,4 @@
-"""A busy connection hands the loop on: between reads, so that who was woken goes on, and between writes."""
+"""A busy connection yields the loop: between reads, so that woken tasks run, and between writes."""
 
 import asyncio
 import itertools
@@ -63,7 +63,7 @@ class Turns:
 
 
 def fed(session: Session, transport: StillTransport, data: bytes) -> bytes:
-    """Hand bytes over as a transport that fills each place it is given, until it is told to pause; return the rest."""
+    """Hand bytes over as a transport that fills each given buffer, until it has to pause; return the remaining ones."""
     while data and not transport.is_paused:
         place = session.get_buffer(-1)
         size = min(len(place), len(data))
@@ -83,7 +83,7 @@ def fill(session: Session, data: bytes) -> int:
 
 
 async def feed(session: Session, transport: StillTransport, data: bytes) -> tuple[bytes, bool]:
-    """Do so in a callback of the loop; return the rest, and whether it was told to pause."""
+    """Do so in a callback of the loop; return the remaining bytes, and whether it had to pause."""
     loop = asyncio.get_running_loop()
     done = loop.create_future()
     loop.call_soon(lambda: done.set_result((fed(session, transport, data), transport.is_paused)))
@@ -105,7 +105,7 @@ def connected(gate: Gate) -> tuple[Session, StillTransport]:
 async def test_after_some_megabytes_the_loop_has_its_turn() -> None:
     taken: list[int] = []
     async with gate_for(Turns()) as gate:
-        # Four, but for a piece. A read of less took longer than a turn of the loop: others had the processor.
+        # Four, but for a piece. A read of less took longer than a turn of the loop: other programs had the processor.
         while not taken or taken[-1] <= 4 * MIB - 256 * KIB:
             assert len(taken) < 50, taken
             session, transport = connected(gate)
@@ -263,7 +263,7 @@ REQUESTS = b"".join(Request(id, b"turns.give_some", b"").encode() for id in rang
 
 async def test_answers_of_less_than_a_megabyte_in_all_leave_in_one_turn_of_the_loop() -> None:
     async with gate_for(Turns()) as gate:
-        # A machine that takes the processor away uses up a turn, and the rest of the requests wait for the next one.
+        # A machine that takes the processor away uses up a turn, and the remaining requests wait for the next one.
         for _ in range(20):
             began = time.perf_counter()
             session, transport = connected(gate)
@@ -289,7 +289,7 @@ async def test_answers_wait_for_a_later_turn_while_the_transport_has_not_taken_t
 
 
 async def test_a_transport_that_met_an_error_is_given_nothing_more() -> None:
-    """It tells so in a later turn of the loop; until then a message that waits counts as never sent."""
+    """The error is reported in a later turn of the loop; until then a waiting message counts as never sent."""
     async with gate_for(Turns()) as gate:
         session, transport = connected(gate)
         await feed(session, transport, Credit(0, 16 * MIB).encode())
@@ -323,7 +323,7 @@ async def test_a_caller_continues_before_a_megabyte_after_its_answer_is_read() -
 
         async def look_behind_a_call() -> list[Any]:
             await client.call("turns.call")
-            # Once the caller goes on: whoever waits for the caller does so a turn later.
+            # Once the caller continues: code that waits for the caller runs a turn later.
             return await stream.receive_many()
 
         looking = asyncio.ensure_future(look_behind_a_call())

@@ -39,7 +39,7 @@ def end_for(authority: Authority, name: str = "localhost") -> ClientEnd:
 def serve(
     far: socket.socket, certificate: Certificate, then: Callable[[ssl.SSLSocket], None]
 ) -> threading.Thread:
-    """Do a server's handshake in a thread, and go on with what follows."""
+    """Do a server's handshake in a thread, and continue with a function."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate.cert_file, certificate.key_file)
     context.set_alpn_protocols(["fastrpc/1"])

@@ -84,7 +84,7 @@ def certificate(authority: Authority) -> Certificate:
 
 @pytest.fixture
 async def line() -> AsyncIterator[tuple[Any, Wire]]:
-    """Yield a transport without a socket, and what is at its other end."""
+    """Yield a transport without a socket, and its other end."""
     sessions = Sessions(Wire)
     transport = transport_for(Address("memory", path="layer"))
     listener = await transport.listen(Address("memory", path="layer"), sessions, ListenOptions())
@@ -172,7 +172,7 @@ async def test_a_paused_protocol_gets_nothing_and_then_everything(
     line: tuple[Any, Wire], authority: Authority, certificate: Certificate
 ) -> None:
     layer, above, wire = await opened_client(line, authority, certificate)
-    # It pauses in the middle of what came in one piece.
+    # It pauses in the middle of bytes that came in one piece.
     above.on_bytes = lambda chunk: layer.pause_reading()
     above._block = bytearray(10)
     wire.say(bytes(range(100)))

@@ -40,7 +40,7 @@ METHODS = {
     Backlog: ("pump", "turn_over", "queued", "passed", "credit"),
 }
 #: The methods that cannot raise: a stream whose flow lacks one waits, and asks for its turn; a flush that asks a
-#: backlog pumps no second time; a peer accepts no metadata; a call without an answer gets none.
+#: backlog pumps no second time; a peer accepts no metadata; a call without an answer gets no answer.
 SILENT = {Outcomes: ("is_unanswered",), Flow: ("is_full",), Backlog: ("rest",), Forms: ("most_metadata",)}
 
 #: The dispatcher, which is Python, asks a dialect by these; no author writes them.

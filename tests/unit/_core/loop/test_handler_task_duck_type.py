@@ -1,4 +1,4 @@
-"""A HandlerTask seen by others: callbacks, waiting for it, its name, its repr and its stack."""
+"""A HandlerTask seen from outside: callbacks, waiting for it, its name, its repr and its stack."""
 
 import asyncio
 import contextvars

@@ -44,7 +44,7 @@ def held_sockets() -> HeldSockets:
 
 @asynccontextmanager
 async def connected(**options: Any) -> AsyncIterator[tuple[Deaf, socket.socket]]:
-    """Yield an engine that is held back, and the socket of its peer, whose bytes are there already."""
+    """Yield an engine that is held back, and the socket of its peer, whose bytes have arrived."""
     loop = asyncio.get_running_loop()
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with near, far:

@@ -19,7 +19,7 @@ FAR = 10**12
 
 
 class ManualLoop:
-    """A loop that runs nothing by itself: what was scheduled is looked at, and called by hand."""
+    """A loop that runs nothing by itself: tests inspect its scheduled callbacks, and call them."""
 
     def __init__(self) -> None:
         self.timers: list[tuple[float, Callable[..., Any], SimpleNamespace]] = []
@@ -183,7 +183,7 @@ def test_after_a_stall_the_sockets_are_read_before_a_timer_fires() -> None:
     state.fire()
     assert woken == []
     assert len(loop.soon) == 1
-    # As the loop does: the callback schedules the firing behind whatever the sockets brought.
+    # As the loop does: the callback schedules the firing after the events of the sockets.
     again, *arguments = loop.soon.pop()
     again(*arguments)
     state.fire()

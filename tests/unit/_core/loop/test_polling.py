@@ -59,7 +59,7 @@ async def test_a_turn_without_a_read_is_dated_as_late_as_it_may_have_polled() ->
     held(2)
     behind = time.monotonic_ns()
     await asyncio.sleep(0)
-    # Callbacks of asyncio run behind the poll of their turn, callbacks of uvloop before it.
+    # Callbacks of asyncio run after the poll of their turn, callbacks of uvloop before it.
     assert polls.before_ns == since if isinstance(loop, asyncio.BaseEventLoop) else polls.before_ns >= behind
 
 
@@ -93,7 +93,7 @@ class ManualLoop:
         return self.closed
 
     def turn(self) -> None:
-        """Run what is scheduled now."""
+        """Run the callbacks that are scheduled now."""
         callbacks, self.soon = self.soon, []
         for callback in callbacks:
             callback()

@@ -1,4 +1,4 @@
-"""Work that is put off is done in slices, in turn, a few milliseconds in each turn of the loop."""
+"""Deferred work is done in slices, by turns, a few milliseconds in each turn of the loop."""
 
 import asyncio
 import contextvars
@@ -75,7 +75,7 @@ async def test_many_short_pieces_of_work_together_take_at_most_a_turn() -> None:
     turns = Turns(asyncio.get_running_loop())
     for number in range(100):
         SlicedWork(turns, burning(notes, str(number), 2)).begin()
-    # However slow this machine is, a step takes no less than it is told to.
+    # Even on a slow machine a step takes at least its configured time.
     assert len(notes) * STEP_SECONDS <= 0.005
     await finished(turns)
     assert sorted(notes) == sorted(str(number) for number in range(100) for _ in range(2))

@@ -21,7 +21,7 @@ def client(*, is_settled: bool = True, **limits: int) -> RecordingOwner:
 
 
 def order_of(owner: RecordingOwner, waiting: list[tuple[bytes, int, int]]) -> list[bytes]:
-    """Let calls (payload, flags, priority) wait behind one that has the slot; return in which order they are sent."""
+    """Let calls (payload, flags, priority) wait for one that has the slot; return the order in which they are sent."""
     calls = [owner.call(flags=FLAG_STREAM_IN)]
     owner.request(calls[0], b"first")
     for payload, flags, priority in waiting:

@@ -1,4 +1,4 @@
-"""The call slots alone, with the sender they write to: slots at the peer, ids, what is taken back."""
+"""The call slots alone, with the sender they write to: slots at the peer, ids, withdrawn calls."""
 
 import pytest
 

@@ -203,7 +203,7 @@ def test_finalizer_in_a_dying_cycle_can_still_use_the_table() -> None:
 
 
 def slots_searched(table: CallTable, ids: Iterable[int]) -> int:
-    """Return how many slots the searches for these ids look at together, once all are in the table."""
+    """Return the number of slots that all searches for these ids visit, once all are in the table."""
     ids = list(ids)
     for identifier in ids:
         table[identifier] = None

@@ -1,4 +1,4 @@
-"""The callee's states alone, with the parts they work with: requests, limits, what ends a call of theirs."""
+"""The callee's states alone, with their parts: requests, limits, causes of the end of a call."""
 
 from typing import Any
 

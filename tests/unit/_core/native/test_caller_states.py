@@ -1,4 +1,4 @@
-"""The caller's states alone, with the parts they work with: answers, what is given up, what cannot be used."""
+"""The caller's states alone, with their parts: answers, cancelled calls, unusable frames."""
 
 from fastrpc._core.calls.call import Call
 from fastrpc._core.wire.settings import WireSettings

@@ -1,4 +1,4 @@
-"""The native engine as a whole: its opening, what it announces, its end."""
+"""The native engine as a whole: its opening, its announcements, its end."""
 
 import pytest
 

@@ -110,7 +110,7 @@ def test_answers_of_64_kib_are_cut_during_a_stream_and_among_many_answers() -> N
 
 
 def test_messages_of_any_size_get_the_same_share() -> None:
-    """Those that are not cut, for the rest would be small, owe what they sent beyond their share."""
+    """Messages that are not cut, because their remainder would be small, owe the bytes sent beyond their share."""
     owner = sender()
     sizes = {1: 2**20, 3: 17 * KIB, 5: 24 * KIB, 7: 100 * KIB}
     calls = {id: owner.call(id, window=2**40) for id in sizes}
@@ -310,7 +310,7 @@ def test_answers_beyond_the_cut_ones_that_the_peer_takes_wait_by_priority() -> N
 
 
 def test_an_answer_that_fits_one_frame_needs_no_place_among_the_cut_ones() -> None:
-    """It saves its shares until they are enough for the whole of it, so it takes no more than others."""
+    """It saves its shares until they are enough for the whole answer, so it takes only its fair part."""
     owner = sender(open_messages=1)
     owner.respond(owner.call(1), bytes(2**24))
     streams = [owner.call(id, window=2**30) for id in range(3, 33, 2)]
@@ -353,7 +353,7 @@ def test_an_id_alone_saves_for_a_message_that_may_begin_only_as_a_whole() -> Non
 
 
 def test_a_small_rest_of_a_message_is_never_cut_to_more_than_there_is() -> None:
-    """An id that owes gets a share of a few bytes: a piece is longer than that, and the rest goes with it."""
+    """An id that owes gets a share of a few bytes: a piece is longer than that, and the remainder is sent with it."""
     random = Random(7)
     for _ in range(300):
         owner = sender()

@@ -22,7 +22,7 @@ def reader_of_server(**limits: int) -> RecordingOwner:
 
 
 def read_all(owner: RecordingOwner, blocks: list[bytes]) -> None:
-    """Give blocks to the reader as a transport does: what is not consumed comes again, in front of the next."""
+    """Give blocks to the reader as a transport does: unconsumed bytes come again, in front of the next block."""
     rest = b""
     for block in blocks:
         while taken := owner.receive_body(block):

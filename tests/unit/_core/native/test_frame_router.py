@@ -11,7 +11,7 @@ from tests.support.wire_layout import FLAG_STREAM_IN, Reason
 
 
 def credit_of(data: bytes) -> int:
-    """Return the credit of the connection in what a server wrote."""
+    """Return the credit of the connection in the bytes of a server."""
     return sum(
         frame.size for frame in frames(data, by_server=True) if isinstance(frame, Credit) and frame.id == 0
     )

@@ -1,4 +1,4 @@
-"""What a connection sends, and when: order, slots at the peer, what may be early."""
+"""The frames of a connection, and their time: order, slots at the peer, early frames."""
 
 from typing import Any
 

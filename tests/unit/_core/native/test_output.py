@@ -1,4 +1,4 @@
-"""The bytes that may leave: their order, and what is copied."""
+"""The bytes that may leave: their order, and copies."""
 
 from fastrpc.errors import EncodeError
 from fastrpc_harness.recording_parts import RecordingOwner

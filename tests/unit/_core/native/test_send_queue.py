@@ -1,4 +1,4 @@
-"""The sender alone: order, credit, pieces, and what it tells its owner."""
+"""The sender alone: order, credit, pieces, and its reports to its owner."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Windows of streams that grow: what makes them, where they end, and what they owe the stream pool."""
+"""Windows of streams that grow: causes, limits, and their debt to the stream pool."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def fill(sender: RecordedStream) -> int:
 
 
 def read(reader: RecordedStream, most: int = 1_000_000) -> int:
-    """Take what is there; return how many messages that was."""
+    """Take the arrived messages; return their number."""
     count = 0
     while reader.waiting and count < most:
         reader.take_now()

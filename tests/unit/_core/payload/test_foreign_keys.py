@@ -1,4 +1,4 @@
-"""Entries of metadata whose keys have no native form are left out, counted and told once, by each way from Go."""
+"""Entries of metadata whose keys have no native form are left out, counted and reported once, by each way from Go."""
 
 import logging
 import urllib.parse
@@ -18,7 +18,7 @@ from tests.support.rpcx_wire import call
 
 WAYS = ["rpcx", "phobos", "rpcx gateway", "phobos gateway"]
 
-#: Keys of Go that are none of ours, in bytes that a query can hold as well.
+#: Keys of Go that are invalid for us, in bytes that a query can hold as well.
 FOREIGN = ["", "a b", "a/b", "größe", "\u212aey", "x" * 256, "a:b", "a\0", "*"]
 
 
@@ -34,7 +34,7 @@ Ask = Callable[[dict[str, str]], Awaitable[Any]]
 
 @asynccontextmanager
 async def asking(way: str) -> AsyncIterator[Ask]:
-    """Yield a function that calls with metadata, and returns what the handler saw of it."""
+    """Yield a function that calls with metadata, and returns the metadata that the handler saw."""
     protocol, _, gateway = way.partition(" ")
     if not gateway:
         async with served_rpcx(Seen(), profile=RPCX if protocol == "rpcx" else PHOBOS) as talk:

@@ -1,4 +1,4 @@
-"""Keys of maps and values of sets: those chosen to collide are refused, all others pass."""
+"""Keys of maps and values of sets: the ones chosen to collide are refused, all others pass."""
 
 import datetime
 import random

@@ -1,4 +1,4 @@
-"""What is decoded to look for keys that collide: a few times the payload, whatever it is."""
+"""The decoding work of the search for colliding keys: a few times the payload, for any payload."""
 
 import uuid
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Work:
 def looked_at(
     payload: bytes, codec: int = MSGPACK, *, keys: tuple[Any, ...] = (), values: tuple[Any, ...] = ()
 ) -> tuple[str, Work]:
-    """Scan a payload for keys of these types; return what is found, and the work."""
+    """Scan a payload for keys of these types; return the findings, and the work."""
     work = Work()
     guard = HashFloodGuard(
         codec,

@@ -318,7 +318,7 @@ def test_16_mib_of_empty_maps_are_refused_without_the_memory(
 def test_json_scan_takes_time_in_proportion(filling: bytes) -> None:
     small = b'["' + filling * (64 * 1024 // len(filling))
     large = b'["' + filling * (4 * MIB // len(filling))
-    # 64 times the bytes: a scan that went back over what it has read would take 4,096 times as long.
+    # 64 times the bytes: a scan that went back over read bytes would take 4,096 times as long.
     seconds_each = fastest(lambda: prescan_payload(JSON, small, max_items=2**40))
     assert fastest(lambda: prescan_payload(JSON, large, max_items=2**40)) <= 640 * seconds_each
 
@@ -328,7 +328,7 @@ SIGNS = "aé€\U0001f600"
 
 
 def charged(codec: int, payload: bytes) -> int:
-    """Return the charge beside the charge of containers."""
+    """Return the charge without the charge of containers."""
     name, charge = prescan_payload(codec, payload)
     assert name == "ok"
     return charge

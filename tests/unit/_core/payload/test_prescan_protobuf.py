@@ -1,4 +1,4 @@
-"""What the pre-scan of protobuf payloads lets through and what it stops."""
+"""Protobuf payloads that the pre-scan accepts and refuses."""
 
 import threading
 import tracemalloc
@@ -63,13 +63,13 @@ def test_fields_are_items_and_messages_are_containers(payload: bytes, items: int
         b"\x0a",
         b"\x0a\x01",
         b"\x0a\x02\x20",
-        b"\x0a\x01\x20\x05",  # the number ends behind its message
+        b"\x0a\x01\x20\x05",  # the number ends after its message
         b"\x0a\xff\xff\xff\xff\x0f",
         b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
         b"\x13",
         b"\x14",
         b"\x13\x24",
-        b"\x0a\x01\x13\x14",  # the group ends behind its message
+        b"\x0a\x01\x13\x14",  # the group ends after its message
         b"\x13\x0a\x01\x14\x14",
     ],
 )

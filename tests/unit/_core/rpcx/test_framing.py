@@ -88,7 +88,7 @@ async def test_a_frame_that_comes_below_the_lowest_rate_ends_the_connection(size
         await talk.hear(2)
         assert talk.wire.frame_began_ns == 0
         data = echo(size).encode()
-        # 9,600 bytes have 40 seconds beside the 20 of silence.
+        # 9,600 bytes have 40 seconds in addition to the 20 of silence.
         for part, seconds in ((data[:9_600], 50), (data[9_600:14_400], 70)):
             await talk.send(part)
             now = talk.engine.received_ns = time.monotonic_ns() + seconds * SECOND

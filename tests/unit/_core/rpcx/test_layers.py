@@ -24,7 +24,7 @@ OPENING = Preface().encode() + SettingsFrame().encode()
 
 
 class Link:
-    """A layer with what lies above it and below it; each read above takes `buffer_bytes`."""
+    """A layer with the layers above and below it; each read above takes `buffer_bytes`."""
 
     def __init__(self, *, buffer_bytes: int = 65_536) -> None:
         self.above, self.below = RecordingSession(buffer_bytes=buffer_bytes), StillTransport()
@@ -136,7 +136,7 @@ Answers = Callable[[Frame], bytes]
 
 @contextmanager
 def client_of(answers: Answers) -> Iterator[SyncClient]:
-    """Yield a client of a server that sends what `answers` returns for each frame."""
+    """Yield a client of a server that sends the result of `answers` for each frame."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(20)
 

@@ -33,7 +33,7 @@ class Seen:
 
 
 def framed(block: bytes, *, method: str = "metadata") -> bytes:
-    """Return a request whose metadata is this block, whatever it is."""
+    """Return a request whose metadata is this block, valid or not."""
     data = call("seen", method).encode()
     at = 16 + 4 + len("seen") + 4 + len(method)
     rest = data[16:at] + len(block).to_bytes(4, "big") + block + data[at + 4 :]
@@ -41,7 +41,7 @@ def framed(block: bytes, *, method: str = "metadata") -> bytes:
 
 
 async def told(block: bytes, *, method: str = "metadata") -> Any:
-    """Return what a handler saw of a block, or the answer where there is no value."""
+    """Return a handler's view of a block, or the answer if there is no value."""
     async with served_rpcx(Seen()) as talk:
         answer = await talk.ask(framed(block, method=method))
         return answer.value() if answer.error is None else answer
@@ -190,7 +190,7 @@ def test_the_last_of_two_keys_of_an_answer_that_differ_by_case_counts() -> None:
 
 
 def answered(payload: bytes = b"", **fields: object) -> list[object]:
-    """Return what the connection above gets for one answer."""
+    """Return the frames that the connection above gets for one answer."""
     client = TranslatedRpcx()
     client.open()
     client.say(Request(1, b"a.b", codec=1))

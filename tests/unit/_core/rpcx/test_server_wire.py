@@ -1,4 +1,4 @@
-"""The server's side of a connection: what it refuses, what it answers, and when it closes."""
+"""The server's side of a connection: its refusals, its answers, and the time of its close."""
 
 import asyncio
 import contextlib
@@ -233,7 +233,7 @@ class Pusher:
 
 
 async def test_a_connection_is_read_again_once_a_little_output_has_left() -> None:
-    """The transport writes the last of it by itself: nobody but a look tells."""
+    """The transport writes the last bytes by itself: only a look notices."""
     pusher = Pusher()
     async with served_rpcx(Arith(), config=ServerConfig(memory=Memory(send_soft=16_384))) as talk:
         talk.transport.untaken = 65_536

@@ -30,7 +30,7 @@ def request(id: int = 1, payload: bytes = b"\x91\x01", **fields: object) -> Requ
 
 
 def opened(*requests: Request) -> tuple[TranslatedRpcx, list[Frame]]:
-    """Return an open client that made calls, and what it sent for them."""
+    """Return an open client that made calls, and the frames that it sent for them."""
     client = TranslatedRpcx()
     client.open()
     client.say(*requests)

@@ -29,7 +29,7 @@ async def test_an_engine_and_its_connection_outlive_each_other() -> None:
         del engine
         gc.collect()
         assert wire.link is None
-        # Nobody is left to be told.
+        # No peer is left to notify.
         connection.abandon()
 
 

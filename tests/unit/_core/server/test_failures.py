@@ -1,4 +1,4 @@
-"""The failures that answer errors of handlers, whatever the errors themselves raise."""
+"""The failures that answer errors of handlers, even if the errors raise themselves."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Handlers of every kind behind the gate, and what their calls know."""
+"""Handlers of every kind after the gate, and the facts that their calls know."""
 
 import math
 from typing import Any

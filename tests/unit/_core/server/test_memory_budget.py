@@ -150,7 +150,7 @@ async def test_output_beyond_the_stated_size_needs_room() -> None:
         assert liar.grow(500_000) is None
         problem = liar.grow(MIB)
         assert "Memory.process_bytes" in str(problem)
-        # What it stated, the others have.
+        # The other requests have its stated bytes.
         assert [room.grow(MIB) for room in others] == [None] * 3
         liar.close()
         for room in others:

@@ -1,4 +1,4 @@
-"""Openings whose bytes wait for their turn; the others are in tests/integration/connections/test_openings.py."""
+"""Openings whose bytes wait for their turn; other cases are in tests/integration/connections/test_openings.py."""
 
 import time
 
@@ -9,7 +9,7 @@ from tests.support.kept_connection import gate_for
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
 
-#: Longer than an opening may be silent before it gives way to others.
+#: Longer than an opening may be silent before it makes room for other openings.
 SILENCE_SECONDS = 0.3
 
 

@@ -1,4 +1,4 @@
-"""Connections whose outcomes go to Python: what a subclass has to implement, and what an error of it does."""
+"""Connections whose outcomes go to Python: the methods of a subclass, and the effect of their errors."""
 
 import asyncio
 from typing import Any

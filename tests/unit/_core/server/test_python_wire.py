@@ -1,4 +1,4 @@
-"""The wire of a protocol in Python: what is not the protocol comes with its link."""
+"""The wire of a protocol in Python: parts outside the protocol come with its link."""
 
 import asyncio
 import gc

@@ -66,7 +66,7 @@ async def test_calls_leave_in_order_after_many_of_each_priority_were_dropped(
     left: dict[int, tuple[str, int]] = {}
     async with held_calls(desk, config(queue_length=1_000), ()) as held:
         for count in (300, 60, 240):
-            # Later calls take places behind gaps, or the places of the last calls that left.
+            # Later calls take places after gaps, or the places of the last calls that left.
             for _ in range(count):
                 left[len(held.calls)] = (f"call {len(held.calls)}", random.choice((0, 1)))
                 held.add(*left[len(held.calls)], 0)

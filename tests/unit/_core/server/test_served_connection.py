@@ -1,4 +1,4 @@
-"""What an engine does with its connection: cancel, drain, end; what it has to implement."""
+"""The acts of an engine on its connection: cancel, drain, end; and the methods that it has to implement."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""The stream of a served call and what steps its generator, without a client that reads."""
+"""The stream of a served call and the stepper of its generator, without a client that reads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

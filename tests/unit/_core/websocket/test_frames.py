@@ -1,4 +1,4 @@
-"""The frames of WebSocket: the cases of Autobahn's test suite, by their numbers, and what it does not ask.
+"""The frames of WebSocket: the cases of Autobahn's test suite, by their numbers, and further cases.
 
 The cases of compression (12, 13) are left out: no extension is agreed to. What measures is smaller here: messages in
 pieces (9.3 to 9.6) have 256 and 64 KiB, so that 9.3.8, 9.3.9, 9.4.8 and 9.4.9 are 9.3.7 and 9.4.7, and 9.7 and 9.8 have
@@ -27,7 +27,7 @@ MOST = 20 << 20
 
 Event: TypeAlias = tuple[object, ...]
 
-#: Frames that a client sends, and what becomes of them.
+#: Frames that a client sends, and their events.
 Case: TypeAlias = tuple[Sequence[bytes], Sequence[Event]]
 
 WRONG: Event = ("violation", 1002)
@@ -36,7 +36,7 @@ PIECE = b"Fragment"
 
 
 def events_of(chunks: Iterable[bytes], most: int = MOST) -> list[Event]:
-    """Return what a reader makes of bytes that come so, up to the end of the connection."""
+    """Return the events of a reader for bytes in these chunks, up to the end of the connection."""
     reader, kept, found = WebSocketReader(most), b"", list[Event]()
     for chunk in chunks:
         kept += chunk
@@ -246,7 +246,7 @@ def text_cases() -> dict[str, Case]:
     for texts, is_valid in ((VALID_TEXTS, True), (WRONG_TEXTS, False)):
         for number, group in texts.items():
             for at, content in enumerate(group, 1):
-                # The one that is wrong among the rest of 6.11 is its fifth.
+                # The wrong one among the remaining cases of 6.11 is its fifth.
                 name = f"{number}.{at + 4 if number == '6.11' and not is_valid else at}"
                 cases[name] = [text(content)], [(TEXT, content) if is_valid else WRONG_TEXT]
                 octets = [more(content[at : at + 1], final=False) for at in range(len(content))]

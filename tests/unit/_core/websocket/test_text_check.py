@@ -18,7 +18,7 @@ def taken_of(data: bytes) -> int | None:
     """Return how many bytes of a text without an end are taken before one is wrong; None: all are."""
     reader = WebSocketReader(1_000)
     head = client_frame(TEXT, b"", length=100)
-    # Masked with zeros: what is sent is the text.
+    # Masked with zeros: the sent bytes are the text.
     reader.take_data(head[:-4] + bytes(4))
     for at in range(len(data)):
         try:

@@ -1,4 +1,4 @@
-"""What a connection sets on its wire protocol: the longest frame, what has to come first, whose ids are whose."""
+"""Settings of a connection for its wire protocol: the longest frame, the required first frame, the owners of ids."""
 
 import pytest
 

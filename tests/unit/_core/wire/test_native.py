@@ -1,4 +1,4 @@
-"""The wire format, frame by frame: what is written is read back, and what is no frame is refused."""
+"""The wire format, frame by frame: written frames are read back, and invalid ones are refused."""
 
 import contextlib
 import random

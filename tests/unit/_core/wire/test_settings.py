@@ -1,4 +1,4 @@
-"""SETTINGS: what a side announces, the floor that holds before, and what is refused by name."""
+"""SETTINGS: the announcement of a side, the floor before it, and refusals by name."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def test_a_new_one_holds_the_floor(of_server: bool) -> None:
 @sides
 def test_default_settings_are_read_back(of_server: bool) -> None:
     settings = usual_settings(of_server)
-    # One worker is not told.
+    # A single worker is not announced.
     found = {Setting.WORKERS: 1} | dict(decode_settings(settings.encode()))
     assert {name: found[name] for name in NUMBERS} == {
         name: getattr(settings, NUMBERS[name][0]) for name in NUMBERS

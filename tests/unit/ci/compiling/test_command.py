@@ -1,4 +1,4 @@
-"""Real builds of a tree of three modules: what is compiled anew, what comes from the cache, what is said."""
+"""Real builds of a tree of three modules: compiled modules, modules from the cache, and output."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def test_a_second_tree_takes_modules_from_the_cache(tree: Tree, tmp_path: Path) 
 
 
 def test_a_tree_without_the_harness_takes_modules_of_one_with_it(tree: Tree, tmp_path: Path) -> None:
-    """A source distribution has none."""
+    """A source distribution has no harness."""
     harness = tree.root / "src/fastrpc_harness"
     harness.mkdir()
     (harness / "three.pxd").write_text("cdef int three()\n")

@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
 
 
 def lines_of(stream: io.StringIO, count: int, seconds: float) -> list[str]:
-    """Build modules of a size each, in the given number of seconds, and return what was written."""
+    """Build modules of a size each, in the given number of seconds, and return the output."""
     clock = Clock()
     progress = Progress([10_000] * count, 2, "build/release/build.log", stream, clock)
     progress.start()

@@ -1,4 +1,4 @@
-"""The reference of the site has an entry for every public name, with what a caller has to know."""
+"""The reference of the site has an entry for every public name, with the facts that a caller needs."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""Wheels put together from a wheel without modules and modules of one CPython."""
+"""Wheels assembled from a wheel without modules and modules of one CPython."""
 
 import base64
 import hashlib

@@ -9,7 +9,8 @@ from ci.wheels import chroots
 from ci.wheels.chroots import PACKAGES, can_have_chroot, chroot_of, run_in
 
 MACHINE = os.uname().machine
-#: Stands for unshare and what it runs: makes the folder of a chroot and no packages, without root or a network.
+#: Stands for unshare and the commands that it runs: makes the folder of a chroot and no packages, without root or a
+#: network.
 UNSHARE = """#!/bin/sh
 for last; do root=$folder folder=$last; done
 mkdir -p "$root/etc" && echo "$1 $2" >> "$MADE"

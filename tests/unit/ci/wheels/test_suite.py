@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("forgotten_trees")
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 OWN = tuple(ROOT / path for path in (ROOT / "ci/own_tests.txt").read_text().split())
-#: Folders of this tree, beside the tests, and what is compiled for them.
+#: Folders of this tree, next to the tests, and the modules compiled for them.
 HERE = {"bench", "ci", "fastrpc_harness", "tests"}
 
 
@@ -40,7 +40,7 @@ def brought_by(waiting: list[str]) -> set[str]:
 
 
 def requirements_of(name: str, extra: str) -> Iterator[str]:
-    """Return what a distribution requires; nothing of one that is not here, such as the compiler of `make wheels`."""
+    """Return the requirements of a distribution; none for a missing one, such as the compiler of `make wheels`."""
     try:
         found = requires(name) or []
     except PackageNotFoundError:
@@ -53,7 +53,7 @@ def requirements_of(name: str, extra: str) -> Iterator[str]:
 
 
 def imported_by(places: list[str]) -> set[str]:
-    """Return the packages that files of tests import when they are collected, and what these are part of."""
+    """Return the packages that files of tests import when they are collected, and their parent packages."""
     files = [
         path
         for place in [*places, "tests/support", "tests/conftest.py"]

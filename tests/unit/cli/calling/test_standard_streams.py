@@ -1,4 +1,4 @@
-"""Lines of standard input and output on a loop that goes on: pipes, files, long lines, readers that are slow."""
+"""Lines of standard input and output while the loop runs: pipes, files, long lines, slow readers."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ async def test_each_line_is_printed_as_soon_as_it_is_complete(pipe: tuple[int, i
     os.write(writer, b"one\ntw")
     assert await anext(lines) == "one"
     second = asyncio.ensure_future(anext(lines))
-    # The loop goes on while it waits.
+    # The loop runs while it waits.
     for _ in range(10):
         await asyncio.sleep(0)
     assert not second.done()
@@ -81,7 +81,7 @@ async def test_line_that_is_too_long_or_no_text_is_refused(
     assert await anext(lines) == "ok"
     with pytest.raises(ConfigError, match="line 2 of the standard input is not UTF-8"):
         await anext(lines)
-    # Whether or not its end is there.
+    # With and without its end.
     for data in (b"x" * 11, b"x" * 11 + b"\n"):
         os.write(writer, data)
         with pytest.raises(ConfigError, match="line 1 of the standard input has more than 10 bytes"):

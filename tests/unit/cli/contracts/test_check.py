@@ -24,13 +24,13 @@ from fastrpc import method
 
 _numbers = itertools.count()
 
-#: What every server tells, whatever it is.
+#: The fields that every server sends.
 METHOD = {"name": "f", "full_name": "s.f", "signature": "", "documentation": "", "kind": "unary"}
 SERVICE = {"name": "s", "version": None, "documentation": ""}
 
 
 def described(body: str, classes: str = "") -> list[ServiceDescription]:
-    """Return what a server tells of the service `s` whose class has this body."""
+    """Return a server's description of the service `s` whose class has this body."""
     lines = "\n".join(f"    {line}" for line in (body or "pass").splitlines())
     module = ModuleType(f"described_{next(_numbers)}")
     sys.modules[module.__name__] = module
@@ -49,14 +49,14 @@ def found(old: str, new: str, old_classes: str = "", new_classes: str | None = N
 
 
 def breaks(*arguments: Any) -> str:
-    """Return the texts of the incompatible changes, of which there is at least one."""
+    """Return the texts of the incompatible changes; there is at least one."""
     texts = [change.text for change in found(*arguments) if not change.is_compatible]
     assert texts
     return "\n".join(texts)
 
 
 def passes(*arguments: Any) -> list[str]:
-    """Return the texts of the changes, all of which are compatible."""
+    """Return the texts of the changes; all of them are compatible."""
     texts = found(*arguments)
     assert [change for change in texts if not change.is_compatible] == []
     return [change.text for change in texts]
@@ -346,7 +346,7 @@ def test_objects_that_are_not_types_equal_only_themselves(text: str) -> None:
 
 
 def services(source: str) -> list[ServiceDescription]:
-    """Return what a server tells of the classes in a source that are services."""
+    """Return a server's descriptions of the services in a source."""
     module = ModuleType(f"described_{next(_numbers)}")
     sys.modules[module.__name__] = module
     exec(f"{HEAD}\n{source}", vars(module))

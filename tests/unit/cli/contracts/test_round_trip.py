@@ -1,7 +1,7 @@
 """A contract is the class of its service in all that callers notice: for every kind of type and default.
 
 Each kind is served by a class, written as a contract, and imported again. The two have no differences, calls by the
-contract give what calls by the class give, and a change of the class is found.
+contract give the same results as calls by the class, and a change of the class is found.
 """
 
 import functools
@@ -80,7 +80,7 @@ async def test_a_written_contract_equals_its_service(name: str) -> None:
     assert written_contract(told(contract.Round)).text == text
     exec(IMPORTS, vars(contract))
     async with connected(source.Round()) as client:
-        # A gateway with the contract takes what the server takes.
+        # A gateway with the contract accepts the values that the server accepts.
         gateway = forwarding_service(
             "round", forwarded_methods(service_definition(contract.Round)), Forwarder(client)
         )
@@ -98,7 +98,7 @@ async def test_a_written_contract_equals_its_service(name: str) -> None:
                 )
 
 
-#: Kinds with defaults, but for one whose value comes in another time zone: an instant is told in UTC.
+#: Kinds with defaults, except one whose value comes in another time zone: an instant is sent in UTC.
 DEFAULTED = [
     name for name in EVERY if name.startswith(("dataclass, ", "struct, ")) and not name.endswith("zone")
 ]
@@ -116,7 +116,7 @@ async def test_a_gateway_takes_objects_without_their_defaults(name: str) -> None
 
 
 def completed(sent: Any, received: Any) -> Any:
-    """Return what was sent, with the defaults that the server alone knows."""
+    """Return the sent value, with the defaults that only the server knows."""
     for name in getattr(type(sent), "__annotations__", {}):
         if getattr(sent, name, None) is msgspec.UNSET:
             setattr(sent, name, getattr(received, name))

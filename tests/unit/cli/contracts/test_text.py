@@ -1,4 +1,4 @@
-"""The source that `fastrpc contract` writes: complete, importable, and nothing else whatever a server tells."""
+"""The source that `fastrpc contract` writes: complete, importable, and free of other code for any description."""
 
 import ast
 import itertools
@@ -19,7 +19,7 @@ from fastrpc.rpc.service import service_definition
 
 _numbers = itertools.count()
 
-#: What every server tells, whatever it is.
+#: The fields that every server sends.
 METHOD = {"name": "f", "full_name": "s.f", "signature": "", "documentation": "", "kind": "unary"}
 SERVICE = {"name": "s", "version": None, "documentation": ""}
 
@@ -114,7 +114,7 @@ def told(service: Any) -> list[ServiceDescription]:
 
 
 def service(**changes: Any) -> list[ServiceDescription]:
-    """Return what a server tells that may tell anything."""
+    """Return a random description of a server."""
     method = {**METHOD, "parameters": [], "result": "int"} | changes.pop("method", {})
     return msgspec.convert([{**SERVICE, "methods": [method], **changes}], list[ServiceDescription])
 
@@ -133,7 +133,7 @@ def test_a_contract_of_a_contract_is_the_same() -> None:
 
 
 def test_the_service_keeps_its_contract() -> None:
-    # Their classes are two: what types there are is compared by their descriptions, above.
+    # Their classes are two: the set of types is compared by their descriptions, above.
     served = imported(PLAIN).Plain
     contract = imported(contract_text(told(served))).Plain
     assert list(differences(service_definition(served), service_definition(contract))) == []
@@ -285,7 +285,7 @@ def test_texts_of_a_server_run_no_code(text: str) -> None:
 
 
 def runs_nothing(source: str) -> bool:
-    """Whether a module holds imports of what contracts need, classes, and literals; no call of anything else."""
+    """Whether a module holds only imports for contracts, classes, and literals, and no call."""
     calls = {"fastrpc.service", "fastrpc.method", "field", "msgspec.field"}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) not in calls:

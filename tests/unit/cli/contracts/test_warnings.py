@@ -83,7 +83,7 @@ def test_a_message_of_protobuf_is_imported_where_protoc_wrote_it() -> None:
 
 
 def message(module: str, name: str = "shop.Order") -> list[ServiceDescription]:
-    """Return what a server tells of a method with a protobuf message."""
+    """Return a server's description of a method with a protobuf message."""
     method = {"name": "f", "full_name": "s.f", "signature": "", "documentation": "", "kind": "unary"}
     options = {"module": module, "message": name}
     service = {

@@ -1,4 +1,4 @@
-"""Lists of many services of the embedded registry, with a server that does what the test says."""
+"""Lists of many services of the embedded registry, with a server that follows the test."""
 
 from typing import Any
 

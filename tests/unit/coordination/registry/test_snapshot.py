@@ -1,4 +1,4 @@
-"""The text of a snapshot, and what a damaged one costs."""
+"""The text of a snapshot, and the cost of a damaged one."""
 
 import io
 import json
@@ -95,7 +95,7 @@ def test_damaged_line_costs_itself_only(damage: bytes) -> None:
     lines[2] = damage + b"\n"
     items, faults = read(b"".join(lines))
     assert items == [ITEMS[0], *ITEMS[2:]]
-    # What is longer than a line may be is read in parts, each of which is a separate fault.
+    # A line beyond the limit is read in parts; each part is a separate fault.
     assert len(faults) == (0 if not damage else 1 + len(damage) // 53_248)
 
 

@@ -1,4 +1,4 @@
-"""The descriptors of a server, put together from the answers of its reflection; some servers are hostile."""
+"""The descriptors of a server, assembled from the answers of its reflection; some servers are hostile."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.one_loop
 
 
 class ToldFiles:
-    """A client of a server whose reflection tells these files; `versions` of it are known there."""
+    """A client of a server whose reflection sends these files; `versions` of it exist there."""
 
     def __init__(self, files: Mapping[str, bytes], symbols: Mapping[str, str], *, versions: int = 2) -> None:
         self.files = files

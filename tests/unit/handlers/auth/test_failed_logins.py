@@ -1,4 +1,4 @@
-"""Hosts whose callers present wrong tokens, and what counts as one host."""
+"""Hosts whose callers present wrong tokens, and the definition of one host."""
 
 from typing import Any
 

@@ -102,7 +102,7 @@ LEAF = Leaf(1, datetime(2026, 7, 7, tzinfo=UTC), Decimal("2.50"))
 
 LEAF_NAMES = {"LeafID", "MadeAt", "TheSum"}
 
-#: Types, a value of each, and what stands for it: texts are names of fields.
+#: Types, a value of each, and its form: texts are names of fields.
 CASES: list[tuple[Any, Any, set[str]]] = [
     (Box[Leaf], Box(LEAF), {"TheItem", "LeafID", "MadeAt", "TheSum"}),
     (Node, Node(1, [Node(2)], {3: Node(4, [Node(5)])}), {"NodeID", "Kids", "ByID"}),
@@ -118,7 +118,7 @@ CASES: list[tuple[Any, Any, set[str]]] = [
         # Two with one name in Go, one that it has no name for, and one that has a name already.
         {"type", "user_id", "user__id", "_1", "item", "NextOdd"},
     ),
-    # Members of a union are told apart by what they are in the payload, then by their tags.
+    # Members of a union are distinguished by their kind in the payload, then by their tags.
     (Leaf | list[Leaf], LEAF, LEAF_NAMES),
     (Leaf | list[Leaf], [LEAF], LEAF_NAMES),
     (list[Leaf] | dict[str, Leaf], [LEAF], LEAF_NAMES),
@@ -175,7 +175,7 @@ def test_keys_are_opened_as_their_type_alone() -> None:
     payload += b"".join(msgspec.msgpack.encode(number) + b"\x80" for number in numbers)
     with pytest.raises(CallError, match="keys of a map collide"):
         marshal_of(dict[int, Leaf], "msgpack").decode_arguments(payload)
-    # Where no number is expected none is looked at: the map stays as it came, and is refused at the first.
+    # If no number is expected none is converted: the map stays unchanged, and is refused at the first.
     with pytest.raises(CallError, match="expected `str`, got `int`"):
         marshal_of(dict[str, Leaf], "msgpack").decode_arguments(payload)
     plan = _Plans(msgspec.msgpack).of(msgspec.inspect.type_info(dict[str, Leaf]))

@@ -295,7 +295,7 @@ class TestClasses:
 
 
 class TestUnions:
-    """Unions of Structs, of which a message holds one."""
+    """Unions of Structs; a message holds one of them."""
 
     def test_members_come_in_order(self) -> None:
         found = one(Cat | HTTPDog).message

@@ -1,4 +1,4 @@
-"""Classes in the bodies of others, and what is declared of a class."""
+"""Nested classes, and the definitions for a class."""
 
 import dataclasses
 import enum
@@ -84,7 +84,7 @@ enum Plain {
 
 
 def pool_for(service: Any, may_call: Callable[[MethodDefinition], bool]) -> tuple[Any, dict[str, Any]]:
-    """Return the pool that reflection tells a caller, and its files."""
+    """Return the pool that reflection gives a caller, and its files."""
     found = Describing(lambda: [service_definition(service)]).files_for(may_call)
     name = service_definition(service).names.grpc_service
     sent: set[str] = set()

@@ -105,8 +105,7 @@ class Pair(NamedTuple):
 
 
 EUROS = {"amount": 1, "currency": "EUR"}
-#: Type, what comes, and what goes out again.
-#: Metadata says nothing of the fields.
+#: Type, input, and output. Metadata says nothing of the fields.
 Told = Annotated[Money, Meta(description="a sum")]
 
 

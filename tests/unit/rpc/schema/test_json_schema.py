@@ -1,4 +1,4 @@
-"""JSON Schemas of payload types: what the codec carries fits the schema, and what it refuses does not."""
+"""JSON Schemas of payload types: values that the codec carries fit the schema, and refused values do not."""
 
 import datetime
 import decimal

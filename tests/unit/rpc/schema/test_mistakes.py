@@ -20,7 +20,7 @@ from fastrpc.rpc.schema.mistakes import mistakes_in
 from fastrpc.rpc.service import service_definition
 from tests.support.mistaken_bodies import BODIES, SECRET, Order, Shop, booking, line, order
 
-#: Bodies that are maps: others are refused as a whole.
+#: Bodies that are maps: other bodies are refused as a whole.
 MAPS = [case for case in BODIES if isinstance(case[1], dict)]
 MEBIBYTE = 1 << 20
 
@@ -37,7 +37,7 @@ class Odd:
 
 @fastrpc.service("names")
 class Names:
-    """Has names that begin alike."""
+    """Has names with equal beginnings."""
 
     @fastrpc.method
     async def add(self, item: list[float], items: list[float]) -> None: ...
@@ -154,7 +154,7 @@ OTHER = ("values[7]", "another value", "another value")
         ("values[200000]: invalid value", ("values[200000]", "another value", "another value")),
         ("values[7]: object missing required field `x`", ("values[7].x", "a value", "nothing")),
         ("values[7]: expected `int`, got `None`", ("values[7]", "int", "null")),
-        # Words of a program are not told.
+        # Words of a program are not sent.
         (f"values[7]: expected an even number, got {SECRET}", OTHER),
         (f"values[7]: expected `even`, got {SECRET}", OTHER),
         (f"values[7]: expected `even`, got `{SECRET}`", OTHER),
@@ -227,7 +227,7 @@ class Row(msgspec.Struct, array_like=True):
     right: int
 
 
-#: Every form of text in which msgspec tells what it expected.
+#: Every form of text in which msgspec states the expected type.
 FORMS: list[tuple[Any, Any, tuple[str, str]]] = [
     (int, SECRET, ("int", "str")),
     (Annotated[int, Meta(ge=1)], 0, ("int >= 1", "int")),

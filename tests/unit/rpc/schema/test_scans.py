@@ -1,4 +1,4 @@
-"""Which keys of which types are looked at before a payload is decoded."""
+"""The keys of types that are scanned before a payload is decoded."""
 
 import datetime
 import enum

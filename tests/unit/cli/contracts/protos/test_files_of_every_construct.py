@@ -57,7 +57,7 @@ LOST = {
     ],
 }
 
-#: The service that uses every class, its messages, and the zero of an enum that has none.
+#: The service that uses every class, its messages, and the zero of an enum without one.
 _ADDED = re.compile(r"(^|\.)(Every_\w+|Use\w+\d(Request|Response)\b|\w+\.(CLOSED|SHUT)_UNSPECIFIED)")
 
 
@@ -108,7 +108,7 @@ def with_defaults(message: Any) -> bytes:
 
 
 def compiled_text(text: str, others: dict[str, Any]) -> Any:
-    """Return the descriptor of a .proto file, whose imports are among others."""
+    """Return the descriptor of a .proto file that imports other files."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for name in others:
@@ -120,7 +120,7 @@ def compiled_text(text: str, others: dict[str, Any]) -> Any:
 
 
 def flat(file: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield what a file says of each of its parts: the full name first."""
+    """Yield the entries of a file for each of its parts: the full name first."""
     yield from (line for one in file.message_type for line in flat_message(one, file.package, file))
     yield from (line for one in file.enum_type for line in flat_enum(one, file.package))
     for service in file.service:
