@@ -130,7 +130,7 @@ class Endpoint:
     """An address that serves a service, with the properties that selectors use.
 
     Args:
-        weight: its share of the calls, relative to other endpoints; 0 takes none.
+        weight: its share of the calls, relative to other endpoints; 0: no calls.
         labels: texts by which selectors filter.
         zone: where it runs; "" is unknown.
         version: of the service there; "" is unknown.
@@ -232,7 +232,7 @@ def dialed_address(address: Address) -> Address:
 
 
 def names_scopes(address: Address) -> bool:
-    """Return whether an address to listen at stands for one in each scope."""
+    """Return whether an address to listen at means one address in each scope."""
     return address.scheme == "any"
 
 

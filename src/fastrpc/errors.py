@@ -95,8 +95,8 @@ class FastRPCError(Exception):
     #: The details as another protocol sent them.
     _details_as_sent: bytes | None = None
 
-    #: Whether a call made by this process raised it. If a handler lets it pass, the failed call is the handler's own,
-    #: and the handler's caller is not at fault.
+    #: Whether a call made by this process raised it. If a handler does not catch it, the failed call is the handler's
+    #: own, and the handler's caller is not at fault.
     _of_own_call = False
 
     def __init__(

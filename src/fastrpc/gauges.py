@@ -65,7 +65,7 @@ _names: Final = {event: BoundedNames() for event in COUNTS}
 
 
 def count(event: str, *labels: str, times: int = 1) -> None:
-    """Count an event, or begin its series with 0 times; the first label is a name, of which there may be many."""
+    """Count an event, or begin its series with 0 times; the first label is a name, with many possible values."""
     counts = COUNTS[event]
     key = "\n".join((_names[event].label(labels[0]), *labels[1:])) if labels else ""
     counts[key] = counts.get(key, 0) + times

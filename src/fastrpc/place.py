@@ -33,7 +33,7 @@ class Place:
         region: the larger area around the zone; "" is unknown.
         latitude, longitude: in degrees, both or neither.
         labels: further texts by which selectors filter.
-        weight: the share of the calls, relative to other servers; 0 takes none.
+        weight: the share of the calls, relative to other servers; 0: no calls.
 
     Raises:
         ConfigError: an argument or a variable has the wrong type or range.
@@ -107,7 +107,7 @@ class Place:
 
 
 def checked_place(place: Place | None) -> Place:
-    """Return a place; None stands for the place of the environment.
+    """Return a place; None means the place of the environment.
 
     Raises:
         ConfigError: the value is not a Place, or a variable cannot be used.

@@ -14,7 +14,7 @@ VARIABLE: Final = "FASTRPC_TRACEBACKS"
 #: This package, and its compiled modules, which name their files by the path in the source tree.
 OWN: Final = (os.path.join(os.path.dirname(__file__), ""), "src/fastrpc/")
 
-#: The most errors of one chain of causes that are looked at.
+#: The most errors of one chain of causes that are examined.
 _MOST: Final = 32
 
 
@@ -22,7 +22,7 @@ def shortened(error: E) -> E:
     """Return the error of a failed call, to be raised once more, without our frames so far.
 
     Frames of interceptors, codecs and other code of the program stay. The causes of the error lose our frames as well.
-    It stands in an `except` since a `with` block would cost every call.
+    It is called in an `except` since a `with` block would cost every call.
     """
     if os.environ.get(VARIABLE) == "full":
         return error

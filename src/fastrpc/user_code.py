@@ -25,7 +25,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Called in place of the signal; None: no server of this process drains by itself.
+#: Called in place of the signal; None: no server of this process drains on its own.
 _on_interrupt: Callable[[], None] | None = None
 
 

@@ -22,7 +22,7 @@ _GIVEN = frozenset({"__init__", "__setattr__", "__delattr__", "__getstate__", "_
 _COMPARING = frozenset({"__eq__", "__hash__"})
 
 
-# Type checkers follow `dataclass_transform` only where it decorates a function.
+# Type checkers follow `dataclass_transform` only if it decorates a function.
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value_class(cls: type[_Kind]) -> type[_Kind]:
     """Make a class of values, as `dataclass(frozen=True, slots=True)` does."""

@@ -26,7 +26,7 @@ class WatchedFile(Generic[T]):
     """The value of a file, made again when the file changes.
 
     A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
-    replaces them. A change is taken once two looks a second apart agree, or once the file has been unchanged for a
+    replaces them. A change takes effect once two looks a second apart agree, or once the file has been unchanged for a
     second, so that a half-written file is not read. After a change to an unusable file the previous value stays.
 
     Args:

@@ -128,7 +128,7 @@ def _joined(refusals: list[Refusal]) -> Refusal:
 
 
 def _check_names(members: tuple[Authenticator, ...]) -> None:
-    """Refuse members of which two could give one name to different callers.
+    """Refuse members if two of them could give one name to different callers.
 
     Issuers choose the names in their tokens and certificates, within a prefix or a pattern with a star. A name that is
     listed in full is decided by the server itself.
@@ -171,7 +171,7 @@ def _clash_of(member: Authenticator, other: Authenticator) -> str | None:
 
 
 def _clash_of_name(name: str, other: Authenticator) -> str | None:
-    """Return why the issuer behind another member could give the name of a listed token; None if it could not."""
+    """Return why another member's issuer could give out the name of a listed token; None if it could not."""
     if isinstance(other, JWT) and name.startswith(other.name_prefix):
         return f"StaticTokens has {name!r}, JWT has name_prefix {other.name_prefix!r}"
     if isinstance(other, ClientCertificates):

@@ -39,7 +39,8 @@ class ClientCertificates:
     Args:
         by: the field with the name: "uri" and "dns" are fields of `subjectAltName`, "subject" is the whole subject as
             RFC 4514 writes it, such as `CN=billing,O=Corp`.
-        allow: the accepted names, or their beginnings: `*` stands alone, or last after `/`, `:` or `.`.
+        allow: the accepted names, or their beginnings: `*` is the whole pattern, or its last character after `/`, `:`
+            or `.`.
 
     Raises:
         ConfigError: `by` has another value, or `allow` is empty or has a pattern of roles or `anonymous`.

@@ -58,7 +58,7 @@ class JWT:
         keys: the URL of a key set (JWKS), by https, or http on loopback; a public key in PEM; for HS256, HS384 and
             HS512 a secret, at least as long as the digest. Or a list of PEM keys or secrets.
         issuer: the accepted `iss`.
-        audience: the accepted `aud`, or several accepted ones, of which a token has to name one.
+        audience: the accepted `aud`, or several accepted ones; a token has to name one of them.
         algorithms: the accepted algorithms. `none` is refused, and secrets are refused together with public keys.
         leeway: seconds by which clocks may differ.
         name_claim: the claim with the name of the identity.
@@ -283,7 +283,7 @@ class JWT:
         if not isinstance(roles, list):
             return Refusal(f"its token has no list in {self._roles_claim!r}")
         try:
-            # The name without the prefix is checked too: behind a prefix `role:…` would pass for a name.
+            # The name without the prefix is checked too: with a prefix `role:…` would pass for a name.
             Identity(name)
             identity = Identity(self.name_prefix + name, roles=roles, claims=claims)
         except (ConfigError, TypeError) as error:

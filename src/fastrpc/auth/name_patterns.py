@@ -52,7 +52,7 @@ class NamePattern:
 
     @property
     def has_star(self) -> bool:
-        """Whether it stands for more than one name."""
+        """Whether it matches more than one name."""
         return self._start is not None
 
     def matches(self, identity: Identity | None) -> bool:

@@ -167,7 +167,7 @@ def _entry(entry: Any) -> tuple[bytes, Identity]:
     if not isinstance(entry, dict):
         raise ConfigError("it is not a table")
     if entry.keys() - _KEYS:
-        # The text omits the key: somebody may have written a token in its place.
+        # The text omits the key: it may be a token that was written in the wrong place.
         raise ConfigError(f"it has an unknown key, there are {', '.join(sorted(_KEYS))}")
     if ("token" in entry) == ("sha256" in entry):
         raise ConfigError("it needs either token or sha256")

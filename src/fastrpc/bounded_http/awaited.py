@@ -29,7 +29,7 @@ _SPECIAL: Final = re.compile(rb"\n(?:content-encoding|transfer-encoding|connecti
 #: Text that http.client would refuse or encode.
 _UNSAFE: Final = re.compile(r"[^\t\x20-\x7e]")
 
-#: Reads the rest of a response, in a thread; it raises like `BoundedHttpClient.request`.
+#: Reads the remaining bytes of a response, in a thread; it raises like `BoundedHttpClient.request`.
 Remaining: TypeAlias = Callable[[], Response]
 
 
@@ -115,7 +115,7 @@ def _receive(connected: TimedSocket, received: bytearray) -> bool:
 
 
 def _body_of(received: bytearray) -> bytes | bool:
-    """Return the body of a complete response; of an incomplete one, return whether the loop may receive the rest."""
+    """Return the body of a complete response; else whether the loop may receive the remaining bytes."""
     end = received.find(b"\r\n\r\n") + 4
     if end < 4:
         return len(received) < MOST_HEAD_BYTES

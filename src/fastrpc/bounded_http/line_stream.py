@@ -82,7 +82,7 @@ class LineStream:
         return self._lines.popleft() if self._lines else b""
 
     def close(self) -> None:
-        """Leave the rest of the response, and its connection. Closing twice is fine."""
+        """Leave the unread part of the response, and its connection. Closing twice is fine."""
         self._is_over = True
         self._lines.clear()
         self._client.drop(self._source.socket)
@@ -127,7 +127,7 @@ class LineStream:
             raise HttpError(f"the server sends more than {self._bytes_per_second:,} bytes a second")
 
     def _cut(self, piece: bytes) -> None:
-        """Cut received bytes into lines; b"" stands for the end of the response."""
+        """Cut received bytes into lines; b"" means the end of the response."""
         if not piece:
             self._is_over = True
             self._client.drop(self._source.socket)

@@ -68,7 +68,7 @@ def open_broker(url: str, *, tls: TLS | None = None, credentials: CredentialSour
 
     Args:
         url: such as `memory://shop` or `sqlite:///var/lib/shop`.
-        tls: the certificates for a URL with `tls=true` that names none.
+        tls: the certificates for a URL with `tls=true` that names no certificates.
         credentials: a token, or a function that returns one, for a broker that requires it.
 
     Raises:
@@ -406,7 +406,7 @@ class Broker:
         return OutgoingMessage(name, body, key, id, float(delay), kept, made_id=made_id)
 
     async def _join(self, pattern: Topic[Any] | str, group: GroupSettings) -> Membership:
-        # Read again each time: the broker may be closed by now, or have lost the topic during an outage.
+        # Read again each time: the broker may have been closed meanwhile, or have lost the topic during an outage.
         backend = self.backend
         await self._topics.declare(backend, pattern)
         membership = await backend.join(group)

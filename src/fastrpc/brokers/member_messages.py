@@ -43,7 +43,7 @@ class MemberMessages:
         self._on_room = on_room
         # Messages whose acks of `begin_acks` are on their way.
         self._acks = 0
-        # Whether others may have all messages by now.
+        # Whether other members may already have all messages.
         self._is_over = False
 
     def room(self) -> int:

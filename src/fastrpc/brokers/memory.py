@@ -16,7 +16,7 @@ __all__ = ["MemoryBroker", "open_memory"]
 
 
 class MemoryBroker(EmbeddedBroker):
-    """Keeps messages in this process alone, for one event loop.
+    """Keeps messages only in this process, for one event loop.
 
     Args:
         clock: returns an instant in seconds that never decreases. A clock that does not follow the loop's time

@@ -150,7 +150,7 @@ class Subscription(Generic[T]):
             message = self._ready.popleft()
             if not message.is_lost:
                 return message
-            # Another member may have it by now.
+            # Another member may already have it.
             if self._member is not None:
                 self._member.forget(message)
         return None
@@ -273,7 +273,7 @@ class Subscription(Generic[T]):
                 await asyncio.sleep(pause)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        """Tell iterators that no message will come, whatever has ended the task."""
+        """Tell iterators that no message will come, for any cause of the end."""
         error = None if task.cancelled() else task.exception()
         if error is None:
             error = BrokerError(

@@ -1,6 +1,6 @@
 """Values and headers of messages: JSON that is decoded strictly to a type, bytes and protobuf messages as they are.
 
-The header `content-type` tells the three apart.
+The header `content-type` distinguishes the three.
 """
 
 from collections.abc import Callable, Mapping

@@ -17,7 +17,7 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["CommandGroup"]
 
-#: Seconds between two checks whether the command is stopped: a loop is only told of its end.
+#: Seconds between two checks whether the command is stopped: a loop is notified only of its end.
 _LOOK_SECONDS: Final = 0.1
 
 #: Signals that stop a background group when it uses the terminal.
@@ -85,7 +85,7 @@ class CommandGroup:
                     await self._process.wait()
             except TimeoutError:
                 pass
-            # SIGKILL also ends the rest of the group.
+            # SIGKILL also ends the other processes of the group.
             self.send(signal.SIGKILL)
             await self._process.wait()
         finally:

@@ -37,7 +37,7 @@ class BaseAttempting(AttemptPlacing):
     """The part of a call's attempts that both clients share.
 
     Args:
-        made: the error of an attempt that was made before the fail mode ran; None without one.
+        made: the error of an attempt that was made before the fail mode ran; None if there is none.
     """
 
     def __init__(self, pool: AttemptPool, call: ClientCall, made: FastRPCError | None) -> None:
@@ -206,7 +206,7 @@ class Attempting(BaseAttempting):
 
     _pool: ConnectionPool
     _call: AwaitedCall
-    # Whether the call has asked for a connection. This counts once, however many attempts the call makes.
+    # Whether the call has asked for a connection. This counts once, for any number of attempts of the call.
     _has_asked = False
 
     async def prepare(self) -> None:
@@ -351,7 +351,7 @@ class Attempting(BaseAttempting):
         self.forget_key_pick(pick)
         self._connecting.remove(pick)
         if self._options.wait_for_ready:
-            # The registry may name no endpoint by now.
+            # The registry may meanwhile name no endpoint.
             await self._pool.wait_list(self._call.method, wait=True)
         again = self.place(pinned)
         self._connecting.append(again)

@@ -12,8 +12,8 @@ from fastrpc.gauges import Gauge
 
 __all__ = ["client_gauges", "endpoint_rows"]
 
-#: The states of endpoints: connected; being dialled; without a connection after a failure; without one so far; excluded
-#: by the results of calls, or by probes.
+#: The states of endpoints: connected; being dialled; without a connection after a failure; not connected so far;
+#: excluded by the results of calls, or by probes.
 STATES = ("connected", "connecting", "failed", "idle", "ejected", "down")
 
 #: The states of circuit breakers, by their numbers.

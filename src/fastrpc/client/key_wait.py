@@ -37,7 +37,7 @@ class KeyWait:
 
         Args:
             now: the present instant.
-            seconds_left: time until the deadline of the call; None without one.
+            seconds_left: time until the deadline of the call; None without a deadline.
         """
         if not endpoint.is_expected:
             return None

@@ -44,7 +44,7 @@ class Patience:
     """The time for which a further attempt waits for a connection: until one more dial fails.
 
     A connection that ended early is redialled only after the first pause of the backoff. A call that used it and has
-    time left must not fail because of this pause. So the wait is at least as long as the pause, however many endpoints
+    time left must not fail because of this pause. So the wait is at least as long as the pause, even if many endpoints
     fail meanwhile.
 
     Args:

@@ -201,7 +201,7 @@ class ConnectionPool:
             self.changed()
 
     def _follow_again(self) -> None:
-        """End the rest, as a call needs the list of the registry."""
+        """End the resting state, as a call needs the list of the registry."""
         if self.is_resting and self._follower is not None:
             self._follower.open()
             self.is_resting = False
@@ -426,7 +426,7 @@ class ConnectionPool:
         """Return the gauges of the client; none once it is closed."""
         if self.is_closed:
             return ()
-        from fastrpc.client.gauges import client_gauges  # Asked for by a monitor alone.
+        from fastrpc.client.gauges import client_gauges  # Requested by a monitor only.
 
         return client_gauges(self.target, self.subchannels, self.config, is_alone=self.home is None)
 

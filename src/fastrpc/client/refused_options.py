@@ -80,7 +80,7 @@ def _refusal(client: str, first: str, name: str, known: Iterable[str]) -> TypeEr
         return TypeError(f"{text} (the {first} is the address: write {client}({_EXAMPLES[first]!r}))")
     if name in OPTION_NAMES:
         return TypeError(f"{text} (it is an option of calls: write client.with_options({name}=…).call(…))")
-    from fastrpc.config import ClientConfig  # Its modules are imported for the message alone.
+    from fastrpc.config import ClientConfig  # Its modules are imported only for the message.
 
     setting = setting_with(ClientConfig(), name)
     advice = None if setting is None else f"it is a setting: write config={setting}"

@@ -17,8 +17,8 @@ GROUP_WIRE_TYPE = 3
 # google.protobuf.descriptor.FieldDescriptor.TYPE_GROUP
 GROUP_FIELD_TYPE = 10
 
-#: The packing of numbers, for `MessageLayout`, by the type of their field. Parsers take repeated numbers both packed
-#: and unpacked, whatever the schema says.
+#: The packing of numbers, for `MessageLayout`, by the type of their field. Parsers accept repeated numbers both packed
+#: and unpacked, with any schema.
 PACKED_VARINTS, PACKED_FOUR_BYTES, PACKED_EIGHT_BYTES = -2, -3, -4
 _PACKED = {
     # int64, uint64, int32, bool, uint32, enum, sint32, sint64

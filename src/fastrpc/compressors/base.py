@@ -50,8 +50,8 @@ PackSteps: TypeAlias = Generator[int, None, bytes | None]
 #: Takes input and a limit of output; returns the output, the bytes of input used, and whether the frame is complete.
 Feed: TypeAlias = Callable[[memoryview, int], tuple[bytes, int, bool]]
 
-#: The most bytes that a step reads or writes. With zlib's state of about 45 KiB a decompression stays below 64 KiB
-#: beside its output; larger steps are hardly faster.
+#: The most bytes that a step reads or writes. With zlib's state of about 45 KiB a decompression stays below 64 KiB in
+#: addition to its output; larger steps are hardly faster.
 STEP_INPUT_BYTES = 4 * 1024
 STEP_OUTPUT_BYTES = 8 * 1024
 

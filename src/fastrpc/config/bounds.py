@@ -128,7 +128,7 @@ class Admission(Settings):
         queue_age: seconds a call may wait for a handler, unread in its socket too, before it is refused. Too low
             refuses short bursts, too high answers callers that have long given up.
         handler_threads: threads for `def` handlers; they start on demand and end when idle. Too low makes blocking
-            handlers wait for each other, too high lets them fight for the interpreter.
+            handlers wait for each other, too high lets them compete for the interpreter.
     """
 
     handshakes: int = 256

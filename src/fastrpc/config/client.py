@@ -42,8 +42,8 @@ class Pool(Settings):
         breaker: the circuit breaker of each method at each endpoint; None: no breakers. The default does not apply to a
             single fixed address, since there is no other endpoint; any other value does.
         outlier: the rule by which an endpoint is ejected that performs worse than the others; None ejects no endpoint.
-        probes: the health checks of endpoints; None sends none. A client with one fixed address sends none either, as
-            there is no other endpoint. Not in a `SyncClient`, which does nothing between calls.
+        probes: the health checks of endpoints; None: no probes. A client with one fixed address sends no probes either,
+            as there is no other endpoint. Not in a `SyncClient`, which does nothing between calls.
     """
 
     connections_per_endpoint: int | Literal["auto"] = "auto"

@@ -41,7 +41,7 @@ _HOST = re.compile(r"(?:\*\.)?(?!\.)[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]|\*")
 
 @settings_class
 class HTTPLimits(Settings):
-    """The limits of HTTP requests, beside `Limits`.
+    """The limits of HTTP requests, in addition to `Limits`.
 
     Attributes:
         header_seconds: the longest time for the head of a request, from its first byte on. Too low refuses slow

@@ -36,8 +36,8 @@ class ServerConfig(Settings):
         limits: the limits for one peer.
         memory: budgets in bytes, as counts of messages alone would bound no memory.
         admission: the limits that apply before the server starts to work on a call.
-        tls: certificates for `tls://` addresses; None has none. With it, the server listens at `tcp://` on loopback
-            only, unless `listen` says `allow_plain=True`.
+        tls: certificates for `tls://` addresses; None: no certificates. With it, the server listens at `tcp://` on
+            loopback only, unless `listen` says `allow_plain=True`.
         protocols: protocols accepted on each port, detected by a connection's first bytes. Each protocol enlarges the
             attack surface.
         http: the HTTP gateway, if `protocols` names "http"; gRPC-Web and Connect also work if it names "grpc".

@@ -82,7 +82,7 @@ class Fleet:
 
     Args:
         registry: lists the services; None: only the targets are read. It is closed at the end.
-        targets: addresses of admin pages that are read whatever a registry says.
+        targets: addresses of admin pages that are read in addition to the lists of a registry.
         tls, token: the certificates that are trusted, and the function that returns the reading token.
         clock: returns an instant in seconds that never decreases.
         uniform: returns a random number between two.
@@ -188,7 +188,7 @@ class Fleet:
         if server.admin is None and (admin := _admin_of(endpoint)) is not None:
             server.admin, server.error = admin, None
         server.put_record(service, address, endpoint)
-        # The server is read soon, but no more often than others, however often its records change.
+        # The server is read soon, but only as often as others, even if its records change often.
         server.gone_at, server.due = None, min(server.due, server.asked_at + POLL_SECONDS)
 
     def _leave(self, service: str, address: str, endpoint: Endpoint) -> None:
@@ -277,7 +277,7 @@ class Fleet:
             _ = done.cancelled() or done.exception()
 
         reading.add_done_callback(end)
-        # The thread goes on after a view is cancelled.
+        # The thread continues after a view is cancelled.
         return await asyncio.shield(reading)
 
     def _reader(self, server: FleetServer) -> AdminReader:
@@ -317,7 +317,7 @@ class Fleet:
         return await asyncio.get_running_loop().run_in_executor(self._act_threads, work)
 
     async def poll(self, *, is_forced: bool = False) -> None:
-        """Read all servers that are due, or all servers, and return once none is being read."""
+        """Read all servers that are due, or all servers, and return once no server is being read."""
         self._start_due(is_forced=is_forced)
         await asyncio.gather(*self._reads)
 

@@ -33,7 +33,7 @@ class GraphLayout(NamedTuple):
 
 
 def graph_layout(names: Sequence[str], edges: Iterable[tuple[str, str]]) -> GraphLayout:
-    """Return the places of nodes, of which there are at most a few hundred.
+    """Return the places of nodes; there are at most a few hundred.
 
     Args:
         names: the nodes, each once.

@@ -41,8 +41,8 @@ _BOUNDS: Final = [0.0005 * 2.0 ** (number - 9) for number in range(DOUBLINGS - 1
 #: Most series: 200 services with 20 methods on 1,000 servers are 5,200. One takes 18 KiB.
 MOST_SERIES: Final = 8_192
 
-#: The most series that the figures of one server may begin. Once there are too many, a server with less
-#: than its share still has room: the server with most loses a series.
+#: The most series that the figures of one server may begin. Once all series are in use, a server with less than its
+#: share still has room: the server with most loses a series.
 MOST_BEGUN: Final = MOST_SERIES // 4
 
 #: A slot is charted only this long after its end. Earlier, its sums are too low: a server is read up to 11.2 s after
@@ -171,7 +171,7 @@ class FigureHistory:
         counted: Iterable[tuple[SeriesKey, tuple[Sequence[float], Mapping[int, int]]]],
         owner: str = "",
     ) -> None:
-        """Add what was counted between two instants, evenly over the slots in between.
+        """Add the counts between two instants, evenly over the slots in between.
 
         Args:
             counted: for each series the sums, in the order of `Totals`, and the calls by doubling.

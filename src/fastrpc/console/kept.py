@@ -1,4 +1,4 @@
-"""The memory for figures of servers: limits for one server, and for all servers together.
+"""The memory for figures of servers: limits for one server, and for all servers.
 
 A server is not trusted, so its methods are counted in bytes before they are kept. While all servers together are over
 the budget, the server with most is emptied and may keep its share from then on: the figures of small servers stay.

@@ -19,7 +19,7 @@ R = TypeVar("R")
 #: The longest page: 4,096 methods on both sides, with ten used buckets each, have 3 MiB.
 PAGE_BYTES: Final = 4 * 1024 * 1024
 
-#: A page of this many bytes or more is decoded alone, as decoding takes ten times its bytes.
+#: A page of this many bytes or more is decoded while no other page is, as decoding takes ten times its bytes.
 LARGE_BYTES: Final = 256 * 1024
 _LARGE_TURN: Final = threading.Lock()
 
@@ -48,7 +48,7 @@ class AdminReader:
 
     Args:
         tls: the certificates that are trusted.
-        token: returns the reading token; None without one.
+        token: returns the reading token; None if there is none.
 
     Raises:
         ConfigError: a file of certificates cannot be used.

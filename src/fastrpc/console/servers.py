@@ -26,7 +26,7 @@ OTHER_STATUS: Final = "other"
 
 _STATUSES: Final = frozenset(one.name for one in Status)
 
-#: Services by which a server is named as a caller; of more it has the rest as a number.
+#: Services by which a server is named as a caller; further services are shown as a number.
 _NAMED: Final = 3
 
 K = TypeVar("K")
@@ -87,7 +87,7 @@ class FleetServer:
     """A server, by the label `admin` of its records; without that label, by its address.
 
     Args:
-        admin: the address of its admin pages; None without one.
+        admin: the address of its admin pages; None if it has none.
         is_target: whether it was named on the command line.
     """
 
@@ -228,7 +228,7 @@ class FleetServer:
         counting.lacks_methods = self._lacks_methods and not is_restarted and not (is_cut and is_whole)
         changes: dict[SeriesKey, Difference] = {}
         sides: dict[tuple[bool, str], Difference] = {}
-        # After a cut, wait for a page of all methods: with the changed methods alone, later changes of the others
+        # After a cut, wait for a page of all methods: from the changed methods only, later changes of the other methods
         # could not be determined.
         for row in () if is_cut and not is_whole else page.methods:
             now = _counts_of(row)
@@ -316,7 +316,7 @@ class _Counting:
         whole = method_bytes(key, now.numbers)
         more = whole if last is None else (now.numbers - last.numbers) * NUMBER_BYTES
         is_over = self.bytes + more > self._room or (last is None and len(self.counts) >= MOST_METHODS)
-        # A method whose counts do not grow keeps its place, however little room the other figures leave.
+        # A method whose counts do not grow keeps its place, even if other figures leave little room.
         if more > 0 and is_over:
             self.left_out += 1
             self.lacks_methods = True

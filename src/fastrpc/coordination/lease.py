@@ -1,7 +1,7 @@
 """A lease that is renewed while a block runs, and the cancellation of that block when it may have ended.
 
 The lease is valid for 0.9 of its seconds after the last confirmed renewal was sent. A store keeps it for the whole time
-after it received the renewal. So whatever the delay of the link, the block is cancelled first.
+after it received the renewal. So the block is cancelled first, for any delay of the link.
 """
 
 import asyncio

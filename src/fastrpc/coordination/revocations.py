@@ -31,7 +31,8 @@ class Revocations:
             context: the context of the task, so that no deadline of a caller limits it.
 
         Raises:
-            StoreError, TimeoutError: the first attempt failed, and others may follow; or the store is closed, and none
+            StoreError, TimeoutError: the first attempt failed, and further ones may follow; or the store is closed, and
+            none
             follows.
         """
         if self._is_closed:

@@ -1,7 +1,7 @@
 """The runs of scheduled methods: on the leader of each schedule, or in every process.
 
 Before its run the leader writes each instant to `schedules/<name>`, on the condition that its lock item exists and the
-key is unchanged: no instant starts twice, whatever two processes believe.
+key is unchanged: no instant starts twice, even if two processes take themselves for the leader.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class _Job:
         self._task = asyncio.create_task(self._keep(), name=f"schedule {name}", context=contextvars.Context())
 
     async def stop(self, seconds: float | None) -> bool:
-        """Let a run end, after `seconds` cancel it; return whether it ended by itself."""
+        """Let a run end, after `seconds` cancel it; return whether it ended before that."""
         self._is_leaving = True
         if not self._is_running:
             # The task may still have to give up its lead by a request to the store; a second cancellation would
@@ -151,7 +151,7 @@ class _Job:
         key = f"{SCHEDULES}{self._name}"
         item = await self._store.get(key, float)
         if item is None:
-            # This is the first leader at all: only later instants count as missed.
+            # This is the first leader of all: only later instants count as missed.
             reached, condition = self._clock(), absent(key)
             outcome = await self._store.transact([lock.held(), condition], [Put(key, reached)])
         else:

@@ -108,7 +108,7 @@ def open_store(url: str, *, tls: TLS | None = None, credentials: CredentialSourc
 
     Args:
         url: such as `sqlite:///var/lib/shop` or `store://127.0.0.1:8969`.
-        tls: the certificates for a URL with `tls=true` that names none.
+        tls: the certificates for a URL with `tls=true` that names no certificates.
         credentials: a token for `store://`, or a function that returns one.
 
     Raises:

@@ -61,7 +61,7 @@ def _type_in_model(kind: Any) -> schema.Type:
 
 
 def _unknown(plain: Any, kind: schema.Type, path: str) -> list[str]:
-    """Return the unknown fields by the union member that has the fewest; none if the value fits no member."""
+    """Return the unknown fields by the union member that has the fewest; an empty list if the value fits no member."""
     fewest: list[str] = []
     for part in _choices(kind):
         if not _may_be(plain, part):
@@ -76,7 +76,7 @@ def _unknown(plain: Any, kind: schema.Type, path: str) -> list[str]:
 
 def _may_be(plain: Any, part: schema.Type) -> bool:
     if isinstance(part, schema.CustomType):
-        # Of custom types only models are checked.
+        # Among custom types only models are checked.
         return isinstance(plain, dict)
     if isinstance(plain, list):
         return isinstance(part, _List | _Row)

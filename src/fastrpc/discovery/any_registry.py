@@ -169,7 +169,7 @@ class AnyRegistry(Closing):
         return ScopedPlace("lan", listened, dialled, labels, tls)
 
     def scope_of(self, endpoint: Endpoint) -> str:
-        """Return the scope in which the registry registers an endpoint; "" if in none."""
+        """Return the scope in which the registry registers an endpoint; "" if it registers the endpoint in no scope."""
         scope = registry_scope(endpoint)
         return scope if scope in self._members else ""
 

@@ -1,4 +1,4 @@
-"""`fastrpc.discover`: who serves what, in which scope."""
+"""`fastrpc.discover`: the servers of services, by scope."""
 
 import asyncio
 import time

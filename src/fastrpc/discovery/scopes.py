@@ -106,7 +106,7 @@ class ScopedView:
 
     Args:
         scopes: the scope of each member.
-        provider: a pattern, in which `*` stands for any text.
+        provider: a pattern, in which `*` matches any text.
     """
 
     def __init__(self, scopes: Sequence[str], provider: str) -> None:

@@ -93,7 +93,7 @@ class AttemptedCall(Protocol):
         """The rules and the budget of its client."""
 
     def remaining(self) -> float | None:
-        """Return the seconds left before the deadline; None without one."""
+        """Return the seconds left before the deadline; None without a deadline."""
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep, with a loop or without one."""

@@ -159,7 +159,8 @@ class _Race:
     async def _has_answer(self) -> bool:
         """Return whether an attempt has ended meanwhile.
 
-        A delayed loop runs timers before it reads received bytes: let it read first, and the attempt handle them.
+        A delayed loop runs timers before it reads received bytes: give it time to read, and give the attempt time to
+        handle them.
         """
         for _ in range(2):
             await asyncio.sleep(0)
@@ -176,7 +177,7 @@ class _Race:
             self._running.append(self._start())
             count_retry("hedge")
         except UnavailableError:
-            return  # The first attempt goes on and decides the outcome.
+            return  # The first attempt continues and decides the outcome.
 
     async def _go_on(self, errors: list[BaseException]) -> None:
         """Start another attempt if all have failed, or raise the last error."""

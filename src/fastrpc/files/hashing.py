@@ -63,7 +63,7 @@ class FileHash:
         return FileDigest(self.position, self._hash.hexdigest())
 
     def copy(self) -> "Hash":
-        """Return a copy of the SHA-256 so far, which can go on hashing."""
+        """Return a copy of the SHA-256 so far, which can continue hashing."""
         return self._hash.copy()
 
 

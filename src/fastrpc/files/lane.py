@@ -31,7 +31,7 @@ class Lane:
         self._turn = threading.Lock()
 
     def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Start a job, and go on without waiting for it."""
+        """Start a job without waiting for it."""
         return self._pool.submit(self._run, job, *args, **kwargs)
 
     async def run(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -57,7 +57,7 @@ class ReadAhead:
 
     Args:
         read: returns the next piece, or empty bytes at the end.
-        start: starts a job, behind jobs of others that wait for a thread.
+        start: starts a job, after earlier jobs that wait for a thread.
         pieces: the counter of pieces, which has counted the first piece already; None: pieces are not counted.
     """
 
@@ -73,7 +73,7 @@ class ReadAhead:
         self._loop = asyncio.get_running_loop()
         # The job appends, the loop takes.
         self._pieces: deque[bytes] = deque()
-        # How many pieces the loop took, how many it lets be read in all, and how many the job has read.
+        # The number of pieces that the loop took, that it allows to be read in total, and that the job has read.
         self._taken = 0
         self._most = PIECES_AHEAD if pieces is None else 1
         self._done = 0
@@ -100,7 +100,7 @@ class ReadAhead:
         return bool(self._pieces[0])
 
     def pop(self) -> bytes:
-        """Take the piece at hand, and let the next one be read ahead."""
+        """Take the next piece, and let one more be read ahead."""
         piece = self._pieces.popleft()
         self._taken += 1
         if self._counted is None:

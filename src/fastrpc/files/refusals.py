@@ -45,7 +45,7 @@ _TOLD: dict[int, tuple[Status, str]] = {
     errno.EIO: (Status.DATA_LOSS, "the disk failed at"),
 }
 
-# If the walk finds a link where it expects none, the link leads outside, or was placed there meanwhile.
+# If the walk finds an unexpected link, the link leads outside, or was placed there meanwhile.
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 

@@ -19,7 +19,7 @@ from fastrpc.status import Status
 
 __all__ = ["RootPlace", "Root", "check_regular"]
 
-#: Most parts that the walk of one name opens, parts behind links included.
+#: Most parts that the walk of one name opens, parts that links add included.
 MOST_STEPS = 8_192
 
 #: Most links on the way of one name, as in Linux.
@@ -165,7 +165,7 @@ class _Walk:
 
     def __init__(self, root: Root, parts: tuple[str, ...]) -> None:
         self._root = root
-        # The parts still to be walked, in reverse order, and the folders walked so far, none of them a link.
+        # The remaining parts of the walk, in reverse order, and the folders walked so far, none of which is a link.
         self._left = list(reversed(parts))
         self._passed: list[str] = []
         self._links = 0

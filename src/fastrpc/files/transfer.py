@@ -40,7 +40,7 @@ class Messages(Protocol):
     """The messages of a stream that is being read."""
 
     async def take(self) -> Sequence[Piece]:
-        """Return the messages that have arrived, at least one; none at the end."""
+        """Return the messages that have arrived, at least one; an empty list at the end."""
 
 
 class Runtime(Protocol):
@@ -58,7 +58,7 @@ class Runtime(Protocol):
         """Return the answer of a method to the pieces of a file; after each piece is sent, report its bytes."""
 
     def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a blocking job beside the coroutine; there is never more than one."""
+        """Run a blocking job concurrently with the coroutine; at most one job runs."""
 
     async def wait(self, started: Future[T]) -> T:
         """Return the result of a job."""
@@ -92,7 +92,7 @@ class FetchedFile(_Transfer):
     """A file of a service on its way to a path of this machine."""
 
     async def run(self, name: str, *, resume: bool) -> FileDigest:
-        """Copy the file; if `resume`, go on after the part of an earlier download. Return its digest."""
+        """Copy the file; if `resume`, continue after the part of an earlier download. Return its digest."""
         info: FileInfo = await self._runtime.ask(self._files.stat, name)
         partial = PartialFile(functools.partial(local_place, self._path), self._path, Digests())
         try:
@@ -151,7 +151,7 @@ class SentFile(_Transfer):
     """A file of this machine on its way to a service."""
 
     async def run(self, name: str, *, resume: bool) -> FileDigest:
-        """Copy the file; if `resume`, go on after the part of an earlier upload. Return its digest."""
+        """Copy the file; if `resume`, continue after the part of an earlier upload. Return its digest."""
         for attempts_left in reversed(range(ATTEMPTS)):
             reader = FileReader(functools.partial(open_local, self._path), self._path)
             try:

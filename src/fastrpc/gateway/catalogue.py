@@ -1,4 +1,4 @@
-"""The services behind a gateway: from its contracts, and from the list of its registry or gRPC server."""
+"""The services of a gateway: from its contracts, and from the list of its registry or gRPC server."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ class Catalogue:
     Args:
         urls: the URL of the registry, of several registries, or of the gRPC server.
         dial: the credentials that are shown to registries, but not to servers.
-        config: the settings for clients of the servers behind.
+        config: the settings for clients of the target servers.
         contracts: services whose types are known.
         own: this server's services named `fastrpc.…` that callers may use.
         hides_token: whether callers' tokens are not passed on.
@@ -74,7 +74,7 @@ class Catalogue:
         #: Whether the server has started. Services that are found later are logged, as the report of the start does not
         #: name them.
         self._is_following = False
-        #: The kind of the last error with a warning, by service; "" stands for the registry.
+        #: The kind of the last error with a warning, by service; "" means the registry.
         self._warned: dict[str, str] = {}
         #: The next time to ask for a service whose server refused to describe it.
         self._refused_until: dict[str, float] = {}
@@ -95,7 +95,7 @@ class Catalogue:
                     names=contract.names,
                 ),
             )
-        # The servers behind have services of the same names; callers must not see this server's.
+        # The target servers have services of the same names; callers must not see this server's.
         gate = remove_builtin(self._server, keeps=self._own)
         gate.dispatcher.why_absent = self._why_absent
         await self._look()

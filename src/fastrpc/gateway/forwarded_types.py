@@ -1,7 +1,7 @@
-"""Methods behind a gateway from their server's reflection: names, kinds, types of plain values.
+"""Methods of target servers from their reflection: names, kinds, types of plain values.
 
 Types written with `int`, `str`, lists and similar types are the same types here. A class of the server has no type
-here: its values pass unchanged, and the server behind checks them. No text of a server is executed.
+here: its values pass unchanged, and the target server checks them. No text of a server is executed.
 """
 
 import ast
@@ -66,7 +66,7 @@ def _method(described: MethodDescription) -> ForwardedMethod:
 
 
 def _default(text: str | None) -> Any:
-    """Return a default that is shown to people: if an argument is missing, the server behind applies its default."""
+    """Return a default that is shown to people: if an argument is missing, the target server applies its default."""
     if text is None or len(text) > _LONGEST_TYPE:
         return ...
     try:

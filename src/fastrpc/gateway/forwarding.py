@@ -45,10 +45,10 @@ __all__ = [
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Statuses of errors behind that are faults of the call itself.
+#: Statuses of errors of target servers that are faults of the call itself.
 _OF_THE_CALL: Final = frozenset({Status.INVALID_ARGUMENT, Status.RESOURCE_EXHAUSTED})
 
-#: The texts for callers about other errors behind.
+#: The texts for callers about other errors of target servers.
 _ON_THE_WAY: Final = {
     Status.UNAVAILABLE: "no server could be reached",
     Status.DEADLINE_EXCEEDED: "no server answered before the deadline",
@@ -69,21 +69,21 @@ _CODEC_NAMES: Final[Mapping[int, str]] = {number: name for name, number in CODEC
 
 
 class Behind(Protocol):
-    """The way to call a method whose arguments behind the gateway differ from its arguments here."""
+    """The way to call a method whose arguments at the target server differ from its arguments here."""
 
     @property
     def target(self) -> Any:
         """The method as clients take it."""
 
     def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
-        """Return the arguments for the method behind; CallError if they do not fit."""
+        """Return the arguments for the target's method; CallError if they do not fit."""
 
     def details(self, details: Any) -> Any:
         """Return the details of an error as values."""
 
 
 class ForwardedParameter(NamedTuple):
-    """A parameter of a method behind the gateway."""
+    """A parameter of a target server's method."""
 
     name: str
     annotation: Any
@@ -93,7 +93,7 @@ class ForwardedParameter(NamedTuple):
 
 
 class ForwardedMethod(NamedTuple):
-    """A method behind the gateway, as its contract or its server's reflection describes it."""
+    """A method of a target server, as its contract or its server's reflection describes it."""
 
     name: str
     parameters: Sequence[ForwardedParameter]
@@ -104,7 +104,7 @@ class ForwardedMethod(NamedTuple):
     stream: tuple[str, Any, int] | None = None
     #: The options of `@method`.
     options: Mapping[str, Any] = {}
-    #: The way to call the method, if its arguments or its name behind the gateway differ.
+    #: The way to call the method, if its arguments or its name at the target server differ.
     behind: Behind | None = None
 
 
@@ -157,7 +157,7 @@ def _described(kind: Any) -> Any:
     try:
         SchemaSet().schema_of(kind)
     except (TypeError, ValueError, NameError, AttributeError, RecursionError):
-        # A query needs to tell the items of a list apart.
+        # A query needs to distinguish the items of a list.
         return list[msgspec.Raw] if get_origin(kind) is list else msgspec.Raw
     return kind
 
@@ -171,7 +171,7 @@ def forwarding_service(
     documentation: str = "",
     names: ServiceNames | None = None,
 ) -> Any:
-    """Return an instance of a service whose methods call the methods of the same names behind the gateway.
+    """Return an instance of a service whose methods call the target's methods of the same names.
 
     Args:
         names: the other names of the service.
@@ -193,7 +193,7 @@ def forwarding_service(
 
 
 class Forwarder:
-    """Makes the calls behind the gateway.
+    """Makes the calls to target servers.
 
     Args:
         is_grpc: whether the client calls by gRPC.
@@ -256,7 +256,7 @@ def _handler(described: ForwardedMethod, forwarder: Forwarder) -> Any:
 def _sent(
     described: ForwardedMethod, own: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """Return the method to call behind, and its arguments.
+    """Return the target's method, and its arguments.
 
     Args:
         own: the function of the method here.
@@ -301,7 +301,7 @@ def _answer_with(reply: Any) -> None:
 
 
 class _PassedOn:
-    """Reports errors of calls behind to callers as errors of their calls."""
+    """Reports errors of calls to target servers to callers as errors of their calls."""
 
     def __init__(self, behind: Behind | None) -> None:
         self._behind = behind
@@ -322,7 +322,7 @@ class _PassedOn:
 
 
 def _told_to_callers(error: FastRPCError) -> str:
-    """Return the text for callers about an error behind: only the log names servers and the registry."""
+    """Return the text for callers about an error of a target server: only the log names servers and the registry."""
     if error.status in _OF_THE_CALL:
         return error.message
     if DEMANDS_CERTIFICATE in error.message:

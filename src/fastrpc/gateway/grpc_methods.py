@@ -1,4 +1,4 @@
-"""Methods behind a gateway, from the descriptors of a gRPC server.
+"""Methods of a target server, from the descriptors of a gRPC server.
 
 The arguments are the fields of the request, by the names that protobuf's JSON takes: `itemName` and `item_name`. Values
 have the form of that JSON; the descriptors check them here, as the server accepts only messages.

@@ -1,4 +1,4 @@
-"""The places behind a gateway: a registry, several registries as one, or one gRPC server."""
+"""The targets of a gateway: a registry, several registries as one, or one gRPC server."""
 
 import asyncio
 from collections.abc import Sequence

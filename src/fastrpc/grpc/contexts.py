@@ -111,7 +111,7 @@ class Context:
         return None if key is None else self.auth_context()[key]
 
     def time_remaining(self) -> float | None:
-        """Return the seconds left before the deadline; None without one."""
+        """Return the seconds left before the deadline; None without a deadline."""
         return self.call.remaining()
 
     # The answer
@@ -172,7 +172,7 @@ class Context:
 
     @property
     def has_aborted(self) -> bool:
-        """Whether the call fails, whatever else the servicer does."""
+        """Whether the call will fail after any further steps of the servicer."""
         return self._aborted is not None
 
     def takes_over(self, error: CallError) -> bool:
@@ -417,7 +417,7 @@ class ThreadContext(Context):
         return True
 
     def is_active(self) -> bool:
-        """Return whether the call goes on."""
+        """Return whether the call is still running."""
         return not (self._is_done or self.call.cancelled)
 
     def set_compression(self, compression: Any) -> None:

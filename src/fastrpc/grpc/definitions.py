@@ -46,7 +46,7 @@ def service_instance(name: str, methods: Mapping[str, GeneratedMethod], servicer
     """Return an instance of a class under `@service` with the methods of a generated service.
 
     Args:
-        servicer: the object behind the methods; an asynchronous context manager is entered and left.
+        servicer: the object whose methods are called; an asynchronous context manager is entered and left.
 
     Raises:
         ConfigError: the service or a method has a name that fastrpc cannot send.

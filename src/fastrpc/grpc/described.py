@@ -60,7 +60,7 @@ def _served(method: Any, servicer: Any, servicing: Servicing) -> GeneratedMethod
 
 
 def _taking_context(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """Return a function of request and context; a function of the request alone is wrapped."""
+    """Return a function of request and context; a function that takes only the request is wrapped."""
     signature = inspect.signature(function)
     for arguments in (2, 1):
         try:
@@ -75,7 +75,7 @@ def _taking_context(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 
 
 class _WithoutContext:
-    """A function of the request alone, called with a context, too."""
+    """A function that takes only the request, called with a context, too."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.__wrapped__ = function

@@ -44,7 +44,7 @@ def note_stage(error: BaseException, stage: str) -> None:
 
 
 class GeneratedFaults(Faults):
-    """The rules for generated services that are served beside services written for fastrpc."""
+    """The rules for generated services that are served next to services written for fastrpc."""
 
     #: Whether None, and requests that do not decode, end messages without an error, as in grpc's server for threads.
     ends_quietly = False

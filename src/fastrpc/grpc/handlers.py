@@ -14,7 +14,7 @@ __all__ = ["Handlers", "class_of", "coders_of", "is_of_protobuf", "kind_and_func
 
 
 class Handlers:
-    """The handlers of generated code, beside services written for fastrpc.
+    """The handlers of generated code, next to services written for fastrpc.
 
     ::
 
@@ -43,7 +43,7 @@ class Handlers:
                 )
             for path, handler in known.items():
                 service, method = split_path(path)
-                # Handlers registered for a single method come first, in whatever order the handlers are added.
+                # Handlers registered for a single method come first, for any order in which handlers are added.
                 self._services.setdefault(service, {}).setdefault(method, handler)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A loop in a separate thread, for servers and channels of programs without one."""
+"""A loop in a separate thread, for servers and channels of programs without a loop."""
 
 import asyncio
 import threading

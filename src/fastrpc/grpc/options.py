@@ -130,7 +130,7 @@ _OF_SERVERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 #: The direction of each option for the size of a message.
 _SIZES: Final = {"grpc.max_send_message_length": "sent", "grpc.max_receive_message_length": "received"}
 
-#: Options that state what holds here anyway; None stands for any value.
+#: Options whose rule holds here in any case; None means any value.
 _RULES: Final[Mapping[str, tuple[Any, ...] | None]] = {
     "grpc.enable_http_proxy": (0, False),
     "grpc.use_local_subchannel_pool": None,

@@ -11,7 +11,7 @@ __all__ = ["Port", "bound_port"]
 _WITHOUT_NUMBER = 1
 
 _ANY_IPV4 = "0.0.0.0"  # noqa: S104
-#: The hosts that stand for every address of the machine.
+#: The hosts that mean every address of the machine.
 _ANY = ("", "::", _ANY_IPV4)
 
 
@@ -55,7 +55,7 @@ def _name(scheme: str, bound: socket.socket) -> str:
 
 
 def _sockets(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
-    """Bind each address of a host at one port. A wildcard host stands for IPv4 and IPv6, as in gRPC."""
+    """Bind each address of a host at one port. A wildcard host means IPv4 and IPv6, as in gRPC."""
     found: list[socket.socket] = []
     failure: OSError | None = None
     for family, _, _, _, place in socket.getaddrinfo(

@@ -77,7 +77,7 @@ class MethodRules(NamedTuple):
 class ServiceConfig(NamedTuple):
     """The rules of a channel."""
 
-    #: By service and method; an empty method stands for all methods of a service, an empty service for all services.
+    #: By service and method; an empty method means all methods of a service, an empty service all services.
     methods: Mapping[tuple[str, str], MethodRules]
     policy: str | None = None
 

@@ -48,7 +48,7 @@ class PickFirst:
 
 
 def target_of(target: str, *, is_encrypted: bool, policy: str) -> ChannelTarget:
-    """Return the target and the selector of the client behind a gRPC channel.
+    """Return the target and the selector of a gRPC channel's client.
 
     Args:
         target: the target of the channel, as gRPC writes it.

@@ -112,7 +112,7 @@ def _contained(method: str, function: Callable[[], Any]) -> Any:
 
 
 async def _settled(future: "asyncio.Future[Any]") -> None:
-    """Wait until a future is done, whatever its outcome and despite cancellations."""
+    """Wait until a future is done, for any outcome and despite cancellations."""
     while not future.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([future])

@@ -1,4 +1,4 @@
-"""The kinds of applications of web servers, told apart by the arguments that they take."""
+"""The kinds of applications of web servers, distinguished by the arguments that they take."""
 
 import inspect
 from collections.abc import Callable

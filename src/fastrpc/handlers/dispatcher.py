@@ -66,10 +66,10 @@ _SHAPES = {
 class Dispatcher:
     """The slow paths of served calls: unknown names, interceptors, threads, compression, errors."""
 
-    #: The store of the server, for `current_store`; None without one.
+    #: The store of the server, for `current_store`; None if it has none.
     store: Any = None
 
-    #: The broker of the server, for `current_broker`; None without one.
+    #: The broker of the server, for `current_broker`; None if it has none.
     broker: Any = None
 
     def __init__(

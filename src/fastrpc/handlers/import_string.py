@@ -12,7 +12,7 @@ from fastrpc.rpc.description import nearest_name
 __all__ = ["check_import_string", "import_from_string"]
 
 
-#: Where files of the package lie.
+#: The folder of the package's files.
 _PACKAGE: Final = f"{Path(__file__).parents[1]}/"
 
 SERVICES: Final = "a service class, an instance or a list of them"
@@ -22,7 +22,7 @@ def check_import_string(text: str, *, example: str = "services") -> tuple[str, s
     """Return module and attribute.
 
     Args:
-        example: an attribute for the hint if the text has none.
+        example: an attribute for the hint if the text names no attribute.
 
     Raises:
         ConfigError: the text does not have the form `module:attribute`.

@@ -74,7 +74,7 @@ class ServiceTable:
         self.limits = limits
         self._call_limits = [limit for limit in limits if isinstance(limit, CallLimit)]
         self._stack = AsyncExitStack()
-        #: The counters of each rate over all processes of the server; None: this process counts by itself.
+        #: The counters of each rate over all processes of the server; None: each process counts its own calls.
         self.shared: Sequence[RateLimiter | None] = [None] * len(limits)
         #: Notified of the ends of requests and calls (`fastrpc.server.watching`); None in most servers.
         self.watch: Any = None

@@ -38,7 +38,7 @@ class CallJob:
         raise NotImplementedError
 
     def end(self) -> None:
-        """Remove the job from the call, unless the call has another one by now."""
+        """Remove the job from the call, unless the call has another job meanwhile."""
         if self._call._thread_job is self:
             self._call._thread_job = None
 

@@ -20,7 +20,7 @@ def resource_here(name: str) -> Any:
     """Return the "store" or the "broker" of the server whose code runs here.
 
     Raises:
-        LookupError: the server has none, or no code of a server runs here.
+        LookupError: the server has none, or the code does not run in a server.
     """
     found = _of_run.get({}).get(name)
     if found is None:

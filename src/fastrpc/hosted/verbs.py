@@ -157,7 +157,7 @@ class _Attempts:
         if self._writes and self._may_have_arrived and processed == "no":
             processed = "unknown"
         if error.status is Status.DEADLINE_EXCEEDED:
-            # The attempt ended by itself at the deadline.
+            # The attempt ended on its own at the deadline.
             return self._failure(
                 f"{self._verb} did not end within {self._seconds:.3g} s: {error.message}",
                 status=Status.DEADLINE_EXCEEDED,
@@ -178,7 +178,7 @@ def pause_asked_by(error: FastRPCError) -> float:
 
 
 def seconds_left() -> float | None:
-    """Return the seconds until the caller's deadline, 0 after it; None without one."""
+    """Return the seconds until the caller's deadline, 0 after it; None without a deadline."""
     deadline = scope_deadline()
     return None if deadline is None else max(deadline - time.monotonic(), 0.0)
 

@@ -188,7 +188,7 @@ class ASGIApplication:
         return self._serving
 
     async def _surroundings(self, scope: Mapping[str, Any]) -> Surroundings:
-        """Return what a request needs from this application, entering the sources unless they are entered."""
+        """Return the parts of this application that a request needs, entering the sources unless they are entered."""
         serving = self._serving
         if serving is None:
             if not self._has_warned:

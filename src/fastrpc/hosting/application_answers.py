@@ -37,7 +37,7 @@ class EngineAnswer:
 
     @property
     def rest(self) -> bytes:
-        """The bytes behind it."""
+        """The bytes after it."""
         return self._kept
 
     @property
@@ -103,7 +103,7 @@ class EngineAnswer:
                 self.is_whole = self._left == len(_LINE_END)
                 continue
             part, self._kept = self._kept[: self._left], self._kept[self._left :]
-            # The line end behind a chunk may be cut.
+            # The line end after a chunk may be cut.
             content = part[: max(0, self._left - len(_LINE_END))]
             self._left -= len(part)
             if content:

@@ -38,7 +38,7 @@ def request_head(
 
     Args:
         left_out: the names of fields that are not passed on.
-        more: fields behind the others.
+        more: fields after the others.
     """
     version = b"1.0" if scope.get("http_version") == "1.0" else b"1.1"
     method = verb.encode("latin-1", "replace").translate(_IN_TARGET)
@@ -78,7 +78,7 @@ def _is_below(path: str, root: str) -> bool:
 
 
 def opened_transport(surroundings: Surroundings, scope: Mapping[str, Any]) -> ExchangeTransport:
-    """Return the transport of an exchange, which tells the engine the peer."""
+    """Return the transport of an exchange, which gives the engine the peer."""
     scheme = "tls" if scope.get("scheme") in ("https", "wss") else "tcp"
     extra = {"peername": _peer_of(scope), "scheme": scheme, "root_path": _root_of(scope)}
     return ExchangeTransport(surroundings, extra)

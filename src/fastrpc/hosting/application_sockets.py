@@ -19,7 +19,7 @@ _PONG: Final = 10
 
 _FINAL: Final = 0x80
 _MASKED: Final = 0x80
-#: The bytes of a longer length, by the value that stands in its place in the second byte of a frame.
+#: The number of bytes of a longer length, by the value of the second byte of a frame that announces it.
 _LENGTHS: Final = {126: 2, 127: 8}
 
 #: A mask that changes no byte: the frames never reach a wire.
@@ -127,7 +127,7 @@ async def _accept(
 async def _send_messages(
     transport: ExchangeTransport, send: Callable[[Any], Awaitable[None]], data: bytes
 ) -> dict[str, Any] | None:
-    """Send the engine's messages; return the event of its close frame, or None if the engine ended without one.
+    """Send the engine's messages; return the event of its close frame, or None if it sent no close frame.
 
     Without that event the ASGI server cuts the connection.
     """
@@ -151,7 +151,7 @@ async def _send_messages(
 
 
 def _frames(kept: bytearray) -> Iterator[tuple[int, bytes]]:
-    """Yield the complete frames at the start of these bytes, and remove them; the engine masks and splits none."""
+    """Yield and remove the complete frames at the start of these bytes; the engine neither masks nor splits frames."""
     while len(kept) >= 2:
         length_bytes = _LENGTHS.get(kept[1], 0)
         begin = 2 + length_bytes

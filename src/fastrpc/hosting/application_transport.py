@@ -23,7 +23,7 @@ __all__ = ["ExchangeTransport", "Surroundings"]
 #: The size hint for `get_buffer`, the same as uvloop's.
 _SIZE_HINT: Final = 65_536
 
-#: Seconds between two looks whether calls without an answer are under way behind a sent answer.
+#: Seconds between two checks whether calls without an answer are still running after a sent answer.
 _LOOK_SECONDS: Final = 1.0
 
 
@@ -134,7 +134,7 @@ class ExchangeTransport(asyncio.Transport):
             self._call_soon(self._lose)
 
     def abort(self) -> None:
-        """Close, and drop what is not read."""
+        """Close, and drop unread bytes."""
         self._output.clear()
         self._size = 0
         self.close()

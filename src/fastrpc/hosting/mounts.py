@@ -73,7 +73,7 @@ class Mounts:
         self._started: list[Lifespan] = []
 
     def __call__(self, path: bytes) -> "_Mount | None":
-        """Return the application at a raw path: the longest prefix of whole segments; None without one."""
+        """Return the application at a raw path: the longest prefix of whole segments; None if no prefix fits."""
         for mount in self._mounts:
             if mount.has(path):
                 return mount
@@ -167,7 +167,7 @@ class _Mount:
         except Exception as error:
             if not _is_of_client(error):
                 raise
-            # The record has the traceback: a mistake of the application may hide behind the error.
+            # The record has the traceback: the error may hide a mistake of the application.
             logger.debug("the client of a request to %s is gone", self.route.method, exc_info=True)
         finally:
             if socket is not None:

@@ -66,7 +66,7 @@ def _routes(application: Any, prefix: str, has_cors: bool, depth: int) -> Iterat
         routes = getattr(application, "routes", None)
         if isinstance(routes, Iterable):
             break
-        # A middleware, with the application behind it.
+        # A middleware, with its inner application.
         application, depth = getattr(application, "app", None), depth + 1
     else:
         return
@@ -80,7 +80,7 @@ def _routes(application: Any, prefix: str, has_cors: bool, depth: int) -> Iterat
 
 
 def _flat(routes: Iterable[Any]) -> Iterable[Any]:
-    """Return routes, and the routes of included routers, which FastAPI keeps apart."""
+    """Return routes, and the routes of included routers, which FastAPI keeps separately."""
     flatten = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", None)
     return list(routes) if flatten is None else list(flatten(list(routes)))
 
@@ -125,7 +125,7 @@ def _fits(part: RoutePart, segment: str) -> bool:
     if not part.is_fixed:
         return segment != ""
     texts = _PARAMETER.split(segment)
-    # The kinds stand between the texts.
+    # The kinds come between the texts.
     pattern = re.escape(texts[0])
     for kind, text in zip(texts[1::2], texts[2::2], strict=True):
         pattern += _KINDS.get(kind or "", ".+") + re.escape(text)

@@ -50,7 +50,7 @@ class Lifespan:
         try:
             answer = await self._ask("lifespan.startup")
         except BaseException:
-            # A drain can cancel this wait behind the answer: an application that has started is shut down.
+            # A drain can cancel this wait after the answer: an application that has started is shut down.
             await (self.stop() if self._has_started() else self._end())
             raise
         if answer is None:
@@ -83,7 +83,7 @@ class Lifespan:
             await self._end()
 
     async def _ask(self, event: str) -> dict[str, Any] | None:
-        """Send an event, and return the answer; None if the application ended without one."""
+        """Send an event, and return the answer; None if the application ended without an answer."""
         self._answer = asyncio.get_running_loop().create_future()
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())

@@ -42,7 +42,7 @@ OTHER: Final = "_OTHER"
 METHOD_ORIGINAL: Final = "rpc.method_original"
 STATUS: Final = "rpc.status_code"
 ERROR_TYPE: Final = "error.type"
-#: The target of a client, which represents all servers behind it.
+#: The target of a client, which represents all servers that it reaches.
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 #: The server of the last attempt.

@@ -23,7 +23,7 @@ class OpenTelemetry:
 
     The trace context is sent in the call's metadata, in the form of OpenTelemetry's global propagator: `traceparent`
     and `tracestate` unless `OTEL_PROPAGATORS` says otherwise. The attempts of a client's call are events of its span; a
-    stream is one span. Reflection, health checks and the registry's own calls have none.
+    stream is one span. Reflection, health checks and the registry's own calls have no spans.
 
     It needs the extra `otel`, the API of OpenTelemetry. Without an SDK nothing is recorded, and only calls with a trace
     to carry on take longer. A provider that is set later counts from the next call on.

@@ -177,7 +177,7 @@ class CallSpans:
         return call._has_received(self._fields.keys())
 
     def traces(self, method: str) -> bool:
-        """Return whether calls of a method get spans: calls of built-in services get none."""
+        """Return whether calls of a method get spans: calls of built-in services get no spans."""
         return not method.startswith(_UNTRACED)
 
     def begin(self, call: Call) -> _Begun:
@@ -191,7 +191,7 @@ class CallSpans:
         around: Context | None = None
         if side == "server":
             metadata = call.metadata
-            # The work of a server belongs to the trace of its caller, whatever the server's own loop traces.
+            # The work of a server belongs to the trace of its caller, even if the server's loop has another trace.
             around = propagate.extract(metadata, Context(), _METADATA) if metadata else Context()
         original = {METHOD_ORIGINAL: _full(call.method)} if attributes[METHOD] == OTHER else {}
         span = self._tracer.start_span(name, around, kind=_KINDS[side], attributes=attributes | original)

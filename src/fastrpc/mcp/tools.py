@@ -58,7 +58,7 @@ def tools_of(methods: Iterable[MethodDefinition]) -> dict[str, Tool]:
     """Return the tools among these methods by name.
 
     Raises:
-        ConfigError: two tools have one name, a name is too long, or JSON does not carry the types of a tool.
+        ConfigError: two tools have the same name, a name is too long, or JSON does not carry the types of a tool.
     """
     tools: dict[str, Tool] = {}
     for method in methods:
@@ -106,6 +106,6 @@ def _result_schema(kind: Any) -> JsonSchema | None:
 
 
 def _whole(found: JsonSchema, schemas: SchemaSet) -> JsonSchema:
-    """Return a schema that stands alone."""
+    """Return a self-contained schema."""
     found = schemas.settle(found)
     return {**found, "$defs": schemas.components} if schemas.components else found

@@ -33,7 +33,7 @@ _Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 #: Types whose samples add up over processes; a sample of any other type is a value of one process.
 COUNTED = frozenset({"counter", "histogram", "summary"})
 
-#: The label that tells the values of several processes apart.
+#: The label that distinguishes the values of several processes.
 WORKER = "worker"
 
 

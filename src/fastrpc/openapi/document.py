@@ -278,7 +278,7 @@ def _event(name: str | None, data: JsonSchema) -> JsonSchema:
 
 
 def _media(method: MethodDefinition) -> str:
-    """Return the media type of a payload. The description of the document says that msgpack is accepted beside JSON."""
+    """Return the media type of a payload. The document's description says that msgpack is accepted, too."""
     known = method.types()
     return _MSGPACK if holds_arrays([*known.parameters, known.result]) else _JSON
 
@@ -291,7 +291,7 @@ def _members(arguments: JsonSchema, names: Sequence[str], *more: tuple[str, Json
 
 
 def _form(method: MethodDefinition, arguments: JsonSchema, names: Sequence[str]) -> dict[str, Any]:
-    """Return a form with these arguments as fields, and the stream of the method as the file behind them."""
+    """Return a form with these arguments as fields, and the stream of the method as the file after them."""
     assert method.signature.stream is not None
     file = (method.signature.stream.name, {"type": "string", "format": "binary"}, True)
     return {"schema": _members(arguments, names, file)}

@@ -54,7 +54,7 @@ class Answers:
             call._adopt(sending)
 
     async def run_singles(self, head: AwaitedCall) -> list[Any]:
-        """Make each call of a batch by itself."""
+        """Make each call of a batch separately."""
         batch = Batch(head)
         return batch.result(await asyncio.gather(*batch.singles(), return_exceptions=True))
 

@@ -1,4 +1,4 @@
-"""A batch for its runner: the calls in it, and the call that stands for all of them."""
+"""A batch for its runner: the calls in it, and the call that represents all of them."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,7 +16,7 @@ class Batch:
     """The calls of a batch of either client.
 
     Args:
-        head: the call that stands for the batch.
+        head: the call that represents the batch.
     """
 
     __slots__ = ("_calls", "head")
@@ -27,7 +27,7 @@ class Batch:
 
     @property
     def is_long(self) -> bool:
-        """Whether arguments are compressed in slices: each call is then made by itself."""
+        """Whether arguments are compressed in slices: each call is then made separately."""
         return bool(self._calls.is_long(self.head))
 
     @property

@@ -30,7 +30,8 @@ def reply_of(call: ClientCall, value: Any, received: bytes | None = None) -> Rep
     """Return the answer of a call with its metadata and its peer.
 
     Args:
-        received: the encoded metadata that a reply keeps beside its decoded metadata; None: all that came.
+        received: the encoded metadata that a reply keeps in addition to its decoded metadata; None: all received
+            metadata.
     """
     return Reply(
         value,
@@ -45,7 +46,7 @@ def reply_of(call: ClientCall, value: Any, received: bytes | None = None) -> Rep
 def result_of(call: ClientCall, value: Any) -> Any:
     """Return the result of a call as its verb gives it."""
     verb = made_by(call)
-    if verb == "notify":  # An interceptor may have returned a value, but a one-way call has none.
+    if verb == "notify":  # An interceptor may have returned a value, but a one-way call has no value.
         return None
     return reply_of(call, value) if verb == "request" else value
 
@@ -91,7 +92,7 @@ def is_of_own_call(error: BaseException) -> TypeGuard[FastRPCError]:
 
 @contextlib.contextmanager
 def own_call() -> Iterator[None]:
-    """Mark errors as raised by a call of this process: a handler that lets one pass did not mean it for its caller.
+    """Mark errors as raised by a call of this process: an uncaught one is not the handler's answer to its caller.
 
     Attempts of calls mark their errors themselves; this context is for other awaits of a client.
     """

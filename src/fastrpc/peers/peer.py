@@ -83,7 +83,7 @@ class Peer:
             if not self._is_pushed:
                 self._client = PeerClient(self._calling, self.address, self._connection, Peer)
             else:
-                # Imported on first use: most servers speak the native protocol alone.
+                # Imported on first use: most servers speak only the native protocol.
                 from fastrpc.peers.push_client import PushClient
 
                 self._client = PushClient(self._calling, self.address, self._connection, Peer)
@@ -116,7 +116,7 @@ class Peer:
 
 
 def presenting(known: Peer, scheme: str, credentials: str | None) -> Peer:
-    """Return a peer with the credentials that it presents now, beside its certificate."""
+    """Return a peer with the credentials that it presents now, in addition to its certificate."""
     return Peer(
         known.address,
         scheme,
@@ -133,7 +133,7 @@ def at_address(known: Peer, address: Address) -> Peer:
 
 
 def limit_name_of(peer: Peer | None) -> bytes:
-    """Return the name under which limits count the calls of a peer; empty without one."""
+    """Return the name under which limits count the calls of a peer; empty if it has no name."""
     return b"" if peer is None else peer._limit_name()
 
 

@@ -1,6 +1,6 @@
 """Calls to the other side of one connection, by `Peer.client`.
 
-Such a call is sent on that connection or not at all, without a pick, a dial or a retry.
+Such a call is sent on that connection or fails, without a pick, a dial or a retry.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class PeerCalling:
 
     Args:
         numbers: the codecs and compressors of answers.
-        codec: the codec of methods that name none.
+        codec: the codec of methods that name no codec.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class PeerClient(Caller, StreamVerbs):
         """Return a light view with other options for its calls, as `Client.with_options` does.
 
         Raises:
-            ConfigError: the option chooses among connections or attempts, of which there is one.
+            ConfigError: the option chooses among connections or attempts, but there is only one.
         """
         _check_effect(options)
         return super().with_options(**options)

@@ -49,7 +49,7 @@ _VALUE_CODECS = frozenset(VALUE_CODECS.values())
 
 @cache
 def _definition_finder() -> "Callable[[Any], MethodDefinition]":
-    """Return `method_definition`: an import in each call would cost more than the rest of it."""
+    """Return `method_definition`: an import in each call would cost more than the remaining work of the call."""
     from fastrpc.rpc.service import method_definition
 
     return method_definition

@@ -76,7 +76,7 @@ class StreamOutcome(ClientStream):
 
     @property
     def _attempt_failure(self) -> BaseException | None:
-        """The error of the attempt, which is never raised; None without one."""
+        """The error of the attempt, which is never raised; None if it has none."""
         return None if self._attempt is None else self._attempt._failure
 
     def _count_end(self, error: BaseException | None) -> None:

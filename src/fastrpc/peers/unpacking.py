@@ -45,7 +45,7 @@ def message_steps(call: ClientCall, message: bytes | None, most: int) -> Steps:
     """Return a generator that decompresses a message of a stream, or the answer of the call, in short steps.
 
     Args:
-        message: the message; None stands for the answer.
+        message: the message; None means the answer.
 
     Raises:
         DecodeError: it is damaged, has more than `most` bytes, or its compressor is unknown.

@@ -103,7 +103,7 @@ class PeerConnection(typing.Protocol):
 
 
 class ServerEngine(PeerConnection, typing.Protocol):
-    """The interface of a server's `Engine`, beside bytes.
+    """The interface of a server's `Engine`, except bytes.
 
     `connected` calls `ConnectionLife.count_in`, and `lost` calls `count_out`. `Link` does this for a `Wire`. An engine
     whose peers also serve calls has `peer_takes`, and has their settings as `peer`.
@@ -261,7 +261,7 @@ class ClientParts:
 
 @named_value_class
 class HealthCheck:
-    """The call by which a server of a protocol tells its health."""
+    """The call by which a server of a protocol reports its health."""
 
     method: str
     codec: str

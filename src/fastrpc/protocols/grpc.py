@@ -9,7 +9,7 @@ from fastrpc.tls import H2_ALPN
 
 __all__ = ["detect_http2", "grpc_engine"]
 
-#: The begin of every HTTP/2 connection (RFC 9113, section 3.4); the engine checks the rest.
+#: The begin of every HTTP/2 connection (RFC 9113, section 3.4); the engine checks the remaining bytes.
 _PREFACE: Final = b"PRI * HTTP/2.0"
 
 

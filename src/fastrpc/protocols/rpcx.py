@@ -11,7 +11,7 @@ __all__ = ["detect", "server_engine"]
 
 
 def detect(profile: Profile, data: bytes) -> Match:
-    """Return whether a connection begins with the magic of a profile; the engine judges the rest.
+    """Return whether a connection begins with the magic of a profile; the engine judges the remaining bytes.
 
     The first frame of a process that speaks Phobos begins with the magic of rpcx if the process ever served rpcx.
     """

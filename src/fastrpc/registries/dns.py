@@ -209,13 +209,13 @@ class DnsLookup:
 
 
 def _listed_hosts(name: str, hosts_file: str | None) -> list[str]:
-    """Return the addresses of a name in the hosts file; none if there is no file."""
+    """Return the addresses of a name in the hosts file; an empty list if there is no file."""
     if hosts_file is None:
         return []
     try:
         text = Path(hosts_file).read_text("utf-8", "replace")
     except OSError:
-        return []  # Windows keeps the file elsewhere, small containers have none: the resolver is queried then.
+        return []  # Windows keeps the file elsewhere, small containers have no file: the resolver is queried then.
     wanted = name.rstrip(".").lower()
     lines = (line.partition("#")[0].lower().split() for line in text.splitlines())
     return list(dict.fromkeys(words[0] for words in lines if wanted in words[1:]))

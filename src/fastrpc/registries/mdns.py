@@ -134,7 +134,7 @@ class MdnsNetwork:
             raise StoreError(f"multicast DNS: {error or type(error).__name__}") from error
 
     def _note(self, zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
-        """Note a change. The browser's thread calls this, and must not wait for the text of a name without one."""
+        """Note a change. The browser's thread calls this, and must not wait for the missing text of a name."""
         info = None
         if state_change is not self.package.ServiceStateChange.Removed:
             # For a name of another type the package raises an error, which would end the browser's thread.
@@ -168,7 +168,7 @@ class MdnsNetwork:
         asking.add_done_callback(take)
 
     def _take(self, name: str, info: Any) -> None:
-        """Note the text of a name, or that it has none."""
+        """Note the text of a name, or that the name has no text."""
         found = _read_text(info.properties) if info is not None and info.properties else None
         with self.changed:
             if found is None:

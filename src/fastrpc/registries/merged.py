@@ -46,7 +46,7 @@ class Merged(Closing):
 
     Args:
         registries: URLs, which are opened and closed here, or objects, which their owners close.
-        tls: the certificates for URLs with `tls=true` that name none.
+        tls: the certificates for URLs with `tls=true` that name no certificates.
         view: makes, for each watch, the function that converts the list of a member, given its number, into the list to
             merge; None merges the lists unchanged.
 

@@ -72,7 +72,7 @@ class Claim:
 
     Args:
         owner: the name of the server's identity.
-        instance: tells the programs of one identity apart.
+        instance: distinguishes the programs of one identity.
         started: orders these programs: the start of the program, or of a later program from which it took over the
             name.
     """
@@ -87,7 +87,7 @@ class Claim:
         #: Set when there is something to do for the stream of the claim.
         self.changed = asyncio.Event()
         self._claims = claims
-        #: The data connections that are ready, the oldest first, and the callers that wait for one.
+        #: The data connections that are ready, the oldest first, and the callers that wait for a connection.
         self.spares: deque[Spare] = deque()
         self.callers = WaitingCallers()
         # The instants at which outstanding tickets expire, the first one first; and the unsent tickets.

@@ -35,7 +35,7 @@ class RelayLimits:
     #: Limits of one name, and of one caller: an IPv4 address, or the /64 of an IPv6 address.
     pairs_of_name: int = 1_000
     pairs_of_caller: int = 100
-    #: The most connections in their opening, in all and of one caller. Above its own limit a caller loses its oldest
+    #: The most connections in their opening, in total and of one caller. Above its own limit a caller loses its oldest
     #: opening; above the limit for all, the caller with most openings loses one.
     openings: int = 256
     openings_of_caller: int = 100
@@ -65,7 +65,7 @@ class _Joined:
 
 
 class Front:
-    """Judges what connects to the port; fits `OpeningRegister` and `Joining`.
+    """Judges the connections at the port; fits `OpeningRegister` and `Joining`.
 
     Args:
         name: the host name of the relay.

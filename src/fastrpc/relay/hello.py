@@ -32,7 +32,7 @@ _HOST: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
 
 class HelloReader:
-    """Reads one ClientHello; each byte is read once, however the bytes are cut."""
+    """Reads one ClientHello; each byte is read once, for any division of the bytes."""
 
     def __init__(self) -> None:
         #: All bytes so far.

@@ -61,7 +61,7 @@ class RelayListener:
 
     def __init__(self, address: Address, session_factory: SessionFactory, options: ListenOptions) -> None:
         self._place = RelayPlace(address)
-        # A client would try a file that it cannot use on and on.
+        # Checked here: a client would retry an unusable file for ever.
         ClientEnd(self._place.tls, address.host)
         #: The address for clients: without the options, which are for this server only.
         self.address = self._place.address
@@ -71,8 +71,8 @@ class RelayListener:
         self._session_factory = encrypted(session_factory, self._end)
         self._options = options
         self._instance = secrets.token_hex(16)
-        # The first claim takes the name over from an earlier program, whatever their clocks say. A later claim, and a
-        # first claim that could not reach the relay at once, compare the starts of both programs.
+        # The first claim takes the name over from an earlier program, for any values of their clocks. A later claim,
+        # and a first claim that could not reach the relay at once, compare the starts of both programs.
         self._takes_over = True
         self._started = time.time_ns()
         self._connections: set[DataConnection] = set()
@@ -91,7 +91,7 @@ class RelayListener:
 
         Raises:
             OSError: the relay refuses the claim, or this server does not trust the relay. The start fails, since the
-                operator is present and can correct that. Each address counts by itself, as at other transports. If a
+                operator is present and can correct that. Each address counts separately, as at other transports. If a
                 relay cannot be reached, the server keeps trying: it may come back.
             ConfigError: a file of the address cannot be used.
         """

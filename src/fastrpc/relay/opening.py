@@ -74,7 +74,7 @@ class Opening(asyncio.BufferedProtocol):
         self._waits = False
         self.transport: asyncio.Transport
         self.peer_name: Any = None
-        #: The key by which callers are told apart.
+        #: The key that distinguishes callers.
         self.network: bytes
         #: The number of the connection's socket.
         self.descriptor: int

@@ -78,7 +78,7 @@ class RelayService:
         """Claim a name while the stream lasts; each message lets the server open one data connection.
 
         Args:
-            instance: tells the programs of one identity apart.
+            instance: distinguishes the programs of one identity.
             takes_over: whether another program of the same identity loses the name.
             started: the start of the program by its clock, in nanoseconds since 1970: the program takes over the name
                 from earlier programs of the same identity.

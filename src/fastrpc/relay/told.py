@@ -1,4 +1,4 @@
-"""Reasons that are logged once a minute, however often they come."""
+"""Reasons that are logged at most once a minute."""
 
 import time
 from collections.abc import Callable, Hashable

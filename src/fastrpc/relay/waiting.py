@@ -33,7 +33,7 @@ class WaitingCaller(Protocol):
 
     @property
     def network(self) -> bytes:
-        """The key by which callers are told apart: an address, or the /64 of an IPv6 address."""
+        """The key that distinguishes callers: an address, or the /64 of an IPv6 address."""
 
     @property
     def first(self) -> bytes:

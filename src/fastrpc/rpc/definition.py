@@ -31,7 +31,7 @@ class MethodTypes(NamedTuple):
     parameters: tuple[Any, ...]
     #: The result, or one message of the stream that the server sends.
     result: Any
-    #: One message of the stream that the caller sends; None without one.
+    #: One message of the stream that the caller sends; None without a stream.
     message: Any
 
 
@@ -106,7 +106,7 @@ class MethodDefinition:
         self.idempotent = bool(options.idempotent or options.safe)
         self.inline = bool(options.inline) and not signature.is_async
         self.public = bool(options.public)
-        #: The roles of which a caller needs one; empty: none.
+        #: The roles of which a caller needs one; empty: no role is needed.
         self.roles = options.roles or frozenset()
         #: The client's default and the server's cap; None = not given.
         self.timeout = options.timeout
@@ -362,7 +362,7 @@ def _spelling(definition: MethodDefinition) -> list[set[str]]:
 
 
 def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str]]:
-    """Yield, for each parameter, the names in a contract that none of our other parameters has."""
+    """Yield, for each parameter, the names in a contract that no other parameter of ours has."""
     for position, (names, here) in enumerate(zip(spelling, own, strict=False)):
         elsewhere = set().union(*own[:position], *own[position + 1 :]) - here
         if not names - elsewhere:

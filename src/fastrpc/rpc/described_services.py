@@ -85,7 +85,7 @@ class MethodDescription(msgspec.Struct):
 
 
 class FieldDescription(msgspec.Struct):
-    """A field of a class; `default` is None if the field has none."""
+    """A field of a class; `default` is None if the field has no default."""
 
     name: str
     type: str

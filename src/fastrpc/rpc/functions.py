@@ -36,7 +36,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 @final
 class _Served:
-    """The `self` of a function that stands for a method; it has no instances."""
+    """The `self` of a function that represents a method; it has no instances."""
 
 
 class RemoteFunction(Protocol[P, R_co]):
@@ -88,7 +88,7 @@ def function(
         alias: other names after the service's by which callers may call it.
 
     Raises:
-        TypeError: the function cannot be a remote method; the message says what to write.
+        TypeError: the function cannot be a remote method; the message shows the right form.
         ConfigError: the name is not the name of a method, or an option has no such value.
     """
     prefix, short = _parts(name)

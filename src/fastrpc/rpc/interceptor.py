@@ -86,7 +86,7 @@ def put_around_clients(*interceptors: Interceptor) -> None:
 
 
 def client_interceptors(given: Sequence[Interceptor]) -> Sequence[Interceptor]:
-    """Return the interceptors of a new client; the process's are outermost, unless it has one of their kind.
+    """Return the interceptors of a new client; the process's are outermost, unless the client has one of the same kind.
 
     Raises:
         ConfigError: the value is not a list of functions.

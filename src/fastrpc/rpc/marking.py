@@ -83,12 +83,12 @@ def method(
         safe: running it changes nothing, so it is idempotent, and HTTP callers may use GET.
         tool: language models may call it, where `HTTP(mcp=True)` offers tools.
         alias: other names for callers. Policies, limits, metrics and logs have the canonical name.
-        http: a route of HTTP beside `POST /service/method`, such as "GET /orders/{id}": GET (of a safe method), POST,
-            PUT, PATCH or DELETE, and a path whose segments in braces are parameters; `{name:path}`, as the last one,
-            takes all further segments.
+        http: a route of HTTP in addition to `POST /service/method`, such as "GET /orders/{id}": GET (of a safe method),
+            POST, PUT, PATCH or DELETE, and a path whose segments in braces are parameters; `{name:path}`, as the last
+            one, takes all further segments.
 
     Raises:
-        TypeError: the function cannot be a remote method; the message says what to write.
+        TypeError: the function cannot be a remote method; the message shows the right form.
         ConfigError: the value of an option is invalid, or has no effect yet.
     """
     if name is not None and not isinstance(name, str):
@@ -111,7 +111,7 @@ def set_options(
     alias: Sequence[str] | None,
     http: str | None,
 ) -> MethodOptions:
-    """Return the options, of which some are checked or read first."""
+    """Return the options; some are checked or read first."""
     return options._replace(
         timeout=checked_timeout(timeout),
         roles=checked_roles(roles),

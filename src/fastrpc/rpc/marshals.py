@@ -108,7 +108,7 @@ def marshal_for(
 
 
 def plain_coders(definition: MethodDefinition) -> tuple[ArgumentShape, PayloadCoders]:
-    """Return the shape of a method's arguments, and its coders for msgpack, of which other payloads are made."""
+    """Return the shape of a method's arguments, and its coders for msgpack, from which other payloads are made."""
     shape = shape_of(definition)
     return shape, coders_for(definition, codec_named("msgpack"), shape)
 

@@ -59,7 +59,7 @@ class MethodOptions(NamedTuple):
     safe: bool | None = None
     #: Whether language models may call the method.
     tool: bool | None = None
-    #: A method of HTTP and a path, beside `POST /service/method`.
+    #: A method of HTTP and a path, in addition to `POST /service/method`.
     http: HttpRoute | None = None
 
     def over(self, inherited: "MethodOptions") -> "MethodOptions":

@@ -28,9 +28,9 @@ class CallOptions(TypedDict, total=False):
     codec: str | None
     #: The name of the compressor, such as "zstd".
     compressor: str | None
-    #: 0 is normal. 1 is sheddable: such a call waits behind all others, and a busy server refuses it first. 2 is high:
-    #: first among the calls of this client. Messages above 16 KiB take turns, whatever their priority. A server counts
-    #: 2 as 0, unless its policy allows it. Calls made by a handler do not inherit it.
+    #: 0 is normal. 1 is sheddable: such a call waits until all others have started, and a busy server refuses it first.
+    #: 2 is high: first among the calls of this client. Messages above 16 KiB take turns, for any priority. A server
+    #: counts 2 as 0, unless its policy allows it. Calls made by a handler do not inherit it.
     priority: int
     #: Whether the server may run the call twice; by default the method's option.
     idempotent: bool | None

@@ -1,4 +1,4 @@
-"""Messages for arguments that a function does not have: where they belong, or the nearest name."""
+"""Messages for arguments that a function does not have: the place to which they belong, or the nearest name."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -64,7 +64,7 @@ _TIMEOUT: Final = "write @method(timeout=…) for calls, config=ServerConfig(tim
 def _refusal(owner: str, name: str, known: tuple[str, ...]) -> TypeError:
     advice = _BELONGS.get(owner, {}).get(name)
     if advice is None and owner in _WITH_CONFIG:
-        from fastrpc.config import ServerConfig  # Its modules are imported for the message alone.
+        from fastrpc.config import ServerConfig  # Its modules are imported only for the message.
 
         setting = setting_with(ServerConfig(), name)
         advice = (

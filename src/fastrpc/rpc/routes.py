@@ -1,4 +1,4 @@
-"""Routes of HTTP: `@method(http="GET /orders/{id}")` beside `POST /service/method`.
+"""Routes of HTTP: `@method(http="GET /orders/{id}")` in addition to `POST /service/method`.
 
 A template has fixed segments, compared as they are sent, and parameters of the method: `{id}` is one segment, and
 `{path:path}`, as the last one, all further segments. A path that fits several templates belongs to the most specific:
@@ -20,7 +20,7 @@ __all__ = [
     "together",
 ]
 
-#: The methods of HTTP, each with whether its arguments beside the path are in the body.
+#: The methods of HTTP, each with whether its arguments that are not in the path are in the body.
 VERBS: Final = {"GET": False, "POST": True, "PUT": True, "PATCH": True, "DELETE": False}
 
 _HOW: Final = 'write a method of HTTP and a path: http="GET /orders/{id}"'

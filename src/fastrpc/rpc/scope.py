@@ -1,7 +1,7 @@
 """The scope of a call, from which it inherits a deadline.
 
-A timeout of 0 is valid here and in `with_options`: the call fails at once, unsent. Programs compute the rest of a time
-budget, which may be 0. Settings and `@method(timeout=)` refuse 0: there it is a mistake.
+A timeout of 0 is valid here and in `with_options`: the call fails at once, unsent. Programs compute the remainder of a
+time budget, which may be 0. Settings and `@method(timeout=)` refuse 0: there it is a mistake.
 """
 
 from contextvars import Token

@@ -46,7 +46,7 @@ CONSOLE_PREFIX: Final = "fastrpc.console."
 #: Longest full name of a method, in bytes; every call carries it.
 LONGEST_NAME = 255
 
-#: The module of `Field`: without it no annotation has one.
+#: The module of `Field`: unless it is imported no annotation has a Field.
 _FIELD_MODULE: Final = "fastrpc.rpc.protobuf.field"
 
 
@@ -165,7 +165,7 @@ def check_name_length(full_name: str) -> None:
 
 
 def service_definition(source: Any, /) -> ServiceDefinition:
-    """Return the definition of a class under `@service`, of a subclass of one, of an instance, or of one function.
+    """Return the definition of a class under `@service`, of its subclass or instance, or of one function.
 
     Raises:
         TypeError: the source is not a service, or inherits from two.

@@ -45,7 +45,7 @@ Kind = Literal["unary", "client_stream", "server_stream", "both_ways"]
 #: The way a handler runs: on the loop as a coroutine or async generator, in a thread, on the loop at once.
 Style = Literal["async", "thread", "inline"]
 
-#: The default of a parameter without one.
+#: The default of a parameter without a default.
 NO_DEFAULT: Final[Any] = inspect.Parameter.empty
 
 #: Characters of a default that is written out where a signature is shown.

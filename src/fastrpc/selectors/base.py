@@ -34,7 +34,7 @@ __all__ = [
 
 logger = logging.getLogger("fastrpc.client")
 
-#: The selector of a client that names none.
+#: The selector of a client that names no selector.
 DEFAULT = "round_robin"
 
 # name -> (module, class). Imported on first use.
@@ -68,7 +68,7 @@ class Selector(Protocol):
         ...
 
     def pick(self, call: Any) -> Endpoint:
-        """Return one of the endpoints, of which there is at least one.
+        """Return one of the endpoints; there is at least one.
 
         It may be called again if that endpoint was already tried for this call. `call` is the interceptors' call; its
         `hash_key` is from `with_options(hash_key=)`, or None.
@@ -191,7 +191,7 @@ def _adapted(choice: Selector) -> UserSelector:
 
 
 class _ObserveLog:
-    """Logs what `observe` of a custom selector raises: at once, then at most once a minute, with the number."""
+    """Logs exceptions of a custom selector's `observe`: at once, then at most once a minute, with the number."""
 
     def __init__(self, name: str) -> None:
         self._name = name

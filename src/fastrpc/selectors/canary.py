@@ -10,7 +10,7 @@ __all__ = ["Canary"]
 
 
 class Canary(CanarySelector):
-    """Send a part of the calls to the endpoints that a filter keeps, and the rest to the others.
+    """Send a part of the calls to the endpoints that a filter keeps, and the other calls to the other endpoints.
 
     If no endpoint of a side can take calls, or all were tried for this call, the other side gets it. `percent` may be
     set while it runs.

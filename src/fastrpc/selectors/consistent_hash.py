@@ -1,6 +1,6 @@
 """Calls with the same key to the same endpoint.
 
-Bounded load lets four calls of one key stay together (`least_load`). On a nearly idle client the strict bound would
+Bounded load keeps four calls of one key at one endpoint (`least_load`). On a nearly idle client the strict bound would
 send the second of two concurrent calls elsewhere, without need.
 """
 
@@ -18,9 +18,9 @@ class ConsistentHash(ConsistentHashSelector):
 
     Args:
         bound: an endpoint has at most this many times its share of the calls under way. Too low moves keys for small
-            bursts, too high lets one key load its endpoint alone; None keeps a key at its endpoint however busy it is.
-        least_load: calls under way that every endpoint accepts whatever `bound` says, so that with few calls keys stay
-            where they are.
+            bursts, too high lets one key load its endpoint alone; None keeps a key at its endpoint under any load.
+        least_load: calls under way that every endpoint accepts for any `bound`, so that with few calls keys stay where
+            they are.
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
             of your own.
         seed: makes random picks repeatable, for tests; None: a random seed.

@@ -46,8 +46,9 @@ def zones(
     """Keep the endpoints of the client's zone, and as many of the next zones as it needs help.
 
     While the number of healthy endpoints of the zone, times `headroom`, is below the number of listed endpoints,
-    healthy endpoints of the next zones join: the zones of `order`, then the region's other zones, then by distance,
-    then the rest. A zone without an endpoint is skipped. If less than half of all endpoints are sound, all are kept.
+    healthy endpoints of the next zones join: the zones of `order`, then the region's other zones, then zones by
+    distance, then all others. A zone without an endpoint is skipped. If less than half of all endpoints are sound, all
+    are kept.
 
     A registry may assign endpoints to zones, as Kubernetes does by its hints. These zones count if all endpoints
     have a hint and one of them is assigned to the client's zone.
@@ -58,8 +59,8 @@ def zones(
             has a warning.
         headroom: the load that endpoints can take, as a factor of their usual one. Too low leaves the zone for a single
             failure, too high overloads the remaining endpoints.
-        client: a name shared by all clients that choose alike, which selectors by key need; None lets each client
-            choose by itself.
+        client: a name shared by all clients that choose the same endpoints, which selectors by key need; None: each
+            client chooses separately.
 
     Raises:
         ConfigError: an argument has the wrong type or range.

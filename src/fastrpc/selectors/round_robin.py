@@ -6,7 +6,7 @@ __all__ = ["RoundRobin"]
 
 
 class RoundRobin(RoundRobinSelector):
-    """Pick in turn, beginning anywhere: the default, and right where servers and calls are alike.
+    """Pick by turns, beginning anywhere: the default, and right if servers and calls are similar.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one

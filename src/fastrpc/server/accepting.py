@@ -62,7 +62,7 @@ class Accepting:
         self._proxies: Proxies | None = None
         # Returns the factory of objects that begin connections before their session; None: there are no such objects.
         self._begin: Callable[[SessionFactory], SessionFactory] | None = None
-        # Waits for the connections that the beginning objects keep; None: they keep none.
+        # Waits for the connections that the beginning objects keep; None: they keep no connections.
         self._kept: Callable[[], Awaitable[None]] | None = None
         # Whether the beginning objects begin a peer's connection; None: they begin every connection.
         self._begin_admits: Callable[[Any], bool] | None = None
@@ -302,7 +302,7 @@ class Accepting:
 
 
 def _detection_of(protocols: list[Protocol], config: ServerConfig) -> Detection | None:
-    """Return the detection of a server's protocols; None for one protocol."""
+    """Return the detection of a server's protocols; None if it has one protocol."""
     if len(protocols) == 1:
         return None
     if len(config.protocols) == 1:

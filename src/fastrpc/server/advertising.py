@@ -47,7 +47,7 @@ class Advertising:
         return self._registrar.widen(address)
 
     async def add(self, places: Iterable[tuple[Address, Advertise]]) -> None:
-        """Register every service at further addresses: all of them, or none.
+        """Register every service at further addresses: at all of them, or at none.
 
         Returns once the registry took the records, or is known to be unreachable.
 

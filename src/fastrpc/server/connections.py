@@ -74,7 +74,7 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
     way.
 
     Returns:
-        Whether every call ended by itself.
+        Whether every call ended without being cut off.
     """
     drain = _Drain(gate, accepting)
     drain.reaches_all()
@@ -149,7 +149,7 @@ async def outlast(work: "asyncio.Task[None]", hurry: Callable[[], None]) -> None
 
 
 def connected_peers(gate: Gate | None) -> list[Peer]:
-    """Return the peers of the connections that are open now; none before the server starts."""
+    """Return the peers of the connections that are open now; an empty list before the server starts."""
     if gate is None:
         return []
     engines = [engine for engine in gate.engines if getattr(engine, "is_open", True)]

@@ -126,7 +126,7 @@ class Edges:
         return network_name(packed)
 
     def _take(self, host: str, name: bytes) -> tuple[int, str] | None:
-        """Count a connection on all rates; if one limit is reached, count it on none."""
+        """Count a connection on all rates; if one limit is reached, count it on no rate."""
         now = time.monotonic_ns()
         taken: list[RateLimiter] = []
         for is_per_address, counter, over in self._rates:

@@ -62,13 +62,13 @@ class Encryption:
 
     def __init__(self, config: ServerConfig) -> None:
         self._tls = config.tls
-        #: The ALPN names on which clients and the server may agree; None stands for no name.
+        #: The ALPN names on which clients and the server may agree; None means no name.
         self.agreed = _in_order(config)
-        # TLS by address; None stands for all addresses with the server's certificates.
+        # TLS by address; None means all addresses with the server's certificates.
         self._ends: dict[Address | None, ServerEnd] = {}
 
     def prepare(self, addresses: Mapping[Address, TLS | None]) -> None:
-        """Read the certificate files for encrypted addresses; None stands for the server's certificates.
+        """Read the certificate files for encrypted addresses; None means the server's certificates.
 
         Raises:
             ConfigError: a file cannot be used.

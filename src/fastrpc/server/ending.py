@@ -45,7 +45,7 @@ class Ending:
         self.quiet = asyncio.Event()
 
     async def drain(self, gate: Gate, timeout: float | None) -> bool:
-        """Withdraw the records, stop accepting, and let the calls in flight finish; return whether all did."""
+        """Withdraw the records, stop accepting, and let the calls in flight finish; return whether all of them did."""
         self._offer.health.drain()
         self._life.draining(gate.running)
         await self._offer.background.stop_taking()

@@ -20,7 +20,7 @@ FIRST_DESCRIPTOR = 3
 
 
 def is_inherited(address: Address) -> bool:
-    """Return whether an address stands for a socket that was passed on."""
+    """Return whether an address means a socket that was passed on."""
     return address.scheme == "fd"
 
 

@@ -22,7 +22,7 @@ __all__ = ["Listening", "WantedAddress"]
 class WantedAddress(NamedTuple):
     """An address at which the server is to listen, after checks."""
 
-    #: The address as given, and the address for which it stands, such as the address of an inherited socket.
+    #: The address as given, and the address that it means, such as the address of an inherited socket.
     named: Address
     real: Address
     advertise: "Advertise"
@@ -77,7 +77,7 @@ class Listening:
 
     @staticmethod
     def refuse_options(scopes: Address, **given: bool) -> None:
-        """Refuse options that are for one address, if the address stands for all scopes.
+        """Refuse options that are for one address, if the address means all scopes.
 
         Args:
             given: whether each option is given.

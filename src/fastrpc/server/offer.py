@@ -126,7 +126,7 @@ class Offer:
         return kind(self.health)
 
     def _make_reflection(self, services: Sequence[ServiceDefinition]) -> object:
-        """Make the reflection service; it also has gRPC's names, unless a source has one of them.
+        """Make the reflection service; it also has gRPC's names, unless a source has one of these names.
 
         Args:
             services: the services of the server, which may grow.
@@ -179,7 +179,7 @@ class Offer:
         self.advertise_again()
 
     async def remove(self, name: str, timeout: float | None, life: Life) -> bool:
-        """Withdraw a service, refuse its calls and leave its sources; return whether every call ended by itself.
+        """Withdraw a service, refuse its calls and leave its sources; return whether no call was cut off.
 
         Raises:
             ConfigError: the service does not exist, or is being removed already.
@@ -190,7 +190,7 @@ class Offer:
                 await self._announce_removal()
                 parts = self._served.withdraw(service)
         except BaseException:
-            # After a cancellation the service is served as before.
+            # After a cancellation the service is still served.
             self.advertise_again()
             raise
         self.health.watchers.wake()

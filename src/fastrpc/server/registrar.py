@@ -79,7 +79,7 @@ class Registrar:
         self._untaken: set[Record] = set()
 
     def widen(self, address: Address) -> ScopedRegistry:
-        """Register in all scopes of an address, of which the present registry is the farthest; return the new registry.
+        """Register in all scopes of an address, the farthest of which is the present registry; return the new registry.
 
         `settle` and `follow` move the records from the present registry.
 

@@ -29,7 +29,7 @@ async def end_calls(
         is_stopped: returns whether the server has cut off its calls, as when it closes.
 
     Returns:
-        Whether every call ended by itself.
+        Whether every call ended without being cut off.
     """
     running = _RunningCalls(gate, routes)
     is_clean = not running.calls()

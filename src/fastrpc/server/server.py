@@ -120,7 +120,7 @@ class Server:
 
     def tell_ends(self, tell: Callable[["Ended"], None]) -> None:
         """Have a function called at the end of each request and call; before the server starts."""
-        # Imported on first use: only servers for development tell them.
+        # Imported on first use: only servers for development report them.
         from fastrpc.server.watching import Ends
 
         self._served.watch = Ends(tell)
@@ -276,10 +276,10 @@ class Server:
 
         Args:
             name: the service, by any of its names.
-            timeout: seconds for the running calls; None stands for `Timeouts.drain`.
+            timeout: seconds for the running calls; None means `Timeouts.drain`.
 
         Returns:
-            Whether every call ended by itself; the others were cut off.
+            Whether every call ended without being cut off; the other calls were cut off.
 
         Raises:
             ConfigError: the server has no such service, or is removing it.
@@ -349,7 +349,7 @@ class Server:
         return address if names_scopes(address) else bound[0]
 
     async def _wanted_in_scopes(self, address: Address) -> "list[WantedAddress]":
-        """Return the addresses for which an address of all scopes stands."""
+        """Return the addresses that an address of all scopes means."""
         await self.start()
         self._check_taking()
         return [
@@ -384,10 +384,10 @@ class Server:
         for that time.
 
         Args:
-            timeout: seconds for the calls; None stands for `Timeouts.drain`.
+            timeout: seconds for the calls; None means `Timeouts.drain`.
 
         Returns:
-            Whether every call ended by itself.
+            Whether every call ended without being cut off.
         """
         check_timeout(timeout, zero=True)
         self._check_use()

@@ -1,4 +1,4 @@
-"""The ends of requests and calls, each told once, for `fastrpc dev`.
+"""The ends of requests and calls, each reported once, for `fastrpc dev`.
 
 ::
 

@@ -209,7 +209,7 @@ class StoreLimits:
     #: wait, and checks the order.
     in_order: bool = False
 
-    #: Whether no key may lie below another key: where `shop/limits` exists, `shop` cannot.
+    #: Whether no key may be below another key: if `shop/limits` exists, `shop` cannot.
     is_tree: bool = False
 
 
@@ -232,7 +232,7 @@ class StoreBackend(Protocol):
     ) -> None: ...
 
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
-        """Return the item of a key; with `stale` perhaps an older item, from a member of the store that is behind."""
+        """Return the item of a key; with `stale` perhaps an older item, from a member of the store that lags."""
 
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
@@ -258,7 +258,7 @@ class StoreBackend(Protocol):
     def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
         """Return the changes of a key or prefix in order, after a revision or from now on.
 
-        An `ItemWatch` also tells how far it reached without a change.
+        An `ItemWatch` also reports how far it reached without a change.
 
         Raises:
             CompactedError: the history begins after the revision, or ends before it.

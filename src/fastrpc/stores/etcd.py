@@ -188,7 +188,7 @@ class EtcdStore:
 
     async def lease(self, seconds: float) -> str:
         check_lease_seconds(seconds, self.limits)
-        # A lease whose answer is lost ends by itself.
+        # A lease whose answer is lost expires.
         return f"{(await self._ask('lease/grant', {'TTL': int(seconds)}, _Granted)).ID:x}"
 
     async def renew(self, lease: str) -> bool:
@@ -281,7 +281,7 @@ class EtcdStore:
         """Ask each member for its version, once.
 
         Raises:
-            ConfigError: a member would lose what it acknowledged.
+            ConfigError: a member would lose acknowledged writes.
         """
         if not self._is_known:
             for text in await self._threads.ask(self._versions):
@@ -318,10 +318,10 @@ class _Watch:
         self._watch: KeyWatch | None = None
 
     def receive(self, gateway: Gateway) -> list[KeyChange]:
-        """Return the next changes; none after some seconds.
+        """Return the next changes; an empty list after some seconds.
 
         Raises:
-            CompactedError: the changes are compacted, or the revision lies in the future.
+            CompactedError: the changes are compacted, or the revision is in the future.
             StoreError: the watch is refused, or ended.
         """
         if self._watch is None:

@@ -107,7 +107,7 @@ class MemoryStore:
         return self._delete(folder, key)
 
     async def compare_and_set(self, folder: str, key: str, value: bytes, expected: int) -> bool:
-        """Write an item if its revision is the expected one, 0 for none; return whether it was."""
+        """Write an item if its revision is the expected one, 0 for no item; return whether it was."""
         item = self._items.get((folder, key))
         if (0 if item is None else item.revision) != expected:
             return False

@@ -488,7 +488,7 @@ async def _taken(member: Membership, count: int) -> Sequence[Delivery]:
 
 
 async def _sees_only_later_ones(broker: BrokerBackend, member: Membership) -> bool:
-    """Return whether a member finds only a message that is published now, behind all others."""
+    """Return whether a member finds only a message that is published now, after all others."""
     await _publish(broker, b"marker")
     found = await member.take(5)
     for one in found:

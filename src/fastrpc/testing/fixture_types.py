@@ -77,7 +77,7 @@ class ServedAddress(str):
 
     __slots__ = ("_stack",)
 
-    # A copy is made from the text alone, and then gets the stack of the original.
+    # A copy is made only from the text, and then gets the stack of the original.
     def __new__(cls, address: str, stack: ExitStack | None = None) -> Self:
         return super().__new__(cls, address)
 

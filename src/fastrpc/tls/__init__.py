@@ -12,5 +12,5 @@ ALPN: Final = "fastrpc/1"
 HTTP_ALPN: Final = "http/1.1"
 H2_ALPN: Final = "h2"
 
-#: The names that connections of HTTP may agree to; None stands for no name.
+#: The names that connections of HTTP may agree to; None means no name.
 HTTP_AGREED: Final = (HTTP_ALPN, None)

@@ -50,7 +50,7 @@ class Period(NamedTuple):
 
 
 def certificate_of(ssl_object: ssl.SSLObject) -> Mapping[str, Any] | None:
-    """Return the verified certificate of the peer; None if the peer sent none.
+    """Return the verified certificate of the peer; None if the peer sent no certificate.
 
     It has the fields of `ssl.SSLSocket.getpeercert()`, such as `subject` and `notAfter`, and besides:
 
@@ -171,7 +171,7 @@ def _elements(der: bytes) -> list[tuple[int, bytes]]:
 
 
 def _element(der: bytes) -> tuple[int, bytes, bytes]:
-    """Return the tag and the content of the first element of DER, and the bytes behind it."""
+    """Return the tag and the content of the first element of DER, and the bytes after it."""
     size, at = der[1], 2
     if size & 0x80:
         at += size & 0x7F

@@ -41,7 +41,7 @@ class ContextSource:
     """The context of one TLS value, made again when its files change.
 
     A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
-    replaces them. A change is taken once two looks a second apart agree, or once the files stayed untouched for a
+    replaces them. A change takes effect once two looks a second apart agree, or once the files stayed untouched for a
     second. The previous context stays if the files cannot be used, or if the new certificate has expired or is not
     valid yet while the previous one is valid. Open connections keep their context.
     """
@@ -190,7 +190,7 @@ def client_context(tls: TLS, protocol: str | None = ALPN) -> ssl.SSLContext:
     """Return a context for connections that are dialled.
 
     Args:
-        protocol: the name in ALPN; None for none.
+        protocol: the name in ALPN; None for no name.
 
     Raises:
         ConfigError: a file cannot be used.
@@ -281,7 +281,7 @@ def _check_pem(name: str, path: str | os.PathLike[str], begin: bytes, kind: str)
     if begin not in content:
         _refuse(name, path, f"it holds no {kind} in PEM", None)
     if _BEGIN_LAN_KEY in content:
-        # Imported here: few servers and clients have one.
+        # Imported here: few servers and clients have a pass.
         from fastrpc.tls.pass_file import open_pass
 
         open_pass(path)
@@ -307,7 +307,7 @@ def _files(tls: TLS) -> dict[str, str]:
 
 
 def _fingerprint(tls: TLS) -> _Fingerprint:
-    """Return values that differ once the files changed; None stands for a missing file."""
+    """Return values that differ once the files changed; None means a missing file."""
     found: list[tuple[int, ...] | None] = []
     for path in _files(tls).values():
         try:

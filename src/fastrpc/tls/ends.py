@@ -44,7 +44,7 @@ class ServerEnd:
         ConfigError: a certificate file cannot be used.
 
     Args:
-        agreed: the names that both sides may agree on by ALPN; None stands for no protocol.
+        agreed: the names that both sides may agree on by ALPN; None means no protocol.
     """
 
     def __init__(self, tls: TLS, *, agreed: tuple[str | None, ...] = (ALPN,)) -> None:
@@ -103,7 +103,7 @@ class ClientEnd:
         self._contexts: ContextSource = client_contexts(settings, protocol)
         self._protocol = protocol
         self._identities = settings.server_identities
-        # The scope of an IPv6 address is known to this machine alone.
+        # Only this machine knows the scope of an IPv6 address.
         self._name = settings.server_name or host.partition("%")[0]
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:

@@ -7,7 +7,7 @@ A file has one pass or several: the first is presented, all are accepted. Each i
     CERTIFICATE      for the name `lan`, as server and as client
     CERTIFICATE      of the authority that signed it; the key of the authority was deleted
 
-So the same file can be `cert_file` and `ca_file` of TLS: OpenSSL reads the blocks that it knows. The digests stand
+So the same file can be `cert_file` and `ca_file` of TLS: OpenSSL reads the blocks that it knows. The digests come
 before the certificates: without them OpenSSL would take a file that is cut off.
 """
 

@@ -1,6 +1,6 @@
 """The interface of a transport, and the lookup of the transport for an address.
 
-To add one: write a file beside this one with an object that fits `Transport`, and register it below. A separate package
+To add one: write a file in this folder with an object that fits `Transport`, and register it below. A separate package
 registers the object as an entry point of the group `fastrpc.transports`, named after the scheme. Socket transports
 share `sockets.py`.
 """
@@ -97,7 +97,7 @@ class ListenOptions:
     #: Certificates of encrypted connections (tls).
     tls: TLS | None = None
 
-    #: The names that both sides may agree on by ALPN, before a byte is parsed; None stands for no protocol (tls).
+    #: The names that both sides may agree on by ALPN, before a byte is parsed; None means no protocol (tls).
     agreed: tuple[str | None, ...] = (ALPN,)
 
     #: Wraps the factory of sessions in a factory of objects that begin an accepted connection before a byte of it is

@@ -20,8 +20,8 @@ _MOST_AT_ONCE: Final = 32
 #: Seconds without accepting after an error that lasts, as asyncio waits for descriptors and memory.
 PAUSE_SECONDS: Final = 1.0
 
-#: Errors of one connection (accept(2)). Behind others, such as of a system without descriptors or of a filter of its
-#: calls, the next attempt fails as well.
+#: Errors of one connection (accept(2)). After other errors, such as of a system without descriptors or of a filter of
+#: its calls, the next attempt fails as well.
 _OF_ONE: Final = {
     *(
         errno.ECONNABORTED,
@@ -58,7 +58,7 @@ def accept_judged(bound: socket.socket, admits: Callable[[Any], bool] | None) ->
     """Accept a waiting connection; return None if it is refused, or was lost meanwhile.
 
     Raises:
-        BlockingIOError: none waits.
+        BlockingIOError: no connection waits.
         OSError: the next attempt would fail as well.
     """
     try:

@@ -223,7 +223,7 @@ def set_options(opened: _HasOptions, silence_seconds: float) -> None:
 
 
 def watch_peer(opened: _HasOptions, idle_seconds: int, probe_seconds: int) -> None:
-    """Have the system send three probes after a silence, and fail the connection if none is answered."""
+    """Make the system send three probes after a silence, and fail the connection if no probe is answered."""
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # macOS has the option under the second name.
     _set_if_known(opened, ("TCP_KEEPIDLE", "TCP_KEEPALIVE"), min(idle_seconds, _LONGEST_IDLE_SECONDS))

@@ -19,7 +19,7 @@ _CLASSES = frozenset(
     }
 )
 
-#: The formats of JSON Schema, which has none for networks and interfaces.
+#: The formats of JSON Schema, which has no format for networks and interfaces.
 _FORMATS = {ipaddress.IPv4Address: "ipv4", ipaddress.IPv6Address: "ipv6"}
 
 #: Longest text of an address, with a prefix and a zone; the classes split a text before they refuse it.

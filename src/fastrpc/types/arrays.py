@@ -38,7 +38,7 @@ _TRAVELLING: Final = (
     ": the values must be numbers of up to 64 bits (complex ones 128), booleans, text, bytes or times"
 )
 
-#: Types of values that have one meaning on all machines: not `long double`, objects or structures.
+#: Types of values that have the same meaning on all machines: not `long double`, objects or structures.
 _DTYPE: Final = re.compile(
     r"\|b1|\|[iu]1|<[iu][248]|<f[248]|<c(8|16)|\|S[1-9][0-9]{0,8}|<U[1-9][0-9]{0,7}"
     r"|<[mM]8(\[[0-9]{0,9}(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
@@ -47,7 +47,7 @@ _DTYPE: Final = re.compile(
 #: `long` and `long long` are two classes for one type of values; this is the class that arrives.
 _INTEGERS: Final = {numpy.dtype(code).type: numpy.dtype(numpy.dtype(code).str).type for code in "bhilqBHILQ"}
 
-#: Stands for an array while the rest is encoded. No payload has it by chance, and no sender knows it.
+#: Represents an array while the other values are encoded. No payload has it by chance, and no sender knows it.
 _MARK: Final = os.urandom(16)
 
 _Array = numpy.ndarray[Any, Any]
@@ -216,7 +216,7 @@ def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
 
 
 def _scalars(dtype: Any) -> tuple[type[Any], ...]:
-    """Return the classes of values that an annotation names; none means any."""
+    """Return the classes of values that an annotation names; an empty list means any class."""
     kind = (*get_args(dtype), Any)[0]
     members = get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
     # A contract written by `fastrpc contract` has the name of `numpy.bool`.

@@ -61,7 +61,7 @@ class ModelField(NamedTuple):
     """A field of a class that validates by itself."""
 
     name: str
-    #: The key of the field in the payload; None if it has none, or different keys for encoding and decoding.
+    #: The key of the field in the payload; None if it has no key, or different keys for encoding and decoding.
     wire_name: str | None
     annotation: Any
     is_required: bool
@@ -75,7 +75,7 @@ class ModelKeys(NamedTuple):
 
     #: The type of the value at each key.
     types: dict[str, Any]
-    #: Whether it does something with keys that are none of its fields.
+    #: Whether it handles keys that are none of its fields.
     takes_others: bool
 
 
@@ -174,10 +174,10 @@ def find(cls: type[Any]) -> PayloadType | None:
 
 
 def encode_value(codec_name: str, value: Any) -> Any:
-    """Return the form of a value that msgspec encodes; TypeError if it has none."""
+    """Return the form of a value that msgspec encodes; TypeError if there is no such form."""
     known = find(type(value))
     if known is None and _is_native(type(value)):
-        # msgspec asks for it as a key alone.
+        # # msgspec asks for it only as a key.
         hint = "; msgpack has such keys: codec='msgpack'" if codec_name == "json" else ""
         raise TypeError(f"{type(value).__name__} is not a type for a key of a map in {codec_name}{hint}")
     if known is None:
@@ -204,12 +204,12 @@ def with_arrays(plain: Any) -> Any:
 
 
 def _is_native(cls: type[Any]) -> bool:
-    """Whether msgspec encodes or decodes the class by itself."""
+    """Whether msgspec itself encodes or decodes the class."""
     if issubclass(cls, _ENCODED_AS_BASE) or any(base.__module__ == "uuid" for base in cls.__mro__):
         return True
     try:
         return not isinstance(schema.type_info(cls), schema.CustomType)
-    except (TypeError, NameError):  # a class with fields, of which one has no type
+    except (TypeError, NameError):  # a class with a field that has no type
         return True
 
 

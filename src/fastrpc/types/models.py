@@ -150,7 +150,7 @@ def _wire_name(name: str, field: Any) -> str | None:
 
 
 def _described(mistakes: Sequence[Mistake]) -> str:
-    """Return mistakes in the form of msgspec: the place of the first stands at the end."""
+    """Return mistakes in the form of msgspec: the place of the first comes at the end."""
     first = mistakes[0]
     more = [f"{one.place.lstrip('.') or 'the model'}: {one.reason}" for one in mistakes[1:MOST_ERRORS]]
     if len(mistakes) > MOST_ERRORS:

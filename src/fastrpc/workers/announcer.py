@@ -84,7 +84,7 @@ async def announce(
 
 
 async def _answer(registrar: Registrar, kept: KeptSettings, question: str) -> dict[str, Any]:
-    """Return what this process adds to a page, the records, or its value of an act."""
+    """Return this process's part of a page, the records, or its value of an act."""
     of_act = question.partition(" ")[2]
     return await kept.answer(of_act) if of_act else {"records": registrar.shown()}
 

@@ -210,7 +210,7 @@ def _place(plan: Plan, own: Place | None) -> Place | None:
 
 
 def _check_given_once(plan: Plan, app: App) -> None:
-    """Refuse settings that a program gives beside an App; a command line overrides the App."""
+    """Refuse settings that a program gives in addition to an App; a command line overrides the App."""
     given = {
         "interceptors": plan.interceptors != (),
         "authenticate": plan.authenticate is not None,
@@ -245,7 +245,7 @@ def _flat(sources: Sequence[Any]) -> Sequence[Any]:
 
 
 def _makes_app(source: Any) -> bool:
-    """Return whether a function returns an App: by its annotation, or without one, by its code naming this App.
+    """Return whether a function returns an App: by its annotation, or if it has none, by its code naming this App.
 
     The function cannot be called to find out: functions that are sources run in each worker only, on its loop.
     """

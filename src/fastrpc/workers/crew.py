@@ -31,7 +31,7 @@ class Crew:
     Each file of the selector has a function without arguments, which is called once the file can be read.
 
     Args:
-        others: the processes beside the workers.
+        others: the processes other than the workers.
         on_report: called with a process and its report.
         on_end: called with a process that has ended.
         let_go: closes, in a new process, the resources that only the supervisor needs.
@@ -140,7 +140,7 @@ class Crew:
                 worker.channel.tell(command)
 
     def any_alive(self, besides: WorkerRecord | None = None) -> bool:
-        """Return whether any process lives, apart from these."""
+        """Return whether any process other than these lives."""
         return any(worker.is_alive for worker in self.processes if worker is not besides)
 
     def _hear(self, worker: WorkerRecord) -> None:

@@ -34,7 +34,7 @@ _LAST_STREAM: Final = 2
 
 
 def is_needed() -> bool:
-    """Return whether this is process 1 and may go on in a child.
+    """Return whether this is process 1 and may continue in a child.
 
     False if it has threads or children: threads end with the fork, and only this process could await its children.
     """
@@ -47,7 +47,7 @@ def is_needed() -> bool:
 
 
 def go_on_in_a_child() -> None:
-    """Return in a child; this process stays behind, and ends with the code of the child."""
+    """Return in a child; this process remains, and ends with the code of the child."""
     awaited = _PASSED_ON | {signal.SIGCHLD}
     flush_output()
     # No signal gets lost between the fork and the wait.

@@ -47,7 +47,7 @@ def fallback_logging() -> Iterator[None]:
 
 
 def _handlers_of(record: logging.LogRecord) -> Iterator[logging.Handler]:
-    """Yield the handlers that get a record, whatever their levels."""
+    """Yield the handlers that get a record, with any level."""
     logger: logging.Logger | None = logging.getLogger(record.name)
     while logger is not None:
         yield from logger.handlers

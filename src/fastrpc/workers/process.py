@@ -132,7 +132,7 @@ class ServingProcess:
         self._wake()
 
     def _interrupt(self) -> None:
-        """Handle a KeyboardInterrupt of user code: only the first one counts, and none after a drain began."""
+        """Handle a KeyboardInterrupt of user code: only the first one counts, and only before a drain began."""
         if self._stops or self._was_interrupted or self._loop is None:
             return
         self._was_interrupted = True
@@ -196,8 +196,7 @@ class ServingProcess:
         return await asyncio.shield(self._opening)
 
     async def _drain(self, server: Server, opening: asyncio.Task[list[str]]) -> bool:
-        # The opening gets some time to end by itself: if cancelled, it would close a listener at which connections
-        # wait.
+        # The opening gets some time to end: if cancelled, it would close a listener at which connections wait.
         await asyncio.wait([opening], timeout=OPENING_SECONDS)
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)
@@ -253,7 +252,7 @@ def signals_handled(handler: Callable[[int], None], *numbers: int) -> Iterator[N
         yield
     finally:
         for number, earlier in before.items():
-            # None stands for a handler of C code, which cannot be restored.
+            # None means a handler of C code, which cannot be restored.
             signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
 
 

@@ -57,7 +57,7 @@ class SourceFiles:
 
 
 class Reloader(Supervisor):
-    """Serve with one worker process, which alone imports the app; a failed import waits for the next change.
+    """Serve with one worker process; only it imports the app, and a failed import waits for the next change.
 
     Args:
         on_failure: called with the error when the app cannot be served.

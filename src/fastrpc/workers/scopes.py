@@ -33,8 +33,8 @@ def with_scopes(plan: Plan) -> Plan:
     for address, advertise in pairs:
         if names_scopes(address):
             for one in registry.places(is_one_process=False):
-                # A program that takes over from this one finds each socket by its scope: the rest of the address
-                # differs.
+                # A program that takes over from this one finds each socket by its scope: other parts of the address
+                # differ.
                 named = Address.parse(f"any://?scopes={one.scope}")
                 wanted.append(WantedSocket(named, one.address, one.advertised(place), one.tls))
         else:

@@ -20,7 +20,7 @@ __all__ = ["Spread"]
 logger = logging.getLogger("fastrpc.server")
 
 #: Connections accepted in one round of events; between rounds other events are handled. No call waits for this, as this
-#: process serves none.
+#: process serves no calls.
 MOST_AT_ONCE = 32
 
 #: Seconds between the start of a worker and the first connections that move to it, and between further ones.
@@ -50,7 +50,7 @@ RECORD_SECONDS = 60.0
 class Spread:
     """Accepts connections, and hands each to the worker with the fewest; workers with equal numbers take turns.
 
-    The number of connections decides, and turns alone would not do: a worker that started later would have fewer
+    The number of connections decides, and turns alone would not suffice: a worker that started later would have fewer
     connections than the others for as long as connections live, and connections of RPC clients live long. For the same
     reason a worker that replaces a dead one gets connections of the others: they tell some clients to reconnect, as at
     a connection's maximum age, which fails no call.

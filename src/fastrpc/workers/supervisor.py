@@ -349,7 +349,7 @@ class Supervisor:
         """Hook: look for changes that call for a restart."""
 
     def _next_look(self) -> float | None:
-        """Hook: return the instant of the next look; None without one."""
+        """Hook: return the instant of the next look; None for no look."""
 
     def _restart_due(self) -> None:
         self._look()
@@ -371,7 +371,7 @@ class Supervisor:
         worker.failed = report.get("failed", worker.failed)
         worker.wants_successor = report.get("wants_successor", worker.wants_successor)
         worker.has_retired = report.get("retired", worker.has_retired)
-        # While all workers drain, each goes on taking connections until it has announced the drain for long enough.
+        # While all workers drain, each still takes connections until it has announced the drain for long enough.
         worker.is_leaving = report.get("leaving", worker.is_leaving) and not self._must_stop()
 
     def _ended(self, worker: WorkerRecord) -> None:
@@ -479,5 +479,5 @@ class Supervisor:
             while monitor.is_alive and self._clock() < until:
                 self._wait(until)
             if monitor.is_alive:
-                # If the monitor went on, it would answer at sockets that now belong to another program.
+                # If the monitor continued, it would answer at sockets that now belong to another program.
                 self._crew.kill(monitor)

@@ -245,7 +245,7 @@ class Membership(Protocol):
         """
 
     def is_lost(self, token: Any) -> bool:
-        """Return whether another member may have the message by now."""
+        """Return whether another member may already have the message."""
 
     async def ack(self, token: Any) -> bool:
         """Settle a message; return once the broker has kept that."""

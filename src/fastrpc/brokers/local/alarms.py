@@ -49,7 +49,7 @@ class Alarms(Generic[T]):
         return None
 
     def due(self, now: float) -> list[T]:
-        """Return the objects that are to be woken by now, and forget their instants."""
+        """Return the objects whose instants have come, and forget their instants."""
         found = []
         while (due := self.next()) is not None and due <= now:
             _, _, target = heappop(self._heap)

@@ -13,7 +13,7 @@ class Coming:
         self._numbers: list[int] = []
         #: The smallest number; None: no message waits.
         self.next: int | None = None
-        #: The latest number that was taken; 0: none was. A later replay of a smaller number starts at once.
+        #: The latest number that was taken; 0: no number was taken. A later replay of a smaller number starts at once.
         self.latest = 0
 
     def __iter__(self) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""The broker without I/O: callers tell it the time, and it decides and changes everything at once.
+"""The broker without I/O: callers pass the time, and it decides and changes everything at once.
 
 ::
 
@@ -299,7 +299,7 @@ class BrokerCore:
         return other if due is None or (other is not None and other < due) else due
 
     def advance(self, now: float) -> None:
-        """Do all that is due by now."""
+        """Do all work that is due."""
         for sleeper in self._effects.alarms.due(now):
             sleeper.wake(now)
         for group in self._vacant.due(now):
@@ -328,7 +328,7 @@ class BrokerCore:
         return group
 
     def seek(self, name: str, to: Place, now: float, wall: datetime) -> None:
-        """Let a group go on from a place. BrokerError: NOT_FOUND."""
+        """Let a group continue from a place. BrokerError: NOT_FOUND."""
         check_place(to)
         group = self.group(name)
         group.move(_cursor(group.topic, to, now, wall), now)

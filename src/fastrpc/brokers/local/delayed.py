@@ -44,7 +44,7 @@ class DelayedMessages:
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> Iterator[int]:
-        """Yield and forget the numbers of messages that are due by now, at most `WOKEN_AT_ONCE` of them."""
+        """Yield and forget the numbers of messages that are due, at most `WOKEN_AT_ONCE` of them."""
         for _ in range(WOKEN_AT_ONCE):
             if not self._heap or self._heap[0][0] > now:
                 return

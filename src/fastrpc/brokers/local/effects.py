@@ -30,7 +30,7 @@ class Sleeper(Protocol):
     """An object that sets alarms."""
 
     def wake(self, now: float) -> None:
-        """Do the work that is due by now."""
+        """Do the work that is due."""
 
 
 class LeftWork(Protocol):
@@ -65,7 +65,7 @@ class Effects:
     #: Topics some of whose messages have to be read.
     reading: dict[ReadingTopic, None] = field(default_factory=dict)
 
-    #: Groups that were removed, or may have a message for a member that found none.
+    #: Groups that were removed, or may have a message for a waiting member.
     roused: dict[Sleeper, None] = field(default_factory=dict)
 
     #: Bounds the records in memory that are in a journal too; None: all records stay in memory.

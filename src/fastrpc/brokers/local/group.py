@@ -44,7 +44,7 @@ class MessageGroup:
 
     Messages up to the cursor are handled, except the entries in `open`, which wait or are under way, in order. Beyond
     the cursor nothing has started since the start of the broker; messages that started earlier are known from a
-    journal. Replayed messages are kept apart, without order.
+    journal. Replayed messages are kept separately, without order.
 
     Args:
         None for a broadcast, which keeps no dead letters.
@@ -113,7 +113,7 @@ class MessageGroup:
         return sequence in self.open
 
     def oldest(self) -> float | None:
-        """Return the instant of the first message that is neither settled nor dead; None without one."""
+        """Return the instant of the first message that is neither settled nor dead; None if there is none."""
         return self._oldest.kept_at(self, self.topic.log, self.open, self._replays)
 
     def note_progress(self) -> None:
@@ -255,7 +255,7 @@ class MessageGroup:
                 self._offer(entry, now)
 
     def wake(self, now: float) -> None:
-        """Let messages start that are due by now."""
+        """Let due messages start."""
         for sequence in self._later.due(now):
             entry = self._waiting(sequence)
             if entry is not None and entry.due <= now:
@@ -267,7 +267,7 @@ class MessageGroup:
     # The end of a delivery
 
     def is_lost(self, entry: Entry) -> bool:
-        """Return whether another member may have the message of a delivery by now."""
+        """Return whether another member may already have the message of a delivery."""
         return entry.member is not None and self._waiting(entry.sequence) is not entry
 
     def settle(self, entry: Entry, now: float) -> bool:

@@ -5,7 +5,7 @@ from typing import Final
 
 __all__ = ["ID_BYTES", "Ids"]
 
-#: Memory of an id beside its text.
+#: Memory of an id in addition to its text.
 ID_BYTES: Final = 250
 
 

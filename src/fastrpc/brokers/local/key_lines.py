@@ -1,4 +1,4 @@
-"""The order of messages with the same key: the first one starts alone, the others wait behind it."""
+"""The order of messages with the same key: the first one starts alone, the others wait for it."""
 
 from collections.abc import Container
 from heapq import heappop, heappush

@@ -84,7 +84,7 @@ class Entry(msgspec.Struct, eq=False):
     deliveries: int
     due: float
 
-    #: Whether it is a replayed message, which belongs to its group alone and needs no log.
+    #: Whether it is a replayed message, which only its group has, and which needs no log.
     is_replay: bool = False
 
     #: Whether a journal has the number of its deliveries. If not, a message that the group has passed was started once.
@@ -221,7 +221,7 @@ class GroupRemoved(msgspec.Struct, frozen=True, eq=False):
 class DeliveryCounted(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The number of started deliveries of a message; the next one starts at `due` at the earliest.
 
-    The first delivery of a message that was not counted before is noted by `GroupProgressed` alone.
+    The first delivery of a message that was not counted before is noted by `GroupProgressed` only.
     """
 
     group: str
@@ -320,7 +320,7 @@ class SavedGroup:
         passed: the number up to which each later message is settled, counted, or was started once.
         settled: the handled messages beyond the position.
         counted: deliveries of messages that are not settled, each with the earliest instant of the next delivery.
-        replayed: messages of this group alone, in the same form as counted ones.
+        replayed: messages of only this group, in the same form as counted ones.
     """
 
     name: str

@@ -25,8 +25,7 @@ __all__ = ["KnownIds", "RecentTopic", "Repeats", "UnreadError"]
 #: Seconds that a request may travel: the first attempt may be older by this than its publisher states.
 _ON_THE_WAY: Final = 5.0
 
-#: Messages from before the start that are always searched, whatever their instants: the wall clock may have jumped
-#: since.
+#: Messages from before the start that are always searched, even if old: the wall clock may have jumped since.
 _FEWEST_MESSAGES: Final = 10_000
 
 #: Most messages that are searched, which takes a second of a thread; and most ids that are remembered, some 40 MB.

@@ -114,7 +114,7 @@ class NatsBroker:
         return await self._groups.states(lambda name: len(self._members_of(name)))
 
     async def seek(self, group: str, to: Place) -> None:
-        """Let a group go on from a place."""
+        """Let a group continue from a place."""
         info = await self._groups.seek(group, to)
         for member in self._members_of(group):
             member.move(info)

@@ -1,4 +1,4 @@
-"""Groups as durable pull consumers, each beside a stream of its dead letters.
+"""Groups as durable pull consumers, each with a stream of its dead letters.
 
 The stream is made first and claims the group's name: JetStream makes a stream of a name once. Its metadata has topic
 and pattern. A group without a consumer has ended.

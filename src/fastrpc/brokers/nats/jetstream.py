@@ -128,7 +128,7 @@ class JetStream:
         place, inbox = f"{stream}.{made['name']}", self.client.new_inbox()
         subscription = await self.subscribe(inbox, receive)
         try:
-            # Ask for one more than exist: the server then says that no more follow.
+            # Request one more than exist: the server then says that no more follow.
             request = json.dumps({"batch": made["num_pending"] + 1, "no_wait": True}).encode()
             await self.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{place}", request, inbox)
             await status

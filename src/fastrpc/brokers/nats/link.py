@@ -92,7 +92,7 @@ class JetStreamLink:
 
         Raises:
             BrokerError: no server can be reached.
-            ConfigError: the server cannot do what the URL asks for.
+            ConfigError: the server lacks a feature that the URL requires.
         """
         if self.is_closed:
             raise BrokerError("the broker is closed", processed="no")

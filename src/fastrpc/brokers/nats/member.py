@@ -137,7 +137,7 @@ class NatsMembership:
             self._takes -= 1
 
     def is_lost(self, token: Any) -> bool:
-        """Return whether another member may have the message by now."""
+        """Return whether another member may already have the message."""
         return not token.is_settled and (token not in self._held or token.until <= self._now())
 
     async def ack(self, token: Any) -> bool:
@@ -167,7 +167,7 @@ class NatsMembership:
                 await self._explain(one, failure)
         outcomes: list[bool] = []
         for token in tokens:
-            # A token that stands twice is settled once.
+            # A token that occurs twice is settled once.
             outcomes.append(token in acked)
             acked.discard(token)
         return outcomes

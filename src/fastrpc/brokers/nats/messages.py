@@ -139,7 +139,7 @@ def _parts(given: Mapping[str, str] | None, default_id: str) -> tuple[str, _Part
     """Return the id and the parts of a message in its headers.
 
     Args:
-        default_id: the id of a message that another program published without one.
+        default_id: the id of a message that another program published without an id.
 
     Raises:
         DecodeError: a header of ours is malformed.
@@ -183,7 +183,7 @@ class DeliveryNumbers(NamedTuple):
 
 
 def id_of(run: str, sequence: int) -> str:
-    """Return the id of a message whose publisher gave none.
+    """Return the id of a message whose publisher gave no id.
 
     Args:
         run: identifies the stream: a later stream of the same name has another one.
@@ -219,7 +219,7 @@ def delivery_in(message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: 
 def unread_delivery_in(
     message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: str, token: Any
 ) -> Delivery:
-    """Return the delivery in a message, ignoring our headers, one of which is malformed."""
+    """Return the delivery in a message without our headers, because one of them is malformed."""
     plain = replace(message, headers=_plain(message.headers or {}))
     return delivery_in(plain, reply, names, run, token)
 

@@ -1,4 +1,4 @@
-"""The options of a broker over NATS beside servers and logins."""
+"""The options of a broker over NATS, except servers and logins."""
 
 from dataclasses import dataclass
 

@@ -235,8 +235,8 @@ class Publishing:
 class ServerClock:
     """The time of day of the server, which starts delayed messages.
 
-    If the clock here is behind, messages would start early. The difference is requested again after a minute, and after
-    a jump of the clock here.
+    If the local clock is slow, messages would start early. The difference is requested again after a minute, and after
+    a jump of the local clock.
     """
 
     def __init__(self, link: JetStreamLink) -> None:

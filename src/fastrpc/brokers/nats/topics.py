@@ -16,7 +16,7 @@ from fastrpc.errors import BrokerError, ConfigError
 
 __all__ = ["FoundTopic", "StreamTopics", "settings_in"]
 
-#: Metadata of a stream: the settings of its topic, of which JetStream's own are a part.
+#: Metadata of a stream: the settings of its topic. JetStream's own settings cover a part of them.
 _TOPIC: Final = "frpc-topic"
 
 #: Codes of refusals: subjects of another stream, a stream of this name.

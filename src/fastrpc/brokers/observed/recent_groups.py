@@ -50,7 +50,7 @@ class RecentGroups:
             await asyncio.wait([self._looking])
 
     def states(self) -> Sequence[GroupState]:
-        """Return the groups of the last look; none before the first. Any thread may ask."""
+        """Return the groups of the last look; an empty list before the first look. Any thread may ask."""
         loop = self._loop
         if loop is not None and time.monotonic() >= self._next_look:
             with contextlib.suppress(RuntimeError):  # The loop is closed.

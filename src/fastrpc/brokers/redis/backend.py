@@ -289,7 +289,7 @@ class RedisBroker:
         return await self._groups.states(await self._groups.topics())
 
     async def seek(self, group: str, to: Place) -> None:
-        """Let a group go on from a place."""
+        """Let a group continue from a place."""
         await self._groups.seek(group, to)
         self._lose(group)
 
@@ -391,7 +391,7 @@ class RedisBroker:
                     member.bell.ring()
 
     def _wake(self, key: str, group: str, name: str) -> None:
-        """Wake a take for a message of its group; if none waits, wake another member of the group."""
+        """Wake a take for a message of its group; if no take waits there, wake another member of the group."""
         member = self._by_name.get(name)
         if member is not None:
             member.bell.ring()

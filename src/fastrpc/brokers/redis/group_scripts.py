@@ -80,7 +80,7 @@ return 1
 """,
 )
 
-#: ARGV: group, the first part of the channels of processes. Returns whether the group was there.
+#: ARGV: group, the first part of the channels of processes. Returns whether the group existed.
 REMOVE: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -127,7 +127,7 @@ DISCARD: Final = Script(
 )
 
 #: KEYS[2]: the hash of all groups. ARGV: group, the name of the topic. Forgets the topic of a group that is removed,
-#: unless it has begun again by now.
+#: unless the group has begun again meanwhile.
 FORGET: Final = Script(
     ON_TOPIC,
     ON_GROUP,

@@ -49,7 +49,7 @@ class RedisGroups:
         """Make a group, or find it; return its epoch, and "made", "lost" or "kept".
 
         Args:
-            member: joins it; "": none.
+            member: joins it; "": no member.
             start: the entry before its first message.
             lease: the milliseconds of the member.
 
@@ -92,7 +92,7 @@ class RedisGroups:
         return [_state(name, topics[name], told) for name, told in zip(names, found, strict=True) if told]
 
     async def seek(self, name: str, to: Place) -> None:
-        """Let a group go on from a place."""
+        """Let a group continue from a place."""
         check_place(to)
         topic = await self.topic_of(name)
         if not await self._run(int, SEEK, topic, name, f"{self._base}:bell:", entry_before(to)):

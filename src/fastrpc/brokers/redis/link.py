@@ -72,7 +72,7 @@ class RedisLink:
         """Return the answer to a command.
 
         Raises:
-            BrokerError: the server is away, or refuses; `processed` tells whether it may have run the command.
+            BrokerError: the server is away, or refuses; `processed` says whether it may have run the command.
         """
         return await self._send(kind, words, None)
 

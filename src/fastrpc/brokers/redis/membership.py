@@ -207,7 +207,7 @@ class RedisMembership:
     # The end of a delivery
 
     def is_lost(self, token: HeldMessage) -> bool:
-        """Return whether another member may have the message by now."""
+        """Return whether another member may already have the message."""
         if not token.is_lost and not token.is_claimed and time.monotonic() >= token.until:
             # Final: its lease is not renewed any more.
             self._lose(token)
@@ -223,7 +223,7 @@ class RedisMembership:
         """Settle messages, with one command for each stream that holds some of them."""
         ours = [token for token in tokens if self._may_settle(token)]
         try:
-            # Futures, so none has a task.
+            # Futures, so none of them needs a task.
             outcomes = await asyncio.gather(*map(self._ack, ours), return_exceptions=True)
         except BaseException as error:
             for token in ours:
@@ -377,7 +377,7 @@ class RedisMembership:
 
 
 class _Shared:
-    """Passes the answers of one command on to the callers that wait for them."""
+    """Passes the answers of one command on to the waiting callers."""
 
     def __init__(self, outcomes: Sequence["asyncio.Future[int]"]) -> None:
         self._outcomes = outcomes

@@ -130,7 +130,7 @@ class RemoteBroker:
             return await self._client.call(BrokerService.groups)
 
     async def seek(self, group: str, to: Place) -> None:
-        """Let a group go on from a place."""
+        """Let a group continue from a place."""
         check_place(to)
         with BROKER_ERRORS:
             await self._client.call(BrokerService.seek, group, text_of(to))

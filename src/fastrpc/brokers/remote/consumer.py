@@ -1,4 +1,4 @@
-"""One member of a group behind one stream of `consume`."""
+"""One member of a group that is served by one stream of `consume`."""
 
 import asyncio
 from collections import deque
@@ -73,7 +73,8 @@ class Consumer:
 
         ConsumeRequest ──► read ──► take, acks: told of; others: tasks ──► news ──► ConsumeResult
 
-    At most one take is open, and none while deliveries wait to be sent: a slow reader holds no more.
+    At most one take is open, and no take is open while deliveries wait to be sent: so a slow reader holds no further
+    messages.
 
     Args:
         membership: is closed at the end.
@@ -128,7 +129,7 @@ class Consumer:
             await self._wake.wait()
 
     def note_losses(self) -> None:
-        """Tell the caller of messages that others may have by now."""
+        """Tell the caller of messages that other members may already have."""
         lost = [number for number, token in self._under_way.items() if self._membership.is_lost(token)]
         for number in lost:
             del self._under_way[number]

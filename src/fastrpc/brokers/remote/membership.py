@@ -70,7 +70,7 @@ class _Answers:
         return numbers
 
     def done(self) -> bool:
-        """Return whether the answer is told."""
+        """Return whether the result was passed on."""
         return not self._left
 
     def set_result(self, is_kept: bool) -> None:
@@ -175,7 +175,7 @@ class RemoteMembership:
         return take.found
 
     def is_lost(self, token: Any) -> bool:
-        """Return whether another member may have the message by now, as far as the broker has reported."""
+        """Return whether another member may already have the message, as far as the broker has reported."""
         return bool(token.is_lost)
 
     async def ack(self, token: Any) -> bool:
@@ -221,7 +221,7 @@ class RemoteMembership:
         if not self._is_leaving:
             self._is_leaving = True
             if self._take is not None:
-                # Also a take that is cancelled, and has not noticed.
+                # Also for a take that is cancelled, and has not noticed.
                 self._withdraw()
                 if not self._take.answer.done():
                     self._take.answer.set_exception(_left())

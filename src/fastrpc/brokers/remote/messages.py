@@ -51,7 +51,7 @@ class PublishedMessage(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     key: str | None = None
 
-    #: Of several messages with the same id one is kept, see `age`; None: the broker makes an id.
+    #: The broker keeps one of several messages with the same id, see `age`; None: the broker makes an id.
     id: str | None = None
 
     #: Seconds before the first delivery.
@@ -162,7 +162,7 @@ class ConsumeResult(msgspec.Struct, frozen=True):
     #: Numbers of messages whose settlement is kept.
     kept: Sequence[int] = ()
 
-    #: Numbers of messages that others may have by now.
+    #: Numbers of messages that other members may already have.
     lost: Sequence[int] = ()
     failures: Sequence[SettlementFailure] = ()
 
@@ -176,7 +176,7 @@ class BrokerFault(msgspec.Struct, frozen=True):
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
-#: The longest id that a client makes by itself, in characters.
+#: The longest id that a client makes, in characters.
 _LONGEST_MADE_ID: Final = 64
 
 
@@ -184,7 +184,7 @@ def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessag
     """Return a message for the backend.
 
     Raises:
-        ConfigError: a text or a header is not allowed; the backend checks the rest.
+        ConfigError: a text or a header is not allowed; the backend checks everything else.
         TypeError: a header is not text.
     """
     id, made_id, age = message.id, None, message.age

@@ -39,7 +39,7 @@ _HELD_SECONDS: Final = 0.001
 #: a call may end earlier than the latest one took. A call with a longer rest would not end within the hold.
 _REST_SECONDS: Final = 2 * _HELD_SECONDS
 
-#: Statuses of a refusal that may be due to one message alone.
+#: Statuses of a refusal whose cause may be a single message.
 _OF_ONE: Final = frozenset(
     {
         Status.FAILED_PRECONDITION,
@@ -51,7 +51,7 @@ _OF_ONE: Final = frozenset(
 )
 
 
-#: The wait of a publisher; None as its result means that the message is sent alone.
+#: The wait of a publisher; None as its result means that the message is sent in a separate call.
 _Wait: TypeAlias = "asyncio.Future[Published | None]"
 
 
@@ -90,19 +90,19 @@ class Publications:
                         │ ▼ one message, beside a call of several
                         held for a millisecond
 
-    A message is alone so far if no other one is under way and the latest batch had one message: it leaves at once. All
-    others wait until the next turn of the loop for the messages that are published in this one.
+    A message is alone so far if no other one is under way and the latest batch had one message: it is sent at once. All
+    others wait until the next turn of the loop for the messages that are published in this turn.
 
     A message that is alone in its batch while others share a call is held until the publishers of a call are woken and
-    have published again, for a millisecond at most: their messages join it. Otherwise it would have a commit of the
-    broker alone, again and again, and the others would wait for that commit. A call that is not expected to end soon,
+    have published again, for a millisecond at most: their messages join it. Otherwise it would repeatedly have a
+    separate commit of the broker, and the others would wait for that commit. A call that is not expected to end soon,
     since the latest one took longer, holds no message. The end of one wait ends neither the call nor the other waits.
 
-    Messages leave in the order in which they were published, also beside `publish_many` and publications with a
-    deadline. After `finish` has begun each message goes alone, and the closed client refuses it.
+    Messages are sent in the order in which they were published, also during `publish_many` and publications with a
+    deadline. After `finish` has begun each message is sent alone, and the closed client refuses it.
 
-    `publish_many` keeps all messages or none, so after a refusal each message goes alone, and tells its own fault. A
-    publication with a deadline goes alone as well: its call carries the deadline.
+    `publish_many` keeps all messages or none, so after a refusal each message is sent alone, and its error names its
+    own fault. A publication with a deadline is sent alone as well: its call carries the deadline.
     """
 
     def __init__(self, client: Client) -> None:
@@ -111,8 +111,8 @@ class Publications:
         self._batch: _Batch | None = None
         # Whether the latest batch had several messages.
         self._comes_together = False
-        # Messages that go alone, by number; calls of batches, by task: all, with several messages and the instant at
-        # which each began, the earliest first, and not begun yet.
+        # The number of messages that are sent alone; calls of batches, by task: all, with several messages and the
+        # instant at which each began, the earliest first, and not begun yet.
         self._lone = 0
         self._calls: set[asyncio.Task[None]] = set()
         self._shared: dict[asyncio.Task[None], float] = {}
@@ -157,7 +157,7 @@ class Publications:
     async def _is_shared(self, batch: _Batch) -> bool:
         """Wait for the other messages of this turn, and begin their call; return False if there are none.
 
-        Cancelled: they go without the first one. While others share a call a message that is alone is held.
+        Cancelled: the others are sent without the first one. While others share a call a single message is held.
         """
         try:
             await asyncio.sleep(0)
@@ -169,7 +169,7 @@ class Publications:
             self._close(batch)
             raise
         self._comes_together = len(batch.waits) > 1
-        # A message behind others that have not left goes as they do, not before them.
+        # A message after others that have not been sent is sent like them, not before them.
         if not batch.has_begun and (self._comes_together or self._due):
             self._begin(batch)
         elif self._batch is batch and self._shared and self._is_end_near():
@@ -212,7 +212,7 @@ class Publications:
             self._batch = None
 
     async def _alone(self, one: OutgoingMessage) -> Published:
-        # The server checks the others: a message that it refuses in the batch is then sent alone.
+        # The server checks the other messages: a message that it refuses in the batch is then sent alone.
         check_outgoing(one)
         self._lone += 1
         try:
@@ -256,7 +256,7 @@ class Publications:
             self._wake()
 
     def _wake(self) -> None:
-        """Wake the publishers of one call, and the publishers of the next call when its messages are sent.
+        """Wake the publishers of one call, and later the publishers of the next call, when its messages are sent.
 
         Otherwise client and broker would work in turn: each would wait for all messages that are under way.
         """

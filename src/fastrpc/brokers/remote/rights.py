@@ -72,7 +72,7 @@ class BrokerRights:
                 self._rights.check(GROUPS, [group])
 
     def check_declare(self, topic: TopicSettings, present: TopicSettings | None) -> None:
-        """Refuse a declaration; every caller that sees a topic may declare it again alike."""
+        """Refuse a declaration; every caller that sees a topic may declare it again with the same settings."""
         rights = self._rights
         if rights is None or (present == topic and self.sees(topic)):
             return

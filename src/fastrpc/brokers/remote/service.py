@@ -161,7 +161,7 @@ class BrokerService(HealthSource):
 
     @method
     async def publish_many(self, messages: Sequence[PublishedMessage]) -> Sequence[Published]:
-        """Keep messages, all or none, in this order; a repetition is safe if all have an id.
+        """Keep messages, all or none, in this order; a repetition is safe if all of them have an id.
 
         By an `age` a client states that it made the id, see `PublishedMessage`.
         """
@@ -232,7 +232,7 @@ class BrokerService(HealthSource):
         start: str = "new",
         ordered: bool = False,
     ) -> Sequence[PulledMessage]:
-        """Return messages of a group, which the caller settles within their lease; none if none arrives in time.
+        """Return messages of a group, to be settled within their lease; an empty list if none arrives in time.
 
         A message whose lease ends is delivered again at once, counted, and so is one whose answer was lost. The verb
         `renew` of `settle` gives it more time.
@@ -366,7 +366,7 @@ class BrokerService(HealthSource):
             self._rights.check_group(name, next(found, None))
 
     async def _tell_losses(self, group: str) -> None:
-        """Tell the members of a group of messages that others may have by now."""
+        """Tell the members of a group of messages that other members may already have."""
         for consumer in self._consumers.get(group, ()):
             consumer.note_losses()
         # Members on the same connection are notified before this call is answered.

@@ -118,7 +118,7 @@ class BrokerReader:
         return KeptBroker(self._read_topics(), self._read_groups())
 
     def _instant(self, wall: float) -> float:
-        """Return a time of day as an instant of the clock: both advance alike across restarts."""
+        """Return a time of day as an instant of the clock: both advance equally across restarts."""
         return self._now + wall - self._wall
 
     def _kept_at(self, wall: float) -> float:

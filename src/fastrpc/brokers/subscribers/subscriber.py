@@ -35,7 +35,7 @@ TOO_LARGE: Final = "the message is over a limit of the server"
 #: Characters of an error that are kept with a dead letter.
 _ERROR_CHARACTERS: Final = 2_000
 
-#: The push-back that forbids a retry, which means callers alone.
+#: The push-back that forbids a retry: only callers may send it.
 _NO_PUSHBACK: Final = 0xFFFFFFFF
 
 #: Statuses of a call that did not start because the server has too much to do, or ends.
@@ -58,7 +58,7 @@ class Subscriber:
         limits: the depth and the items of values.
 
     Raises:
-        ConfigError: the broker cannot do what an option asks for, or the values of the topic cannot be decoded.
+        ConfigError: the broker lacks a feature that an option requires, or the values of the topic cannot be decoded.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Subscriber:
         await self._subscription.stop_taking(refused)
 
     async def stop(self, seconds: float | None) -> bool:
-        """Let handlers end, cancel the rest, hand back their messages; return whether each handler ended by itself."""
+        """Let handlers end, then cancel the others and hand back their messages; return whether none was cancelled."""
         is_clean = True
         try:
             await self.stop_taking()
@@ -215,7 +215,7 @@ class Subscriber:
             await self._renew()
 
     async def _renew(self) -> None:
-        """Subscribe again, however often that takes."""
+        """Subscribe again, with as many attempts as necessary."""
         self._deliveries.cancel()
         while True:
             await self._subscription.close()
@@ -269,7 +269,7 @@ class Subscriber:
             asyncio.get_running_loop().call_soon(self._acknowledge, context=contextvars.Context())
 
     def _acknowledge(self) -> None:
-        """Acknowledge the messages that are handled by now."""
+        """Acknowledge the handled messages."""
         if not self._handled:
             return
         messages, self._handled = self._handled, []
@@ -329,7 +329,7 @@ class Subscriber:
         self._settle(message, lambda: message.reject(reason, error))
 
     def _hand_back(self, message: Message[Any], pushback_ms: int) -> None:
-        """Hand a message back after a pause; without one it would return at once. It keeps its place meanwhile."""
+        """Hand a message back after a pause; without a pause it would return at once. It keeps its place meanwhile."""
         if self._is_leaving:
             self._settle(message, message.hand_back)
             return
@@ -361,7 +361,7 @@ class Subscriber:
         task.add_done_callback(self._wake)
 
     async def _acknowledged(self, messages: Sequence[Message[Any]], error: BrokerError | None = None) -> None:
-        """Acknowledge messages, however often that takes while they are held.
+        """Acknowledge messages, with as many attempts as necessary while they are held.
 
         Args:
             error: of an attempt that was made.
@@ -385,7 +385,7 @@ class Subscriber:
             messages = [message for message in messages if not message.is_lost]
 
     async def _settled(self, message: Message[Any], settle: Callable[[], Awaitable[bool]]) -> None:
-        """Settle a message, however often that takes while it is held."""
+        """Settle a message, with as many attempts as necessary while it is held."""
         pause = pauses()
         while not message.is_lost:
             try:

@@ -38,7 +38,7 @@ class Subscribers:
         """Make the subscribers of a service, which take no message yet.
 
         Raises:
-            ConfigError: there is no broker, or it cannot do what an option asks for.
+            ConfigError: there is no broker, or it lacks a feature that an option requires.
         """
         cls = type(service)
         made: list[Subscriber] = []
@@ -73,7 +73,7 @@ class Subscribers:
         await asyncio.gather(*(one.stop_taking() for made in self._by_service.values() for one in made))
 
     async def stop(self, service: str | None, seconds: float | None) -> bool:
-        """Stop the subscribers of one service or of all; return whether each handler ended by itself."""
+        """Stop the subscribers of one service or of all; return whether each handler ended without being cut off."""
         names = list(self._by_service) if service is None else [service]
         made = [one for name in names for one in self._by_service.pop(name, ())]
         return all(await asyncio.gather(*(one.stop(seconds) for one in made)))

@@ -150,7 +150,7 @@ class PlaceConnection(io.RawIOBase):
         self._url = url
         self._ends = ends
         self._hint = hint
-        #: The error of reading the rest of the request, which ended the connection.
+        #: The error of reading the remaining request, which ended the connection.
         self.input_error: Exception | None = None
 
     def left(self) -> float | None:

@@ -22,7 +22,7 @@ LONGEST_TYPE = 1000
 
 _SCALARS = {"None", "bool", "int", "float", "str"}
 
-#: Stands for one of the types whose payload is text.
+#: Represents one of the types whose payload is text.
 _TEXT = '"'
 
 #: Values that Python spells differently from JSON.

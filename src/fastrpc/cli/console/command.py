@@ -248,7 +248,7 @@ def _print_view(fleet: Fleet, text: str) -> None:
 
 
 class _Beside(NamedTuple):
-    """The parts that run beside the server of the console."""
+    """The parts that run in addition to the server of the console."""
 
     fleet: Fleet
     #: Makes the catalogue of the services that callers may call; None without --calls.

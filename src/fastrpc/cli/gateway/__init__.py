@@ -1,1 +1,1 @@
-"""`fastrpc gateway`: the command, and its options for the OpenAPI document; the rest is in `fastrpc.gateway`."""
+"""`fastrpc gateway`: the command, and its options for the OpenAPI document; `fastrpc.gateway` has everything else."""

@@ -20,7 +20,7 @@ def http_settings(mount: Sequence[str] | None, root_path: str | None) -> dict[st
     """Return the settings for `--mount` and `--root-path`; None for a missing option.
 
     Raises:
-        ConfigError: a mount is not PREFIX=module:attribute, or two mounts have one prefix.
+        ConfigError: a mount is not PREFIX=module:attribute, or two mounts have the same prefix.
     """
     return {"http.mounts": _mounts_of(mount or ()), "http.root_path": root_path}
 

@@ -157,7 +157,7 @@ class OutcomeQueue:
             self._bell.release()
 
     def next(self, pool: Any) -> tuple[int, Any]:
-        """Return the next outcome. In the child of a fork by a signal handler none would come."""
+        """Return the next outcome. In the child of a fork by a signal handler no outcome would come."""
         while True:
             try:
                 return self._ended.get_nowait()
@@ -169,7 +169,7 @@ class OutcomeQueue:
 def _start(calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running) -> OutcomeQueue:
     """Run the calls in threads and return the queue of their outcomes.
 
-    If there are more calls than threads, the later calls get the rest of the shared deadline.
+    If there are more calls than threads, the later calls get the remaining time of the shared deadline.
     """
     until = None if seconds is None else time.monotonic() + seconds
     ended = OutcomeQueue()

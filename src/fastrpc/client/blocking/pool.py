@@ -3,8 +3,8 @@
 With several endpoints the pool picks in Python, under its lock, because a pick also decides where to dial. With one
 address calls stay in compiled code.
 
-Threads that wait for a connection are woken together, whatever the priority of their calls; the system decides which
-thread runs first. From then on the call slots order the calls by priority.
+Threads that wait for a connection are woken at once, for any priority of their calls; the system decides which thread
+runs first. From then on the call slots order the calls by priority.
 """
 
 import math
@@ -86,7 +86,7 @@ class SyncPool(SyncEndpoints):
         """Return the gauges of the client; a closed client has none."""
         if self.is_closed:
             return ()
-        from fastrpc.client.gauges import client_gauges  # Asked for by a monitor alone.
+        from fastrpc.client.gauges import client_gauges  # Requested by a monitor only.
 
         return client_gauges(self.target, self.subchannels, self.config, is_alone=self.shared is None)
 

@@ -105,7 +105,7 @@ class ManyServices(_CallVerbs, Generic[C]):
         return self._origin is not None
 
     def __getitem__(self, service: str, /) -> C:
-        """Return the client of one service. If it is closed, the next use of the service makes a new client."""
+        """Return the client of one service. If it was closed, the next use of the service makes a new client."""
         if self._origin is None:
             return self._tenants.client(service)
         client = self._origin[service]

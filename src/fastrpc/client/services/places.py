@@ -4,7 +4,7 @@ The place of an address (`SharedAddress`) is kept from its first dial until the 
 and its last connection has ended.
 
 One subchannel at a time dials an address. The others wait, and then use its connection; after a failed dial they get
-its error until the next dial is due. So a dead address is dialled no more often than by one client. A call of any
+its error until the next dial is due. So several clients dial a dead address as often as one client. A call of any
 client ends a pause as it does with one client (`client/dial_pauses.py`).
 """
 

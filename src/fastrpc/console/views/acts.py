@@ -24,7 +24,7 @@ _HEALTH: Final = {"SERVING": (True,), "NOT_SERVING": (False,), "NOT_SERVING, SER
 
 
 def out_buttons(fleet: Fleet, servers: Iterable[FleetServer]) -> list[Block]:
-    """Return a button for each of the first servers, which takes it out or puts it in; none if no server takes acts.
+    """Return a button for each of the first servers, which takes it out or puts it in; none if all refuse acts.
 
     Where there are more servers, a text says so.
     """
@@ -42,7 +42,7 @@ def out_buttons(fleet: Fleet, servers: Iterable[FleetServer]) -> list[Block]:
 
 
 def server_buttons(fleet: Fleet, server: FleetServer) -> list[Block]:
-    """Return the buttons for all acts that a server may take now; none if it takes no acts."""
+    """Return the buttons for all acts that a server may take now; no buttons if it takes no acts."""
     page = server.page
     if page is None or not _takes_acts(fleet, server):
         return []

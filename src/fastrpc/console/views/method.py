@@ -82,7 +82,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
 
 
 def _durations_chart(asked: Asked, key: SeriesKey) -> Chart:
-    """Return the percentiles of each minute; a minute without calls has none."""
+    """Return the percentiles of each minute; a minute without calls has no percentiles."""
     found = [percentiles_of(one, *_PERCENTILES.values()) for one in asked.fleet.history.minutes(key)]
     lines = [
         ChartLine(name, [value if value is None else float(f"{value:.3g}") for value in values])

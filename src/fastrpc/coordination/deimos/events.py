@@ -16,7 +16,7 @@ __all__ = ["EventLog", "EventWatch"]
 _EVENTS: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
 
-#: The most events, and their bytes, that a watch may lag behind before it ends; its client continues from the history.
+#: The most events, and their bytes, by which a watch may lag before it ends; its client continues from the history.
 _BEHIND: Final = 1_000
 _BEHIND_BYTES: Final = 16 * 1024 * 1024
 
@@ -165,7 +165,7 @@ class EventWatch:
             del self._watches[self._key]
 
     def tell(self, event: KeyEvent) -> None:
-        """Add an event; a watch that is too far behind ends."""
+        """Add an event; a watch that lags too far ends."""
         if not self._is_open:
             return
         if event.revision >= self._since:

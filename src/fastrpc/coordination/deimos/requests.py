@@ -65,7 +65,7 @@ def read_request(verb: str, path: str, query: bytes, form: bytes) -> KeyRequest:
     """Return a request.
 
     Args:
-        path: the part behind `/keys`, escaped.
+        path: the part after `/keys`, escaped.
         form: parameters in the body, which take precedence over parameters in the query.
 
     Raises:

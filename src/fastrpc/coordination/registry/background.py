@@ -1,4 +1,4 @@
-"""The tasks that a registry runs beside its calls, and their failures."""
+"""The tasks that a registry runs in the background, and their failures."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ class RegistryTasks:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run some work beside the calls."""
+        """Run some work in the background."""
         self._tasks.append(asyncio.create_task(work))
 
     async def stop(self) -> None:

@@ -31,7 +31,7 @@ __all__ = ["Fault", "encode_snapshot", "read_snapshot"]
 _BEGIN = b'{"format": 2, "records": [\n'
 _END = b"]}\n"
 
-#: Longest line in bytes: each byte of a record may take six in JSON, and the rest is short.
+#: Longest line in bytes: each byte of a record may take six in JSON, and all other fields are short.
 _LINE_BYTES = 6 * LONGEST_RECORD_BYTES + 4_096
 
 #: Bytes per write. Each write releases the interpreter lock, so this bounds how long an event loop of this process

@@ -336,7 +336,7 @@ class StoreService(HealthSource):
         return () if lease is None or self._rights is None else self._store.content.keys_of(lease)
 
     def _check_any(self, *keys: str) -> None:
-        """Refuse a caller that may not write all keys of a lease or, if there are none, any key at all."""
+        """Refuse a caller that may not write all keys of a lease or, if it has no keys, may write no key at all."""
         if keys:
             self._check(WRITE_KEYS, *keys)
         elif self._rights is not None:

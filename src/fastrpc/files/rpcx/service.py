@@ -71,7 +71,7 @@ class RpcxFiles:
         writable: let callers write files.
         address: where transfers are accepted, `tcp://host:port` with a host that callers reach. Port 0 is a free one;
             several worker processes need it, as only the process that issued a token knows it.
-        advertise: the `host:port` that callers are told in place of that address.
+        advertise: the `host:port` that callers get in place of that address.
         most_bytes: the size of the largest file that callers may write.
         allow_plain: serve callers with TLS as well, although transfers are not encrypted.
 

@@ -87,7 +87,7 @@ class _Parts:
 
     source: Intercepting
     config: ServerConfig
-    #: The options of a `fastrpc.Server` beside its settings.
+    #: The options of a `fastrpc.Server` in addition to its settings.
     access: Mapping[str, Any]
     reuse_port: bool
 

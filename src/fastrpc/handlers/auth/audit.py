@@ -131,5 +131,5 @@ def _log(
 
 
 def place_of(peer: Peer | None) -> bytes:
-    """Return the key by which peers are told apart, as in limits: an IP address, the /64 of IPv6, or a local user."""
+    """Return the key of a peer, as in limits: an IP address, the /64 of IPv6, or a local user."""
     return limit_name_of(peer)

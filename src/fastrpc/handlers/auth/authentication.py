@@ -54,7 +54,7 @@ class _Asking(_Certified, Protocol):
 
 
 class Authentication:
-    """Identifies the callers behind credentials, for all connections of one server.
+    """Identifies callers by their credentials, for all connections of one server.
 
     Args:
         seconds: the time that a verdict may take.

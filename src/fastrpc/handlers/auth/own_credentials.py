@@ -27,14 +27,14 @@ MOST_PAUSED: Final = 32
 #: only after the verification: otherwise short deadlines could start more verifications than a connection may have.
 MOST_LATE: Final = 32
 
-#: The peer of a call whose engine names none.
+#: The peer of a call whose engine names no peer.
 _NOBODY: Final = Peer(Address("memory"))
 
 # Gateways and the command line call this method of servers unprompted (`server/builtin.py`).
 _REFLECTION: Final = frozenset({"fastrpc.reflection.services", "fastrpc.reflection.info"})
 
-#: The identity behind the credential of a call, the status of a refusal, and the seconds until the credential expires
-#: (None: never).
+#: The identity of a call's credential, the status of a refusal, and the seconds until the credential expires (None:
+#: never).
 _Found = tuple[Identity | None, int, float | None]
 
 _Conclude = Callable[[Identity | None, int, float | None], None]
@@ -62,7 +62,7 @@ class OwnCredentials:
         return None
 
     def wait(self, guards: Guards, call: ServerCall, method: str, names: int, payload: bytes) -> None:
-        """Let a call go on once its credential is verified."""
+        """Let a call continue once its credential is verified."""
         self.verify(call, method, lambda *found: guards.conclude_access(call, method, names, payload, *found))
 
     def verify(self, call: ServerCall, method: str, conclude: _Conclude) -> None:

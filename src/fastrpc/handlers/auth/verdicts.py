@@ -62,7 +62,7 @@ class Verdicts:
         return not self.is_object or cast(Authenticator, self._authenticate).handles(peer)
 
     def forget(self) -> None:
-        """Drop all kept verdicts: the data behind them has changed."""
+        """Drop all kept verdicts: the data on which they rest has changed."""
         self._kept.clear()
         # Callers that wait for a verdict ask for it again, and no later caller gets the old one.
         self._asked.clear()
@@ -178,6 +178,6 @@ def _key(peer: Peer) -> bytes:
         peer.address.host or str(peer.address),
         str((peer.certificate or {}).get("fingerprint", "")),
     )
-    import hashlib  # Servers without authentication need none.
+    import hashlib  # Servers without authentication do not need it.
 
     return hashlib.sha256("\0".join(part or "" for part in parts).encode("utf-8", "surrogatepass")).digest()

@@ -134,7 +134,7 @@ class _Following:
                     break
         self._followed.discard(service)
         if self._named is not None and service in self._named:
-            # The registry names the service again by now.
+            # The registry names the service again meanwhile.
             self._followed.add(service)
             self.begin(self.follow(service))
 

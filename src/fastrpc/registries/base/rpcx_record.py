@@ -63,7 +63,7 @@ def read_rpcx_record(key: str, value: bytes, *, wire: str = "rpcx") -> Entry | N
     """Parse the last part of a key and its value; None for an inactive server.
 
     Args:
-        wire: the protocol of a record that states none.
+        wire: the protocol of a record that states no protocol.
     """
     network, separator, place = key.partition("@")
     if not separator:

@@ -58,7 +58,7 @@ class ScopedRegistry(WatchedRegistry, Protocol):
         """Whether connections to a server are encrypted in at least one of its scopes."""
 
     def scope_of(self, endpoint: Endpoint) -> str:
-        """Return the scope in which it registers an endpoint; "" for none."""
+        """Return the scope in which it registers an endpoint; "" for no scope."""
 
     @property
     def farthest(self) -> RegistryOption | None:
@@ -71,7 +71,7 @@ def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | No
     Args:
         registry: the registry of the server, which becomes the registry of the farthest scope. If it has several scopes
             itself, only its farthest registry is used, as only the address names the scopes.
-        tls: the certificates for a URL that names none.
+        tls: the certificates for a URL that names no certificates.
 
     Raises:
         ConfigError: an option of the address is wrong.

@@ -64,7 +64,7 @@ class SharedPoller:
         self._orders: queue.SimpleQueue[tuple[ListAcceptor, bool]] = queue.SimpleQueue()
         self._woken = WakeFlag()
         self._is_stopped = False
-        # Used by the polling thread alone; instants of second looks.
+        # Used by the polling thread only; instants of second looks.
         self._acceptors: dict[str, ListAcceptor] = {}
         self._look_again: dict[str, float] = {}
         self._has_changed = False

@@ -264,7 +264,7 @@ def open_registry(registry: str | Registry | Sequence[str | Registry], *, tls: T
     """Return the registry at a URL, or a `Merged` registry for a list; a registry object is returned unchanged.
 
     Args:
-        tls: the certificates for a URL with `tls=true` that names none.
+        tls: the certificates for a URL with `tls=true` that names no certificates.
 
     Raises:
         ConfigError: the scheme is unknown, an option is wrong, or an extra is not installed.

@@ -247,7 +247,7 @@ class InstanceLease:
                 return bool(client.agent.check.ttl_pass(f"service:{self._id}"))
         except StoreError as error:
             # An agent without the check answers with status 500, as after other failures; writing the instance again
-            # tells the two apart. A missing permission does not mean that the instance is lost.
+            # distinguishes the two. A missing permission does not mean that the instance is lost.
             if error.status is not Status.UNAVAILABLE or not str(error.__cause__).startswith(("404", "500")):
                 raise
             return False

@@ -18,7 +18,7 @@ from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["DeimosAccess", "DeimosAnswer", "DeimosClient", "DeimosNode", "DeimosRefusedError", "is_nothing"]
 
-#: Seconds of one wait for an event: in a Deimos, the end of another watch can deafen a watch.
+#: Seconds of one wait for an event: in a Deimos, the end of another watch can silence a watch.
 WAIT_SECONDS: Final = 5.0
 
 #: Codes of errors: the key is missing, a comparison failed, the key exists, the index is cleared.
@@ -258,7 +258,7 @@ class DeimosClient:
 
 
 def is_nothing(error: StoreError) -> TypeGuard[DeimosRefusedError]:
-    """Return whether a request failed because its key does not exist, or lies below another key."""
+    """Return whether a request failed because its key does not exist, or is below another key."""
     return error.status in (Status.NOT_FOUND, Status.FAILED_PRECONDITION) and isinstance(
         error, DeimosRefusedError
     )

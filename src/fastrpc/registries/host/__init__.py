@@ -1,4 +1,4 @@
-"""Servers of this user on this host: a record file beside each socket, in a folder of this user alone.
+"""Servers of this user on this host: a record file next to each socket, in a folder that only this user can open.
 
     folder   the folder: its path, owner and rights; files opened safely
     records  record files, each locked while its server lives
@@ -39,7 +39,7 @@ def host_registry() -> BackedRegistry:
     Raises:
         ConfigError: `FASTRPC_HOST_FOLDER` is not an absolute path.
     """
-    # Clients dial the sockets of the folder alone: the node lists no other address.
+    # Clients dial only the sockets of the folder: the node lists no other address.
     return BackedRegistry(
         HostBackend(HostNode(folder_path())), "host://", policy=AddressPolicy(schemes=["unix"])
     )

@@ -60,7 +60,7 @@ def host_socket(address: Address, folder: str) -> str | None:
 
 
 def made_folder(path: str) -> None:
-    """Make the folder for this user alone, unless it exists.
+    """Make the folder for this user only, unless it exists.
 
     Raises:
         StoreError: the folder cannot be made, or belongs to others; the message names it.

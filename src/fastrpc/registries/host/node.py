@@ -144,7 +144,7 @@ class HostNode:
         return {service: self._placed(name, record, address) for service, record in found.items()}
 
     def _placed(self, name: str, record: bytes, address: Address) -> bytes:
-        """Return a record with the address of its socket and the scope, which replace what the record states."""
+        """Return a record with the address of its socket and the scope, which replace the record's own values."""
         try:
             told = decode_record(record)
         except RecordError as error:

@@ -92,7 +92,7 @@ class Multicast:
 
 
 def own_hosts() -> list[str]:
-    """Return this machine's IPv4 addresses on its networks, the default route's first; none without a network."""
+    """Return this machine's IPv4 addresses on its networks, the default route's first; without a network, []."""
     found = [_source(None, _BEYOND), *(_source(index, GROUP_4) for index, _ in socket.if_nameindex())]
     return list(dict.fromkeys(str(host) for host in found if not (host.is_unspecified or host.is_loopback)))
 

@@ -209,7 +209,7 @@ async def _watched(
 
 
 async def _entry(bucket: KeyValue, key: str) -> KeyValue.Entry | None:
-    """Return the entry of a key; None if it has none, or has ended, so that its value is empty."""
+    """Return the entry of a key; None if it has no entry, or an ended entry, whose value is empty."""
     try:
         entry = await bucket.get(key, validate_keys=False)
     except KeyNotFoundError:

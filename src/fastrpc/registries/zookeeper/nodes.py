@@ -178,7 +178,7 @@ class NodeLookup:
             )
             made = found.czxid
         except NoNodeError:
-            # This notifies when the service is created. If it exists by now, the next list follows at once.
+            # This notifies when the service is created. If it already exists, the next list follows at once.
             if self._session.ask(lambda client: client.exists_async(path, watch=nodes.note)) is not None:
                 nodes.note()
             names, made = [], 0

@@ -124,7 +124,7 @@ def _is_shown_twice(shown: datetime) -> bool:
 
 
 def _change_at(shown: datetime) -> int:
-    """Return the instant at which the clocks change over a time that they show twice or not at all."""
+    """Return the instant at which the clocks change, for a time that they show twice or not at all."""
     first, last = sorted(int(shown.replace(fold=fold).timestamp()) for fold in (0, 1))
     # The fold 0 of both kinds of times has the offset before the change.
     old, zone = _offset(shown, fold=0), shown.tzinfo

@@ -75,7 +75,7 @@ def subscriber(
     Callers can call the method only if it has `@method` as well. The server needs a broker: `App(…, broker=URL)`.
 
     Args:
-        topic: a `Topic`, or the name or pattern of one.
+        topic: a `Topic`, or the name or pattern of a topic.
         group: the members of the group share the messages; None: the full name of the method.
         broadcast: every process gets each message published after its start, and no message is kept for a process that
             is away.
@@ -84,8 +84,8 @@ def subscriber(
         concurrency: the most messages under way in each process. A message that cannot start is not taken.
         deliveries: the number of deliveries after which a message is a dead letter; None: never.
         backoff: the pauses between deliveries.
-        timeout: seconds after which a handler is cancelled, which counts as an exception; None: no limit. A `def` goes
-            on after that, and its message stays taken until it returns.
+        timeout: seconds after which a handler is cancelled, which counts as an exception; None: no limit. A `def`
+            continues after that, and its message stays taken until it returns.
 
     Raises:
         ConfigError: the value of an option is invalid.

@@ -36,7 +36,7 @@ _KEYS: Final = (
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 
-#: The writer of each class, whatever the annotation; None for a class without changes.
+#: The writer of each class, for any annotation; None for a class without changes.
 _by_class: dict[type, Writer | None] = {}
 
 
@@ -225,7 +225,7 @@ def _entry_writer(write: Writer) -> Writer:
 
 
 def _written(value: Any) -> Any:
-    """Return the value to encode in place of one of any type."""
+    """Return the value to encode in place of a value of any type."""
     cls = type(value)
     if cls in _SCALARS:
         return value
@@ -240,7 +240,7 @@ def _written(value: Any) -> Any:
 
 
 def _object_written(value: Any) -> Any:
-    """Return the twin of an object of a dataclass or Struct, whatever its type; other values are returned unchanged."""
+    """Return the twin of an object of a dataclass or Struct, for any annotated type; return other values unchanged."""
     cls = type(value)
     try:
         write = _by_class[cls]

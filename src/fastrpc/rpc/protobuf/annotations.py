@@ -1,4 +1,4 @@
-"""Annotations read for protobuf: the type behind names and marks, and what `Field` says about it."""
+"""Annotations read for protobuf: the type inside names and marks, and the settings of `Field`."""
 
 import types
 import typing
@@ -22,7 +22,7 @@ __all__ = [
 _MARKS: Final = frozenset(
     {typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", typing.Final)}
 )
-#: The types of Python for which messages of google.protobuf stand.
+#: The types of Python that correspond to messages of google.protobuf.
 _KNOWN: Final = {
     f"google.protobuf.{name}": wanted
     for name, wanted in {
@@ -60,7 +60,7 @@ class UnfitTypeError(Exception):
 
 
 def opened(annotation: Any, kind: str | None, depth: int) -> tuple[Any, str | None]:
-    """Return the type behind names, marks and metadata, and the kind of number in the latter."""
+    """Return the type inside names, marks and metadata, and the kind of number in the latter."""
     for _ in range(DEEPEST):
         origin = get_origin(annotation)
         if isinstance(annotation, typing.NewType):
@@ -105,7 +105,7 @@ def members_of(annotation: Any, depth: int) -> Iterator[Any]:
         if get_origin(inner) in {Union, types.UnionType}:
             yield from members_of(inner, depth + 1)
         else:
-            # Metadata tells the kind of a number.
+            # Metadata states the kind of a number.
             yield one if kind is not None else inner
 
 

@@ -100,7 +100,7 @@ def declared_of(cls: Any) -> Declared:
 
 
 def outer_of(cls: Any) -> Any:
-    """Return the class in whose body a class is defined; None for one of a module or a function."""
+    """Return the class in whose body a class is defined; None for a class of a module or a function."""
     path = cls.__qualname__.split(".")[:-1]
     found: Any = sys.modules.get(cls.__module__)
     if not path or "<locals>" in path:

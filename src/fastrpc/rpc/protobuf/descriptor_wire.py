@@ -21,7 +21,7 @@ def written_text(field: int, value: str) -> bytes:
 
 
 def written_part(field: int, parts: Iterable[bytes]) -> bytes:
-    """Return a field with bytes or a message, of which these are the parts."""
+    """Return a field with bytes or a message, made of these parts."""
     content = b"".join(parts)
     return _varint(field << 3 | 2) + _varint(len(content)) + content
 

@@ -29,7 +29,8 @@ INTEGER_KINDS: Final = (
     *("fixed32", "fixed64", "sfixed32", "sfixed64"),
 )
 FLOAT_KINDS: Final = ("float",)
-#: Messages of google.protobuf that stand for a type of Python: https://protobuf.dev/reference/protobuf/google.protobuf/
+#: Messages of google.protobuf that correspond to a type of Python:
+#: https://protobuf.dev/reference/protobuf/google.protobuf/
 KNOWN_KINDS: Final = tuple(
     f"google.protobuf.{name}"
     for name in (
@@ -92,7 +93,7 @@ class Field:
 
     @property
     def is_of_field(self) -> bool:
-        """Whether it says something of a whole field, not of a type in it alone."""
+        """Whether it describes a whole field, and not only a type in it."""
         return any(one is not None for one in (self.number, self.oneof, self.name))
 
     def __repr__(self) -> str:
@@ -118,7 +119,7 @@ class FieldError(TypeError):
 
 
 def field_in(metadata: tuple[Any, ...]) -> Field | None:
-    """Return the Field in the metadata of an annotation; None without one.
+    """Return the Field in the metadata of an annotation; None if it has none.
 
     If there are several, the last number counts, the last kind, and so on.
     """

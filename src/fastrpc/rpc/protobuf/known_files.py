@@ -80,7 +80,7 @@ _HEALTH: Final = (
     ),
 )
 
-#: A dot stands for the package, of which there are two.
+#: A dot stands for the package; there are two.
 _REFLECTION: Final = (
     _Message(
         "ServerReflectionRequest",

@@ -117,7 +117,7 @@ def _json_marshal(definition: MethodDefinition, depth: int, items: int) -> Marsh
     def reader(message: ProtoMessage, in_row: bool = False) -> Callable[[Any], bytes]:
         decode = JsonDecoder(message, names, depth=depth, items=items, in_row=in_row)
         if message is found.arguments and definition.kind in {"client_stream", "both_ways"}:
-            # A method that takes a stream has no message of arguments: its call begins without one.
+            # A method that takes a stream has no message of arguments: its call begins without a message.
             return lambda payload: decode(payload or b"{}")
         return decode
 

@@ -45,7 +45,7 @@ KINDS: Final = {
     "sfixed64": 16,
     "sint32": 17,
     "sint64": 18,
-    # Members of google.protobuf.Value, of the codec alone.
+    # Members of google.protobuf.Value, only for the codec.
     "null": 32,
     "number": 33,
 }
@@ -270,7 +270,7 @@ class ProtoMessage(ProtoType):
     Args:
         name: as of a type.
         form: the plain value of a message, as `MessageSchema` has it.
-        owner: the type that it stands for; None for the arguments or the result of a method.
+        owner: the type that it represents; None for the arguments or the result of a method.
         head: the tag of a Struct, as `MessageSchema` has it.
     """
 
@@ -361,7 +361,7 @@ DURATION: Final = _known("Duration", "duration", (("seconds", "int64"), ("nanos"
 _VALUES: Final = _values()
 VALUE: Final = _VALUES[0]
 
-#: The messages of google.protobuf that stand for a type of Python, by their full names.
+#: The messages of google.protobuf that correspond to a type of Python, by their full names.
 KNOWN: Final = {
     str(one.known_as): one
     for one in (

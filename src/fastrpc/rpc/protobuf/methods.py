@@ -39,7 +39,7 @@ def method_messages(definition: MethodDefinition, derivation: Derivation) -> Met
 
     Raises:
         ConfigError: a type has no form in protobuf; the text names method, type and way out.
-        FieldError: a `Field` is where it cannot be.
+        FieldError: a `Field` is at a forbidden place.
     """
     types = definition.types()
     arguments, is_sole = _arguments(definition, derivation)

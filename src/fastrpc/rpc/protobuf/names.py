@@ -66,7 +66,7 @@ def check_fields(message: ProtoMessage) -> None:
 
     Raises:
         FieldError: a number is used twice, or is reserved; a oneof has the name of a field.
-        UnfitTypeError: a name is there twice.
+        UnfitTypeError: a name occurs twice.
     """
     numbers: dict[int, str] = {}
     names: dict[str, str] = {}

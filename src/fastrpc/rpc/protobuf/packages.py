@@ -45,7 +45,7 @@ class ProtoPackage:
         name: the part of the names before the last dot; empty without a dot.
 
     Raises:
-        FieldError: a `Field` is where it cannot be.
+        FieldError: a `Field` is at a forbidden place.
     """
 
     def __init__(self, name: str, services: Iterable[ServiceDefinition]) -> None:

@@ -1,4 +1,4 @@
-"""The messages of gRPC's reflection, in which servers tell their descriptors.
+"""The messages of gRPC's reflection, by which servers send their descriptors.
 
 https://github.com/grpc/grpc-proto/blob/master/grpc/reflection/v1/reflection.proto; v1alpha has the same messages.
 """
@@ -30,7 +30,7 @@ class ExtensionRequest:
 
 @dataclasses.dataclass
 class ServerReflectionRequest:
-    """A question; all but the host are members of one oneof."""
+    """A question; all fields but the host are members of one oneof."""
 
     host: str = ""
     file_by_filename: Annotated[str | None, Field(3)] = None

@@ -45,7 +45,7 @@ __all__ = [
     "unwrapped",
 ]
 
-#: The annotation of a parameter or result without one.
+#: The annotation of a parameter or result that has no annotation.
 UNANNOTATED: Final[Any] = types.SimpleNamespace()
 
 #: Depth to which names of types are followed, and arguments of types: a name may name itself.
@@ -177,7 +177,7 @@ def substitute(annotation: Any, values: Mapping[Any, Any], *, keep: bool = False
 
 
 def unaliased(annotation: Any) -> Any:
-    """Return the type behind a name of `type X[T] = …`; other annotations are returned unchanged.
+    """Return the type that a name of `type X[T] = …` means; other annotations are returned unchanged.
 
     Libraries have such names, too: `NDArray` of numpy 2.5. A name with any number of arguments is left unchanged.
     """

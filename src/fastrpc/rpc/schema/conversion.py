@@ -1,4 +1,4 @@
-"""The hooks by which msgspec decodes the types of `fastrpc.types`; methods without such types have none."""
+"""The hooks by which msgspec decodes the types of `fastrpc.types`; methods without such types have no hooks."""
 
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache, partial
@@ -106,7 +106,7 @@ def _dec_hook(codec_name: str) -> Callable[[Any, Any], Any]:
 
 @cache
 def _converter(codec_name: str, kind: Any) -> Callable[[Any], Any]:
-    """Return the function from plain values of a codec to values of a class, or of one with type arguments."""
+    """Return the function from plain values of a codec to values of a class, or of a class with type arguments."""
     return payload_type(kind).decoder(kind, partial(convert_plain, codec_name))
 
 

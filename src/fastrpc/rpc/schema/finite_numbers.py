@@ -28,7 +28,7 @@ def finite_encoder(encode: Callable[[Any], bytes], kinds: Sequence[Any]) -> Call
 
     def encode_finite(value: Any) -> bytes:
         payload = encode(value)
-        # Only a null can stand for such a number. A search for "ull" skips most text three bytes at a time; a search
+        # Only a null can represent such a number. A search for "ull" skips most text three bytes at a time; a search
         # for "null" alone stops at each n.
         if b"ull" in payload and b"null" in payload and has_other_number(value):
             raise ValueError("NaN and infinity are not numbers of JSON")

@@ -21,7 +21,7 @@ __all__ = ["annotation_refusal", "constraint_of", "default_refusal", "field_cons
 _PACKAGES: Final = frozenset({"annotated_types", "fastapi", "pydantic"})
 
 _ANSWER: Final = "current_call().http(…) sets status and headers of the answer"
-#: Objects of a request in Starlette, each with what a method has in its place.
+#: Objects of a request in Starlette, each with its replacement in a method.
 _REQUESTS: Final = {
     "UploadFile": "write `{name}: fastrpc.Upload`, which has the file of a form, its filename and its content_type",
     "WebSocket": "write `{name}: AsyncIterator[T]` for the messages of the caller, and yield the answers",

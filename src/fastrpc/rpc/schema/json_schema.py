@@ -66,7 +66,7 @@ _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class SchemaSet:
-    """The schemas of a document. Schemas of classes stand in one place, `components`, and are referred to by name.
+    """The schemas of a document. Schemas of classes are in one place, `components`; others refer to them by name.
 
     Args:
         prefix: the text before a component's name in a reference.
@@ -347,7 +347,7 @@ def plain_default(default: Any, factory: Any = None, nothing: Any = None) -> Jso
 
     Args:
         factory: the function that makes the default; `nothing` or None without one.
-        nothing: stands for no default, and for no factory.
+        nothing: means no default, and no factory.
     """
     if factory is not None and factory is not nothing:
         # Others may do anything.

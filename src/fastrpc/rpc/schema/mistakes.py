@@ -27,7 +27,7 @@ from fastrpc.types.base import Mistake, MistakesError
 
 __all__ = ["mistakes_in"]
 
-#: The most mistakes that are told.
+#: The most mistakes that are reported.
 _MOST_FOUND: Final = 50
 
 #: The most values that are opened.
@@ -40,7 +40,7 @@ _MORE_BYTES: Final = 1 << 16
 #: The most bytes that are decoded again of a payload that has more.
 _DECODED_BYTES: Final = 1 << 20
 
-#: The longest path and type that are told.
+#: The longest reported path and type.
 _LONGEST: Final = 200
 
 _CODECS: Final[Mapping[str, Any]] = {"json": msgspec.json, "msgpack": msgspec.msgpack}
@@ -115,7 +115,7 @@ class _Reader:
         except msgspec.MsgspecError as error:
             named = _GOT.search(str(error))
             if named is None:
-                # A number out of range; or no value at all.
+                # A number out of range; or no value.
                 got = "float" if isinstance(error, msgspec.ValidationError) else "another value"
             else:
                 got = named[1]
@@ -156,7 +156,7 @@ class _Search:
             return
 
     def _look_into(self, part: ValuePart, error: Exception) -> None:
-        """Note the mistakes in the parts of a refused part; its own error if none of them has one."""
+        """Note the mistakes in the parts of a refused part; its own error if no part has a mistake."""
         before = len(self.found)
         try:
             # A map whose keys are not UTF-8 has no parts.

@@ -106,7 +106,7 @@ class _Writers(TypeWriters):
         return self._write_float if _is_float32(part) else None
 
     def of_class(self, part: Any) -> Writer:
-        """Return what copies the objects of a class."""
+        """Return the function that copies the objects of a class."""
         known = self._of_classes.get(part.cls)
         if known is None:
             known = self._of_classes[part.cls] = _ObjectWriter(get_origin(part.cls) or part.cls)
@@ -181,7 +181,7 @@ class _ObjectWriter:
 
 
 def _copied(value: Any, changed: Mapping[str, Any]) -> Any:
-    """Return a copy of an object with other values in some fields, whatever these are annotated with."""
+    """Return a copy of an object with other values in some fields, for any annotations of these fields."""
     if isinstance(value, msgspec.Struct):
         copied = copy.copy(value)
         for name, field in changed.items():

@@ -115,7 +115,7 @@ def _inner(arguments: Iterable[Any]) -> Iterator[Any]:
 
 
 def plain_annotation(annotation: Any) -> Any:
-    """Return the type behind metadata, names for it, and marks of fields."""
+    """Return the type inside metadata, names for it, and marks of fields."""
     while True:
         if isinstance(annotation, typing.NewType):
             annotation = annotation.__supertype__

@@ -178,7 +178,7 @@ def _is_untyped(part: Any) -> bool:
 
 
 def plain_type(part: Any) -> Any:
-    """Return a type that decodes whatever `part` decodes: without its constraints."""
+    """Return a type that decodes every value that `part` decodes: without its constraints."""
     if type(part) in _PLAIN:
         return _PLAIN[type(part)]
     if isinstance(part, schema.UnionType):

@@ -77,7 +77,7 @@ class TextValue:
         return self._form
 
     def json(self, text: str) -> bytes:
-        """Return the JSON of the value that a text stands for.
+        """Return the JSON of the value that a text represents.
 
         Raises:
             ValueError: the text does not fit; the message says which forms the type accepts. Most values are checked
@@ -111,7 +111,7 @@ class TextValue:
         if self._form is TextForm.AS_IS:
             return msgspec.json.encode(text)
         raw = text.encode()
-        # Checked alone: a text with more than a value in it would change the meaning of its surroundings.
+        # Checked alone: a text with more than one value would change the meaning of its surroundings.
         if not _is_json(raw):
             if self._form is TextForm.JSON and not self._choices:
                 raise ValueError(f"must be written as {self._words}")
@@ -154,7 +154,7 @@ def has_plain_texts(described: JsonSchema, schemas: SchemaSet) -> bool:
 
 
 def is_part_of_path(described: JsonSchema, schemas: SchemaSet) -> bool:
-    """Whether every value of a schema is such a value, and none is null, for which a path has no text."""
+    """Whether every value of a schema is such a value, and no value is null, which has no text in a path."""
     return all(one in _SCALARS and one != "null" for one in _types(described, schemas))
 
 
@@ -169,7 +169,7 @@ def without_none(kind: Any) -> Any:
 
 
 def _unwrapped(kind: Any) -> Any:
-    """Return a type without metadata, and that behind a NewType."""
+    """Return a type without metadata, or the type inside a NewType."""
     while True:
         if get_origin(kind) is Annotated:
             kind = get_args(kind)[0]

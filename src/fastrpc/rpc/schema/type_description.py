@@ -16,7 +16,7 @@ __all__ = ["describe_type", "describe_types", "method_types"]
 
 
 def describe_types(methods: Iterable[MethodDefinition], names: TypeNames) -> list[dict[str, Any]]:
-    """Return the classes in the types of these methods, classes with a custom encoding by name alone."""
+    """Return the classes in the types of these methods; a class with a custom encoding has only its name."""
     return [_describe_class(one, names) for one in payload_classes(method_types(methods))]
 
 
@@ -35,7 +35,7 @@ def method_types(methods: Iterable[MethodDefinition]) -> Iterator[Any]:
 def describe_type(
     annotation: Any, names: TypeNames, key: str = "type", full_key: str = "full_type"
 ) -> dict[str, str]:
-    """Return a type as source, and with its constraints where it has any."""
+    """Return a type as source, with its constraints if it has any."""
     text, full = names.text(annotation), names.text(annotation, with_constraints=True)
     return {key: text} if text == full else {key: text, full_key: full}
 

@@ -58,7 +58,7 @@ def all_parts(kinds: Sequence[Any]) -> Iterator[schema.Type]:
 
 
 def parts_within(roots: Iterable[schema.Type]) -> Iterator[schema.Type]:
-    """Yield these types and all that they hold, each once; the type behind metadata counts, too."""
+    """Yield these types and all types inside them, each once; the type inside metadata counts, too."""
     # The objects are kept as long as their ids.
     waiting = list(roots)
     roots = list(waiting)
@@ -80,7 +80,7 @@ def all_annotations(kinds: Sequence[Any]) -> Iterator[Any]:
     class decodes itself, such as the fields of a pydantic model, are not followed.
 
     Raises:
-        TypeError: a recursive name of a type stands for ever longer types.
+        TypeError: a recursive name of a type represents ever longer types.
     """
     waiting = list(kinds)
     seen: set[Any] = set()

@@ -68,7 +68,7 @@ class TypeWriters:
         raise NotImplementedError
 
     def of_union(self, part: schema.UnionType) -> Writer | None:
-        """Return the writer of a value of one of several types."""
+        """Return the writer of a value that may have several types."""
         raise NotImplementedError
 
 

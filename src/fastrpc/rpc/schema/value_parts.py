@@ -46,12 +46,12 @@ class Opener(Protocol):
 
 
 def parts_of(opener: Opener, part: ValuePart) -> Iterator[ValuePart]:
-    """Yield the parts of a value as one of its type; none if it has another form or no parts."""
+    """Yield the parts of a value as a value of its type; nothing if it has another form or no parts."""
     return _Parts(opener, part).of(part.kind)
 
 
 def _named(kind: Any) -> Any:
-    """Return the type behind a name or metadata; other types are returned unchanged."""
+    """Return the type inside a name or metadata; other types are returned unchanged."""
     if isinstance(kind, NewType):
         return kind.__supertype__
     return get_args(kind)[0] if get_origin(kind) is Annotated else unaliased(kind)
@@ -73,7 +73,7 @@ class _Parts:
         origin, arguments = get_origin(kind) or kind, get_args(kind)
         if origin in {Union, types.UnionType}:
             fitting = [one for one in arguments if self._has_form_of(one)]
-            # If several types fit, the value does not tell which one was meant.
+            # If several types fit, the value does not show which one was meant.
             yield from self.of(fitting[0]) if len(fitting) == 1 else ()
         elif origin in MAPS and self._type == "object" and arguments:
             for item in self._opener.map(self._raw).values():

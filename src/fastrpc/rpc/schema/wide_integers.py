@@ -4,7 +4,7 @@ A payload is first decoded unchanged. Only if it does not fit its type are such 
 is an integer, and the payload is decoded once more. Methods without such integers have the plain decoder.
 
 The search costs a hundred times as much as decoding, and any peer can send a payload that does not fit: beyond a bound
-the first refusal stands.
+the first refusal is final.
 """
 
 import re
@@ -61,7 +61,7 @@ class _TooMuchError(Exception):
 
 
 class _Bounds:
-    """The rest of the budget for the search of one payload."""
+    """The remaining budget for the search of one payload."""
 
     __slots__ = ("_bytes", "_values")
 
@@ -163,7 +163,7 @@ class _Rewriters:
     """Makes the rewriters of a type and its parts, each once: types may refer to themselves."""
 
     def __init__(self) -> None:
-        #: The keys are the ids of types; each type is kept beside its id.
+        #: The keys are the ids of types; the value keeps its type.
         self._made: dict[int, tuple[schema.Type, list[_Rewriter]]] = {}
 
     def of(self, part: Any) -> _Rewriter:

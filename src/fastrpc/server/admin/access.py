@@ -110,7 +110,7 @@ class AdminAccess:
         return None
 
     def is_reader(self, head: RequestHead) -> bool:
-        """Return whether a request carries the token of readers, where there is one."""
+        """Return whether a request carries the token of readers, if there is one."""
         return self._token is not None and self._token.is_given_by(head)
 
 

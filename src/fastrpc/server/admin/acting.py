@@ -107,7 +107,7 @@ class Acts:
         self._audit.close()
 
     def judge(self, name: str, head: RequestHead, peer: Peer) -> Identity:
-        """Return the operator behind a request for an act; a refusal is logged.
+        """Return the operator of a request for an act; a refusal is logged.
 
         Raises:
             ActRefusedError: the operator may not act.

@@ -1,4 +1,4 @@
-"""The page of figures: cumulative counts of each method, and what each process uses.
+"""The page of figures: cumulative counts of each method, and the resources of each process.
 
 A reader passes the `revision` of an answer back as `after`; methods that did not change since are then left out. A
 revision of another server, or of an earlier start, leaves out nothing.

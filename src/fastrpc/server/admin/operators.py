@@ -40,7 +40,7 @@ class Operators:
         self._tokens.reload()
 
     def judge(self, head: RequestHead) -> Identity:
-        """Return the operator behind a request for an act.
+        """Return the operator of a request for an act.
 
         A browser sends no bearer token on its own, so no page of another site can act with the rights of its reader.
         For the same reason the password from a browser's dialog is not accepted.

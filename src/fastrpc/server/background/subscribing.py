@@ -55,7 +55,7 @@ class Subscribing:
         """Return the subscribers of a service, which do not take messages yet.
 
         Raises:
-            ConfigError: there is no broker, or it cannot do what an option asks for.
+            ConfigError: there is no broker, or it lacks a feature that an option requires.
         """
         if not subscriptions_of(type(service)):
             return []

@@ -41,7 +41,7 @@ class BackgroundWork:
         """Run the work that the services of all sources request, until the sources are left.
 
         Raises:
-            ConfigError: a store or a broker is missing, or cannot do what an option asks for.
+            ConfigError: a store or a broker is missing, or lacks a feature that an option requires.
         """
         await self._served.hold(self)
         made = []
@@ -58,7 +58,7 @@ class BackgroundWork:
         self.subscribing.forget()
 
     def add(self, name: str, service: Any) -> None:
-        """Run what a service asks for from now on. ConfigError as in `begin`."""
+        """Run the work of a service from now on. ConfigError as in `begin`."""
         self.scheduling.add(name, service)
         self.subscribing.begin_soon(self._made_for(service))
 
@@ -76,7 +76,7 @@ class BackgroundWork:
     async def stop_beside(
         self, work: Awaitable[bool], seconds: float | None, name: str | None = None
     ) -> bool:
-        """Stop, while other work ends in the same time; return whether all work ended by itself."""
+        """Stop, while other work ends in the same time; return whether all work ended without being cut off."""
         stopping = asyncio.ensure_future(self.stop(seconds, name))
         try:
             is_clean = await work

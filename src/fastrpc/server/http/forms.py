@@ -102,7 +102,7 @@ class FormReader:
 
     @property
     def held(self) -> int:
-        """The memory held here. A buffer of which a part was passed on still takes more than the remaining bytes."""
+        """The memory held here. A buffer keeps its full size after a part of it was passed on."""
         return self.field_bytes + self._kept.__alloc__()
 
     def end(self) -> None:
@@ -237,7 +237,7 @@ class FormReader:
 
 
 def _parameters(text: str) -> dict[str, str]:
-    """Return the parameters of a field by their lower-case names; none if they are malformed or repeated."""
+    """Return the parameters of a field by their lower-case names; an empty dict if they are malformed or repeated."""
     found: dict[str, str] = {}
     at = text.find(";")
     while 0 <= at < len(text):

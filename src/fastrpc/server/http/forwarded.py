@@ -98,7 +98,7 @@ class TrustedProxies:
 
 
 def _peer_behind(peer: Peer, found: tuple[_Address, int] | None, forwarded_proto: Sequence[str]) -> Peer:
-    """Return the peer of one request on a trusted peer's connection; without a client the trusted peer's address."""
+    """Return the peer of one request on a trusted peer's connection: the named client, or else the trusted peer."""
     address = peer.address
     # If a proxy at a unix socket states no scheme, its client was unencrypted.
     own = address.scheme if address.host else "tcp"
@@ -140,5 +140,5 @@ def _address(entry: str) -> tuple[_Address, int] | None:
 
 
 def _plain(address: _Address) -> _Address:
-    """Return the IPv4 address for which an IPv6 address stands, if it does."""
+    """Return the IPv4 address that an IPv6 address represents, if any."""
     return getattr(address, "ipv4_mapped", None) or address

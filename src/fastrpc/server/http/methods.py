@@ -109,7 +109,7 @@ def _open_form(definition: MethodDefinition, arguments_of: QueryArguments, conte
 
 
 def _mistakes_in(definition: MethodDefinition, codec: str, payload: bytes, first: str) -> bytes | None:
-    """Return all mistakes in refused arguments, encoded in their codec; None if each part is valid by itself."""
+    """Return all mistakes in refused arguments, encoded in their codec; None if each part is valid separately."""
     # Imported on first use: callers seldom make mistakes.
     import msgspec
 
@@ -131,7 +131,7 @@ def _web_calls(config: ServerConfig, gate: Gate) -> "WebCalls | None":
 
 
 def _hosts(config: ServerConfig, address: Address, advertised: str) -> OwnHosts | None:
-    """Return the host names of this server; None: any host is accepted where no page can do harm."""
+    """Return the host names of this server; None: any host is accepted, as no page can do harm."""
     if address.scheme in {"unix", "memory"}:
         return None
     own = (host.lower() for host in (address.host, advertised) if host)

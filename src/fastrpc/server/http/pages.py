@@ -126,7 +126,7 @@ def _page(answer: Callable[[HttpRequest], HttpAnswer]) -> Path:
 
 
 def _index(options: HTTP, root: str) -> bytes:
-    """Return the page at `/`: links to what the server offers."""
+    """Return the page at `/`: links to the enabled pages."""
     title = escape(options.openapi.title or "fastrpc")
     links = {"/docs": "the methods, to read and to call", "/openapi.json": "the same for programs (OpenAPI)"}
     links["/client.js"] = "a module for scripts of pages"

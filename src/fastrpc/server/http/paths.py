@@ -31,7 +31,7 @@ class HttpRequest:
     def __init__(self, exchange: PathExchange, body: bytes, identity: Identity | None) -> None:
         self._exchange = exchange
         self.body = body
-        #: The identity of the sender; None if it has none, or if none was requested.
+        #: The identity of the sender; None if it has none, or if no identity was requested.
         self.identity = identity
 
     @property

@@ -78,7 +78,7 @@ class WebCall:
         #: Names of metadata that was left out.
         self.dropped: list[bytes] = []
         self.metadata = metadata_of(request.fields, self.dropped)
-        #: The timeout that the caller states, in microseconds; None: it states none.
+        #: The timeout that the caller states, in microseconds; None: no timeout.
         self.timeout_us: int | None = None
         #: The message of a GET.
         self.payload: bytes | None = None
@@ -86,7 +86,7 @@ class WebCall:
         self.fault: Failure | None = None
         self._takes_gzip = _GZIP in request.compressors
         self._has_gzip = self._takes_gzip and accepts(request.values(self.accepting_field), b"gzip")
-        #: The compressor of the body, or of its compressed messages; 0: none.
+        #: The compressor of the body, or of its compressed messages; 0: no compressor.
         self.compressor = 0
         self._encoding = ""
         #: The compressor that a sent head has named.

@@ -61,7 +61,7 @@ class GrpcWebCall(EnvelopedCall):
         found, at = [], 0
         try:
             while at < whole:
-                # A group with padding may lie inside, as parts of a body are padded separately.
+                # A group with padding may occur inside, as parts of a body are padded separately.
                 padded = digits.find(b"=", at, whole)
                 end = whole if padded < 0 else min(whole, padded - padded % 4 + 4)
                 found.append(base64.b64decode(digits[at:end], validate=True))

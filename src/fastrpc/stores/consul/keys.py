@@ -131,7 +131,7 @@ class ConsulKeys:
             if not outcome.errors:
                 break
             if _is_denial(outcome.errors[0].what):
-                # The right to read does not cover `check-not-exists`: each key is read alone.
+                # The right to read does not cover `check-not-exists`: each key is read separately.
                 return self._read_each(keys, stale=stale)
             failed = {failure.op_index for failure in outcome.errors}
             absent ^= {key for number, key in enumerate(keys) if number in failed}
@@ -219,7 +219,7 @@ class ConsulKeys:
         return found is not None
 
     def _done(self, operations: list[dict[str, Any]], *, stale: bool = False) -> _Outcome:
-        """Do operations on keys, all or none; the outcome has errors if none was done. `stale` is for reads only."""
+        """Do operations on keys, all or none; if none was done, the outcome has errors. `stale` is for reads only."""
         from consul.callback import CB
 
         def answer(response: Any) -> Any:
@@ -266,7 +266,7 @@ class ConsulKeys:
         return [key | unlock, lock] if lease not in (None, step.lease) else [lock]
 
     def _revision(self, outcome: _Outcome, latest: int, do: Sequence[Write | Deletion]) -> int:
-        """Return the revision of a transaction: the revision of its writes; a transaction of deletions has none."""
+        """Return the revision of a transaction's writes; a transaction of only deletions has no revision."""
         if do and not any(isinstance(step, Write) for step in do):
             index = Index()
             self.read(do[0].key, index)

@@ -151,7 +151,7 @@ class ConsulStore:
 
     async def lease(self, seconds: float) -> str:
         check_lease_seconds(seconds, self.limits)
-        # A session whose answer is lost ends by itself.
+        # A session whose answer is lost expires.
         return await self._ask(lambda keys: keys.open_session(seconds))
 
     async def renew(self, lease: str) -> bool:

@@ -103,7 +103,7 @@ class DeimosStore:
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
     ) -> ItemPage:
-        """Return the first items of a prefix, all of which is read. `stale` has no effect here."""
+        """Return the first items of a prefix; the whole prefix is read. `stale` has no effect here."""
         check_page(prefix, limit)
         _check_visible(prefix)
         items, index = await self._threads.ask(lambda client: self._below(client, prefix))
@@ -145,7 +145,7 @@ class DeimosStore:
         try:
             await self._deleted(key, expect)
         except StoreError as error:
-            # The write was refused: a directory is not a key, and no key lies below another one.
+            # The write was refused: a directory is not a key, and no key is below another key.
             if not _is_refused(error) and error.status is not Status.FAILED_PRECONDITION:
                 raise
             if expect is not None:
@@ -285,9 +285,9 @@ class DeimosStore:
         """Read the item of a lease that has changed, or whose write may have arrived; return whether the lease
         continues.
 
-        The lease has ended if its key has another item, or none. An item without a time to live has left the lease. An
-        item that may come from an unanswered first write or from another program belongs to the lease only if its key
-        names the lease.
+        The lease has ended if its key has another item, or no item. An item without a time to live has left the lease.
+        An item that may come from an unanswered first write or from another program belongs to the lease only if its
+        key names the lease.
         """
         created = lease.created
         node, _ = await self._threads.ask(lambda client: self._node(client, key))

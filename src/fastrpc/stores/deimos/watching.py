@@ -1,8 +1,8 @@
 """The changes of keys in Deimos after an index. Blocking, for a thread.
 
-A Deimos loses events: the end of one watch can deafen others, and the deletion of a directory is a single event that no
-watch below the directory gets. So each wait ends after some seconds and continues from its index, and all keys are read
-again from time to time.
+A Deimos loses events: the end of one watch can silence others, and the deletion of a directory is a single event that
+no watch below the directory gets. So each wait ends after some seconds and continues from its index, and all keys are
+read again from time to time.
 """
 
 import time
@@ -59,7 +59,7 @@ class KeyWatcher:
         self._read_due = time.monotonic() + READ_SECONDS
 
     def receive(self, client: DeimosClient) -> list[ItemChange]:
-        """Wait for the next changes; return none after some seconds.
+        """Wait for the next changes; return an empty list after some seconds.
 
         Raises:
             CompactedError: the store no longer has the events after the index.
@@ -102,7 +102,7 @@ class KeyWatcher:
     def _compared(self, items: Mapping[str, Item[bytes]], index: int) -> list[ItemChange]:
         """Return the changes that a read of all items shows and that no event has reported."""
         if index < self.reached:
-            # The node is behind the index.
+            # # The node lags behind the index.
             return []
         changes = [self._deletion(path, index) for path in sorted(self._known) if path not in items]
         for path, item in items.items():

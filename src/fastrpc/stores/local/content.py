@@ -144,7 +144,7 @@ class Content:
         return Uncommitted(ItemChange(step.key, revision, item), self._set(step.key, item))
 
     def _set(self, key: str, item: Item[bytes] | None) -> Item[bytes] | None:
-        """Put an item, or none, at a key; return the previous item."""
+        """Put an item at a key, or remove its item; return the previous item."""
         before = self.items.put(key, item)
         if before is not None and before.lease is not None and before.lease in self.leases:
             self.leases.keys(before.lease).discard(key)

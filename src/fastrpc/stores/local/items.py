@@ -55,7 +55,7 @@ class Items:
         self.size = sum(map(_size, items))
 
     def put(self, key: str, item: Item[bytes] | None) -> Item[bytes] | None:
-        """Put an item, or none, at a key; return the previous item."""
+        """Put an item at a key, or remove its item; return the previous item."""
         before = self._items.pop(key, None)
         if before is not None:
             self.size -= _size(before)

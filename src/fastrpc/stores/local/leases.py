@@ -1,4 +1,4 @@
-"""The leases of a store, told the time."""
+"""The leases of a store; callers pass the time."""
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ class Leases:
         # collection 200,000 objects held the loop for 60 ms, while the collector skips a dict of texts and numbers.
         self._seconds: dict[str, float] = {}
         self._ends: dict[str, float] = {}
-        # Keys by name, only for leases that have an item: most have none yet.
+        # Keys by name, only for leases that have an item: most leases have no item yet.
         self._keys: dict[str, set[str]] = {}
         # When each lease may end: one entry per lease, put back if it was renewed meanwhile.
         self._dues: list[tuple[float, str]] = []

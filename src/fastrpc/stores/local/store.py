@@ -46,8 +46,8 @@ class LocalStore:
     """Keeps items in memory; with a journal it answers after the commit.
 
     All writes that arrive during a commit form the next one. If the journal is too full for a commit, its writes are
-    refused and the rest goes on. Any other failed commit ends the store: later calls raise its StoreError until another
-    one opens the journal.
+    refused and the store keeps working. Any other failed commit ends the store: later calls raise its StoreError until
+    another store opens the journal.
 
     Args:
         journal: None keeps nothing across restarts.
@@ -142,7 +142,7 @@ class LocalStore:
         return (await self._expecting(key, expect, Write(key, value, lease))).revision
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Remove a key; return whether it was there. StoreConflictError as in `put`."""
+        """Remove a key; return whether it existed. StoreConflictError as in `put`."""
         was_there = key in self.content.items
         await self._expecting(key, expect, Deletion(key))
         return was_there

@@ -25,7 +25,7 @@ __all__ = ["ActedWorkers"]
 #: Seconds for processes to run an act, or to report its value beforehand.
 ACT_SECONDS: Final = 3.0
 
-#: Seconds without a sign of life after which a process is not asked. It carries out what it missed once it runs again.
+#: Seconds without a sign of life after which a process is not asked. It carries out missed acts once it runs again.
 SILENT_SECONDS: Final = 2.5
 
 #: The purpose of the processes that have a setting.
@@ -123,7 +123,7 @@ class ActedWorkers:
     def _asker(
         self, name: str, subject: str, places: Sequence[ProcessPlace]
     ) -> Callable[[bool], Awaitable[Mapping[str, Mapping[str, Any]]]]:
-        """Return the function that asks for the values; its argument says whether they are set by now."""
+        """Return the function that asks for the values; its argument says whether they are set already."""
 
         def ask(is_set: bool) -> Awaitable[Mapping[str, Mapping[str, Any]]]:
             question = json.dumps([name, subject, is_set], ensure_ascii=False)

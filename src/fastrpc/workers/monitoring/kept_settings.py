@@ -94,7 +94,7 @@ class KeptSettings:
         """Answer the monitor's question for the value of a setting, after carrying the setting out if it is new.
 
         Args:
-            question: JSON with act and subject, and whether the value is set by now.
+            question: JSON with act and subject, and whether the value is set already.
 
         Returns:
             `value`, None if the process has none, and `problem`, the reason why it has no full effect yet, or ""; or
@@ -112,7 +112,7 @@ class KeptSettings:
         return {"value": value, "problem": await problem_of(setting, self._parts) if is_set else ""}
 
     def look(self, setting: Setting, subject: str) -> Any:
-        """Return the value of a setting in this process; None: it has none.
+        """Return the value of a setting in this process; None: it has no value.
 
         Raises:
             ActRefusedError: there is no such subject here, or the act has no meaning now.

@@ -103,7 +103,7 @@ class Workers:
         self._exposition = Exposition()
         # The last complete record of each place.
         self._records: dict[int, bytes] = {}
-        # Not numbers that a previous monitor used: its answers may still lie on the scoreboard.
+        # Not numbers that a previous monitor used: its answers may still be on the scoreboard.
         self._numbers = itertools.count(time.monotonic_ns())
         # A process keeps only its last answer of each kind, so it is asked one question of a kind at a time.
         self._asking = {kind: asyncio.Lock() for kind in Kind}
@@ -160,7 +160,7 @@ class Workers:
         asked = {place.process: Role(place.role).name.lower() for place in living if place.process}
         await self._ask("metrics", living)
         answers = await self.answers("figures", living)
-        # The process that answered may have been replaced at its place by now.
+        # The process that answered may have been replaced at its place meanwhile.
         return lambda: self._figures(asked, answers)
 
     async def answers(

@@ -27,7 +27,7 @@ REPORT_SECONDS = 1.0
 #: The largest share of the time for reports of very many methods.
 REPORT_SHARE = 0.05
 
-#: Bytes of a question: its name and an argument, of which the longest is the subject of an act.
+#: Bytes of a question: its name and an argument; the longest argument is the subject of an act.
 QUESTION_BYTES = 4_096
 
 
@@ -122,7 +122,7 @@ class Reporter:
             self._report(b"")
 
     def _hear(self) -> None:
-        """Take a question, which comes behind its number."""
+        """Take a question, which comes after its number."""
         try:
             number, _, question = self._place.answering.recv(QUESTION_BYTES).partition(b" ")
         except OSError:

@@ -42,7 +42,7 @@ class Inbox:
         self._received = b""
 
     def read(self) -> dict[str, Any] | None:
-        """Return the next message; None if the rest of it has not arrived.
+        """Return the next message; None if it is incomplete.
 
         Raises:
             OSError: the connection is lost.

@@ -6,7 +6,8 @@
                                                   │
                                                   └─► it fails: its copies are closed, the old one serves on
 
-Sockets are handed over, not bound a second time: no connection is refused, and none waits at an abandoned socket.
+Sockets are handed over, not bound a second time: no connection is refused, and no connection waits at an abandoned
+socket.
 """
 
 import contextlib
