@@ -1,7 +1,7 @@
 """Echo from end to end over each transport and loop, both sides in this process.
 
-Client and server share one loop and one core, so a figure is the cost of both sides together and hardly drifts;
-`python -m bench.compare` measures what a caller sees with a core for each side.
+Client and server share one loop and one core, so a figure is the cost of both sides together and hardly drifts; `python
+-m bench.compare` measures the times of a caller with a core for each side.
 
 pytest bench/test_echo.py
 """

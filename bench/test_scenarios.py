@@ -48,7 +48,7 @@ class Back:
 
 @fastrpc.service("middle")
 class Middle:
-    """Answers with the answer of the service behind it."""
+    """Answers with the answer of the service that it calls."""
 
     def __init__(self, behind: fastrpc.Client) -> None:
         self._behind = behind
@@ -60,7 +60,7 @@ class Middle:
 
 @fastrpc.service("front")
 class Front:
-    """Asks the services behind it."""
+    """Calls the services of the next tier."""
 
     def __init__(self, middle: fastrpc.Client, back: fastrpc.Client) -> None:
         self._middle = middle
@@ -159,7 +159,7 @@ def test_many_methods(shop: Shop, measure_per_call: MeasurePerCall) -> None:
 
 
 def test_many_connections(shop: Shop, measure_per_call: MeasurePerCall) -> None:
-    """Call over 50 connections in turn, as a client of many servers does."""
+    """Call over 50 connections by turns, as a client of many servers does."""
     address = str(shop.back._pool.subchannels[0].endpoint.address)
     clients = [fastrpc.Client(address) for _ in range(50)]
     in_turn = itertools.cycle(clients)

@@ -19,7 +19,7 @@ __all__ = ["MOST_DAYS", "age_fault", "faults", "requirements_of"]
 
 ROOT = Path(__file__).parents[1]
 
-#: Days after which the table has to be compared with what is published.
+#: Days after which the table has to be compared with the published advisories.
 MOST_DAYS = 60
 
 
@@ -67,7 +67,7 @@ def faults(requirements: Iterable[Requirement], advisories: Iterable[Mapping[str
 
 
 def first_common(allowed: SpecifierSet, affected: SpecifierSet) -> Version | None:
-    """Return the first release in both sets, taken to have three numbers; None without one.
+    """Return the first release in both sets, taken to have three numbers; None if there is none.
 
     The releases that both have begin at a lower bound of either, or right after one that is excluded.
     """

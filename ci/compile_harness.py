@@ -1,4 +1,4 @@
-"""Compile what the tests need compiled, for an installed wheel: into the packages of the interpreter that runs this."""
+"""Compile the modules that the tests need, for an installed wheel: into the packages of the running interpreter."""
 
 import os
 import subprocess

@@ -51,7 +51,7 @@ def codes() -> list[tuple[int, int, int]]:
 def lookup() -> list[int]:
     """Return the symbols that each first bits hold: symbol, next symbol << 8, bits << 16, bits of both << 24.
 
-    If only one symbol is left both counts are equal; 0 stands for a longer code.
+    If only one symbol is left both counts are equal; 0 means a longer code.
     """
     first = [(0, 0)] * (1 << LOOKUP_BITS)
     for length, symbol, code in codes():

@@ -1,6 +1,6 @@
-"""Switch off each rule of a served connection's life in turn: the tests of that rule must fail for every protocol.
+"""Switch off each rule of a served connection's life, one by one: the tests of that rule must fail for every protocol.
 
-A copy of the tree lies in build/life_mutants, so that only `connection_life` is compiled again for each rule.
+A copy of the tree is in build/life_mutants, so that only `connection_life` is compiled again for each rule.
 """
 
 import os

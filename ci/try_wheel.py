@@ -32,7 +32,7 @@ async def call_over_tcp() -> int:
 
 
 def run_first_service(readme: Path) -> None:
-    """Run the blocks of the README's first service, and compare what they print."""
+    """Run the blocks of the README's first service, and compare their output."""
     section = readme.read_text().partition("## First service")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     (script,) = (text for language, text in blocks if language == "sh")

@@ -1,1 +1,1 @@
-"""A store of ours beside a node of etcd: reads, writes, locks and watches, with their limits."""
+"""A store of ours compared with a node of etcd: reads, writes, locks and watches, with their limits."""

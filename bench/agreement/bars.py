@@ -42,7 +42,7 @@ BARS = (
         "times that of a Mutex",
     ),
     # The bar is not 3 times a Mutex, which makes two requests in a kept session. Each of our locks has a separate
-    # lease, and its four requests pass the JSON gateway: they alone take longer than that.
+    # lease, and its four requests pass the JSON gateway: these requests alone take longer than that.
     Bar(
         "lock and release through etcd://, one after the other",
         Side("etcd", "ours", "lock"),

@@ -36,7 +36,7 @@ VALUE = b"x" * 256
 WAITERS = 64
 WATCHERS = 1_000
 
-#: For a lock with many waiters, none of which ends meanwhile.
+#: For a lock with many waiters; no waiter ends meanwhile.
 LONG_TTL = 60
 
 

@@ -28,7 +28,7 @@ class Bar:
 
     title: str
     side: Side
-    #: A side that counts twice stands twice.
+    #: A side that counts twice is listed twice.
     against: tuple[Side, ...]
     limit: float
     unit: str

@@ -18,7 +18,7 @@ def compare(
     *,
     seconds: float = 3.0,
 ) -> int:
-    """Measure all sides in turn, and print each bar with its limit; return the exit status: 1 if a bar is not kept."""
+    """Measure all sides by turns, and print each bar with its limit; return the exit status: 1 if a bar is not kept."""
     parser = argparse.ArgumentParser(prog=f"python -m {package}", description=description)
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each side; medians count")
     parser.add_argument("--seconds", type=float, default=seconds, help="of each measurement")

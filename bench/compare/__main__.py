@@ -149,7 +149,7 @@ def _assignments(
 
 
 def _prepared(assignments: Sequence[Assignment], left_out: list[str]) -> list[Assignment]:
-    """Return the workloads that can run here; the others are added to `left_out`."""
+    """Return the workloads that can run here; the other ones are added to `left_out`."""
     assignments, too_large = within_descriptors(assignments, lift_descriptor_limit())
     assignments, unloaded = with_generators(assignments)
     left_out += [*too_large, *unloaded]
@@ -170,7 +170,7 @@ def _prepared(assignments: Sequence[Assignment], left_out: list[str]) -> list[As
 
 
 def _raise_priority() -> None:
-    """Put this process, and so all it starts, before others on a machine that is not idle."""
+    """Give this process, and its child processes, priority over others on a busy machine."""
     try:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
     except PermissionError:

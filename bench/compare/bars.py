@@ -23,7 +23,7 @@ class Bar:
     least: float
     ours: str
     others: Sequence[str]
-    #: Where the others were measured, unless it is the same workload.
+    #: The workload in which the other peers were measured, if it is another one.
     other_workload: str = ""
     figure: Literal["calls_per_second", "p50_seconds", "client_cpu_per_call", "server_cpu_per_call"] = (
         "calls_per_second"
@@ -35,7 +35,7 @@ class Bar:
         return self.figure == "calls_per_second"
 
     def multiple(self, rows: Rows) -> float | None:
-        """Return the multiple of the best of the others; None if either was not measured."""
+        """Return the multiple of the best other peer; None if either was not measured."""
         ours = rows.get((self.ours, self.workload))
         workload = self.other_workload or self.workload
         others = [rows[peer, workload][self.figure] for peer in self.others if (peer, workload) in rows]
@@ -106,7 +106,7 @@ HTTP2_BARS = (
 
 
 def bars_table(result: Mapping[str, Any], bars: Sequence[Bar]) -> str:
-    """Return the title and a row per bar whose figures were measured; empty if none was."""
+    """Return the title and a row per bar whose figures were measured; empty if no bar was."""
     rows = {(row["peer"], row["workload"]): row for row in result["summary"]}
     body = []
     for bar in bars:

@@ -1,4 +1,4 @@
-"""Bars for how the peers compare, lines for what grows: numbers in, SVG out."""
+"""Bar charts that compare peers, line charts for growth: numbers in, SVG out."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -55,7 +55,7 @@ STREAMS: tuple[Operation, ...] = ("server_stream", "client_stream", "both_ways")
 class CompiledPeer:
     """A peer whose server and client are one program, built when its sources are newer."""
 
-    #: Where the sources lie that the program is built from, apart from `bench.proto` and `bench.thrift`.
+    #: The folder of the program's sources, apart from `bench.proto` and `bench.thrift`.
     sources: ClassVar[Path]
 
     def __init__(
@@ -77,12 +77,12 @@ class CompiledPeer:
 
     @property
     def stack(self) -> str:
-        """The name of what is measured: the title up to the configuration."""
+        """The name of the measured stack: the title up to the configuration."""
         return self.title.partition(",")[0]
 
     @property
     def program(self) -> Path:
-        """Where the program lies once it is built."""
+        """The path of the built program."""
         raise NotImplementedError
 
     @property
@@ -259,7 +259,7 @@ def _generate_go(go: str) -> Path:
 
 
 def overlay_of(generated: Path, inside: Path) -> Path:
-    """Return a file beside the generated ones that lets Go find them inside a module."""
+    """Return a file next to the generated ones that lets Go find them inside a module."""
     overlay = generated.with_suffix(".json")
     files = {str(inside / file.relative_to(generated)): str(file) for file in generated.rglob("*.go")}
     overlay.write_text(json.dumps({"Replace": files}))

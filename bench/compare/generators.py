@@ -1,4 +1,4 @@
-"""Load generators of others: `h2load` of nghttp2 for gRPC and HTTP, `wrk` for HTTP; all load every server alike.
+"""External load generators: `h2load` of nghttp2 for gRPC and HTTP, `wrk` for HTTP; they load all servers alike.
 
 `python -m bench.compare.generators NAME ORDER REQUEST` runs one and prints a Measurement. The first answer is checked
 before. h2load gives no percentiles, and wrk runs for whole seconds.
@@ -67,7 +67,7 @@ def find_generator(name: str) -> Path:
 
 
 def command_of(name: str, order: LoadOrder, request: Request) -> list[str]:
-    """Return what runs a generator as ordered."""
+    """Return the command of a generator for an order."""
     worker = [sys.executable, "-m", "bench.compare.generators", name]
     return [*worker, json.dumps(asdict(order)), json.dumps(asdict(request))]
 
@@ -178,7 +178,7 @@ def _run_wrk(order: LoadOrder, request: Request) -> Measurement:
 
 
 def read_wrk(output: str) -> dict[str, float]:
-    """Return what `wrk.lua` printed; raise WrongAnswersError unless every answer is a success."""
+    """Return the figures that `wrk.lua` printed; raise WrongAnswersError unless every answer is a success."""
     seen: dict[str, float] = json.loads(output.splitlines()[-1])
     if seen.pop("failed") or not seen["calls"]:
         raise WrongAnswersError(f"not every answer is a success:\n{output}")

@@ -52,7 +52,7 @@ def show_quantity(curve: Curve, quantity: float) -> str:
 
 
 def cpu_seconds(row: Mapping[str, Any]) -> float:
-    """Return the processor time of both sides for a call, however long it waits."""
+    """Return the processor time of both sides for a call, without its waiting time."""
     spent: float = row["client_cpu_per_call"] + row["server_cpu_per_call"]
     return spent
 

@@ -151,7 +151,7 @@ def grpc_tables(result: Mapping[str, Any]) -> str:
 
 
 def grpc_headlines(result: Mapping[str, Any]) -> str:
-    """Return the README's rows: ours beside grpc-go and the faster loop of grpc.aio; empty if one is missing."""
+    """Return the README's rows: ours next to grpc-go and the faster loop of grpc.aio; empty if one is missing."""
     rows = _rows(result)
     found = []
     for name in SHOWN:

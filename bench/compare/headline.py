@@ -1,4 +1,4 @@
-"""The README's table: eight figures of one run, each beside a stack that readers know."""
+"""The README's table: eight figures of one run, each next to a stack that readers know."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

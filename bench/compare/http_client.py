@@ -15,7 +15,7 @@ from bench.compare.measurement import LoadOrder
 from bench.compare.peers.base import AsyncClient
 from bench.compare.workloads import HTTP, RECORD_ID, RECORD_NAME, RECORD_SCORE, Operation, Workload
 
-#: What servers are told to accept, in bytes.
+#: The largest body that servers are configured to accept, in bytes.
 LARGEST_BODY = 64 * 1024 * 1024
 
 

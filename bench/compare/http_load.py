@@ -48,7 +48,7 @@ def answer_to(workload: str) -> str:
 
 
 def load_command(order: LoadOrder, *, parameter: str | None = None) -> list[str]:
-    """Return what loads a server at any kind of address; `parameter` is the name the record has in the body, if any."""
+    """Return the command that loads a server at any address; `parameter` names the record in the body, if set."""
     workload = WORKLOADS[order.workload]
     request = _request(workload, parameter)
     if workload.generator is not None:

@@ -1,4 +1,4 @@
-"""The server half of what only serves HTTP and is loaded by the generators of `http_load`."""
+"""The server half of peers that only serve HTTP and are loaded by the generators of `http_load`."""
 
 import socket
 import time
@@ -30,14 +30,14 @@ class HttpServer(AsyncServer):
 
 
 def free_port() -> int:
-    """Return a port on loopback that nobody uses, for servers that take no socket."""
+    """Return a free port on loopback, for servers that take no socket."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
 def wait_until_listening(port: int) -> None:
-    """Block until a server accepts connections on a port of loopback; raise TimeoutError if none does."""
+    """Block until a server accepts connections on a port of loopback; raise TimeoutError if no server does."""
     limit = time.monotonic() + START_SECONDS
     while True:
         try:

@@ -56,7 +56,7 @@ BlockingOperation = _Operation[Any]
 
 
 def check_answer(answer: Any, workload: Workload) -> None:
-    """Raise WrongAnswerError unless this is what the workload asks for."""
+    """Raise WrongAnswerError unless this is the answer that the workload expects."""
     if answer != workload.expected:
         raise WrongAnswerError(f"{workload.name}: expected {workload.expected!r:.100}, got {answer!r:.100}")
 

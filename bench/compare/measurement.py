@@ -87,7 +87,7 @@ def agreed_cipher() -> str:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the value that `share` of the ordered values do not exceed; 0 for none."""
+    """Return the value that `share` of the ordered values do not exceed; 0 if there are none."""
     if not ordered:
         return 0.0
     return ordered[int((len(ordered) - 1) * share + 0.5)]

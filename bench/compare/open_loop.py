@@ -1,6 +1,6 @@
 """The load at a fixed rate, the same for every Python peer on an event loop.
 
-An open loop starts each call when it is due, whatever the state of earlier calls. A latency counts from the instant at
+An open loop starts each call when it is due, even if earlier calls are unanswered. A latency counts from the instant at
 which its call was due, so a stall counts for every call that it delays. The generator reads the clock in each turn of
 its event loop, and after each answer, and never sleeps, because the timers of event loops are as coarse as a
 millisecond.
@@ -76,7 +76,7 @@ class _Schedule:
         """Start the calls that become due within so many seconds."""
         self._until = until = time.perf_counter() + seconds
         while True:
-            # What became due before the end starts, however late the generator is.
+            # Calls that became due before the end start, even if the generator is late.
             now = min(time.perf_counter(), until)
             while self._began + self._started / self._rate <= now:
                 self._start_next()

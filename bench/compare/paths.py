@@ -1,4 +1,4 @@
-"""Where the comparison reads and writes; what runs write is ignored by git."""
+"""The folders that the comparison reads and writes; git ignores the output of runs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The pictures of a result: bars for the field, lines for what grows."""
+"""The pictures of a result: bars for the comparison of peers, lines for growth."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Starting servers and clients on their own cores, and ending what was started, always and by id."""
+"""Start servers and clients on their own cores, and end the started processes, always and by id."""
 
 import json
 import os

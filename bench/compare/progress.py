@@ -37,7 +37,7 @@ class Progress:
         self._done = 0
 
     def begin(self, step: Step) -> None:
-        """Show what is measured now."""
+        """Show the measurement that begins now."""
         if self._is_live:
             self._show(f"{CLEAR_LINE}{self._place(self._done + 1)} {_describe(step)} {self._remaining()}")
 

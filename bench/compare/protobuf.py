@@ -53,7 +53,7 @@ def load_services() -> Any:
 
 
 def load_grpclib_services() -> Any:
-    """Return what grpclib's plugin generated: stubs and base classes."""
+    """Return the output of grpclib's plugin: stubs and base classes."""
     return _load("bench_grpc")
 
 

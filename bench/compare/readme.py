@@ -53,7 +53,7 @@ class Section:
 
     @property
     def end(self) -> str:
-        """The line behind it."""
+        """The line after it."""
         return f"<!-- {self.name}: end -->"
 
     def replace(self, text: str, block: str) -> str:

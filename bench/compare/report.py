@@ -35,7 +35,7 @@ LATENCY_LIMITS = {
 }
 
 
-#: What stands above the table of tails.
+#: The text above the table of tails.
 TAILS_TITLE = (
     "Calls of 32 B at a fixed rate, in an open loop: p50 · p99 · p99.9 from the instant each was due.\n"
 )
@@ -136,7 +136,7 @@ def ratios(
 def build_result(
     conditions: Mapping[str, Any], peers: Mapping[str, PeerNames], outcomes: Sequence[Outcome]
 ) -> dict[str, Any]:
-    """Return the whole run as plain data: what the JSON file holds and the tables are made from.
+    """Return the whole run as plain data: the content of the JSON file and the source of the tables.
 
     `conditions` are the machine, the settings and the workloads that were left out.
     """
@@ -252,7 +252,7 @@ def conditions(result: Mapping[str, Any]) -> str:
 
 
 def latency_table(result: Mapping[str, Any]) -> str:
-    """Return the median times of W1 beside a C echo that waits in the same way; empty without measurements."""
+    """Return the median times of W1 next to a C echo that waits in the same way; empty without measurements."""
     rows = {row["peer"]: row for row in result["summary"] if row["workload"] == "W1"}
     body = []
     for peer, limit in LATENCY_LIMITS.items():

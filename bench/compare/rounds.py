@@ -65,7 +65,7 @@ class Outcome:
 
 
 class Observer(Protocol):
-    """Is told of every measurement."""
+    """Gets every measurement."""
 
     def begin(self, step: Step) -> None: ...
 

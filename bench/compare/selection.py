@@ -1,4 +1,4 @@
-"""Which peers are measured on which workloads: what the command line asks for, or the default."""
+"""The choice of peers and workloads: by the command line, or the default."""
 
 import resource
 import sys
@@ -23,10 +23,10 @@ from bench.compare.workloads import (
 #: Who answers whether a change helped; `--quick` measures these.
 MAIN_PEERS = ("c_echo", "fastrpc", "grpc_asyncio", "grpc_uvloop")
 
-#: Descriptors that a process needs beside its connections.
+#: Descriptors that a process needs in addition to its connections.
 SPARE_DESCRIPTORS = 200
 
-#: Names that stand for several workloads.
+#: Names that mean several workloads.
 GROUPS: Mapping[str, Sequence[str]] = {
     "table": tuple(TABLE),
     "streams": tuple(STREAMS),
@@ -66,7 +66,7 @@ def assign(
         peers: names, or `all`; without names each workload has its own peers.
         workloads: names of workloads, of curves, `table`, `streams`, `tails`, `http`, `http2`, `rpcx`, `grpc` or
             `growth`; without them the table, and for the whole default run the others too.
-        quick: take the main peers and the table, unless told otherwise.
+        quick: take the main peers and the table, unless other ones are named.
 
     Raises:
         UnknownNameError: a name is of nothing there is.
@@ -88,7 +88,7 @@ def lift_descriptor_limit() -> int:
 
 
 def within_descriptors(assignments: Sequence[Assignment], limit: int) -> tuple[list[Assignment], list[str]]:
-    """Return the assignments whose connections fit the limit, and what to say of the others."""
+    """Return the assignments whose connections fit the limit, and a text about the other ones."""
     fitting, too_large = [], []
     for assignment in assignments:
         if assignment.workload.connections + SPARE_DESCRIPTORS <= limit:
@@ -99,7 +99,7 @@ def within_descriptors(assignments: Sequence[Assignment], limit: int) -> tuple[l
 
 
 def with_generators(assignments: Sequence[Assignment]) -> tuple[list[Assignment], list[str]]:
-    """Return the assignments whose load generators are there, and what to say of the others."""
+    """Return the assignments whose load generators are installed, and a text about the other ones."""
     fitting, missing = [], []
     for assignment in assignments:
         try:

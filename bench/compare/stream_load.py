@@ -95,7 +95,7 @@ class BlockingStreams(_Streams):
         raise NotImplementedError
 
     def exchange_many(self, batches: Iterator[Sequence[Any]]) -> AbstractContextManager[Iterator[Any]]:
-        """Open a stream both ways whose messages are there in batches."""
+        """Open a bidirectional stream whose messages are ready in batches."""
         raise NotImplementedError
 
 

@@ -24,7 +24,7 @@ OURS = {"fastrpc": "", "fastrpc_blocking": ", SyncClient"}
 #: The families that fastrpc is a multiple of, as the heads of the columns name them.
 BASES = {"grpc.aio": "grpc.aio", "grpcio sync": "grpcio", "grpc-go": "grpc-go", "tonic": "tonic"}
 
-#: From here on a message's rate is told in megabytes.
+#: From this size on a message's rate is stated in megabytes.
 LARGE_BYTES = 4096
 
 Rows = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -47,7 +47,7 @@ def stream_rates(result: Mapping[str, Any]) -> str:
 
 
 def stream_ratios(result: Mapping[str, Any]) -> str:
-    """Return a row per stream of fastrpc: its rate, its multiple of others' rates, its share of the limit."""
+    """Return a row per stream of fastrpc: its rate, its multiple of other stacks' rates, its share of the limit."""
     rows = _rows(result)
     body = []
     for peer, suffix in OURS.items():

@@ -11,7 +11,7 @@ __all__ = ["Drawing"]
 
 FONT = "12px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
-#: Class: (property, colour on light, colour on dark). Told apart by lightness too, for those who see no hue.
+#: Class: (property, colour on light, colour on dark). They differ in lightness too, for colour-blind readers.
 COLOURS = {
     "paper": ("fill", "#ffffff", "#0d1117"),
     "ink": ("fill", "#1f2328", "#e6edf3"),
@@ -27,7 +27,7 @@ COLOURS = {
     "line-other": ("stroke", "#9a6700", "#d29922"),
 }
 
-#: Lines are told apart without colour as well.
+#: Lines differ without colour as well.
 DASHES = {"line-limit": "6 4", "line-base": "2 3"}
 
 
@@ -43,7 +43,7 @@ class Drawing:
     def text(
         self, place: tuple[float, float], text: str, style: str = "ink", *, anchor: str = "start"
     ) -> None:
-        """Write a text whose start, middle or end stands at a place on its base line."""
+        """Write a text whose start, middle or end is at a place on its base line."""
         x, y = place
         self._elements.append(
             f'<text x="{x:g}" y="{y:g}" class="{style}" text-anchor="{anchor}">{escape(text)}</text>'

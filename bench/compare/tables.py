@@ -12,7 +12,7 @@ NOTHING = "–"
 
 
 def table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Return a table whose first column is text and whose others are figures."""
+    """Return a table whose first column is text and whose other columns are figures."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *body]) + "\n"
 

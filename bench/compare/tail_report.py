@@ -12,7 +12,7 @@ OURS = "fastrpc"
 
 
 def tail_table(result: Mapping[str, Any]) -> str:
-    """Return a row per peer with p50, p99 and p99.9 at each rate; empty if none was measured."""
+    """Return a row per peer with p50, p99 and p99.9 at each rate; empty if no rate was measured."""
     rows = {(row["peer"], row["workload"]): row for row in result["summary"] if row["workload"] in TAILS}
     workloads = [workload for workload in TAILS.values() if any(name == workload.name for _, name in rows)]
     if not workloads:

@@ -10,7 +10,7 @@ __all__ = ["encrypted_table"]
 #: The name of a peer over TLS is that of the same peer without, and this.
 SUFFIX = "_tls"
 
-#: What others reach over TLS.
+#: The base of comparison over TLS.
 BASE = "grpc_go_tls"
 LIMIT = "c_echo_tls"
 

@@ -1,4 +1,4 @@
-"""The server half of what runs under uvicorn."""
+"""The server half of peers that run under uvicorn."""
 
 import asyncio
 import socket

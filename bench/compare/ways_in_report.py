@@ -43,7 +43,7 @@ def http_table(result: Mapping[str, Any]) -> str:
 
 
 def rpcx_table(result: Mapping[str, Any]) -> str:
-    """Return a row per pair of client and server, the fastest first; empty if none was measured."""
+    """Return a row per pair of client and server, the fastest first; empty if no pair was measured."""
     heads = ["{title}", "of Go on both sides", "of our own wire", "client µs", "server µs"]
     return _table(result, RPCX, _rpcx_cells, heads)
 

@@ -58,7 +58,7 @@ RECORD_TAGS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One way to load a peer: what is called, how large, how many at once."""
+    """One way to load a peer: the operation, its size, the number in flight."""
 
     name: str
     title: str
@@ -70,13 +70,13 @@ class Workload:
     rate: int = 0
     #: Calls in one operation.
     batch: int = 1
-    #: Connections that operations use in turn.
+    #: Connections that operations use by turns.
     connections: int = 1
-    #: Methods that operations call in turn.
+    #: Methods that operations call by turns.
     methods: int = 1
     #: One of this number of operations of a caller is timed, since timing costs the generator some time.
     sample_every: int = 8
-    #: A program of others that loads every server in place of the peers' own clients; h2load by gRPC, or by a version
+    #: An external program that loads every server in place of the peers' own clients; h2load by gRPC, or by a version
     #: of HTTP.
     generator: Literal["h2load", "h2load_http1", "h2load_http2", "wrk"] | None = None
     #: The substitute workload for peers that do not offer this one.
@@ -87,7 +87,7 @@ class Workload:
     limit_family: str = "C echo"
     #: Peers outside the default set that a run without `--peers` takes for this workload.
     also_peers: Sequence[str] = ()
-    #: Where given, a run without `--peers` takes these and no others.
+    #: If set, a run without `--peers` takes only these.
     only_peers: Sequence[str] | None = None
 
     @property

@@ -171,8 +171,8 @@ _STREAMS = (
     _at_once(_BOTH_WAYS, "list", "from a list"),
 )
 
-#: Calls in a second, and the stacks that keep this rate up with one core on each side. The highest rate is half of what
-#: tarpc reaches at 64 in flight, on the machine of RESULTS.md.
+#: Calls in a second, and the stacks that keep this rate up with one core on each side. The highest rate is half of
+#: tarpc's rate at 64 in flight, on the machine of RESULTS.md.
 _TAIL_PEERS = ("uvloop_echo", "fastrpc", "fastrpc_asyncio", "tarpc")
 _RATES: Mapping[int, Sequence[str]] = {
     5_000: (*_TAIL_PEERS, "tonic", "grpc_go", "grpc_uvloop"),

@@ -55,7 +55,7 @@ def recorded_counts(counts: Counts) -> Counts | None:
     """Return the record as it would have been counted here, or None if that is unknown.
 
     Args:
-        counts: the present counts; a record close to all of them is used whatever its environment.
+        counts: the present counts; a record close to all of them is used in any environment.
     """
     record, here = Record.read(RECORD), environment()
     if record.environment == here:
@@ -73,7 +73,7 @@ def recorded_counts(counts: Counts) -> Counts | None:
 
 
 def show(before: Counts, now: Counts) -> None:
-    """Print the counts beside the recorded ones."""
+    """Print the counts next to the recorded ones."""
     print(f"{'instructions a call':<42} {'recorded':>10} {'now':>10}")
     for name, count in now.items():
         change = f"{count / before[name] - 1:+8.1%}" if name in before else ""

@@ -16,7 +16,7 @@ __all__ = ["CountingFailedError", "count_commit", "count_tree", "environment", "
 #: Marks around a path: before it runs warm, before the first count, between the two, at the end.
 MARKS = 4
 
-#: A minute on a machine without other work; beside others, at a lower weight, much longer.
+#: A minute on a machine without other work; next to other programs, at a lower weight, much longer.
 WORKER_SECONDS = 1_200
 BUILD = ROOT / "build" / "guard"
 
@@ -112,7 +112,7 @@ def _first_line(command: list[str]) -> str:
 
 
 def _run(command: list[str], directory: Path, **variables: str) -> str:
-    """Run a program in a small environment of its own and return what it printed."""
+    """Run a program in a separate small environment and return its output."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     outcome = subprocess.run(
         command,

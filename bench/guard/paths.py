@@ -95,7 +95,8 @@ def posted(method: str, arguments: dict[str, Any]) -> bytes:
 def by_streams(method: str, arguments: dict[str, Any]) -> tuple[bytes, ...]:
     """Return the requests of a call on a connection of HTTP/2, which follow each other.
 
-    The first request puts its fields into the table of the connection; the others refer to them, as clients do it.
+    The first request puts its fields into the table of the connection; later requests refer to them, as those of real
+    clients do.
     """
     body = msgspec.json.encode(arguments)
     literals = (
@@ -137,7 +138,7 @@ class CallPath:
     interceptors: tuple[Any, ...] = ()
     #: The protocol that both sides speak.
     wire: Literal["native", "grpc", "http"] = "native"
-    #: Fed by each connection in turn where there is no operation; a single request is repeated.
+    #: Fed by each connection by turns if there is no operation; a single request is repeated.
     requests: tuple[bytes, ...] = ()
     #: The first bytes of each connection, by which a server of HTTP chooses the version.
     opening: bytes = b""
@@ -251,7 +252,7 @@ def _native(fields: dict[str, Any], peer_parity: int) -> tuple[NativeProtocol, b
 
 
 def _add_and_take(tables: list[CallTable], count: int) -> None:
-    """Divide the calls among tables: each spreads ids by a separate secret, some better than others."""
+    """Divide the calls among tables: each table spreads ids by a separate secret, and some secrets spread better."""
     for table in tables:
         hot_loops.add_and_take(table, count // len(tables), 1, BATCH, None)
 

@@ -25,7 +25,7 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> "Record":
-        """Read what `write` wrote."""
+        """Read the file of `write`."""
         content = json.loads(path.read_text())
         return cls(content["environment"], content["instructions_per_call"])
 
@@ -36,7 +36,7 @@ class Record:
 
 
 def faults(before: Counts, now: Counts) -> list[str]:
-    """Return, path by path, every count beyond `LIMIT` of the record, or too large beside another path."""
+    """Return, path by path, every count beyond `LIMIT` of the record, or too large compared with another path."""
     found = []
     for name in {**before, **now}:
         if name not in now:

@@ -20,7 +20,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
-        #: The first entry is what the server wrote before the client wrote anything.
+        #: The first entry is the server's output before the client wrote anything.
         self.answers: list[list[bytes]] = [[]]
 
     def note_request(self, data: bytes) -> None:
@@ -164,7 +164,7 @@ class RecordedTransport:
         return client, client.start(session_factory)
 
     def open_server(self, on_write: Callable[[bytes], None]) -> Line:
-        """Connect the listener without a peer; its input is what is fed to the line."""
+        """Connect the listener without a peer; its input is the bytes fed to the line."""
         assert self._server_factory is not None
         line = Line(asyncio.get_running_loop(), on_write)
         line.start(self._server_factory)

@@ -82,7 +82,7 @@ async def feed(line: Line, writes: list[bytes]) -> None:
 
 
 async def give_turns() -> None:
-    """Let what was fed be answered: a suspended handler goes on in the next turn, its answer leaves in the third."""
+    """Let fed requests be answered: a suspended handler continues in the next turn, its answer leaves in the third."""
     for _ in range(3):
         await asyncio.sleep(0)
 
@@ -118,7 +118,7 @@ async def count_calls(mark: Mark) -> None:
 
 def main() -> None:
     """Run every path between marks."""
-    # Any function of the C library would do that nobody else calls: callgrind begins a new count where it is entered.
+    # Any function of the C library would do that no other code calls: callgrind begins a new count when it is entered.
     mark = os.getloadavg
     gc.collect()
     gc.disable()

@@ -1,1 +1,1 @@
-"""Publish and subscribe beside calls, rows of SQLite, NATS JetStream and Redis streams, with limits."""
+"""Publish and subscribe compared with calls, rows of SQLite, NATS JetStream and Redis streams, with limits."""

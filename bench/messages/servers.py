@@ -67,7 +67,7 @@ async def nats(folder: Path, sync: Literal["normal", "full"]) -> AsyncIterator[t
 @asynccontextmanager
 async def redis(folder: Path, sync: Literal["normal", "full"]) -> AsyncIterator[tuple[str, Sequence[int]]]:
     """Run a server of Redis that appends to a file, and syncs it with each command or each second."""
-    # Redis does not choose a port by itself.
+    # Redis cannot choose a port.
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     fsync = "always" if sync == "full" else "everysec"
@@ -83,7 +83,7 @@ async def redis(folder: Path, sync: Literal["normal", "full"]) -> AsyncIterator[
 
 @asynccontextmanager
 async def _program(command: Sequence[str], **streams: int) -> AsyncIterator[Process]:
-    # Within our process group, so that it ends with us whatever happens.
+    # Within our process group, so that it ends with us in every case.
     process = await asyncio.create_subprocess_exec(*command, **streams)  # type: ignore[arg-type]
     try:
         yield process

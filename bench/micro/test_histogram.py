@@ -1,4 +1,4 @@
-"""Method counters: what counting a call costs, and what reading the counters costs.
+"""Method counters: the cost of counting a call, and of reading the counters.
 
 pytest bench/micro/test_histogram.py
 """

@@ -1,4 +1,4 @@
-"""HTTP/2: what a unary exchange costs on a connection, both sides together, without a call or a socket.
+"""HTTP/2: the cost of a unary exchange on a connection, for both sides, without a call or a socket.
 
 pytest bench/micro/test_http2.py
 """

@@ -1,4 +1,4 @@
-"""Timer wheel: what a deadline costs when the call ends in time, and when it does not.
+"""Timer wheel: the cost of a deadline if the call ends in time, and if it does not.
 
 pytest bench/micro/test_timer_wheel.py
 """

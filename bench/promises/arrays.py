@@ -48,7 +48,7 @@ async def seconds_of(echo: Callable[[], Awaitable[object]]) -> float:
 
 
 async def measure() -> dict[str, float]:
-    """Echo both in turn; the order alternates."""
+    """Echo both by turns; the order alternates."""
     data, array = bytes(SIZE), np.zeros(SIZE // 8)
     async with fastrpc.Server(Values()) as server:
         address = await server.listen("tcp://127.0.0.1:0")

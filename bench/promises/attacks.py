@@ -31,12 +31,12 @@ MIB = 1024 * 1024
 
 
 def idle_work() -> list[Finding]:
-    """A good client beside a client whose calls are opened only to be cancelled or refused."""
+    """A good client during calls of another client that are opened only to be cancelled or refused."""
     return [_beside_flood(kind) for kind in ("cancelled", "unknown", "malformed", "undecodable")]
 
 
 def _beside_flood(kind: str, *, seconds: float = 4.0) -> Finding:
-    """Compare the rate of a good client beside a flood with its rate alone."""
+    """Compare the rate of a good client during a flood with its rate alone."""
     with serving("usual") as server:
         alone = call(server, "rate", seconds / 4, 0)["calls_per_second"]
         with flooding(server.address, kind, 1) as found:
@@ -83,7 +83,7 @@ def given_up_answers() -> Finding:
 
 
 def silent_openings() -> Finding:
-    """A new client's first call beside 400 connections that say nothing."""
+    """A new client's first call during 400 silent connections."""
     command = [sys.executable, "-m", "bench.promises.openings"]
     with running_server([*command, "serve"], choose_cores().server) as server:
         found = run_client([*command, server.address, "400", "10"], choose_cores().client, 120)
@@ -98,7 +98,7 @@ def silent_openings() -> Finding:
 
 
 def registry_snapshot() -> Finding:
-    """A snapshot of 100 MB of records, written beside the loop of the embedded registry."""
+    """A snapshot of 100 MB of records, written while the loop of the embedded registry runs."""
     command = [sys.executable, "-m", "bench.promises.snapshot", "100000000"]
     found = run_client(command, choose_cores().server, 60)
     details = f"{found['records']:.0f} records of 8 KiB, median of the longest stalls of 3 snapshots"
@@ -112,7 +112,7 @@ def registry_snapshot() -> Finding:
 
 
 def payloads() -> list[Finding]:
-    """Payloads made to be expensive, and honest ones beside them."""
+    """Payloads made to be expensive, and honest ones for comparison."""
     floods, crowded, honest, bomb = flood_ratios(), crowded_seconds(), honest_ratios(), protobuf_bomb()
     title = f"protobuf: {BOMB_BYTES / 1e6:.0f} MB of empty messages"
     return [

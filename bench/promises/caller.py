@@ -82,7 +82,7 @@ async def measure_in_turn(addresses: Sequence[str], seconds: float, pairs: int) 
 
 
 async def measure_latency(client: fastrpc.Client, seconds: float, rate: int) -> dict[str, float]:
-    """Start calls at a fixed rate, whatever becomes of the earlier ones."""
+    """Start calls at a fixed rate, even if earlier ones are unanswered."""
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
     total = int((WARM_SECONDS + seconds) * rate)
@@ -125,8 +125,8 @@ async def waiting_calls(client: fastrpc.Client, count: int) -> AsyncIterator[Non
         calls += [asyncio.ensure_future(patient.call(Promised.wait)) for _ in range(min(TOGETHER, count))]
         # An answer after them: by then the server holds each. More at once would find its queue full.
         await client.call(Promised.echo, SMALL)
-    # The cost of so many objects for Python's collector is the program's choice and not measured here: it visits all of
-    # them again and again unless it is told not to.
+    # The program decides about the cost of so many objects for Python's collector, and this is not measured here: the
+    # collector visits all of them again and again unless they are frozen.
     await patient.call(Promised.freeze)
     gc.collect()
     gc.freeze()
@@ -163,7 +163,7 @@ async def large_calls(client: fastrpc.Client, in_flight: int) -> AsyncIterator[N
 async def run(
     kind: str, address: str, seconds: float, *numbers: int
 ) -> dict[str, float] | dict[str, list[float]]:
-    """Measure what the command line asks for."""
+    """Run the measurement of the command line."""
     if kind == "turns":
         return await measure_in_turn(address.split(), seconds, *numbers)
     # Made on use: its package takes memory.

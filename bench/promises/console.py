@@ -1,4 +1,4 @@
-"""`fastrpc console` over a thousand simulated servers: memory, processor time, age of what it shows, its views."""
+"""`fastrpc console` over a thousand simulated servers: memory, processor time, age of its data, its views."""
 
 import asyncio
 import contextlib
@@ -75,7 +75,7 @@ def console() -> list[Finding]:
 
 
 def findings_of(found: ConsoleFigures, seconds: float) -> list[Finding]:
-    """Return what was measured as promises."""
+    """Return the measurements as findings about promises."""
     details = f"{SERVERS:,} servers, {SERVICES} services, {seconds:g} s, {READERS} readers"
     views = statistics.quantiles(found.view_seconds, n=100)[98] * 1e3
     return [
@@ -88,7 +88,7 @@ def findings_of(found: ConsoleFigures, seconds: float) -> list[Finding]:
 
 
 def watched(seconds: float) -> ConsoleFigures:
-    """Run a console over the simulated servers, and return what was measured in this time."""
+    """Run a console over the simulated servers, and return the measurements of this time."""
     cores, found = choose_cores(), ConsoleFigures()
     with (
         running_server(SIMULATED_FLEET, cores.client) as fleet,

@@ -1,4 +1,4 @@
-"""TLS: what a handshake costs, and new certificates while calls run."""
+"""TLS: the cost of a handshake, and new certificates while calls run."""
 
 import statistics
 import sys
@@ -11,7 +11,7 @@ from bench.promises.finding import Finding
 
 __all__ = ["handshakes", "rotations"]
 
-#: Connections of one measurement, and the number of measurements, of which the median counts.
+#: Connections of one measurement, and the number of measurements, whose median counts.
 COUNT = 150
 LOOKS = 5
 

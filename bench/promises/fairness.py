@@ -1,4 +1,4 @@
-"""Small calls beside a transfer: `python -m bench.promises.fairness serve FOLDER`, and `… ADDRESS BESIDE`.
+"""Small calls during a transfer: `python -m bench.promises.fairness serve FOLDER`, and `… ADDRESS BESIDE`.
 
 The client prints the p50 and p99 in seconds of 1 KiB calls made one after the other on a connection that moves 256 MiB
 again and again: `nothing`, a `stream`, an `upload`, a `file` of a FileService, or `answers` of 16 MiB. `handler` is the
@@ -25,7 +25,7 @@ from fastrpc.files import FileService
 
 __all__ = ["BESIDE"]
 
-#: What may run beside the calls, and its title.
+#: Work that may run during the calls, and its title.
 BESIDE = {
     "stream": "a stream of 256 MiB",
     "upload": "a streamed upload of 256 MiB",
@@ -45,7 +45,7 @@ CALLS = 2_000
 
 @fastrpc.service("fairness")
 class Fairness:
-    """What is called, and what is transferred."""
+    """The called method, and the transferred data."""
 
     @fastrpc.method(codec="raw")
     async def echo(self, payload: bytes) -> bytes:
@@ -97,7 +97,7 @@ async def transfer(client: fastrpc.Client, beside: str) -> None:
 
 
 async def latencies(client: fastrpc.Client, beside: str) -> tuple[list[float], list[float]]:
-    """Return the seconds of each small call beside a transfer, and the seconds until its handler ran."""
+    """Return the seconds of each small call during a transfer, and the seconds until its handler ran."""
     payload, seconds, until_handler = bytes(KIB), list[float](), list[float]()
     moving = asyncio.ensure_future(transfer(client.with_options(timeout=None), beside))
     try:
@@ -115,7 +115,7 @@ async def latencies(client: fastrpc.Client, beside: str) -> tuple[list[float], l
 
 
 async def run(address: str, beside: str) -> dict[str, float]:
-    """Measure what the command line asks for."""
+    """Run the measurement of the command line."""
     async with fastrpc.Client(address) as client:
         await client.ready(timeout=10)
         await latencies(client, "nothing")

@@ -10,7 +10,7 @@ from bench.compare.processes import RunningServer, choose_cores, run_client, run
 
 __all__ = ["PAIRS", "PROCESSES", "Finding", "call", "serving", "slowdown", "slowdown_in_turn"]
 
-#: The number of comparisons in turn: equal processes differ by some percent, and so do moments of a machine.
+#: The number of comparisons, made by turns: equal processes differ by some percent, and so do moments of a machine.
 PROCESSES, PAIRS, SECONDS = 5, 15, 0.1
 
 
@@ -43,7 +43,7 @@ def serving(*arguments: str) -> Iterator[RunningServer]:
 
 
 def call(server: RunningServer, kind: str, seconds: float, *numbers: int) -> dict[str, float]:
-    """Run the client on the second core and return what it measured."""
+    """Run the client on the second core and return its figures."""
     command = [sys.executable, "-m", "bench.promises.caller", kind, server.address, str(seconds)]
     # The server may have 100,000 calls under way, which take a while to begin and to end.
     return run_client([*command, *map(str, numbers)], choose_cores().client, seconds + 30)
@@ -52,7 +52,7 @@ def call(server: RunningServer, kind: str, seconds: float, *numbers: int) -> dic
 def slowdown(
     title: str, without: Callable[[], float], with_it: Callable[[], float], *, pairs: int, limit: float
 ) -> Finding:
-    """Compare two rates, taken in turn so that a drifting machine drifts for both; which is first alternates."""
+    """Compare two rates, measured by turns so that a drifting machine drifts for both; the order alternates."""
     rates: dict[bool, list[float]] = {False: [], True: []}
     for number in range(pairs):
         for has_it in (number % 2 == 0, number % 2 == 1):
@@ -66,7 +66,7 @@ def slowdown(
 
 
 def slowdown_in_turn(title: str, without: str, with_it: str, *, limit: float) -> Finding:
-    """Compare two kinds of server by one client that calls both in turn, for shares of a few percent."""
+    """Compare two kinds of server by one client that calls both by turns, for shares of a few percent."""
     rates: tuple[list[float], list[float]] = ([], [])
     command = [sys.executable, "-m", "bench.promises.caller", "turns"]
     for _ in range(PROCESSES):

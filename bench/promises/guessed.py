@@ -1,4 +1,4 @@
-"""Wrong credentials of some calls beside the others of their connection.
+"""Wrong credentials of some calls, and valid calls of the same connection.
 
 `python -m bench.promises.guessed serve` serves, `… ADDRESS` measures and prints JSON.
 """
@@ -51,7 +51,7 @@ async def refused(call: Awaitable[Any]) -> bool:
 
 
 async def load(address: str) -> dict[str, float]:
-    """Make valid calls, one after the other, beside wrong ones."""
+    """Make valid calls, one after the other, during wrong ones."""
     async with fastrpc.Client(address, credentials=TOKEN, fail_mode="failfast") as client:
         await client.ready(timeout=10)
         took: list[float] = []

@@ -43,7 +43,7 @@ async def serve(cert: str, key: str) -> None:
 
 
 def run_s_server(cert: str, key: str) -> None:
-    """Run `openssl s_server`, without tickets as fastrpc has none, until standard input closes."""
+    """Run `openssl s_server`, without tickets because fastrpc has none, until standard input closes."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         place = f"127.0.0.1:{free.getsockname()[1]}"
     command = ["openssl", "s_server", "-accept", place, "-cert", cert, "-key", key, "-tls1_3"]
@@ -60,7 +60,7 @@ def run_s_server(cert: str, key: str) -> None:
 
 
 def wait_for(place: str) -> None:
-    """Return once somebody listens."""
+    """Return once a program listens."""
     until = time.monotonic() + 10
     while True:
         try:

@@ -39,7 +39,7 @@ def invented_names() -> Finding:
 
 
 async def load(address: str, first: int, count: int) -> dict[str, float]:
-    """Call methods that nobody has."""
+    """Call methods that do not exist."""
     async with fastrpc.Client(address, fail_mode="failfast") as client:
 
         async def call(number: int) -> None:

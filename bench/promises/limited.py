@@ -1,6 +1,6 @@
 """Calls to servers with limits, as processes: `python -m bench.promises.limited SERVER`, and `… ADDRESS MEASURE`.
 
-A server is `rated PORT WORKERS`, `adaptive`, `unlimited` or `per_peer`; what is measured is printed as JSON.
+A server is `rated PORT WORKERS`, `adaptive`, `unlimited` or `per_peer`; the measurements are printed as JSON.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ RATE = 1_000
 BURST = 100
 DEADLINE = 0.25
 
-#: Calls a second that a greedy peer may make, that it makes, and that the others make: a third of a server's capacity.
+#: Calls a second that a greedy peer may make, that it makes, and that the other peers make: a third of a server's
+#: capacity.
 PEER_RATE = 200
 PEER_BURST = 10
 GREEDY_RATE = 2_000
@@ -62,7 +63,7 @@ class Limited:
 
     @fastrpc.method
     async def other_work(self) -> None:
-        """Compute, for the others."""
+        """Compute, for the other calls."""
         compute()
 
 
@@ -119,7 +120,7 @@ class Counted:
 
 
 async def offered(rate: float, seconds: float, call: Callable[[], Awaitable[Any]]) -> Counted:
-    """Make calls at a rate, whatever their outcome."""
+    """Make calls at a rate, with any outcome."""
     counted, tasks, made = Counted(), set(), 0
     began = time.perf_counter()
     while (passed := time.perf_counter() - began) < seconds:
@@ -185,7 +186,7 @@ async def overload(address: str, seconds: float) -> dict[str, float]:
 
 
 async def greedy(address: str, seconds: float) -> dict[str, float]:
-    """Return the 99th percentile of the others: alone, beside a caller that keeps its limit, beside a greedy one."""
+    """Return the other callers' 99th percentile: alone, during a caller that keeps its limit, during a greedy one."""
     found: dict[str, list[float]] = {"alone": [], "beside_modest": [], "beside": [], "passed": []}
     async with fastrpc.Client(address) as others:
         await others.ready(timeout=20)
@@ -228,7 +229,7 @@ async def at_random(rate: float, seconds: float, call: Callable[[], Awaitable[An
 
 
 def percentile(counted: Counted) -> float:
-    """Return the time that 99 of 100 calls kept, all of which have to pass."""
+    """Return the time that 99 of 100 calls kept; all calls have to pass."""
     if counted.refusals or counted.failures:
         raise RuntimeError(f"{len(counted.refusals)} refused, {len(counted.failures)} failed")
     return statistics.quantiles(counted.took, n=100)[98]

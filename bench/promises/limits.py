@@ -75,7 +75,7 @@ def overload(seconds: int = 60) -> list[Finding]:
 
 
 def greedy_caller() -> list[Finding]:
-    """Other callers beside a caller that makes ten times its limit."""
+    """Other callers during a caller that makes ten times its limit."""
     found = _measured("per_peer", "greedy", 6)
     times = ", ".join(
         f"{kind.replace('_', ' a ')} {found[kind] * 1e3:.2f} ms" for kind in ("alone", "beside_modest")
@@ -96,7 +96,7 @@ def greedy_caller() -> list[Finding]:
 
 
 def many_keys() -> list[Finding]:
-    """A million callers that nobody has seen before, at a table that is full."""
+    """A million new callers, at a table that is full."""
     limiter = RateLimiter(0.001, 1, now=0)
     spent = [b"spent %d" % number for number in range(10_000)]
     for name in spent:

@@ -61,7 +61,7 @@ def idle_memory() -> Finding:
 
 
 def idle_connections() -> Finding:
-    """10,000 idle connections beside 1,000 calls per second."""
+    """10,000 idle connections during 1,000 calls per second."""
     with serving() as server, crowd(server.address) as connections:
         alone = [call(server, "latency", 2, 1_000, 0)["p99"] for _ in range(5)]
         connections.grow(10_000)
@@ -78,7 +78,7 @@ def idle_connections() -> Finding:
 
 
 def large_beside_small() -> Finding:
-    """1 MiB calls beside 32-byte calls on one connection."""
+    """1 MiB calls and 32-byte calls on one connection."""
     with serving() as server:
         alone = statistics.median(call(server, "latency", 2, 500, 0)["p99"] for _ in range(3))
         beside = statistics.median(call(server, "latency", 2, 500, 1)["p99"] for _ in range(3))
@@ -92,7 +92,7 @@ def large_beside_small() -> Finding:
 
 
 def live_deadlines() -> Finding:
-    """100,000 live deadlines beside the headline workload."""
+    """100,000 live deadlines during the headline workload."""
     return slowdown(
         "100,000 live deadlines on both sides",
         lambda: _rate(0),
@@ -154,7 +154,7 @@ def selectors() -> list[Finding]:
 
 
 def streams() -> list[Finding]:
-    """Small messages of one stream, and streams that nobody reads."""
+    """Small messages of one stream, and unread streams."""
     command = [sys.executable, "-m", "bench.promises.streams"]
     with running_server([*command, "serve"], choose_cores().server) as server:
         rates = run_client([*command, server.address, "read", "0"], choose_cores().client, 10)
@@ -207,7 +207,7 @@ def windows() -> list[Finding]:
 
 
 def resting_streams() -> list[Finding]:
-    """Open, idle streams, and one unread stream beside 99 used ones."""
+    """Open, idle streams, and one unread stream next to 99 used ones."""
     command = [sys.executable, "-m", "bench.promises.resting"]
     peaks = []
     with running_server([*command, "serve"], choose_cores().server) as server:
@@ -246,7 +246,7 @@ def resting_streams() -> list[Finding]:
 
 
 def fairness() -> list[Finding]:
-    """Small calls beside transfers on their connection."""
+    """Small calls during transfers on their connection."""
     command = [sys.executable, "-m", "bench.promises.fairness"]
     with tempfile.TemporaryDirectory(dir=folder_in_memory()) as folder:
         make_file(Path(folder))
@@ -275,8 +275,8 @@ OF_A_PLAIN_COPY = 1.3
 def files() -> list[Finding]:
     """256 MiB by a FileService, against the SHA-256 of one core or the stream in C, whichever is slower.
 
-    If a plain copy, which does the minimum to each byte, takes longer than that, it is the measure: on a processor that
-    hashes in hardware, the rest of the work counts.
+    If a plain copy, which does the minimum to each byte, takes longer than that, the copy is the measure: on a
+    processor that hashes in hardware, the other work counts.
     """
     command = [sys.executable, "-m", "bench.promises.files"]
     with tempfile.TemporaryDirectory(dir=folder_in_memory()) as folder:

@@ -1,4 +1,4 @@
-"""New clients beside silent openings: `python -m bench.promises.openings serve`, and `… ADDRESS SILENT CLIENTS`.
+"""New clients during silent openings: `python -m bench.promises.openings serve`, and `… ADDRESS SILENT CLIENTS`.
 
 The second keeps COUNT connections silent, replaces each that the server closes, and prints as JSON how long each of
 several clients took, one after the other, to have its first call answered.

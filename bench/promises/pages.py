@@ -1,4 +1,4 @@
-"""Calls beside readers of the admin pages: a scrape of thousands of methods, a flood of pipelined requests.
+"""Calls during reads of the admin pages: a scrape of thousands of methods, a flood of pipelined requests.
 
 `python -m bench.promises.pages serve` serves, `… ADDRESS PORT none|scrapes|flood` measures and prints JSON.
 """
@@ -32,7 +32,7 @@ _COMMAND = [sys.executable, "-m", "bench.promises.pages"]
 
 
 def page_readers() -> list[Finding]:
-    """Calls beside scrapes of 2,000 methods, and beside a flood of pipelined requests."""
+    """Calls during scrapes of 2,000 methods, and during a flood of pipelined requests."""
     with running_server([*_COMMAND, "serve"], choose_cores().server) as server:
         target, port = server.address.split()
 
@@ -86,7 +86,7 @@ def flood(port: int, is_over: Callable[[], bool]) -> None:
 
 
 async def measure(target: str, port: int, reader: str) -> dict[str, float]:
-    """Measure calls beside a reader."""
+    """Measure calls during the work of a reader."""
     over = threading.Event()
     readers = {"scrapes": scrape, "flood": flood}
     threads = (

@@ -119,7 +119,7 @@ def _decoding_seconds(method: Any, payload: bytes) -> float:
 
 
 def honest_ratios() -> dict[str, float]:
-    """Return, for ordinary maps, the time as a multiple of msgspec's alone; ∞ if refused."""
+    """Return, for ordinary maps, the time as a multiple of msgspec's time; ∞ if refused."""
     count = HONEST_KEYS
     tables: list[tuple[str, Any, Any, Iterable[Any]]] = [
         ("ints", Tables.numbers, dict[int, int], range(count)),
@@ -149,7 +149,7 @@ def protobuf_bomb() -> tuple[float, float]:
 
 
 def _cost(method: Any, kind: Any, payload: bytes) -> float:
-    """Return the time to decode an argument as a multiple of msgspec's alone; ∞ if it is refused."""
+    """Return the time to decode an argument as a multiple of msgspec's time; ∞ if it is refused."""
     marshal, decoder = _marshal(method), msgspec.msgpack.Decoder(kind)
     try:
         return _seconds(lambda: marshal.decode_arguments(b"\x91" + payload)) / _seconds(

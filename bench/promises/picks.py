@@ -1,4 +1,4 @@
-"""What a pick costs a client of many endpoints, none of which it is connected to."""
+"""The cost of a pick for a client of many endpoints without a connection."""
 
 import time
 
@@ -22,5 +22,5 @@ def pick_nanoseconds(selector: str, endpoints: int) -> float:
         started = time.perf_counter()
         hot_loops.place(endpoint_set, PICKS, keys)
         times.append((time.perf_counter() - started) / PICKS * 1e9)
-    # The others waited for memory that other processes used.
+    # The other runs waited for memory that other processes used.
     return min(times)

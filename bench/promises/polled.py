@@ -1,6 +1,6 @@
 """What a console costs a server: the page of figures, of as many methods as are counted, and polled by several readers.
 
-`python -m bench.promises.polled WORKERS` serves until standard input closes; 0 workers: this process alone.
+`python -m bench.promises.polled WORKERS` serves until standard input closes; 0 workers: only this process.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ __all__ = ["polled_figures"]
 #: The most methods that a process counts on one side, except the methods that are called here.
 MANY = 4_090
 
-#: Methods of a common server; its readers, each of which reads every two seconds; the duration.
+#: Methods of a common server; its readers, which read every two seconds; the duration.
 COMMON, READERS, POLL_SECONDS, SECONDS = 100, 3, 2.0, 20.0
 
 #: Pages whose stalls are measured.

@@ -1,4 +1,4 @@
-"""A call through a relay beside one through HAProxy in TCP mode, taken in turn in one run."""
+"""A call through a relay and one through HAProxy in TCP mode, measured by turns in one run."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ class Echo:
 
 
 def relayed() -> list[Finding]:
-    """Calls of 32 B in turn and of 1 MiB at once, through a relay and through HAProxy."""
+    """Calls of 32 B one after the other and of 1 MiB at once, through a relay and through HAProxy."""
     with tempfile.TemporaryDirectory() as folder:
         names = "DNS:localhost,DNS:edge-7.localhost,IP:127.0.0.1"
         make_certificate(Path(folder), "shown", names=names)

@@ -1,7 +1,7 @@
 """Streams at rest, a process each: `python -m bench.promises.resting serve`, and `… ADDRESS idle|unread COUNT`.
 
 `idle` opens COUNT streams without further messages, and prints its peak memory. `unread` makes round trips on COUNT
-streams, alone and beside an unread stream of a gibibyte. It prints p99 of both, and its growth.
+streams, alone and next to an unread stream of a gibibyte. It prints p99 of both, and its growth.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ async def idle(client: fastrpc.Client, count: int) -> dict[str, float]:
 
 
 async def unread(client: fastrpc.Client, count: int) -> dict[str, float]:
-    """Return p99 of round trips without and beside an unread stream, and that stream's growth in KiB."""
+    """Return p99 of round trips without and with an unread stream, and that stream's growth in KiB."""
     await round_trips(client, count)
     alone = await round_trips(client, count)
     before = peak_kib()

@@ -1,7 +1,7 @@
 """Certificates that change under calls, as processes: `python -m bench.promises.rotated serve FOLDER`, and
 `… ADDRESS FOLDER ROTATIONS`.
 
-The folder holds `authority.pem` and the certificates 0, 1, 2, …; the server shows what is in `tls.crt` and `tls.key`.
+The folder holds `authority.pem` and the certificates 0, 1, 2, …; the server presents the files `tls.crt` and `tls.key`.
 """
 
 import asyncio

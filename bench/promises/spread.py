@@ -105,7 +105,7 @@ def measure_blocking(clients: Sequence[fastrpc.SyncClient], seconds: float, *, k
 
 
 async def connected(client: fastrpc.Client, count: int) -> None:
-    """Return once a client that calls servers in turn has reached the given number of endpoints."""
+    """Return once a client that calls servers by turns has reached the given number of endpoints."""
     await client.ready(timeout=10)
     async with asyncio.timeout(10):
         while client.stats()["live"]["connections"] < count:
@@ -113,7 +113,7 @@ async def connected(client: fastrpc.Client, count: int) -> None:
 
 
 def connected_blocking(client: fastrpc.SyncClient, count: int) -> None:
-    """Return once a blocking client that calls servers in turn has reached the given number of endpoints."""
+    """Return once a blocking client that calls servers by turns has reached the given number of endpoints."""
     client.ready(timeout=10)
     until = time.monotonic() + 10
     while client.stats()["live"]["connections"] < count:

@@ -67,7 +67,7 @@ class _Attacker:
         self._socket.sendall(data)
 
     def wait(self, answers: int) -> None:
-        """Return once this many RESPONSEs, of any content, have arrived, or none arrives any more."""
+        """Return once this many RESPONSEs, of any content, have arrived, or no further one arrives."""
         seen = b""
         while answers:
             data = self._socket.recv(2**18)
@@ -123,7 +123,7 @@ def longest_turn(make: Callable[[], Attack]) -> float:
 
 
 def gzip_bomb() -> bytes:
-    """Return what becomes 15 MiB."""
+    """Return a payload that becomes 15 MiB."""
     writer = zlib.compressobj(9, zlib.DEFLATED, 31)
     return writer.compress(bytes(15 * MIB)) + writer.flush()
 

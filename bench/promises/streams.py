@@ -60,7 +60,7 @@ async def read(address: str, _count: int) -> dict[str, float]:
 
 
 async def leave(address: str, count: int) -> dict[str, float]:
-    """Return by how many KiB this process grew for so many streams that nobody reads."""
+    """Return by how many KiB this process grew for this number of unread streams."""
     async with fastrpc.Client(address) as client:
         async with client.stream(Streams.endless, b"32") as stream:
             await stream.receive()

@@ -25,7 +25,7 @@ def peak_kib() -> int:
 
 
 async def receive(client: fastrpc.Client, way: str) -> dict[str, float]:
-    """Return the rate in MB/s, the window at the end and what the process grew by, in KiB."""
+    """Return the rate in MB/s, the window at the end and the growth of the process, in KiB."""
     async with client.stream(Streams.endless, b"65536") as stream:
         await stream.receive()
         size, before, began = 0, peak_kib(), time.perf_counter()

@@ -30,7 +30,7 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 class ModuleCache:
-    """A folder of compiled modules, used only if none but its owner can write there.
+    """A folder of compiled modules, used only if its owner is the only one who can write there.
 
     A file is a digest followed by the module: a damaged file does not count.
     """
@@ -69,11 +69,11 @@ class ModuleCache:
         try:
             _write_whole(self._folder / key, hashlib.sha256(content).digest() + content, 0o600)
         except OSError as error:
-            # The module is built, whatever becomes of its copy.
+            # The module is built, with or without a copy in the cache.
             self._give_up(f"{self._folder}: {error.strerror}")
 
     def prune(self) -> None:
-        """Remove the modules that were used longest ago, until the others fit."""
+        """Remove the modules that were used longest ago, until the remaining ones fit."""
         if self._folder is None:
             return
         entries = []
@@ -95,7 +95,7 @@ class ModuleCache:
             return
         try:
             for each in reversed((folder, *folder.parents)):
-                # A folder made above it is the owner's alone as well, whatever the umask.
+                # A folder made above it belongs to the owner only as well, under any umask.
                 if not each.exists():
                     each.mkdir(mode=0o700, exist_ok=True)
             refusal = _unsafe(folder)

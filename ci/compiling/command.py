@@ -31,7 +31,7 @@ class BuildCore(build_ext):
     profile: ClassVar[str] = "release"
 
     def build_extensions(self) -> None:
-        """Build the stale modules; setuptools has set up the compiler by now."""
+        """Build the stale modules; setuptools has already set up the compiler."""
         check_interpreter()
         check_compiler(compiler_command())
         folder = Path("build", self.profile)
@@ -87,7 +87,7 @@ class BuildCore(build_ext):
         return headers
 
     def _keys(self, extension: Extension, tools: dict[str, object]) -> tuple[str, str]:
-        """Return the keys of a module: for its folder with what it cimports, for the cache with all declarations."""
+        """Return the keys of a module: for its folder with its cimports, for the cache with all declarations."""
         source = Path(extension.sources[0])
         settings = {
             "tools": tools,

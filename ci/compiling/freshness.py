@@ -19,7 +19,7 @@ __all__ = ["Record", "declarations_of", "describe_tools", "digest_of", "key_of"]
 #: Raise it where the way of building changes without a change of flags.
 FORMAT = 1
 
-#: What compilers read beside their arguments.
+#: Inputs of compilers other than their arguments.
 VARIABLES = (
     *("COMPILER_PATH", "CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "LIBRARY_PATH"),
     *("MACOSX_DEPLOYMENT_TARGET", "SDKROOT"),
@@ -30,7 +30,7 @@ HEADERS = ("pyconfig.h", "patchlevel.h")
 def describe_tools(
     compiler: Sequence[str], linker: Sequence[str], directives: Mapping[str, object]
 ) -> dict[str, object]:
-    """Return what all modules of a build depend on: Cython, compiler, interpreter and system."""
+    """Return the common inputs of all modules of a build: Cython, compiler, interpreter and system."""
     include = Path(sysconfig.get_path("include"))
     return {
         "format": FORMAT,
@@ -52,7 +52,7 @@ def describe_tools(
 
 
 def key_of(settings: Mapping[str, object], files: Iterable[Path]) -> str:
-    """Return the key of a module: a digest of what it is made with, and of the names and contents of files."""
+    """Return the key of a module: a digest of its inputs, and of the names and contents of files."""
     summary = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for path in sorted(files):
         summary.update(f"\n{path.as_posix()} {digest_of(path)}".encode())
@@ -99,7 +99,7 @@ def _cimported(path: Path, modified: int, root: Path) -> tuple[Path, ...]:
 
 
 class Record:
-    """The keys with which the modules of a profile were built, kept beside them in a file."""
+    """The keys with which the modules of a profile were built, kept in a file next to them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

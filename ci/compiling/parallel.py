@@ -25,7 +25,7 @@ def forked(items: list[Item], work: Callable[[Item], object]) -> Iterator[Item]:
     """Call `work` with each item in a process of its own, in order, and yield each that is done.
 
     Raises:
-        WorkFailedError: a process failed; the others are ended.
+        WorkFailedError: a process failed; the other processes are ended.
     """
     forking = multiprocessing.get_context("fork")
     waiting = list(reversed(items))

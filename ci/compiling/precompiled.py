@@ -35,7 +35,7 @@ class PrecompiledHeaders:
     gcc reads the header itself if the precompiled one does not fit; an unusable one is deleted.
 
     Args:
-        command: what compiles a file of C, with the flags of all modules.
+        command: the command that compiles a file of C, with the flags of all modules.
         folder: where the headers go.
     """
 
@@ -68,7 +68,7 @@ class PrecompiledHeaders:
         self._making.clear()
 
     def arguments_for(self, extension: Extension) -> list[str]:
-        """Return the arguments that make gcc begin a module with its header; none if there is no header."""
+        """Return the arguments that make gcc begin a module with its header; an empty list if there is no header."""
         header = self._headers.get(self._flags_of(extension))
         return [] if header is None else ["-include", str(header)]
 

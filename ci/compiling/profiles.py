@@ -82,7 +82,7 @@ SELDOM = {
     "wire/settings",
 }
 # Loops over bytes, and the few steps of every message: compiled with all optimisations of gcc. Of the harness only the
-# measured modules; gcc spends no time on the others.
+# measured modules; gcc spends no time on the other ones.
 THOROUGH = {
     "balancing/hash_ring",
     "base/timer_wheel",
@@ -146,7 +146,7 @@ PROFILES = {
     "release": Profile(FAST, STRIP, PLAIN, is_shared=True),
     # The release with the names of its functions, for perf and callgrind.
     "profile": Profile(["-O2", "-g", "-fno-plt"], [], PLAIN),
-    # The release without its counters and histograms: what `ci/promises counters` compares with.
+    # The release without its counters and histograms: `ci/promises counters` compares the release with it.
     "uncounted": Profile(FAST, STRIP, {**PLAIN, "FASTRPC_UNCOUNTED": "1"}, is_shared=True),
     "debug": Profile(["-O0", "-g3", "-UNDEBUG"], [], {}, CHECKS),
     "sanitize": Profile(["-O1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", *SANITIZERS], SANITIZERS, {}),
@@ -198,7 +198,7 @@ def _place_of(source: Path) -> str:
 
 
 def _level_of(place: str) -> list[str]:
-    """Return the level of optimisation of a module that has one of its own."""
+    """Return the level of optimisation of a module that has a separate one."""
     if place.startswith("harness/"):
         return [] if place in THOROUGH else ["-O0"]
     return ["-Og"] if place in SELDOM else []

@@ -6,7 +6,7 @@ from typing import TextIO
 
 __all__ = ["Progress"]
 
-#: Processor seconds for a thousand bytes of source, before a tenth of the build tells better.
+#: Processor seconds for a thousand bytes of source, before a tenth of the build gives a better figure.
 SECONDS_PER_KILOBYTE = 0.08
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 __all__ = ["check_compiler", "check_disk", "check_interpreter", "compiler_command"]
 
-#: Generated C, objects and libraries of one module, measured: 1.1 MB for the C, twice 80 KB beside it.
+#: Generated C, objects and libraries of one module, measured: 1.1 MB for the C, twice 80 KB for the others.
 BYTES_PER_MODULE = 1_400_000
 #: The temporary files of the compilers that run at a time.
 TEMPORARY_BYTES = 32_000_000

@@ -17,7 +17,7 @@ _CODE = re.compile(r"(`[^`]+`)")
 
 
 def as_text(text: str) -> str:
-    """Return prose with code in backticks as reStructuredText; blocks of code behind `::` stay as they are."""
+    """Return prose with code in backticks as reStructuredText; blocks of code after `::` are unchanged."""
     found = []
     in_code = False
     for line in text.splitlines():

@@ -288,7 +288,7 @@ def _value(name: str, kind: str, definition: Definition, home: str, text: str | 
 
 
 def _comment(node: ast.stmt, lines: tuple[str, ...]) -> str:
-    """Return the comment behind a value, or that of `#:` above it."""
+    """Return the comment after a value, or the comment of `#:` above it."""
     assert node.end_lineno is not None
     behind = lines[node.end_lineno - 1][node.end_col_offset :]
     if match := _COMMENT.search(behind):

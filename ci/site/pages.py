@@ -14,7 +14,7 @@ __all__ = ["ROOT", "lay_out", "parts_of"]
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guide"
 
-#: Documents beside the guide. A link of a page to another file of the repository fails the build.
+#: Documents in addition to the guide. A link of a page to another file of the repository fails the build.
 DOCUMENTS = ("PROTOCOL.md", "SECURITY.md", "CHANGELOG.md")
 
 _LINK = re.compile(r"(\]\()([^)\s#:]+\.(?:md|svg|png))")

@@ -15,7 +15,7 @@ __all__ = ["can_have_chroot", "chroot_of", "is_foreign", "run_in", "virtual_envi
 
 CHROOTS = Path(".cache/chroots")
 MIRROR = "http://deb.debian.org/debian"
-#: The programs that the tests and the README call besides CPython; none of them compiles.
+#: The programs that the tests and the README call in addition to CPython; none of them compiles.
 TOOLS = ("curl", "iproute2", "openssl", "tzdata")
 #: Within a chroot: the packages that it was made with.
 PACKAGES = Path("etc/fastrpc-packages")
@@ -39,7 +39,7 @@ def can_have_chroot(version: str, machine: str) -> bool:
 
 
 def chroot_of(version: str, machine: str) -> Path | None:
-    """Return a chroot with a CPython, made by an earlier run with the same packages or now; None if there is none."""
+    """Return a chroot with a CPython, made by an earlier run with the same packages or now; None if it fails."""
     if not can_have_chroot(version, machine):
         return None
     suite = SUITES[version]

@@ -71,6 +71,6 @@ def try_image(wheel: Path, version: str, machine: str) -> None:
 
 
 def _bytes_of(root: Path) -> int:
-    """Return what the environment and the folder of data have."""
+    """Return the bytes in the environment and the folder of data."""
     found = [path for name in ("tmp/tried", "data") for path in (root / name).rglob("*")]
     return sum(path.lstat().st_size for path in found)

@@ -14,7 +14,7 @@ __all__ = ["EMULATED", "run_suite"]
 OWN_TESTS = Path("ci/own_tests.txt")
 #: Under an emulator everything takes many times as long, so only unit tests that are not slow run, and these tests.
 EMULATED = Path(__file__).with_name("emulated.txt")
-#: Some tests compile a library; the environment has a compiler for them, the chroot has none.
+#: Some tests compile a library; the environment has a compiler for them, the chroot has no compiler.
 COMPILER = '#!/bin/sh\nexec python -m ziglang cc "$@"\n'
 
 
@@ -49,7 +49,7 @@ def run_suite(wheel: Path, version: str, machine: str, harness: Path, arguments:
 
 
 def requirements_of_tests() -> list[str]:
-    """Return what the group `test` has, and zig."""
+    """Return the requirements of the group `test`, and zig."""
     return [
         *requirements_in("test"),
         *(each for each in requirements_in("wheels") if each.startswith("ziglang")),

@@ -45,7 +45,7 @@ def compile_module(target: Target, source: Path, output: Path, arguments: list[s
         "-fwrapv",
         "-DNDEBUG",
     ]
-    # zig checks for undefined behaviour unless told not to, and warns of arguments that only gcc knows.
+    # zig checks for undefined behaviour by default, and warns of arguments that only gcc knows.
     command += ["-fno-sanitize=all", "-Wno-unused-function", "-Wno-unused-command-line-argument", f"-I{CORE}"]
     command += [f"-I{folder}" for folder in target.includes]
     command += ["-shared" if link else "-c", "-o", str(output), str(source)]

@@ -141,7 +141,7 @@ class ApacheThrift(BlockingServer, BlockingClient):
         listener.setBacklog(BACKLOG)
         listener.listen()
         port = listener.handle.getsockname()[1]
-        # `serve` would listen once more, on a port that nobody was told.
+        # `serve` would listen once more, on a port that no client knows.
         listener.listen = lambda: None
         factories = TBufferedTransportFactory(), TBinaryProtocolAcceleratedFactory()
         server = TThreadedServer(Processor(), listener, *factories, daemon=True)

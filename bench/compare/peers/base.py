@@ -50,7 +50,7 @@ Loop = Literal["asyncio", "uvloop"]
 
 
 class PeerUnavailableError(Exception):
-    """The peer cannot run on this machine; the message says what is missing."""
+    """The peer cannot run on this machine; the message names the missing part."""
 
 
 class Peer(Protocol):
@@ -66,7 +66,7 @@ class Peer(Protocol):
     by_default: bool
 
     def offers(self, workload: Workload) -> bool:
-        """Say whether the stack can do this at all."""
+        """Return whether the stack can run this workload."""
         ...
 
     def prepare(self) -> None:
@@ -74,7 +74,7 @@ class Peer(Protocol):
         ...
 
     def server_command(self, directory: Path, workload: Workload) -> list[str]:
-        """Return what starts the server.
+        """Return the command that starts the server.
 
         The program prints {"address": …, "processes": [id, …]} on one line once it listens, and ends when its input
         closes. The directory is empty and private, for socket files; the workload is the one that will be measured.
@@ -87,7 +87,7 @@ class Peer(Protocol):
 
 
 class ClientSide(Protocol):
-    """What loads a server: a peer, or a load generator of others."""
+    """The program that loads a server: a peer, or an external load generator."""
 
     def prepare(self) -> None: ...
 
@@ -137,7 +137,7 @@ class PythonPeer:
     """A peer whose server and client each run in `bench.compare.worker`."""
 
     operations: ClassVar[Collection[Operation]] = ("echo", "mul", "record")
-    #: Whether its client can start calls at a fixed rate, whatever the state of earlier ones.
+    #: Whether its client can start calls at a fixed rate, even if earlier ones are unanswered.
     keeps_rates: ClassVar[bool] = False
 
     def __init__(self, name: str, title: str, *, family: str, by_default: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""connectrpc in Rust: by its own protocol, by gRPC, and its server alone by JSON (`bench/compare/rust/connectrpc`)."""
+"""connectrpc in Rust: by its own protocol, by gRPC, and only its server by JSON (`bench/compare/rust/connectrpc`)."""
 
 import json
 from typing import Literal
@@ -38,7 +38,7 @@ class BothSides(_ConnectRpc):
 
 
 class ServerUnderWrk(_ConnectRpc):
-    """The server alone, by HTTP/1.1; wrk reads its answers, which are chunked; `c_http` cannot read them."""
+    """Only the server, by HTTP/1.1; wrk reads its answers, which are chunked; `c_http` cannot read them."""
 
     def __init__(self, name: str, title: str) -> None:
         super().__init__(name, title, library="connectrpc", calls=("http_record",))

@@ -1,4 +1,4 @@
-"""fastrpc's HTTP gateway with default settings, beside the native protocol on one port."""
+"""fastrpc's HTTP gateway with default settings, on one port with the native protocol."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager

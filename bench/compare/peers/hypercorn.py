@@ -16,7 +16,7 @@ from bench.compare.workloads import Workload
 
 
 async def _application(scope: Any, receive: Any, send: Any) -> None:
-    # The server asks for a lifespan, and goes on if an application has none.
+    # The server asks for a lifespan, and continues if an application has none.
     assert scope["type"] == "http"
     await asgi_application(scope, receive, send)
 

@@ -93,7 +93,7 @@ class Nats(AsyncServer, AsyncClient):
 
     @asynccontextmanager
     async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
-        # Within our process group, so that it ends with us whatever happens.
+        # Within our process group, so that it ends with us in every case.
         broker = await asyncio.create_subprocess_exec(
             _find_broker(), "--addr", "127.0.0.1", "--port", "-1", stderr=PIPE
         )

@@ -54,7 +54,7 @@ class Thriftpy2(BlockingServer, BlockingClient):
         listener = TServerSocket("127.0.0.1", 0, client_timeout=None, backlog=BACKLOG)
         listener.listen()
         port = listener.sock.getsockname()[1]
-        # `serve` would listen once more, on a port that nobody was told.
+        # `serve` would listen once more, on a port that no client knows.
         listener.listen = lambda: None
         server = TThreadedServer(
             TProcessor(_schema().Bench, _Handlers()),

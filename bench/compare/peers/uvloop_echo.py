@@ -13,7 +13,7 @@ from bench.compare.workloads import Operation, Workload
 
 
 class Echo(asyncio.Protocol):
-    """Sends back what it receives."""
+    """Echoes its input."""
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport

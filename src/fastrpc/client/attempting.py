@@ -37,7 +37,7 @@ class BaseAttempting(AttemptPlacing):
     """The part of a call's attempts that both clients share.
 
     Args:
-        made: the error of an attempt that was made before the fail mode ran; None if there is none.
+        made: the error of an attempt that was made before the fail mode ran; None without such an error.
     """
 
     def __init__(self, pool: AttemptPool, call: ClientCall, made: FastRPCError | None) -> None:

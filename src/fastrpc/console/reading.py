@@ -48,7 +48,7 @@ class AdminReader:
 
     Args:
         tls: the certificates that are trusted.
-        token: returns the reading token; None if there is none.
+        token: returns the reading token; None without a token.
 
     Raises:
         ConfigError: a file of certificates cannot be used.

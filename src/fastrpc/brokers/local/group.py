@@ -113,7 +113,7 @@ class MessageGroup:
         return sequence in self.open
 
     def oldest(self) -> float | None:
-        """Return the instant of the first message that is neither settled nor dead; None if there is none."""
+        """Return the instant of the first message that is neither settled nor dead; None without such a message."""
         return self._oldest.kept_at(self, self.topic.log, self.open, self._replays)
 
     def note_progress(self) -> None:
