@@ -95,7 +95,7 @@ def posted(method: str, arguments: dict[str, Any]) -> bytes:
 def by_streams(method: str, arguments: dict[str, Any]) -> tuple[bytes, ...]:
     """Return the requests of a call on a connection of HTTP/2, which follow each other.
 
-    The first request puts its fields into the table of the connection; later requests refer to them, as those of real
+    The first request puts its fields into the table of the connection; later requests refer to them, as with real
     clients do.
     """
     body = msgspec.json.encode(arguments)
