@@ -350,7 +350,7 @@ class TestContents:
         # Byte code differs from version to version, and an installation may come without sources.
         assert found_in(PACKAGE_CODE, r"\bco_code\b|__code__\.replace|\bCodeType\(|getsource") == []
 
-    def test_nothing_is_left_for_later(self) -> None:
+    def test_no_work_is_left_for_later(self) -> None:
         assert found_in(CODE, r"\b(?:T[O]DO|FIX[M]E|X[X]X)\b") == []
 
     def test_no_file_names_a_place_on_one_machine(self) -> None:

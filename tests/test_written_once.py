@@ -127,7 +127,9 @@ def test_no_two_files_share_a_run_of_equal_lines() -> None:
     assert found.keys() >= ALLOWED, "a pair on the list shares no run any more"
 
 
-def test_a_run_is_found_whatever_its_names_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeated_run_of_lines_is_found_with_any_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)
     lines = [f"    total = total * {n} + weigh(part, {n})" for n in range(7)]
     one, other, third = (tmp_path / name for name in ("one.py", "other.pyx", "third.py"))

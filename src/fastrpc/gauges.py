@@ -125,4 +125,4 @@ def gauges() -> Iterator[Gauge]:
         except Exception:
             if type(source) not in _failing:
                 _failing.add(type(source))
-                logger.exception("a %s cannot tell its gauges", type(source).__name__)
+                logger.exception("a %s cannot report its gauges", type(source).__name__)

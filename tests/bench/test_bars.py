@@ -29,7 +29,7 @@ def test_our_rate_is_compared_with_the_best_other_rate(ours: float, verdict: str
     assert line.endswith(f"| {ours / 100:.2f} × | ≥ 2 | {verdict} |")
 
 
-def test_nothing_is_said_of_bars_that_were_not_measured() -> None:
+def test_bars_that_were_not_measured_are_left_out() -> None:
     assert bars_table(result_of({("fastrpc", "W2"): 1.0}), CALL_BARS) == ""
 
 

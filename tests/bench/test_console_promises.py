@@ -35,7 +35,7 @@ from tests.support.registry_servers import EmbeddedServer
 SHORT, LONG, SOAK = 30.0, 1_800.0, 10
 
 
-def test_simulated_servers_tell_figures_as_real_ones_do() -> None:
+def test_simulated_servers_report_figures_as_real_ones_do() -> None:
     server = SimulatedServer(199, hangs=False)
     first = decoded(server.page("/figures"), FiguresPage)
     assert len(first.methods) == METHODS + 2

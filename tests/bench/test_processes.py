@@ -72,7 +72,7 @@ def test_a_server_that_ignores_input_and_signals_is_killed() -> None:
 
 
 @pytest.mark.usefixtures("no_patience_at_the_start", "no_patience_at_the_end")
-def test_a_silent_server_is_given_up_and_ended() -> None:
+def test_a_silent_server_is_abandoned_and_ended() -> None:
     silent = running_server(python("import threading; threading.Event().wait()"), CORE)
     with pytest.raises(ProcessFailedError, match="announced no address"), silent:
         pass
@@ -100,7 +100,7 @@ def test_a_client_that_fails_tells_why() -> None:
 
 
 @pytest.mark.usefixtures("no_patience_at_the_start")
-def test_a_client_that_hangs_is_given_up_and_ended(tmp_path: Path) -> None:
+def test_a_client_that_hangs_is_abandoned_and_ended(tmp_path: Path) -> None:
     code = (
         f"import os, threading; open('{tmp_path}/id', 'w').write(str(os.getpid())); threading.Event().wait()"
     )

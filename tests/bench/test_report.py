@@ -132,7 +132,7 @@ def test_the_tables_come_from_the_json_alone() -> None:
     assert "| C echo |" not in tables
 
 
-def test_a_failure_is_told_and_costs_only_itself() -> None:
+def test_a_failure_is_reported_and_costs_only_itself() -> None:
     failed = Outcome(peer="fastrpc", workload="W2", round=1, error="ProcessFailedError: no result\ndetails")
     result = result_of(failed, outcome("c_echo", "W2", 10))
     assert len(result["failures"]) == 1

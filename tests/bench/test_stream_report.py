@@ -117,7 +117,7 @@ def test_bars_of_streams_leave_out_the_yardstick(streams: dict[str, Any]) -> Non
     assert "C, one way" not in picture
 
 
-def test_without_streams_there_is_no_table_of_them(result: Mapping[str, Any]) -> None:
+def test_without_streams_there_is_no_table_of_streams(result: Mapping[str, Any]) -> None:
     assert stream_rates(result) == ""
     assert stream_ratios(result) == ""
     assert "One stream" not in markdown(result)

@@ -54,6 +54,6 @@ def test_the_report_and_the_page_of_results_show_tails(tails: dict[str, Any]) ->
         assert tail_table(tails) in text
 
 
-def test_without_tails_there_is_no_table_of_them(result: Mapping[str, Any]) -> None:
+def test_without_tails_there_is_no_table_of_tails(result: Mapping[str, Any]) -> None:
     assert tail_table(result) == ""
     assert "open loop" not in markdown(result)

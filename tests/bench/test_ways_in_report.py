@@ -56,7 +56,7 @@ def result_of(rates: Mapping[tuple[str, str], int]) -> Mapping[str, Any]:
     return build_result(CONDITIONS, PEERS, outcomes)
 
 
-def test_http_is_held_against_fastapi_and_go() -> None:
+def test_http_is_compared_with_fastapi_and_go() -> None:
     lines = http_table(result_of(RATES)).splitlines()
     assert lines[2] == (
         "| **fastrpc, HTTP** | **100,000** | **10 ×** | **2.00 ×** | **5.0** | **200,000** | **–** | **–** | **2.5** |"

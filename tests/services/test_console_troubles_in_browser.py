@@ -69,7 +69,7 @@ async def test_a_view_that_came_is_shown_where_the_next_request_fails(chromium: 
             assert "the method" in await browsed.page.inner_text("#blocks")
 
 
-async def test_a_request_that_hangs_is_told(chromium: str) -> None:
+async def test_a_request_that_hangs_is_reported(chromium: str) -> None:
     async with stand_in() as scene:
         scene.blocks["services"] = [Text("the last one")]
         async with browsing(chromium, scene.url) as browsed:

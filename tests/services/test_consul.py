@@ -221,7 +221,7 @@ async def test_only_instances_with_the_tag_are_watched(consul: ConsulAgent, serv
             await until_ports(green.watch(service), 1002)
 
 
-async def test_unknown_datacenter_is_told_and_tried_again(consul: ConsulAgent, service: str) -> None:
+async def test_unknown_datacenter_is_reported_and_tried_again(consul: ConsulAgent, service: str) -> None:
     async with opened(f"{consul.url}?dc=nowhere") as registry, registry.watch(service) as watch:
         async with asyncio.timeout(10):
             while watch.error is None:
@@ -408,7 +408,7 @@ class TestRpcxLayout:
         backend.close()
         assert (after["CreateIndex"], after["Session"]) == (before["CreateIndex"], before["Session"])
 
-    async def test_session_that_ended_is_made_anew(self, consul: ConsulAgent, service: str) -> None:
+    async def test_session_that_ended_is_made_again(self, consul: ConsulAgent, service: str) -> None:
         async with (
             opened(f"{consul.url}?layout=rpcx") as registry,
             registry.register(service, endpoint(1001)),
@@ -421,7 +421,7 @@ class TestRpcxLayout:
             (renewed,) = await asyncio.to_thread(consul.ask, path)
             assert renewed["Session"] != pair["Session"]
 
-    async def test_two_that_live_at_one_address_leave_the_key_to_the_later_one(
+    async def test_two_registrations_of_one_address_leave_the_key_to_the_later_one(
         self, consul: ConsulAgent, service: str
     ) -> None:
         path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"

@@ -151,7 +151,7 @@ class Refusing:
         raise CallError(Status.INVALID_ARGUMENT, "refused", details=details)
 
 
-async def test_a_refusal_with_any_details_is_told(chromium: str) -> None:
+async def test_a_refusal_with_any_details_is_reported(chromium: str) -> None:
     mistakes = [
         {"path": path, "expected": "x", "got": "y"} for path in ("a]", "lines[0].", "lines[", 'no["a]b"]', 5)
     ]

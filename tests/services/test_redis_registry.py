@@ -308,7 +308,7 @@ async def test_records_follow_the_master_that_sentinels_name(redis_path: str, tm
                         await until(lambda: watch.error is None)
 
 
-async def test_a_name_that_no_sentinel_knows_is_told(redis_path: str, tmp_path: Path) -> None:
+async def test_a_name_that_no_sentinel_knows_is_reported(redis_path: str, tmp_path: Path) -> None:
     with RedisServer(redis_path, tmp_path).running() as server:
         with RedisSentinel(redis_path, tmp_path, server).running() as sentinel:
             url = sentinel.url.replace("master=records", "master=others")
@@ -326,7 +326,7 @@ def test_password_goes_to_a_master_over_tls_only() -> None:
         open_registry("redis://127.0.0.1,127.0.0.2")
 
 
-async def test_a_reader_that_may_not_ask_for_the_role_is_told_and_reads_once_it_may(
+async def test_a_reader_that_may_not_ask_for_the_role_is_reported_and_reads_once_it_may(
     redis_path: str, tmp_path: Path
 ) -> None:
     rights = tmp_path / "users.acl"

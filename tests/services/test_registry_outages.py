@@ -167,7 +167,7 @@ async def test_registry_that_restarts_between_two_questions_loses_nobody(registr
 @pytest.mark.measures
 @measured_kinds
 @pytest.mark.usefixtures("listening")
-async def test_stopped_registry_holds_up_no_loop(registry_server: Any) -> None:
+async def test_stopped_registry_delays_no_loop(registry_server: Any) -> None:
     async with cluster(registry_server) as (seen, _):
         registry_server.signal(signal.SIGSTOP)
         try:

@@ -357,7 +357,7 @@ async def test_etcd_watch_refuses_compacted_and_future_revisions(own_etcd: EtcdS
         assert caught.value.oldest == revision
 
 
-async def test_quiet_etcd_watch_continues_from_the_revision_that_it_was_told(
+async def test_quiet_etcd_watch_continues_from_the_last_reported_revision(
     etcd_path: str, tmp_path: Path
 ) -> None:
     options = ["--experimental-watch-progress-notify-interval", "100ms"]

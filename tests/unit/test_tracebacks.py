@@ -41,7 +41,7 @@ def test_a_chain_that_leads_back_to_its_start_ends() -> None:
     assert names(error) == ["failed"]
 
 
-def test_errors_without_a_traceback_stay_as_they_are() -> None:
+def test_errors_without_a_traceback_are_unchanged() -> None:
     error = ValueError()
     assert shortened(error).__traceback__ is None
 

@@ -76,7 +76,7 @@ class ClientCertificates:
     def verify(self, peer: Presented) -> Answer:
         """Return the identity in the peer's certificate, or a refusal."""
         if not self.handles(peer):
-            return Refusal("it presents no certificate, or a token beside it")
+            return Refusal("it presents no certificate, or a token as well")
         assert peer.certificate is not None
         allowed = {
             name

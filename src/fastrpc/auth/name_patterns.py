@@ -41,7 +41,7 @@ class NamePattern:
         star = text.find("*")
         if star >= 0 and (star != len(text) - 1 or (text != "*" and not text[:-1].endswith(_BEFORE_STAR))):
             raise ConfigError(
-                f"{text!r} is not a pattern of names: `*` stands alone, or last behind `/`, `:` or `.`",
+                f"{text!r} is not a pattern of names: `*` is the whole pattern, or comes last after `/`, `:` or `.`",
                 hint="list the names, or give the identities a role",
             )
         self.text = text

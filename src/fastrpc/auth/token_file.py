@@ -10,7 +10,7 @@ from fastrpc.watched_file import WatchedFile
 
 __all__ = ["TokenFile"]
 
-_HOW: Final = "the file holds the token alone; white space around it is left out"
+_HOW: Final = "the file holds only the token; white space around it is ignored"
 
 logger = logging.getLogger("fastrpc.audit")
 

@@ -260,7 +260,7 @@ class Subscription(Generic[T]):
                 if self._member is None:
                     self._member = MemberMessages(await self._join(), self._in_flight, self._room.set)
                     self._failure = None
-                    logger.info("the subscription to %r has joined, as the broker is there", self._name)
+                    logger.info("the subscription to %r has joined, as the broker is back", self._name)
                     absence.interrupt()
                 await self._take_from(self._member, absence)
             except Exception as error:

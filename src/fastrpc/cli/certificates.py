@@ -62,14 +62,14 @@ def dev(
         typer.Option(
             "--name",
             metavar="NAME",
-            help="A host name or IP address of the server, beside localhost, 127.0.0.1 and ::1; may be repeated.",
+            help="A host name or IP address of the server, besides localhost, 127.0.0.1 and ::1; may be repeated.",
         ),
     ] = None,
     client: Annotated[
         str, typer.Option("--client", metavar="NAME", help="The name in the client's certificate.")
     ] = "client",
     days: Annotated[int, typer.Option("--days", min=1, max=397, help="How long they are valid.")] = 30,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the files as one line of JSON.")] = False,
 ) -> None:
     """Make an authority, a server's and a client's certificate, for development only.

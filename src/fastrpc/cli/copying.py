@@ -31,7 +31,7 @@ Service = Annotated[
     str, typer.Option("--service", "-s", metavar="NAME", help="The file service, if it is not called files.")
 ]
 NoResume = Annotated[
-    bool, typer.Option("--no-resume", help="Begin anew, whatever an earlier attempt left behind.")
+    bool, typer.Option("--no-resume", help="Begin anew, even if an earlier attempt left a part.")
 ]
 
 #: A function that shows the bytes copied so far, and the size of the whole file.

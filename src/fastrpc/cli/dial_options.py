@@ -36,7 +36,7 @@ Certificate = Annotated[
 ]
 Key = Annotated[
     Path | None,
-    typer.Option("--key", metavar="FILE", help="The key of --cert, if it does not lie in the same file."),
+    typer.Option("--key", metavar="FILE", help="The key of --cert, if it is not in the same file."),
 ]
 ServerName = Annotated[
     str | None,

@@ -38,7 +38,7 @@ ServerCertificate = Annotated[
 ]
 ServerKey = Annotated[
     Path | None,
-    typer.Option("--tls-key", metavar="FILE", help="Its key, if it does not lie in the same file."),
+    typer.Option("--tls-key", metavar="FILE", help="Its key, if it is not in the same file."),
 ]
 ClientAuthorities = Annotated[
     Path | None,
@@ -49,7 +49,7 @@ ClientAuthorities = Annotated[
 TokensFile = Annotated[
     Path | None,
     typer.Option(
-        "--tokens", metavar="FILE", help="The tokens of callers (TOML), of which each call then needs one."
+        "--tokens", metavar="FILE", help="The tokens of callers (TOML); each call then needs one of them."
     ),
 ]
 PolicyFile = Annotated[

@@ -62,7 +62,7 @@ def list_services(
         typer.Option(
             "--compare",
             metavar="URL",
-            help="Another registry: show what differs between the two, and exit with 1 if anything does.",
+            help="Another registry: show the differences between the two, and exit with 1 if there are any.",
         ),
     ] = None,
     watch: Annotated[

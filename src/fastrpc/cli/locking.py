@@ -74,7 +74,10 @@ def elect(
     name: Name,
     command: Command,
     value: Annotated[
-        str | None, typer.Option("--value", help="Tells others the leader. [default: the host and process]")
+        str | None,
+        typer.Option(
+            "--value", help="The text by which others see the leader. [default: the host and process]"
+        ),
     ] = None,
     ttl: Seconds = 15.0,
     ca: Authorities = None,

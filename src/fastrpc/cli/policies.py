@@ -28,7 +28,7 @@ __all__ = ["check", "explain", "policy"]
 policy = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Rules that say who may call what.",
+    help="Rules for the methods that each caller may call.",
     rich_markup_mode="markdown",
 )
 

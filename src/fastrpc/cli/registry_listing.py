@@ -265,7 +265,7 @@ def _print(found: Found) -> None:
         stdout.print("no services")
     if any(health == UNAUTHENTICATED for endpoints in found.values() for _, health in endpoints):
         print_note(
-            f"{UNAUTHENTICATED}: the server tells its health to callers with a token alone. The token of "
+            f"{UNAUTHENTICATED}: the server reports its health only to callers with a token. The token of "
             "--token-file is shown to the registry only; fastrpc health ADDRESS --token-file FILE asks one server"
         )
 

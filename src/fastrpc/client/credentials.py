@@ -133,4 +133,4 @@ def _failed(error: Exception) -> ConnectError:
             type(raised).__name__,
             "the function given as credentials raised this: call it to see why",
         )
-    return ConnectError(f"the credentials cannot be had: {told}", hint=hint)
+    return ConnectError(f"cannot get the credentials: {told}", hint=hint)

@@ -83,7 +83,7 @@ def _check_header(payload: Payload) -> None:
     if len(payload) < HEADER_SIZE or payload[:4] != MAGIC:
         raise damaged(Lz4Compressor.name, "it does not begin with the header of an lz4 frame")
     if payload[FLAGS_OFFSET] & DICTIONARY_FLAG:
-        raise damaged(Lz4Compressor.name, "it asks for a dictionary, and none is ever agreed on")
+        raise damaged(Lz4Compressor.name, "it asks for a dictionary, and dictionaries are never agreed on")
     block_size_code = payload[BLOCK_SIZE_OFFSET] >> 4 & 7
     if block_size_code > LARGEST_BLOCK_SIZE_CODE:
         raise damaged(

@@ -105,7 +105,7 @@ def _check_header(payload: Payload) -> int | None:
     except zstd.ZstdError as error:
         raise damaged(ZstdCompressor.name, "the header of its frame is not valid") from error
     if header.dictionary_id:
-        raise damaged(ZstdCompressor.name, "it asks for a dictionary, and none is ever agreed on")
+        raise damaged(ZstdCompressor.name, "it asks for a dictionary, and dictionaries are never agreed on")
     window_bytes = _window_bytes(payload, header.decompressed_size or 0)
     if window_bytes > WINDOW_BYTES_MAX:
         raise damaged(

@@ -226,7 +226,7 @@ class Fleet:
         if self.follower.error is not None:
             return f"the registry cannot be asked: {self.follower.error}"
         if not self.follower.completed.is_set():
-            return "the registry has not told its lists yet"
+            return "the registry has not sent its lists yet"
         return None
 
     def has_figures(self, service: str) -> bool:

@@ -41,7 +41,7 @@ def with_page(http: HTTP) -> HTTP:
     """
     if http.mounts:
         raise ConfigError(
-            f"HTTP.mounts has {', '.join(http.mounts)}, and a console serves its own page alone",
+            f"HTTP.mounts has {', '.join(http.mounts)}, and a console serves only its own page",
             hint="serve other applications by another program",
         )
     if http.docs is False:

@@ -30,7 +30,7 @@ _REFUSALS: Final = {
     401: "the reading token is missing or wrong there",
     403: "it needs a reading token: give --admin-token-file",
     404: "it has no such page",
-    421: "it takes requests to its own machine alone",
+    421: "it takes only requests to its own machine",
 }
 
 

@@ -148,7 +148,7 @@ class AnyRegistry(Closing):
         if not found:
             raise ConfigError(
                 f"no server can listen in the scope {', '.join(self._members)}",
-                hint="add host to scopes, and give further addresses beside any://",
+                hint="add host to scopes, and give further addresses in addition to any://",
             )
         return found
 

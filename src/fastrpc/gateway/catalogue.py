@@ -133,7 +133,7 @@ class Catalogue:
             return
         except Exception as error:
             # The registry is asked again after every kind of error.
-            self._warn("", "the registry does not tell its services", error)
+            self._warn("", "the registry does not list its services", error)
             return
         self._is_listed = True
         self._awaited.intersection_update(names)
@@ -166,7 +166,7 @@ class Catalogue:
                 self._awaited.discard(name)
             if getattr(error, "status", None) in _REFUSALS:
                 self._refused_until[name] = self._clock() + REFUSED_SECONDS
-            advice = "" if isinstance(error, ConfigError) else " (--contract would tell its methods)"
+            advice = "" if isinstance(error, ConfigError) else " (--contract would supply its methods)"
             self._warn(name, f"{name} is not served{advice}", error)
 
     async def _described(self, name: str) -> Any:
@@ -210,7 +210,7 @@ class Catalogue:
     def _why_absent(self, method: str) -> str | None:
         """Return why an unknown method may appear later; None if it will not."""
         if not self._is_listed:
-            return "the registry has not told its services"
+            return "the registry has not sent its services"
         service = method.rpartition(".")[0]
         return f"no server of {service} has described its methods" if service in self._awaited else None
 

@@ -80,7 +80,7 @@ def check_places(urls: Sequence[str], dial: Dialing) -> None:
     Address.parse(url)
     if dial.shows_identity:
         raise ConfigError(
-            f"{url} is not a registry, and a gateway shows credentials to a registry alone",
+            f"{url} is not a registry, and a gateway shows credentials only to a registry",
             hint="leave out --token-file, --cert and FASTRPC_TOKEN: callers show their own",
         )
 

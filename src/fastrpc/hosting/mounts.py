@@ -194,7 +194,7 @@ class _Mount:
         if self._running:
             count = len(self._running)
             logger.error(
-                "the application at %s goes on with %d requests that were cancelled", self.place, count
+                "the application at %s still runs %d requests that were cancelled", self.place, count
             )
 
 
@@ -217,8 +217,8 @@ def _check_identities(config: ServerConfig, *, has_authentication: bool) -> None
     is_needed = config.http.mount_authenticated
     if has_authentication and is_needed is None:
         raise ConfigError(
-            "HTTP.mounts is set beside authenticate, and HTTP.mount_authenticated is None",
-            hint="True: the applications get requests with an identity alone; False: all, and see to it themselves",
+            "HTTP.mounts and authenticate are set, and HTTP.mount_authenticated is None",
+            hint="True: applications get only requests with an identity; False: they get all, and check callers",
         )
     if is_needed and not has_authentication:
         raise ConfigError(

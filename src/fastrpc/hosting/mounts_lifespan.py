@@ -56,7 +56,7 @@ class Lifespan:
         if answer is None:
             self._task = None
         elif answer["type"] == _UNSUPPORTED:
-            logger.info("the application at %s answers its lifespan by HTTP: it has none", self.place)
+            logger.info("the application at %s answers its lifespan by HTTP: it has no lifespan", self.place)
             await self._end()
         elif answer["type"] == "lifespan.startup.failed":
             await self._end()

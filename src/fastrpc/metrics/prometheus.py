@@ -204,7 +204,7 @@ _COUNTERS = (
     (
         "messages",
         "fastrpc_messages",
-        "Messages of brokers, by topic and outcome: those published once, the others once for each group.",
+        "Messages of brokers, by topic and outcome: published messages once, others once for each group.",
         "topic",
         "outcome",
     ),

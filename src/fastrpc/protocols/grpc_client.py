@@ -50,7 +50,7 @@ def _server_of_threads() -> WireSettings:
 
 
 def validity(token: bytes) -> float:
-    """Return the validity of a token in seconds, as a JWT states it; 0 for other tokens, as gRPC servers report none."""
+    """Return the validity of a token in seconds, as a JWT states it; 0 for others, as gRPC servers report none."""
     pieces = token.split(b".")
     if len(pieces) != 3:
         return 0.0

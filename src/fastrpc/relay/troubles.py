@@ -124,7 +124,7 @@ def _hint(failure: CallError, place: RelayPlace) -> str | None:
         case Status.UNIMPLEMENTED:
             return f"is {place.relay} the port of `fastrpc relay`?"
         case Status.UNAUTHENTICATED if place.credentials is None:
-            return "give the server its token: ?token_file=FILE behind the address, or --token-file FILE"
+            return "give the server its token: ?token_file=FILE after the address, or --token-file FILE"
         case Status.UNAUTHENTICATED:
             return "the token file of the server must hold a token of the relay's --tokens file"
         case Status.ALREADY_EXISTS | Status.RESOURCE_EXHAUSTED:

@@ -47,13 +47,13 @@ LONGEST_PREPARED: Final = 15
 
 #: The advice for a union whose members have indistinguishable payloads.
 _UNION_HINT: Final = (
-    "make each a msgspec.Struct with a tag that tells them apart: class Cat(msgspec.Struct, tag=True)"
+    "make each a msgspec.Struct with a tag that distinguishes them: class Cat(msgspec.Struct, tag=True)"
 )
 
 #: The hint for a union with a class that msgspec does not know: it decodes such a class from any payload.
 _OWN_UNION_HINT: Final = (
-    "wrap each in a msgspec.Struct with a tag that tells them apart: class Home(msgspec.Struct, tag=True): path: Path;"
-    " of pydantic models, make one: pydantic.RootModel[Cat | Dog]"
+    "wrap each in a msgspec.Struct with a tag that distinguishes them: class Home(msgspec.Struct, tag=True): "
+    "path: Path; of pydantic models, make one: pydantic.RootModel[Cat | Dog]"
 )
 
 #: The hint for a type alias that names itself.

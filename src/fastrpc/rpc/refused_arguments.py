@@ -58,7 +58,9 @@ _BELONGS: Final[Mapping[str, Mapping[str, str]]] = {
     "service": {"timeout": "write @method(timeout=…)", "idempotent": "write @method(idempotent=True)"},
 }
 _WITH_CONFIG: Final = frozenset({"Server", "App", "asgi", "serve"})
-_TIMEOUT: Final = "write @method(timeout=…) for calls, config=ServerConfig(timeouts=Timeouts(…)) for the rest"
+_TIMEOUT: Final = (
+    "write @method(timeout=…) for calls, config=ServerConfig(timeouts=Timeouts(…)) for other times"
+)
 
 
 def _refusal(owner: str, name: str, known: tuple[str, ...]) -> TypeError:

@@ -135,7 +135,7 @@ def check_route(label: str, route: HttpRoute, signature: HandlerSignature, *, is
             there = f"it has {', '.join(known)}" if known else "it has none"
             raise TypeError(f'{label}: http="{route}": {name!r} is not a parameter: {there}')
         if not known[name].by_name:
-            raise TypeError(f'{label}: http="{route}": {name!r} is given by position alone')
+            raise TypeError(f'{label}: http="{route}": {name!r} is given only by position')
 
 
 def together(one: HttpRoute, other: HttpRoute) -> bool:

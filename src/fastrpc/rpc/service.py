@@ -211,11 +211,14 @@ def _find_definition(function: Any, mark: MethodMark | None) -> MethodDefinition
         # No other code can await it, and Python would warn about it.
         function.close()
         name = function.__qualname__
-        raise TypeError(f"{name}() was called here: give method and arguments apart, as in call({name}, …)")
+        raise TypeError(
+            f"{name}() was called here: give method and arguments separately, as in call({name}, …)"
+        )
     if not isinstance(mark, MethodMark):
         if not callable(function):
             raise TypeError(
-                f"{function!r} is not a remote method: give method and arguments apart, as in call(Arith.mul, 6, 7)"
+                f"{function!r} is not a remote method: give method and arguments separately, "
+                "as in call(Arith.mul, 6, 7)"
             )
         raise TypeError(
             f"{name_of(function)} is not a remote method: put @fastrpc.method above it"

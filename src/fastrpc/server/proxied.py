@@ -81,9 +81,7 @@ def _parse_binary(received: bytes) -> tuple[int, _Place | None] | None:
     if version_command not in (0x20, 0x21):
         raise ValueError(f"its PROXY header has version and command {version_command:#04x}")
     if length > _LONGEST_BODY:
-        raise ValueError(
-            f"its PROXY header has {length} bytes behind its start, the limit is {_LONGEST_BODY}"
-        )
+        raise ValueError(f"its PROXY header has {length} bytes after its start, the limit is {_LONGEST_BODY}")
     if len(received) < 16 + length:
         return None
     size, body = 16 + length, received[16 : 16 + length]

@@ -61,7 +61,7 @@ class Ends:
         try:
             self._told(ended)
         except Exception as error:
-            logger.error("the end of %s could not be told", ended.what, exc_info=error)
+            logger.error("the end of %s could not be reported", ended.what, exc_info=error)
 
     def connection(self) -> "RequestWatch":
         """Return the watch to which an HTTP/1.1 connection or an HTTP/2 stream reports its requests."""

@@ -177,7 +177,7 @@ def _accepting(context: ssl.SSLContext, tls: TLS, offered: tuple[str, ...]) -> s
         content = _check_pem("cert_file", tls.cert_file, _BEGIN_CERTIFICATE, "certificate")
         if _BEGIN_LAN_KEY in content:
             hint = "set ca_file to it as well, and require_client_cert (--tls-ca does both)"
-            _refuse("cert_file", tls.cert_file, "it is a LAN pass, and callers would need none", hint)
+            _refuse("cert_file", tls.cert_file, "it is a LAN pass, and callers would not need one", hint)
     # A ticket would outlive the authorities that a reload removes.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE

@@ -183,5 +183,5 @@ def _check_identity(opened: ssl.SSLObject | ssl.SSLSocket, identities: tuple[str
     if not set(found) & set(identities):
         shown = ", ".join(map(repr, found)) or "none"
         raise HandshakeError(
-            f"the certificate of the server is refused: its URIs are {shown}, none of them is in server_identities"
+            f"the certificate of the server is refused: its URIs are {shown}, server_identities has none of them"
         )

@@ -143,7 +143,7 @@ def passes_in(text: str) -> list[Pass]:
         if block[1] != label:
             _refuse(f"its block {number} is a {block[1]} in place of a {label}", _COPY)
     if len(blocks) % len(_LABELS):
-        _refuse(f"it ends behind block {len(blocks)}, and a pass has {len(_LABELS)}", _COPY)
+        _refuse(f"it ends after block {len(blocks)}, and a pass has {len(_LABELS)}", _COPY)
     found = [_opened(blocks[at : at + len(_LABELS)]) for at in range(0, len(blocks), len(_LABELS))]
     ids = [one.id for one in found]
     for one in ids:
@@ -236,7 +236,7 @@ def _check_status(status: os.stat_result) -> None:
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
         _refuse(
-            f"others may use it: its rights are {mode:04o}",
+            f"other users may use it: its rights are {mode:04o}",
             "set them to 0600 by chmod; if a stranger may have read it, make a new pass",
         )
     if status.st_size > MOST_BYTES:

@@ -193,7 +193,7 @@ def _check_values(array: _Array) -> None:
 
 def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
     if annotation is numpy.memmap:
-        raise TypeError("a memmap is what is sent, not what arrives: write `numpy.ndarray`")
+        raise TypeError("a memmap can be sent, but an ndarray arrives: write `numpy.ndarray`")
     shape, dtype = (*get_args(annotation), Any, Any)[:2]
     scalars = _scalars(dtype)
     sizes = _sizes(shape)

@@ -69,4 +69,4 @@ class Systemd:
                 sending.settimeout(patience)
                 sending.sendto("\n".join(lines).encode(), path)
         except OSError as error:
-            logger.warning("cannot tell the service manager %s: %s", lines[0], error)
+            logger.warning("cannot send the service manager %s: %s", lines[0], error)

@@ -50,7 +50,7 @@ async def stalls_beside(url: str) -> list[float]:
 
 
 @pytest.mark.parametrize("path", ["/figures", "/"])
-async def test_loop_is_not_held_up_by_thousands_of_methods(path: str) -> None:
+async def test_loop_is_not_delayed_by_thousands_of_methods(path: str) -> None:
     for number in range(METHODS):
         counters = default_registry.counters(f"costs.m{number}", "server")
         for duration in (10_000, 1_000_000, 50_000_000):

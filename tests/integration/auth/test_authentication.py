@@ -418,7 +418,7 @@ class TestCredentialsInTheClear:
         "target",
         ["tcp://192.0.2.1:9", "tcp://shop.example:9", ["tcp://127.0.0.1:9", "tcp://[2001:db8::1]:9"]],
     )
-    async def test_they_are_refused_beyond_loopback(self, kind: str, target: Any) -> None:
+    async def test_credentials_in_the_clear_are_refused_beyond_loopback(self, kind: str, target: Any) -> None:
         with pytest.raises(ConfigError, match="in the clear") as caught:
             async with calling(kind, target, credentials="planted-5ecret"):
                 pass

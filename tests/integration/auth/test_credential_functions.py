@@ -67,7 +67,7 @@ async def waits_for_ever() -> str:
 @pytest.mark.parametrize(
     ("credentials", "text"),
     [
-        (waits_for_a_cancelled_task, "credentials cannot be had: CancelledError"),
+        (waits_for_a_cancelled_task, "cannot get the credentials: CancelledError"),
         (waits_for_ever, r"no credentials for tcp://.* within 0\.05 s"),
     ],
 )

@@ -54,7 +54,7 @@ async def test_refused_reflection_of_either_client_is_told_once(
 
 
 @pytest.mark.parametrize("name", ["JSON", "rpcx", "gRPC"])
-async def test_refused_reflection_by_other_protocols_is_told_once(
+async def test_refused_reflection_by_other_protocols_is_reported_once(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "fastrpc.audit")

@@ -40,7 +40,7 @@ async def taken(messages: Subscription[Any], count: int = 1) -> list[Message[Any
         return [await anext(messages) for _ in range(count)]
 
 
-async def test_each_group_gets_each_message_and_members_share_them(broker: Broker) -> None:
+async def test_each_group_gets_each_message_and_its_members_share_the_messages(broker: Broker) -> None:
     async with (
         broker.subscribe(ORDERS, group="audit") as audit,
         broker.subscribe(ORDERS, group="billing", in_flight=2) as one,
@@ -198,7 +198,7 @@ async def test_messages_that_a_seek_took_away_do_not_come_out(broker: Broker) ->
         assert held.is_lost
 
 
-async def test_unknown_group_is_told(broker: Broker) -> None:
+async def test_unknown_group_is_reported(broker: Broker) -> None:
     for attempt in (
         broker.seek("nobody", "oldest"),
         broker.remove_group("nobody"),

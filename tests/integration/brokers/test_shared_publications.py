@@ -163,7 +163,7 @@ async def test_single_message_that_comes_during_a_shared_call_leaves_once_that_c
 
 
 @pytest.mark.usefixtures("long_hold")
-async def test_message_that_waits_for_a_call_goes_at_once_before_a_long_one(watched: Watched) -> None:
+async def test_message_that_waits_for_a_call_is_sent_at_once_before_a_long_one(watched: Watched) -> None:
     goes_on = asyncio.Event()
     publishing = await held_behind_a_call(watched, goes_on)
     publishing.append(watched.publishing(bytes(300_000)))
@@ -219,7 +219,7 @@ async def test_message_that_waits_for_a_call_is_not_published_for_a_cancelled_pu
     assert await watched.kept() == bodies(3)
 
 
-async def test_message_is_held_for_a_moment_however_long_the_shared_call_takes(watched: Watched) -> None:
+async def test_message_is_held_for_a_moment_during_a_shared_call_of_any_length(watched: Watched) -> None:
     goes_on = asyncio.Event()
     publishing = await held_behind_a_call(watched, goes_on)
     # The calls before it wait for the event.

@@ -45,7 +45,7 @@ def letter(**fields: Any) -> DeadLetter:
 
 
 @pytest.mark.parametrize("part", LETTERS)
-async def test_dead_letters_are_read_whatever_part_of_them_is_large(
+async def test_dead_letters_are_read_with_any_large_part(
     server: BrokerServer, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     fields, count = LETTERS[part]

@@ -254,7 +254,7 @@ async def test_cancelling_a_call_that_waits_for_a_slot_frees_its_place() -> None
 
 
 @pytest.mark.parametrize("scheme", ["memory", "tcp"])
-async def test_thousands_of_cancelled_handlers_are_told(scheme: str, scale: Any) -> None:
+async def test_thousands_of_cancelled_handlers_are_notified(scheme: str, scale: Any) -> None:
     patient = Patient()
     count = min(scale(4_000), fastrpc.Limits().concurrent_calls)
     async with served(patient, scheme=scheme) as target, Client(target) as client:

@@ -185,7 +185,7 @@ async def test_a_call_without_a_microsecond_is_not_sent_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, 1e8 + 1, 1.8e10, 1.85e10, float("inf"), float("nan")])
-async def test_a_time_that_would_not_fit_is_refused_wherever_it_may_be_given(seconds: float) -> None:
+async def test_a_time_beyond_the_range_is_refused_in_every_place(seconds: float) -> None:
     async with served(Clock) as target, Client(target) as client:
         refused = partial(pytest.raises, fastrpc.ConfigError, match=r"at most 100,000,000")
         with refused():

@@ -72,7 +72,7 @@ async def passing_on(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
 @pytest.mark.parametrize(
     ("scheme", "calls"), [*((scheme, 3) for scheme in SCHEMES), *(("memory", calls) for calls in (1, 40, 99))]
 )
-async def test_no_early_call_fails_whatever_the_server_takes_at_once(
+async def test_no_early_call_fails_for_any_capacity_of_the_server(
     scheme: str, calls: int, interceptors: Sequence[fastrpc.Interceptor]
 ) -> None:
     early = Early()

@@ -212,7 +212,7 @@ async def test_large_answers_of_a_lost_client_are_freed() -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_half_sent_requests_can_be_given_up(scheme: str) -> None:
+async def test_half_sent_requests_can_be_abandoned(scheme: str) -> None:
     bulk = Bulk()
     async with served(bulk, scheme=scheme) as target, Client(target) as client:
         await client.ready()

@@ -138,7 +138,7 @@ async def test_an_asynchronous_call_tells_the_same(call: str) -> None:
     assert seen == [names] * 3 + [0]
 
 
-async def test_all_calls_of_a_batch_and_of_a_fan_out_tell_them() -> None:
+async def test_all_calls_of_a_batch_and_of_a_fan_out_send_their_names() -> None:
     seen: list[int] = []
     async with recorder(seen) as target, Client(target) as client:
         await client.call_many(Bank.transfer, [("a",), ("a", "b", 1), ("a", "b")])
@@ -203,7 +203,7 @@ def test_a_retry_tells_them_again(server: ReferenceServer, client: SyncClient) -
     assert answer.result() == "done"
 
 
-def test_a_call_that_goes_out_before_the_settings_tells_them(
+def test_a_call_that_is_sent_before_the_settings_sends_its_names(
     server: ReferenceServer, client: SyncClient
 ) -> None:
     answer = server.start(client.call, Bank.transfer, "a")

@@ -142,7 +142,7 @@ def test_a_priority_has_three_values(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [Client, SyncClient])
-def test_no_priority_is_the_normal_one(kind: Any) -> None:
+def test_a_missing_priority_is_normal(kind: Any) -> None:
     for priority in (0, None):
         assert kind("tcp://127.0.0.1:9").with_options(priority=priority).priority == 0
 
@@ -320,7 +320,7 @@ async def test_a_rule_can_allow_high_priority_at_the_server() -> None:
         (None, ADA),
     ],
 )
-async def test_without_a_rule_that_says_so_nobody_is_high(authorize: Any, token: str) -> None:
+async def test_without_such_a_rule_no_caller_has_high_priority(authorize: Any, token: str) -> None:
     desk = Desk()
     with ThreadedServer(desk, authenticate=TOKENS, authorize=authorize) as server:
         async with Client(server.address, credentials=token) as client:

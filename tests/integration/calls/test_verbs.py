@@ -60,7 +60,7 @@ async def test_call_returns_the_value() -> None:
         assert await client.call(Arith.mul, 6, 7) == 42
 
 
-async def test_request_returns_the_value_and_how_the_call_went() -> None:
+async def test_request_returns_the_value_and_the_facts_of_the_call() -> None:
     async with served(Arith) as target, Client(target) as client:
         reply = await client.request(Arith.options)
         assert reply.value["attempt"] == 0

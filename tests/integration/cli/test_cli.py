@@ -466,7 +466,7 @@ class TestWrongInput:
         assert cause in said
         assert fix in said
 
-    def test_port_in_use_is_told(self, folder: Path) -> None:
+    def test_port_in_use_is_reported(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             target = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
             ended = command(folder, "run", "app:services", "-a", target)
@@ -475,7 +475,7 @@ class TestWrongInput:
         assert "hint: another program listens there" in ended.errors
 
     @pytest.mark.parametrize("workers", ["1", "2"])
-    def test_application_that_cannot_start_is_told(self, folder: Path, workers: str) -> None:
+    def test_application_that_cannot_start_is_reported(self, folder: Path, workers: str) -> None:
         (folder / "shop_site.py").write_text(
             "async def application(scope, receive, send):\n"
             "    await receive()\n"

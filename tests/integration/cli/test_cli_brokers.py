@@ -194,7 +194,7 @@ def test_tokens_and_policies_guard_a_broker(address: str, url: str, tmp_path: Pa
         (["dead", "memory://a", "replay", "g"], "replay takes the ids of messages, or --all"),
     ],
 )
-def test_wrong_uses_are_told(words: list[str], told: str, tmp_path: Path) -> None:
+def test_wrong_uses_are_reported(words: list[str], told: str, tmp_path: Path) -> None:
     refused = command(tmp_path, *words)
     assert (refused.code, refused.output) == (2, "")
     assert told in refused.errors

@@ -121,7 +121,7 @@ def test_another_service_is_named(desk: Desk) -> None:
         (("put",), 2, "Missing argument 'PATH'"),
     ],
 )
-def test_mistakes_are_told(arguments: tuple[str, ...], code: int, text: str, desk: Desk) -> None:
+def test_mistakes_are_reported(arguments: tuple[str, ...], code: int, text: str, desk: Desk) -> None:
     (desk.there / "a").write_bytes(b"abc")
     done = desk.run(*arguments)
     assert (done.code, text in done.errors) == (code, True), done

@@ -178,7 +178,7 @@ async def test_services_are_called_by_their_names(origin: str) -> None:
     assert (await ask(origin, "GET", "/shop.v1/price?item=tea&count=1")).value == 3
 
 
-async def test_values_of_unknown_types_pass_as_they_came(origin: str) -> None:
+async def test_values_of_unknown_types_pass_unchanged(origin: str) -> None:
     body = {"order": {"item": "a", "count": 1}, "note": "IQ=="}
     assert (await ask(origin, "POST", "/shop.v1/order", body)).value == {"item": "a!", "count": 2}
     answer = await ask(origin, "POST", "/shop.v1/order", {"order": {"item": 1}})
@@ -345,7 +345,7 @@ async def test_a_service_not_yet_known_is_unavailable(folder: Path) -> None:
         origin = program.wait_output(r"gateway at (\S+)\n")[1].replace("http://", "tcp://")
         answer = await ask(origin, "POST", "/bank/send", {})
     assert (answer.status, answer.value["code"], answer["retry-after"]) == (503, "UNAVAILABLE", "2")
-    assert "the registry has not told its services" in answer.value["detail"]
+    assert "the registry has not sent its services" in answer.value["detail"]
 
 
 @pytest.mark.parametrize(

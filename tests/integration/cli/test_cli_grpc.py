@@ -212,7 +212,9 @@ class TestOurServer:
         ("service", "code", "status"),
         [("", 0, "SERVING"), ("shop.v1.Items", 0, "SERVING"), ("shop.v1.Nope", 1, "SERVICE_UNKNOWN")],
     )
-    def test_health_is_told(self, tmp_path: Path, ours: str, service: str, code: int, status: str) -> None:
+    def test_health_is_reported(
+        self, tmp_path: Path, ours: str, service: str, code: int, status: str
+    ) -> None:
         ended = command(tmp_path, "health", ours, *([service] if service else []))
         assert (ended.code, ended.output) == (code, f"{status}\n")
 

@@ -52,7 +52,7 @@ class TestHelp:
         lines = command(tmp_path, "proto", "--help", COLUMNS="80").output.splitlines()
         assert [line for line in lines if re.match(r" +\d+ ", line)] == []
 
-    def test_exit_codes_are_told(self, tmp_path: Path) -> None:
+    def test_exit_codes_are_reported(self, tmp_path: Path) -> None:
         said = " ".join(command(tmp_path, "--help").output.split())
         assert "0 done, 1 the call or check failed, 2 usage, 3 start-up or bind" in said
 

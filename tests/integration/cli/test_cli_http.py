@@ -238,7 +238,7 @@ def test_an_address_is_host_and_port(tmp_path: Path, address: str) -> None:
     assert command(tmp_path, address, "feed.mul", "a=3").code == 2
 
 
-def test_a_server_that_serves_no_http_is_told(tmp_path: Path) -> None:
+def test_a_server_that_serves_no_http_is_reported(tmp_path: Path) -> None:
     with ThreadedServer(Feed()) as server:
         done = command(tmp_path, str(server.address).replace("tcp://", "http://"), "feed.mul", "a=3")
     assert done.code == 1
@@ -247,7 +247,7 @@ def test_a_server_that_serves_no_http_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocols", [("http",), ("native",)])
-def test_a_server_that_speaks_tls_is_told(tmp_path: Path, protocols: tuple[str, ...]) -> None:
+def test_a_server_that_speaks_tls_is_reported(tmp_path: Path, protocols: tuple[str, ...]) -> None:
     authority = Authority(tmp_path)
     tls = authority.certificate().tls(authority)
     config = ServerConfig(protocols=protocols, tls=tls)

@@ -53,7 +53,7 @@ def test_json_that_is_nested_too_deeply_is_shown_as_text(folder: Path) -> None:
         assert (found.code, json.loads(found.output)["value"]) == (0, deep)
 
 
-def test_wrong_uses_are_told(folder: Path) -> None:
+def test_wrong_uses_are_reported(folder: Path) -> None:
     wrong = command(folder, "kv", "put", "STORE", "k", '{"rate": "ten"}', "--type", "settings:Rate")
     assert "the value of 'k' is not of type dict[str, int]" in wrong.errors
     assert wrong.code != 0

@@ -108,7 +108,7 @@ def test_a_new_pass_is_made_when_the_present_one_has_expired(tmp_path: Path) -> 
     assert new.period.begin > old.period.end
 
 
-def test_the_missing_program_openssl_is_told(tmp_path: Path) -> None:
+def test_the_missing_program_openssl_is_reported(tmp_path: Path) -> None:
     made = run_program(["-m", "fastrpc", "lan", "pass", "lan.pass"], tmp_path, {"PATH": "/nowhere"})
     assert made.code == 2
     assert "openssl is not installed" in made.errors

@@ -183,7 +183,7 @@ class TestApps:
         assert (done.code, done.output) == (2, "")
         assert "hint: name the address that clients dial: --advertise tcp://" in done.errors
 
-    def test_a_wrong_registry_of_an_app_is_told(self, folder: Path) -> None:
+    def test_a_wrong_registry_of_an_app_is_reported(self, folder: Path) -> None:
         done = command(folder, "run", "pay:make", "-a", "tcp://127.0.0.1:0", OWN_REGISTRY="nowhere://h:1")
         assert (done.code, done.output) == (3, "")
         assert "no registry has the scheme 'nowhere'" in done.errors

@@ -247,7 +247,7 @@ class TestBothWays:
             program.close_input()
             assert program.wait().code == 0
 
-    def test_end_of_the_answers_is_the_end_whatever_input_is_left(self, folder: Path, address: str) -> None:
+    def test_end_of_the_answers_is_the_end_even_with_unread_input(self, folder: Path, address: str) -> None:
         with opened(folder, "call", address, "feed.first", "say ", "-") as program:
             program.write("it\n")
             ended = program.wait()
@@ -299,7 +299,9 @@ class TestKinds:
     ) -> None:
         ended = command(folder, "call", hidden, *arguments)
         assert (ended.code, ended.output) == (1, "")
-        assert "hint: name what it streams: --kind server_stream, client_stream or both_ways" in ended.errors
+        assert (
+            "hint: name the kind of stream: --kind server_stream, client_stream or both_ways" in ended.errors
+        )
 
     def test_invalid_kind_is_a_wrong_use(self, folder: Path, address: str) -> None:
         ended = command(folder, "call", address, "feed.count", "2", "--kind", "stream")
@@ -337,7 +339,7 @@ class TestBench:
         assert said["messages"] == said["sent"] > 4
         assert said["answer"]["longest"] > 0
 
-    def test_both_ways_counts_the_answers(self, folder: Path, address: str) -> None:
+    def test_bidirectional_streams_count_the_answers(self, folder: Path, address: str) -> None:
         arguments = ["bench", address, "feed.shout", "-", "-c", "2", "-d", "0.2", "--json"]
         said = json.loads(command(folder, *arguments, given="a\n").output)
         assert (said["kind"], said["errors"]) == ("both_ways", {})

@@ -81,7 +81,7 @@ async def ask(origin: str, verb: str, path: str, body: Any = b"", **fields: str 
         return await client.ask(verb, f"/shop.pages/{path}", body, **fields)
 
 
-async def test_a_client_that_has_the_answer_is_told_so(origin: str) -> None:
+async def test_a_client_that_has_the_answer_gets_304(origin: str) -> None:
     for verb in ("GET", "HEAD"):
         answer = await ask(origin, verb, "own")
         assert (answer.status, answer["etag"], answer["meta-seen"]) == (200, TAG, "yes")

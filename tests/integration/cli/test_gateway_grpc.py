@@ -212,8 +212,8 @@ async def test_services_of_a_registry_are_reached_by_the_protocol_of_their_recor
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--token-file", "token"], "is not a registry, and a gateway shows credentials to a registry alone"),
-        (["--cert", "token"], "shows credentials to a registry alone"),
+        (["--token-file", "token"], "is not a registry, and a gateway shows credentials only to a registry"),
+        (["--cert", "token"], "shows credentials only to a registry"),
     ],
 )
 def test_credentials_for_a_registry_are_refused(tmp_path: Path, options: list[str], said: str) -> None:

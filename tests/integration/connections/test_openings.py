@@ -106,7 +106,7 @@ async def test_silent_openings_within_the_limit_have_all_their_time() -> None:
 
 
 @pytest.mark.parametrize("beginning", [b"", PREFACE[:1], PREFACE[:7], PREFACE, early_opening(False)[:-20]])
-async def test_one_that_sends_its_opening_in_one_piece_waits_for_nobody(beginning: bytes) -> None:
+async def test_an_opening_in_one_piece_does_not_wait(beginning: bytes) -> None:
     async with AsyncExitStack() as stack:
         config = few(handshake=60)
         target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=config))
@@ -154,7 +154,7 @@ async def test_a_slow_opening_above_the_limit_waits_for_the_slow_ones_before_it(
     await unless_given_up(opens_behind_others)
 
 
-async def test_openings_that_pause_give_way_as_the_silent_do() -> None:
+async def test_openings_that_pause_make_room_as_silent_ones_do() -> None:
     async with AsyncExitStack() as stack:
         target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=few()))
         slow = await peers(stack, target, LIMIT, PREFACE[:5])

@@ -123,7 +123,7 @@ async def test_it_ends_with_the_last_connection() -> None:
     assert not spinner().is_armed
 
 
-async def test_one_core_spins_not_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_loop_on_one_core_does_not_spin_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     config = ClientConfig(spin_microseconds=LONG)
     with pytest.warns(RuntimeWarning, match="one core") as warned:
@@ -141,7 +141,7 @@ async def test_one_core_spins_not_and_says_so(monkeypatch: pytest.MonkeyPatch) -
             assert loop_state(asyncio.get_running_loop()).spinner is None
 
 
-async def test_one_core_is_no_matter_where_nothing_spins(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_core_does_not_matter_without_spinning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     async with pair() as (client,):
         assert await client.call(Desk.echo, b"x") == b"x"

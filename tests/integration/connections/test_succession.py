@@ -51,7 +51,7 @@ async def opened(client: Client, server: RawServer) -> RawPeer:
     return peer
 
 
-async def test_calls_stay_on_the_old_connection_until_the_new_one_stands() -> None:
+async def test_calls_stay_on_the_old_connection_until_the_new_one_is_open() -> None:
     async with RawServer() as server, Client(server.address, config=aging()) as client:
         first = await opened(client, server)
         second = await server.accept()

@@ -312,7 +312,7 @@ async def test_a_blocking_client_sends_such_cancels_as_well() -> None:
 @pytest.mark.parametrize(
     ("scheme", "interceptors"), [*((scheme, ()) for scheme in SCHEMES), ("tcp", (passing_on,))]
 )
-async def test_every_handler_hears_that_its_call_was_given_up(
+async def test_every_handler_hears_that_its_call_was_abandoned(
     scheme: str, interceptors: tuple[fastrpc.Interceptor, ...]
 ) -> None:
     desk = Desk()

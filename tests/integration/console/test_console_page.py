@@ -217,4 +217,4 @@ async def test_a_console_refuses_other_mounts(tmp_path: Path) -> None:
     command = ["-m", "fastrpc", "console", "--target", "http://127.0.0.1:1", "--config", "fastrpc.toml"]
     done = run_program(command, tmp_path)
     assert done.code == 2
-    assert "a console serves its own page alone" in done.errors
+    assert "a console serves only its own page" in done.errors

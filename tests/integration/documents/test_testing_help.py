@@ -189,7 +189,7 @@ async def test_delayed_pieces_arrive_whole_and_in_order(scheme: str, seed: int) 
         assert (faulty.connections, faulty.cuts) == (1, 0)
 
 
-async def test_both_sides_take_their_bytes_one_by_one() -> None:
+async def test_both_sides_read_their_bytes_one_by_one() -> None:
     async with served(Mirror(), scheme="memory") as target:
         with FaultyTransport(delay=0.0, split=1, cut_after=None) as faulty:
             async with Client(faulty.address(target)) as client:

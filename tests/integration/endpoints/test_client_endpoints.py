@@ -235,7 +235,7 @@ async def test_a_selector_of_ones_own() -> None:
             assert selector.kinds == {"test"}
 
 
-async def test_one_endpoint_and_no_other() -> None:
+async def test_a_call_may_name_one_endpoint() -> None:
     async with endpoint_set(2) as (_, targets):
         registry = StaticRegistry({"who": targets})
         async with Client("who", registry=registry) as client:
@@ -480,7 +480,7 @@ async def test_view_is_of_the_class_of_its_client() -> None:
             client.with_options(hash_keys=1)  # type: ignore[call-arg]
 
 
-def test_client_left_open_warns_once_whatever_its_views() -> None:
+def test_client_left_open_warns_once_with_any_views() -> None:
     async def use(address: str) -> None:
         client = Client(address)
         assert [await client.with_options(hash_key=key).call(Who.name_of) for key in range(3)] == [

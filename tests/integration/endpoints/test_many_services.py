@@ -195,7 +195,7 @@ async def test_services_that_are_dropped_are_collected() -> None:
 
 
 @either
-async def test_a_service_that_was_closed_begins_anew(kind: str) -> None:
+async def test_a_service_that_was_closed_starts_again(kind: str) -> None:
     async with shops(1) as served, many_services(kind, served.registry) as services:
         assert await services.call("shop.s0.number") == 0
         await services["shop.s0"].close()
@@ -293,7 +293,9 @@ def test_blocking_services_refuse_what_a_blocking_client_refuses() -> None:
         (lambda kind: kind("consul://a:1", services=[1]), "has no argument 'services'"),
     ],
 )
-def test_an_argument_that_does_not_exist_is_told(kind: Any, make: Callable[[Any], Any], told: str) -> None:
+def test_an_argument_that_does_not_exist_is_reported(
+    kind: Any, make: Callable[[Any], Any], told: str
+) -> None:
     with pytest.raises(TypeError, match=told):
         make(kind)
 
@@ -311,7 +313,7 @@ def test_an_argument_that_does_not_exist_is_told(kind: Any, make: Callable[[Any]
         (Endpoint, TypeError, "Endpoint is a class"),
     ],
 )
-def test_a_method_without_a_service_is_told(kind: Any, method: Any, error: Any, told: str) -> None:
+def test_a_method_without_a_service_is_reported(kind: Any, method: Any, error: Any, told: str) -> None:
     services = kind(StaticRegistry())
     for verb in ("call", "request", "stream"):
         with pytest.raises(error, match=told):
@@ -350,7 +352,7 @@ async def test_a_service_that_is_not_listed_is_named() -> None:
             await services.call("shop.s9.number")
 
 
-async def test_the_wrong_block_is_told() -> None:
+async def test_the_wrong_block_is_reported() -> None:
     with pytest.raises(TypeError, match="async with Services"):
         Services(StaticRegistry()).__enter__()  # type: ignore[attr-defined]
     with pytest.raises(TypeError, match="with SyncServices"):

@@ -82,7 +82,7 @@ async def test_a_server_that_announces_its_drain_is_avoided_before_it() -> None:
             assert await drain is True
 
 
-async def test_one_service_is_asked_about() -> None:
+async def test_probes_may_name_a_service() -> None:
     async with serving(3) as places, probing(places) as whole:
         async with probing(places, config(service="who")) as narrow:
             places[0].target.server.set_serving(False, service="who")
@@ -92,7 +92,7 @@ async def test_one_service_is_asked_about() -> None:
             assert down(whole) == [False, False, False]
 
 
-async def test_endpoint_without_the_service_is_not_serving_it() -> None:
+async def test_endpoint_without_the_probed_service_is_not_serving() -> None:
     async with serving(2) as places, served(Extra, scheme="tcp") as other:
         client = Client([*(place.target for place in places), other], config=config(service="extra"))
         async with client:
@@ -170,7 +170,7 @@ async def test_an_ejected_endpoint_stays_out_until_a_probe_passes() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.UNIMPLEMENTED, Status.UNAUTHENTICATED, Status.PERMISSION_DENIED])
-async def test_servers_that_do_not_tell_are_used_as_long_as_they_answer(
+async def test_servers_that_do_not_report_health_are_used_as_long_as_they_answer(
     status: Status, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(3) as places:
@@ -339,7 +339,7 @@ async def test_a_connection_with_calls_in_addition_to_probes_is_not_idle() -> No
         running.cancel()
 
 
-async def test_one_fixed_address_is_not_asked() -> None:
+async def test_one_fixed_address_is_not_probed() -> None:
     async with serving(1) as (alone,), serving(2) as others:
         async with Client(alone.target, config=config()) as client, probing(others):
             assert await client.call(Who.name_of) == "0"

@@ -40,7 +40,7 @@ async def test_a_server_that_leaves_is_not_told_down_by_an_answer_that_comes_lat
     assert said(caplog) == []
 
 
-async def test_the_next_server_is_not_told_down_by_the_answer_of_the_last_one(
+async def test_the_next_server_is_not_marked_down_by_the_answer_of_the_last_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "fastrpc.client")

@@ -61,7 +61,7 @@ CALLS: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("details", DETAILS.values(), ids=DETAILS)
-async def test_details_arrive_as_the_handler_gave_them(scheme: str, details: Any) -> None:
+async def test_details_arrive_unchanged(scheme: str, details: Any) -> None:
     async with served(Bank(details), scheme=scheme) as target, Client(target) as client:
         for method, argument in CALLS:
             with pytest.raises(CallError) as caught:
@@ -75,7 +75,7 @@ async def test_details_arrive_as_the_handler_gave_them(scheme: str, details: Any
 
 
 @pytest.mark.parametrize("details", DETAILS.values(), ids=DETAILS)
-def test_details_arrive_at_a_blocking_client_as_the_handler_gave_them(details: Any) -> None:
+def test_details_arrive_unchanged_at_a_blocking_client(details: Any) -> None:
     with serving(Bank(details)) as address, SyncClient(address) as client:
         for method, argument in CALLS:
             with pytest.raises(CallError) as caught:
@@ -85,7 +85,7 @@ def test_details_arrive_at_a_blocking_client_as_the_handler_gave_them(details: A
             assert error.details == details
 
 
-async def test_details_arrive_through_interceptors_as_the_handler_gave_them() -> None:
+async def test_details_arrive_unchanged_through_interceptors() -> None:
     async def pass_on(call: Any, proceed: Any) -> Any:
         return await proceed(call)
 

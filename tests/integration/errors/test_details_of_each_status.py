@@ -93,7 +93,7 @@ async def refuse_all(peer: ScriptedPeer, sent: bytes) -> None:
 
 # A status without messages, and bytes that are no status, are passed on as well.
 @pytest.mark.parametrize("sent", [OTHER, b"\x08\x05\x12\x05other", b"\xff"])
-async def test_channels_hand_on_the_details_as_they_came(sent: bytes) -> None:
+async def test_channels_pass_details_on_unchanged(sent: bytes) -> None:
     async with scripted_grpc(lambda peer: refuse_all(peer, sent)) as server:
         async with aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             for status in ERRORS:

@@ -353,7 +353,7 @@ async def test_only_the_client_that_made_the_call_tries_it_again() -> None:
     assert behind.ran == 1
 
 
-async def test_its_text_is_told_where_errors_are_exposed() -> None:
+async def test_the_text_of_an_error_is_sent_if_errors_are_exposed() -> None:
     config = ServerConfig(expose_errors=True)
     async with (
         served(Behind) as behind,

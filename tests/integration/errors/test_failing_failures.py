@@ -100,7 +100,9 @@ async def fails_alone(target: Served, method: Any, *arguments: Any) -> CallError
 
 
 @pytest.mark.parametrize("kind", ["details", "never", "no number"])
-async def test_an_error_with_a_part_that_cannot_be_told_is_told_without_it(target: Served, kind: str) -> None:
+async def test_an_error_with_a_part_that_cannot_be_encoded_is_sent_without_it(
+    target: Served, kind: str
+) -> None:
     error = await fails_alone(target, Faulty.refuse, kind)
 
     assert (error.status, error.message, error.details) == (Status.NOT_FOUND, "not here", None)
@@ -133,6 +135,6 @@ async def test_a_type_that_fails_while_it_is_decoded_fails_only_its_call(target:
     assert (error.status, error.processed) == (Status.INTERNAL, "no")
 
 
-async def test_an_error_without_words_is_told_without_them() -> None:
+async def test_an_error_without_a_text_is_sent_without_one() -> None:
     async with served(Faulty(), config=ServerConfig(expose_errors=True)) as target:
         assert (await fails_alone(target, Faulty.choke)).status is Status.INTERNAL

@@ -68,7 +68,7 @@ async def test_a_client_that_is_not_ready_in_time_suggests_checks() -> None:
             await client.with_options(wait_for_ready=True, timeout=0.05).call(Slow.wait)
 
 
-def test_a_blocking_client_says_so_too() -> None:
+def test_a_blocking_client_gives_the_same_hint() -> None:
     with SyncClient(NOWHERE) as client, pytest.raises(DeadlineExceededError, match="a server runs there"):
         client.ready(0.05)
 

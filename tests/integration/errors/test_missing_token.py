@@ -61,7 +61,7 @@ async def guarded(scheme: str) -> AsyncIterator[str]:
 @pytest.mark.parametrize("case", CALLS)
 @pytest.mark.parametrize("scheme", ["tcp", "grpc"])
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_client_without_a_token_is_told_where_to_give_one(kind: str, scheme: str, case: str) -> None:
+async def test_a_client_without_a_token_learns_where_to_give_one(kind: str, scheme: str, case: str) -> None:
     async with guarded(scheme) as target, connected(kind, target) as client:
         with pytest.raises(CallError) as refused:
             await CALLS[case](client)
@@ -78,7 +78,7 @@ async def test_over_rpcx_a_missing_token_is_reported_too(kind: str) -> None:
     assert refused.value.hint == HINT
 
 
-async def test_each_endpoint_of_a_fork_says_so() -> None:
+async def test_each_endpoint_of_a_fork_gives_the_same_hint() -> None:
     async with guarded("tcp") as target, connected("async", target) as client:
         with pytest.raises(CallError) as refused:
             await client.fork(Vault.open)
@@ -103,7 +103,7 @@ async def test_a_client_whose_token_is_refused_is_not_told_that_it_has_none(kind
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_call_with_a_separate_token_is_not_told_so(kind: str) -> None:
+async def test_a_call_with_a_separate_token_gets_no_such_hint(kind: str) -> None:
     async with guarded("tcp") as target, connected(kind, target) as client:
         shown = client.with_options(metadata={"authorization": f"Bearer {TOKEN}-old"})
         with pytest.raises(CallError) as refused:

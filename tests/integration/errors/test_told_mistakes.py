@@ -104,13 +104,13 @@ def test_a_method_that_was_called_already_is_refused_without_a_second_warning(ki
     client = kind(NOWHERE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(TypeError, match=r"apart, as in call\(Desk\.mul, …\)"):
+        with pytest.raises(TypeError, match=r"separately, as in call\(Desk\.mul, …\)"):
             getattr(client, verb)(Desk().mul(6, 7))
         with pytest.raises(TypeError, match=r"42 is not a remote method.*apart"):
             getattr(client, verb)(42, 1)
         with pytest.raises(TypeError, match="is not a remote method"):
             getattr(client, verb)(None)
-        with pytest.raises(TypeError, match=r"apart, as in call\(Desk\.mul, …\)"):
+        with pytest.raises(TypeError, match=r"separately, as in call\(Desk\.mul, …\)"):
             client.call_many(Desk().mul(6, 7), [()])
 
 

@@ -217,7 +217,7 @@ async def test_refused_codecs_and_compressors_are_called_by_their_names(
     assert answer.message.decode().startswith(text)
 
 
-async def test_answers_in_another_codec_or_an_unknown_compressor_name_them() -> None:
+async def test_answers_in_another_codec_or_an_unknown_compressor_have_its_name_in_the_error() -> None:
     def answer(codec: int, compressor: int) -> Callable[[int], bytes]:
         return lambda id: Response(id, payload=b"42", codec=codec, compressor=compressor).encode()
 

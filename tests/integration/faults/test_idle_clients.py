@@ -157,7 +157,7 @@ async def test_first_call_of_blocking_services_after_a_restart_succeeds() -> Non
         await in_own_thread(services.close)
 
 
-async def test_call_that_fails_at_a_dead_server_leaves_no_pause_to_a_later_one() -> None:
+async def test_call_that_fails_at_a_dead_server_leaves_no_pause_for_a_later_one() -> None:
     """After the failed call the client is idle again: only its own dial may have a pause that is kept."""
     address = free_address()
     config = ClientConfig(backoff=Backoff(first=0.01, factor=1_000, longest=600, jitter=0))

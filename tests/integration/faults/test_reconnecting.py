@@ -50,7 +50,7 @@ async def passing(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
     return await proceed(call)
 
 
-def test_pauses_grow_to_the_longest_and_begin_anew() -> None:
+def test_pauses_grow_to_the_longest_and_start_again() -> None:
     delays = Delays(BACKOFF, uniform=lambda low, high: 1.0)
     assert [delays.take() for _ in range(12)] == pytest.approx(expected_pauses(BACKOFF))
     delays.reset()
@@ -121,7 +121,7 @@ def is_spread(instants: list[float]) -> bool:
 
 
 @pytest.mark.measures
-async def test_only_settings_begin_the_pauses_anew() -> None:
+async def test_only_settings_begin_the_pauses_again() -> None:
     async with RawServer() as server:
         async with Client(server.address, config=ClientConfig(backoff=BACKOFF)) as client:
             ready = asyncio.create_task(client.ready())

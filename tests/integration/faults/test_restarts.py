@@ -178,7 +178,7 @@ async def test_a_killed_server_that_returns_gets_calls_again(tmp_path: Path) -> 
                 assert await client.with_options(wait_for_ready=True).call(Noted.again, b"\x01") == b"\x01"
 
 
-async def test_calls_go_to_several_addresses_in_turn() -> None:
+async def test_calls_go_to_several_addresses_by_turns() -> None:
     journals = [Journal(), Journal(), Journal()]
     async with contextlib.AsyncExitStack() as stack:
         targets = [

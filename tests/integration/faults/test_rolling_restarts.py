@@ -111,7 +111,7 @@ async def test_a_rolling_restart_fails_no_call_over_another_protocol(
     assert ledger.problems(journal) == []
 
 
-async def test_a_request_that_came_before_a_drain_is_answered_on_whatever_connection() -> None:
+async def test_a_request_that_came_before_a_drain_is_answered_on_any_connection() -> None:
     """Connections that were accepted without a byte, whose first bytes were not read, and that nobody accepted."""
     async with pair(Work) as servers, contextlib.AsyncExitStack() as stack:
         [server, _], [address, _] = servers.servers, servers.addresses

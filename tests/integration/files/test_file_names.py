@@ -160,7 +160,7 @@ async def test_a_name_that_leads_outside_is_like_a_name_that_leads_nowhere(case:
 @pytest.mark.parametrize(
     "case", sorted(NOWHERE.keys() - {"nothing", "nothing in a folder", "link to nothing inside"})
 )
-async def test_nothing_is_written_where_a_name_leads_outside(case: str, root: Path) -> None:
+async def test_no_file_is_written_if_a_name_leads_outside(case: str, root: Path) -> None:
     before = sorted(root.parent.rglob("*"))
     async with served(FileService(root, writable=True)) as target, Client(target) as client:
         with pytest.raises(CallError) as refused:
@@ -312,7 +312,7 @@ async def test_a_name_is_not_followed_out_of_the_root_while_links_are_exchanged(
         thread.join()
 
 
-async def test_descriptors_are_given_back_whatever_a_name_leads_to(root: Path) -> None:
+async def test_descriptors_are_closed_for_every_target_of_a_name(root: Path) -> None:
     (root / "big").write_bytes(content(3_000_000))
     async with served(FileService(root, writable=True)) as target, Client(target) as client:
         await client.ready(timeout=10)

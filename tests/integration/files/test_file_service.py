@@ -196,7 +196,7 @@ class TestWriting:
             assert client.call(FileService.write, data, "a", 0, 6, digest.sha256) == digest
         assert (root / "a").read_bytes() == b"abcdef"
 
-    async def test_files_that_are_not_writable_stay_as_they_are(self, root: Path) -> None:
+    async def test_files_that_are_not_writable_are_unchanged(self, root: Path) -> None:
         async with served(FileService(root)) as target, Client(target) as client:
             error = await refusal_of_write(client, pieces_of(b"abc"), "a", 0, 3, digest_of(b"abc").sha256)
             assert (error.status, error.message) == (Status.PERMISSION_DENIED, "these files can only be read")
@@ -251,7 +251,7 @@ class TestWriting:
         assert (root / "a").stat().st_mode & 0o777 == 0o640
         assert (root / "a").stat().st_ino != before
 
-    async def test_one_writer_a_path(self, root: Path) -> None:
+    async def test_a_path_has_one_writer(self, root: Path) -> None:
         given = ("a", 0, 3, digest_of(b"abc").sha256)
         services = [FileService(root, writable=True), FileService(root, writable=True, name="same")]
         async with served(*services) as target, Client(target) as client:

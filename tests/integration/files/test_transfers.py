@@ -250,7 +250,7 @@ class TestResuming:
 
 
 class TestChanges:
-    async def test_a_download_of_a_file_that_changes_begins_anew(
+    async def test_a_download_of_a_file_that_changes_starts_again(
         self, transfers: Transfers, desk: Desk
     ) -> None:
         (desk.there / "a").write_bytes(DATA)
@@ -268,7 +268,7 @@ class TestChanges:
         assert found == digest_of(other)
         assert (desk.here / "b").read_bytes() == other
 
-    async def test_a_file_changed_between_two_attempts_begins_anew(
+    async def test_a_file_changed_between_two_attempts_starts_again(
         self, transfers: Transfers, desk: Desk
     ) -> None:
         (desk.there / "a").write_bytes(DATA)
@@ -280,7 +280,7 @@ class TestChanges:
             assert await transfers.download(target, "a", desk.here / "b") == digest_of(other)
         assert (desk.here / "b").read_bytes() == other
 
-    async def test_an_upload_of_a_file_that_changes_begins_anew(
+    async def test_an_upload_of_a_file_that_changes_starts_again(
         self, transfers: Transfers, desk: Desk
     ) -> None:
         (desk.here / "a").write_bytes(DATA)
@@ -295,7 +295,7 @@ class TestChanges:
         assert found == digest_of(other)
         assert (desk.there / "b").read_bytes() == other
 
-    async def test_a_file_that_never_rests_is_given_up(self, transfers: Transfers, desk: Desk) -> None:
+    async def test_a_file_that_never_rests_is_abandoned(self, transfers: Transfers, desk: Desk) -> None:
         (desk.there / "a").write_bytes(DATA)
         number = 0
 

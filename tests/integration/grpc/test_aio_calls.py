@@ -165,7 +165,7 @@ class TestEnds:
                     seen.append(one)
             assert seen == [order("one")]
 
-    async def test_a_passed_deadline_is_told(self) -> None:
+    async def test_a_passed_deadline_is_reported(self) -> None:
         async with aio_calling(servicer_with(Get=waiting)) as (stub, _):
             call = stub.Get(item(), timeout=TIMEOUT)
             await eventually(lambda: call.time_remaining() is not None)

@@ -240,7 +240,7 @@ class Tables:
 
 
 class TestNamesAndForms:
-    async def test_a_type_without_a_form_is_told_once_and_unimplemented(
+    async def test_a_type_without_a_form_is_reported_once_and_unimplemented(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.WARNING, "fastrpc.server"):
@@ -257,7 +257,7 @@ class TestNamesAndForms:
             for path in ("/my_market.tables/count_all", "/my-market.tables/count-all"):
                 assert (await peer.call(path, b"")).data[5:] == b"\x08\x05"
 
-    async def test_the_own_names_of_a_service_stay(self) -> None:
+    async def test_own_names_of_a_service_stay(self) -> None:
         async with peering() as peer:
             for path in ("/market.v1.order_desk/add", "/market.v1.OrderDesk/Add"):
                 assert (await peer.call(path, b"\x08\x02")).data[5:] == b"\x08\x05"

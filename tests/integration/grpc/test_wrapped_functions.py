@@ -96,7 +96,7 @@ async def test_without_a_wrapper_nothing_is_logged(name: str, caplog: pytest.Log
     assert not caplog.records
 
 
-async def test_nothing_is_logged_where_a_program_has_put_ours_in_its_place(
+async def test_no_warning_is_logged_if_a_program_uses_our_replacement(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(grpc.aio, "server", aio.server)

@@ -392,7 +392,7 @@ async def test_draining_costs_nothing_until_a_handler_awaits_it() -> None:
         assert await running == [True, True, True]
 
 
-async def test_draining_can_be_given_up() -> None:
+async def test_draining_can_be_abandoned() -> None:
     with handling() as call:
         waiting = asyncio.create_task(call.draining)
         await asyncio.sleep(0)

@@ -113,7 +113,7 @@ async def plain(call: Call, proceed: Proceed) -> Any:
 
 @pytest.mark.parametrize("interceptors", [(), (plain,)], ids=["bare", "intercepted"])
 @pytest.mark.parametrize("handler", HANDLERS)
-async def test_whatever_a_handler_raises_is_internal_and_ends_nothing(
+async def test_any_exception_of_a_handler_is_internal_and_ends_nothing(
     handler: str, interceptors: Sequence[Interceptor], caplog: pytest.LogCaptureFixture
 ) -> None:
     for kind in ("exit", "exit_text", "base", "generator_exit", "stop", "stop_async", "exit_group"):

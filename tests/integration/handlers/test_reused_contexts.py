@@ -217,7 +217,7 @@ SEEN = ["unset", "contexts.look", True, []]
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_next_call_sees_nothing_of_one_before_it(name: str, surroundings: contextvars.Context) -> None:
+def test_next_call_sees_nothing_of_the_call_before_it(name: str, surroundings: contextvars.Context) -> None:
     async def main() -> None:
         async with connected(Contexts()) as client:
             assert await client.call(Contexts.look) == SEEN
@@ -266,7 +266,7 @@ def test_call_of_any_kind_sees_nothing_of_an_inline_handler(
     run_in(surroundings, main)
 
 
-async def test_http_request_sees_nothing_of_an_inline_handler_before_it() -> None:
+async def test_http_request_sees_nothing_of_an_earlier_inline_handler() -> None:
     config = fastrpc.ServerConfig(protocols=("http",))
     async with fastrpc.Server(Contexts(), config=config) as server:
         address = await server.listen("tcp://127.0.0.1:0")

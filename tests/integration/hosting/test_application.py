@@ -106,7 +106,7 @@ class TestLifespan:
         assert life.sent[1:] == [{"type": "lifespan.shutdown.complete"}]
         assert steps == ["entered", "leaving", "left"]
 
-    async def test_a_failed_start_is_told(self) -> None:
+    async def test_a_failed_start_is_reported(self) -> None:
         def broken() -> Shop:
             raise ZeroDivisionError("no database")
 
@@ -117,7 +117,7 @@ class TestLifespan:
         assert [event["type"] for event in life.sent] == ["lifespan.startup.failed"]
         assert "no database" in life.sent[0]["message"]
 
-    async def test_a_failed_end_is_told(self) -> None:
+    async def test_a_failed_end_is_reported(self) -> None:
         @contextlib.asynccontextmanager
         async def broken() -> AsyncIterator[Shop]:
             yield Shop()
@@ -226,7 +226,7 @@ class TestRequests:
                 assert (talk.status, talk.value) == (200, "hello")
                 assert talk.field("connection") is talk.field("date") is None
 
-    async def test_a_body_is_asked_for_only_where_the_engine_wants_it(self) -> None:
+    async def test_a_body_is_requested_only_if_the_engine_wants_it(self) -> None:
         fields = {"content-length": "12", "expect": "100-continue"}
         async with serving() as app:
             for refused in (fields, {"transfer-encoding": "chunked"}):

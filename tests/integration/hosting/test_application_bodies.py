@@ -153,7 +153,7 @@ class TestBodiesWithoutALength:
                 assert talk.status == 400
                 assert "takes no body" in talk.value["detail"]
 
-    async def test_it_comes_in_any_parts(self) -> None:
+    async def test_a_body_may_come_in_any_parts(self) -> None:
         content = json.dumps({"text": "hello"}).encode()
         async with serving() as app:
             for step in (1, 5, len(content)):

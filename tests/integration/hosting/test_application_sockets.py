@@ -52,7 +52,7 @@ async def test_msgpack_goes_in_bytes() -> None:
             assert talk.sent[1]["bytes"] == b"\x81\xa5value\xa1a"
 
 
-async def test_a_refusal_is_an_answer_where_the_server_around_can_send_one() -> None:
+async def test_a_refusal_is_an_answer_if_the_outer_server_can_send_one() -> None:
     extensions: dict[str, Any] = {"websocket.http.response": {}}
     async with serving(config=http(websocket=True)) as app:
         talk = Exchange(app, socket_scope("/ws/shop.v1/none", extensions=extensions))
@@ -79,7 +79,7 @@ async def test_a_disconnected_client_cancels_its_call() -> None:
         await soon(shop.cancelled)
 
 
-async def test_a_quiet_client_is_not_given_up() -> None:
+async def test_a_quiet_client_is_not_abandoned() -> None:
     shop = Shop()
     limits = HTTPLimits(idle_seconds=0.2, body_idle_seconds=0.2)
     async with serving(shop, config=http(websocket=True, limits=limits)) as app:

@@ -153,7 +153,7 @@ class TestUnary:
             answer = await ask(client, "GetItem", {"id": 1}, Connect_Timeout_Ms=timeout)
             assert (answer.status, answer.value["code"]) == (400, "invalid_argument")
 
-    async def test_a_deadline_that_passed_is_told(self, serving: Serving) -> None:
+    async def test_a_deadline_that_passed_is_reported(self, serving: Serving) -> None:
         orders = Orders()
         async with serving(orders) as client:
             answer = await ask(client, "Wait", Connect_Timeout_Ms="0")

@@ -87,7 +87,7 @@ async def test_a_request_without_a_body_whose_sender_is_found_out_slowly_is_answ
     "verify", [slow_verdict, StaticTokens({"ada-token": Identity("ada")})], ids=["slow", "quick"]
 )
 @pytest.mark.parametrize("text", ["x", TEXT], ids=["short", "long"])
-async def test_a_decision_that_fails_is_told_the_same_whatever_the_size(verify: Any, text: str) -> None:
+async def test_a_decision_that_fails_has_the_same_answer_for_any_size(verify: Any, text: str) -> None:
     def authorize(identity: Any, route: Any) -> bool:
         raise ValueError("no decision")
 

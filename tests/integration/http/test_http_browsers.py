@@ -189,7 +189,7 @@ async def test_the_refusal_of_a_broken_request_is_read_by_the_page_that_may_call
         assert "access-control-allow-origin" not in answer
 
 
-async def test_another_origin_is_refused_beside_an_allowed_one() -> None:
+async def test_another_origin_is_refused_next_to_an_allowed_one() -> None:
     async with serving(Shop(), cors_origins=(ALLOWED,)) as client:
         for origin in ("http://shop.example", "https://shop.example:444", "https://a.shop.example"):
             assert (await client.post(NOTE, {"text": "a"}, Origin=origin)).status == 403

@@ -188,7 +188,7 @@ async def test_connections_above_the_limit_are_closed() -> None:
             assert (await first.post(ECHO, {"text": "a"})).status == 200
 
 
-async def test_its_connections_and_calls_are_seen() -> None:
+async def test_connections_and_calls_of_http_are_counted() -> None:
     shop = Shop()
     async with Server(shop, config=config()) as server:
         async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:

@@ -100,7 +100,7 @@ async def test_the_client_says_whether_it_takes_gzip(accepted: str | None, is_pa
     assert (encoding(answer) == "gzip", answer["vary"]) == (is_packed, "Accept-Encoding")
 
 
-async def test_results_are_as_they_are_by_default() -> None:
+async def test_results_are_uncompressed_by_default() -> None:
     async with serving(compress=False) as client:
         answer = await text(client, 4_096)
     assert (encoding(answer), "vary" in answer, len(answer.value)) == (None, False, 4_096)

@@ -72,7 +72,7 @@ async def test_roles_are_asked_for(authenticate: Any) -> None:
         assert (await client.post("/open/admin", {}, **BOB)).status == 403
 
 
-async def test_nothing_is_learnt_of_what_one_may_not_call(authenticate: Any) -> None:
+async def test_callers_learn_nothing_of_methods_they_may_not_call(authenticate: Any) -> None:
     async with serving(authenticate=authenticate) as client:
         for verb, path, kind in (
             ("POST", "/open/admin", "application/json"),
@@ -96,7 +96,7 @@ async def test_nothing_is_learnt_of_what_one_may_not_call(authenticate: Any) -> 
         ).status == 415
 
 
-async def test_a_long_body_is_read_of_those_who_may_send_it(authenticate: Any) -> None:
+async def test_a_long_body_is_read_only_from_callers_that_may_send_it(authenticate: Any) -> None:
     async with serving(authenticate=authenticate) as client:
         text = "x" * 200_000
         assert (await client.post("/open/admin", {"text": text}, **ADA)).value == 200_000

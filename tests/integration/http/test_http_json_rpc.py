@@ -256,7 +256,7 @@ async def test_every_entry_passes_the_gate() -> None:
         assert (await ask(client, entry("shop.v1.none", id=1), **ada)).value["error"]["code"] == -32001
 
 
-async def test_it_is_a_post_of_json_alone() -> None:
+async def test_json_rpc_takes_only_posts_of_json() -> None:
     async with serving() as client:
         answer = await client.get("/jsonrpc")
         assert (answer.status, answer["allow"]) == (405, "POST")
@@ -264,7 +264,7 @@ async def test_it_is_a_post_of_json_alone() -> None:
         assert (await ask(client, entry("math.get_data", id=1), Origin="https://evil.example")).status == 403
 
 
-async def test_it_is_off_until_it_is_asked_for() -> None:
+async def test_json_rpc_is_off_by_default() -> None:
     async with Server(Shop(), config=ServerConfig(protocols=("http",))) as server:
         async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
             assert (await ask(client, entry("math.sum", id=1))).status == 404

@@ -94,7 +94,7 @@ async def test_json_rpc_tells_the_same() -> None:
     assert by_position["data"]["details"] == MISTAKES
 
 
-async def test_each_mistake_in_a_model_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_mistake_in_a_model_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with serving() as client:
         answer = await client.post("/pets/register", WRONG_OWNER)

@@ -394,9 +394,7 @@ IN_PATHS: list[tuple[Any, str, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "text", "value"), IN_PATHS)
-async def test_a_text_in_a_path_is_the_same_value_whatever_the_body_is(
-    kind: Any, text: str, value: Any
-) -> None:
+async def test_a_text_in_a_path_is_the_same_value_with_any_body(kind: Any, text: str, value: Any) -> None:
     taken: list[Any] = []
 
     @fastrpc.service("texts")

@@ -264,7 +264,7 @@ async def test_half_a_message_outlasts_no_credential() -> None:
             assert await socket.rest() == ([], 1008)
 
 
-async def test_calls_that_outlast_a_drain_are_told() -> None:
+async def test_calls_that_outlast_a_drain_are_reported() -> None:
     shop = Shop()
     async with serving(shop) as (server, url), opened(url, "/ws/shop.v1/wait") as socket:
         socket.send({})
@@ -299,7 +299,7 @@ async def test_a_long_message_of_json_rpc_needs_an_identity(token: str | None, c
                 assert socket.close_code == code
 
 
-async def test_its_connections_and_calls_are_seen() -> None:
+async def test_connections_and_calls_of_websockets_are_counted() -> None:
     shop = Shop()
     async with serving(shop) as (server, url), opened(url, "/ws/shop.v1/wait") as socket:
         socket.send({})

@@ -124,7 +124,7 @@ async def test_an_old_client_gets_a_stream_to_the_end_of_the_connection() -> Non
         assert len(answer.lines) == 3
 
 
-async def test_messages_leave_as_they_come() -> None:
+async def test_messages_are_sent_as_soon_as_they_come() -> None:
     @fastrpc.service("slow")
     class Slow:
         def __init__(self) -> None:

@@ -22,7 +22,7 @@ async def test_response_in_one_part_states_its_length() -> None:
         assert (await client.get("/")).body == b"hello"
 
 
-async def test_response_in_parts_is_chunked_or_as_long_as_it_says() -> None:
+async def test_response_in_parts_is_chunked_or_as_long_as_stated() -> None:
     parts = (part(b"ab", more=True), part(b"", more=True), part(b"cde", more=True), part())
     async with mounted(
         {"/chunks": Sending(start(), *parts), "/sized": Sending(start(content_length="5"), *parts)}

@@ -193,7 +193,7 @@ async def test_request_without_an_identity_reaches_no_application(authenticate: 
         assert answer.body == b"ada Bearer ada-token %d" % size
 
 
-async def test_nothing_is_verified_for_applications_that_do_so_themselves() -> None:
+async def test_credentials_are_not_verified_for_applications_that_verify_them() -> None:
     asked: list[Any] = []
 
     async def authenticate(peer: Any) -> Identity | None:
@@ -403,7 +403,7 @@ async def test_drain_waits_for_requests() -> None:
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
-async def test_request_that_outlasts_the_drain_is_told_and_then_cancelled(has_begun: bool) -> None:
+async def test_request_that_outlasts_the_drain_is_reported_and_then_cancelled(has_begun: bool) -> None:
     events: list[Any] = []
     started = asyncio.Event()
 

@@ -127,7 +127,7 @@ async def test_a_compressed_body_is_inflated() -> None:
         assert answer.value == "packed"
 
 
-async def test_both_header_gateways_lie_side_by_side() -> None:
+async def test_both_header_gateways_work_next_to_each_other() -> None:
     async with serving(HTTP(rpcx=True, phobos=True)) as (_, client):
         assert (await call(client, "echo", b'"a"')).value == "a"
         fields = {"X-RPCX-ServiceMethod": "echo", "X-RPCX-SerializeType": "1"}

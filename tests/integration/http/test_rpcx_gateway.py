@@ -142,7 +142,7 @@ async def test_failures_have_a_text_and_no_body(
 @pytest.mark.parametrize(
     "fields", [{}, {"ServicePath": ""}, {"ServiceMethod": None}], ids=["none", "empty", "two"]
 )
-async def test_a_request_without_a_path_is_answered_as_by_go(path: str, fields: dict[str, Any]) -> None:
+async def test_a_request_without_a_path_is_answered_as_in_go(path: str, fields: dict[str, Any]) -> None:
     async with serving() as client:
         answer = await call(client, "Mul", {"A": 1, "B": 2}, path=path, MessageID="7", **fields)
         assert (answer.status, answer.body) == (200, b"")

@@ -230,7 +230,7 @@ async def test_a_post_of_a_safe_method_is_answered_in_full() -> None:
         (",".join(f'"{number}"' for number in range(1_000)), 304),
     ],
 )
-async def test_a_client_that_has_the_answer_is_told_so(way: str, given: str, status: int) -> None:
+async def test_a_client_that_has_the_answer_gets_304(way: str, given: str, status: int) -> None:
     pages = Pages(**BOTH)
     async with serving(pages, way) as asking:
         for calls in (1, 2):

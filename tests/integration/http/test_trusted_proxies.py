@@ -120,9 +120,7 @@ def serving_at(kind: str, folder: Path, *trusted: str) -> AbstractAsyncContextMa
 
 
 @pytest.mark.parametrize("kind", ["tcp", "tls", "unix"])
-async def test_each_set_of_fields_names_its_client_whatever_other_fields_say(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_each_set_of_fields_names_its_client_despite_other_fields(kind: str, tmp_path: Path) -> None:
     async with serving_at(kind, tmp_path, "127.0.0.0/8", *TRUSTED) as client:
         own = (await asked(client, None)).value[0]
         for lines, named, more in BESIDE:

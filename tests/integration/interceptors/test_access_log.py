@@ -152,7 +152,7 @@ async def test_both_sides_log_the_error_that_the_caller_got(
     assert {(one.side, one.status) for one in found} == {("server", status), ("client", status)}
 
 
-async def test_a_call_that_an_interceptor_refuses_is_logged_wherever_the_log_stands(
+async def test_a_call_that_an_interceptor_refuses_is_logged_for_any_place_of_the_log(
     records: list[logging.LogRecord],
 ) -> None:
     async def refuse(call: Call, proceed: Proceed) -> Any:
@@ -211,7 +211,7 @@ async def test_caller_and_trace_are_fields(records: list[logging.LogRecord]) -> 
 # What is logged
 
 
-async def test_slow_calls_are_logged_whatever_the_sample(records: list[logging.LogRecord]) -> None:
+async def test_slow_calls_are_logged_for_any_sample(records: list[logging.LogRecord]) -> None:
     async with (
         served(Shop, interceptors=[AccessLog(sample=0, slow_seconds=3600)]) as target,
         Client(target) as client,

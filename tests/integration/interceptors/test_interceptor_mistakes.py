@@ -229,7 +229,7 @@ def test_a_mistake_in_a_blocking_client_names_the_interceptor(name: str, place: 
 
 @pytest.mark.parametrize("method", ["nothing", "perhaps", "unsaid", "anything"])
 @pytest.mark.parametrize("forgets", [drops_the_rest, keeps_the_rest])
-async def test_a_handler_that_was_never_awaited_is_told_whatever_it_returns(
+async def test_a_handler_that_was_never_awaited_is_reported_for_any_result(
     method: str, forgets: Interceptor
 ) -> None:
     """No answer that may be None hides that the handler never ran."""

@@ -118,7 +118,7 @@ async def test_both_sides_have_every_attribute_of_a_call(around: Around) -> None
     assert seen["deadline"] > 0
 
 
-async def test_the_side_is_told() -> None:
+async def test_the_side_is_reported() -> None:
     sides: list[str] = []
 
     async def look(call: Call, proceed: Proceed) -> Any:
@@ -346,7 +346,7 @@ async def test_a_refusal_by_an_inner_interceptor_is_seen_by_the_outer(around: Ar
     assert seen == [(Status.UNAUTHENTICATED, CallError)]
 
 
-async def test_a_passed_deadline_is_seen_as_such() -> None:
+async def test_a_passed_deadline_is_recognised() -> None:
     server, client_side = list[Any](), list[Any]()
     async with connected(
         Arith,

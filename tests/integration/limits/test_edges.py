@@ -102,7 +102,7 @@ async def test_a_denied_address_sees_no_certificate(tmp_path: Path) -> None:
     assert REFUSALS["handshake"] == before
 
 
-async def test_refusals_are_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+async def test_refusals_are_reported_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fastrpc.server")
     async with serving(*DENIED) as (_, port):
         for _ in range(4):

@@ -98,7 +98,7 @@ async def test_built_in_streams_continue() -> None:
             assert await stream.receive() == "NOT_SERVING"
 
 
-async def test_without_it_a_patient_caller_has_no_end() -> None:
+async def test_without_longest_call_a_patient_caller_has_no_limit() -> None:
     slow = Slow()
     async with gate_for(slow) as gate:
         call: Any = KeptConnection(gate).call("slow.wait", timeout=float("inf"))

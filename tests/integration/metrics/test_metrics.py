@@ -228,7 +228,7 @@ async def test_incomplete_calls_that_are_refused_are_counted_with_their_method()
     }
 
 
-async def test_calls_that_a_drain_cut_off_are_counted_as_both_sides_saw_them() -> None:
+async def test_calls_that_a_drain_cut_off_are_counted_by_the_status_of_each_side() -> None:
     change = Change()
     metered = Metered()
     async with Server(metered) as server, Client(str(await server.listen("tcp://127.0.0.1:0"))) as client:

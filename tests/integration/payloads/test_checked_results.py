@@ -117,9 +117,7 @@ async def test_a_result_that_fits_is_sent(method: Any, value: Any, returned: Any
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_any_server_checks_where_its_configuration_says_so(
-    scheme: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_any_server_checks_results_if_configured(scheme: str, caplog: pytest.LogCaptureFixture) -> None:
     config = ServerConfig(check_results=True)
     async with served(Results, scheme=scheme, config=config) as target, Client(target) as client:
         with pytest.raises(CallError) as refused:

@@ -67,7 +67,7 @@ async def test_defaults_left_out_by_the_caller_come_back(codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
-async def test_inner_dataclasses_are_whole_where_the_handler_gets_them(codec: str) -> None:
+async def test_inner_dataclasses_are_complete_for_the_handler(codec: str) -> None:
     async with connected(Bank) as plain:
         client = plain.with_options(codec=codec)
         found = await client.call("bank.fields", {"total": {"amount": 1}, "parts": [{"amount": 2}]})
@@ -75,7 +75,7 @@ async def test_inner_dataclasses_are_whole_where_the_handler_gets_them(codec: st
 
 
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
-async def test_a_result_is_whole_where_the_caller_gets_it(codec: str) -> None:
+async def test_a_result_is_complete_for_the_caller(codec: str) -> None:
     async with connected(Bank) as plain:
         client = plain.with_options(codec=codec)
         bill = await client.call(Bank.bill, 7)

@@ -97,7 +97,7 @@ def uses() -> int:
     return int(importlib.import_module("own_one").Deflating.used)
 
 
-async def test_nothing_changes_for_those_that_do_not_use_it(client: Client) -> None:
+async def test_programs_without_own_codecs_are_unaffected(client: Client) -> None:
     assert await client.call(Texts.double, "a") == "aa"
     assert await client.with_options(codec="json", compressor="gzip").call(Texts.double, LONG, 1) == LONG
 

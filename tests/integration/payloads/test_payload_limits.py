@@ -119,7 +119,7 @@ async def test_an_early_call_over_the_servers_limit_ends_in_the_same_error() -> 
         assert blobs.ran == 1
 
 
-async def test_an_answer_over_the_servers_limit_is_told() -> None:
+async def test_an_answer_over_the_servers_limit_is_reported() -> None:
     async with connected(Blobs, config=ServerConfig(limits=small())) as client:
         with pytest.raises(CallError) as failed:
             await client.call(Blobs.make, 2 * MIB)
@@ -129,7 +129,7 @@ async def test_an_answer_over_the_servers_limit_is_told() -> None:
         await still_works(client)
 
 
-async def test_an_answer_over_the_clients_limit_is_told() -> None:
+async def test_an_answer_over_the_clients_limit_is_reported() -> None:
     async with connected(Blobs, client_config=ClientConfig(limits=small())) as client:
         with pytest.raises(CallError) as failed:
             await client.call(Blobs.make, 2 * MIB)

@@ -145,7 +145,7 @@ async def test_exchanged_arguments_are_refused(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("side", ["client", "server"])
-async def test_interceptors_change_nothing_about_it(side: str) -> None:
+async def test_interceptors_do_not_affect_the_comparison_of_names(side: str) -> None:
     service, seen = New(), []
 
     async def looking(call: Any, proceed: Any) -> Any:
@@ -163,7 +163,7 @@ async def test_interceptors_change_nothing_about_it(side: str) -> None:
     assert (seen, service.ran) == ([] if side == "server" else ["bank.transfer"], [])
 
 
-async def test_the_outcomes_of_a_batch_are_one_by_one() -> None:
+async def test_the_calls_of_a_batch_have_separate_outcomes() -> None:
     service = New()
     async with connected_to(service, "tcp") as client:
         outcomes = await client.call_many(Old.pair, [("a",), (), ("a", "b")], return_exceptions=True)
@@ -171,7 +171,7 @@ async def test_the_outcomes_of_a_batch_are_one_by_one() -> None:
     check_refused(outcomes[2])
 
 
-async def test_every_endpoint_of_a_broadcast_says_so() -> None:
+async def test_every_endpoint_of_a_broadcast_reports_the_mismatch() -> None:
     async with (
         served(New(), scheme="tcp") as first,
         served(Keeping(), scheme="tcp") as second,

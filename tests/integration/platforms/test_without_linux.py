@@ -149,14 +149,14 @@ def untold_output(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @takes_away("TIOCOUTQ", place="_core/io/layer.pyx")
-async def test_large_answers_arrive_though_unsent_bytes_are_not_told(untold_output: None) -> None:
+async def test_large_answers_arrive_without_a_report_of_unsent_bytes(untold_output: None) -> None:
     data = bytes(8_000_000)
     async with serving() as client:
         assert await client.call(Arith.echo, data) == data
 
 
 @takes_away("TIOCOUTQ", place="files/rpcx/transfer.py")
-async def test_files_arrive_though_unsent_bytes_are_not_told(untold_output: None, tmp_path: Path) -> None:
+async def test_files_arrive_without_a_report_of_unsent_bytes(untold_output: None, tmp_path: Path) -> None:
     data = content(3_000_000, seed=1)
     (tmp_path / "here").write_bytes(data)
     (tmp_path / "there").mkdir()
@@ -319,7 +319,7 @@ def test_a_service_manager_that_cannot_be_told_is_named_in_the_log(tmp_path: Pat
     environment = {"NOTIFY_SOCKET": "@nobody"}
     with started(tmp_path, WITHOUT_ABSTRACT_NAMES, environment=environment) as program:
         check_serves(program)
-        program.wait_errors(r"cannot tell the service manager READY=1: .*No such file or directory")
+        program.wait_errors(r"cannot send the service manager READY=1: .*No such file or directory")
         check_stops(program)
 
 

@@ -156,7 +156,7 @@ async def test_handlers_end_in_any_order() -> None:
         assert await talk.hear() == '1 OK "packed apple"'
 
 
-async def test_refusals_and_failures_are_told() -> None:
+async def test_refusals_and_failures_are_reported() -> None:
     async with serving_both(Shop) as target, toy(target.server) as talk:
         talk.say("shop.nothing 1", "shop.price 7", 'shop.price "', 'shop.fail "pear"')
         assert (await talk.hear()).startswith(

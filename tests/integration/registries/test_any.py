@@ -170,7 +170,7 @@ async def test_a_server_with_a_registry_lists_its_other_addresses_there() -> Non
 
 
 @pytest.mark.parametrize("addresses", [("any://", "tcp://127.0.0.1:0"), ("tcp://127.0.0.1:0", "any://")])
-async def test_broadcast_calls_a_server_once_whatever_the_order_of_its_addresses(
+async def test_broadcast_calls_a_server_once_for_any_order_of_its_addresses(
     addresses: tuple[str, ...],
 ) -> None:
     registry = StaticRegistry()
@@ -377,7 +377,7 @@ async def test_the_path_of_the_host_folder_may_end_with_a_slash(folder: Path) ->
 
 @pytest.mark.parametrize("registry", [None, "any://", AnyRegistry, "any://?scopes=process,host"])
 @pytest.mark.parametrize("scope", ["process", "host"])
-async def test_the_address_of_a_server_says_its_scopes_whatever_its_registry(
+async def test_the_address_of_a_server_decides_its_scopes_with_any_registry(
     registry: Any, scope: str
 ) -> None:
     opened = registry() if isinstance(registry, type) else registry

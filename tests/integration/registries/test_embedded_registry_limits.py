@@ -251,7 +251,7 @@ async def test_dropped_list_is_read_again_from_its_beginning() -> None:
     assert asked == ["watch", "page", "watch", "page"]
 
 
-async def test_list_that_changes_on_every_page_is_given_up() -> None:
+async def test_list_that_changes_on_every_page_is_abandoned() -> None:
     found, asked = await fetched(*[ServiceList("x.1", [A], 1), GONE] * 20)
     assert isinstance(found, StoreError)
     assert "changes too fast" in str(found)

@@ -298,7 +298,9 @@ class TestManyWatchers:
             for stream in streams:
                 await stream.aclose()
 
-    async def test_one_that_does_not_read_holds_at_most_its_window_and_gets_the_latest(self) -> None:
+    async def test_a_follower_that_does_not_read_holds_at_most_its_window_and_gets_the_latest_list(
+        self,
+    ) -> None:
         config = ServerConfig(limits=Limits(stream_window_bytes=16_384))
         async with registry(config=config) as server, Client(address_of(server)) as client:
             async with client.stream(RegistryService.follow, "arith") as behind:

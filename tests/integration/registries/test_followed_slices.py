@@ -201,7 +201,7 @@ def test_bookmark_before_the_version_of_a_watch_is_answered_by_a_list(
     assert apiserver.lists == 2
 
 
-def test_silent_watch_is_opened_anew(apiserver: Apiserver, opened: Any) -> None:
+def test_silent_watch_is_opened_again(apiserver: Apiserver, opened: Any) -> None:
     clock = FakeClock()
     lookup = opened(clock=clock)
     hosts(lookup)

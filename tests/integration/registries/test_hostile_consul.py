@@ -229,7 +229,7 @@ def test_instance_that_is_looked_up_is_checked_field_by_field(definition: Any) -
 
 
 @pytest.mark.measures
-def test_agent_that_never_answers_does_not_hold_up_closing() -> None:
+def test_agent_that_never_answers_does_not_delay_closing() -> None:
     with HostileHttpServer(dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")) as server:
         registry = opened(server)
         watch = registry.watch("arith")

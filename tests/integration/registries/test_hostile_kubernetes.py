@@ -134,7 +134,7 @@ def test_watch_that_ends_at_once_is_answered_by_a_list_and_a_pause(content: tupl
         lookup.close()
 
 
-def test_events_that_never_end_hold_up_no_list_and_are_bounded() -> None:
+def test_events_that_never_end_delay_no_list_and_are_bounded() -> None:
     def reply() -> Iterator[bytes | None]:
         yield HEAD
         for number in itertools.count(1):

@@ -60,7 +60,7 @@ def opened() -> Iterator[Callable[[Pieces, float], RedisClient]]:
             thread.join()
 
 
-def test_answer_that_drips_is_given_up(
+def test_answer_that_drips_is_abandoned(
     opened: Callable[[Pieces, float], RedisClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Each byte comes in time; all of them never do.
@@ -72,7 +72,7 @@ def test_answer_that_drips_is_given_up(
 
 
 @pytest.mark.parametrize("begin", [b"$999999999\r\n", b"*999999999\r\n$1\r\na\r\n"])
-def test_endless_answer_is_given_up(
+def test_endless_answer_is_abandoned(
     opened: Callable[[Pieces, float], RedisClient], begin: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So few that a busy machine takes them in time, one by one in Python.
@@ -145,7 +145,7 @@ def test_flood_of_messages_is_read_in_parts(opened: Callable[[Pieces, float], Re
     client.close()
 
 
-def test_endless_messages_in_place_of_a_confirmation_are_given_up(
+def test_endless_messages_in_place_of_a_confirmation_are_abandoned(
     opened: Callable[[Pieces, float], RedisClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "ANSWER_BYTES", 1_000_000)
@@ -157,7 +157,7 @@ def test_endless_messages_in_place_of_a_confirmation_are_given_up(
 
 
 @pytest.mark.parametrize("answer", [b"*0\r\n", b"*1\r\n$9\r\nsubscribe\r\n", b":7\r\n"])
-def test_answer_that_is_no_message_is_given_up(
+def test_answer_that_is_no_message_is_abandoned(
     opened: Callable[[Pieces, float], RedisClient], answer: bytes
 ) -> None:
     client = opened(lambda: iter([GREETED + answer]), 0.0)

@@ -83,7 +83,7 @@ def test_line_that_has_not_come_is_waited_for_and_not_lost() -> None:
         client.close()
 
 
-def test_status_of_the_answer_is_told() -> None:
+def test_status_of_the_answer_is_reported() -> None:
     with HostileHttpServer(answer({"code": 410}, status="410 Gone")) as server:
         client = client_of(server)
         assert opened(client).status == 410

@@ -154,7 +154,7 @@ async def test_missing_interface_is_an_outage(caplog: pytest.LogCaptureFixture) 
     await registry.aclose()
 
 
-def test_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zeroconf", None)
     with pytest.raises(ConfigError, match=r"needs zeroconf.*pip install 'fastrpc\[mdns\]'"):
         open_registry("mdns://")

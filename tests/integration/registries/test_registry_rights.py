@@ -277,7 +277,7 @@ class TestServersAndClients:
                     await asyncio.to_thread(blocking.call, Pay.amount)
         assert "token-of" not in str(refused.value)
 
-    async def test_a_token_travels_in_the_clear_where_the_url_says_so(
+    async def test_a_token_is_sent_in_the_clear_if_the_url_allows_it(
         self, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # The registry stands for one on another machine.
@@ -316,7 +316,7 @@ class TestRefusedSettings:
             ("token=planted&token=secret", "the option token is given 2 times"),
         ],
     )
-    def test_a_wrong_token_in_a_url_is_refused_without_telling_it(self, options: str, told: str) -> None:
+    def test_a_wrong_token_in_a_url_is_refused_without_showing_it(self, options: str, told: str) -> None:
         with pytest.raises(ConfigError, match=told) as refused:
             open_registry(f"registry://127.0.0.1:1?{options}")
         assert "planted" not in str(refused.value)

@@ -150,7 +150,7 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_one_record_stands_for_all_workers_and_is_taken_out_at_the_end(
+def test_one_record_represents_all_workers_and_is_removed_at_the_end(
     folder: Path, registry: str, workers: int
 ) -> None:
     with serving(folder, registry, workers) as program:
@@ -163,9 +163,7 @@ def test_one_record_stands_for_all_workers_and_is_taken_out_at_the_end(
     assert listed(registry) == []
 
 
-def test_record_is_taken_out_before_calls_are_told_of_the_drain(
-    folder: Path, registry: str, workers: int
-) -> None:
+def test_record_is_removed_before_calls_see_the_drain(folder: Path, registry: str, workers: int) -> None:
     with serving(folder, registry, workers, announce=1.0) as program:
         address = program.wait_output(r"^at (\S+) ")[1]
         with SyncClient(address) as client:
@@ -179,7 +177,9 @@ def test_record_is_taken_out_before_calls_are_told_of_the_drain(
         assert program.wait().code == 0
 
 
-def test_it_drains_when_it_is_stopped_before_the_registry_has_answered(folder: Path, workers: int) -> None:
+def test_a_server_drains_if_it_is_stopped_before_the_registry_has_answered(
+    folder: Path, workers: int
+) -> None:
     with Program(["unanswered.py", str(workers)], folder) as program:
         address = program.wait_output(r"^registers (\S+)$")[1]
         with SyncClient(address) as client, ThreadPoolExecutor(1) as pool:
@@ -221,7 +221,7 @@ def test_the_renewal_of_a_registration_is_started_again(folder: Path, registry: 
     assert listed(registry) == []
 
 
-def test_it_serves_though_the_registry_is_away(folder: Path, workers: int) -> None:
+def test_a_server_serves_although_the_registry_is_away(folder: Path, workers: int) -> None:
     with serving(folder, "registry://127.0.0.1:1", workers) as program:
         address = program.wait_output(r"^at (\S+) ")[1]
         with SyncClient(address) as client:

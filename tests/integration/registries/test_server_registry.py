@@ -110,7 +110,7 @@ async def test_every_service_is_registered_at_the_bound_address_while_it_listens
     assert places(registry, "arith") == places(registry, "users") == []
 
 
-async def test_its_own_services_are_not_registered() -> None:
+async def test_built_in_services_are_not_registered() -> None:
     registry = StaticRegistry()
     async with Server(RegistryService(), registry=registry) as server:
         await server.listen("tcp://127.0.0.1:0")
@@ -174,7 +174,7 @@ async def test_service_added_later_is_registered_too() -> None:
 
 
 @pytest.mark.measures
-async def test_it_leaves_the_registry_before_it_tells_clients_and_waits_between() -> None:
+async def test_a_server_leaves_the_registry_before_it_notifies_clients_and_waits_between() -> None:
     registry = StaticRegistry()
     config = ServerConfig(timeouts=Timeouts(announce=0.3))
     loop = asyncio.get_running_loop()
@@ -244,7 +244,7 @@ async def test_listening_everywhere_needs_an_address_to_advertise() -> None:
         assert "no address yet" in repr(server)
 
 
-async def test_a_registry_that_refuses_is_told_and_nothing_listens() -> None:
+async def test_a_registry_that_refuses_is_reported_and_nothing_listens() -> None:
     async with Server(Arith, registry=RefusingRegistry()) as server:
         with pytest.raises(StoreError, match="no such permission"):
             await server.listen("memory://refused")
@@ -285,7 +285,7 @@ async def test_a_registry_that_refuses_later_on_is_asked_again_until_it_does_not
     assert len(refusals) == 1
 
 
-async def test_a_server_leaves_though_its_registry_refuses_it() -> None:
+async def test_a_server_leaves_although_its_registry_refuses_it() -> None:
     registry = MoodyRegistry()
     async with Server(Arith, registry=registry) as server:
         await server.listen("memory://moody")

@@ -70,7 +70,7 @@ async def test_client_follows_it_and_closes_its_watch() -> None:
 
 
 @pytest.mark.asyncio
-async def test_server_registers_there() -> None:
+async def test_server_registers_at_a_registry_of_the_program() -> None:
     shelf = Shelf()
     async with fastrpc.Server(Who("a"), registry=shelf) as server:
         address = await server.listen("tcp://127.0.0.1:0")

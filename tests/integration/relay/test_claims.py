@@ -247,7 +247,7 @@ async def test_an_owner_listens_where_a_claim_is_refused(files: RelayFiles) -> N
         ("?token_file=", "is empty"),
     ],
 )
-async def test_options_of_a_claim_that_cannot_be_used_are_told(
+async def test_options_of_a_claim_that_cannot_be_used_are_reported(
     options: str, reason: str, files: RelayFiles
 ) -> None:
     async with relaying(files) as relay, Server(Arith, config=ServerConfig(tls=files.edge.tls())) as server:

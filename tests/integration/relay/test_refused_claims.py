@@ -190,7 +190,7 @@ async def test_refusals_of_one_identity_are_logged_once_at_the_relay(
 
 
 @pytest.mark.parametrize(("is_lasting", "longest"), [(True, 60.0), (False, 5.0)])
-async def test_pauses_grow_however_long_a_failed_claim_took(
+async def test_pauses_grow_after_a_failed_claim_of_any_length(
     is_lasting: bool, longest: float, files: RelayFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A dial without an answer takes longer than a claim has to stand.

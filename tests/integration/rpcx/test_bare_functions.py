@@ -111,7 +111,7 @@ async def test_no_list_shows_a_bare_function() -> None:
             assert json.loads(answer.body)["result"]["tools"] == []
 
 
-async def test_a_caller_without_rights_learns_no_more_of_it() -> None:
+async def test_a_caller_without_rights_learns_nothing_of_bare_functions() -> None:
     tokens = StaticTokens({"secret": Identity("gopher")})
     async with served(authenticate=tokens) as (_, target), Client(target) as client:
         for name in (".add", ".nothing"):

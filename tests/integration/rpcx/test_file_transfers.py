@@ -482,7 +482,7 @@ async def test_a_missing_server_is_unavailable(place: Place) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"address": "unix:///tmp/a"}, "by tcp://host:port alone"),
+        ({"address": "unix:///tmp/a"}, "only by tcp://host:port"),
         ({"address": "tcp://0.0.0.0:0"}, "callers cannot dial"),
         ({"advertise": "shop"}, "names no port"),
         ({"advertise": ":1"}, "it must be 'host:port'"),

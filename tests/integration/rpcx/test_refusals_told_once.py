@@ -58,7 +58,7 @@ async def sent(talk: RpcxTalk, frame: Frame, piece: int) -> Frame:
 @pytest.mark.parametrize("piece", [1_000, 70_000, 1_000_000])
 @pytest.mark.parametrize("token", ["token-of-bob", "wrong", None])
 @pytest.mark.parametrize("method", ["nope", "who", "a.b"])
-async def test_a_refused_call_is_told_once(
+async def test_a_refused_call_is_reported_once(
     verdict: str, size: str, piece: int, token: str | None, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -128,7 +128,7 @@ def ended(program: Program) -> None:
         ("dev", 1, "unannotated"),
     ],
 )
-def test_its_interceptors_and_its_config_are_in_force(
+def test_the_interceptors_and_the_config_of_an_app_are_used(
     start: str, workers: int, app: str, folder: Path
 ) -> None:
     with started(start, app, folder, workers=workers) as (program, address), SyncClient(address) as client:
@@ -164,7 +164,7 @@ def test_a_function_that_makes_it_runs_once_before_the_fork_and_sources_in_each_
         assert f"opened in {program.process_id}" not in opened
 
 
-def test_flags_win_over_it(folder: Path) -> None:
+def test_flags_override_an_app(folder: Path) -> None:
     (folder / "settings.toml").write_text("expose_errors = false\n[limits]\nstreams = 5\n")
     options = ("--config", str(folder / "settings.toml"))
     with started("run", "app", folder, *options) as (program, address), SyncClient(address) as client:
@@ -183,7 +183,7 @@ def test_flags_win_over_it(folder: Path) -> None:
         ("broken", "broken returned a Texts, it must return an App"),
         ("failing", "no database"),
         ("nested", "an App is not a source of services"),
-        ("beside", "an App is served alone"),
+        ("beside", "an App is the only source"),
     ],
 )
 def test_a_wrong_part_is_told_at_the_start(app: str, text: str, folder: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_wrong_part_is_told_at_the_start(app: str, text: str, folder: Path) ->
     assert "never awaited" not in done.errors
 
 
-def test_nothing_is_said_twice(folder: Path) -> None:
+def test_no_setting_may_be_given_twice(folder: Path) -> None:
     program = (
         "import dataclasses, program, fastrpc, fastrpc.auth, fastrpc.limits\n"
         "try:\n    fastrpc.serve(program.app, address='unix://socket', {})\n"

@@ -27,7 +27,7 @@ def test_a_program_without_a_service_says_so_and_ends_with_2(
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("source", ["none", "app", "empty"])
-def test_the_command_line_says_so_too(tmp_path: Path, source: str, workers: str) -> None:
+def test_the_command_line_reports_a_missing_service_too(tmp_path: Path, source: str, workers: str) -> None:
     (tmp_path / "nothing.py").write_text(
         "import fastrpc\n\nnone = []\napp = fastrpc.App([])\n\n\ndef empty():\n    return []\n"
     )

@@ -111,7 +111,7 @@ CRASH, LIFE = "texts.crash failed", "the drain began"
 
 
 @pytest.mark.parametrize("place", [place for place in PLACES if place != "nowhere"])
-def test_logging_configured_without_a_level_stands_wherever_that_is_done(place: str, tmp_path: Path) -> None:
+def test_logging_configured_without_a_level_is_kept_at_every_place(place: str, tmp_path: Path) -> None:
     # The root logger's own level is WARNING, so that is the level of this configuration.
     assert logged(tmp_path, place, f"logging.basicConfig({MINE})") == Logged(["odd", CRASH], [])
 
@@ -146,7 +146,7 @@ def test_logging_configured_without_a_level_stands_wherever_that_is_done(place: 
         ),
     ],
 )
-def test_the_level_of_a_configuration_stands(
+def test_the_level_of_a_configuration_is_kept(
     place: str, configured: str, mine: list[str], tmp_path: Path
 ) -> None:
     assert logged(tmp_path, place, configured) == Logged(mine, [])

@@ -121,7 +121,7 @@ async def test_callers_by_every_protocol_are_told_to_go_elsewhere(protocol: str)
             assert await client.call(Arith.mul, 6, 7) == 42
 
 
-async def test_add_brings_it_back_as_often_as_one_likes() -> None:
+async def test_add_brings_a_removed_service_back_any_number_of_times() -> None:
     async with served(Arith) as target, Client(target, fail_mode="failfast") as client:
         for service in (Arith(), Arith(), Arith()):
             await target.server.remove("arith")
@@ -156,7 +156,7 @@ async def test_the_record_goes_first_and_comes_back() -> None:
         await eventually(lambda: listed(registry, "arith") == 1)
 
 
-async def test_it_serves_on_while_the_withdrawal_is_announced() -> None:
+async def test_a_service_is_still_served_while_its_withdrawal_is_announced() -> None:
     registry = StaticRegistry()
     config = ServerConfig(timeouts=Timeouts(announce=30.0))
     server = Server(Arith, registry=registry, config=config)
@@ -177,7 +177,7 @@ async def test_it_serves_on_while_the_withdrawal_is_announced() -> None:
 
 
 @pytest.mark.parametrize("method", ["held", "numbers"])
-async def test_it_waits_for_running_calls(method: str) -> None:
+async def test_removing_a_service_waits_for_running_calls(method: str) -> None:
     arith = Arith()
     async with served(arith) as target, Client(target, fail_mode="failfast") as client:
 
@@ -253,7 +253,7 @@ async def test_a_handler_may_remove_its_own_service() -> None:
         await refused_unstarted(client, Own.leave)
 
 
-async def test_its_context_managers_are_left_once_no_service_needs_them() -> None:
+async def test_context_managers_of_a_service_are_left_once_no_service_needs_them() -> None:
     life: list[str] = []
 
     @asynccontextmanager

@@ -64,7 +64,7 @@ def test_each_call_is_a_span_that_has_left_when_the_server_ends(
     assert '"service.name": "the-texts"' in output
 
 
-def test_the_environment_may_ask_for_it(tmp_path: Path) -> None:
+def test_the_environment_may_request_tracing(tmp_path: Path) -> None:
     output = output_of_a_run(tmp_path, "texts:app", environment={**CONSOLE, "FASTRPC_OTEL": "true"})
     assert '"rpc.method": "texts/same"' in output
 
@@ -73,7 +73,7 @@ def test_nothing_is_traced_unless_asked(tmp_path: Path) -> None:
     assert "rpc.method" not in output_of_a_run(tmp_path, "texts:app")
 
 
-def test_a_provider_of_the_program_stands(tmp_path: Path) -> None:
+def test_a_provider_of_the_program_is_kept(tmp_path: Path) -> None:
     configured = """
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -193,6 +193,6 @@ def test_reflection_and_health_make_no_spans(tmp_path: Path) -> None:
     assert re.findall(r'"rpc.method": "(.*)"', program.output) == ["front/of_itself"]
 
 
-def test_without_it_clients_pass_nothing_on(tmp_path: Path) -> None:
+def test_without_a_provider_clients_pass_no_trace_on(tmp_path: Path) -> None:
     with front_before_back(tmp_path) as (client, _):
         assert client.call("front.by_async") == client.call("front.by_sync") == ""

@@ -236,7 +236,7 @@ class TestSignals:
         assert (ended.code, ended.errors) == (0, "")
 
     @pytest.mark.parametrize("method", ["work.stubborn", "work.blocking", "work.threaded"])
-    def test_second_signal_ends_it_whatever_handlers_do(
+    def test_second_signal_ends_a_program_whatever_its_handlers_do(
         self, start: Start, workers: int, method: str
     ) -> None:
         serving = start(workers=workers)
@@ -281,7 +281,7 @@ class TestSignals:
             assert asyncio.run(call_until_refused()) > 0.3
             assert program.wait().code == 0
 
-    def test_signal_during_the_start_interrupts_it(self, folder: Path, workers: int) -> None:
+    def test_signal_during_the_start_interrupts_the_start(self, folder: Path, workers: int) -> None:
         (folder / "services.py").write_text(
             "import asyncio\nasync def slow():\n    print('begun', flush=True)\n    await asyncio.Event().wait()\n"
         )

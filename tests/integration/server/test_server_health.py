@@ -75,7 +75,7 @@ async def test_server_that_is_not_serving_says_so_for_every_service() -> None:
         assert await check(client) == await check(client, "arith") == "SERVING"
 
 
-async def test_a_service_stays_as_it_was_said_when_the_server_serves_again() -> None:
+async def test_a_set_health_is_kept_when_the_server_serves_again() -> None:
     async with served(Arith) as target, Client(target) as client:
         target.server.set_serving(False, service="arith")
         target.server.set_serving(False)
@@ -89,7 +89,7 @@ async def test_calls_are_served_all_the_same() -> None:
         assert await client.call(Arith.mul, 6, 7) == 42
 
 
-async def test_it_may_be_said_before_the_server_starts() -> None:
+async def test_health_may_be_set_before_the_server_starts() -> None:
     server = Server(Arith)
     server.set_serving(False)
     async with server:

@@ -60,7 +60,7 @@ async def strange(address: str, first: bytes) -> None:
     await writer.wait_closed()
 
 
-async def test_listening_and_both_ends_of_a_drain_are_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_listening_and_both_ends_of_a_drain_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     async with served(Texts, scheme="tcp") as address, Client(address) as client:
         assert told(caplog) == [f"listening at {address}"]
         await client.call(Texts.same, "a")
@@ -70,7 +70,7 @@ async def test_listening_and_both_ends_of_a_drain_are_told(caplog: pytest.LogCap
     assert re.fullmatch(r"the drain ended after \d+\.\d s", ended)
 
 
-async def test_calls_that_a_drain_cuts_off_are_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_calls_that_a_drain_cuts_off_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     texts = Texts()
     config = ServerConfig(timeouts=Timeouts(drain=0.01))
     async with Client("memory://life-cut") as client:
@@ -120,7 +120,7 @@ async def test_a_stranger_is_told_with_its_first_bytes(
     assert repr(first[:8]) in texts[0] or repr(first[:4])[2:-1] in texts[0]
 
 
-async def test_many_strangers_are_told_once_a_minute_by_their_number(
+async def test_many_strangers_are_reported_once_a_minute_by_their_number(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with served(Texts, scheme="tcp") as address:
@@ -139,7 +139,7 @@ async def test_many_strangers_are_told_once_a_minute_by_their_number(
         await eventually(lambda: sum(one.count for one in caplog.records if hasattr(one, "count")) == 3)
 
 
-async def test_the_first_registration_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_first_registration_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     async with Server(Texts, registry=StaticRegistry()) as server:
         address = await server.listen("tcp://127.0.0.1:0")
         server.set_serving(False, service="texts")
@@ -196,7 +196,7 @@ def test_a_program_with_workers_tells_its_life_once(workers: int, tmp_path: Path
 
 
 @pytest.mark.parametrize(("workers", "warns"), [(1, 0), (2, 1)])
-def test_a_collector_that_shows_no_calls_of_workers_is_told_once(
+def test_a_collector_that_shows_no_calls_of_workers_is_reported_once(
     workers: int, warns: int, tmp_path: Path
 ) -> None:
     pytest.importorskip("prometheus_client")

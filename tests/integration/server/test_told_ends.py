@@ -268,8 +268,8 @@ async def test_an_error_of_the_teller_is_logged_and_harms_no_request(
             assert (await client.get("/shop/price?item=a")).status == 200
     told = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.getMessage() for record in told] == [
-        "the end of GET /app/a could not be told",
-        "the end of GET /shop/price?item=a could not be told",
+        "the end of GET /app/a could not be reported",
+        "the end of GET /shop/price?item=a could not be reported",
     ]
 
 

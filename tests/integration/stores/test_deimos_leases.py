@@ -160,7 +160,7 @@ async def test_cancelled_write_loses_no_lease(store: DeimosStore, holding: Holdi
     assert await store.renew(lease)
 
 
-async def test_cancelled_renewal_holds_up_no_write(store: DeimosStore, holding: Holding) -> None:
+async def test_cancelled_renewal_delays_no_write(store: DeimosStore, holding: Holding) -> None:
     lease = await store.lease(10)
     put = await held_put(store, holding, "a", lease)
     renewal = await begun(store, lease)

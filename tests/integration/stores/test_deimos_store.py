@@ -160,14 +160,16 @@ async def test_watch_rereads_keys_without_an_event(
     await changes.aclose()
 
 
-async def test_revisions_that_are_not_kept_are_told(store: DeimosStore) -> None:
+async def test_revisions_that_are_not_kept_are_reported(store: DeimosStore) -> None:
     for after in (1, 1000):
         changes = store.watch("a/", after=after)
         with pytest.raises(CompactedError):
             await anext(changes)
 
 
-async def test_directory_that_went_before_the_watch_is_told(store: DeimosStore, server: DeimosServer) -> None:
+async def test_directory_that_went_before_the_watch_is_reported(
+    store: DeimosStore, server: DeimosServer
+) -> None:
     after = await store.put("a/1", b"")
     await server.ask("DELETE", "/keys/shop/a?recursive=true")
     changes = store.watch("a/", after=after)

@@ -36,7 +36,7 @@ ROWS: dict[str, dict[Path, tuple[str, ...]]] = {
     "holder is paused past its ttl": {
         COORDINATION / "test_locks.py": (
             "test_suspension_counts",
-            "test_block_that_ends_too_late_without_a_wait_is_told",
+            "test_block_that_ends_too_late_without_a_wait_is_reported",
         ),
     },
     "link cut between holder and store": {

@@ -60,7 +60,7 @@ async def test_message_after_the_deadline_takes_nothing_from_those_that_wait() -
         await eventually(lambda: session.held_bytes == 0)
 
 
-async def test_sends_given_up_while_the_output_is_full_leak_nothing() -> None:
+async def test_sends_abandoned_while_the_output_is_full_leak_nothing() -> None:
     async with RawServer() as server, Client(server.address) as client:
         busy, idle = client.open(Feed.unread), client.open(Feed.unread)
         beginning = [asyncio.ensure_future(stream.begin()) for stream in (busy, idle)]

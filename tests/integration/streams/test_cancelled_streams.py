@@ -73,7 +73,7 @@ def test_caller_keeps_cancels_back_for_which_there_may_be_no_room() -> None:
     assert not callers.link.client.is_closed
 
 
-def test_stream_given_up_and_not_told_fills_its_window_and_no_more() -> None:
+def test_stream_abandoned_and_not_told_fills_its_window_and_no_more() -> None:
     callers = Callers(calls=100)
     while not (untold := callers.open_and_cancel(20)):
         pass

@@ -113,7 +113,7 @@ async def test_a_message_over_a_limit_is_told_with_its_size(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_a_send_that_was_given_up_is_no_idle_wait() -> None:
+async def test_a_send_that_was_abandoned_is_no_idle_wait() -> None:
     config = ClientConfig(timeouts=Timeouts(stream_idle=0.3))
     async with Server(Ends()) as server:
         address = await server.listen("memory://ends-idle")

@@ -133,7 +133,7 @@ async def test_a_small_call_overtakes_large_answers() -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_an_unread_stream_does_not_hold_up_ninety_nine_others(scheme: str) -> None:
+async def test_an_unread_stream_does_not_delay_ninety_nine_others(scheme: str) -> None:
     async with served(Line(), scheme=scheme) as target, Client(target) as client:
         unread = [await client.stream(Line.endless, size).__aenter__() for size in (100, MIB)]
 
@@ -152,7 +152,7 @@ async def test_an_unread_stream_does_not_hold_up_ninety_nine_others(scheme: str)
             await stream.aclose()
 
 
-def test_an_unread_stream_does_not_hold_up_the_threads_of_a_blocking_client() -> None:
+def test_an_unread_stream_does_not_delay_the_threads_of_a_blocking_client() -> None:
     found: list[int] = []
     with ThreadedServer(Line()) as server, SyncClient(server.address) as client:
         with client.stream(Line.endless, MIB) as unread:

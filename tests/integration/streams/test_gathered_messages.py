@@ -109,7 +109,7 @@ async def test_a_list_is_sent_while_answers_are_read(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_they_wait_for_room_as_single_messages_do(kind: str) -> None:
+async def test_a_list_of_messages_waits_for_room_as_single_messages_do(kind: str) -> None:
     served = Tape()
     async with either(kind, served) as client:
         async with client.open(Tape.late) as words:
@@ -123,7 +123,9 @@ async def test_they_wait_for_room_as_single_messages_do(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_those_before_one_that_cannot_be_encoded_are_sent_and_the_stream_continues(kind: str) -> None:
+async def test_messages_before_one_that_cannot_be_encoded_are_sent_and_the_stream_continues(
+    kind: str,
+) -> None:
     served = Tape()
     async with either(kind, served) as client:
         async with client.open(Tape.kept) as words:

@@ -165,7 +165,7 @@ class TestCredit:
 
 class TestEnds:
     @pytest.mark.parametrize("method", ["feed.endless", "feed.awaited"])
-    async def test_cancelled_generator_sees_it_where_it_stands(self, method: str) -> None:
+    async def test_cancelled_generator_sees_it_at_its_yield(self, method: str) -> None:
         feed = Feed()
         async with served(feed, scheme="tcp") as target, stream_peer(target) as peer:
             call = peer.open(method, *([100] if method == "feed.endless" else []))
@@ -304,7 +304,7 @@ class TestClientStreams:
             assert end.status == Status.INVALID_ARGUMENT
             assert b"feed.total: message: expected `int`, got `str`" in end.message
 
-    async def test_both_ways_answer_while_messages_come(self) -> None:
+    async def test_bidirectional_streams_answer_while_messages_come(self) -> None:
         async with served(Feed, scheme="tcp") as target, stream_peer(target) as peer:
             call = peer.open("feed.scale", 10, flags=BOTH_WAYS)
             for number in range(5):
@@ -363,7 +363,7 @@ class TestRefusals:
                 assert (end.status, end.outcome) == (Status.INVALID_ARGUMENT, 1)
             await is_at_base(target)
 
-    async def test_generators_in_threads_take_half_of_them(self) -> None:
+    async def test_generators_in_threads_take_at_most_half_of_the_threads(self) -> None:
         feed = Feed()
         config = ServerConfig(admission=Admission(handler_threads=4, queue_age=20))
         async with served(feed, scheme="tcp", config=config) as target, stream_peer(target) as peer:

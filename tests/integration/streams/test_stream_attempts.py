@@ -181,7 +181,7 @@ class _Content:
 
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("attempts", [1, 2])
-async def test_a_stream_ends_with_the_last_error_where_a_fail_mode_keeps_it(kind: str, attempts: int) -> None:
+async def test_a_stream_ends_with_the_last_error_if_a_fail_mode_keeps_it(kind: str, attempts: int) -> None:
     flaky = Flaky(2)
     async with asyncio.timeout(30), either(kind, flaky, fail_mode=_Content(attempts)) as client:
         for _ in range(2):

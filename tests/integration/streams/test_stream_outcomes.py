@@ -172,7 +172,7 @@ async def test_a_failure_of_the_server_is_raised_after_its_messages(kind: str) -
     assert watching.told == [("CallError", Status.NOT_FOUND)]
 
 
-async def test_a_deadline_is_told(kind: str) -> None:
+async def test_a_deadline_is_reported(kind: str) -> None:
     watching = Watching()
     async with either(kind, Feed(), interceptors=[watching]) as client:
         with pytest.raises(DeadlineExceededError):

@@ -415,9 +415,7 @@ async def test_a_stream_that_was_begun_by_hand_is_entered(kind: str) -> None:
             assert await taken(numbers) == [1, 2]
 
 
-async def test_nothing_is_logged_by_streams_that_end_in_every_way(
-    kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_streams_that_end_in_any_way_log_nothing(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     async with either(kind, Feed()) as client:
         async with client.stream(Feed.count, 3) as numbers:

@@ -83,7 +83,7 @@ def test_other_calls_wait_for_the_servers_settings(server: ReferenceServer, clie
     answer.result()
 
 
-def test_settings_are_acknowledged_by_the_call_that_read_them(
+def test_settings_are_acknowledged_by_the_call_that_reads_them(
     server: ReferenceServer, client: SyncClient
 ) -> None:
     answer = server.start(client.with_options(idempotent=True).call, "arith.mul", 6, 7)
@@ -323,7 +323,7 @@ def test_server_that_reads_nothing_costs_the_deadline_only(
     assert answer.result() == 42
 
 
-def test_output_blocked_before_a_rest_does_not_end_the_connection_after_it(
+def test_output_blocked_before_a_pause_does_not_end_the_connection_after_it(
     server: ReferenceServer, client: SyncClient
 ) -> None:
     connection = opened(server, client)

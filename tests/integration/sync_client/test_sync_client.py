@@ -94,7 +94,7 @@ def test_example_of_bind_is_a_typed_proxy_of_an_asynchronous_service() -> None:
         assert eval(use, names) == 3
 
 
-def test_request_returns_the_value_and_how_the_call_went(client: SyncClient) -> None:
+def test_request_returns_the_value_and_the_facts_of_the_call(client: SyncClient) -> None:
     reply = client.request(Desk.seen)
     assert reply.metadata["seen"] == "yes"
     assert reply.attempts == 1
@@ -183,7 +183,7 @@ def test_wrong_arguments_fail_here(client: SyncClient) -> None:
         client.call(Desk.mul)  # type: ignore[call-overload]
 
 
-def test_wrong_types_fail_there(client: SyncClient) -> None:
+def test_wrong_types_fail_at_the_client(client: SyncClient) -> None:
     with pytest.raises(CallError, match="a: expected `int`") as caught:
         client.call("desk.mul", "six", 7)
     assert caught.value.status is Status.INVALID_ARGUMENT

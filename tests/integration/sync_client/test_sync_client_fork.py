@@ -199,7 +199,7 @@ def test_a_handler_in_a_thread_may_fork(address: str) -> None:
 
 
 @pytest.mark.parametrize("action", ["call", "close", "leave", "drop", "nothing", "call and close"])
-def test_nothing_that_a_child_does_is_seen_on_the_connection_of_the_parent(action: str) -> None:
+def test_actions_of_a_child_are_not_seen_on_the_connection_of_the_parent(action: str) -> None:
     with serving(Desk) as address, Tap(address) as tap:
         held = [SyncClient(tap.address)]
         client = held[0]

@@ -97,7 +97,7 @@ CALLS: dict[str, Callable[[SyncClient], Any]] = {
 @pytest.mark.parametrize("mebibytes", [0, 1, 5, 12])
 @pytest.mark.parametrize("scheme", ["tcp", "unix"])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_after_a_rest_goes_out_on_another_connection_however_much_was_unread(
+def test_a_call_after_a_pause_uses_another_connection_for_any_number_of_unread_bytes(
     call: str, scheme: str, mebibytes: int, tmp_path: Path
 ) -> None:
     unasked = FILLER * (mebibytes * 64)

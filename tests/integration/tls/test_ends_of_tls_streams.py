@@ -124,7 +124,7 @@ async def test_records_in_pieces_of_any_size_are_put_together(
             await asyncio.to_thread(blocking.close)
 
 
-async def test_nothing_readable_is_on_the_line(authority: Authority, server_certificate: Certificate) -> None:
+async def test_no_plain_text_is_on_the_line(authority: Authority, server_certificate: Certificate) -> None:
     secret = b"planted secret " * 100
     async with relayed(server_certificate) as (target, relay):
         async with Client(target, config=trusting(authority)) as client:

@@ -103,7 +103,7 @@ async def test_a_server_with_a_pass_that_demands_none_is_refused(
 ) -> None:
     path = str(pass_file(tmp_path, ONE))
     tls = TLS(cert_file=path) if demands is None else TLS(cert_file=path, ca_file=path)
-    with pytest.raises(ConfigError, match="it is a LAN pass, and callers would need none") as refused:
+    with pytest.raises(ConfigError, match="it is a LAN pass, and callers would not need one") as refused:
         async with Server(Who(), config=ServerConfig(tls=tls)) as server:
             await server.listen("tls://127.0.0.1:0")
     assert "--tls-ca" in (refused.value.hint or "")

@@ -38,7 +38,7 @@ async def hand_over(accepting: socket.socket, server: Server, address: Address) 
         await server.take(connection, address)
 
 
-async def test_reload_takes_new_certificates_wherever_the_server_shows_them(
+async def test_reload_takes_new_certificates_wherever_the_server_presents_them(
     authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = authority.certificate(), authority.certificate()
@@ -77,7 +77,7 @@ async def test_reload_takes_new_certificates_wherever_the_server_shows_them(
 @pytest.mark.parametrize(
     "period", [("20200101000000Z", "20210101000000Z"), ("20600101000000Z", "20610101000000Z")]
 )
-async def test_a_certificate_out_of_its_life_replaces_no_valid_one(
+async def test_a_certificate_outside_of_its_validity_replaces_no_valid_one(
     authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture, period: tuple[str, str]
 ) -> None:
     valid, outdated = authority.certificate(), authority.certificate(period=period)

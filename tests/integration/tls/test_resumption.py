@@ -117,7 +117,7 @@ def _fields(tls: TLS | None) -> dict[str, object]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("protocol", QUESTIONS)
-async def test_a_client_with_its_last_session_connects_anew(
+async def test_a_client_with_its_last_session_connects_again(
     authority: Authority,
     server_certificate: Certificate,
     client_certificate: Certificate,

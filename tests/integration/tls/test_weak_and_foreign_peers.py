@@ -219,7 +219,7 @@ async def test_a_server_refuses_a_weak_certificate(
 
 
 @pytest.mark.one_loop
-async def test_a_client_of_tls_1_2_cannot_negotiate_anew(rsa: Certificate, tmp_path: Path) -> None:
+async def test_a_client_of_tls_1_2_cannot_negotiate_again(rsa: Certificate, tmp_path: Path) -> None:
     async with Server(Careful(), config=ServerConfig(tls=rsa.tls())) as server:
         port = (await server.listen("tls://127.0.0.1:0")).port
         program = await asyncio.create_subprocess_exec(

@@ -136,7 +136,7 @@ async def test_a_listener_that_closes_leaves_waiting_connections_to_the_others_a
             shared.accept()[0].close()
 
 
-async def test_a_silent_address_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_address_does_not_delay_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = await TCP.listen(LOOPBACK, Sessions(), ListenOptions())
     monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.01)
     before = open_descriptors()

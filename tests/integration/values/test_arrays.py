@@ -109,7 +109,7 @@ SAMPLES = [
 
 
 @pytest.mark.parametrize("array", SAMPLES, ids=lambda array: f"{array.dtype}{array.shape}"[:30])
-async def test_an_array_comes_back_as_it_was(array: Array) -> None:
+async def test_an_array_returns_unchanged(array: Array) -> None:
     async with connected(Arrays) as client:
         answer = await client.call(Arrays.echo, array)
     np.testing.assert_array_equal(answer, array)

@@ -162,14 +162,14 @@ async def test_bytes_in_a_model_come_back_as_they_were(codec: str) -> None:
         assert people.got == letter
 
 
-async def test_json_refuses_bytes_that_a_model_cannot_read_there() -> None:
+async def test_json_refuses_bytes_that_a_model_cannot_read() -> None:
     async with connected(People()) as plain:
         with pytest.raises(EncodeError, match="utf-8"):
             await plain.with_options(codec="json").call(People.letter, Letter(text=b"\xff"))
 
 
 @pytest.mark.parametrize("codec", CODECS)
-async def test_a_model_comes_back_as_it_was(codec: str) -> None:
+async def test_a_model_returns_unchanged(codec: str) -> None:
     people = People()
     async with connected(people) as plain:
         client = plain.with_options(codec=codec)

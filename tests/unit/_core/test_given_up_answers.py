@@ -215,7 +215,7 @@ class TestBothSides:
         assert caller.calls == callee.calls == []
         assert caller.is_closed is callee.is_closed is False
 
-    def test_request_given_up_before_its_first_piece_is_never_sent(self) -> None:
+    def test_request_abandoned_before_its_first_piece_is_never_sent(self) -> None:
         connection = client({Setting.OPEN_MESSAGES: 1})
         connection.open_call(METHOD, bytes(2 * MIB))
         second = connection.open_call(METHOD, bytes(2 * MIB))
@@ -249,7 +249,7 @@ class TestHostileCallee:
         connection.receive_data(answer(1, b"value"))
         assert connection.closed_reason == Reason.PROTOCOL
 
-    def test_anything_after_the_end_of_a_given_up_call_breaks_the_rules(self) -> None:
+    def test_anything_after_the_end_of_a_abandoned_call_breaks_the_rules(self) -> None:
         for late in (piece(1, b"x" * 1_024, more=True), Data(1, b"x").encode(), answer(1, status=CANCELLED)):
             connection = client()
             call = connection.open_call(METHOD)

@@ -255,7 +255,7 @@ def test_refusals_of_faulty_calls_are_counted(fields: dict[str, int]) -> None:
     assert is_told(here)
 
 
-def test_calls_that_reach_their_deadline_at_once_never_strike_however_late_they_are_read() -> None:
+def test_calls_that_reach_their_deadline_at_once_never_strike_at_any_delay_of_reading() -> None:
     here, there = client(), server()
     there.data_to_send()
     told = 0
@@ -275,7 +275,7 @@ def test_calls_that_reach_their_deadline_at_once_never_strike_however_late_they_
     assert told >= BUDGET // 2
 
 
-def test_a_call_whose_answer_has_begun_is_given_up_in_silence_too() -> None:
+def test_a_call_whose_answer_has_begun_is_abandoned_in_silence_too() -> None:
     here = client()
     for _ in range(2 * BUDGET):
         call = here.open_call(b"arith.mul")

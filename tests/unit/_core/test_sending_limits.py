@@ -149,7 +149,7 @@ class TestPieces:
         begun = call_ids(frame for frame in sent if getattr(frame, "total", None))
         assert sorted(begun) == [1, 3, 5]
 
-    def test_place_of_a_cut_message_is_free_when_its_call_is_given_up(self) -> None:
+    def test_place_of_a_cut_message_is_free_when_its_call_is_abandoned(self) -> None:
         connection = client({Setting.MAX_FRAME: 16_384, Setting.OPEN_MESSAGES: 1})
         first = connection.open_call(METHOD, bytes(100_000))
         connection.open_call(METHOD, bytes(30_000))

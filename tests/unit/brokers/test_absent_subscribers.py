@@ -79,7 +79,7 @@ async def test_server_starts_while_its_broker_is_away(
 
 
 @pytest.mark.virtual_time
-async def test_absence_of_the_broker_is_told_once_a_minute_and_its_return_once(
+async def test_absence_of_the_broker_is_reported_once_a_minute_and_its_return_once(
     broker: Broker, backend: SmallBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "fastrpc.broker")

@@ -57,7 +57,7 @@ class TestTopics:
         scene.core.declare(TopicSettings("user.1"), scene.now)
         scene.publish(*(OutgoingMessage(f"users.{number}", b"") for number in range(10)))
 
-    def test_a_message_goes_to_no_pattern_even_if_a_topic_has_it(self) -> None:
+    def test_a_message_is_given_to_no_pattern_even_if_a_topic_has_it(self) -> None:
         scene = Scene(TopicSettings("a"))
         scene.core.declare(TopicSettings("b.*"), scene.now)
         scene.publish(OutgoingMessage("b.c", b""))
@@ -110,7 +110,7 @@ class TestPublishing:
         kept = scene.publish(*(OutgoingMessage("a", b"") for _ in range(3)))
         assert len({one.id for one in kept}) == 3
 
-    def test_a_queue_keeps_a_message_whatever_its_delay(self) -> None:
+    def test_a_queue_keeps_a_message_with_any_delay(self) -> None:
         scene = Scene(TopicSettings("a", None, ("g",)))
         scene.put("late", delay=1e9)
         scene.now += 1e9

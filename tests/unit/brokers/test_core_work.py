@@ -138,7 +138,7 @@ def test_a_take_with_a_long_backlog_of_other_names_finds_its_own() -> None:
     assert scene.lag() == [1]
 
 
-def test_the_place_of_a_group_is_found_whatever_it_replays() -> None:
+def test_the_place_of_a_group_is_found_during_any_replay() -> None:
     scene = Scene()
     scene.put(*["dead"] * 1_000)
     for one in scene.take(1_000):

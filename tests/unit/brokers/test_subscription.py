@@ -200,7 +200,7 @@ async def test_type_that_raises_anything_in_its_checks_makes_a_dead_letter(
         assert type(raised).__name__ in member.settled[0][3]
 
 
-async def test_log_of_a_dead_letter_is_one_line_whatever_its_id_and_topic(
+async def test_log_of_a_dead_letter_is_one_line_for_any_id_and_topic(
     broker: Broker, backend: SmallBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with broker.subscribe(ORDERS, group="audit") as messages:

@@ -117,5 +117,5 @@ def test_a_hidden_character_is_escaped_and_comes_back(hidden: str) -> None:
     assert (found["message"], found["mine"], found["also"]) == (f"before{hidden}after", hidden, {hidden: 1})
 
 
-def test_letters_of_any_language_are_written_as_they_are() -> None:
+def test_letters_of_any_language_are_written_unescaped() -> None:
     assert "grüße 世界" in line("grüße %s", "世界")

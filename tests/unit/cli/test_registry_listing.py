@@ -80,7 +80,7 @@ async def test_reports_that_arrived_before_the_timeout_are_shown() -> None:
     assert registry.opened == WATCHED_AT_ONCE + 5
 
 
-async def test_nothing_is_asked_after_a_refusal() -> None:
+async def test_no_service_is_asked_after_a_refusal() -> None:
     registry = ManyServices(200, answers=100, refuses=40)
     with pytest.raises(StoreError, match="no right"):
         await look(registry, timeout=30.0)

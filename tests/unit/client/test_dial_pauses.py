@@ -68,7 +68,7 @@ def test_a_call_that_waited_for_a_dial_has_no_pause_end_for_the_next_one(dials: 
     assert not dials.call()
 
 
-def test_the_first_dial_that_a_call_asks_for_starts_the_pauses_anew(dials: Dials) -> None:
+def test_the_first_dial_that_a_call_asks_for_starts_the_pauses_again(dials: Dials) -> None:
     for _ in range(8):
         dials.dial()
     dials.call()

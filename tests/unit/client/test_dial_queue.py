@@ -46,7 +46,7 @@ async def test_dials_at_the_same_time_are_limited() -> None:
     assert queue.under_way == MOST_DIALS
 
 
-async def test_the_likeliest_is_dialled_first_and_the_one_a_call_waits_for_before_it() -> None:
+async def test_the_likeliest_endpoint_is_dialled_first_and_the_one_a_call_waits_for_before_it() -> None:
     notes: list[Noted] = []
     queue = queue_here()
     first = [Noted("first", notes) for _ in range(MOST_DIALS)]

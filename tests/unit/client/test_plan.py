@@ -347,7 +347,7 @@ class TestNextDial:
         three.is_dialing = True
         assert plan.next_look() == pytest.approx(9.6)
 
-    def test_one_that_failed_is_looked_at_until_its_server_is_known_to_be_back(self) -> None:
+    def test_an_endpoint_that_failed_is_looked_at_until_its_server_is_known_to_be_back(self) -> None:
         plan = plan_of(1)
         (one,) = plan.subchannels
         one.note_failure(refused(), 10.0)
@@ -387,7 +387,7 @@ class TestTheEndOfAWait:
 
 
 class TestErrorMessages:
-    def test_it_names_each_address_and_its_error(self) -> None:
+    def test_the_error_names_each_address_and_its_error(self) -> None:
         plan = plan_of(2)
         plan.subchannels[0].note_failure(refused(), 10.0)
         error = unreachable(plan.subchannels)
@@ -442,5 +442,5 @@ class TestErrorMessages:
         ("error", "text"),
         [(None, "no endpoint of somebody is known"), ("away", "no endpoint of somebody is known (away)")],
     )
-    def test_without_a_list_it_says_so(self, error: object, text: str) -> None:
+    def test_the_error_says_that_there_is_no_list(self, error: object, text: str) -> None:
         assert plan_of(0).tried(error) == text

@@ -106,7 +106,7 @@ def test_repeated_text_becomes_small(compressor: Compressor) -> None:
     assert len(compressed) <= 64 * KIB
 
 
-def test_random_bytes_are_sent_as_they_are(compressor: Compressor) -> None:
+def test_random_bytes_are_sent_uncompressed(compressor: Compressor) -> None:
     assert compress_if_smaller(NOISE, compressor) is None
 
 

@@ -246,7 +246,7 @@ async def test_an_answer_that_lies_is_bounded_and_named(name: str, monkeypatch: 
             assert OPERATOR not in str(answer)
 
 
-async def test_nothing_is_sent_where_nothing_listens() -> None:
+async def test_nothing_is_sent_if_nothing_listens() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         key = f"tcp://127.0.0.1:{held.getsockname()[1]}"

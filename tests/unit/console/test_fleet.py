@@ -275,7 +275,7 @@ async def test_of_a_process_only_the_known_facts_are_kept() -> None:
             assert kept.processes == [ProcessFigures(7, "worker", descriptors=3)]
 
 
-async def test_views_of_a_hung_server_do_not_hold_up_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_views_of_a_hung_server_do_not_delay_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "HELD_SECONDS", 60.0)
     with admin_liar(silent) as liar, admin_liar(answered(page())) as honest:
         two = endpoint(liar.address), endpoint(honest.address, "tcp://127.0.0.1:2")

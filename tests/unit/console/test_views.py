@@ -131,7 +131,7 @@ async def test_a_method_has_the_percentiles_of_each_minute_and_gaps_without_call
         assert one.end == 1e9 - 17
 
 
-async def test_an_empty_fleet_is_told() -> None:
+async def test_an_empty_fleet_is_reported() -> None:
     pages = FleetOfPages()
     told = [one.text for one in (await pages.view("services")).blocks or () if isinstance(one, Text)]
     assert [text.partition(":")[0] for text in told] == ["There is no service yet"]
@@ -148,7 +148,7 @@ async def test_a_view_that_the_reader_has_comes_without_blocks() -> None:
     assert (await pages.view("services", after=view.revision)).blocks is not None
 
 
-async def test_failed_calls_of_other_callers_are_told() -> None:
+async def test_failed_calls_of_other_callers_are_reported() -> None:
     pages = FleetOfPages()
     pages.add("arith", 1)
     for calls in (0, 100):

@@ -57,7 +57,7 @@ async def test_quiet_watch_outlasts_each_outage(backend: RestartedStore) -> None
 
 
 @pytest.mark.parametrize("watches", [[0.0] * 100, [3_600.0, 10.0, 10.0]])
-async def test_store_that_stays_away_is_told(backend: RestartedStore, watches: list[float]) -> None:
+async def test_store_that_stays_away_is_reported(backend: RestartedStore, watches: list[float]) -> None:
     store = Store(backend)
     async with store, store.watch("a/", int) as changes:
         backend.watches = watches

@@ -144,7 +144,7 @@ async def ran(seed: int, kind: type[Lock] = Lock, folder: str = LOCKS, *, in_ord
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("folder", [LOCKS, LEADERS])
 @pytest.mark.parametrize("in_order", [False, True])
-async def test_tokens_rise_with_each_hold_whatever_happens_to_holders(
+async def test_tokens_rise_with_each_hold_despite_any_fate_of_holders(
     folder: str, in_order: bool, scale: Scale
 ) -> None:
     runs = [await ran(seed, folder=folder, in_order=in_order) for seed in range(scale(3))]

@@ -231,7 +231,7 @@ async def test_suspension_counts(store: CutStore) -> None:
     assert now() - before <= 0.51
 
 
-async def test_block_that_ends_too_late_without_a_wait_is_told(store: CutStore) -> None:
+async def test_block_that_ends_too_late_without_a_wait_is_reported(store: CutStore) -> None:
     paused = 0.0
     with pytest.raises(LockLostError):
         async with Lock(store, "a", clock=lambda: now() + paused):

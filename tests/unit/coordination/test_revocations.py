@@ -134,7 +134,7 @@ async def test_refused_revocation_is_not_repeated(store: Store, backend: SlowSto
     assert backend.asked == 1
 
 
-async def test_revocation_is_given_up_when_the_lease_has_ended_by_itself(
+async def test_revocation_is_abandoned_when_the_lease_has_ended_by_itself(
     store: Store, backend: SlowStore
 ) -> None:
     backend.may_answer.set()

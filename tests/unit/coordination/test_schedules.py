@@ -238,7 +238,7 @@ async def test_wall_clock_that_jumps_starts_no_instant_twice(store: Store, jump:
     await schedules.stop()
 
 
-async def test_instant_that_a_wrong_clock_wrote_is_told_once_and_can_be_removed(
+async def test_instant_that_a_wrong_clock_wrote_is_reported_once_and_can_be_removed(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     runs: list[float] = []

@@ -171,7 +171,7 @@ def test_failover_goes_elsewhere() -> None:
     assert script.tried == "abc"
 
 
-def test_failtry_stays() -> None:
+def test_failtry_uses_the_same_endpoint() -> None:
     script = Script(LOST("1"), LOST("2"), 42)
     assert run(FailTry(), script) == 42
     assert script.tried == "aaa"

@@ -129,7 +129,7 @@ def test_cancelling_the_call_cancels_both() -> None:
     ],
     ids=["not idempotent", "client stream", "both ways", "inside a retry", "no budget"],
 )
-def test_there_is_no_second_attempt(call: FakeCall) -> None:
+def test_no_second_attempt_is_made(call: FakeCall) -> None:
     async def main() -> None:
         attempts = Hanging()
         task = asyncio.ensure_future(FailBackup(0.0).run(call, attempts.pick, attempts.attempt))

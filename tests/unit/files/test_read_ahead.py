@@ -113,7 +113,7 @@ async def test_nothing_is_read_while_there_is_no_memory(monkeypatch: pytest.Monk
     assert await follows == b"b"
 
 
-async def test_one_counted_piece_is_read_ahead_where_it_may() -> None:
+async def test_one_counted_piece_is_read_ahead_if_memory_allows() -> None:
     count = Count()
     count.may_read_ahead = True
     desk = Desk([b"a", b"b", b"c", b""], count)

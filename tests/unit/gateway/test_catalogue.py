@@ -87,7 +87,7 @@ async def test_no_answer_of_one_server_ends_the_others(
                 await eventually(lambda: "good" in [one.name for one in front.services])
         assert "bad" not in [one.name for one in front.services]
         assert "bad is not served" in caplog.text
-        assert "the registry does not tell its services" in caplog.text
+        assert "the registry does not list its services" in caplog.text
         assert "serving good: hello" in caplog.text
 
 

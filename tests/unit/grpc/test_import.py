@@ -15,7 +15,7 @@ assert not loaded, loaded
 """
 
 
-def test_it_loads_neither_grpcio_nor_protobuf() -> None:
+def test_the_package_loads_neither_grpcio_nor_protobuf() -> None:
     subprocess.run([sys.executable, "-c", CHECK], check=True)
 
 

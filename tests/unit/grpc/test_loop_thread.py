@@ -51,7 +51,7 @@ class TestAsking:
         assert thread.run(seven()) == 7
         thread.stop()
 
-    def test_a_thread_that_ends_under_the_question_answers_it(self) -> None:
+    def test_a_thread_that_ends_during_the_question_answers_it(self) -> None:
         thread = LoopThread("stopped")
         thread.run(seven())
 
@@ -146,7 +146,7 @@ class TestDrops:
 
 
 class TestCallbacks:
-    def test_they_run_one_after_another_in_their_thread(self) -> None:
+    def test_callbacks_run_one_after_another_in_their_thread(self) -> None:
         callbacks = CallbackThread("callbacks")
         told: SimpleQueue[tuple[int, str]] = SimpleQueue()
         for number in range(3):
@@ -154,7 +154,7 @@ class TestCallbacks:
         assert [told.get(timeout=WAIT) for _ in range(3)] == [(number, "callbacks") for number in range(3)]
         callbacks.end()
 
-    def test_their_thread_ends_after_the_last_one_and_with_the_loop(self) -> None:
+    def test_the_thread_of_callbacks_ends_after_the_last_one_and_with_the_loop(self) -> None:
         thread = LoopThread("loop")
         told: SimpleQueue[threading.Thread] = SimpleQueue()
         on_loop(thread, lambda: thread.callbacks.call(lambda: told.put(threading.current_thread())))

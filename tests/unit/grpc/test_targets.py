@@ -67,7 +67,7 @@ def test_encrypted_addresses_of_a_name_are_refused_one_by_one() -> None:
 class TestPickFirst:
     one, two, three = (Endpoint(Address.parse(f"tcp://10.0.0.{number}:1")) for number in (1, 2, 3))
 
-    def test_it_stays_with_the_first_until_that_fails(self) -> None:
+    def test_pick_first_stays_with_the_first_address_until_that_fails(self) -> None:
         chosen = PickFirst()
         chosen.update([self.one, self.two, self.three])
         assert [chosen.pick(None), chosen.pick(None)] == [self.one, self.one]

@@ -54,7 +54,7 @@ def failed(found: Answer | ToolCall, status: int, code: int) -> dict[str, Any]:
 
 
 class TestEarlierRevision:
-    def test_it_begins_with_initialize_and_has_no_session(self) -> None:
+    def test_a_session_begins_with_initialize_and_has_no_id(self) -> None:
         result = answered(sent(request("initialize", protocolVersion=LEGACY)))["result"]
         assert result["protocolVersion"] == LEGACY
         assert result["capabilities"] == {"tools": {}}
@@ -82,7 +82,7 @@ class TestEarlierRevision:
         found = sent(request("tools/list"), {"MCP-Protocol-Version": "2025-03-26"})
         assert failed(found, 400, -32022)["data"]["supported"] == [MODERN, LEGACY]
 
-    def test_an_unknown_method_is_told(self) -> None:
+    def test_an_unknown_method_is_reported(self) -> None:
         failed(sent(request("resources/list")), 200, -32601)
 
 

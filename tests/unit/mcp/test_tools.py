@@ -40,7 +40,7 @@ def tools(*services: Any) -> dict[str, Tool]:
     return tools_of(method for service in services for method in service_definition(service).methods.values())
 
 
-def test_each_method_that_says_so_is_a_tool() -> None:
+def test_each_method_marked_as_a_tool_is_a_tool() -> None:
     found = tools(Shop)
     assert list(found) == ["shop_v1_find", "shop_v1_put", "shop_v1_add"]
     assert found["shop_v1_find"].method.full_name == "shop.v1.find"

@@ -57,7 +57,7 @@ def test_counts_of_the_parent_process_are_subtracted() -> None:
 
 
 @pytest.mark.parametrize("name", ["echo.echo", "plain", "deep.er.name", "_other"])
-def test_names_stay_as_they_are(name: str) -> None:
+def test_names_are_unchanged(name: str) -> None:
     total = Sum()
     total.add(counted((name, Status.OK)))
     (found,) = total.counters()

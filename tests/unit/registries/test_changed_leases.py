@@ -55,7 +55,7 @@ def test_a_change_does_not_wait_for_the_next_renewal() -> None:
     assert changed.done()
 
 
-def test_the_last_of_several_changes_counts_and_all_are_told() -> None:
+def test_the_last_of_several_changes_counts_and_all_are_reported() -> None:
     kept = Kept()
     changes = [kept.change(endpoint) for endpoint in (HEAVY, OUT)]
     kept.step()

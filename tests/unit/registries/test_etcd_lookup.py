@@ -324,7 +324,7 @@ class Endless:
         return [KeyChange(KeyValue(b"fastrpc/services/a/tcp@10.0.0.1:%d" % number, b"{}", number + 1))]
 
 
-def test_an_endless_watch_holds_up_no_list_and_is_bounded() -> None:
+def test_an_endless_watch_delays_no_list_and_is_bounded() -> None:
     following = Following("a")
     endless = Endless()
     following.member.watch = lambda prefix, revision: endless  # type: ignore[assignment,method-assign,return-value]
@@ -335,7 +335,7 @@ def test_an_endless_watch_holds_up_no_list_and_is_bounded() -> None:
     assert len(following.lookup._keys["a"].records) == MOST_ENDPOINTS + 1
 
 
-def test_a_list_that_cannot_be_read_holds_up_no_other() -> None:
+def test_a_list_that_cannot_be_read_delays_no_other() -> None:
     following = Following("a", "bad", "c")
     member = following.member
     member.unreadable.add(f"{LAYOUT.prefix}bad/")

@@ -59,7 +59,7 @@ async def test_services_are_followed_as_they_come_and_go() -> None:
                 assert told(await taken(found, 1)) == [("removed", "arith", ONE, None)]
 
 
-async def test_an_outage_is_told_once_with_its_reason_and_its_end() -> None:
+async def test_an_outage_is_reported_once_with_its_reason_and_its_end() -> None:
     lookup = FakeLookup(entries(1))
     backend = FakeBackend()
     backend.open_lookup = lambda service: lookup  # type: ignore[method-assign]

@@ -265,7 +265,7 @@ def test_a_second_look_does_not_wait_for_the_turn() -> None:
     assert turns.channels["2"].latest.endpoints
 
 
-def test_a_service_that_cannot_be_reached_holds_up_no_other() -> None:
+def test_a_service_that_cannot_be_reached_delays_no_other() -> None:
     backend = Backend()
     backend.away.add("1")
     turns = Turns(backend, "1", "2")

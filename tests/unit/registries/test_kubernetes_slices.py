@@ -120,7 +120,7 @@ def test_tls_is_asked_for_by_the_protocol_of_the_port_or_the_url() -> None:
     assert addresses(plain, scheme="tls") == ["tls://10.0.0.1:8972"]
 
 
-def test_zone_node_and_hints_are_told() -> None:
+def test_zone_node_and_hints_are_reported() -> None:
     hints = {"forZones": [{"name": "eu-1a"}, {"name": "eu-1b"}]}
     [found] = chosen(
         [read(slice_of("a", "arith", pod("10.0.0.1", zone="eu-1a", nodeName="node-7", hints=hints)))]

@@ -183,7 +183,7 @@ def test_a_retired_registration_is_marked_kept_and_then_taken_out() -> None:
 @pytest.mark.parametrize(
     "trouble", [away(), refused(), ValueError("a defect")], ids=lambda error: error.args[0]
 )
-def test_a_registration_that_cannot_be_marked_is_told_so(trouble: Exception) -> None:
+def test_a_registration_that_cannot_be_marked_is_reported_as_such(trouble: Exception) -> None:
     driven = Driven()
     record, lease = driven.add(lease=FakeRetiringLease())
     driven.step()

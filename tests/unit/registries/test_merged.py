@@ -195,7 +195,7 @@ def test_record_of_a_member_that_answers_replaces_the_record_of_an_absent_member
     assert members.shown == [new, TWO]
 
 
-def test_empty_list_is_told_once_every_member_has_answered() -> None:
+def test_empty_list_is_reported_once_every_member_has_answered() -> None:
     members = Members()
     members.first.publish([])
     assert members.shown is None
@@ -215,7 +215,7 @@ def test_a_member_that_failed_is_the_error_of_an_empty_list() -> None:
     assert (members.shown, str(members.union.channel.error)) == ([], "None")
 
 
-def test_error_is_told_once_every_member_has_failed() -> None:
+def test_error_is_reported_once_every_member_has_failed() -> None:
     members = Members()
     members.lose(members.first)
     assert members.union.channel.error is None
@@ -305,7 +305,7 @@ async def test_refusal_of_one_member_removes_the_record_from_the_others() -> Non
         assert static.services() == []
 
 
-async def test_one_member_that_is_away_does_not_hold_up_a_registration() -> None:
+async def test_one_member_that_is_away_does_not_delay_a_registration() -> None:
     static, lease = StaticRegistry(), FakeLease()
     lease.trouble = away()
     with BackedRegistry(FakeBackend(lease), "fake://a") as member:

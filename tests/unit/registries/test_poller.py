@@ -67,7 +67,7 @@ def test_list_is_published_in_the_order_of_addresses_each_once() -> None:
     assert driven.ports == [1, 2, 3]
 
 
-def test_whoever_a_new_list_wakes_sees_no_error_of_the_outage_before_it() -> None:
+def test_a_watcher_that_a_new_list_wakes_sees_no_error_of_the_outage_before_it() -> None:
     driven = Driven(entries(1), away(), entries(1, 2))
     driven.step()
     driven.step(WAIT_SECONDS)

@@ -81,7 +81,7 @@ def lookup_at(server: Server) -> RedisLookup:
     return RedisLookup(server, "fastrpc", LONGEST_SECONDS, read, clock=lambda: server.now)  # type: ignore[arg-type]
 
 
-def test_a_list_that_cannot_be_read_holds_up_no_other() -> None:
+def test_a_list_that_cannot_be_read_delays_no_other() -> None:
     server = Server()
     lookup = lookup_at(server)
     server.foreign.add("bad")

@@ -257,7 +257,7 @@ def test_requests_of_threads_take_turns_and_each_gets_its_own_answers(
     assert server.connections == 1
 
 
-def test_a_drop_by_another_thread_waits_for_the_request_and_the_next_one_connects_anew(
+def test_a_drop_by_another_thread_waits_for_the_request_and_the_next_one_connects_again(
     server: SmallServer, client: RedisClient
 ) -> None:
     server.may_answer.clear()
@@ -304,7 +304,7 @@ def test_a_request_whose_parser_was_closed_reports_a_closed_connection(
 
 
 @pytest.mark.parametrize("verb", ["ask", "ask_all", "pipeline", "subscribe", "messages", "run_id"])
-def test_a_fault_of_redis_py_is_an_error_of_ours_and_the_next_request_connects_anew(
+def test_a_fault_of_redis_py_is_an_error_of_ours_and_the_next_request_connects_again(
     server: SmallServer, client: RedisClient, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     requests: dict[str, Callable[[], object]] = {

@@ -162,7 +162,7 @@ def test_no_second_of_an_outage_counts_against_an_endpoint() -> None:
         assert absent(rules, float(begin), 0) == MANY
 
 
-def test_an_endpoint_that_comes_back_is_counted_anew() -> None:
+def test_an_endpoint_that_comes_back_is_counted_again() -> None:
     rules = believed()
     for begin in (100.0, 110.0, 120.0):
         rules.note_failure()
@@ -170,7 +170,7 @@ def test_an_endpoint_that_comes_back_is_counted_anew() -> None:
         assert rules.decide(MANY, begin + 7).endpoints == MANY
 
 
-def test_a_restart_counts_all_endpoints_anew() -> None:
+def test_a_restart_counts_all_endpoints_again() -> None:
     rules = believed()
     for begin in (100.0, 110.0, 120.0):
         rules.note_restart()

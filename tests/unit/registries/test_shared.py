@@ -220,7 +220,7 @@ def test_an_outage_keeps_all_lists_and_is_logged_once(caplog: pytest.LogCaptureF
     ]
 
 
-def test_a_list_that_cannot_be_read_keeps_the_last_one_and_holds_up_no_other(
+def test_a_list_that_cannot_be_read_keeps_the_last_one_and_delays_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "fastrpc.registry")
@@ -243,7 +243,7 @@ def test_a_list_that_cannot_be_read_keeps_the_last_one_and_holds_up_no_other(
     ]
 
 
-def test_a_missing_right_to_all_services_is_told_and_ends_the_thread() -> None:
+def test_a_missing_right_to_all_services_is_reported_and_ends_the_thread() -> None:
     driven = Driven("a", "b")
     driven.lookup.answers.append(refused())
     driven.poller.run()

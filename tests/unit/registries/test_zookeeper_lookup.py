@@ -83,7 +83,7 @@ def ports(listing: Listing | StoreError) -> list[int]:
 @pytest.mark.parametrize(
     "error", [StoreError("the login is refused", status=Status.PERMISSION_DENIED), MarshallingError()]
 )
-def test_a_list_that_cannot_be_read_holds_up_no_other(error: Exception) -> None:
+def test_a_list_that_cannot_be_read_delays_no_other(error: Exception) -> None:
     session = Session({name: ["tcp@10.0.0.1:1"] for name in ("a", "bad", "c")})
     lookup = followed(session)
     session.unreadable["bad"] = error

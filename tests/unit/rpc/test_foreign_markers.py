@@ -120,7 +120,7 @@ _RENAMED = r"has no effect here: write the type without it, .*@fastrpc\.method\(
         (form, r"'user' is Form\(…\) of fastapi, .*: write its fields as parameters"),
         (dashed, r"has an alias in Query.* write the type without it; a name that Python cannot write stays"),
         (file, r"'photo' is File\(…\) of fastapi, .*: write `photo: fastrpc\.Upload`"),
-        (embedded, r"'user' is Body\(…\) of fastapi with embed, .*: write the type alone"),
+        (embedded, r"'user' is Body\(…\) of fastapi with embed, .*: write only the type"),
         (query_alias, rf"'limit' has an alias in Query\(…\) of fastapi, which {_RENAMED}"),
         (query_alias_by_default, rf"'limit' has an alias in Query\(…\) of fastapi, which {_RENAMED}"),
         (path_alias, rf"'limit' has an alias in Path\(…\) of fastapi, which {_RENAMED}"),

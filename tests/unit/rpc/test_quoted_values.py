@@ -86,7 +86,7 @@ def test_a_value_of_a_caller_is_left_out(codec: str, kind: Any, value: Any, word
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize(("kind", "value", "words", "quoted"), QUOTED)
-def test_a_value_of_an_answer_is_told(codec: str, kind: Any, value: Any, words: str, quoted: str) -> None:
+def test_a_value_of_an_answer_is_reported(codec: str, kind: Any, value: Any, words: str, quoted: str) -> None:
     with pytest.raises(DecodeError) as caught:
         marshal_of(kind, codec).decode_result(CODECS[codec].encode(value))
     assert caught.value.message.endswith(f": {words} {quoted}")
@@ -102,7 +102,7 @@ def test_a_value_of_an_answer_is_told(codec: str, kind: Any, value: Any, words: 
         "invalid enum value 7",
     ],
 )
-def test_words_of_a_program_stay_as_they_are(codec: str, words: str) -> None:
+def test_words_of_a_program_are_unchanged(codec: str, words: str) -> None:
     encode = CODECS[codec].encode
     said = words[0].upper() + words[1:]
     for kind, value in ((Price, {"currency": said}), (Money, said), (list[Money], [said])):

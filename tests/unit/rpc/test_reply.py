@@ -16,7 +16,7 @@ def reply() -> Reply[int]:
     return Reply(42, metadata=metadata, endpoint=Endpoint("tcp://127.0.0.1:1"), attempts=2, seconds=0.25)
 
 
-def test_a_reply_holds_the_answer_and_how_the_call_went() -> None:
+def test_a_reply_holds_the_answer_and_the_facts_of_the_call() -> None:
     given = reply()
     assert (given.value, given.attempts, given.seconds) == (42, 2, 0.25)
     assert given.metadata["cached"] == "yes"

@@ -123,7 +123,7 @@ def test_parameters_of_a_template_are_parameters_of_the_method() -> None:
             @fastrpc.method(http="PUT /x/{id}")
             async def f(self, name: str) -> None: ...
 
-    with pytest.raises(TypeError, match=r"'id' is given by position alone"):
+    with pytest.raises(TypeError, match=r"'id' is given only by position"):
 
         class Positional:
             @fastrpc.method(http="PUT /x/{id}")
@@ -198,7 +198,7 @@ class Prices(pydantic.RootModel[dict[str, int]]): ...
     ("kind", "whole"),
     [(Item, "item"), (Taken, "item"), (Given, "item"), (Given | None, "item"), (Prices, None)],
 )
-def test_a_model_with_fields_is_a_whole_body_whatever_its_aliases(kind: Any, whole: str | None) -> None:
+def test_a_model_with_fields_is_a_whole_body_with_any_aliases(kind: Any, whole: str | None) -> None:
     @fastrpc.service("s")
     class Put:
         @fastrpc.method(http="PUT /x/{id}")

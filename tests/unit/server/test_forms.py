@@ -223,7 +223,7 @@ def taken_bytes(value: object) -> int:
 
 @pytest.mark.parametrize("sign", ["x", "é", "€", "\U0001f600"])
 @pytest.mark.parametrize("letters", [0, 1, 60_000])
-def test_fields_count_what_they_take_whatever_their_signs(sign: str, letters: int) -> None:
+def test_fields_count_their_size_in_memory_for_any_characters(sign: str, letters: int) -> None:
     reader = FormReader(BOUNDARY, "f", lambda _: b"")
     form = part("a", ("x" * letters + sign).encode()) * 10
     for start in range(0, len(form), 10_000):

@@ -177,7 +177,7 @@ async def test_a_change_that_is_refused_is_tried_again_until_it_is_not(
         await registrar.close()
 
 
-async def test_a_change_that_was_cancelled_is_sent_again_whatever_is_wanted_then() -> None:
+async def test_a_change_that_was_cancelled_is_sent_again_for_any_later_wish() -> None:
     held = asyncio.Event()
 
     class Slow(StaticRegistry):

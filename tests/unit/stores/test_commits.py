@@ -209,7 +209,7 @@ async def test_a_commit_without_room_is_undone_with_the_changes_after_it_and_oth
 
 
 @pytest.mark.parametrize("error", [OSError("sync failed"), BrokerError("sync failed")])
-async def test_a_commit_that_failed_otherwise_is_told_and_is_the_last_one(
+async def test_a_commit_that_failed_otherwise_is_reported_and_is_the_last_one(
     journal: NotedJournal, owner: Owner, error: Exception
 ) -> None:
     journal.error = error

@@ -354,7 +354,7 @@ async def test_lost_commit_of_a_lease_is_damage(tmp_path: Path, has_record: bool
 
 
 @pytest.mark.parametrize("is_empty", [False, True])
-async def test_a_missing_log_of_leases_is_told(
+async def test_a_missing_log_of_leases_is_reported(
     tmp_path: Path, is_empty: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = SqliteJournal(tmp_path / "alive")

@@ -118,7 +118,7 @@ async def test_changes_together_with_one_without_room_are_refused_and_reads_look
     }
 
 
-async def test_lease_whose_end_has_no_room_begins_anew(
+async def test_lease_whose_end_has_no_room_starts_again(
     store: LocalStore, disk: SmallDisk, clock: FakeClock
 ) -> None:
     lease = await store.lease(10)

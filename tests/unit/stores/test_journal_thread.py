@@ -30,7 +30,7 @@ async def test_calls_run_one_after_the_other_in_one_thread_and_end_in_the_loop()
 
 
 @pytest.mark.parametrize("raised", [ValueError("no"), SystemExit(3), KeyboardInterrupt()])
-async def test_an_exception_is_told_and_ends_neither_thread_nor_loop(raised: BaseException) -> None:
+async def test_an_exception_is_reported_and_ends_neither_thread_nor_loop(raised: BaseException) -> None:
     thread = JournalThread("journal")
     ends: list[BaseException | None] = []
 

@@ -45,7 +45,7 @@ def log_of(magic: int, frames: int) -> bytes:
     return log
 
 
-def test_whatever_a_power_cut_leaves_of_the_last_commit_is_before_no_other_one(tmp_path: Path) -> None:
+def test_any_remains_of_the_last_commit_after_a_power_cut_come_before_no_other_commit(tmp_path: Path) -> None:
     file, log = tmp_path / "a.db", tmp_path / "a.db-wal"
     connection = sqlite3.connect(file, isolation_level=None)
     connection.executescript(

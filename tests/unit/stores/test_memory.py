@@ -250,7 +250,7 @@ async def test_released_leases_leave_no_state(store: MemoryStore) -> None:
     assert store._overtaken == set()
 
 
-async def test_leases_end_in_the_order_of_their_time_however_often_they_were_renewed(
+async def test_leases_end_in_the_order_of_their_time_for_any_number_of_renewals(
     store: MemoryStore, clock: FakeClock
 ) -> None:
     leases = [await store.lease(float(seconds)) for seconds in (4, 2, 3)]

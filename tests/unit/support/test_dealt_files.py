@@ -24,7 +24,7 @@ def test_workers_get_files_of_about_one_size() -> None:
     assert max(held) - min(held) <= max(sizes.values())
 
 
-def test_files_are_dealt_in_the_same_way_whatever_their_order() -> None:
+def test_files_in_any_order_are_dealt_in_the_same_way() -> None:
     sizes = {f"test_{number}.py": 100 for number in range(20)}
     assert dealt(sizes, 3) == dealt(dict(reversed(sizes.items())), 3)
 
@@ -125,7 +125,7 @@ def test_fails_as_expected(): raise OSError
 """
 
 
-def test_failures_around_a_test_are_told(tmp_path: Path) -> None:
+def test_failures_around_a_test_are_reported(tmp_path: Path) -> None:
     (tmp_path / "test_outcomes.py").write_text(OUTCOMES)
     status, told = outcome_of(NAMED[0], tmp_path / "test_outcomes.py", "-k", "test_outcomes", "-rs")
     assert status == 1

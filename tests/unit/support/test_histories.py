@@ -25,7 +25,7 @@ def get(revision: int, call: int, back: int) -> dict[str, Any]:
     return place | {"read": [0], "items": items, "outcome": "done"}
 
 
-def test_write_without_an_answer_returns_with_the_first_answer_that_tells_of_it_or_of_a_later_one() -> None:
+def test_write_without_an_answer_returns_with_the_first_answer_that_reports_it_or_a_later_one() -> None:
     later = put(2, 70, 80, outcome="done", revision=6)
     history = History(operations=[put(1, 10, 0), get(4, 20, 30), get(5, 60, 90), later])
     history.resolve({5: {0: 1}, 6: {0: 2}})
@@ -33,7 +33,7 @@ def test_write_without_an_answer_returns_with_the_first_answer_that_tells_of_it_
     assert (written["outcome"], written["revision"], written["return"]) == ("done", 5, 80)
 
 
-def test_answer_before_the_call_of_a_write_tells_nothing_of_it() -> None:
+def test_answer_before_the_call_of_a_write_does_not_report_it() -> None:
     history = History(operations=[get(7, 1, 5), put(1, 10, 0)])
     history.resolve({5: {0: 1}})
     assert history.operations[1]["return"] == 0

@@ -32,7 +32,7 @@ def test_keeps():
 """
 
 
-def test_a_planted_secret_is_found_wherever_it_stands() -> None:
+def test_a_planted_secret_is_found_at_any_place() -> None:
     sections = [("Captured stdout call", f"x {PLANTED[0]} y"), ("Captured log call", "nothing")]
     assert told(sections) == [f"{PLANTED[0]} in Captured stdout call"]
 

@@ -75,7 +75,7 @@ def test_codecs_of_packages_in_the_same_folder_are_found(is_anew: bool, place: s
         ("raise KeyboardInterrupt", -signal.SIGINT),
     ],
 )
-def test_end_is_told(is_anew: bool, end: str, code: int, tmp_path: Path) -> None:
+def test_end_is_reported(is_anew: bool, end: str, code: int, tmp_path: Path) -> None:
     assert ran(end, tmp_path, is_anew=is_anew).code == code
 
 

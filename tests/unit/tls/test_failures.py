@@ -50,11 +50,11 @@ def test_the_end_without_close_notify_is_a_lost_connection(error: ssl.SSLError) 
     assert str(lost) == "the client ended the TLS stream without close_notify"
 
 
-def test_an_error_in_words_stays_as_it_is() -> None:
+def test_an_error_in_words_is_unchanged() -> None:
     error = HandshakeError("no")
     assert explained(error, other="server", is_open=False) is error
 
 
-def test_an_error_of_the_system_on_an_open_stream_stays_as_it_is() -> None:
+def test_an_error_of_the_system_on_an_open_stream_is_unchanged() -> None:
     error = BrokenPipeError(32, "Broken pipe")
     assert explained(error, other="server", is_open=True) is error

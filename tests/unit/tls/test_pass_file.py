@@ -68,7 +68,7 @@ def test_no_file_is_written_that_would_be_too_long_to_be_read(
     assert present_last(path) == made_pass(ONE)
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written"):
         add_pass(tmp_path / "nowhere" / "lan.pass")
 
@@ -100,7 +100,7 @@ def mixed(*numbers: int) -> str:
         pytest.param(lambda: "garbage\n", "text that belongs to no block", id="garbage"),
         pytest.param(lambda: made_pass(ONE).text + "more\n", "text that belongs to no block", id="more"),
         pytest.param(lambda: made_pass(ONE).text[:700], "cut off within a block", id="cut in a block"),
-        pytest.param(lambda: "".join(blocks(ONE)[:3]), "ends behind block 3", id="cut behind a block"),
+        pytest.param(lambda: "".join(blocks(ONE)[:3]), "ends after block 3", id="cut behind a block"),
         pytest.param(
             lambda: "".join(blocks(ONE)[1:]),
             "block 1 is a FASTRPC LAN KEY in place of a PRIVATE KEY",
@@ -113,7 +113,7 @@ def mixed(*numbers: int) -> str:
         ),
         pytest.param(
             lambda: made_pass(ONE).text + "".join(blocks(OTHER)[:2]),
-            "ends behind block 6",
+            "ends after block 6",
             id="half a second",
         ),
         pytest.param(lambda: made_pass(ONE).text * 2, "occurs twice", id="twice"),
@@ -211,11 +211,11 @@ def test_rights_of_other_users_are_refused_for_keys_and_for_both_sides_of_tls(pa
     settings = load_lan_pass(path)
     path.chmod(mode)
     error = refused(path)
-    assert f"others may use it: its rights are {mode:04o}" in error.message
+    assert f"other users may use it: its rights are {mode:04o}" in error.message
     assert "0600" in str(error.hint)
-    with pytest.raises(ConfigError, match="others may use it"):
+    with pytest.raises(ConfigError, match="other users may use it"):
         server_context(settings.server_tls())
-    with pytest.raises(ConfigError, match="others may use it"):
+    with pytest.raises(ConfigError, match="other users may use it"):
         client_context(settings.client_tls())
 
 

@@ -306,7 +306,9 @@ async def test_an_act_that_is_cut_off_holds_in_the_process_of_the_pages(
     logger.setLevel(logging.INFO)
 
 
-async def test_an_announcer_that_ends_within_an_act_is_told_and_the_act_is_kept(board: Scoreboard) -> None:
+async def test_an_announcer_that_ends_within_an_act_is_reported_and_the_act_is_kept(
+    board: Scoreboard,
+) -> None:
     done = await take_out(board, {"5": {"value": False, "problem": ""}}, {})
     assert (done.after, done.processes, board.kept_version) == (True, [], 1)
     assert done.values()["problem"] == (

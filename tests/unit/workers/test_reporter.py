@@ -82,7 +82,7 @@ async def test_an_answer_that_cannot_be_written_is_logged(
     assert place.read(Kind.ANSWER) == b""
 
 
-async def test_an_answer_that_waits_holds_up_no_other(place: ProcessPlace) -> None:
+async def test_an_answer_that_waits_delays_no_other(place: ProcessPlace) -> None:
     pytest.importorskip("prometheus_client")
     is_there, answered = asyncio.Event(), asyncio.Queue[bytes]()
 

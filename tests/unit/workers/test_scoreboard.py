@@ -30,7 +30,7 @@ def test_records_of_places_and_kinds_are_separate(board: Scoreboard) -> None:
 
 
 @pytest.mark.parametrize("sizes", [[10, 100_000, 3, 0, 7], [5_000_000, 1]])
-def test_the_last_record_is_read_whatever_its_size(board: Scoreboard, sizes: list[int]) -> None:
+def test_the_last_record_of_any_size_is_read(board: Scoreboard, sizes: list[int]) -> None:
     place = board.places[1]
     for size in sizes:
         record = os.urandom(size)

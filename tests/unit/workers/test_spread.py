@@ -114,7 +114,7 @@ def port_of(connection: socket.socket) -> int:
     return port
 
 
-def test_refused_connections_reach_no_worker_and_hold_up_no_other(listener: Listener) -> None:
+def test_refused_connections_reach_no_worker_and_delay_no_other(listener: Listener) -> None:
     dialled = [listener.dial() for _ in range(100)]
     ports = [port_of(one) for one in dialled]
     refused = {port for number, port in enumerate(ports) if number % 10}
@@ -159,7 +159,7 @@ class LosingSocket(socket.socket):
         return super()._accept()
 
 
-def test_connections_that_the_network_loses_hold_up_no_other(
+def test_connections_that_the_network_loses_delay_no_other(
     listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
     listener.listening.socket = LosingSocket(fileno=listener.listening.socket.detach())

@@ -139,7 +139,7 @@ def check_topic(topic: TopicSettings) -> None:
         )
     if keep is not None and topic.groups:
         raise ConfigError(
-            f"the topic {topic.name!r} is a log with groups, which a queue alone has",
+            f"the topic {topic.name!r} is a log with groups, which only a queue has",
             hint="leave groups out, as groups join a log when they subscribe; or write keep_seconds=None",
         )
     if len(set(topic.groups)) < len(topic.groups):

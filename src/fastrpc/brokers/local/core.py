@@ -114,7 +114,7 @@ class BrokerCore:
         if other is not None:
             raise ConfigError(
                 f"the topic {settings.name} overlaps with the topic {other.settings.name}",
-                hint="topics share no names: publish to the topic that is there, or give this one another name",
+                hint="topics share no names: publish to the existing topic, or give this one another name",
             )
         for name in settings.groups:
             if name in self._groups:
@@ -258,7 +258,7 @@ class BrokerCore:
         if group is not None and group.pattern.text != settings.pattern:
             raise ConfigError(
                 f"the group {settings.name} has the pattern {group.pattern.text}, not {settings.pattern}",
-                hint="give the new pattern a group with another name, or remove the group that is there",
+                hint="give the new pattern a group with another name, or remove the existing group",
             )
         return group
 

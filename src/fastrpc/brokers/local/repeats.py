@@ -171,5 +171,5 @@ def _untold(topic: str, reason: str) -> BrokerError:
         f"whether a message for {topic} was kept before cannot be told: {reason}",
         status=Status.FAILED_PRECONDITION,
         processed="no",
-        hint="give messages ids, which the broker keeps beside them",
+        hint="give messages ids, which the broker keeps with them",
     )

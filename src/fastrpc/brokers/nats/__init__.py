@@ -59,7 +59,7 @@ def open_nats(url: RegistryURL) -> BrokerBackend:
 def _check_sync_options(url: RegistryURL, sync: str, monitors: Sequence[str]) -> None:
     if sync == "full" and not monitors:
         raise ConfigError(
-            f"{url}: sync=full needs the option monitor, as JetStream itself does not tell whether it syncs",
+            f"{url}: sync=full needs the option monitor, as JetStream does not report whether it syncs",
             hint="add monitor=http://host:8222 for each server, or leave sync out",
         )
     if sync == "normal" and monitors:

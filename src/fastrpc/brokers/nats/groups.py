@@ -392,7 +392,7 @@ def _beginning(group: ConsumerGroup, start: Place, was_joined: bool) -> Place:
 def _other_pattern(group: ConsumerGroup, pattern: str) -> ConfigError:
     return ConfigError(
         f"the group {group.name} has the pattern {group.pattern}, not {pattern}",
-        hint="give the new pattern a group with another name, or remove the group that is there",
+        hint="give the new pattern a group with another name, or remove the existing group",
     )
 
 

@@ -207,7 +207,7 @@ def _overlap(topic: TopicSettings, others: Sequence[Mapping[str, Any]]) -> Confi
     names = ", ".join(_name_of(one["config"]) for one in others)
     return ConfigError(
         f"the topic {topic.name} overlaps with {names}",
-        hint="topics share no names: publish to the topic that is there, or give this one another name",
+        hint="topics share no names: publish to the existing topic, or give this one another name",
     )
 
 

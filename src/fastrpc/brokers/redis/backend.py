@@ -131,7 +131,7 @@ class RedisBroker:
             present = await self.covering(topic.name)
             if present is None:
                 raise ConfigError(
-                    f"there is no topic {topic.name}, and manage=false lets none be made",
+                    f"there is no topic {topic.name}, and manage=false forbids making one",
                     hint="declare it by a program without manage=false",
                 )
             check_same(topic, present)
@@ -253,7 +253,7 @@ class RedisBroker:
         )
         if not told:
             raise ConfigError(
-                f"the topic {topic.name} has no group {name}, and manage=false lets none be made",
+                f"the topic {topic.name} has no group {name}, and manage=false forbids making one",
                 hint="let a program without manage=false join it first",
             )
         epoch, outcome = told
@@ -269,7 +269,7 @@ class RedisBroker:
         name = group.name or ""
         if not self._options.may_create:
             raise BrokerError(
-                f"the group {name} was lost at the server, and manage=false lets none be made",
+                f"the group {name} was lost at the server, and manage=false forbids making one",
                 status=Status.NOT_FOUND,
                 processed="no",
             )

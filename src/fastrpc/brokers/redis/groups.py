@@ -165,5 +165,5 @@ def _state(name: str, topic: str, told: Sequence[Any]) -> GroupState:
 def _other_topic(name: str, other: str, topic: str) -> ConfigError:
     return ConfigError(
         f"the group {name} has the pattern {other}, not {topic}",
-        hint="give the new pattern a group with another name, or remove the group that is there",
+        hint="give the new pattern a group with another name, or remove the existing group",
     )

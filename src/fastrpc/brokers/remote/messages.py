@@ -199,7 +199,7 @@ def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessag
             )
         if len(id) > _LONGEST_MADE_ID:
             raise ConfigError(
-                f"the id of a message beside an age has {len(id)} characters, it must have 1 to {_LONGEST_MADE_ID}"
+                f"the id of a message with an age has {len(id)} characters, it must have 1 to {_LONGEST_MADE_ID}"
             )
         id, made_id = None, id
     headers = shared_headers(message.headers) if message.headers else _NO_HEADERS

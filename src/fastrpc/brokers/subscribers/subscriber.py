@@ -192,7 +192,7 @@ class Subscriber:
         if rules.is_ordered and most is not None and rules.concurrency > most:
             raise ConfigError(
                 f"{self._method.name} has ordered=True and concurrency={rules.concurrency}, and {limits.scheme}:// "
-                f"starts {most} ordered message of a group at a time, whatever its key",
+                f"starts {most} ordered message of a group at a time, for any key",
                 hint=f"give concurrency={most}, or use a broker with order by key",
             )
 

@@ -35,7 +35,7 @@ def topics(
         print_json({"topics": list(map(asdict, found)), "groups": list(map(asdict, groups))})
         return
     if not found:
-        print_note("no topic is declared, or none that this caller may see")
+        print_note("no topic is declared, or this caller may see none of them")
     for topic in found:
         stdout.print((topic.name, "bold"), f"  {_kind(topic)}")
         for group in groups:

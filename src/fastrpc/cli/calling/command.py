@@ -293,7 +293,7 @@ def kind_hinted(known: KnownMethod | KnownGrpcMethod) -> Iterator[None]:
         yield
     except CallError as error:
         if not known.is_certain and is_of_another_kind(error):
-            error.hint = "name what it streams: --kind server_stream, client_stream or both_ways"
+            error.hint = "name the kind of stream: --kind server_stream, client_stream or both_ways"
         raise
 
 

@@ -301,7 +301,7 @@ def _plan(
     _check_all_local([one for one in addresses if one.scheme != "tls"], "TLS", "give an address https://")
     config = configure(ServerConfig())
     if config.protocols != ("http",):
-        raise ConfigError("a console speaks HTTP alone", hint="leave out protocols")
+        raise ConfigError("a console speaks only HTTP", hint="leave out protocols")
     if app is None:
         _check_all_local(addresses, "--app", "give an App with authenticate and authorize")
     else:

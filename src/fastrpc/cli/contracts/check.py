@@ -88,7 +88,7 @@ class _Methods:
             yield from self._narrower("the stream", old.stream.exact, new.stream.exact)
             # A stream is not sent as an argument: neither its name nor its position is sent.
             if old.stream.position != new.stream.position:
-                yield "the stream stands at another position", True
+                yield "the stream is at another position", True
             if old.stream.name != new.stream.name:
                 yield f"the stream {old.stream.name!r} is called {new.stream.name!r} now", True
             if old.stream.upload and not new.stream.upload:

@@ -184,7 +184,7 @@ def _plan(
     check_without_effect(settings, "a gateway")
     config = configure(ServerConfig())
     if config.protocols != ("http",):
-        raise ConfigError("a gateway speaks HTTP alone", hint="leave out protocols")
+        raise ConfigError("a gateway speaks only HTTP", hint="leave out protocols")
     if app is not None:
         check_import_string(app)
     elif config.tls is None and any(one.scheme == "tls" for one in addresses):

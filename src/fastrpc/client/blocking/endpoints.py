@@ -210,7 +210,9 @@ class SyncEndpoints:
             ConnectionLostError: this process is the child; only the parent learns the outcome of the call.
         """
         if self.is_of_parent:
-            raise ConnectionLostError("this process was forked during the call, which goes on in the parent")
+            raise ConnectionLostError(
+                "this process was forked during the call, which continues in the parent"
+            )
 
     def _tell_changed(self) -> None:
         """Wake the threads that wait for a change; the caller holds the lock."""

@@ -25,7 +25,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
             Text(f"The registry cannot be asked, so its last lists are shown: {cut(error)}", "error")
         )
     elif not _names(asked):
-        blocks.append(Text("There is no service yet: the registry lists none, and no target tells of one."))
+        blocks.append(Text("There is no service yet: the registry lists none, and no target reports one."))
     blocks.append(sorted_table(asked, "services", _COLUMNS, _rows(asked), order="service"))
     blocks.append(Buttons([Button("store", ViewLink("store")), Button("console", ViewLink("console"))]))
     return "services", blocks

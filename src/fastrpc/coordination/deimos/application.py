@@ -43,7 +43,7 @@ def deimos_app(store: Store | StoreService) -> "DeimosApplication":
     """
     if not isinstance(store, (Store, StoreService)):
         raise ConfigError(
-            f"deimos_app got {type(store).__name__}", hint="give what open_store returns, or a StoreService"
+            f"deimos_app got {type(store).__name__}", hint="give the result of open_store, or a StoreService"
         )
     return DeimosApplication(store)
 

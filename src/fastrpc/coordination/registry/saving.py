@@ -65,7 +65,7 @@ class SavedRecords:
 
     async def keep_saved(self) -> None:
         """Write a snapshot after changes, until this is cancelled."""
-        failures = TaskFailures("a restart may lose what is in memory")
+        failures = TaskFailures("a restart may lose the records in memory")
         pause = SNAPSHOT_SECONDS
         while True:
             await asyncio.sleep(pause)

@@ -279,7 +279,7 @@ class _Refused(asyncio.Protocol):
 def _checked_address(text: str, advertise: str | None) -> Address:
     address = Address.parse(text)
     if address.scheme != "tcp":
-        raise ConfigError(f"address is {text!r}, rpcx transfers files by tcp://host:port alone")
+        raise ConfigError(f"address is {text!r}, rpcx transfers files only by tcp://host:port")
     if address.host in _EVERY_ADDRESS and advertise is None:
         raise ConfigError(
             f"callers cannot dial {text!r}", hint="name a host that they reach, or give advertise='host:port'"

@@ -165,7 +165,7 @@ class ServerDescriptors:
             try:
                 file = FileDescriptorProto.FromString(content)
             except MalformedError as error:
-                raise DecodeError(f"{self._address} tells a malformed descriptor: {error}") from None
+                raise DecodeError(f"{self._address} sends a malformed descriptor: {error}") from None
             self._files.setdefault(file.name, file)
         if len(self._files) > MOST_FILES:
             raise DecodeError(f"{self._address} tells more than {MOST_FILES} files of descriptors")
@@ -193,7 +193,7 @@ class ServerDescriptors:
                     self.pool.Add(file)
         except (TypeError, ValueError, CycleError) as error:
             raise DecodeError(
-                f"{self._address} tells descriptors that do not fit together: {error}"
+                f"{self._address} sends descriptors that do not fit together: {error}"
             ) from None
 
     async def _asked(self, request: ServerReflectionRequest) -> ServerReflectionResponse:
@@ -278,7 +278,7 @@ def _absent(text: str, name: str, names: Sequence[str]) -> CallError:
 def _without_reflection(address: str) -> CallError:
     return CallError(
         Status.UNIMPLEMENTED,
-        f"{address} has no reflection, which tells methods and their messages",
+        f"{address} has no reflection, which would describe methods and their messages",
         processed="no",
         hint="turn on the reflection of that server (grpc.reflection.v1); without it fastrpc call sends the bytes of a"
         " message with --codec raw, and fastrpc contract reads a .proto file",

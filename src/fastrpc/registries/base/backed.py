@@ -247,7 +247,7 @@ class BackedRegistry(Closing):
         """Follow each service separately. The caller is the thread that followed all services, which then ends."""
         with self._lock:
             self._followers.refuse()
-            logger.info("%s refuses to tell of all services, each is asked for by itself", self._name)
+            logger.info("%s refuses to list all services, each is requested separately", self._name)
             for service, followed in list(self._followed.items()):
                 try:
                     followed.following = self._followers.follow(followed.acceptor)

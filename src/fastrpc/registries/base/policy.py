@@ -130,7 +130,7 @@ class AddressPolicy:
             if host in network:
                 raise AddressRefusedError(f"{host} is in {network}, which is reserved")
         if self._networks is not None and not any(host in network for network in self._networks):
-            raise AddressRefusedError(f"{host} is in none of the networks allowed")
+            raise AddressRefusedError(f"{host} is in none of the allowed networks")
 
 
 def _check_relayed(address: Address) -> None:

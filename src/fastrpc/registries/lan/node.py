@@ -323,7 +323,7 @@ class LanNode:
     def _note_flood(self) -> None:
         now = time.monotonic()
         if now - self._flooded_at > RECORD_SECONDS:
-            text = "more datagrams arrive than are read, at most %d a second: the rest is dropped, no record expires"
+            text = "more datagrams arrive than are read, at most %d a second: others are dropped, no record expires"
             logger.warning(text, TURN_DATAGRAMS / TURN_SECONDS)
         self._flooded_at = now
 

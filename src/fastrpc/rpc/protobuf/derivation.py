@@ -250,7 +250,7 @@ class Derivation:
             return Part("string", takes_none=takes_none)
         if given and all(isinstance(value, int) and not isinstance(value, bool) for value in given):
             return Part("int64", takes_none=takes_none)
-        raise UnfitTypeError("its literals are of several types", "write Literal of texts alone, or an Enum")
+        raise UnfitTypeError("its literals are of several types", "write Literal of only texts, or an Enum")
 
     def _enum(self, cls: Any) -> ProtoEnum:
         known = self.enums.get(cls)

@@ -47,7 +47,8 @@ def method_messages(definition: MethodDefinition, derivation: Derivation) -> Met
     if definition.signature.stream is not None:
         if definition.parameters:
             raise ConfigError(
-                f"{definition.label} takes a stream and {definition.parameters[0].name!r}, but by gRPC a stream alone",
+                f"{definition.label} takes a stream and {definition.parameters[0].name!r}, "
+                "but gRPC allows only the stream",
                 hint="send it as the first message of the stream, or as metadata",
             )
         place = f"parameter {definition.signature.stream.name!r}"

@@ -152,7 +152,7 @@ def _marker_refusal(name: str, marker: Any, kind: Any = None) -> str | None:
         return _alias(name, marker, alias)
     if getattr(marker, "embed", None):
         return (
-            f"{name!r} is {_written(marker)} with embed, which has no effect here: write the type alone. A body is "
+            f"{name!r} is {_written(marker)} with embed, which has no effect here: write only the type. A body is "
             "its only argument if that has fields, else an object with the arguments by name"
         )
     if kind is not None and _has_default(marker):

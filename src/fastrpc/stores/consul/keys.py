@@ -136,7 +136,7 @@ class ConsulKeys:
             failed = {failure.op_index for failure in outcome.errors}
             absent ^= {key for number, key in enumerate(keys) if number in failed}
         else:
-            raise StoreError("Consul: others change the keys all the time")
+            raise StoreError("Consul: other programs change the keys all the time")
         items = (self._item(one["KV"]) for one in outcome.results or ())
         found = {item.key: item for item in items if item is not None}
         if len(found) + len(absent & {*keys}) < len(keys):

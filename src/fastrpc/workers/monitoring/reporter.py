@@ -155,7 +155,7 @@ class Reporter:
         except RuntimeError as error:
             # The process ends, or no thread can be started now.
             self._is_writing = False
-            logger.warning("this process cannot report what it counts: %s", error)
+            logger.warning("this process cannot report its counts: %s", error)
 
     # In the thread
 
@@ -165,7 +165,7 @@ class Reporter:
         try:
             self._place.write(Kind.COUNTED, self._counted.record(told))
         except Exception:
-            logger.exception("this process cannot write what it counts")
+            logger.exception("this process cannot write its counts")
         ended = time.monotonic()
         self._next_report = ended + (ended - began) / REPORT_SHARE - REPORT_SECONDS
         self._is_writing = False

@@ -151,7 +151,7 @@ def test_exactly_the_allowed_probes_pass_with_a_thousand_callers(probes: int) ->
     assert len(passed) == probes
 
 
-def test_probe_that_was_given_up_makes_room_for_another() -> None:
+def test_probe_that_was_abandoned_makes_room_for_another() -> None:
     breaker = opened(Settings())
     breaker.release(breaker.acquire(1.0))
     assert breaker.acquire(1.0)

@@ -24,7 +24,7 @@ def endpoint_set(*weights: int) -> list[Endpoint]:
     return [Endpoint(f"memory://{chr(97 + index)}", weight=weight) for index, weight in enumerate(weights)]
 
 
-def test_record_that_lies_where_a_renewed_one_was_is_another_one() -> None:
+def test_new_record_at_the_memory_address_of_a_renewed_one_is_different() -> None:
     selector = RoundRobin()
     selector.update(endpoint_set(1))
     endpoint_state = selector.endpoint_state(selector.endpoints[0])

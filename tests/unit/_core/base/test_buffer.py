@@ -185,7 +185,7 @@ class TestAssembly:
         assert sizes[0] == 4_000_000
         assert sizes[4:] == [16_000_000] * 60
 
-    def test_where_memory_is_short_a_payload_takes_little_more_than_came_of_it(self) -> None:
+    def test_with_little_memory_a_payload_takes_little_more_than_its_received_bytes(self) -> None:
         buffers.note_memory(True)
         try:
             assembly = Assembly(8_000_000)

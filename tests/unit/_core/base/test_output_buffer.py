@@ -61,7 +61,7 @@ def test_one_byte_less_is_copied() -> None:
     assert buffers.plain_output(output) == bytes(UNCOPIED - 1)
 
 
-def test_all_parts_leave_in_the_order_they_were_written() -> None:
+def test_all_parts_are_sent_in_the_order_in_which_they_were_written() -> None:
     output, written = filled()
     assert b"".join(buffers.take_output(output)) == written
 

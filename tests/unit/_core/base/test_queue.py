@@ -14,7 +14,7 @@ def queue_of(*items: object) -> Queue:
     return queue
 
 
-def test_items_leave_in_the_order_they_came() -> None:
+def test_items_leave_in_their_order_of_arrival() -> None:
     queue = queue_of(1, 2)
     queue.appendleft(0)
     assert [queue.popleft() for _ in range(3)] == [0, 1, 2]

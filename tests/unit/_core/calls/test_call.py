@@ -84,7 +84,7 @@ class TestRoute:
         assert made.handler == handler
         assert made.names is not None
 
-    def test_it_counts_where_it_is_told_to(self) -> None:
+    def test_a_call_counts_in_the_given_counter(self) -> None:
         totals = CallTotals()
         assert route(Arith.mul, totals=totals).totals is totals
         assert route(Arith.mul).totals is not route(Arith.mul).totals
@@ -256,7 +256,7 @@ class TestCall:
         assert call.arguments == ()
         assert not call.cancelled
 
-    def test_its_metadata_and_its_state_are_made_once(self) -> None:
+    def test_metadata_and_state_of_a_call_are_made_once(self) -> None:
         call = Call()
         assert call.metadata is call.metadata
         assert call.reply_metadata is call.reply_metadata
@@ -272,7 +272,7 @@ class TestCall:
         with pytest.raises(TypeError):
             call.reply_metadata = {"room": 1}  # type: ignore[dict-item]
 
-    def test_nothing_can_be_awaited_on_a_call_without_a_loop(self) -> None:
+    def test_a_call_without_a_loop_can_await_nothing(self) -> None:
         call = Call()
         with pytest.raises(RuntimeError, match="belongs to no event loop"):
             call.sleep(0)
@@ -281,7 +281,7 @@ class TestCall:
 
 
 class TestDraining:
-    async def test_it_is_done_when_the_event_is_set(self) -> None:
+    async def test_a_call_is_done_when_its_event_is_set(self) -> None:
         event = asyncio.Event()
         waiting = asyncio.create_task(Draining(event))
         await asyncio.sleep(0)
@@ -290,19 +290,19 @@ class TestDraining:
         assert await waiting is True
         assert await Draining(event) is True
 
-    def test_it_may_stay_unawaited(self) -> None:
+    def test_a_call_may_stay_unawaited(self) -> None:
         # A coroutine would warn here, and warnings are errors.
         Draining(asyncio.Event()).close()
         assert isinstance(Draining(asyncio.Event()), collections.abc.Coroutine)
 
-    async def test_it_can_be_cancelled(self) -> None:
+    async def test_a_call_can_be_cancelled(self) -> None:
         waiting = asyncio.create_task(Draining(asyncio.Event()))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
-    async def test_it_ends_with_what_is_thrown_into_it(self) -> None:
+    async def test_a_call_ends_with_an_exception_that_is_thrown_into_it(self) -> None:
         draining = Draining(asyncio.Event())
         draining.send(None)
         with pytest.raises(KeyError, match="thrown"):

@@ -212,7 +212,7 @@ async def test_the_factory_of_the_program_makes_the_records(
     assert vars(record).keys() >= FIELDS
 
 
-async def test_nothing_is_made_for_a_level_that_is_not_logged(
+async def test_no_record_is_made_for_a_level_that_is_not_logged(
     own_factory: type[logging.LogRecord], call: Call, records: AccessRecords, kept: Kept
 ) -> None:
     records.write(call, Status.OK, 0)

@@ -72,7 +72,7 @@ async def test_an_answer_that_needs_more_work_is_awaited_by_a_task(end: str) -> 
     assert not future.done()
 
 
-async def test_a_call_that_is_closed_is_given_up() -> None:
+async def test_a_call_that_is_closed_is_abandoned() -> None:
     link = GrpcLink()
     call = link.caller.call("shop.Desk.Get", b"x")
     future = call._start(never)

@@ -32,7 +32,7 @@ async def test_answers_stand_in_the_order_of_the_calls(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_errors_stand_in_the_place_of_their_answers_where_asked_for(kind: str) -> None:
+async def test_a_batch_returns_errors_in_place_of_answers_if_requested(kind: str) -> None:
     async with either(kind, Desk()) as client:
         first, second, third = await client.call_many(Desk.half, [(4,), (5,), (6,)], return_exceptions=True)
         assert (first, third) == (2, 3)

@@ -47,7 +47,7 @@ def test_connection_is_ready_once_the_settings_arrived() -> None:
     peer.close()
 
 
-def test_its_end_says_why() -> None:
+def test_the_end_of_a_connection_has_a_reason() -> None:
     session, peer = opened()
     peer.sendall(opening(True))
     assert session.wait_ready(None)

@@ -25,7 +25,7 @@ class Maker:
         self.state.take_parts(nothing, lambda *_: nothing, ReentryGuard(), RetryBudget())
 
 
-def test_its_parts_are_made_anew_once_in_the_child_of_a_fork() -> None:
+def test_the_parts_of_a_state_are_made_again_once_in_the_child_of_a_fork() -> None:
     maker = Maker()
     before = maker.state.reentry
     maker.state.use()
@@ -56,7 +56,7 @@ def test_a_use_while_its_parts_are_made_anew_is_refused() -> None:
     in_child(use)
 
 
-def test_a_thread_that_waits_inside_may_not_use_it() -> None:
+def test_a_thread_that_waits_inside_may_not_use_the_client() -> None:
     maker = Maker()
     with maker.state.reentry, pytest.raises(RuntimeError, match="inside itself"):
         maker.state.use()

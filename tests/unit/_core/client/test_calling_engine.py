@@ -372,7 +372,7 @@ class TestEnd:
         with pytest.raises(CallError, match="none"):
             await second
 
-    async def test_a_call_that_is_given_up_is_the_last_one_too(self) -> None:
+    async def test_a_call_that_is_abandoned_is_the_last_one_too(self) -> None:
         link = Link()
         call = await link.call(1)
         link.engine.retire()

@@ -64,7 +64,7 @@ async def test_long_arguments_are_compressed_and_short_ones_are_not(kind: str, u
 
 
 @both
-async def test_the_arguments_of_a_stream_are_compressed_however_short_they_are(kind: str) -> None:
+async def test_the_arguments_of_a_stream_are_compressed_at_any_length(kind: str) -> None:
     assert await moved(kind, streamed, LONG, compressor="gzip") < 1_000
     assert await moved(kind, streamed, SHORT, compressor="gzip") < 200
     assert await moved(kind, streamed, SHORT) > len(SHORT)

@@ -233,7 +233,7 @@ class TestResets:
         link.send_out()
         assert isinstance(await error_of(call), DeadlineExceededError)
 
-    async def test_a_call_that_is_given_up_is_reset(self) -> None:
+    async def test_a_call_that_is_abandoned_is_reset(self) -> None:
         link = GrpcLink()
         call = await link.call()
         await link.heard(Head)

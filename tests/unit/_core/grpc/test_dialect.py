@@ -63,7 +63,7 @@ async def test_metadata_that_is_no_ascii_is_an_internal_error() -> None:
         assert (answer.status, "'key' is not visible ASCII" in answer.text) == (Status.INTERNAL, True)
 
 
-async def test_a_path_that_leads_to_no_method_is_told() -> None:
+async def test_a_path_that_leads_to_no_method_is_reported() -> None:
     async with served_grpc(Raw()) as link:
         answer = await link.call("/echo", b"x")
         assert (answer.status, "it is /service/method" in answer.text) == (Status.UNIMPLEMENTED, True)

@@ -11,7 +11,7 @@ from tests.support.grpc_peer import served_grpc
 from tests.support.raw_methods import Raw
 
 
-async def test_its_object_serves_the_next_call_of_a_connection() -> None:
+async def test_the_object_of_a_call_serves_the_next_call_of_a_connection() -> None:
     raw = Raw()
     async with served_grpc(raw) as link:
         seen = set()

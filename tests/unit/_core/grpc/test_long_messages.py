@@ -201,7 +201,7 @@ async def test_a_message_comes_once_another_connection_has_left_it_the_memory() 
 
 
 @pytest.mark.measures
-async def test_a_message_costs_the_same_however_many_wait_for_the_pool() -> None:
+async def test_a_message_costs_the_same_for_any_number_of_waiting_messages() -> None:
     raw, limits = Raw(), Limits(message_bytes=800_000, streams=300, concurrent_calls=300)
     async with served_grpc(raw, Held(), memory=Memory(stream_pool=1_000_000), limits=limits) as link:
         stream = link.open(TOTAL)

@@ -116,7 +116,7 @@ class TestWindows:
             assert (answer.is_over, len(answer.data)) == (False, 65_535)
             assert ((await link.end(stream)).reset, answer.trailers) == (8, None)
 
-    async def test_an_unread_message_holds_up_no_long_answer_of_another_call(self) -> None:
+    async def test_an_unread_message_delays_no_long_answer_of_another_call(self) -> None:
         async with served_grpc(Raw(), takes=False) as link:
             link.h2.increment_flow_control_window(20_000_000)
             # More than `Memory.send_soft`.

@@ -89,7 +89,7 @@ async def test_messages_are_lines_and_the_last_one_is_the_end() -> None:
         assert answer.body == b'{"value":0}\n{"value":1}\n{"end":{"metadata":{}}}\n'
 
 
-async def test_messages_are_events_where_the_caller_asks_for_them() -> None:
+async def test_messages_are_events_if_the_caller_accepts_events() -> None:
     async with connected() as talk:
         answer = await talk.post("/shop.v1/count", {"to": 2}, Accept="text/event-stream")
         assert answer.body == b'data: 0\n\ndata: 1\n\nevent: end\ndata: {"metadata":{}}\n\n'

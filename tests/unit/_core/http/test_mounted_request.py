@@ -112,7 +112,7 @@ async def test_lost_connection_is_told_once_and_refuses_output() -> None:
         found.finish()
 
 
-async def test_end_of_the_server_is_told_and_then_cancels() -> None:
+async def test_end_of_the_server_is_reported_and_then_cancels() -> None:
     app = Held()
     async with talking(app) as talk:
         await talk.sent(request("GET", "/"))

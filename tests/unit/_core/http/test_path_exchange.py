@@ -71,7 +71,7 @@ async def test_a_message_of_a_socket_is_answered_by_a_message() -> None:
                 assert await socket.receive() == number
 
 
-async def test_a_request_calls_in_its_own_name_after_the_next_one_came() -> None:
+async def test_a_request_calls_under_its_own_name_after_the_next_one_came() -> None:
     place = Place()
     async with connected(paths={"/place": place}) as talk:
         for user in ("Ada", "Bob"):

@@ -45,7 +45,7 @@ def test_a_pushback_is_sent_in_seconds(pushback_ms: int, seconds: float | None) 
     assert document.get("retry_after") == seconds
 
 
-def test_details_are_values_whatever_codec_they_came_in() -> None:
+def test_details_are_values_for_any_codec() -> None:
     for codec, encode in ((JSON, msgspec.json.encode), (MSGPACK, msgspec.msgpack.encode)):
         document = problem(Failure(Status.ABORTED, "", details=encode({"why": [1, None]})), codec)
         assert msgspec.json.decode(msgspec.json.encode(document))["details"] == {"why": [1, None]}

@@ -129,7 +129,7 @@ async def test_paths_are_known_as_bytes() -> None:
         assert service.gate is gate
 
 
-async def test_methods_have_no_paths_where_the_setting_says_so() -> None:
+async def test_methods_have_no_paths_if_the_setting_disables_them() -> None:
     async with connected(http=HTTP(json=False)) as talk:
         assert (await talk.post(ECHO, {"text": "a"})).status == 404
 

@@ -26,7 +26,7 @@ def test_no_body_is_whole_at_once() -> None:
 
 
 @pytest.mark.parametrize("size", range(1, len(CHUNKS) + 1))
-def test_chunks_are_joined_however_they_are_cut(size: int) -> None:
+def test_chunks_are_joined_at_any_division(size: int) -> None:
     body, kept = reader(-1), b""
     for at in range(0, len(CHUNKS), size):
         kept += CHUNKS[at : at + size]

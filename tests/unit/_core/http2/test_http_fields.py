@@ -27,7 +27,7 @@ async def test_fields_of_a_connection_of_http_1_are_left_out() -> None:
         assert set(answer.head) == {":status", "date", "allow", "content-length"}
 
 
-async def test_equal_lines_give_equal_fields_however_often_they_come() -> None:
+async def test_equal_lines_give_equal_fields_any_number_of_times() -> None:
     # More than the templates that an encoder keeps, and each in full, from the table and from a template.
     lines = [b"Content-Type: text/%d\r\nSet-Cookie: a=%d\r\nX-One: a b\r\n" % (at, at) for at in range(12)]
     async with served_pages() as link:

@@ -166,7 +166,7 @@ async def test_an_engine_checks_the_instants_it_asked_for() -> None:
     session.connection_lost(None)
 
 
-async def test_the_end_of_the_stream_is_told_and_nothing_is_sent_after_it() -> None:
+async def test_the_end_of_the_stream_is_reported_and_nothing_is_sent_after_it() -> None:
     session, engine, transport = connected()
     assert session.eof_received() is False
     session.connection_lost(OSError("gone"))

@@ -70,7 +70,7 @@ def test_the_handshake_opens_and_the_socket_waits_without_a_timeout_again(
     thread.join(10)
 
 
-def test_a_silent_server_is_given_up_in_time(
+def test_a_silent_server_is_abandoned_in_time(
     pair: tuple[socket.socket, socket.socket], authority: Authority
 ) -> None:
     io = TLSBlockingIO(pair[0], end_for(authority))

@@ -128,7 +128,7 @@ async def opened_client(
     return layer, above, wire
 
 
-async def test_bytes_cross_and_the_facts_of_the_connection_are_told(
+async def test_bytes_cross_and_the_facts_of_the_connection_are_reported(
     line: tuple[Any, Wire], authority: Authority, certificate: Certificate
 ) -> None:
     layer, above, wire = await opened_client(line, authority, certificate)

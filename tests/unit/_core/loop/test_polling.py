@@ -286,7 +286,7 @@ def test_waiting_rings_on_the_way() -> None:
     assert is_readable(bell.descriptor)
 
 
-def test_bell_never_blocks_however_often_it_is_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ringing_a_bell_never_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "eventfd", raising=False)
     bell = Bell()
     for _ in range(20_000):

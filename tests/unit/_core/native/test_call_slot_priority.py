@@ -62,7 +62,7 @@ def test_streams_and_other_calls_wait_in_one_order() -> None:
     assert order_of(client(), waiting) == [b"c", b"d", b"a", b"b", b"f", b"e"]
 
 
-def test_a_stream_that_waits_for_a_place_among_streams_holds_up_no_other_call() -> None:
+def test_a_stream_that_waits_for_a_place_among_streams_delays_no_other_call() -> None:
     owner = client(max_calls=3, max_streams=1)
     owner.request(owner.call(flags=STREAM), b"first")
     owner.request(owner.call(flags=STREAM, priority=2), b"stream")
@@ -94,7 +94,7 @@ def test_calls_that_may_not_be_early_go_by_priority_once_the_settings_come() -> 
     assert sent == [b"c", b"b", b"d", b"a"]
 
 
-def test_a_call_that_was_given_up_while_it_waited_is_never_sent() -> None:
+def test_a_call_that_was_abandoned_while_it_waited_is_never_sent() -> None:
     owner = client()
     first, second, third = owner.call(), owner.call(priority=2), owner.call(priority=1)
     for call in (first, second, third):

@@ -82,7 +82,7 @@ def test_call_above_a_known_limit_is_refused_at_once() -> None:
         owner.request(owner.call(), bytes(20))
 
 
-def test_call_given_up_while_it_waits_is_never_sent() -> None:
+def test_call_abandoned_while_it_waits_is_never_sent() -> None:
     owner = slots_of_client(max_calls=0)
     call = owner.call()
     owner.request(call, b"")
@@ -91,7 +91,7 @@ def test_call_given_up_while_it_waits_is_never_sent() -> None:
     assert owner.take() == b""
 
 
-def test_call_given_up_after_it_was_written_is_cancelled_and_keeps_its_slot() -> None:
+def test_call_abandoned_after_it_was_written_is_cancelled_and_keeps_its_slot() -> None:
     owner = slots_of_client(max_calls=1)
     call = owner.call()
     owner.request(call, b"")

@@ -22,7 +22,7 @@ def answers(owner: RecordingOwner) -> list[Any]:
     return [frame for frame in frames(owner.take(), by_server=True) if isinstance(frame, Response)]
 
 
-def test_whole_request_is_told_and_its_answer_ends_the_call() -> None:
+def test_whole_request_is_reported_and_its_answer_ends_the_call() -> None:
     owner = callee()
     owner.receive_data(request(1, b"six"))
     assert owner.events == [("on_request", 1, b"six")]
@@ -73,7 +73,7 @@ def test_id_that_does_not_rise_is_a_violation() -> None:
     assert "REQUEST with id 1, ids up to 3 are used" in str(owner.events[-1][2])
 
 
-def test_cancel_is_told_and_the_call_still_gets_its_answer() -> None:
+def test_cancel_is_reported_and_the_call_still_gets_its_answer() -> None:
     owner = callee()
     owner.receive_data(request(1) + Cancel(1, 0).encode())
     assert owner.events[-1] == ("on_cancel", 1, 0)

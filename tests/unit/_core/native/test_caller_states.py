@@ -46,7 +46,7 @@ def test_answer_to_a_call_that_is_over_is_a_violation() -> None:
     assert "RESPONSE to call 1, which is over or was never opened" in str(owner.events[-1][2])
 
 
-def test_call_given_up_keeps_its_slot_until_its_answer_came() -> None:
+def test_call_abandoned_keeps_its_slot_until_its_answer_came() -> None:
     owner, call = caller()
     owner.cancel(call)
     assert frames(owner.take()) == [Cancel(1, 0)]

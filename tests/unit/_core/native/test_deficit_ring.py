@@ -205,7 +205,7 @@ def test_a_row_of_small_answers_gives_a_large_one_its_turn() -> None:
     assert small + [id for id, _ in rest] == [*ids]
 
 
-def test_small_answers_alone_are_not_held_up() -> None:
+def test_small_answers_alone_are_not_delayed() -> None:
     owner = sender()
     ids = [*range(1, 101, 2)]
     for id in ids:
@@ -238,7 +238,7 @@ def test_a_stream_of_small_messages_waits_for_its_turn_once_its_share_is_used_up
     assert 0.85 < totals[1] / totals[3] < 1.15
 
 
-def test_streams_of_small_messages_get_the_same_whichever_is_asked_first() -> None:
+def test_streams_of_small_messages_get_equal_shares_in_any_order() -> None:
     owner = sender()
     calls = {id: owner.call(id, window=2**30) for id in (1, 3, 5)}
     totals: Counter[int] = Counter()

@@ -263,7 +263,7 @@ class TestDrain:
 
 
 class TestAgeAndRest:
-    def test_age_is_told_once(self) -> None:
+    def test_age_is_reported_once(self) -> None:
         connection = opened(keepalive=Keepalive(interval=None, max_age=10))
         assert connection.check_at(SECOND) == 11 * SECOND
         connection.check_at(11 * SECOND)
@@ -278,7 +278,7 @@ class TestAgeAndRest:
         connection.check_at(9 * SECOND)
         assert connection.events == [("on_idle",)]
 
-    def test_call_in_between_begins_the_rest_anew(self) -> None:
+    def test_call_in_between_begins_the_rest_again(self) -> None:
         connection = opened(Timeouts(handshake=None, idle=8))
         connection.check_at(SECOND)
         connection.request(b"arith.mul")

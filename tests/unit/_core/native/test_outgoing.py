@@ -130,7 +130,7 @@ class TestPlaces:
         assert connection.receive_data(answer(1, status=1)) == [("freed", 1)]
         assert waiting.id == 3
 
-    def test_call_that_was_never_sent_is_given_up_without_a_word(self) -> None:
+    def test_call_that_was_never_sent_is_abandoned_without_a_word(self) -> None:
         connection = client({Setting.MAX_CALLS: 1})
         connection.open_call(METHOD)
         waiting = connection.open_call(METHOD)

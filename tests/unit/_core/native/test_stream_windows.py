@@ -103,7 +103,7 @@ def test_reader_that_finds_nothing_once_in_a_while_never_gets_a_larger_window(li
             assert reader.window_bytes == WINDOW
 
 
-def test_reader_that_is_held_up_twice_in_a_row_gets_a_larger_window(link: LinkedStreams) -> None:
+def test_reader_that_is_delayed_twice_in_a_row_gets_a_larger_window(link: LinkedStreams) -> None:
     for sender, reader in both_ways(link):
         sizes = keep_up(link, sender, reader, 5)
         assert sizes == [WINDOW, WINDOW, 2 * WINDOW, 2 * WINDOW, 4 * WINDOW]

@@ -206,7 +206,7 @@ def test_equal_keys_do_not_collide() -> None:
 
 
 @pytest.mark.parametrize("spelling", ["{}", "+{}", "{}.0", "{}E0", "00{}", "{}e+0"])
-def test_numbers_collide_however_they_are_spelled(spelling: str) -> None:
+def test_numbers_collide_in_any_spelling(spelling: str) -> None:
     keys = [spelling.format(number) for number in alike_decimals(300)]
     assert verdict(Decimal, packed_map(keys)) == "colliding keys"
     assert verdict(Decimal, json_map(keys), JSON) == "colliding keys"
@@ -265,7 +265,7 @@ def test_sets_of_many_hashes_with_sixty_four_keys_each_cost_no_more_than_is_allo
 
 
 @pytest.mark.parametrize("depth", [1, 5])
-def test_they_are_found_wherever_the_map_is(depth: int) -> None:
+def test_colliding_keys_are_found_at_any_place_of_a_map(depth: int) -> None:
     payload = packed_map(COLLIDING)
     assert verdict(int, b"\x92\x01" * depth + payload) == "colliding keys"
     assert verdict(int, b"\x81\xa1a" * depth + payload) == "colliding keys"

@@ -38,7 +38,7 @@ def test_fields_come_in_any_order_and_lists_in_parts() -> None:
     assert decoded(LISTS, payload) == {"a": [1, 2, 3, 4], "b": ["x", "y", "z"]}
 
 
-def test_unknown_fields_are_skipped_whatever_their_type() -> None:
+def test_unknown_fields_of_any_type_are_skipped() -> None:
     unknown = b"\x58\x05\x59" + bytes(8) + b"\x5d" + bytes(4) + b"\x5a\x02ab\x5b\x08\x01\x5b\x5c\x5c"
     assert decoded(PAIR, unknown + b"\x08\x07" + unknown) == {"id": 7, "name": ""}
 

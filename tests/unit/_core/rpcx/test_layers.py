@@ -59,7 +59,7 @@ def answer(sequence: int) -> bytes:
 
 
 @pytest.mark.parametrize("buffer_bytes", [1, 7, 65_536])
-async def test_calls_go_down_and_answers_come_up_whatever_room_there_is(buffer_bytes: int) -> None:
+async def test_calls_go_down_and_answers_come_up_with_any_room(buffer_bytes: int) -> None:
     link = Link(buffer_bytes=buffer_bytes)
     first, second = await link.begin(1, 3)
     assert (first, second) == (0, 1)

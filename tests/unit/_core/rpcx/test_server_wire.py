@@ -73,7 +73,7 @@ async def test_a_name_of_no_method_is_unimplemented(path: str, method: str) -> N
         assert refused.metadata["frpc-processed"] == "no"
 
 
-async def test_a_one_way_call_is_never_answered_whatever_becomes_of_it() -> None:
+async def test_a_one_way_call_is_never_answered_for_any_outcome() -> None:
     service = Arith()
     async with served_rpcx(service) as talk:
         await talk.send(

@@ -136,7 +136,7 @@ class TestRest:
         assert engine.orders == [("close", DRAIN)]
 
     @pytest.mark.parametrize("fact", ["is_busy", "is_receiving", "unsent"])
-    def test_nothing_under_way_is_rest(self, fact: str) -> None:
+    def test_a_connection_with_work_under_way_is_not_at_rest(self, fact: str) -> None:
         engine = lived(Timeouts(handshake=None, idle=60))
         setattr(engine, fact, 1)
         engine.began_ns = engine.heard_ns = START

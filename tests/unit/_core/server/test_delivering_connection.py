@@ -40,7 +40,7 @@ def give(connection: DeliveringConnection, method: str, item: object = "apple") 
     gate.deliver(gate.delivery(connection, route), msgspec.msgpack.encode([item]))
 
 
-async def test_each_outcome_of_a_message_is_told_once() -> None:
+async def test_each_outcome_of_a_message_is_reported_once() -> None:
     async with gate_for(Shop) as gate:
         connection = Messages(gate)
         give(connection, "shop.price")
@@ -60,7 +60,7 @@ async def test_the_end_of_its_calls_is_reported_as_a_failure() -> None:
         assert connection.outcomes == ["UNAVAILABLE"]
 
 
-async def test_nothing_is_told_once_the_connection_is_lost() -> None:
+async def test_nothing_is_reported_once_the_connection_is_lost() -> None:
     shop = Shop()
     async with gate_for(shop) as gate:
         connection = Messages(gate)

@@ -200,7 +200,7 @@ async def test_a_slow_verdict_is_no_silence_of_the_caller() -> None:
 
 
 @pytest.mark.parametrize("read", [100, SIZE])
-async def test_a_long_heartbeat_ends_the_connection_however_it_is_cut(read: int) -> None:
+async def test_a_long_heartbeat_ends_the_connection_at_any_division(read: int) -> None:
     async with served_rpcx(Arith(), authenticate=Credentials()) as talk:
         await talk.send(Frame(heartbeat=True, payload=bytes(70_000)).encode(), size=read)
         assert talk.is_over

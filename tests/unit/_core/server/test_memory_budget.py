@@ -104,7 +104,7 @@ async def test_rooms_of_all_connections_take_a_quarter_of_the_memory() -> None:
         assert bytes_held() == 0
 
 
-async def test_one_payload_has_room_whatever_its_size() -> None:
+async def test_one_payload_of_any_size_has_room() -> None:
     limits = Limits(message_bytes=30 * MIB)
     async with gate_for(
         Shop, config=ServerConfig(memory=Memory(process_bytes=16 * MIB), limits=limits)

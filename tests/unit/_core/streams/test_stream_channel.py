@@ -259,7 +259,7 @@ class TestCredit:
         assert not far.would_wait
         assert near.waiting == 0
 
-    async def test_one_unread_stream_does_not_hold_up_another(self) -> None:
+    async def test_one_unread_stream_does_not_delay_another(self) -> None:
         link = LinkedStreams(window=16_384)
         unread, producer = link.open()
         near, far = link.open()

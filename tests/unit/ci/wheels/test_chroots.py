@@ -46,7 +46,7 @@ def test_a_chroot_is_made_anew_when_other_packages_are_asked_for(
     assert not (root / "etc/left").exists()
 
 
-def test_a_chroot_without_a_list_of_its_packages_is_made_anew(made: Path) -> None:
+def test_a_chroot_without_a_list_of_its_packages_is_made_again(made: Path) -> None:
     root = chroot_of("3.13", MACHINE)
     assert root is not None
     (root / PACKAGES).unlink()

@@ -88,7 +88,7 @@ async def test_line_that_is_too_long_or_no_text_is_refused(
             await anext(read_lines(reader))
 
 
-async def test_input_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+async def test_input_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
         with pytest.raises(ConfigError, match="the standard input cannot be read: Is a directory"):
@@ -97,7 +97,7 @@ async def test_input_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         os.close(descriptor)
 
 
-async def test_slow_reader_holds_up_the_writer_and_not_the_loop(pipe: tuple[int, int]) -> None:
+async def test_slow_reader_delays_the_writer_and_not_the_loop(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     lines = [str(number) * 10 for number in range(20_000)]
     writing = asyncio.ensure_future(write_lines(lines, writer))
@@ -109,7 +109,7 @@ async def test_slow_reader_holds_up_the_writer_and_not_the_loop(pipe: tuple[int,
     await writing
 
 
-async def test_reader_that_left_is_told(pipe: tuple[int, int]) -> None:
+async def test_reader_that_left_is_reported(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.close(reader)
     with pytest.raises(BrokenPipeError):

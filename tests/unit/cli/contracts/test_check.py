@@ -176,7 +176,7 @@ def test_options_that_callers_rely_on() -> None:
     assert passes(plain, one(", a: int) -> int", "idempotent=True")) == ["it is idempotent now"]
 
 
-def test_a_route_may_come_and_not_go() -> None:
+def test_a_route_may_be_added_and_not_removed() -> None:
     plain, routed = one(", a: int) -> int"), one(", a: int) -> int", "http='PUT /x/{a}'")
     assert passes(plain, routed) == ["it is at PUT /x/{a}, too"]
     assert breaks(routed, plain) == "it is no longer at PUT /x/{a}"
@@ -187,13 +187,13 @@ def test_a_route_may_come_and_not_go() -> None:
     assert passes(plain, one(", a: int) -> int", "timeout=3")) == ["the timeout was None, now it is 3.0"]
 
 
-def test_a_tool_may_come_and_not_go() -> None:
+def test_a_tool_may_be_added_and_not_removed() -> None:
     plain, tool = one(", a: int) -> int"), one(", a: int) -> int", "tool=True")
     assert passes(plain, tool) == ["it is a tool of language models now"]
     assert breaks(tool, plain) == "it is no longer a tool of language models"
 
 
-def test_the_file_of_a_form_may_come_and_not_go() -> None:
+def test_the_file_of_a_form_may_be_added_and_not_removed() -> None:
     plain, upload = one(", photo: AsyncIterator[bytes]) -> int"), one(", photo: fastrpc.Upload) -> int")
     assert passes(plain, upload) == ["the stream is an Upload now: it may come as a form"]
     assert breaks(upload, plain) == "the stream is no longer an Upload: forms are refused"
@@ -216,7 +216,7 @@ def test_the_stream_of_the_caller() -> None:
     ]
     assert breaks(other, old) == "the stream takes less: not every float is int"
     moved = "@method\nasync def f(self, n: int, rows: AsyncIterator[int]) -> int: ..."
-    assert passes(old, moved) == ["the stream stands at another position"]
+    assert passes(old, moved) == ["the stream is at another position"]
 
 
 OF_EACH_KIND = {

@@ -14,7 +14,9 @@ METHOD = "fastrpc.reflection.services"
 ONE, OTHER = (Peer(Address("tcp", host=f"10.0.0.{number}", port=4000)) for number in (1, 2))
 
 
-def test_refused_reflection_is_told_once_a_minute_for_each_caller(caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_reflection_is_reported_once_a_minute_for_each_caller(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.DEBUG, "fastrpc.audit")
     now = [1_000.0]
     tested = Audit(lambda: now[0])

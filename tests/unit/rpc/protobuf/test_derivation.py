@@ -303,13 +303,13 @@ class TestUnions:
         assert (found.name, found.form) == ("CatOrHTTPDog", "union")
         assert [(field.name, field.number) for field in found.fields] == [("cat", 1), ("http_dog", 2)]
 
-    def test_one_may_be_none(self) -> None:
+    def test_a_union_may_be_none(self) -> None:
         found = one(Cat | HTTPDog | None)
         assert found.takes_none
         assert found.message is not None
         assert len(found.message.fields) == 2
 
-    def test_one_is_a_separate_message_in_every_place(self) -> None:
+    def test_a_union_is_a_separate_message_in_every_place(self) -> None:
         derivation = Derivation()
         cls = dataclasses.make_dataclass("Two", [("a", Cat | HTTPDog), ("b", list[Cat | HTTPDog])])
         found = derivation.message(cls)

@@ -194,6 +194,6 @@ def test_a_oneof_has_another_name_than_the_fields() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a-b", "größe", "1a", 5])
-def test_its_name_is_one_of_protobuf(name: Any) -> None:
+def test_a_oneof_has_a_valid_name_of_protobuf(name: Any) -> None:
     with pytest.raises(ConfigError, match="oneof of Field is .*, it must be of ASCII letters"):
         Field(oneof=name)

@@ -162,7 +162,7 @@ OTHER = ("values[7]", "another value", "another value")
         (f"values[7]: object contains unknown field {SECRET}", OTHER),
     ],
 )
-def test_of_a_long_argument_the_mistake_is_told_that_refused_it(
+def test_a_long_argument_reports_the_mistake_that_refused_it(
     text: str, mistake: tuple[str, str, str]
 ) -> None:
     payload = msgspec.json.encode({"values": [1.5] * 300_000 + [SECRET], "count": SECRET})

@@ -93,7 +93,7 @@ def test_classes_of_several_packages_name_their_own() -> None:
     assert [(one.name, one.known_as) for one in found] == [("Shared", "one.Shared"), ("Shared", None)]
 
 
-def test_names_that_are_one_in_json_are_told(tmp_path: Path) -> None:
+def test_names_that_are_one_in_json_are_reported(tmp_path: Path) -> None:
     option = "option deprecated_legacy_json_field_conflicts = true;"
     text = f"{HEAD}message A {{ {option} optional int32 a_b = 1; optional int32 aB = 2; }}\n"
     assert contract_of_text(tmp_path, text).written.warnings == [
