@@ -23,7 +23,7 @@ SIZES = (32, 32, 32, 512, 512, 4_096, 65_536)
 
 
 class Order(msgspec.Struct):
-    """What a shop's front asks its back for."""
+    """The request of a shop's front to its back."""
 
     id: int
     customer: str

@@ -1,4 +1,4 @@
-"""What all tests share: the scale of a run and its printed facts."""
+"""The common parts of all tests: the scale of a run and its printed facts."""
 
 import faulthandler
 import functools

@@ -36,7 +36,7 @@ TOUR_WIDTH = 300
 #: Languages that run nothing: output, commands that need a network or root, and files of other programs.
 NOT_RUN = {"text", "console", "dockerfile", "ini", "js"}
 
-#: What `pip install 'fastrpc[cli]'` brings for programs of pages.
+#: The packages that `pip install 'fastrpc[cli]'` installs for programs of pages.
 BROUGHT = {"fastrpc", "msgspec", "prometheus_client"}
 #: The packages that have a module, if they are not called like it.
 PACKAGES = {

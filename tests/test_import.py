@@ -29,13 +29,13 @@ print(json.dumps({{
 }}))
 """
 
-#: What the package imports of itself before a program asks for a name of it.
+#: The modules that the package imports before a program asks for a name of it.
 FRONT_DOOR = {"fastrpc", "fastrpc._version", "fastrpc.escaping", "fastrpc.first_use"}
 
 
 def report_of_an_import(statement: str = "import fastrpc", before: str = "") -> dict[str, Any]:
     """Import the package in a separate interpreter and return its report."""
-    # What users have: compiled modules, once the first import has written them.
+    # The environment of users: compiled modules, once the first import has written them.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         [sys.executable, "-c", REPORT.format(statement=statement, before=before)],
@@ -49,7 +49,7 @@ def report_of_an_import(statement: str = "import fastrpc", before: str = "") -> 
     return report
 
 
-#: What no program needs before it asks for it.
+#: Modules that no program needs before it uses their feature.
 OPTIONAL = {
     "aiohttp",
     "google.protobuf",
@@ -86,7 +86,7 @@ def test_all_names_together_leave_optional_modules_unloaded() -> None:
 
 
 def test_a_gateway_loads_no_command_line() -> None:
-    # Of the modules of a command only its options may need typer: a console is a gateway as well.
+    # Parts of a command; only its options may need typer: a console is a gateway as well.
     parts = ("addresses", "catalogue", "contract_files", "grpc_servers.described")
     report = report_of_an_import("\n".join(f"import fastrpc.gateway.{part}" for part in parts))
     assert {"fastrpc.cli", "google.protobuf", "rich", "typer"} & set(report["modules"]) == set()

@@ -55,7 +55,7 @@ FACADES = {
 SANS_IO = CORE_RANK.keys() - {"client", "http", "io", "loop", "server", "streams"}
 INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
 
-# What serves the calls of every protocol.
+# The modules that serve the calls of every protocol.
 OF_EVERY_PROTOCOL = {"gate", "served_connection", "admission", "served_call", "handler_runner"}
 
 FILE_LINES = {".py": 500, ".pyi": 500, ".pyx": 700, ".pxd": 700, ".h": 700}

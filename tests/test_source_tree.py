@@ -1,4 +1,4 @@
-"""What reads the sources for the rules of the house reads them rightly."""
+"""The reader of the sources for the rules of the house reads them correctly."""
 
 from pathlib import Path
 

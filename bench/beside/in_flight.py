@@ -29,7 +29,7 @@ class Window:
         self._one_done.clear()
         first, started = self._done, time.perf_counter()
         await asyncio.sleep(seconds)
-        # One of them may take longer than the whole window.
+        # One operation may take longer than the whole window.
         await self._one_done.wait()
         return (time.perf_counter() - started) / (self._done - first)
 

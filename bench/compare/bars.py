@@ -10,7 +10,7 @@ __all__ = ["BARS_TITLE", "CALL_BARS", "HTTP2_BARS", "HTTP_BARS", "Bar", "Rows", 
 
 BARS_TITLE = "Against the same run. A rate is at least that many times the other one, a time at most:\n"
 
-#: What was measured, by peer and workload.
+#: The measurements, by peer and workload.
 Rows = Mapping[tuple[str, str], Mapping[str, Any]]
 
 

@@ -33,7 +33,7 @@ from bench.compare.workloads import (
     Workload,
 )
 
-#: What fetching and compiling everything for the first time may take.
+#: The longest time for downloading and compiling everything the first time.
 BUILD_SECONDS = 900.0
 
 #: The folders of the toolchains' installers, which not every PATH contains.
@@ -43,7 +43,7 @@ USUAL_PLACES = ("/usr/local/go/bin", str(Path.home() / ".cargo" / "bin"))
 GO_MODULE = "fastrpc.test/compare"
 GO_PACKAGE = "benchpb"
 
-#: What the peers of Thrift exchange.
+#: The types that the peers of Thrift exchange.
 THRIFT = SOURCES / "bench.thrift"
 
 CALLS: tuple[Operation, ...] = ("echo", "mul", "record")

@@ -23,7 +23,7 @@ MOST_AHEAD = 64 * 1024 // 48 - MANY_MESSAGES - 64
 
 @fastrpc.service("streams")
 class Streams:
-    """What the benchmark streams."""
+    """The streams of the benchmark."""
 
     @fastrpc.method
     async def receive(self, count: int, size: int) -> AsyncIterator[bytes]:

@@ -25,7 +25,7 @@ GENERATOR = "c_http"
 RECORD_PATH = "/bench/record"
 HELLO_PATH = "/bench/hello"
 
-#: What `HELLO_PATH` answers, as a text in JSON.
+#: The answer of `HELLO_PATH`, as a text in JSON.
 HELLO = "hello, world"
 
 RECORD: Mapping[str, Any] = {

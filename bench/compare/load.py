@@ -26,7 +26,7 @@ __all__ = [
     "drive_threads",
 ]
 
-#: What an operation may take before the client gives up instead of hanging.
+#: The longest time of an operation before the client fails instead of hanging.
 STALL_SECONDS = 15.0
 
 #: Seconds by which a window is extended if no call has ended in it.

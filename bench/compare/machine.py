@@ -1,4 +1,4 @@
-"""What a figure is worth nothing without: the machine, the versions, the date."""
+"""The facts without which a figure is worth nothing: the machine, the versions, the date."""
 
 import importlib.metadata
 import os

@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What a client saw between the start and the end of its window."""
+    """The results of a client between the start and the end of its window."""
 
     calls: int
     seconds: float

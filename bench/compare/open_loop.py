@@ -56,7 +56,7 @@ class _Schedule:
         self._run = operation.run
         self._rate = rate
         self._tasks: list[asyncio.Task[None]] = []
-        #: What each free task waits for: the number of its next call, None at the end.
+        #: The future of each free task: the number of its next call, None at the end.
         self._free: list[asyncio.Future[int | None]] = []
         self._failure: BaseException | None = None
         self._began = time.perf_counter()

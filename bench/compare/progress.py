@@ -1,4 +1,4 @@
-"""What a run shows while it lasts, on standard error: a live line on a terminal, else a line per measurement."""
+"""The progress of a run, on standard error: a live line on a terminal, else a line per measurement."""
 
 import time
 from collections.abc import Callable

@@ -26,7 +26,8 @@ BASE_FAMILY = "grpc.aio"
 #: The share of the cores used by other programs above which a separate line reports it.
 DISTURBED = 0.05
 
-#: Whose median times are held against whose in W1: both sleep, or both spin, over sockets of one kind.
+#: The stack, and the limit with which its median times in W1 are compared: both sleep, or both spin, over sockets of
+#: one kind.
 LATENCY_LIMITS = {
     "fastrpc": "c_echo",
     "fastrpc_blocking": "c_echo",
@@ -59,13 +60,13 @@ class Figures:
     server_peak_bytes: float
     #: The share of the two cores that other programs used; above a few percent the figures are too low.
     disturbance: float
-    #: What the connections of all rounds agreed to; empty without TLS.
+    #: The cipher of the connections of all rounds; empty without TLS.
     cipher: str
 
 
 @dataclass(frozen=True)
 class PeerNames:
-    """What the tables need to know of a peer."""
+    """The facts of a peer that the tables need."""
 
     title: str
     family: str

@@ -24,7 +24,7 @@ from bench.compare.workloads import Workload
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What one run measures, and for how long."""
+    """The measurements of one run, and their duration."""
 
     assignments: Sequence[Assignment]
     rounds: int

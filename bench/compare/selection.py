@@ -20,7 +20,7 @@ from bench.compare.workloads import (
     Workload,
 )
 
-#: Who answers whether a change helped; `--quick` measures these.
+#: The peers that show whether a change helped; `--quick` measures these.
 MAIN_PEERS = ("c_echo", "fastrpc", "grpc_asyncio", "grpc_uvloop")
 
 #: Descriptors that a process needs in addition to its connections.

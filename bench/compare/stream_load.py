@@ -44,7 +44,7 @@ LISTED_MESSAGES = 5_000
 
 
 class _Streams:
-    """What both kinds of clients have: how a payload becomes a message, and the reverse."""
+    """The common parts of both kinds of clients: the conversion of a payload to a message, and back."""
 
     def build(self, payload: bytes) -> Any:
         """Build a message, from nothing."""
@@ -100,7 +100,7 @@ class BlockingStreams(_Streams):
 
 
 class _Tally:
-    """What the load counts, and whether the window is over."""
+    """The counts of the load, and whether the window is over."""
 
     __slots__ = ("is_over", "received", "sent")
 

@@ -1,4 +1,4 @@
-"""What a workload is: the operations, their values, and the curves in which one quantity grows."""
+"""The definition of a workload: the operations, their values, and the curves in which one quantity grows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,7 +101,7 @@ class Workload:
 
     @property
     def expected(self) -> Any:
-        """What an operation must answer, as plain values; of a stream, each message."""
+        """The expected answer of an operation, as plain values; of a stream, each message."""
         match self.operation:
             case "echo_batch":
                 return [self.payload] * self.batch
@@ -119,7 +119,7 @@ class Curve:
 
     name: str
     title: str
-    #: What grows, for the axis, with its unit.
+    #: The quantity that grows, for the axis, with its unit.
     axis: str
     #: The quantity and the workload's name, in order.
     points: Mapping[int, str]

@@ -1,7 +1,7 @@
-"""What the peers are asked to do: the workloads and their values, the same for all.
+"""The workloads of the peers and their values, the same for all.
 
-`TABLE` holds the workloads of calls, `STREAMS` those of streams, `TAILS` those at a fixed rate, `HTTP`, `HTTP2`,
-`RPCX` and `GRPC` those of other protocols, `CURVES` those in which one quantity grows; `WORKLOADS` holds all of them.
+`TABLE` holds the workloads of calls, `STREAMS` of streams, `TAILS` of fixed rates, `HTTP`, `HTTP2`, `RPCX` and `GRPC`
+of other protocols, `CURVES` of growing quantities; `WORKLOADS` holds all workloads.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ LOW_LATENCY_PEERS = (
     "fastrpc_blocking_spin",
 )
 
-#: Who is measured on streams: gRPC's stacks, the yardstick and fastrpc.
+#: The peers of the streams: gRPC's stacks, the yardstick and fastrpc.
 STREAM_PEERS = (
     "c_sink",
     "fastrpc",

@@ -10,7 +10,7 @@ from bench.compare.peers.base import PeerUnavailableError
 
 __all__ = ["build_yardstick", "yardstick_program"]
 
-#: What the yardsticks share.
+#: The common files of the yardsticks.
 SHARED = (SOURCES / "yardstick.h", SOURCES / "channel.h")
 
 #: Programs that are compiled from the source of another one, with these options of the compiler.

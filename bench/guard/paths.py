@@ -45,7 +45,7 @@ class Record(msgspec.Struct):
 
 @fastrpc.service("guard")
 class Guard:
-    """What is called."""
+    """The called methods."""
 
     @fastrpc.method(codec="raw")
     async def echo(self, payload: bytes) -> bytes:

@@ -68,7 +68,7 @@ class Line(asyncio.Transport):
             rest = rest[size:]
 
     def pause_reading(self) -> None:
-        """What is fed is received: nothing is fed until a session has taken over."""
+        """Fed bytes are received: nothing is fed until a session has taken over."""
 
     resume_reading = pause_reading
 

@@ -1,4 +1,4 @@
-"""What a call pays for its values: encoding, the pre-scan, decoding.
+"""The cost of values in a call: encoding, the pre-scan, decoding.
 
 pytest bench/micro/test_codecs.py
 """

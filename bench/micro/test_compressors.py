@@ -1,4 +1,4 @@
-"""What a compressor costs and saves, by kind and size of payload.
+"""The cost and the savings of a compressor, by kind and size of payload.
 
 pytest bench/micro/test_compressors.py
 """

@@ -1,4 +1,4 @@
-"""What an echo of 1 MiB in a numpy array costs against one of 1 MiB of bytes, both in msgpack.
+"""The cost of an echo of 1 MiB in a numpy array compared with 1 MiB of bytes, both in msgpack.
 
 python -m bench.promises.arrays
     Prints the seconds of one echo of each over TCP, server and client in one process, as JSON.
@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 
 @fastrpc.service("values")
 class Values:
-    """What is called."""
+    """The called methods."""
 
     @fastrpc.method
     async def data(self, data: bytes) -> bytes:

@@ -53,12 +53,12 @@ _STARTED = re.compile(r"console at http://127\.0\.0\.1:(\d+)/#token=(\S+)")
 
 @dataclass
 class ConsoleFigures:
-    """What was measured."""
+    """The measured figures."""
 
     #: Bytes resident at most, and after each sixth of the time.
     peak_bytes: int = 0
     resident: list[int] = field(default_factory=list)
-    #: Of one core.
+    #: The share of one core.
     processor_share: float = 0.0
     #: Until a change of a record was shown, and until newer counts of a server were.
     change_seconds: list[float] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What imports of the package and the start of its command line cost, in CPU time of a new process."""
+"""The CPU time of imports of the package and of the start of its command line, in a new process."""
 
 import resource
 import statistics

@@ -1,4 +1,4 @@
-"""What each promise is, how it is measured and when it is kept."""
+"""The promises: their measurement, and their limits."""
 
 import os
 import statistics

@@ -28,7 +28,7 @@ CONFIG = fastrpc.ServerConfig(limits=fastrpc.Limits(connections=20_000))
 
 @fastrpc.service("watcher")
 class Watcher:
-    """What each client serves."""
+    """The service of each client."""
 
     seen = 0
 
@@ -45,7 +45,7 @@ class Watcher:
 
 @fastrpc.service("hub")
 class Hub:
-    """What the server serves."""
+    """The service of the server."""
 
     def __init__(self) -> None:
         self.kept: list[fastrpc.PeerClient] = []

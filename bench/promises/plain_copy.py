@@ -19,7 +19,7 @@ from bench.compare.peers.base import announce
 from bench.promises.files import PAIRS, SIZE
 from bench.promises.server import read_all_input
 
-#: What the client asks for.
+#: The requests of the client.
 BOTH_HASH, ONE_HASHES, HASH_FIRST = b"2", b"1", b"0"
 
 BLOCK_BYTES = 256 * 1024

@@ -1,4 +1,4 @@
-"""What a console costs a server: the page of figures, of as many methods as are counted, and polled by several readers.
+"""The cost of a console for a server: the page of figures with the most methods, polled by several readers.
 
 `python -m bench.promises.polled WORKERS` serves until standard input closes; 0 workers: only this process.
 """

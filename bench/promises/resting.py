@@ -31,7 +31,7 @@ OFFERED_BYTES, BLOCK = 1024**3, bytes(64 * 1024)
 
 @fastrpc.service("resting")
 class Resting:
-    """What is streamed."""
+    """The streamed methods."""
 
     @fastrpc.method
     async def idle(self) -> AsyncIterator[int]:

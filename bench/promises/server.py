@@ -28,7 +28,7 @@ CONFIG = fastrpc.ServerConfig(limits=fastrpc.Limits(connections=20_000, concurre
 
 @fastrpc.service("bench")
 class Promised:
-    """What is called."""
+    """The called methods."""
 
     @fastrpc.method(codec="raw")
     async def echo(self, payload: bytes) -> bytes:

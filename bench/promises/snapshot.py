@@ -18,7 +18,7 @@ from fastrpc import Endpoint
 from fastrpc.coordination import RegistryService
 from fastrpc.registries.base.record import encode_record
 
-#: What a record has at most.
+#: The most bytes of a record.
 RECORD_BYTES = 8_192
 
 #: Labels that fill a record nearly up.

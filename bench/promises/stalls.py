@@ -26,7 +26,7 @@ MIB = 2**20
 
 @fastrpc.service("bench")
 class Attacked:
-    """What is called; never for long."""
+    """The called methods; no call takes long."""
 
     @fastrpc.method
     async def wait(self) -> None:

@@ -23,7 +23,7 @@ KIB = 1024
 
 @fastrpc.service("streams")
 class Streams:
-    """What is streamed."""
+    """The streamed methods."""
 
     @fastrpc.method(codec="raw")
     async def endless(self, size: bytes) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from setuptools import Extension
 
 __all__ = ["PrecompiledHeaders"]
 
-#: What Cython includes in each module, in its order.
+#: The headers that Cython includes in each module, in its order.
 HEADER = """\
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

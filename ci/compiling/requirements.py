@@ -1,4 +1,4 @@
-"""What a build needs, checked before it starts: CPython with the GIL, its headers, a C compiler, room on the disk.
+"""The requirements of a build, checked before it starts: CPython with the GIL, its headers, a C compiler, disk room.
 
 `python ci/compiling/requirements.py` checks the interpreter that runs it, as `ci/setup` does; standard library only.
 """

@@ -88,6 +88,6 @@ class Translator:
             defaults=default_options,
             include_path=[self._source_folder],
             compiler_directives=dict(self._directives),
-            shared_utility_features_disabled=["AutoPickle", "MemoryView"],  # What no module uses.
+            shared_utility_features_disabled=["AutoPickle", "MemoryView"],  # Unused by all modules.
             **options,
         )

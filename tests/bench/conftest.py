@@ -72,7 +72,7 @@ def certificates_are_kept() -> Iterator[None]:
 
 @pytest.fixture
 def result() -> Mapping[str, Any]:
-    """What a run came to that measured `RATES`."""
+    """The result of a run that measured `RATES`."""
     outcomes = []
     for (peer, workload), rate in RATES.items():
         measurement = Measurement(

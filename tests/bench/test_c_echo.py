@@ -110,7 +110,7 @@ def test_load_counts_calls_latency_and_processor_time(server: RunningServer, wor
 
 @pytest.fixture
 def encrypting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningServer]:
-    # What the peer sets for a run, and this undoes.
+    # The peer sets this variable for a run, and the test restores it.
     monkeypatch.setenv("OPENSSL_CONF", "/dev/null")
     ENCRYPTED.prepare()
     command = ENCRYPTED.server_command(tmp_path, WORKLOADS["W2"])

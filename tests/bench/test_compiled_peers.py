@@ -54,7 +54,7 @@ def order_for(
 
 @pytest.fixture(autouse=True)
 def openssl_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A peer over TLS sets it for a run, and this undoes that.
+    # A peer over TLS sets this variable for a run, and the test restores it.
     monkeypatch.setenv("OPENSSL_CONF", "/dev/null")
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("certificates_are_kept")
 def test_a_measurement_names_the_cipher_that_openssl_was_told_to_use(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What the peer sets for a run, and this undoes.
+    # The peer sets this variable for a run, and the test restores it.
     monkeypatch.setenv("OPENSSL_CONF", "/dev/null")
     peer = next(peer for peer in PEERS if peer.name == name)
     peer.prepare()

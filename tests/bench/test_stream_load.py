@@ -261,7 +261,7 @@ async def test_the_window_of_a_client_stream_closes_with_its_answer() -> None:
     class Slow(Streams):
         async def send(self, messages: AsyncIterator[Any]) -> int:
             size = await super().send(messages)
-            # What lies in buffers takes this long: the rate counts it.
+            # Buffered bytes take this long: the rate counts them.
             await asyncio.sleep(0.2)
             return size
 

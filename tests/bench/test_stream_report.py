@@ -38,7 +38,7 @@ RATES = {
 
 @pytest.fixture
 def streams(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run came to that measured `RATES`."""
+    """The result of a run that measured `RATES`."""
     outcomes = [
         Outcome(
             peer=peer,

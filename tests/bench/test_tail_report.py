@@ -17,7 +17,7 @@ TIMES = {("fastrpc", "tail@5000"): 20e-6, ("fastrpc", "tail@100000"): 30e-6, ("t
 
 @pytest.fixture
 def tails(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run came to that measured `TIMES`."""
+    """The result of a run that measured `TIMES`."""
     outcomes = [
         Outcome(
             peer=peer,

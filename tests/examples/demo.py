@@ -1,4 +1,4 @@
-"""What fastrpc does, in less than a minute: `make demo`, or `python tests/examples/demo.py`.
+"""The abilities of fastrpc, in less than a minute: `make demo`, or `python tests/examples/demo.py`.
 
 A registry and two servers run as processes of their own; this program is their client and finds them by name. It ends
 with 0 only if everything it shows has worked.

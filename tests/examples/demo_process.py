@@ -1,4 +1,4 @@
-"""What the demonstration says, and the commands of fastrpc that it runs as processes of their own."""
+"""The output of the demonstration, and the commands of fastrpc that it runs as separate processes."""
 
 import json
 import os

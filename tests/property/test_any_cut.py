@@ -20,10 +20,10 @@ from tests.support.wire_reference import Data, End, Head, ReferencePeer, Request
 
 BOTH_WAYS = FLAG_STREAM_IN | FLAG_STREAM_OUT
 
-#: What calls 9 and 17 tell of their positions.
+#: The names that calls 9 and 17 send for their positions.
 NAMES = names_told(("name", "data"))
 
-#: What the golden files hold, as one client says it to a server: about 4 KiB.
+#: The content of the golden files, as one client sends it to a server: about 4 KiB.
 TO_SERVER = b"".join(
     (
         opening(False),

@@ -55,7 +55,7 @@ class Run:
     core_class: type[BrokerCore]
     #: For the file of the broker; None: its journal is in memory.
     folder: Path | None = None
-    #: Of messages, from which one is chosen for each.
+    #: Delays of messages; one is chosen for each message.
     delays: tuple[float, ...] = (0.0, 0.0, 0.0, 5.0)
     now: float = 0.0
     joined: list[Joined] = field(default_factory=list)

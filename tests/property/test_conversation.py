@@ -121,7 +121,7 @@ def check(author: Author, talker: Talker, other_author: Author, other: Talker) -
 
 def converse(random: Random, sides: tuple[Talker, Talker]) -> tuple[Author, Author]:
     authors = Author(random, sides[0]), Author(random, sides[1])
-    # What a client says before it has heard anything.
+    # The frames of a client before it has received any.
     for _ in range(random.choice((0, 5))):
         authors[0].act()
     for _ in range(3):

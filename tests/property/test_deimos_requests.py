@@ -45,7 +45,7 @@ RECORDED: Final = [
     exchange for exchanges in deimos_cases().values() for exchange in exchanges if "request" in exchange
 ]
 
-#: Those whose answers have a body, even if the verb cannot be read.
+#: Requests whose answers have a body, even if the verb cannot be read.
 WITH_BODIES: Final = [exchange for exchange in RECORDED if not exchange["request"].startswith("HEAD ")]
 
 VERBS: Final = ("GET", "GET", "PUT", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "PATCH", "put", "TRACE")

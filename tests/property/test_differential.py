@@ -23,7 +23,7 @@ from tests.support.wire_settings import Setting, encode_settings
 INPUTS = 100_000
 COPIES = 8
 
-#: What the peer announces, no more than is needed: to read it takes most of the time of a short conversation.
+#: The settings of the peer, only the necessary ones: reading them takes most of the time of a short conversation.
 ANNOUNCED = SERVING | {Setting.MAX_FRAME: 262_144, Setting.MAX_MESSAGE: 16_777_216, Setting.OPEN_MESSAGES: 4}
 OPENING = (
     Preface().encode()

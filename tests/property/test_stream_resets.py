@@ -49,7 +49,7 @@ class Resets:
         while self.opened < STREAMS:
             self.random.choice(acts)()
             self.check_alive()
-        # What is opened from here on meets a server that drains, or is never sent.
+        # A call opened from here on meets a server that drains, or is never sent.
         self.server.begin_drain()
         last = self.opened + 2 * TOGETHER
         # At once where requests may be under way that it has not seen: these were not started.
@@ -66,7 +66,7 @@ class Resets:
         for connection in (self.client, self.server):
             assert not connection.is_closed, connection.closed_text
 
-    # What may happen
+    # Possible steps
 
     def open(self) -> None:
         if len(self.near) + len(self.unnumbered) >= TOGETHER:
@@ -132,7 +132,7 @@ class Resets:
         self.server.respond_error(stream.call, status)
         stream.end()
 
-    # What goes over the wire
+    # Traffic on the wire
 
     def carry_some(self) -> None:
         """Carry a random part of the waiting bytes of either side, cut anywhere."""

@@ -88,7 +88,8 @@ SPECIAL_WORKLOADS = (
     else ("many", "connections@10", "server_stream_def", "tail@5000")
 )
 
-#: What yardsticks and other protocols offer of these; the other peers offer `WORKLOADS`, and `STREAMING` streams too.
+#: The workloads that yardsticks and other protocols offer; the other peers offer `WORKLOADS`, and `STREAMING` streams
+#: too.
 OFFERED = {
     "c_echo": {"W5"},
     "c_http": {*HTTP},
@@ -138,7 +139,7 @@ def compare(folder: Path, peers: list[str], workloads: tuple[str, ...]) -> Mappi
 
 @pytest.fixture(scope="module")
 def available() -> list[str]:
-    """Those to try whose packages are installed; asked elsewhere, for they may warn when they are imported."""
+    """Return the peers to try whose packages are installed; a separate process asks, as imports may warn."""
     code = "import json; from bench.compare.peers.base import find_peers; print(json.dumps(list(find_peers()[0])))"
     output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout
     return [name for name in json.loads(output) if name in TRIED]

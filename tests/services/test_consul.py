@@ -391,7 +391,7 @@ class TestRpcxLayout:
         lease.release()
         backend.close()
         assert base64.b64decode(renewed["Value"]) == b"state=inactive"
-        # Nor is anybody woken who waits for a change.
+        # Nor is a waiter for a change woken.
         assert renewed["ModifyIndex"] == written["ModifyIndex"]
 
     def test_attempt_after_a_lost_answer_never_takes_the_key_out(

@@ -1,4 +1,4 @@
-"""What a server dials while it refuses connections, as strace sees it: nothing that its configuration did not name."""
+"""The addresses that a server dials while it refuses connections, as strace sees them: only configured ones."""
 
 import asyncio
 import socket

@@ -66,7 +66,7 @@ OF_SERVERS = frozenset(
     }
 )
 
-#: What the servers around decide themselves: the test, and the servers that do it in another way.
+#: Decisions of the outer servers: the test, and the servers that decide otherwise.
 DIFFERENCES: dict[str, tuple[str, ...]] = {
     # They ask for a body before the application does.
     "test_a_caller_with_a_wrong_token_sends_no_long_body": ("hypercorn",),

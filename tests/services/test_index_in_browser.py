@@ -123,7 +123,7 @@ async def check_rows(browsed: Browsed) -> None:
     assert all(text.endswith(("µs", "ms", " s")) for text in percentiles)
     rows = await browsed.rows()
     assert rows["shop.orders.wait"][2:4] == ["0", "1"]
-    # Of all tests so far: the counters belong to the process.
+    # Unknown methods of all tests so far: the counters belong to the process.
     assert int(rows["unknown methods"][2]) >= 1
 
 

@@ -42,7 +42,7 @@ CASES = (
 #: With an honest server these cases have a meaning; the other cases expect a server that resets.
 NEGATIVE_CASES = ("goaway", "ping", "max_streams")
 
-#: Of a large request and answer, and of the messages of streams, as the descriptions have them.
+#: The sizes of a large request and answer, and of the messages of streams, as the descriptions have them.
 LARGE_REQUEST, LARGE_ANSWER = 271_828, 314_159
 REQUEST_SIZES, ANSWER_SIZES = (27_182, 8, 1_828, 45_904), (31_415, 9, 2_653, 58_979)
 

@@ -34,7 +34,7 @@ RATE = 500
 
 OLD, NEW = 1, 2
 
-#: Of Linux: packets of every protocol, to this machine and from it (packet(7)).
+#: A constant of Linux: packets of every protocol, to this machine and from it (packet(7)).
 ETH_P_ALL = 3
 
 SECRET = "the-combination-is-17-4-23"

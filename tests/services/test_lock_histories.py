@@ -28,7 +28,7 @@ FAULTS = 12
 #: Most histories beyond the number of the scale.
 MORE = 3
 
-#: What holders do.
+#: The steps of holders.
 KINDS = {"hold", "look", "write", "release"}
 
 

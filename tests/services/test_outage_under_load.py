@@ -1,6 +1,6 @@
 """A registry is killed for a while as calls continue, and a server dies meanwhile: no caller notices.
 
-Both registries go through it at the same time, as it is waiting for the most part.
+Both registries go through it at the same time, as most of it is waiting.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ KINDS = ["consul", "embedded"]
 
 @dataclass
 class Outage:
-    """What was seen of one registry; instants are of the monotonic clock."""
+    """The observations of one registry; instants are of the monotonic clock."""
 
     servers: Cluster
     calls: NotedCalls
@@ -96,13 +96,13 @@ async def suffer(servers: Cluster, outage: Outage) -> None:
     await in_thread(servers.registry.start)
     outage.registry_back_at = time.monotonic()
     outage.all_listed_at = await servers.until_listed(servers.addresses)
-    # What the registry says now, reaches the client before the calls end.
+    # The registry's present list reaches the client before the calls end.
     await asyncio.sleep(1.0)
 
 
 @pytest.fixture(scope="module")
 def outages(consul_path: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outage]:
-    """What both registries went through."""
+    """The outages of both registries."""
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
     servers = {
         "consul": ConsulAgent(consul_path, folders["consul"]),

@@ -205,7 +205,7 @@ def alert_expressions(scraping: Prometheus) -> dict[str, str]:
 
 @pytest.mark.parametrize("query", dashboard_queries())
 def test_every_query_of_the_dashboard_finds_data(query: str, scraping: Prometheus) -> None:
-    # What Grafana puts there.
+    # The value that Grafana inserts.
     scraping.until_found(query.replace("$__rate_interval", "1m").replace("$job", ".*"))
 
 

@@ -47,7 +47,7 @@ async def waiting_takes(
 ) -> list["asyncio.Task[list[Delivery]]"]:
     """Return takes of all members, once they wait."""
     takes = [asyncio.create_task(taken(member, 1)) for member in members]
-    # Others may stop waiting meanwhile.
+    # Other waiters may stop meanwhile.
     await until(lambda: all(server.ask("HEXISTS", WAITING, member.name) for member in members))
     return takes
 

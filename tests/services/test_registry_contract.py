@@ -1,4 +1,4 @@
-"""What every registry does: the same tests on all of them."""
+"""The common promises of registries: the same tests on all of them."""
 
 import asyncio
 import contextlib
@@ -180,7 +180,7 @@ async def test_registry_used_before_a_fork_is_refused_in_the_child(opening: Open
         registry.close()
 
     await asyncio.to_thread(in_child, child)
-    # What the child closed was its own.
+    # The child closed only its own objects.
     async with registry.register(service, ONE):
         await until(watch, ONE)
 

@@ -28,7 +28,7 @@ BOTH = ServerConfig(protocols=("native", "rpcx"))
 
 @fastrpc.service("Arith")
 class SafeArith:
-    """What both servers have; Go's may run twice."""
+    """The methods of both servers; Go's may run twice."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -1,7 +1,7 @@
 """The scripts of the guide as printed, in a real browser, against the servers of their pages.
 
-That of the recipes is of a page at another origin: the names in it lead to this machine, and both servers show
-certificates of an authority of the test.
+The script of the recipes belongs to a page at another origin: the names in it lead to this machine, and both servers
+show certificates of an authority of the test.
 """
 
 import contextlib

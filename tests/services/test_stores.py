@@ -68,7 +68,7 @@ class TestConsul(StoreContract):
         return "consul"
 
     async def test_watch_yields_the_changes_after_a_revision(self, store: StoreBackend) -> None:
-        """Those after the latest one that this store has listed: Consul has no history."""
+        """The changes after the latest one that this store has listed: Consul has no history."""
         await store.put("a/1", b"1")
         first = (await store.list("a/")).revision
         await store.put("a/1", b"2")

@@ -29,7 +29,7 @@ OPERATOR = "token-of-an-operator"
 
 
 class Answer:
-    """What a client got."""
+    """The answer that a client got."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status

@@ -25,7 +25,7 @@ STYLES = ("loop", "thread")
 #: Any size, in both directions.
 UNBOUNDED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
-#: What a call gave: the messages, the status, its text, initial and trailing metadata.
+#: The result of a call: the messages, the status, its text, initial and trailing metadata.
 Asked = tuple[list[bytes], str, str, list[Any], list[Any]]
 
 

@@ -15,7 +15,7 @@ from fastrpc.coordination import StoreService
 
 __all__ = ["KINDS"]
 
-#: What it has under way at once.
+#: The number of requests under way at once.
 AT_ONCE = 256
 
 

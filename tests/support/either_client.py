@@ -222,7 +222,7 @@ class SteppedStream:
 
     @property
     def reply(self) -> Reply[Any]:
-        """What is known at the end."""
+        """The known facts at the end."""
         return self.stream.reply
 
     @property

@@ -27,7 +27,7 @@ Code = Annotated[str, msgspec.Meta(min_length=2, max_length=4, pattern="^[a-z]+$
 
 
 class Color(enum.Enum):
-    """Of a thing."""
+    """The colour of a thing."""
 
     RED = "red"
     BLUE = "blue"
@@ -88,7 +88,7 @@ class Line(pydantic.BaseModel):
 
 
 class Order(pydantic.BaseModel):
-    """What somebody orders."""
+    """The goods of an order."""
 
     lines: list[Line]
     parent: "Order | None" = None

@@ -65,7 +65,7 @@ def converse(random: Random, pair: Lockstep, peer: ReferencePeer) -> None:
 
 
 class OwnSide:
-    """What the side under test may do, by the events it saw."""
+    """The possible steps of the side under test, by the events it saw."""
 
     def __init__(self, random: Random, pair: Lockstep) -> None:
         self._random = random

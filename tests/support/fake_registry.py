@@ -65,7 +65,7 @@ class FakeLookup:
 
     def __init__(self, *answers: Sequence[Entry] | Listing | Exception) -> None:
         self.answers = list(answers)
-        #: What each question was willing to wait.
+        #: The longest wait of each question.
         self.waits: list[float] = []
 
     def fetch(self, wait_seconds: float) -> Listing:
@@ -107,7 +107,7 @@ class FakeLease:
 
 
 class FakeRetiringLease(FakeLease):
-    """One of a registry that can mark the records of servers that leave; `is_taken_over` has another server's."""
+    """A lease of a registry that can mark the records of servers that leave; `is_taken_over` has another server's."""
 
     is_taken_over = False
 

@@ -17,7 +17,7 @@ class Feed:
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
         self.thread_goes_on = threading.Event()
-        #: What generators saw at their `yield` when they had to end, and how far they got.
+        #: The exceptions of generators at their `yield` when they had to end, and their progress.
         self.ends: list[str] = []
         self.yielded = 0
         self.ended = asyncio.Event()

@@ -109,7 +109,7 @@ PROGRAMS = {
     "judge": Built("porcupine", "porcupine"),
 }
 
-#: Those that tests without the mark `conformance` ask for.
+#: The programs that tests without the mark `conformance` need.
 FIRST = ("actionlint_folder", "go_mdns", "go_rpcx", "grpc_go_path", "h2spec_folder", "interop_programs")
 
 if __name__ == "__main__":

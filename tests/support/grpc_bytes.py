@@ -13,7 +13,7 @@ from tests.support.http2_frames import OPENING
 
 __all__ = ["OPENING", "data", "message", "number_field", "page", "request", "said", "text_field", "tunnel"]
 
-#: What a peer takes that announced nothing.
+#: The frame size of a peer that announced nothing.
 FRAME_BYTES = 16_384
 
 

@@ -46,7 +46,7 @@ READ_BYTES = 65_536
 
 @dataclass
 class Answer:
-    """What came of one stream."""
+    """The outcome of one stream."""
 
     head: dict[str, str] = field(default_factory=dict)
     #: The same with the fields that come more than once.

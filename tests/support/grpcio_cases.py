@@ -38,7 +38,7 @@ MESSAGES = 5
 
 LIBRARIES = {"ours": fastrpc.grpc.aio, "grpcio": grpc.aio}
 
-#: What happened, in plain values.
+#: The outcome, in plain values.
 Outcome = Any
 Case = Callable[[Any], Awaitable[Outcome]]
 

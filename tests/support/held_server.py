@@ -13,7 +13,7 @@ from fastrpc.limits import ConcurrencyLimit
 
 __all__ = ["HELD_SECONDS", "Held"]
 
-#: What a call takes by the method that holds the loop.
+#: The time of a call by the method that holds the loop.
 HELD_SECONDS = {"short": 0.0001, "middle": 0.0015, "long": 0.01}
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 __all__ = ["ENDLESS", "HostileHttpServer", "Reply", "answer", "dripping"]
 
-#: What a reply yields: bytes to send, or None to send nothing for a moment.
+#: The items of a reply: bytes to send, or None to send nothing for a moment.
 Reply = Callable[[], Iterator[bytes | None]]
 
 #: Seconds of a moment.

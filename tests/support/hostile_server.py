@@ -26,7 +26,7 @@ from tests.support.wire_parser import Parser
 
 __all__ = ["ENDING", "GOING_ON", "LATE_METHOD", "WRONG"]
 
-#: What no call asked for, as a number in msgpack.
+#: An answer that no call asked for, as a number in msgpack.
 WRONG = b"\xcd\xff\xff"
 
 #: Hostile frames for a call of this id, which is answered: the first of them ends the connection.
@@ -62,7 +62,7 @@ STRAY: dict[str, Callable[[RpcxFrame], bytes]] = {
 #: `late_…`: frames after the CANCEL of a call whose deadline passed. `pieces`: an answer longer than stated.
 GOING_ON = ("late_messages", "late_heads", "pieces", *STRAY)
 
-#: Of such a method calls are answered once they are cancelled.
+#: Calls of this method are answered once they are cancelled.
 LATE_METHOD = "echo.late"
 
 #: Frames of one write, and writes for one answer.

@@ -94,7 +94,7 @@ WRONG_STARTS = (
     raw(PUSH_PROMISE, number(2) + CALL, END_HEADERS, 1),
 )
 
-#: What is malformed in any state of a connection.
+#: Frames that are malformed in any state of a connection.
 MALFORMED = (
     raw(SETTINGS, b"\0" * 5),
     raw(PING, b"\0" * 7),

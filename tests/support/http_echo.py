@@ -11,7 +11,7 @@ from tests.support.still_transport import StillTransport
 
 __all__ = ["EchoConnection", "HttpTalk"]
 
-#: What anything may take before the test fails.
+#: The longest time of any step before the test fails.
 WAIT_SECONDS = 30.0
 
 

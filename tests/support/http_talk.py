@@ -10,7 +10,7 @@ from tests.support.peer_writing import write_to
 
 __all__ = ["HttpClient", "Response", "content_of", "fields_of", "request", "soon"]
 
-#: What anything may take before the test fails.
+#: The longest time of any step before the test fails.
 WAIT_SECONDS = 30.0
 
 

@@ -18,14 +18,14 @@ __all__ = ["KeptConnection", "KeptSession", "LostSession", "gate_for", "joined"]
 
 
 class KeptConnection(PythonServedConnection):
-    """What became of each call, in order; `ends` is set by each of them."""
+    """The outcome of each call, in order; `ends` is set by each of them."""
 
     def __init__(self, gate: Gate, protocol: str = "kept") -> None:
         super().__init__(gate, protocol)
         self.answers: list[Any] = []
         self.failures: list[Failure] = []
         self.refusals: list[tuple[Status, str, bool]] = []
-        #: Of each refusal: milliseconds after which to retry.
+        #: For each refusal: milliseconds after which to retry.
         self.pauses: list[int] = []
         self.reply_metadata: list[dict[str, str | bytes]] = []
         self.listed: list[ServerCall] = []

@@ -10,7 +10,7 @@ __all__ = ["KeyServer", "key_server"]
 
 
 class KeyServer:
-    """What the server answers, and how often it was asked."""
+    """The server's answer, and the number of requests."""
 
     def __init__(self, url: str) -> None:
         self.url = url

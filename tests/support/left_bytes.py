@@ -36,7 +36,8 @@ class LeftBytes:
         if nextitem is not None and nextitem.path == item.path:
             return
         until = time.monotonic() + self._pause_seconds
-        # What is not collected before the next file begins never is: the collector leaves out all that lives then.
+        # Objects that are not collected before the next file begins are never collected: the collector leaves out all
+        # that live then.
         while gc.collect() >= 0 and budget.bytes_held() and time.monotonic() < until:
             time.sleep(0.01)
         since, self._since = self._since, []

@@ -38,7 +38,7 @@ __all__ = ["COLUMNS", "IDLE_SECONDS", "PATIENCE_SECONDS", "LivedConnection", "Wa
 
 SECOND = 1_000_000_000
 
-#: Of every protocol, whichever setting says so.
+#: The idle time of every protocol, whichever setting has it.
 IDLE_SECONDS = 60.0
 PATIENCE_SECONDS = 20.0
 HANDSHAKE_SECONDS = 5.0

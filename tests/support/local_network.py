@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ["Machine", "local_network"]
 
-#: Of Linux: the kind of namespace that `setns` enters.
+#: A constant of Linux: the kind of namespace that `setns` enters.
 CLONE_NEWNET = 0x40000000
 
 #: Addresses for tests of networks (RFC 2544), which lead nowhere else.

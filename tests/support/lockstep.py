@@ -43,13 +43,13 @@ class Lockstep:
         self.engine = RecordingConnection(
             is_client=not is_server, settings=engine_settings(is_server, changes), stream_pool=stream_pool
         )
-        #: What the first SETTINGS change of the defaults.
+        #: The changes of the first SETTINGS to the defaults.
         self.first_values = dict(changes or {})
         #: Whether the peer's SETTINGS were read.
         self.is_open = False
         self._peer_drains = False
         self._peer_calls = floor(not is_server)[Setting.MAX_CALLS]
-        #: What the PING of a drain holds.
+        #: The content of a drain's PING.
         self.drain_content = b""
         self._pings = 0
         #: Highest call id whose state is worth a look.

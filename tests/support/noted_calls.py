@@ -36,7 +36,7 @@ class NotedCalls:
         self, client: Client, methods: Sequence[Any] = (Noted.again,), *, timeout: float = 5.0
     ) -> None:
         self.ledger = Ledger()
-        #: Those that ended, in that order.
+        #: Ended calls, in the order of their ends.
         self.ended: list[NotedCall] = []
         self._methods = methods
         self._timeout = timeout

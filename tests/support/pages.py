@@ -89,8 +89,8 @@ class Page:
         for block in self.blocks:
             if name := file_name(block):
                 (folder / name).write_text(block.text, encoding="utf-8")
-        # What the shell finds is this very Python and the package under test. A dozen pages start fifty programs, and
-        # most of their time would go into imports.
+        # The shell finds this Python and the package under test. A dozen pages start fifty programs, and most of their
+        # time would go into imports.
         python, self._inherited = sys.executable, []
         if WarmProcess.IS_POSSIBLE and SCALE <= 1:
             python, descriptor = launcher()

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 
 __all__ = ["free_address", "free_ports", "ports_instead"]
 
-#: None of those that the system gives by itself (Linux: from 32,768 on), which other tests get meanwhile.
+#: Ports outside of the range that the system assigns (Linux: from 32,768 on), which other tests get meanwhile.
 PORTS = range(20_000, 32_000)
 
 #: Each worker of a run has its share of the ports. The search for a free port listens at it for a moment: without

@@ -20,7 +20,7 @@ from tests.support.warm_process import WarmProcess
 
 __all__ = ["WAIT_SECONDS", "Finished", "Program", "run_program"]
 
-#: What anything may take before the test fails.
+#: The longest time of any step before the test fails.
 WAIT_SECONDS = 30.0
 
 #: The package under test, wherever it was installed.

@@ -37,7 +37,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Cut(enum.Enum):
-    """What happens to a connection that is cut."""
+    """The faults of a connection that is cut."""
 
     CLOSE = "close"  # Both ends see an orderly end.
     RESET = "reset"  # Both ends see a reset; bytes not yet read may be lost.

@@ -124,7 +124,7 @@ class Kind:
     endpoints: int = 3
     threads: int = 2
     connections: int = 2
-    #: Of a core, while nothing changes.
+    #: The share of a core, while nothing changes.
     percent: float = 2.0
     #: From a change to its use.
     change_seconds: float = 1.0

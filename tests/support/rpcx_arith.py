@@ -28,7 +28,7 @@ class RepeatArgs(msgspec.Struct):
     N: int = 0
 
 
-#: What `Fail` raises: Go sends the text of an error as it is.
+#: The error of `Fail`: Go sends the text of an error unchanged.
 _BOOM = (Status.UNKNOWN, "boom")
 
 

@@ -53,12 +53,12 @@ class Recorded:
 
     @property
     def requests(self) -> list[Frame]:
-        """What the client sent."""
+        """The client's bytes."""
         return frames_in(self.from_client, self._magic)
 
     @property
     def answers(self) -> list[Frame]:
-        """What the server sent."""
+        """The server's bytes."""
         return frames_in(self.from_server, self._magic)
 
     def answers_by_sequence(self) -> dict[int, bytes]:

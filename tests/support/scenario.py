@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-#: What a client announces that serves push.
+#: The settings of a client that serves push.
 SERVING = {Setting.MAX_CALLS: 100, Setting.MAX_STREAMS: 100}
 
 
@@ -82,7 +82,7 @@ class Scenario:
 
     @property
     def peer_opening(self) -> bytes:
-        """What the peer sends before the first step: a client serves push, so that a server may call it."""
+        """The peer's bytes before the first step: a client serves push, so that a server may call it."""
         if self.opening is not None:
             return self.opening
         return opening(not self.is_server, SERVING if self.is_server else None)

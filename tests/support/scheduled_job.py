@@ -15,7 +15,7 @@ __all__ = ["EVERY_SECONDS", "NAME", "RUN_SECONDS"]
 
 EVERY_SECONDS = 0.5
 
-#: What a run takes at most.
+#: The longest time of a run.
 RUN_SECONDS = 0.1
 
 NAME = "jobs.job"

@@ -1,4 +1,4 @@
-"""What a Prometheus server reads of this process."""
+"""The metrics that a Prometheus server reads from this process."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ def samples_of(text: str) -> Samples:
 
 
 class _OfProcess(Collector):
-    """What `fastrpc.metrics.collector` shows of the process.
+    """The metrics of the process in `fastrpc.metrics.collector`.
 
     The tests before left thousands of series of methods, which would take a tenth of a second of each scrape.
     """

@@ -61,6 +61,6 @@ if __name__ == "__main__":
     listener = socket.create_server(("127.0.0.1", 0))
     place = f"grpc://127.0.0.1:{listener.getsockname()[1]}"
     threading.Thread(target=relay_one, args=(listener, (address.hostname, address.port))).start()
-    # What becomes of the call is nothing to the server that breaks rules.
+    # The outcome of the call does not matter to the server that breaks rules.
     with contextlib.suppress(FastRPCError):
         call_blocking(place) if kind == "blocking" else asyncio.run(call_on_loop(place))

@@ -22,7 +22,7 @@ class Talker(Protocol):
     """One side of a conversation; calls of its own are named as `open` names them."""
 
     is_server: bool
-    #: What came, by call: the payload of its REQUEST or RESPONSE, and stream messages in their order.
+    #: Received messages, by call: the payload of its REQUEST or RESPONSE, and stream messages in their order.
     requests: dict[int, bytes]
     responses: dict[int, tuple[int, bytes]]
     messages: dict[int, list[bytes]]
@@ -45,7 +45,7 @@ class Talker(Protocol):
 
 
 class Received:
-    """What a side received, by its events."""
+    """The received messages of a side, by its events."""
 
     def __init__(self, is_server: bool) -> None:
         self.is_server = is_server
@@ -76,7 +76,7 @@ class Received:
                     self.open_here.pop(call, None)
                     self.given_up.add(call)
                 case ("cancel", call, _):
-                    # What it did not take is not wanted any more.
+                    # Messages that it did not take are no longer wanted.
                     self.untaken = [other for other in self.untaken if other != call]
                     if call in self.open_here:
                         self.open_here[call] &= ~(FLAG_STREAM_IN | FLAG_STREAM_OUT)
@@ -101,7 +101,7 @@ class EngineTalker(Received):
 
     @property
     def pool_left(self) -> tuple[int, int]:
-        """The same, now."""
+        """The pool's free bytes, now."""
         assembler = self.connection.assembler
         return assembler.stream_pool_left, assembler.growth_left
 

@@ -1,4 +1,4 @@
-"""What passes through a connection, byte by byte: for clients that block, and processes that fork."""
+"""The bytes that pass through a connection: for clients that block, and processes that fork."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ class Tap:
         self._target = (host, int(port))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
-        #: What each client sent, in the order of their connections, and which of these have ended.
+        #: The bytes of each client, in the order of their connections, and which of these have ended.
         self.sent: list[bytearray] = []
         self.ended: list[threading.Event] = []
         self._sockets: list[socket.socket] = [self._listener]

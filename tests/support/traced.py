@@ -1,4 +1,4 @@
-"""What a program dials, as strace sees it."""
+"""The addresses that a program dials, as strace sees them."""
 
 import re
 from pathlib import Path

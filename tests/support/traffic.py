@@ -46,7 +46,7 @@ EDGES = (0, 1, 7, 8, 15, 16, 23, 24, 1_023, 1_024, 65_535, 65_536, 2**31 - 1, 2*
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What the side under test does first, and the frames that then come to it."""
+    """The first steps of the side under test, and the frames that it then gets."""
 
     is_server: bool
     actions: tuple[Open | CancelStep, ...]

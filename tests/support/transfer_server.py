@@ -22,7 +22,7 @@ from tests.support.mounted import part, start
 
 __all__ = ["PIECE"]
 
-#: What the application gives at once.
+#: The bytes that the application gives at once.
 PIECE = bytes(65_536)
 
 #: The bytes that the handlers took or gave, and the most that the server counted meanwhile.

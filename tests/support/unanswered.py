@@ -24,7 +24,7 @@ __all__ = ["FLOODS", "NOTIFICATIONS"]
 #: Frames of a block; their ids differ in the lowest thirteen bits.
 TOGETHER = 4096
 
-#: What a connection prepares of these, more than are read in a run.
+#: The number of these that a connection prepares, more than are read in a run.
 KEY_UPDATES = 1_000_000
 
 #: Bytes that may come before any credit is returned, and those after which it is.

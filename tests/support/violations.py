@@ -1,6 +1,6 @@
 """Broken rules of the wire, each with the reason PROTOCOL.md gives it, for both roles.
 
-What the header alone breaks is given without its body: it must be refused before the body arrives.
+A violation in the header is given without a body: it must be refused before the body arrives.
 """
 
 import struct

@@ -27,7 +27,7 @@ _ASKING = threading.Lock()
 
 
 class WarmProcess:
-    """What `subprocess.Popen` is for a program that is forked.
+    """The counterpart of `subprocess.Popen` for a program that is forked.
 
     Args:
         output: where its standard output and error go; two pipes by default.

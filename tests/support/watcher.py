@@ -17,7 +17,7 @@ def caller() -> PeerClient:
 
 @service("watcher")
 class Watcher:
-    """What a client serves."""
+    """The service of a client."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -122,7 +122,7 @@ class Watcher:
 
 @service("hub")
 class Hub:
-    """What the server serves."""
+    """The service of the server."""
 
     def __init__(self) -> None:
         self.clients: list[PeerClient] = []

@@ -63,7 +63,7 @@ class Asked:
 
     @property
     def fields(self) -> dict[str, str | None]:
-        """What each request by HTTP has."""
+        """The fields of each request by HTTP."""
         return {} if self.token is None else {"Authorization": self.token}
 
 
@@ -263,7 +263,7 @@ async def _in_socket(
         socket.send(message)
         frame = await socket.frame()
         if frame.opcode == CLOSE:
-            # What identified the connection expired meanwhile.
+            # The credential of the connection expired meanwhile.
             assert frame.code == 1008
             return Status.UNAUTHENTICATED
         found: dict[str, Any] = json.loads(frame.content)

@@ -14,12 +14,12 @@ REFILL_BYTES = REFILL_FRAMES * 1024
 LATE_FRAMES = 1_000
 #: Control frames that can honestly cross the end of one call: END, CANCEL and two CREDITs.
 FRAMES_CROSSING_AN_END = 4
-#: What a late frame costs at least; smaller ones are no cheaper to discard.
+#: The least cost of a late frame; smaller ones are no cheaper to discard.
 SMALLEST_LATE_COST = 64
 STRIKES = 3
 #: timeout_us of a REQUEST that has no deadline.
 NO_TIMEOUT = 2**64 - 1
-#: What handling a middle piece costs, in bytes: its payload pays for it.
+#: The cost of handling a middle piece, in bytes: its payload pays for it.
 PIECE_COST = 64
 
 

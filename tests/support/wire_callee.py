@@ -70,7 +70,7 @@ class CalleeCalls:
         self._answered: set[int] = set()
         #: Highest REQUEST id seen; ids above it are new.
         self.highest_seen = 0
-        #: The same without those discarded after GOAWAY FINAL.
+        #: The same, except calls discarded after GOAWAY FINAL.
         self.highest_started = 0
         #: last_id of the GOAWAY FINAL we sent.
         self.last_id: int | None = None

@@ -46,7 +46,7 @@ __all__ = [
 
 #: head_words, attempt, priority, reserved, method_len, metadata_len, timeout_us
 REQUEST_HEAD = struct.Struct("<BBBBHHQ")
-#: What follows with head_words >= 3.
+#: The field with head_words >= 3.
 REQUEST_NAMES = struct.Struct("<Q")
 #: head_words, outcome, status, message_len, metadata_len, pushback_ms, elapsed_us
 RESPONSE_HEAD = struct.Struct("<BBHHHII")

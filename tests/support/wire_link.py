@@ -1,4 +1,4 @@
-"""What both call tables of one connection share: events, output, settings and budgets."""
+"""The common parts of both call tables of one connection: events, output, settings and budgets."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What waits to be sent: control frames leave at once, messages as the windows allow."""
+"""The waiting frames: control frames leave at once, messages as the windows allow."""
 
 import dataclasses
 from dataclasses import dataclass

@@ -220,7 +220,7 @@ def decode_settings(body: bytes, *, is_first: bool) -> tuple[tuple[int, Any], ..
 
 
 class AnnouncedSettings:
-    """What one side announced: its newest values, and those under way that may still bind the other."""
+    """The settings that one side announced: its newest values, and values under way that may still bind the other."""
 
     def __init__(self, is_server: bool) -> None:
         self._acknowledged = floor(is_server)

@@ -11,7 +11,7 @@ __all__ = ["Assembly", "ReceiveWindow", "SendWindow", "StreamPool"]
 
 
 class SendWindow:
-    """What the peer still takes from us, on the connection or on one stream."""
+    """The bytes that the peer still takes from us, on the connection or on one stream."""
 
     def __init__(self, size: int) -> None:
         self.left = size
@@ -102,7 +102,7 @@ class StreamPool:
 
 @dataclass(eq=False, slots=True)
 class ReceiveWindow:
-    """What the peer may still send on one stream.
+    """The bytes that the peer may still send on one stream.
 
     Messages are owed when the application takes them.
     """

@@ -1,4 +1,4 @@
-"""What type checkers must refuse: each line that ends in `# error`, and no other. Never run."""
+"""Lines that type checkers must refuse: each ends in `# error`, and no other is refused. Never run."""
 
 # pyright: reportMissingModuleSource=false
 

@@ -1,4 +1,4 @@
-"""What type checkers know of fastrpc: each `assert_type` is a promise. Checked, and never called."""
+"""The knowledge of type checkers about fastrpc: each `assert_type` is a promise. Checked, and never called."""
 
 # pyright: reportMissingModuleSource=false
 
@@ -121,7 +121,7 @@ async def calls(client: fastrpc.Client) -> None:
     assert_type(await client.call(Clock.at, 2026, month=2), datetime)
     assert_type(await client.call(Clock.zone), str | None)
     await client.call(Arith.ping)
-    # Of an instance: a bound method takes the arguments alone, so it is called by its class.
+    # A method of an instance: a bound method takes only the arguments, so it is called by its class.
     assert_type(await client.call(StoredUsers.get, 1), User)
 
 

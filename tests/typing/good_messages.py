@@ -1,4 +1,4 @@
-"""What type checkers know of topics, publications and messages. Checked, and never called."""
+"""The knowledge of type checkers about topics, publications and messages. Checked, and never called."""
 
 from typing import Any, assert_type
 

@@ -1,4 +1,4 @@
-"""What type checkers know of `Services` and `SyncServices`: each `assert_type` is a promise. Never called."""
+"""The knowledge of type checkers about `Services` and `SyncServices`: each `assert_type` is a promise. Never called."""
 
 from datetime import datetime
 from typing import Any, assert_type

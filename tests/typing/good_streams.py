@@ -1,4 +1,4 @@
-"""What type checkers know of streams, of calls to clients and of files. Checked, and never called."""
+"""The knowledge of type checkers about streams, calls to clients and files. Checked, and never called."""
 
 # pyright: reportMissingModuleSource=false
 

@@ -72,7 +72,7 @@ def run_pyright(folder: Path) -> Errors:
 
 @pytest.fixture(scope="module", params=[run_mypy, run_pyright], ids=["mypy", "pyright"])
 def errors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Errors:
-    """What one checker says of the whole folder."""
+    """The errors of one checker for the whole folder."""
     check: Callable[[Path], Errors] = request.param
     checker = check.__name__.removeprefix("run_")
     if importlib.util.find_spec(checker) is None:

@@ -1,4 +1,4 @@
-"""What a peer is, and the ready halves for those written in Python.
+"""The interface of a peer, and the ready halves for peers written in Python.
 
 A peer in another language gives two commands (see `c_echo`). A peer in Python derives from one server half and one
 client half and implements serving and connecting:
@@ -56,9 +56,9 @@ class PeerUnavailableError(Exception):
 class Peer(Protocol):
     """One stack in one configuration."""
 
-    #: What `--peers` takes.
+    #: The name for `--peers`.
     name: str
-    #: What the tables show.
+    #: The title in the tables.
     title: str
     #: Peers of one family are one stack in several configurations; ratios are relative to the best of them.
     family: str
@@ -115,7 +115,7 @@ class Mixed:
         self._client = client
         self._server = server
         self._operations = operations
-        #: What the client has before a server's host and port.
+        #: The text that the client puts before a server's host and port.
         self._scheme = scheme
 
     def offers(self, workload: Workload) -> bool:

@@ -20,14 +20,14 @@ from bench.compare.workloads import Workload
 
 
 class Factors(pydantic.BaseModel):
-    """What `mul` takes."""
+    """The arguments of `mul`."""
 
     a: int
     b: int
 
 
 class Product(pydantic.BaseModel):
-    """What `mul` gives."""
+    """The result of `mul`."""
 
     value: int
 

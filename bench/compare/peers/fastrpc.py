@@ -39,7 +39,7 @@ class Record(msgspec.Struct):
 
 @fastrpc.service("bench")
 class Bench:
-    """What the benchmark calls."""
+    """The methods that the benchmark calls."""
 
     @fastrpc.method(codec="raw")
     async def echo(self, payload: bytes) -> bytes:
@@ -69,21 +69,21 @@ def build_record() -> Record:
 
 
 class Args(msgspec.Struct):
-    """What `Arith.Mul` takes, named as in Go."""
+    """The arguments of `Arith.Mul`, named as in Go."""
 
     A: int
     B: int
 
 
 class Reply(msgspec.Struct):
-    """What `Arith.Mul` gives."""
+    """The result of `Arith.Mul`."""
 
     C: int
 
 
 @fastrpc.service("Arith")
 class Arith:
-    """What the workload of rpcx calls."""
+    """The service for the workload of rpcx."""
 
     @fastrpc.method
     async def Mul(self, args: Args) -> Reply:  # noqa: N802 - as a Go service has it

@@ -15,7 +15,7 @@ from bench.compare.workloads import Operation, Workload
 
 @fastrpc.service("bench")
 class Bench:
-    """What is at `RECORD_PATH` and `HELLO_PATH`."""
+    """The methods at `RECORD_PATH` and `HELLO_PATH`."""
 
     @fastrpc.method
     async def record(self, record: Record) -> Record:

@@ -108,7 +108,7 @@ class GrpcAio(AsyncServer, AsyncClient):
 
     operations = (*AsyncServer.operations, "server_stream", "client_stream", "both_ways")
 
-    #: What has grpc.aio's names.
+    #: The library with grpc.aio's names.
     library: Any = grpc.aio
 
     def __init__(self, name: str, title: str, loop: Loop, *, family: str = "grpc.aio") -> None:

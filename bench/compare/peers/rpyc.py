@@ -19,7 +19,7 @@ from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Worklo
 
 
 class Bench(rpyc.Service):  # type: ignore[misc]
-    """What the benchmark calls."""
+    """The methods that the benchmark calls."""
 
     def exposed_echo(self, payload: bytes) -> bytes:
         return payload

@@ -1,4 +1,4 @@
-"""Who may act on a server by its admin pages: nothing changes where a request is refused."""
+"""Callers that may act on a server by its admin pages: nothing changes if a request is refused."""
 
 import asyncio
 import json

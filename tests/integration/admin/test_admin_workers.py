@@ -198,7 +198,7 @@ async def test_a_blocked_worker_delays_no_page(tmp_path: Path) -> None:
             blocked = await client.call("work.where")
             call = asyncio.ensure_future(client.with_options(timeout=None).call("work.hang"))
             await until(lambda: blocked in serving.page("/").get("without", []))
-            # What it counted before is known; the page says who is missing.
+            # The earlier counts of the missing worker are known; the page names the worker.
             assert await asyncio.to_thread(serving.calls) >= 80
             assert await asyncio.to_thread(serving.probe, "/readyz") == 200
             os.kill(blocked, signal.SIGKILL)

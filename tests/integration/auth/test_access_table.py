@@ -133,7 +133,7 @@ def frames(kind: Kind, method: str, flags: int, metadata: bytes, first: int = 1)
         Kind.GOAWAY: lambda: [whole, Goaway(2**63 - 1, 0).encode()],
         Kind.TEST: lambda: [encode_frame(Kind.TEST, b"x"), whole],
         Kind.AUTH: lambda: [whole, Auth(b"basic", b"allowed").encode(), request(first + 2, flags=flags)],
-        # What only a callee sends.
+        # A frame that only a callee sends.
         Kind.RESPONSE: lambda: [whole, Response(2).encode()],
         Kind.HEAD: lambda: [whole, encode_frame(Kind.HEAD, id=2)],
     }

@@ -1,4 +1,4 @@
-"""Who calls: tokens of connections and calls, for both clients, every transport and every kind of method."""
+"""Identities of callers: tokens of connections and calls, for both clients, all transports and kinds of methods."""
 
 import asyncio
 import logging
@@ -394,7 +394,7 @@ async def test_logins_that_fail_again_and_again_wait(caplog: pytest.LogCaptureFi
         begun = asyncio.get_running_loop().time()
         await refusal(wrong.call(Shop.who))
         waited = asyncio.get_running_loop().time()
-        # Others are not held up meanwhile, and nor is this connection's next call.
+        # Other connections are not delayed meanwhile, and neither is this connection's next call.
         assert waited - begun >= 0.9
         assert await client.call(Shop.hello) == "nobody"
     assert "wrong" not in caplog.text.replace("was wrong", "")

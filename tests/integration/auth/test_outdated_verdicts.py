@@ -192,7 +192,7 @@ async def test_a_change_that_leaves_the_expiry_unchanged_ends_nothing() -> None:
 
 
 class Seat:
-    """What the gate knows of a connection."""
+    """The gate's facts of a connection."""
 
     def __init__(self, connection: KeptConnection) -> None:
         self.connection = connection
@@ -221,7 +221,7 @@ async def test_ten_thousand_credentials_are_verified_again_without_holding_the_l
                 turns.append(dated.asked)
                 await asyncio.sleep(0)
         turns.append(dated.asked)
-        # Four milliseconds of each turn, and no less than one of them.
+        # Four milliseconds of each turn, and at least one verdict.
         assert all(after - before <= 4 for before, after in zip([asked, *turns], turns, strict=False))
         if own:
             gate.end_calls(connections[0], "the test is over")

@@ -132,7 +132,7 @@ async def test_wrong_credentials_beyond_a_number_are_refused_at_once_and_leave_r
         refused = [error for error in errors if isinstance(error, OverloadedError)]
         assert len(refused) == 90 - 32
         assert {error.retry_after for error in refused} == {1.0}
-        # Whose token is known waits for nobody who guesses.
+        # A caller with a known token does not wait for guessers.
         known = client.with_options(metadata=bearer(ADA_TOKEN))
         assert await known.call(Shop.who) == "ada"
 
@@ -172,7 +172,7 @@ async def test_a_verdict_that_hangs_ends_in_a_refusal_at_the_deadline(method: st
         connection.call(method, "apple", metadata=bearer("of-eve"), timeout=0.05)
         async with asyncio.timeout(20):
             await connection.wait()
-        # The same text whether there is such a method or not.
+        # The same text for existing and missing methods.
         text = "the deadline passed while its credential was verified; the call was not started"
         assert connection.refusals == [(Status.DEADLINE_EXCEEDED, text, False)]
         assert (connection.running, connection.held_bytes) == ((), 0)

@@ -78,7 +78,7 @@ class TestLife:
                 work.may_end.set()
             assert await draining is (drain > 1)
             assert work.ended == [end]
-            # None is under way, and no delivery was counted.
+            # No message is under way, and no delivery was counted.
             assert await state_of(shop) == (2 - (drain > 1), 0, 0)
             again = Work()
             again.may_end.set()

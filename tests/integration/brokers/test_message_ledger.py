@@ -62,7 +62,7 @@ AGAIN = "a0: it was delivered again behind an ack that the broker kept"
 @pytest.mark.parametrize(
     ("seconds", "kill", "found"),
     [
-        # Of the acknowledgement at 4 s, before the delivery at 5 s; the one before it was at 2 s.
+        # The kill took the acknowledgement at 4 s, before the delivery at 5 s; the earlier one was at 2 s.
         (1.0, (4.5, 4.6), []),
         (1.0, (3.5, 4.5), []),
         (0.0, (4.5, 4.6), [AGAIN]),

@@ -117,7 +117,7 @@ async def test_a_retried_item_keeps_its_place_in_the_batch(address: str, refusin
         begun_at = time.monotonic()
         # The budget allows ten a second and a fifth of the calls.
         assert await outcomes_of(client) == [2 * number for (number,) in CALLS]
-        # As long as the server asked, and not once for each of them.
+        # As long as the server asked, and not once for each call.
         assert 0.2 <= time.monotonic() - begun_at < 0.2 * len(CALLS)
         assert refusing.attempts == [0] * len(CALLS) + [1] * len(CALLS)
 

@@ -136,7 +136,7 @@ class Scene:
 
     async def see_the_end(self, *, intercepted: bool) -> None:
         """Release the threads, and see their calls end with the status that the caller got."""
-        # Until then each of them has its place, and its interceptors wait. A call whose deadline passed before it had a
+        # Until then each call has its place, and its interceptors wait. A call whose deadline passed before it had a
         # thread ends without one.
         await eventually(lambda: self.calls == len(self.bench.begun))
         assert self.bench.begun

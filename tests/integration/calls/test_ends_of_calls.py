@@ -58,7 +58,7 @@ class Asked(Protocol):
 
 @fastrpc.service("ends")
 class Ends:
-    """The service as it is: each call ends as it asks for."""
+    """The plain service: each call ends as it asks for."""
 
     def __init__(self) -> None:
         self.entered = asyncio.Event()
@@ -97,7 +97,7 @@ class Ends:
         yield await self.end(end)
 
 
-#: What each shape answers.
+#: The answer of each shape.
 ANSWERS = {"unary": 1, "batch": [1] * MEMBERS, "sent": 1, "received": [0, 1], "both": [5, 1]}
 
 
@@ -124,7 +124,7 @@ def _little_to_look_at() -> None:
 
 
 class Books:
-    """What is counted of the calls of a shape since this was made."""
+    """The counts of the calls of a shape since this was made."""
 
     def __init__(self, client: Any, shape: str) -> None:
         self._client = client
@@ -186,7 +186,7 @@ class Place:
     server: Server
     ends: Ends
     seen: list[Any]
-    #: Of each end: whether the call had time left.
+    #: For each end: whether the call had time left.
     early: list[bool]
     refuses: list[bool]
     is_intercepted: bool

@@ -123,5 +123,5 @@ async def test_mixed_calls_never_cross_and_leak_nothing(scheme: str, seed: int, 
         )
         await eventually(lambda: not target.server.stats()["live"]["calls"])
         assert client._pool.connections == [session]
-        # What is left are the checks of the two connections.
+        # The remaining timers are the checks of the two connections.
         assert session.loop_state.live_timers <= 2

@@ -1,4 +1,4 @@
-"""What the REQUESTs of a client tell of the names at its positions, read by the reference."""
+"""The names at the positions of a client's REQUESTs, read by the reference."""
 
 import asyncio
 import tempfile

@@ -1,4 +1,4 @@
-"""What `with_options(priority=)` does: the order of calls that wait, and which are refused first."""
+"""The effect of `with_options(priority=)`: the order of waiting calls, and of refusals."""
 
 import asyncio
 import threading

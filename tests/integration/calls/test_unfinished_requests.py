@@ -94,7 +94,7 @@ def cut_at(share: float, payload: bytes = ARGUMENTS) -> Wire:
             peer._next_id = 3
             peer.peer.send(frame[:at])
             told = await refused(peer, 1)
-            # The rest of it changes nothing.
+            # The unread part of it has no effect.
             peer.peer.send(frame[at:])
             await see_the_next_call(peer)
             return told

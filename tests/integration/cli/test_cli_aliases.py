@@ -51,5 +51,5 @@ def test_list_shows_the_other_names(folder: Path, address: str) -> None:
 
 def test_call_finds_the_signature_by_an_alias(folder: Path, address: str) -> None:
     for name in ("shop.get_name", "old.shop.fetch", "Shop.GetName"):
-        # A parameter that is a text takes a number as it is written, where the signature is known.
+        # A parameter that is a text takes a number unparsed, if the signature is known.
         assert command(folder, "call", address, name, "7").output == '"item 7"\n'

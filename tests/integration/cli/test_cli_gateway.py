@@ -66,7 +66,7 @@ class Order:
 
 @fastrpc.service("shop.v1")
 class Shop:
-    """What is for sale."""
+    """The goods for sale."""
 
     begun = left = 0
 

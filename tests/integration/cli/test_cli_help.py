@@ -1,4 +1,4 @@
-"""What the command line says of itself: help, names of commands, its version, a missing extra."""
+"""The texts of the command line about itself: help, names of commands, its version, a missing extra."""
 
 import re
 from pathlib import Path

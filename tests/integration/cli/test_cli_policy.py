@@ -139,7 +139,7 @@ def test_a_broken_policy_fails_its_check_and_tells_why(folder: Path, content: st
     answer = json.loads(policy(folder, "check", "policy.toml", "bank:services", "--json").output)
     assert answer["valid"] is False
     assert told in answer["errors"][0]
-    # What cannot be read cannot be explained.
+    # An unreadable policy cannot be explained.
     done = policy(folder, "explain", "policy.toml", "ada", "bank.balance")
     assert (done.code, done.output) == (2, "")
     assert told in done.errors

@@ -29,7 +29,7 @@ def config(pool: Pool, **options: Any) -> ClientConfig:
 
 @contextlib.asynccontextmanager
 async def endpoint_set(count: int, settings: ServerConfig | None = None) -> AsyncIterator[list[Served]]:
-    """Serve several of them over tcp."""
+    """Serve several endpoints over tcp."""
     async with contextlib.AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(served(Who(f"server {number}"), scheme="tcp", config=settings))
@@ -272,7 +272,7 @@ async def test_warm_connections_stay_though_nobody_calls(side: str) -> None:
         async with Client(target, config=config(Pool(warm=1), timeouts=client_timeouts)) as client:
             await eventually(lambda: connections(target) == 1)
             if side == "server":
-                # What the server ends is made again.
+                # A connection that the server ends is made again.
                 await eventually(lambda: client.stats()["totals"]["connections"] > 1)
                 await eventually(lambda: connections(target) == 1)
             else:

@@ -1,4 +1,4 @@
-"""What is read has the date of the last instant at which its socket was known to be empty."""
+"""Received bytes have the date of the last instant at which their socket was known to be empty."""
 
 import asyncio
 import contextlib
@@ -135,7 +135,7 @@ async def test_bytes_that_come_while_their_connection_waits_for_its_turn_have_an
         (last, its_peer), sent = ends[-1], 0
 
         def begin_and_hold() -> None:
-            # What the next turns handle in slices comes before their marks.
+            # Bytes that the next turns handle in slices come before their marks.
             SlicedWork(loop_state(asyncio.get_running_loop()).turns, lambda: False).begin()
             hold()
 

@@ -31,7 +31,7 @@ HOLD_STALL = 1
 ALL = pytest.mark.parametrize("column", COLUMNS)
 #: The native protocol has rules of its own for its peer (`test_liveness.py`).
 FOREIGN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "native"])
-#: What is late by HTTP/2 ends its stream, and its connection stays.
+#: A late request by HTTP/2 ends its stream, and its connection stays.
 BY_STREAMS = ["http by HTTP/2", "websocket by HTTP/2"]
 RATED = pytest.mark.parametrize(
     "column", [column for column in COLUMNS if column not in ("native", *BY_STREAMS)]

@@ -244,7 +244,7 @@ async def test_time_spent_in_the_queue_counts_from_the_arrival(scheme: str) -> N
             Work.burn, [(number,) for number in range(CALLS)], return_exceptions=True
         )
         await client.call(Work.now)
-    # None of them starts where the machine stalls for that long before they are read.
+    # No call starts if the machine stalls for that long before they are read.
     assert len(work.started) < CALLS
     # Beside calls that expire, one is refused of whose time more than half is over.
     assert isinstance(values[-1], fastrpc.DeadlineExceededError | fastrpc.OverloadedError)

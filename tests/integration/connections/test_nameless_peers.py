@@ -15,7 +15,7 @@ from tests.support.http_talk import request as http_request
 
 RESET = struct.pack("ii", 1, 0)
 
-#: What the peers send, and the protocols of the server.
+#: The bytes of the peers, and the protocols of the server.
 SENT = {
     "gRPC": (OPENING + request("/shop/buy", text_field("pear")), ("native", "grpc")),
     "gRPC alone": (OPENING + request("/shop/buy", text_field("pear")), ("grpc",)),
@@ -59,7 +59,7 @@ async def test_a_peer_of_another_machine_is_not_taken_for_a_process_of_this_one(
             visit(bound, sent)
         async with Server(shop, config=config) as server:
             address = await server.listen("tcp://127.0.0.1:0", socket=bound.dup())
-            # Those before it were accepted.
+            # Earlier connections were accepted.
             _, writer = await asyncio.open_connection(address.host, address.port)
             writer.transport.abort()
             async with asyncio.timeout(20):

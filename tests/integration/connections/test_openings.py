@@ -144,7 +144,7 @@ async def test_a_slow_opening_above_the_limit_waits_for_the_slow_ones_before_it(
         slow = await peers(stack, target, LIMIT, opening(False)[:size])
         (late,) = await peers(stack, target, 1, opening(False)[:size])
         await all_read(target)
-        # It is not read from any more, until one of those before it is through.
+        # It is not read any more, until an earlier opening is complete.
         late.send(opening(False)[size:])
         await all_read(target)
         slow[0].send(opening(False)[size:])

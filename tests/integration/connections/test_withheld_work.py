@@ -1,4 +1,4 @@
-"""What a client keeps back for the sake of its server's budget for calls that come to nothing, it does later."""
+"""A client defers work for the sake of its server's budget for fruitless calls, and does it later."""
 
 import asyncio
 import threading
@@ -29,10 +29,10 @@ from tests.support.waiting import eventually
 from tests.support.wire_frames import Cancel, Frame, Request
 from tests.support.wire_settings import Setting
 
-# What is kept back, and when it is sent, no event loop has a part in.
+# Event loops do not affect the deferred work and its time.
 pytestmark = pytest.mark.one_loop
 
-#: What the server takes at a time: its budget has 1,000 and four times as many.
+#: The server's budget at a time: 1,000 and four times the number of calls.
 PLACES = 250
 
 #: Running calls that are cancelled, and wrong calls that are made in one turn.

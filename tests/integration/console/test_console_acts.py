@@ -126,7 +126,7 @@ async def test_the_servers_audit_log_names_the_acting_operator(workers: int, tmp
 RIGHTS: list[tuple[str | None, dict[str, str], str, int, int | None]] = [
     (None, {}, OPERATOR, 401, None),
     ("unknown", {}, OPERATOR, 401, None),
-    # What opens pages and servers opens no console.
+    # A token that opens pages and servers opens no console.
     (READER, {}, OPERATOR, 401, None),
     (OPERATOR, {}, OPERATOR, 401, None),
     ("figures", {}, OPERATOR, 403, None),

@@ -1,4 +1,4 @@
-"""What the page of the public interface promises, as a stranger's program would rely on it."""
+"""The promises of the page of the public interface, as a stranger's program would rely on them."""
 
 import asyncio
 import dataclasses

@@ -72,7 +72,7 @@ async def test_calls_leave_a_server_of_weight_0_and_return(kind: str, selector: 
         await answered_by(client, "b")
         await changed(servers["a"], weight=1)
         if selector == "sticky":
-            # Keys that moved stay where they are.
+            # Moved keys stay at their new endpoints.
             await changed(servers["b"], weight=0)
             await answered_by(client, "a")
         else:

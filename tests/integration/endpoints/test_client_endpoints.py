@@ -27,7 +27,7 @@ QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
 
 @contextlib.asynccontextmanager
 async def endpoint_set(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[list[Who], list[Served]]]:
-    """Serve several of them."""
+    """Serve several endpoints."""
     async with contextlib.AsyncExitStack() as stack:
         people = [Who(f"server {number}") for number in range(count)]
         targets = [await stack.enter_async_context(served(who, scheme=scheme)) for who in people]

@@ -143,7 +143,7 @@ class Slow:
 
 
 class LeavingError(Exception):
-    """What a signal handler raises."""
+    """The error that a signal handler raises."""
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ async def test_an_endpoint_that_was_down_is_up_again_with_its_next_server(
     ]
 
 
-# What they leave alone
+# State that probes leave unchanged
 
 
 async def test_probes_are_no_calls_of_the_client() -> None:

@@ -50,7 +50,7 @@ async def test_the_next_server_is_not_marked_down_by_the_answer_of_the_last_one(
         async with probing(places, config(interval=1_000)) as client:
             subchannel = client._pool.subchannels[0]
             await eventually(lambda: places[0].asked.is_inside)
-            # What carried nothing but probes is not connected again.
+            # A connection that carried only probes is not made again.
             assert await client.with_options(endpoint=places[0].target).call(Who.name_of) == "0"
             drain = asyncio.create_task(places[0].target.server.drain())
             await eventually(lambda: not subchannel.is_ready)

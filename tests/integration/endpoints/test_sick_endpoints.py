@@ -53,7 +53,7 @@ class Sick:
 
 @contextlib.asynccontextmanager
 async def serving(count: int) -> AsyncIterator[tuple[list[Sick], list[str]]]:
-    """Serve several of them; yield them and their addresses."""
+    """Serve several endpoints; yield them and their addresses."""
     async with contextlib.AsyncExitStack() as stack:
         sick = [Sick() for _ in range(count)]
         # A thousand calls at once wait for their turn for as long as the machine needs.

@@ -44,7 +44,7 @@ STREAMING = {
     "gRPC-Web over HTTP/2",
     "Connect over HTTP/2",
 } | ONE_WAY_AT_A_TIME
-#: What a caller by these ways learns of any failure.
+#: The status that a caller gets for any failure by these ways.
 UNTOLD = {
     "HEAD": Status.OK,
     "MCP": None,
@@ -229,7 +229,7 @@ async def test_the_last_resort_takes_any_error(
         with pytest.raises(CallError, match=r"odd\.unary failed, and so did its") as failed:
             await client.call("odd.unary")
         assert (failed.value.status, failed.value.processed) == (Status.INTERNAL, "yes")
-        # Neither the connection nor the other calls take part.
+        # Neither the connection nor the other calls are affected.
         odd.ending = plain
         assert await client.call(Odd.unary) == Told()
 

@@ -1,4 +1,4 @@
-"""What cannot work is refused where it is given, by a message that names it."""
+"""Invalid arguments are refused where they are given, by a message that names them."""
 
 import math
 from collections.abc import Callable

@@ -311,7 +311,7 @@ async def test_an_unexpected_peer_that_answers_is_named(kind: str, first: bytes,
     assert address in str(refused.value)
 
 
-# What help() and completion show
+# Output of help() and completion
 
 
 @pytest.mark.parametrize("kind", [Client, SyncClient, Server])

@@ -1,4 +1,4 @@
-"""What large answers cost a server: memory where they are not read, stalls where they are compressed."""
+"""The cost of large answers for a server: memory while they are unread, stalls while they are compressed."""
 
 import asyncio
 import json
@@ -35,11 +35,11 @@ MIB = 1 << 20
 
 CONNECTIONS, CALLS = 60, 4
 ANSWER_BYTES = 15_000_000
-#: What the server may grow by beyond the same server idle: its `Memory.process_bytes` and half of that.
+#: The allowed growth of the server beyond its idle size: its `Memory.process_bytes` and half of that.
 MOST_GROWTH = 384 * MIB
-#: Of a call of a good client, which makes 500 a second.
+#: The longest time of a call of a good client, which makes 500 a second.
 MOST_SECONDS = 1.5
-#: Of the loop, while 16 MB are compressed.
+#: The longest stall of the loop, while 16 MB are compressed.
 MOST_STALL = 0.1
 
 
@@ -99,7 +99,7 @@ def _json_rpc_in_a_socket(seconds: float) -> bytes:
     return handshake("/jsonrpc") + b"".join(client_frame(TEXT, message) for message in messages)
 
 
-#: What one connection sends by each way.
+#: The bytes of one connection by each way.
 WAYS: dict[str, Callable[[float], bytes]] = {
     "native": _native,
     "HTTP": _http,

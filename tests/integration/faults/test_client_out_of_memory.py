@@ -110,6 +110,6 @@ def test_an_answer_without_room_is_an_error_that_says_so_and_never_a_wrong_value
     failed = outcomes - {"right"}
     assert "right" in outcomes
     assert failed, "no limit was felt"
-    # What a decoder had no room for is an error of decoding that names the cause.
+    # A value for which a decoder had no room is an error of decoding that names the cause.
     allowed = ("MemoryError", "ConnectionLostError", "DecodeError: blobs.pack: result: MemoryError")
     assert [outcome for outcome in failed if not outcome.startswith(allowed)] == []

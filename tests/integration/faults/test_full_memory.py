@@ -39,7 +39,7 @@ class Bulk:
 
 @dataclass(frozen=True)
 class Way:
-    """What a connection sends at first, its request, and how many such requests the process has room for."""
+    """The first bytes of a connection, its request, and the number of such requests for which the process has room."""
 
     opening: bytes
     request: bytes
@@ -60,7 +60,7 @@ WAYS = {
         handshake("/ws/bulk/length"), _pieces(b'{"arguments":{"data":"%s"}}' % DATA.encode()), 2
     ),
     "rpcx": Way(b"", call("bulk", "length", DATA, serialize=JSON).encode(), 2),
-    # What its peers have credit for: an eighth more, or one message.
+    # Credit of its peers: an eighth more, or one message.
     "native": Way(
         opening(is_server=False),
         b"".join(cut(Request(1, b"bulk.length", b'["%s"]' % DATA.encode(), codec=2), 60_000)),

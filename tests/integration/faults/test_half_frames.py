@@ -26,7 +26,7 @@ pytestmark = pytest.mark.one_loop
 
 MIB = 1 << 20
 PROCESS = 16 * MIB
-#: What peers with credit may send beyond it of messages that are begun.
+#: The bytes of begun messages that peers with credit may send beyond it.
 GRACE = 2 * MIB
 #: The bytes that are counted late at most, and the bytes that a call counts in addition.
 STEP, BESIDES = 16_384, 8_192
@@ -60,11 +60,11 @@ class Way:
     opening: bytes
     request: bytes
     next: bytes
-    #: What may be held beyond the memory of the process before nothing more of it is taken.
+    #: The bytes that may be held beyond the memory of the process before reading stops.
     grace: int = 0
     #: The bytes that a connection keeps after its requests at most: the tables of HPACK.
     kept: int = 0
-    #: What is in the answer.
+    #: The content of the answer.
     done: bytes = str(LENGTH).encode()
     #: Decodes the received bytes.
     said: Callable[[bytes], bytes] = bytes

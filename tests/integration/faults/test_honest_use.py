@@ -57,7 +57,7 @@ def attacked(port: int) -> Iterator[None]:
             assert attack.stdout is not None
             assert attack.stdout.readline() == "flooding\n"
         yield
-        # None was thrown out.
+        # No client was thrown out.
         assert [attack.poll() for attack in attacks] == [None] * len(attacks)
     finally:
         for attack in attacks:

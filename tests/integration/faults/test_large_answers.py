@@ -21,7 +21,7 @@ from tests.support.ways_in import WAYS, Asked
 pytestmark = pytest.mark.one_loop
 
 KIB, MIB = 1 << 10, 1 << 20
-#: Of a process that may hold a MiB so much is held: two thirds, so that new calls start.
+#: Bytes held of a process that may hold a MiB: two thirds, so that new calls start.
 HELD = 700 * KIB
 CONFIG = ServerConfig(
     protocols=tuple(SERVER_PROTOCOLS[:5]),

@@ -1,4 +1,4 @@
-"""What waits to be sent when its connection is lost leaves with it, without the collector."""
+"""Unsent bytes of a lost connection are freed with it, without the collector."""
 
 import asyncio
 import gc
@@ -16,7 +16,7 @@ from tests.support.wire_frames import Data
 
 MIB = 1024 * 1024
 
-#: What a call, its messages and its connection are made of.
+#: The classes of a call, its messages and its connection.
 KINDS = ("NativeServedConnection", "Outgoing", "ServedStream", "ServerCall", "ServerConnection")
 
 

@@ -1,4 +1,4 @@
-"""What handlers give that waited and become ready at once: it needs room in the process before it enters an output."""
+"""Results of handlers that waited and become ready at once: each needs room in the process before output."""
 
 import asyncio
 import threading

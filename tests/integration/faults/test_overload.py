@@ -21,7 +21,7 @@ LOAD_SECONDS = 6.0
 
 LEAST_GOODPUT = 0.8
 
-#: What the generator may take of a core.
+#: The most of a core that the generator may use.
 MOST_CORE = 0.5
 
 

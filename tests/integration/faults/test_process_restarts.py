@@ -28,7 +28,7 @@ async def test_killing_servers_fails_hardly_a_call_that_may_run_twice_and_runs_n
     idempotent = [call for call in calls.ended if call.entry.idempotent]
     succeeded = [call for call in idempotent if call.error is None]
     assert len(succeeded) >= 0.999 * len(idempotent)
-    # What was under way on a killed server: some of it ran, and nobody can know.
+    # Calls that were under way on a killed server: some of them ran, and the client cannot know which.
     lost = [call for call in calls.ended if call.error is not None and not call.entry.idempotent]
     assert lost
     assert {call.entry.processed for call in lost} == {"unknown"}

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.one_loop
 
 BACKOFF = Backoff(first=0.04, factor=1.6, longest=0.2, jitter=0.2)
 
-#: What connecting and noticing a loss may add to a pause.
+#: The time that connecting and noticing a loss may add to a pause.
 SLACK_SECONDS = 0.04
 
 

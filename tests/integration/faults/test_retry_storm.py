@@ -24,7 +24,7 @@ MOST_AMPLIFICATION = 1.25
 #: How soon after the end of the outage all calls succeed.
 NORMAL_SECONDS = 5.0
 
-#: After so long without a failure everything is as it was: breakers try again more often.
+#: After this time without a failure everything works as before: breakers try again more often.
 QUIET_SECONDS = 2.5
 
 

@@ -42,7 +42,7 @@ class Pair:
         self.servers.append(server)
 
     def has_callers(self) -> bool:
-        """Return whether somebody is connected to each of them."""
+        """Return whether each of them has a connected caller."""
         return all(server.stats()["live"]["connections"] for server in self.servers)
 
     async def restart(self) -> None:

@@ -26,7 +26,7 @@ from tests.support.wire_frames import Goaway, Request
 
 pytestmark = pytest.mark.one_loop
 
-#: What the answer is in msgpack.
+#: The answer in msgpack.
 ANSWER = b"\x2a"
 
 #: Longer than all attempts take.

@@ -29,7 +29,7 @@ MUCH = 64 * MIB
 
 
 class Reads:
-    """What was read of files, and the most bytes that were held meanwhile."""
+    """The bytes read from files, and the most bytes that were held meanwhile."""
 
     def __init__(self) -> None:
         self.count = 0

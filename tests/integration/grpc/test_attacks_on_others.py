@@ -1,4 +1,4 @@
-"""What advisories of 2025 and 2026 tell of other servers and clients of HTTP/2 and gRPC, tried here.
+"""Attacks from advisories of 2025 and 2026 on other servers and clients of HTTP/2 and gRPC, tried here.
 
 `test_attacks.py` measures an honest caller during these attacks; this file checks the answer to each attack.
 """

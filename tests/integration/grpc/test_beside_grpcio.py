@@ -17,7 +17,7 @@ from tests.support.orders import AsyncOrders, ThreadOrders, item, order, service
 pytestmark = pytest.mark.one_loop
 
 STACKS = {"ours": aio, "grpcio": grpc.aio}
-#: Of server and channel.
+#: Pairs of server and channel.
 PAIRS = [("ours", "grpcio"), ("grpcio", "ours"), ("ours", "ours")]
 
 

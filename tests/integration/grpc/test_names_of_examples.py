@@ -9,7 +9,7 @@ from fastrpc.grpc import aio
 from fastrpc.grpc.contexts import LoopContext, ThreadContext
 from tests.support.source_tree import ROOT
 
-#: Of `grpc`, in examples/python at 1.72: these make servers and channels, so they are ours.
+#: Functions of `grpc`, in examples/python at 1.72, that make servers and channels, so they are ours.
 MADE = ("server", "insecure_channel", "secure_channel")
 #: These are types, values and functions on top of a channel: a program still imports them from grpcio.
 KEPT = (
@@ -41,7 +41,7 @@ OF_AIO = (
     *("AioRpcError", "Channel", "EOF", "Metadata", "Server", "ServerInterceptor", "ServicerContext"),
     *("insecure_channel", "secure_channel", "server"),
 )
-#: Of the context of a servicer, on the loop and in threads.
+#: Members of the context of a servicer, on the loop and in threads.
 OF_CONTEXTS = (
     "abort",
     "abort_with_status",

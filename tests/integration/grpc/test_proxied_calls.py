@@ -113,7 +113,7 @@ async def test_two_clients_on_one_connection_are_two_to_limits() -> None:
         hosts = (4, 5, 4, 5, 4, 5, 6)
         found = [(await asked(peer, f"1.2.3.{host}")).status for host in hosts]
         assert found == [0, 0, 0, 0, Status.RESOURCE_EXHAUSTED, Status.RESOURCE_EXHAUSTED, 0]
-        # What stands left of the client is its own word.
+        # The leftmost entries are the client's own claim.
         assert (await asked(peer, "7.7.7.7, 1.2.3.4")).status == Status.RESOURCE_EXHAUSTED
 
 

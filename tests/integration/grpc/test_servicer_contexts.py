@@ -17,7 +17,7 @@ CODES = grpc.StatusCode
 PAIRS = (("a", "b"), ("c-bin", b"\x01"))
 
 READ = ("code", "details", "trailing_metadata", "auth_context", "peer_identities", "peer_identity_key")
-#: Of `_state`, which middleware for threads reads.
+#: Members of `_state`, which middleware for threads reads.
 STATE = ("client", "code", "details", "trailing_metadata", "aborted")
 
 

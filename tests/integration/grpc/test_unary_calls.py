@@ -329,7 +329,7 @@ class TestMessages:
             answer = await peer.end(stream)
             assert (answer.status, answer.end["grpc-retry-pushback-ms"]) == (Status.RESOURCE_EXHAUSTED, "-1")
             assert "5000 bytes, the limit is 4096" in answer.text
-            # The rest of the request is not wanted.
+            # The unread part of the request is not wanted.
             assert answer.reset == 0
             assert (await peer.call(ECHO, b"x")).messages == [b"x"]
 

@@ -44,7 +44,7 @@ def handler_that_returns(value: object) -> Any:
     return type("Handler", (), members)()
 
 
-#: Classes that are called when a test runs: pytest looks at the values it is given, and one of these minds.
+#: Classes that are called when a test runs: pytest inspects the given values, and one of these fails then.
 VALUES = {
     "evasive": type("Evasive", (), {"__class__": property(refuse_to_tell)}),
     "number": int,

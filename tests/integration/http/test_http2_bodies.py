@@ -135,7 +135,7 @@ async def test_a_late_body_has_an_answer(version: str) -> None:
             stream = client.begin("POST", ECHO, Content_Length="100")
             client.send(stream, b"{")
             answer = await client.end(stream)
-            # Others are not late.
+            # Other requests are not late.
             assert (await client.post(ECHO, {"text": "a"})).value == "a"
         else:
             client.send(request("POST", ECHO, b"{", Content_Length="100"))

@@ -169,7 +169,7 @@ async def test_an_idle_connection_is_closed_and_a_used_one_is_not() -> None:
             assert (await used.end(stream)).value == "waited"
 
 
-# What operators see
+# Facts for operators
 
 
 def calls(method: str) -> dict[str, int]:

@@ -204,7 +204,7 @@ async def test_a_slow_handler_keeps_the_window_of_its_stream_closed(kind: str) -
         while (room := peer.h2.local_flow_control_window(stream)) > 0:
             client.send(stream, content[sent : sent + room])
             sent += room
-            # What the server does with it.
+            # The server answers it.
             assert await is_served(client)
         assert sent < len(content)
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""What pages in browsers may do: nothing by default."""
+"""The rights of pages in browsers: none by default."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ async def serving(shop: Shop, **http: Any) -> AsyncIterator[HttpClient]:
             yield client
 
 
-#: What a page elsewhere can make a browser send without asking: types of forms, and its own origin.
+#: Requests that a foreign page can make a browser send without asking: types of forms, and its own origin.
 SIMPLE_TYPES = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None)
 ORIGINS = (
     "https://evil.example",

@@ -1,4 +1,4 @@
-"""Who calls by HTTP, who may, and how much."""
+"""Callers by HTTP: their identity, their rights, and their limits."""
 
 import asyncio
 import contextlib
@@ -143,7 +143,7 @@ async def test_the_time_of_a_call_runs_while_its_sender_is_not_known(path: str) 
         client.send(request("POST", path, b"", Content_Length="200000", Timeout_Ms="50", **ADA))
         await soon(asked)
         answer = await client.response()
-        # What goes to a fixed path is no call yet.
+        # A request for a fixed path is no call yet.
         assert late_calls() - before == (path == "/open/admin")
         assert (answer.status, answer.value["code"]) == (504, "DEADLINE_EXCEEDED")
         assert answer.value["processed"] == "no"

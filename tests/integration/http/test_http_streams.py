@@ -321,7 +321,7 @@ async def test_messages_beyond_the_window_follow_each_other() -> None:
 
 
 async def test_messages_of_a_few_bytes_count_their_overhead() -> None:
-    """Else a window that holds 64 KiB of a peer's bytes would hold some megabytes of objects."""
+    """Otherwise a window that holds 64 KiB of a peer's bytes would hold some megabytes of objects."""
     go = asyncio.Event()
 
     @fastrpc.service("sink")

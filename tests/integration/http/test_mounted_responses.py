@@ -180,7 +180,7 @@ async def test_misuse_after_the_head_closes_the_connection(events: tuple[Event, 
         assert (await client.head()).status == 200
         async with asyncio.timeout(WAIT_SECONDS):
             rest = await client.reader.read()
-    # What came is not a whole response.
+    # The received bytes are not a whole response.
     assert not rest.endswith(b"0\r\n\r\n")
     assert b"ab" in rest
     assert len(rest) <= len(b"2\r\nab\r\n")

@@ -58,7 +58,7 @@ class Counting:
 
 
 class Received(asyncio.BufferedProtocol):
-    """What comes on a connection in memory."""
+    """The bytes received on a connection in memory."""
 
     def __init__(self) -> None:
         self.reader = asyncio.StreamReader()

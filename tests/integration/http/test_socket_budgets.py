@@ -19,7 +19,7 @@ pytestmark = pytest.mark.one_loop
 
 MIB = 1_048_576
 LARGE = 900_000
-#: Of the close frame of RFC 6455 registries: try again later.
+#: The code of a close frame in RFC 6455's registries: try again later.
 TRY_LATER = 1013
 
 

@@ -154,7 +154,7 @@ async def test_two_clients_on_one_connection_are_two_to_limits() -> None:
     async with serving("127.0.0.0/8", limits=[RateLimit(0.001, burst=2, per="peer")]) as client:
         told = [(await asked(client, f"1.2.3.{host}")).status for host in (4, 5, 4, 5, 4, 5, 6)]
         assert told == [200, 200, 200, 200, 429, 429, 200]
-        # What stands left of the client is its own word.
+        # The leftmost entries are the client's own claim.
         assert (await asked(client, "7.7.7.7, 1.2.3.4")).status == 429
 
 

@@ -208,7 +208,7 @@ async def test_caller_and_trace_are_fields(records: list[logging.LogRecord]) -> 
     assert [one.trace_id for one in found] == [trace, None]
 
 
-# What is logged
+# Logged fields
 
 
 async def test_slow_calls_are_logged_for_any_sample(records: list[logging.LogRecord]) -> None:

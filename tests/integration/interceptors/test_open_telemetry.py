@@ -74,7 +74,7 @@ class Shop:
 
 
 class Recorded:
-    """What the SDK records, and an interceptor for both sides that has it do so."""
+    """The records of the SDK, and an interceptor for both sides that makes it record."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
@@ -408,7 +408,7 @@ async def test_calls_of_a_server_to_its_client_are_part_of_the_trace(recorded: R
     assert kinds == [("CLIENT", "desk/ask"), ("SERVER", "desk/ask"), ("SERVER", "shop.v1/same")]
 
 
-# What is imported
+# Imported modules
 
 
 def test_open_telemetry_is_imported_only_if_it_is_used() -> None:

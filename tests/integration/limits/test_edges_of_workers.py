@@ -26,7 +26,7 @@ rate = 0.001
 burst = {burst}
 """
 
-#: What headers tell counts, not the address of the proxy itself, which is denied.
+#: The addresses in headers count, not the address of the proxy itself, which is denied.
 TOLD_ADDRESSES = """
 [addresses]
 deny = ["10.0.0.0/8", "127.0.0.1/32"]

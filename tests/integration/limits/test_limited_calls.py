@@ -90,7 +90,7 @@ async def test_refused_call_is_retried_after_the_stated_pause(kind: str, mode: s
         view = client.with_options(fail_mode=mode)
         for _ in range(4):
             assert await view.call(Shop.buy, "tea") == 3
-        # Who came before the time would have been refused once more.
+        # A caller before that time would have been refused once more.
         assert len(shop.started) == 4
         assert client.stats()["totals"]["retries"] == 3
 

@@ -33,7 +33,7 @@ class Odd:
 
 @fastrpc.service("parity")
 class Parity(Protocol):
-    """What clients believe."""
+    """The server's class as clients know it."""
 
     @fastrpc.method(inline=True)
     def make(self, number: int) -> Odd: ...
@@ -44,7 +44,7 @@ class Parity(Protocol):
 
 @fastrpc.service("parity")
 class Untrue:
-    """What the server does."""
+    """The server's real class."""
 
     @fastrpc.method(inline=True)
     def make(self, number: int) -> dict[str, int]:

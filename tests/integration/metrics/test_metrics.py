@@ -1,4 +1,4 @@
-"""What a scrape shows after a run: exactly the calls that were made, as both sides saw them."""
+"""The metrics of a scrape after a run: exactly the calls that were made, as both sides saw them."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -73,7 +73,7 @@ class Scrape:
 
 
 class Change:
-    """What a run added to the counters, which count for as long as the process lives."""
+    """The counts that a run added to the counters, which count for as long as the process lives."""
 
     def __init__(self) -> None:
         self._before = Scrape()

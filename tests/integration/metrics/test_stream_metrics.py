@@ -1,4 +1,4 @@
-"""What the counters show of streams: each is one call, in flight until its end, with the bytes of all its messages."""
+"""The counters of streams: each is one call, in flight until its end, with the bytes of all its messages."""
 
 import asyncio
 import contextlib
@@ -69,7 +69,7 @@ class Metered:
 
 
 class Counted:
-    """What was added to the counters of one method since this was made."""
+    """The counts that were added for one method since this was made."""
 
     def __init__(self, method: str) -> None:
         self._counters = {side: default_registry.counters(f"metered.{method}", side) for side in SIDES}

@@ -10,7 +10,7 @@ from tests.support.tutorial import PAGES
 
 pytestmark = pytest.mark.one_loop
 
-#: Those that the acceptance of mounts names.
+#: The applications that the acceptance of mounts names.
 NAMES = [
     *("first-steps", "path-params", "query-params", "body", "query-params-str-validations"),
     *("path-params-numeric-validations", "query-param-models", "body-multiple-params", "body-nested-models"),

@@ -352,7 +352,7 @@ asyncio.run(main())
 async def test_both_sides_may_number_them_differently(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same number even stands for another one on the other side; names say which is meant."""
+    """The same number even means another one on the other side; names say which is meant."""
     here, there = tmp_path / "here", tmp_path / "there"
     for folder, one, other in ((here, 70, 90), (there, 90, 70)):
         folder.mkdir()

@@ -26,7 +26,7 @@ _numbers = itertools.count()
 #: A server whose peers have a small budget.
 FEW_CALLS = ServerConfig(limits=Limits(concurrent_calls=100))
 
-#: What a person reads when the caller's class has source and target the other way round.
+#: The text for a reader if the caller's class has source and target the other way round.
 DIFFERENT = (
     "bank.transfer: other parameter names: the server has (target, source, cents, note),"
     " this client (source, target, cents, note)"
@@ -35,7 +35,7 @@ DIFFERENT = (
 
 @fastrpc.service("bank")
 class Old(Protocol):
-    """What the clients know."""
+    """The clients' version."""
 
     @fastrpc.method(idempotent=True)
     async def transfer(self, source: str, target: str, cents: int = 0, *, note: str = "") -> str: ...
@@ -58,7 +58,7 @@ class Counting:
 
 @fastrpc.service("bank")
 class New(Counting):
-    """What the server has."""
+    """The server's version."""
 
     @fastrpc.method(idempotent=True)
     async def transfer(self, target: str, source: str, cents: int = 0, *, note: str = "") -> str:
@@ -75,7 +75,7 @@ class New(Counting):
 
 @fastrpc.service("bank")
 class Keeping(Counting):
-    """What a server has that keeps the old names."""
+    """A server's version that keeps the old names."""
 
     @fastrpc.method(idempotent=True, renamed={"source": "payer", "target": "payee", "note": "text"})
     async def transfer(self, payer: str, payee: str, cents: int = 0, *, text: str = "") -> str:

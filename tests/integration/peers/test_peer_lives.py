@@ -53,7 +53,7 @@ class TestEnds:
                 asyncio.get_running_loop().call_soon(turned.append, True)
                 with pytest.raises(fastrpc.ConnectionLostError, match="was not sent") as lost:
                     await call
-                # Else a handler that calls again after each error would never be cancelled.
+                # Otherwise a handler that calls again after each error would never be cancelled.
                 assert turned == [True]
                 assert (lost.value.processed, lost.value.retryable) == ("no", False)
             results = await peer.call_many(Watcher.changed, [("late",)], return_exceptions=True)

@@ -182,7 +182,7 @@ class Arith:
         return a * b
 """
 
-#: What follows a statement that takes something away.
+#: The code after a statement that removes something.
 COMMAND = """
 from fastrpc.cli.main import main
 

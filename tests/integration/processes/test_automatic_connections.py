@@ -219,7 +219,7 @@ def test_a_thread_dials_once_a_crowd_has_lasted() -> None:
     assert not subchannel.is_crowded(crowd, 10.0)
     assert not subchannel.is_crowded(crowd, 10.09)
     assert subchannel.is_crowded(crowd, 10.11)
-    # That dial failed: the next one comes as late.
+    # That dial failed: the next one comes after the same pause.
     assert not subchannel.is_crowded(crowd, 10.15)
     assert subchannel.is_crowded(crowd, 10.22)
     assert subchannel.width == 2

@@ -1,4 +1,4 @@
-"""What becomes of the calls that `SyncClient.fork` cancels, where something else ends them at that moment."""
+"""The outcome of calls that `SyncClient.fork` cancels, if something else ends them at that moment."""
 
 import sys
 import threading

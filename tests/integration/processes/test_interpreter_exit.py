@@ -1,4 +1,4 @@
-"""What was left open does not keep the interpreter from ending."""
+"""Open objects do not keep the interpreter from ending."""
 
 import subprocess
 import sys

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_loop
 
 @pytest.fixture
 def systemd(tmp_path: Path) -> Iterator[socket.socket]:
-    """What systemd would read."""
+    """The messages that systemd would read."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reading:
         reading.bind(str(tmp_path / "notify"))
         reading.settimeout(WAIT_SECONDS)

@@ -1,4 +1,4 @@
-"""What goes wrong around workers: the system has no room for a process, workers hang while they drain."""
+"""Faults around workers: the system has no room for a process, workers hang while they drain."""
 
 import asyncio
 import contextlib

@@ -23,7 +23,7 @@ MASK = bytes(byte ^ 0x5A for byte in range(256))
 
 
 class MaskingTransport(asyncio.Transport):
-    """What a session takes for its transport."""
+    """The transport of a session."""
 
     def __init__(self, below: asyncio.Transport) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class MaskingTransport(asyncio.Transport):
 
 
 class Masked(asyncio.Protocol):
-    """What the transport takes for its protocol."""
+    """The protocol of the transport."""
 
     def __init__(self, session: Any) -> None:
         self.session = session

@@ -1,4 +1,4 @@
-"""What the embedded registry takes, lists too large for one message, and snapshots that were damaged."""
+"""Limits of the embedded registry, lists too large for one message, and snapshots that were damaged."""
 
 import asyncio
 import json

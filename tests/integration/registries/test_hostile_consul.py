@@ -22,7 +22,7 @@ ENDPOINT = Endpoint("tcp://127.0.0.1:1001")
 INSTANCES = [{"Node": {"Address": "127.0.0.1"}, "Service": {"ID": "a", "Address": "127.0.0.1", "Port": 1001}}]
 PAIRS = [{"Key": "rpcx/arith/tcp@127.0.0.1:1001", "Value": None}]
 
-#: What each layout reads of an agent in good health.
+#: The data that each layout reads from an agent in good health.
 LAYOUTS = {"catalogue": INSTANCES, "rpcx": PAIRS}
 
 #: Texts that are JSON of the wrong type, or no JSON.

@@ -63,7 +63,7 @@ def opened() -> Iterator[Callable[[Pieces, float], RedisClient]]:
 def test_answer_that_drips_is_abandoned(
     opened: Callable[[Pieces, float], RedisClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Each byte comes in time; all of them never do.
+    # Each byte comes in time; the whole answer never does.
     monkeypatch.setattr(server, "ANSWER_SECONDS", 0.5)
     client = opened(lambda: itertools.chain([b"$1000\r\n"], itertools.repeat(b"x")), 0.1)
     with pytest.raises(StoreError, match="Timeout reading"):

@@ -43,7 +43,7 @@ async def test_a_server_is_taken_out_and_in_without_a_failed_call() -> None:
             await calls.go_to("b")
             await override(a, CONFIGURED)
             await calls.go_to("a", "b")
-        # The last server that is in gets all calls, and with all of them out each gets some.
+        # The last server that is in gets all calls; if all of them are out each gets some.
         await override(b, Override(weight=0))
         await calls.go_to("a")
         await override(a, Override(True))

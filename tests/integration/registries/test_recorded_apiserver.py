@@ -92,7 +92,7 @@ def lies(whole: bytes, chance: random.Random, count: int) -> Iterator[tuple[byte
             yield spoilt, is_certain
     for old, new, is_certain in BODY_LIES:
         if (spoilt := with_body(whole, re.sub(old, new, body_of(whole)))) != whole:
-            # Of a list in pages the version of the last one counts.
+            # For a list in pages the version of the last page counts.
             yield spoilt, is_certain and not (b"resourceVersion" in new and b'"continue":' in whole)
     for scene in PLAYED:
         # An answer to another question.

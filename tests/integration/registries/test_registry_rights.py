@@ -1,4 +1,4 @@
-"""Who may register services at the embedded registry, and who may read its lists."""
+"""Callers that may register services at the embedded registry, and callers that may read its lists."""
 
 import asyncio
 import logging

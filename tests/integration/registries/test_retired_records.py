@@ -40,7 +40,7 @@ class KeptBackend:
 
     @property
     def actions(self) -> list[str]:
-        """What the lease was asked, but for renewals, whose number is a matter of time."""
+        """The requests to the lease, except renewals, whose number is a matter of time."""
         return [] if self.lease is None else [one for one in self.lease.actions if one != "renew"]
 
     def open_lookup(self, service: str) -> FakeLookup:

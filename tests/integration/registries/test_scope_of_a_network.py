@@ -83,7 +83,7 @@ def network(name: str, address: str) -> str:
     )
 
 
-#: Of containers, and the one with other machines.
+#: The network of containers, and the network with other machines.
 BRIDGE, CARD = network("docker0", "172.17.0.1/16"), network("card0", "10.9.8.7/24")
 ROUTE = "ip route add default via 10.9.8.1"
 
@@ -249,7 +249,7 @@ def test_workers_are_found_in_the_network_and_demand_the_pass(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("lan_pass")
 async def test_a_server_opens_all_of_its_scopes_or_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Of another machine: the system does not let this one bind it.
+    # An address of another machine: the system does not allow binding it here.
     unbindable = Address.parse("tcp://192.0.2.1:1")
     with monkeypatch.context() as patch, host_folder() as folder:
         patch.setattr(AnyRegistry, "_lan_place", lambda *_: ScopedPlace("lan", unbindable))

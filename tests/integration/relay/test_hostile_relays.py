@@ -221,7 +221,7 @@ async def test_a_recorded_caller_is_no_caller(files: RelayFiles, monkeypatch: py
         assert arith.ran == 1
 
 
-# What a server takes from a relay
+# Faults of a relay that a server handles
 
 
 @asynccontextmanager

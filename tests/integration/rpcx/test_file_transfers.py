@@ -121,7 +121,7 @@ async def test_a_blocking_client_copies_files_too(place: Place) -> None:
 
 
 async def test_transfers_are_calls_of_the_method_that_gave_their_token(place: Place) -> None:
-    """Those who may not, do not; a transfer has the identity, the counters and the interceptors of a call."""
+    """Callers without the right make no transfer; a transfer has a call's identity, counters and interceptors."""
     seen: list[tuple[str, str, str]] = []
 
     async def note(call: Any, proceed: Callable[[Any], Any]) -> Any:

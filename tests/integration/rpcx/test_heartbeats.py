@@ -141,7 +141,7 @@ async def test_a_server_that_shows_life_is_waited_for(
 
 @both
 async def test_the_part_of_a_long_request_that_the_server_has_not_taken_is_known(kind: str) -> None:
-    """Else a server that takes it slowly would count as one that takes nothing."""
+    """Otherwise a server that reads it slowly would count as one that reads nothing."""
     size = 16_000_000
     may_read = asyncio.Event()
 
@@ -160,7 +160,7 @@ async def test_the_part_of_a_long_request_that_the_server_has_not_taken_is_known
             return 0 < seen[-1] < size and len(seen) > 700 and len(set(seen[-100:])) == 1
 
         await eventually(rests)
-        # The rest lies in the sockets.
+        # The remaining bytes are in the sockets.
         assert seen[-1] > size // 4
         may_read.set()
         assert await call == 1

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.one_loop
 
 PHOBOS = ServerConfig(protocols=("phobos",))
 
-#: What a server of Phobos does and ours does not, with the reason.
+#: Actions of a server of Phobos that ours does not do, with the reason.
 EXCLUDED = {
     **dict.fromkeys(
         ("gzip_request", "gzip_json", "gzip_threshold_1025", "gzip_error_then_ok", "compressed"),
@@ -78,7 +78,7 @@ async def test_a_recorded_client_gets_the_recorded_answers(name: str) -> None:
         talk = await stack.enter_async_context(rpcx_talk(server, magic=0x42))
         talk.send(recording.from_client)
         heard = [await talk.hear() for _ in recording.answers]
-        # Of two that begin at once either may come first.
+        # If two begin at once either may come first.
         for answer, expected in zip(in_order(heard), in_order(recording.answers), strict=True):
             assert answer.magic == expected.magic
             assert_alike(answer, expected, protocol="phobos", has_own_text=name in OWN_TEXTS)

@@ -34,7 +34,7 @@ LONG = bytes(range(256)) * 1_000
 
 @fastrpc.service("news")
 class News:
-    """What clients serve."""
+    """The service of clients."""
 
     def __init__(self) -> None:
         self.heard: list[Any] = []

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.one_loop
 
 BOTH = ServerConfig(protocols=("native", "rpcx"))
 
-#: What Go's server does and ours does not, with the reason.
+#: Actions of Go's server that ours does not do, with the reason.
 EXCLUDED = {
     "thrift_mul": "Thrift is not offered",
     "msgpack_array_args": "a struct by position is a form that Go clients do not send",

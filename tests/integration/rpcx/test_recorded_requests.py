@@ -57,7 +57,7 @@ async def test_a_recorded_request_gets_the_recorded_answer(name: str) -> None:
 #: The recordings of Phobos; the same folder has the frames that its gateway sent to its server.
 PHOBOS = {one.name: one for one in recorded_beside("gateway_", "phobos") if not one.name.endswith("_frames")}
 
-#: What the gateway of Phobos does and ours does not, with the reason.
+#: Actions of Phobos's gateway that ours does not do, with the reason.
 PHOBOS_EXCLUDED = {"gateway_gzip": "our server inflates requests, and does not fail them"}
 
 PHOBOS_OWN_TEXTS = {

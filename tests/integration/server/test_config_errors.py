@@ -81,7 +81,7 @@ def calling_now(verb):
 
 """
 
-#: What a program does, by its last line; it is the line that its reader has to see.
+#: Mistakes of a program, by its last line; its reader has to see this line.
 LINES = {
     "a union": 'fastrpc.serve(Orders, address="tcp://127.0.0.1:0")',
     "a class of its own": 'fastrpc.serve(Bank, address="tcp://127.0.0.1:0")',

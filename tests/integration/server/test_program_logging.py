@@ -83,7 +83,7 @@ HANDLER = (
 
 
 class Logged(NamedTuple):
-    """What one run wrote to standard error, from its start over one crash to its end."""
+    """The standard error of one run, from its start over one crash to its end."""
 
     #: Records written by handlers of the program, and by handlers of `fastrpc run`.
     mine: list[str]

@@ -1,4 +1,4 @@
-"""What a server writes about its life on the logger `fastrpc.server`."""
+"""The records of a server about its life on the logger `fastrpc.server`."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What happens when something fails: the rows of the design's table for stores and locks, each with its tests.
+"""Failures of stores and locks: the rows of the design's table, each with its tests.
 
 `ROWS` names them; a row whose test is here is one that only a whole program can show.
 """

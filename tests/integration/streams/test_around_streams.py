@@ -1,4 +1,4 @@
-"""What stands around the messages of a served stream: interceptors, compression, checks, counters, idle limits."""
+"""The parts around the messages of a served stream: interceptors, compression, checks, counters, idle limits."""
 
 import asyncio
 import gzip

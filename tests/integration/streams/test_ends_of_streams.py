@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
 
 LARGE = 70_000
 
-#: What became of the cleanup of `Ends.tidy`.
+#: The outcomes of the cleanup of `Ends.tidy`.
 TIDIED: list[str] = []
 
 

@@ -128,7 +128,7 @@ async def test_a_small_call_overtakes_large_answers() -> None:
             await peer.end(large[0])
             assert (await peer.end(peer.open("line.echo", "small", flags=0))).status == 0
             received = sum(len(frame.payload) for frame in peer.peer.frames if isinstance(frame, Data))
-    # What lay in the buffers of the system came first.
+    # Bytes in the buffers of the system came first.
     assert received < 30 * MIB
 
 

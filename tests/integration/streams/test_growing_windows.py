@@ -126,7 +126,7 @@ async def test_windows_do_not_grow_where_memory_is_short(wire: str) -> None:
         Client(target, config=calls(wire)) as client,
     ):
         sink.server = target.server
-        # What nobody reads is above 70 % of the memory, and below 85 %.
+        # The unread bytes are above 70 % of the memory, and below 85 %.
         unread = [asyncio.ensure_future(client.call(Feed.unread, repeat(bytes(SIZE), 10))) for _ in range(12)]
         await eventually(lambda: bytes_held() > 0.7 * 1_048_576)
         assert await client.call(Sink.take, repeat(bytes(SIZE), 200)) == SIZE * 200

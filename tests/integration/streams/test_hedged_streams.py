@@ -17,7 +17,7 @@ pytestmark = pytest.mark.one_loop
 
 
 class Race:
-    """What two servers share: the first handlers to start are late, later ones are quick."""
+    """The common state of two servers: the first handlers to start are late, later ones are quick."""
 
     def __init__(self, late: int = 1) -> None:
         self.late = late

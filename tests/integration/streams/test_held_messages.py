@@ -249,7 +249,7 @@ async def test_message_that_nothing_asks_for_yet_does_not_wait_for_room() -> Non
         await peer.end(peer.open("held.ping", flags=0))
         held.may_take.release()
         await eventually(lambda: held.taken == 2)
-        # Else its patience would end while the handler does something else.
+        # Otherwise its patience would end while the handler does something else.
         assert unpacking(target)._messages.is_idle
         # The first handler asks for its next message and gives its room back, then the second one asks.
         held.may_take.release()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.one_loop
 
 @fastrpc.service("feed")
 class WrongFeed:
-    """What a client believes of `Feed` that has other types."""
+    """A client's version of `Feed` that has other types."""
 
     @fastrpc.method
     async def count(self, limit: int) -> AsyncIterator[str]:

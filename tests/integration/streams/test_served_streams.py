@@ -403,7 +403,7 @@ class TestMetadata:
 
 class TestManyStreams:
     async def test_a_thousand_streams_leak_nothing(self) -> None:
-        # The frames are read in Python in the server's own loop, which holds it up.
+        # The frames are read in Python in the server's own loop, which delays it.
         config = ServerConfig(admission=Admission(queue_age=60))
         async with served(Feed, scheme="tcp", config=config) as target, stream_peer(target) as peer:
             calls = [peer.open("feed.count", 30) for _ in range(1_000)]

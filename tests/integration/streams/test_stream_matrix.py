@@ -134,7 +134,7 @@ class Leaver:
                 for _ in range(random.randrange(10)):
                     size = random.choice((1, 3_000, 100_000))
                     await values.send(bytes(size))
-                    # What nobody receives has to fit into the window, or both sides would wait for each other.
+                    # Unreceived messages have to fit into the window, or both sides would wait for each other.
                     while size == 100_000 and len(await values.receive()) != size:
                         pass
         else:

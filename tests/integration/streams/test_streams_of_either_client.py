@@ -1,4 +1,4 @@
-"""What api.md says of streams, sentence by sentence, of the asynchronous client and of the blocking one."""
+"""The promises of api.md about streams, sentence by sentence, for the asynchronous client and the blocking one."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.one_loop
 
 @fastrpc.service("feed")
 class WrongFeed:
-    """What some other version of the feed says of itself."""
+    """The description of another version of the feed."""
 
     @fastrpc.method
     async def total(self, numbers: AsyncIterator[int]) -> str:
@@ -135,7 +135,7 @@ async def test_messages_come_before_the_failure_which_each_receive_then_raises(k
             (Status.NOT_FOUND, "NOT_FOUND: there is no more", "yes")
         }
         assert [error.details for error in raised] == [{"at": 3}] * 4
-        # What is raised again carries no lines of an earlier receiver.
+        # An error that is raised again carries no lines of an earlier receiver.
         assert len({id(error) for error in raised}) == 4
         with pytest.raises(CallError, match="there is no more"):
             numbers.reply  # noqa: B018

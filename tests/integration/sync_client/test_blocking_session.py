@@ -1,4 +1,4 @@
-"""What a blocking client does on the wire, against the reference stepped by hand."""
+"""The frames of a blocking client on the wire, against the reference stepped by hand."""
 
 import socket
 import time

@@ -30,7 +30,7 @@ QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
 
 @contextmanager
 def endpoint_set(count: int) -> Iterator[tuple[list[Who], list[str]]]:
-    """Serve several of them, each in a thread."""
+    """Serve several endpoints, each in a thread."""
     with ExitStack() as stack:
         people = [Who(f"server {number}") for number in range(count)]
         yield people, [stack.enter_context(serving(who)) for who in people]

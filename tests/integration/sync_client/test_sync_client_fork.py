@@ -195,7 +195,7 @@ def test_a_handler_in_a_thread_may_fork(address: str) -> None:
             assert client.call(Forker.fork) == 42
 
 
-# What the parent sees
+# Effects seen by the parent
 
 
 @pytest.mark.parametrize("action", ["call", "close", "leave", "drop", "nothing", "call and close"])

@@ -252,7 +252,7 @@ def test_a_finalizer_that_runs_inside_a_wait_is_refused(patient: Patient, addres
     assert seen[1:] == [1]
 
 
-# What stays allowed
+# Uses that stay allowed
 
 
 def test_a_signal_handler_may_use_another_client(patient: Patient, address: str) -> None:

@@ -140,7 +140,7 @@ async def test_a_whole_call_after_a_handshake_without_the_protocol_does_not_run(
 async def test_the_call_runs_where_the_protocol_is_named(
     authority: Authority, server_certificate: Certificate
 ) -> None:
-    # What the test above would see if the bytes were parsed.
+    # The result of the test above if the bytes were parsed.
     kept = Kept()
     context = ssl.create_default_context(cafile=str(authority.cert_file))
     context.set_alpn_protocols(["http/1.1", "fastrpc/1"])

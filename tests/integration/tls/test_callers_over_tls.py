@@ -1,4 +1,4 @@
-"""Who calls over `tls://`: certificates, tokens and both, for both clients."""
+"""Callers over `tls://`: certificates, tokens and both, for both clients."""
 
 import asyncio
 import ssl

@@ -147,7 +147,7 @@ CLIENT_CASES = (
 )
 
 
-#: What the hint of the client's error has, where there is something to set.
+#: The hints of the client's errors that name a setting.
 HINTS = {
     "other name": "set server_name",
     "wrong authority": "set ca_file",

@@ -63,7 +63,7 @@ def cipher(names: str) -> Callable[[ssl.SSLContext], None]:
     return restrict
 
 
-#: What the other side is restricted to.
+#: The restrictions of the other side.
 OLD = {
     "TLS 1.0": only(ssl.TLSVersion.TLSv1),
     "TLS 1.1": only(ssl.TLSVersion.TLSv1_1),

@@ -1,4 +1,4 @@
-"""What only the transports made of sockets have: options, several addresses, files, blocking sockets."""
+"""Features that only socket transports have: options, several addresses, files, blocking sockets."""
 
 import asyncio
 import errno

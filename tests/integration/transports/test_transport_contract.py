@@ -1,4 +1,4 @@
-"""What every transport promises, under each event loop."""
+"""The promises of every transport, under each event loop."""
 
 import asyncio
 import gc

@@ -42,7 +42,7 @@ class Point:
 
 POINT = Point(0.1, [1, 2.5], {"a": 0.25})
 
-#: What a Go struct with `float32` fields is on the wire.
+#: A Go struct with `float32` fields on the wire.
 POINT_BYTES = b"".join(
     (
         *(b"\x84\xa1x", narrow(0.1), b"\xa4rest\x92", narrow(1), narrow(2.5)),
@@ -166,7 +166,7 @@ async def test_http_and_websocket_write_32_bits() -> None:
 
 @dataclass
 class Types:
-    """What Go's `Types` has first of its numbers."""
+    """The first numbers of Go's `Types`"""
 
     F32: Narrow
     F64: float

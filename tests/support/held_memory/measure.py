@@ -20,7 +20,7 @@ __all__ = ["GROWN_BYTES", "SLOWEST_SECONDS", "Held", "Used", "measured", "used"]
 
 ROOT = Path(__file__).parents[3]
 
-#: What is promised: resident memory above the memory of the same server idle, and seconds to an answer or a refusal.
+#: The promises: resident memory above the memory of the same server idle, and seconds to an answer or a refusal.
 GROWN_BYTES = PROCESS_BYTES * 3 // 2
 SLOWEST_SECONDS = 1.5
 
@@ -35,12 +35,12 @@ END_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Held:
-    """What an attack came to."""
+    """The results of an attack."""
 
     way: str
     connections: int
     grown: int
-    #: Of the good client: calls answered, refused, failed otherwise, and the slowest in seconds.
+    #: Calls of the good client: answered, refused, failed otherwise, and the slowest in seconds.
     answered: int
     refused: int
     failed: int
@@ -60,7 +60,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Used:
-    """What an honest use came to: its calls, the seconds of all, and the server's seconds of processor time."""
+    """The results of an honest use: its calls, the seconds of all, and the server's seconds of processor time."""
 
     use: str
     answered: int
@@ -92,7 +92,7 @@ def measured(names: Sequence[str], share: float = 1.0, seconds: float = ATTACK_S
         address = _line(server)
         with _program("attack", address, str(share), *names) as attack:
             connections = int(_line(attack))
-            # What opening took for a moment is given back by then.
+            # The temporary memory of the opening is freed by then.
             time.sleep(0.5)
             idle = resident_bytes(server.pid)
             with _program("measure", address, str(seconds)) as good:

@@ -23,7 +23,7 @@ from fastrpc.registries.base.record import encode_record
 
 PROCESS_BYTES = 256 * 1024 * 1024
 
-#: What answers are made of. Beside a thousand handlers that each make a text of their own, callers wait for these.
+#: The text of answers. Next to a thousand handlers that each make a separate text, callers wait for these.
 TEXT = "x" * 15_000_000
 
 BODY = TEXT.encode()
@@ -76,7 +76,7 @@ LIST = [Part(f"part {number}", ["red", "green"]) for number in range(PARTS)]
 
 @fastrpc.service("bench")
 class Attacked:
-    """What attackers call, and the good client."""
+    """The methods for attackers, and for the good client."""
 
     def __init__(self, store: StoreService) -> None:
         self._store = store

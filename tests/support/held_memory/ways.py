@@ -383,7 +383,7 @@ WAYS: Final[tuple[Way, ...]] = (
         NATIVE,
         lambda: natives(1_000, "files.read", "large", flags=FLAG_STREAM_OUT),
     ),
-    # What the server writes down
+    # Records of the server
     Way(
         "reflection",
         "Memory.send_soft, process_bytes",

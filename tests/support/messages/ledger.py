@@ -29,7 +29,7 @@ class Event:
     id: str
     key: str
 
-    #: Of the messages of the key, in the order in which they were published.
+    #: The number among the messages of the key, in the order in which they were published.
     number: int
 
     @classmethod

@@ -17,10 +17,10 @@ __all__ = ["BROKERS", "KEPT", "LEASE_SECONDS", "SHARED", "broker_place"]
 #: Brokers of one process, `broker://` over both, and external brokers.
 BROKERS = ("memory", "sqlite", "broker-memory", "broker-sqlite", "nats", "redis")
 
-#: Those that several processes reach.
+#: Brokers that several processes reach.
 SHARED = BROKERS[2:]
 
-#: Those that keep messages over a kill of the broker, and run in a process of their own.
+#: Brokers that keep messages over a kill, and run in a separate process.
 KEPT = ("broker-sqlite", "nats", "redis")
 
 #: After so long the messages of a subscriber that is silent go to another one.

@@ -1,4 +1,4 @@
-"""What still travels once a caller has given up a large call: its end, and nothing that nobody wants."""
+"""Bytes that are still sent once a caller has cancelled a large call: only its end."""
 
 from typing import Any
 
@@ -154,7 +154,7 @@ class TestBothSides:
                 callee.receive_data(caller.data_to_send())
             for call in calls:
                 caller.cancel(call)
-            # What leaves while the CANCELs are on their way.
+            # The bytes sent while the CANCELs are on their way.
             late = callee.data_to_send(262_144)
             callee.receive_data(caller.data_to_send())
             rest = callee.data_to_send()

@@ -196,7 +196,7 @@ def test_answers_to_calls_that_were_not_cancelled_in_words_are_dropped_at_no_cha
         here.data_to_send()
         here.cancel(call)
         if not here.data_to_send():
-            # What comes of it is large: had it been late, a window of it would have been too much.
+            # The received part is large: had it been late, a window of it would have been too much.
             here.receive_data(answer(call.id, b"x" * 8, total=2**24 - 1))
             break
         here.receive_data(answer(call.id, status=1))

@@ -25,7 +25,7 @@ METHOD = b"arith.mul"
 class TestCredit:
     def test_message_without_connection_credit_waits(self) -> None:
         connection = client({Setting.MAX_MESSAGE: 2**30})
-        # What the opening grants is used up to a few bytes.
+        # The credit of the opening is used up to a few bytes.
         connection.open_call(METHOD, bytes(CONNECTION_WINDOW - 200))
         connection.data_to_send()
         second = connection.open_call(METHOD, bytes(300))

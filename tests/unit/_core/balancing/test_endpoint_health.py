@@ -120,7 +120,7 @@ def test_faults_in_a_row_end_with_a_success() -> None:
 def test_endpoint_is_down_after_fall_failed_probes_in_a_row() -> None:
     health = EndpointHealth()
     states = [(health.probe_failed(3), health.is_down) for _ in range(4)]
-    # That it is down is news only once.
+    # An endpoint is reported as down only once.
     assert states == [(False, False), (False, False), (True, True), (False, True)]
 
 
@@ -141,7 +141,7 @@ def test_endpoint_is_up_after_rise_passed_probes_in_a_row() -> None:
     assert not health.probe_failed(1)
     assert [health.probe_passed(3) for _ in range(3)] == [False, False, True]
     assert not health.is_down
-    # What passed while it was up is no credit for the next time.
+    # Probes that passed while it was up do not count for the next time.
     health.probe_passed(3)
     health.probe_failed(1)
     assert [health.probe_passed(3) for _ in range(3)] == [False, False, True]

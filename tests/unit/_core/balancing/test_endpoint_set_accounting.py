@@ -1,4 +1,4 @@
-"""What an endpoint set counts: attempts under way, probes, marks. None of it may be lost or counted twice."""
+"""The counts of an endpoint set: attempts under way, probes, marks. None of them may be lost or counted twice."""
 
 import contextlib
 import gc

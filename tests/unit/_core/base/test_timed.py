@@ -1,4 +1,4 @@
-"""What can be woken by a loop: by default it takes no notice."""
+"""Objects that a loop can wake: by default they ignore it."""
 
 import asyncio
 import gc

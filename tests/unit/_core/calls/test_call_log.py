@@ -82,7 +82,7 @@ pytestmark = pytest.mark.one_loop
 SOURCE = "/somewhere/access.py"
 FIELDS = {"side", "service", "method", "status", "peer", "identity", "duration_ms", "bytes", "trace_id"}
 
-#: Of a record, differing from one to the next.
+#: Attributes of a record that differ from one record to the next.
 ITS_OWN = {"msg", "created", "msecs", "relativeCreated"}
 
 
@@ -150,7 +150,7 @@ async def test_a_record_is_an_ordinary_one_with_the_fields_of_the_call(
     expected = vars(ordinary_record())
     for record in kept.found:
         assert type(record) is logging.LogRecord
-        # What a formatter adds, such as the formatter of the test's own log.
+        # Attributes that a formatter adds, such as the formatter of the test's own log.
         added = vars(record).keys() - expected.keys() - {"message", "asctime"}
         assert added == FIELDS | {"request_id"}
         assert {key: vars(record)[key] for key in expected.keys() - ITS_OWN} == {

@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 
 
 class LastHolder:
-    """A sign of an attempt that lets go of the stream as it is done."""
+    """A sign of an attempt that drops the stream as it is done."""
 
     def __init__(self) -> None:
         self.held: list[Stream[Any, Any]] = []

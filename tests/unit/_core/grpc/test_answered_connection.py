@@ -61,7 +61,7 @@ class TestMessages:
                 link.server.send_data(stream, long[at : at + 200_000])
             link.server.send_headers(stream, OK, end_stream=True)
             link.exchange()
-            # What the third took goes back first.
+            # The bytes of the third are returned first.
             assert (await windows())[-1] == {1: 5_536, 3: rest, 5: rest, 7: 0}[stream]
         assert [len(await call) for call in calls] == [700_000] * 4
         assert link.engine.http2.stream_pool_left == 1_300_000
@@ -94,7 +94,7 @@ class TestMessages:
         assert [link.server.local_flow_control_window(stream) for stream in (7, 9)] == [5_536, 5_536]
         calls[0].cancel()
         await link.heard(Reset)
-        # What it took would do for the short one.
+        # Its bytes would suffice for the short one.
         assert [link.server.local_flow_control_window(stream) for stream in (7, 9)] == [5_536, 5_536]
         calls[1].cancel()
         await link.heard(Reset)

@@ -1,4 +1,4 @@
-"""What heads and trailers of answers say: status, text, details, whether the handler ran, the pause before a retry."""
+"""Heads and trailers of answers: status, text, details, whether the handler ran, the pause before a retry."""
 
 from typing import Any
 

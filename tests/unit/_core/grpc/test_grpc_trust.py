@@ -72,7 +72,7 @@ async def test_strangers_hold_at_most_a_first_window_until_they_are_known(
         assert held <= 65_535 + len(sent) * 5_000
         assert raw.started == 0
         later.go_on.set()
-        # They are let in, and all of them come to their end.
+        # They are accepted, and all of them end normally.
         for stream, size in sent.items():
             await link.pour(stream, body[size:])
             await link.end(stream)

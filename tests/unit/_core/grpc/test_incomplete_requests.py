@@ -50,7 +50,7 @@ class TestSenders:
                 link.send(stream, message(bytes(1_000))[:500])
             await link.talk()
             assert (later.asked, raw.started) == (2, 0)
-            # The rest comes before the verdict.
+            # The remaining bytes come before the verdict.
             for stream in (good, bad):
                 link.send(stream, message(bytes(1_000))[500:], ends=True)
             await link.talk()

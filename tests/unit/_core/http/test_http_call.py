@@ -1,4 +1,4 @@
-"""What the request of a call that came by HTTP says of it."""
+"""The facts of a call that its HTTP request states."""
 
 import gzip
 

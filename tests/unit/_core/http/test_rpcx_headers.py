@@ -1,4 +1,4 @@
-"""What the fields of rpcx's header gateway say, and fields of its answers, over a transport that leads nowhere."""
+"""The fields of rpcx's header gateway, and fields of its answers, over a transport that leads nowhere."""
 
 from typing import Any
 

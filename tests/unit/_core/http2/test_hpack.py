@@ -248,7 +248,7 @@ class TestKnownBlocks:
         ] * 5
         assert [pairs_of(block)[3:] for block in blocks] == [[(b"t", b"%d" % count)] for count in range(5)]
         assert [block.size for block in blocks] == [43 + 43 + 38 + 34] * 5
-        # What it begins with is one block, known by itself.
+        # Its beginning is one block, known by itself.
         assert pairs_of(decode_block(decoder, indexes)) == pairs_of(blocks[0])[:3]
 
     def test_a_head_that_differs_in_its_timeout_has_a_twin(self) -> None:

@@ -1,4 +1,4 @@
-"""What comes in on a connection of HTTP/2: credit, long messages in place, facts about incomplete frames."""
+"""Incoming data on a connection of HTTP/2: credit, long messages in place, facts about incomplete frames."""
 
 from h2.errors import ErrorCodes
 

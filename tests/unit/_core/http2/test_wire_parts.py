@@ -1,4 +1,4 @@
-"""What a link asks a wire of HTTP/2: messages that wait, and the place of long ones."""
+"""A link's questions to a wire of HTTP/2: waiting messages, and the place of long ones."""
 
 from tests.support.grpc_peer import message, served_grpc
 from tests.support.raw_methods import Raw

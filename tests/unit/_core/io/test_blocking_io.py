@@ -1,4 +1,4 @@
-"""What a blocking connection reads and writes: owned, closed once, and all that the connection knows of its socket."""
+"""Reads and writes of a blocking connection: owned, closed once, and all facts of its socket."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""What every layer between a transport and a session does; the one of rpcx stands for all."""
+"""The promises of every layer between a transport and a session; the layer of rpcx represents all."""
 
 import asyncio
 

@@ -28,7 +28,7 @@ KIB, MIB = 1024, 1024 * 1024
 
 #: The bytes that a loop receives at once.
 READ_BUFFER = 393_216
-#: What a session writes before it looks whether more may follow.
+#: The bytes that a session writes before it checks whether more may follow.
 STREAM_SHARE = 256 * KIB
 
 
@@ -254,7 +254,7 @@ async def written_in_each_turn(session: Session, transport: StillTransport, requ
     return [later - earlier for earlier, later in itertools.pairwise(lengths)]
 
 
-#: What reads may take of a turn of the loop.
+#: The time of reads in a turn of the loop.
 TURN_SECONDS = 0.004
 
 #: Eight requests whose answers have 64 KiB.

@@ -1,4 +1,4 @@
-"""What the connections of a loop share: one state, one timer of the loop for all theirs, a watch for stalls."""
+"""The common state of a loop's connections: one state, one timer of the loop for all timers, a watch for stalls."""
 
 import asyncio
 import gc

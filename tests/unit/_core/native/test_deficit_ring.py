@@ -361,7 +361,7 @@ def test_a_small_rest_of_a_message_is_never_cut_to_more_than_there_is() -> None:
         for id in (3, 5):
             owner.send_message(owner.call(id, window=2**30), bytes(2**20))
         given = came = b""
-        # What it owes has any size when a message comes for which it has no credit yet.
+        # Its debt has any size when a message comes for which it has no credit yet.
         for size in (*(random.randrange(1, 3_000) for _ in range(random.randrange(1, 20))), 5_003, 7_000):
             given += random.randbytes(size)
             owner.send_message(owing, given[-size:])

@@ -111,7 +111,7 @@ def test_sender_outlives_its_owner_without_a_use() -> None:
 
 
 def test_messages_of_a_lost_connection_are_kept_by_nobody() -> None:
-    """Those that wait for credit, for a turn, for a place among cut messages, and outside of every queue."""
+    """Messages that wait for credit, for a turn, for a place among cut messages, and outside of every queue."""
     owner = sender_of_server(max_frame=16_384, open_messages=1)
     payloads = [bytes(30_000), bytes(30_001), bytes(5_000), bytes(6_000), bytes(15_000), bytes(14_000)]
     counts = [sys.getrefcount(payload) for payload in payloads]

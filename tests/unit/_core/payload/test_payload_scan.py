@@ -1,4 +1,4 @@
-"""What one part of a method's payloads goes through before it is decoded."""
+"""The checks of one part of a method's payloads before it is decoded."""
 
 from typing import Any
 

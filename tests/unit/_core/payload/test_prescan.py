@@ -351,7 +351,7 @@ def test_a_long_text_is_charged_with_its_size(way: str, place: str, sign: str) -
 @settings(max_examples=max(50, round(200 * SCALE)))
 @given(st.text(min_size=30, max_size=300), st.booleans())
 def test_no_text_takes_more_memory_than_it_is_charged(text: str, ascii: bool) -> None:
-    # What one sign more makes of a text is the memory of a sign.
+    # The growth of a text by one sign is the memory of a sign.
     width = 1 if text.isascii() or max(text) < "\u0100" else 2 if max(text) < "\U00010000" else 4
     for codec, payload in (
         (MSGPACK, msgpack.packb(text)),

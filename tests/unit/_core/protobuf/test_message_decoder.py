@@ -65,7 +65,7 @@ def test_of_a_union_the_last_member_counts() -> None:
     assert decoded(table, b"") is None
     assert decoded(table, part) == {"a": 1, "b": 0}
     assert decoded(table, part + b"\x0a\x01x") == "x"
-    # What came before another member is forgotten.
+    # Bytes before another member are forgotten.
     assert decoded(table, part + b"\x0a\x01x" + b"\x12\x02\x10\x02") == {"a": 0, "b": 2}
     assert decoded(table, part + b"\x12\x02\x10\x02") == {"a": 1, "b": 2}
 

@@ -159,7 +159,7 @@ async def test_a_drain_finds_a_moment_to_close_where_calls_never_end() -> None:
             await talk.send(PRODUCT)
             sent += 1
             answered += len(talk.answers())
-        # What it took it answered.
+        # Taken calls were answered.
         assert sent - 1 <= answered <= sent
         assert talk.engine.has_drained
 

@@ -39,7 +39,7 @@ class TestCallsThatWaited:
             gate.weigh_output(connection, 8 * MIB)
             connection.call("shop.price", "apple")
             assert len(connection.waiting) == 1
-            # What was started before it fills the memory.
+            # Earlier calls fill the memory.
             gate.weigh_output(other, 14 * MIB)
             gate.weigh_output(connection, 0)
             await eventually(lambda: connection.refusals)

@@ -94,7 +94,7 @@ async def test_the_payload_of_nobody_is_not_waited_for(
         assert talk.engine.connection.held_bytes == 0
         assert talk.is_over is closes
         if not closes:
-            # The rest is dropped.
+            # The remaining bytes are dropped.
             await talk.send(data[150:])
             answer = await talk.ask(call("Arith", "Echo", "a", metadata={"__AUTH": "allowed"}))
             assert answer.value() == "a"
@@ -166,7 +166,7 @@ async def test_a_verdict_that_hangs_ends_in_a_refusal_at_the_deadline() -> None:
         [refused] = await talk.hear()
         assert (refused.sequence, refused.metadata["frpc-code"]) == (7, "DEADLINE_EXCEEDED")
         assert talk.engine.connection.held_bytes == 0
-        # The rest is dropped, and the connection stays.
+        # The remaining bytes are dropped, and the connection stays.
         await talk.send(data[150:])
         answer = await talk.ask(call("Arith", "Echo", "a", metadata={"__AUTH": "later-allowed"}))
         assert answer.value() == "a"

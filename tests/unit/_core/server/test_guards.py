@@ -34,7 +34,7 @@ def from_address(gate: Any, address: str) -> KeptConnection:
 
 
 def passed(connection: KeptConnection, method: str = "shop.price", **options: Any) -> bool:
-    """Return whether a call is let in."""
+    """Return whether a call is accepted."""
     before = len(connection.refusals)
     connection.call(method, "apple", **options)
     return len(connection.refusals) == before
@@ -248,7 +248,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("per", ["identity", "metadata:tenant"])
     async def test_callers_without_an_identity_share_one_count(self, per: str) -> None:
-        """Else each of their calls could name another entry, or the entry of somebody known."""
+        """Otherwise each of their calls could name another entry, or the entry of a known caller."""
         async with gate_for(Desk, authenticate=TOKENS, limits=[RateLimit(RARE, 1, per=per)]) as gate:
             seen = [
                 passed(KeptConnection(gate), "desk.hello", metadata={"tenant": name})

@@ -86,6 +86,6 @@ async def test_a_connection_outlives_its_connection() -> None:
             gc.collect()
             return connection.engine is None
 
-        # What was scheduled for the connection runs first.
+        # Callbacks scheduled for the connection run first.
         await eventually(is_gone)
         assert connection.return_credit() == 0

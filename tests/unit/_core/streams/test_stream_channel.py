@@ -13,7 +13,7 @@ from fastrpc import StreamEndedError
 from fastrpc_harness.recorded_stream import RecordedStream
 from tests.support.linked_streams import LinkedStreams
 
-#: What a message of 100 bytes takes from its window.
+#: The cost of a message of 100 bytes in its window.
 COST = 116
 
 
