@@ -59,7 +59,9 @@ class StaticTokens:
         for token, identity in tokens.items():
             if not isinstance(identity, Identity):
                 # The text omits the token, which is a secret.
-                raise TypeError(f"a token has a {type(identity).__name__}, it must have an Identity")
+                raise TypeError(
+                    f"the identity of a token is a {type(identity).__name__}, it must be an Identity"
+                )
             found[_digest(checked_token(token))] = identity
         if not found:
             raise ConfigError(

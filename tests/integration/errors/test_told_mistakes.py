@@ -106,7 +106,7 @@ def test_a_method_that_was_called_already_is_refused_without_a_second_warning(ki
         warnings.simplefilter("error")
         with pytest.raises(TypeError, match=r"separately, as in call\(Desk\.mul, …\)"):
             getattr(client, verb)(Desk().mul(6, 7))
-        with pytest.raises(TypeError, match=r"42 is not a remote method.*apart"):
+        with pytest.raises(TypeError, match=r"42 is not a remote method.*separately"):
             getattr(client, verb)(42, 1)
         with pytest.raises(TypeError, match="is not a remote method"):
             getattr(client, verb)(None)

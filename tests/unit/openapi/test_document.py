@@ -96,7 +96,7 @@ def test_docstrings_are_summaries_and_descriptions() -> None:
     found = document(Shop)
     assert found["tags"] == [{"name": "shop.v1", "description": "Sells.", "x-version": "3"}]
     price = found["paths"]["/shop.v1/price"]["post"]
-    assert price["summary"] == "Return what an item costs."
+    assert price["summary"] == "Return the price of an item."
     assert price["description"].endswith("With its tags.")
     assert "summary" not in found["paths"]["/shop.v1/order-now"]["post"]
 

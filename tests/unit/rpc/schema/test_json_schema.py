@@ -164,8 +164,8 @@ def test_docstrings_are_descriptions() -> None:
         schemas.schema_of(kind)
     texts = {name: one.get("description") for name, one in schemas.components.items()}
     assert texts["Node"] == "A node of a tree."
-    assert texts["Color"] == "Of a thing."
-    assert texts["Order"] == "What somebody orders."
+    assert texts["Color"] == "The colour of a thing."
+    assert texts["Order"] == "The goods of an order."
     # Python writes these two itself.
     assert texts["Point"] is None
     assert texts["Cat"] is None
