@@ -12,6 +12,7 @@ from fastrpc import Identity
 from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.auth import StaticTokens
 from tests.support.every_way import ORIGIN, EveryWay, every_way
+from tests.support.grpc_peer import grpc_peer
 from tests.support.http2_client import Http2Client, http2_client
 from tests.support.http2_socket import Http2SocketClient
 from tests.support.http_talk import HttpClient
@@ -168,6 +169,23 @@ async def test_the_handshake_of_closing_is_completed_before_the_stream_is_reset(
             client.send(socket.stream, client_frame(CLOSE, frame.content[:2]), ends=True)
             assert await is_served(client)
             assert client.peer.answers[socket.stream].reset is None
+
+
+async def test_nothing_follows_a_close_frame_that_waits_for_the_window() -> None:
+    async with every_way(holds=True) as served:
+        async with grpc_peer(served.address, settings={SettingCodes.INITIAL_WINDOW_SIZE: 0}) as peer:
+            client = Http2Client(peer)
+            async with opened(client, "/ws/ways/wait") as socket:
+                socket.send({})
+                await eventually(lambda: served.ways.started == 1)
+                socket.http.send(client_frame(CLOSE, b"\x03\xe8"))
+                await eventually(lambda: served.ways.cancelled == 1)
+                peer.h2.increment_flow_control_window(1_000, socket.stream)
+                peer.flush()
+                await eventually(lambda: socket.is_over)
+                peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1_000})
+                assert await is_served(client)
+                assert client.peer.answers[socket.stream].data == b"\x88\x02\x03\xe8"
 
 
 async def test_an_end_of_the_stream_without_a_close_frame_ends_the_call() -> None:

@@ -91,6 +91,9 @@ cdef class Http2Connection:
     # ids are used up. The head of an opened stream is sent before another one is opened.
     cdef Http2Stream open_stream(self)
 
+    # Whether our side of a stream takes further orders: its end is neither written nor waiting.
+    cdef bint is_open(self, Http2Stream stream) noexcept
+
     # A head, in one go or in parts: `begin_head` (False: the stream is over), any number of `put_template` and `put_field`,
     # `end_head`, with no other order in between. It is written at once. `fields` is a list of (token, name, value), or None.
     cdef int send_head(self, Http2Stream stream, HeaderTemplate template, list fields, bint ends_stream) except -1
@@ -190,7 +193,6 @@ cdef class Http2Connection:
 
     # The parts of orders.
     cdef bint _may_lend(self) noexcept
-    cdef bint _is_open(self, Http2Stream stream) noexcept
     cdef bint _is_stuck(self) noexcept
     cdef int _sent(self, Http2Stream stream) except -1
     cdef int _is_over(self, Http2Stream stream) except -1

@@ -345,9 +345,8 @@ cdef class Http2Connection:
             stream.is_known = True
         return stream
 
-    cdef bint _is_open(self, Http2Stream stream) noexcept:
-        """Return whether our side of a stream has not ended."""
-        return not (stream.is_ended_by_us or self.is_closed)
+    cdef bint is_open(self, Http2Stream stream) noexcept:
+        return not (stream.is_ended_by_us or self.is_closed or self.sender.has_end(stream))
 
     @cython.nonecheck(False)
     cdef int send_head(self, Http2Stream stream, HeaderTemplate template, list fields, bint ends_stream) except -1:
@@ -360,7 +359,7 @@ cdef class Http2Connection:
         return self._sent(stream)
 
     cdef bint begin_head(self, Http2Stream stream) except -1:
-        if not self._is_open(stream):
+        if not self.is_open(stream):
             return False
         self._head_at = self.sender.begin_head()
         return True
@@ -386,7 +385,7 @@ cdef class Http2Connection:
         return self._sent(stream)
 
     cdef int send_data(self, Http2Stream stream, bytes payload, bint ends_stream) except -1:
-        if not self._is_open(stream) or (PyBytes_GET_SIZE(payload) == 0 and not ends_stream):
+        if not self.is_open(stream) or (PyBytes_GET_SIZE(payload) == 0 and not ends_stream):
             return 0
         self.sender.send(stream, NULL, payload, ends_stream)
         return self._sent(stream)
@@ -417,7 +416,7 @@ cdef class Http2Connection:
         return self.stream_below() is not NULL and (<ByteStream>self.stream_below()).is_stuck()
 
     cdef int await_turn(self, Http2Stream stream) except -1:
-        if not self._is_open(stream):
+        if not self.is_open(stream):
             return 0
         self.sender.wait_turn(stream)
         return self.written()

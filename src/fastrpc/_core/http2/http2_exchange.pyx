@@ -58,10 +58,10 @@ cdef class Http2Exchange(TimedExchange):
     cdef Http2Connection _open_http2(self):
         """Return the connection if output may still be sent, else None; output is sent at the instant of this call."""
         cdef Http2Connection http2
-        if self.stream is None or self.stream.is_ended_by_us:
+        if self.stream is None:
             return None
         http2 = self.turns.http2()
-        if http2.is_closed:
+        if not http2.is_open(self.stream):
             return None
         http2.not_before(self.turns.link().connection.now)
         return http2

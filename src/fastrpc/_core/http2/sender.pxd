@@ -113,6 +113,10 @@ cdef class Http2Sender(OutputBuffer):
     cdef int unpark_all(self) except -1
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1
 
+    cdef inline bint has_end(self, Http2Stream stream) noexcept:
+        """Return whether the end of our side of a stream waits behind its messages."""
+        return stream.unsent is not None and (<Http2Message>stream.unsent).last.ends_stream
+
     cdef inline bint is_waiting(self) noexcept:
         """Return whether streams wait for the window of the connection or for their turn."""
         return self.small._items is not None or self.ring._items is not None
