@@ -84,7 +84,7 @@ class Memory(Settings):
         send_soft: unsent bytes above which no further handler starts and streams wait. Too low idles handlers while
             the network catches up, too high answers into a growing queue.
         send_hard: unsent bytes above which a peer of the native protocol that reads nothing for one second is dropped.
-            Over gRPC, messages that have begun, or lack the window of their stream, count towards it instead of
+            By HTTP/2, messages that have begun, or lack the window of their stream, count towards it instead of
             `send_soft`: above it no further handler starts. At least `send_soft`. HTTP peers have
             `HTTPLimits.body_idle_seconds`, rpcx peers the sum of `Keepalive.interval` and `timeout`. Too low drops
             peers with a slow line, too high lets a silent one hold this much.

@@ -2,20 +2,25 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from h2.errors import ErrorCodes
 
-from fastrpc import Limits
+from fastrpc import Limits, Memory
 from fastrpc._core.server.memory_budget import bytes_held
 from tests.support.every_way import EVENTS, FORM, LINES, EveryWay, every_way, form_of
 from tests.support.http2_client import Http2Client, http2_client
+from tests.support.mounted import part, start
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
 #: More streams of events than browsers open connections to a host.
 STREAMS = 7
+
+#: A part of a response that an application sends.
+PART = bytes(16_384)
 
 
 async def begun(client: Http2Client, size: int = 0) -> int:
@@ -191,6 +196,46 @@ async def test_a_slow_reader_stalls_its_stream_alone() -> None:
         await eventually(lambda: len(answer.data) > 3 * came)
         peer.reset(stream)
         await eventually(lambda: served.ways.cancelled == 1)
+
+
+class Pouring:
+    """An application that sends a long body, or parts of one or messages of a WebSocket as long as it may."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        is_socket = scope["type"] == "websocket"
+        await send({"type": "websocket.accept"} if is_socket else start())
+        if scope["path"].endswith("/body"):
+            await send(part(bytes(10_000_000)))
+        while True:
+            await send({"type": "websocket.send", "bytes": PART} if is_socket else part(PART, more=True))
+            self.sent += len(PART)
+
+
+@pytest.mark.parametrize("kind", ["parts", "body", "socket"])
+async def test_slow_readers_of_an_application_stall_their_streams_alone(kind: str) -> None:
+    before, app = bytes_held(), Pouring()
+    memory = Memory(send_soft=4 * len(PART), send_hard=4_000_000)
+    async with every_way(http={"mounts": {"/pour": app}}, memory=memory) as served:
+        async with http2_client(served.address) as client:
+            window = client.peer.h2.local_settings.initial_window_size
+            for _ in range(8):
+                if kind == "socket":
+                    stream = client.connect("/pour", Sec_WebSocket_Version="13")
+                else:
+                    stream = client.begin("GET", f"/pour/{kind}", ends=True)
+                client.peer.withheld.add(stream)
+                answer = client.peer.answers[stream]
+                await eventually(lambda answer=answer: len(answer.data) == window)
+            for _ in range(3):
+                assert await is_served(client)
+            # What the windows took, `Memory.send_soft`, and a part beyond it of each.
+            assert app.sent <= 8 * (window + len(PART)) + 4 * len(PART)
+    await eventually(lambda: bytes_held() == before)
 
 
 @pytest.mark.parametrize("kind", ["lines", "form"])

@@ -80,7 +80,7 @@ cdef class Exchange:
         raise lacking(self, "has_output")
 
     cdef int64_t unsent(self) except? -1:
-        """Return the bytes of this request's output that the peer has not taken."""
+        """Return the bytes of the connection's output that the peer has not taken."""
         raise lacking(self, "unsent")
 
     cdef int await_room(self) except -1:

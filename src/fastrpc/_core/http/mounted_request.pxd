@@ -60,6 +60,7 @@ cdef class MountedRequest:
 
     cdef Exchange _present(self)
     cdef int _begin_wait(self) except -1
+    cdef bint _is_crowded(self) except -1
     cdef bint _is_full(self) except -1
     cdef bint _has_output(self) except -1
     cdef OutputRoom output_room(self)

@@ -33,8 +33,9 @@ from fastrpc._core.exchange.request_head import RequestRefusedError
 cdef enum:
     # Bytes of a body that wait for the application.
     MOST_AHEAD = 65_536
-    # The piece of a body that `send` takes at once.
+    # The piece of a body that `send` takes at once; on a connection with more than `Memory.send_soft` unsent bytes.
     PIECE_BYTES = 1_048_576
+    CROWDED_PIECE_BYTES = 65_536
 
 #: Seconds that an application has after the end of its request, before it is cancelled.
 GRACE_SECONDS = 1.0
@@ -138,7 +139,8 @@ cdef class MountedRequest:
     async def _send_parts(self, bytes body, bint is_last):
         """Send a body as there is room for it."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body), at = 0, part
-        cdef Py_ssize_t piece = PIECE_BYTES if size > PIECE_BYTES and self._comes_in_pieces(size, is_last) else max(size, 1)
+        cdef Py_ssize_t most = CROWDED_PIECE_BYTES if self._is_crowded() else PIECE_BYTES
+        cdef Py_ssize_t piece = most if size > most and self._comes_in_pieces(size, is_last) else max(size, 1)
         while at == 0 or at < size:
             if self.is_gone or self.output_room().is_over():
                 await self.wait_memory()
@@ -293,9 +295,14 @@ cdef class MountedRequest:
             self._changed.set()
         return 0
 
-    cdef bint _is_full(self) except -1:
+    cdef bint _is_crowded(self) except -1:
         cdef Exchange exchange = self._present()
         return exchange is not None and exchange.unsent() > (<Gate>self._connection.gate).send_soft
+
+    cdef bint _is_full(self) except -1:
+        """Return whether `send` waits. On a crowded connection each request may have one part waiting."""
+        cdef Exchange exchange = self._present()
+        return self._is_crowded() and (exchange.is_alone or exchange.has_output())
 
     cdef bint _has_output(self) except -1:
         cdef Exchange exchange = self._present()

@@ -240,7 +240,7 @@ cdef class Http2Exchange(TimedExchange):
         return self.stream is not None and self.stream.unsent is not None
 
     cdef int64_t unsent(self) except? -1:
-        return 0 if self.stream is None else self.stream.unsent_bytes
+        return self.turns.http2().unsent_bytes()
 
     cdef int await_room(self) except -1:
         cdef Http2Connection http2 = self._open_http2()

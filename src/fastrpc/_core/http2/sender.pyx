@@ -157,7 +157,6 @@ cdef class Http2Sender(OutputBuffer):
             message.prefix_at = PREFIX_BYTES
         if fits and SMALL_MESSAGE < whole <= WRITTEN_AT_ONCE and not self.is_waiting() and self.has_room(stream):
             self.queued_bytes += PyBytes_GET_SIZE(payload)
-            stream.unsent_bytes = whole
             message.last = message
             stream.unsent = message
             return self._write_all(stream)
@@ -207,7 +206,6 @@ cdef class Http2Sender(OutputBuffer):
         cdef char* place
         message.prefix_at += prefix_size
         message.offset += part
-        stream.unsent_bytes -= size
         stream.written_bytes += size
         self.written_bytes += size
         self.queued_bytes -= part
@@ -244,13 +242,12 @@ cdef class Http2Sender(OutputBuffer):
         """Let a message wait after the earlier messages of its stream."""
         cdef Http2Message first = <Http2Message>stream.unsent
         self.queued_bytes += PyBytes_GET_SIZE(message.payload)
-        stream.unsent_bytes += message.left()
         if first is not None:
             if self._joins(first.last, message):
                 return 0
             first.last.next = message
             first.last = message
-            return 0
+            return self._count_cut(message) if stream.is_parked else 0
         message.last = message
         stream.unsent = message
         return 0 if stream.is_queued else self._enqueue(stream)
@@ -279,9 +276,16 @@ cdef class Http2Sender(OutputBuffer):
         return self.small.append(stream)
 
     cdef int _park(self, Http2Stream stream) noexcept:
-        """Let a stream wait for its own window, outside every queue."""
+        """Let a stream wait for its own window, outside every queue. Others pass all of its messages."""
+        cdef Http2Message message = <Http2Message>stream.unsent
         stream.is_parked = True
-        return self._count_cut(<Http2Message>stream.unsent)
+        # The messages that were counted before are the first ones.
+        if message.last.is_cut:
+            return 0
+        while message is not None:
+            self._count_cut(message)
+            message = message.next
+        return 0
 
     cdef int _count_cut(self, Http2Message message) noexcept:
         """Count the rest of a message as bytes that others pass."""
@@ -331,7 +335,6 @@ cdef class Http2Sender(OutputBuffer):
         cdef Http2Message message = <Http2Message>stream.unsent, following
         cdef bint leaves_queue = stream.is_queued and (message is not None or stream.waits_to_send)
         stream.unsent = None
-        stream.unsent_bytes = 0
         stream.is_parked = stream.waits_to_send = False
         while message is not None:
             self.queued_bytes -= PyBytes_GET_SIZE(message.payload) - message.offset

@@ -142,8 +142,7 @@ cdef class Http2Stream:
         bint is_queued
         bint is_parked
 
-        # The bytes of DATA of these messages, and the bytes of messages that waited and are written.
-        int64_t unsent_bytes
+        # The bytes of messages that waited and are written.
         int64_t written_bytes
 
         # The stream's share of a turn of the connection, and the number of this turn.

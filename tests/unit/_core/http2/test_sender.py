@@ -305,7 +305,7 @@ def test_messages_that_have_begun_or_wait_for_their_own_window_are_passed() -> N
     # Behind it, and in place of one that has begun.
     side.message(begins, bytes(1_000))
     side.message(waits, bytes(50_000))
-    assert (side.queued, side.passed) == (100_005 - 65_535 + 51_000, 100_005 - 65_535 + 50_000)
+    assert (side.queued, side.passed) == (100_005 - 65_535 + 51_000, 100_005 - 65_535 + 51_000)
     for id in (begins, waits):
         side.reset_stream(id, ErrorCodes.CANCEL)
     assert (side.queued, side.passed) == (0, 0)
