@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from h2.settings import SettingCodes
 
-from fastrpc import Identity
+from fastrpc import HTTPLimits, Identity
 from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.auth import StaticTokens
 from tests.support.every_way import ORIGIN, EveryWay, every_way
@@ -274,6 +274,39 @@ async def test_a_mounted_application_has_sockets() -> None:
             client.peer.reset(socket.stream)
             await eventually(lambda: served.application.ended == ["socket"])
         assert await is_served(client)
+
+
+#: Times of requests that are short, beside the times of a connection.
+SHORT = {"limits": HTTPLimits(idle_seconds=0.2, body_idle_seconds=0.2)}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("path", "begin", "code"),
+    [
+        pytest.param(ECHO, b"", 1008, id="no arguments"),
+        pytest.param(ECHO, client_frame(TEXT, b'{"argu', final=False), 1008, id="half a message"),
+        pytest.param("/jsonrpc", b"", 1000, id="no message"),
+    ],
+)
+async def test_a_silent_socket_is_closed_in_the_times_of_requests(
+    version: str, path: str, begin: bytes, code: int
+) -> None:
+    async with every_way(http=SHORT) as served, http_client(version, served.address) as client:
+        socket = socket_of(client)
+        await socket.open(path)
+        socket.http.send(begin)
+        assert await socket.rest() == ([], code)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_client_that_is_silent_during_a_call_is_sent_a_ping(version: str) -> None:
+    async with every_way(http=SHORT, holds=True) as served, http_client(version, served.address) as client:
+        socket = socket_of(client)
+        await socket.open("/ws/ways/wait")
+        socket.send({})
+        assert (await socket.frame()).opcode == PING
+        await eventually(lambda: served.ways.cancelled == 1)
 
 
 async def test_a_drain_ends_sockets_with_a_close_frame() -> None:

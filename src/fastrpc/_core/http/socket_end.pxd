@@ -49,6 +49,10 @@ cdef class SocketEnd(BareAnswering):
         uint64_t message_due_ns
         Py_ssize_t message_bytes
 
+        # The times of `HTTPLimits`: for the next piece of a message, and between two messages. The rules of a connection
+        # of HTTP/2 have other times.
+        uint64_t patience_ns
+        uint64_t idle_ns
         # The silence after which a peer is pinged, 0: never; the silence after a ping, 0: as for requests.
         uint64_t ping_after_ns
         uint64_t gone_after_ns

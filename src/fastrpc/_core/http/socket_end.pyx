@@ -11,7 +11,7 @@ application `Keepalive` has both times. A peer whose messages wait here is sent 
 
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.instants cimport earlier, nanoseconds, pace_due
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport HELD_NS
 from fastrpc._core.io.engine cimport Engine
@@ -48,19 +48,20 @@ cdef class SocketEnd:
 
     cdef int begin(self, Exchange exchange, str protocol, bytes lines) except -1:
         """End the handshake, with further fields in its answer."""
-        cdef ConnectionLife life = exchange.life
         cdef uint64_t first
         self.exchange = exchange
-        self.life = life
+        self.life = exchange.life
+        self.patience_ns = nanoseconds(self.service.limits.body_idle_seconds)
+        self.idle_ns = nanoseconds(self.service.limits.idle_seconds)
         self.began_ns = self.used_ns = self.heard_ns = now_ns()
         self.has_expired(self.began_ns)
         if self.gone_after_ns == 0:
-            self.ping_after_ns, self.gone_after_ns = life.idle_ns, life.patience_ns
+            self.ping_after_ns, self.gone_after_ns = self.idle_ns, self.patience_ns
         self.before = self.terms.answering
         self.dialect = self.before.dialect
         self.terms.answering = self
         exchange.open_tunnel(protocol, lines)
-        first = earlier(earlier(life.patience_ns, life.idle_ns), self.ping_after_ns)
+        first = earlier(earlier(self.patience_ns, self.idle_ns), self.ping_after_ns)
         exchange.wait_by(earlier(self.began_ns + first, self.expires_ns))
         self.terms.is_open = True
         return 0
@@ -178,11 +179,11 @@ cdef class SocketEnd:
     cdef int _watch_message(self, Exchange exchange) except -1:
         """Watch an incomplete message: it must continue in time, and at a lowest rate."""
         cdef Engine engine = exchange.engine()
-        if self.reader.opcode == 0 or self.life.patience_ns == 0 or not exchange.is_open():
+        if self.reader.opcode == 0 or not exchange.is_open():
             return 0
         if self.message_due_ns == 0:
             self.message_began_ns = engine.now
-        self.message_due_ns = self.life.message_due(self.message_began_ns, engine.now, self.message_bytes)
+        self.message_due_ns = pace_due(self.message_began_ns, engine.now, self.message_bytes) + self.patience_ns
         return exchange.wait_by(self.message_due_ns)
 
     # Bytes out, and the end

@@ -289,14 +289,12 @@ cdef class SocketTalk(SocketEnd):
         """Close an unused connection."""
         cdef uint64_t due
         if self.terms.path is None:
-            if self.life.patience_ns == 0:
-                return 0
-            due = self.life.message_due(self.began_ns, self.began_ns, 0)
+            due = self.began_ns + self.patience_ns
             if now >= due and not self.has_started:
                 self.close(exchange, CLOSE_POLICY, "the arguments did not come in time")
             return due if now < due else now + SECOND
-        due = self.life.rest_due(self.used_ns)
-        if due and now >= due:
+        due = self.used_ns + self.idle_ns
+        if now >= due:
             self.close(exchange, CLOSE_NORMAL, "no message came for long")
         return due
 
