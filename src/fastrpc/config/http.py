@@ -46,8 +46,9 @@ class HTTPLimits(Settings):
     Attributes:
         header_seconds: the longest time for the head of a request, from its first byte on. Too low refuses slow
             clients, too high lets strangers hold connections.
-        idle_seconds: time between two requests on a connection. Too low makes clients connect again, too high keeps
-            unused connections open.
+        idle_seconds: time between two requests on a connection; on a connection of HTTP/2 to a server with "grpc" in
+            `ServerConfig.protocols` `Timeouts.idle` counts. Too low makes clients connect again, too high keeps unused
+            connections open.
         body_idle_seconds: time between two pieces of a body, and time for which a client may read nothing of an answer.
             Too low cuts off slow lines, too high lets silent clients hold memory.
         headers: fields of a request. Too low refuses clients behind many proxies, too high makes requests costly.

@@ -420,8 +420,11 @@ def client_protocol(name: str) -> Protocol:
     return _protocols[name]
 
 
-def linked(wire: "Wire", parts: ServerParts) -> "Link":
+def linked(wire: "Wire", parts: ServerParts, *, timeouts: "Timeouts | None" = None) -> "Link":
     """Return the engine of a server's connection whose protocol is a `Wire`: the link that holds it.
+
+    Args:
+        timeouts: replace the timeouts of the server's settings.
 
     Raises:
         RuntimeError: another link holds the wire.
@@ -433,7 +436,7 @@ def linked(wire: "Wire", parts: ServerParts) -> "Link":
         wire,
         gate=parts.gate,
         openings=parts.openings,
-        timeouts=parts.config.timeouts,
+        timeouts=timeouts or parts.config.timeouts,
         keepalive=parts.config.keepalive,
     )
     link.connection.reveals_services = parts.reveals_services

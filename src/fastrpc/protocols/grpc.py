@@ -1,9 +1,12 @@
 """HTTP/2 on the server side: gRPC, and there gRPC-Web, Connect and the HTTP gateway."""
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from fastrpc._core.grpc.grpc_wire import GrpcWire
 from fastrpc._core.server.link import Link
+from fastrpc.config.timing import Timeouts
 from fastrpc.protocols.base import Match, ServerParts, linked, register, serves_pages_by_http2
 from fastrpc.tls import H2_ALPN
 
@@ -24,6 +27,7 @@ def grpc_engine(parts: ServerParts) -> Link:
     """Make the engine of a connection: for calls of gRPC, for the gateway, or for both."""
     config = parts.config
     web = pages = None
+    serves_grpc = "grpc" in config.protocols
     if serves_pages_by_http2(config):
         # Imported on first use, with the rooms of HTTP.
         from fastrpc._core.http.http_pages import HttpPages
@@ -42,10 +46,18 @@ def grpc_engine(parts: ServerParts) -> Link:
         memory=config.memory,
         web=web,
         pages=pages,
-        serves_grpc="grpc" in config.protocols,
+        serves_grpc=serves_grpc,
         proxies=parts.proxies,
     )
-    return linked(wire, parts)
+    if serves_grpc:
+        return linked(wire, parts)
+    return linked(wire, parts, timeouts=_of_pages(config.timeouts, config.http.limits.idle_seconds))
+
+
+@lru_cache(maxsize=16)
+def _of_pages(timeouts: Timeouts, idle_seconds: float) -> Timeouts:
+    """Return the timeouts of a connection without gRPC: it rests as long as by HTTP/1.1."""
+    return replace(timeouts, idle=idle_seconds)
 
 
 register("grpc", detect_http2, grpc_engine, agreed=(H2_ALPN,))

@@ -158,9 +158,8 @@ async def test_an_old_connection_gets_goaway() -> None:
 
 
 async def test_an_idle_connection_is_closed_and_a_used_one_is_not() -> None:
-    timeouts = Timeouts(idle=1.0, call=None)
     limits = HTTPLimits(idle_seconds=1.0)
-    async with every_way(ALONE, timeouts=timeouts, http={"limits": limits}, holds=True) as served:
+    async with every_way(ALONE, timeouts=Timeouts(call=None), http={"limits": limits}, holds=True) as served:
         async with http2_client(served.address) as idle, http2_client(served.address) as used:
             stream = await used.start("POST", "/ways/wait", {})
             assert (await idle.post(ECHO, TEXT)).value == "a"
