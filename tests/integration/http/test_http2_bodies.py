@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from h2.errors import ErrorCodes
+from h2.events import ResponseReceived, WindowUpdated
 
 from fastrpc import HTTPLimits, Identity, Timeouts
 from fastrpc._core.server.memory_budget import bytes_held
@@ -93,6 +94,21 @@ async def test_the_unread_part_of_a_body_is_dropped_after_its_answer() -> None:
         assert {client.peer.answers[stream].reset for stream in streams} == {None}
         assert client.peer.goaways == []
     await eventually(lambda: bytes_held() == before)
+
+
+@pytest.mark.parametrize("length", ["1000000", None])
+async def test_the_window_for_the_rest_of_a_body_comes_before_its_answer(length: str | None) -> None:
+    async with every_way() as served, http2_client(served.address) as client:
+        stream = client.begin("POST", "/ways/nothing", Content_Length=length)
+        client.send(stream, bytes(10_000))
+        assert (await client.head(stream)).status == 404
+        window = client.peer.h2.remote_settings.initial_window_size
+        for event in client.peer.events:
+            if isinstance(event, ResponseReceived):
+                break
+            if isinstance(event, WindowUpdated) and event.stream_id == stream:
+                window += event.delta
+        assert window >= 1_000_000
 
 
 async def test_the_unread_part_of_a_body_has_the_time_of_a_last_write() -> None:

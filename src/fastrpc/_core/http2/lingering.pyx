@@ -39,17 +39,21 @@ cdef class LingeringStreams:
     cdef int spare_rest(self, Http2Stream stream) except -1:
         cdef Http2Connection http2 = self.http2()
         cdef FlowControl flow = http2.incoming.flow
-        cdef int64_t kept
+        cdef int64_t kept, rest
         if stream.is_ended_by_peer or stream.content_left > SPARED_BYTES:
             return 0
         self.linger(stream)
         if stream.keeps_credit:
             http2.release(stream)
+        if not stream.lingers:
+            return 0
         kept = flow.first_receiving - stream.windows.growth.owed - http2.incoming.to_come(stream)
-        if stream.lingers and kept > 0:
+        if kept > 0:
             http2.took(stream, <Py_ssize_t>kept)
-            return http2.let_grow(stream)
-        return 0
+        # All of the rest before the answer: clients such as curl 7 read no further window behind it, and would wait for one
+        # for ever. The rest is dropped, so it needs no memory.
+        rest = (SPARED_BYTES if stream.content_left < 0 else stream.content_left) - flow.receivable(&stream.windows)
+        return http2.grant(stream, rest) if rest > 0 else 0
 
     cdef int remove(self, Http2Stream stream) except -1:
         self.instants.pop(stream, None)
