@@ -506,7 +506,7 @@ cdef class GrpcRequests(StreamHandler):
         return (<Link>self._link).life.leave_opening()
 
     cdef int on_violation(self, int code, str text) except -1:
-        self.gate.dispatcher.stranger(self.connection.describe_peer(), f"grpc: {text}")
+        self.gate.dispatcher.stranger(self.connection.describe_peer(), f"HTTP/2: {text}")
         return 0
 
     cdef int on_closed(self, bint lingers) except -1:
