@@ -1,5 +1,6 @@
 """Copies of a store: the content of a backup, and that no revision comes twice after it is restored."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastrpc import CompactedError, Status, StoreError
-from fastrpc.stores.base import revision_of_now
+from fastrpc.stores.base import Item, revision_of_now
 from fastrpc.stores.local import LocalStore
 from fastrpc.stores.sqlite import SqliteJournal, StoreCopy, check_folder, copy_folder, restore_copy
 
@@ -88,6 +89,30 @@ async def test_nothing_is_overwritten(folder: Path, tmp_path: Path) -> None:
             attempt()
         assert caught.value.status is Status.ALREADY_EXISTS
     assert check_folder(folder).revision == 3
+
+
+def test_two_copies_with_one_path_are_both_whole_and_the_first_stays(tmp_path: Path) -> None:
+    path = tmp_path / "copy"
+    items = [Item(f"k/{number}", b"x", number + 1) for number in range(10)]
+    first, second = StoreCopy(path), StoreCopy(path)
+    with pytest.raises(StoreError) as caught, second:
+        second.add(items[:5], revision=5)
+        with first:
+            first.add(items, revision=10)
+        assert restore_copy(path, tmp_path / "restored") == 10
+    assert caught.value.status is Status.ALREADY_EXISTS
+    assert restore_copy(path, tmp_path / "again") == 10
+    assert {found.name for found in tmp_path.iterdir()} == {"copy", "restored", "again"}
+
+
+def test_a_copy_is_made_where_a_file_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: object, target: object) -> None:
+        raise PermissionError("links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with StoreCopy(tmp_path / "copy") as copy:
+        copy.add([Item("k", b"x", 1)], revision=1)
+    assert restore_copy(tmp_path / "copy", tmp_path / "restored") == 1
 
 
 async def test_held_and_missing_stores_are_refused(folder: Path, tmp_path: Path) -> None:

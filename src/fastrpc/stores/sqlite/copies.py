@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -33,32 +35,50 @@ class StoreCopy:
 
     def __init__(self, path: Path) -> None:
         if path.exists():
-            raise StoreError(f"{path} exists", status=Status.ALREADY_EXISTS, hint="name another file")
+            raise _exists(path)
         self._path = path
-        self._made = Path(f"{path}.part")
+        # Belongs to this copy: another program may make a copy with the same path.
+        self._part: Path | None = None
         self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
-        make_file(Path(f"{self._path}.new"), self._made, STORE)
-        self._connection = sqlite3.connect(self._made, isolation_level=None)
-        self._connection.execute("BEGIN")
+        self._part = Path(tempfile.mkdtemp(prefix=f".{self._path.name}-", dir=self._path.parent))
+        try:
+            made = self._part / STORE.file
+            make_file(self._part / f"{STORE.file}.new", made, STORE)
+            self._connection = sqlite3.connect(made, isolation_level=None)
+            self._connection.execute("BEGIN")
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         connection, self._connection = self._connection, None
-        if connection is None:
+        part, self._part = self._part, None
+        if part is None:
             return
         try:
-            connection.execute("ROLLBACK" if kind is not None else "COMMIT")
+            if connection is not None:
+                with contextlib.closing(connection):
+                    connection.execute("ROLLBACK" if kind is not None else "COMMIT")
+            if kind is None:
+                self._place(part / STORE.file)
         finally:
-            connection.close()
-        if kind is not None:
-            self._made.unlink()
-            return
-        sync_path(self._made)
-        os.rename(self._made, self._path)
+            shutil.rmtree(part)
+
+    def _place(self, made: Path) -> None:
+        """Give the file its path, unless the path exists by now."""
+        sync_path(made)
+        try:
+            os.link(made, self._path)
+        except FileExistsError:
+            raise _exists(self._path) from None
+        except OSError:
+            # A file system without links.
+            os.rename(made, self._path)
         sync_path(self._path.parent)
 
     def add(
@@ -129,3 +149,7 @@ def check_folder(folder: Path) -> Saved:
         return journal.open()
     finally:
         journal.close()
+
+
+def _exists(path: Path) -> StoreError:
+    return StoreError(f"{path} exists", status=Status.ALREADY_EXISTS, hint="name another file")
