@@ -1,6 +1,9 @@
 """Numbers of messages in a folder: the messages show the latest, and no number of a removed message comes again."""
 
+import shutil
 from pathlib import Path
+
+import pytest
 
 from fastrpc.brokers.base import BrokerBackend, GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.sqlite.copying import copy_broker
@@ -72,3 +75,17 @@ async def test_a_copy_continues_after_the_latest_message(folder: Path, times: Ti
     copy_broker(folder, tmp_path / "new")
     async with stopped(tmp_path / "new", times) as broker:
         assert await _next_number(broker) == 4
+
+
+async def test_a_copy_of_a_killed_broker_goes_on_behind_all_reserved_numbers(
+    folder: Path, times: Times, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastrpc.stores.sqlite.numbers._BLOCK", 1 << 30)
+    killed = tmp_path / "killed"
+    async with stopped(folder, times) as broker:
+        await broker.declare(LOG)
+        await publish(broker, b"1")
+        shutil.copytree(folder, killed)
+    copy_broker(killed, tmp_path / "new")
+    async with stopped(tmp_path / "new", times) as broker:
+        assert await _next_number(broker) > 1 << 30

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastrpc.brokers.sqlite.row_checks import COLUMNS, is_sound
-from fastrpc.brokers.sqlite.tables import BROKER, LATEST_SEQUENCE
+from fastrpc.brokers.sqlite.tables import BROKER, LATEST_SEQUENCE, latest_number
 from fastrpc.errors import BrokerError
 from fastrpc.status import Status
 from fastrpc.stores.sqlite.claim import FolderClaim
@@ -22,7 +22,7 @@ __all__ = ["CopyReport", "copy_broker"]
 #: Numbers that are tried one by one after a damaged place, before the rest of a table is given up.
 _LOOKED_AT: Final = 100_000
 
-#: Added to the numbers of topics: a damaged file may lack messages whose numbers were given.
+#: The least that is added to the numbers of topics if a file may lack messages whose numbers were given.
 _LOST_NUMBERS: Final = 1 << 20
 
 #: The tables whose rows have a number. Damaged messages are left out.
@@ -79,12 +79,12 @@ def copy_broker(folder: Path, new: Path) -> CopyReport:
             roll_back_journal(path)
         with closing(read_only(path)) as source:
             _check_version(source, path)
-            return _made(source, new, _is_clean(folder))
+            return _made(source, new, _numbers_of(folder))
     finally:
         claim.release()
 
 
-def _made(source: sqlite3.Connection, new: Path, is_clean: bool) -> CopyReport:
+def _made(source: sqlite3.Connection, new: Path, numbers: NumbersFile | None) -> CopyReport:
     """Make the copy in a temporary place, then move it; a failed copy leaves nothing."""
     new.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{new.name}-", dir=new.parent))
@@ -92,7 +92,7 @@ def _made(source: sqlite3.Connection, new: Path, is_clean: bool) -> CopyReport:
         made = part / BROKER.file
         make_file(part / f"{BROKER.file}.new", made, BROKER)
         with closing(sqlite3.connect(made, isolation_level=None)) as target:
-            report = _copied(source, target, is_clean)
+            report = _copied(source, target, numbers)
         sync_path(made)
         part.rename(new)
     except BaseException:
@@ -102,16 +102,18 @@ def _made(source: sqlite3.Connection, new: Path, is_clean: bool) -> CopyReport:
     return report
 
 
-def _is_clean(folder: Path) -> bool:
-    """Return whether the broker was closed, so that its file has all numbers that were assigned."""
+def _numbers_of(folder: Path) -> NumbersFile | None:
+    """Return the second file of a broker; None if there is none, or if it is damaged."""
     numbers = NumbersFile(folder, BROKER)
     try:
-        return numbers.read() and numbers.is_clean
+        return numbers if numbers.read() else None
     except BrokerError:
-        return False
+        return None
 
 
-def _copied(source: sqlite3.Connection, target: sqlite3.Connection, is_clean: bool) -> CopyReport:
+def _copied(
+    source: sqlite3.Connection, target: sqlite3.Connection, numbers: NumbersFile | None
+) -> CopyReport:
     copy = _Copy(source, target)
     target.execute("BEGIN")
     for table, columns in COLUMNS.items():
@@ -120,7 +122,11 @@ def _copied(source: sqlite3.Connection, target: sqlite3.Connection, is_clean: bo
     # Everything in a topic whose row cannot be read is left out.
     for statement in _ORPHANS:
         target.execute(statement)
-    lost = _LOST_NUMBERS if copy.damaged or not is_clean else 0
+    lost = 0
+    if copy.damaged or numbers is None or not numbers.is_clean:
+        # Each message that the file lacks had another number, up to the greatest, and may have been of any topic.
+        reserved = 0 if numbers is None else numbers.reserved
+        lost = max(_LOST_NUMBERS, reserved - latest_number(target))
     target.execute(f"UPDATE topics SET last = {LATEST_SEQUENCE} + ?", (lost,))  # noqa: S608
     target.execute("COMMIT")
     topics, groups, messages, dead = [
