@@ -211,6 +211,16 @@ def test_the_log_stays_after_an_error_without_descriptors(
     assert (folder / "store.db-wal").read_bytes() == log
 
 
+async def test_no_write_is_acknowledged_after_the_log_was_removed(folder: Path) -> None:
+    async with LocalStore(SqliteJournal(folder)) as store:
+        await store.put("k/0", b"")
+        (folder / "store.db-wal").unlink()
+        with pytest.raises(StoreError, match=r"another program has removed .*store\.db-wal"):
+            await store.put("k/1", b"")
+    # The end of the store moves its commits into the file.
+    assert [item.key for item in opened(folder).items] == ["k/0", "k/1"]
+
+
 async def test_the_first_commit_needs_no_descriptor(folder: Path) -> None:
     async with LocalStore(SqliteJournal(folder)) as store:
         with no_descriptors():

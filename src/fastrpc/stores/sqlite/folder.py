@@ -308,9 +308,15 @@ class SqliteFolder:
         return True
 
     def _acknowledge(self, number: int) -> None:
-        """Note a commit as one more of its log; a restarted log has other salts."""
+        """Note a commit as one more of its log; a restarted log has other salts.
+
+        Raises:
+            OSError: the log was removed, so this commit is in no file that another opening finds.
+        """
         parts = self._parts
         assert parts.log_file is not None
+        if not os.fstat(parts.log_file).st_nlink:
+            raise FileNotFoundError(f"another program has removed {parts.log}")
         salts = os.pread(parts.log_file, len(self._salts), SALTS_AT)
         if salts != self._salts:
             self._salts, self._commits = salts, 0
