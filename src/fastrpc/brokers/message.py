@@ -42,7 +42,7 @@ class Message(Generic[T_co]):
     Attributes:
         topic: the name to which it was published.
         value: decoded to the type of the topic or of the subscription.
-        id: by which the broker and idempotent handlers know it again.
+        id: identifies the message to the broker and to idempotent handlers.
         sequence: the message's number in the topic.
         headers: the headers that the publisher gave, and `content-type`.
         publisher: the identity that published it, as known to the broker's server; None without an identity.
