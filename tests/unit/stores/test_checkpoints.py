@@ -1,8 +1,10 @@
 """Checkpoints: most pages of the log are moved during commits, and no page is lost by an error or by a new log."""
 
 import asyncio
+import gc
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +12,12 @@ from typing import Any, Literal
 import pytest
 
 from fastrpc import StoreError
+from fastrpc.stores.base import Item, ItemChange
 from fastrpc.stores.local import LocalStore
 from fastrpc.stores.sqlite import SqliteJournal, checkpoints
 from fastrpc.stores.sqlite.checkpoints import Checkpoints
 from fastrpc.stores.sqlite.log import read_log
+from tests.support.waiting import eventually
 
 WAIT_SECONDS = 30
 
@@ -236,3 +240,23 @@ async def test_without_a_thread_all_pages_are_moved_between_two_commits(
         await fill(store)
         await store.put("k", b"")
         assert read_log(log).salts != salts
+
+
+async def test_a_journal_that_is_garbage_during_a_pass_is_closed_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    passes = Passes(monkeypatch, held=2)
+    journal = SqliteJournal(tmp_path / "store")
+    journal.open()
+    for revision in range(1, 4):
+        journal.commit([ItemChange("long", revision, Item("long", b"x" * 50_000, revision))], 0)
+    assert await asyncio.to_thread(passes.has_begun.wait, WAIT_SECONDS)
+    alive, parts = weakref.ref(journal.folder), journal.folder._parts
+    del journal
+    gc.collect()
+    assert alive() is not None
+    with pytest.raises(StoreError, match="another store holds"):
+        SqliteJournal(tmp_path / "store").open()
+    passes.may_go_on.set()
+    await eventually(lambda: alive() is None and not parts.claim.is_held)
+    assert await is_whole(tmp_path / "store", caplog)

@@ -61,8 +61,12 @@ class Checkpoints:
         if self._error is not None:
             raise self._error
 
-    def committed(self, size: int) -> None:
+    def committed(self, size: int, owner: object) -> None:
         """Count the bytes of a commit; begin a pass, or move the rest that it left.
+
+        Args:
+            owner: is no garbage during a pass: the collector may run in the pass, and would close the connections of
+                the pass behind their locks.
 
         Raises:
             sqlite3.Error: pages may be lost; no commit may follow.
@@ -70,7 +74,7 @@ class Checkpoints:
         self._logged += size
         if self._thread is None:
             if self._logged >= _LOG_BYTES:
-                self._begin()
+                self._begin(owner)
         elif self._has_passed:
             self._thread.join()
             self._thread, self._has_passed = None, False
@@ -85,7 +89,8 @@ class Checkpoints:
         Raises:
             sqlite3.Error: they cannot be moved, now or ever.
         """
-        if self._thread is not None:
+        # The pass itself may end its owner, as its last step.
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
         self.check()
         ((is_busy, pages, moved),) = self._moved()
@@ -95,9 +100,10 @@ class Checkpoints:
         """Release the file, after its connection is closed."""
         os.close(self._file)
 
-    def _begin(self) -> None:
+    def _begin(self, owner: object) -> None:
         """Begin a pass. Without a thread all pages are the rest."""
-        thread = threading.Thread(target=self._pass, name=f"checkpoint of {self._path.name}", daemon=True)
+        name = f"checkpoint of {self._path.name}"
+        thread = threading.Thread(target=self._pass, args=(owner,), name=name, daemon=True)
         try:
             thread.start()
         except RuntimeError:
@@ -105,7 +111,7 @@ class Checkpoints:
         else:
             self._thread = thread
 
-    def _pass(self) -> None:
+    def _pass(self, _owner: object) -> None:
         """Move pages beside commits; in a thread. If it cannot open the file, all pages are the rest."""
         # Both close before the connection of the commits: as the last one closes SQLite moves the whole log.
         try:

@@ -141,7 +141,8 @@ class SqliteFolder:
         with self._parts.lock:
             self._commit(write, number)
             self._acknowledge(number)
-            self._checkpoints.committed(_COMMIT_PAGES * self._kind.page_bytes + self._kind.copies * size)
+            written = _COMMIT_PAGES * self._kind.page_bytes + self._kind.copies * size
+            self._checkpoints.committed(written, self)
 
     def _commit(self, write: Callable[[sqlite3.Connection], None], number: int) -> None:
         connection = self.connection
