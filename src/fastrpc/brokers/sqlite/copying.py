@@ -103,7 +103,7 @@ def _made(source: sqlite3.Connection, new: Path, numbers: NumbersFile | None) ->
 
 
 def _numbers_of(folder: Path) -> NumbersFile | None:
-    """Return the second file of a broker; None if there is none, or if it is damaged."""
+    """Return the second file of a broker; None if it is missing or damaged."""
     numbers = NumbersFile(folder, BROKER)
     try:
         return numbers if numbers.read() else None
