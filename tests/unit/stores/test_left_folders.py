@@ -39,10 +39,12 @@ loop = asyncio.new_event_loop()
 store = loop.run_until_complete(main())
 """
 
-#: Forks before it closes its store; the child ends as usual when its input ends, and a later process has the folder.
+#: Forks before it closes its store. When its input ends, the child may open the folder, and ends as usual: a later
+#: process has the folder.
 FORKING = """
 import os, sys
-from fastrpc.stores.base import Item, ItemChange
+from fastrpc import StoreError
+from fastrpc.stores.base import Item, ItemChange, LeaseChange
 from fastrpc.stores.sqlite import SqliteJournal
 
 journal = SqliteJournal(sys.argv[1])
@@ -50,6 +52,12 @@ journal.open()
 journal.commit([ItemChange("k/0", 1, Item("k/0", b"0", 1))], 0)
 if os.fork() == 0:
     sys.stdin.buffer.read()
+    if len(sys.argv) > 2:
+        try:
+            again = SqliteJournal(sys.argv[1])
+            again.commit([LeaseChange(f"a{again.open().revision}", 30.0)], 0)
+        except StoreError as error:
+            print(error, flush=True)
     sys.exit()
 journal.close()
 """
@@ -85,6 +93,49 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 may_go_on.set()
 committing.join()
 folder.close()
+"""
+
+#: Leaves its store to the collector while it has a lock of `threading` and the thread of a pass ends, which needs it.
+COLLECTING = """
+import gc, sys, threading
+from fastrpc.stores.base import Item, ItemChange
+from fastrpc.stores.sqlite import SqliteJournal, checkpoints
+
+checkpoints._LOG_BYTES = 1
+has_begun, may_go_on, move = threading.Event(), threading.Event(), checkpoints.Checkpoints._move_with
+
+def held(part, mover):
+    has_begun.set()
+    may_go_on.wait()
+    move(part, mover)
+
+checkpoints.Checkpoints._move_with = held
+journal = SqliteJournal(sys.argv[1])
+journal.open()
+journal.commit([ItemChange("k/0", 1, Item("k/0", b"0", 1))], 0)
+has_begun.wait()
+(passing,) = (one for one in threading.enumerate() if one.name.startswith("checkpoint"))
+with threading._active_limbo_lock:
+    may_go_on.set()
+    # The arguments of the thread keep the folder until the pass has ended.
+    while hasattr(passing, "_args"):
+        pass
+    del journal
+    gc.collect()
+"""
+
+#: Ends by a Ctrl-C while it ends, before its store is closed.
+INTERRUPTED = """
+import weakref
+
+def interrupt():
+    raise KeyboardInterrupt
+
+class Owner:
+    pass
+
+owner = Owner()
+weakref.finalize(owner, interrupt)
 """
 
 
@@ -160,8 +211,11 @@ def test_a_journal_that_is_garbage_is_closed(
     assert ([change.revision for change in saved.history], saved.revision, caplog.text) == ([1], 1, "")
 
 
-def test_a_forked_child_that_ends_leaves_the_log_of_a_later_process(folder: Path) -> None:
-    command = [sys.executable, "-c", FORKING, str(folder)]
+@pytest.mark.parametrize(("options", "told"), [([], b""), (["open"], b"as this process was forked")])
+def test_a_forked_child_leaves_the_log_of_a_later_process(
+    folder: Path, options: list[str], told: bytes
+) -> None:
+    command = [sys.executable, "-c", FORKING, str(folder), *options]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as forking:
         assert forking.wait(WAIT_SECONDS) == 0
         assert forking.stdin is not None
@@ -170,9 +224,44 @@ def test_a_forked_child_that_ends_leaves_the_log_of_a_later_process(folder: Path
         log = (folder / "store.db-wal").read_bytes()
         forking.stdin.close()
         # The child has the other end until it ends.
-        assert forking.stdout.read() == b""
+        output = forking.stdout.read()
+        assert told in output
+        assert bool(told) == bool(output)
     assert (folder / "store.db-wal").read_bytes() == log
     assert [item.key for item in opened(folder).items] == ["k/0", "k/1", "k/2"]
+
+
+def test_a_folder_with_a_connection_that_lives_on_is_not_opened_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(part: Checkpoints) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    journal = SqliteJournal(folder)
+    journal.open()
+    commit(journal, 1)
+    with monkeypatch.context() as failing, no_descriptors():
+        failing.setattr(Checkpoints, "_moved", fail)
+        journal.close()
+    run(LEAVING + "os._exit(0)", str(folder), "full")
+    with pytest.raises(StoreError, match="could not be closed"):
+        journal.open()
+    keys = "print(*[item.key for item in SqliteJournal(sys.argv[1]).open().items])"
+    reading = run(f"import sys; from fastrpc.stores.sqlite import SqliteJournal; {keys}", str(folder))
+    assert reading.stdout == "k/0 k/1 k/2\n"
+
+
+def test_a_program_whose_end_is_interrupted_leaves_its_log(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "KeyboardInterrupt" in run(LEAVING + INTERRUPTED, str(folder), "full").stderr
+    assert [change.revision for change in opened(folder).history] == [1, 2, 3]
+    assert caplog.text == ""
+
+
+def test_the_collector_closes_a_journal_as_the_thread_of_its_pass_ends(folder: Path) -> None:
+    assert run(COLLECTING, str(folder)).returncode == 0
+    assert opened(folder).revision == 1
 
 
 def test_a_child_that_was_forked_during_a_commit_ends(folder: Path) -> None:

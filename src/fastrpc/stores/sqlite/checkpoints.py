@@ -89,8 +89,9 @@ class Checkpoints:
         Raises:
             sqlite3.Error: they cannot be moved, now or ever.
         """
-        # The pass itself may end its owner, as its last step.
-        if self._thread is not None and self._thread is not threading.current_thread():
+        # After a pass the collector may run this in any thread, with any lock: the end of the thread needs a lock of
+        # `threading`. The thread itself may run it, as its last step.
+        if self._thread is not None and not self._has_passed:
             self._thread.join()
         self.check()
         ((is_busy, pages, moved),) = self._moved()

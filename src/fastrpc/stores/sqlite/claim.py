@@ -1,5 +1,11 @@
-"""The claim of a folder by one process: private to its user, and locked against other processes."""
+"""The claim of a folder by one process: private to its user, and locked against other processes.
 
+SQLite keeps the state of a file in its process as long as a connection to it lives. A forked child inherits the state,
+and nothing updates it there. A new connection would use it: it would miss the commits of a process that had the folder
+since, and overwrite their log. So a process never takes a folder that it has left with a living connection.
+"""
+
+import contextlib
 import fcntl
 import os
 import weakref
@@ -12,6 +18,9 @@ __all__ = ["FolderClaim"]
 
 #: The claims that are held.
 _held: "weakref.WeakSet[FolderClaim]" = weakref.WeakSet()
+
+#: The device and the number of each file with a connection that lives on without a claim.
+_left: set[tuple[int, int]] = set()
 
 
 class FolderClaim:
@@ -30,7 +39,8 @@ class FolderClaim:
         """Make the folder, and lock it against other processes.
 
         Raises:
-            FastRPCError: of the kind's class: other users can enter the folder, or another process holds it.
+            FastRPCError: of the kind's class: other users can enter the folder, another process holds it, or this
+                process has left it.
         """
         folder, kind = self._folder, self._kind
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -43,6 +53,12 @@ class FolderClaim:
                 f"other users can enter {folder}, its mode is {mode:o}",
                 status=Status.FAILED_PRECONDITION,
                 hint=f"chmod 700 {folder}",
+            )
+        if _file_number(folder / kind.file) in _left:
+            raise kind.error(
+                f"{folder} was open as this process was forked, or could not be closed",
+                status=Status.FAILED_PRECONDITION,
+                hint="open it in a new process, or fork before it is opened",
             )
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -64,11 +80,28 @@ class FolderClaim:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def leave(self) -> None:
+        """Release the claim while a connection lives. This process never takes a claim of its file again."""
+        if self._descriptor is not None:
+            # The folder may have been moved.
+            file = _file_number(self._kind.file, self._descriptor)
+            if file is not None:
+                _left.add(file)
+            self.release()
 
-def _release_claims() -> None:
+
+def _file_number(path: str | Path, folder: int | None = None) -> tuple[int, int] | None:
+    """Return the device and the number of a file, relative to a folder's descriptor; None: it is missing."""
+    with contextlib.suppress(FileNotFoundError):
+        found = os.stat(path, dir_fd=folder)
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _leave_claims() -> None:
     """Close the claims that a forked child has inherited: the folders must be free when the parent ends."""
     for claim in list(_held):
-        claim.release()
+        claim.leave()
 
 
-os.register_at_fork(after_in_child=_release_claims)
+os.register_at_fork(after_in_child=_leave_claims)

@@ -197,7 +197,8 @@ class SqliteFolder:
         end = read_log(self._parts.log)
         self._check_log(end, has_numbers)
         roll_back_journal(self.path)
-        connection = self._parts.connection = open_file(self.path, self._tables)
+        connection = open_file(self.path, self._tables)
+        self._parts.hold(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         # Each page is once in a commit, in the order of page numbers.

@@ -1,13 +1,15 @@
 """The open parts of a folder. They are closed in order, even if the owner of the folder never closes it.
 
 SQLite moves its log into the file and removes it as the last connection ends, also if Python frees the connection.
-Without a note of the end, the commits of a missing log count as lost. So the connection ends here alone:
+Without a note of the end, the commits of a missing log count as lost. So Python never frees a living connection, and
+it ends here alone:
 
     the owner closes the folder     it is noted that the file has all commits, then the connection ends
     the program ends, or the owner  the same: `weakref.finalize` holds the parts until then
     is garbage
     the end cannot be noted         the log stays
-    a forked child                  forgets the connection, which is never freed there
+    the program ends in between     the same: a second Ctrl-C ends the finalizers
+    a forked child                  forgets the connection
 
 A connection of SQLite must not be used after a fork, nor closed. The end of a child would move an old log into the
 file, and remove the log of a process that opened the folder since; it would wait for a lock of a thread of the parent.
@@ -72,6 +74,11 @@ class OpenParts:
                 self.close()
                 raise
 
+    def hold(self, connection: sqlite3.Connection) -> None:
+        """Take the connection for commits, which lives until `close`."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+        self.connection = connection
+
     def close(self) -> None:
         """Note the end, and close all parts; closing them twice is fine."""
         with self.lock:
@@ -85,21 +92,23 @@ class OpenParts:
         """Leave the connection to the parent of this process."""
         # The lock may be held by a thread of the parent.
         self.lock = threading.RLock()
-        if self.connection is not None:
-            _never_free(self.connection)
         self._release()
 
     def _release(self) -> None:
-        """Close the descriptors, after the connection has ended."""
+        """Close the descriptors, after the connection has ended or was left."""
         _open.discard(self)
         if self.checkpoints is not None:
             self.checkpoints.close()
-        self.connection = self.checkpoints = None
+        self.checkpoints = None
         self.numbers.close()
         if self.log_file is not None:
             os.close(self.log_file)
             self.log_file = None
-        self.claim.release()
+        connection, self.connection = self.connection, None
+        if connection is None:
+            self.claim.release()
+        else:
+            self.claim.leave()
 
     def _end(self, connection: sqlite3.Connection) -> None:
         """Note the end in the second file, and close the connection, which removes the log.
@@ -112,9 +121,9 @@ class OpenParts:
             is_noted = self._note_end()
         finally:
             if is_noted:
-                connection.close()
+                self._disconnect(connection)
             else:
-                _close_beside_log(connection, self.path)
+                self._close_beside_log(connection)
 
     def _note_end(self) -> bool:
         """Note that the file and its log have all commits; return False if they may not."""
@@ -130,29 +139,27 @@ class OpenParts:
         self.numbers.note(is_unsynced=False, is_clean=True)
         return True
 
+    def _close_beside_log(self, connection: sqlite3.Connection) -> None:
+        """Close a connection; its log stays.
 
-def _close_beside_log(connection: sqlite3.Connection, path: Path) -> None:
-    """Close a connection; its log stays.
-
-    SQLite removes the log with the last connection, but not if this connection only reads.
-    """
-    try:
-        with contextlib.closing(read_only(path)) as reader:
+        SQLite removes the log with the last connection, but not if this connection only reads. Without a descriptor for
+        a reader the connection lives on.
+        """
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(self.path)) as reader:
             reader.execute("PRAGMA schema_version").fetchall()
-            connection.close()
-    except sqlite3.Error:
-        # There may be no descriptor for the reader.
-        _never_free(connection)
+            self._disconnect(connection)
 
-
-def _never_free(connection: sqlite3.Connection) -> None:
-    """Prevent that Python frees a connection, and with it ends it."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+    def _disconnect(self, connection: sqlite3.Connection) -> None:
+        """Close a connection, which Python may free from now on."""
+        connection.close()
+        self.connection = None
+        ctypes.pythonapi.Py_DecRef(ctypes.py_object(connection))
 
 
 def _forget_all() -> None:
-    for parts in list(_open):
-        parts.forget()
+    # The collector may close other parts meanwhile.
+    while _open:
+        _open.pop().forget()
 
 
 os.register_at_fork(after_in_child=_forget_all)
