@@ -25,7 +25,7 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, is_sequential
 from fastrpc.peers.answers import Answers
-from fastrpc.peers.batches import Batch
+from fastrpc.peers.batches import Batch, outcomes_of
 from fastrpc.peers.outcomes import note_failure, reply_of, result_of
 from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
@@ -195,7 +195,7 @@ class CallRunner(Answers, BaseCallRunner):
                 if attempts is not None:
                     again[index] = attempts
         # The retries run concurrently: the `retry_after` of one call must not delay the others.
-        results = await asyncio.gather(*again.values(), return_exceptions=True)
+        results = await outcomes_of(again.values())
         for index, result in zip(again, results, strict=True):
             values[index] = result
         return batch.result(values)

@@ -7,9 +7,10 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, 
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError, NoEndpointError
-from fastrpc.peers.outcomes import give_turn, own_call
+from fastrpc.peers.outcomes import AROUND_CALL, give_turn, own_call
 from fastrpc.rpc.reply import Reply
 from fastrpc.tracebacks import shortened
+from fastrpc.user_code import without_exit
 
 __all__ = ["FanOut", "Method", "Outcomes", "P", "T", "checked_outcomes"]
 
@@ -153,7 +154,7 @@ class _Beginning:
     async def __aenter__(self) -> Self:
         try:
             for call in self._calls:
-                task = asyncio.ensure_future(call)
+                task = asyncio.ensure_future(without_exit(call, AROUND_CALL))
                 task.add_done_callback(self.ended.put_nowait)
                 self.tasks.append(task)
                 if len(self.tasks) % BEGUN_TOGETHER == 0:

@@ -19,12 +19,14 @@ from fastrpc.client.pool import ConnectionPool
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import Attempt, AttemptedCall, FailMode, is_sequential
+from fastrpc.peers.outcomes import AROUND_CALL
 from fastrpc.peers.packing import pack_arguments
 from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.peers.stream import Stream
 from fastrpc.peers.stream_arguments import takes_stream
 from fastrpc.peers.stream_maker import StreamMaker
 from fastrpc.protocols.base import ClientEngine
+from fastrpc.user_code import contained
 
 __all__ = ["BaseStreamRunner", "StreamRunner", "answer_of", "unbegun"]
 
@@ -124,7 +126,8 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         """Run the interceptors around the whole stream, the first one outermost."""
         token = enter_call(call)
         try:
-            value = await cast(Any, self.proceed)(call)
+            with contained("an interceptor"):
+                value = await cast(Any, self.proceed)(call)
         except BaseException as error:
             _give_up(call)
             _conclude(call, error)
@@ -175,7 +178,8 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
     async def _attempts(self, call: AwaitedCall, error: FastRPCError | None) -> None:
         """Run the fail mode; its failure ends the stream. `error` is the error of an attempt that was already made."""
         try:
-            await self._run_mode(call, error)
+            with contained(AROUND_CALL):
+                await self._run_mode(call, error)
         except Exception as failure:
             _finish(call, failure)
 

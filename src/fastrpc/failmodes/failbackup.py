@@ -14,8 +14,10 @@ from typing import Any, cast
 
 from fastrpc._core.base.histogram import count_retry
 from fastrpc.config.validation import is_duration
+from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, UnavailableError
 from fastrpc.failmodes.base import Attempt, AttemptedCall, Attempts, Pick, check_retries, try_elsewhere
+from fastrpc.user_code import contained
 
 __all__ = ["FailBackup", "SlowLimit"]
 
@@ -167,7 +169,12 @@ class _Race:
         return any(future.done() for future in self._running)
 
     def _start(self) -> asyncio.Future[Any]:
-        return asyncio.ensure_future(self._attempt(self._pick()))
+        return asyncio.ensure_future(self._contained(self._pick()))
+
+    async def _contained(self, endpoint: Endpoint) -> Any:
+        """Make an attempt in a task; an exception such as SystemExit would end the loop."""
+        with contained("an attempt"):
+            return await self._attempt(endpoint)
 
     def _hedge(self) -> None:
         """Start a second attempt if the budget allows and there is a place for it."""

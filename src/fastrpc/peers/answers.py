@@ -3,7 +3,6 @@
 The modules of compression are imported on use: most clients compress nothing.
 """
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
@@ -11,7 +10,7 @@ from fastrpc._core.client.awaited_call import AwaitedCall
 from fastrpc._core.client.call_errors import mark_own_call
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.errors import FastRPCError
-from fastrpc.peers.batches import Batch
+from fastrpc.peers.batches import Batch, outcomes_of
 from fastrpc.peers.outcomes import count_unsent, reply_of
 from fastrpc.rpc.reply import Reply
 
@@ -56,7 +55,7 @@ class Answers:
     async def run_singles(self, head: AwaitedCall) -> list[Any]:
         """Make each call of a batch separately."""
         batch = Batch(head)
-        return batch.result(await asyncio.gather(*batch.singles(), return_exceptions=True))
+        return batch.result(await outcomes_of(batch.singles()))
 
     async def unpack_batch(self, head: AwaitedCall) -> list[Any]:
         """Decompress the answers of a batch, and finish it."""

@@ -1,15 +1,22 @@
 """A batch for its runner: the calls in it, and the call that represents all of them."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 from fastrpc._core.client.call_errors import mark_own_call
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc.errors import FastRPCError
-from fastrpc.peers.outcomes import count_unsent
+from fastrpc.peers.outcomes import AROUND_CALL, count_unsent
+from fastrpc.user_code import without_exit
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "outcomes_of"]
+
+
+async def outcomes_of(calls: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Make calls at once, each in a task that only errors end; return the outcomes, errors in place of values."""
+    return await asyncio.gather(*(without_exit(call, AROUND_CALL) for call in calls), return_exceptions=True)
 
 
 class Batch:

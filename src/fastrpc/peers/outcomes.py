@@ -14,6 +14,7 @@ from fastrpc.rpc.reply import Reply
 from fastrpc.status import Status
 
 __all__ = [
+    "AROUND_CALL",
     "count_unsent",
     "give_turn",
     "is_of_own_call",
@@ -24,6 +25,9 @@ __all__ = [
     "result_of",
     "status_of",
 ]
+
+#: The name, in errors, of interceptors, fail modes and types whose code runs in a task of its call.
+AROUND_CALL = "code around a call"
 
 
 def reply_of(call: ClientCall, value: Any, received: bytes | None = None) -> Reply[Any]:

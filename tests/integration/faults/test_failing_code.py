@@ -6,6 +6,7 @@ import tests.support.failing.clients
 import tests.support.failing.grpc_programs
 import tests.support.failing.installed
 import tests.support.failing.servers
+import tests.support.failing.streams
 import tests.support.failing.tasks  # noqa: F401
 from tests.support.failing.scenes import ERRORS, run_scene, scenes
 

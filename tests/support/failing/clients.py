@@ -139,16 +139,18 @@ async def fail_modes(fail: Fail) -> None:
     class Mode:
         is_bad = True
 
-        async def run(self, attempts: Any) -> Any:
+        async def run(self, call: Any, pick: Any, attempt: Any) -> Any:
             if self.is_bad:
                 fail()
-            return await attempts.attempt(attempts.pick())
+            return await attempt(pick())
 
     mode = Mode()
-    async with connected(Good(), config=PLAIN) as client:
-        view = client.with_options(fail_mode=mode)
-        assert await caught(view.call("good.double", 2)) is not None
-        await check_serves(client)
+    async with fastrpc.Server(Good) as server:
+        addresses = [str(await server.listen("tcp://127.0.0.1:0")) for _ in range(2)]
+        async with fastrpc.Client(addresses, fail_mode=mode) as client:
+            assert await caught(client.call("good.double", 2)) is not None
+            mode.is_bad = False
+            await check_serves(client)
 
 
 @scene

@@ -20,9 +20,11 @@ from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USE
 
 from fastrpc.errors import DecodeError, FastRPCError
 from fastrpc.tracebacks import shortened
+from fastrpc.user_code import contained
 
 logger = logging.getLogger("fastrpc.client")
 
+THE_ITERABLE = "the iterable of the messages"
 FEED_FAILED = "%s: the iterable of its messages failed after the end of the stream"
 
 
@@ -340,20 +342,21 @@ async def feed(AwaitedCall call not None, messages):
     """
     iterator = None
     try:
-        if hasattr(messages, "__aiter__"):
-            iterator = aiter(messages)
-            async for message in iterator:
-                while (room := offer(call, message)) is not None:
-                    await room
-                if call.streaming.has_enough:
-                    break
-        else:
-            iterator = iter(messages)
-            for message in iterator:
-                while (room := offer(call, message)) is not None:
-                    await room
-                if call.streaming.has_enough:
-                    break
+        with contained(THE_ITERABLE):
+            if hasattr(messages, "__aiter__"):
+                iterator = aiter(messages)
+                async for message in iterator:
+                    while (room := offer(call, message)) is not None:
+                        await room
+                    if call.streaming.has_enough:
+                        break
+            else:
+                iterator = iter(messages)
+                for message in iterator:
+                    while (room := offer(call, message)) is not None:
+                        await room
+                    if call.streaming.has_enough:
+                        break
         feed_ended(call, None)
     except BaseException as error:
         feed_ended(call, error)
@@ -390,9 +393,10 @@ cdef int feed_ended(AwaitedCall call, object error) except -1:
 
 async def close_fed(AwaitedCall call, iterator):
     try:
-        if isinstance(iterator, AsyncGenerator):
-            await iterator.aclose()
-        elif isinstance(iterator, Generator):
-            iterator.close()
+        with contained(THE_ITERABLE):
+            if isinstance(iterator, AsyncGenerator):
+                await iterator.aclose()
+            elif isinstance(iterator, Generator):
+                iterator.close()
     except Exception as error:
         logger.error(FEED_FAILED, call.route.method, exc_info=error)
