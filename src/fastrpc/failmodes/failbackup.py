@@ -141,13 +141,12 @@ class _Race:
                     continue
                 ended = [future for future in self._running if future in done]
                 self._running = [future for future in self._running if future not in done]
-                errors = []
-                for future in ended:
-                    error = None if future.cancelled() else future.exception()
+                # All are retrieved: asyncio reports an error beside an answer otherwise.
+                errors = [_error_of(future) for future in ended]
+                for future, error in zip(ended, errors, strict=True):
                     if error is None:
                         return future.result()
-                    errors.append(error)
-                await self._go_on(errors)
+                await self._go_on(cast(list[BaseException], errors))
         finally:
             await self._stop()
 
@@ -214,8 +213,7 @@ class _Race:
             await asyncio.wait(self._running)
             for future in self._running:
                 # Retrieved, so that asyncio does not report an unretrieved error.
-                if not future.cancelled():
-                    future.exception()
+                _error_of(future)
 
     def _observe_first(self) -> None:
         """Learn the time of the first attempt, or its lower bound, if that is informative."""
@@ -226,3 +224,8 @@ class _Race:
                 self._limit.observe(seconds)
         elif self._limit.seconds is not None and seconds > self._limit.seconds:
             self._limit.observe(seconds)
+
+
+def _error_of(future: asyncio.Future[Any]) -> BaseException | None:
+    """Return the error of an attempt that has ended; None for an answer and for a cancelled attempt."""
+    return None if future.cancelled() else future.exception()

@@ -1,6 +1,7 @@
 """Hedging: the time of a second attempt, the winner, the cancelled one, and the gain."""
 
 import asyncio
+import gc
 import random
 from typing import Any
 
@@ -73,6 +74,23 @@ def test_failure_of_one_leaves_the_other_running(first: int) -> None:
         assert attempts.cancelled == []
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("winner", [0, 1])
+def test_failure_in_the_turn_of_the_answer_is_not_reported(winner: int) -> None:
+    reports: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, facts: reports.append(facts))
+        task, attempts = await hedged(FakeCall(), Hanging())
+        attempts.ends[winner].set_result(42)
+        attempts.ends[1 - winner].set_exception(LOST("it broke"))
+        assert await task == 42
+        del task, attempts
+        gc.collect()
+
+    asyncio.run(main())
+    assert reports == []
 
 
 def test_pause_that_a_refusal_asked_for_holds_when_the_other_attempt_fails() -> None:
