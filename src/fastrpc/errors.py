@@ -31,7 +31,7 @@ run ("no", "yes" or "unknown"), `retryable` whether a retry is safe and may help
 """
 
 from copy import copy
-from math import isfinite
+from sys import float_info
 from types import FunctionType
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -134,7 +134,7 @@ def _checked_pause(retry_after: float | None) -> float | None:
         return None
     if not isinstance(retry_after, int | float) or isinstance(retry_after, bool):
         raise TypeError(f"retry_after is {retry_after!r}, it must be a number of seconds, or None")
-    if not (isfinite(retry_after) and retry_after >= 0):
+    if not 0 <= retry_after <= float_info.max:
         raise ValueError(
             f"retry_after is {retry_after!r}, it must be seconds from 0, or None (leave it out for an error that is "
             "not to be tried again)"

@@ -247,6 +247,7 @@ OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
     (Timeouts, "call", "5"),
     (Timeouts, "call", math.nan),
     (Timeouts, "call", math.inf),
+    (Timeouts, "call", 10**400),
     (Timeouts, "call", 100_000_001),
     (Timeouts, "handshake", 0.0),
     (Timeouts, "stream_idle", 0),

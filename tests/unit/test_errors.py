@@ -23,6 +23,7 @@ from fastrpc import (
         (-0.1, ValueError),
         (float("nan"), ValueError),
         (float("inf"), ValueError),
+        (10**400, ValueError),
         ("1", TypeError),
         (True, TypeError),
     ],

@@ -132,11 +132,12 @@ def wrong(settings: Any, name: str, allowed: str, hint: str | None = None) -> Co
 def check_number(
     settings: Any, name: str, lowest: float, highest: float, *, optional: bool = False, above: bool = False
 ) -> None:
-    """Refuse anything but a finite number from `lowest` (or `above` it) to `highest`."""
+    """Refuse anything but a number from `lowest` (or `above` it) to `highest`."""
     value = getattr(settings, name)
     if value is None and optional:
         return
-    number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Comparisons refuse NaN, and allow ints beyond the largest float.
     if number and (lowest < value if above else lowest <= value) and value <= highest:
         return
     start = f"a number above {lowest:,}" if above else f"a number from {lowest:,}"
