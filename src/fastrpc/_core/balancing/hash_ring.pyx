@@ -23,6 +23,9 @@ from fastrpc.errors import ConfigError
 
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+    # NULL, with an error set, for a text with lone surrogates.
+    const char* utf8_or_null "PyUnicode_AsUTF8AndSize"(object text, Py_ssize_t* size) noexcept
+    void PyErr_Clear() noexcept
     long long PyLong_AsLongLongAndOverflow(object number, int* overflow) except? -1
 
 
@@ -43,15 +46,27 @@ cdef uint64_t NAME_SEED = 0x6e616d65            # "name": a key that equals a no
 cdef uint64_t LARGE_NUMBER_SEED = 0x6c61726765
 
 
-cdef uint64_t hash_key(object key) except? 0:
+cdef bytes whole_form(object text):
+    """Return the bytes of a text that has no UTF-8: names of files, for example, may have lone surrogates."""
+    PyErr_Clear()
+    return text.encode("utf-8", "surrogatepass")
+
+
+cdef uint64_t hash_text(object text, uint64_t seed) except? 0:
     cdef Py_ssize_t size = 0
-    cdef const char* text
+    # The text owns it, and the caller holds the text.
+    cdef const char* form = utf8_or_null(text, &size)
+    if form is NULL:
+        whole = whole_form(text)
+        return hash_bytes(PyBytes_AS_STRING(whole), <size_t>PyBytes_GET_SIZE(whole), seed)
+    return hash_bytes(form, <size_t>size, seed)
+
+
+cdef uint64_t hash_key(object key) except? 0:
     cdef int overflow = 0
     cdef long long number
-    # The text is owned by the key, which the caller holds.
     if isinstance(key, str):
-        text = PyUnicode_AsUTF8AndSize(key, &size)
-        return hash_bytes(text, <size_t>size, 0)
+        return hash_text(key, 0)
     if isinstance(key, int):
         number = PyLong_AsLongLongAndOverflow(key, &overflow)
         if not overflow:
@@ -104,7 +119,10 @@ cdef uint64_t fnv_number(uint64_t hash, object number) except? 0:
 
 cdef uint64_t fnv_text(uint64_t hash, object text) except? 0:
     cdef Py_ssize_t size = 0
-    cdef const char* encoded = PyUnicode_AsUTF8AndSize(text, &size)
+    cdef const char* encoded = utf8_or_null(text, &size)
+    if encoded is NULL:
+        whole = whole_form(text)
+        return fnv1a(hash, PyBytes_AS_STRING(whole), <size_t>PyBytes_GET_SIZE(whole))
     return fnv1a(hash, encoded, <size_t>size)
 
 
@@ -276,8 +294,6 @@ cdef class HashRing:
     cdef int _add_node(self, str name, uint32_t weight) except -1:
         """Give a node a number, and return it."""
         cdef Py_ssize_t number
-        cdef Py_ssize_t size = 0
-        cdef const char* text = PyUnicode_AsUTF8AndSize(name, &size)
         cdef Node* grown
         if self._free:
             number = self._free.pop()
@@ -291,7 +307,7 @@ cdef class HashRing:
                 self._nodes = grown
             self._names.append(name)
         self._nodes[number] = Node(
-            identity=hash_bytes(text, <size_t>size, NAME_SEED), points=0, weight=weight, load=0, is_avoided=False,
+            identity=hash_text(name, NAME_SEED), points=0, weight=weight, load=0, is_avoided=False,
             is_shut=False,
         )
         self._numbers[name] = number

@@ -148,7 +148,10 @@ def encode_pairs(pairs):
     for key, value in pairs:
         check_entry(key, value)
         raw_key = key.encode("ascii")
-        raw_value = value.encode() if isinstance(value, str) else bytes(value)
+        try:
+            raw_value = value.encode() if isinstance(value, str) else bytes(value)
+        except UnicodeEncodeError:
+            raise ValueError(f"metadata {key!r} has a lone surrogate, which UTF-8 cannot express: {value!r}") from None
         if len(raw_value) > 65_535:
             raise ValueError(f"metadata {key!r} has {len(raw_value)} bytes, at most 65,535 fit")
         parts.append(bytes((len(raw_key), 0)) + len(raw_value).to_bytes(2, "little") + raw_key + raw_value)

@@ -49,6 +49,15 @@ def test_text_hashes_like_its_bytes() -> None:
     assert key_hash("grün") == key_hash("grün".encode())
 
 
+def test_names_of_files_that_are_not_utf8_hash_apart() -> None:
+    files = [os.fsdecode(b"\xff.txt"), os.fsdecode(b"\xfe.txt"), "\ud800"]
+    for hash_of in (key_hash, go_key_hash):
+        assert len({hash_of(name) for name in files}) == len(files)
+    ring = HashRing()
+    ring.update({f"unix:///{name}": 1 for name in files})
+    assert ring.find("key") in {f"unix:///{name}" for name in files}
+
+
 def test_equal_numbers_have_equal_hashes() -> None:
     assert key_hash(True) == key_hash(1)
 

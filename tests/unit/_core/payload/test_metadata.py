@@ -131,6 +131,11 @@ def test_a_value_is_at_most_as_long_as_its_length_field_can_state() -> None:
         encode_metadata({"a": "x" * 65_536})
 
 
+def test_a_lone_surrogate_is_refused_by_its_key() -> None:
+    with pytest.raises(ValueError, match=r"^metadata 'a' has a lone surrogate"):
+        encode_metadata({"a": "x\ud800"})
+
+
 class TestMetadata:
     def test_as_a_mapping_it_holds_the_text(self) -> None:
         metadata = Metadata({"room": "garden", "shard-bin": b"\x07"})
