@@ -24,6 +24,9 @@ __all__ = ["Client", "Faults", "History", "run_clients", "verdict"]
 
 KEYS: Final = ("h/0", "h/1", "h/2", "h/3")
 
+#: The number of a revision that the store has lost.
+_LOST: Final = -1
+
 #: Seconds after which the last write of a history is not tried again.
 END_SECONDS = 20.0
 
@@ -75,6 +78,20 @@ class History:
         self._bound([one for one in unknown if "revision" in one])
         self.unknown = len(unknown)
         self.operations = [one for one in self.operations if one["outcome"] != "unknown"]
+        self._renumber(kept)
+
+    def _renumber(self, kept: dict[int, dict[int, int]]) -> None:
+        """Number the revisions from the beginning without gaps: a store that was killed leaves some numbers out.
+
+        A revision that was returned to a client and is not kept gets a number that the judge accepts nowhere.
+        """
+        numbers = {revision: number for number, revision in enumerate(sorted(kept), self.revision + 1)}
+        numbers[0] = 0
+        for one in self.operations:
+            for place in (one, *one.get("items", ()), *one.get("when", ())):
+                for name in ("revision", "created"):
+                    if name in place:
+                        place[name] = numbers.get(place[name], _LOST)
 
     def _bound(self, writes: Sequence[dict[str, Any]]) -> None:
         """Let writes without an answer return with the first answer that shows their revision, or a later one.
