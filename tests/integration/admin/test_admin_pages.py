@@ -80,7 +80,7 @@ async def test_the_page_of_metrics_equals_the_calls_made() -> None:
     assert len(lines) == len(set(lines))
 
 
-async def test_a_server_without_connections_shows_an_empty_list() -> None:
+async def test_a_server_without_connections_shows_the_gauge_of_connections() -> None:
     async with server_with_pages(Paged(), protocols=("native",)) as server:
         text = (await page(server, "/metrics")).text
         assert 'fastrpc_server_connections{protocol="native",transport="tcp"}' in text

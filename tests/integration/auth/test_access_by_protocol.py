@@ -4,7 +4,7 @@ Without the right to a call no handler starts, over any protocol. A protocol wit
 of HTTP that accepts calls. The frames of the native protocol have a table of their own, `test_access_table.py`.
 
 Two callers call every method over every protocol. At scale 1 the other callers share the methods of a protocol: each
-calls one method of each kind, and calls each method over some protocols. In a longer run they call all methods.
+calls at least one method of each kind, and each method over some protocols. In a longer run they call all methods.
 """
 
 import asyncio

@@ -84,7 +84,7 @@ def listed(path: Path, role: str) -> None:
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("scheme", ["tcp://127.0.0.1:0", "unix", "memory://kept-identities"])
 @pytest.mark.parametrize("method", ["work", "in_thread", "ticks", "total"])
-async def test_a_call_keeps_its_roles_when_the_file_of_roles_changes(
+async def test_a_call_keeps_its_roles_when_the_file_of_tokens_gives_others(
     kind: str, scheme: str, method: str, tmp_path: Path
 ) -> None:
     if kind == "sync" and scheme.startswith("memory"):
@@ -117,7 +117,7 @@ async def changed(server: Server, desk: Desk, path: Path) -> None:
     desk.may_end.set()
 
 
-async def test_a_handler_during_whose_run_files_are_read_again_keeps_its_roles(tmp_path: Path) -> None:
+async def test_a_handler_keeps_its_roles_when_files_are_read_again_during_its_run(tmp_path: Path) -> None:
     listed(tmp_path / "tokens", "reader")
     desk = Desk()
     async with Server(desk, authenticate=StaticTokens.from_file(tmp_path / "tokens")) as server:

@@ -49,7 +49,7 @@ class Desk:
 
 
 class Given:
-    """Accepts every token for the seconds that a test sets."""
+    """Answers for every token as the test sets it."""
 
     version = 0
 

@@ -60,7 +60,7 @@ async def state_of(shop: Any, group: str = "work.job") -> tuple[int, int, int]:
 
 class TestLife:
     @pytest.mark.parametrize(("drain", "end"), [(60.0, "1 done"), (0.05, "1 cancelled")])
-    async def test_drain_takes_no_message_lets_handlers_end_and_hands_back_messages_without_a_handler(
+    async def test_drain_takes_no_message_lets_handlers_end_and_hands_back_unhandled_messages(
         self, drain: float, end: str
     ) -> None:
         work = Work()
@@ -280,7 +280,7 @@ class TestPlaces:
             lambda: Server(Work, broker=fastrpc.testing.broker),  # type: ignore[arg-type]
         ],
     )
-    def test_wrong_broker_is_refused_on_the_line_that_names_it(self, make: Any) -> None:
+    def test_wrong_broker_is_refused_when_the_server_or_app_is_made(self, make: Any) -> None:
         with pytest.raises(ConfigError, match="no broker has the scheme|must be a URL or a Broker"):
             make()
 

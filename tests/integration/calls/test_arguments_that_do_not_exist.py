@@ -166,7 +166,7 @@ def test_a_batch_names_arguments_that_it_does_not_have(kind: Any, name: str) -> 
         kind(NOWHERE).call_many(Desk.mul, 5)
 
 
-async def test_with_and_async_with_each_name_the_other_when_they_are_wrong() -> None:
+async def test_the_wrong_kind_of_with_block_names_the_right_one() -> None:
     with pytest.raises(TypeError, match=r"async with Client\(…\)"), Client(NOWHERE):  # type: ignore[attr-defined]
         pass
     with pytest.raises(TypeError, match=r"async with Server\(…\)"), Server(Desk):  # type: ignore[attr-defined]

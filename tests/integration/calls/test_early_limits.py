@@ -206,7 +206,7 @@ async def test_a_refusal_of_a_call_that_knew_the_settings_is_an_answer() -> None
                 await late
 
 
-async def test_repeated_calls_wait_for_a_place() -> None:
+async def test_calls_that_are_sent_again_wait_for_a_place() -> None:
     async with RawServer() as server, Client(server.address, fail_mode=FailFast()) as client:
         calls = [client.call(Early.find, number) for number in range(5)]
         async with met(client, server, calls) as (peer, tasks):

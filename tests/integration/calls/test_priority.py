@@ -320,7 +320,7 @@ async def test_a_rule_can_allow_high_priority_at_the_server() -> None:
         (None, ADA),
     ],
 )
-async def test_without_such_a_rule_no_caller_has_high_priority(authorize: Any, token: str) -> None:
+async def test_without_a_rule_that_allows_it_no_caller_has_high_priority(authorize: Any, token: str) -> None:
     desk = Desk()
     with ThreadedServer(desk, authenticate=TOKENS, authorize=authorize) as server:
         async with Client(server.address, credentials=token) as client:

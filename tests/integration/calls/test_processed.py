@@ -23,7 +23,7 @@ class Ledger:
         return number
 
 
-async def test_an_overdue_request_that_was_sent_may_still_run() -> None:
+async def test_an_overdue_request_that_was_written_may_still_run() -> None:
     ledger = Ledger()
     async with served(ledger) as target, Client(target) as client:
         await client.call(Ledger.note, 0)

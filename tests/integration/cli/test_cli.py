@@ -390,9 +390,7 @@ class TestBench:
         assert ended.code == 1
         assert said["errors"] == {"ABORTED": pytest.approx(said["calls"], abs=1)}
 
-    def test_interrupt_shows_the_messages_received_so_far(
-        self, folder: Path, server: Program, address: str
-    ) -> None:
+    def test_interrupt_shows_the_figures_so_far(self, folder: Path, server: Program, address: str) -> None:
         arguments = ["users.announced", "-c", "2", "-d", "600", "--json"]
         with Program(["-m", "fastrpc", "bench", address, *arguments], folder) as program:
             server.wait_output("hundredth")

@@ -158,7 +158,7 @@ def test_our_server_tells_its_contract_by_grpc(tmp_path: Path) -> None:
     assert "fastrpc.reflection" not in ended.output
 
 
-def test_a_refusal_of_our_server_does_not_list_its_methods(tmp_path: Path) -> None:
+def test_a_refusal_of_our_server_does_not_name_its_methods_of_reflection(tmp_path: Path) -> None:
     with serving(Things(), config={"reflection": False}) as server:
         off = contract(tmp_path, by_grpc(server))
     with serving(Things(), authenticate=StaticTokens({"t": Identity("ada")})) as server:

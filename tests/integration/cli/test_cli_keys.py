@@ -64,7 +64,7 @@ def test_wrong_uses_are_reported(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["json:loads", "json:decoder", "json:__version__", "socket:socket"])
-def test_value_is_not_written_for_an_unknown_type(folder: Path, kind: str) -> None:
+def test_value_is_not_written_with_an_invalid_type(folder: Path, kind: str) -> None:
     wrong = command(folder, "kv", "put", "STORE", "k", "1", "--type", kind)
     assert (wrong.code, "defect" in wrong.errors) == (2, False)
     assert "error: the value of 'k' cannot be decoded as" in wrong.errors

@@ -99,7 +99,7 @@ def test_mistakes_with_passes_are_told_and_change_nothing(tmp_path: Path) -> Non
     assert "the LAN pass 'nowhere/lan.pass' cannot be written" in elsewhere.errors
 
 
-def test_a_new_pass_is_made_when_the_present_one_has_expired(tmp_path: Path) -> None:
+def test_a_new_pass_is_made_and_an_expired_pass_is_kept(tmp_path: Path) -> None:
     path = put_passes(tmp_path / "lan.pass", made_pass(2, 1_000_000_000.0))
     assert command("lan.pass", folder=tmp_path, kind="pass").code == 0
     assert command("lan.pass", "--present", folder=tmp_path, kind="pass").code == 0

@@ -161,7 +161,9 @@ class TestList:
         ended = command(folder, "list", f"{registry}?networks=127.0.0.0/8", "no.such")
         assert (ended.code, ended.errors.strip()) == (1, f"error: {registry} lists no endpoint of 'no.such'")
 
-    async def test_shows_the_record_of_each_endpoint(self, folder: Path, registry: str) -> None:
+    async def test_shows_the_health_of_the_service_at_each_endpoint(
+        self, folder: Path, registry: str
+    ) -> None:
         async with (
             served(Who("one"), scheme="tcp") as open_one,
             served(scheme="tcp", interceptors=[refuse]) as other,

@@ -87,7 +87,7 @@ class Watch:
 
 
 def burns(numbers: Sequence[int], *, flags: int = 0, before: int = 0) -> bytes:
-    """Return the REQUESTs that burn for these numbers, after the given frames of their connection."""
+    """Return the REQUESTs that burn for these numbers, after `before` others of their connection."""
     return b"".join(
         request(2 * place + 1, b"\x91\xcd" + number.to_bytes(2), method=b"work.burn", codec=1, flags=flags)
         for place, number in enumerate(numbers, before)
@@ -163,7 +163,7 @@ async def settled(target: Served, count: int) -> None:
 @pytest.mark.measures
 @streams
 @pytest.mark.parametrize(("connections", "calls"), [(80, 10), (300, 1)])
-async def test_all_connections_together_keep_the_loop_as_long_as_one_connection_may(
+async def test_all_connections_together_keep_the_loop_no_longer_than_one_may(
     scheme: str, connections: int, calls: int
 ) -> None:
     work, total = Work(), connections * calls

@@ -284,7 +284,7 @@ async def test_warm_connections_stay_though_nobody_calls(side: str) -> None:
 # Without a loop
 
 
-def test_blocking_client_connects_early_when_get_ready_is_called(tcp_servers: list[str]) -> None:
+def test_blocking_client_connects_early_when_ready_is_called(tcp_servers: list[str]) -> None:
     settings = config(Pool(warm=2, connections_per_endpoint=2))
     dead = "tcp://127.0.0.1:9"
     with SyncClient([*tcp_servers, dead], config=settings) as client:

@@ -72,7 +72,7 @@ async def test_the_first_bytes_after_a_rest_come_now() -> None:
         assert sent <= date <= at
 
 
-async def test_bytes_that_come_while_another_connection_holds_the_loop_have_an_earlier_date() -> None:
+async def test_bytes_that_come_while_another_connection_holds_the_loop_are_dated_before_they_came() -> None:
     began = 0
     async with reading() as (first, its_peer), reading() as (other, others_peer):
 
@@ -88,7 +88,7 @@ async def test_bytes_that_come_while_another_connection_holds_the_loop_have_an_e
         assert first.reads[0][1] <= date <= began < at
 
 
-async def test_bytes_that_arrive_while_their_connection_holds_the_loop_get_that_time() -> None:
+async def test_bytes_that_come_while_their_own_connection_holds_the_loop_are_dated_before_the_hold() -> None:
     began = 0
     async with reading() as (engine, peer):
 
@@ -129,7 +129,7 @@ async def test_no_date_is_before_the_read_that_emptied_the_socket() -> None:
             assert before - HELD_NS <= date <= at
 
 
-async def test_bytes_that_come_while_their_connection_waits_for_its_turn_have_an_earlier_date() -> None:
+async def test_bytes_that_come_while_their_connection_waits_for_its_turn_are_dated_before_they_came() -> None:
     async with contextlib.AsyncExitStack() as stack:
         ends = [await stack.enter_async_context(reading()) for _ in range(4)]
         (last, its_peer), sent = ends[-1], 0

@@ -1,4 +1,4 @@
-"""Another program answers on the port: the call did not run there, and goes to another address."""
+"""Another program answers on the port: the call did not run there, even if it was written, and goes elsewhere."""
 
 import asyncio
 import logging

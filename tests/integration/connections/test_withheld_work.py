@@ -32,7 +32,7 @@ from tests.support.wire_settings import Setting
 # Event loops do not affect the deferred work and its time.
 pytestmark = pytest.mark.one_loop
 
-#: The server's budget at a time: 1,000 and four times the number of calls.
+#: The number of calls that the server takes at a time: its budget is 1,000 and four times this number.
 PLACES = 250
 
 #: Running calls that are cancelled, and wrong calls that are made in one turn.
@@ -163,7 +163,7 @@ class Refuser:
         )
 
     def is_done(self) -> bool:
-        """Return whether nothing is kept back any more: waiting calls have no place."""
+        """Return whether nothing is kept back any more: calls wait only for a place."""
         live = self._live()
         return not live["waiting"] or live["calls"] == RAW_PLACES
 

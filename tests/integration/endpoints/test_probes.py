@@ -71,7 +71,7 @@ async def test_running_calls_at_an_endpoint_that_is_avoided_end_undisturbed() ->
         await eventually(lambda: places[1].who.cancelled)
 
 
-async def test_a_server_that_announces_its_drain_is_avoided_before_it() -> None:
+async def test_a_server_that_announces_its_drain_is_avoided_before_the_drain() -> None:
     settings = ServerConfig(timeouts=Timeouts(announce=1))
     async with serving(1, config=settings) as leaving, serving(2) as others:
         async with probing([*leaving, *others]) as client:

@@ -45,7 +45,7 @@ async def test_a_text_that_is_not_listed_is_not_dialled(kind: str, text: str) ->
         assert len(names) == 3
 
 
-async def test_a_preferred_endpoint_that_was_removed_is_replaced(kind: str) -> None:
+async def test_a_preferred_endpoint_that_was_stopped_is_replaced(kind: str) -> None:
     async with key_servers(3) as servers, fresh(kind, servers.targets) as client:
         view = client.with_options(prefer=servers.targets[0], idempotent=True)
         home = await view.call(Place.name_of)

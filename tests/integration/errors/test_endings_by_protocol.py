@@ -1,4 +1,4 @@
-"""Each call gets its answer, if anything fails while it is made: every protocol, every kind of method."""
+"""Each call gets its answer, even if making it fails: over every protocol, for every kind of method."""
 
 import asyncio
 import logging

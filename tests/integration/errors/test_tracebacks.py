@@ -155,7 +155,7 @@ def check(error: BaseException, case: str) -> None:
     assert any(line.startswith(f'  File "{__file__}"') for line in shown_lines(error)), case
 
 
-def test_enough_tracebacks_are_checked() -> None:
+def test_at_least_thirty_tracebacks_are_checked() -> None:
     assert len(FAILING) + len(STREAMS) >= 30
 
 

@@ -101,7 +101,9 @@ async def test_closing_a_server_while_it_drains() -> None:
 
 @pytest.mark.parametrize("method", ["close_connection", "abort_connection", "close_client", "close_server"])
 @pytest.mark.parametrize("scheme", ["tcp", "memory"])
-async def test_a_handler_may_close_the_connection_of_its_call(method: str, scheme: str) -> None:
+async def test_a_handler_may_close_the_connection_client_or_server_of_its_call(
+    method: str, scheme: str
+) -> None:
     hasty = Hasty()
     async with served(hasty, scheme=scheme) as target, Client(target) as client:
         await client.ready()

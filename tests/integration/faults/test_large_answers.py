@@ -1,4 +1,4 @@
-"""Answers count against the bound of the process: one without room is dropped, and its caller learns so."""
+"""Answers of every protocol count against the process bound: without room one is dropped, and its caller learns so."""
 
 import asyncio
 import json

@@ -121,7 +121,7 @@ def is_spread(instants: list[float]) -> bool:
 
 
 @pytest.mark.measures
-async def test_only_settings_begin_the_pauses_again() -> None:
+async def test_only_settings_restart_the_pauses() -> None:
     async with RawServer() as server:
         async with Client(server.address, config=ClientConfig(backoff=BACKOFF)) as client:
             ready = asyncio.create_task(client.ready())

@@ -63,7 +63,7 @@ async def pair(make: Callable[[], Any]) -> AsyncIterator[Pair]:
 async def restarted(
     servers: Pair, times: int, ended: Callable[[], int], is_ready: Callable[[], bool] = lambda: True
 ) -> None:
-    """Restart servers by turns, each once `is_read` holds, with calls before, during and after each."""
+    """Restart servers by turns, each once `is_ready` holds, with calls before, during and after each."""
     for _ in range(times):
         enough = ended() + 100
         await eventually(lambda: ended() > enough)  # noqa: B023 - awaited at once

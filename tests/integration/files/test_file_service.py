@@ -220,7 +220,7 @@ class TestWriting:
             (("a" * 250, 0, 3, digest_of(b"abc").sha256), Status.INVALID_ARGUMENT),
         ],
     )
-    async def test_a_write_that_does_not_fit_creates_no_name(
+    async def test_a_refused_write_changes_only_the_partial_file(
         self, given: tuple[object, ...], status: Status, root: Path
     ) -> None:
         (root / "a").write_bytes(b"before")

@@ -108,7 +108,7 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
-async def test_a_killed_client_frees_its_download(kind: str, site: Site) -> None:
+async def test_a_download_whose_client_was_killed_is_continued(kind: str, site: Site) -> None:
     (site.there / "a").write_bytes(DATA)
     site.killed_client(kind, "download", "a", "b")
     held = size_of(site.here / "b.fastrpc-part")
@@ -124,7 +124,7 @@ async def test_a_killed_client_frees_its_download(kind: str, site: Site) -> None
     assert parts_in(site.here) == []
 
 
-async def test_a_killed_client_frees_its_upload(kind: str, site: Site) -> None:
+async def test_an_upload_whose_client_was_killed_is_continued(kind: str, site: Site) -> None:
     (site.here / "a").write_bytes(DATA)
     site.killed_client(kind, "upload", str(site.here / "a"), "b")
     assert not (site.there / "b").exists()
@@ -139,7 +139,9 @@ async def test_a_killed_client_frees_its_upload(kind: str, site: Site) -> None:
     assert parts_in(site.there) == []
 
 
-async def test_a_download_ends_with_an_error_when_its_server_is_killed(kind: str, site: Site) -> None:
+async def test_a_download_fails_when_its_server_is_killed_and_is_continued_later(
+    kind: str, site: Site
+) -> None:
     (site.there / "a").write_bytes(DATA)
 
     def kill(done: int, total: int) -> None:
@@ -163,7 +165,9 @@ async def test_a_download_ends_with_an_error_when_its_server_is_killed(kind: str
     assert (site.here / "b").read_bytes() == DATA
 
 
-async def test_an_upload_ends_with_an_error_when_its_server_is_killed(kind: str, site: Site) -> None:
+async def test_an_upload_fails_when_its_server_is_killed_and_is_continued_later(
+    kind: str, site: Site
+) -> None:
     (site.here / "a").write_bytes(DATA)
 
     def kill(done: int, total: int) -> None:

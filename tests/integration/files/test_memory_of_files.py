@@ -37,7 +37,7 @@ async def longest_wait(client: Client, seconds: float) -> float:
 
 @pytest.mark.measures
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-async def test_a_thousand_unread_downloads_hold_at_most_the_memory_of_the_server(
+async def test_a_thousand_unread_downloads_stay_within_the_memory_limit_of_the_server(
     loop: str, tmp_path: Path
 ) -> None:
     with (tmp_path / "big").open("wb") as big:

@@ -212,7 +212,7 @@ async def test_windows_of_many_streams_are_changed_a_few_times_a_minute() -> Non
         assert await peer.goodbye() == ErrorCodes.ENHANCE_YOUR_CALM
 
 
-async def test_a_window_below_zero_sends_only_bytes_of_later_credit() -> None:
+async def test_a_window_below_zero_sends_only_bytes_of_credit_above_zero() -> None:
     async with attacked() as target, stranger(target, (4, 10)) as peer:
         peer.send(called(1, b"give"))
         sent = b""
@@ -276,7 +276,7 @@ async def test_a_message_that_is_cut_off_is_answered_at_once(method: str, data: 
         assert service.ran == 1
 
 
-async def test_bytes_of_a_thousand_streams_cost_at_most_their_length() -> None:
+async def test_single_bytes_on_a_thousand_streams_hold_less_than_4_mib() -> None:
     async with attacked() as target, stranger(target) as peer:
         peer.send(*(head(stream) for stream in range(1, 2_001, 2)))
         before = bytes_held()

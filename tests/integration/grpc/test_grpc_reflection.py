@@ -73,7 +73,7 @@ def files_of(answer: Any) -> dict[str, Any]:
 
 
 def pool_of(files: Iterable[Any]) -> descriptor_pool.DescriptorPool:
-    """Return a pool with files, each of which comes after the files that it imports."""
+    """Return a pool with files; each given file stands before the files that it imports."""
     pool = descriptor_pool.DescriptorPool()
     for file in reversed(list(files)):
         pool.Add(file)

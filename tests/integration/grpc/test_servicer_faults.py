@@ -160,7 +160,7 @@ class TestMessages:
     @pytest.mark.parametrize("style", STYLES)
     @pytest.mark.parametrize("name", ["unary", "total"])
     @pytest.mark.parametrize("encode", [None, bytes, refuse, lambda value: None, lambda value: value])
-    def test_none_as_an_answer_is_a_mistake(self, style: str, name: str, encode: Any) -> None:
+    def test_none_as_an_answer_ends_the_call_as_in_grpcio(self, style: str, name: str, encode: Any) -> None:
         async def on_loop(request: Any, context: Any) -> None:
             return None
 
@@ -173,7 +173,7 @@ class TestMessages:
 
     @pytest.mark.parametrize("style", STYLES)
     @pytest.mark.parametrize("encode", [None, bytes, refuse])
-    def test_none_as_a_message_is_a_mistake(self, style: str, encode: Any) -> None:
+    def test_none_as_a_message_ends_the_call_as_in_grpcio(self, style: str, encode: Any) -> None:
         async def on_loop(request: Any, context: Any) -> Any:
             yield None
 

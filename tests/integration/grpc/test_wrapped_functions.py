@@ -104,7 +104,7 @@ async def test_no_warning_is_logged_if_a_program_uses_our_replacement(
     assert not caplog.records
 
 
-async def test_only_the_interceptor_of_that_library_logs_the_call(
+async def test_no_warning_is_logged_if_the_interceptor_of_that_library_is_given(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Tracing(grpc.aio.ServerInterceptor):  # type: ignore[misc]

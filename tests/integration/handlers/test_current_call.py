@@ -244,7 +244,7 @@ async def test_the_first_callers_variables_are_not_kept_by_the_connection() -> N
 
     holder: contextvars.ContextVar[Big] = contextvars.ContextVar("holder")
 
-    # The server has a separate loop: asyncio keeps timers that the client cancelled for a while.
+    # The server has a separate loop: asyncio keeps cancelled timers of the client for a while.
     with serving(Context) as target:
         async with Client(target) as client:
 
@@ -392,7 +392,7 @@ async def test_draining_costs_nothing_until_a_handler_awaits_it() -> None:
         assert await running == [True, True, True]
 
 
-async def test_draining_can_be_abandoned() -> None:
+async def test_a_wait_for_draining_can_be_cancelled() -> None:
     with handling() as call:
         waiting = asyncio.create_task(call.draining)
         await asyncio.sleep(0)

@@ -35,7 +35,7 @@ def refuse_to_tell(_: object) -> type:
 
 
 def handler_that_returns(value: object) -> Any:
-    """Return a function that `inspect` takes for a coroutine function, as some decorators make it, and that is none."""
+    """Return an object that `inspect` takes for a coroutine function, as decorators make them, though it is none."""
     members = {
         "__class__": property(lambda _: FunctionType),
         "__code__": SimpleNamespace(co_flags=inspect.CO_COROUTINE),

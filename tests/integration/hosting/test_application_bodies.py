@@ -163,7 +163,7 @@ class TestBodiesWithoutALength:
                 await talk.done()
                 assert (talk.status, talk.value) == (200, "hello")
 
-    async def test_a_disconnected_client_before_it_cancels_nothing(self) -> None:
+    async def test_a_client_that_disconnects_before_its_body_cancels_nothing(self) -> None:
         shop = Shop()
         async with serving(shop) as app:
             async with exchange(app, of_version_2("/shop.v1/wait")) as talk:

@@ -211,7 +211,7 @@ async def test_json_keeps_every_digit_and_wrong_input_names_its_field(tmp_path: 
     ]
 
 
-async def test_the_path_of_a_mistake_leads_from_the_field_to_its_holders(tmp_path: Path) -> None:
+async def test_any_path_of_a_mistake_ends_and_leads_from_the_field_to_its_holders(tmp_path: Path) -> None:
     paths = {
         "order.lines[0].item": ["order.lines[0].item", "order.lines[0]", "order.lines", "order"],
         'scores["a.b]"].x': ['scores["a.b]"].x', 'scores["a.b]"]', "scores"],

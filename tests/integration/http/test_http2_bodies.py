@@ -111,7 +111,7 @@ async def test_the_window_for_the_rest_of_a_body_comes_before_its_answer(length:
         assert window >= 1_000_000
 
 
-async def test_the_unread_part_of_a_body_has_the_time_of_a_last_write() -> None:
+async def test_a_stream_with_an_unread_body_is_reset_after_the_linger_time() -> None:
     timeouts = Timeouts(linger=0.1, call=60.0)
     async with every_way(timeouts=timeouts) as served, http2_client(served.address) as client:
         stream = client.begin("POST", ECHO, Content_Length=str(3 * MESSAGE_BYTES))

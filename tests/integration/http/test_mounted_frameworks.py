@@ -65,7 +65,7 @@ async def test_application_at_several_paths_has_one_lifespan_and_one_state(
 
 
 @pytest.mark.parametrize("step", ["startup", "shutdown"])
-async def test_error_that_an_application_raises_after_its_answer_is_logged_once(
+async def test_startup_or_shutdown_error_of_an_application_is_reported_once(
     step: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     @contextlib.asynccontextmanager

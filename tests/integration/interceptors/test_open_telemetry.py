@@ -200,7 +200,7 @@ async def test_a_call_belongs_to_the_span_around_it(recorded: Recorded) -> None:
     ("status", "is_servers"),
     [("NOT_FOUND", False), ("PERMISSION_DENIED", False), ("INTERNAL", True), ("DATA_LOSS", True)],
 )
-async def test_a_failure_is_an_error_on_the_side_that_caused_it(
+async def test_a_failure_is_an_error_on_the_client_and_on_the_server_only_if_the_server_failed(
     kind: str, status: str, is_servers: bool, recorded: Recorded
 ) -> None:
     one = recorded.interceptor

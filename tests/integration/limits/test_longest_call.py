@@ -1,4 +1,4 @@
-"""`Limits.longest_call`: the server ends calls, for callers with any patience."""
+"""`Limits.longest_call`: the server ends calls by itself, even if their callers would wait longer."""
 
 import asyncio
 from collections.abc import AsyncIterator
