@@ -252,7 +252,7 @@ async def test_an_unknown_setting_is_masked() -> None:
         ({"admin_address": "127.0.0.1:0"}, "is not an address"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(config: dict[str, Any], message: str) -> None:
+def test_invalid_settings_of_the_admin_pages_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Server(Guarded(), config=ServerConfig(**config))
 

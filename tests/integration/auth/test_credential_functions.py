@@ -29,7 +29,7 @@ async def test_a_failing_function_fails_the_call_without_its_text(kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_a_credentials_function_that_returns_none_fails_with_a_hint(kind: str) -> None:
+async def test_a_credentials_function_without_a_token_fails_with_a_hint(kind: str) -> None:
     def credentials() -> Any:
         return None
 

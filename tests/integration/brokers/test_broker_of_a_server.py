@@ -210,7 +210,9 @@ class TestReach:
             await shop.settled()
             assert (work.ended, await state_of(shop)) == (["1 done"], (0, 0, 0))
 
-    async def test_descriptions_omit_subscribers_and_methods_of_the_same_class_are_served(self) -> None:
+    async def test_descriptions_omit_subscribers_and_a_subscriber_that_is_a_method_too_is_served(
+        self,
+    ) -> None:
         seen: list[int] = []
 
         @fastrpc.service("both")

@@ -339,7 +339,7 @@ class TestBench:
         assert said["messages"] == said["sent"] > 4
         assert said["answer"]["longest"] > 0
 
-    def test_bidirectional_streams_count_the_answers(self, folder: Path, address: str) -> None:
+    def test_bench_of_a_bidirectional_stream_counts_the_answers(self, folder: Path, address: str) -> None:
         arguments = ["bench", address, "feed.shout", "-", "-c", "2", "-d", "0.2", "--json"]
         said = json.loads(command(folder, *arguments, given="a\n").output)
         assert (said["kind"], said["errors"]) == ("both_ways", {})

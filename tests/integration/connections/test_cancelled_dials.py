@@ -83,7 +83,7 @@ async def dial_and_give_up(
             break
         await asyncio.sleep(0)
     if turns > 11:
-        # On a busy machine no dial may be that quick: another thread looks the name up.
+        # On a busy machine every dial may take longer: another thread looks the name up.
         await asyncio.wait([task])
     task.cancel()
     try:

@@ -42,8 +42,8 @@ REFUSED = 5_000
 #: Calls that the raw peer takes at once; it refuses them in one write.
 RAW_PLACES = 1_000
 
-#: Wrong calls: the first number uses up the budget, of which 10,000 come back each second; the second is used
-#: otherwise. A machine that makes fewer in a second withholds nothing, for any number of calls.
+#: Wrong calls: the first number uses up the budget, of which 10,000 come back each second; the second is made if the
+#: first withholds none. A machine that makes fewer in a second withholds nothing, for any number of calls.
 WRONG_CALLS = (3_000, 6_000)
 
 #: Wrong calls a second with which a client uses up the budget within seconds: 10,000 come back each second.

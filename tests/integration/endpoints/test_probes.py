@@ -56,7 +56,7 @@ async def test_endpoint_that_is_not_serving_is_avoided_until_it_serves_again(sch
         assert await answering(client) == {"0", "1", "2"}
 
 
-async def test_running_calls_at_an_endpoint_that_is_avoided_end_undisturbed() -> None:
+async def test_running_calls_are_undisturbed_when_their_endpoint_is_avoided() -> None:
     async with serving(3) as places, probing(places) as client:
         places[1].who.is_stuck = True
         running = asyncio.create_task(client.with_options(endpoint=places[1].target).call(Who.name_of))

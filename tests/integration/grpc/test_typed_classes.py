@@ -257,7 +257,7 @@ class TestNamesAndForms:
             for path in ("/my_market.tables/count_all", "/my-market.tables/count-all"):
                 assert (await peer.call(path, b"")).data[5:] == b"\x08\x05"
 
-    async def test_own_names_of_a_service_stay(self) -> None:
+    async def test_own_names_of_a_service_stay_valid(self) -> None:
         async with peering() as peer:
             for path in ("/market.v1.order_desk/add", "/market.v1.OrderDesk/Add"):
                 assert (await peer.call(path, b"\x08\x02")).data[5:] == b"\x08\x05"

@@ -118,7 +118,7 @@ async def test_both_sides_have_every_attribute_of_a_call(around: Around) -> None
     assert seen["deadline"] > 0
 
 
-async def test_the_side_is_reported() -> None:
+async def test_an_interceptor_sees_the_side_of_its_call() -> None:
     sides: list[str] = []
 
     async def look(call: Call, proceed: Proceed) -> Any:

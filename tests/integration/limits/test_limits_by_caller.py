@@ -40,7 +40,7 @@ async def test_a_credential_of_a_call_counts_for_the_caller_whom_it_names(kind: 
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-async def test_callers_without_an_identity_share_a_count_under_any_name(kind: str) -> None:
+async def test_callers_without_an_identity_share_a_count_for_any_metadata(kind: str) -> None:
     limits = [RateLimit(RARE, 1, per="metadata:tenant")]
     async with guarded(Shop, limits=limits) as target:
         async with calling(kind, target, fail_mode="failfast") as client:
