@@ -147,7 +147,7 @@ def conformance(conformance_folder: Path) -> tuple[Path, Path]:
     return conformance_folder / "connectconformance", Path(found.stdout.strip(), "proto")
 
 
-#: The programs in other languages that call and serve `tests.support.sums`.
+#: The programs in other languages that call and serve `tests.support.sums`, by language.
 GRPC_PEERS = Path(__file__).parent / "grpc_peers"
 
 

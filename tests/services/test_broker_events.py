@@ -102,7 +102,7 @@ async def test_a_message_that_a_dead_broker_did_not_keep_is_published_again(plac
         place.signal(signal.SIGSTOP)
         with fastrpc.timeout(60):
             publishing = asyncio.ensure_future(broker.publish(ORDERS, 1, id="order-1"))
-        # It is in the system of the broker, if it has left.
+        # If the message has left, it is in the buffers of the operating system.
         await asyncio.sleep(0)
         place.kill()
         await in_thread(place.start)

@@ -189,7 +189,7 @@ async def test_a_generated_client_calls_each_route(tmp_path: Path) -> None:
 
 
 def run_typescript(folder: Path, origin: str, document: Path) -> list[Any]:
-    """Write the types of a document, compile the client of this folder with them, and return its output."""
+    """Write the types of a document, compile the client in `typescript` with them, and return its output."""
     for name in ("package.json", "client.ts"):
         shutil.copy(Path(__file__).parent / "typescript" / name, folder)
     programs = folder / "node_modules" / ".bin"

@@ -107,7 +107,7 @@ async def test_the_cause_of_a_failing_call_is_found_by_keyboard_alone(chromium: 
             await browsed.check()
 
 
-async def test_a_token_moves_to_the_tab_and_a_wrong_one_is_requested_again(
+async def test_a_token_moves_to_the_tab_and_the_page_asks_again_after_a_wrong_one(
     chromium: str, tmp_path: Path
 ) -> None:
     async with console_scene(tmp_path, ()) as scene:

@@ -120,7 +120,7 @@ class Scene:
     """A registry with its servers, and the link of a client to it.
 
     Args:
-        place: the host and the port of the proxied link.
+        place: the host and the port to which the link leads.
         target: returns the target that a client opens at a place, with the service.
     """
 

@@ -86,7 +86,7 @@ async def test_clients_call_an_added_server_and_leave_a_removed_one(
     there = called(calls, removed)
     last = max(call.begun_at for call in there)
     assert removed_at < last < removed_at + 2 * PERIOD_SECONDS
-    # A call under way when the server was left continued to its end there.
+    # Calls under way when the server was left ran to their end there.
     assert len([call for call in there if call.begun_at <= last < call.ended_at]) > 1
 
 

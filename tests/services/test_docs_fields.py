@@ -1,4 +1,4 @@
-"""The fields of `/docs` in a real browser: they equal a typed client, name mistakes, and lose nothing.
+"""The fields of `/docs` in a real browser: they give the answers of a typed client, name mistakes, and lose nothing.
 
 With FASTRPC_SCREENSHOTS, a folder, pictures of the page are left there.
 """

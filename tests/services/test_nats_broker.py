@@ -292,7 +292,7 @@ async def test_publications_of_which_some_are_stored_already_are_told_apart(brok
 # Patterns and queues
 
 
-async def test_a_queue_has_the_interest_of_its_groups_and_refuses_messages_when_full(
+async def test_a_queue_has_interest_retention_and_refuses_messages_when_full(
     broker: BrokerBackend, nats: NatsServer, nats_base: str
 ) -> None:
     await broker.declare(QUEUE)

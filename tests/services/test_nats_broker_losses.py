@@ -226,7 +226,7 @@ async def held_by(broker: BrokerBackend, count: int) -> tuple[Membership, list[A
     return member, found
 
 
-async def test_acks_with_lost_answers_can_be_repeated(proxy: FaultProxy) -> None:
+async def test_a_batch_of_acks_with_lost_answers_can_be_repeated(proxy: FaultProxy) -> None:
     async with open_backend(through(proxy, "acks")) as broker:
         member, tokens = await held_by(broker, 4)
         proxy.downstream.hold()
@@ -242,7 +242,7 @@ async def test_acks_with_lost_answers_can_be_repeated(proxy: FaultProxy) -> None
         assert await member.ack_many(tokens) == [False] * 4
 
 
-async def test_cancelled_acks_can_be_repeated(proxy: FaultProxy) -> None:
+async def test_a_cancelled_batch_of_acks_can_be_repeated(proxy: FaultProxy) -> None:
     async with open_backend(through(proxy, "cancelled")) as broker:
         member, tokens = await held_by(broker, 4)
         proxy.downstream.hold()

@@ -149,7 +149,7 @@ async def test_record_of_a_killed_server_ends_with_its_time(own_nats: NatsServer
         await shown(watch)
 
 
-async def test_a_killed_server_leaves_a_bucket_without_markers_while_others_renew(
+async def test_a_killed_server_disappears_from_a_bucket_without_markers_while_others_renew(
     own_nats: NatsServer,
 ) -> None:
     await made_bucket(own_nats, ttl=2)

@@ -222,7 +222,7 @@ async def test_a_dead_letter_is_in_one_place(server: RedisServer, broker: RedisB
     assert server.ask("XLEN", f"{KEY}:replays:billing") == 0
 
 
-async def test_a_text_that_is_not_utf_8_fails_no_command_of_other_callers(broker: RedisBroker) -> None:
+async def test_a_text_that_is_not_utf_8_fails_no_other_command(broker: RedisBroker) -> None:
     member = await broker.join(GROUP)
     await publish(broker, b"1", b"2")
     first, second = await taken(member, 2)
@@ -401,13 +401,13 @@ async def test_a_member_continues_at_a_server_that_has_lost_everything(
     async with opened_redis(server) as other:
         await other.declare(LOG)
         await publish(other, b"1")
-        # Its bell was lost with the other connections.
+        # Its bell was lost with the other data.
         member.bell.ring()  # type: ignore[attr-defined]
         assert bodies(await waiting) == [b"1"]
     assert "the group billing was lost" in caplog.text
 
 
-async def test_a_group_that_two_programs_begin_at_once_has_the_same_topic(
+async def test_a_group_that_two_programs_begin_at_once_has_one_topic(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened_redis(server) as slow, opened_redis(server) as quick:
@@ -465,7 +465,7 @@ async def test_a_seek_of_another_process_takes_messages_away_at_once(
         assert (caught.value.status, caught.value.retryable) == (Status.NOT_FOUND, False)
 
 
-async def test_a_group_that_is_too_slow_learns_of_its_losses(
+async def test_dropped_messages_of_a_group_that_is_too_slow_are_logged(
     server: RedisServer, broker: RedisBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     await broker.declare(TopicSettings("short", keep_seconds=1.0))

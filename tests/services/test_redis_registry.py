@@ -326,7 +326,7 @@ def test_password_goes_to_a_master_over_tls_only() -> None:
         open_registry("redis://127.0.0.1,127.0.0.2")
 
 
-async def test_a_reader_that_may_not_ask_for_the_role_is_reported_and_reads_once_it_may(
+async def test_a_reader_that_may_not_ask_for_the_role_gets_an_error_and_reads_once_it_may(
     redis_path: str, tmp_path: Path
 ) -> None:
     rights = tmp_path / "users.acl"

@@ -106,7 +106,7 @@ class Arith:
 async def one_of_each(
     program: str, folder: Path
 ) -> AsyncIterator[tuple[list[str], dict[str, Callable[[], None]]]]:
-    """Run a server of Go and one of Python; yield their addresses, and a function that kills each."""
+    """Run a server of Go and one of Python; yield their addresses, and for each a function that kills it."""
     (folder / "arith.py").write_text(ARITH)
     words = ["-m", "fastrpc", "run", "arith:Arith", "--address", "tcp://127.0.0.1:0"]
     with Program(words, folder, {"FASTRPC_PROTOCOLS": "native,rpcx"}) as ours:

@@ -91,7 +91,7 @@ def test_every_reason_of_a_refusal_has_a_series_from_the_start(side: str, reason
 
 
 @pytest.mark.parametrize(("token", "reason"), [(None, "unauthenticated"), ("ada's", "denied")])
-async def test_a_forbidden_call_is_counted(token: str | None, reason: str) -> None:
+async def test_an_unauthenticated_or_denied_call_is_counted(token: str | None, reason: str) -> None:
     async def known(peer: Peer) -> Identity | None:
         return None if peer.credentials is None else Identity("ada")
 
@@ -401,7 +401,7 @@ async def test_a_handler_that_blocks_its_loop_is_seen() -> None:
         assert lag >= 0
 
 
-def test_a_disconnected_client_leaves_no_series() -> None:
+def test_a_closed_client_leaves_no_series() -> None:
     client = SyncClient("tcp://127.0.0.1:1")
     with pytest.raises(ConnectError):
         client.call("observed.echo", 1)

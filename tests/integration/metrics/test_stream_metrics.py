@@ -125,7 +125,7 @@ async def of_threads(address: str, use: Callable[[Any], Any]) -> Any:
 
 
 class _Blocking:
-    """Does in a thread the waiting that a loop would do."""
+    """A client for a thread: it waits there for calls that run on a loop."""
 
     def __init__(self, inner: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._inner = inner

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.one_loop
 @pytest.mark.parametrize(
     "error", [ValueError("lost it"), asyncio.CancelledError()], ids=["raised", "cancelled"]
 )
-async def test_a_lifespan_that_dies_while_the_server_runs_is_reported_as_that_and_once(
+async def test_a_lifespan_that_fails_while_the_server_runs_is_logged_once_with_its_error(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     dies = asyncio.Event()

@@ -94,13 +94,13 @@ async def test_a_result_is_complete_for_the_caller(codec: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
-async def test_every_transport_answers_echoed_dataclasses(scheme: str) -> None:
+async def test_echoed_dataclasses_are_complete_over_each_transport(scheme: str) -> None:
     async with served(Bank, scheme=scheme) as target, Client(target) as client:
         assert vars(await client.call(Bank.echo, Money(5))) == MONEY
         assert await client.call("bank.echo", {"amount": 5}) == MONEY
 
 
-def test_a_blocking_client_gets_echoed_dataclasses() -> None:
+def test_a_blocking_client_gets_complete_dataclasses() -> None:
     with ThreadedServer(Bank) as server, SyncClient(server.address) as client:
         assert client.call("bank.echo", {"amount": 5}) == MONEY
         bill: Any = client.call(Bank.bill, 7)

@@ -1,4 +1,4 @@
-"""A text with one sign beyond U+FFFF takes four bytes for each letter, and counts so, with any carrier."""
+"""A text with one sign beyond U+FFFF takes four bytes for each letter, and counts so, with any protocol and codec."""
 
 import asyncio
 import json

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.one_loop
 
 KIB = 1 << 10
 LONG = 400 * KIB
-#: Short and long ones alternate: one that overtook another would be seen.
+#: Short and long messages are mixed: a message that overtook another would be seen.
 SIZES = [10, LONG, 20, 30, LONG + 1, LONG + 2, 40]
 #: So long that a request with it is compressed, and with it the messages of the call.
 PADDING = "." * (2 * KIB)

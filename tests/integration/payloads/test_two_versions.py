@@ -171,7 +171,7 @@ async def test_the_calls_of_a_batch_have_separate_outcomes() -> None:
     check_refused(outcomes[2])
 
 
-async def test_every_endpoint_of_a_broadcast_reports_the_mismatch() -> None:
+async def test_each_endpoint_of_a_broadcast_compares_the_names() -> None:
     async with (
         served(New(), scheme="tcp") as first,
         served(Keeping(), scheme="tcp") as second,
@@ -200,14 +200,14 @@ async def test_a_notification_is_dropped_and_counted() -> None:
     service = New()
     async with served(service) as target, Client(target) as client:
         await client.notify(Old.transfer, "me", "you")
-        # After it on the same connection: its names apply to both calls.
+        # A later call on the same connection: once it is answered, both requests have been read.
         assert await client.call(New.transfer, "a", "b") == "b to a: 0"
         (session,) = target.server._gate.engines
         assert (session.callee.dropped_one_way, session.callee.one_way_calls) == (1, 0)
     assert service.ran == ["b to a: 0"]
 
 
-async def test_peers_that_send_no_names_are_accepted_as_before() -> None:
+async def test_calls_that_send_no_names_are_accepted_as_before() -> None:
     async with connected_to(New(), "tcp") as client:
         assert await client.call("bank.transfer", "me", "you") == "you to me: 0"
         assert await client.call("bank.transfer", source="me", target="you") == "me to you: 0"

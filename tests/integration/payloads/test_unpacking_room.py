@@ -85,7 +85,7 @@ async def test_outputs_count_as_they_grow_and_hold_a_quarter_of_the_memory(way: 
         assert set(await asyncio.gather(*(ask("bombs.size", packed) for ask in asks))) == {Status.OK}
         looking.cancel()
         await is_given_back(target)
-    # In addition to the outputs these are the received bytes, and a record for each call.
+    # The received bytes, and a record for each call, count in addition to the outputs.
     assert 3 * MIB <= most <= PROCESS_BYTES // 4 + 20 * (len(packed) + 4_096)
 
 

@@ -1,4 +1,4 @@
-"""A client bounds its served calls as a server does: time, calls, memory, interceptors."""
+"""A client bounds the calls that it serves, as a server does: time, calls, memory, interceptors."""
 
 import asyncio
 from typing import Any

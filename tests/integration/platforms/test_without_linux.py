@@ -1,4 +1,4 @@
-"""Servers and clients without the features of Linux: each name of the table in MAP.md is removed here."""
+"""Servers and clients without features that only Linux has: each name of the table in MAP.md is removed here."""
 
 import asyncio
 import contextlib

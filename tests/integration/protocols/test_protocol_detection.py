@@ -165,10 +165,10 @@ async def test_silent_connections_make_place_for_each_other_and_for_openings() -
 
 
 @pytest.mark.parametrize("turns", range(4))
-async def test_a_connection_that_changes_its_protocol_while_a_drain_begins_is_drained(
+async def test_a_connection_that_a_server_takes_while_a_drain_begins_is_drained(
     turns: int,
 ) -> None:
-    """Whoever accepted it did not know of the drain, and its peer does not either."""
+    """Neither the program that accepted it nor its peer knows of the drain."""
     shop = Shop()
     async with Server(shop, config=ServerConfig(protocols=BOTH)) as server:
         address = Address.parse("tcp://127.0.0.1:1")

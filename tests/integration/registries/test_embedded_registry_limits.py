@@ -92,7 +92,7 @@ async def test_full_registry_reports_its_limit_and_accepts_records_after_others_
         with pytest.raises(CallError, match="the limit is 20000") as caught:
             await client.call(RegistryService.register, "other", record(0, LABELS), 60.0)
         assert caught.value.status is Status.RESOURCE_EXHAUSTED
-        # Existing records are renewed, and replaced by smaller ones.
+        # Existing records are renewed, and replaced by records that are no larger.
         assert await client.call(RegistryService.renew, leases[0])
         await client.call(RegistryService.register, "arith", record(1, LABELS), 60.0)
         async with opened(server.url) as registry:
@@ -171,7 +171,7 @@ async def test_pages_belong_to_one_list_while_it_changes() -> None:
 @pytest.mark.parametrize(
     "cursor", ["", "nonsense", "5", ".5", "{instance}.", "{instance}.x", "{instance}.-1", "{instance}.99"]
 )
-async def test_page_of_a_dropped_list_is_aborted(cursor: str) -> None:
+async def test_page_of_an_unknown_list_is_aborted(cursor: str) -> None:
     async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
         await fill(client, 5, labels=None)
         known = await client.call(RegistryService.watch, "arith")

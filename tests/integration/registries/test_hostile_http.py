@@ -1,4 +1,4 @@
-"""An HTTP server that attacks the package's client: each answer costs bounded bytes and time, and harms no next one."""
+"""An HTTP server that attacks the package's client: answers cost bounded bytes and time, and harm no later one."""
 
 import gzip
 import itertools

@@ -50,7 +50,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         yield open_one
 
 
-async def test_only_holders_of_a_pass_find_each_other(opened: Any, key_file: Path) -> None:
+async def test_only_holders_of_the_same_pass_find_each_other(opened: Any, key_file: Path) -> None:
     mine, theirs = (Endpoint(f"tls://10.0.0.{number}:80") for number in (1, 2))
     async with (
         opened(1).register("arith", mine),

@@ -248,7 +248,7 @@ def test_workers_are_found_in_the_network_and_demand_the_pass(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("lan_pass")
-async def test_a_server_opens_all_of_its_scopes_or_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_opens_all_of_its_scopes_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     # An address of another machine: the system does not allow binding it here.
     unbindable = Address.parse("tcp://192.0.2.1:1")
     with monkeypatch.context() as patch, host_folder() as folder:

@@ -207,7 +207,7 @@ def test_worker_that_ends_takes_nothing_out(folder: Path, registry: str) -> None
         assert program.wait().code == 0
 
 
-def test_the_renewal_of_a_registration_is_started_again(folder: Path, registry: str) -> None:
+def test_the_process_that_keeps_a_registration_is_started_again(folder: Path, registry: str) -> None:
     with serving(folder, registry, 2) as program:
         process_ids = {int(one) for one in program.wait_output(r"^at \S+ (\d+) (\d+)").groups()}
         (announcer,) = children(program) - process_ids
@@ -217,7 +217,7 @@ def test_the_renewal_of_a_registration_is_started_again(folder: Path, registry: 
         wait_until(lambda: state(registry) != before)
         program.signal(signal.SIGTERM)
         assert program.wait().code == 0
-    # The new server removed the leftovers of the old one.
+    # The new process removed the record that the killed one had left.
     assert listed(registry) == []
 
 

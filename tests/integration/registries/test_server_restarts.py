@@ -175,7 +175,7 @@ async def test_restarting_processes_in_turn_fails_no_call(folder: Path, workers:
         assert traffic.ledger.problems(Journal.read(folder / "journal")) == []
 
 
-async def test_connection_handed_over_while_a_drain_begins_gets_the_drain() -> None:
+async def test_connection_handed_over_while_a_drain_begins_is_drained_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         caller = socket.create_connection(listening.getsockname())
         accepted, _ = listening.accept()

@@ -331,7 +331,7 @@ async def test_a_caller_waits_for_a_data_connection(files: RelayFiles) -> None:
                 assert HELLO in await data.read(65_536)
 
 
-async def test_a_caller_whose_server_opens_no_connection_gets_the_reason(
+async def test_a_caller_whose_server_opens_no_connection_gets_an_alert(
     files: RelayFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fastrpc.relay.opening._OPENING_SECONDS", 0.2)

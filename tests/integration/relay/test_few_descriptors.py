@@ -32,7 +32,7 @@ def leave(front: Front, left: int) -> None:
 
 
 async def answer(relay: Relaying) -> bytes:
-    """Return the answer to a caller until the relay closes."""
+    """Return the bytes that a caller gets until the relay closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
     write_to(writer, HELLO)
     try:

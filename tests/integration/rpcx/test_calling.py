@@ -136,7 +136,7 @@ async def test_metadata_goes_both_ways(kind: str) -> None:
 
 
 @both
-async def test_a_deadline_is_reported_and_kept(kind: str) -> None:
+async def test_a_deadline_is_sent_and_kept(kind: str) -> None:
     shop = Shop()
     async with calling(shop, kind=kind) as client:
         assert await client.with_options(timeout=3).call(Arith.HasDeadline) is True

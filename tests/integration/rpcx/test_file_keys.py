@@ -45,7 +45,7 @@ async def answer_by(wire: str, target: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("wire", ["rpcx", "native", "http"])
-async def test_keys_of_json_are_read_as_in_go(wire: str, tmp_path: Path) -> None:
+async def test_keys_of_json_are_as_in_go(wire: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(DATA)
     config = ServerConfig(protocols=("native", "rpcx", "http"))
     async with Server(RpcxFiles(tmp_path), config=config) as server:

@@ -275,7 +275,7 @@ def transfers_of(server: Server) -> list[Any]:
     return [one for one in server._gate.engines if one.connection.protocol == PROTOCOL]
 
 
-async def test_uploads_that_a_closing_server_cuts_off_close_their_files(place: Place) -> None:
+async def test_uploads_that_a_closing_server_cuts_off_remove_their_files(place: Place) -> None:
     async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
         peers = []
         for name in "abc":

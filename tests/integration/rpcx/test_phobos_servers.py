@@ -83,7 +83,9 @@ async def made(client: Any, frame: Frame, reply: Frame | None) -> Any:
 
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_client_sends_and_accepts_the_frames_of_the_client_of_phobos(name: str, kind: str) -> None:
+async def test_a_client_sends_the_frames_of_the_client_of_phobos_and_accepts_the_answers(
+    name: str, kind: str
+) -> None:
     recording = recordings("phobos")[name]
     requests = recording.requests
     token = requests[0].metadata.get("__AUTH")

@@ -73,7 +73,7 @@ async def made(client: Client, frame: Frame, reply: Frame | None) -> Any:
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_client_sends_and_accepts_the_frames_of_gos_client(name: str) -> None:
+async def test_a_client_sends_the_frames_of_gos_client_and_accepts_the_answers(name: str) -> None:
     recording = recorded(name)
     expected = recording.requests
     replies = {frame.sequence: frame for frame in recording.answers}

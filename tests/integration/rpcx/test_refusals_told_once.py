@@ -71,7 +71,9 @@ async def test_a_refused_call_is_reported_once(
             check_told(caplog, server, 1)
 
 
-async def test_a_call_and_a_one_way_call_after_it_are_two_calls(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_one_way_call_and_a_call_after_it_are_reported_as_two(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.DEBUG)
     async with Server(Shop, config=BOTH, authenticate=TOKENS, authorize=never) as server:
         await server.listen("tcp://127.0.0.1:0")

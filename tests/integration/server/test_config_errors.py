@@ -81,7 +81,7 @@ def calling_now(verb):
 
 """
 
-#: Mistakes of a program, by its last line; its reader has to see this line.
+#: The mistakes of programs, each with the last line of the program, which its reader has to see.
 LINES = {
     "a union": 'fastrpc.serve(Orders, address="tcp://127.0.0.1:0")',
     "a class of its own": 'fastrpc.serve(Bank, address="tcp://127.0.0.1:0")',

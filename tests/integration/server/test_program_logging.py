@@ -310,7 +310,7 @@ def test_with_json_logs_the_addresses_are_a_json_line_too(workers: str, tmp_path
     assert (started["addresses"], list(started["services"])) == ([address], ["texts"])
 
 
-def test_the_programs_logging_configuration_is_kept_next_to_json(tmp_path: Path) -> None:
+def test_the_programs_logging_configuration_is_kept_with_json_logs(tmp_path: Path) -> None:
     errors = errors_of_a_run(
         tmp_path, "--log-format", "json", configured=f"logging.basicConfig(level='INFO', {MINE})"
     )

@@ -307,7 +307,7 @@ async def test_handlers_end_before_the_context_managers_around_them(end: str) ->
         await client.close()
 
 
-async def test_functions_with_the_same_prefix_form_a_service() -> None:
+async def test_functions_with_the_same_prefix_are_removed_together() -> None:
     async with served(mul, add) as target, Client(target, fail_mode="failfast") as client:
         await target.server.remove("math")
         await refused_unstarted(client, mul, 6, 7)

@@ -193,6 +193,6 @@ def test_reflection_and_health_make_no_spans(tmp_path: Path) -> None:
     assert re.findall(r'"rpc.method": "(.*)"', program.output) == ["front/of_itself"]
 
 
-def test_without_a_provider_clients_pass_no_trace_on(tmp_path: Path) -> None:
+def test_without_otel_clients_pass_no_trace_on(tmp_path: Path) -> None:
     with front_before_back(tmp_path) as (client, _):
         assert client.call("front.by_async") == client.call("front.by_sync") == ""

@@ -75,7 +75,7 @@ async def test_server_that_is_not_serving_says_so_for_every_service() -> None:
         assert await check(client) == await check(client, "arith") == "SERVING"
 
 
-async def test_a_set_health_is_kept_when_the_server_serves_again() -> None:
+async def test_the_set_health_of_a_service_is_kept_when_the_server_serves_again() -> None:
     async with served(Arith) as target, Client(target) as client:
         target.server.set_serving(False, service="arith")
         target.server.set_serving(False)

@@ -209,9 +209,11 @@ def test_the_docstring_says_where_metrics_of_workers_are() -> None:
     assert "Each worker process counts its own calls" in str(fastrpc.metrics.collector.__doc__)
 
 
-async def test_records_that_are_not_logged_are_not_formatted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_connection_with_a_call_logs_nothing_at_the_usual_level(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """At the usual level a connection writes nothing."""
-    # `set_level` would leave the level of the fixture around it.
+    # `set_level` would restore the level of the fixture after the test, and leave it set for later tests.
     with caplog.at_level(logging.INFO, LOGGER):
         await check_silent(caplog)
 

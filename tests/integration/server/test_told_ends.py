@@ -123,7 +123,7 @@ async def test_each_request_of_http_is_one_line() -> None:
         assert target.taken() == [("-", "400 Bad Request")]
 
 
-async def test_a_request_whose_client_leaves_is_reported_as_that() -> None:
+async def test_a_request_whose_client_leaves_is_reported_as_cut_off() -> None:
     async with serving() as target:
         async with await HttpClient.to(target.address) as client:
             client.send(request("POST", "/shop/wait", {}))
@@ -137,7 +137,7 @@ async def test_a_request_whose_client_leaves_is_reported_as_that() -> None:
         assert target.taken() == [("GET /app/whole", "200 OK")]
 
 
-async def test_a_response_that_is_cut_off_is_reported_as_that() -> None:
+async def test_a_response_that_is_cut_off_is_reported_as_cut_off() -> None:
     async with serving() as target, await HttpClient.to(target.address) as client:
         client.send(request("GET", "/failing"))
         await client.reader.read()

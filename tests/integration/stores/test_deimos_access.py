@@ -378,7 +378,7 @@ async def test_watch_of_a_directory_tells_no_key_of_its_name(guarded: DeimosServ
 
 
 async def test_event_of_the_history_is_told_though_a_right_ends_meanwhile(server: DeimosServer) -> None:
-    """Otherwise later events were lost: the watch would continue with the next one."""
+    """Otherwise later events would be lost: the watch would continue with the next one."""
     first = await server.store.put("k", b"1")
     await server.store.put("k", b"2")
     rights = [True]

@@ -232,7 +232,7 @@ async def test_first_write_without_an_answer_loses_no_lease(
     assert caught.value.processed == "unknown"
     assert await store.renew(lease)
     assert await lease_of(store, "a") != lease
-    # The item has the time of its write, and the lease stays without it.
+    # The item has the time of its write, and the lease continues without it.
     server.advance(9)
     assert await store.renew(lease)
     server.advance(9)

@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 
 @service("hoard")
 class Hoard:
-    """Keeps its stream unread."""
+    """Keeps its stream unread, even after its cancellation."""
 
     def __init__(self) -> None:
         self.was_told = asyncio.Event()
@@ -40,7 +40,7 @@ class Hoard:
         return 0
 
 
-async def test_message_after_the_deadline_takes_nothing_from_those_that_wait() -> None:
+async def test_message_after_the_deadline_does_not_change_the_bytes_of_waiting_messages() -> None:
     hoard = Hoard()
     async with served(hoard, scheme="tcp") as target, stream_peer(target) as peer:
         call = peer.open("hoard.keep", flags=CLIENT_STREAM, timeout_us=100_000)

@@ -73,7 +73,7 @@ def test_caller_keeps_cancels_back_for_which_there_may_be_no_room() -> None:
     assert not callers.link.client.is_closed
 
 
-def test_stream_abandoned_and_not_told_fills_its_window_and_no_more() -> None:
+def test_stream_abandoned_without_a_cancel_fills_its_window_and_no_more() -> None:
     callers = Callers(calls=100)
     while not (untold := callers.open_and_cancel(20)):
         pass
@@ -93,7 +93,7 @@ def test_stream_abandoned_and_not_told_fills_its_window_and_no_more() -> None:
 
 
 @pytest.mark.one_loop
-async def test_client_that_opens_and_leaves_streams_as_fast_as_it_can_continues(scale: Any) -> None:
+async def test_client_that_opens_and_leaves_streams_at_full_speed_keeps_its_connection(scale: Any) -> None:
     config = ServerConfig(limits=Limits(concurrent_calls=50, streams=50))
     async with served(Feed, scheme="memory", config=config) as target, Client(target) as client:
         await client.ready(timeout=10)

@@ -55,7 +55,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def noting(call: Call, proceed: Proceed) -> Any:
-    """Keep the notifications of interceptors."""
+    """Keep the kind and the status of each call."""
     try:
         return await proceed(call)
     finally:

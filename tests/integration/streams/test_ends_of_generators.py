@@ -276,7 +276,7 @@ class TestEndsInThreads:
 
 @pytest.mark.one_loop
 class TestIdleTexts:
-    async def test_receiver_gets_no_message_after_the_end(self) -> None:
+    async def test_receiver_gets_the_error_that_no_message_came(self) -> None:
         config = ServerConfig(timeouts=Timeouts(stream_idle=0.4))
         async with served(Feed(), scheme="tcp", config=config) as target, Client(target) as client:
             async with client.open(Feed.total) as numbers:
@@ -319,7 +319,7 @@ class Wrapped:
 
 @pytest.mark.one_loop
 class TestFunctionsAroundMessages:
-    async def test_generators_run_on_the_loop_in_the_context_of_the_call(self) -> None:
+    async def test_functions_around_messages_run_on_the_loop_in_the_context_of_the_call(self) -> None:
         seen: set[Any] = set()
 
         async def watch(call: Any, proceed: Any) -> Any:

@@ -245,7 +245,7 @@ async def test_message_that_nothing_asks_for_yet_does_not_wait_for_room() -> Non
         await eventually(lambda: held.taken == 1)
         small = Data(second, msgspec.msgpack.encode(b"abc"), codec=1)
         peer.peer.send(small.encode() + Data(second, packed_message(), codec=1, compressor=GZIP).encode())
-        # By the answer after it everything has arrived.
+        # Once this later call is answered, all messages have arrived.
         await peer.end(peer.open("held.ping", flags=0))
         held.may_take.release()
         await eventually(lambda: held.taken == 2)

@@ -45,7 +45,7 @@ async def test_leaving_the_loop_early_cancels_the_handler(scheme: str) -> None:
         assert client.stats()["totals"]["failed"] == {"CANCELLED": 1}
 
 
-async def test_an_exception_in_the_block_cancels_the_handler_and_continues(scheme: str) -> None:
+async def test_an_exception_in_the_block_cancels_the_handler_and_is_raised(scheme: str) -> None:
     feed = Feed()
     async with calling(feed, scheme) as client:
         with pytest.raises(KeyError):

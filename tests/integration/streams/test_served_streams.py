@@ -165,7 +165,7 @@ class TestCredit:
 
 class TestEnds:
     @pytest.mark.parametrize("method", ["feed.endless", "feed.awaited"])
-    async def test_cancelled_generator_sees_it_at_its_yield(self, method: str) -> None:
+    async def test_cancelled_generator_gets_the_cancellation_where_it_waits(self, method: str) -> None:
         feed = Feed()
         async with served(feed, scheme="tcp") as target, stream_peer(target) as peer:
             call = peer.open(method, *([100] if method == "feed.endless" else []))

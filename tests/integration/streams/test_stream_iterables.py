@@ -88,7 +88,7 @@ async def noted_later(ends: list[str], limit: int = 1_000_000) -> AsyncIterator[
         raise
 
 
-async def test_a_file_and_an_iterator_with_close_are_unchanged(kind: str) -> None:
+async def test_a_file_and_an_iterator_with_close_are_not_closed(kind: str) -> None:
     async with either(kind, Lines(), Feed()) as client:
         file = io.BytesIO(b"a\nb\n")
         assert await client.call(Lines.count, file) == 2

@@ -152,7 +152,7 @@ async def test_streams_left_at_random_points_leak_nothing() -> None:
         await both_are_at_base(target, client)
 
 
-async def test_streams_above_a_goaway_leak_nothing() -> None:
+async def test_streams_left_after_a_goaway_leak_nothing() -> None:
     """The server asks for another connection while streams are left on this one."""
     # Connections that end early are dialled again at once.
     quick = ClientConfig(backoff=Backoff(first=0.001, longest=0.01))

@@ -159,7 +159,7 @@ async def test_a_stream_waits_for_work_of_interceptors_after_the_end(kind: str) 
         assert numbers.reply.attempts == 1
 
 
-async def test_a_failure_of_the_server_is_raised_after_its_messages(kind: str) -> None:
+async def test_a_failure_of_the_server_is_reported_after_its_messages(kind: str) -> None:
     watching = Watching()
     async with either(kind, Feed(), interceptors=[watching]) as client:
         async with client.stream(Feed.broken, 2) as numbers:

@@ -336,7 +336,7 @@ def test_output_blocked_before_a_pause_does_not_end_the_connection_after_it(
         connection.read_raw(early.done)
         assert isinstance(early.exception(), fastrpc.DeadlineExceededError)
     connection.take_read()
-    # The rest itself: longer than output may wait.
+    # The pause itself: longer than output may wait.
     time.sleep(1.1)
     late = server.start(raw.call, "arith.keep", bytes(4 << 20))
     with pytest.raises(TimeoutError):

@@ -55,7 +55,7 @@ async def test_an_answer_leaves_before_the_next_request_of_its_read_is_handled(
     async def is_early(address: str) -> bool:
         async with Client(address, config=trusting) as client:
             await client.ready(20)
-            # If the machine stops a loop for a moment, the bytes of that time are started in another way.
+            # If the machine stops a loop for a moment, the requests of that time are started in another way.
             for _ in range(TRIES):
                 if await call_both(client):
                     return True

@@ -145,7 +145,7 @@ async def test_a_certificate_identifies_requests_of_both_versions(
                 assert (await client.post(WHO, {})).status == status
 
 
-async def test_a_certificate_identifies_callers_but_not_readers_of_pages(
+async def test_a_certificate_identifies_callers_but_not_calls_of_web_pages(
     authority: Authority, server_certificate: Certificate, client_certificate: Certificate
 ) -> None:
     origin = "https://shop.example"

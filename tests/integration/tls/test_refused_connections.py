@@ -208,7 +208,7 @@ def test_a_blocking_client_tells_the_same(cases: dict[str, Case], name: str) -> 
 
 
 async def handshake(port: int, context: ssl.SSLContext) -> str | None:
-    """Return why a handshake with our server failed, or the bytes that came after it."""
+    """Return why a handshake with our server failed, or that bytes came after it; None if neither is so."""
     try:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", port, ssl=context, server_hostname="localhost"

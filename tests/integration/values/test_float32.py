@@ -166,7 +166,7 @@ async def test_http_and_websocket_write_32_bits() -> None:
 
 @dataclass
 class Types:
-    """The first numbers of Go's `Types`"""
+    """The first numbers of Go's `Types`."""
 
     F32: Narrow
     F64: float

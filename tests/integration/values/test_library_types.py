@@ -67,7 +67,7 @@ class Page(msgspec.Struct, Generic[T]):
 
 
 async def echoed(kind: Any, value: Any, codec: str = "msgpack") -> Any:
-    """Return the echo of a handler with this type, and the value that it got."""
+    """Return the echo of a handler with this type; check that the handler got the same value."""
     got: list[Any] = []
 
     async def echo(self: Any, value: Any) -> Any:
@@ -276,9 +276,7 @@ class Unknown:
     ],
 )
 @pytest.mark.parametrize("place", ["key", "return"])
-def test_a_union_of_indistinguishable_types_is_refused_with_a_remedy(
-    kind: Any, text: str, place: str
-) -> None:
+def test_an_ambiguous_or_unknown_type_is_refused_with_a_remedy(kind: Any, text: str, place: str) -> None:
     async def get(self: Any, key: int) -> int: ...  # type: ignore[empty-body]
 
     get.__annotations__[place] = kind
