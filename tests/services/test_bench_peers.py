@@ -201,7 +201,7 @@ async def test_lock_of_etcd_makes_the_four_requests_of_the_comparison(
     assert asked == ["lease/grant", "kv/txn", "kv/range", "lease/revoke"]
 
 
-def test_measurements_of_optional_features_are_taken_only_where_they_exist(tmp_path: Path) -> None:
+def test_special_workloads_are_measured_only_for_peers_that_offer_them(tmp_path: Path) -> None:
     result = compare(tmp_path, ["c_echo", "fastrpc", "uvloop_echo"], SPECIAL_WORKLOADS)
     measured = {(row["peer"], row["workload"]) for row in result["summary"]}
     of_yardsticks = {("c_echo", "connections@10"), ("uvloop_echo", "tail@5000")}

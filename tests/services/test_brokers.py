@@ -159,7 +159,7 @@ def test_sync_full_is_the_default_of_sqlite(tmp_path: Path) -> None:
         ("redis", "redis://.* appendfsync everysec: with sync=full.*appendfsync always"),
     ],
 )
-async def test_sync_full_is_refused_by_backends_without_it(
+async def test_sync_full_is_refused_where_a_backend_cannot_keep_it(
     kind: str, words: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     async with broker_place(kind, request, tmp_path) as url:

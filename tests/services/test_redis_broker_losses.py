@@ -39,7 +39,7 @@ pytestmark = pytest.mark.one_loop
 
 GROUP = GroupSettings("billing", LOG.name, "oldest")
 
-#: Takes one message, writes its delivery, and then the outcome of each input line.
+#: Takes one message, prints its delivery, waits for a line, prints whether the message is lost and was acked.
 MEMBER = """
 import asyncio, sys
 from fastrpc.brokers.base import GroupSettings

@@ -131,7 +131,7 @@ async def test_a_client_of_go_calls_by_the_names_of_go(go_rpcx: str) -> None:
 
 
 async def test_a_rolling_restart_fails_no_call_of_a_client_of_go_that_fails_over(go_rpcx: str) -> None:
-    """Its list of servers does not show the restart of one of them, and it never rests."""
+    """The list of servers does not show the restart of one of them, and the client never pauses."""
     config = ServerConfig(protocols=("native", "rpcx"), timeouts=Timeouts(drain=2.0))
     async with contextlib.AsyncExitStack() as stack:
         servers, addresses = [], []

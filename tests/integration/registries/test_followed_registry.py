@@ -444,7 +444,7 @@ class TestClient:
                 await opened.aclose()
             await eventually(lambda: server.stats()["live"]["calls"] == 0)
 
-    async def test_second_look_asks_the_registry_and_the_stream_continues_behind_it(self) -> None:
+    async def test_second_look_asks_the_registry_and_the_stream_continues_after_it(self) -> None:
         async with registry() as server, Client(address_of(server)) as client:
             await register(client, 0)
             lookup = ServiceLookup("arith", SyncClient(address_of(server)))

@@ -306,7 +306,7 @@ async def test_an_upload_waits_for_a_slow_disk_of_the_server(
         assert await upload(client, place.here / "a", "b") == digest_of(b"abc")
 
 
-async def test_an_upload_whose_end_has_come_is_stored_after_a_collection(
+async def test_an_upload_whose_end_has_come_is_stored_after_a_garbage_collection(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of the loop holds a connection that is neither read from nor written to."""

@@ -196,7 +196,7 @@ async def test_a_refused_token_keeps_the_connection(kind: str) -> None:
 
 
 class Recorder:
-    """A server that notes frames and answers each with its method, or with a given value."""
+    """A server that notes frames and answers each with its method; it answers a held call with "late"."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []

@@ -30,7 +30,7 @@ OF_CALLS = ("planted-argument", "planted-result", "planted-log-argument", "plant
 #: A record that the program itself writes: `/logs` has the records of all loggers under `fastrpc run`.
 OWN_RECORD = "the owner of planted-argument: planted-log-argument"
 
-#: Settings of `fastrpc run`, and settings of ServerConfig that hold no secret and name no file.
+#: Settings of `fastrpc run` and of ServerConfig that hold no secret and name no file.
 PLAIN = {
     *("app", "address", "workers", "worker_timeout", "max_calls", "advertise"),
     *("log_level", "log_format", "otel", "control", "http.mounts"),

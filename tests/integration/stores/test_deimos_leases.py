@@ -1,4 +1,4 @@
-"""Leases of `deimos://` during writes: under way, refused, cancelled, or without an answer."""
+"""Leases of `deimos://` during writes that are under way, refused, cancelled, or without an answer."""
 
 import asyncio
 from collections.abc import AsyncIterator

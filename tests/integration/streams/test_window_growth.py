@@ -42,7 +42,7 @@ async def test_a_window_that_held_its_reader_up_once_does_not_grow(line: Line) -
 async def test_a_slow_reader_gets_no_growth(line: Line) -> None:
     for _ in range(50):
         await line.fill()
-        # It reads in time, so the sender never has to wait.
+        # The reader always finds messages, so it never has to wait.
         await line.read(QUARTER)
     assert line.size == WINDOW
 

@@ -68,7 +68,7 @@ class Ledger:
         self.started.add(number)
 
 
-def test_a_call_whose_time_ends_before_it_is_flushed_may_have_been_sent() -> None:
+def test_no_started_call_is_reported_as_unsent_when_its_time_ends_before_the_flush() -> None:
     ledger = Ledger()
     unsent = set()
     with serving(ledger) as address, SyncClient(address) as client:

@@ -183,7 +183,7 @@ def test_wrong_arguments_fail_here(client: SyncClient) -> None:
         client.call(Desk.mul)  # type: ignore[call-overload]
 
 
-def test_wrong_types_fail_at_the_client(client: SyncClient) -> None:
+def test_wrong_types_fail_at_the_server(client: SyncClient) -> None:
     with pytest.raises(CallError, match="a: expected `int`") as caught:
         client.call("desk.mul", "six", 7)
     assert caught.value.status is Status.INVALID_ARGUMENT

@@ -32,7 +32,7 @@ async def encrypted(
             # A blocking client sends and reads the remaining bytes while it calls.
             await client.call("fastrpc.health.check")
             await eventually(lambda: not server.stats()["live"]["calls"])
-            # The ends of its streams may have come after that answer; they come before this one.
+            # The ends of its streams may have come after the first answer; they come before the second one.
             await client.call("fastrpc.health.check")
             assert client.stats()["live"]["calls"] == 0
             for session in server._gate.engines:  # type: ignore[union-attr]
