@@ -125,7 +125,7 @@ class Turns:
 
 
 def leave_room_for_counters() -> None:
-    """Leave the tests of a file places for counters: after random names of methods, further ones count as `other`."""
+    """Leave the tests of a file places for counters: after random names of methods, further ones count as `_other`."""
     # Not imported unless a test did so: the program of a test without the libraries that sanitizers need could not.
     counting = sys.modules.get("fastrpc._core.base.histogram")
     if counting is not None and len(counting.default_registry) > MOST_COUNTERS:

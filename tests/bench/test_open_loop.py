@@ -40,7 +40,7 @@ class Echo:
 
 
 class Slow(Echo):
-    """Answers only after other methods were called."""
+    """Answers each call but the first after 10 ms, in which other calls start."""
 
     async def work(self) -> None:
         if self.calls > 1:

@@ -58,7 +58,7 @@ def shown(output: io.StringIO, clock: Clock, *outcomes: Outcome, count: int = 3)
     return output.getvalue()
 
 
-def test_a_file_gets_a_line_per_measurement_with_the_number_of_remaining_ones(clock: Clock) -> None:
+def test_a_file_gets_a_line_per_measurement_with_the_remaining_time(clock: Clock) -> None:
     lines = shown(io.StringIO(), clock, DONE, DONE).splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("[1/3] round 1  W2 ")

@@ -83,7 +83,7 @@ class Console:
         return [one["act"] for one in buttons if one["act"]]
 
     def close(self) -> None:
-        """End the console and the servers."""
+        """End the console."""
         self._process.kill()
         self._process.communicate()
 

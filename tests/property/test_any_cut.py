@@ -178,7 +178,7 @@ def given_up_events(slices: Iterator[bytes] | list[bytes]) -> tuple[list[Event],
     return events, engine.consumed, list(sent_frames(engine.data_to_send()))
 
 
-def test_end_of_a_abandoned_answer_cut_anywhere() -> None:
+def test_end_of_an_abandoned_answer_cut_anywhere() -> None:
     whole = given_up_events([GIVEN_UP])
     assert [event[0] for event in whole[0][4:]] == ["discarded", "discarded", "response", "freed", "response"]
     for offset in range(1, len(GIVEN_UP)):

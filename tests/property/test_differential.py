@@ -93,7 +93,7 @@ def test_valid_and_damaged_input_means_the_same_to_both(is_server: bool, scale: 
 
 
 @pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
-def test_both_sides_agree_after_any_action_between_frames(is_server: bool, scale: Scale) -> None:
+def test_both_implementations_agree_after_any_action_between_frames(is_server: bool, scale: Scale) -> None:
     for seed in scale.seeds(1_000):
         random = Random(seed)
         try:
@@ -123,7 +123,7 @@ def test_both_give_the_same_credit_for_streams_larger_than_their_windows(
 
 
 @pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
-def test_both_sides_end_a_cancelled_answer_in_the_same_way_at_any_point(
+def test_both_implementations_end_a_cancelled_answer_in_the_same_way_at_any_point(
     is_server: bool, scale: Scale
 ) -> None:
     opening = Preface().encode() + SettingsFrame(encode_settings(ANNOUNCED)).encode()

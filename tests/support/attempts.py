@@ -50,7 +50,7 @@ _policy = policy
 
 
 class Script:
-    """Endpoints in a given order, and attempts that return or raise one outcome after the other."""
+    """Endpoints by turns, and attempts that return or raise one outcome after the other."""
 
     def __init__(self, *outcomes: Any, endpoints: int = 3) -> None:
         self.endpoints = [Endpoint(f"memory://{chr(97 + index)}") for index in range(endpoints)]

@@ -1,4 +1,4 @@
-"""The client to which `connectconformance` sends calls: it reports the outcome of each.
+"""The client that makes the calls which `connectconformance` orders: it reports the outcome of each.
 
     python -m tests.support.conformance_client FOLDER
 

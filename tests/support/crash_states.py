@@ -116,7 +116,7 @@ def cut_states(
     count: int,
     chance: random.Random,
 ) -> Iterator[dict[str, bytes]]:
-    """Yield states of files that change, after power cuts, with the writes acknowledged before each cut.
+    """Yield the states in which power cuts leave files; `take` gets each write that was acknowledged before a cut.
 
     Half of the cuts are at random instants, the other half at changes of files other than the file of the commits.
     """

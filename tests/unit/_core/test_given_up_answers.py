@@ -249,7 +249,7 @@ class TestHostileCallee:
         connection.receive_data(answer(1, b"value"))
         assert connection.closed_reason == Reason.PROTOCOL
 
-    def test_anything_after_the_end_of_a_abandoned_call_breaks_the_rules(self) -> None:
+    def test_anything_after_the_end_of_an_abandoned_call_breaks_the_rules(self) -> None:
         for late in (piece(1, b"x" * 1_024, more=True), Data(1, b"x").encode(), answer(1, status=CANCELLED)):
             connection = client()
             call = connection.open_call(METHOD)

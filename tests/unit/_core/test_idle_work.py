@@ -255,7 +255,7 @@ def test_refusals_of_faulty_calls_are_counted(fields: dict[str, int]) -> None:
     assert is_told(here)
 
 
-def test_calls_that_reach_their_deadline_at_once_never_strike_at_any_delay_of_reading() -> None:
+def test_calls_that_reach_their_deadline_at_the_same_time_never_strike_even_if_read_late() -> None:
     here, there = client(), server()
     there.data_to_send()
     told = 0

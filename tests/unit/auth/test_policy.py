@@ -169,7 +169,7 @@ def test_rights_of_a_registry_go_by_service() -> None:
         {"who": ["*"], "register": ["shop.pay"]},
     ],
 )
-def test_contradictory_rules_are_refused(rule: dict[str, Any]) -> None:
+def test_invalid_rules_are_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="rule 1: "):
         Policy([rule])
 

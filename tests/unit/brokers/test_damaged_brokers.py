@@ -230,7 +230,7 @@ async def test_a_table_with_a_row_that_cannot_be_is_refused_and_names_the_copy(
     assert caught.value.status is Status.DATA_LOSS
 
 
-async def test_a_copy_that_fails_leaks_nothing(folder: Path, times: Times, tmp_path: Path) -> None:
+async def test_a_copy_that_fails_leaves_no_file(folder: Path, times: Times, tmp_path: Path) -> None:
     async with stopped(folder, times) as broker:
         await broker.declare(LOG)
     path = folder / "broker.db"

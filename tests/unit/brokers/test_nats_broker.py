@@ -252,7 +252,7 @@ def test_a_message_of_another_program_is_no_dead_letter(headers: dict[str, str] 
         letter_in(message_of("", "", headers), datetime.now(UTC))
 
 
-def test_a_held_message_and_its_delivery_are_freed_at_once() -> None:
+def test_a_held_message_is_freed_together_with_its_delivery() -> None:
     message = message_of(
         NAMES.subject("orders.new"), "$JS.ACK.fastrpc+orders-new.a.2.7.9.1700000000000000000.3"
     )

@@ -55,7 +55,7 @@ class TestCancelledPull:
         assert not messages._leases
 
     @pytest.mark.virtual_time
-    async def test_messages_are_handed_back_while_a_cancelled_pull_hands_back_its_messages(
+    async def test_pull_cancelled_while_it_hands_back_the_remaining_messages_hands_back_all(
         self, backend: SmallBroker
     ) -> None:
         messages = PulledMessages()

@@ -282,7 +282,7 @@ async def test_a_write_has_a_bound_of_bytes_and_of_long_answers() -> None:
     await link.close()
 
 
-async def test_a_command_whose_caller_has_abandoned_is_not_sent() -> None:
+async def test_a_command_of_a_cancelled_caller_is_not_sent() -> None:
     client = Client()
     link = linked(client)
     client.may_write.clear()

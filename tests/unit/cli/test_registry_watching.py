@@ -32,7 +32,7 @@ def line_of(capsys: pytest.CaptureFixture[str], event: RegistryEvent, *, as_json
         RegistryEvent("lost", 1.0, reason=HOSTILE),
     ],
 )
-def test_texts_of_peers_are_escaped(
+def test_foreign_texts_are_escaped(
     event: RegistryEvent, as_json: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = line_of(capsys, event, as_json=as_json)

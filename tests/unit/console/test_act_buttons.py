@@ -118,7 +118,7 @@ async def test_a_service_has_a_button_for_each_of_its_first_servers() -> None:
     assert texts == ["60 of 100 servers have buttons here; every server has them in its own view."]
 
 
-def test_a_view_with_all_buttons_says_nothing_of_other_views() -> None:
+def test_a_view_with_all_buttons_mentions_no_further_servers() -> None:
     fleet = fleet_of(*[page_of()] * MOST_BUTTONS)
     [buttons] = out_buttons(fleet, fleet.servers.values())
     assert isinstance(buttons, Buttons)

@@ -70,7 +70,7 @@ def test_methods_over_the_memory_of_a_server_are_left_out() -> None:
     assert fleet.budget.kept_bytes == server.kept_bytes <= 20_000
 
 
-def test_methods_that_every_page_repeats_are_bounded_as_a_whole() -> None:
+def test_methods_that_are_new_on_every_page_are_bounded_as_a_whole() -> None:
     fleet, [server] = fleet_of(1)
     server.most_bytes = 100_000
     for revision in range(1, 30):
@@ -299,7 +299,7 @@ async def test_two_hundred_addresses_that_lie_are_bounded_and_each_is_named(
 
 
 @pytest.mark.measures
-def test_the_memory_of_figures_equals_the_allocation_of_python() -> None:
+def test_the_counted_memory_of_figures_is_close_to_the_allocation_of_python() -> None:
     import tracemalloc
 
     for names, statuses in (("m", 1), (LARGE, 10)):

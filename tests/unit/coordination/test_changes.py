@@ -84,7 +84,7 @@ class ProgressStore(LocalStore):
         raise StoreError("the store is away", retryable=True)
 
 
-async def test_watch_continues_where_the_store_has_shown_no_change() -> None:
+async def test_watch_resumes_after_revisions_without_changes() -> None:
     def change(key: str, revision: int) -> ItemChange:
         return ItemChange(key, revision, None)
 

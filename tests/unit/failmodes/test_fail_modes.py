@@ -238,7 +238,7 @@ def test_pause_that_would_pass_the_deadline_ends_the_call_at_once(mode: FailMode
 
 
 @retrying
-def test_budget_ends_retries_of_all_calls(mode: FailMode) -> None:
+def test_shared_budget_ends_retries_of_all_calls(mode: FailMode) -> None:
     shared = policy(share=0.2, per_second=0)
     for _ in range(10):
         shared.budget.note_call()

@@ -59,7 +59,7 @@ def test_another_target_is_refused(target: str) -> None:
         target_of(target, is_encrypted=False, policy="pick_first")
 
 
-def test_encrypted_addresses_of_a_name_are_refused_one_by_one() -> None:
+def test_round_robin_over_encrypted_addresses_of_a_name_is_refused() -> None:
     with pytest.raises(ConfigError, match="without encryption only"):
         target_of("dns:///orders:443", is_encrypted=True, policy="round_robin")
 

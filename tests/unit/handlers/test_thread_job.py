@@ -21,7 +21,7 @@ class BeginningJob(ThreadJob):
         self.looks = 0
 
 
-def test_leaving_a_job_during_its_start_returns_the_state_that_it_keeps() -> None:
+def test_leaving_a_job_returns_the_flag_that_it_keeps_even_if_its_thread_begins_meanwhile() -> None:
     call: Any = SimpleNamespace(given=())
     job = BeginningJob(call, print, print)
     assert (job.leave(), job._is_left) == (False, False)

@@ -75,7 +75,7 @@ async def test_no_more_threads_run_than_allowed() -> None:
     assert most <= 3
 
 
-async def test_results_that_are_ready_at_once_arrive_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_results_that_are_ready_at_the_same_time_are_collected_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     collections = 0
     collect = ThreadPool._collect
 
@@ -117,7 +117,7 @@ async def test_job_above_the_queue_is_refused_naming_the_limits() -> None:
             assert await job.end() == ["run", "done"]
 
 
-async def test_queue_without_a_length_takes_as_many_jobs_as_threads() -> None:
+async def test_queue_of_length_zero_takes_as_many_jobs_as_threads() -> None:
     async with pool(threads=2, queue_length=0) as workers:
         running = [BlockedJob(), BlockedJob()]
         excess = RecordedJob()

@@ -143,7 +143,7 @@ class TestLaterRevision:
         error = failed(found, 400, -32022)
         assert error["data"] == {"supported": [MODERN, LEGACY], "requested": told}
 
-    def test_a_client_states_its_capabilities(self) -> None:
+    def test_a_client_must_state_its_capabilities(self) -> None:
         meta = {"io.modelcontextprotocol/protocolVersion": MODERN}
         failed(modern("tools/list", _meta=meta), 400, -32602)
 

@@ -111,7 +111,7 @@ async def settled(registrar: Registrar, endpoint: Endpoint) -> None:
     await registrar.settle()
 
 
-async def test_a_record_that_differs_is_changed_in_its_place() -> None:
+async def test_a_record_that_differs_is_changed_in_place() -> None:
     registry = StaticRegistry()
     registrar = Registrar(registry)
     await settled(registrar, ENDPOINT)

@@ -184,7 +184,7 @@ async def test_the_end_is_clean_while_another_program_reads(
     assert await is_whole(tmp_path / "store", caplog)
 
 
-async def test_a_pass_that_cannot_open_the_file_leaves_all_pages_to_the_next_pass(
+async def test_pages_are_moved_between_commits_if_a_pass_cannot_open_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(part: Checkpoints) -> sqlite3.Connection:

@@ -198,7 +198,7 @@ def test_ping_answers_are_bounded_while_the_transport_takes_nothing() -> None:
     assert peer.receive(Ping().encode()) == [("error", Reason.CALM_DOWN)]
 
 
-def test_credit_budget_grows_with_sent_bytes() -> None:
+def test_credit_budget_grows_with_sent_frames() -> None:
     peer = server()
     peer.receive(request(1, flags=FLAG_STREAM_OUT))
     peer.callee.send(Data(1, b"x"))

@@ -84,7 +84,7 @@ class TestRoute:
         assert made.handler == handler
         assert made.names is not None
 
-    def test_a_call_counts_in_the_given_counter(self) -> None:
+    def test_a_route_counts_in_the_given_totals(self) -> None:
         totals = CallTotals()
         assert route(Arith.mul, totals=totals).totals is totals
         assert route(Arith.mul).totals is not route(Arith.mul).totals
@@ -281,7 +281,7 @@ class TestCall:
 
 
 class TestDraining:
-    async def test_a_call_is_done_when_its_event_is_set(self) -> None:
+    async def test_draining_is_done_when_its_event_is_set(self) -> None:
         event = asyncio.Event()
         waiting = asyncio.create_task(Draining(event))
         await asyncio.sleep(0)
@@ -290,19 +290,19 @@ class TestDraining:
         assert await waiting is True
         assert await Draining(event) is True
 
-    def test_a_call_may_stay_unawaited(self) -> None:
+    def test_draining_may_stay_unawaited(self) -> None:
         # A coroutine would warn here, and warnings are errors.
         Draining(asyncio.Event()).close()
         assert isinstance(Draining(asyncio.Event()), collections.abc.Coroutine)
 
-    async def test_a_call_can_be_cancelled(self) -> None:
+    async def test_draining_can_be_cancelled(self) -> None:
         waiting = asyncio.create_task(Draining(asyncio.Event()))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
-    async def test_a_call_ends_with_an_exception_that_is_thrown_into_it(self) -> None:
+    async def test_draining_ends_with_an_exception_that_is_thrown_into_it(self) -> None:
         draining = Draining(asyncio.Event())
         draining.send(None)
         with pytest.raises(KeyError, match="thrown"):

@@ -256,7 +256,7 @@ class TestSending:
             with pytest.raises(ConnectionLostError, match="internal error"):
                 await second
 
-    async def test_stats_report_calls_and_unread_output(self) -> None:
+    async def test_stats_report_calls_and_unsent_output(self) -> None:
         link = Link()
         calls = [await link.call(number) for number in range(3)]
         link.engine.answer(link.engine.sent[1], b"2")

@@ -59,7 +59,7 @@ def test_a_time_is_read_in_its_unit(value: bytes, nanoseconds: int) -> None:
 @pytest.mark.parametrize(
     "value", [b"", b"m", b"5", b"123456789m", b"1s", b"1h", b"-1m", b" 1m", b"1 m", b"1.5S", b"1mm", b"1\x00"]
 )
-def test_a_malformed_time_has_a_separate_error(value: bytes) -> None:
+def test_a_malformed_time_yields_minus_one(value: bytes) -> None:
     assert timeout_ns(value) == -1
 
 
@@ -142,7 +142,7 @@ def test_bytes_are_base64_without_padding_and_read_with_it_or_without(value: byt
 @pytest.mark.parametrize(
     "field", [b"A", b"AAAAA", b"AA=", b"AAA==", b"A===", b"AAAA=", b"A-", b"AA A", b"AA\n"]
 )
-def test_invalid_base64_has_a_separate_error(field: bytes) -> None:
+def test_invalid_base64_yields_none(field: bytes) -> None:
     assert binary_value(field) is None
 
 

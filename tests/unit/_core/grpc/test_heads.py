@@ -34,7 +34,7 @@ def head(
     return read_head(block, limit)
 
 
-def test_heads_that_differ_only_in_their_timeout_share_a_block() -> None:
+def test_heads_that_differ_only_in_their_timeout_share_all_other_parts() -> None:
     encoder, decoder = HpackEncoder(), HpackDecoder()
     fields = [
         (b":method", b"POST"),

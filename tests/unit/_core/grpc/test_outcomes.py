@@ -129,7 +129,7 @@ class TestWindows:
             assert (await link.end(stream)).messages == [bytes(3_000_000)]
             assert len(link.answers[unread].data) == 65_535
 
-    async def test_unread_messages_delay_calls_beyond_the_memory_of_a_connection(self) -> None:
+    async def test_unread_messages_above_the_memory_of_a_connection_delay_calls(self) -> None:
         raw = Raw()
         memory, limits = Memory(send_soft=100_000, send_hard=100_000), Limits(message_bytes=300_000)
         async with served_grpc(

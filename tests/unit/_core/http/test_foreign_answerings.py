@@ -7,7 +7,7 @@ RPCX = HTTP(rpcx=True)
 FIELDS = {"X-RPCX-ServicePath": "shop.v1", "X-RPCX-SerializeType": "1"}
 
 
-async def test_texts_and_failures_are_as_at_servers_in_go() -> None:
+async def test_texts_and_failures_match_servers_in_go() -> None:
     async with connected(http=RPCX) as talk:
         answer = await talk.post("/", {"text": "a"}, **FIELDS, X_RPCX_ServiceMethod="nothing")
         assert answer["x-rpcx-messagestatustype"] == "Error"

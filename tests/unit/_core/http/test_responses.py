@@ -40,7 +40,7 @@ def test_a_document_tells_status_text_and_whether_a_handler_ran() -> None:
 
 
 @pytest.mark.parametrize(("pushback_ms", "seconds"), [(0, None), (1_500, 1.5), (2**32 - 1, None)])
-def test_a_pushback_is_sent_in_seconds(pushback_ms: int, seconds: float | None) -> None:
+def test_a_pushback_is_sent_in_seconds_if_present(pushback_ms: int, seconds: float | None) -> None:
     document = problem(Failure(Status.UNAVAILABLE, "", pushback_ms=pushback_ms), JSON)
     assert document.get("retry_after") == seconds
 

@@ -27,7 +27,7 @@ ECHO = {"X-RPCX-ServiceMethod": "echo", "X-RPCX-SerializeType": "1"}
         ({"X-RPCX-Meta": "__AUTH=a&Authorization=b"}, "two tokens"),
     ],
 )
-async def test_fields_outside_of_rpcx_are_answered_with_200(fields: dict[str, Any], told: str) -> None:
+async def test_invalid_rpcx_fields_are_reported_with_200(fields: dict[str, Any], told: str) -> None:
     async with connected(http=RPCX) as talk:
         answer = await talk.post("/shop.v1", {"text": "a"}, **{**ECHO, **fields})
         assert (answer.status, answer.body) == (200, b"")

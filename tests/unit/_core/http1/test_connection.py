@@ -356,7 +356,7 @@ WHOLE = [data for data, _ in ACCEPTED.values() if b"http://" not in data and not
     start=b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     pieces=[(60, 0, b"Transfer-Encoding: chunked\r\n")] * 2,
 )
-def test_another_parser_understands_accepted_requests(
+def test_another_parser_reads_accepted_requests_as_we_do(
     start: bytes, pieces: list[tuple[int, int, bytes]]
 ) -> None:
     data = start

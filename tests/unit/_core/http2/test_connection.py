@@ -134,7 +134,7 @@ def test_h2_understands_our_server() -> None:
     assert taken(both.side) == [("over", 1)]
 
 
-def test_a_head_may_have_no_fields() -> None:
+def test_a_request_and_an_answer_may_consist_of_a_head_alone() -> None:
     both = pair()
     id = both.client.open_one()
     both.client.head(id, template=REQUEST, ends=True)

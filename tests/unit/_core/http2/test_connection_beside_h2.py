@@ -196,7 +196,7 @@ class Conversation:
 
 
 @pytest.mark.parametrize("is_client", [True, False], ids=["client", "server"])
-def test_every_event_of_a_connection_is_reported(is_client: bool, scale: Scale) -> None:
+def test_all_sent_data_is_received(is_client: bool, scale: Scale) -> None:
     for seed in scale.seeds(15):
         random = Random(seed)
         conversation = Conversation(random, is_client=is_client)

@@ -169,6 +169,6 @@ def test_fields_know_their_kind() -> None:
     assert [field.size for field in fields][:2] == [len(":methodPOST") + 32, len(":schemehttp") + 32]
 
 
-def test_values_do_not_appear_in_output() -> None:
+def test_values_do_not_appear_in_the_repr() -> None:
     block = block_of(("authorization", "a-secret"))
     assert "a-secret" not in repr(block) + repr(block.fields)

@@ -172,7 +172,7 @@ class TestLimitOfABlock:
         block = decode_block(decoder, bytes.fromhex("000161016200016301" + "64"))
         assert (block.size, block.is_too_large, len(block.fields)) == (68, False, 2)
 
-    def test_fields_above_it_are_left_out_and_the_table_continues(self) -> None:
+    def test_fields_above_the_limit_are_left_out_and_the_table_continues(self) -> None:
         encoder, decoder = Encoder(), HpackDecoder(list_limit=100)
         block = decode_block(decoder, encoder.encode([("a", "1" * 20), ("b", "2" * 60), ("c", "3")]))
         assert block.is_too_large

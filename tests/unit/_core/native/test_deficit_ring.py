@@ -155,7 +155,7 @@ def test_priorities_are_shares_also_where_frames_are_short() -> None:
     assert 3.5 < totals[3] / totals[1] < 4.5
 
 
-def test_a_stream_that_gets_credit_sends_before_others_have_a_second_turn() -> None:
+def test_a_stream_that_becomes_sendable_sends_before_others_have_a_second_turn() -> None:
     owner = sender()
     short, long = owner.call(1, window=2**30), owner.call(3, window=2**30)
     owner.send_message(short, bytes(100 * KIB))

@@ -192,7 +192,7 @@ def test_ordinary_values_of_sets_pass(kind: Any, values: Callable[[], Iterable[A
     assert verdict(kind, msgspec.msgpack.encode(list(values())), of_sets=True) == "ok"
 
 
-def test_collisions_are_refused() -> None:
+def test_only_collisions_are_refused() -> None:
     assert verdict(int, packed_map(COLLIDING[:6_000])) == "ok"
     assert verdict(int, packed_map(COLLIDING[6_000:])) == "ok"
     assert verdict(int, packed_map(map(str, COLLIDING))) == "ok"
@@ -265,7 +265,7 @@ def test_sets_of_many_hashes_with_sixty_four_keys_each_cost_no_more_than_is_allo
 
 
 @pytest.mark.parametrize("depth", [1, 5])
-def test_colliding_keys_are_found_at_any_place_of_a_map(depth: int) -> None:
+def test_colliding_keys_are_found_in_a_map_at_any_depth(depth: int) -> None:
     payload = packed_map(COLLIDING)
     assert verdict(int, b"\x92\x01" * depth + payload) == "colliding keys"
     assert verdict(int, b"\x81\xa1a" * depth + payload) == "colliding keys"

@@ -337,7 +337,7 @@ def charged(codec: int, payload: bytes) -> int:
 @pytest.mark.parametrize("sign", SIGNS)
 @pytest.mark.parametrize("place", ["start", "middle", "end"])
 @pytest.mark.parametrize("way", ["msgpack", "JSON", "escaped JSON"])
-def test_a_long_text_is_charged_with_its_size(way: str, place: str, sign: str) -> None:
+def test_a_long_text_is_charged_with_its_size_in_memory(way: str, place: str, sign: str) -> None:
     letters = {"start": 0, "middle": 500, "end": 1_000}[place]
     text = "a" * letters + sign + "a" * (1_000 - letters)
     taken = sys.getsizeof(text) - sys.getsizeof(sign) + sys.getsizeof("a")

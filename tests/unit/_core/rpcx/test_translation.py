@@ -89,7 +89,7 @@ def test_any_byte_of_the_server_answers_the_pings_in_their_order() -> None:
     assert {got.id for got in client.hear(long[-1:])} == {1}
 
 
-def test_answers_that_no_call_awaits_are_dropped() -> None:
+def test_frames_that_no_call_awaits_are_dropped() -> None:
     client, [frame] = opened(request())
     push = Frame(path="Arith", method="Mul", sequence=frame.sequence, one_way=True)
     assert client.hear(push, answer(frame, sequence=99), answer(frame, sequence=2**64 - 1)) == []

@@ -37,6 +37,6 @@ def test_modules_whose_sources_are_gone_are_removed(tmp_path: Path) -> None:
     assert not (built / "fastrpc" / "gauges").exists()
 
 
-def test_a_first_build_has_no_record(tmp_path: Path) -> None:
+def test_a_first_build_has_no_leftovers(tmp_path: Path) -> None:
     remove_leftovers(tmp_path / "lib", tmp_path / "src")
     assert not (tmp_path / "lib").exists()

@@ -157,12 +157,12 @@ def test_many_such_texts_are_taken() -> None:
         (dict[str, int], {"a": "7", "b": TEXT, "c": [TEXT]}, {"a": "7", "b": WIDE, "c": [TEXT]}),
     ],
 )
-def test_values_that_continue_have_numbers_for_such_texts(kind: Any, given: Any, expected: Any) -> None:
+def test_values_that_are_passed_on_have_numbers_for_such_texts(kind: Any, given: Any, expected: Any) -> None:
     passed = wide_integer_passer(msgspec.json.Decoder(msgspec.Raw).decode, kind)
     assert msgspec.json.decode(passed(msgspec.json.encode(given))) == expected
 
 
-def test_values_that_continue_keep_their_form_without_such_texts() -> None:
+def test_values_that_are_passed_on_keep_their_form_without_such_texts() -> None:
     passed = wide_integer_passer(bytes, list[int])
     assert passed(b' [1,  "x"] ') == b' [1,  "x"] '
     assert passed(b"[" * 100 + TEXT.encode()) == b"[" * 100 + TEXT.encode()

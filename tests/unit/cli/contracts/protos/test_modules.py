@@ -52,12 +52,12 @@ def test_no_text_ends_a_docstring_or_a_comment(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["A(B", "a b", "x\n", "import os", "größe", "1a", ""])
-def test_a_server_offers_no_name_that_is_invalid_in_protobuf(name: str) -> None:
+def test_a_name_of_a_server_that_is_invalid_in_protobuf_is_refused(name: str) -> None:
     with pytest.raises(DecodeError, match=r"a\.proto cannot be read"):
         ProtoFiles([file(name="a.proto", message_type=[{"name": name}])], ["a.proto"])
 
 
-def test_files_that_contradict_each_other_are_refused() -> None:
+def test_files_without_their_dependencies_are_refused() -> None:
     with pytest.raises(DecodeError, match=r"a\.proto cannot be read"):
         ProtoFiles([file(name="a.proto", dependency=["b.proto"])], ["a.proto"])
 
