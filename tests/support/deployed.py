@@ -40,7 +40,7 @@ class Deployed:
         return fetch(int(self.here(str(port))), path, Host=f"10.1.2.3:{port}", **headers)
 
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Run a command of a manifest in its container's place, as `docker exec` does."""
+        """Run a command of a manifest next to its program, as `docker exec` does."""
         return subprocess.run(
             _command(command, self._moved),
             cwd=self.folder,

@@ -128,7 +128,7 @@ class Feed:
 
     @fastrpc.method
     async def deaf(self, numbers: AsyncIterator[int]) -> int:
-        """Keep receiving any numbers."""
+        """Keep receiving in spite of cancellations, until three ends are noted."""
         seen = 0
         while True:
             with contextlib.suppress(asyncio.CancelledError):

@@ -79,8 +79,8 @@ def forget_tables(*services: type[Any]) -> None:
     """Have this process look again which codecs and compressors are installed.
 
     Args:
-        services: those that outlive the test. Their methods keep prepared coders of a codec, by its name: the next
-            codec of that name would be used in place of this one, even with changes by a test.
+        services: those that outlive the test. Their methods keep prepared coders of a codec, by its name: they
+            would use the coders of this codec, even with changes by a test, for the next codec of that name.
     """
     from fastrpc.codecs import base as codecs
     from fastrpc.compressors import base as compressors

@@ -36,7 +36,7 @@ class ReferenceConnection:
         stream.settimeout(PATIENCE_SECONDS)
 
     def take(self, name: str) -> Event | None:
-        """Return the first unread event of a name, and drop only that one; None if there is none."""
+        """Return the first event of a name that was read, and drop only this event; None if none was read."""
         for event in self._events:
             if event[0] == name:
                 self._events.remove(event)

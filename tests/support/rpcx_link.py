@@ -142,7 +142,7 @@ class TranslatedRpcx:
         return list(self.heard())
 
     def sent(self) -> list[Frame]:
-        """Return the bytes sent to the server."""
+        """Return the frames sent to the server."""
         return frames_in(self.translation.take_down(), self.translation.profile.magic)
 
     def hear(self, *frames: Frame | bytes) -> list[Any]:

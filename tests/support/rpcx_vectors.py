@@ -20,7 +20,7 @@ __all__ = [
 
 _FOLDER = Path(__file__).parent.parent / "golden"
 
-#: Recordings that are no frames, by the beginning of their names, with the errors that they cause.
+#: Recordings that are no frames, by the beginning of their names: where they are replayed, or why they are not.
 NOT_FRAMES = {
     "gateway_": "replayed by test_recorded_requests.py",
     "file_upload_data": "replayed with the call before it",
@@ -53,12 +53,12 @@ class Recorded:
 
     @property
     def requests(self) -> list[Frame]:
-        """The client's bytes."""
+        """The client's frames."""
         return frames_in(self.from_client, self._magic)
 
     @property
     def answers(self) -> list[Frame]:
-        """The server's bytes."""
+        """The server's frames."""
         return frames_in(self.from_server, self._magic)
 
     def answers_by_sequence(self) -> dict[int, bytes]:

@@ -41,7 +41,7 @@ class Slow:
 
     @fastrpc.method
     async def started(self) -> int:
-        """Return the number of the other calls that were started."""
+        """Return the number of started calls of the other methods."""
         return self._started
 
     @fastrpc.method

@@ -96,7 +96,7 @@ class EngineTalker(Received):
             is_client=not is_server, settings=engine_settings(is_server, changes), **options
         )
         self.connection.sends_at_once = False
-        #: The pool from which streams borrow, and from which windows grow, while it lasts.
+        #: The free bytes of the stream pool, and of its share for windows that grow, before the first stream.
         self.pool = self.pool_left
 
     @property

@@ -1,4 +1,4 @@
-"""The client's half of the toy protocol, in Python: it shows that the documented parts of a call are enough.
+"""The client's half of the toy protocol, in Python: it shows all that a call needs of a protocol.
 
 It calls the server of `toy_protocol`. That counts the lines of calls on a connection: the number of an answer is the
 place of its line.

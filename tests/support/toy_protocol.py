@@ -1,4 +1,4 @@
-"""A line-based protocol whose wire is Python: it shows that the documented parts of a link are enough.
+"""A line-based protocol whose wire is Python: it shows all that a link needs of such a protocol.
 
 ::
 

@@ -72,7 +72,7 @@ class Watcher:
 
     @method
     async def side(self) -> str:
-        """Return the side of this call in `current_call`."""
+        """Return the side, the method and the scheme of this call, by `current_call`."""
         call = current_call()
         return f"{call.side} {call.method} {call.peer.address.scheme}"
 

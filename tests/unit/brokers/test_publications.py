@@ -129,7 +129,7 @@ async def test_publishers_of_a_near_broker_come_into_step(count: int) -> None:
         await pass_time(instants.uniform(0.0, 0.0008))
         await publisher.run(100)
 
-    # Two begin at once.
+    # Two begin at the same time.
     await asyncio.gather(publishers[0].run(100), *map(late, publishers[1:-1]), publishers[-1].run(100))
     assert sorted(broker.got[len(broker.got) // 2]) == sorted(b"%d" % number for number in range(count))
     for publisher in publishers:

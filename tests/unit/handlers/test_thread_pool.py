@@ -75,7 +75,9 @@ async def test_no_more_threads_run_than_allowed() -> None:
     assert most <= 3
 
 
-async def test_results_that_are_ready_at_the_same_time_are_collected_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_results_that_are_ready_at_the_same_time_are_collected_in_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     collections = 0
     collect = ThreadPool._collect
 

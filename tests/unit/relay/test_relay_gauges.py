@@ -17,7 +17,7 @@ class Pair:
 
 
 class Labels:
-    """Lets a pair arrive while labels are chosen, as the loop may do during the thread of a monitor."""
+    """Lets a pair arrive while labels are chosen, as the loop may do while the thread of a monitor runs."""
 
     def __init__(self, front: Front) -> None:
         self._front = front

@@ -1,4 +1,4 @@
-"""Contexts follow their files: the definition of a change, its time, and unusable files."""
+"""Contexts follow their files: the signs of a change, the time of its use, and unusable files, which change nothing."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from tests.support.certificates import Authority, Certificate
 
 
 class Clock:
-    """Both clocks of a source; `now` of the wall is far after the files' times by default."""
+    """Both clocks of a source; the wall clock is at 0, far before the files' times, by default."""
 
     def __init__(self) -> None:
         self.now = 1_000.0

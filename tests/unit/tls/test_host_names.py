@@ -28,7 +28,7 @@ def test_names_are_read(names: str, found: tuple[str, ...] | None, authority: Au
     expected = tuple(f"host-{number}.example" for number in range(100)) if found is None else found
     pem = authority.certificate(names).cert_file.read_bytes()
     assert dns_names_of(pem) == expected
-    # The certificates after it belong to other programs.
+    # The certificates after it, such as the certificate of its authority, are not read.
     assert dns_names_of(b"words in front\n" + pem + authority.cert_file.read_bytes()) == expected
 
 

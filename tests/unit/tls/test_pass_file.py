@@ -1,4 +1,4 @@
-"""Files of LAN passes: each damaged, outdated or readable one is refused with a reason and a remedy."""
+"""Files of LAN passes: damaged or outdated files, and files open to other users, are refused with a remedy."""
 
 import base64
 import os

@@ -270,7 +270,7 @@ def test_a_million_fresh_keys_leave_spent_buckets_spent() -> None:
     spent = [b"spent %d" % number for number in range(9_000)]
     assert {limiter.try_take(name, START) for name in spent} == {0}
     passed = sum(limiter.try_take(b"fresh %d" % number, START) == 0 for number in range(1_000_000))
-    # The remaining table, and one bucket for all other keys.
+    # The free places of the table, and one bucket for all other keys.
     assert passed == 1_001
     assert all(limiter.try_take(name, START) > 0 for name in spent)
 

@@ -84,7 +84,7 @@ def test_tables_that_peers_invent_are_not_kept_for_long() -> None:
         assert owner.peer.codecs == announced.codecs
         tables.append(owner.peer.codecs)
     del owner
-    # The references of a table in only one list.
+    # The references to a table that only a list holds.
     [lonely] = [sys.getrefcount(table) for table in [{64: "own"}]]
     assert sum(sys.getrefcount(table) > lonely for table in tables) <= 16
 

@@ -260,7 +260,7 @@ def test_sets_of_many_hashes_with_sixty_four_keys_each_cost_no_more_than_is_allo
     for is_set, each in ((False, 64), (True, 256)):
         table = HashModel(is_set=is_set)
         assert table.weigh(Decimal(n + k * MODULUS) for n in range(1_000) for k in range(64))
-        # The keys that one key may add to before it is seen: it meets 64 of its hash, some of them twice.
+        # 5,000: the misses that one key may add before they are counted: it meets 64 of its hash, some of them twice.
         assert table.misses < 2_500_000 + each * table.seen + 5_000
 
 

@@ -1,4 +1,4 @@
-"""The failures that answer errors of handlers, even if the errors raise themselves."""
+"""The failures that answer errors of handlers, even if the methods of an error raise."""
 
 from typing import Any
 

@@ -285,7 +285,7 @@ def test_texts_of_a_server_run_no_code(text: str) -> None:
 
 
 def runs_nothing(source: str) -> bool:
-    """Whether a module holds only imports for contracts, classes, and literals, and no call."""
+    """Whether a module holds only imports for contracts, classes, and literals, and calls only markers and `field`."""
     calls = {"fastrpc.service", "fastrpc.method", "field", "msgspec.field"}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) not in calls:
