@@ -63,7 +63,7 @@ def test_window_doubles_up_to_a_quarter_of_the_pool_while_its_reader_keeps_up(li
         assert sizes[-1] == POOL // 4
 
 
-def test_window_that_grew_takes_exactly_the_additional_messages(link: LinkedStreams) -> None:
+def test_window_that_grew_takes_messages_up_to_its_new_size(link: LinkedStreams) -> None:
     for sender, reader in both_ways(link):
         keep_up(link, sender, reader, 3)
         read(reader)

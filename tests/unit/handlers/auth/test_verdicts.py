@@ -21,7 +21,7 @@ def peer(scheme: str, protocol: str) -> Peer:
 
 
 @pytest.mark.parametrize(("scheme", "protocol"), [("tcp", "native"), ("tls", "http")])
-async def test_a_token_that_a_function_accepts_over_one_protocol_is_not_accepted_over_another(
+async def test_a_token_accepted_by_a_function_for_one_scheme_and_protocol_is_not_accepted_for_another(
     scheme: str, protocol: str
 ) -> None:
     verdicts = Verdicts(only_encrypted, 20.0)

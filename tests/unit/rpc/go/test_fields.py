@@ -295,7 +295,7 @@ def test_values_that_do_not_fit_are_refused_as_before(codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_unpacking_is_limited(codec: str) -> None:
+def test_bytes_searched_for_names_of_go_are_limited(codec: str) -> None:
     value: dict[str, Any] = {"junk": "x" * 500_000}
     for _ in range(40):
         value = {"NextOne": value}

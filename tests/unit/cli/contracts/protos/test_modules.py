@@ -52,7 +52,7 @@ def test_no_text_ends_a_docstring_or_a_comment(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["A(B", "a b", "x\n", "import os", "größe", "1a", ""])
-def test_a_name_of_a_server_that_is_invalid_in_protobuf_is_refused(name: str) -> None:
+def test_names_from_a_server_that_are_invalid_in_protobuf_are_refused(name: str) -> None:
     with pytest.raises(DecodeError, match=r"a\.proto cannot be read"):
         ProtoFiles([file(name="a.proto", message_type=[{"name": name}])], ["a.proto"])
 
