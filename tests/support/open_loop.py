@@ -9,8 +9,8 @@ import pytest
 
 __all__ = ["OpenLoop"]
 
-#: The shortest wait for the next call; calls that come due meanwhile are made at once. uvloop takes waits below half a
-#: millisecond for none at all, and would turn until the next call is due.
+#: The shortest wait for the next call; calls that come due meanwhile are made in one go. uvloop takes waits below half
+#: a millisecond for none at all, and would turn until the next call is due.
 SHORTEST_WAIT = 0.002
 
 #: A call that cannot be made so long after its instant, as this process or its machine was busy, was not offered.

@@ -152,7 +152,7 @@ def test_answers_make_no_room_above_the_size_of_the_budget() -> None:
     assert cancelled(connection, next(calls))[-1] == CALM_DOWN
 
 
-def test_ten_thousand_calls_cancelled_at_once_four_times_do_not_strike() -> None:
+def test_ten_thousand_calls_cancelled_at_the_same_time_four_times_do_not_strike() -> None:
     connection = RecordingConnection(is_client=False, settings=engine_settings(True))
     connection.receive_data(opening(False))
     calls = iter(ids(40_000))

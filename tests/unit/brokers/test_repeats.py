@@ -357,7 +357,9 @@ async def test_a_cancelled_repeat_ends_no_reading(folder: Path, times: Times) ->
         assert len(await taken(member, 2)) == 2
 
 
-async def test_a_log_without_its_first_messages_recognises_repeats_of_later_ones(folder: Path, times: Times) -> None:
+async def test_a_log_without_its_first_messages_recognises_repeats_of_later_ones(
+    folder: Path, times: Times
+) -> None:
     settings = TopicSettings("a", keep_seconds=100.0)
     async with stopped(folder, times) as broker:
         await broker.declare(settings)

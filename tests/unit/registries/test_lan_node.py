@@ -39,7 +39,7 @@ class Answering:
         self.nonces.append(nonce)
 
     def answers(self, *queries: LanDatagram) -> list[bytes]:
-        """Return the nonces of the answers to queries that arrive at once."""
+        """Return the nonces of the answers to queries that arrive at the same time."""
         for one in queries:
             self.node._note_query(one)
         self.nonces.clear()

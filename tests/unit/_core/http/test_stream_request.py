@@ -50,7 +50,7 @@ class TestBodies:
             answer = await link.end(stream)
             assert (answer.head[":status"], answer.head["content-type"], answer.data) == ("200", PROTO, body)
 
-    async def test_a_body_that_begins_like_a_grpc_message_is_no_grpc(self) -> None:
+    async def test_a_body_that_begins_like_a_grpc_message_is_not_read_as_grpc(self) -> None:
         body = message(b"abc")
         async with served_grpc(Raw(), http=WEB) as link:
             stream = link.open(ECHO, kind=PROTO)

@@ -61,7 +61,7 @@ async def test_a_call_without_its_end_is_reset_when_its_time_is_over(
         assert answer.reset == ErrorCodes.NO_ERROR
 
 
-async def test_the_time_begins_after_an_answer_that_waits() -> None:
+async def test_the_linger_time_begins_once_a_waiting_answer_has_left() -> None:
     async with served_grpc(Raw(), http=WEB, timeouts=Timeouts(linger=5)) as link:
         link.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
         await link.talk()

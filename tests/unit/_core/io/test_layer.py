@@ -17,7 +17,7 @@ async def test_it_knows_nothing_before_it_has_a_transport() -> None:
     assert (layer.transport, layer.get_extra_info("peername", "unknown")) == (None, "unknown")
 
 
-async def test_reading_stops_below_it_and_continues_there() -> None:
+async def test_pauses_of_a_layer_pause_the_transport_below() -> None:
     layer, below = layer_of(RecordingSession()), StillTransport()
     layer.connection_made(below)
     for is_paused in (True, False, False):

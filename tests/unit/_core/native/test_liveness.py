@@ -278,7 +278,7 @@ class TestAgeAndRest:
         connection.check_at(9 * SECOND)
         assert connection.events == [("on_idle",)]
 
-    def test_call_in_between_begins_the_rest_again(self) -> None:
+    def test_call_in_between_starts_the_idle_time_again(self) -> None:
         connection = opened(Timeouts(handshake=None, idle=8))
         connection.check_at(SECOND)
         connection.request(b"arith.mul")
