@@ -26,8 +26,8 @@ BASE_FAMILY = "grpc.aio"
 #: The share of the cores used by other programs above which a separate line reports it.
 DISTURBED = 0.05
 
-#: The stack, and the limit with which its median times in W1 are compared: both sleep, or both spin, over sockets of
-#: one kind.
+#: The C echo with which the median times of a stack in W1 are compared, by stack: both sleep, or both spin, over
+#: sockets of one kind.
 LATENCY_LIMITS = {
     "fastrpc": "c_echo",
     "fastrpc_blocking": "c_echo",

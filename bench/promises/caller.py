@@ -125,8 +125,8 @@ async def waiting_calls(client: fastrpc.Client, count: int) -> AsyncIterator[Non
         calls += [asyncio.ensure_future(patient.call(Promised.wait)) for _ in range(min(TOGETHER, count))]
         # An answer after them: by then the server holds each. More at once would find its queue full.
         await client.call(Promised.echo, SMALL)
-    # The program decides about the cost of so many objects for Python's collector, and this is not measured here: the
-    # collector visits all of them again and again unless they are frozen.
+    # Python's collector visits all of these objects again and again unless they are frozen. A program can freeze them,
+    # so this cost is not measured here.
     await patient.call(Promised.freeze)
     gc.collect()
     gc.freeze()

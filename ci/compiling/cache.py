@@ -95,7 +95,7 @@ class ModuleCache:
             return
         try:
             for each in reversed((folder, *folder.parents)):
-                # A folder made above it belongs to the owner only as well, under any umask.
+                # Only the owner can open the folders that are made above it, too, under any umask.
                 if not each.exists():
                     each.mkdir(mode=0o700, exist_ok=True)
             refusal = _unsafe(folder)

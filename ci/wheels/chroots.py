@@ -39,7 +39,7 @@ def can_have_chroot(version: str, machine: str) -> bool:
 
 
 def chroot_of(version: str, machine: str) -> Path | None:
-    """Return a chroot with a CPython, made by an earlier run with the same packages or now; None if it fails."""
+    """Return a chroot with a CPython, made by an earlier run with the same packages or now; None if none can run."""
     if not can_have_chroot(version, machine):
         return None
     suite = SUITES[version]

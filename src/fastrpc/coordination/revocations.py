@@ -31,9 +31,8 @@ class Revocations:
             context: the context of the task, so that no deadline of a caller limits it.
 
         Raises:
-            StoreError, TimeoutError: the first attempt failed, and further ones may follow; or the store is closed, and
-            none
-            follows.
+            StoreError, TimeoutError: the first attempt failed, and further attempts may follow; or the store is
+                closed, and no attempt follows.
         """
         if self._is_closed:
             raise StoreError(f"the lease {lease} was not revoked: the store is closed", processed="no")

@@ -172,7 +172,7 @@ class Context:
 
     @property
     def has_aborted(self) -> bool:
-        """Whether the call will fail after any further steps of the servicer."""
+        """Whether the call fails, even if the servicer continues."""
         return self._aborted is not None
 
     def takes_over(self, error: CallError) -> bool:

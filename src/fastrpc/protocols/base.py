@@ -103,7 +103,7 @@ class PeerConnection(typing.Protocol):
 
 
 class ServerEngine(PeerConnection, typing.Protocol):
-    """The interface of a server's `Engine`, except bytes.
+    """The interface of a server's `Engine`, in addition to its input and output of bytes.
 
     `connected` calls `ConnectionLife.count_in`, and `lost` calls `count_out`. `Link` does this for a `Wire`. An engine
     whose peers also serve calls has `peer_takes`, and has their settings as `peer`.

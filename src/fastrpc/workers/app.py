@@ -142,7 +142,7 @@ def loaded(plan: Plan) -> Plan:
     if not any(isinstance(one, App) or _makes_app(one) for one in sources):
         return replace(plan, load=lambda: sources, is_loaded=True, place=_place(plan, None))
     if len(sources) > 1:
-        raise ConfigError("an App is the only source", hint="put the other services into its sources")
+        raise ConfigError("an App has to be the only source", hint="put the other services into its sources")
     app = sources[0] if isinstance(sources[0], App) else _made(sources[0])
     if plan.configure is None:
         _check_given_once(plan, app)

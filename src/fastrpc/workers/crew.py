@@ -140,7 +140,7 @@ class Crew:
                 worker.channel.tell(command)
 
     def any_alive(self, besides: WorkerRecord | None = None) -> bool:
-        """Return whether any process other than these lives."""
+        """Return whether any process other than the given one lives."""
         return any(worker.is_alive for worker in self.processes if worker is not besides)
 
     def _hear(self, worker: WorkerRecord) -> None:

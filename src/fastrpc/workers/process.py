@@ -132,7 +132,7 @@ class ServingProcess:
         self._wake()
 
     def _interrupt(self) -> None:
-        """Handle a KeyboardInterrupt of user code: only the first one counts, and only before a drain began."""
+        """Handle a KeyboardInterrupt of user code: only the first one counts, and only if no drain has begun."""
         if self._stops or self._was_interrupted or self._loop is None:
             return
         self._was_interrupted = True

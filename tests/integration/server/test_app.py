@@ -183,7 +183,7 @@ def test_flags_override_an_app(folder: Path) -> None:
         ("broken", "broken returned a Texts, it must return an App"),
         ("failing", "no database"),
         ("nested", "an App is not a source of services"),
-        ("beside", "an App is the only source"),
+        ("beside", "an App has to be the only source"),
     ],
 )
 def test_a_wrong_part_is_told_at_the_start(app: str, text: str, folder: Path) -> None:

@@ -79,7 +79,7 @@ class IncomingMessages:
         return [Published(id, records[0].sequence)], records
 
     def _plain_topic(self, messages: Sequence[OutgoingMessage]) -> KeptTopic | None:
-        """Return the topic of messages with one name and no search for ids, the most frequent case; else None."""
+        """Return the topic if all messages have the same one and need no search for ids, as most do; else None."""
         if not messages:
             return None
         name = messages[0].topic

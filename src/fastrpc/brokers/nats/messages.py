@@ -219,7 +219,7 @@ def delivery_in(message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: 
 def unread_delivery_in(
     message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: str, token: Any
 ) -> Delivery:
-    """Return the delivery in a message without our headers, because one of them is malformed."""
+    """Return the delivery in a message, and ignore all our headers, as one of them is malformed."""
     plain = replace(message, headers=_plain(message.headers or {}))
     return delivery_in(plain, reply, names, run, token)
 

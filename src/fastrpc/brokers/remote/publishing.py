@@ -111,9 +111,10 @@ class Publications:
         self._batch: _Batch | None = None
         # Whether the latest batch had several messages.
         self._comes_together = False
-        # The number of messages that are sent alone; calls of batches, by task: all, with several messages and the
-        # instant at which each began, the earliest first, and not begun yet.
+        # The number of messages that are sent alone.
         self._lone = 0
+        # The tasks of all calls with batches; of calls with several messages, with the instant at which each began, the
+        # earliest first; and of calls that have not begun.
         self._calls: set[asyncio.Task[None]] = set()
         self._shared: dict[asyncio.Task[None], float] = {}
         self._due: set[asyncio.Task[None] | None] = set()

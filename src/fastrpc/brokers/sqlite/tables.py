@@ -57,7 +57,7 @@ BROKER: Final = FileKind(
     schema=1,
     script=_SCRIPT,
     # Publishers at full rate fill some five of these with each commit; pages of 4,096 bytes take 1.3 times the time, as
-    # each page is written separately, and its end is empty for most of a row. A commit of one message takes 4 µs more.
+    # each is a separate write and wastes most of a row at its end. A commit of one message takes 4 µs more.
     page_bytes=8192,
     copies=1,
     error=BrokerError,

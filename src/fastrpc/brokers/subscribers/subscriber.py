@@ -35,7 +35,7 @@ TOO_LARGE: Final = "the message is over a limit of the server"
 #: Characters of an error that are kept with a dead letter.
 _ERROR_CHARACTERS: Final = 2_000
 
-#: The push-back that forbids a retry: only callers may send it.
+#: The push-back that forbids a retry. It is meant for callers: a broker delivers the message again.
 _NO_PUSHBACK: Final = 0xFFFFFFFF
 
 #: Statuses of a call that did not start because the server has too much to do, or ends.

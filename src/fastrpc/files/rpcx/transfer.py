@@ -258,7 +258,7 @@ def _check_connected(connected: socket.socket, code: int) -> None:
 
 
 def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float = 0.0) -> int:
-    """Repeat a step for as long as the peer takes output, at any rate.
+    """Repeat a step for as long as the peer takes output, even slowly.
 
     Args:
         seconds: the longest silence of a peer that has taken all output.

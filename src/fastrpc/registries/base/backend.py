@@ -81,7 +81,7 @@ class SharedLookup(Protocol):
         """
 
     def fetch(self, wait_seconds: float) -> Mapping[str, Listing | StoreError]:
-        """Return the whole lists of services that changed; if only one list cannot be read, its error.
+        """Return the whole lists of services that changed; in place of a list that cannot be read, its error.
 
         A service counts as changed when it is first followed, when its list is to be read again, and after `fetch` has
         raised an error. A list with an error may wait until it is to be read again.

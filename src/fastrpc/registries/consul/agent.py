@@ -29,7 +29,9 @@ _JITTER = 1 / 16
 _GREATEST_INDEX = 2**64 - 1
 
 #: The reason why py-consul is needed.
-_PY_CONSUL = "it uses python-consul, which has had no release since 2018, under the same module name"
+_PY_CONSUL = (
+    "py-consul continues python-consul, which has had no release since 2018, under the same module name"
+)
 
 _Callback = Callable[[Any], Any]
 _Data = str | bytes

@@ -7,7 +7,7 @@
 
 A file is written once under a name that is never used again, and locked (flock) before it has this name. So a reader
 sees a whole record. If the lock of a record is free, its server has ended for good, and the record is removed. The
-system frees the lock at any end of the process.
+system frees the lock when the process ends for any cause.
 """
 
 import contextlib

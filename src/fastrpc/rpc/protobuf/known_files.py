@@ -80,7 +80,7 @@ _HEALTH: Final = (
     ),
 )
 
-#: A dot stands for the package; there are two.
+#: A dot stands for the package: the file exists in two packages.
 _REFLECTION: Final = (
     _Message(
         "ServerReflectionRequest",

@@ -169,7 +169,7 @@ def without_none(kind: Any) -> Any:
 
 
 def _unwrapped(kind: Any) -> Any:
-    """Return a type without metadata, or the type inside a NewType."""
+    """Return the type inside metadata and each NewType."""
     while True:
         if get_origin(kind) is Annotated:
             kind = get_args(kind)[0]

@@ -163,7 +163,7 @@ class _Rewriters:
     """Makes the rewriters of a type and its parts, each once: types may refer to themselves."""
 
     def __init__(self) -> None:
-        #: The keys are the ids of types; the value keeps its type.
+        #: The keys are the ids of types. Each value holds its type, so that no other type gets the id.
         self._made: dict[int, tuple[schema.Type, list[_Rewriter]]] = {}
 
     def of(self, part: Any) -> _Rewriter:
