@@ -140,7 +140,7 @@ def check_targets(extensions: list[Extension]) -> None:
 
 
 def foreign_headers(target: str) -> list[Path]:
-    """Return headers for a system that has none in Debian: the headers for Linux; for macOS with another `pyconfig.h`."""
+    """Return headers for a system that has none in Debian: the ones for Linux; for macOS with another `pyconfig.h`."""
     includes = headers_of("3.13", target.partition("-")[0], CACHE, {})
     assert includes is not None
     if not target.endswith("-macos"):

@@ -1,4 +1,4 @@
-"""<module> Answers of several workers to the question for one admin page, as the values of the page."""
+"""Answers of several workers to the question for one admin page, as the values of the page."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
