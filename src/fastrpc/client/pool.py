@@ -426,7 +426,7 @@ class ConnectionPool:
         """Return the gauges of the client; none once it is closed."""
         if self.is_closed:
             return ()
-        from fastrpc.client.gauges import client_gauges  # Requested by a monitor only.
+        from fastrpc.client.gauges import client_gauges  # Only monitors need it.
 
         return client_gauges(self.target, self.subchannels, self.config, is_alone=self.home is None)
 

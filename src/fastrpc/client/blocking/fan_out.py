@@ -157,7 +157,7 @@ class OutcomeQueue:
             self._bell.release()
 
     def next(self, pool: Any) -> tuple[int, Any]:
-        """Return the next outcome. In the child of a fork by a signal handler no outcome would come."""
+        """Return the next outcome. In a child that a signal handler forks no outcome comes."""
         while True:
             try:
                 return self._ended.get_nowait()

@@ -86,7 +86,7 @@ class SyncPool(SyncEndpoints):
         """Return the gauges of the client; a closed client has none."""
         if self.is_closed:
             return ()
-        from fastrpc.client.gauges import client_gauges  # Requested by a monitor only.
+        from fastrpc.client.gauges import client_gauges  # Only monitors need it.
 
         return client_gauges(self.target, self.subchannels, self.config, is_alone=self.shared is None)
 
