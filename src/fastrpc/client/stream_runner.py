@@ -26,7 +26,7 @@ from fastrpc.peers.stream import Stream
 from fastrpc.peers.stream_arguments import takes_stream
 from fastrpc.peers.stream_maker import StreamMaker
 from fastrpc.protocols.base import ClientEngine
-from fastrpc.user_code import contained
+from fastrpc.user_code import contained, plain_error
 
 __all__ = ["BaseStreamRunner", "StreamRunner", "answer_of", "unbegun"]
 
@@ -126,13 +126,15 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         """Run the interceptors around the whole stream, the first one outermost."""
         token = enter_call(call)
         try:
-            with contained("an interceptor"):
-                value = await cast(Any, self.proceed)(call)
-        except BaseException as error:
+            value = await cast(Any, self.proceed)(call)
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            # These end the reader as they end the caller of a method without a stream.
             _give_up(call)
             _conclude(call, error)
-            if not isinstance(error, Exception):
-                raise
+            raise
+        except BaseException as error:
+            _give_up(call)
+            _conclude(call, plain_error(error, "an interceptor"))
         else:
             _give_up(call)
             _conclude(call, None, value)
