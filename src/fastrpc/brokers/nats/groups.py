@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fastrpc.brokers.base import GroupSettings, GroupState, Place, TopicSettings
 from fastrpc.brokers.base.checks import check_place, no_group
+from fastrpc.brokers.nats.jetstream import NOT_FOUND
 from fastrpc.brokers.nats.link import JetStreamLink
 from fastrpc.brokers.nats.missed import MissedMessages
 from fastrpc.brokers.nats.names import word_of
@@ -45,6 +46,9 @@ _IS_THERE: Final = frozenset({10013, 10148})
 #: Seconds within which the member that has claimed a name makes its group, and between two looks for the group.
 _BEGIN_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.05
+
+#: The consumer of dead letters whose maker may remove the claim of an ended group. It delivers nothing, and ends soon.
+_REMOVER: Final = "remover"
 
 #: The consumer of the dead letters of a queue's group that says whether the group is ordered. It delivers nothing.
 _ORDER: Final = "order"
@@ -129,6 +133,7 @@ class Groups:
             info = await self._begun(
                 group, topic, _beginning(group, settings.start, was_joined), settings.is_ordered
             )
+            await self._check_claim(group, info)
         self._joined.add(name)
         return group, await self._with_order(group, info, settings.is_ordered)
 
@@ -146,16 +151,35 @@ class Groups:
             info = await self.info(group)
             if group.pattern == pattern:
                 return group, info
-            if info is not None:
+            if info is not None or not self._link.options.manages:
                 raise _other_pattern(group, pattern)
             age = datetime.fromisoformat(told["ts"]) - datetime.fromisoformat(told["created"])
-            if age.total_seconds() > _BEGIN_SECONDS:
-                # The group has ended, and its name is free.
-                await self._link.find(f"STREAM.DELETE.{claim}")
-                break
-            # Another member is about to make the group.
-            await asyncio.sleep(_LOOK_SECONDS)
+            if age.total_seconds() <= _BEGIN_SECONDS or not await self._freed(group, claim, told["created"]):
+                # Another member is about to make the group, or to remove the claim.
+                await asyncio.sleep(_LOOK_SECONDS)
         return None, None
+
+    async def _freed(self, group: ConsumerGroup, claim: str, made_at: str) -> bool:
+        """Remove the claim of an ended group; return False if another member removes it or has made the group.
+
+        Of several members one removes it, as JetStream makes a consumer once; so a later claim is never removed.
+
+        Args:
+            made_at: when the claim was made.
+        """
+        config = {"durable_name": _REMOVER, "name": _REMOVER, "ack_policy": "none"}
+        config |= {"description": secrets.token_hex(8)}
+        try:
+            await self._create(claim, {**config, "inactive_threshold": nanoseconds(_BEGIN_SECONDS)})
+        except BrokerError as error:
+            if getattr(error.__cause__, "err_code", None) not in _IS_THERE | NOT_FOUND:
+                raise
+            return False
+        told = await self._link.find(f"STREAM.INFO.{claim}")
+        if told is None or told["created"] != made_at or await self.info(group) is not None:
+            return False
+        await self._link.find(f"STREAM.DELETE.{claim}")
+        return True
 
     def missed(self, group: ConsumerGroup, info: Mapping[str, Any]) -> MissedMessages | None:
         """Return the count of messages that a group missed; None if it is unknown, and for a queue, which drops none.
@@ -284,6 +308,25 @@ class Groups:
                 raise _other_pattern(found, pattern) from None
         return ConsumerGroup(self._link, name, topic.name, pattern)
 
+    async def _check_claim(self, group: ConsumerGroup, info: Mapping[str, Any]) -> None:
+        """Check that a group that was made still has its name: a slow member may lose its claim, and a group may end.
+
+        Args:
+            info: the answer of JetStream about the group's consumer.
+        """
+        found = await self.find(group.name or "")
+        if found is not None and found.pattern == group.pattern:
+            return
+        if info["config"].get("filter_subjects") == self._filters(group):
+            # It is not the other member's consumer.
+            await self._link.find(f"CONSUMER.DELETE.{group.place}")
+        if found is not None:
+            raise _other_pattern(found, group.pattern)
+        raise BrokerError(f"the group {group.name} was removed meanwhile", processed="no", retryable=True)
+
+    def _filters(self, group: ConsumerGroup) -> list[str]:
+        return self._link.names.filters(group.topic, group.pattern, group.name or "")
+
     async def _begun(
         self, group: ConsumerGroup, topic: TopicSettings, start: Place, is_ordered: bool | None
     ) -> dict[str, Any]:
@@ -317,7 +360,7 @@ class Groups:
             return config | {"inactive_threshold": nanoseconds(_SHORT_SECONDS)}
         config |= {
             "durable_name": group.consumer,
-            "filter_subjects": names.filters(group.topic, group.pattern, group.name),
+            "filter_subjects": self._filters(group),
         }
         return config if keep is None else config | {"inactive_threshold": nanoseconds(keep)}
 

@@ -58,7 +58,7 @@ class StreamTopics:
         # Flags depend on the version of the server.
         await self._link.connected()
         wanted = self._config(topic)
-        config = await self._found(topic.name) or await self._made(topic, wanted)
+        config = await self._found(topic) or await self._made(topic, wanted)
         check_same(topic, settings_in(config))
         for group in topic.groups:
             await self._groups.declare(group, topic)
@@ -89,9 +89,12 @@ class StreamTopics:
         run = f"{int(made_at.timestamp() * 1e6):x}"
         return FoundTopic(settings, run) if wanted.is_below(TopicPattern(settings.name)) else None
 
-    async def _found(self, name: str) -> dict[str, Any] | None:
-        info = await self._link.find(f"STREAM.INFO.{self._link.names.topic_stream(name)}")
-        return None if info is None else info["config"]
+    async def _found(self, topic: TopicSettings) -> dict[str, Any] | None:
+        info = await self._link.find(f"STREAM.INFO.{self._link.names.topic_stream(topic.name)}")
+        if info is None:
+            return None
+        await self._stay_alone(topic, info, is_new=False)
+        return dict(info["config"])
 
     async def _made(self, topic: TopicSettings, wanted: Mapping[str, Any]) -> dict[str, Any]:
         if not self._link.options.manages:
@@ -102,30 +105,35 @@ class StreamTopics:
             info = await self._link.api(f"STREAM.CREATE.{wanted['name']}", **made)
         except BrokerError as error:
             code = getattr(error.__cause__, "err_code", None)
-            if code == _IS_THERE and (found := await self._found(topic.name)) is not None:
+            if code == _IS_THERE and (found := await self._found(topic)) is not None:
                 return found
             if code != _OVERLAPS:
                 raise
             raise _overlap(topic, await self._touching(topic)) from error
-        await self._stay_alone(topic, info)
+        await self._stay_alone(topic, info, is_new=True)
         return dict(info["config"])
 
-    async def _stay_alone(self, topic: TopicSettings, info: Mapping[str, Any]) -> None:
-        """Remove the new stream of a topic if another topic that overlaps was made at the same time.
+    async def _stay_alone(self, topic: TopicSettings, info: Mapping[str, Any], *, is_new: bool) -> None:
+        """Refuse a topic if another topic that overlaps was made at the same time, and remove its new stream.
 
         The server lets both streams begin, and may not list the earlier one yet. The later one ends; if the earlier one
-        sees the later one stay, it ends too.
+        sees the later one stay, it ends too. A stream with messages stays, as another program uses it already.
+
+        Args:
+            is_new: whether this process has made the stream, so that it may remove it.
         """
         name = info["config"]["name"]
         for _ in range(_LOOKS):
-            others = [one for one in await self._touching(topic) if one["config"]["name"] != name]
+            others = {one["config"]["name"]: one for one in await self._touching(topic)}
+            present = others.pop(name, info)
             if not others:
                 return
-            if any(_age_order(one) < _age_order(info) for one in others):
+            if is_new and any(_age_order(one) < _age_order(info) for one in others.values()):
                 break
             await asyncio.sleep(_LOOK_SECONDS)
-        await self._link.find(f"STREAM.DELETE.{name}")
-        raise _overlap(topic, others)
+        if is_new and not present["state"]["messages"]:
+            await self._link.find(f"STREAM.DELETE.{name}")
+        raise _overlap(topic, [*others.values()])
 
     async def _touching(self, topic: TopicSettings) -> list[dict[str, Any]]:
         """Return the streams that share subjects with a topic."""
