@@ -131,6 +131,25 @@ async def test_the_time_of_the_server_is_known_although_the_clock_here_jumps(
 
 
 @pytest.mark.one_loop
+async def test_the_time_of_the_server_is_right_although_the_clock_here_jumps_during_the_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = datetime(2026, 1, 2, tzinfo=UTC)
+    days = iter([0, 1])
+    jumping = SimpleNamespace(
+        now=lambda zone: datetime.now(zone) + timedelta(days=next(days)), fromisoformat=datetime.fromisoformat
+    )
+    monkeypatch.setattr("fastrpc.brokers.nats.link.datetime", jumping)
+
+    async def api(verb: str) -> dict[str, Any]:
+        return {"ts": told.isoformat()}
+
+    one = link()
+    monkeypatch.setattr(one, "api", api)
+    assert abs(await one.server_time("orders") - told) < timedelta(hours=1)
+
+
+@pytest.mark.one_loop
 async def test_requests_that_a_silent_server_leaves_open_end_together() -> None:
     async def publish(*words: Any) -> None: ...
 
@@ -182,6 +201,14 @@ def test_schedules_of_delayed_messages_are_not_counted(missed: MissedMessages) -
     noted(missed, 6, 20)
     missed.explain("a", 20)
     assert missed.count == 2 + 8
+
+
+def test_delayed_messages_without_a_gap_hide_no_loss_that_follows(missed: MissedMessages) -> None:
+    for number in range(4, 10):
+        noted(missed, number, number + 2, was_delayed=True)
+    noted(missed, 10, 21)
+    missed.explain("a", 21)
+    assert missed.count == 9
 
 
 def test_deliveries_to_other_processes_are_not_counted(missed: MissedMessages) -> None:

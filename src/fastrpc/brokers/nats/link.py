@@ -5,7 +5,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from nats.aio.client import Client
@@ -168,10 +168,12 @@ class JetStreamLink:
 
     async def server_time(self, stream: str) -> datetime:
         """Return the time of day of the server, or a slightly later one. BrokerError as of `api`."""
-        began = datetime.now(UTC)
+        # The time of day may jump meanwhile.
+        clock = asyncio.get_running_loop().time
+        began = clock()
         # Each answer about a stream has the server's time.
         found = await self.api(f"STREAM.INFO.{stream}")
-        return datetime.fromisoformat(found["ts"]) + (datetime.now(UTC) - began)
+        return datetime.fromisoformat(found["ts"]) + timedelta(seconds=clock() - began)
 
     async def read(self, stream: str) -> list[Msg]:
         """Return all messages of a stream. BrokerError as of `api`."""

@@ -48,10 +48,11 @@ class MissedMessages:
 
     def note(self, reply: DeliveryNumbers, *, was_delayed: bool = False) -> None:
         """Note a delivery."""
-        if was_delayed and reply.deliveries == 1:
-            self._delayed += 1
         if reply.number == self._number + 1 and reply.sequence > self._sequence + 1:
             self._gaps.append((self._sequence + 1, reply.sequence))
+        # Without a gap its schedule is in none, so it would hide a message that is lost later.
+        if was_delayed and reply.deliveries == 1 and self._gaps:
+            self._delayed += 1
         if reply.number > self._number:
             self._number = reply.number
             self._sequence = max(self._sequence, reply.sequence)
