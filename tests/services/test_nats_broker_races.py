@@ -11,6 +11,7 @@ from fastrpc.brokers import open_broker
 from fastrpc.brokers.base import BrokerBackend, GroupSettings, OutgoingMessage, TopicSettings
 from fastrpc.brokers.broker_urls import open_backend
 from fastrpc.brokers.nats.groups import ConsumerGroup, Groups
+from fastrpc.brokers.nats.jetstream import JetStream
 from fastrpc.brokers.nats.topics import StreamTopics
 from fastrpc.errors import BrokerError, ConfigError
 
@@ -82,7 +83,7 @@ WIDE = TopicSettings("orders.**")
 
 @pytest.mark.usefixtures("short_claims")
 @pytest.mark.parametrize("later", ["orders.old", "jobs"])
-async def test_a_member_that_found_a_free_name_does_not_take_it_from_one_that_joined_meanwhile(
+async def test_a_member_that_found_a_free_name_does_not_take_it_from_a_member_that_joined_meanwhile(
     broker: BrokerBackend, monkeypatch: pytest.MonkeyPatch, later: str
 ) -> None:
     await broker.declare(WIDE)
@@ -215,7 +216,7 @@ async def test_a_new_topic_that_overlaps_stays_only_with_messages(
     assert [topic.name for topic in await broker.topics()] == ["orders.**"] * has_messages
 
 
-async def test_a_topic_that_is_there_is_refused_while_it_overlaps_and_is_not_removed(
+async def test_an_existing_topic_is_refused_while_it_overlaps_and_is_not_removed(
     broker: BrokerBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await broker.declare(WIDE)
@@ -237,3 +238,27 @@ async def test_one_process_sends_no_more_batches_than_the_server_takes(broker: B
     messages = [OutgoingMessage("orders.new", b"1"), OutgoingMessage("orders.new", b"2")]
     kept = await asyncio.gather(*(broker.publish(messages) for _ in range(100)))
     assert len({published.sequence for batch in kept for published in batch}) == 200
+
+
+async def test_batches_that_are_cancelled_leave_room_for_others(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, waiting = JetStream.ask, asyncio.Semaphore(0)
+
+    async def without_commit(stream: JetStream, subject: str, body: bytes, headers: Any) -> Any:
+        if "Nats-Batch-Commit" not in headers:
+            return await ask(stream, subject, body, headers)
+        waiting.release()
+        return await asyncio.Event().wait()
+
+    async with open_broker(nats_url) as broker:
+        await broker.publish_many("orders.new", [1, 2])
+        with monkeypatch.context() as patch:
+            patch.setattr(JetStream, "ask", without_commit)
+            for _ in range(50):
+                work = asyncio.create_task(broker.publish_many("orders.new", [3, 4]))
+                await waiting.acquire()
+                work.cancel()
+                await asyncio.wait([work])
+        kept = await broker.publish_many("orders.new", [5, 6])
+        assert [one.sequence for one in kept] == [3, 4]

@@ -23,7 +23,7 @@ from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.registries.nats.connection import FAILURES, NatsAccess, NatsConnection
 from fastrpc.status import Status
 
-__all__ = ["LIMITS", "JetStreamLink"]
+__all__ = ["BATCH_ID", "BATCH_NUMBER", "LIMITS", "JetStreamLink"]
 
 T = TypeVar("T")
 
@@ -44,6 +44,13 @@ _FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077, 10161})
 
 #: Codes of refusals of a batch: parts of it were lost with a connection or a restart; too many batches are under way.
 _BATCH_ENDED: Final = frozenset({10176, 10210})
+
+#: Headers of a message of a batch.
+BATCH_ID: Final = "Nats-Batch-Id"
+BATCH_NUMBER: Final = "Nats-Batch-Sequence"
+
+#: A number that no message of a batch has.
+_BEYOND: Final = "1000000"
 
 _UNAVAILABLE: Final = 503
 
@@ -197,6 +204,9 @@ class JetStreamLink:
             for subject, body, headers in others[:-1]:
                 await stream.client.publish(subject, body, "", headers)
             return answer_in(await stream.ask(*others[-1]) if others else told)
+        except asyncio.CancelledError:
+            await self._abandon(stream, first[0], first[2])
+            raise
         except APIError as error:
             raise self.refused(error) from error
         except UnsentError as error:
@@ -205,6 +215,17 @@ class JetStreamLink:
             raise
         except FAILURES as error:
             raise self.failure(error) from error
+
+    async def _abandon(self, stream: JetStream, subject: str, headers: Mapping[str, str]) -> None:
+        """End a batch that is not committed: the server would wait for 10 s, and refuses more than 50 of a stream.
+
+        A number that no batch has ends it. A batch that is committed meanwhile stays.
+        """
+        ended = {BATCH_ID: headers[BATCH_ID], BATCH_NUMBER: _BEYOND}
+        try:
+            await stream.client.publish(subject, b"", "", ended)
+        except FAILURES as error:
+            logger.debug("a batch is not ended: %s", error)
 
     def refused(self, error: APIError) -> BrokerError:
         """Return an error of the broker for a refusal of JetStream."""

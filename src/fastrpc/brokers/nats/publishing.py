@@ -11,7 +11,7 @@ from nats.errors import NoRespondersError
 
 from fastrpc.brokers.base import OutgoingMessage, Published
 from fastrpc.brokers.base.checks import check_due, check_outgoing, with_id
-from fastrpc.brokers.nats.link import JetStreamLink
+from fastrpc.brokers.nats.link import BATCH_ID, BATCH_NUMBER, JetStreamLink
 from fastrpc.brokers.nats.messages import headers_of, id_of
 from fastrpc.brokers.nats.topics import FoundTopic, StreamTopics
 from fastrpc.errors import BrokerError, ConfigError
@@ -181,7 +181,7 @@ class Publishing:
             headers = headers_of(message)
             self._check_size(message, headers)
             asked.append((self._link.names.subject(message.topic), message.body, headers))
-            headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(len(asked))}
+            headers |= {BATCH_ID: batch, BATCH_NUMBER: str(len(asked))}
             places.append(len(asked))
             if message.id is not None:
                 of_ids[message.id] = len(asked)
