@@ -33,12 +33,12 @@ OURS = {
     "send_binary_data_to_client": (_SOCKETS, "scope_and_events_of_a_conversation"),
     "send_text_data_to_server": (_SOCKETS, "scope_and_events_of_a_conversation"),
     "send_binary_data_to_server": (_SOCKETS, "scope_and_events_of_a_conversation"),
-    "client_connection_lost": (_SOCKETS, "client_that_is_lost_is_told_as_1006"),
+    "client_connection_lost": (_SOCKETS, "client_that_is_lost_is_reported_as_1006"),
     "shutdown": (_SOCKETS, "drain_closes_with_1012"),
     "send_close_on_server_shutdown": (_SOCKETS, "drain_closes_with_1012"),
-    "lifespan_on": (_MOUNTS, "application_starts_before_the_server_listens_and_ends_behind_it"),
-    "lifespan_auto": (_MOUNTS, "application_starts_before_the_server_listens_and_ends_behind_it"),
-    "lifespan_scope_asgi3app": (_MOUNTS, "application_starts_before_the_server_listens_and_ends_behind_it"),
+    "lifespan_on": (_MOUNTS, "application_starts_before_the_server_listens_and_ends_after_it"),
+    "lifespan_auto": (_MOUNTS, "application_starts_before_the_server_listens_and_ends_after_it"),
+    "lifespan_scope_asgi3app": (_MOUNTS, "application_starts_before_the_server_listens_and_ends_after_it"),
     "lifespan_auto_with_error": (_MOUNTS, "application_without_a_lifespan_is_served"),
     "lifespan_with_failed_startup": (_MOUNTS, "server_does_not_start_where_an_application_fails"),
     "lifespan_with_failed_shutdown": (_MOUNTS, "failed_shutdown_is_logged"),
@@ -320,7 +320,7 @@ async def test_lifespan_state() -> None:
 def test_every_case_is_here_or_named() -> None:
     here = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     names = (here | {*DENIED, *BROKEN, *OURS, *LEFT_OUT}) - {
-        "case_of_a_handshake_that_is_denied",
+        "a_handshake_is_denied_as_the_application_says",
         "case_of_an_application_that_breaks_the_handshake",
         "every_case_is_here_or_named",
     }

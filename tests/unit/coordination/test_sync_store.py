@@ -77,7 +77,7 @@ async def test_store_leaves_no_thread_behind(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         open_store("nosuch://a")
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(StoreError, match="cannot be opened: .*File exists"):
         open_store(f"sqlite://{tmp_path}/file").__enter__()
     await eventually(lambda: before.issuperset(threading.enumerate()))
 
