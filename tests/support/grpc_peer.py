@@ -253,6 +253,13 @@ class GrpcPeer(GrpcClient):
         """Send any bytes in place of frames."""
         write_to(self._writer, data)
 
+    def pause(self) -> None:
+        """Read nothing until `resume`."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def resume(self) -> None:
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined]
+
     async def close(self) -> None:
         self._reading.cancel()
         await asyncio.wait([self._reading])

@@ -1,15 +1,18 @@
 """Streams of pages by HTTP/2: many on one connection, both ways at once, each with its own window and its own end."""
 
 import asyncio
+import math
 import time
 from typing import Any
 
 import pytest
 from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 
 from fastrpc import Limits, Memory
 from fastrpc._core.server.memory_budget import bytes_held
 from tests.support.every_way import EVENTS, FORM, LINES, EveryWay, every_way, form_of
+from tests.support.grpc_peer import grpc_peer
 from tests.support.http2_client import Http2Client, http2_client
 from tests.support.mounted import part, start
 from tests.support.waiting import eventually
@@ -201,7 +204,9 @@ async def test_a_slow_reader_stalls_its_stream_alone() -> None:
 class Pouring:
     """An application that sends a long body, or parts of one or messages of a WebSocket as long as it may."""
 
-    def __init__(self) -> None:
+    def __init__(self, piece: bytes = PART, most: float = math.inf) -> None:
+        self.piece = piece
+        self.most = most
         self.sent = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -211,9 +216,12 @@ class Pouring:
         await send({"type": "websocket.accept"} if is_socket else start())
         if scope["path"].endswith("/body"):
             await send(part(bytes(10_000_000)))
-        while True:
-            await send({"type": "websocket.send", "bytes": PART} if is_socket else part(PART, more=True))
-            self.sent += len(PART)
+        while self.sent < self.most:
+            await send(
+                {"type": "websocket.send", "bytes": self.piece} if is_socket else part(self.piece, more=True)
+            )
+            self.sent += len(self.piece)
+        await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("kind", ["parts", "body", "socket"])
@@ -235,6 +243,34 @@ async def test_slow_readers_of_an_application_stall_their_streams_alone(kind: st
                 assert await is_served(client)
             # What the windows took, `Memory.send_soft`, and a part beyond it of each.
             assert app.sent <= 8 * (window + len(PART)) + 4 * len(PART)
+    await eventually(lambda: bytes_held() == before)
+
+
+@pytest.mark.parametrize("kind", ["parts", "socket"])
+@pytest.mark.parametrize("size", [500, 5_000])
+async def test_small_parts_wait_for_a_client_whose_windows_are_open_and_that_reads_nothing(
+    kind: str, size: int
+) -> None:
+    before, app = bytes_held(), Pouring(bytes(size), most=64_000_000)
+    memory = Memory(send_soft=65_536)
+    wide = {SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1}
+    async with every_way(http={"mounts": {"/pour": app}}, memory=memory) as served:
+        async with grpc_peer(served.address, settings=wide) as peer, http2_client(served.address) as other:
+            peer.pause()
+            peer.h2.increment_flow_control_window(2**31 - 65_536)
+            client = Http2Client(peer)
+            if kind == "socket":
+                client.connect("/pour", Sec_WebSocket_Version="13")
+            else:
+                client.begin("GET", "/pour/parts", ends=True)
+            await eventually(lambda: app.sent)
+            for _ in range(3):
+                assert await is_served(other)
+            # The systems of both sides hold megabytes.
+            sent = app.sent
+            assert sent < 32_000_000
+            peer.resume()
+            await eventually(lambda: app.sent >= sent + 1_000_000)
     await eventually(lambda: bytes_held() == before)
 
 

@@ -300,16 +300,18 @@ cdef class MountedRequest:
         return exchange is not None and exchange.unsent() > (<Gate>self._connection.gate).send_soft
 
     cdef bint _is_full(self) except -1:
-        """Return whether `send` waits. On a crowded connection each request may have one part waiting."""
+        """Return whether `send` waits. On a crowded connection each request may have one part waiting, if it has a turn."""
         cdef Exchange exchange = self._present()
-        return self._is_crowded() and (exchange.is_alone or exchange.has_output())
+        return self._is_crowded() and (exchange.is_alone or exchange.is_full())
 
     cdef bint _has_output(self) except -1:
         cdef Exchange exchange = self._present()
         return exchange is not None and exchange.has_output()
 
     cdef int wake_sender(self) except -1:
-        return 0 if self._changed is None or self._is_full() else self._wake()
+        cdef Exchange exchange = self._present()
+        # Beside others a turn comes once for each wait: the sender asks for the next one.
+        return 0 if exchange is not None and exchange.is_alone and self._is_crowded() else self._wake()
 
     # The end
 
