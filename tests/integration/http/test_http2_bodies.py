@@ -1,5 +1,6 @@
 """Bodies by HTTP/2: their length, their time, 100-continue, refusals before their end; the same by HTTP/1.1."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,13 +8,15 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.events import ResponseReceived, WindowUpdated
 
-from fastrpc import HTTPLimits, Identity, Timeouts
+from fastrpc import HTTPLimits, Identity, Limits, Timeouts
 from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.auth import StaticTokens
 from tests.support.every_way import FORM, LINES, MESSAGE_BYTES, every_way, form_of
+from tests.support.grpc_peer import GrpcClient
 from tests.support.http2_client import Http2Client, http2_client
 from tests.support.http_talk import HttpClient, Response, request
 from tests.support.http_versions import VERSIONS, compared, http_client
+from tests.support.peer_writing import write_to
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
@@ -109,6 +112,22 @@ async def test_the_window_for_the_rest_of_a_body_comes_before_its_answer(length:
             if isinstance(event, WindowUpdated) and event.stream_id == stream:
                 window += event.delta
         assert window >= 1_000_000
+
+
+async def test_the_window_for_the_rest_of_a_body_fits_the_largest_window_of_our_settings() -> None:
+    async with every_way(limits=Limits(stream_window_bytes=2**31 - 1)) as served:
+        reader, writer = await asyncio.open_connection(served.address.host, served.address.port)
+        client = GrpcClient()
+        client.h2.initiate_connection()
+        # It has not acknowledged our settings.
+        stream = client.open("/ways/nothing", kind=None)
+        client.send(stream, bytes(1_000))
+        write_to(writer, client.h2.data_to_send())
+        while not client.answers[stream].is_over:
+            client.hear(await reader.read(65_536))
+        assert client.answers[stream].reset is None
+        assert client.answers[stream].head[":status"] == "404"
+        writer.close()
 
 
 async def test_a_stream_with_an_unread_body_is_reset_after_the_linger_time() -> None:

@@ -51,8 +51,9 @@ cdef class LingeringStreams:
         if kept > 0:
             http2.took(stream, <Py_ssize_t>kept)
         # All of the rest before the answer: clients such as curl 7 read no further window behind it, and would wait for one
-        # for ever. The rest is dropped, so it needs no memory.
-        rest = (SPARED_BYTES if stream.content_left < 0 else stream.content_left) - flow.receivable(&stream.windows)
+        # for ever. The rest is dropped, so it needs no memory. The client knows our SETTINGS by then.
+        rest = SPARED_BYTES if stream.content_left < 0 else stream.content_left
+        rest -= http2.first_window + stream.windows.receiving
         return http2.grant(stream, rest) if rest > 0 else 0
 
     cdef int remove(self, Http2Stream stream) except -1:
