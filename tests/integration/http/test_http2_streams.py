@@ -246,6 +246,30 @@ async def test_slow_readers_of_an_application_stall_their_streams_alone(kind: st
     await eventually(lambda: bytes_held() == before)
 
 
+async def test_long_bodies_that_have_begun_have_small_pieces_on_a_crowded_connection() -> None:
+    piece, rest, streams = 1_048_576, 10_000, 8
+    memory = Memory(send_soft=2 * streams * rest, send_hard=16_000_000)
+    async with every_way(http={"mounts": {"/pour": Pouring()}}, memory=memory) as served:
+        async with http2_client(served.address) as client:
+            peer, answers = client.peer, client.peer.answers
+            window = peer.h2.local_settings.initial_window_size
+            for _ in range(streams):
+                # Each begins when little is unsent, and stops shortly before the end of its first piece.
+                stream = client.begin("GET", "/pour/body", ends=True)
+                peer.withheld.add(stream)
+                peer.h2.increment_flow_control_window(piece - rest - window, stream)
+                peer.flush()
+                await eventually(lambda answer=answers[stream]: len(answer.data) == piece - rest)
+            for stream in list(peer.withheld):
+                peer.h2.increment_flow_control_window(rest, stream)
+            peer.flush()
+            await eventually(lambda: all(len(answers[stream].data) == piece for stream in peer.withheld))
+            for _ in range(3):
+                assert await is_served(client)
+            unsent = sum(engine.stats()["buffered"] for engine in served.server._gate.engines)  # type: ignore[union-attr]
+            assert unsent <= memory.send_soft + piece + streams * 65_536
+
+
 @pytest.mark.parametrize("kind", ["parts", "socket"])
 @pytest.mark.parametrize("size", [500, 5_000])
 async def test_small_parts_wait_for_a_client_whose_windows_are_open_and_that_reads_nothing(

@@ -144,6 +144,9 @@ cdef class MountedRequest:
         while at == 0 or at < size:
             if self.is_gone or self.output_room().is_over():
                 await self.wait_memory()
+            if piece < size and self._is_crowded():
+                # Others may have filled the connection meanwhile.
+                piece = CROWDED_PIECE_BYTES
             part = min(piece, size - at)
             self._send_body(body, at, part, is_last and at + part == size)
             at += max(part, 1)
