@@ -42,6 +42,27 @@ class TestContract(BrokerContract):
         broker.catch_up()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 32, 33, 64, 65])
+async def test_a_commit_of_messages_is_one_statement_or_one_transaction(
+    folder: Path, times: Times, count: int
+) -> None:
+    async with stopped(folder, times) as broker:
+        await broker.declare(LOG)
+        await publish(broker, b"first")
+        assert isinstance(broker, EmbeddedBroker)
+        assert isinstance(broker._journal, SqliteBrokerJournal)
+        statements: list[str] = []
+        connection = broker._journal.folder.connection
+        connection.set_trace_callback(statements.append)
+        await publish(broker, *(b"%d" % number for number in range(count)))
+        connection.set_trace_callback(None)
+        words = [statement.split()[0] for statement in statements]
+        if count in (1, 2, 32, 64):
+            assert words == ["INSERT"]
+        else:
+            assert words == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
+
+
 # Restarts
 
 

@@ -11,9 +11,9 @@ _SPARE: Final = 1_000
 
 
 class _Holder(Protocol):
-    """Holds records of one topic."""
+    """Holds records of one topic. `evict` drops a record and returns its size, or None if it has left before."""
 
-    def forget(self, sequence: int) -> None: ...
+    def evict(self, sequence: int) -> int | None: ...
 
     def is_held(self, sequence: int) -> bool: ...
 
@@ -58,8 +58,12 @@ class RecordCache:
 
     def trim(self) -> None:
         """Let the earliest records leave until the bytes are within their bound; the end of each step calls it."""
-        while self.size > self._most_bytes and len(self._numbers) > 1:
-            self._holders.popleft().forget(self._numbers.popleft())
+        holders, numbers = self._holders, self._numbers
+        while self.size > self._most_bytes and len(numbers) > 1:
+            size = holders.popleft().evict(numbers.popleft())
+            if size is not None:
+                self._count -= 1
+                self.size -= size
 
     def remove(self, size: int) -> None:
         """Note that a record has left."""

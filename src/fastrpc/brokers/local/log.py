@@ -127,11 +127,10 @@ class Log:
         """Return whether the record of a message is in memory."""
         return sequence in self._records
 
-    def forget(self, sequence: int) -> None:
-        """Drop the record of a message from memory."""
+    def evict(self, sequence: int) -> int | None:
+        """Drop the record of a message from memory; return its size, or None if it has left before."""
         record = self._records.pop(sequence, None)
-        if record is not None and self._cache is not None:
-            self._cache.remove(record.size)
+        return None if record is None else record.size
 
     def kept_at(self, sequence: int) -> float:
         """Return the instant of a kept message."""
@@ -261,7 +260,9 @@ class Log:
         self.size -= size
         if sequence <= self.visible:
             self.visible_size -= size
-            self.forget(sequence)
+            held = self.evict(sequence)
+            if held is not None and self._cache is not None:
+                self._cache.remove(held)
             if self._by_name is not None:
                 self._count_out(self._name_numbers[place])
         self._sizes[place] = 0

@@ -126,7 +126,10 @@ class SqliteBrokerJournal:
         count = sum(len(change.records) for change in changes if type(change) is MessagesAppended)
         try:
             self.folder.commit(
-                lambda connection: writer.write(connection, changes), number=writer.latest + count, size=size
+                lambda connection: writer.write(connection, changes),
+                number=writer.latest + count,
+                size=size,
+                is_single=writer.is_single(changes),
             )
         except BrokerError:
             # The changes were undone, but the writer counts them as done.

@@ -65,7 +65,8 @@ _decode_letter: Final = msgspec.msgpack.Decoder(_Letter).decode
 
 def sum_of(head: bytes, body: bytes) -> int:
     """Return the CRC-32 of a row."""
-    return zlib.crc32(body, zlib.crc32(head))
+    # A copy takes less time than another call.
+    return zlib.crc32(head + body)
 
 
 def head_of(record: Record) -> bytes:

@@ -51,6 +51,8 @@ _INSERTS: Final = tuple(
     (count, _INSERT + ", ".join([_MESSAGE] * count)) for count in (64, 32, 16, 8, 4, 2, 1)
 )
 
+#: Numbers of messages that one statement writes.
+_OF_ONE_STATEMENT: Final = frozenset(count for count, _ in _INSERTS)
 
 #: Messages of a topic after which its row records the latest number, which the messages have too. A copy of a damaged
 #: file adds more than this to the numbers of topics.
@@ -147,6 +149,17 @@ class BrokerWriter:
     def group(self, name: str) -> int | None:
         """Return the number of an existing group."""
         return self._groups.get(name)
+
+    def is_single(self, changes: Sequence[Change]) -> bool:
+        """Return whether `write` executes one statement only: the changes are messages, as many as one has room for."""
+        count = 0
+        for change in changes:
+            if type(change) is not MessagesAppended or change.with_own_ids:
+                return False
+            if change.records[-1].sequence - self._topics[change.topic].told >= _TOLD_AFTER:
+                return False
+            count += len(change.records)
+        return count in _OF_ONE_STATEMENT and self._removed.has_table
 
     def write(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
         """Write changes, within a transaction."""

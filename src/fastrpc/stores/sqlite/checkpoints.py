@@ -5,8 +5,8 @@
     commits ──► log ──16 MiB──► a pass, in a thread ──► the rest, between two commits ──► a new log
 
 A checkpoint writes and syncs as many bytes as the log has. Between two commits it would delay all waiting changes by
-10 ms or more, at each 4 MiB of it. A second connection moves and syncs the pages while commits go on, and the pages of these
-commits are the rest. SQLite begins a new log with the first commit after a checkpoint that left no page behind.
+10 ms or more, at each 4 MiB of it. A second connection moves and syncs the pages while commits go on, and the pages of
+these commits are the rest. SQLite begins a new log with the first commit after a checkpoint that left no page behind.
 
 No commit may begin a new log during a pass: before version 3.51.3 SQLite may then lose pages of the log, as it
 counts them as moved ("WAL-reset bug", sqlite.org/wal.html). A third connection reads during the pass, and SQLite begins

@@ -125,7 +125,14 @@ class SqliteFolder:
         with self._parts.lock:
             return look(self.connection)
 
-    def commit(self, write: Callable[[sqlite3.Connection], None], *, number: int, size: int) -> None:
+    def commit(
+        self,
+        write: Callable[[sqlite3.Connection], None],
+        *,
+        number: int,
+        size: int,
+        is_single: bool = False,
+    ) -> None:
         """Keep what a function writes, all or nothing.
 
         The function has to change the file: SQLite adds no commit to its log for unchanged rows.
@@ -133,25 +140,29 @@ class SqliteFolder:
         Args:
             number: the greatest number that it assigns; 0 for none.
             size: bytes of the values that it writes, each once.
+            is_single: whether it executes one statement only, which is a transaction by itself. SQLite's module leaves
+                the interpreter to other threads at each statement, and waits for it after each one.
 
         Raises:
             FastRPCError: RESOURCE_EXHAUSTED: there is no room, and nothing was kept. After any other error the commit
                 may have been kept.
         """
         with self._parts.lock:
-            self._commit(write, number)
+            self._commit(write, number, is_single=is_single)
             self._acknowledge(number)
             written = _COMMIT_PAGES * self._kind.page_bytes + self._kind.copies * size
             self._checkpoints.committed(written, self)
 
-    def _commit(self, write: Callable[[sqlite3.Connection], None], number: int) -> None:
+    def _commit(self, write: Callable[[sqlite3.Connection], None], number: int, *, is_single: bool) -> None:
         connection = self.connection
         self._checkpoints.check()
         self._parts.numbers.cover(number)
-        connection.execute("BEGIN IMMEDIATE")
+        if not is_single:
+            connection.execute("BEGIN IMMEDIATE")
         try:
             write(connection)
-            connection.execute("COMMIT")
+            if not is_single:
+                connection.execute("COMMIT")
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
