@@ -30,13 +30,24 @@ def test_write_without_an_answer_returns_with_the_first_answer_that_reports_it_o
     history = History(operations=[put(1, 10, 0), get(4, 20, 30), get(5, 60, 90), later])
     history.resolve({5: {0: 1}, 6: {0: 2}})
     written = history.operations[0]
-    assert (written["outcome"], written["revision"], written["return"]) == ("done", 5, 80)
+    assert (written["outcome"], written["return"]) == ("done", 80)
 
 
 def test_answer_before_the_call_of_a_write_does_not_report_it() -> None:
     history = History(operations=[get(7, 1, 5), put(1, 10, 0)])
     history.resolve({5: {0: 1}})
     assert history.operations[1]["return"] == 0
+
+
+def test_revisions_are_numbered_without_the_gap_of_a_killed_store_and_a_lost_one_has_no_number() -> None:
+    writes = [
+        put(value, value, value + 1, outcome="done", revision=at) for value, at in ((1, 5), (2, 6), (3, 900))
+    ]
+    lost = put(4, 8, 9, outcome="done", revision=901)
+    history = History(operations=[*writes, lost, get(900, 10, 11)])
+    history.resolve({5: {0: 1}, 6: {0: 2}, 900: {0: 3}})
+    assert [one.get("revision") for one in history.operations] == [1, 2, 3, -1, None]
+    assert history.operations[-1]["items"][0]["revision"] == 3
 
 
 def test_write_that_the_store_has_not_kept_is_left_out() -> None:
