@@ -68,7 +68,7 @@ MUTANTS = {
     ),
     "weighing": ("if connection.output_held == 0:", "if True:", "until_it_has_left"),
     "lowest rate": (
-        "return pace_due(began_ns, heard_ns, received) + self.patience_ns",
+        "return pace_due(began_ns, heard_ns, received) + patience_ns",
         "return heard_ns + 1_000_000 * SECOND",
         "lowest_rate",
     ),

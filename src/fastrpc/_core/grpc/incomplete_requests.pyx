@@ -149,7 +149,10 @@ cdef class IncompleteRequests:
             call.heard_ns = http2.instant()
             return 0
         return life.message_due(
-            max(call.began_ns, life.resumed_ns), max(call.heard_ns, life.resumed_ns), received
+            max(call.began_ns, life.resumed_ns),
+            max(call.heard_ns, life.resumed_ns),
+            received,
+            life.patience_ns,
         )
 
     cdef int _end_late(self, GrpcCall call) except -1:

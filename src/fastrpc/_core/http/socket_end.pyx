@@ -11,7 +11,7 @@ application `Keepalive` has both times. A peer whose messages wait here is sent 
 
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.base.instants cimport earlier, nanoseconds, pace_due
+from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport HELD_NS
 from fastrpc._core.io.engine cimport Engine
@@ -183,7 +183,9 @@ cdef class SocketEnd:
             return 0
         if self.message_due_ns == 0:
             self.message_began_ns = engine.now
-        self.message_due_ns = pace_due(self.message_began_ns, engine.now, self.message_bytes) + self.patience_ns
+        self.message_due_ns = self.life.message_due(
+            self.message_began_ns, engine.now, self.message_bytes, self.patience_ns
+        )
         return exchange.wait_by(self.message_due_ns)
 
     # Bytes out, and the end

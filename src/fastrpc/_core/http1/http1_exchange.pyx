@@ -374,7 +374,7 @@ cdef class Http1Exchange(ReceivedExchange):
         return taken
 
     cdef int _put_off_body(self, BodyReader body) except -1:
-        return self.wait_until(self.life.message_due(self._body_began_ns, now_ns(), body.total))
+        return self.wait_until(self.life.message_due(self._body_began_ns, now_ns(), body.total, self.life.patience_ns))
 
     cdef int hand_over(self, bytes body) except -1:
         # While the request is answered, the application's time runs.

@@ -102,7 +102,10 @@ cdef class ConnectionLife:
     cdef uint64_t left_due(self) noexcept
     cdef bint has_left(self, uint64_t now, bint is_between) except -1
     cdef bint may_rest(self, uint64_t now) except -1
-    cdef uint64_t message_due(self, uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept
+    # `patience_ns` is the connection's; WebSockets have the patience of `HTTPLimits`.
+    cdef uint64_t message_due(
+        self, uint64_t began_ns, uint64_t heard_ns, int64_t received, uint64_t patience_ns
+    ) noexcept
     cdef bint has_taken(self) except -1
     cdef bint is_stuck(self, int64_t unsent, uint64_t now) except -1
 

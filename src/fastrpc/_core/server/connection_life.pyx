@@ -243,9 +243,11 @@ cdef class ConnectionLife:
             self.resumed_ns = now
         return not is_over
 
-    cdef uint64_t message_due(self, uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept:
+    cdef uint64_t message_due(
+        self, uint64_t began_ns, uint64_t heard_ns, int64_t received, uint64_t patience_ns
+    ) noexcept:
         """Return the deadline of an incomplete message: it is silent for too long, or too slow."""
-        return pace_due(began_ns, heard_ns, received) + self.patience_ns
+        return pace_due(began_ns, heard_ns, received) + patience_ns
 
     cdef bint has_taken(self) except -1:
         """Return whether the peer took output since the last check."""
@@ -412,7 +414,10 @@ cdef class ConnectionLife:
         cdef PyObject* stream = (<Engine>self.engine)._stream
         cdef bint waits_here = self.is_held_back or stream is not NULL and (<ByteStream>stream).waits_for_turn()
         if facts.is_receiving and not waits_here and now >= self.message_due(
-            max(facts.began_ns, self.resumed_ns), max(facts.heard_ns, self.resumed_ns), facts.received
+            max(facts.began_ns, self.resumed_ns),
+            max(facts.heard_ns, self.resumed_ns),
+            facts.received,
+            self.patience_ns,
         ):
             return True
         return self.is_stuck(facts.unsent - facts.parked, now)
