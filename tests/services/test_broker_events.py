@@ -271,8 +271,9 @@ async def test_a_broker_that_cannot_be_written_ends_and_says_so(
         await broker.publish(ORDERS, 1)
         faults.set(**{fault: errno.EIO})  # type: ignore[arg-type]
         with pytest.raises(BrokerError, match="the broker cannot be written|away|refused|lost|closed"):
-            # Into the log, then from the log into the file.
-            for _ in range(64):
+            # Into the log, then from the log into the file: several times what the log holds, as
+            # publishers go on while the messages are moved.
+            for _ in range(512):
                 await broker.backend.publish([outgoing(b"x" * 256 * 1024)])
     await eventually(lambda: "the broker cannot be written" in faulty.written())
 
