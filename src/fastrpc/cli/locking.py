@@ -107,7 +107,7 @@ def leader(
 ) -> None:
     """Print the leader of an election; exit code 1 without one."""
     with reported(ExitCode.USAGE):
-        opened = store_at(dialing(ca, cert, key, server_name, token_file), store)
+        opened = store_at(dialing(ca, cert, key, server_name, token_file), store, makes=False)
     with reported(ExitCode.FAILED, as_json=as_json):
         found = run_async(_leader(opened, name))
     if as_json:
@@ -137,7 +137,7 @@ def _run(
     with reported(ExitCode.USAGE):
         if shutil.which(command[0]) is None:
             raise ConfigError(f"{command[0]!r} is not a program", hint="write it with its path, after --")
-        opened = store_at(dial(), url)
+        opened = store_at(dial(), url, makes=True)
 
     with reported(ExitCode.FAILED):
         raise typer.Exit(run_async(_run_held(opened, make, command)))

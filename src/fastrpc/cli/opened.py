@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fastrpc.cli.calling.command import run_async
@@ -47,39 +48,55 @@ def run_with(
         return run_async(inside())
 
 
-def store_at(dial: Dialing, url: str) -> "Store":
+def store_at(dial: Dialing, url: str, *, makes: bool) -> "Store":
     """Open a store with the credentials of a command.
 
+    Args:
+        makes: whether the command makes a store in a folder that has none.
+
     Raises:
-        ConfigError: the URL or the token cannot be used.
+        ConfigError: the URL or the token cannot be used, or the folder has no store.
     """
-    _refuse_memory(url, "store")
+    _check_place(url, "store", makes=makes)
     # Imported here: most commands have no store.
     from fastrpc.coordination.store import open_store
 
     return open_store(dial.with_token(url), tls=dial.config.tls)
 
 
-def broker_at(dial: Dialing, url: str) -> "Broker":
+def broker_at(dial: Dialing, url: str, *, makes: bool) -> "Broker":
     """Open a broker with the credentials of a command.
 
+    Args:
+        makes: whether the command makes a broker in a folder that has none.
+
     Raises:
-        ConfigError: the URL or the token cannot be used.
+        ConfigError: the URL or the token cannot be used, or the folder has no broker.
     """
-    _refuse_memory(url, "broker")
+    _check_place(url, "broker", makes=makes)
     # Imported here: most commands have no broker.
     from fastrpc.brokers.broker import open_broker
 
     return open_broker(dial.with_token(url), tls=dial.config.tls)
 
 
-def _refuse_memory(url: str, name: str) -> None:
-    """Refuse a backend in the memory of a command, which would end with the command.
+def _check_place(url: str, name: str, *, makes: bool) -> None:
+    """Refuse a backend in the memory of a command, and a folder that a reading command would fill with an empty one.
 
     Raises:
         ConfigError: the URL names such a backend.
     """
-    if url.lower().startswith("memory:"):
+    kind = url.lower()
+    if kind.startswith("sqlite:///") and not makes:
+        # Imported here: most commands have no folder.
+        from fastrpc.registries.base.urls import RegistryURL
+
+        folder = Path("/", RegistryURL(url).path)
+        if not (folder / f"{name}.db").exists():
+            raise ConfigError(
+                f"{folder} has no {name}", hint=f"name the folder of a {name}, or write to it first"
+            )
+    if kind.startswith("memory:"):
         raise ConfigError(
             f"{url} is a {name} in the memory of this command: nothing keeps what it has, and no other program sees it",
             hint=f"name a {name} that runs, such as `fastrpc {name}`",

@@ -100,3 +100,24 @@ def test_copy_is_made_checked_and_restored(folder: Path) -> None:
     again = command(folder, "store", "restore", "copy", "new")
     assert (again.code, again.output) == (1, "")
     assert "new has files already" in again.errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("store", ("kv", "get", "STORE", "k")),
+        ("store", ("kv", "list", "STORE")),
+        ("store", ("kv", "delete", "STORE", "k")),
+        ("store", ("leader", "STORE", "k")),
+        ("broker", ("topics", "STORE")),
+        ("broker", ("dead", "STORE", "list", "billing.bill")),
+        ("broker", ("subscribe", "STORE", "orders.new")),
+    ],
+)
+def test_command_that_reads_makes_nothing_in_a_folder_without_a_store_or_broker(
+    folder: Path, kind: str, words: tuple[str, ...]
+) -> None:
+    refused = command(folder, *words)
+    assert (refused.code, refused.output) == (2, "")
+    assert f"{folder}/store has no {kind}" in refused.errors
+    assert not (folder / "store").exists()

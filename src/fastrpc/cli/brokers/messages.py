@@ -58,6 +58,7 @@ def publish(
         dial,
         lambda opened: opened.publish(topic, content, key=message_key, id=message_id, delay=delay),
         as_json=as_json,
+        makes=True,
     )
     _print_published(published, as_json=as_json)
 

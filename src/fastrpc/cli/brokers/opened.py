@@ -20,9 +20,22 @@ BrokerURL = Annotated[
 
 
 def run_with_broker(
-    url: str, dial: Callable[[], Dialing], work: Callable[[Broker], Awaitable[T]], *, as_json: bool
+    url: str,
+    dial: Callable[[], Dialing],
+    work: Callable[[Broker], Awaitable[T]],
+    *,
+    as_json: bool,
+    makes: bool = False,
 ) -> T:
-    """Open a broker, and return the result of a function of it."""
+    """Open a broker, and return the result of a function of it.
+
+    Args:
+        makes: whether the command makes a broker in a folder that has none.
+    """
     return run_with(
-        "broker://127.0.0.1:8971", url, lambda place: broker_at(dial(), place), work, as_json=as_json
+        "broker://127.0.0.1:8971",
+        url,
+        lambda place: broker_at(dial(), place, makes=makes),
+        work,
+        as_json=as_json,
     )

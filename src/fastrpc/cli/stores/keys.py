@@ -87,7 +87,9 @@ def put(
         if kind is not None:
             decode_value(key, encoded, import_from_string(kind))
     dial = partial(dialing, ca, cert, key_file, server_name, token_file)
-    revision = _run(store, dial, lambda opened: opened.put(key, encoded, expect=expect), as_json=as_json)
+    revision = _run(
+        store, dial, lambda opened: opened.put(key, encoded, expect=expect), as_json=as_json, makes=True
+    )
     if as_json:
         print_json({"key": key, "revision": revision})
     else:
@@ -184,7 +186,18 @@ def _shown(item: Item[bytes]) -> dict[str, Any]:
     return {"key": item.key} | plain_value(item.value) | place
 
 
-def _run(url: str, dial: Callable[[], Dialing], work: Callable[[Store], Awaitable[T]], *, as_json: bool) -> T:
+def _run(
+    url: str,
+    dial: Callable[[], Dialing],
+    work: Callable[[Store], Awaitable[T]],
+    *,
+    as_json: bool,
+    makes: bool = False,
+) -> T:
     return run_with(
-        "store://127.0.0.1:8969", url, lambda place: store_at(dial(), place), work, as_json=as_json
+        "store://127.0.0.1:8969",
+        url,
+        lambda place: store_at(dial(), place, makes=makes),
+        work,
+        as_json=as_json,
     )
