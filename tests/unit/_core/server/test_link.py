@@ -63,7 +63,9 @@ async def test_output_that_waits_in_the_wire_counts_until_it_leaves() -> None:
     async with line_talk(has_window=True) as connection:
         await connection.give(PRICE + b'shop.price "fig"\n')
         served = connection.engine.connection
-        assert (said(connection), served.held_bytes) == ([], len("1 OK 5\n2 OK 3\n"))
+        # On a busy machine the second line is put off until the next turn, and counts as input until then.
+        await eventually(lambda: served.held_bytes == len("1 OK 5\n2 OK 3\n"))
+        assert said(connection) == []
         assert not connection.engine.is_at_rest
         await connection.give(b"credit 7\n")
         assert (said(connection), served.held_bytes) == (["1 OK 5"], 7)
