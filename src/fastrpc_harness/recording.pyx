@@ -243,9 +243,12 @@ cdef class _RecordedFrames(FrameHandler):
                 # In front of what followed from it.
                 owner.events.insert(place, owner._control_event(frame))
         elif frame.kind == CREDIT:
-            if is_given_up or is_answering:
+            # A credit of zero ends the connection, whatever the state of its call.
+            if owner.is_closed:
+                pass
+            elif is_given_up or is_answering:
                 owner._emit(("ignored", KIND_NAMES[frame.kind], frame.id))
-            elif owner.discards == discards and not owner.is_closed:
+            elif owner.discards == discards:
                 owner._emit(("credit", frame.id, load32(frame.payload)))
         elif is_given_up and call.state == STATE_GONE:
             owner._emit(("freed", call.id))
