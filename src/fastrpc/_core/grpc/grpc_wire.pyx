@@ -21,9 +21,7 @@ from fastrpc._core.grpc.call_kinds cimport dialect_of_kinds, flow_of_kinds, form
 from fastrpc._core.grpc.dialect cimport GrpcDialect, new_forms
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
 from fastrpc._core.grpc.grpc_trust cimport let_in, new_trust
-from fastrpc._core.grpc.incomplete_list cimport IncompleteList
 from fastrpc._core.grpc.incomplete_requests cimport new_incomplete
-from fastrpc._core.grpc.long_messages cimport LongMessages
 from fastrpc._core.grpc.outcomes cimport new_outcomes
 from fastrpc._core.http2.connection cimport new_http2
 from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_INTERNAL, CODE_NONE, CODE_SETTINGS_TIMEOUT
@@ -70,10 +68,8 @@ cdef class GrpcWire(Wire):
         self.dialect = dialect
         self.forms = new_forms(http2.control.peer, gate)
         self.trust = requests.trust = new_trust(http2, not gate.guards.asks_access())
-        self.outcomes = requests.outcomes = new_outcomes(
-            dialect, http2, self.trust, LongMessages(gate, http2.incoming.flow), IncompleteList(gate)
-        )
-        requests.incomplete = new_incomplete(self.outcomes, http2, gate)
+        requests.incomplete = new_incomplete(http2, self.trust, gate)
+        self.outcomes = requests.outcomes = new_outcomes(dialect, http2, requests.incomplete)
         requests.web, requests.proxies = web, proxies
         self.flow = self.outcomes
         if pages is not None:
@@ -211,7 +207,7 @@ cdef class GrpcAssembling(Assembling):
 
     cdef Py_ssize_t count(self) except -1:
         cdef GrpcWire wire = <GrpcWire>self.wire
-        return len(wire.requests.incomplete.listed.calls) + (0 if wire.pages is None else len(wire.pages.exchanges))
+        return len(wire.requests.incomplete.calls) + (0 if wire.pages is None else len(wire.pages.exchanges))
 
     cdef int judged(self, Call call, int verdict) except -1:
         cdef GrpcWire wire = <GrpcWire>self.wire

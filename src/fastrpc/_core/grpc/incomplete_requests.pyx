@@ -1,7 +1,12 @@
 """Calls with an incomplete request, or an incomplete message of their stream: senders, memory, windows and time.
 
 A request that is not complete with its first DATA is listed until it is: its sender is judged before more is kept, its
-bytes count, and must arrive at a lowest rate. A message longer than its window arrives at once if memory allows it.
+bytes count, and must arrive at a lowest rate. A whole request or message takes its call off the list, and so does the end
+of the call's answer: the caller may still send, and the received part is of no use.
+
+A message longer than its window arrives at once if memory allows it. A message of a stream that its window could hold
+waits until earlier messages are taken, a longer one waits for the pool of long messages. Untaken messages may hold the
+whole pool: beyond it, one message for which a handler waits may arrive at a time.
 """
 
 cimport cython
@@ -10,15 +15,24 @@ from libc.stdint cimport int64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE
-from fastrpc._core.grpc.fields cimport MessageReader
+from fastrpc._core.grpc.fields cimport PREFIX_BYTES, MessageReader
 from fastrpc._core.grpc.grpc_trust cimport let_in
+from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SenderCheck
 from fastrpc._core.server.link cimport Link
+from fastrpc._core.server.served_connection cimport process_held
+from fastrpc._core.server.served_stream cimport ServedStream
 
 from fastrpc._core.base.histogram import count_refusal
+
+cdef enum:
+    # The interval at which messages that wait for memory are tried again.
+    MEMORY_LOOK_NS = 1_000_000_000
 
 
 @cython.final
@@ -29,10 +43,41 @@ cdef class IncompleteRequests:
         call.heard_ns = self.http2.instant()
         if not call.is_incomplete:
             call.began_ns = call.heard_ns
-            self.listed.add(call)
+            call.is_incomplete = True
+            self.calls.add(call)
             if not call.has_started and self.gate.await_rest(call) and self._sender_of(call) == SENDER_REFUSED:
                 return 0
         return self.grant_rest(call.http2_stream, False) if self.has_room(call) and call.sender_check is None else 0
+
+    cdef int remove(self, GrpcCall call) except -1:
+        if not call.is_incomplete:
+            return 0
+        call.is_incomplete = False
+        self.calls.discard(call)
+        if call.counted:
+            # The message of the call is counted separately.
+            self.gate.memory.count_part(call.connection, call.connection.part_held - call.counted, False)
+            call.counted = 0
+        if call.charge and not call.has_started and call.http2_stream is None:
+            self.gate.memory.charge(call, 0)
+        return 0
+
+    cdef int drop(self, GrpcCall call) except -1:
+        self.drop_check(call)
+        call.reader = None
+        call.message = None
+        if call.web is not None:
+            call.web.drop_body()
+        self.remove(call)
+        return 0 if call.has_started else self.gate.memory.charge(call, 0)
+
+    # The sender
+
+    cdef int drop_check(self, GrpcCall call) noexcept:
+        if call.sender_check is not None:
+            call.sender_check.drop()
+            call.sender_check = None
+        return 0
 
     cdef int _sender_of(self, GrpcCall call) except -1:
         """Judge the sender of an incomplete request: return whether it may call the method, is refused, or waits."""
@@ -46,6 +91,8 @@ cdef class IncompleteRequests:
             let_in(self.trust, call)
         return verdict
 
+    # Memory and windows
+
     cdef bint has_room(self, GrpcCall call) except -1:
         cdef MessageReader reader = call.reader
         cdef Py_ssize_t size = 0, whole = 0
@@ -58,7 +105,7 @@ cdef class IncompleteRequests:
             call.counted = size
             if problem is not None:
                 count_refusal("memory")
-                self.outcomes.end_instead(call, RESOURCE_EXHAUSTED, problem)
+                self.end_instead(call, RESOURCE_EXHAUSTED, problem)
             return problem is None
         if call.message is not None:
             size += PyBytes_GET_SIZE(call.message)
@@ -70,7 +117,7 @@ cdef class IncompleteRequests:
         )
         if problem is not None:
             count_refusal("memory")
-            self.listed.drop_check(call)
+            self.drop_check(call)
             self.gate.refusals.refuse(call, RESOURCE_EXHAUSTED, problem)
             return False
         self.gate.memory.charge(call, max(size, <Py_ssize_t>1))
@@ -82,23 +129,59 @@ cdef class IncompleteRequests:
         if call is None or call.reader is None or not call.reader.is_inside():
             return 0
         size = call.reader.missing() - self.http2.incoming.to_come(stream)
-        if size <= 0 or call.has_started and not self.long_messages.may_come(self.http2, call, size, is_awaited):
+        if size <= 0 or call.has_started and not self._may_come(call, size, is_awaited):
             return 0
         return self.http2.grant(stream, size)
 
+    cdef bint _may_come(self, GrpcCall call, int64_t size, bint is_awaited) except -1:
+        """Return whether `size` bytes of a message may arrive now beyond its window; they are borrowed from the pool."""
+        cdef FlowControl flow = self.http2.incoming.flow
+        cdef Http2Stream stream = call.http2_stream
+        cdef bint has_memory, is_next
+        # Earlier messages may have been taken before a part of it arrived: their credit may be too little to be sent.
+        is_awaited = is_awaited or call.stream is not None and (<ServedStream>call.stream).awaits_message()
+        is_next = is_awaited or call.stream is not None and (<ServedStream>call.stream).waiting == 0
+        if not is_next and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:
+            return False
+        # Includes the bytes that may already arrive beyond the pool.
+        has_memory = process_held + size - min(<int64_t>0, flow.pool.left) <= self.gate.memory.lend_below
+        if flow.granted and not (has_memory and flow.has_room(stream, size, False)):
+            if not (has_memory and is_awaited) or holds_grant(self.unpooled):
+                if not has_memory and self.http2.stream_below() is not NULL:
+                    # Other connections may hold the memory, and this connection is not notified when they free it.
+                    (<ByteStream>self.http2.stream_below()).schedule_check(now_ns() + MEMORY_LOOK_NS)
+                flow.await_room(stream, False)
+                return False
+            self.unpooled = stream
+        flow.borrow(stream, size)
+        return True
+
+    cdef int reader_left(self, GrpcCall call) except -1:
+        if call.http2_stream is not self.unpooled:
+            return 0
+        self.unpooled = None
+        return 0 if self.http2.incoming.flow.waiting is None else self.http2.grant_waiting()
+
+    # Their end
+
+    cdef int end_instead(self, GrpcCall call, int status, str text) except -1:
+        self.gate.note_answered(call, status, text)
+        self.connection.end_early(call, Failure(status, text))
+        return self.http2.note_idle_work()
+
     cdef int end(self, str text) except -1:
         cdef GrpcCall call
-        for call in list(self.listed.calls):
+        for call in list(self.calls):
             if call.is_incomplete and not call.has_started:
                 self.gate.refusals.refuse(call, UNAVAILABLE, text)
         return 0
 
     cdef int forget_all(self) except -1:
         cdef GrpcCall call
-        while self.listed.calls:
-            call = self.listed.calls.pop()
+        while self.calls:
+            call = self.calls.pop()
             call.http2_stream = None
-            self.listed.drop_check(call)
+            self.drop_check(call)
             if call.charge and not call.has_started:
                 self.gate.memory.charge(call, 0)
         return self.gate.memory.end_part(self.connection, True)
@@ -109,12 +192,12 @@ cdef class IncompleteRequests:
         cdef GrpcCall call
         cdef SenderCheck sender_check
         cdef uint64_t due = 0, late_ns
-        if not self.listed.calls:
+        if not self.calls:
             return 0
         if self.http2.incoming.flow.waiting is not None and not self.http2.is_closed:
             # There may be memory for waiting messages now.
             self.http2.grant_waiting()
-        for call in list(self.listed.calls):
+        for call in list(self.calls):
             if self.http2.is_closed or not call.is_incomplete:
                 continue
             # Held, as a refusal drops the check.
@@ -158,13 +241,17 @@ cdef class IncompleteRequests:
     cdef int _end_late(self, GrpcCall call) except -1:
         cdef str text = "the rest of a message did not come in time"
         if call.has_started:
-            return self.outcomes.end_instead(call, DEADLINE_EXCEEDED, text)
+            return self.end_instead(call, DEADLINE_EXCEEDED, text)
         return self.gate.refusals.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: {text}")
 
 
-cdef IncompleteRequests new_incomplete(GrpcOutcomes outcomes, Http2Connection http2, Gate gate):
+cdef bint holds_grant(Http2Stream stream) noexcept:
+    """Return whether a message of the stream was granted bytes, and was not taken yet."""
+    return stream is not None and stream.is_known and stream.windows.granted != 0
+
+
+cdef IncompleteRequests new_incomplete(Http2Connection http2, GrpcTrust trust, Gate gate):
     cdef IncompleteRequests made = IncompleteRequests.__new__(IncompleteRequests)
-    made.gate, made.http2, made.outcomes = gate, http2, outcomes
-    made.trust, made.long_messages = outcomes.trust, outcomes.long_messages
-    made.listed = outcomes.incomplete
+    made.gate, made.http2, made.trust = gate, http2, trust
+    made.calls = set()
     return made

@@ -7,8 +7,7 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.grpc.dialect cimport GrpcDialect
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
 from fastrpc._core.grpc.grpc_trust cimport GrpcTrust
-from fastrpc._core.grpc.incomplete_list cimport IncompleteList
-from fastrpc._core.grpc.long_messages cimport LongMessages
+from fastrpc._core.grpc.incomplete_requests cimport IncompleteRequests
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.hpack cimport HeaderTemplate
 from fastrpc._core.http2.lingering cimport LingeringStreams
@@ -28,12 +27,11 @@ cdef class GrpcOutcomes(Flow):
         Http2Connection http2
         LinkedConnection connection
 
-        # Whether the client is known; windows of long messages.
+        # Whether the client is known.
         GrpcTrust trust
-        LongMessages long_messages
 
         # The calls with an incomplete request or message. The end of an answer takes its call off the list.
-        IncompleteList incomplete
+        IncompleteRequests incomplete
 
         # The streams that stay half-closed after early answers, pages included.
         LingeringStreams lingering
@@ -57,9 +55,6 @@ cdef class GrpcOutcomes(Flow):
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1
     cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1
 
-    # Answer a call instead of its handler, which is stopped: for a fault of its caller.
-    cdef int end_instead(self, GrpcCall call, int status, str text) except -1
-
     # Whether the stream of a call is open; the output is sent at its instant.
     cdef bint reaches(self, GrpcCall call) noexcept
 
@@ -78,6 +73,4 @@ cdef class GrpcOutcomes(Flow):
     cdef int _ended(self, GrpcCall call, Py_ssize_t size) except -1
 
 
-cdef GrpcOutcomes new_outcomes(
-    GrpcDialect dialect, Http2Connection http2, GrpcTrust trust, LongMessages long_messages, IncompleteList incomplete
-)
+cdef GrpcOutcomes new_outcomes(GrpcDialect dialect, Http2Connection http2, IncompleteRequests incomplete)

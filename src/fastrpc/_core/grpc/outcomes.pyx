@@ -162,7 +162,7 @@ cdef class GrpcOutcomes(Flow):
         if not self.reaches(served):
             return 0
         if not waits:
-            return self.long_messages.reader_left(self.http2, served)
+            return self.incomplete.reader_left(served)
         # All messages are taken: only the window can block the next message, or its rest.
         let_in(self.trust, served)
         self.http2.let_grow(served.http2_stream)
@@ -251,11 +251,6 @@ cdef class GrpcOutcomes(Flow):
             call.has_begun = True
         return self._ended(call, 0)
 
-    cdef int end_instead(self, GrpcCall call, int status, str text) except -1:
-        self.dialect.gate.note_answered(call, status, text)
-        self.connection.end_early(call, Failure(status, text))
-        return self.http2.note_idle_work()
-
     cdef int _ended(self, GrpcCall call, Py_ssize_t size) except -1:
         """All of an answer was given to the connection."""
         call.state = STATE_GONE
@@ -339,12 +334,10 @@ cdef Failure failure_of_fault(uint64_t message_bytes, GrpcCall call):
     return Failure(status, fault_text(call, message_bytes), pushback_ms=pushback_ms, has_run=False)
 
 
-cdef GrpcOutcomes new_outcomes(
-    GrpcDialect dialect, Http2Connection http2, GrpcTrust trust, LongMessages long_messages, IncompleteList incomplete
-):
+cdef GrpcOutcomes new_outcomes(GrpcDialect dialect, Http2Connection http2, IncompleteRequests incomplete):
     cdef GrpcOutcomes outcomes = GrpcOutcomes.__new__(GrpcOutcomes)
     outcomes.dialect, outcomes.http2 = dialect, http2
-    outcomes.trust, outcomes.long_messages, outcomes.incomplete = trust, long_messages, incomplete
+    outcomes.trust, outcomes.incomplete = incomplete.trust, incomplete
     outcomes.lingering = new_lingering(http2)
     outcomes.head_fields = HeaderTemplate(((b":status", b"200"), (b"content-type", b"application/grpc")))
     outcomes.success_fields = HeaderTemplate(((b"grpc-status", b"0"),))

@@ -349,7 +349,7 @@ cdef class GrpcRequests(StreamHandler):
         if is_compressed and compressor == ENCODING_IDENTITY:
             self._refuse_faulty(call, FAULT_ENCODING)
         elif call.route.takes_stream:
-            self.incomplete.listed.remove(call)
+            self.incomplete.remove(call)
             self._put(call, message, compressor)
         elif call.message is not None:
             self._refuse_faulty(call, FAULT_MESSAGES)
@@ -398,16 +398,16 @@ cdef class GrpcRequests(StreamHandler):
             # The verdict starts the call.
             return 0
         call.message = None
-        self.incomplete.listed.remove(call)
+        self.incomplete.remove(call)
         return self._pass_in(call, message)
 
     cdef int _refuse_faulty(self, GrpcCall call, int fault) except -1:
         """Refuse a call for a fault of its messages: after the guards of the gate, if it has not seen the call yet."""
         call.fault = <uint8_t>fault
         if call.has_started:
-            return self.outcomes.end_instead(call, fault_status(fault), fault_text(call, self.gate.message_bytes))
+            return self.incomplete.end_instead(call, fault_status(fault), fault_text(call, self.gate.message_bytes))
         call.message = None
-        self.incomplete.listed.drop_check(call)
+        self.incomplete.drop_check(call)
         # The call gets the shape of another kind of method, which the gate refuses.
         call.flags ^= STREAM_IN
         return self._pass_in(call, b"")
@@ -437,7 +437,7 @@ cdef class GrpcRequests(StreamHandler):
         if call.has_started:
             # Both sides watch the deadline: the reason is the same whichever side is first.
             return cancel_in_read(self.http2.engine(), self.gate, call, call.deadline_ns <= self.http2.instant())
-        self.incomplete.listed.drop_check(call)
+        self.incomplete.drop_check(call)
         call.was_ended = True
         return self.gate.refusals.note(call, CANCELLED, "cancelled before the request was whole")
 
@@ -454,7 +454,7 @@ cdef class GrpcRequests(StreamHandler):
         call = <GrpcCall>stream.user
         stream.user = None
         call.http2_stream = None
-        self.incomplete.listed.remove(call)
+        self.incomplete.remove(call)
         if call.is_streaming:
             call.is_streaming = False
             self.http2.streams.streaming -= 1
