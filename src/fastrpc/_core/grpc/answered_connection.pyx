@@ -24,6 +24,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint16_t
 from libc.string cimport memset
 
+from fastrpc._core.base.big_endian cimport load32_big
 from fastrpc._core.base.buffer cimport Assembly, copied
 from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.base.status cimport UNKNOWN
@@ -31,7 +32,6 @@ from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.client.client_stream cimport ClientStream
 from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, binary_value, message_text, metadata_of
 from fastrpc._core.grpc.fields cimport status_of, status_of_http, status_of_reset
-from fastrpc._core.http2.big_endian cimport load32_big
 from fastrpc._core.http2.frames cimport CODE_CANCEL, CODE_NONE, CODE_REFUSED_STREAM, Violation, violation_text
 from fastrpc._core.http2.header_block cimport (
     TOKEN_CONTENT_TYPE, TOKEN_GRPC_ENCODING, TOKEN_GRPC_MESSAGE, TOKEN_GRPC_PUSHBACK, TOKEN_GRPC_STATUS,

@@ -1,9 +1,9 @@
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from fastrpc._core.base.big_endian cimport store32_big
 from fastrpc._core.base.buffer cimport Assembly, WriteBuffer
 from fastrpc._core.calls.call cimport MethodRoute
-from fastrpc._core.http2.big_endian cimport store32_big
 from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.hpack cimport HeaderTemplate, HpackEncoder
 

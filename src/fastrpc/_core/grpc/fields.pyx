@@ -24,13 +24,13 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcmp, memcpy
 
+from fastrpc._core.base.big_endian cimport load32_big
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport (
     CANCELLED, HIGHEST_STATUS, INTERNAL, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE,
     UNIMPLEMENTED, UNKNOWN,
 )
 from fastrpc._core.base.wire cimport load16, utf8_valid
-from fastrpc._core.http2.big_endian cimport load32_big
 from fastrpc._core.http2.frames cimport (
     CODE_CALM_DOWN, CODE_CANCEL, CODE_HTTP_1_1_REQUIRED, CODE_INADEQUATE_SECURITY, CODE_REFUSED_STREAM,
     CODE_STREAM_CLOSED,

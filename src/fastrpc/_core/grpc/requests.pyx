@@ -19,6 +19,7 @@ from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 
+from fastrpc._core.base.big_endian cimport load32_big
 from fastrpc._core.base.buffer cimport Assembly, copied
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_PROTOBUF, CODEC_RAW
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
@@ -30,7 +31,6 @@ from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, ENCODING_UNKNOWN, F
 from fastrpc._core.grpc.grpc_call cimport FAULT_FORM, FAULT_MESSAGES, FAULT_NO_MESSAGE, FAULT_TEXT, FAULT_TOO_LARGE
 from fastrpc._core.grpc.grpc_call cimport fault_status, fault_text, head_of
 from fastrpc._core.grpc.grpc_trust cimport let_in
-from fastrpc._core.http2.big_endian cimport load32_big
 from fastrpc._core.http2.frames cimport CODE_REFUSED_STREAM, Violation
 from fastrpc._core.http2.header_block cimport HeaderField
 from fastrpc._core.io.engine cimport ByteStream

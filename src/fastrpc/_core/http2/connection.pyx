@@ -19,8 +19,8 @@ on_data; send_head, send_message, send_trailers; on_over.
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
+from fastrpc._core.base.big_endian cimport store32_big
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.http2.big_endian cimport store32_big
 from fastrpc._core.http2.frames cimport (
     CODE_NONE, CODE_REFUSED_STREAM, KIND_DATA, KIND_GOAWAY, KIND_HEADERS, KIND_NOTHING, KIND_PING, KIND_RST_STREAM,
     KIND_SETTINGS, KIND_WINDOW_UPDATE, RULE_NONE, RULE_STREAM_LIMIT,

@@ -1,8 +1,8 @@
 cimport cython
 from libc.stdint cimport int64_t, uint32_t
 
+from fastrpc._core.base.big_endian cimport store24_big, store32_big
 from fastrpc._core.base.buffer cimport WriteBuffer
-from fastrpc._core.http2.big_endian cimport store24_big, store32_big
 
 cdef enum ErrorCode:
     # RFC 9113, section 7.

@@ -23,7 +23,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from fastrpc._core.http2.big_endian cimport load16_big, load24_big, load32_big, store16_big
+from fastrpc._core.base.big_endian cimport load16_big, load24_big, load32_big, store16_big
 from fastrpc._core.wire.window cimport HIGHEST_WINDOW
 
 cdef enum:

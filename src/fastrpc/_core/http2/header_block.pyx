@@ -20,7 +20,7 @@ from cpython.list cimport PyList_Append, PyList_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memchr, memcpy
 
-from fastrpc._core.http2.big_endian cimport load64_big
+from fastrpc._core.base.big_endian cimport load64_big
 from fastrpc._core.http2.frames cimport (
     FIRST_TABLE_BYTES,
     RULE_AUTHORITY,

@@ -19,8 +19,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
+from fastrpc._core.base.big_endian cimport load24_big, store24_big
 from fastrpc._core.base.output_buffer cimport UNCOPIED
-from fastrpc._core.http2.big_endian cimport load24_big, store24_big
 from fastrpc._core.http2.frames cimport CODE_NONE, FLAG_END_STREAM, HEAD_BYTES, KIND_DATA, LEAST_FRAME_LIMIT
 from fastrpc._core.http2.frames cimport close_block, open_block, put_reset, store_head
 from fastrpc._core.http2.hpack cimport indexing_of

@@ -1,4 +1,4 @@
-"""Numbers as HTTP/2 writes them, highest byte first. Compilers make one load or store of each."""
+"""Numbers with the highest byte first, as HTTP/2 and rpcx write them. Compilers make one load or store of each."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -42,3 +42,8 @@ cdef inline void store32_big(char* data, uint32_t value) noexcept nogil:
     at[1] = <uint8_t>(value >> 16)
     at[2] = <uint8_t>(value >> 8)
     at[3] = <uint8_t>value
+
+
+cdef inline void store64_big(char* data, uint64_t value) noexcept nogil:
+    store32_big(data, <uint32_t>(value >> 32))
+    store32_big(data + 4, <uint32_t>value)
