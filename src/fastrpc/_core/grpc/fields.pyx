@@ -43,7 +43,7 @@ from fastrpc._core.http2.header_block cimport (
     TOKEN_SCHEME, TOKEN_STATUS, TOKEN_TE, TOKEN_TRANSFER_ENCODING, TOKEN_UPGRADE, HeaderField, token_of,
 )
 from fastrpc._core.http2.hpack cimport indexing_of
-from fastrpc._core.payload.metadata cimport has_any_key, has_form, shown_key
+from fastrpc._core.payload.metadata cimport entries_of, entry_of, has_any_key, has_form, shown_key
 
 cdef enum:
     # An upper bound of the bytes of the fields that are written with each call, metadata aside.
@@ -433,10 +433,6 @@ cdef bint add_values(list entries, bytes name, bytes value, bint is_binary) exce
     return True
 
 
-cdef bytes entry_of(bytes name, bytes value):
-    return bytes((len(name), 0)) + len(value).to_bytes(2, "little") + name + value
-
-
 cdef int leave_out(list entries, list dropped, bytes name, bytes value) except -1:
     """Omit a field without a native form; a credential stays, to be refused: no other credential replaces it."""
     dropped.append(name)
@@ -502,22 +498,15 @@ cpdef Py_ssize_t metadata_size(bytes metadata, bint is_of_answer=False) except -
 
 
 cpdef list metadata_fields(bytes metadata):
-    cdef const char* data = PyBytes_AS_STRING(metadata)
-    cdef Py_ssize_t at = 0, key_size, value_size
     cdef list fields = []
     cdef bytes name, value
-    while at < PyBytes_GET_SIZE(metadata):
-        key_size = <uint8_t>data[at]
-        value_size = load16(data + at + 2)
-        at += ENTRY_HEAD
-        name = data[at:at + key_size]
-        value = data[at + key_size:at + key_size + value_size]
-        at += key_size + value_size
-        if is_binary(PyBytes_AS_STRING(name), key_size):
+    for name, value in entries_of(metadata):
+        # The name is held by the pair.
+        if is_binary(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)):
             value = binary_field(value)
         else:
             value = without_blanks(value)
-        fields.append((token_of(PyBytes_AS_STRING(name), key_size), name, value))
+        fields.append((token_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)), name, value))
     return fields
 
 

@@ -18,18 +18,16 @@ import base64
 import binascii
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t
 
-from fastrpc._core.base.wire cimport load16
 from fastrpc._core.exchange.request_head cimport FIELD_AUTHORIZATION, FIELD_GRPC_TIMEOUT, FIELD_REQUEST_ID
 from fastrpc._core.exchange.request_head cimport FIELD_TIMEOUT_MS, FIELD_TRACEPARENT, FIELD_TRACESTATE, VERB_GET
-from fastrpc._core.payload.metadata cimport encode_metadata
+from fastrpc._core.payload.metadata cimport encode_metadata, entries_of, entry_of
 
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    ENTRY_HEAD = 4
     # Digits of a timeout in milliseconds: 300 years fit 64 bits of nanoseconds.
     MOST_DIGITS = 12
     # Digits of a timeout in gRPC.
@@ -49,6 +47,9 @@ cdef tuple NAMED = (
 )
 cdef bytes REQUEST_ID = b"frpc-request-id"
 
+# Bytes that no field of an answer can have in its value.
+cdef frozenset LINE_BREAKS = frozenset(b"\0\n\r")
+
 # Characters of a metadata value that a field has unencoded, beside letters and digits: visible ASCII without "%".
 cdef str VISIBLE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
@@ -63,10 +64,6 @@ cdef str VERSION = "13"
 # Escaped: text of a request must not put control characters into an error or a log.
 cdef str _shown(str text):
     return ascii(text[:100])
-
-
-cdef bytes entry(bytes key, bytes value):
-    return bytes((len(key), 0)) + len(value).to_bytes(2, "little") + key + value
 
 
 cdef bytes metadata_of(RequestHead head):
@@ -92,7 +89,7 @@ cdef bytes _field_entry(RequestHead head, int field, bytes key, bint is_needed):
     if data is NULL:
         return b""
     if head.count_of(field) == 1 and _is_visible(data, size):
-        return entry(key, data[:size])
+        return entry_of(key, data[:size])
     if is_needed:
         raise RequestRefusedError(400, f"the field {key.decode()} must come once, and be visible ASCII")
     return b""
@@ -101,7 +98,7 @@ cdef bytes _field_entry(RequestHead head, int field, bytes key, bint is_needed):
 cdef bytes id_entry(RequestHead head):
     cdef Py_ssize_t size = 0
     cdef const char* data = head.field_data(FIELD_REQUEST_ID, &size)
-    return entry(REQUEST_ID, data[:size]) if has_plain_id(head) else b""
+    return entry_of(REQUEST_ID, data[:size]) if has_plain_id(head) else b""
 
 
 cdef bint _is_visible(const char* text, Py_ssize_t size) noexcept:
@@ -200,45 +197,24 @@ cdef bint _is_number(str text, Py_ssize_t most) except -1:
 
 cdef bytes metadata_lines(bytes metadata):
     cdef list lines = []
-    for key, value in _entries(metadata):
+    for key, value in entries_of(metadata):
         shown = base64.b64encode(value) if key.endswith(b"-bin") else quote_from_bytes(value, VISIBLE).encode()
         lines.append(b"Meta-%b: %b\r\n" % (key, shown))
     return b"".join(lines)
 
 
 cdef str breaking_key(bytes metadata):
-    cdef const char* data = PyBytes_AS_STRING(metadata)
-    cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(metadata), key, value, index
-    while at < size:
-        key = <uint8_t>data[at]
-        value = load16(data + at + 2)
-        at += ENTRY_HEAD
-        if key < 4 or metadata[at + key - 4:at + key] != b"-bin":
-            for index in range(at + key, at + key + value):
-                if data[index] in (0, 10, 13):
-                    return data[at:at + key].decode("ascii")
-        at += key + value
+    for key, value in entries_of(metadata):
+        if not key.endswith(b"-bin") and not LINE_BREAKS.isdisjoint(value):
+            return key.decode("ascii")
     return None
 
 
 cdef dict metadata_texts(bytes metadata):
     return {
         key.decode(): base64.b64encode(value).decode() if key.endswith(b"-bin") else value.decode()
-        for key, value in _entries(metadata)
+        for key, value in entries_of(metadata)
     }
-
-
-cdef list _entries(bytes metadata):
-    cdef list found = []
-    cdef const char* data = PyBytes_AS_STRING(metadata)
-    cdef Py_ssize_t at = 0, key, value
-    while at < PyBytes_GET_SIZE(metadata):
-        key = <uint8_t>data[at]
-        value = load16(data + at + 2)
-        at += ENTRY_HEAD
-        found.append((metadata[at:at + key], metadata[at + key:at + key + value]))
-        at += key + value
-    return found
 
 
 cdef bint is_long(RequestHead head) noexcept:

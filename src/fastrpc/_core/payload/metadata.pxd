@@ -9,6 +9,10 @@ cdef int check_metadata(const char* data, Py_ssize_t size, Py_ssize_t limit) noe
 cpdef bytes encode_metadata(object entries)
 cpdef dict decode_metadata(bytes data)
 
+# Return an entry; return keys and values of entries that were checked when they arrived, in their order.
+cdef bytes entry_of(bytes key, bytes value)
+cdef list entries_of(bytes data)
+
 # Return the metadata of an answer without a stream, in the form of a protocol with head and trailers; either may be
 # None.
 cdef bytes join_answer(bytes head, bytes trailers)

@@ -154,8 +154,25 @@ def encode_pairs(pairs):
             raise ValueError(f"metadata {key!r} has a lone surrogate, which UTF-8 cannot express: {value!r}") from None
         if len(raw_value) > 65_535:
             raise ValueError(f"metadata {key!r} has {len(raw_value)} bytes, at most 65,535 fit")
-        parts.append(bytes((len(raw_key), 0)) + len(raw_value).to_bytes(2, "little") + raw_key + raw_value)
+        parts.append(entry_of(raw_key, raw_value))
     return b"".join(parts)
+
+
+cdef bytes entry_of(bytes key, bytes value):
+    return bytes((len(key), 0)) + len(value).to_bytes(2, "little") + key + value
+
+
+cdef list entries_of(bytes data):
+    cdef const char* start = PyBytes_AS_STRING(data)
+    cdef Py_ssize_t at = 0, key_size, value_size
+    cdef list found = []
+    while at < PyBytes_GET_SIZE(data):
+        key_size = <uint8_t>start[at]
+        value_size = load16(start + at + 2)
+        at += ENTRY_HEAD + key_size
+        found.append((data[at - key_size:at], data[at:at + value_size]))
+        at += value_size
+    return found
 
 
 cpdef dict decode_metadata(bytes data):
@@ -174,16 +191,9 @@ cpdef dict decode_metadata(bytes data):
 
 def metadata_pairs(bytes data not None):
     """Return keys and values in their order, without reserved keys."""
-    cdef Py_ssize_t at = 0, key_size, value_size
     pairs = []
-    while at < len(data):
-        key_size = data[at]
-        value_size = data[at + 2] | data[at + 3] << 8
-        at += ENTRY_HEAD
-        key = data[at:at + key_size].decode("ascii")
-        at += key_size
-        value = data[at:at + value_size]
-        at += value_size
+    for raw_key, value in entries_of(data):
+        key = raw_key.decode("ascii")
         if not key.startswith(RESERVED_PREFIX):
             pairs.append((key, value if key.endswith("-bin") else value.decode()))
     return tuple(pairs)

@@ -11,6 +11,8 @@ import re
 
 import msgspec
 
+from fastrpc._core.payload.metadata cimport entry_of
+
 # The statuses of HTTP that a handler may choose.
 cdef frozenset ANSWER_STATUSES = frozenset([*range(200, 300), 301, 302, 303, 307, 308])
 
@@ -80,4 +82,4 @@ cdef bytes told_entry(list told):
     value = msgspec.msgpack.encode((status, list(fields.values()), compress))
     if len(value) > MOST_BYTES:
         raise ValueError(f"the fields of the answer by HTTP have {len(value)} bytes, at most {<int>MOST_BYTES} fit")
-    return bytes((len(TOLD_KEY), 0)) + len(value).to_bytes(2, "little") + TOLD_KEY + value
+    return entry_of(TOLD_KEY, value)
