@@ -48,11 +48,12 @@ def place_message(MessageReader reader not None, bytes data not None, Py_ssize_t
     cdef char* place
     message = None
     while message is None and done < PyBytes_GET_SIZE(data):
-        place = reader.place(min(most, PyBytes_GET_SIZE(data) - done), &room, 0)
+        place = reader.assembly.place(min(most, PyBytes_GET_SIZE(data) - done), &room, 0)
         # The reader's assembly has `room` bytes left.
         memcpy(place, PyBytes_AS_STRING(data) + done, <size_t>room)
         done += room
-        message = reader.placed(room)
+        reader.assembly.filled += room
+        message = reader.finish()
     return message
 
 

@@ -299,8 +299,7 @@ cdef class AnsweredConnection(StreamHandler):
 
     cdef int on_placed(self, Http2Stream stream, Py_ssize_t size, bint ends_stream) except -1:
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
-        # The bytes of the message are counted already.
-        cdef bytes message = answer.reader.placed(0)
+        cdef bytes message = answer.reader.finish()
         if message is not None:
             self._take_message(stream, answer, message, answer.reader.is_compressed)
         return self._finish(stream, end_without_status(answer)) if ends_stream and answer.call is not None else 0

@@ -42,11 +42,8 @@ cdef class MessageReader:
     cdef bytes read(self, const char** data, Py_ssize_t* size, Py_ssize_t trusted)
     cdef bint _read_prefix(self, const char** data, Py_ssize_t* size) except -1
 
-    # Return the place for more of the message under way, and how many bytes fit, at most `most`; then note how many
-    # arrived, and return the message if it is complete.
-    cdef char* place(self, Py_ssize_t most, Py_ssize_t* room, Py_ssize_t trusted) except NULL
-    cdef bytes placed(self, Py_ssize_t size)
-    cdef bytes _finish(self)
+    # Return the message under way if its assembly is filled.
+    cdef bytes finish(self)
 
     cdef inline bint is_inside(self) noexcept:
         """Return whether a message is incomplete: the end of the stream breaks the protocol here."""
@@ -92,8 +89,8 @@ cdef int number_of(bytes value, Py_ssize_t digits) noexcept
 cpdef int status_of(bytes value) noexcept
 
 # Return the Status of an answer without grpc-status, by :status, and of a stream that ended by RST_STREAM.
-cpdef int status_of_http(bytes value) noexcept
-cpdef int status_of_reset(uint32_t code) noexcept
+cpdef int status_of_http(bytes value) except -1
+cpdef int status_of_reset(uint32_t code) except -1
 
 # Return the entries of a head or of trailers as native metadata, or None. Names of omitted entries, which have no
 # native form, are added to `dropped`.

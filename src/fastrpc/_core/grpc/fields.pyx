@@ -20,6 +20,10 @@ longer one is received into an `Assembly`, whose memory grows with the received 
 may have `authorization` and `user-agent` in its metadata: they replace ours.
 """
 
+import re
+from binascii import a2b_base64, b2a_base64
+from urllib.parse import unquote_to_bytes
+
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcmp, memcpy
@@ -60,18 +64,27 @@ cdef enum:
     LONGEST_VALUE = 65_535
     # Bytes of an unreadable credential that are kept.
     UNREAD_BYTES = 256
-    NO_DIGIT = 255
     STATUS_DIGITS = 2
 
-cdef char* HEX_DIGITS = b"0123456789ABCDEF"
-cdef char* BASE64_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+# A byte of a message that is sent escaped; HTTP strips spaces at the ends of a value.
+cdef object ESCAPED = re.compile(rb"[^ -~]|%|\A | \Z")
 
 # The units of grpc-timeout, shortest first, and the factor from each unit to the next.
 cdef char* UNITS = b"numSMH"
 cdef int64_t[6] NEXT_UNITS = [1_000, 1_000, 1_000, 60, 60, 1]
 
-# The number of each base64 digit; whether a field with this token is of the protocol, and no metadata.
-cdef uint8_t[256] base64_numbers
+# https://grpc.github.io/grpc/core/md_doc_http-grpc-status-mapping.html
+cdef dict HTTP_STATUSES = {
+    400: INTERNAL, 401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 404: UNIMPLEMENTED,
+    429: UNAVAILABLE, 502: UNAVAILABLE, 503: UNAVAILABLE, 504: UNAVAILABLE,
+}
+# "HTTP2 Transport Mapping, Errors" of gRPC over HTTP/2.
+cdef dict RESET_STATUSES = {
+    CODE_REFUSED_STREAM: UNAVAILABLE, CODE_CANCEL: CANCELLED, CODE_CALM_DOWN: RESOURCE_EXHAUSTED,
+    CODE_INADEQUATE_SECURITY: PERMISSION_DENIED, CODE_STREAM_CLOSED: UNKNOWN,
+}
+
+# Whether a field with this token is of the protocol, and no metadata.
 cdef bint[TOKEN_COUNT] is_of_protocol
 
 
@@ -97,7 +110,7 @@ cdef class MessageReader:
             if self.assembly is None:
                 self.assembly = Assembly(self.total)
             self.assembly.append(data[0], taken, trusted)
-            message = self._finish()
+            message = self.finish()
         data[0] += taken
         size[0] -= taken
         return message
@@ -137,17 +150,7 @@ cdef class MessageReader:
             self.problem = MESSAGE_TOO_LARGE
         return self.problem == MESSAGE_OK
 
-    cdef char* place(self, Py_ssize_t most, Py_ssize_t* room, Py_ssize_t trusted) except NULL:
-        if self.assembly is None:
-            self.assembly = Assembly(self.total)
-        return self.assembly.place(min(most, self.missing()), room, trusted)
-
-    cdef bytes placed(self, Py_ssize_t size):
-        self.assembly.filled += size
-        return self._finish()
-
-    cdef bytes _finish(self):
-        """Return the message if it is complete."""
+    cdef bytes finish(self):
         cdef bytes message
         if self.assembly.filled < self.total:
             return None
@@ -158,10 +161,6 @@ cdef class MessageReader:
 
 
 def _fill_tables():
-    for number in range(256):
-        base64_numbers[number] = NO_DIGIT
-    for number in range(64):
-        base64_numbers[<uint8_t>BASE64_DIGITS[number]] = <uint8_t>number
     for token in (
         TOKEN_AUTHORITY, TOKEN_CONNECTION, TOKEN_CONTENT_LENGTH, TOKEN_CONTENT_TYPE, TOKEN_GRPC_ACCEPT_ENCODING,
         TOKEN_GRPC_ENCODING, TOKEN_GRPC_MESSAGE, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_PUSHBACK, TOKEN_GRPC_STATUS,
@@ -179,15 +178,11 @@ _fill_tables()
 
 cpdef int64_t timeout_ns(bytes value) noexcept:
     cdef const char* text = PyBytes_AS_STRING(value)
-    cdef Py_ssize_t at, size = PyBytes_GET_SIZE(value) - 1
-    cdef int64_t number = 0, unit_ns = 1
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(value) - 1
+    cdef int64_t number = number_in(text, size, TIMEOUT_DIGITS), unit_ns = 1
     cdef int unit = 0
-    if not 0 < size <= TIMEOUT_DIGITS:
+    if number < 0:
         return -1
-    for at in range(size):
-        if not c"0" <= text[at] <= c"9":
-            return -1
-        number = number * 10 + (text[at] - c"0")
     while UNITS[unit] != text[size]:
         unit_ns *= NEXT_UNITS[unit]
         unit += 1
@@ -213,88 +208,23 @@ cpdef bytes timeout_field(int64_t left_ns):
 
 # Texts
 
-cdef inline bint is_plain(const char* text, Py_ssize_t at, Py_ssize_t size) noexcept:
-    """Return whether a byte of a message is sent unescaped; HTTP strips spaces at the ends of a value."""
-    if text[at] == c" ":
-        return 0 < at < size - 1
-    return c" " < text[at] <= c"~" and text[at] != c"%"
-
-
 cpdef bytes message_field(str text):
     # Half of a pair of surrogates has no UTF-8.
-    cdef bytes raw = text.encode("utf-8", "replace"), encoded
-    cdef const char* data = PyBytes_AS_STRING(raw)
-    cdef Py_ssize_t at, size = PyBytes_GET_SIZE(raw), others = 0
-    cdef char* place
-    for at in range(size):
-        others += not is_plain(data, at, size)
-    if others == 0:
-        return raw
-    encoded = PyBytes_FromStringAndSize(NULL, size + 2 * others)
-    # No other code has a reference yet, so it may still be written.
-    place = PyBytes_AS_STRING(encoded)
-    for at in range(size):
-        if is_plain(data, at, size):
-            place[0] = data[at]
-            place += 1
-        else:
-            place[0] = c"%"
-            place[1] = HEX_DIGITS[<uint8_t>data[at] >> 4]
-            place[2] = HEX_DIGITS[<uint8_t>data[at] & 15]
-            place += 3
-    return encoded
+    return ESCAPED.sub(_escape_of, text.encode("utf-8", "replace"))
 
 
-cdef inline int hex_number(char digit) noexcept:
-    if c"0" <= digit <= c"9":
-        return digit - c"0"
-    digit |= 0x20
-    return digit - c"a" + 10 if c"a" <= digit <= c"f" else -1
+def _escape_of(match):
+    return b"%%%02X" % match[0][0]
 
 
 cpdef str message_text(bytes value):
-    cdef const char* data = PyBytes_AS_STRING(value)
-    cdef Py_ssize_t at = 0, filled = 0, size = PyBytes_GET_SIZE(value)
-    cdef bytes decoded = PyBytes_FromStringAndSize(NULL, size)
-    # No other code has a reference yet, so it may still be written.
-    cdef char* place = PyBytes_AS_STRING(decoded)
-    cdef int high, low
-    while at < size:
-        place[filled] = data[at]
-        if data[at] == c"%" and at + 2 < size:
-            high, low = hex_number(data[at + 1]), hex_number(data[at + 2])
-            if high >= 0 and low >= 0:
-                place[filled] = <char>(high << 4 | low)
-                at += 2
-        at += 1
-        filled += 1
-    return place[:filled].decode("utf-8", "replace")
+    return unquote_to_bytes(value).decode("utf-8", "replace")
 
 
 # Bytes
 
 cpdef bytes binary_field(bytes value):
-    cdef const uint8_t* data = <const uint8_t*>PyBytes_AS_STRING(value)
-    cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(value)
-    cdef bytes encoded = PyBytes_FromStringAndSize(NULL, base64_size(size))
-    # No other code has a reference yet, so it may still be written.
-    cdef char* place = PyBytes_AS_STRING(encoded)
-    cdef uint32_t word
-    while size - at >= 3:
-        word = <uint32_t>data[at] << 16 | <uint32_t>data[at + 1] << 8 | data[at + 2]
-        place[0] = BASE64_DIGITS[word >> 18]
-        place[1] = BASE64_DIGITS[word >> 12 & 63]
-        place[2] = BASE64_DIGITS[word >> 6 & 63]
-        place[3] = BASE64_DIGITS[word & 63]
-        place += 4
-        at += 3
-    if size - at:
-        word = <uint32_t>data[at] << 16 | (<uint32_t>data[at + 1] << 8 if size - at == 2 else 0)
-        place[0] = BASE64_DIGITS[word >> 18]
-        place[1] = BASE64_DIGITS[word >> 12 & 63]
-        if size - at == 2:
-            place[2] = BASE64_DIGITS[word >> 6 & 63]
-    return encoded
+    return b2a_base64(value, newline=False).rstrip(b"=")
 
 
 cdef inline Py_ssize_t base64_size(Py_ssize_t size) noexcept:
@@ -302,28 +232,14 @@ cdef inline Py_ssize_t base64_size(Py_ssize_t size) noexcept:
 
 
 cpdef bytes binary_value(bytes field):
-    cdef const uint8_t* data = <const uint8_t*>PyBytes_AS_STRING(field)
-    cdef Py_ssize_t at, size = PyBytes_GET_SIZE(field), padding = 0
-    cdef bytes decoded
-    cdef char* place
-    cdef uint32_t word = 0
-    while size and padding < 2 and data[size - 1] == c"=":
-        size -= 1
-        padding += 1
-    if size % 4 == 1 or padding and (size + padding) % 4:
+    cdef bytes digits = field.rstrip(b"=")
+    cdef Py_ssize_t padding = len(field) - len(digits)
+    if padding > 2 or padding and len(field) % 4:
         return None
-    decoded = PyBytes_FromStringAndSize(NULL, size * 3 // 4)
-    # No other code has a reference yet, so it may still be written.
-    place = PyBytes_AS_STRING(decoded)
-    for at in range(size):
-        if base64_numbers[data[at]] == NO_DIGIT:
-            return None
-        word = word << 6 | base64_numbers[data[at]]
-        if at % 4:
-            # 6, 4 and 2 bits are left over after the second, third and last digit of four.
-            place[0] = <char>(word >> (6 - 2 * (at % 4)))
-            place += 1
-    return decoded
+    try:
+        return a2b_base64(digits.ljust((len(digits) + 3) // 4 * 4, b"="), strict_mode=True)
+    except ValueError:
+        return None
 
 
 # Statuses
@@ -334,10 +250,13 @@ cpdef int status_of(bytes value) noexcept:
 
 
 cdef int number_of(bytes value, Py_ssize_t digits) noexcept:
+    return <int>number_in(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), digits)
+
+
+cdef int64_t number_in(const char* text, Py_ssize_t size, Py_ssize_t digits) noexcept:
     """Return the number in a text of at most `digits` digits; -1: the text is no number."""
-    cdef const char* text = PyBytes_AS_STRING(value)
-    cdef Py_ssize_t at, size = PyBytes_GET_SIZE(value)
-    cdef int number = 0
+    cdef Py_ssize_t at
+    cdef int64_t number = 0
     if not 0 < size <= digits:
         return -1
     for at in range(size):
@@ -347,31 +266,12 @@ cdef int number_of(bytes value, Py_ssize_t digits) noexcept:
     return number
 
 
-cpdef int status_of_http(bytes value) noexcept:
-    # https://grpc.github.io/grpc/core/md_doc_http-grpc-status-mapping.html
-    cdef int status = number_of(value, 3)
-    if status == 400:
-        return INTERNAL
-    if status == 401:
-        return UNAUTHENTICATED
-    if status == 403:
-        return PERMISSION_DENIED
-    if status == 404:
-        return UNIMPLEMENTED
-    return UNAVAILABLE if status in (429, 502, 503, 504) else UNKNOWN
+cpdef int status_of_http(bytes value) except -1:
+    return HTTP_STATUSES.get(number_of(value, 3), UNKNOWN)
 
 
-cpdef int status_of_reset(uint32_t code) noexcept:
-    # "HTTP2 Transport Mapping, Errors" of gRPC over HTTP/2.
-    if code == CODE_REFUSED_STREAM:
-        return UNAVAILABLE
-    if code == CODE_CANCEL:
-        return CANCELLED
-    if code == CODE_CALM_DOWN:
-        return RESOURCE_EXHAUSTED
-    if code == CODE_INADEQUATE_SECURITY:
-        return PERMISSION_DENIED
-    return UNKNOWN if code == CODE_STREAM_CLOSED or code >= CODE_HTTP_1_1_REQUIRED else INTERNAL
+cpdef int status_of_reset(uint32_t code) except -1:
+    return RESET_STATUSES.get(code, INTERNAL if code < CODE_HTTP_1_1_REQUIRED else UNKNOWN)
 
 
 # Metadata

@@ -332,7 +332,7 @@ cdef class GrpcRequests(StreamHandler):
         call = <GrpcCall>stream.user
         if call.state == STATE_GONE:
             return self.http2.took(stream, size)
-        message = call.reader.placed(0)
+        message = call.reader.finish()
         if message is not None and not self._take_message(call, message, call.reader.is_compressed):
             return 0
         if ends_stream:
