@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.grpc.fields cimport MessageReader
@@ -10,8 +10,6 @@ from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.wire.frame cimport Frame
 
 cdef enum:
-    # The number of a compressor that is unknown here.
-    UNKNOWN_COMPRESSOR = -1
     # `Frame.codec` of an answer whose details are a google.rpc.Status: no codec has this number.
     DETAILS_CODEC = 48
 
@@ -23,7 +21,7 @@ cdef class AnswerHead:
         readonly bint is_grpc
         readonly bytes http_status
 
-        # The number of grpc-encoding, 0: messages are uncompressed; its name for errors.
+        # The number of grpc-encoding (ENCODING_IDENTITY and others of `fields`); its name for errors.
         readonly int compressor
         readonly bytes encoding
 
@@ -72,9 +70,6 @@ cdef AnswerEnd end_of(HeaderBlock block, list dropped)
 cdef AnswerEnd new_end(int status, int outcome, str text)
 cdef AnswerEnd refused_by_http(bytes status, bytes body)
 
-# Return the name of a compressor on this wire, by its number; None if the wire lacks it.
-cdef bytes encoding_name(int compressor)
-
 
 cdef class AnsweredConnection(StreamHandler):
     cdef:
@@ -105,5 +100,7 @@ cdef class AnsweredConnection(StreamHandler):
     cdef int _finish(self, Http2Stream stream, AnswerEnd end) except -1
     cdef bint _is_whole(self, Http2Stream stream, GrpcAnswer answer) except -1
     cdef int _end_locally(self, Http2Stream stream, int status, str text) except -1
+    cdef bint _is_late(self, ClientCall call, uint64_t early_ns) noexcept
+    cdef int _fail(self, ClientCall call, object error) except -1
     cdef list _left_out(self)
     cdef str _metadata_text(self)

@@ -30,8 +30,9 @@ from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED, UNAUTHENTIC
 from fastrpc._core.base.status cimport UNKNOWN
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.client.client_stream cimport ClientStream
-from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, binary_value, message_text, metadata_of
-from fastrpc._core.grpc.fields cimport status_of, status_of_http, status_of_reset
+from fastrpc._core.grpc.fields cimport ENCODING_IDENTITY, ENCODING_UNKNOWN, MESSAGE_TOO_LARGE, PREFIX_BYTES
+from fastrpc._core.grpc.fields cimport binary_value, encoding_number, message_text, metadata_of, status_of
+from fastrpc._core.grpc.fields cimport status_of_http, status_of_reset
 from fastrpc._core.http2.frames cimport CODE_CANCEL, CODE_NONE, CODE_REFUSED_STREAM, Violation, violation_text
 from fastrpc._core.http2.header_block cimport (
     TOKEN_CONTENT_TYPE, TOKEN_GRPC_ENCODING, TOKEN_GRPC_MESSAGE, TOKEN_GRPC_PUSHBACK, TOKEN_GRPC_STATUS,
@@ -43,7 +44,6 @@ from fastrpc._core.payload.metadata cimport join_answer, note_dropped
 from fastrpc._core.wire.frame cimport MESSAGE_LIMIT, OUTCOME_NOT_STARTED, OUTCOME_RAN, OUTCOME_UNKNOWN
 from fastrpc._core.wire.frame cimport PUSHBACK_NEVER, STREAM_OUT
 
-from fastrpc.assigned_numbers import COMPRESSORS
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
@@ -51,11 +51,6 @@ from fastrpc.status import Status
 cdef object LONGEST_PAUSE = 4_000_000_000
 
 cdef bytes GRPC_TYPE = b"application/grpc"
-cdef bytes IDENTITY = b"identity"
-
-# The compressors of this wire: their names by number, and their numbers by name.
-cdef dict ENCODINGS = {COMPRESSORS[name]: name.encode() for name in ("gzip", "deflate")}
-cdef dict NUMBERS = {name: number for number, name in ENCODINGS.items()}
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -93,10 +88,6 @@ cdef class GrpcAnswer:
     """The answer to a call, as far as received."""
 
 
-cdef bytes encoding_name(int compressor):
-    return ENCODINGS.get(compressor)
-
-
 cdef bint is_of_grpc(HeaderBlock block) except -1:
     """Return whether a head is gRPC's; some servers omit the content-type of a bare status."""
     cdef HeaderField found = block.field(TOKEN_STATUS)
@@ -117,9 +108,9 @@ cdef AnswerHead head_of(HeaderBlock block, list dropped):
     head.is_grpc = is_of_grpc(block)
     head.http_status = (<HeaderField>block.field(TOKEN_STATUS)).value
     encoding = block.field(TOKEN_GRPC_ENCODING)
-    if encoding is not None and encoding.value != IDENTITY:
+    if encoding is not None:
         head.encoding = encoding.value
-        head.compressor = NUMBERS.get(encoding.value, UNKNOWN_COMPRESSOR)
+        head.compressor = encoding_number(encoding.value, ENCODING_UNKNOWN)
     head.metadata = metadata_of(block, dropped)
     block.note = head
     return head
@@ -214,7 +205,7 @@ cdef class AnsweredConnection(StreamHandler):
         if ends_stream:
             return self._finish(stream, end_of(block, self._left_out()))
         answer.head = head_of(block, self._left_out())
-        if answer.head.compressor == UNKNOWN_COMPRESSOR:
+        if answer.head.compressor == ENCODING_UNKNOWN:
             text = f"the answer is compressed by {answer.head.encoding!r:.50}, which is unknown here"
             return self._end_locally(stream, INTERNAL, text)
         if answer.head.is_grpc and answer.call.flags & STREAM_OUT:
@@ -310,7 +301,7 @@ cdef class AnsweredConnection(StreamHandler):
         cdef ClientCall call = answer.call
         cdef Py_ssize_t size = PyBytes_GET_SIZE(message)
         self.http2.trusted = max(self.http2.trusted, size)
-        if is_compressed and answer.head.compressor == 0:
+        if is_compressed and answer.head.compressor == ENCODING_IDENTITY:
             self._end_locally(stream, INTERNAL, "a message of the answer is compressed, and its head names no compressor")
             return False
         if call.flags & STREAM_OUT:
@@ -355,7 +346,7 @@ cdef class AnsweredConnection(StreamHandler):
         if end.status == 0:
             fill_message(&frame, call, answer.head.compressor if answer.is_compressed else 0)
             call.answer_came(&frame, answer.message or b"", self.http2.instant())
-        elif call.deadline_ns != NO_DEADLINE and self.http2.instant() >= call.deadline_ns:
+        elif self._is_late(call, 0):
             call.failed(call.overdue(self.http2.engine(), True))
         else:
             call.answer_came(&frame, end.details, self.http2.instant())
@@ -379,12 +370,9 @@ cdef class AnsweredConnection(StreamHandler):
         cdef AnswerEnd end
         if call is None:
             return 0
-        if code == CODE_CANCEL and call.deadline_ns != NO_DEADLINE and (
-            self.http2.instant() + EARLY_NS >= call.deadline_ns
-        ):
+        if code == CODE_CANCEL and self._is_late(call, EARLY_NS):
             answer.call = None
-            self.call_over(call)
-            return call.failed(call.overdue(self.http2.engine(), True))
+            return self._fail(call, call.overdue(self.http2.engine(), True))
         if code == CODE_REFUSED_STREAM and answer.head is None:
             end = new_end(UNAVAILABLE, OUTCOME_NOT_STARTED, "the server refused the stream")
         else:
@@ -401,13 +389,20 @@ cdef class AnsweredConnection(StreamHandler):
         if call is None:
             return 0
         answer.call = None
+        if self._is_late(call, 0):
+            self._fail(call, call.overdue(self.http2.engine(), True))
+        else:
+            self._fail(call, CallError(Status(status), f"{call.route.method}: {text}", processed="yes"))
+        return self.http2.reset(stream, CODE_CANCEL)
+
+    cdef bint _is_late(self, ClientCall call, uint64_t early_ns) noexcept:
+        """Return whether the deadline of a call has passed, or will pass within `early_ns`."""
+        return call.deadline_ns != NO_DEADLINE and self.http2.instant() + early_ns >= call.deadline_ns
+
+    cdef int _fail(self, ClientCall call, object error) except -1:
         self.call_over(call)
         self.http2.engine().woke = True
-        if call.deadline_ns != NO_DEADLINE and self.http2.instant() >= call.deadline_ns:
-            call.failed(call.overdue(self.http2.engine(), True))
-        else:
-            call.failed(CallError(Status(status), f"{call.route.method}: {text}", processed="yes"))
-        return self.http2.reset(stream, CODE_CANCEL)
+        return call.failed(error)
 
     cdef int on_sendable(self, Http2Stream stream) except -1:
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user

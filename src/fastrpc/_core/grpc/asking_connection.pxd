@@ -61,7 +61,6 @@ cdef class AskingConnection(AnsweredConnection):
     cdef int give_up(self, ClientCall call) except -1
 
     # The end.
-    cdef int _fail(self, ClientCall call, object error) except -1
     cdef int _fail_waiting(self, str why) except -1
     cdef int fail_all(self, str why, bint leaves) except -1
     cdef int _close_when_idle(self) except -1

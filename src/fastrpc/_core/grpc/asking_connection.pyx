@@ -16,8 +16,8 @@ from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.base.histogram cimport client_waits
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STATE_WAITING
-from fastrpc._core.grpc.answered_connection cimport GrpcAnswer, encoding_name
-from fastrpc._core.grpc.fields cimport IS_COMPRESSED, LONGEST_TIMEOUT, put_metadata, timeout_field
+from fastrpc._core.grpc.answered_connection cimport GrpcAnswer
+from fastrpc._core.grpc.fields cimport IS_COMPRESSED, LONGEST_TIMEOUT, encoding_name, put_metadata, timeout_field
 from fastrpc._core.http2.connection cimport new_http2
 from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_CANCEL, CODE_NONE, FLAG_END_STREAM
 from fastrpc._core.http2.header_block cimport TOKEN_GRPC_ENCODING, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_TIMEOUT
@@ -258,11 +258,6 @@ cdef class AskingConnection(AnsweredConnection):
                 self._fail(call, self.calling.error_of_end(call, False, None))
         self._fail_waiting(None)
         return self._close_when_idle()
-
-    cdef int _fail(self, ClientCall call, object error) except -1:
-        self.call_over(call)
-        self.http2.engine().woke = True
-        return call.failed(error)
 
     cdef int _fail_waiting(self, str why) except -1:
         """Fail the calls that wait for a stream: the server has seen nothing of them."""

@@ -47,6 +47,10 @@ cdef class GrpcCalls(CallingPart):
     cdef inline Http2Connection http2(self):
         return (<GrpcClient>self.owner).http2
 
+    cdef inline Http2Stream stream_of(self, Call call):
+        """Return the stream of a call; None: it waits for a stream, or is over."""
+        return self.http2().streams.find(<uint32_t>call.id)
+
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
         cdef GrpcClient engine = self.engine()
         return engine.asking.life.takes_thread(engine, now, rested_ns)
@@ -102,15 +106,13 @@ cdef class GrpcCalls(CallingPart):
     # Its messages
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
-        cdef Http2Connection http2 = self.http2()
-        cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
-        return 0 if stream is None else http2.send_message(stream, payload, IS_COMPRESSED if compressor else 0, False)
+        cdef Http2Stream stream = self.stream_of(call)
+        return 0 if stream is None else self.http2().send_message(stream, payload, IS_COMPRESSED if compressor else 0, False)
 
     cdef int send_end(self, Call call) except -1:
-        cdef Http2Connection http2 = self.http2()
-        cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
+        cdef Http2Stream stream = self.stream_of(call)
         if stream is not None:
-            return http2.end_stream(stream)
+            return self.http2().end_stream(stream)
         if call.unsent is not None:
             # The unsent piece waits for its stream, and ends the request with it.
             (<Outgoing>call.unsent).flags = FLAG_END_STREAM
@@ -118,24 +120,20 @@ cdef class GrpcCalls(CallingPart):
 
     cdef bint output_is_full(self, Call call) noexcept:
         # A call without a stream waits for a stream, or is over: the wait ends with the call.
-        cdef Http2Connection http2 = self.http2()
-        cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
-        return stream is None or http2.is_full(stream)
+        cdef Http2Stream stream = self.stream_of(call)
+        return stream is None or self.http2().is_full(stream)
 
     cdef int await_turn(self, Call call) except -1:
-        cdef Http2Connection http2 = self.http2()
-        cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
-        return 0 if stream is None else http2.await_turn(stream)
+        cdef Http2Stream stream = self.stream_of(call)
+        return 0 if stream is None else self.http2().await_turn(stream)
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        cdef Http2Connection http2 = self.http2()
-        cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
-        return 0 if stream is None else http2.took_messages(stream, cost)
+        cdef Http2Stream stream = self.stream_of(call)
+        return 0 if stream is None else self.http2().took_messages(stream, cost)
 
     cdef int reader_waits(self, Call call) except -1:
-        cdef Http2Connection http2 = self.http2()
-        cdef Http2Stream stream = http2.streams.find(<uint32_t>call.id)
-        return 0 if stream is None else http2.let_grow(stream) + http2.grant_awaited(stream)
+        cdef Http2Stream stream = self.stream_of(call)
+        return 0 if stream is None else self.http2().let_grow(stream) + self.http2().grant_awaited(stream)
 
     # The state of its request
 

@@ -11,8 +11,8 @@ from fastrpc._core.base.status cimport INTERNAL
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.pages cimport peer_as
 from fastrpc._core.grpc.details cimport encode_details
-from fastrpc._core.grpc.fields cimport metadata_size
-from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, GrpcCall, GrpcHead, encoding_name
+from fastrpc._core.grpc.fields cimport ENCODING_IDENTITY, encoding_name, metadata_size
+from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 from fastrpc.errors import CallError

@@ -12,6 +12,13 @@ cdef enum:
     PREFIX_BYTES = 5
     IS_COMPRESSED = 1
 
+cdef enum:
+    # Compressors by their names in grpc-encoding, with our numbers (`assigned_numbers`); an unknown compressor.
+    ENCODING_IDENTITY = 0
+    ENCODING_GZIP = 1
+    ENCODING_DEFLATE = 4
+    ENCODING_UNKNOWN = 255
+
 cdef enum MessageProblem:
     # Refusals of a message: its flags are neither 0 nor IS_COMPRESSED; it has more bytes than its reader takes.
     MESSAGE_OK = 0
@@ -81,6 +88,10 @@ cpdef str message_text(bytes value)
 # bytes of such a field, padded or not, None if it is not base64.
 cpdef bytes binary_field(bytes value)
 cpdef bytes binary_value(bytes field)
+
+# Return the number of a compressor by its name, or `unknown`; return the name by the number, or None.
+cdef int encoding_number(bytes name, int unknown) except -1
+cdef bytes encoding_name(int compressor)
 
 # Return the number in a text of at most `digits` digits; -1: the text is no number.
 cdef int number_of(bytes value, Py_ssize_t digits) noexcept

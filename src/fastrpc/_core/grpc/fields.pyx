@@ -73,6 +73,9 @@ cdef object ESCAPED = re.compile(rb"[^ -~]|%|\A | \Z")
 cdef char* UNITS = b"numSMH"
 cdef int64_t[6] NEXT_UNITS = [1_000, 1_000, 1_000, 60, 60, 1]
 
+cdef dict ENCODINGS = {b"identity": ENCODING_IDENTITY, b"gzip": ENCODING_GZIP, b"deflate": ENCODING_DEFLATE}
+cdef dict ENCODING_NAMES = {number: name for name, number in ENCODINGS.items()}
+
 # https://grpc.github.io/grpc/core/md_doc_http-grpc-status-mapping.html
 cdef dict HTTP_STATUSES = {
     400: INTERNAL, 401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 404: UNIMPLEMENTED,
@@ -240,6 +243,14 @@ cpdef bytes binary_value(bytes field):
         return a2b_base64(digits.ljust((len(digits) + 3) // 4 * 4, b"="), strict_mode=True)
     except ValueError:
         return None
+
+
+cdef int encoding_number(bytes name, int unknown) except -1:
+    return ENCODINGS.get(name, unknown)
+
+
+cdef bytes encoding_name(int compressor):
+    return ENCODING_NAMES.get(compressor)
 
 
 # Statuses

@@ -7,13 +7,6 @@ from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.served_call cimport ServerCall
 
-cdef enum:
-    # Compressors by their names in grpc-encoding, with the gate's numbers; an unknown compressor.
-    ENCODING_IDENTITY = 0
-    ENCODING_GZIP = 1
-    ENCODING_DEFLATE = 4
-    ENCODING_UNKNOWN = 255
-
 
 @cython.final
 cdef class GrpcHead:
@@ -67,12 +60,9 @@ cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes)
 cdef GrpcHead new_head(bytes name, bint is_json, int compressor)
 cdef GrpcHead refused_head(int http_status)
 
-# Return the name of a compressor in grpc-encoding, or None.
-cdef bytes encoding_name(int compressor)
-
 cdef enum RequestFault:
     # The faults of a request that is refused after the guards of the gate, as a caller without the right learns nothing
-    # of a method (`fault_status`, `fault_text`).
+    # of a method (`fault_of`).
     FAULT_NONE = 0
     # The stream ended without a message, or brought a second one.
     FAULT_NO_MESSAGE
@@ -129,8 +119,6 @@ cdef class GrpcCall(ServerCall):
         Py_ssize_t waiting_bytes
 
 
-cdef int fault_status(int fault) noexcept
-cdef str fault_text(GrpcCall call, uint64_t message_bytes)
-
-# Return status and text of a fault; `size` is the size of a message over the limit.
+# Return status and text of a fault: of a call; by its number, with the size of a message over the limit.
+cdef tuple fault_of(GrpcCall call, uint64_t message_bytes)
 cpdef tuple message_fault(int fault, str method, Py_ssize_t size, uint64_t limit)

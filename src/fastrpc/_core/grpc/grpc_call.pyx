@@ -16,7 +16,8 @@ from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp
 
 from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED
-from fastrpc._core.grpc.fields cimport LONGEST_TIMEOUT, metadata_of, number_of, timeout_ns
+from fastrpc._core.grpc.fields cimport ENCODING_IDENTITY, ENCODING_UNKNOWN, LONGEST_TIMEOUT, encoding_number
+from fastrpc._core.grpc.fields cimport metadata_of, number_of, timeout_ns
 from fastrpc._core.http2.header_block cimport (
     TOKEN_CONTENT_TYPE,
     TOKEN_GRPC_ACCEPT_ENCODING,
@@ -40,8 +41,19 @@ cdef bytes POST = b"POST"
 cdef bytes CONTENT_TYPE = b"application/grpc"
 cdef bytes PROTO = b"+proto"
 cdef bytes JSON = b"+json"
-cdef dict ENCODINGS = {b"identity": ENCODING_IDENTITY, b"gzip": ENCODING_GZIP, b"deflate": ENCODING_DEFLATE}
-cdef dict ENCODING_NAMES = {number: name for name, number in ENCODINGS.items()}
+
+# The status and the text of each fault of a request.
+cdef dict FAULTS = {
+    FAULT_NO_MESSAGE: (UNIMPLEMENTED, "{method} takes one message, its caller sent none"),
+    FAULT_MESSAGES: (UNIMPLEMENTED, "{method} takes one message, its caller sent more"),
+    FAULT_CUT: (INTERNAL, "the stream of the call ended inside a message"),
+    FAULT_FLAGS: (INTERNAL, "a message of the call has flags that are not known"),
+    FAULT_ENCODING: (INTERNAL, "a message of the call is compressed, and the head names no compressor"),
+    FAULT_TEXT: (INTERNAL, "the body of the call is not base64"),
+    FAULT_TOO_LARGE: (
+        RESOURCE_EXHAUSTED, "a message of the call has {size} bytes, the limit is {limit} (Limits.message_bytes)"
+    ),
+}
 
 
 @cython.final
@@ -104,12 +116,12 @@ cdef class GrpcHead:
 
     cdef int _take_encodings(self, HeaderField encoding, HeaderField accepted) except -1:
         if encoding is not None:
-            self.compressor = <uint8_t>ENCODINGS.get(encoding.value, ENCODING_UNKNOWN)
+            self.compressor = <uint8_t>encoding_number(encoding.value, ENCODING_UNKNOWN)
             if self.compressor == ENCODING_UNKNOWN:
                 self.encoding = encoding.value[:SHOWN_BYTES].decode("ascii", "backslashreplace")
         if accepted is not None:
             for name in accepted.value.split(b","):
-                self.accepted |= <uint8_t>(1 << <int>ENCODINGS.get(name.strip(b" "), ENCODING_IDENTITY))
+                self.accepted |= <uint8_t>(1 << encoding_number(name.strip(b" "), ENCODING_IDENTITY))
         return 0
 
     cdef int _take_metadata(self, HeaderBlock block, uint32_t metadata_bytes) except -1:
@@ -199,10 +211,6 @@ cdef inline bint begins_with(bytes value, Py_ssize_t at, bytes part) noexcept:
     )
 
 
-cdef bytes encoding_name(int compressor):
-    return ENCODING_NAMES.get(compressor)
-
-
 @cython.final
 cdef class GrpcCall(ServerCall):
     """A call by gRPC that is being served."""
@@ -221,29 +229,10 @@ cdef class GrpcCall(ServerCall):
         return True
 
 
-cdef int fault_status(int fault) noexcept:
-    if fault == FAULT_TOO_LARGE:
-        return RESOURCE_EXHAUSTED
-    return UNIMPLEMENTED if fault == FAULT_NO_MESSAGE or fault == FAULT_MESSAGES else INTERNAL
-
-
 cpdef tuple message_fault(int fault, str method, Py_ssize_t size, uint64_t limit):
-    if fault == FAULT_NO_MESSAGE:
-        text = f"{method} takes one message, its caller sent none"
-    elif fault == FAULT_MESSAGES:
-        text = f"{method} takes one message, its caller sent more"
-    elif fault == FAULT_CUT:
-        text = "the stream of the call ended inside a message"
-    elif fault == FAULT_FLAGS:
-        text = "a message of the call has flags that are not known"
-    elif fault == FAULT_ENCODING:
-        text = "a message of the call is compressed, and the head names no compressor"
-    elif fault == FAULT_TEXT:
-        text = "the body of the call is not base64"
-    else:
-        text = f"a message of the call has {size} bytes, the limit is {limit} (Limits.message_bytes)"
-    return fault_status(fault), text
+    status, text = FAULTS[fault]
+    return status, text.format(method=method, size=size, limit=limit)
 
 
-cdef str fault_text(GrpcCall call, uint64_t message_bytes):
-    return <str>message_fault(call.fault, call.method, 0 if call.reader is None else call.reader.total, message_bytes)[1]
+cdef tuple fault_of(GrpcCall call, uint64_t message_bytes):
+    return message_fault(call.fault, call.method, 0 if call.reader is None else call.reader.total, message_bytes)

@@ -62,14 +62,14 @@ cdef class GrpcOutcomes(Flow):
     cdef bint awaits(self, GrpcCall call) noexcept
 
     # The parts of an answer.
-    cdef int end_with(self, GrpcCall call, Failure failure, list further) except -1
+    cdef int _end_with(self, GrpcCall call, Failure failure, list further) except -1
     cdef int _compressor_of(self, GrpcCall call) except -1
     cdef HeaderTemplate _head_of(self, GrpcCall call)
     cdef int _begin(self, GrpcCall call, int compressor, bytes metadata) except -1
     cdef int _put_head(self, GrpcCall call, int compressor, bytes metadata) except -1
     cdef int _begin_web(self, GrpcCall call, int compressor, bytes metadata) except -1
     cdef int _end_web(self, GrpcCall call, bytes payload, Failure failure) except -1
-    cdef int _answer_web(self, GrpcCall call, tuple answer) except -1
+    cdef int _answer_whole(self, GrpcCall call, tuple answer) except -1
     cdef int _ended(self, GrpcCall call, Py_ssize_t size) except -1
 
 

@@ -17,15 +17,8 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from fastrpc._core.calls.call cimport STATE_GONE, Call
-from fastrpc._core.grpc.fields cimport binary_field, message_field, metadata_fields, put_metadata
-from fastrpc._core.grpc.grpc_call cimport (
-    FAULT_FORM,
-    FAULT_NONE,
-    GrpcHead,
-    encoding_name,
-    fault_status,
-    fault_text,
-)
+from fastrpc._core.grpc.fields cimport binary_field, encoding_name, message_field, metadata_fields, put_metadata
+from fastrpc._core.grpc.grpc_call cimport FAULT_FORM, FAULT_NONE, GrpcHead, fault_of
 from fastrpc._core.grpc.grpc_trust cimport let_in
 from fastrpc._core.http2.connection cimport MESSAGE_COMPRESSED
 from fastrpc._core.http2.frames cimport CODE_CANCEL
@@ -202,13 +195,12 @@ cdef class GrpcOutcomes(Flow):
         cdef GrpcCall served = <GrpcCall>call
         if not self.awaits(served):
             return 0
+        self.http2.note_answered()
         if failure.status == DEADLINE_EXCEEDED and served.http2_stream.unsent is not None:
             # Trailers would wait for a message that has begun.
-            self.http2.note_answered()
             call.state = STATE_GONE
             return self.http2.reset(served.http2_stream, CODE_CANCEL)
-        self.http2.note_answered()
-        return self.end_with(served, failure, None)
+        return self._end_with(served, failure, None)
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
         """Answer a call that was not started."""
@@ -225,20 +217,17 @@ cdef class GrpcOutcomes(Flow):
             # Honest callers cause these failures as well, so no budget counts them.
             self.http2.engine().note_unanswered()
         if served.web is not None:
-            self._answer_web(served, served.web.refuse(served, failure.status, failure.text, is_faulty))
+            self._answer_whole(served, served.web.refuse(served, failure.status, failure.text, is_faulty))
         else:
-            self.end_with(served, failure, further)
+            self._end_with(served, failure, further)
         return self.http2.note_idle_work() if is_faulty else 0
 
-    cdef int end_with(self, GrpcCall call, Failure failure, list further) except -1:
+    cdef int _end_with(self, GrpcCall call, Failure failure, list further) except -1:
         """End a call with a failure, and with further fields."""
-        cdef Http2Stream stream
+        cdef Http2Stream stream = call.http2_stream
         cdef list fields, sent
-        if not self.awaits(call):
-            return 0
         if call.web is not None:
             return self._end_web(call, None, failure)
-        stream = call.http2_stream
         sent = [] if call.sent_metadata is None else metadata_fields(call.sent_metadata)
         fields = failure_fields(failure, sent)
         if further is not None:
@@ -265,26 +254,20 @@ cdef class GrpcOutcomes(Flow):
 
     cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1:
         """Refuse a request that is no call of gRPC, by a status of HTTP and a text."""
-        cdef Http2Stream stream
+        cdef list fields
         if not self.awaits(call):
             return 0
         if call.web is not None:
-            return self._answer_web(call, call.web.refusal)
-        stream = call.http2_stream
-        call.has_begun = True
+            return self._answer_whole(call, call.web.refusal)
         fields = [
             (TOKEN_STATUS, b":status", b"%d" % status),
             (TOKEN_CONTENT_TYPE, b"content-type", b"text/plain; charset=utf-8"),
         ]
         if status == 405:
             fields.append((TOKEN_OTHER, b"allow", b"POST"))
-        self.lingering.spare_rest(stream)
-        self.http2.send_head(stream, None, fields, (<GrpcHead>call.head).is_head)
-        if not (<GrpcHead>call.head).is_head:
-            self.http2.send_data(stream, text.encode() + b"\n", True)
-        return self._ended(call, 0)
+        return self._answer_whole(call, (fields, text.encode() + b"\n"))
 
-    # Answers by gRPC-Web and Connect
+    # Answers by gRPC-Web, Connect and HTTP
 
     cdef int _begin_web(self, GrpcCall call, int compressor, bytes metadata) except -1:
         """Send the head of an answer, unless it is sent with the whole answer."""
@@ -298,13 +281,13 @@ cdef class GrpcOutcomes(Flow):
         """End a call with its answer, which may be the rest of a stream, or with a failure."""
         cdef bytes part
         if not call.has_begun:
-            return self._answer_web(call, call.web.answer(call, payload, failure))
+            return self._answer_whole(call, call.web.answer(call, payload, failure))
         part = call.web.end(call, payload, failure)
         self.lingering.spare_rest(call.http2_stream)
         self.http2.send_data(call.http2_stream, part, True)
         return self._ended(call, 0 if call.flags & STREAM_OUT else PyBytes_GET_SIZE(part))
 
-    cdef int _answer_web(self, GrpcCall call, tuple answer) except -1:
+    cdef int _answer_whole(self, GrpcCall call, tuple answer) except -1:
         """Send a whole answer: its fields and its content."""
         cdef Http2Stream stream = call.http2_stream
         cdef list fields = answer[0]
@@ -328,10 +311,10 @@ cdef bytes short_message(str text):
 
 cdef Failure failure_of_fault(uint64_t message_bytes, GrpcCall call):
     """Return the failure by which a fault of a request is reported."""
-    cdef int status = fault_status(call.fault)
+    status, text = fault_of(call, message_bytes)
     # Any other pushback would suggest that the same call can succeed later.
     pushback_ms = PUSHBACK_NEVER if status == RESOURCE_EXHAUSTED else call.pushback_ms
-    return Failure(status, fault_text(call, message_bytes), pushback_ms=pushback_ms, has_run=False)
+    return Failure(status, text, pushback_ms=pushback_ms, has_run=False)
 
 
 cdef GrpcOutcomes new_outcomes(GrpcDialect dialect, Http2Connection http2, IncompleteRequests incomplete):

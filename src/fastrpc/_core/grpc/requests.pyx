@@ -26,10 +26,10 @@ from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport ROUTE_WITHDRAWN, STATE_CANCELLED, STATE_GONE, MethodRoute
 from fastrpc._core.exchange.request_watch cimport watch_refusal
-from fastrpc._core.grpc.fields cimport MESSAGE_TOO_LARGE, PREFIX_BYTES, MessageReader
-from fastrpc._core.grpc.grpc_call cimport ENCODING_IDENTITY, ENCODING_UNKNOWN, FAULT_CUT, FAULT_ENCODING, FAULT_FLAGS
-from fastrpc._core.grpc.grpc_call cimport FAULT_FORM, FAULT_MESSAGES, FAULT_NO_MESSAGE, FAULT_TEXT, FAULT_TOO_LARGE
-from fastrpc._core.grpc.grpc_call cimport fault_status, fault_text, head_of
+from fastrpc._core.grpc.fields cimport ENCODING_IDENTITY, ENCODING_UNKNOWN, MESSAGE_TOO_LARGE, PREFIX_BYTES
+from fastrpc._core.grpc.fields cimport MessageReader
+from fastrpc._core.grpc.grpc_call cimport FAULT_CUT, FAULT_ENCODING, FAULT_FLAGS, FAULT_FORM, FAULT_MESSAGES
+from fastrpc._core.grpc.grpc_call cimport FAULT_NO_MESSAGE, FAULT_TEXT, FAULT_TOO_LARGE, fault_of, head_of
 from fastrpc._core.grpc.grpc_trust cimport let_in
 from fastrpc._core.http2.frames cimport CODE_REFUSED_STREAM, Violation
 from fastrpc._core.http2.header_block cimport HeaderField
@@ -405,7 +405,8 @@ cdef class GrpcRequests(StreamHandler):
         """Refuse a call for a fault of its messages: after the guards of the gate, if it has not seen the call yet."""
         call.fault = <uint8_t>fault
         if call.has_started:
-            return self.incomplete.end_instead(call, fault_status(fault), fault_text(call, self.gate.message_bytes))
+            status, text = fault_of(call, self.gate.message_bytes)
+            return self.incomplete.end_instead(call, status, text)
         call.message = None
         self.incomplete.drop_check(call)
         # The call gets the shape of another kind of method, which the gate refuses.
