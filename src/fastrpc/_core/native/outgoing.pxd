@@ -63,6 +63,7 @@ cdef class Outgoing:
 
 cdef Outgoing new_item(Call call, int kind, bytes payload)
 cdef Outgoing new_failure(int status, int outcome, str text)
+cdef bytes cut_text(str text)
 cdef int fill_request(Frame* frame, Call call, uint64_t now) noexcept
 cdef int fill_frame(Frame* frame, Outgoing item, uint64_t now) noexcept
 cdef object too_large(Py_ssize_t size, uint64_t limit)

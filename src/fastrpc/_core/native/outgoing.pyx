@@ -51,16 +51,21 @@ cdef Outgoing new_item(Call call, int kind, bytes payload):
 
 
 cdef Outgoing new_failure(int status, int outcome, str text):
-    """Make the answer for a failure; a text that is too long for the wire is cut between characters."""
+    """Make the answer for a failure."""
     cdef Outgoing failure = Outgoing.__new__(Outgoing)
+    failure.status = status
+    failure.outcome = outcome
+    failure.text = cut_text(text)
+    failure.payload = b""
+    return failure
+
+
+cdef bytes cut_text(str text):
+    """Return the text of a failure; a text that is too long for the wire is cut between characters."""
     cdef bytes raw = text.encode("utf-8", "replace")
     if len(raw) > MESSAGE_LIMIT:
         raw = raw[:MESSAGE_LIMIT - len(ELLIPSIS)].decode("utf-8", "ignore").encode() + ELLIPSIS
-    failure.status = status
-    failure.outcome = outcome
-    failure.text = raw
-    failure.payload = b""
-    return failure
+    return raw
 
 
 @cython.nonecheck(False)

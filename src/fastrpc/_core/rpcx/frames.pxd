@@ -9,7 +9,7 @@
 """
 
 cimport cython
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 
@@ -50,20 +50,12 @@ cdef struct RpcxFrame:
     Py_ssize_t payload_size
 
 
-cdef uint32_t load32_big(const char* data) noexcept
-cdef uint64_t load64_big(const char* data) noexcept
-cdef void store32_big(char* data, uint32_t value) noexcept
-cdef void store64_big(char* data, uint64_t value) noexcept
-
 # Return the size of the frame that begins here, 0 while its header is incomplete; a magic of -1 is not checked.
 cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, int magic) except -1
 
-# Find the parts of a whole frame.
-cdef int parse_frame(const char* data, Py_ssize_t size, RpcxFrame* frame) except -1
-
-# Find path, method and metadata of a frame of `whole` bytes whose first `size` bytes are here; False: they are
-# incomplete.
-cdef bint parse_head(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFrame* frame) except -1
+# Find the parts of a frame of `whole` bytes whose first `size` bytes are here, the payload in a whole frame alone. False:
+# path, method and metadata are incomplete.
+cdef bint parse_frame(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFrame* frame) except -1
 
 # Write a text with its length, and return where it ends.
 cdef char* put_text(char* at, const char* text, Py_ssize_t size) noexcept
@@ -97,3 +89,7 @@ cdef class Profile:
 
         # Whether peers set magic, status and the flag of gzip without care.
         readonly bint is_loose
+
+
+# Write the header of a frame with `rest` bytes after it, and return where it ends.
+cdef char* put_header(char* at, Profile profile, uint8_t flags, int serialize, uint64_t sequence, Py_ssize_t rest) noexcept

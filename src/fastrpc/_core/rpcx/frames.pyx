@@ -12,8 +12,10 @@ frames with rpcx's magic, an error may lack its text, and plain answers may have
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
+from fastrpc._core.base.big_endian cimport load32_big, load64_big, store32_big, store64_big
 from fastrpc._core.base.buffer cimport WriteBuffer
 
 from fastrpc.errors import RemoteProtocolError
@@ -21,27 +23,9 @@ from fastrpc.errors import RemoteProtocolError
 # In the order of a frame.
 cdef tuple PARTS = ("path", "method", "metadata", "payload")
 
-
-cdef uint32_t load32_big(const char* data) noexcept:
-    cdef const uint8_t* at = <const uint8_t*>data
-    return <uint32_t>at[0] << 24 | <uint32_t>at[1] << 16 | <uint32_t>at[2] << 8 | at[3]
-
-
-cdef uint64_t load64_big(const char* data) noexcept:
-    return <uint64_t>load32_big(data) << 32 | load32_big(data + 4)
-
-
-cdef void store32_big(char* data, uint32_t value) noexcept:
-    cdef uint8_t* at = <uint8_t*>data
-    at[0] = <uint8_t>(value >> 24)
-    at[1] = <uint8_t>(value >> 16)
-    at[2] = <uint8_t>(value >> 8)
-    at[3] = <uint8_t>value
-
-
-cdef void store64_big(char* data, uint64_t value) noexcept:
-    store32_big(data, <uint32_t>(value >> 32))
-    store32_big(data + 4, <uint32_t>value)
+cdef enum:
+    # The place of the payload among the parts.
+    PAYLOAD = 3
 
 
 cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, int magic) except -1:
@@ -56,49 +40,22 @@ cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, int magic) exc
     return HEADER_BYTES + <Py_ssize_t>rest
 
 
-cdef int parse_frame(const char* data, Py_ssize_t size, RpcxFrame* frame) except -1:
+cdef bint parse_frame(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFrame* frame) except -1:
     cdef Py_ssize_t[4] places
     cdef Py_ssize_t[4] sizes
     cdef Py_ssize_t at = HEADER_BYTES
+    cdef bint is_cut = size < whole
     cdef int part
-    frame.version = <uint8_t>data[1]
-    frame.flags = <uint8_t>data[FLAGS_AT]
-    frame.kinds = <uint8_t>data[3]
-    frame.sequence = load64_big(data + 4)
-    frame.data = data
-    frame.size = size
-    for part in range(4):
+    places[PAYLOAD] = sizes[PAYLOAD] = 0
+    for part in range(PAYLOAD if is_cut else PAYLOAD + 1):
         if size - at < LENGTH_BYTES:
+            if is_cut:
+                return False
             raise RemoteProtocolError(f"no length of the {PARTS[part]} fits into the {size - at} bytes left of its frame")
         sizes[part] = load32_big(data + at)
         at += LENGTH_BYTES
-        if sizes[part] > size - at:
-            raise RemoteProtocolError(
-                f"the {PARTS[part]} of a frame announces {sizes[part]} bytes, {size - at} are left of the frame"
-            )
-        places[part] = at
-        at += sizes[part]
-    if at != size:
-        raise RemoteProtocolError(f"a frame has {size - at} bytes after its payload, there must be none")
-    frame.path, frame.path_size = data + places[0], sizes[0]
-    frame.method, frame.method_size = data + places[1], sizes[1]
-    frame.metadata, frame.metadata_size = data + places[2], sizes[2]
-    frame.payload, frame.payload_size = data + places[3], sizes[3]
-    return 0
-
-
-cdef bint parse_head(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFrame* frame) except -1:
-    cdef Py_ssize_t[3] places
-    cdef Py_ssize_t[3] sizes
-    cdef Py_ssize_t at = HEADER_BYTES
-    cdef int part
-    for part in range(3):
-        if size - at < LENGTH_BYTES:
-            return False
-        sizes[part] = load32_big(data + at)
-        at += LENGTH_BYTES
         # Each later part has a length.
-        if sizes[part] > whole - at - (3 - part) * LENGTH_BYTES:
+        if sizes[part] > whole - at - ((PAYLOAD - part) * LENGTH_BYTES if is_cut else 0):
             raise RemoteProtocolError(
                 f"the {PARTS[part]} of a frame announces {sizes[part]} bytes, {whole - at} are left of the frame"
             )
@@ -106,6 +63,8 @@ cdef bint parse_head(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFr
         at += sizes[part]
     if at > size:
         return False
+    if not is_cut and at != size:
+        raise RemoteProtocolError(f"a frame has {size - at} bytes after its payload, there must be none")
     frame.version = <uint8_t>data[1]
     frame.flags = <uint8_t>data[FLAGS_AT]
     frame.kinds = <uint8_t>data[3]
@@ -115,8 +74,18 @@ cdef bint parse_head(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFr
     frame.path, frame.path_size = data + places[0], sizes[0]
     frame.method, frame.method_size = data + places[1], sizes[1]
     frame.metadata, frame.metadata_size = data + places[2], sizes[2]
-    frame.payload, frame.payload_size = NULL, 0
+    frame.payload, frame.payload_size = data + places[PAYLOAD], sizes[PAYLOAD]
     return True
+
+
+cdef char* put_header(char* at, Profile profile, uint8_t flags, int serialize, uint64_t sequence, Py_ssize_t rest) noexcept:
+    at[0] = <char>profile.magic
+    at[1] = 0
+    at[FLAGS_AT] = <char>flags
+    at[3] = <char>(serialize << 4)
+    store64_big(at + 4, sequence)
+    store32_big(at + REST_AT, <uint32_t>rest)
+    return at + HEADER_BYTES
 
 
 cdef char* put_text(char* at, const char* text, Py_ssize_t size) noexcept:

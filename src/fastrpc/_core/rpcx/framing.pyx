@@ -106,7 +106,7 @@ cdef class RpcxFraming(Wire):
                     at += part
                     continue
                 self.frame_began_ns = 0
-                parse_frame(data + at, whole, &frame)
+                parse_frame(data + at, whole, whole, &frame)
                 self.on_frame(&frame)
                 at += whole
             link.messages_left -= 1
@@ -195,7 +195,7 @@ cdef class RpcxBody(Placing):
         self.trusted = max(self.trusted, PyBytes_GET_SIZE(whole))
         link.messages_left -= 1
         try:
-            parse_frame(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole), &frame)
+            parse_frame(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole), PyBytes_GET_SIZE(whole), &frame)
             wire.on_frame(&frame)
         finally:
             link.intake.charge(-PyBytes_GET_SIZE(whole))

@@ -4,6 +4,9 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.link.failure cimport Failure
+from fastrpc._core.wire.frame cimport Frame
+from fastrpc._core.wire.native cimport NativeProtocol
 
 
 cdef struct Reserved:
@@ -36,19 +39,16 @@ cdef bytes entry(bytes key, bytes value)
 # Return the milliseconds until a retry, all ones: no retry, 0: not stated.
 cdef uint32_t pause_of(object text) except? 0xFFFFFFFE
 
-# Take the credential of a call out of a block; return this credential, or else the given one, and the rest of the
-# block.
-cdef tuple without_token(bytes block, bytes token)
-
-# Return the head of a RESPONSE, up to its payload.
-cdef bytes answer_head(int status, str text, bytes metadata, bint has_run, uint32_t pause_ms)
+# Begin a REQUEST or RESPONSE, with metadata that outlives the frame.
+cdef int begin_message(Frame* frame, uint8_t kind, uint64_t id, bytes metadata) noexcept
 
 
 @cython.final
 cdef class UpwardFrames:
     cdef:
-        # The bytes for the connection above.
+        # The bytes for the connection above, and the rules of their frames.
         WriteBuffer out
+        NativeProtocol wire
 
         # The most bytes of a frame that it accepts, without its header; of a piece's payload and of the metadata in
         # such a frame.
@@ -63,16 +63,10 @@ cdef class UpwardFrames:
     cdef int open(self, bytes settings) except -1
     cdef int raise_credit(self, uint32_t size) except -1
     cdef int put_control(self, uint8_t kind, uint8_t flags, bytes body) except -1
-    cdef int put_answer(self, uint64_t id, const char* payload, Py_ssize_t size, int codec, int compressor) except -1
-    cdef int answer(self, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs) except -1
-    cdef int fail(self, uint64_t id, int status, str text, bint has_run) except -1
-    # `codecs` holds the codec, and above it the compressor.
-    cdef int put_message(
-        self, uint8_t kind, uint8_t flags, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs
-    ) except -1
-    cdef int _send(self, bytes frame) except -1
-    cdef int _put(self, bytes frame) except -1
-    cdef bint takes_whole(self, Py_ssize_t size) noexcept
+    # Send a RESPONSE that fails its call, or any REQUEST or RESPONSE; what the frame points to is not kept.
+    cdef int fail(self, uint64_t id, Failure failure, bytes metadata) except -1
+    cdef int put_message(self, Frame* frame) except -1
+    cdef int _send(self, Frame* frame) except -1
 
 
 cdef UpwardFrames new_upward(Py_ssize_t frame_bytes)

@@ -17,37 +17,26 @@ translated connection exists only as the bytes that are made here.
 from collections import deque
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint16_t
 from libc.string cimport memcmp, memcpy, memset
 
+from fastrpc._core.base.big_endian cimport load32_big
 from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
-from fastrpc._core.base.wire cimport load16, store16, store32, store64
-from fastrpc._core.payload.metadata cimport has_form, shown_key
-from fastrpc._core.rpcx.frames cimport LENGTH_BYTES, load32_big
-from fastrpc._core.wire.frame cimport (
-    CONT,
-    CREDIT,
-    DATA,
-    HEADER_SIZE,
-    MESSAGE_LIMIT,
-    MORE,
-    PREFACE_SIZE,
-    RESPONSE,
-    SETTINGS,
-)
+from fastrpc._core.native.outgoing cimport cut_text
+from fastrpc._core.payload.metadata cimport entries_of, entry_of, has_form, shown_key
+from fastrpc._core.rpcx.frames cimport LENGTH_BYTES
+from fastrpc._core.wire.frame cimport CONT, CREDIT, DATA, HEADER_SIZE, MESSAGE_LIMIT, MORE, OUTCOME_NOT_STARTED
+from fastrpc._core.wire.frame cimport OUTCOME_RAN, PREFACE_SIZE, RESPONSE, SETTINGS
 
 from fastrpc._core.wire.native import PREFACE
 from fastrpc.errors import RemoteProtocolError
 
 cdef enum:
-    NATIVE_HEAD = 4
     LONGEST_VALUE = 65535
     # No text of milliseconds is longer: 10**12 of them are 30 years.
     MOST_DIGITS = 12
     RESPONSE_HEAD = 16
-    # The size of that head in words of eight bytes, which the head itself states.
-    HEAD_WORDS = 2
     # The size of a message in pieces, after the head of the first piece.
     TOTAL_BYTES = 8
     # The credit of the connection above before its first CREDIT, and all later credit.
@@ -62,7 +51,6 @@ cdef enum:
 cdef bytes AUTH = b"__AUTH"
 cdef bytes SERVER_TIMEOUT = b"__ServerTimeout"
 cdef bytes AUTHORIZATION = b"authorization"
-cdef bytes BEARER = b"bearer "
 cdef bytes RESERVED_PREFIX = b"frpc-"
 # Native names of ours that a request may have.
 cdef frozenset PASSED_ON = frozenset({b"frpc-http", b"frpc-request-id"})
@@ -126,7 +114,7 @@ cdef bint take_number(const char* text, Py_ssize_t size, int64_t* number) noexce
     return True
 
 
-cdef dict entries_of(const char* block, Py_ssize_t size):
+cdef dict named_entries(const char* block, Py_ssize_t size):
     """Return the entries of a block that was checked; the last of two equal keys counts."""
     cdef Py_ssize_t at = 0, length
     cdef dict entries = {}
@@ -144,7 +132,7 @@ cdef dict entries_of(const char* block, Py_ssize_t size):
 
 cdef bytes native_entries(const char* block, Py_ssize_t size, bint states_deadlines, list dropped):
     cdef dict named = {}
-    for key, value in entries_of(block, size).items():
+    for key, value in named_entries(block, size).items():
         if states_deadlines and key == SERVER_TIMEOUT:
             continue
         if key == AUTH:
@@ -167,7 +155,7 @@ cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, di
     cdef Reserved found
     # Checks the lengths.
     find_reserved(block, size, False, &found)
-    for key, value in entries_of(block, size).items():
+    for key, value in named_entries(block, size).items():
         if key == error_key or key.startswith(RESERVED_PREFIX):
             told[key] = value
         elif has_form(key.lower()):
@@ -185,7 +173,7 @@ cdef bytes native_entry(bytes key, bytes value):
             value.decode()
         except UnicodeDecodeError:
             raise ValueError(f"metadata {shown_key(key)} is not UTF-8; keys of binary values end in -bin") from None
-    return bytes((len(key), 0)) + len(value).to_bytes(2, "little") + key + value
+    return entry_of(key, value)
 
 
 cdef bytes entry(bytes key, bytes value):
@@ -193,16 +181,7 @@ cdef bytes entry(bytes key, bytes value):
 
 
 cdef bytes block_of(bytes entries):
-    cdef const char* data = PyBytes_AS_STRING(entries)
-    cdef Py_ssize_t at = 0, key_size, value_size
-    cdef list parts = []
-    while at < PyBytes_GET_SIZE(entries):
-        key_size = <uint8_t>data[at]
-        value_size = load16(data + at + 2)
-        at += NATIVE_HEAD
-        parts.append(entry(data[at:at + key_size], data[at + key_size:at + key_size + value_size]))
-        at += key_size + value_size
-    return b"".join(parts)
+    return b"".join([entry(key, value) for key, value in entries_of(entries)])
 
 
 cdef uint32_t pause_of(object text) except? 0xFFFFFFFE:
@@ -214,62 +193,14 @@ cdef uint32_t pause_of(object text) except? 0xFFFFFFFE:
     return min(int(text), 0xFFFFFFFD) if text.isdigit() and len(text) < 12 else 0
 
 
-cdef tuple without_token(bytes block, bytes token):
-    """Take the credential of a call out of its metadata; return it, else the given one, and the rest of the block."""
-    cdef list parts = []
-    cdef Py_ssize_t at = 0, size
-    while at < len(block):
-        size = int.from_bytes(block[at:at + 4], "big")
-        key = block[at + 4:at + 4 + size]
-        at += 4 + size
-        size = int.from_bytes(block[at:at + 4], "big")
-        value = block[at + 4:at + 4 + size]
-        at += 4 + size
-        if key == AUTHORIZATION:
-            token = value[len(BEARER):] if value[:len(BEARER)].lower() == BEARER else value
-        else:
-            parts.append(entry(key, value))
-    return token, b"".join(parts)
-
-
-cdef void put_header(char* at, uint8_t kind, uint8_t flags, int codec, int compressor, uint64_t id, uint32_t size) noexcept:
-    """Write the header of a native frame with `size` bytes after it."""
-    store32(at, size)
-    at[4] = <char>kind
-    at[5] = <char>flags
-    at[6] = <char>codec
-    at[7] = <char>compressor
-    store64(at + 8, id)
-
-
-cdef bytes frame_of(uint8_t kind, uint8_t flags, int codecs, uint64_t id, bytes head, const char* payload, Py_ssize_t size):
-    """Return a native frame; `codecs` holds the codec, and above it the compressor."""
-    cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head)
-    cdef bytes frame = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + head_size + size)
-    cdef char* at = PyBytes_AS_STRING(frame)
-    put_header(at, kind, flags, codecs & 255, codecs >> 8, id, <uint32_t>(head_size + size))
-    memcpy(at + HEADER_SIZE, PyBytes_AS_STRING(head), head_size)
-    if size:
-        memcpy(at + HEADER_SIZE + head_size, payload, size)
-    return frame
-
-
-cdef bytes answer_head(int status, str text, bytes metadata, bint has_run, uint32_t pause_ms):
-    cdef bytes message = text.encode("utf-8", "replace")
-    cdef bytes head
-    cdef char* at
-    if PyBytes_GET_SIZE(message) > MESSAGE_LIMIT:
-        message = message[:MESSAGE_LIMIT - 3].decode("utf-8", "ignore").encode() + "…".encode()
-    head = PyBytes_FromStringAndSize(NULL, RESPONSE_HEAD)
-    at = PyBytes_AS_STRING(head)
-    at[0] = HEAD_WORDS
-    at[1] = 0 if has_run else 1
-    store16(at + 2, <uint16_t>status)
-    store16(at + 4, <uint16_t>PyBytes_GET_SIZE(message))
-    store16(at + 6, <uint16_t>PyBytes_GET_SIZE(metadata))
-    store32(at + 8, pause_ms)
-    store32(at + 12, 0)
-    return head + message + metadata if message or metadata else head
+cdef int begin_message(Frame* frame, uint8_t kind, uint64_t id, bytes metadata) noexcept:
+    memset(frame, 0, sizeof(Frame))
+    frame.kind = kind
+    frame.id = id
+    # Held by the caller.
+    frame.metadata = PyBytes_AS_STRING(metadata)
+    frame.metadata_size = PyBytes_GET_SIZE(metadata)
+    return 0
 
 
 @cython.final
@@ -285,65 +216,71 @@ cdef class UpwardFrames:
 
     cdef int raise_credit(self, uint32_t size) except -1:
         """Add credit; waiting frames are sent as far as it suffices."""
+        cdef bytes frame
         self.credit += size
         while self.held and PyBytes_GET_SIZE(<bytes>self.held[0]) <= self.credit:
-            self._put(self.held.popleft())
+            frame = self.held.popleft()
+            self.credit -= PyBytes_GET_SIZE(frame)
+            memcpy(self.out.reserve(PyBytes_GET_SIZE(frame)), PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
         return 0
 
     cdef int put_control(self, uint8_t kind, uint8_t flags, bytes body) except -1:
         """Write a frame that waits for no credit."""
-        cdef bytes frame = frame_of(kind, flags, 0, 0, b"", PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
-        memcpy(self.out.reserve(PyBytes_GET_SIZE(frame)), PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
-        return 0
+        cdef Frame frame
+        memset(&frame, 0, sizeof(Frame))
+        frame.kind = kind
+        frame.flags = flags
+        frame.payload = PyBytes_AS_STRING(body)
+        frame.payload_size = frame.payload_present = PyBytes_GET_SIZE(body)
+        return self.wire.write(self.out, &frame)
 
-    cdef bint takes_whole(self, Py_ssize_t size) noexcept:
-        """Return whether an answer of `size` bytes may be written at once, in one piece."""
-        return size <= self.piece and not self.held and HEADER_SIZE + RESPONSE_HEAD + size <= self.credit
+    cdef int fail(self, uint64_t id, Failure failure, bytes metadata) except -1:
+        cdef Frame frame
+        cdef bytes text = cut_text(failure.text)
+        begin_message(&frame, RESPONSE, id, metadata)
+        frame.codec = CODEC_MSGPACK
+        frame.status = <uint16_t>failure.status
+        frame.outcome = OUTCOME_RAN if failure.has_run else OUTCOME_NOT_STARTED
+        frame.pushback_ms = failure.pushback_ms
+        frame.text = PyBytes_AS_STRING(text)
+        frame.text_size = PyBytes_GET_SIZE(text)
+        frame.payload = PyBytes_AS_STRING(failure.details)
+        frame.payload_size = PyBytes_GET_SIZE(failure.details)
+        return self.put_message(&frame)
 
-    cdef int put_answer(self, uint64_t id, const char* payload, Py_ssize_t size, int codec, int compressor) except -1:
-        """Write an answer that is a payload and nothing else, and that `takes_whole` allows."""
-        cdef Py_ssize_t whole = HEADER_SIZE + RESPONSE_HEAD + size
-        cdef char* at = self.out.reserve(whole)
-        self.credit -= whole
-        put_header(at, RESPONSE, 0, codec, compressor, id, <uint32_t>(whole - HEADER_SIZE))
-        memset(at + HEADER_SIZE, 0, RESPONSE_HEAD)
-        at[HEADER_SIZE] = HEAD_WORDS
-        memcpy(at + HEADER_SIZE + RESPONSE_HEAD, payload, size)
-        return 0
-
-    cdef int answer(self, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs) except -1:
-        return self.put_message(RESPONSE, 0, id, head, payload, size, codecs)
-
-    cdef int fail(self, uint64_t id, int status, str text, bint has_run) except -1:
-        """Answer with a failure of the translation itself."""
-        return self.answer(id, answer_head(status, text, b"", has_run, 0), b"", 0, CODEC_MSGPACK)
-
-    cdef int put_message(
-        self, uint8_t kind, uint8_t flags, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs
-    ) except -1:
-        """Send a REQUEST or RESPONSE up, in pieces where its payload is long."""
-        cdef Py_ssize_t part, at = min(self.piece, self.frame_bytes - PyBytes_GET_SIZE(head) - TOTAL_BYTES)
+    cdef int put_message(self, Frame* frame) except -1:
+        cdef Frame piece
+        cdef Py_ssize_t size = frame.payload_size
+        # The total of a message in pieces follows the head.
+        cdef Py_ssize_t at = min(self.piece, self.frame_bytes + HEADER_SIZE - self.wire.head_size(frame) - TOTAL_BYTES)
         if size <= at:
-            return self._send(frame_of(kind, flags, codecs, id, head, payload, size))
-        head += (<object>size).to_bytes(TOTAL_BYTES, "little")
-        self._send(frame_of(kind, flags | MORE, codecs, id, head, payload, at))
+            return self._send(frame)
+        frame.flags |= MORE
+        frame.total = size
+        frame.payload_size = at
+        self._send(frame)
+        memset(&piece, 0, sizeof(Frame))
+        piece.kind = DATA
+        piece.id = frame.id
         while at < size:
-            part = min(size - at, self.piece)
-            self._send(frame_of(DATA, CONT if at + part == size else CONT | MORE, 0, id, b"", payload + at, part))
-            at += part
+            piece.payload = frame.payload + at
+            piece.payload_size = min(size - at, self.piece)
+            at += piece.payload_size
+            piece.flags = CONT if at == size else CONT | MORE
+            self._send(&piece)
         return 0
 
-    cdef int _send(self, bytes frame) except -1:
+    cdef int _send(self, Frame* frame) except -1:
         """Write a frame that uses credit, or let it wait after earlier ones."""
-        if self.held or PyBytes_GET_SIZE(frame) > self.credit:
-            self.held.append(frame)
-            return 0
-        return self._put(frame)
-
-    cdef int _put(self, bytes frame) except -1:
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(frame)
-        self.credit -= size
-        memcpy(self.out.reserve(size), PyBytes_AS_STRING(frame), size)
+        cdef Py_ssize_t size = self.wire.head_size(frame) + frame.payload_size
+        cdef WriteBuffer apart
+        frame.payload_present = frame.payload_size
+        if not self.held and size <= self.credit:
+            self.credit -= size
+            return self.wire.write(self.out, frame)
+        apart = WriteBuffer.__new__(WriteBuffer)
+        self.wire.write(apart, frame)
+        self.held.append(apart.take())
         return 0
 
 
@@ -351,6 +288,10 @@ cdef UpwardFrames new_upward(Py_ssize_t frame_bytes):
     """Make the frames for a connection that takes frames of `frame_bytes`, without their headers."""
     cdef UpwardFrames frames = UpwardFrames.__new__(UpwardFrames)
     frames.out = WriteBuffer.__new__(WriteBuffer)
+    frames.wire = NativeProtocol()
+    # The parity of the ids of a client. The frames of our own connection keep to its limit.
+    frames.wire.peer_parity = 1
+    frames.wire.frame_limit = <Py_ssize_t>0xFFFFFFFF
     frames.held = deque()
     frames.frame_bytes = frame_bytes
     frames.piece = min(<Py_ssize_t>PIECE, frame_bytes - RESPONSE_HEAD - TOTAL_BYTES)

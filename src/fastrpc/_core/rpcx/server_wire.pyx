@@ -39,9 +39,9 @@ from fastrpc._core.rpcx.frames cimport (
     STATUS_BITS,
     STATUS_ERROR,
     Profile,
-    parse_head,
+    parse_frame,
     put_head,
-    store64_big,
+    put_header,
 )
 from fastrpc._core.rpcx.framing cimport LONG_DROPPED, LONG_TAKEN, LONG_WAITS, SHORT_FRAME
 from fastrpc._core.rpcx.native_forms cimport Reserved, block_of, entry, find_reserved
@@ -145,7 +145,7 @@ cdef class RpcxWire(RpcxRequests):
         cdef Gate gate
         if self.cut_ns == self.frame_began_ns or not self.profile.states_deadlines:
             return 0
-        if <uint8_t>data[FLAGS_AT] & (IS_HEARTBEAT | IS_ONE_WAY) or not parse_head(data, size, whole, &frame):
+        if <uint8_t>data[FLAGS_AT] & (IS_HEARTBEAT | IS_ONE_WAY) or not parse_frame(data, size, whole, &frame):
             return 0
         self.cut_ns = self.frame_began_ns
         self.cut = None
@@ -193,7 +193,7 @@ cdef class RpcxWire(RpcxRequests):
             return verdict
         if <uint8_t>data[FLAGS_AT] & IS_HEARTBEAT:
             check_heartbeat(whole)
-        if not parse_head(data, size, whole, &frame):
+        if not parse_frame(data, size, whole, &frame):
             longest = HEADER_BYTES + 3 * LENGTH_BYTES + LONGEST_NAME + <Py_ssize_t>link.gate.metadata_bytes
             if size < longest:
                 return SENDER_WAITS
@@ -289,16 +289,14 @@ cdef class RpcxPushes(Pushing):
         cdef bytes payload = <bytes>pushed.route.marshal.encode_call(pushed.args, pushed.kwargs, &_names)
         cdef bytes entries = b"" if pushed.sent_metadata is None else block_of(pushed.sent_metadata)
         cdef bytes head = bytes(HEADER_BYTES)
-        cdef char* at = PyBytes_AS_STRING(head)
         cdef int serialize = serialize_of(pushed.route.marshal.codec_id)
         if serialize < 0:
             codec = pushed.route.marshal.coders.codec
             raise EncodeError(f"{pushed.route.method}: {self.profile.name} has no codec {codec!r}")
         service, _, name = pushed.route.name.rpartition(b".")
         self.count += 1
-        at[0] = <char>self.profile.magic
-        at[3] = <char>(serialize << 4)
-        store64_big(at + 4, self.count)
+        # No other code has a reference yet, so it may still be written; `put_head` adds its flags and its length.
+        put_header(PyBytes_AS_STRING(head), self.profile, 0, serialize, self.count, 0)
         head += len(service).to_bytes(4, "big") + service + len(name).to_bytes(4, "big") + name
         pushed.count_start(payload)
         put_head(link.output.out, head, IS_ONE_WAY, entries, PyBytes_GET_SIZE(payload))

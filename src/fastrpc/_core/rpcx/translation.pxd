@@ -1,28 +1,19 @@
 """The client's side: translates the frames of a native connection to rpcx, and back."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.rpcx.frames cimport Profile, RpcxFrame
 from fastrpc._core.rpcx.native_forms cimport UpwardFrames
-
-
-cdef struct RpcxCall:
-    # The fields of a REQUEST; the metadata follows the method.
-    uint8_t flags
-    uint8_t kinds
-    uint64_t timeout_us
-    const char* method
-    Py_ssize_t method_size
-    Py_ssize_t metadata_size
+from fastrpc._core.wire.frame cimport Frame
 
 
 @cython.final
 cdef class OpenRequest:
     cdef:
-        # A REQUEST in pieces: its call, whose method and metadata are kept here, and its payload so far.
-        RpcxCall call
+        # A REQUEST in pieces: its first frame, whose method and metadata are kept here, and its payload so far.
+        Frame frame
         bytes texts
         bytearray payload
 
@@ -49,8 +40,7 @@ cdef class RpcxTranslation:
         bint is_open
         # Whether the server has announced its drain.
         bint is_leaving
-        # The token of the connection, or None; the token's entry of metadata.
-        bytes token
+        # The entry of metadata with the token of the connection, b"" without one.
         bytes token_entry
 
         # Calls that wait: sequence -> id, id -> sequence; the bytes of pings that wait, the oldest first.
@@ -77,23 +67,20 @@ cdef class RpcxTranslation:
         int64_t taken
 
     cdef str silence(self)
-    cdef int _take_frame(self, const char* data, Py_ssize_t size) except -1
-    cdef int _take_request(self, const char* data, Py_ssize_t size) except -1
-    cdef int _take_piece(self, const char* data, Py_ssize_t size) except -1
+    cdef int _take_frame(self, Frame* frame, Py_ssize_t size) except -1
+    cdef int _take_request(self, Frame* frame) except -1
+    cdef int _take_piece(self, Frame* frame) except -1
     cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size)
-    cdef int _take_token(self, const char* body, Py_ssize_t size) except -1
+    cdef int _take_token(self, Frame* frame) except -1
     cdef uint64_t _sequence_of(self, object id) except? 0xFFFFFFFFFFFFFFFF
-    cdef int _write_call(
-        self, uint64_t sequence, RpcxCall* call, const char* payload, Py_ssize_t payload_size
-    ) except -1
+    cdef int _write_call(self, Frame* call, const char* payload, Py_ssize_t payload_size) except -1
     cdef int _ping(self, bytes body) except -1
     cdef int _answer_pings(self) except -1
     cdef int _cancel(self, uint64_t id) except -1
     cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1
     cdef int _take_answer(self, RpcxFrame* frame) except -1
-    cdef int _take_whole_answer(
-        self, uint64_t id, RpcxFrame* frame, bint is_error, int serialize, int compressor
-    ) except -1
+    cdef int _take_result(self, uint64_t id, RpcxFrame* frame, bint is_error, int serialize, int compressor) except -1
+    cdef int _fail(self, uint64_t id, int status, str text, bint has_run=*) except -1
     cdef int _take_push(self, RpcxFrame* frame) except -1
     cdef int _drop_push(self, str why) except -1
     cdef int _note_dropped(self, list dropped) except -1

@@ -17,10 +17,11 @@ import logging
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_GET_SIZE
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint16_t, uint32_t
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
+from fastrpc._core.base.big_endian cimport store32_big
 from fastrpc._core.base.codec_numbers cimport (
     CODEC_JSON,
     CODEC_MSGPACK,
@@ -32,37 +33,33 @@ from fastrpc._core.base.codec_numbers cimport (
     serialize_of,
 )
 from fastrpc._core.base.status cimport CANCELLED, INTERNAL, UNAUTHENTICATED, UNIMPLEMENTED, UNKNOWN
-from fastrpc._core.base.wire cimport MINUTE, load16, load32, load64, now_ns, store16, store64
-from fastrpc._core.payload.metadata cimport note_dropped
+from fastrpc._core.base.wire cimport MINUTE, load32, now_ns
+from fastrpc._core.link.failure cimport Failure
+from fastrpc._core.payload.metadata cimport entries_of, note_dropped
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
-    FLAGS_AT,
     HEADER_BYTES,
     IS_GZIP,
     IS_HEARTBEAT,
     IS_ONE_WAY,
     IS_RESPONSE,
     LENGTH_BYTES,
-    REST_AT,
     STATUS_BITS,
     STATUS_ERROR,
     announced_size,
     parse_frame,
+    put_header,
     put_text,
-    store32_big,
-    store64_big,
 )
 from fastrpc._core.rpcx.native_forms cimport (
     Reserved,
-    answer_head,
-    block_of,
+    begin_message,
     entry,
     find_reserved,
     native_answer,
     native_entries,
     new_upward,
     pause_of,
-    without_token,
 )
 from fastrpc._core.wire.frame cimport (
     ACK,
@@ -77,6 +74,7 @@ from fastrpc._core.wire.frame cimport (
     PING,
     PREFACE_SIZE,
     REQUEST,
+    RESPONSE,
     SETTINGS,
     STREAM_IN,
     STREAM_OUT,
@@ -91,19 +89,18 @@ logger = logging.getLogger("fastrpc.client")
 cdef enum:
     # More than any number of milliseconds has.
     DIGITS = 20
-    REQUEST_HEAD = 16
     LONGEST_NAME = 255
-    # More digits than any number of milliseconds has.
+    # Credit is returned in parts of this size.
     CREDIT_PART = 1_048_576
     GZIP = 1
 
-# Credit is returned in parts of this size.
+# The codecs of native frames, by serialize type.
 cdef int[4] CODEC = [CODEC_RAW, CODEC_JSON, CODEC_PROTOBUF, CODEC_MSGPACK]
 
-# The codecs of native frames, by serialize type.
 cdef bytes NO_MORE_CALLS = (2**63 - 1).to_bytes(8, "little") + bytes(8)
 
 cdef bytes AUTHORIZATION = b"authorization"
+cdef bytes BEARER = b"bearer "
 cdef bytes AUTH_KEY = b"__AUTH"
 cdef bytes TIMEOUT_KEY = b"__ServerTimeout"
 # The head of up to 4 GiB of bytes in msgpack.
@@ -150,6 +147,7 @@ cdef class RpcxTranslation:
 
     def send(self, data):
         """Translate what the connection above sends."""
+        cdef Frame frame
         cdef bytes rest
         cdef const char* at
         cdef Py_ssize_t left, whole
@@ -169,97 +167,82 @@ cdef class RpcxTranslation:
             whole = HEADER_SIZE + <Py_ssize_t>load32(at)
             if whole > left:
                 break
-            self._take_frame(at, whole)
+            self.above.wire.parse(at, whole, &frame)
+            self._take_frame(&frame, whole)
             at += whole
             left -= whole
         if left:
             self.cut_above += at[:left]
 
-    cdef int _take_frame(self, const char* data, Py_ssize_t size) except -1:
-        cdef uint8_t kind = <uint8_t>data[4], flags = <uint8_t>data[5]
-        cdef const char* body = data + HEADER_SIZE
-        if kind == REQUEST or kind == DATA:
+    cdef int _take_frame(self, Frame* frame, Py_ssize_t size) except -1:
+        cdef bint is_answer = frame.flags & ACK
+        if frame.kind == REQUEST or frame.kind == DATA:
             self.taken += size
             if self.taken >= CREDIT_PART:
                 self.above.put_control(CREDIT, 0, (<int>self.taken).to_bytes(4, "little"))
                 self.taken = 0
-            return self._take_request(data, size) if kind == REQUEST else self._take_piece(data, size)
-        if kind == SETTINGS and not flags & ACK:
+            return self._take_request(frame) if frame.kind == REQUEST else self._take_piece(frame)
+        if frame.kind == SETTINGS and not is_answer:
             return self.above.put_control(SETTINGS, ACK, b"")
-        if kind == AUTH and not flags & ACK:
-            return self._take_token(body, size - HEADER_SIZE)
-        if kind == PING and not flags & ACK:
+        if frame.kind == AUTH and not is_answer:
+            return self._take_token(frame)
+        if frame.kind == PING and not is_answer:
             # After a refused token a server takes nothing more, and still ends the calls under way.
-            return self.above.put_control(PING, ACK, body[:8]) if self.is_leaving else self._ping(body[:size - HEADER_SIZE])
-        if kind == CANCEL:
-            return self._cancel(load64(data + 8))
-        if kind == CREDIT and load64(data + 8) == 0:
-            return self.above.raise_credit(load32(body))
+            body = frame.payload[:frame.payload_size]
+            return self.above.put_control(PING, ACK, body) if self.is_leaving else self._ping(body)
+        if frame.kind == CANCEL:
+            return self._cancel(frame.id)
+        if frame.kind == CREDIT and frame.id == 0:
+            return self.above.raise_credit(load32(frame.payload))
         return 0
 
-    cdef int _take_request(self, const char* data, Py_ssize_t size) except -1:
-        cdef uint8_t flags = <uint8_t>data[5]
-        cdef uint64_t id = load64(data + 8)
-        cdef const char* body = data + HEADER_SIZE
-        cdef const char* payload
-        cdef RpcxCall call
+    cdef int _take_request(self, Frame* frame) except -1:
         cdef OpenRequest request
-        call.method = body + 8 * <int><uint8_t>body[0]
-        call.method_size = load16(body + 4)
-        call.metadata_size = load16(body + 6)
-        call.timeout_us = load64(body + 8)
-        payload = call.method + call.method_size + call.metadata_size
-        if flags & (STREAM_IN | STREAM_OUT):
-            return self.above.fail(id, UNIMPLEMENTED, f"{self.profile.name} has no streams", False)
-        call.flags = IS_ONE_WAY if flags & ONE_WAY else 0
-        if data[7]:
-            call.flags |= IS_GZIP
-        call.kinds = <uint8_t>(serialize_of(<uint8_t>data[6] & 3) << 4)
-        if not flags & MORE:
-            return self._write_call(
-                self._sequence_of(None if flags & ONE_WAY else id), &call, payload, data + size - payload
-            )
+        if frame.flags & (STREAM_IN | STREAM_OUT):
+            return self._fail(frame.id, UNIMPLEMENTED, f"{self.profile.name} has no streams", False)
+        if not frame.flags & MORE:
+            return self._write_call(frame, frame.payload, frame.payload_size)
         request = OpenRequest.__new__(OpenRequest)
-        request.texts = call.method[:call.method_size + call.metadata_size]
-        request.call = call
-        request.payload = bytearray((payload + 8)[:data + size - payload - 8])
-        self.requests[id] = request
+        request.frame = frame[0]
+        # The metadata follows the method.
+        request.texts = frame.method[:frame.method_size + frame.metadata_size]
+        request.frame.method = PyBytes_AS_STRING(request.texts)
+        request.frame.metadata = request.frame.method + frame.method_size
+        request.payload = bytearray(frame.payload[:frame.payload_size])
+        self.requests[frame.id] = request
         return 0
 
-    cdef int _take_piece(self, const char* data, Py_ssize_t size) except -1:
+    cdef int _take_piece(self, Frame* frame) except -1:
         """Take a further piece of a REQUEST; pieces of an abandoned REQUEST are dropped."""
-        cdef uint64_t id = load64(data + 8)
-        cdef OpenRequest request = self.requests.get(id)
+        cdef OpenRequest request = self.requests.get(frame.id)
         cdef bytes payload
         if request is None:
             return 0
-        request.payload += data[HEADER_SIZE:size]
-        if <uint8_t>data[5] & MORE:
+        request.payload += frame.payload[:frame.payload_size]
+        if frame.flags & MORE:
             return 0
-        del self.requests[id]
+        del self.requests[frame.id]
         payload = bytes(request.payload)
-        request.call.method = PyBytes_AS_STRING(request.texts)
-        return self._write_call(
-            self._sequence_of(None if request.call.flags & IS_ONE_WAY else id), &request.call,
-            PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload),
-        )
+        return self._write_call(&request.frame, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
 
     cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size):
         """Return the metadata of a request, with the token."""
-        cdef bytes token = self.token, block
+        cdef bytes key, value, last = self.token_entry
+        cdef list parts = []
         if size == 0:
-            return self.token_entry
-        block = block_of(metadata[:size])
-        if AUTHORIZATION not in block:
-            return block + self.token_entry
-        token, block = without_token(block, token)
-        return block if token is None else block + entry(AUTH_KEY, token)
+            return last
+        for key, value in entries_of(metadata[:size]):
+            if key == AUTHORIZATION:
+                # The call's own credential.
+                last = entry(AUTH_KEY, value[len(BEARER):] if value[:len(BEARER)].lower() == BEARER else value)
+            else:
+                parts.append(entry(key, value))
+        parts.append(last)
+        return b"".join(parts)
 
-    cdef int _take_token(self, const char* body, Py_ssize_t size) except -1:
+    cdef int _take_token(self, Frame* frame) except -1:
         """Keep the credential of the connection: each call returns the server's verdict."""
-        cdef Py_ssize_t scheme_size = <uint8_t>body[1]
-        self.token = body[4 + scheme_size:size]
-        self.token_entry = entry(AUTH_KEY, self.token)
+        self.token_entry = entry(AUTH_KEY, frame.payload[4 + <uint8_t>frame.payload[1]:frame.payload_size])
         return self.above.put_control(AUTH, ACK, bytes(8))
 
     cdef uint64_t _sequence_of(self, object id) except? 0xFFFFFFFFFFFFFFFF:
@@ -271,11 +254,11 @@ cdef class RpcxTranslation:
             self.sequences[id] = sequence
         return sequence
 
-    cdef int _write_call(
-        self, uint64_t sequence, RpcxCall* call, const char* payload, Py_ssize_t payload_size
-    ) except -1:
+    cdef int _write_call(self, Frame* call, const char* payload, Py_ssize_t payload_size) except -1:
         cdef char[DIGITS] digits
-        cdef bytes entries = self._entries_of(call.method + call.method_size, call.metadata_size)
+        cdef bytes entries = self._entries_of(call.metadata, call.metadata_size)
+        cdef uint64_t sequence = self._sequence_of(None if call.flags & ONE_WAY else call.id)
+        cdef int flags = (IS_ONE_WAY if call.flags & ONE_WAY else 0) | (IS_GZIP if call.compressor else 0)
         cdef Py_ssize_t dot = call.method_size, name = 0, count = 0, entries_size = PyBytes_GET_SIZE(entries), rest
         cdef uint64_t left_ms = call.timeout_us // 1000
         cdef char* at
@@ -293,13 +276,8 @@ cdef class RpcxTranslation:
             entries_size += 2 * LENGTH_BYTES + PyBytes_GET_SIZE(TIMEOUT_KEY) + count
         rest = 4 * LENGTH_BYTES + dot + call.method_size - name + entries_size + payload_size
         at = self.down.reserve(HEADER_BYTES + rest)
-        at[0] = <char>self.profile.magic
-        at[1] = 0
-        at[FLAGS_AT] = <char>call.flags
-        at[3] = <char>call.kinds
-        store64_big(at + 4, sequence)
-        store32_big(at + REST_AT, <uint32_t>rest)
-        at = put_text(at + HEADER_BYTES, call.method, dot)
+        at = put_header(at, self.profile, <uint8_t>flags, serialize_of(call.codec & 3), sequence, rest)
+        at = put_text(at, call.method, dot)
         at = put_text(at, call.method + name, call.method_size - name)
         store32_big(at, <uint32_t>entries_size)
         at += LENGTH_BYTES
@@ -321,15 +299,10 @@ cdef class RpcxTranslation:
         # Noted before the room is reserved, as noting may fail.
         self.pings.append(body)
         at = self.down.reserve(HEADER_BYTES + rest)
-        at[0] = <char>self.profile.magic
-        at[1] = 0
-        at[FLAGS_AT] = IS_HEARTBEAT
-        at[3] = (SERIALIZE_RAW if proves else SERIALIZE_MSGPACK) << 4
-        store64_big(at + 4, sequence)
-        store32_big(at + REST_AT, <uint32_t>rest)
+        at = put_header(at, self.profile, IS_HEARTBEAT, SERIALIZE_RAW if proves else SERIALIZE_MSGPACK, sequence, rest)
         # The path and the method are empty.
-        memset(at + HEADER_BYTES, 0, 2 * LENGTH_BYTES)
-        at = put_text(at + HEADER_BYTES + 2 * LENGTH_BYTES, PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries))
+        memset(at, 0, 2 * LENGTH_BYTES)
+        at = put_text(at + 2 * LENGTH_BYTES, PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries))
         put_text(at, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
         return 0
 
@@ -348,7 +321,7 @@ cdef class RpcxTranslation:
             if sequence is None:
                 return 0
             del self.waiting[sequence]
-        return self.above.fail(id, CANCELLED, "cancelled", True)
+        return self._fail(id, CANCELLED, "cancelled")
 
     # From the stream below
 
@@ -386,7 +359,7 @@ cdef class RpcxTranslation:
             whole = self._whole_size(at, left)
             if whole == 0 or whole > left:
                 break
-            parse_frame(at, whole, &frame)
+            parse_frame(at, whole, whole, &frame)
             self._take_answer(&frame)
             at += whole
             left -= whole
@@ -419,49 +392,51 @@ cdef class RpcxTranslation:
         if compressor and self.profile.is_loose:
             # A server of Phobos copies the bits of the request, and compresses nothing.
             compressor = GZIP if compressor == GZIP and is_gzip(frame.payload, frame.payload_size) else 0
-        if (
-            frame.metadata_size == 0 and not is_error and serialize <= SERIALIZE_MSGPACK and compressor <= GZIP
-            and self.above.takes_whole(frame.payload_size)
-        ):
-            return self.above.put_answer(id, frame.payload, frame.payload_size, CODEC[serialize], compressor)
-        return self._take_whole_answer(id, frame, is_error, serialize, compressor)
+        return self._take_result(id, frame, is_error, serialize, compressor)
 
-    cdef int _take_whole_answer(
-        self, uint64_t id, RpcxFrame* frame, bint is_error, int serialize, int compressor
-    ) except -1:
-        """Take an answer that has metadata, fails, is long, or has to wait."""
-        cdef dict told = {}
-        cdef list dropped = []
-        cdef bytes metadata = b"", head
+    cdef int _take_result(self, uint64_t id, RpcxFrame* frame, bint is_error, int serialize, int compressor) except -1:
+        """Take the answer to a call that waits for it."""
+        cdef Frame answer
+        cdef bytes metadata = b""
+        cdef dict told = {} if frame.metadata_size or is_error else None
+        cdef list dropped
         if frame.metadata_size:
+            dropped = []
             try:
                 metadata = native_answer(frame.metadata, frame.metadata_size, self.profile.error_key, told, dropped)
             except ValueError as error:
-                return self.above.fail(id, INTERNAL, f"the answer cannot be taken: {error}", True)
-        if dropped:
-            self._note_dropped(dropped)
-        if b"frpc-goaway" in told:
-            self._leave()
+                return self._fail(id, INTERNAL, f"the answer cannot be taken: {error}")
+            if dropped:
+                self._note_dropped(dropped)
+            if b"frpc-goaway" in told:
+                self._leave()
         if PyBytes_GET_SIZE(metadata) > self.above.most_metadata:
             text = f"has {len(metadata)} bytes, at most {self.above.most_metadata} fit (Limits.frame_bytes)"
-            return self.above.fail(id, INTERNAL, f"the metadata of the answer {text}", True)
+            return self._fail(id, INTERNAL, f"the metadata of the answer {text}")
         if is_error:
             return self._take_error(id, metadata, told)
         if serialize > SERIALIZE_MSGPACK or compressor > GZIP:
             what = f"serialize type {serialize}" if serialize > SERIALIZE_MSGPACK else f"compressor {compressor}"
-            return self.above.fail(id, INTERNAL, f"the answer has the {what}, which is not known", True)
-        head = answer_head(0, "", metadata, True, 0)
-        return self.above.answer(id, head, frame.payload, frame.payload_size, CODEC[serialize] | compressor << 8)
+            return self._fail(id, INTERNAL, f"the answer has the {what}, which is not known")
+        begin_message(&answer, RESPONSE, id, metadata)
+        answer.codec = <uint8_t>CODEC[serialize]
+        answer.compressor = <uint8_t>compressor
+        answer.payload = frame.payload
+        answer.payload_size = frame.payload_size
+        return self.above.put_message(&answer)
+
+    cdef int _fail(self, uint64_t id, int status, str text, bint has_run=True) except -1:
+        """Fail a call of the connection above for a reason of the translation itself."""
+        return self.above.fail(id, Failure(status, text, has_run=has_run), b"")
 
     cdef int _take_push(self, RpcxFrame* frame) except -1:
         """Let the connection above serve what the server pushed: a call without an answer."""
         cdef Py_ssize_t name_size = frame.path_size + 1 + frame.method_size
-        cdef bytes name, metadata = b"", head, payload
+        cdef bytes name, metadata = b"", payload
         cdef list dropped = []
         cdef int serialize = frame.kinds >> 4, compressor = (frame.flags & COMPRESSION_BITS) >> 2
-        cdef uint64_t id
+        cdef Frame push
         cdef Reserved found
-        cdef char* at
         if frame.metadata_size:
             try:
                 # Checks the lengths.
@@ -476,24 +451,23 @@ cdef class RpcxTranslation:
                 f"its name has {name_size} bytes, its metadata {len(metadata)}, its compressor is {compressor}"
             )
         name = frame.path[:frame.path_size] + b"." + frame.method[:frame.method_size]
-        head = PyBytes_FromStringAndSize(NULL, REQUEST_HEAD)
-        at = PyBytes_AS_STRING(head)
-        store64(at, 2)
-        store16(at + 4, <uint16_t>name_size)
-        store16(at + 6, <uint16_t>PyBytes_GET_SIZE(metadata))
-        store64(at + 8, 0)
-        id, self.next_push = self.next_push, self.next_push + 2
-        head += name + metadata
+        begin_message(&push, REQUEST, self.next_push, metadata)
+        self.next_push += 2
+        push.flags = ONE_WAY
+        push.method = PyBytes_AS_STRING(name)
+        push.method_size = name_size
+        push.codec = codec_of(serialize)
+        push.compressor = <uint8_t>compressor
+        push.payload = frame.payload
+        push.payload_size = frame.payload_size
         if serialize == SERIALIZE_RAW and not compressor:
             # The result of everything that Go pushes. As a value it fits methods that return nothing, for which raw
             # bytes have no form.
             payload = BIN32 + (<object>frame.payload_size).to_bytes(4, "big") + frame.payload[:frame.payload_size]
-            return self.above.put_message(
-                REQUEST, ONE_WAY, id, head, payload, PyBytes_GET_SIZE(payload), codec_of(SERIALIZE_MSGPACK)
-            )
-        return self.above.put_message(
-            REQUEST, ONE_WAY, id, head, frame.payload, frame.payload_size, codec_of(serialize) | compressor << 8
-        )
+            push.codec = codec_of(SERIALIZE_MSGPACK)
+            push.payload = PyBytes_AS_STRING(payload)
+            push.payload_size = PyBytes_GET_SIZE(payload)
+        return self.above.put_message(&push)
 
     cdef int _drop_push(self, str why) except -1:
         """Log a push that cannot be served: the first one, then at most one a minute, with the number of the others."""
@@ -519,18 +493,16 @@ cdef class RpcxTranslation:
 
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1:
         """Fail a call with the error in the entries of its answer; an answer by Go has only the text."""
-        cdef bytes head, details = told.get(b"frpc-details-bin", b"")
         cdef bytes text = told.get(self.profile.error_key, b"")
         cdef tuple names = self.profile.unknown_names
         cdef int status = STATUSES.get(told.get(b"frpc-code"), UNIMPLEMENTED if text.startswith(names) else UNKNOWN)
         if status == UNAUTHENTICATED and self.profile.closes_on_refusal:
             # The server accepts no more calls here.
             self._leave()
-        head = answer_head(
-            status, text.decode("utf-8", "replace"), metadata,
-            told.get(b"frpc-processed") != b"no", pause_of(told.get(b"frpc-retry-after-ms")),
-        )
-        return self.above.answer(id, head, PyBytes_AS_STRING(details), PyBytes_GET_SIZE(details), CODEC_MSGPACK)
+        return self.above.fail(id, Failure(
+            status, text.decode("utf-8", "replace"), told.get(b"frpc-details-bin", b""),
+            pushback_ms=pause_of(told.get(b"frpc-retry-after-ms")), has_run=told.get(b"frpc-processed") != b"no",
+        ), metadata)
 
 
 cdef inline bint is_gzip(const char* data, Py_ssize_t size) noexcept:
