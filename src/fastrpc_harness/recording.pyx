@@ -218,9 +218,6 @@ cdef class _BlockedStream(ByteStream):
 cdef class _RecordedFrames(FrameHandler):
     """Keeps the effects of frames that no call is told of. The connection holds it."""
 
-    cdef:
-        PyObject* owner
-
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
         cdef RecordingConnection owner = <RecordingConnection>self.owner
         cdef Py_ssize_t consumed = owner.router.on_opening(data, size)
@@ -261,9 +258,7 @@ cdef class _RecordedFrames(FrameHandler):
 @cython.final
 cdef class RecordingConnection(Connection):
     def __cinit__(self, *arguments, **options):
-        cdef _RecordedFrames frames = _RecordedFrames.__new__(_RecordedFrames)
-        frames.owner = <PyObject*>self
-        self.frames = frames
+        self.frames = _RecordedFrames.__new__(_RecordedFrames, self)
         self.take_side(_RecordedSide.__new__(_RecordedSide))
         self.below = _BlockedStream.__new__(_BlockedStream)
         bind(self, self.below)
@@ -459,7 +454,7 @@ cdef class RecordingConnection(Connection):
         """Ask for a sign of life with 8 bytes of any content."""
         if not self.settled or len(content) != 8:
             raise LocalProtocolError("a PING has 8 bytes and goes to a peer whose SETTINGS came")
-        self.control.send_ping(content)
+        self.control.send_ping(self.sender.control, content)
 
     def begin_drain(self, uint16_t reason=0, str text not None=""):
         """Send GOAWAY that opens nothing new; FINAL follows once the peer knows, or with `end_drain`."""

@@ -137,9 +137,6 @@ cdef class _RecordedSide(Side):
 cdef class _RecordedFrames(FrameHandler):
     """Passes frames to the parts that were made. The owner holds it."""
 
-    cdef:
-        PyObject* owner
-
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
         return (<RecordingOwner>self.owner)._take_opening(data, size)
 
@@ -153,9 +150,6 @@ cdef class _RecordedFrames(FrameHandler):
 @cython.final
 cdef class _RecordedCallee(CalleeHooks):
     """Keeps the events of the peer's calls, and passes them to the states, if these were made."""
-
-    cdef:
-        PyObject* owner
 
     cdef int whole_request(self, Call call, Frame* frame, bytes payload) except -1:
         cdef RecordingOwner owner = <RecordingOwner>self.owner
@@ -180,9 +174,6 @@ cdef class _RecordedCallee(CalleeHooks):
 @cython.final
 cdef class _RecordedCaller(CallerHooks):
     """Keeps the events of our calls, and passes them to the states and slots, if these were made."""
-
-    cdef:
-        PyObject* owner
 
     cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1:
         cdef RecordingOwner owner = <RecordingOwner>self.owner
@@ -234,12 +225,9 @@ cdef class RecordingOwner(PartsOwner):
             self.control.start(WireSettings(not is_client))
 
     cdef int _make_hooks(self) except -1:
-        cdef _RecordedFrames frames = _RecordedFrames.__new__(_RecordedFrames)
-        cdef _RecordedCallee callee = _RecordedCallee.__new__(_RecordedCallee)
-        cdef _RecordedCaller caller = _RecordedCaller.__new__(_RecordedCaller)
-        # This object holds them.
-        frames.owner = callee.owner = caller.owner = <PyObject*>self
-        self.frames, self.callee_hooks, self.caller_hooks = frames, callee, caller
+        self.frames = _RecordedFrames.__new__(_RecordedFrames, self)
+        self.callee_hooks = _RecordedCallee.__new__(_RecordedCallee, self)
+        self.caller_hooks = _RecordedCaller.__new__(_RecordedCaller, self)
         self.side = _RecordedSide.__new__(_RecordedSide)
         self.side.holder = <PyObject*>self
         return 0
@@ -462,7 +450,7 @@ cdef class RecordingOwner(PartsOwner):
             elif frame.kind == END:
                 self.callee.end(frame)
             else:
-                self.callee.data(self.callee.find(frame.id), frame, payload)
+                self.callee.data(frame, payload)
             return True
         if self.caller is not None and not is_theirs:
             if frame.kind == RESPONSE:

@@ -6,7 +6,8 @@
                └─► NativeCalling (client/own_calls)    of a client, of a server that calls a client that serves
 
 Either side of a connection may hold both. These classes are the interface that the connection knows. A NativeCalling is
-a CallingPart as well, the interface that our calls know.
+a CallingPart as well, the interface that our calls know. A connection without the part for a call never has the call: a
+NativeCalling opens ours, and without a ServingPart no REQUEST is taken.
 """
 
 cimport cython

@@ -1,10 +1,10 @@
 cimport cython
-from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.priority_queue cimport PriorityQueue, Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.call_table cimport CallTable
+from fastrpc._core.native.hooks cimport ConnectionPart
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.wire.frame cimport Frame
@@ -16,10 +16,9 @@ cdef enum:
 
 
 @cython.final
-cdef class CallSlots:
+cdef class CallSlots(ConnectionPart):
     cdef:
-        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The sender of the calls.
-        PyObject* owner
+        # The sender of the calls.
         SendQueue sender
 
         # Calls we opened, until the last piece of the RESPONSE, and the id of the next one.

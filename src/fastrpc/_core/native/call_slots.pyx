@@ -61,7 +61,6 @@ cdef class CallSlots:
     """Our calls: calls with a slot at the peer, and calls that wait for a slot."""
 
     def __cinit__(self, PartsOwner owner not None, SendQueue sender):
-        self.owner = <PyObject*>owner
         self.sender = sender
         self.opened = CallTable()
         self.early_calls = EARLY_IDEMPOTENT
@@ -335,8 +334,7 @@ cdef class CallSlots:
                 self._open(item)
             else:
                 self.sender.drop_unsent(call)
-                if owner.calling is not None:
-                    (<NativeCalling>owner.calling).on_unsendable(call, too_large(size, owner.peer.max_message))
+                (<NativeCalling>owner.calling).on_unsendable(call, too_large(size, owner.peer.max_message))
         if self.their_idle_work.left < 0 and self._has_waiters():
             self._withhold()
         return 0

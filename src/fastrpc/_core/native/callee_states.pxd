@@ -1,6 +1,5 @@
 cimport cython
-from cpython.ref cimport PyObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.call_table cimport CallTable
@@ -15,8 +14,7 @@ from fastrpc._core.wire.window cimport Budget
 @cython.final
 cdef class CalleeStates(CalleeHooks):
     cdef:
-        # The owner of this part: borrowed, NULL once it was freed (parts_owner). The parts with which this part works.
-        PyObject* owner
+        # The parts with which this part works.
         FrameReader reader
         MessageAssembler assembler
         SendQueue sender
@@ -53,15 +51,15 @@ cdef class CalleeStates(CalleeHooks):
         Py_ssize_t stream_bound
 
     cdef int request(self, Frame* frame, bytes payload) except -1
-    cdef int data(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int data(self, Frame* frame, bytes payload) except -1
     cdef int end(self, Frame* frame) except -1
     cdef int cancel(self, Frame* frame) except -1
     cdef Call find(self, uint64_t id)
+    cdef Call receiver(self, Frame* frame, str kind)
     cdef int hold(self, Call call) except -1
     cdef int refuse(self, Call call, int status, str text) except -1
     cdef Call take_cut(self)
-    cdef int send_refusal(self, Call call, int status, str text) except -1
-    cdef int refuse_faulty(self, Call call, int status, str text) except -1
+    cdef int send_refusal(self, Call call, int status, str text, uint32_t pushback_ms) except -1
     cdef int spend_idle_work(self, Call call) except -1
     cdef int ended(self, Call call) except -1
 
@@ -70,6 +68,7 @@ cdef class CalleeStates(CalleeHooks):
     cdef str _over_limit(self, Frame* frame, int* status, bint* is_faulty)
     cdef str _over_count(self, Frame* frame, bint* is_faulty)
     cdef bint _refuse_early(self, Call call, Frame* frame) except -1
+    cdef int _refuse_faulty(self, Call call, int status, str text, uint32_t pushback_ms) except -1
     cdef int _begin_request(self, Call call, Frame* frame) except -1
     cdef int _unlist(self, Call call) except -1
     cdef bint _is_overdue(self, Call call, int reason) noexcept

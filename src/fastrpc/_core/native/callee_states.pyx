@@ -11,8 +11,8 @@ Without a `ServingPart` no REQUEST passes `request`, so each listed call has one
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.ref cimport Py_DECREF
-from libc.stdint cimport uint64_t
+from cpython.ref cimport Py_DECREF, PyObject
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport copied
 from fastrpc._core.base.status cimport CANCELLED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
@@ -58,7 +58,6 @@ cdef class CalleeStates:
     """The peer's calls on a connection."""
 
     def __cinit__(self, PartsOwner owner not None, FrameReader reader, MessageAssembler assembler, SendQueue sender):
-        self.owner = <PyObject*>owner
         self.reader = reader
         self.assembler = assembler
         self.sender = sender
@@ -195,9 +194,11 @@ cdef class CalleeStates:
         if not is_faulty:
             self.refuse(call, status, problem)
         elif owner.keeps_window and size > <uint64_t>FIRST_CONNECTION_WINDOW:
-            refuse_for_good(self, call, status, problem)
+            # A caller that is not authenticated must not send it again. The caller of an early call cannot take this for
+            # the refusal of a limit that it did not know: early calls are within the limits of unauthenticated peers.
+            self._refuse_faulty(call, status, problem, PUSHBACK_NEVER)
         else:
-            self.refuse_faulty(call, status, problem)
+            self._refuse_faulty(call, status, problem, 0)
         return True
 
     cdef int _begin_request(self, Call call, Frame* frame) except -1:
@@ -217,6 +218,18 @@ cdef class CalleeStates:
     cdef Call find(self, uint64_t id):
         cdef PyObject* entry = self.calls.get(id)
         return None if entry is NULL else <Call>entry
+
+    cdef Call receiver(self, Frame* frame, str kind):
+        """Return the call that a frame is for; None: it is over, and the frame is discarded, or was never opened."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef Call call = self.find(frame.id)
+        if call is not None and call.state != STATE_CANCELLED:
+            return call
+        if call is None and frame.id > self.highest_seen:
+            owner.close_with(REASON_PROTOCOL, f"{kind} for call {frame.id}, which was never opened")
+        else:
+            owner.discard(frame)
+        return None
 
     cdef int hold(self, Call call) except -1:
         """Add a call of the peer to the table: from now on its frames find it."""
@@ -260,7 +273,7 @@ cdef class CalleeStates:
     cdef int refuse(self, Call call, int status, str text) except -1:
         """Refuse a call for a limit of the connection."""
         (<PartsOwner>self.owner).serving.on_refused(call, status, text)
-        return self.send_refusal(call, status, text)
+        return self.send_refusal(call, status, text, 0)
 
     cdef Call take_cut(self):
         """Return the call of the REQUEST whose first frame is incomplete, to refuse it; the rest of the frame is skipped.
@@ -283,7 +296,7 @@ cdef class CalleeStates:
             reader.drop_part()
         return call
 
-    cdef int send_refusal(self, Call call, int status, str text) except -1:
+    cdef int send_refusal(self, Call call, int status, str text, uint32_t pushback_ms) except -1:
         """Answer that the call was not started, with the reason; a one-way call is dropped and counted.
 
         The call is gone at once, though its RESPONSE may wait for credit.
@@ -293,12 +306,14 @@ cdef class CalleeStates:
             self.dropped_one_way += 1
             return self.ended(call)
         failure = new_failure(status, OUTCOME_NOT_STARTED, text)
+        failure.pushback_ms = pushback_ms
         self.ended(call)
         return self.sender.send_failure(call, failure)
 
-    cdef int refuse_faulty(self, Call call, int status, str text) except -1:
+    cdef int _refuse_faulty(self, Call call, int status, str text, uint32_t pushback_ms) except -1:
         """Refuse a call for a fault of its caller; a budget bounds such faults."""
-        self.refuse(call, status, text)
+        (<PartsOwner>self.owner).serving.on_refused(call, status, text)
+        self.send_refusal(call, status, text, pushback_ms)
         return self.spend_idle_work(call)
 
     cdef int spend_idle_work(self, Call call) except -1:
@@ -356,14 +371,10 @@ cdef class CalleeStates:
 
     cdef int cancel(self, Frame* frame) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
-        cdef Call call = self.find(frame.id)
+        cdef Call call = self.receiver(frame, "CANCEL")
         cdef int reason = load16(frame.payload)
         if call is None:
-            if frame.id > self.highest_seen:
-                return owner.close_with(REASON_PROTOCOL, f"CANCEL for call {frame.id}, which was never opened")
-            return owner.discard(frame)
-        if call.state == STATE_CANCELLED:
-            return owner.discard(frame)
+            return 0
         if not self._is_overdue(call, reason):
             self.spend_idle_work(call)
             if owner.is_closed:
@@ -387,40 +398,22 @@ cdef class CalleeStates:
 
     cdef int end(self, Frame* frame) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
-        cdef Call call = self.find(frame.id)
+        cdef Call call = self.receiver(frame, "END")
         if call is None:
-            if frame.id > self.highest_seen:
-                return owner.close_with(REASON_PROTOCOL, f"END for call {frame.id}, which was never opened")
-            return owner.discard(frame)
-        if call.state == STATE_CANCELLED:
-            return owner.discard(frame)
+            return 0
         if call.state != STATE_OPEN or call.incoming is not None:
             return owner.close_with(REASON_PROTOCOL, f"END for call {frame.id} inside a message or without a stream")
         call.state = STATE_INPUT_ENDED
         return owner.serving.on_end(call)
 
-    cdef int data(self, Call call, Frame* frame, bytes payload) except -1:
-        cdef PartsOwner owner = <PartsOwner>self.owner
-        if call.state == STATE_CANCELLED:
-            return owner.discard(frame)
+    cdef int data(self, Frame* frame, bytes payload) except -1:
+        cdef Call call = self.receiver(frame, "DATA")
+        if call is None:
+            return 0
         if call.state == STATE_OPEN:
             return self.assembler.stream_message(call, frame, payload)
         if call.state == STATE_ASSEMBLING and frame.flags & CONT:
             return self.assembler.piece(call, frame)
-        return owner.close_with(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
-
-
-cdef int refuse_for_good(CalleeStates states, Call call, int status, str text) except -1:
-    """Refuse a call for a fault of its caller, with PUSHBACK_NEVER: the caller must not send it again.
-
-    The caller of an early call cannot take this for the refusal of a limit that it did not know: early calls are within
-    the limits of unauthenticated peers.
-    """
-    cdef Outgoing failure = new_failure(status, OUTCOME_NOT_STARTED, text)
-    if call.flags & ONE_WAY:
-        return states.refuse_faulty(call, status, text)
-    failure.pushback_ms = PUSHBACK_NEVER
-    (<PartsOwner>states.owner).serving.on_refused(call, status, text)
-    states.ended(call)
-    states.sender.send_failure(call, failure)
-    return states.spend_idle_work(call)
+        return (<PartsOwner>self.owner).close_with(
+            REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now"
+        )

@@ -1,5 +1,4 @@
 cimport cython
-from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport Call
@@ -13,8 +12,7 @@ from fastrpc._core.wire.frame cimport Frame
 @cython.final
 cdef class CallerStates(CallerHooks):
     cdef:
-        # The owner of this part: borrowed, NULL once it was freed (parts_owner). The parts with which this part works.
-        PyObject* owner
+        # The parts with which this part works.
         FrameReader reader
         MessageAssembler assembler
         CallSlots slots
@@ -29,7 +27,5 @@ cdef class CallerStates(CallerHooks):
 
     cdef int _begin_response(self, Call call, Frame* frame) except -1
     cdef int _given_up_data(self, Call call, Frame* frame) except -1
-    cdef int _check_received(self, Frame* frame) except -1
-    cdef int _tell_end(self, Call call, int status, str text) except -1
-    cdef str _metadata_text(self)
+    cdef str _metadata_problem(self, Frame* frame, int* status)
     cdef str _answer_text(self, uint64_t size)

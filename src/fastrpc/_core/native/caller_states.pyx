@@ -7,7 +7,7 @@
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF
+from cpython.ref cimport Py_DECREF, PyObject
 
 from fastrpc._core.base.buffer cimport copied
 from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED
@@ -22,7 +22,6 @@ cdef class CallerStates:
     """Our calls on a connection."""
 
     def __cinit__(self, PartsOwner owner not None, FrameReader reader, MessageAssembler assembler, CallSlots slots):
-        self.owner = <PyObject*>owner
         self.reader = reader
         self.assembler = assembler
         self.slots = slots
@@ -55,12 +54,11 @@ cdef class CallerStates:
     cdef int _begin_response(self, Call call, Frame* frame) except -1:
         """The first piece of a cut RESPONSE."""
         cdef PartsOwner owner = <PartsOwner>self.owner
-        cdef int verdict = self._check_received(frame)
+        cdef int status = 0
+        cdef str problem = self._metadata_problem(frame, &status)
         call.answer_begun = True
-        if verdict == METADATA_TOO_LARGE:
-            return self.end_called(call, RESOURCE_EXHAUSTED, self._metadata_text(), CANCEL_LOCAL_LIMIT)
-        if verdict != METADATA_OK:
-            return self.end_called(call, INTERNAL, "the metadata of the answer is malformed", CANCEL_DECODE)
+        if problem is not None:
+            return self.end_called(call, status, problem, CANCEL_DECODE if status == INTERNAL else CANCEL_LOCAL_LIMIT)
         if frame.total > owner.ours.max_message or self.reader.was_skipped:
             return self.end_called(call, RESOURCE_EXHAUSTED, self._answer_text(frame.total), CANCEL_LOCAL_LIMIT)
         if self.open_responses >= owner.open_messages:
@@ -81,50 +79,52 @@ cdef class CallerStates:
     cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1:
         """A RESPONSE is complete: the call is over."""
         cdef PartsOwner owner = <PartsOwner>self.owner
-        cdef int verdict = METADATA_OK
+        cdef int status = 0
+        cdef str problem = None
         cdef uint64_t size = frame.payload_size if payload is None else PyBytes_GET_SIZE(payload)
         self.forget(call)
         self.slots.note_answer(frame)
         if frame.metadata_size:
-            verdict = self._check_received(frame)
-        if verdict != METADATA_OK:
+            problem = self._metadata_problem(frame, &status)
+        if problem is not None:
             call.received_metadata = None
-            if verdict == METADATA_TOO_LARGE:
-                return self._tell_end(call, RESOURCE_EXHAUSTED, self._metadata_text())
-            return self._tell_end(call, INTERNAL, "the metadata of the answer is malformed")
-        if size > owner.ours.max_message or self.reader.was_skipped:
-            return self._tell_end(call, RESOURCE_EXHAUSTED, self._answer_text(size))
+        elif size > owner.ours.max_message or self.reader.was_skipped:
+            status, problem = RESOURCE_EXHAUSTED, self._answer_text(size)
+        if problem is not None:
+            return (<NativeCalling>owner.calling).on_local_end(call, status, problem)
         if payload is None:
             payload = copied(frame.payload, frame.payload_size)
-        return 0 if owner.calling is None else (<NativeCalling>owner.calling).on_response(call, frame, payload)
+        return (<NativeCalling>owner.calling).on_response(call, frame, payload)
 
     cdef int head(self, Frame* frame) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call = self.slots.find(frame.id)
-        cdef int verdict
+        cdef int status = 0
+        cdef str problem
         if call is None:
             return owner.close_with(REASON_PROTOCOL, f"HEAD for call {frame.id}, which is over or was never opened")
         if call.state == STATE_GIVEN_UP:
             return 0 if call.is_untold else owner.discard(frame)
         if call.state != STATE_WAITING or not call.flags & STREAM_OUT:
             return owner.close_with(REASON_PROTOCOL, f"HEAD for call {frame.id}, which expects none now")
-        verdict = self._check_received(frame)
-        if verdict == METADATA_TOO_LARGE:
-            return self.end_called(call, RESOURCE_EXHAUSTED, self._metadata_text(), CANCEL_LOCAL_LIMIT)
-        if verdict != METADATA_OK:
-            return self.end_called(call, INTERNAL, "the initial metadata is malformed", CANCEL_DECODE)
+        problem = self._metadata_problem(frame, &status)
+        if problem is not None:
+            return self.end_called(call, status, problem, CANCEL_DECODE if status == INTERNAL else CANCEL_LOCAL_LIMIT)
         call.state = STATE_STREAMING
-        if owner.calling is None:
-            return 0
         metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
         return (<NativeCalling>owner.calling).on_head(call, metadata)
 
-    cdef int _check_received(self, Frame* frame) except -1:
-        return check_metadata(frame.metadata, frame.metadata_size, (<PartsOwner>self.owner).ours.max_metadata)
-
-    cdef str _metadata_text(self):
+    cdef str _metadata_problem(self, Frame* frame, int* status):
+        """Return why the metadata of an answer is not taken, and the status of its call; None: it is taken."""
         cdef uint64_t limit = (<PartsOwner>self.owner).ours.max_metadata
-        return f"the metadata of the answer is over our {limit} bytes (Limits.metadata_bytes)"
+        cdef int verdict = check_metadata(frame.metadata, frame.metadata_size, limit)
+        if verdict == METADATA_OK:
+            return None
+        if verdict == METADATA_TOO_LARGE:
+            status[0] = RESOURCE_EXHAUSTED
+            return f"the metadata of the answer is over our {limit} bytes (Limits.metadata_bytes)"
+        status[0] = INTERNAL
+        return "the metadata of the answer is malformed"
 
     cdef int data(self, Call call, Frame* frame, bytes payload) except -1:
         if call.state == STATE_GIVEN_UP:
@@ -166,12 +166,7 @@ cdef class CallerStates:
 
     cdef int end_called(self, Call call, int status, str text, int reason) except -1:
         self.give_up(call, reason)
-        return self._tell_end(call, status, text)
-
-    cdef int _tell_end(self, Call call, int status, str text) except -1:
-        """The input of this call cannot be used; the call ended with this status."""
-        cdef NativeCalling calling = <NativeCalling>(<PartsOwner>self.owner).calling
-        return 0 if calling is None else calling.on_local_end(call, status, text)
+        return (<NativeCalling>(<PartsOwner>self.owner).calling).on_local_end(call, status, text)
 
     cdef int begin_call(self, Call call) except -1:
         return self.slots.begin_call(call)

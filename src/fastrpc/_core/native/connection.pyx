@@ -37,6 +37,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.engine cimport NOTHING, STREAM_SHARE, ByteStream
 from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.call_slots cimport WITHHELD_NS
+from fastrpc._core.native.hooks cimport ConnectionPart
 from fastrpc._core.native.parts_owner cimport DRAIN_FINAL, PHASE_CLOSED, PHASE_OPEN, PHASE_PREFACE
 from fastrpc._core.wire.frame cimport REASON_INTERNAL, REASON_MAX_AGE
 from fastrpc._core.wire.native cimport NativeProtocol
@@ -100,24 +101,13 @@ cdef class Connection(PartsOwner):
 
     def __dealloc__(self):
         # The collector may have cleared a field before.
-        if self.reader is not None:
-            self.reader.owner = NULL
-        if self.assembler is not None:
-            self.assembler.owner = NULL
+        for part in (
+            self.reader, self.assembler, self.slots, self.callee, self.caller, self.liveness, self.control, self.router
+        ):
+            if part is not None:
+                (<ConnectionPart>part).owner = NULL
         if self.sender is not None:
             self.sender.owner = NULL
-        if self.slots is not None:
-            self.slots.owner = NULL
-        if self.callee is not None:
-            self.callee.owner = NULL
-        if self.caller is not None:
-            self.caller.owner = NULL
-        if self.liveness is not None:
-            self.liveness.owner = NULL
-        if self.control is not None:
-            self.control.owner = NULL
-        if self.router is not None:
-            self.router.owner = NULL
 
     cdef int take_side(self, Side side) except -1:
         """Let a side decide about this connection."""

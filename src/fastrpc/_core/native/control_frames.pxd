@@ -1,11 +1,12 @@
 cimport cython
-from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.native.call_slots cimport CallSlots
 from fastrpc._core.native.callee_states cimport CalleeStates
 from fastrpc._core.native.caller_states cimport CallerStates
+from fastrpc._core.native.hooks cimport ConnectionPart
 from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.wire.budgets cimport PingCount
 from fastrpc._core.wire.frame cimport Frame
@@ -14,11 +15,9 @@ from fastrpc._core.wire.window cimport Budget
 
 
 @cython.final
-cdef class ControlFrames:
+cdef class ControlFrames(ConnectionPart):
     cdef:
-        # The owner of this part: borrowed, NULL once it was freed (parts_owner). The parts that the control frames
-        # concern.
-        PyObject* owner
+        # The parts that the control frames concern.
         CalleeStates callee
         CallerStates caller
         CallSlots slots
@@ -52,13 +51,12 @@ cdef class ControlFrames:
         Budget settings_budget
         Budget auth_budget
         Budget skip_budget
-        readonly uint64_t skipped_frames
 
     cdef int start(self, WireSettings acknowledged) except -1
     cdef int take(self, Frame* frame) except -1
     cdef int credit(self, Frame* frame) except -1
     cdef int announce(self, WireSettings settings) except -1
-    cdef int send_ping(self, bytes body) except -1
+    cdef int send_ping(self, WriteBuffer buffer, bytes body) except -1
     cdef int start_drain(self, int reason, str text) except -1
     cdef int finish_drain(self) except -1
     cdef int send_verdict(self, int status, bytes text, uint32_t valid_seconds) except -1

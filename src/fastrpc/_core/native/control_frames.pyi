@@ -11,6 +11,3 @@ class ControlFrames:
 
     @property
     def pings_sent(self) -> int: ...
-    @property
-    def skipped_frames(self) -> int:
-        """The number of frames of unknown kinds that were skipped."""

@@ -14,7 +14,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.status cimport UNIMPLEMENTED
 from fastrpc._core.base.wire cimport MINUTE, load16, load32, load64
-from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_CANCELLED, STATE_GIVEN_UP, Call
+from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_GIVEN_UP, Call
 from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, DRAIN_FINAL, DRAIN_NONE, PHASE_OPEN, PartsOwner
 from fastrpc._core.wire.budgets cimport (
@@ -62,7 +62,6 @@ cdef class ControlFrames:
     def __cinit__(
         self, PartsOwner owner not None, CalleeStates callee, CallerStates caller, CallSlots slots, SendQueue sender
     ):
-        self.owner = <PyObject*>owner
         self.callee = callee
         self.caller = caller
         self.slots = slots
@@ -95,7 +94,6 @@ cdef class ControlFrames:
             return self._auth(frame)
         if not spend(&self.skip_budget, 1, owner.now):
             return owner.close_with(REASON_CALM_DOWN, f"too many frames of unknown kind {frame.kind}")
-        self.skipped_frames += 1
         return 0
 
     # CREDIT
@@ -112,11 +110,9 @@ cdef class ControlFrames:
             return owner.close_with(REASON_CREDIT, f"CREDIT of 0 for call {frame.id}")
         if frame.id:
             if (frame.id & 1) == <uint64_t>owner.wire.peer_parity:
-                call = self.callee.find(frame.id)
-                if call is None and frame.id > self.callee.highest_seen:
-                    return owner.close_with(REASON_PROTOCOL, f"CREDIT for call {frame.id}, which was never opened")
-                if call is None or call.state == STATE_CANCELLED:
-                    return owner.discard(frame)
+                call = self.callee.receiver(frame, "CREDIT")
+                if call is None:
+                    return 0
             else:
                 call = self.slots.find(frame.id)
                 if call is None:
@@ -229,10 +225,10 @@ cdef class ControlFrames:
             return self.finish_drain()
         return 0
 
-    cdef int send_ping(self, bytes body) except -1:
+    cdef int send_ping(self, WriteBuffer buffer, bytes body) except -1:
         self.pings.append(body)
         self.pings_sent += 1
-        return self.sender.send_control(self.sender.control, PING, 0, body)
+        return self.sender.send_control(buffer, PING, 0, body)
 
     cdef int _auth(self, Frame* frame) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
@@ -314,8 +310,7 @@ cdef class ControlFrames:
         for call in sorted(self.slots.opened.entries(), key=BY_ID):
             if call.id > last_id:
                 self.caller.forget(call)
-                if owner.calling is not None:
-                    (<NativeCalling>owner.calling).on_not_started(call)
+                (<NativeCalling>owner.calling).on_not_started(call)
         return 0
 
     cdef int start_drain(self, int reason, str text) except -1:
@@ -326,12 +321,9 @@ cdef class ControlFrames:
         owner.drain_step = DRAIN_ANNOUNCED
         self.drain_reason = reason
         self.send_goaway(reason, False, NO_LAST_ID, text)
-        body = struct.pack("<Q", self.pings_sent)
-        self.pings.append(body)
-        self.pings_sent += 1
-        self.drain_ping = self.pings_sent
+        self.drain_ping = self.pings_sent + 1
         # Sent in order, unlike other PINGs: its answer shows that the peer read the GOAWAY before it.
-        return self.sender.send_control(self.sender.out, PING, 0, body)
+        return self.send_ping(self.sender.out, struct.pack("<Q", self.pings_sent))
 
     cdef int finish_drain(self) except -1:
         """Step 2: name the last accepted call; calls with higher ids were not started."""

@@ -1,8 +1,8 @@
 cimport cython
-from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.native.hooks cimport ConnectionPart
 from fastrpc._core.wire.frame cimport Frame, WireProtocol
 from fastrpc._core.wire.window cimport Window
 
@@ -20,10 +20,9 @@ cdef class HeldFrame:
 
 
 @cython.final
-cdef class FrameReader:
+cdef class FrameReader(ConnectionPart):
     cdef:
-        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The rules of the wire, the owner's.
-        PyObject* owner
+        # The rules of the wire, the owner's.
         WireProtocol wire
 
         # Whether the opening before the frames is still to come, which the FrameHandler takes.

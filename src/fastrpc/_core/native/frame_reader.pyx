@@ -46,7 +46,6 @@ cdef class FrameReader:
     """The reader of a connection: cuts bytes into frames and keeps the windows and budgets that every frame uses."""
 
     def __cinit__(self, PartsOwner owner not None):
-        self.owner = <PyObject*>owner
         self.wire = owner.wire
         open_window(&self.received, FIRST_CONNECTION_WINDOW)
         self.awaits_opening = True

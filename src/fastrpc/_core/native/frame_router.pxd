@@ -1,5 +1,4 @@
 cimport cython
-from cpython.ref cimport PyObject
 
 from fastrpc._core.native.control_frames cimport ControlFrames
 from fastrpc._core.native.frame_reader cimport FrameReader
@@ -10,8 +9,7 @@ from fastrpc._core.wire.frame cimport Frame
 @cython.final
 cdef class FrameRouter(FrameHandler):
     cdef:
-        # The owner of this part: borrowed, NULL once it was freed (parts_owner). The parts that take frames.
-        PyObject* owner
+        # The parts that take frames.
         FrameReader reader
         ControlFrames control
 

@@ -38,7 +38,6 @@ cdef class FrameRouter(FrameHandler):
     """Takes the opening of a connection, and passes each frame to a part."""
 
     def __cinit__(self, PartsOwner owner not None, FrameReader reader not None, ControlFrames control not None):
-        self.owner = <PyObject*>owner
         self.reader = reader
         self.control = control
 
@@ -162,12 +161,7 @@ cdef class FrameRouter(FrameHandler):
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call
         if (frame.id & 1) == <uint64_t>owner.wire.peer_parity:
-            call = self.control.callee.find(frame.id)
-            if call is not None:
-                return self.control.callee.data(call, frame, payload)
-            if frame.id > self.control.callee.highest_seen:
-                return owner.close_with(REASON_PROTOCOL, f"DATA for call {frame.id}, which was never opened")
-            return owner.discard(frame)
+            return self.control.callee.data(frame, payload)
         call = self.control.slots.find(frame.id)
         if call is None:
             return owner.close_with(REASON_PROTOCOL, f"DATA for call {frame.id}, which is over or was never opened")

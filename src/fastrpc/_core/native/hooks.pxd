@@ -8,14 +8,20 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.wire.frame cimport Frame
 
 
-cdef class FrameHandler:
+cdef class ConnectionPart:
+    cdef:
+        # The connection that holds this part: borrowed, NULL once it was freed (parts_owner).
+        PyObject* owner
+
+
+cdef class FrameHandler(ConnectionPart):
     # For the reader.
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
     cdef int on_frame(self, Frame* frame, bytes payload) except -1
     cdef Assembly sink_for(self, Frame* frame)
 
 
-cdef class CalleeHooks:
+cdef class CalleeHooks(ConnectionPart):
     # For the assembler.
     cdef int whole_request(self, Call call, Frame* frame, bytes payload) except -1
     cdef int end_served(self, Call call, int status, str text) except -1
@@ -25,7 +31,7 @@ cdef class CalleeHooks:
     cdef int answer_waits(self, Call call) except -1
 
 
-cdef class CallerHooks:
+cdef class CallerHooks(ConnectionPart):
     # For the assembler.
     cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1
     cdef int end_called(self, Call call, int status, str text, int reason) except -1

@@ -13,8 +13,17 @@ The states of calls hold the assembler and the sender, so these two cannot hold 
 their owner (`parts_owner`).
 """
 
+from fastrpc._core.io.engine cimport Engine
 
-cdef class FrameHandler:
+
+cdef class ConnectionPart:
+    """A part of a connection. The sender is an `Output` instead."""
+
+    def __cinit__(self, Engine owner not None, *parts):
+        self.owner = <PyObject*>owner
+
+
+cdef class FrameHandler(ConnectionPart):
     """The part that takes the opening and the frames of a reader."""
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
@@ -30,7 +39,7 @@ cdef class FrameHandler:
         raise NotImplementedError
 
 
-cdef class CalleeHooks:
+cdef class CalleeHooks(ConnectionPart):
     """The states of the peer's calls, for the parts that they hold."""
 
     cdef int whole_request(self, Call call, Frame* frame, bytes payload) except -1:
@@ -50,7 +59,7 @@ cdef class CalleeHooks:
         raise NotImplementedError
 
 
-cdef class CallerHooks:
+cdef class CallerHooks(ConnectionPart):
     """The states of our calls, for the parts that they hold."""
 
     cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1:

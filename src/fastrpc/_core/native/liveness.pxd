@@ -1,18 +1,16 @@
 cimport cython
-from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.control_frames cimport ControlFrames
+from fastrpc._core.native.hooks cimport ConnectionPart
 from fastrpc._core.wire.silence cimport Silence
 
 
 @cython.final
-cdef class Liveness:
+cdef class Liveness(ConnectionPart):
     cdef:
-        # The owner of this part: borrowed, NULL once it was freed (parts_owner). The part that has the others, whose facts
-        # it compares.
-        PyObject* owner
+        # The part that has the others, whose facts it compares.
         ControlFrames control
 
         # The rules, in nanoseconds; 0 means off. The public ones are constants that tests may shorten.

@@ -15,6 +15,8 @@ reads again (`forget_silence`), since an answer to a ping would have stayed unre
 itself: a separate loop reads on until its last output is read.
 """
 
+from cpython.ref cimport PyObject
+
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
@@ -42,7 +44,6 @@ cdef class Liveness:
     """The rules by which a connection lives and ends."""
 
     def __cinit__(self, PartsOwner owner not None, ControlFrames control not None):
-        self.owner = <PyObject*>owner
         self.control = control
         self.write_wait_ns = SLOW_READER_NS
         self.piece_wait_ns = PIECE_WAIT_NS
@@ -194,7 +195,7 @@ cdef class Liveness:
         """A cut message of this call has stalled."""
         cdef ServingPart serving = (<PartsOwner>self.owner).serving
         cdef str text = f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s"
-        if not call.is_local and serving is not None and serving.on_stuck(call, text):
+        if not call.is_local and serving.on_stuck(call, text):
             return 0
         return self.control.caller.assembler.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
 
@@ -250,13 +251,12 @@ cdef class Liveness:
     cdef bint is_unused(self) except -1:
         """Return whether nothing is under way, probes aside."""
         cdef Call call
-        cdef NativeCalling calling = <NativeCalling>(<PartsOwner>self.owner).calling
         if self.probes == 0 or self.control.caller.slots.opened.size == 0:
             return self.is_idle()
-        if calling is None or self.control.callee.calls.size or self.control.callee.one_way_calls:
+        if self.control.callee.calls.size or self.control.callee.one_way_calls:
             return False
         for call in self.control.caller.slots.opened.entries():
-            if not calling.is_probe(call):
+            if not (<NativeCalling>(<PartsOwner>self.owner).calling).is_probe(call):
                 return False
         return True
 
@@ -345,7 +345,7 @@ cdef class Liveness:
         if not self._wants_ping():
             return now + interval_of(&self.silence)
         due = asked(&self.silence, now)
-        self.control.send_ping((<uint64_t>now).to_bytes(8, "little"))
+        self.control.send_ping(self.control.sender.control, (<uint64_t>now).to_bytes(8, "little"))
         return due
 
     cdef bint _waits_for_turn(self) noexcept:

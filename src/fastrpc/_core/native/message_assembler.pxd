@@ -1,10 +1,10 @@
 cimport cython
-from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
 from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.frame_reader cimport FrameReader
+from fastrpc._core.native.hooks cimport ConnectionPart
 from fastrpc._core.native.send_queue cimport SendQueue
 from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.growth cimport WindowPool
@@ -12,11 +12,9 @@ from fastrpc._core.wire.window cimport Budget
 
 
 @cython.final
-cdef class MessageAssembler:
+cdef class MessageAssembler(ConnectionPart):
     cdef:
-        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The holder of frames, the sender of
-        # credit.
-        PyObject* owner
+        # The holder of frames, the sender of credit.
         FrameReader reader
         SendQueue sender
 

@@ -55,7 +55,6 @@ cdef class MessageAssembler:
     """Puts cut messages together and keeps the windows of streams."""
 
     def __cinit__(self, PartsOwner owner not None, FrameReader reader, SendQueue sender):
-        self.owner = <PyObject*>owner
         self.reader = reader
         self.sender = sender
         self.pool_waiters = Queue()
@@ -170,13 +169,12 @@ cdef class MessageAssembler:
         """
         cdef PartsOwner owner = <PartsOwner>self.owner
         if call.is_local:
-            return 0 if owner.calling is None else (<NativeCalling>owner.calling).on_message(call, frame, payload, cost)
-        return 0 if owner.serving is None else owner.serving.on_message(call, frame, payload, cost)
+            return (<NativeCalling>owner.calling).on_message(call, frame, payload, cost)
+        return owner.serving.on_message(call, frame, payload, cost)
 
     cdef int _piece_came(self, Call call) except -1:
         """Handle a piece that did not complete its message."""
-        cdef ServingPart serving = (<PartsOwner>self.owner).serving
-        return 0 if call.is_local or serving is None else serving.on_piece(call)
+        return 0 if call.is_local else (<PartsOwner>self.owner).serving.on_piece(call)
 
     cdef int _count_cut(self, Py_ssize_t change) except -1:
         """The bytes held by incomplete stream messages grow by `change`."""

@@ -106,8 +106,8 @@ cdef class Output(OutputBuffer):
         """All messages of a call whose sender waits are written. Nothing may be sent from in here."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if call.is_local:
-            return 0 if owner.calling is None else (<NativeCalling>owner.calling).on_sendable(call)
-        return 0 if owner.serving is None else owner.serving.on_sendable(call)
+            return (<NativeCalling>owner.calling).on_sendable(call)
+        return owner.serving.on_sendable(call)
 
     # For the byte stream
 

@@ -102,7 +102,6 @@ cdef class SendQueue(Output):
     cdef int _write_first(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1
     cdef int _write_next(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1
     cdef int _over_limit_now(self, Outgoing item) except -1
-    cdef int _told_unsendable(self, Call call, object error) except -1
     cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1
     cdef int _pump_ring(self, Py_ssize_t room) except -1
     cdef int _send_share(self, Outgoing item) except -1

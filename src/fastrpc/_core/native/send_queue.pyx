@@ -445,13 +445,7 @@ cdef class SendQueue(Output):
             return PARKED
         error = too_large(PyBytes_GET_SIZE(item.payload), owner.peer.max_message)
         owner.caller_hooks.give_up(call, CANCEL_LOCAL_LIMIT)
-        return self._told_unsendable(call, error)
-
-    cdef int _told_unsendable(self, Call call, object error) except -1:
-        """Report that a waiting call of ours exceeds the limits that the peer has now announced."""
-        cdef NativeCalling calling = <NativeCalling>(<PartsOwner>self.owner).calling
-        if calling is not None:
-            calling.on_unsendable(call, error)
+        (<NativeCalling>owner.calling).on_unsendable(call, error)
         return WRITTEN
 
     cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1:
@@ -462,7 +456,8 @@ cdef class SendQueue(Output):
         cdef object error = head_too_large(head, peer.max_frame)
         if item.kind == REQUEST:
             self.drop_unsent(call)
-            return self._told_unsendable(call, error)
+            (<NativeCalling>(<PartsOwner>self.owner).calling).on_unsendable(call, error)
+            return WRITTEN
         self.queued_bytes -= PyBytes_GET_SIZE(item.payload)
         item.payload = b""
         item.metadata = None

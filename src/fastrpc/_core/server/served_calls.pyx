@@ -276,7 +276,6 @@ cdef class ServedCalls(ServingPart):
         """Answer that a call was not started. `is_faulty`: because of its caller's fault, which a budget limits."""
         cdef Connection engine = self.engine()
         cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
-        cdef Outgoing answer
         self._free_one_way(call)
         if status == DEADLINE_EXCEEDED:
             # Honest callers send such requests, too, so the wire's budgets omit these refusals.
@@ -287,13 +286,7 @@ cdef class ServedCalls(ServingPart):
         if is_faulty and status == RESOURCE_EXHAUSTED:
             # Any other pushback would suggest that the same call could succeed later.
             pushback_ms = PUSHBACK_NEVER
-        if pushback_ms and not call.flags & ONE_WAY:
-            answer = new_failure(status, OUTCOME_NOT_STARTED, text)
-            answer.pushback_ms = pushback_ms
-            engine.callee.ended(call)
-            engine.sender.send_failure(call, answer)
-        else:
-            engine.callee.send_refusal(call, status, text)
+        engine.callee.send_refusal(call, status, text, pushback_ms)
         return engine.callee.spend_idle_work(call) if is_faulty else 0
 
     cdef int _free_one_way(self, Call call) except -1:
