@@ -36,3 +36,9 @@ cdef class CallTable:
     cdef void _close_gap(self, uint64_t gap) noexcept
     cdef int _grow(self) except -1
     cdef void _release(self) noexcept
+
+
+cdef inline uint64_t home(uint64_t id, uint64_t multiplier, int shift) noexcept nogil:
+    """Return the slot where the search for an id begins."""
+    # The highest bits of the product choose the slot.
+    return ((id >> 1) * multiplier) >> shift

@@ -164,48 +164,8 @@ cdef class CallTable:
                 Py_DECREF(<object>slots[index].entry)
         free(slots)
 
-    def __len__(self):
-        return self.size
-
-    def __contains__(self, uint64_t id):
-        return self._find(id) is not NULL
-
-    # The ids are objects here: Cython would treat a C integer as a position in a sequence.
-    def __getitem__(self, object id):
-        cdef PyObject* entry = self.get(id)
-        if entry is NULL:
-            raise KeyError(id)
-        return <object>entry
-
-    def __setitem__(self, object id, object entry):
-        self.add(id, <PyObject*>entry)
-
-    def pop(self, uint64_t id):
-        cdef PyObject* taken = self.take(id)
-        if taken is NULL:
-            raise KeyError(id)
-        entry = <object>taken
-        Py_DECREF(entry)
-        return entry
-
-    def values(self):
-        return self.entries()
-
     def __sizeof__(self):
         return object.__sizeof__(self) + self._capacity * sizeof(Slot)
-
-    def _slots_searched(self, uint64_t id):
-        # Test hook: the number of slots that the search for an id visits.
-        cdef uint64_t index = home(id, self.multiplier, self._shift), first = index
-        while self._capacity and self._slots[index].entry is not NULL and self._slots[index].id != id:
-            index = (index + 1) & (self._capacity - 1)
-        return ((index - first) & (self._capacity - 1)) + 1 if self._capacity else 0
-
-
-cdef inline uint64_t home(uint64_t id, uint64_t multiplier, int shift) noexcept nogil:
-    """Return the slot where the search for an id begins."""
-    # The highest bits of the product choose the slot.
-    return ((id >> 1) * multiplier) >> shift
 
 
 cdef uint64_t next_chance() noexcept:

@@ -13,14 +13,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from fastrpc._core.native.call_table import CallTable
 from fastrpc.errors import LocalProtocolError
 from fastrpc_harness import hot_loops
+from fastrpc_harness.reached_table import ReachedTable
 
 
-def ids_at_home_in(table: CallTable, slot: int, capacity: int, count: int) -> list[int]:
+def ids_at_home_in(table: ReachedTable, slot: int, capacity: int, count: int) -> list[int]:
     """Make odd ids whose search begins in one slot of a table that grows to `capacity` slots."""
-    inverse = pow(table.multiplier, -1, 2**64)
+    inverse = pow(table.table.multiplier, -1, 2**64)
     ids: list[int] = []
     low_bits = 1
     while len(ids) < count:
@@ -36,17 +36,17 @@ class Entry:
 
 
 def test_entry_is_found_under_its_id() -> None:
-    table = CallTable()
+    table = ReachedTable()
     entry = Entry()
     table[7] = entry
     assert table[7] is entry
     assert 7 in table
-    assert len(table) == table.size == 1
+    assert len(table) == table.table.size == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 100])
 def test_unknown_id_is_not_found(size: int) -> None:
-    table = CallTable()
+    table = ReachedTable()
     for number in range(size):
         table[2 * number + 1] = number
     assert 999 not in table
@@ -57,7 +57,7 @@ def test_unknown_id_is_not_found(size: int) -> None:
 
 
 def test_taken_entry_is_gone() -> None:
-    table = CallTable()
+    table = ReachedTable()
     table[7] = "entry"
     assert table.pop(7) == "entry"
     assert 7 not in table
@@ -65,7 +65,7 @@ def test_taken_entry_is_gone() -> None:
 
 
 def test_id_in_use_is_refused_and_keeps_its_entry() -> None:
-    table = CallTable()
+    table = ReachedTable()
     table[7] = "first"
     with pytest.raises(LocalProtocolError, match="call id 7 is in use"):
         table[7] = "second"
@@ -75,20 +75,20 @@ def test_id_in_use_is_refused_and_keeps_its_entry() -> None:
 
 @pytest.mark.parametrize("identifier", [0, 1, 2, 2**63 - 1, 2**64 - 1])
 def test_any_64_bit_number_is_an_id(identifier: int) -> None:
-    table = CallTable()
+    table = ReachedTable()
     table[identifier] = "entry"
     assert table.pop(identifier) == "entry"
 
 
 def test_ids_of_both_parities_do_not_mix() -> None:
-    table = CallTable()
+    table = ReachedTable()
     table[6] = "even"
     table[7] = "odd"
     assert (table[6], table[7]) == ("even", "odd")
 
 
 def test_table_grows_without_losing_entries() -> None:
-    table = CallTable()
+    table = ReachedTable()
     ids = range(1, 20_001, 2)
     for identifier in ids:
         table[identifier] = identifier
@@ -97,7 +97,7 @@ def test_table_grows_without_losing_entries() -> None:
 
 
 def test_entries_that_stay_are_found_while_other_entries_come_and_go() -> None:
-    table = CallTable()
+    table = ReachedTable()
     for identifier in range(1, 2_001, 2):
         table[identifier] = identifier
     for identifier in range(2_001, 60_001, 2):
@@ -108,20 +108,20 @@ def test_entries_that_stay_are_found_while_other_entries_come_and_go() -> None:
 
 
 def test_memory_of_a_burst_is_given_back() -> None:
-    table = CallTable()
-    empty = sys.getsizeof(table)
+    table = ReachedTable()
+    empty = sys.getsizeof(table.table)
     for identifier in range(1, 20_001, 2):
         table[identifier] = None
-    assert sys.getsizeof(table) > 10_000 * 16
+    assert sys.getsizeof(table.table) > 10_000 * 16
     for identifier in range(1, 20_001, 2):
         table.pop(identifier)
-    assert sys.getsizeof(table) == empty
+    assert sys.getsizeof(table.table) == empty
     table[20_001] = "usable again"
     assert table[20_001] == "usable again"
 
 
 def test_table_holds_one_reference_to_each_entry() -> None:
-    table = CallTable()
+    table = ReachedTable()
     entry = Entry()
     base = sys.getrefcount(entry)
     table[1] = entry
@@ -136,7 +136,7 @@ def test_table_holds_one_reference_to_each_entry() -> None:
 
 
 def test_refused_entry_is_not_referred_to() -> None:
-    table = CallTable()
+    table = ReachedTable()
     entry = Entry()
     table[1] = "first"
     base = sys.getrefcount(entry)
@@ -146,15 +146,15 @@ def test_refused_entry_is_not_referred_to() -> None:
 
 
 def test_collector_sees_the_entries() -> None:
-    table = CallTable()
+    table = ReachedTable()
     entry = Entry()
     table[1] = entry
-    assert gc.is_tracked(table)
-    assert any(found is entry for found in gc.get_referents(table))
+    assert gc.is_tracked(table.table)
+    assert any(found is entry for found in gc.get_referents(table.table))
 
 
 def test_cycle_through_the_table_is_collected() -> None:
-    table = CallTable()
+    table = ReachedTable()
     entry = Entry()
     entry.table = table  # type: ignore[attr-defined]
     table[1] = entry
@@ -167,15 +167,15 @@ def test_cycle_through_the_table_is_collected() -> None:
 def test_cycle_that_only_the_table_can_break_is_broken() -> None:
     witness = object()
     base = sys.getrefcount(witness)
-    table = CallTable()
-    table[1] = (table, witness)
+    table = ReachedTable()
+    table[1] = (table.table, witness)
     del table
     gc.collect()
     assert sys.getrefcount(witness) == base
 
 
 def test_cycle_that_is_still_used_survives_a_collection() -> None:
-    table = CallTable()
+    table = ReachedTable()
     entry = Entry()
     entry.table = table  # type: ignore[attr-defined]
     table[1] = entry
@@ -188,13 +188,13 @@ def test_finalizer_in_a_dying_cycle_can_still_use_the_table() -> None:
     found: list[str] = []
 
     class Parting:
-        def __init__(self, table: CallTable) -> None:
+        def __init__(self, table: ReachedTable) -> None:
             self.table = table
 
         def __del__(self) -> None:
             found.append(self.table.pop(3))
 
-    table = CallTable()
+    table = ReachedTable()
     table[1] = Parting(table)
     table[3] = "entry"
     del table
@@ -202,24 +202,24 @@ def test_finalizer_in_a_dying_cycle_can_still_use_the_table() -> None:
     assert found == ["entry"]
 
 
-def slots_searched(table: CallTable, ids: Iterable[int]) -> int:
+def slots_searched(table: ReachedTable, ids: Iterable[int]) -> int:
     """Return the number of slots that all searches for these ids visit, once all are in the table."""
     ids = list(ids)
     for identifier in ids:
         table[identifier] = None
-    return sum(table._slots_searched(identifier) for identifier in ids)
+    return sum(table.slots_searched(identifier) for identifier in ids)
 
 
 def test_ids_chosen_to_meet_in_one_table_do_not_meet_in_another() -> None:
-    known = CallTable()
+    known = ReachedTable()
     crowded = ids_at_home_in(known, 0, 2**15, 400)
     assert slots_searched(known, crowded) > 10_000
     # One table in a hundred multiplies by a number that is bad for them, too.
-    assert statistics.median(slots_searched(CallTable(), crowded) for _ in range(9)) < 4_000
+    assert statistics.median(slots_searched(ReachedTable(), crowded) for _ in range(9)) < 4_000
 
 
 def test_no_two_tables_multiply_by_the_same_number() -> None:
-    multipliers = [CallTable().multiplier for _ in range(1_000)]
+    multipliers = [ReachedTable().table.multiplier for _ in range(1_000)]
     assert len(set(multipliers)) == 1_000
     assert all(multiplier % 2 for multiplier in multipliers)
 
@@ -227,16 +227,16 @@ def test_no_two_tables_multiply_by_the_same_number() -> None:
 @pytest.mark.parametrize("step", [2, 4, 6, 10])
 def test_consecutive_ids_do_not_collide_with_any_multiplier(step: int) -> None:
     for _ in range(200):
-        assert slots_searched(CallTable(), range(1, 1 + 500 * step, step)) <= 3 * 500
+        assert slots_searched(ReachedTable(), range(1, 1 + 500 * step, step)) <= 3 * 500
 
 
 def nanoseconds_per_call(in_flight: int) -> float:
     """Measure one add and one take, at best, while `in_flight` calls are open."""
-    table = CallTable()
+    table = ReachedTable()
     best = math.inf
     for repetition in range(9):
         begin = time.perf_counter_ns()
-        hot_loops.add_and_take(table, 100_000, 2 * repetition + 1, in_flight, None)
+        hot_loops.add_and_take(table.table, 100_000, 2 * repetition + 1, in_flight, None)
         best = min(best, time.perf_counter_ns() - begin)
     return best / (100_000 + in_flight)
 
@@ -256,7 +256,7 @@ class TableAgainstDict(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.table = CallTable()
+        self.table = ReachedTable()
         self.model: dict[int, object] = {}
         self.next_id = 1
         # They fall on top of each other, at both ends of the slots and in their middle.
