@@ -19,7 +19,7 @@ from fastrpc._core.http.own_answerings cimport BY_STREAM, BY_VALUE, HttpDialect,
 from fastrpc._core.http.responses cimport BEARER, NOSNIFF, call_lines, retry_line, web_answer, web_lines
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders, rpcx_status
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.rpcx.requests cimport unknown_codec_in_go, unknown_method_in_go
+from fastrpc._core.rpcx.go_words cimport unknown_codec_in_go, unknown_method_in_go
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 

@@ -2,11 +2,11 @@ from typing import final
 
 from fastrpc._core.link.contract import Pushing
 from fastrpc._core.rpcx.frames import Profile
-from fastrpc._core.rpcx.requests import RpcxRequests
+from fastrpc._core.rpcx.framing import RpcxFraming
 from fastrpc.config import Limits
 
 @final
-class RpcxWire(RpcxRequests):
+class RpcxWire(RpcxFraming):
     """The server's side of one connection.
 
     Args:

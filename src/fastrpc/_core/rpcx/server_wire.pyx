@@ -15,18 +15,22 @@ The protocol has neither a cancel nor a goodbye. Only the end of a connection ca
 metadata of each answer tells our clients to call another server.
 """
 
+import logging
+
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 
-from fastrpc._core.base.codec_numbers cimport serialize_of
-from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
+from fastrpc._core.base.codec_numbers cimport codec_of, serialize_of
+from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_ANSWERING, Call
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.link.contract cimport Pushing
 from fastrpc._core.link.failure cimport Failure
+from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, note_dropped
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
     FLAGS_AT,
@@ -39,38 +43,59 @@ from fastrpc._core.rpcx.frames cimport (
     STATUS_BITS,
     STATUS_ERROR,
     Profile,
+    RpcxFrame,
     parse_frame,
     put_head,
     put_header,
 )
-from fastrpc._core.rpcx.framing cimport LONG_DROPPED, LONG_TAKEN, LONG_WAITS, SHORT_FRAME
-from fastrpc._core.rpcx.native_forms cimport Reserved, block_of, entry, find_reserved
-from fastrpc._core.rpcx.requests cimport LONGEST_NAME, new_dialect
+from fastrpc._core.rpcx.framing cimport LONG_DROPPED, LONG_TAKEN, LONG_WAITS, SHORT_FRAME, RpcxFraming
+from fastrpc._core.rpcx.go_words cimport new_dialect
+from fastrpc._core.rpcx.native_forms cimport Reserved, block_of, entry, find_reserved, native_entries
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, SENDER_REFUSED, SENDER_WAITS
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.intake cimport SENDER_UNJUDGED
 from fastrpc._core.server.link cimport Link
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport process_held
-from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER
+from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, TIMEOUT_NONE
 
 from fastrpc.errors import EncodeError, RemoteProtocolError
 from fastrpc.status import Status
 
+logger = logging.getLogger("fastrpc.server")
+
 cdef enum:
     GZIP = 1
+    # No method has a longer name.
+    LONGEST_NAME = 512
+
+# The longest time that does not mean "no time", as in the native protocol.
+cdef uint64_t MOST_MILLISECONDS = 1_000_000_000_000
 
 # Tells our clients, in answers of a draining connection, to call another server.
 cdef bytes GO_AWAY = entry(b"frpc-goaway", b"1")
 
 
 @cython.final
-cdef class RpcxWire(RpcxRequests):
+cdef class RpcxWire(RpcxFraming):
     """The server's side of one connection."""
+
+    cdef:
+        # The full name of the method of the frame that is handled.
+        char[LONGEST_NAME] name
+
+        # A derived protocol, whose peers may send its magic; None: no such protocol is served here.
+        Profile derived
+
+        # The call of an incomplete frame that states a timeout, or None.
+        ServerCall cut
+        # The last frame that was searched for a timeout: its begin and its size.
+        uint64_t cut_ns
+        Py_ssize_t cut_bytes
 
     def __init__(self, Profile profile not None, limits, Profile derived=None):
         # The limit of metadata applies to path and method as well.
-        RpcxRequests.__init__(
+        RpcxFraming.__init__(
             self, profile, limits.message_bytes + 2 * limits.metadata_bytes + HEADER_BYTES + 4 * LENGTH_BYTES
         )
         self.derived = derived
@@ -93,17 +118,17 @@ cdef class RpcxWire(RpcxRequests):
     cdef int _take_call(self, RpcxFrame* frame, int compressor) except -1:
         """Hand a request to the gate."""
         cdef Link link = self.link()
-        cdef ServerCall call = self.call_of(frame, compressor)
-        cdef Py_ssize_t size = self.find_name(frame)
+        cdef ServerCall call = self._call_of(frame, compressor)
+        cdef Py_ssize_t size = self._find_name(frame)
         if call.flags & ONE_WAY:
             link.note_unanswered()
         if link.intake.is_crowded():
-            return self.refuse_early(call, size, RESOURCE_EXHAUSTED, link.intake.crowd_text())
-        if frame.metadata_size and not self.takes_metadata(call, frame, True):
+            return self._refuse_early(call, size, RESOURCE_EXHAUSTED, link.intake.crowd_text())
+        if frame.metadata_size and not self._takes_metadata(call, frame, True):
             return 0
         if <uint64_t>frame.payload_size > link.gate.message_bytes:
             text = f"the request has {frame.payload_size} bytes, the limit is {link.gate.message_bytes}"
-            return self.refuse_early(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.message_bytes)")
+            return self._refuse_early(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.message_bytes)")
         return link.request(call, self.name, size, PyBytes_FromStringAndSize(frame.payload, frame.payload_size))
 
     cdef int _echo(self, RpcxFrame* frame) except -1:
@@ -121,10 +146,91 @@ cdef class RpcxWire(RpcxRequests):
         at[FLAGS_AT] = <char>(frame.flags | IS_RESPONSE)
         return link.written()
 
+    # From the frame to the call
+
+    cdef ServerCall _call_of(self, RpcxFrame* frame, int compressor):
+        """Make the call of a request; its metadata follows."""
+        cdef ServerCall call = ServerCall.__new__(ServerCall)
+        cdef Py_ssize_t size = self._find_name(frame)
+        self.link().stamp(call)
+        call.id = frame.sequence
+        call.flags = ONE_WAY if frame.flags & IS_ONE_WAY else 0
+        call.codec = codec_of(frame.kinds >> 4)
+        call.compressor = <uint8_t>compressor
+        call.head = PyBytes_FromStringAndSize(
+            frame.data, HEADER_BYTES + (2 * LENGTH_BYTES + frame.path_size + frame.method_size if size else 0)
+        )
+        if size == 0:
+            call.head += bytes(2 * LENGTH_BYTES)
+        # A peer that states none has no deadline: the server's default is for protocols in which every caller can state
+        # one.
+        call.stated_timeout_us = TIMEOUT_NONE
+        return call
+
+    cdef Py_ssize_t _find_name(self, RpcxFrame* frame) noexcept:
+        """Join path and method; return the size of the name, 0: no method has this name."""
+        cdef Py_ssize_t size = frame.path_size + 1 + frame.method_size
+        if size > LONGEST_NAME or memchr(frame.method, c".", frame.method_size) is not NULL:
+            # The last dot of a name ends the name of its service.
+            return 0
+        memcpy(self.name, frame.path, frame.path_size)
+        self.name[frame.path_size] = c"."
+        memcpy(self.name + frame.path_size + 1, frame.method, frame.method_size)
+        return size
+
+    cdef bint _takes_metadata(self, ServerCall call, RpcxFrame* frame, bint is_whole) except -1:
+        """Take the metadata of a request, and again once it is complete; False: the request was refused for it."""
+        cdef Gate gate = self.link().gate
+        cdef Reserved found
+        cdef Py_ssize_t size = self._find_name(frame)
+        cdef bytes entries
+        cdef list dropped = []
+        text = f"the metadata of the call is over the limit of {gate.metadata_bytes} bytes (Limits.metadata_bytes)"
+        if <uint64_t>frame.metadata_size > gate.metadata_bytes:
+            self._refuse_early(call, size, RESOURCE_EXHAUSTED, text)
+            return False
+        find_reserved(frame.metadata, frame.metadata_size, self.profile.states_deadlines, &found)
+        self._take_timeout(call, &found)
+        if found.others == 0 and found.token is NULL:
+            return True
+        try:
+            entries = native_entries(frame.metadata, frame.metadata_size, self.profile.states_deadlines, dropped)
+        except ValueError as error:
+            self._refuse_early(call, size, INVALID_ARGUMENT, str(error))
+            return False
+        if dropped and is_whole:
+            note_dropped(dropped, self.profile.name, logger, gate.dispatcher.has_told_dropped)
+            gate.dispatcher.has_told_dropped = True
+        if check_metadata(
+            PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries), gate.metadata_bytes
+        ) == METADATA_TOO_LARGE:
+            self._refuse_early(call, size, RESOURCE_EXHAUSTED, text)
+            return False
+        call.received_metadata = entries
+        return True
+
+    cdef int _take_timeout(self, ServerCall call, Reserved* found) except -1:
+        """Take the timeout that a caller states, if it does."""
+        if found.has_timeout:
+            if found.timeout_ms <= 0:
+                call.deadline_ns = call.started_ns
+            call.stated_timeout_us = max(found.timeout_ms, 1) * 1000
+            if <uint64_t>call.stated_timeout_us > MOST_MILLISECONDS * 1000:
+                call.stated_timeout_us = TIMEOUT_NONE
+        return 0
+
+    cdef int _refuse_early(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1:
+        """Refuse a call for a limit of its connection, before the gate has seen it."""
+        cdef Gate gate = self.link().gate
+        call.route = gate.routes.find(self.name, name_size)
+        return gate.refusals.refuse(call, status, text, True)
+
+    # Frames that are incomplete
+
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
         """Refuse a frame over a limit by its header, an unauthenticated one by its metadata, before a byte is kept."""
         cdef Link link = self.link()
-        cdef ServerCall call = self._call_of(data)
+        cdef ServerCall call = self._nameless_call(data)
         cdef int verdict
         if whole > self.most_frame:
             text = f"a frame announces {whole} bytes, the limit is {self.most_frame} (Limits.message_bytes)"
@@ -152,11 +258,11 @@ cdef class RpcxWire(RpcxRequests):
         find_reserved(frame.metadata, frame.metadata_size, True, &found)
         if found.has_timeout:
             gate = self.link().gate
-            self.cut = call = self.call_of(&frame, 0)
+            self.cut = call = self._call_of(&frame, 0)
             call.started_ns = self.frame_began_ns
-            call.route = gate.routes.find(self.name, self.find_name(&frame))
+            call.route = gate.routes.find(self.name, self._find_name(&frame))
             self.cut_bytes = whole
-            self.take_timeout(call, &found)
+            self._take_timeout(call, &found)
             gate.await_rest(call)
         return 0
 
@@ -201,10 +307,10 @@ cdef class RpcxWire(RpcxRequests):
             text = f"path, method and metadata have more than {longest} bytes (Limits.metadata_bytes)"
             link.gate.refusals.refuse(nameless, RESOURCE_EXHAUSTED, text, True)
             return SENDER_REFUSED
-        call = self.call_of(&frame, 0)
-        if frame.metadata_size and not self.takes_metadata(call, &frame, False):
+        call = self._call_of(&frame, 0)
+        if frame.metadata_size and not self._takes_metadata(call, &frame, False):
             return SENDER_REFUSED
-        size = self.find_name(&frame)
+        size = self._find_name(&frame)
         call.route = link.gate.routes.find(self.name, size)
         return link.intake.judge_sender(call, self.name[:size].decode("utf-8", "replace"))
 
@@ -213,9 +319,9 @@ cdef class RpcxWire(RpcxRequests):
         if process_held <= link.gate.memory.process_bytes:
             return False
         # The received bytes are counted already.
-        return not link.intake.has_room(self._call_of(self.body.beginning()), 0, False)
+        return not link.intake.has_room(self._nameless_call(self.body.beginning()), 0, False)
 
-    cdef ServerCall _call_of(self, const char* data):
+    cdef ServerCall _nameless_call(self, const char* data):
         """Return a call for a frame whose header has arrived, to refuse it."""
         cdef Link link = self.link()
         cdef ServerCall call = ServerCall.__new__(ServerCall)
@@ -282,6 +388,12 @@ cdef class RpcxWire(RpcxRequests):
 @cython.final
 cdef class RpcxPushes(Pushing):
     """One-way frames to the peer, which are messages of its server."""
+
+    cdef:
+        Profile profile
+
+        # The number of pushes so far, which numbers the next one.
+        uint64_t count
 
     cdef int push(self, Engine link, Call call) except -1:
         cdef ClientCall pushed = <ClientCall?>call

@@ -5,7 +5,7 @@ import gc
 import pytest
 
 from fastrpc import Limits, ServerConfig
-from fastrpc._core.rpcx.requests import RpcxRequests
+from fastrpc._core.rpcx.server_wire import RpcxWire
 from fastrpc._core.server.link import LinkedConnection
 from tests.support.rpcx_arith import Arith
 from tests.support.rpcx_link import served_rpcx
@@ -14,7 +14,7 @@ from tests.support.rpcx_wire import call
 
 async def test_a_call_has_the_fields_of_its_frame() -> None:
     async with served_rpcx(Arith()) as talk:
-        assert isinstance(talk.wire, RpcxRequests)
+        assert isinstance(talk.wire, RpcxWire)
         answer = await talk.ask(call("Arith", "Mul", {"A": 6, "B": 7}, sequence=2**63, version=9))
         assert (answer.sequence, answer.version, answer.path, answer.method) == (2**63, 9, "Arith", "Mul")
         assert answer.value() == {"C": 42}
