@@ -68,7 +68,7 @@ cdef class GrpcWire(Wire):
         self.dialect = dialect
         self.forms = new_forms(http2.control.peer, gate)
         self.trust = requests.trust = new_trust(http2, not gate.guards.asks_access())
-        requests.incomplete = new_incomplete(http2, self.trust, gate)
+        requests.incomplete = new_incomplete(self.trust, http2, gate)
         self.outcomes = requests.outcomes = new_outcomes(dialect, http2, requests.incomplete)
         requests.web, requests.proxies = web, proxies
         self.flow = self.outcomes

@@ -66,4 +66,4 @@ cdef class IncompleteRequests:
     cdef int _end_late(self, GrpcCall call) except -1
 
 
-cdef IncompleteRequests new_incomplete(Http2Connection http2, GrpcTrust trust, Gate gate)
+cdef IncompleteRequests new_incomplete(GrpcTrust trust, Http2Connection http2, Gate gate)

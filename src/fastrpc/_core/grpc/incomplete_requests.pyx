@@ -250,7 +250,7 @@ cdef bint holds_grant(Http2Stream stream) noexcept:
     return stream is not None and stream.is_known and stream.windows.granted != 0
 
 
-cdef IncompleteRequests new_incomplete(Http2Connection http2, GrpcTrust trust, Gate gate):
+cdef IncompleteRequests new_incomplete(GrpcTrust trust, Http2Connection http2, Gate gate):
     cdef IncompleteRequests made = IncompleteRequests.__new__(IncompleteRequests)
     made.gate, made.http2, made.trust = gate, http2, trust
     made.calls = set()

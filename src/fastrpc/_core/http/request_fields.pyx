@@ -18,7 +18,6 @@ import base64
 import binascii
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.exchange.request_head cimport FIELD_AUTHORIZATION, FIELD_GRPC_TIMEOUT, FIELD_REQUEST_ID
