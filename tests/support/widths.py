@@ -53,9 +53,15 @@ def _core_files(*suffixes: str) -> list[Path]:
 
 @cache
 def bases_of() -> Mapping[str, str | None]:
-    """Return each compiled class with its base; a name stands for one class."""
+    """Return each compiled class with its base; a name stands for one class.
+
+    A `.pyx` repeats no base that its `.pxd` has, and a class for its module alone is only in the `.pyx`.
+    """
     return {
-        match["name"]: match["base"] for path in _core_files(".pxd") for match in _CLASS.finditer(_code(path))
+        match["name"]: match["base"]
+        for suffix in (".pyx", ".pxd")
+        for path in _core_files(suffix)
+        for match in _CLASS.finditer(_code(path))
     }
 
 

@@ -7,6 +7,7 @@ Connect. A connection without pages has gRPC's parts themselves.
 cimport cython
 from libc.stdint cimport uint32_t
 
+from fastrpc._core.calls.call cimport Call
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
 from fastrpc._core.grpc.grpc_trust cimport let_in
 from fastrpc._core.payload.marshal cimport Marshal
@@ -17,6 +18,14 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class KindFlow(Flow):
     """Streams of calls of gRPC and of pages."""
+
+    cdef:
+        # The part for calls of gRPC, gRPC-Web and Connect; the part for calls of pages.
+        Flow own
+        Flow pages
+
+    cdef inline Flow _of(self, Call call):
+        return self.own if type(call) is GrpcCall else self.pages
 
     cdef int head(self, Call call, bytes metadata) except -1:
         return self._of(call).head(call, metadata)
@@ -48,6 +57,13 @@ cdef class KindFlow(Flow):
 cdef class KindDialect(Dialect):
     """The words for calls of gRPC and of pages."""
 
+    cdef:
+        Dialect own
+        Dialect pages
+
+    cdef inline Dialect _of(self, Call call):
+        return self.own if type(call) is GrpcCall else self.pages
+
     cdef str unknown_method(self, Call call, str method, object services):
         return self._of(call).unknown_method(call, method, services)
 
@@ -70,6 +86,13 @@ cdef class KindDialect(Dialect):
 @cython.final
 cdef class KindForms(Forms):
     """The forms of calls of gRPC and of pages."""
+
+    cdef:
+        Forms own
+        Forms pages
+
+    cdef inline Forms _of(self, Call call):
+        return self.own if type(call) is GrpcCall else self.pages
 
     cdef str protocol(self, Call call):
         return self._of(call).protocol(call)
@@ -94,6 +117,13 @@ cdef class KindForms(Forms):
 @cython.final
 cdef class KindHandling(Handling):
     """The requests of pages, which are more than one message."""
+
+    cdef:
+        # The part for calls of pages: a call of gRPC is one message each way, or a stream.
+        Handling pages
+
+        # Whether the client is known.
+        GrpcTrust trust
 
     cdef object form_of(self, Call call):
         return None if type(call) is GrpcCall else self.pages.form_of(call)

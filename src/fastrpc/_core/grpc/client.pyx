@@ -14,16 +14,19 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.calls.call cimport NO_DEADLINE, Call
+from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.call_errors cimport (
     check_request, lost_error, unreadable_error, unstarted_error, violation_error,
 )
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.grpc.answered_connection cimport DETAILS_CODEC
+from fastrpc._core.grpc.asking_connection cimport AskingConnection
 from fastrpc._core.grpc.fields cimport IS_COMPRESSED, metadata_size
+from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.frames cimport CODE_NONE, FLAG_END_STREAM
 from fastrpc._core.http2.stream_table cimport Http2Stream
-from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.wire.frame cimport ONE_WAY, REASON_PROTOCOL, STREAM_IN
 
@@ -37,126 +40,13 @@ take_details(DETAILS_CODEC, decode_details)
 
 
 @cython.final
-cdef class GrpcCalls(CallingPart):
-    """Our calls on a connection that speaks gRPC."""
-
-    cdef inline GrpcClient engine(self):
-        # The caller is the engine, or a call that holds it.
-        return <GrpcClient>self.owner
-
-    cdef inline Http2Connection http2(self):
-        return (<GrpcClient>self.owner).http2
-
-    cdef inline Http2Stream stream_of(self, Call call):
-        """Return the stream of a call; None: it waits for a stream, or is over."""
-        return self.http2().streams.find(<uint32_t>call.id)
-
-    cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
-        cdef GrpcClient engine = self.engine()
-        return engine.asking.life.takes_thread(engine, now, rested_ns)
-
-    # A call
-
-    cdef int start(self, Call call, bytes payload) except -1:
-        self.send(call, payload)
-        if call.deadline_ns != NO_DEADLINE and not call.flags & ONE_WAY and not (<ClientCall>call).is_settled:
-            self.loop_state.start_timer(call, call.deadline_ns)
-        return 0
-
-    cdef int send(self, Call call, bytes payload) except -1:
-        cdef GrpcClient engine = self.engine()
-        check_request(self, call, payload)
-        if call.sent_metadata is not None:
-            self._check_metadata(call)
-        if call.flags & STREAM_IN and ((<ClientCall>call).args or (<ClientCall>call).kwargs):
-            raise EncodeError(
-                f"{call.route.method} takes a stream, and by gRPC nothing beside it",
-                hint="send the other arguments as the first message, or as metadata",
-            )
-        if not (<ClientCall>call).is_probe:
-            engine.asking.life.call_begins(engine, call.flags & ONE_WAY)
-        return engine.asking.send_request(<ClientCall>call, payload)
-
-    cdef int _check_metadata(self, Call call) except -1:
-        """Raise EncodeError when the metadata cannot travel as fields, or its base64 is over the limit of the server."""
-        cdef GrpcClient engine = self.engine()
-        cdef uint32_t most = engine.http2.control.peer.header_list_bytes
-        try:
-            size = metadata_size(call.sent_metadata)
-        except ValueError as error:
-            raise EncodeError(f"{call.route.method}: {error}") from None
-        if size + engine.asking.heads.size_of(call.route) > <int64_t>most:
-            raise EncodeError(
-                f"the metadata of {call.route.method} is over the {most} bytes of fields "
-                "that the server takes",
-                status=Status.RESOURCE_EXHAUSTED,
-                hint="each field counts name + value + 32, and bytes grow by a third as base64",
-            )
-        return 0
-
-    cdef int abandon(self, Call call, int reason) except -1:
-        cdef GrpcClient engine = self.engine()
-        if self.loop_state is not None:
-            self.loop_state.stop_timer(call)
-        if not engine.is_closed:
-            engine.now = now_ns()
-            engine.asking.give_up(<ClientCall>call)
-        return 0
-
-    # Its messages
-
-    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
-        cdef Http2Stream stream = self.stream_of(call)
-        return 0 if stream is None else self.http2().send_message(stream, payload, IS_COMPRESSED if compressor else 0, False)
-
-    cdef int send_end(self, Call call) except -1:
-        cdef Http2Stream stream = self.stream_of(call)
-        if stream is not None:
-            return self.http2().end_stream(stream)
-        if call.unsent is not None:
-            # The unsent piece waits for its stream, and ends the request with it.
-            (<Outgoing>call.unsent).flags = FLAG_END_STREAM
-        return 0
-
-    cdef bint output_is_full(self, Call call) noexcept:
-        # A call without a stream waits for a stream, or is over: the wait ends with the call.
-        cdef Http2Stream stream = self.stream_of(call)
-        return stream is None or self.http2().is_full(stream)
-
-    cdef int await_turn(self, Call call) except -1:
-        cdef Http2Stream stream = self.stream_of(call)
-        return 0 if stream is None else self.http2().await_turn(stream)
-
-    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        cdef Http2Stream stream = self.stream_of(call)
-        return 0 if stream is None else self.http2().took_messages(stream, cost)
-
-    cdef int reader_waits(self, Call call) except -1:
-        cdef Http2Stream stream = self.stream_of(call)
-        return 0 if stream is None else self.http2().let_grow(stream) + self.http2().grant_awaited(stream)
-
-    # The state of its request
-
-    cdef bint was_written(self, Call call) noexcept:
-        return call.handed_at != 0
-
-    cdef bint was_handed(self, Call call) noexcept:
-        return call.handed_at != 0 and call.handed_at <= self.engine().asking.flushes
-
-    cdef object error_of_end(self, Call call, bint handed, str why):
-        cdef GrpcClient engine = self.engine()
-        if why is None:
-            return unstarted_error(self.endpoint, call)
-        if engine.asking.is_unreadable:
-            return unreadable_error(self.endpoint, call, why)
-        if engine.http2.closed_code > CODE_NONE:
-            return violation_error(self.endpoint, call, handed, why, REASON_PROTOCOL)
-        return lost_error(self.endpoint, call, handed, why)
-
-
-@cython.final
 cdef class GrpcClient(Engine):
     """The client's side of one connection that speaks gRPC."""
+
+    cdef:
+        # The connection of HTTP/2; its handler, with our calls.
+        readonly Http2Connection http2
+        AskingConnection asking
 
     def __init__(
         self, parts, *, str scheme not None, str authority not None, peer, double ping_interval, validity not None
@@ -366,3 +256,121 @@ cdef class GrpcClient(Engine):
             "buffered": self.http2.unsent_bytes(),
             "credit": self.http2.control.flow.sending,
         }
+
+
+@cython.final
+cdef class GrpcCalls(CallingPart):
+    """Our calls on a connection that speaks gRPC."""
+
+    cdef inline GrpcClient engine(self):
+        # The caller is the engine, or a call that holds it.
+        return <GrpcClient>self.owner
+
+    cdef inline Http2Connection http2(self):
+        return (<GrpcClient>self.owner).http2
+
+    cdef inline Http2Stream stream_of(self, Call call):
+        """Return the stream of a call; None: it waits for a stream, or is over."""
+        return self.http2().streams.find(<uint32_t>call.id)
+
+    cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
+        cdef GrpcClient engine = self.engine()
+        return engine.asking.life.takes_thread(engine, now, rested_ns)
+
+    # A call
+
+    cdef int start(self, Call call, bytes payload) except -1:
+        self.send(call, payload)
+        if call.deadline_ns != NO_DEADLINE and not call.flags & ONE_WAY and not (<ClientCall>call).is_settled:
+            self.loop_state.start_timer(call, call.deadline_ns)
+        return 0
+
+    cdef int send(self, Call call, bytes payload) except -1:
+        cdef GrpcClient engine = self.engine()
+        check_request(self, call, payload)
+        if call.sent_metadata is not None:
+            self._check_metadata(call)
+        if call.flags & STREAM_IN and ((<ClientCall>call).args or (<ClientCall>call).kwargs):
+            raise EncodeError(
+                f"{call.route.method} takes a stream, and by gRPC nothing beside it",
+                hint="send the other arguments as the first message, or as metadata",
+            )
+        if not (<ClientCall>call).is_probe:
+            engine.asking.life.call_begins(engine, call.flags & ONE_WAY)
+        return engine.asking.send_request(<ClientCall>call, payload)
+
+    cdef int _check_metadata(self, Call call) except -1:
+        """Raise EncodeError when the metadata cannot travel as fields, or its base64 is over the limit of the server."""
+        cdef GrpcClient engine = self.engine()
+        cdef uint32_t most = engine.http2.control.peer.header_list_bytes
+        try:
+            size = metadata_size(call.sent_metadata)
+        except ValueError as error:
+            raise EncodeError(f"{call.route.method}: {error}") from None
+        if size + engine.asking.heads.size_of(call.route) > <int64_t>most:
+            raise EncodeError(
+                f"the metadata of {call.route.method} is over the {most} bytes of fields "
+                "that the server takes",
+                status=Status.RESOURCE_EXHAUSTED,
+                hint="each field counts name + value + 32, and bytes grow by a third as base64",
+            )
+        return 0
+
+    cdef int abandon(self, Call call, int reason) except -1:
+        cdef GrpcClient engine = self.engine()
+        if self.loop_state is not None:
+            self.loop_state.stop_timer(call)
+        if not engine.is_closed:
+            engine.now = now_ns()
+            engine.asking.give_up(<ClientCall>call)
+        return 0
+
+    # Its messages
+
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        cdef Http2Stream stream = self.stream_of(call)
+        return 0 if stream is None else self.http2().send_message(stream, payload, IS_COMPRESSED if compressor else 0, False)
+
+    cdef int send_end(self, Call call) except -1:
+        cdef Http2Stream stream = self.stream_of(call)
+        if stream is not None:
+            return self.http2().end_stream(stream)
+        if call.unsent is not None:
+            # The unsent piece waits for its stream, and ends the request with it.
+            (<Outgoing>call.unsent).flags = FLAG_END_STREAM
+        return 0
+
+    cdef bint output_is_full(self, Call call) noexcept:
+        # A call without a stream waits for a stream, or is over: the wait ends with the call.
+        cdef Http2Stream stream = self.stream_of(call)
+        return stream is None or self.http2().is_full(stream)
+
+    cdef int await_turn(self, Call call) except -1:
+        cdef Http2Stream stream = self.stream_of(call)
+        return 0 if stream is None else self.http2().await_turn(stream)
+
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
+        cdef Http2Stream stream = self.stream_of(call)
+        return 0 if stream is None else self.http2().took_messages(stream, cost)
+
+    cdef int reader_waits(self, Call call) except -1:
+        cdef Http2Stream stream = self.stream_of(call)
+        return 0 if stream is None else self.http2().let_grow(stream) + self.http2().grant_awaited(stream)
+
+    # The state of its request
+
+    cdef bint was_written(self, Call call) noexcept:
+        return call.handed_at != 0
+
+    cdef bint was_handed(self, Call call) noexcept:
+        return call.handed_at != 0 and call.handed_at <= self.engine().asking.flushes
+
+    cdef object error_of_end(self, Call call, bint handed, str why):
+        cdef GrpcClient engine = self.engine()
+        if why is None:
+            return unstarted_error(self.endpoint, call)
+        if engine.asking.is_unreadable:
+            return unreadable_error(self.endpoint, call, why)
+        if engine.http2.closed_code > CODE_NONE:
+            return violation_error(self.endpoint, call, handed, why, REASON_PROTOCOL)
+        return lost_error(self.endpoint, call, handed, why)

@@ -2,10 +2,8 @@
 
 cimport cython
 
-from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.http2.frames cimport Http2Settings
 from fastrpc._core.link.contract cimport Dialect, Forms
-from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.gate cimport Gate
 
 
@@ -18,19 +16,5 @@ cdef class GrpcDialect(Dialect):
     cdef bytes encodings(self)
 
 
-@cython.final
-cdef class GrpcForms(Forms):
-    cdef:
-        Gate gate
-
-        # The settings of the peer.
-        Http2Settings settings
-
-        # The marshal that was used last, its method and codec.
-        MethodRoute last_route
-        int last_codec
-        Marshal last_marshal
-
-
 # Make the forms of a connection, with the settings of its peer.
-cdef GrpcForms new_forms(Http2Settings settings, Gate gate)
+cdef Forms new_forms(Http2Settings settings, Gate gate)

@@ -8,11 +8,12 @@ from libc.stdint cimport uint32_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport INTERNAL
-from fastrpc._core.calls.call cimport Call
+from fastrpc._core.calls.call cimport Call, MethodRoute
 from fastrpc._core.exchange.pages cimport peer_as
 from fastrpc._core.grpc.details cimport encode_details
 from fastrpc._core.grpc.fields cimport ENCODING_IDENTITY, encoding_name, metadata_size
 from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
+from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 from fastrpc.errors import CallError
@@ -63,6 +64,17 @@ cdef class GrpcDialect(Dialect):
 cdef class GrpcForms(Forms):
     """Calls by gRPC, gRPC-Web and Connect."""
 
+    cdef:
+        Gate gate
+
+        # The settings of the peer.
+        Http2Settings settings
+
+        # The marshal that was used last, its method and codec.
+        MethodRoute last_route
+        int last_codec
+        Marshal last_marshal
+
     cdef str protocol(self, Call call):
         return "grpc" if (<GrpcCall>call).web is None else (<GrpcCall>call).web.protocol
 
@@ -105,7 +117,7 @@ cdef class GrpcForms(Forms):
         return 0
 
 
-cdef GrpcForms new_forms(Http2Settings settings, Gate gate):
+cdef Forms new_forms(Http2Settings settings, Gate gate):
     cdef GrpcForms forms = GrpcForms.__new__(GrpcForms)
     forms.gate = gate
     forms.settings = settings

@@ -1,7 +1,6 @@
 """The server's side of gRPC: requests into the gate, outcomes into frames."""
 
 cimport cython
-from cpython.ref cimport PyObject
 
 from fastrpc._core.exchange.pages cimport Pages
 from fastrpc._core.grpc.grpc_trust cimport GrpcTrust
@@ -9,7 +8,7 @@ from fastrpc._core.grpc.outcomes cimport GrpcOutcomes
 from fastrpc._core.grpc.requests cimport GrpcRequests
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.http2_pages cimport Http2Pages
-from fastrpc._core.link.contract cimport Assembling, Goodbye, Wire
+from fastrpc._core.link.contract cimport Wire
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.link cimport LinkedConnection
 
@@ -36,17 +35,3 @@ cdef class GrpcWire(Wire):
     cdef int _serve(self, Pages pages) except -1
     cdef int _add_parts(self) except -1
     cdef int _count_blocks(self, Py_ssize_t size) except -1
-
-
-@cython.final
-cdef class GrpcGoodbye(Goodbye):
-    cdef:
-        # The wire, borrowed: the wire holds this object, and only the wire and its link use it.
-        PyObject* wire
-
-
-@cython.final
-cdef class GrpcAssembling(Assembling):
-    cdef:
-        # The wire, borrowed in the same way.
-        PyObject* wire

@@ -13,6 +13,7 @@ answer to a PING a GOAWAY with the last accepted id. Calls above it are not proc
 """
 
 cimport cython
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport earlier
@@ -30,7 +31,7 @@ from fastrpc._core.http2.http2_pages cimport new_pages
 from fastrpc._core.http2.incoming cimport DRAIN_FINAL, OWN_FRAME_LIMIT
 from fastrpc._core.http2.wire_parts cimport new_backlog, new_placing
 from fastrpc._core.io.engine cimport Engine
-from fastrpc._core.link.contract cimport Facts
+from fastrpc._core.link.contract cimport Assembling, Facts, Goodbye
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED
 from fastrpc._core.server.link cimport Link
@@ -180,6 +181,10 @@ cdef class GrpcWire(Wire):
 cdef class GrpcGoodbye(Goodbye):
     """The goodbye of a connection: GOAWAY."""
 
+    cdef:
+        # The wire, borrowed: the wire holds this object, and only the wire and its link use it.
+        PyObject* wire
+
     cdef int drain(self, str text) except -1:
         return (<GrpcWire>self.wire).http2.start_drain(text)
 
@@ -204,6 +209,10 @@ cdef class GrpcGoodbye(Goodbye):
 @cython.final
 cdef class GrpcAssembling(Assembling):
     """Requests and messages that have arrived in part, and pages until the ends of their streams."""
+
+    cdef:
+        # The wire, borrowed in the same way.
+        PyObject* wire
 
     cdef Py_ssize_t count(self) except -1:
         cdef GrpcWire wire = <GrpcWire>self.wire

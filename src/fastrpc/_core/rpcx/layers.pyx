@@ -24,9 +24,11 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.io.blocking_io cimport BlockingIO
+from fastrpc._core.io.blocking_io cimport BlockingIO, LayeredIO
+from fastrpc._core.io.layer cimport Layer
 from fastrpc._core.io.session cimport Session
 from fastrpc._core.io.socket_io cimport POLLIN, TIMED_OUT, iovec
+from fastrpc._core.rpcx.translation cimport RpcxTranslation
 
 from fastrpc.errors import RemoteProtocolError
 
@@ -43,6 +45,17 @@ cdef uint64_t CREDIT_LOOK_NS = 10_000_000
 
 cdef class RpcxLayer(Layer):
     """rpcx over one connection of a loop."""
+
+    cdef:
+        # The translation for the stream above.
+        readonly RpcxTranslation translation
+
+        # The reason why the stream below ended, if the transport does not report it.
+        str _ending
+
+        # Bytes for the stream above for which it has no place yet; whether passing on is under way.
+        object _waiting
+        bint _is_handing_over
 
     def __init__(self, stream, RpcxTranslation translation not None, loop):
         self.rest_in(loop)
@@ -156,6 +169,22 @@ cdef class RpcxLayer(Layer):
 @cython.final
 cdef class RpcxBlockingIO(LayeredIO):
     """The bytes of a native connection, which are rpcx below."""
+
+    cdef:
+        # The translation of the bytes of the connection; used with the lock held.
+        readonly RpcxTranslation translation
+
+        # Where bytes of the server are received.
+        bytearray _block
+
+        # Bytes for the connection above that it has not received, from `_up_at` on. Whether further ones follow once
+        # another thread sends credit.
+        bytes _up
+        Py_ssize_t _up_at
+        bint _waits_for_credit
+
+        # Whether the server sent bytes that are not rpcx: only earlier bytes are received.
+        bint _is_broken
 
     def __init__(self, BlockingIO below not None, RpcxTranslation translation not None):
         self.rest_on(below, PART_BYTES)

@@ -10,15 +10,6 @@ from fastrpc._core.wire.frame cimport Frame
 
 
 @cython.final
-cdef class OpenRequest:
-    cdef:
-        # A REQUEST in pieces: its first frame, whose method and metadata are kept here, and its payload so far.
-        Frame frame
-        bytes texts
-        bytearray payload
-
-
-@cython.final
 cdef class RpcxTranslation:
     cdef:
         readonly Profile profile

@@ -79,6 +79,7 @@ from fastrpc._core.wire.frame cimport (
     STREAM_IN,
     STREAM_OUT,
     TIMEOUT_NONE,
+    Frame,
 )
 
 from fastrpc.errors import RemoteProtocolError
@@ -112,6 +113,12 @@ cdef dict STATUSES = {status.name.encode(): int(status) for status in Status if 
 @cython.final
 cdef class OpenRequest:
     """A REQUEST that comes in pieces."""
+
+    cdef:
+        # A REQUEST in pieces: its first frame, whose method and metadata are kept here, and its payload so far.
+        Frame frame
+        bytes texts
+        bytearray payload
 
 
 @cython.final
