@@ -47,7 +47,7 @@ from fastrpc._core.http2.header_block cimport (
     TOKEN_SCHEME, TOKEN_STATUS, TOKEN_TE, TOKEN_TRANSFER_ENCODING, TOKEN_UPGRADE, HeaderField, token_of,
 )
 from fastrpc._core.http2.hpack cimport indexing_of
-from fastrpc._core.payload.metadata cimport entries_of, entry_of, has_any_key, has_form, shown_key
+from fastrpc._core.payload.metadata cimport entries_of, entry_of, has_any_key, has_form, is_binary, shown_key
 
 cdef enum:
     # An upper bound of the bytes of the fields that are written with each call, metadata aside.
@@ -325,10 +325,10 @@ cpdef bytes metadata_of_pairs(object pairs, list dropped):
     return b"".join(entries) or None
 
 
-cdef bint add_values(list entries, bytes name, bytes value, bint is_binary) except -1:
+cdef bint add_values(list entries, bytes name, bytes value, bint is_base64) except -1:
     """Add the values of a field; False: one of them has no native form, and none is added."""
     cdef list values
-    if is_binary:
+    if is_base64:
         # Proxies join the values of one name, by a byte that is not a base64 digit.
         values = [binary_value(part.strip(b" \t")) for part in value.split(b",")]
         if None in values:
@@ -351,10 +351,6 @@ cdef int leave_out(list entries, list dropped, bytes name, bytes value) except -
         # The replacement character for unreadable bytes is in no token.
         entries.append(entry_of(name, (value[:UNREAD_BYTES].decode("utf-8", "replace") + "\ufffd").encode()))
     return 0
-
-
-cdef inline bint is_binary(const char* key, Py_ssize_t size) noexcept:
-    return size >= 4 and memcmp(key + size - 4, b"-bin", 4) == 0
 
 
 cdef inline bint is_blank(char byte) noexcept:

@@ -1,3 +1,5 @@
+from libc.string cimport memcmp
+
 cdef enum MetadataVerdict:
     METADATA_OK = 0
     METADATA_MALFORMED = 1
@@ -26,3 +28,8 @@ cdef int note_dropped(list dropped, str protocol, object logger, bint is_told) e
 
 # Return the beginning of a key for a text.
 cdef str shown_key(bytes key)
+
+
+cdef inline bint is_binary(const char* key, Py_ssize_t size) noexcept nogil:
+    """Return whether the value of a key is bytes, not text."""
+    return size >= 4 and memcmp(key + size - 4, b"-bin", 4) == 0

@@ -54,10 +54,6 @@ cdef inline bint key_valid(const char* key, Py_ssize_t size) noexcept nogil:
     return True
 
 
-cdef inline bint is_binary(const char* key, Py_ssize_t size) noexcept nogil:
-    return size >= 4 and memcmp(key + size - 4, b"-bin", 4) == 0
-
-
 cdef bint seen_before(const char* data, const char* key, Py_ssize_t size) noexcept nogil:
     """Return whether an earlier entry has the same key as the one at `key`."""
     cdef const char* at = data
