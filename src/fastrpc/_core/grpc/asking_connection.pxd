@@ -11,7 +11,6 @@ from fastrpc._core.grpc.answered_connection cimport AnsweredConnection
 from fastrpc._core.grpc.fields cimport RequestHeads
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.io.client_life cimport ClientLife
-from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.wire.window cimport Budget
 
 
@@ -57,7 +56,6 @@ cdef class AskingConnection(AnsweredConnection):
     cdef int _declare(self, object compressor) except -1
     cdef int _wait(self, ClientCall call, bytes payload) except -1
     cdef int _release(self) except -1
-    cdef Outgoing _next_waiting(self)
     cdef int give_up(self, ClientCall call) except -1
 
     # The end.

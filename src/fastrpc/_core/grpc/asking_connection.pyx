@@ -15,6 +15,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.base.histogram cimport client_waits
+from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STATE_WAITING
 from fastrpc._core.grpc.answered_connection cimport GrpcAnswer
 from fastrpc._core.grpc.fields cimport IS_COMPRESSED, LONGEST_TIMEOUT, encoding_name, put_metadata, timeout_field
@@ -23,7 +24,7 @@ from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_CANCEL, CODE_NONE, 
 from fastrpc._core.http2.header_block cimport TOKEN_GRPC_ENCODING, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_TIMEOUT
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport LoopState
-from fastrpc._core.native.outgoing cimport FEW_DROPPED, forget_dropped, let_go, new_item
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, Outgoing, forget_dropped, let_go, live_queue, new_item
 from fastrpc._core.wire.budgets cimport open_idle_work
 from fastrpc._core.wire.frame cimport IDEMPOTENT, ONE_WAY, REQUEST, STREAM_IN
 from fastrpc._core.wire.window cimport HIGHEST_WINDOW, spend
@@ -152,17 +153,21 @@ cdef class AskingConnection(AnsweredConnection):
         """Start waiting calls by priority, then by arrival, while there are free streams."""
         cdef Outgoing item
         cdef ClientCall call
+        cdef Queue queue
         if self.is_releasing or not self.http2.control.is_settled:
             # A call that ended at once: the loop that started it continues anyway.
             return 0
         self.is_releasing = True
         try:
-            while self.waiting.has_items() and not self.http2.is_closed:
-                item = self._next_waiting()
-                if item is None or not self._open_call(<ClientCall>item.call, item.payload):
+            while not self.http2.is_closed:
+                queue = live_queue(self.waiting, &self.dropped)
+                if queue is None:
+                    break
+                item = <Outgoing>queue[0]
+                if not self._open_call(<ClientCall>item.call, item.payload):
                     break
                 client_waits.counted(self.http2.instant() - min(self.http2.instant(), item.queued_ns))
-                self.waiting.first().popleft()
+                queue.popleft()
                 call = <ClientCall>item.call
                 let_go(item)
                 if item.flags & FLAG_END_STREAM:
@@ -173,17 +178,6 @@ cdef class AskingConnection(AnsweredConnection):
         finally:
             self.is_releasing = False
         return 0
-
-    cdef Outgoing _next_waiting(self):
-        """Return the next waiting call, which stays in its queue, or None."""
-        cdef Outgoing item
-        while self.waiting.has_items():
-            item = <Outgoing>self.waiting.first()[0]
-            if not item.is_dropped:
-                return item
-            self.waiting.first().popleft()
-            self.dropped -= 1
-        return None
 
     cdef int give_up(self, ClientCall call) except -1:
         """Stop a call: it is never sent if it waits, otherwise its stream is reset."""

@@ -95,7 +95,6 @@ cdef class CallSlots(ConnectionPart):
     cdef int _release_if_early(self, Queue queue) except -1
     cdef int _release_all(self) except -1
     cdef Queue _next_waiters(self)
-    cdef Queue _live(self, PriorityQueue waiters)
     cdef bint _precedes(self, Queue one, Queue other) except -1
     cdef bint _has_waiters(self) noexcept
     cdef tuple _own_queues(self)

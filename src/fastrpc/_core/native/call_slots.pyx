@@ -23,7 +23,7 @@ from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING, new_stream_window
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.call_parts cimport NativeCalling
-from fastrpc._core.native.outgoing cimport FEW_DROPPED, fill_request, forget_dropped, new_item, too_large
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, fill_request, forget_dropped, live_queue, new_item, too_large
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.wire.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
@@ -311,6 +311,7 @@ cdef class CallSlots:
         cdef Outgoing item = <Outgoing>queue.popleft()
         cdef PartsOwner owner = <PartsOwner>self.owner
         if item.is_dropped:
+            self.dropped -= 1
             return 0
         if <uint64_t>PyBytes_GET_SIZE(item.payload) <= owner.peer.max_message and self.may_open(item.call):
             return self._open(item)
@@ -347,7 +348,7 @@ cdef class CallSlots:
         cdef Outgoing item
         cdef Queue queue, other
         cdef PartsOwner owner = <PartsOwner>self.owner
-        queue, other = self._live(self.slot_waiters), self._live(self.stream_waiters)
+        queue, other = live_queue(self.slot_waiters, &self.dropped), live_queue(self.stream_waiters, &self.dropped)
         if queue is None or (other is not None and self._precedes(other, queue)):
             queue, other = other, queue
         while queue is not None:
@@ -355,16 +356,6 @@ cdef class CallSlots:
             if <uint64_t>PyBytes_GET_SIZE(item.payload) > owner.peer.max_message or self.may_open(item.call):
                 return queue
             queue, other = other, None
-        return None
-
-    cdef Queue _live(self, PriorityQueue waiters):
-        """Return the queue whose first REQUEST is the next in order, or None. Forget dropped REQUESTs before it."""
-        cdef Queue queue
-        while waiters is not None and waiters.has_items():
-            queue = waiters.first()
-            if not (<Outgoing>queue[0]).is_dropped:
-                return queue
-            queue.popleft()
         return None
 
     cdef bint _precedes(self, Queue one, Queue other) except -1:

@@ -67,6 +67,7 @@ cdef bytes cut_text(str text)
 cdef int fill_request(Frame* frame, Call call, uint64_t now) noexcept
 cdef int fill_frame(Frame* frame, Outgoing item, uint64_t now) noexcept
 cdef object too_large(Py_ssize_t size, uint64_t limit)
+cdef Queue live_queue(PriorityQueue waiting, Py_ssize_t* dropped)
 cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1
 cdef int let_go(Outgoing item) except -1
 cdef int let_go_of_all(list calls, tuple queues) except -1

@@ -148,6 +148,18 @@ cdef Py_ssize_t room_for(Outgoing item, Py_ssize_t max_frame, Py_ssize_t send_le
     return min(room, <Py_ssize_t>item.call.send_left + (HEADER_SIZE if item.is_cut else 0))
 
 
+cdef Queue live_queue(PriorityQueue waiting, Py_ssize_t* dropped):
+    """Return the queue whose first message is the next in order, or None. Dropped messages before it are forgotten."""
+    cdef Queue queue
+    while waiting is not None and waiting.has_items():
+        queue = waiting.first()
+        if not (<Outgoing>queue[0]).is_dropped:
+            return queue
+        queue.popleft()
+        dropped[0] -= 1
+    return None
+
+
 cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1:
     """Take dropped messages out of queues once they are as many as the others."""
     cdef Queue queue

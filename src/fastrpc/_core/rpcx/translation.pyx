@@ -115,7 +115,7 @@ cdef class OpenRequest:
     """A REQUEST that comes in pieces."""
 
     cdef:
-        # A REQUEST in pieces: its first frame, whose method and metadata are kept here, and its payload so far.
+        # Its first frame, whose method and metadata are kept here as `texts`, and its payload so far.
         Frame frame
         bytes texts
         bytearray payload
