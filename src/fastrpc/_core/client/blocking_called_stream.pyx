@@ -12,14 +12,13 @@ import asyncio
 import logging
 from collections.abc import Generator
 
-from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call, twin_of, unmistakable
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.blocking_call cimport BlockingCall, new_stream_call
 from fastrpc._core.client.blocking_session cimport BlockingSession
-from fastrpc._core.client.blocking_wait cimport Wait, new_wait
+from fastrpc._core.client.blocking_wait cimport new_wait
 from fastrpc._core.client.call_errors cimport check_message, idle_error, mark_own
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.client.client_stream cimport are_there, gather

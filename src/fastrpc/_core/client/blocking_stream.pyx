@@ -21,12 +21,9 @@ from cpython.pythread cimport (
     WAIT_LOCK,
 )
 from libc.errno cimport EAGAIN
-from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memmove
 
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.client.caller_view cimport fork_generation
-from fastrpc._core.io.blocking_io cimport BlockingIO
 from fastrpc._core.io.engine cimport bind
 from fastrpc._core.io.layer cimport unsent_in_socket
 from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLIN

@@ -6,7 +6,7 @@ Several attempts may be under way at once, when a fail mode hedges (`client/stre
 import logging
 from collections.abc import AsyncGenerator, Generator
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport twin_of

@@ -16,7 +16,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, HIGHEST_STATUS, OK, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW, Call
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.client.call_errors cimport (
     check_request,
     lost_error,
@@ -24,7 +24,6 @@ from fastrpc._core.client.call_errors cimport (
     unstarted_error,
     violation_error,
 )
-from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, STREAM_IN

@@ -55,8 +55,7 @@ one, a draining connection closes after a while without a call. The interface ha
 tree implements.
 """
 
-from fastrpc._core.calls.call cimport Call
-from fastrpc._core.io.engine cimport NOTHING, Engine
+from fastrpc._core.io.engine cimport NOTHING
 
 
 cdef class Outcomes:

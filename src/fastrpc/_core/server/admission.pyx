@@ -23,7 +23,6 @@ from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.limiting.limiters cimport END_UNSTARTED, leave_all
 from fastrpc._core.link.contract cimport lacking
-from fastrpc._core.server.handler_context cimport SharedContext
 from fastrpc._core.server.served_call cimport AMONG_ALL, AT_CONNECTION, is_sheddable, waiting_bytes
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
 from fastrpc._core.server.served_connection cimport process_held

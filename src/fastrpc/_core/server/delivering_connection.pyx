@@ -14,7 +14,6 @@ member.
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
-from fastrpc._core.calls.call cimport Call
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.served_call cimport ServerCall

@@ -35,7 +35,7 @@ from fastrpc._core.payload.arguments cimport refusal_text, told_count
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
 from fastrpc._core.server.deadlines cimport set_deadline, stated_timeout
-from fastrpc._core.server.handler_runner cimport HandlerRunner, ServerTask
+from fastrpc._core.server.handler_runner cimport ServerTask
 from fastrpc._core.server.output_room cimport OutputRoom
 from fastrpc._core.server.served_call cimport has_lapsed
 from fastrpc._core.server.served_connection cimport HOLD_LATE, process_held

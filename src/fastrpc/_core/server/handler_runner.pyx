@@ -20,7 +20,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_RAW
 from fastrpc._core.base.raised cimport take_raised
@@ -31,12 +31,10 @@ from fastrpc._core.calls.call_log cimport report_long_step
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
 from fastrpc._core.limiting.limiters cimport END_FAILED, END_GOOD, END_LATE, leave_all
 from fastrpc._core.link.contract cimport Outcomes
-from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.server.failures cimport HandlerFailures
-from fastrpc._core.server.output_room cimport LARGE_OUTPUT, OutputRoom, needs_room
+from fastrpc._core.server.output_room cimport LARGE_OUTPUT, needs_room
 from fastrpc._core.server.served_call cimport keep_identity
 from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.server.served_connection cimport pass_interrupt as raise_later

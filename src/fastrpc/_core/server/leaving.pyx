@@ -20,11 +20,9 @@ before the time for calls is over, input is ignored.
 """
 
 cimport cython
-from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.status cimport UNAUTHENTICATED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.link.contract cimport Facts
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.wire.frame cimport REASON_DRAIN

@@ -18,21 +18,15 @@ The steps of a request that a wire calls on its link are inline in the `.pxd`.
 
 cimport cython
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_GONE, Call
 from fastrpc._core.io.engine cimport NOTHING, ByteStream
-from fastrpc._core.link.contract cimport Flow, Outcomes, Wire
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.connection_life cimport new_life
-from fastrpc._core.server.gate cimport Gate
-from fastrpc._core.server.intake cimport Intake
-from fastrpc._core.server.leaving cimport Leaving
-from fastrpc._core.server.openings cimport Openings
-from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, NO_FLOW
 from fastrpc._core.wire.frame cimport (
     ONE_WAY, PUSHBACK_NEVER, REASON_HANDSHAKE, REASON_INTERNAL, REASON_MEMORY,

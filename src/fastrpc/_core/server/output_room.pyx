@@ -19,7 +19,6 @@ The handler of a stream without input continues once there is room: before, its 
 from collections import deque
 
 cimport cython
-from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.raised cimport take_raised
 from fastrpc._core.base.wire cimport now_ns

@@ -14,15 +14,13 @@ Python; a protocol on a hot path is compiled.
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
-from fastrpc._core.io.engine cimport ByteStream, Engine
+from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.link.contract cimport Facts
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.gate cimport Gate
-from fastrpc._core.server.link cimport Link
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
 

@@ -24,7 +24,6 @@ from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EX
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_CANCELLED, STATE_GONE
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.link.contract cimport Outcomes
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
@@ -33,7 +32,6 @@ from fastrpc._core.payload.metadata cimport has_any_key
 from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.http_answer cimport told_with
 from fastrpc._core.server.native_flow cimport NATIVE_DIALECT, NATIVE_FLOW, engine_behind
-from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL, process_held
 from fastrpc._core.server.stopped_handlers cimport cancel_in_read
 from fastrpc._core.streams.stream_channel cimport StreamChannel

@@ -18,8 +18,6 @@ from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_GONE
-from fastrpc._core.link.contract cimport Outcomes
-from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc._core.loop.drain_event import DrainEvent

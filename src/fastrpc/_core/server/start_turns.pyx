@@ -25,7 +25,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.loop.turns cimport UNANSWERED_NS
 from fastrpc._core.server.admission cimport LaterSteps
-from fastrpc._core.server.served_call cimport ServerCall, WaitingCalls, begin_hold, has_lapsed, is_caught_up
+from fastrpc._core.server.served_call cimport WaitingCalls, begin_hold, has_lapsed, is_caught_up
 from fastrpc._core.server.served_connection cimport HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
 from fastrpc._core.wire.frame cimport ONE_WAY
 
