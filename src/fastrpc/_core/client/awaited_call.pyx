@@ -20,6 +20,7 @@ import warnings
 from asyncio import InvalidStateError
 
 cimport cython
+from cpython.object cimport PyObject_Call
 from cpython.ref cimport Py_INCREF
 
 from fastrpc._core.base.coroutine cimport PYGEN_NEXT, RETURNED, YIELDED, PyIter_Send, PySendResult, install_coroutine
@@ -40,9 +41,6 @@ from fastrpc._core.client.client_call import made_by
 from fastrpc._core.loop.loop_state import slept
 from fastrpc.errors import FastRPCError
 from fastrpc.tracebacks import shortened
-
-cdef extern from "Python.h":
-    object PyObject_Call(object function, object arguments, object options)
 
 cdef enum:
     PHASE_NEW = 0

@@ -13,6 +13,7 @@ import warnings
 import weakref
 
 cimport cython
+from cpython.pythread cimport PyThread_get_thread_ident
 
 from fastrpc._core.balancing.breaker cimport RetryBudget
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
@@ -20,9 +21,6 @@ from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.client.caller_view cimport fork_generation
 
 from fastrpc.tracebacks import frames_to_program
-
-cdef extern from "pythread.h":
-    unsigned long PyThread_get_thread_ident()
 
 cdef object get_running_loop = asyncio._get_running_loop
 

@@ -13,11 +13,13 @@ import socket
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.memoryview cimport PyMemoryView_GET_BUFFER
 from cpython.pythread cimport (
     NOWAIT_LOCK,
     PyThread_acquire_lock,
     PyThread_allocate_lock,
     PyThread_free_lock,
+    PyThread_get_thread_ident,
     WAIT_LOCK,
 )
 from libc.errno cimport EAGAIN
@@ -27,12 +29,6 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.engine cimport bind
 from fastrpc._core.io.layer cimport unsent_in_socket
 from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLIN
-
-cdef extern from "pythread.h":
-    unsigned long PyThread_get_thread_ident()
-
-cdef extern from "Python.h":
-    Py_buffer* PyMemoryView_GET_BUFFER(object view)
 
 cdef enum:
     # The bytes received at once, and room for the largest head.

@@ -15,7 +15,7 @@ import asyncio
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyObject_Call
 from cpython.ref cimport Py_INCREF
 
 from fastrpc._core.balancing.breaker cimport RetryBudget
@@ -34,9 +34,6 @@ from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 
 from fastrpc.errors import FastRPCError
-
-cdef extern from "Python.h":
-    object PyObject_Call(object function, object arguments, object options)
 
 cdef object Future = asyncio.Future
 

@@ -4,6 +4,7 @@ import asyncio
 
 cimport cython
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.pythread cimport PyThread_get_thread_ident
 
 from fastrpc._core.balancing.breaker cimport RetryBudget
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
@@ -12,9 +13,6 @@ from fastrpc._core.client.caller_view cimport fork_generation
 from fastrpc._core.client.own_calls cimport next_usable
 
 from fastrpc._core.loop.loop_state import no_loop, wrong_loop
-
-cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident()
 
 cdef object get_running_loop = asyncio._get_running_loop
 

@@ -13,7 +13,8 @@ import types
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.object cimport PyObject, PyTypeObject
+from cpython.exc cimport PyErr_Clear, PyErr_ExceptionMatches, PyErr_Occurred
+from cpython.object cimport PyObject, PyObject_GenericSetAttr, PyTypeObject
 from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint8_t
 
@@ -37,11 +38,7 @@ cdef extern from "Python.h":
     object PyDescr_NewMethod(PyTypeObject* kind, PyMethodDef* definition)
     void PyType_Modified(PyTypeObject* kind)
     PyObject* borrowed_entry "PyDict_GetItemWithError"(dict entries, object key) noexcept
-    PyObject* PyErr_Occurred() noexcept
-    bint PyErr_ExceptionMatches(object kind) noexcept
-    void PyErr_Clear() noexcept
     object PyObject_Vectorcall(object called, PyObject** values, size_t count, PyObject* names)
-    int PyObject_GenericSetAttr(object instance, object name, object value) except -1
     PyObject** PyObject_GET_WEAKREFS_LISTPTR(object instance)
     bint PyIter_Check(object value) noexcept
     ctypedef struct PyAsyncMethods:

@@ -30,16 +30,13 @@ import contextvars
 import gc
 
 cimport cython
-from cpython.contextvars cimport PyContextVar_Set
+from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit, PyContextVar_Set
 from cpython.object cimport PyObject
 from libc.string cimport strncmp
 
 from fastrpc._core.calls.call cimport scope_variable
 
 cdef extern from "Python.h":
-    object PyContext_CopyCurrent()
-    int PyContext_Enter(object context) except -1
-    int PyContext_Exit(object context) except -1
     Py_ssize_t Py_REFCNT(PyObject* value) noexcept
     # Declared here because cpython.object lets them raise, which a traversal must not.
     ctypedef int (*visitproc)(PyObject*, void*) noexcept
