@@ -231,6 +231,13 @@ cdef class Call(Timed):
         bytes sent_metadata
         bytes received_metadata
 
+        # Its outcome for the interceptors around it, None before it; the status of a call of ours also marks its end.
+        object outcome_status
+        object outcome_error
+        # For `invocation`: whether the call itself returned None; whether an interceptor dropped the result of `proceed`.
+        public uint8_t _gave_none
+        public uint8_t _dropped_proceed
+
         # Made on first use.
         object _metadata
         object _reply_metadata

@@ -165,6 +165,10 @@ class Call(Timed):
     A handler gets its own from `current_call()`, an interceptor as its first argument.
     """
 
+    #: For `invocation`: the call itself returned None; an interceptor dropped the result of `proceed`.
+    _gave_none: bool
+    _dropped_proceed: bool
+
     @property
     def id(self) -> int:
         """Number on its connection; 0 until a call of ours is sent."""
@@ -249,6 +253,9 @@ class Call(Timed):
     @property
     def error(self) -> BaseException | None:
         """The error of the call, or None; set before an interceptor's `proceed` returns."""
+
+    def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
+        """Keep the outcome of the call for the interceptors around it."""
 
     def wrap_sent(self, function: Callable[[Any], Any]) -> None:
         """Let a function replace each message that is sent; in an interceptor, before `proceed`.

@@ -497,6 +497,21 @@ cdef class Call(Timed):
         """
         raise RuntimeError("http() is for the handler of a call, and this side made this one")
 
+    @property
+    def status(self):
+        """The status of the call; set before an interceptor's `proceed` returns."""
+        return self.outcome_status
+
+    @property
+    def error(self):
+        """The error of the call, or None; set before an interceptor's `proceed` returns."""
+        return self.outcome_error
+
+    def _note_outcome(self, status, error):
+        """Keep the outcome of the call for the interceptors around it."""
+        self.outcome_status = status
+        self.outcome_error = error
+
     # Overridden by the side that has the value
 
     @property
@@ -513,16 +528,6 @@ cdef class Call(Timed):
     def cancelled(self):
         """Whether the caller cancelled the call or its deadline passed; may be read from any thread."""
         return False
-
-    @property
-    def status(self):
-        """The status of the call; set before an interceptor's `proceed` returns."""
-        return None
-
-    @property
-    def error(self):
-        """The error of the call, or None; set before an interceptor's `proceed` returns."""
-        return None
 
     @property
     def draining(self):

@@ -68,18 +68,11 @@ cdef class ClientCall(Call):
         uint8_t is_attempt
         uint8_t has_lost
 
-        # For the interceptors around it: its outcome, and whether an attempt may have reached a handler.
+        # For the interceptors around it: whether an attempt may have reached a handler.
         public uint8_t _may_have_run
-
-        # For `invocation`: whether the call itself returned None; an interceptor called `proceed` and dropped its
-        # result.
-        public uint8_t _gave_none
-        public uint8_t _dropped_proceed
 
         # Called with the number and endpoint of each attempt; or None.
         public object _on_attempt
-        object outcome_status
-        object outcome_error
 
         # For an attempt: the instant at which its call began; 0 if the call is its own attempt.
         uint64_t began_ns

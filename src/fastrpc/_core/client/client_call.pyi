@@ -18,10 +18,6 @@ class ClientCall(Call):
     #: Called with the number and the endpoint of each attempt that begins.
     _on_attempt: Callable[[int, Endpoint], None] | None
 
-    #: For `invocation`: the call itself returned None; an interceptor dropped the result of `proceed`.
-    _gave_none: bool
-    _dropped_proceed: bool
-
     @property
     def _options(self) -> ViewOptions:
         """The options of the client or view that made it."""
@@ -86,14 +82,6 @@ class ClientCall(Call):
     def inside_retry(self) -> bool:
         """Whether a handler makes the call while it serves a retry: then the call is not retried itself."""
 
-    @property
-    def status(self) -> Status | None:
-        """The status it ended with; set before an interceptor's `proceed` returns."""
-
-    @property
-    def error(self) -> BaseException | None:
-        """The error it failed with, or None."""
-
     def wrap_sent(self, function: Callable[[Any], Any]) -> None:
         """Have a function replace each sent message; the first given function is called first.
 
@@ -155,9 +143,6 @@ class ClientCall(Call):
 
     def _count_unsent(self, status: Status) -> None:
         """Count a call that failed before an attempt could be made."""
-
-    def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
-        """Keep the outcome of the call for the interceptors around it."""
 
 def made_by(call: ClientCall) -> Literal["call", "request", "notify"]:
     """Return the verb of the client that made a call: "call", "request" or "notify"."""

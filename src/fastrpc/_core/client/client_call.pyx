@@ -398,11 +398,6 @@ cdef class ClientCall(Call):
         self.is_counted = True
         self._count(status, now_ns())
 
-    def _note_outcome(self, status, error):
-        """Keep the outcome of the call for the interceptors around it."""
-        self.outcome_status = status
-        self.outcome_error = error
-
     # The endpoint that the set picked
 
     @cython.final
@@ -499,16 +494,6 @@ cdef class ClientCall(Call):
     def draining(self):
         """Return an awaitable that is never done: on the server's side it is done once the server drains."""
         return Draining(DrainEvent())
-
-    @property
-    def status(self):
-        """The status it ended with; set before an interceptor's `proceed` returns."""
-        return self.outcome_status
-
-    @property
-    def error(self):
-        """The error it failed with, or None."""
-        return self.outcome_error
 
     @property
     def cancelled(self):

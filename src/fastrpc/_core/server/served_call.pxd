@@ -47,10 +47,6 @@ cdef class ServerCall(Call):
         readonly bint is_expired
         public bint never_started
 
-        # For `invocation`: whether the handler returned None; whether an interceptor dropped the result of `proceed`.
-        public bint _gave_none
-        public bint _dropped_proceed
-
         # The status sent to the caller while the handler ran, 0 if the handler's own end decides it.
         int told_status
 
@@ -95,10 +91,8 @@ cdef class ServerCall(Call):
         # list of a gateway's wishes (`http_answer`).
         object head
 
-        # Its decoded arguments; its outcome, for interceptors.
+        # Its decoded arguments.
         readonly object given
-        object outcome_status
-        object outcome_error
 
     cdef int note_name(self, const char* name, Py_ssize_t size) except -1
     cdef int stop(self) except -1

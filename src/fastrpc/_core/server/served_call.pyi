@@ -5,7 +5,6 @@ from fastrpc._core.calls.call import Call, Draining
 from fastrpc._core.payload.arguments import BoundArguments
 from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc.rpc.identity import Identity
-from fastrpc.status import Status
 
 _Kind = TypeVar("_Kind", bound=ServerCall)
 
@@ -52,14 +51,6 @@ class ServerCall(Call):
     @property
     def arguments(self) -> tuple[Any, ...]:
         """The decoded arguments, as the handler gets them."""
-
-    @property
-    def status(self) -> Status | None:
-        """The status of its outcome; set before an interceptor's `proceed` returns."""
-
-    @property
-    def error(self) -> BaseException | None:
-        """The exception of the handler, or None."""
 
     @property
     def given(self) -> tuple[Any, ...] | bytes | BoundArguments:
@@ -118,9 +109,6 @@ class ServerCall(Call):
 
     def _is_stopped(self) -> bool:
         """Return whether a CancelledError of its handler came from outside the handler."""
-
-    def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
-        """Keep the outcome of the call for the interceptors around it."""
 
 def detached_call(
     kind: type[_Kind],

@@ -108,16 +108,6 @@ cdef class ServerCall(Call):
         return () if self.given is None else self.given
 
     @property
-    def status(self):
-        """The status of its outcome; set before an interceptor's `proceed` returns."""
-        return self.outcome_status
-
-    @property
-    def error(self):
-        """The exception of the handler, or None."""
-        return self.outcome_error
-
-    @property
     def age_seconds(self):
         """The seconds since the request arrived."""
         cdef uint64_t now = now_ns()
@@ -144,11 +134,6 @@ cdef class ServerCall(Call):
             or (self.task is not None and self.task.cancelling() > 0)
             or (stream is not None and stream.output_ended and self.route.gives_stream)
         )
-
-    def _note_outcome(self, status, error):
-        """Keep the outcome of the call for the interceptors around it."""
-        self.outcome_status = status
-        self.outcome_error = error
 
     @cython.nonecheck(False)
     cdef bint make_new(self) noexcept:
