@@ -98,8 +98,6 @@ cdef class AwaitedCall(ClientCall):
     def __dealloc__(self):
         if self.phase == PHASE_NEW and self.route is not None:
             warn_unawaited(verb_of(self))
-        if self.is_counted:
-            self.count_unread()
 
     cdef str stage(self):
         if self.phase == PHASE_NEW:

@@ -31,10 +31,6 @@ cdef enum:
 cdef class BatchMember(ClientCall):
     """One call of a batch."""
 
-    def __dealloc__(self):
-        if self.is_counted:
-            self.count_unread()
-
     cdef bint make_new(self) noexcept:
         """Reset an ordinary call; fields that `copy_options` and the table set may stay."""
         if self.failure is not None or self.compressor or self.head is not None or not self.is_plain():

@@ -24,10 +24,6 @@ from fastrpc.status import Status
 cdef class BlockingCall(ClientCall):
     """A call of a thread, or one attempt of it."""
 
-    def __dealloc__(self):
-        if self.is_counted:
-            self.count_unread()
-
     cdef int settle(self) except -1:
         """Note the end of the call: its thread continues. The guard of the session is held."""
         cdef ClientStream stream = None

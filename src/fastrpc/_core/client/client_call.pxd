@@ -116,7 +116,6 @@ cdef class ClientCall(Call):
     cdef int count_start(self, bytes payload) noexcept
     cdef int _count(self, int status, uint64_t now) except -1
     cdef int count_outcome(self, int status) except -1
-    cdef int count_unread(self) except -1
     cdef int forget(self, int status=*) except -1
 
     # The answer.

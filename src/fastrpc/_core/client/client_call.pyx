@@ -78,6 +78,12 @@ cdef class Streaming:
 cdef class ClientCall(Call):
     """A call of ours. The connection settles it exactly once."""
 
+    def __dealloc__(self):
+        # An answer was never read, as its reader was interrupted. The collector may have taken parts already.
+        if self.is_counted and self.is_settled and self.route is not None:
+            if self.route.counters is not None and self.route.totals is not None:
+                self.count_outcome(0)
+
     # From the connection
 
     cdef int settle(self) except -1:
@@ -169,14 +175,6 @@ cdef class ClientCall(Call):
             self.is_counted = False
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
             self.route.totals.ended(status)
-        return 0
-
-    cdef int count_unread(self) except -1:
-        """Count an answer that was never read, as its reader was interrupted; called when the call is freed."""
-        # The collector may have taken its parts already.
-        if self.is_settled and self.route is not None:
-            if self.route.counters is not None and self.route.totals is not None:
-                return self.count_outcome(0)
         return 0
 
     cdef int forget(self, int status=CANCELLED) except -1:
