@@ -1,7 +1,9 @@
 cimport cython
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.base.coroutine cimport RETURNED
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.client.client_stream cimport ClientStream
 from fastrpc._core.io.engine cimport Engine
@@ -37,6 +39,13 @@ cdef class AwaitedCall(ClientCall):
     # The attempt of a stream.
     cdef int start(self, ClientStream stream) except -1
     cdef int _settle_stream(self) except -1
+
+
+cdef inline int give(object value, PyObject** result) except -1:
+    """End the coroutine of a call with a value."""
+    Py_INCREF(value)
+    result[0] = <PyObject*>value
+    return RETURNED
 
 
 cdef AwaitedCall new_stream_call(ClientStream stream)

@@ -21,9 +21,8 @@ from asyncio import InvalidStateError
 
 cimport cython
 from cpython.object cimport PyObject_Call
-from cpython.ref cimport Py_INCREF
 
-from fastrpc._core.base.coroutine cimport PYGEN_NEXT, RETURNED, YIELDED, PyIter_Send, PySendResult, install_coroutine
+from fastrpc._core.base.coroutine cimport PYGEN_NEXT, YIELDED, PyIter_Send, PySendResult, install_coroutine
 from fastrpc._core.base.coroutine cimport shorten_errors
 from fastrpc._core.base.status cimport CANCELLED, UNKNOWN
 from fastrpc._core.base.wire cimport now_ns
@@ -173,9 +172,7 @@ cdef class AwaitedCall(ClientCall):
         if self.verb == VERB_NOTIFY:
             # A notification that was handed over says nothing about the health of its endpoint.
             self.drop()
-            Py_INCREF(None)
-            result[0] = <PyObject*>None
-            return RETURNED
+            return give(None, result)
         return self.wait(result)
 
     @cython.final
@@ -336,9 +333,7 @@ cdef class AwaitedCall(ClientCall):
         except FastRPCError as error:
             mark_own(error)
             raise
-        Py_INCREF(value)
-        result[0] = <PyObject*>value
-        return RETURNED
+        return give(value, result)
 
     cdef object finish(self):
         value = self.value()

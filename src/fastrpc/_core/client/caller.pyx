@@ -16,14 +16,13 @@ import asyncio
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.object cimport PyObject, PyObject_Call
-from cpython.ref cimport Py_INCREF
 
 from fastrpc._core.balancing.breaker cimport RetryBudget
-from fastrpc._core.base.coroutine cimport RETURNED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, MethodRoute
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.awaited_call cimport expire as expire_one
+from fastrpc._core.client.awaited_call cimport give
 from fastrpc._core.client.batch_call cimport BatchMember
 from fastrpc._core.client.call_errors cimport mark_own
 from fastrpc._core.client.caller_state cimport CallerState
@@ -52,10 +51,7 @@ cdef class AwaitedBatch(BatchCall):
         cdef Engine session = head.session
         state.check_use()
         if not self.argument_tuples:
-            value = []
-            Py_INCREF(value)
-            result[0] = <PyObject*>value
-            return RETURNED
+            return give([], result)
         if session is None and not options.needs_runner and not head.route.takes_stream and not state.takes_slow_path():
             session = state.pick() if state.endpoint_set is None else head.place(now_ns())
         if session is None or (not (<CallingPart>session.calling).is_settled and not head.is_attempt and head._needs_ready):
@@ -74,9 +70,7 @@ cdef class AwaitedBatch(BatchCall):
             values = None if head.is_attempt else self.too_late(error)
             if values is None:
                 raise
-            Py_INCREF(values)
-            result[0] = <PyObject*>values
-            return RETURNED
+            return give(values, result)
         return head.wait(result)
 
     cdef int _send(self, AwaitedCall head) except -1:
@@ -148,9 +142,7 @@ cdef class AwaitedBatch(BatchCall):
         values = self.collected(state.spare, &failed)
         if failed and not head.is_attempt:
             return head.delegate(state.runner.finish_batch(head, values), result)
-        Py_INCREF(values)
-        result[0] = <PyObject*>values
-        return RETURNED
+        return give(values, result)
 
     cdef int abandon(self, ClientCall head, int reason) except -1:
         cdef BatchMember member
