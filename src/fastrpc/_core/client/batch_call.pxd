@@ -1,6 +1,7 @@
 from cpython.object cimport PyObject
 
 from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.client.caller_view cimport ViewOptions
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.wire.settings cimport WireSettings
 
@@ -27,14 +28,16 @@ cdef class BatchCall:
         list payloads
 
     # For both clients.
-    cdef int lead(self, ClientCall head, list argument_tuples, bint return_exceptions) except -1
+    cdef ClientCall lead(
+        self, MethodRoute route, ViewOptions options, object hash_key, list argument_tuples, bint return_exceptions
+    )
     cdef list encoded(self, MethodRoute route)
     cdef list begin_members(self, ClientCall head)
     cdef bytes add_member(self, ClientCall head, object payload, WireSettings peer, bint is_ready, list spare)
     cdef list too_late(self, object error)
     cdef list collected(self, list spare, bint* failed)
     cdef object first_failure(self)
-    cdef tuple item(self, Py_ssize_t index)
+    cdef ClientCall single_call(self, ClientCall head, Py_ssize_t index)
     cdef int check_head(self, ClientCall head) except -1
 
     # Implemented by the subclass that waits.

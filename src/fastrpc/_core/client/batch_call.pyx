@@ -96,14 +96,17 @@ cdef object payload_or_error(Marshal marshal, tuple given):
 cdef class BatchCall:
     """The calls of a batch, and the data they send."""
 
-    cdef int lead(self, ClientCall head, list argument_tuples, bint return_exceptions) except -1:
-        """Let a new call stand for the batch."""
+    cdef ClientCall lead(
+        self, MethodRoute route, ViewOptions options, object hash_key, list argument_tuples, bint return_exceptions
+    ):
+        """Return a new call that stands for the batch."""
+        cdef ClientCall head = self.new_call()
         self.argument_tuples = argument_tuples
         self.return_exceptions = return_exceptions
         # The first call represents the batch if its arguments choose the endpoint.
-        head.args = <tuple>argument_tuples[0] if argument_tuples else ()
+        head.set_request(route, options, hash_key, <tuple>argument_tuples[0] if argument_tuples else (), None)
         head.batch = self
-        return 0
+        return head
 
     cdef list encoded(self, MethodRoute route):
         """Encode the arguments of all calls. Where errors are results, arguments that cannot be encoded become errors."""
@@ -181,11 +184,15 @@ cdef class BatchCall:
         cdef BatchMember member
         return sent_failure([member.failure for member in self.members])
 
-    cdef tuple item(self, Py_ssize_t index):
-        """Return the arguments of one call."""
+    cdef ClientCall single_call(self, ClientCall head, Py_ssize_t index):
+        """Return a call with the arguments of one of the calls."""
+        cdef ClientCall call
         if not 0 <= index < len(self.argument_tuples):
             raise IndexError(f"the batch has no call {index}")
-        return <tuple>self.argument_tuples[index]
+        self.check_head(head)
+        call = self.new_call()
+        call.set_request(head.route, head.options, head.hash_key, <tuple>self.argument_tuples[index], None)
+        return call
 
     cdef int check_head(self, ClientCall head) except -1:
         """Raise if another kind of call is the head of this batch, such as a call of a client of the other kind."""
@@ -233,26 +240,13 @@ cdef class BatchCall:
 
     def single(self, ClientCall head not None, Py_ssize_t index):
         """Return one of the calls, to be made from its beginning within the batch's deadline."""
-        cdef tuple args = self.item(index)
-        cdef ClientCall call
-        self.check_head(head)
-        call = self.new_call()
-        call.args = args
-        call.route = head.route
-        call.options = head.options
-        call.hash_key = head.hash_key
+        cdef ClientCall call = self.single_call(head, index)
         call.deadline_ns = head.deadline_ns
         return call
 
     def attempted(self, ClientCall head not None, Py_ssize_t index):
         """Return one of the calls, already attempted once with the batch, for the runner to continue."""
-        cdef tuple args = self.item(index)
-        cdef ClientCall call
-        self.check_head(head)
-        call = self.new_call()
-        call.args = args
+        cdef ClientCall call = self.single_call(head, index)
         call.copy_options(head)
-        call.options = head.options
-        call.hash_key = head.hash_key
         call.session = head.session
         return call

@@ -14,9 +14,6 @@ cdef class BlockingBatch(BatchCall):
     cdef list outcomes(self, BlockingCall head)
 
 
-cdef BlockingCall new_batch(list argument_tuples, bint return_exceptions)
-
-
 cdef class BlockingCaller(CallerView):
     cdef object make(self, object method, tuple args, dict kwargs, int verb)
     cdef object _made(self, object method, tuple args, dict kwargs, int verb)

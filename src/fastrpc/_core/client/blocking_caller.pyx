@@ -13,6 +13,7 @@ The runner (`fastrpc.client.blocking.call_runner`) does everything else: a missi
 cimport cython
 
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.blocking_state cimport BlockingState
 from fastrpc._core.client.blocking_wait cimport new_wait
@@ -108,14 +109,6 @@ cdef class BlockingBatch(BatchCall):
         return self.outcomes(head)
 
 
-cdef BlockingCall new_batch(list argument_tuples, bint return_exceptions):
-    """Return the head of a batch, for the caller to fill in."""
-    cdef BlockingCall head = BlockingCall.__new__(BlockingCall)
-    cdef BlockingBatch batch = BlockingBatch.__new__(BlockingBatch)
-    batch.lead(head, argument_tuples, return_exceptions)
-    return head
-
-
 cdef object _shown(object error):
     """Return the error of a call, to be raised where the program called."""
     mark_own(error)
@@ -140,23 +133,17 @@ cdef class BlockingCaller(CallerView):
         cdef BlockingState state = <BlockingState>self.options.shared
         cdef BlockingSession session
         cdef BlockingCall call
+        cdef MethodRoute route
         cdef uint64_t now
         cdef bint is_started = False
-        state.check_use()
-        if state.looks_for_loop:
-            state.look_for_loop()
-        call = BlockingCall.__new__(BlockingCall)
-        call.route = self.route_of(method)
-        if sends_stream(call.route, args, kwargs):
+        state.check_use(True)
+        route = self.route_of(method)
+        if sends_stream(route, args, kwargs):
             if verb == VERB_NOTIFY:
-                raise TypeError(
-                    f"{call.route.method} takes a stream, which a notification cannot send: write client.call(…)"
-                )
-            return state.runner.streams.call(self, call.route, args, kwargs, verb == VERB_REQUEST)
-        call.options = self.options
-        call.hash_key = self.hash_key
-        call.args = args
-        call.kwargs = kwargs
+                raise TypeError(f"{route.method} takes a stream, which a notification cannot send: write client.call(…)")
+            return state.runner.streams.call(self, route, args, kwargs, verb == VERB_REQUEST)
+        call = BlockingCall.__new__(BlockingCall)
+        call.set_request(route, self.options, self.hash_key, args, kwargs)
         call.verb = verb
         now = now_ns()
         session = self.place(call, now)
@@ -233,15 +220,13 @@ cdef class BlockingCaller(CallerView):
     cdef list _made_many(self, object method, list arguments, bint return_exceptions):
         cdef BlockingState state = <BlockingState>self.options.shared
         cdef BlockingSession session
-        cdef BlockingCall head = new_batch(arguments, return_exceptions)
-        cdef BlockingBatch batch = <BlockingBatch>head.batch
+        cdef BlockingBatch batch = BlockingBatch.__new__(BlockingBatch)
+        cdef BlockingCall head
         cdef bint is_started = False
-        state.check_use()
-        if state.looks_for_loop:
-            state.look_for_loop()
-        head.options = self.options
-        head.hash_key = self.hash_key
-        head.route = self.route_of(method)
+        state.check_use(True)
+        head = <BlockingCall>batch.lead(
+            self.route_of(method), self.options, self.hash_key, arguments, return_exceptions
+        )
         if head.route.takes_stream:
             raise TypeError(
                 f"{head.route.method} takes a stream: a batch cannot send one; write client.call(…) for each"

@@ -40,4 +40,4 @@ cdef class BlockingState(ViewState):
     cdef bint _is_settled(self, uint64_t now) except -1
     cdef BlockingSession least_used(self, list group)
     cdef EndpointState choose(self, object call, object key, str method, uint64_t now, int64_t* ticket)
-    cdef int check_use(self) except -1
+    cdef int check_use(self, bint waits) except -1

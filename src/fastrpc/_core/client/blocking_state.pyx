@@ -124,10 +124,11 @@ cdef class BlockingState(ViewState):
         """Have the next call ask the runner first."""
         self.look_after_ns = 0
 
-    cdef int check_use(self) except -1:
+    cdef int check_use(self, bint waits) except -1:
         if self.fork_generation != fork_generation():
             self._renew()
-        return self.reentry.check()
+        self.reentry.check()
+        return self.look_for_loop() if waits and self.looks_for_loop else 0
 
     cdef int look_for_loop(self) except -1:
         """Warn, once for each loop, of clients that are used in its coroutines: a cell of a notebook makes many.
@@ -176,9 +177,7 @@ cdef class BlockingState(ViewState):
         Raises:
             RuntimeError: this thread waits inside the client already, or a registry was used before the fork.
         """
-        self.check_use()
-        if waits and self.looks_for_loop:
-            self.look_for_loop()
+        self.check_use(waits)
 
     @property
     def is_of_parent(self):

@@ -9,8 +9,5 @@ cdef class AwaitedBatch(BatchCall):
     cdef int _send(self, AwaitedCall head) except -1
 
 
-cdef AwaitedCall new_batch(list argument_tuples, bint return_exceptions)
-
-
 cdef class Caller(CallerView):
     cdef AwaitedCall new_call(self, object method, tuple args, dict kwargs, int verb)

@@ -193,24 +193,14 @@ cdef class AwaitedBatch(BatchCall):
 
     def attempt_on(self, AwaitedCall head not None, Engine session not None):
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
-        cdef AwaitedCall attempt
+        cdef AwaitedBatch batch = AwaitedBatch.__new__(AwaitedBatch)
+        cdef ClientCall attempt
         self.check_head(head)
-        attempt = new_batch(self.argument_tuples, self.return_exceptions)
-        attempt.route = head.route
-        attempt.options = head.options
-        attempt.hash_key = head.hash_key
+        attempt = batch.lead(head.route, head.options, head.hash_key, self.argument_tuples, self.return_exceptions)
         attempt.session = head.session = session
         attempt.deadline_ns = head.deadline_ns
         attempt.is_attempt = True
         return attempt
-
-
-cdef AwaitedCall new_batch(list argument_tuples, bint return_exceptions):
-    """Return the head of a batch, for the caller to fill in."""
-    cdef AwaitedCall head = AwaitedCall.__new__(AwaitedCall)
-    cdef AwaitedBatch batch = AwaitedBatch.__new__(AwaitedBatch)
-    batch.lead(head, argument_tuples, return_exceptions)
-    return head
 
 
 cdef class Caller(CallerView):
@@ -223,11 +213,7 @@ cdef class Caller(CallerView):
 
     cdef AwaitedCall new_call(self, object method, tuple args, dict kwargs, int verb):
         cdef AwaitedCall call = AwaitedCall.__new__(AwaitedCall)
-        call.route = self.route_of(method)
-        call.options = self.options
-        call.hash_key = self.hash_key
-        call.args = args
-        call.kwargs = kwargs
+        call.set_request(self.route_of(method), self.options, self.hash_key, args, kwargs)
         call.verb = verb
         return call
 
@@ -272,8 +258,5 @@ cdef class Caller(CallerView):
         calls together have the time of one `call`.
         """
         cdef list given = argument_tuples_of(arguments, unknown)
-        cdef AwaitedCall batch = new_batch(given, return_exceptions)
-        batch.route = self.route_of(method)
-        batch.options = self.options
-        batch.hash_key = self.hash_key
-        return batch
+        cdef AwaitedBatch batch = AwaitedBatch.__new__(AwaitedBatch)
+        return batch.lead(self.route_of(method), self.options, self.hash_key, given, return_exceptions)

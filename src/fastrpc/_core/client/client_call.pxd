@@ -100,6 +100,17 @@ cdef class ClientCall(Call):
         Streaming streaming
         object batch
 
+    # Its request: set for a new call of a client or a view.
+    cdef inline int set_request(
+        self, MethodRoute route, ViewOptions options, object hash_key, tuple args, dict kwargs
+    ) noexcept:
+        self.route = route
+        self.options = options
+        self.hash_key = hash_key
+        self.args = args
+        self.kwargs = kwargs
+        return 0
+
     # From the connection.
     cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1
     cdef int message_came(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1

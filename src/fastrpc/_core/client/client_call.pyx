@@ -347,11 +347,7 @@ cdef class ClientCall(Call):
         """Become attempt `number` of another call on a connection, within that call's deadline."""
         if session.calling is None:
             raise TypeError(f"{session!r} makes no calls")
-        self.route = route_on(call.route, session)
-        self.options = call.options
-        self.hash_key = call.hash_key
-        self.args = call.args
-        self.kwargs = call.kwargs
+        self.set_request(route_on(call.route, session), call.options, call.hash_key, call.args, call.kwargs)
         # The answer is wrapped once, around all attempts and interceptors.
         self.verb = <uint8_t>VERB_CALL if call.verb == VERB_REQUEST else call.verb
         self.session = session

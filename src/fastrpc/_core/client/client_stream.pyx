@@ -49,11 +49,7 @@ cdef class ClientStream(StreamChannel):
         self, ViewOptions options not None, hash_key, MethodRoute route not None, tuple args not None, dict kwargs not None
     ):
         cdef ClientCall call = self.new_origin()
-        call.route = route
-        call.options = options
-        call.hash_key = hash_key
-        call.args = args
-        call.kwargs = kwargs
+        call.set_request(route, options, hash_key, args, kwargs)
         call.is_local = True
         self.origin = self.call = call
         self.takes_stream = route.takes_stream
