@@ -351,7 +351,7 @@ cdef class BlockingCalledStream(ClientStream):
         if self.call.unsent is not None:
             self.call.waits_to_send = True
         else:
-            session.events.await_room(wait)
+            session.events.room_waits.append(wait)
 
     cdef int _overdue(self, uint64_t due_ns, bint sends) except -1:
         """Handle a wait that ended without its event: it took too long, or the connection ended."""

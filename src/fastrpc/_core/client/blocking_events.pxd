@@ -3,7 +3,6 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.blocking_stream cimport BlockingStream, StreamEvents
-from fastrpc._core.client.blocking_wait cimport Wait
 from fastrpc._core.client.client_call cimport ClientCall
 
 
@@ -13,8 +12,8 @@ cdef class BlockingEvents(StreamEvents):
     # them under the GIL.
     cdef:
         # The waits for the settings of the server; one-way calls that the system has not taken, each with the wait of its
-        # thread; the waits until all output is sent, before a stream adds to it. Each is None before the first wait and
-        # after its event; a wait that ended by itself stays until then.
+        # thread; the waits until all output is sent, before a stream adds to it. Each is empty after its event; a wait
+        # that ended by itself stays until then.
         list ready_waits
         list hand_overs
         list room_waits
@@ -24,10 +23,6 @@ cdef class BlockingEvents(StreamEvents):
         str lost_because
         object lost_hint
         uint64_t ended_ns
-
-    cdef int await_ready(self, Wait wait) except -1
-    cdef int await_hand_over(self, ClientCall call, Wait wait) except -1
-    cdef int await_room(self, Wait wait) except -1
 
     # Calls at the end of the connection. The stream knows whether it was lost or left behind.
     cdef bint may_have_left(self, BlockingStream stream, ClientCall call) noexcept

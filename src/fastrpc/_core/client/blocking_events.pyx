@@ -9,37 +9,17 @@ Each wait has its thread, which sleeps or works for other threads meanwhile. The
 
 cimport cython
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.client.blocking_wait cimport Wait
 
 
 @cython.final
 cdef class BlockingEvents(StreamEvents):
     """The events besides answers that threads of one connection wait for, and its end."""
 
+    def __cinit__(self):
+        self.ready_waits, self.hand_overs, self.room_waits = [], [], []
+
     # From the session
-
-    cdef int await_ready(self, Wait wait) except -1:
-        """Report the settings of the server to a wait."""
-        if self.ready_waits is None:
-            self.ready_waits = [wait]
-        else:
-            self.ready_waits.append(wait)
-        return 0
-
-    cdef int await_hand_over(self, ClientCall call, Wait wait) except -1:
-        """Report to a wait that the system has a one-way call."""
-        if self.hand_overs is None:
-            self.hand_overs = [(call, wait)]
-        else:
-            self.hand_overs.append((call, wait))
-        return 0
-
-    cdef int await_room(self, Wait wait) except -1:
-        """Report to a wait that all output is sent."""
-        if self.room_waits is None:
-            self.room_waits = [wait]
-        else:
-            self.room_waits.append(wait)
-        return 0
 
     cdef bint may_have_left(self, BlockingStream stream, ClientCall call) noexcept:
         """Return whether the server may get the request. Written bytes count: they are sent before the close."""
@@ -58,16 +38,16 @@ cdef class BlockingEvents(StreamEvents):
 
     cdef int became_ready(self) except -1:
         cdef list waits = self.ready_waits
-        self.ready_waits = None
-        return 0 if waits is None else end_waits(waits)
+        self.ready_waits = []
+        return end_waits(waits)
 
     @cython.nonecheck(False)
     cdef int output_left(self, BlockingStream stream) except -1:
         cdef list waits = self.room_waits
-        if waits is not None:
-            self.room_waits = None
+        if waits:
+            self.room_waits = []
             end_waits(waits)
-        return 0 if self.hand_overs is None else self._hand_over(<CallingPart>stream.engine.calling)
+        return self._hand_over(<CallingPart>stream.engine.calling) if self.hand_overs else 0
 
     @cython.nonecheck(False)
     cdef int _hand_over(self, CallingPart part) except -1:
@@ -80,7 +60,7 @@ cdef class BlockingEvents(StreamEvents):
                 wait.came()
             elif not call.is_settled:
                 still.append((call, wait))
-        self.hand_overs = still or None
+        self.hand_overs = still
         return 0
 
     cdef int finished(self, BlockingStream stream, str why) except -1:
@@ -92,7 +72,7 @@ cdef class BlockingEvents(StreamEvents):
 
     cdef int left_behind(self) except -1:
         self.lost_because = "this process was forked, and the connection is the parent's"
-        self.hand_overs = self.ready_waits = self.room_waits = None
+        self.ready_waits, self.hand_overs, self.room_waits = [], [], []
         return 0
 
     cdef int _note_end(self, BlockingStream stream, str why) except -1:
@@ -102,8 +82,8 @@ cdef class BlockingEvents(StreamEvents):
         cdef list waits = self.hand_overs
         self.lost_because = why
         self.ended_ns = now_ns()
-        self.hand_overs = None
-        for call, wait in waits or ():
+        self.hand_overs = []
+        for call, wait in waits:
             call.failed(self.error_of_end(stream, call))
             wait.came()
         self.became_ready()

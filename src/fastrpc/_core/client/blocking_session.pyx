@@ -93,7 +93,7 @@ cdef class BlockingSession:
                 is_started = True
                 if handed is not None:
                     # Set before the guard is released: another thread may then send the call.
-                    self.events.await_hand_over(call, handed)
+                    self.events.hand_overs.append((call, handed))
         finally:
             if is_started:
                 stream.leave()
@@ -247,7 +247,7 @@ cdef class BlockingSession:
             self.stream.leave()
             return self._is_ready() and self.engine.is_usable
         self.users += 1
-        self.events.await_ready(wait)
+        self.events.ready_waits.append(wait)
         self.stream.leave()
         self.wait(wait)
         return self._is_ready() and self.engine.is_usable
