@@ -118,11 +118,6 @@ cdef object _shown(object error):
 cdef class BlockingCaller(CallerView):
     """The compiled part of SyncClient: the verbs whose every call counts."""
 
-    @property
-    def _state(self):
-        """The state that the client and its views share."""
-        return self.options.shared
-
     cdef object make(self, object method, tuple args, dict kwargs, int verb):
         try:
             return self._made(method, args, kwargs, verb)
@@ -165,12 +160,12 @@ cdef class BlockingCaller(CallerView):
     cdef BlockingSession place(self, BlockingCall call, uint64_t now):
         """Return the connection of a call; None if the runner has to choose first."""
         cdef BlockingState state = <BlockingState>self.options.shared
-        if self.options.needs_runner or state.takes_slow_path():
+        if self.options.needs_runner or state.takes_slow_path() or not state.is_settled(now):
             return None
         if state.endpoint_set is None:
-            return state.pick(now)
+            return state.pick()
         call.endpoint_set = state.endpoint_set
-        call.endpoint_state = state.choose(call, self.hash_key, call.route.method, now, &call.ticket)
+        call.endpoint_state = state.endpoint_set.choose(call, self.hash_key, call.route.method, None, now, &call.ticket)
         return None if call.endpoint_state is None else state.least_used(call.endpoint_state.connections)
 
     # The verbs

@@ -1,6 +1,5 @@
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
-from fastrpc._core.balancing.selectors cimport EndpointState
 from fastrpc._core.client.blocking_session cimport BlockingSession
 from fastrpc._core.client.blocking_wait cimport ReentryGuard
 from fastrpc._core.client.caller_view cimport ViewState
@@ -36,8 +35,7 @@ cdef class BlockingState(ViewState):
 
     cdef int _renew(self) except -1
     cdef int look_for_loop(self) except -1
-    cdef BlockingSession pick(self, uint64_t now)
-    cdef bint _is_settled(self, uint64_t now) except -1
+    cdef BlockingSession pick(self)
+    cdef bint is_settled(self, uint64_t now) except -1
     cdef BlockingSession least_used(self, list group)
-    cdef EndpointState choose(self, object call, object key, str method, uint64_t now, int64_t* ticket)
     cdef int check_use(self, bint waits) except -1

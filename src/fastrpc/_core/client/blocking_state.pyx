@@ -68,23 +68,17 @@ cdef class BlockingState(ViewState):
         for routes in self.routes.values():
             routes.clear()
 
-    cdef BlockingSession pick(self, uint64_t now):
-        """Return the connection whose turn it is, or None if the runner has to check first."""
+    cdef BlockingSession pick(self):
+        """Return the connection whose turn it is, or None without one; `is_settled` holds."""
         cdef Py_ssize_t count = len(self.groups)
-        if count == 0 or not self._is_settled(now):
+        if count == 0:
             return None
         self.turn += 1
         if self.turn >= count:
             self.turn = 0
         return self.least_used(<list>self.groups[self.turn])
 
-    cdef EndpointState choose(self, object call, object key, str method, uint64_t now, int64_t* ticket):
-        """Return the choice of the endpoint set, or None if the runner has to check first."""
-        if not self._is_settled(now):
-            return None
-        return self.endpoint_set.choose(call, key, method, None, now, ticket)
-
-    cdef bint _is_settled(self, uint64_t now) except -1:
+    cdef bint is_settled(self, uint64_t now) except -1:
         """Return whether no connection is due and the registry has no other list."""
         if self.look_after_ns != NO_DEADLINE and now >= self.look_after_ns:
             return False

@@ -206,11 +206,6 @@ cdef class AwaitedBatch(BatchCall):
 cdef class Caller(CallerView):
     """The compiled part of Client: the verbs whose every call counts."""
 
-    @property
-    def _state(self):
-        """The state that the client and its views share."""
-        return self.options.shared
-
     cdef AwaitedCall new_call(self, object method, tuple args, dict kwargs, int verb):
         cdef AwaitedCall call = AwaitedCall.__new__(AwaitedCall)
         call.set_request(self.route_of(method), self.options, self.hash_key, args, kwargs)

@@ -119,6 +119,10 @@ class CallerView:
         """Attach to a state, without options."""
 
     @property
+    def _state(self) -> ViewState:
+        """The state that the client and its views share."""
+
+    @property
     def _options(self) -> ViewOptions:
         """The options of its calls."""
 

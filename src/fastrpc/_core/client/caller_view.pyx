@@ -303,6 +303,10 @@ cdef class CallerView:
         return self.options
 
     @property
+    def _state(self):
+        return self.options.shared
+
+    @property
     def codec(self):
         return self.options.codec
 
