@@ -472,12 +472,7 @@ cdef class AwaitedCall(ClientCall):
         cdef uint64_t now = now_ns()
         cdef EncodedRequest encoded = <EncodedRequest>self.prepared
         cdef CallingPart part = <CallingPart>self.session.calling
-        cdef bytes payload
-        if encoded is None:
-            payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
-        else:
-            payload = encoded.payload
-        self.apply_options(self.route, now)
+        cdef bytes payload = self.prepare(now)
         if encoded is None or not encoded.is_packed:
             payload = self.options.pack_for_stream(self, payload, part.peer, part.is_settled)
         else:

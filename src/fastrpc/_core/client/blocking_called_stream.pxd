@@ -26,7 +26,7 @@ cdef class BlockingCalledStream(ClientStream):
     cdef object _take(self)
     cdef object _decoded(self, bytes payload, int codec, int compressor)
     cdef uint64_t _due(self) except? 0
-    cdef bint _await_change(self, bint or_room) except -1
+    cdef int _wait_for(self, bint message, bint room) except -1
     cdef int _overdue(self, uint64_t due_ns, bint sends) except -1
     cdef int _feed(self) except -1
     cdef int _feed_gathered(self) except -1
@@ -34,6 +34,6 @@ cdef class BlockingCalledStream(ClientStream):
     cdef int _send_gathering(self, object messages) except -1
     cdef int _encode_and_send(self, object message) except -1
     cdef bint _send_now(self, bytes payload) except -1
+    cdef int _begin_sending(self) except -1
     cdef int _check_output(self) except -1
     cdef int _await_room(self) except -1
-    cdef bytes _decompressed(self, bytes payload, int number)

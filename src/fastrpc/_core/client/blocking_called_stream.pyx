@@ -227,7 +227,7 @@ cdef class BlockingCalledStream(ClientStream):
                 elif self._source is not None and not self.is_full():
                     self._feed()
                 else:
-                    self._await_change(self._source is not None)
+                    self._wait_for(True, self._source is not None)
         finally:
             self._is_receiving = False
             if self.output_ended and self._source is not None:
@@ -249,7 +249,7 @@ cdef class BlockingCalledStream(ClientStream):
             if self._source is not None and not self.is_full():
                 self._feed()
             else:
-                self._await_change(self._source is not None)
+                self._wait_for(True, self._source is not None)
 
     cdef object _take(self):
         """Return the oldest message, decoded, or NOTHING."""
@@ -295,16 +295,11 @@ cdef class BlockingCalledStream(ClientStream):
         raise NotImplementedError
 
     cdef object decode(self, bytes payload, int codec, int compressor):
-        return ClientStream.decode(self, self._decompressed(payload, compressor) if compressor else payload, codec, 0)
-
-    cdef bytes _decompressed(self, bytes payload, int number):
         cdef BlockingCall call = <BlockingCall>self.call
-        call.answer_compressor = <uint8_t>number
-        compressor = call.compressor_of_answer()
-        try:
-            return compressor.decompress(payload, call.message_limit)
-        except Exception as error:  # An installed compressor may raise anything.
-            raise call._unpacking_failed(error)
+        if compressor:
+            call.answer_compressor = <uint8_t>compressor
+            payload = call.decompressed(payload)
+        return ClientStream.decode(self, payload, codec, 0)
 
     # Waiting
 
@@ -313,8 +308,8 @@ cdef class BlockingCalledStream(ClientStream):
         cdef uint64_t due_ns = self.call.deadline_ns
         return min(due_ns, now_ns() + self.idle_ns) if self.idle_ns else due_ns
 
-    cdef bint _await_change(self, bint or_room) except -1:
-        """Wait until a message, HEAD or the end arrives; with `or_room` also until there is room to send."""
+    cdef int _wait_for(self, bint message, bint room) except -1:
+        """Wait until a message, HEAD or the end arrives, until there is room to send, or for both."""
         cdef BlockingSession session = (<BlockingCall>self.call).shared_session
         cdef uint64_t due_ns = self._due()
         cdef Wait wait = new_wait(1, due_ns)
@@ -322,36 +317,36 @@ cdef class BlockingCalledStream(ClientStream):
         session.reentry.check()
         session.enter_use()
         try:
-            waits = not self.waiting and not self.attempt_ended and not self.input_ended and had_sign == self.has_sign
-            waits = waits and (not or_room or self.is_full())
-            if waits:
+            if message:
+                waits = not self.waiting and not self.input_ended and had_sign == self.has_sign
+            else:
+                waits = not self.output_ended
+            waits = waits and not self.attempt_ended and (not room or self.is_full())
+            if waits and message:
                 self._reader_wait = wait
                 (<CallingPart>session.engine.calling).reader_waits(self.call)
-                if or_room:
-                    self._ask_for_room(wait)
+            if waits and room:
+                self._sender_wait = wait
+                if self.call.unsent is not None:
+                    self.call.waits_to_send = True
+                else:
+                    session.events.room_waits.append(wait)
         finally:
             if waits:
                 session.leave_to_wait()
             else:
                 session.leave_use()
         if not waits:
-            return False
+            return 0
         try:
             if not session.wait(wait):
-                self._overdue(due_ns, False)
+                self._overdue(due_ns, not message)
         finally:
-            self._reader_wait = None
-            if or_room:
+            if message:
+                self._reader_wait = None
+            if room:
                 self._sender_wait = None
-        return True
-
-    def _ask_for_room(self, Wait wait not None):
-        cdef BlockingSession session = (<BlockingCall>self.call).shared_session
-        self._sender_wait = wait
-        if self.call.unsent is not None:
-            self.call.waits_to_send = True
-        else:
-            session.events.room_waits.append(wait)
+        return 0
 
     cdef int _overdue(self, uint64_t due_ns, bint sends) except -1:
         """Handle a wait that ended without its event: it took too long, or the connection ended."""
@@ -372,12 +367,7 @@ cdef class BlockingCalledStream(ClientStream):
 
     def send(self, message, /):
         """Send a message, as soon as the server's window has room for it."""
-        if not self.is_open:
-            self.begin()
-        self.check_sends()
-        if self.is_sending:
-            raise RuntimeError(SECOND_SENDER)
-        self.is_sending = True
+        self._begin_sending()
         try:
             self._await_room()
             self._encode_and_send(message)
@@ -387,12 +377,7 @@ cdef class BlockingCalledStream(ClientStream):
     def send_many(self, messages, /):
         """Send messages; messages at hand leave in few writes. Waits for room as `send` does."""
         self._check_iterable(messages)
-        if not self.is_open:
-            self.begin()
-        self.check_sends()
-        if self.is_sending:
-            raise RuntimeError(SECOND_SENDER)
-        self.is_sending = True
+        self._begin_sending()
         try:
             if are_there(messages):
                 self._send_gathering(messages)
@@ -442,6 +427,16 @@ cdef class BlockingCalledStream(ClientStream):
         finally:
             session.leave_use()
 
+    cdef int _begin_sending(self) except -1:
+        """Start the call unless it has begun; this thread sends from now on."""
+        if not self.is_open:
+            self.begin()
+        self.check_sends()
+        if self.is_sending:
+            raise RuntimeError(SECOND_SENDER)
+        self.is_sending = True
+        return 0
+
     cdef int _check_output(self) except -1:
         """Raise the error because of which nothing can be sent any more, if there is one."""
         if self.attempt_ended and not self.output_ended:
@@ -452,34 +447,11 @@ cdef class BlockingCalledStream(ClientStream):
 
     cdef int _await_room(self) except -1:
         """Wait until the channel is not full."""
-        cdef BlockingSession session = (<BlockingCall>self.call).shared_session
-        cdef uint64_t due_ns
-        cdef Wait wait
-        cdef bint waits = False
-        while True:
+        self._check_output()
+        while self.is_full():
+            self._wait_for(False, True)
             self._check_output()
-            if not self.is_full():
-                return 0
-            due_ns = self._due()
-            wait = new_wait(1, due_ns)
-            session.reentry.check()
-            session.enter_use()
-            try:
-                waits = self.is_full() and not self.attempt_ended and not self.output_ended
-                if waits:
-                    self._ask_for_room(wait)
-            finally:
-                if waits:
-                    session.leave_to_wait()
-                else:
-                    session.leave_use()
-            if not waits:
-                continue
-            try:
-                if not session.wait(wait):
-                    self._overdue(due_ns, True)
-            finally:
-                self._sender_wait = None
+        return 0
 
     cdef int _encode_and_send(self, object message) except -1:
         """Encode a message and send it; raise the reason if the server has ended the stream."""

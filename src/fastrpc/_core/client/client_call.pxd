@@ -132,6 +132,7 @@ cdef class ClientCall(Call):
     # The answer.
     cdef object value(self)
     cdef object _decoded(self)
+    cdef bytes decompressed(self, bytes payload)
     cdef object compressor_of_answer(self)
     cdef object overdue(self, Engine session, bint handed)
 

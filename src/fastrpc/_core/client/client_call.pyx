@@ -212,13 +212,7 @@ cdef class ClientCall(Call):
         self.count_outcome(error.status)
 
     cdef object _decoded(self):
-        cdef bytes payload = self.answer
-        if self.answer_compressor:
-            compressor = self.compressor_of_answer()
-            try:
-                payload = compressor.decompress(payload, self.message_limit)
-            except Exception as error:  # An installed compressor may raise anything.
-                raise self._unpacking_failed(error)
+        cdef bytes payload = self.decompressed(self.answer) if self.answer_compressor else self.answer
         if self.answer_codec != self.route.marshal.codec_id:
             raise DecodeError(
                 f"{self.route.method} answered in codec {self.numbers.codec_label(self.answer_codec)}, asked was codec "
@@ -245,6 +239,14 @@ cdef class ClientCall(Call):
         if not isinstance(error, DecodeError):
             return DecodeError(f"the answer of {self.route.method} cannot be decompressed: {error!r}")
         return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
+
+    cdef bytes decompressed(self, bytes payload):
+        """Return an answer, or a message of a stream, without the compression `answer_compressor`."""
+        compressor = self.compressor_of_answer()
+        try:
+            return compressor.decompress(payload, self.message_limit)
+        except Exception as error:  # An installed compressor may raise anything.
+            raise self._unpacking_failed(error)
 
     cdef object compressor_of_answer(self):
         compressor = None if self.numbers is None else self.numbers.compressors.get(self.answer_compressor)
