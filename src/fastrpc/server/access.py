@@ -66,11 +66,13 @@ class ServerAccess:
             most = None if seconds is None else VERDICT_SHARE * seconds
             self._authentication = Authentication(self._authenticate, self._authorize, seconds=most)
             self._authentication.engines = gate.engines
-            gate.guards.access = Access(
-                self._authentication,
-                OwnCredentials(self._authentication),
-                self._authorize,
-                has_rules=isinstance(self._authorize, Rules),
+            gate.guards.require(
+                Access(
+                    self._authentication,
+                    OwnCredentials(self._authentication),
+                    self._authorize,
+                    has_rules=isinstance(self._authorize, Rules),
+                )
             )
             self._look_later()
 

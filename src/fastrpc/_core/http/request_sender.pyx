@@ -55,7 +55,7 @@ cdef class RequestSender:
     cdef int identify(self, RequestState request, Exchange exchange, ServerCall call) except -1:
         cdef ServedConnection connection = call.connection
         cdef Gate gate = request.service.gate
-        gate.guards.renew(connection)
+        gate.guards.access.renew_if_due(connection)
         credential = None if call.received_metadata is None else call.metadata.get("authorization")
         if credential is None:
             if not call.keeps_identity:
@@ -63,7 +63,7 @@ cdef class RequestSender:
                 call.identity = None if is_over else connection.identity
             return 0
         call.identity = None
-        found = gate.guards.identify(call, credential)
+        found = gate.guards.access.own_credentials.of_call(call, credential)
         if found is not None:
             self._note_identity(call, *found)
             return 0
@@ -72,7 +72,7 @@ cdef class RequestSender:
         if call.stated_timeout_us and call.stated_timeout_us != TIMEOUT_NONE:
             self._due_ns = call.started_ns + call.stated_timeout_us * 1000
             connection.look_by(self._due_ns)
-        gate.guards.verify(
+        gate.guards.access.own_credentials.verify(
             call, "", lambda identity, status, seconds: self._identified(request, call, identity, status, seconds)
         )
         return 0

@@ -171,7 +171,7 @@ cdef class SenderCheck:
         cdef uint64_t kept_ns
         cdef int status
         try:
-            status = guards.judge(call)
+            status = guards.access.judge(call)
         except BaseException as error:
             return self._fail(call, method, error)
         if status != WAITS:
@@ -185,7 +185,7 @@ cdef class SenderCheck:
         if self.rest is not None:
             self.rest.wait(call)
         connection.await_sender(call, 0 if self.due_ns == NO_DEADLINE else self.due_ns)
-        guards.verify(
+        guards.access.own_credentials.verify(
             call, method, lambda identity, status, seconds: self._verified(call, method, identity, status, seconds)
         )
         return SENDER_WAITS

@@ -67,7 +67,7 @@ cdef class Guards:
         RefusedCalls refusals
 
         # The callers that may call each method; None: every peer may call everything.
-        Access _access
+        readonly Access access
 
         # The limits of callers, or None; whether there are rights or limits at all: without them no call is checked.
         readonly CallLimits limits
@@ -79,13 +79,9 @@ cdef class Guards:
     # The single steps of engines for a long request; `SenderCheck` has their order.
     cdef inline bint asks_access(self) noexcept:
         """Return whether callers have to authenticate or to be authorised."""
-        return self._access is not None
+        return self.access is not None
 
     cdef int set_caller_deadline(self, ServerCall call) noexcept
-    cdef int judge(self, ServerCall call) except? -2
-    cdef object identify(self, ServerCall call, str credential)
-    cdef int renew(self, ServedConnection connection) except -1
-    cdef int verify(self, ServerCall call, str method, object conclude) except -1
     cdef int take(self, ServerCall call, object identity, int status, object seconds) except? -2
     cdef bint give_up(self, ServerCall call) except -1
     cdef int refuse_access(self, ServerCall call, str method, int status) except -1

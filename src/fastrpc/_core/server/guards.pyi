@@ -52,12 +52,16 @@ class Guards:
         default_timeout_ns: the timeout of callers that state none; 0: no limit.
     """
 
-    #: The callers that may call each method; None: every peer may call everything.
-    access: Access | None
-
     def __init__(
         self, runner: HandlerRunner, admission: CallAdmission, refusals: RefusedCalls, default_timeout_ns: int
     ) -> None: ...
+    @property
+    def access(self) -> Access | None:
+        """The callers that may call each method; None: every peer may call everything."""
+
+    def require(self, access: Access | None) -> None:
+        """Check the rights of the callers of every connection; None lifts this."""
+
     @property
     def limits(self) -> CallLimits | None:
         """The limits of callers."""

@@ -149,23 +149,15 @@ cdef class Guards:
         self.refusals = refusals
         self.default_timeout_ns = default_timeout_ns
 
-    @property
-    def access(self):
-        """The callers that may call each method; None: every peer may call everything."""
-        return self._access
-
-    @access.setter
-    def access(self, Access access):
-        self._access = access
-        self._count_guards()
-
-    def _count_guards(self):
-        self.has_guards = not (self._access is None and self.limits is None)
+    def require(self, Access access):
+        """Check the rights of the callers of every connection; None lifts this."""
+        self.access = access
+        self.has_guards = not (access is None and self.limits is None)
 
     def limit(self, CallLimits limits):
         """Apply limits to the calls of every connection; None lifts them."""
         self.limits = limits
-        self._count_guards()
+        self.has_guards = not (self.access is None and limits is None)
 
     # Single steps
 
@@ -174,38 +166,21 @@ cdef class Guards:
         # The method's cap does not apply: it would distinguish an unknown method from a forbidden one.
         return set_deadline(self.default_timeout_ns, call, 0)
 
-    cdef int judge(self, ServerCall call) except? -2:
-        """Return OK, the status to refuse the call with, or WAITS: `verify` comes next. Errors of `authorize` are raised."""
-        return self._access.judge(call)
-
-    cdef object identify(self, ServerCall call, str credential):
-        """Return identity, status and seconds of a credential without a method; None: `verify` has to be called."""
-        return self._access.own_credentials.of_call(call, credential)
-
-    cdef int renew(self, ServedConnection connection) except -1:
-        """Judge a connection by the present files."""
-        return self._access.renew_if_due(connection)
-
-    cdef int verify(self, ServerCall call, str method, object conclude) except -1:
-        """Verify a call's credential; unless the call is given up, pass identity, status and seconds to a function."""
-        self._access.own_credentials.verify(call, method, conclude)
-        return 0
-
     cdef int take(self, ServerCall call, object identity, int status, object seconds) except? -2:
         """Take over the verdict on a credential; return OK, or the status to refuse the call with."""
-        return status if identity is None else self._access.take_own(call, identity, seconds)
+        return status if identity is None else self.access.take_own(call, identity, seconds)
 
     cdef bint give_up(self, ServerCall call) except -1:
         """Return whether a call that is late before its verdict is answered now; else the verdict answers it."""
-        return self._access is not None and self._access.own_credentials.give_up(call)
+        return self.access is not None and self.access.own_credentials.give_up(call)
 
     cdef bint knows_peer(self, object engine) except -1:
         """Identify a peer by its certificate; return whether the verdict is complete."""
-        return self._access is None or self._access.authentication.opened(engine)
+        return self.access is None or self.access.authentication.opened(engine)
 
     cdef bint may_call(self, object identity, object route) except -1:
         """Return whether a caller may call a route; None, an unknown method, counts as forbidden."""
-        return self._access is None or route is not None and self._access.allows(identity, route)
+        return self.access is None or route is not None and self.access.allows(identity, route)
 
     # Refusals
 
@@ -216,7 +191,7 @@ cdef class Guards:
             why = "the credential has expired" if call.connection.is_expired else "the caller is not authenticated"
         elif status == PERMISSION_DENIED:
             absent = self.runner.dispatcher.absent_text(method) if call.route is None else None
-            if absent is not None and self._access.may_learn(call.identity, method):
+            if absent is not None and self.access.may_learn(call.identity, method):
                 return self.refusals.refuse_absent(call, absent)
             why = "the caller may not call it, or it does not exist"
         elif status == RESOURCE_EXHAUSTED:
@@ -225,7 +200,7 @@ cdef class Guards:
             call.pushback_ms = REFUSED_PAUSE_MS
         else:
             why = "the credential cannot be verified now"
-        self._access.own_credentials.note_refused(call, method, status)
+        self.access.own_credentials.note_refused(call, method, status)
         self.refusals.refuse(call, status, f"{shown}: {why}", status not in (UNAVAILABLE, RESOURCE_EXHAUSTED))
         call.pushback_ms = 0
         return 0
@@ -241,7 +216,7 @@ cdef class Guards:
     cdef bint passes(self, ServerCall call, uint64_t names, bytes payload) except -1:
         """Return whether a call continues now; otherwise it was refused, or waits for a verdict."""
         return (
-            (self._access is None or self.has_access(call, call.route.method, names, payload))
+            (self.access is None or self.has_access(call, call.route.method, names, payload))
             and (self.limits is None or self.is_within_limits(call))
         )
 
@@ -249,7 +224,7 @@ cdef class Guards:
         """Return whether the caller may call the method; otherwise the call was refused, or waits for a verdict."""
         cdef int status
         try:
-            status = self._access.judge(call)
+            status = self.access.judge(call)
         except BaseException as error:
             self.refuse_undecided(call, method, error)
             return False
@@ -271,7 +246,7 @@ cdef class Guards:
         call.weight = PyBytes_GET_SIZE(payload)
         call.waiting_context = PyContext_CopyCurrent()
         self.runner.watch(call)
-        self._access.own_credentials.wait(self, call, method, names, payload)
+        self.access.own_credentials.wait(self, call, method, names, payload)
         return 0
 
     def conclude_access(
@@ -285,7 +260,7 @@ cdef class Guards:
             connection.end_turn()
             return
         try:
-            self._access.renew_if_due(connection)
+            self.access.renew_if_due(connection)
             status = self.take(call, identity, status, seconds)
             if status != OK:
                 self.refuse_access(call, method, status)

@@ -329,7 +329,7 @@ async def test_a_refused_caller_takes_nothing_of_a_limit() -> None:
         connection.call("shop.price", "apple")
         assert gate.guards.limits is not None
         assert (connection.refusals[0][0], gate.guards.limits.refused_by_rate) == (Status.UNAUTHENTICATED, 0)
-        gate.guards.access = None
+        gate.guards.require(None)
         connection.call("shop.price", "apple")
         assert connection.answers == [5]
         connection.call("shop.price", "apple")
