@@ -139,7 +139,6 @@ cdef class ClientCall(Call):
     # The options.
     cdef int apply_options(self, MethodRoute route, uint64_t now, Py_ssize_t unsent=*) except -1
     cdef int copy_options(self, ClientCall other) noexcept
-    cdef int _carry_entry(self, bytes entry) except -1
     cdef int become_attempt(self, ClientCall call, Engine session, int number) except -1
 
     # The endpoint that the set picked.

@@ -298,7 +298,8 @@ cdef class ClientCall(Call):
                 self.is_inside_retry = True
             entry = scope.get_request_entry()
             if entry is not None:
-                self._carry_entry(entry)
+                self.request_entry = entry
+                self.sent_metadata = with_entry(self.sent_metadata, entry)
         if self.deadline_ns < now + LEAST_NS:
             count_unstarted(DEADLINE_EXCEEDED, unsent)
             raise DeadlineExceededError(
@@ -321,17 +322,6 @@ cdef class ClientCall(Call):
         self.message_limit = other.message_limit
         self.deadline_ns = other.deadline_ns
         self.is_inside_retry = other.is_inside_retry
-        return 0
-
-    cdef int _carry_entry(self, bytes entry) except -1:
-        """Send the id of the surrounding request, as the last entry of the metadata."""
-        cdef bytes sent = self.sent_metadata
-        self.request_entry = entry
-        if sent is None:
-            self.sent_metadata = entry
-        # An attempt may have taken the entry over from its call.
-        elif not sent.endswith(entry):
-            self.sent_metadata = sent + entry
         return 0
 
     # Its attempts
@@ -553,6 +543,14 @@ cdef class ClientCall(Call):
 def made_by(ClientCall call not None):
     """Return the verb of the client that made a call: "call", "request" or "notify"."""
     return VERBS[call.verb]
+
+
+cdef bytes with_entry(bytes sent, bytes entry):
+    """Return metadata with the id of the surrounding request as its last entry."""
+    if sent is None:
+        return entry
+    # An attempt may have taken the entry over from its call.
+    return sent if sent.endswith(entry) else sent + entry
 
 
 cdef bytes metadata_of(ClientCall call):

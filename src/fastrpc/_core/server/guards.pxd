@@ -9,7 +9,6 @@ from fastrpc._core.server.admission cimport CallAdmission
 from fastrpc._core.server.handler_runner cimport HandlerRunner
 from fastrpc._core.server.refused_calls cimport RefusedCalls
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport ServedConnection
 
 cdef enum KeyKind:
     # The key by which calls count: one for the whole method, or a property of the call or its connection.

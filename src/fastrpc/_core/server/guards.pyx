@@ -29,6 +29,7 @@ from fastrpc._core.server.admission cimport LaterSteps
 from fastrpc._core.server.deadlines cimport set_deadline
 from fastrpc._core.server.refused_calls cimport REFUSED_PAUSE_MS
 from fastrpc._core.server.served_call cimport is_sheddable
+from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.server.served_stream cimport ServedStream, new_served_stream
 from fastrpc._core.wire.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT
 
