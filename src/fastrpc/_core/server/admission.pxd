@@ -45,6 +45,7 @@ cdef class CallAdmission:
 
     cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
     cdef bint has_room(self, ServerCall call, bytes payload) except -1
+    cdef bint has_room_for(self, ServerCall call, Py_ssize_t size, bint is_new) except -1
     cdef bint may_start(self, ServerCall call, bytes payload) except -1
     cdef int drop_waiting(self, ServerCall call, uint64_t now=*) except -1
     cdef int drop_all_waiting(self, ServedConnection connection) except -1
@@ -53,8 +54,5 @@ cdef class CallAdmission:
     cdef int note_expired(self, ServerCall call) noexcept
     cdef bint is_stale(self, ServerCall call, uint64_t since, uint64_t now) except -1
     cdef uint64_t check_waiting(self, ServedConnection connection, uint64_t now) except? 0
-    cdef bint _can_make_room(self, ServedConnection connection, Py_ssize_t size, bint is_new) noexcept
-    cdef ServerCall _call_to_shed(self, ServedConnection connection, bint of_any)
-    cdef int _shed(self, ServerCall call, str why, str reason) except -1
     cdef int _enqueue(self, ServerCall call, bytes payload) except -1
     cdef str _told_wait(self, str method, uint64_t waited, uint64_t timeout)

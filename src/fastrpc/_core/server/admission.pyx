@@ -73,48 +73,36 @@ cdef class CallAdmission:
     cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new):
         """Return why no more bytes of a call are taken, or None. Sheddable calls make room for others."""
         cdef ServerCall shed
+        cdef WaitingCalls queue
         cdef str problem = self.memory.excess(call, size, is_new)
-        if problem is None or is_sheddable(call) or not self._can_make_room(call.connection, size, is_new):
+        if problem is None or is_sheddable(call) or not _can_make_room(self, call.connection, size, is_new):
             return problem
         while problem is not None:
-            shed = self._call_to_shed(call.connection, is_new and process_held > self.memory.refuse_above)
+            # The one that arrived last: of any connection, or of this one.
+            if is_new and process_held > self.memory.refuse_above:
+                shed = self.prioritised.sheddable.last()
+            else:
+                queue = <WaitingCalls>call.connection.queue
+                shed = None if queue is None else queue.sheddable.last()
             if shed is None:
                 break
-            self._shed(shed, problem, "memory")
+            _shed(self, shed, problem, "memory")
             problem = self.memory.excess(call, size, is_new)
         return problem
 
     cdef bint has_room(self, ServerCall call, bytes payload) except -1:
         """Return whether the budgets take the payload of a call; refuse the call if not."""
         # A later piece of a request is not a new call.
-        cdef str problem = self.over_budget(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
+        return self.has_room_for(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
+
+    cdef bint has_room_for(self, ServerCall call, Py_ssize_t size, bint is_new) except -1:
+        """Return whether the budgets take `size` further bytes of a call; refuse the call if not."""
+        cdef str problem = self.over_budget(call, size, is_new)
         if problem is None:
             return True
         count_refusal("memory")
         self.refusals.refuse(call, RESOURCE_EXHAUSTED, problem)
         return False
-
-    cdef bint _can_make_room(self, ServedConnection connection, Py_ssize_t size, bint is_new) noexcept:
-        """Return whether both budgets would have room without the sheddable calls."""
-        cdef int64_t waiting = self.prioritised.sheddable_bytes + self.prioritised.sheddable_records
-        if is_new and process_held - waiting > self.memory.refuse_above:
-            return False
-        waiting = 0
-        if connection.queue is not None:
-            waiting = (<WaitingCalls>connection.queue).sheddable_bytes
-        return connection.request_held - waiting + size <= self.memory.request_bytes
-
-    cdef ServerCall _call_to_shed(self, ServedConnection connection, bint of_any):
-        """Return the sheddable call that arrived last, of this connection or of any, or None."""
-        if of_any:
-            return self.prioritised.last_sheddable()
-        return None if connection.queue is None else (<WaitingCalls>connection.queue).last_sheddable()
-
-    cdef int _shed(self, ServerCall call, str why, str reason) except -1:
-        self.drop_waiting(call)
-        count_refusal(reason)
-        text = f"{call.route.method} has priority 1 and made room for another call: {why}"
-        return self.refusals.refuse(call, RESOURCE_EXHAUSTED, text)
 
     # The slow path of a request
 
@@ -157,7 +145,7 @@ cdef class CallAdmission:
             if is_sheddable(call) or self.prioritised.sheddable.count == 0:
                 count_refusal("queue")
                 return self.refusals.refuse(call, RESOURCE_EXHAUSTED, text)
-            self._shed(self.prioritised.last_sheddable(), text, "queue")
+            _shed(self, self.prioritised.sheddable.last(), text, "queue")
         if not call.flags & ONE_WAY:
             connection.outcomes.hold(call)
         if not connection.queue and connection.holding & HOLD_OUTPUT:
@@ -280,3 +268,21 @@ cdef class CallAdmission:
         due = self.check_waiting(connection, now_ns())
         if due and connection.holding & HOLD_OUTPUT:
             connection.look_by(due)
+
+
+cdef bint _can_make_room(CallAdmission admission, ServedConnection connection, Py_ssize_t size, bint is_new) noexcept:
+    """Return whether both budgets would have room without the sheddable calls."""
+    cdef int64_t waiting = admission.prioritised.sheddable_bytes + admission.prioritised.sheddable_records
+    if is_new and process_held - waiting > admission.memory.refuse_above:
+        return False
+    waiting = 0
+    if connection.queue is not None:
+        waiting = (<WaitingCalls>connection.queue).sheddable_bytes
+    return connection.request_held - waiting + size <= admission.memory.request_bytes
+
+
+cdef int _shed(CallAdmission admission, ServerCall call, str why, str reason) except -1:
+    admission.drop_waiting(call)
+    count_refusal(reason)
+    text = f"{call.route.method} has priority 1 and made room for another call: {why}"
+    return admission.refusals.refuse(call, RESOURCE_EXHAUSTED, text)

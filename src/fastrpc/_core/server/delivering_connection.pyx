@@ -14,8 +14,10 @@ member.
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
+from fastrpc._core.link.contract cimport Forms
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.server.python_served_connection cimport PythonOutcomes
 from fastrpc._core.server.served_call cimport ServerCall
 
 
@@ -48,20 +50,21 @@ cdef class DeliveringForms(Forms):
 cdef class DeliveringOutcomes(PythonOutcomes):
     """The outcomes of messages, which settle them; after the end of the connection they are dropped."""
 
-    cdef int answer(self, Call call, bytes payload) except -1:
+    cdef DeliveringConnection ended(self, Call call):
+        """Return the connection of a call that ends."""
         cdef DeliveringConnection connection = <DeliveringConnection>(<ServerCall>call).connection
         # The call holds the decoded value: both are freed together.
         connection.decoded = None
-        return 0 if connection.is_closed else PythonOutcomes.answer(self, call, payload)
+        return connection
+
+    cdef int answer(self, Call call, bytes payload) except -1:
+        return 0 if self.ended(call).is_closed else PythonOutcomes.answer(self, call, payload)
 
     cdef int fail(self, Call call, Failure failure) except -1:
-        cdef DeliveringConnection connection = <DeliveringConnection>(<ServerCall>call).connection
-        connection.decoded = None
-        return 0 if connection.is_closed else PythonOutcomes.fail(self, call, failure)
+        return 0 if self.ended(call).is_closed else PythonOutcomes.fail(self, call, failure)
 
     cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
-        cdef DeliveringConnection connection = <DeliveringConnection>(<ServerCall>call).connection
-        connection.decoded = None
+        self.ended(call)
         return PythonOutcomes.refuse(self, call, status, text, is_faulty)
 
 

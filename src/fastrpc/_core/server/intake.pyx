@@ -2,10 +2,7 @@
 
 cimport cython
 
-from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.server.engine_served_connection cimport SENDER_WAITS
-
-from fastrpc._core.base.histogram import count_refusal
 
 
 @cython.final
@@ -25,12 +22,7 @@ cdef class Intake:
 
     cdef bint has_room(self, ServerCall call, Py_ssize_t size, bint is_new) except -1:
         """Return whether there is memory for `size` further bytes of a request; else the request is refused."""
-        problem = self.gate.admission.over_budget(call, size, is_new)
-        if problem is None:
-            return True
-        count_refusal("memory")
-        self.gate.refusals.refuse(call, RESOURCE_EXHAUSTED, problem)
-        return False
+        return self.gate.admission.has_room_for(call, size, is_new)
 
     cdef int charge(self, Py_ssize_t change) except -1:
         """Count a change of the bytes held for incomplete requests."""

@@ -48,45 +48,34 @@ cdef class PythonOutcomes(Outcomes):
 
     cdef int answer(self, Call call, bytes payload) except -1:
         cdef PythonServedConnection connection = <PythonServedConnection>(<ServerCall>call).connection
-        try:
-            connection.answer(call, payload)
-        except BaseException as error:
-            connection.crash(plain_error(error, "the protocol"))
-        return 0
+        return pass_on(connection, connection.answer, (call, payload))
 
     cdef int fail(self, Call call, Failure failure) except -1:
         cdef PythonServedConnection connection = <PythonServedConnection>(<ServerCall>call).connection
-        try:
-            connection.fail(call, failure)
-        except BaseException as error:
-            connection.crash(plain_error(error, "the protocol"))
-        return 0
+        return pass_on(connection, connection.fail, (call, failure))
 
     cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         cdef PythonServedConnection connection = <PythonServedConnection>(<ServerCall>call).connection
         if call.flags & ONE_WAY:
             return self.release(call)
-        try:
-            connection.refuse(call, status, text, is_faulty)
-        except BaseException as error:
-            connection.crash(plain_error(error, "the protocol"))
-        return 0
+        return pass_on(connection, connection.refuse, (call, status, text, is_faulty))
 
     cdef int hold(self, Call call) except -1:
         cdef PythonServedConnection connection = <PythonServedConnection>(<ServerCall>call).connection
-        try:
-            connection.hold(call)
-        except BaseException as error:
-            connection.crash(plain_error(error, "the protocol"))
-        return 0
+        return pass_on(connection, connection.hold, (call,))
 
     cdef int release(self, Call call) except -1:
         cdef PythonServedConnection connection = <PythonServedConnection>(<ServerCall>call).connection
-        try:
-            connection.release(call)
-        except BaseException as error:
-            connection.crash(plain_error(error, "the protocol"))
-        return 0
+        return pass_on(connection, connection.release, (call,))
+
+
+cdef int pass_on(PythonServedConnection connection, object method, tuple outcome) except -1:
+    """Call a method of a connection in Python; its error ends the connection."""
+    try:
+        method(*outcome)
+    except BaseException as error:
+        connection.crash(plain_error(error, "the protocol"))
+    return 0
 
 
 cdef PythonOutcomes PYTHON_OUTCOMES = PythonOutcomes.__new__(PythonOutcomes)
