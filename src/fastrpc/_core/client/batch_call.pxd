@@ -18,7 +18,7 @@ cdef class BatchCall:
     cdef:
         # The arguments of each call; whether errors are results.
         list argument_tuples
-        bint return_exceptions
+        readonly bint returns_errors
 
         # The calls under way on a connection, None before and after; the number of missing answers.
         list members

@@ -102,7 +102,7 @@ cdef class BatchCall:
         """Return a new call that stands for the batch."""
         cdef ClientCall head = self.new_call()
         self.argument_tuples = argument_tuples
-        self.return_exceptions = return_exceptions
+        self.returns_errors = return_exceptions
         # The first call represents the batch if its arguments choose the endpoint.
         head.set_request(route, options, hash_key, <tuple>argument_tuples[0] if argument_tuples else (), None)
         head.batch = self
@@ -114,7 +114,7 @@ cdef class BatchCall:
         try:
             return [marshal.encode_arguments(given, None) for given in self.argument_tuples]
         except FastRPCError:
-            if not self.return_exceptions:
+            if not self.returns_errors:
                 raise
         return [payload_or_error(marshal, <tuple>given) for given in self.argument_tuples]
 
@@ -153,7 +153,7 @@ cdef class BatchCall:
 
     cdef list too_late(self, object error):
         """Return the results of calls that were not sent; None if their error is raised."""
-        if not self.return_exceptions or not isinstance(error, DeadlineExceededError):
+        if not self.returns_errors or not isinstance(error, DeadlineExceededError):
             return None
         mark_own(error)
         return [error] * len(self.argument_tuples)
@@ -232,11 +232,6 @@ cdef class BatchCall:
     def size(self):
         """The number of its calls."""
         return len(self.argument_tuples)
-
-    @property
-    def returns_errors(self):
-        """Whether errors are results."""
-        return self.return_exceptions
 
     def single(self, ClientCall head not None, Py_ssize_t index):
         """Return one of the calls, to be made from its beginning within the batch's deadline."""

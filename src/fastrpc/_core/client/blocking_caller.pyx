@@ -11,15 +11,19 @@ The runner (`fastrpc.client.blocking.call_runner`) does everything else: a missi
 """
 
 cimport cython
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.calls.calling_part cimport CallingPart
+from fastrpc._core.client.batch_call cimport BatchCall
+from fastrpc._core.client.blocking_call cimport BlockingCall
+from fastrpc._core.client.blocking_session cimport BlockingSession
 from fastrpc._core.client.blocking_state cimport BlockingState
 from fastrpc._core.client.blocking_wait cimport new_wait
 from fastrpc._core.client.call_errors cimport mark_own
-from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of, route_on
-from fastrpc._core.client.caller_view cimport sends_stream
+from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, CallerView, argument_tuples_of
+from fastrpc._core.client.caller_view cimport route_on, sends_stream
 from fastrpc._core.client.client_call cimport ClientCall
 
 from fastrpc.config_errors import shown_at_program
@@ -79,7 +83,7 @@ cdef class BlockingBatch(BatchCall):
         if failure is None:
             return values
         if head.shared_session.stream.is_left_behind:
-            if self.return_exceptions:
+            if self.returns_errors:
                 return values
             raise failure
         return head.options.shared.runner.finish_batch(head, values)

@@ -1,17 +1,6 @@
 cimport cython
 
 from fastrpc._core.native.connection cimport Connection
-from fastrpc._core.native.hooks cimport Side
-
-
-cdef class BlockingConnection(Connection)
-
-
-@cython.final
-cdef class BlockingSide(Side):
-    cdef inline BlockingConnection connection(self):
-        # The caller of this method is the connection, or a part of it.
-        return <BlockingConnection>self.holder
 
 
 @cython.final

@@ -16,10 +16,10 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.base.status cimport OK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.client.own_calls cimport new_own_calls
+from fastrpc._core.client.own_calls cimport new_own_calls, stats_of
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.call_parts cimport NativeCalling
-from fastrpc._core.native.outgoing cimport Outgoing
+from fastrpc._core.native.hooks cimport Side
 from fastrpc._core.wire.frame cimport REASON_DRAIN
 
 # The part of each second of a credential's validity after which it is replaced.
@@ -29,6 +29,10 @@ cdef uint64_t RENEWED_NS = 800_000_000
 @cython.final
 cdef class BlockingSide(Side):
     """The decisions of the client's side of one connection, without a loop."""
+
+    cdef inline BlockingConnection connection(self):
+        # The caller of this method is the connection, or a part of it.
+        return <BlockingConnection>self.holder
 
     cdef int on_ready(self) except -1:
         cdef BlockingConnection connection = self.connection()
@@ -84,12 +88,7 @@ cdef class BlockingConnection(Connection):
 
     def stats(self):
         """Return the state of this connection as plain data."""
-        return {
-            "calls": self.slots.opened.size,
-            "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.slots.queues() for item in queue]),
-            "buffered": self.sender.untaken_bytes(),
-            "credit": self.sender.send_left,
-        }
+        return stats_of(self)
 
     # Events of its stream
 

@@ -22,12 +22,12 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, MethodRoute
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.awaited_call cimport expire as expire_one
-from fastrpc._core.client.awaited_call cimport give
-from fastrpc._core.client.batch_call cimport BatchMember
+from fastrpc._core.client.awaited_call cimport AwaitedCall, give
+from fastrpc._core.client.batch_call cimport BatchCall, BatchMember
 from fastrpc._core.client.call_errors cimport mark_own
 from fastrpc._core.client.caller_state cimport CallerState
-from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, ViewOptions, argument_tuples_of
-from fastrpc._core.client.caller_view cimport route_on
+from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, CallerView, ViewOptions
+from fastrpc._core.client.caller_view cimport argument_tuples_of, route_on
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
@@ -196,7 +196,7 @@ cdef class AwaitedBatch(BatchCall):
         cdef AwaitedBatch batch = AwaitedBatch.__new__(AwaitedBatch)
         cdef ClientCall attempt
         self.check_head(head)
-        attempt = batch.lead(head.route, head.options, head.hash_key, self.argument_tuples, self.return_exceptions)
+        attempt = batch.lead(head.route, head.options, head.hash_key, self.argument_tuples, self.returns_errors)
         attempt.session = head.session = session
         attempt.deadline_ns = head.deadline_ns
         attempt.is_attempt = True

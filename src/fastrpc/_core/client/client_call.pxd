@@ -1,5 +1,5 @@
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
 from fastrpc._core.balancing.selectors cimport EndpointState
@@ -48,7 +48,6 @@ cdef class ClientCall(Call):
         # The answer once it arrived: the payload and its encoding, or the error. `is_settled`: one of them is set.
         bytes answer
         object failure
-        uint32_t server_microseconds
         uint8_t answer_codec
         uint8_t answer_compressor
         # Truth values of a byte each, as in Call.
@@ -131,7 +130,6 @@ cdef class ClientCall(Call):
 
     # The answer.
     cdef object value(self)
-    cdef object _decoded(self)
     cdef bytes decompressed(self, bytes payload)
     cdef object compressor_of_answer(self)
     cdef object overdue(self, Engine session, bint handed)

@@ -116,7 +116,6 @@ cdef class ClientCall(Call):
             mark_own(self.failure)
         self.is_settled = True
         try:
-            self.server_microseconds = frame.elapsed_us
             self.ended_ns = now
             if frame.status:
                 self.count_outcome(frame.status)
@@ -189,9 +188,16 @@ cdef class ClientCall(Call):
 
     cdef object value(self):
         """Decode the answer, and count the call by the result."""
+        cdef bytes payload
         cdef object value
         try:
-            value = self._decoded()
+            payload = self.decompressed(self.answer) if self.answer_compressor else self.answer
+            if self.answer_codec != self.route.marshal.codec_id:
+                raise DecodeError(
+                    f"{self.route.method} answered in codec {self.numbers.codec_label(self.answer_codec)}, asked was codec "
+                    f"{self.route.marshal.coders.codec!r}"
+                )
+            value = self.route.marshal.decode_result(payload)
         except DecodeError as error:
             self.count_outcome(error.status)
             raise
@@ -210,15 +216,6 @@ cdef class ClientCall(Call):
     def _count_undecoded(self, error):
         """Count a call as failed: its answer came with status OK but cannot be decoded."""
         self.count_outcome(error.status)
-
-    cdef object _decoded(self):
-        cdef bytes payload = self.decompressed(self.answer) if self.answer_compressor else self.answer
-        if self.answer_codec != self.route.marshal.codec_id:
-            raise DecodeError(
-                f"{self.route.method} answered in codec {self.numbers.codec_label(self.answer_codec)}, asked was codec "
-                f"{self.route.marshal.coders.codec!r}"
-            )
-        return self.route.marshal.decode_result(payload)
 
     @property
     def _packed_answer(self):

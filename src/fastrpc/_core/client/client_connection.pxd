@@ -20,9 +20,6 @@ cdef class ClientSide(Side):
     cdef int retire(self) except -1
     cdef int close_when_idle(self) except -1
     cdef bint is_leaving(self) noexcept
-    cdef int _take_no_calls(self) except -1
-    cdef bint _sent_only_probes(self) noexcept
-    cdef bint _has_served(self) noexcept
 
 
 @cython.final

@@ -18,9 +18,8 @@ from fastrpc._core.base.status cimport OK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.client.client_call cimport ClientCall
-from fastrpc._core.client.own_calls cimport new_own_calls
+from fastrpc._core.client.own_calls cimport new_own_calls, stats_of
 from fastrpc._core.loop.loop_state cimport loop_state
-from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED
 from fastrpc._core.wire.frame cimport REASON_MAX_AGE
 
@@ -73,7 +72,7 @@ cdef class ClientSide(Side):
 
     cdef int on_peer_drains(self) except -1:
         # Calls of which the server has received no byte are sent on another connection.
-        self._take_no_calls()
+        _take_no_calls(self)
         return self.close_when_idle()
 
     cdef int on_aged(self) except -1:
@@ -84,7 +83,7 @@ cdef class ClientSide(Side):
         # The aged connection takes calls until the owner has made a successor, and at most for the same time again.
         connection.liveness.age_ns = 2 * (connection.now - connection.liveness.made_ns)
         connection.is_aged = True
-        connection.is_dispensable = self._sent_only_probes()
+        connection.is_dispensable = _sent_only_probes(self)
         connection.owner.connection_aged(connection)
         return 0
 
@@ -95,23 +94,12 @@ cdef class ClientSide(Side):
     cdef int retire(self) except -1:
         """Take no new calls, and close once the calls under way have ended."""
         cdef ClientConnection connection = self.connection()
-        self._take_no_calls()
+        _take_no_calls(self)
         self.is_retiring = True
         if connection.serving is not None and connection.is_open:
             # Without a GOAWAY calls that the server begins now would be lost.
             connection.begin_drain(REASON_MAX_AGE, "the client replaces the connection, or needs it no more")
         return self.close_when_idle()
-
-    cdef int _take_no_calls(self) except -1:
-        cdef ClientConnection connection = self.connection()
-        if self._sent_only_probes():
-            connection.is_dispensable = True
-        connection.is_usable = False
-        connection.owner.connection_draining(connection)
-        return 0
-
-    cdef bint _sent_only_probes(self) noexcept:
-        return self.connection().sender.data_frames_sent <= self.connection().liveness.probes
 
     cdef int close_when_idle(self) except -1:
         """Close a connection that takes no new calls, after its last call and, if the server drains, after FINAL."""
@@ -119,7 +107,7 @@ cdef class ClientSide(Side):
         if not self.is_leaving() or connection.slots.opened.size or connection.is_closed:
             return 0
         if not connection.slots.unsent_calls():
-            if connection.serving is None or self._has_served():
+            if connection.serving is None or _has_served(self):
                 connection.close()
             else:
                 connection.schedule_check(connection.now + SERVED_LOOK_NS)
@@ -129,12 +117,26 @@ cdef class ClientSide(Side):
         """Return whether it may close after its last call: the server has sent FINAL, or only this side ends it."""
         return self.connection().peer_sent_final or (self.is_retiring and not self.connection().peer_drains)
 
-    cdef bint _has_served(self) noexcept:
-        """Return whether no call of the server is under way, and the server knows that no further one is accepted."""
-        cdef ClientConnection connection = self.connection()
-        if connection.callee.calls.size or connection.callee.one_way_calls or connection.sender.unsent_bytes():
-            return False
-        return not self.is_retiring or connection.drain_step != DRAIN_ANNOUNCED
+
+cdef int _take_no_calls(ClientSide side) except -1:
+    cdef ClientConnection connection = side.connection()
+    if _sent_only_probes(side):
+        connection.is_dispensable = True
+    connection.is_usable = False
+    connection.owner.connection_draining(connection)
+    return 0
+
+
+cdef bint _sent_only_probes(ClientSide side) noexcept:
+    return side.connection().sender.data_frames_sent <= side.connection().liveness.probes
+
+
+cdef bint _has_served(ClientSide side) noexcept:
+    """Return whether no call of the server is under way, and the server knows that no further one is accepted."""
+    cdef ClientConnection connection = side.connection()
+    if connection.callee.calls.size or connection.callee.one_way_calls or connection.sender.unsent_bytes():
+        return False
+    return not side.is_retiring or connection.drain_step != DRAIN_ANNOUNCED
 
 
 @cython.final
@@ -197,16 +199,7 @@ cdef class ClientConnection(Connection):
 
     def stats(self):
         """Return the state of this connection as plain data."""
-        return {
-            "calls": self.slots.opened.size,
-            "waiting": sum(
-                not (<Outgoing>item).is_dropped
-                for queue in self.slots.queues()
-                for item in queue
-            ),
-            "buffered": self.sender.untaken_bytes(),
-            "credit": self.sender.send_left,
-        }
+        return stats_of(self)
 
     # Events of its stream
 

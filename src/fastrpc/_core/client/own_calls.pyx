@@ -16,7 +16,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, HIGHEST_STATUS, OK, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW, Call
 from fastrpc._core.client.call_errors cimport (
     check_request,
     lost_error,
@@ -24,9 +24,11 @@ from fastrpc._core.client.call_errors cimport (
     unstarted_error,
     violation_error,
 )
+from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
-from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, STREAM_IN
+from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, STREAM_IN, Frame
 from fastrpc._core.wire.frame cimport REASON_CALM_DOWN, REASON_CREDIT, REASON_FRAME_SIZE, REASON_PROTOCOL, REASON_SETTINGS
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW
 
@@ -74,12 +76,12 @@ cdef class OwnCalls(NativeCalling):
             session.announces_calls = False
             session.side.on_used()
         if not session.settled:
-            self._keep_early(<ClientCall>call, payload)
+            _keep_early(self, <ClientCall>call, payload)
         return session.slots.send_request(call, payload)
 
     cdef int abandon(self, Call call, int reason) except -1:
         cdef Connection session = self.session()
-        self._stop_timer(call)
+        _stop_timer(self, call)
         if not session.is_closed:
             session.now = now_ns()
             session.caller.give_up(call, reason)
@@ -124,12 +126,12 @@ cdef class OwnCalls(NativeCalling):
     cdef object error_of_end(self, Call call, bint handed, str why):
         cdef Connection session = self.session()
         if session.auth_status > OK and not handed:
-            return self._refused_error(call)
+            return _refused_error(self, call)
         if why is None:
             return unstarted_error(self.endpoint, call)
         if session.is_unreadable:
             return unreadable_error(self.endpoint, call, why)
-        if self._was_violated():
+        if _was_violated(self):
             return violation_error(self.endpoint, call, handed, why, session.closed_reason)
         return lost_error(self.endpoint, call, handed, why)
 
@@ -139,7 +141,7 @@ cdef class OwnCalls(NativeCalling):
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         cdef Connection session = self.session()
         if (<ClientCall>call).early_request is not None and session.is_usable:
-            if self._sent_again(<ClientCall>call, frame):
+            if _sent_again(self, <ClientCall>call, frame):
                 return 0
         if self.loop_state is not None:
             self.loop_state.stop_timer(call)
@@ -162,45 +164,13 @@ cdef class OwnCalls(NativeCalling):
             error = DeadlineExceededError(f"{call.route.method}: {text}", processed="yes")
         else:
             error = CallError(Status(status), text, processed="yes")
-        return self._fail(<ClientCall>call, error)
+        return _fail(self, <ClientCall>call, error)
 
     cdef int on_unsendable(self, Call call, object error) except -1:
-        return self._fail(<ClientCall>call, error)
+        return _fail(self, <ClientCall>call, error)
 
     cdef int on_not_started(self, Call call) except -1:
-        return self._fail(<ClientCall>call, self.error_of_end(call, False, None))
-
-    cdef int _keep_early(self, ClientCall call, bytes payload) except -1:
-        """Keep a request that is sent before the peer's SETTINGS, which may show that it was too early."""
-        # Messages may have been sent already after the REQUEST of a stream.
-        if call.flags & (ONE_WAY | STREAM_IN):
-            return 0
-        if <uint64_t>PyBytes_GET_SIZE(payload) <= self.session().peer.max_message:
-            call.early_request = payload
-        return 0
-
-    cdef bint _sent_again(self, ClientCall call, Frame* frame) except -1:
-        """Queue a call again, once, if a limit refused it that was unknown at its sending; False: the answer counts.
-
-        The call stays the same attempt: the server started nothing, and its limits are known now.
-        """
-        cdef Connection session = self.session()
-        cdef bytes payload = call.early_request
-        call.early_request = None
-        if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
-            return False
-        if call.id >= session.slots.early_until or session.is_closed or session.peer_drains:
-            return False
-        call.id = 0
-        call.state = STATE_NEW
-        call.handed_at = 0
-        call.received_metadata = None
-        try:
-            check_request(self, call, payload)
-            session.slots.send_request(call, payload)
-        except EncodeError as error:
-            self._fail(call, error)
-        return True
+        return _fail(self, <ClientCall>call, self.error_of_end(call, False, None))
 
     cdef bint is_probe(self, Call call) noexcept:
         return (<ClientCall>call).is_probe
@@ -213,48 +183,87 @@ cdef class OwnCalls(NativeCalling):
         for call in session.slots.unsent_calls():
             session.sender.drop_unsent(<Call>call)
             self.on_not_started(<Call>call)
-        return self._tell_watchers()
+        return _tell_watchers(self)
 
     cdef int fail_all(self, str why) except -1:
         cdef Connection session = self.session()
         cdef Call call
         for call in session.slots.unsent_calls():
             session.sender.drop_unsent(call)
-            self._fail(<ClientCall>call, self.error_of_end(call, False, why))
+            _fail(self, <ClientCall>call, self.error_of_end(call, False, why))
         for call in session.slots.opened.entries():
             handed = session.may_have_left(call)
             session.sender.drop_unsent(call)
             session.caller.forget(call)
-            self._fail(<ClientCall>call, self.error_of_end(call, handed, why))
-        return self._tell_watchers()
+            _fail(self, <ClientCall>call, self.error_of_end(call, handed, why))
+        return _tell_watchers(self)
 
-    cdef bint _was_violated(self) noexcept:
-        """Return whether the connection ended because the peer broke the rules of the wire."""
-        cdef Connection session = self.session()
-        return not session.closed_by_peer and session.closed_reason in (
-            REASON_PROTOCOL, REASON_FRAME_SIZE, REASON_CREDIT, REASON_CALM_DOWN, REASON_SETTINGS
-        )
 
-    cdef object _refused_error(self, Call call):
-        """Return the error of a call that was not started, as the server refused our credential."""
-        cdef Connection session = self.session()
-        text = f"{call.route.method}: {self.endpoint} refused the credentials: {session.auth_text}"
-        if session.auth_status == UNAVAILABLE:
-            return UnavailableError(text)
-        return CallError(Status(min(session.auth_status, HIGHEST_STATUS)), text, processed="no")
+cdef inline int _stop_timer(OwnCalls calls, Call call) except -1:
+    return 0 if calls.loop_state is None else calls.loop_state.stop_timer(call)
 
-    cdef int _fail(self, ClientCall call, object error) except -1:
-        self._stop_timer(call)
-        return call.failed(error)
 
-    cdef inline int _stop_timer(self, Call call) except -1:
-        return 0 if self.loop_state is None else self.loop_state.stop_timer(call)
+cdef int _tell_watchers(OwnCalls calls) except -1:
+    watchers, calls.watchers = calls.watchers, None
+    for watcher in watchers or ():
+        watcher()
+    return 0
 
-    cdef int _tell_watchers(self) except -1:
-        watchers, self.watchers = self.watchers, None
-        for watcher in watchers or ():
-            watcher()
+
+cdef int _fail(OwnCalls calls, ClientCall call, object error) except -1:
+    _stop_timer(calls, call)
+    return call.failed(error)
+
+
+cdef int _keep_early(OwnCalls calls, ClientCall call, bytes payload) except -1:
+    """Keep a request that is sent before the peer's SETTINGS, which may show that it was too early."""
+    # Messages may have been sent already after the REQUEST of a stream.
+    if call.flags & (ONE_WAY | STREAM_IN):
         return 0
+    if <uint64_t>PyBytes_GET_SIZE(payload) <= calls.session().peer.max_message:
+        call.early_request = payload
+    return 0
+
+
+cdef bint _sent_again(OwnCalls calls, ClientCall call, Frame* frame) except -1:
+    """Queue a call again, once, if a limit refused it that was unknown at its sending; False: the answer counts.
+
+    The call stays the same attempt: the server started nothing, and its limits are known now.
+    """
+    cdef Connection session = calls.session()
+    cdef bytes payload = call.early_request
+    call.early_request = None
+    if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
+        return False
+    if call.id >= session.slots.early_until or session.is_closed or session.peer_drains:
+        return False
+    call.id = 0
+    call.state = STATE_NEW
+    call.handed_at = 0
+    call.received_metadata = None
+    try:
+        check_request(calls, call, payload)
+        session.slots.send_request(call, payload)
+    except EncodeError as error:
+        _fail(calls, call, error)
+    return True
+
+
+cdef object _refused_error(OwnCalls calls, Call call):
+    """Return the error of a call that was not started, as the server refused our credential."""
+    cdef Connection session = calls.session()
+    text = f"{call.route.method}: {calls.endpoint} refused the credentials: {session.auth_text}"
+    if session.auth_status == UNAVAILABLE:
+        return UnavailableError(text)
+    return CallError(Status(min(session.auth_status, HIGHEST_STATUS)), text, processed="no")
+
+
+cdef bint _was_violated(OwnCalls calls) noexcept:
+    """Return whether the connection ended because the peer broke the rules of the wire."""
+    cdef Connection session = calls.session()
+    return not session.closed_by_peer and session.closed_reason in (
+        REASON_PROTOCOL, REASON_FRAME_SIZE, REASON_CREDIT, REASON_CALM_DOWN, REASON_SETTINGS
+    )
 
 
 cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol=None):
@@ -272,6 +281,16 @@ cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol
     calls.know_limits(session.ours)
     session.calling = calls
     return calls
+
+
+cdef dict stats_of(Connection session):
+    """Return the state of a connection of a client as plain data."""
+    return {
+        "calls": session.slots.opened.size,
+        "waiting": sum([not (<Outgoing>item).is_dropped for queue in session.slots.queues() for item in queue]),
+        "buffered": session.sender.untaken_bytes(),
+        "credit": session.sender.send_left,
+    }
 
 
 def watch_calls(Connection session not None, endpoint, ended):
