@@ -40,8 +40,6 @@ cdef class CallLog:
         return self.write_if_chosen(call, status, nanoseconds)
 
     cdef int write_if_chosen(self, Call call, int status, uint64_t nanoseconds) except -1
-    cdef bint _is_chosen(self, Call call, int status, uint64_t nanoseconds) except -1
-    cdef int _draw(self) noexcept
 
 
 # Set the id of a call's request: the caller's id, or, with `make`, a new one.
@@ -67,12 +65,6 @@ cdef class AccessRecords:
 
         # Methods and their services as they are written, by the name on the wire.
         dict names
-
-    cdef int _write(self, Call call, object status, unsigned long long nanoseconds) except -1
-    cdef object _new_record(self, str text, dict fields)
-    cdef dict _now(self)
-    cdef int _renew(self) except -1
-    cdef tuple _names_of(self, Call call)
 
 
 cdef class EndedCalls:

@@ -123,51 +123,53 @@ cdef class CallLog:
         self.chosen = ALL if sample >= 1 else <uint64_t>(sample * 18446744073709551616.0)
         self.slow_ns = ALL if slow_seconds is None else <uint64_t>(<double>slow_seconds * 1e9)
         self.state = int.from_bytes(os.urandom(8), "little")
-        self._draw()
-
-    cdef int _draw(self) noexcept:
-        """Draw the number of calls to leave out before the next record, as if each call were drawn separately."""
-        cdef double number
-        if self.sample >= 1:
-            self.left_out = 0
-            return 0
-        if self.sample > 0:
-            self.state += GOLDEN
-            # From 2^-53 to 1: the distance to the next of independent choices has a geometric distribution.
-            number = <double>((mixed(self.state) >> 11) + 1) * (1.0 / 9007199254740992.0)
-            number = log(number) / log1p(-self.sample)
-            if number < <double>MOST_LEFT_OUT:
-                self.left_out = <uint64_t>number
-                return 0
-        self.left_out = MOST_LEFT_OUT
-        return 0
+        _draw(self)
 
     cdef int write_if_chosen(self, Call call, int status, uint64_t nanoseconds) except -1:
-        if self._is_chosen(call, status, nanoseconds):
+        if _is_chosen(self, call, status, nanoseconds):
             try:
                 self.write(call, status, nanoseconds)
             except Exception as problem:
                 logger.error("a record of %s could not be written", call.route.method, exc_info=problem)
         return 0
 
-    cdef bint _is_chosen(self, Call call, int status, uint64_t nanoseconds) except -1:
-        if self.chosen == ALL or status != 0 or nanoseconds >= self.slow_ns:
-            return True
-        if self.chosen == 0:
-            return False
-        find_request_entry(call, False)
-        if call.request_entry is not None:
-            return mixed(hash_of(call.request_entry)) < self.chosen
-        if self.left_out:
-            self.left_out -= 1
-            return False
-        self._draw()
-        return self.chosen != 0
-
     def note_end(self, Call call not None, int status):
         """Take the end of a call, at the present time."""
         cdef uint64_t now = now_ns()
         self.ended(call, status, now - min(now, call.started_ns))
+
+
+cdef bint _is_chosen(CallLog call_log, Call call, int status, uint64_t nanoseconds) except -1:
+    if call_log.chosen == ALL or status != 0 or nanoseconds >= call_log.slow_ns:
+        return True
+    if call_log.chosen == 0:
+        return False
+    find_request_entry(call, False)
+    if call.request_entry is not None:
+        return mixed(hash_of(call.request_entry)) < call_log.chosen
+    if call_log.left_out:
+        call_log.left_out -= 1
+        return False
+    _draw(call_log)
+    return call_log.chosen != 0
+
+
+cdef int _draw(CallLog call_log) noexcept:
+    """Draw the number of calls to leave out before the next record, as if each call were drawn separately."""
+    cdef double number
+    if call_log.sample >= 1:
+        call_log.left_out = 0
+        return 0
+    if call_log.sample > 0:
+        call_log.state += GOLDEN
+        # From 2^-53 to 1: the distance to the next of independent choices has a geometric distribution.
+        number = <double>((mixed(call_log.state) >> 11) + 1) * (1.0 / 9007199254740992.0)
+        number = log(number) / log1p(-call_log.sample)
+        if number < <double>MOST_LEFT_OUT:
+            call_log.left_out = <uint64_t>number
+            return 0
+    call_log.left_out = MOST_LEFT_OUT
+    return 0
 
 
 cdef uint64_t hash_of(bytes entry) noexcept:
@@ -281,80 +283,85 @@ cdef class AccessRecords:
     def write(self, Call call not None, status, unsigned long long nanoseconds):
         """Write the record of a call that ended with this status after this number of nanoseconds."""
         if self.logger.isEnabledFor(self.level):
-            self._write(call, status, nanoseconds)
+            _write(self, call, status, nanoseconds)
 
-    cdef int _write(self, Call call, object status, unsigned long long nanoseconds) except -1:
-        cdef unsigned long long microseconds = (nanoseconds + MICROSECOND_NS // 2) // MICROSECOND_NS
-        cdef object identity = call.identity
-        cdef str method, service, name = STATUS_NAMES[status]
-        cdef dict fields = self._now()
-        method, service = self._names_of(call)
-        text = f"{method} {name} {microseconds // 1000}.{microseconds % 1000:03d} ms"
-        # Texts of a peer are escaped, as formats may print them.
-        fields["side"] = "client" if call.is_local else "server"
-        fields["service"] = service
-        fields["method"] = method
-        fields["peer"] = shown_peer(call.get_peer())
-        fields["identity"] = None if identity is None else printable(identity.name)
-        fields["bytes"] = call.moved_bytes
-        fields["trace_id"] = trace_id_of(call)
-        fields["request_id"] = request_id_of_call(call)
-        fields["status"] = name
-        fields["duration_ms"] = <double>microseconds / 1000
-        # `Logger.log` would be slower: it searches the stack for its caller, and checks the name of each field.
-        self.logger.handle(self._new_record(text, fields))
-        return 0
 
-    cdef object _new_record(self, str text, dict fields):
-        factory = logging.getLogRecordFactory()
-        if factory is LogRecord:
-            fields["msg"] = text
-            record = LogRecord.__new__(LogRecord)
-            record.__dict__ = fields
-            return record
-        record = factory(self.logger.name, self.level, self.source, 0, text, (), None, "AccessLog")
-        record.__dict__.update({key: fields[key] for key in FIELDS})
+cdef int _write(AccessRecords records, Call call, object status, unsigned long long nanoseconds) except -1:
+    cdef unsigned long long microseconds = (nanoseconds + MICROSECOND_NS // 2) // MICROSECOND_NS
+    cdef object identity = call.identity
+    cdef str method, service, name = STATUS_NAMES[status]
+    cdef dict fields = _now(records)
+    method, service = _names_of(records, call)
+    text = f"{method} {name} {microseconds // 1000}.{microseconds % 1000:03d} ms"
+    # Texts of a peer are escaped, as formats may print them.
+    fields["side"] = "client" if call.is_local else "server"
+    fields["service"] = service
+    fields["method"] = method
+    fields["peer"] = shown_peer(call.get_peer())
+    fields["identity"] = None if identity is None else printable(identity.name)
+    fields["bytes"] = call.moved_bytes
+    fields["trace_id"] = trace_id_of(call)
+    fields["request_id"] = request_id_of_call(call)
+    fields["status"] = name
+    fields["duration_ms"] = <double>microseconds / 1000
+    # `Logger.log` would be slower: it searches the stack for its caller, and checks the name of each field.
+    records.logger.handle(_new_record(records, text, fields))
+    return 0
+
+
+cdef object _new_record(AccessRecords records, str text, dict fields):
+    factory = logging.getLogRecordFactory()
+    if factory is LogRecord:
+        fields["msg"] = text
+        record = LogRecord.__new__(LogRecord)
+        record.__dict__ = fields
         return record
+    record = factory(records.logger.name, records.level, records.source, 0, text, (), None, "AccessLog")
+    record.__dict__.update({key: fields[key] for key in FIELDS})
+    return record
 
-    cdef dict _now(self):
-        """Return the fields of a record that is made now."""
-        cdef double created = time()
-        cdef dict fields
-        if (
-            self.template is None
-            or not 0 <= created - self.made_at < TEMPLATE_SECONDS
-            or self.forks != forks_here
-            or self.thread != PyThread_get_thread_ident()
-        ):
-            self._renew()
-        fields = self.template.copy()
-        fields["created"] = created
-        fields["msecs"] = <double><int>((created - <long long>created) * 1000)
-        fields["relativeCreated"] = (created - self.imported_at) * 1000
-        if "taskName" in fields:
-            # Since Python 3.12.
-            fields["taskName"] = task_name()
-        return fields
 
-    cdef int _renew(self) except -1:
-        record = LogRecord(self.logger.name, self.level, self.source, 0, "", (), None, "AccessLog")
-        # The keys of the call's fields are added before copying, or each copy would have to grow.
-        self.template = {**record.__dict__, **dict.fromkeys(FIELDS)}
-        self.thread = PyThread_get_thread_ident()
-        self.forks = forks_here
-        self.made_at = record.created
-        self.imported_at = self.made_at - record.relativeCreated / 1000
-        return 0
+cdef dict _now(AccessRecords records):
+    """Return the fields of a record that is made now."""
+    cdef double created = time()
+    cdef dict fields
+    if (
+        records.template is None
+        or not 0 <= created - records.made_at < TEMPLATE_SECONDS
+        or records.forks != forks_here
+        or records.thread != PyThread_get_thread_ident()
+    ):
+        _renew(records)
+    fields = records.template.copy()
+    fields["created"] = created
+    fields["msecs"] = <double><int>((created - <long long>created) * 1000)
+    fields["relativeCreated"] = (created - records.imported_at) * 1000
+    if "taskName" in fields:
+        # Since Python 3.12.
+        fields["taskName"] = task_name()
+    return fields
 
-    cdef tuple _names_of(self, Call call):
-        cdef object names = self.names.get(call.route.method)
-        if names is None:
-            method = printable(call.route.method)
-            names = (method, labels_of(method)[0])
-            if len(self.names) >= MOST_NAMES:
-                self.names.clear()
-            self.names[call.route.method] = names
-        return names
+
+cdef int _renew(AccessRecords records) except -1:
+    record = LogRecord(records.logger.name, records.level, records.source, 0, "", (), None, "AccessLog")
+    # The keys of the call's fields are added before copying, or each copy would have to grow.
+    records.template = {**record.__dict__, **dict.fromkeys(FIELDS)}
+    records.thread = PyThread_get_thread_ident()
+    records.forks = forks_here
+    records.made_at = record.created
+    records.imported_at = records.made_at - record.relativeCreated / 1000
+    return 0
+
+
+cdef tuple _names_of(AccessRecords records, Call call):
+    cdef object names = records.names.get(call.route.method)
+    if names is None:
+        method = printable(call.route.method)
+        names = (method, labels_of(method)[0])
+        if len(records.names) >= MOST_NAMES:
+            records.names.clear()
+        records.names[call.route.method] = names
+    return names
 
 
 @cython.final

@@ -25,7 +25,6 @@ cdef class AwaitedCall(ClientCall):
     cdef int abandon(self, int reason, object error) except -1
     cdef int wait(self, PyObject** result) except -1
     cdef int delegate(self, object inner, PyObject** result) except -1
-    cdef object _thrown(self, object error)
     cdef int _delegated(self, object value, PyObject** result) except -1
 
     # The request.
@@ -38,7 +37,6 @@ cdef class AwaitedCall(ClientCall):
 
     # The attempt of a stream.
     cdef int start(self, ClientStream stream) except -1
-    cdef int _settle_stream(self) except -1
 
 
 cdef inline int give(object value, PyObject** result) except -1:

@@ -61,7 +61,7 @@ cdef class AwaitedCall(ClientCall):
         """Raise an exception at the await of the call: the handler is cancelled, and the exception propagates."""
         if self.phase == PHASE_DELEGATING:
             if value is None and isinstance(kind, BaseException):
-                return self._thrown(kind)
+                return _thrown(self, kind)
             return self.inner.throw(kind, value, traceback)
         if self.phase == PHASE_WAITING:
             self.abandon(CANCEL_USER, None)
@@ -74,14 +74,6 @@ cdef class AwaitedCall(ClientCall):
         elif not isinstance(value, BaseException):
             value = kind(value)
         raise value.with_traceback(traceback) if traceback is not None else value
-
-    cdef object _thrown(self, object error):
-        """Raise an exception in the coroutine that finishes this call; that coroutine may convert the exception."""
-        try:
-            return self.inner.throw(error)
-        except FastRPCError as raised:
-            mark_own(raised)
-            raise shortened(raised)
 
     def close(self):
         """End without a result: a call under way is cancelled on the server."""
@@ -285,7 +277,7 @@ cdef class AwaitedCall(ClientCall):
 
     cdef int settle(self) except -1:
         if self.streaming is not None:
-            return self._settle_stream()
+            return _settle_stream(self)
         if self.batch is not None:
             return (<BatchCall>self.batch).settle(self)
         # The outcome is reported now and not by the task, which may never continue.
@@ -490,21 +482,6 @@ cdef class AwaitedCall(ClientCall):
             raise
         return 0
 
-    cdef int _settle_stream(self) except -1:
-        cdef ClientStream stream = None
-        if self.streaming.stream is not NULL:
-            # The last other reference to the stream may be dropped meanwhile.
-            stream = <ClientStream>self.streaming.stream
-        # Unread messages may turn out to be unreadable (`_count_end`).
-        if self.failure is None and self.flags & STREAM_OUT and (stream is None or not stream.waiting):
-            self.count_outcome(0)
-        try:
-            self.end_pick(self.failure)
-        finally:
-            if stream is not None:
-                stream.attempt_over(self)
-        return 0
-
     cdef bint choose(self) except -1:
         """Handle a sign of the server: return whether the stream takes this attempt, and cancels all other attempts."""
         if self.streaming.is_chosen:
@@ -541,6 +518,31 @@ cdef class AwaitedCall(ClientCall):
     def _is_chosen(self):
         """Whether its stream takes its messages."""
         return self.streaming is not None and bool(self.streaming.is_chosen)
+
+
+cdef object _thrown(AwaitedCall call, object error):
+    """Raise an exception in the coroutine that finishes this call; that coroutine may convert the exception."""
+    try:
+        return call.inner.throw(error)
+    except FastRPCError as raised:
+        mark_own(raised)
+        raise shortened(raised)
+
+
+cdef int _settle_stream(AwaitedCall call) except -1:
+    cdef ClientStream stream = None
+    if call.streaming.stream is not NULL:
+        # The last other reference to the stream may be dropped meanwhile.
+        stream = <ClientStream>call.streaming.stream
+    # Unread messages may turn out to be unreadable (`_count_end`).
+    if call.failure is None and call.flags & STREAM_OUT and (stream is None or not stream.waiting):
+        call.count_outcome(0)
+    try:
+        call.end_pick(call.failure)
+    finally:
+        if stream is not None:
+            stream.attempt_over(call)
+    return 0
 
 
 cdef AwaitedCall new_stream_call(ClientStream stream):

@@ -25,15 +25,11 @@ cdef class BlockingCalledStream(ClientStream):
     cdef bytes _taken_payload(self, uint8_t* codec, uint8_t* compressor)
     cdef object _take(self)
     cdef object _decoded(self, bytes payload, int codec, int compressor)
-    cdef uint64_t _due(self) except? 0
     cdef int _wait_for(self, bint message, bint room) except -1
     cdef int _overdue(self, uint64_t due_ns, bint sends) except -1
     cdef int _feed(self) except -1
     cdef int _feed_gathered(self) except -1
-    cdef bint _send_gathered(self, Gathered gathered) except -1
     cdef int _send_gathering(self, object messages) except -1
     cdef int _encode_and_send(self, object message) except -1
-    cdef bint _send_now(self, bytes payload) except -1
-    cdef int _begin_sending(self) except -1
     cdef int _check_output(self) except -1
     cdef int _await_room(self) except -1

@@ -303,15 +303,10 @@ cdef class BlockingCalledStream(ClientStream):
 
     # Waiting
 
-    cdef uint64_t _due(self) except? 0:
-        """Return the end of one wait: the deadline of the call, or `Timeouts.stream_idle` from now on."""
-        cdef uint64_t due_ns = self.call.deadline_ns
-        return min(due_ns, now_ns() + self.idle_ns) if self.idle_ns else due_ns
-
     cdef int _wait_for(self, bint message, bint room) except -1:
         """Wait until a message, HEAD or the end arrives, until there is room to send, or for both."""
         cdef BlockingSession session = (<BlockingCall>self.call).shared_session
-        cdef uint64_t due_ns = self._due()
+        cdef uint64_t due_ns = _due(self)
         cdef Wait wait = new_wait(1, due_ns)
         cdef bint waits = False, had_sign = self.has_sign
         session.reentry.check()
@@ -367,7 +362,7 @@ cdef class BlockingCalledStream(ClientStream):
 
     def send(self, message, /):
         """Send a message, as soon as the server's window has room for it."""
-        self._begin_sending()
+        _begin_sending(self)
         try:
             self._await_room()
             self._encode_and_send(message)
@@ -377,7 +372,7 @@ cdef class BlockingCalledStream(ClientStream):
     def send_many(self, messages, /):
         """Send messages; messages at hand leave in few writes. Waits for room as `send` does."""
         self._check_iterable(messages)
-        self._begin_sending()
+        _begin_sending(self)
         try:
             if are_there(messages):
                 self._send_gathering(messages)
@@ -399,7 +394,7 @@ cdef class BlockingCalledStream(ClientStream):
             gathered = gather(self, source)
             while not gathered.is_sent():
                 self._await_room()
-                if not self._send_gathered(gathered):
+                if not _send_gathered(self, gathered):
                     self._check_output()
             if gathered.failure is not None:
                 raise gathered.failure
@@ -427,16 +422,6 @@ cdef class BlockingCalledStream(ClientStream):
         finally:
             session.leave_use()
 
-    cdef int _begin_sending(self) except -1:
-        """Start the call unless it has begun; this thread sends from now on."""
-        if not self.is_open:
-            self.begin()
-        self.check_sends()
-        if self.is_sending:
-            raise RuntimeError(SECOND_SENDER)
-        self.is_sending = True
-        return 0
-
     cdef int _check_output(self) except -1:
         """Raise the error because of which nothing can be sent any more, if there is one."""
         if self.attempt_ended and not self.output_ended:
@@ -458,46 +443,12 @@ cdef class BlockingCalledStream(ClientStream):
         if self.sent_wraps is not None:
             message = self.wrapped(message)
         try:
-            if not self._send_now(<bytes>self.call.route.marshal.encode_message(message)):
+            if not _send_now(self, <bytes>self.call.route.marshal.encode_message(message)):
                 self._check_output()
         except FastRPCError as error:
             mark_own(error)
             raise shortened(error)
         return 0
-
-    cdef bint _send_now(self, bytes payload) except -1:
-        """Pass a message to the connection, and read the input; False: nothing can be sent any more."""
-        cdef BlockingSession session = (<BlockingCall>self.call).shared_session
-        cdef uint8_t number = 0
-        if self.is_worth_compressing(payload):
-            payload = self.compressed(payload, &number)
-        check_message(<CallingPart>session.engine.calling, self.call, payload)
-        session.enter_use()
-        try:
-            if self.attempt_ended or self.output_ended:
-                return False
-            session.engine.now = now_ns()
-            self.hand_over(payload, number)
-            session.flush()
-        finally:
-            session.leave_use()
-        return True
-
-    cdef bint _send_gathered(self, Gathered gathered) except -1:
-        """Pass the gathered messages that fit to the connection; False: nothing can be sent any more."""
-        cdef BlockingSession session = (<BlockingCall>self.call).shared_session
-        session.enter_use()
-        try:
-            if self.attempt_ended or self.output_ended:
-                return False
-            session.engine.now = now_ns()
-            try:
-                gathered.hand_over(self)
-            finally:
-                session.flush()
-        finally:
-            session.leave_use()
-        return True
 
     cdef int _feed_gathered(self) except -1:
         """Send the ready messages of an iterable, as far as there is room, and the end after the last one."""
@@ -505,7 +456,7 @@ cdef class BlockingCalledStream(ClientStream):
         if gathered is None:
             gathered = self._gathered = gather(self, self._source)
         if not gathered.is_sent():
-            self._send_gathered(gathered)
+            _send_gathered(self, gathered)
         if gathered.is_sent():
             self._gathered = None
             if gathered.failure is not None:
@@ -539,3 +490,56 @@ cdef class BlockingCalledStream(ClientStream):
             if not isinstance(error, Exception):
                 raise
         return 0
+
+
+cdef uint64_t _due(BlockingCalledStream stream) except? 0:
+    """Return the end of one wait: the deadline of the call, or `Timeouts.stream_idle` from now on."""
+    cdef uint64_t due_ns = stream.call.deadline_ns
+    return min(due_ns, now_ns() + stream.idle_ns) if stream.idle_ns else due_ns
+
+
+cdef bint _send_gathered(BlockingCalledStream stream, Gathered gathered) except -1:
+    """Pass the gathered messages that fit to the connection; False: nothing can be sent any more."""
+    cdef BlockingSession session = (<BlockingCall>stream.call).shared_session
+    session.enter_use()
+    try:
+        if stream.attempt_ended or stream.output_ended:
+            return False
+        session.engine.now = now_ns()
+        try:
+            gathered.hand_over(stream)
+        finally:
+            session.flush()
+    finally:
+        session.leave_use()
+    return True
+
+
+cdef bint _send_now(BlockingCalledStream stream, bytes payload) except -1:
+    """Pass a message to the connection, and read the input; False: nothing can be sent any more."""
+    cdef BlockingSession session = (<BlockingCall>stream.call).shared_session
+    cdef uint8_t number = 0
+    if stream.is_worth_compressing(payload):
+        payload = stream.compressed(payload, &number)
+    check_message(<CallingPart>session.engine.calling, stream.call, payload)
+    session.enter_use()
+    try:
+        if stream.attempt_ended or stream.output_ended:
+            return False
+        session.engine.now = now_ns()
+        stream.hand_over(payload, number)
+        session.flush()
+    finally:
+        session.leave_use()
+    return True
+
+
+cdef int _begin_sending(BlockingCalledStream stream) except -1:
+    """Start the call unless it has begun; this thread sends from now on."""
+    if not stream.is_open:
+        stream.begin()
+    stream.check_sends()
+    if stream.is_sending:
+        raise RuntimeError(SECOND_SENDER)
+    stream.is_sending = True
+    return 0

@@ -1,7 +1,6 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.blocking_stream cimport BlockingStream, StreamEvents
 from fastrpc._core.client.client_call cimport ClientCall
 
@@ -27,6 +26,3 @@ cdef class BlockingEvents(StreamEvents):
     # Calls at the end of the connection. The stream knows whether it was lost or left behind.
     cdef bint may_have_left(self, BlockingStream stream, ClientCall call) noexcept
     cdef object error_of_end(self, BlockingStream stream, ClientCall call)
-
-    cdef int _hand_over(self, CallingPart part) except -1
-    cdef int _note_end(self, BlockingStream stream, str why) except -1

@@ -9,6 +9,7 @@ Each wait has its thread, which sleeps or works for other threads meanwhile. The
 
 cimport cython
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.blocking_wait cimport Wait
 
 
@@ -47,50 +48,52 @@ cdef class BlockingEvents(StreamEvents):
         if waits:
             self.room_waits = []
             end_waits(waits)
-        return self._hand_over(<CallingPart>stream.engine.calling) if self.hand_overs else 0
-
-    @cython.nonecheck(False)
-    cdef int _hand_over(self, CallingPart part) except -1:
-        """End the waits for one-way calls that the system has."""
-        cdef ClientCall call
-        cdef Wait wait
-        cdef list still = []
-        for call, wait in self.hand_overs:
-            if part.was_handed(call):
-                wait.came()
-            elif not call.is_settled:
-                still.append((call, wait))
-        self.hand_overs = still
-        return 0
+        return _hand_over(self, <CallingPart>stream.engine.calling) if self.hand_overs else 0
 
     cdef int finished(self, BlockingStream stream, str why) except -1:
-        return self._note_end(stream, why) if self.ended_ns == 0 else 0
+        return _note_end(self, stream, why) if self.ended_ns == 0 else 0
 
     cdef int lost(self, BlockingStream stream, object error) except -1:
         self.lost_hint = getattr(error, "hint", None)
-        return self._note_end(stream, str(error) if error is not None else "the server closed it")
+        return _note_end(self, stream, str(error) if error is not None else "the server closed it")
 
     cdef int left_behind(self) except -1:
         self.lost_because = "this process was forked, and the connection is the parent's"
         self.ready_waits, self.hand_overs, self.room_waits = [], [], []
         return 0
 
-    cdef int _note_end(self, BlockingStream stream, str why) except -1:
-        """The connection is over, and its engine has failed the calls; end the waits for anything else."""
-        cdef ClientCall call
-        cdef Wait wait
-        cdef list waits = self.hand_overs
-        self.lost_because = why
-        self.ended_ns = now_ns()
-        self.hand_overs = []
-        for call, wait in waits:
-            call.failed(self.error_of_end(stream, call))
+
+@cython.nonecheck(False)
+cdef int _hand_over(BlockingEvents events, CallingPart part) except -1:
+    """End the waits for one-way calls that the system has."""
+    cdef ClientCall call
+    cdef Wait wait
+    cdef list still = []
+    for call, wait in events.hand_overs:
+        if part.was_handed(call):
             wait.came()
-        self.became_ready()
-        # No event will follow: all waits end.
-        while stream.sleepers:
-            stream.wake_one()
-        return 0
+        elif not call.is_settled:
+            still.append((call, wait))
+    events.hand_overs = still
+    return 0
+
+
+cdef int _note_end(BlockingEvents events, BlockingStream stream, str why) except -1:
+    """The connection is over, and its engine has failed the calls; end the waits for anything else."""
+    cdef ClientCall call
+    cdef Wait wait
+    cdef list waits = events.hand_overs
+    events.lost_because = why
+    events.ended_ns = now_ns()
+    events.hand_overs = []
+    for call, wait in waits:
+        call.failed(events.error_of_end(stream, call))
+        wait.came()
+    events.became_ready()
+    # No event will follow: all waits end.
+    while stream.sleepers:
+        stream.wake_one()
+    return 0
 
 
 cdef int end_waits(list waits) except -1:

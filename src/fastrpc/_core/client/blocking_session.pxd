@@ -51,17 +51,8 @@ cdef class BlockingSession:
     cdef int flush(self) except -1
     cdef int end_stream(self, ClientCall call, int reason, object error) except -1
     cdef int let_go(self, ClientCall call) except -1
-    cdef int _drop_left_calls(self) except -1
 
     # The turns. The guard is held; the turns release it while they wait, and `_go` at the end of a use.
-    cdef bint _takes_call(self, uint64_t now) except -1
-    cdef int _came_too_late(self, ClientCall call, bytes payload) except -1
-    cdef int _take_over(self, ClientCall call, bytes payload) except -1
-    cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1
-    cdef int _push(self, Wait wait) except -1
-    cdef int _sleep(self, Wait wait) except -1
     cdef int _go(self, bint refused=*) except -1
-    cdef int _settle_down(self) except -1
 
-    cdef uint64_t _check(self) except? 0
     cdef bint _is_ready(self) noexcept

@@ -84,12 +84,12 @@ cdef class BlockingSession:
         stream.enter()
         self.users += 1
         try:
-            takes_call = self._takes_call(call.started_ns)
+            takes_call = _takes_call(self, call.started_ns)
             if not stream.look_before(call.started_ns, call.deadline_ns):
-                self._came_too_late(call, payload)
+                _came_too_late(self, call, payload)
                 is_started = True
             elif takes_call and self.engine.is_usable:
-                self._take_over(call, payload)
+                _take_over(self, call, payload)
                 is_started = True
                 if handed is not None:
                     # Set before the guard is released: another thread may then send the call.
@@ -109,14 +109,14 @@ cdef class BlockingSession:
         stream.enter()
         self.users += 1
         try:
-            takes_call = self._takes_call(now_ns())
+            takes_call = _takes_call(self, now_ns())
             if calls and not stream.look_before(self.engine.now, (<ClientCall>calls[0]).deadline_ns):
                 for i in range(len(calls)):
-                    self._came_too_late(<ClientCall>calls[i], <bytes>payloads[i])
+                    _came_too_late(self, <ClientCall>calls[i], <bytes>payloads[i])
                 is_started = True
             elif takes_call and self.engine.is_usable:
                 for i in range(len(calls)):
-                    self._take_over(<ClientCall>calls[i], <bytes>payloads[i])
+                    _take_over(self, <ClientCall>calls[i], <bytes>payloads[i])
                 is_started = True
         finally:
             if is_started:
@@ -124,31 +124,6 @@ cdef class BlockingSession:
             else:
                 self._go(True)
         return is_started
-
-    @cython.nonecheck(False)
-    cdef bint _takes_call(self, uint64_t now) except -1:
-        """Return whether a new call may be sent here, by the age of the connection and its time without calls."""
-        cdef Engine engine = self.engine
-        engine.now = max(engine.now, now)
-        return (<CallingPart>engine.calling).takes_call(engine.now, self.rests_ns if self.users == 1 else 0)
-
-    cdef int _came_too_late(self, ClientCall call, bytes payload) except -1:
-        """The deadline passed while earlier input was read: fail the call without sending it."""
-        call.count_start(payload)
-        return call.failed(overdue_error(call, self.endpoint, False, call.began_ns))
-
-    @cython.nonecheck(False)
-    cdef int _take_over(self, ClientCall call, bytes payload) except -1:
-        call.count_start(payload)
-        try:
-            (<CallingPart>self.engine.calling).send(call, payload)
-        except FastRPCError as error:
-            call.failed(error)
-        except BaseException:
-            # For an engine in Python: the call no longer counts as under way.
-            call.forget(UNKNOWN)
-            raise
-        return 0
 
     @cython.nonecheck(False)
     cdef bint wait(self, Wait wait) except -1:
@@ -163,16 +138,16 @@ cdef class BlockingSession:
                 # Sent before any check: the checks run while the request travels.
                 stream.send_news()
             while wait.missing > 0 and not self.engine.is_closed and not wait.is_over():
-                due_ns = self._check() if stream.receiver is None else NO_DEADLINE
+                due_ns = _check(self) if stream.receiver is None else NO_DEADLINE
                 stream.send_news()
                 if wait.missing <= 0 or self.engine.is_closed:
                     break
                 if stream.receiver is None:
-                    self._read_for_all(wait, due_ns)
+                    _read_for_all(self, wait, due_ns)
                 elif stream.wants_pusher():
-                    self._push(wait)
+                    _push(self, wait)
                 else:
-                    self._sleep(wait)
+                    _sleep(self, wait)
             return wait.missing <= 0
         finally:
             end(&stay)
@@ -228,17 +203,6 @@ cdef class BlockingSession:
             self._go()
         return 0
 
-    cdef int _drop_left_calls(self) except -1:
-        cdef ClientCall call
-        cdef list left = self.left_calls
-        self.left_calls = []
-        self.engine.now = now_ns()
-        for call in left:
-            if not call.is_settled:
-                (<CallingPart>self.engine.calling).abandon(call, CANCEL_USER)
-                call.failed(CallError(Status.CANCELLED, f"{call.route.method}: the stream was dropped"))
-        return 0
-
     def wait_ready(self, deadline):
         """Return whether the server shows its settings before an instant of `time.monotonic()`; None: no limit."""
         cdef Wait wait = new_wait(1, NO_DEADLINE if deadline is None else <uint64_t>(deadline * 1e9))
@@ -260,7 +224,7 @@ cdef class BlockingSession:
                 self.engine.now = now_ns()
                 self.stream.look()
                 if not self.engine.is_closed:
-                    self._check()
+                    _check(self)
         finally:
             # This check does not count as use of the connection.
             self._go(True)
@@ -297,130 +261,16 @@ cdef class BlockingSession:
     # The turns
 
     @cython.nonecheck(False)
-    cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1:
-        """Receive once; meanwhile this thread is the receiver."""
-        cdef BlockingStream stream = self.stream
-        cdef Py_ssize_t came = 0, room = 0
-        cdef char* place = stream.place_for(&room)
-        # The objects that `place` points into; no other thread touches them while there is a receiver.
-        cdef ReadBuffer _block = stream.block
-        cdef object _body = self.engine.body_owner() if stream.in_body else None
-        cdef BlockingIO io = stream.io
-        cdef uint64_t spin_ns = self.spin_ns
-        cdef bint fill = stream.in_body
-        cdef bint push = stream.has_news or (len(stream.parts) > 0 and not stream.is_sending)
-        due_ns = min(due_ns, wait.deadline_ns)
-        stream.receiver = wait
-        stream.receiver_due_ns = due_ns
-        stream.receiver_pushes = push
-        stream.system_calls += 1
-        stream.leave()
-        try:
-            # Checked before the wait, too: the last turn may have ended with bytes and a signal at once.
-            stream.check_signals()
-            if not stream.is_left_behind:
-                with nogil:
-                    came = io.receive_until(place, room, fill, push, due_ns, spin_ns)
-                if came == INTERRUPTED:
-                    stream.check_signals()
-        finally:
-            stream.enter()
-            stream.receiver = None
-            stream.receiver_pushes = False
-            stream.system_calls -= 1
-        if came == WRITABLE:
-            stream.has_news = True
-        elif came != TIMED_OUT and came != INTERRUPTED:
-            stream.took_in(came)
-        return 0
-
-    cdef int _push(self, Wait wait) except -1:
-        """Watch until the system takes more output, while another thread reads.
-
-        A server may read nothing until its own output is received. So this thread watches only briefly, and then
-        checks whether the other one still reads: otherwise both sides would wait for each other. Calls that wait for
-        the peer's budget are checked as well.
-        """
-        cdef BlockingStream stream = self.stream
-        cdef int ready = 0
-        cdef BlockingIO io = stream.io
-        cdef uint64_t due_ns = min(wait.deadline_ns, self._check())
-        cdef short events = POLLOUT if len(stream.parts) else 0
-        if self.engine.is_closed or stream.has_news:
-            return 0
-        stream.pusher = wait
-        stream.system_calls += 1
-        stream.leave()
-        try:
-            stream.check_signals()
-            if not stream.is_left_behind:
-                with nogil:
-                    ready = io.wait(events, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
-                if ready == INTERRUPTED:
-                    stream.check_signals()
-        finally:
-            stream.enter()
-            stream.pusher = None
-            stream.system_calls -= 1
-        if ready > 0:
-            stream.has_news = True
-        return 0
-
-    cdef int _sleep(self, Wait wait) except -1:
-        """Let other threads work until one of them wakes this one."""
-        cdef BlockingStream stream = self.stream
-        cdef PyLockStatus status = PY_LOCK_ACQUIRED
-        wait.park(stream.sleepers)
-        stream.leave()
-        try:
-            stream.check_signals()
-            status = PY_LOCK_INTR if stream.is_left_behind else wait.sleep()
-            if status == PY_LOCK_INTR:
-                stream.check_signals()
-        finally:
-            stream.enter()
-            wait.unpark(status == PY_LOCK_ACQUIRED)
-        return 0
-
-    @cython.nonecheck(False)
     cdef int _go(self, bint refused=False) except -1:
         """End one use of the connection, and release the guard. A `refused` call does not end the connection's rest."""
         self.users -= 1
         if self.users == 0 and not refused:
             self.rests_ns = self.engine.now
         try:
-            self._settle_down()
+            _settle_down(self)
         finally:
             self.stream.leave()
         return 0
-
-    @cython.nonecheck(False)
-    cdef int _settle_down(self) except -1:
-        """Do the work left for this thread: send unsent bytes, wake another for a free turn, close the connection."""
-        cdef BlockingStream stream = self.stream
-        if self.left_calls:
-            self._drop_left_calls()
-        if not self.engine.is_closed:
-            stream.send_news()
-        if not self.engine.is_usable and not self.engine.is_closed and self.users == 0:
-            self.engine.now = now_ns()
-            self.engine.close()
-        if self.engine.is_closed:
-            stream.wind_up(self.lingers)
-        if stream.sleepers and (stream.receiver is None or stream.wants_pusher()):
-            stream.wake_one()
-        return stream.return_block()
-
-    @cython.nonecheck(False)
-    cdef uint64_t _check(self) except? 0:
-        """Compare every deadline with now, and return the next instant at which something is due."""
-        cdef uint64_t due_ns
-        cdef BlockingStream stream = self.stream
-        self.engine.now = now_ns()
-        stream.look_due_ns = NO_DEADLINE
-        due_ns = self.engine.check(self.engine.now) or NO_DEADLINE
-        stream.look_due_ns = due_ns = min(due_ns, stream.look_due_ns)
-        return due_ns
 
     # The end
 
@@ -514,3 +364,162 @@ cdef class BlockingSession:
             return self.engine.stats()
         finally:
             self._go()
+
+
+@cython.nonecheck(False)
+cdef bint _takes_call(BlockingSession session, uint64_t now) except -1:
+    """Return whether a new call may be sent here, by the age of the connection and its time without calls."""
+    cdef Engine engine = session.engine
+    engine.now = max(engine.now, now)
+    return (<CallingPart>engine.calling).takes_call(engine.now, session.rests_ns if session.users == 1 else 0)
+
+
+@cython.nonecheck(False)
+cdef int _take_over(BlockingSession session, ClientCall call, bytes payload) except -1:
+    call.count_start(payload)
+    try:
+        (<CallingPart>session.engine.calling).send(call, payload)
+    except FastRPCError as error:
+        call.failed(error)
+    except BaseException:
+        # For an engine in Python: the call no longer counts as under way.
+        call.forget(UNKNOWN)
+        raise
+    return 0
+
+
+@cython.nonecheck(False)
+cdef int _read_for_all(BlockingSession session, Wait wait, uint64_t due_ns) except -1:
+    """Receive once; meanwhile this thread is the receiver."""
+    cdef BlockingStream stream = session.stream
+    cdef Py_ssize_t came = 0, room = 0
+    cdef char* place = stream.place_for(&room)
+    # The objects that `place` points into; no other thread touches them while there is a receiver.
+    cdef ReadBuffer _block = stream.block
+    cdef object _body = session.engine.body_owner() if stream.in_body else None
+    cdef BlockingIO io = stream.io
+    cdef uint64_t spin_ns = session.spin_ns
+    cdef bint fill = stream.in_body
+    cdef bint push = stream.has_news or (len(stream.parts) > 0 and not stream.is_sending)
+    due_ns = min(due_ns, wait.deadline_ns)
+    stream.receiver = wait
+    stream.receiver_due_ns = due_ns
+    stream.receiver_pushes = push
+    stream.system_calls += 1
+    stream.leave()
+    try:
+        # Checked before the wait, too: the last turn may have ended with bytes and a signal at once.
+        stream.check_signals()
+        if not stream.is_left_behind:
+            with nogil:
+                came = io.receive_until(place, room, fill, push, due_ns, spin_ns)
+            if came == INTERRUPTED:
+                stream.check_signals()
+    finally:
+        stream.enter()
+        stream.receiver = None
+        stream.receiver_pushes = False
+        stream.system_calls -= 1
+    if came == WRITABLE:
+        stream.has_news = True
+    elif came != TIMED_OUT and came != INTERRUPTED:
+        stream.took_in(came)
+    return 0
+
+
+cdef int _push(BlockingSession session, Wait wait) except -1:
+    """Watch until the system takes more output, while another thread reads.
+
+    A server may read nothing until its own output is received. So this thread watches only briefly, and then
+    checks whether the other one still reads: otherwise both sides would wait for each other. Calls that wait for
+    the peer's budget are checked as well.
+    """
+    cdef BlockingStream stream = session.stream
+    cdef int ready = 0
+    cdef BlockingIO io = stream.io
+    cdef uint64_t due_ns = min(wait.deadline_ns, _check(session))
+    cdef short events = POLLOUT if len(stream.parts) else 0
+    if session.engine.is_closed or stream.has_news:
+        return 0
+    stream.pusher = wait
+    stream.system_calls += 1
+    stream.leave()
+    try:
+        stream.check_signals()
+        if not stream.is_left_behind:
+            with nogil:
+                ready = io.wait(events, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
+            if ready == INTERRUPTED:
+                stream.check_signals()
+    finally:
+        stream.enter()
+        stream.pusher = None
+        stream.system_calls -= 1
+    if ready > 0:
+        stream.has_news = True
+    return 0
+
+
+cdef int _sleep(BlockingSession session, Wait wait) except -1:
+    """Let other threads work until one of them wakes this one."""
+    cdef BlockingStream stream = session.stream
+    cdef PyLockStatus status = PY_LOCK_ACQUIRED
+    wait.park(stream.sleepers)
+    stream.leave()
+    try:
+        stream.check_signals()
+        status = PY_LOCK_INTR if stream.is_left_behind else wait.sleep()
+        if status == PY_LOCK_INTR:
+            stream.check_signals()
+    finally:
+        stream.enter()
+        wait.unpark(status == PY_LOCK_ACQUIRED)
+    return 0
+
+
+@cython.nonecheck(False)
+cdef int _settle_down(BlockingSession session) except -1:
+    """Do the work left for this thread: send unsent bytes, wake another for a free turn, close the connection."""
+    cdef BlockingStream stream = session.stream
+    if session.left_calls:
+        _drop_left_calls(session)
+    if not session.engine.is_closed:
+        stream.send_news()
+    if not session.engine.is_usable and not session.engine.is_closed and session.users == 0:
+        session.engine.now = now_ns()
+        session.engine.close()
+    if session.engine.is_closed:
+        stream.wind_up(session.lingers)
+    if stream.sleepers and (stream.receiver is None or stream.wants_pusher()):
+        stream.wake_one()
+    return stream.return_block()
+
+
+@cython.nonecheck(False)
+cdef uint64_t _check(BlockingSession session) except? 0:
+    """Compare every deadline with now, and return the next instant at which something is due."""
+    cdef uint64_t due_ns
+    cdef BlockingStream stream = session.stream
+    session.engine.now = now_ns()
+    stream.look_due_ns = NO_DEADLINE
+    due_ns = session.engine.check(session.engine.now) or NO_DEADLINE
+    stream.look_due_ns = due_ns = min(due_ns, stream.look_due_ns)
+    return due_ns
+
+
+cdef int _drop_left_calls(BlockingSession session) except -1:
+    cdef ClientCall call
+    cdef list left = session.left_calls
+    session.left_calls = []
+    session.engine.now = now_ns()
+    for call in left:
+        if not call.is_settled:
+            (<CallingPart>session.engine.calling).abandon(call, CANCEL_USER)
+            call.failed(CallError(Status.CANCELLED, f"{call.route.method}: the stream was dropped"))
+    return 0
+
+
+cdef int _came_too_late(BlockingSession session, ClientCall call, bytes payload) except -1:
+    """The deadline passed while earlier input was read: fail the call without sending it."""
+    call.count_start(payload)
+    return call.failed(overdue_error(call, session.endpoint, False, call.began_ns))

@@ -33,7 +33,6 @@ cdef class BlockingState(ViewState):
         # Whether the client's endpoints are listed by a registry.
         public bint follows
 
-    cdef int _renew(self) except -1
     cdef int look_for_loop(self) except -1
     cdef BlockingSession pick(self)
     cdef bint is_settled(self, uint64_t now) except -1

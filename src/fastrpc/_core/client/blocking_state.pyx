@@ -120,7 +120,7 @@ cdef class BlockingState(ViewState):
 
     cdef int check_use(self, bint waits) except -1:
         if self.fork_generation != fork_generation():
-            self._renew()
+            _renew(self)
         self.reentry.check()
         return self.look_for_loop() if waits and self.looks_for_loop else 0
 
@@ -144,23 +144,6 @@ cdef class BlockingState(ViewState):
             )
         return 0
 
-    cdef int _renew(self) except -1:
-        """Remake all parts: the present ones belong to the parent of this process, locks and connections above all."""
-        cdef unsigned long thread = PyThread_get_thread_ident()
-        cdef uint64_t process = fork_generation()
-        if self.renewing == thread:
-            raise RuntimeError("a SyncClient was used inside itself, by a finalizer or by a signal handler")
-        with renewal:
-            if self.fork_generation == process:
-                return 0
-            self.renewing = thread
-            try:
-                self.remake()
-            finally:
-                self.renewing = 0
-            self.fork_generation = process
-        return 0
-
     def use(self, *, bint waits=True):
         """Make the parts of the guard anew in the child of a fork, and warn of an event loop that the thread would
         block.
@@ -177,3 +160,21 @@ cdef class BlockingState(ViewState):
     def is_of_parent(self):
         """Whether this is the child of a fork, and the client was not used in it yet."""
         return self.fork_generation != fork_generation()
+
+
+cdef int _renew(BlockingState state) except -1:
+    """Remake all parts: the present ones belong to the parent of this process, locks and connections above all."""
+    cdef unsigned long thread = PyThread_get_thread_ident()
+    cdef uint64_t process = fork_generation()
+    if state.renewing == thread:
+        raise RuntimeError("a SyncClient was used inside itself, by a finalizer or by a signal handler")
+    with renewal:
+        if state.fork_generation == process:
+            return 0
+        state.renewing = thread
+        try:
+            state.remake()
+        finally:
+            state.renewing = 0
+        state.fork_generation = process
+    return 0

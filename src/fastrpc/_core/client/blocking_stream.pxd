@@ -7,7 +7,6 @@ from fastrpc._core.client.blocking_wait cimport Wait
 from fastrpc._core.client.caller_view cimport fork_generation
 from fastrpc._core.io.blocking_io cimport BlockingIO
 from fastrpc._core.io.engine cimport ByteStream, Engine
-from fastrpc._core.io.socket_io cimport iovec
 
 
 cdef class StreamEvents:
@@ -117,7 +116,3 @@ cdef class BlockingStream(ByteStream):
     cdef int linger(self, uint64_t due_ns) except -1
 
     # The parts of sending.
-    cdef bint _send_plain(self, Engine engine, Py_ssize_t* sent) except -1
-    cdef Py_ssize_t _send_outside(self, iovec* vectors, int count) except? -1
-    cdef int _sent(self, Py_ssize_t size) except -1
-    cdef int _cannot_write(self, int number) except -1

@@ -28,7 +28,7 @@ from libc.string cimport memmove
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.engine cimport bind
 from fastrpc._core.io.layer cimport unsent_in_socket
-from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLIN
+from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLIN, iovec
 
 cdef enum:
     # The bytes received at once, and room for the largest head.
@@ -296,23 +296,23 @@ cdef class BlockingStream(ByteStream):
                     engine.pump()
                 if not engine.output.size():
                     return 0
-                if self._send_plain(engine, &sent):
+                if _send_plain(self, engine, &sent):
                     continue
                 output = engine.output.take()
                 self.parts = <list>output if type(output) is list else [output]
                 if sent > 0:
-                    self._sent(sent)
+                    _sent(self, sent)
             count = gather(self.parts, self.part_at, vectors, &size)
             if stays_inside or size <= SENT_INSIDE:
                 sent = self.io.send_parts(vectors, <int>count)
             else:
-                sent = self._send_outside(vectors, <int>count)
+                sent = _send_outside(self, vectors, <int>count)
             if sent == -EAGAIN:
                 self.has_news = False
                 return 0
             if sent < 0:
-                return self._cannot_write(<int>-sent)
-            self._sent(sent)
+                return _cannot_write(self, <int>-sent)
+            _sent(self, sent)
             rounds += 1
             if rounds >= ROUNDS and self.sleepers and not self.parts:
                 # More may wait, including output of other threads: one of them has to continue.
@@ -320,73 +320,8 @@ cdef class BlockingStream(ByteStream):
                 return 0
         return 0
 
-    @cython.nonecheck(False)
-    cdef bint _send_plain(self, Engine engine, Py_ssize_t* sent) except -1:
-        """Send output in one piece, the common case; False: only `sent` bytes could be sent so."""
-        cdef Py_ssize_t size = 0
-        cdef const char* data = engine.output.plain(&size)
-        sent[0] = 0
-        if data is NULL or size > SENT_INSIDE:
-            return False
-        sent[0] = self.io.send(data, size)
-        if sent[0] != size:
-            return False
-        engine.output.skip()
-        self.written += size
-        self._sent(0)
-        return True
-
-    cdef Py_ssize_t _send_outside(self, iovec* vectors, int count) except? -1:
-        cdef Py_ssize_t sent
-        cdef BlockingIO io = self.io
-        # Keeps the bytes that the vectors point to; the sending thread is alone with it.
-        cdef list _parts = self.parts
-        self.is_sending = True
-        self.system_calls += 1
-        self.leave()
-        with nogil:
-            sent = io.send_parts(vectors, count)
-        self.enter()
-        self.system_calls -= 1
-        self.is_sending = False
-        return sent
-
-    @cython.nonecheck(False)
-    cdef int _sent(self, Py_ssize_t size) except -1:
-        """The system took `size` bytes."""
-        cdef Py_ssize_t done = 0, left
-        self.written += size
-        size += self.part_at
-        while done < len(self.parts):
-            left = len(self.parts[done])
-            if size < left:
-                break
-            size -= left
-            done += 1
-        self.part_at = size
-        del self.parts[:done]
-        self.engine.flushed()
-        return 0 if self.parts else self.events.output_left(self)
-
     cdef bint is_stuck(self) noexcept:
         return len(self.parts) > 0
-
-    cdef int _cannot_write(self, int number) except -1:
-        """The peer takes no more bytes. Its earlier output still counts, so it is read first."""
-        self.write_error = self.io.failure or OSError(number, os.strerror(number))
-        self.parts = []
-        self.part_at = 0
-        self.has_news = False
-        self.engine.eof()
-        if self.receiver is not None:
-            # The receiving thread reads the rest, then finds the end.
-            self.shut(socket.SHUT_RDWR)
-            return 0
-        # Up to the most that a peer can have sent before.
-        for _ in range(READ_AT_THE_END):
-            if self.look(MUCH_UNREAD):
-                break
-        return 0 if self.engine.is_closed else self.lose(self.write_error)
 
     cdef int64_t untaken_bytes(self) except? -1:
         return sum([len(part) for part in self.parts]) - self.part_at + self.io.unsent()
@@ -491,6 +426,75 @@ cdef class BlockingStream(ByteStream):
             # The peer was faster.
             self.is_lost = True
         return 0
+
+
+@cython.nonecheck(False)
+cdef bint _send_plain(BlockingStream stream, Engine engine, Py_ssize_t* sent) except -1:
+    """Send output in one piece, the common case; False: only `sent` bytes could be sent so."""
+    cdef Py_ssize_t size = 0
+    cdef const char* data = engine.output.plain(&size)
+    sent[0] = 0
+    if data is NULL or size > SENT_INSIDE:
+        return False
+    sent[0] = stream.io.send(data, size)
+    if sent[0] != size:
+        return False
+    engine.output.skip()
+    stream.written += size
+    _sent(stream, 0)
+    return True
+
+
+cdef Py_ssize_t _send_outside(BlockingStream stream, iovec* vectors, int count) except? -1:
+    cdef Py_ssize_t sent
+    cdef BlockingIO io = stream.io
+    # Keeps the bytes that the vectors point to; the sending thread is alone with it.
+    cdef list _parts = stream.parts
+    stream.is_sending = True
+    stream.system_calls += 1
+    stream.leave()
+    with nogil:
+        sent = io.send_parts(vectors, count)
+    stream.enter()
+    stream.system_calls -= 1
+    stream.is_sending = False
+    return sent
+
+
+@cython.nonecheck(False)
+cdef int _sent(BlockingStream stream, Py_ssize_t size) except -1:
+    """The system took `size` bytes."""
+    cdef Py_ssize_t done = 0, left
+    stream.written += size
+    size += stream.part_at
+    while done < len(stream.parts):
+        left = len(stream.parts[done])
+        if size < left:
+            break
+        size -= left
+        done += 1
+    stream.part_at = size
+    del stream.parts[:done]
+    stream.engine.flushed()
+    return 0 if stream.parts else stream.events.output_left(stream)
+
+
+cdef int _cannot_write(BlockingStream stream, int number) except -1:
+    """The peer takes no more bytes. Its earlier output still counts, so it is read first."""
+    stream.write_error = stream.io.failure or OSError(number, os.strerror(number))
+    stream.parts = []
+    stream.part_at = 0
+    stream.has_news = False
+    stream.engine.eof()
+    if stream.receiver is not None:
+        # The receiving thread reads the rest, then finds the end.
+        stream.shut(socket.SHUT_RDWR)
+        return 0
+    # Up to the most that a peer can have sent before.
+    for _ in range(READ_AT_THE_END):
+        if stream.look(MUCH_UNREAD):
+            break
+    return 0 if stream.engine.is_closed else stream.lose(stream.write_error)
 
 
 cdef int gather(list parts, Py_ssize_t at, iovec* vectors, Py_ssize_t* size) except -1:

@@ -99,7 +99,6 @@ cdef class ViewOptions:
     cdef bytes pack_for_stream(self, Call call, bytes payload, WireSettings peer, bint is_ready)
     cdef int take_packed(self, Call call, WireSettings peer, bint is_smaller) except -1
     cdef object unpackable(self, MethodRoute route, object error)
-    cdef int _name_codec(self, Call call, WireSettings peer) except -1
 
 
 cdef class CallerView:

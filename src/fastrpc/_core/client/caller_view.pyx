@@ -180,25 +180,12 @@ cdef class ViewOptions:
 
     # The payload of a request as its peer takes it
 
-    cdef int _name_codec(self, Call call, WireSettings peer) except -1:
-        """Set the number of the codec as the peer numbers it."""
-        cdef str name = call.route.marshal.coders.codec
-        cdef int number = peer.codec_number(call.codec, name)
-        if number < 0:
-            raise CallError(
-                Status.UNIMPLEMENTED,
-                f"{call.route.method}: codec {name!r} is not accepted there, only {', '.join(peer.codecs.values())}",
-                processed="no",
-            )
-        call.codec = <uint8_t>number
-        return 0
-
     cdef bytes pack(self, Call call, bytes payload, WireSettings peer, bint is_ready):
         """Set the peer's number of the codec; compress if the options ask for it, the peer accepts it and it helps."""
         cdef uint8_t number = 0
         cdef bytes smaller
         if call.codec >= FIRST_OWN_NUMBER:
-            self._name_codec(call, peer)
+            _name_codec(self, call, peer)
         compressor = self.compressor
         if compressor is None or PyBytes_GET_SIZE(payload) <= self.shared.compress_above or not is_ready:
             return payload
@@ -228,7 +215,7 @@ cdef class ViewOptions:
         """Set the peer's numbers of the codec and, of a payload already compressed, of the compressor."""
         compressor = self.compressor
         if call.codec >= FIRST_OWN_NUMBER:
-            self._name_codec(call, peer)
+            _name_codec(self, call, peer)
         if is_smaller:
             call.compressor = <uint8_t>peer.compressor_number(compressor.wire_id, compressor.name)
         return 0
@@ -236,6 +223,20 @@ cdef class ViewOptions:
     cdef object unpackable(self, MethodRoute route, object error):
         """Return the error of arguments that cannot be compressed."""
         return EncodeError(f"the arguments of {route.method} cannot be compressed by {self.compressor.name}: {error!r}")
+
+
+cdef int _name_codec(ViewOptions options, Call call, WireSettings peer) except -1:
+    """Set the number of the codec as the peer numbers it."""
+    cdef str name = call.route.marshal.coders.codec
+    cdef int number = peer.codec_number(call.codec, name)
+    if number < 0:
+        raise CallError(
+            Status.UNIMPLEMENTED,
+            f"{call.route.method}: codec {name!r} is not accepted there, only {', '.join(peer.codecs.values())}",
+            processed="no",
+        )
+    call.codec = <uint8_t>number
+    return 0
 
 
 cdef class CallerView:

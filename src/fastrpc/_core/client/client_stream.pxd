@@ -45,11 +45,6 @@ cdef class ClientStream(StreamChannel):
     cdef bint is_worth_compressing(self, bytes payload) noexcept
 
 
-@cython.final
-cdef class StreamLink(Streaming):
-    pass
-
-
 cdef Streaming new_streaming(PyObject* stream)
 
 

@@ -61,7 +61,6 @@ cdef class Access:
     cdef int judge(self, ServerCall call) except? -2
     cdef int take_own(self, ServerCall call, object identity, object seconds) except? -2
     cdef int decide(self, ServerCall call, object identity) except? -2
-    cdef int _look(self, uint64_t now) except -1
     cdef int renew_if_due(self, ServedConnection connection) except -1
     cdef int _renew(self, ServedConnection connection) except -1
     cdef int _verify_soon(self, ServedConnection connection, object outdated) except -1

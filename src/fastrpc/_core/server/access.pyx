@@ -139,7 +139,7 @@ cdef class Access:
         """Return OK, the status to refuse the call with, or WAITS. An error of `authorize` is raised."""
         cdef ServedConnection connection = call.connection
         if connection.now > self.looked_ns + LOOK_NS:
-            self._look(connection.now)
+            _look(self, connection.now)
         self.renew_if_due(connection)
         if call.received_metadata is not None and OWN_CREDENTIAL in call.received_metadata:
             credential = call.metadata.get("authorization")
@@ -231,7 +231,7 @@ cdef class Access:
 
     def look(self):
         """Check for changed files, which then judge the next call of each connection."""
-        self._look(now_ns())
+        _look(self, now_ns())
 
     def renew(self, engines not None):
         """Drop decisions that came from changed files, for all connections, idle ones included."""
@@ -262,13 +262,6 @@ cdef class Access:
         """End the credential of a call now: a stream ends, a running unary call continues."""
         call.own_expires_ns = call.connection.own_due_ns = now_ns()
         call.connection.look_by(call.own_expires_ns)
-
-    cdef int _look(self, uint64_t now) except -1:
-        """Check for changed files."""
-        self.looked_ns = now
-        self.generation = self.authentication.look()
-        self.proved_since = self.authentication.proved_since
-        return 0
 
     cdef int renew_if_due(self, ServedConnection connection) except -1:
         """Judge a connection by the present files."""
@@ -318,3 +311,11 @@ cdef class Access:
         finally:
             self._outdated.popleft()
         return len(self._outdated) > 0
+
+
+cdef int _look(Access access, uint64_t now) except -1:
+    """Check for changed files."""
+    access.looked_ns = now
+    access.generation = access.authentication.look()
+    access.proved_since = access.authentication.proved_since
+    return 0

@@ -114,16 +114,8 @@ cdef class ConnectionLife:
     cdef uint64_t weigh_again(self, int64_t unsent, uint64_t now) except? 0
     cdef int note_stall(self, uint64_t now, uint64_t came_ns) except -1
 
-    cdef uint64_t _check_closed(self, uint64_t now, int64_t unsent) except? 0
     cdef uint64_t _check_calls(self, uint64_t now, int64_t unsent) except? 0
-    cdef uint64_t _check_opening(self, uint64_t now) except? 0
-    cdef uint64_t _check_age(self, uint64_t now, bint is_between) except? 0
-    cdef int _look_by(self, uint64_t due_ns) except -1
     cdef uint64_t look_after(self) noexcept
-    cdef bint _is_left(self, uint64_t now, Facts* facts) except -1
-    cdef int _leave(self, uint64_t now) except -1
-    cdef int _refuse_waiting(self, ServedConnection connection, uint64_t now) except -1
-    cdef uint64_t _end_streams(self, ServedConnection connection, uint64_t now) except? 0
 
 
 # Make the life of a connection, with all rules off; an engine that serves no calls has no served connection.

@@ -138,31 +138,7 @@ cdef class ConnectionLife:
             openings.leave_undecided(<object>self.engine)
         return 0
 
-    cdef uint64_t _check_opening(self, uint64_t now) except? 0:
-        """Close a connection whose opening takes too long; return its deadline."""
-        if self.opening_due_ns and now >= self.opening_due_ns:
-            self.opening_due_ns = 0
-            (<object>self.engine).close(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
-        return self.opening_due_ns
-
     # Age, drain, rest
-
-    cdef uint64_t _check_age(self, uint64_t now, bint is_between) except? 0:
-        """Drain a connection at its age, and end calls that outlast the drain; return the instant of the next check."""
-        if self.aged_at_ns and now >= self.aged_at_ns:
-            self.aged_at_ns = 0
-            self.has_aged = True
-            # A protocol that closes after its last answer sets no end of calls while it has no call: a later call sets
-            # that end.
-            if self.leave_after_ns and not (self.closes_by_answers and is_between):
-                self.leave_at_ns = now + self.leave_after_ns
-            (<object>self.engine).begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
-        if self.leave_at_ns and now >= self.leave_at_ns:
-            self.leave_at_ns = 0
-            (<object>self.engine).end_calls("the time for calls to finish is over (Timeouts.drain)")
-            if not self.closes_by_answers:
-                (<object>self.engine).close(REASON_DRAIN)
-        return earlier(self.aged_at_ns, self.leave_at_ns)
 
     cdef int begin_drain(self, uint64_t kept_until_ns) noexcept:
         """Note the drain. Before `kept_until_ns` an idle connection stays open, as a last call may be on its way."""
@@ -214,18 +190,6 @@ cdef class ConnectionLife:
         self.linger_until_ns = now + self.linger_ns if self.linger_ns else 0
         return self.linger_until_ns
 
-    cdef uint64_t _check_closed(self, uint64_t now, int64_t unsent) except? 0:
-        """Abort a closed connection at the end of its linger; without a linger, once its peer takes no output."""
-        if self.linger_until_ns:
-            if now < self.linger_until_ns:
-                return self.linger_until_ns
-        elif unsent == 0 or self.patience_ns == 0:
-            return 0
-        elif not self.is_stuck(unsent, now):
-            return earlier(now + self.look_after(), 0 if self.connection is NULL else self.weigh_again(unsent, now))
-        (<object>self.engine).abort()
-        return 0
-
     # The peer: its input, and the output that it takes
 
     cdef bint heed_output(self, int64_t unsent, uint64_t now) except -1:
@@ -273,36 +237,13 @@ cdef class ConnectionLife:
         cdef bint is_expired = connection.expires_ns and now >= connection.expires_ns
         if not (is_expired or connection.own_due_ns and now >= connection.own_due_ns):
             return earlier(connection.expires_ns, connection.own_due_ns)
-        self._refuse_waiting(connection, now)
-        connection.own_due_ns = self._end_streams(connection, now)
+        _refuse_waiting(self, now)
+        connection.own_due_ns = _end_streams(self, now)
         if is_expired:
             keep_identities(connection)
             connection.expire()
         connection.end_turn()
         return earlier(connection.expires_ns, connection.own_due_ns)
-
-    cdef int _refuse_waiting(self, ServedConnection connection, uint64_t now) except -1:
-        """Refuse calls that wait for their start: they would start without an identity."""
-        cdef ServerCall call
-        cdef Gate gate = <Gate>connection.gate
-        for call in list(connection.queue or ()):
-            if has_lapsed(call, now):
-                gate.admission.drop_waiting(call)
-                gate.refusals.refuse(call, UNAUTHENTICATED, f"{call.method}: the credential has expired")
-        return 0
-
-    cdef uint64_t _end_streams(self, ServedConnection connection, uint64_t now) except? 0:
-        """End the streams whose credential has expired; return the next expiry of a credential of a call, 0 = never."""
-        cdef ServerCall call
-        cdef uint64_t due = 0
-        for call in connection.streams_under_way():
-            if has_lapsed(call, now):
-                text = f"{call.method or 'the stream'}: the credential has expired"
-                (<Gate>connection.gate).note_answered(call, UNAUTHENTICATED, text)
-                connection.end_early(call, Failure(UNAUTHENTICATED, text))
-            elif now < call.own_expires_ns:
-                due = earlier(due, call.own_expires_ns)
-        return due
 
     # Output, and stalls of the loop
 
@@ -311,7 +252,7 @@ cdef class ConnectionLife:
         cdef ServedConnection connection = <ServedConnection>self.connection
         (<Gate>connection.gate).turns.weigh(connection, unsent)
         self.output_look_ns = FIRST_OUTPUT_LOOK_NS
-        return self._look_by(now + FIRST_OUTPUT_LOOK_NS) if connection.output_held else 0
+        return _look_by(self, now + FIRST_OUTPUT_LOOK_NS) if connection.output_held else 0
 
     cdef uint64_t weigh_again(self, int64_t unsent, uint64_t now) except? 0:
         """Count the unsent output again; return the instant of the next count, or 0 if no output is left."""
@@ -330,10 +271,6 @@ cdef class ConnectionLife:
         """Note that the present input arrived at `came_ns`; the loop was blocked, or stalls are not watched."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         return (<Gate>connection.gate).turns.note_stall(connection, now, came_ns)
-
-    cdef int _look_by(self, uint64_t due_ns) except -1:
-        cdef PyObject* stream = (<Engine>self.engine)._stream
-        return 0 if stream is NULL else (<ByteStream>stream).schedule_check(due_ns)
 
     # All rules
 
@@ -365,18 +302,18 @@ cdef class ConnectionLife:
         cdef bint is_between = not (facts.is_busy or facts.is_receiving or facts.unsent > facts.parked)
         cdef uint64_t due
         if engine.is_closed:
-            return self._check_closed(now, facts.unsent)
-        due = earlier(self._check_calls(now, facts.unsent), self._check_opening(now))
+            return _check_closed(self, now, facts.unsent)
+        due = earlier(self._check_calls(now, facts.unsent), _check_opening(self, now))
         if self.patience_ns and not (self.ends_late_peers or engine.is_closed):
-            if self._is_left(now, facts):
+            if _is_left(self, now, facts):
                 (<object>self.engine).abort()
                 return 0
             due = earlier(due, now + self.look_after())
         if not engine.is_closed:
-            due = earlier(due, self._check_age(now, is_between))
+            due = earlier(due, _check_age(self, now, is_between))
         if not engine.is_closed:
             if self.has_left(now, is_between) if self.drains else self.has_rested(now, is_between):
-                self._leave(now)
+                _leave(self, now)
             due = earlier(due, self.next_ns)
         if engine.is_closed:
             # No order follows this one.
@@ -398,29 +335,102 @@ cdef class ConnectionLife:
         due = self.check(now, &facts)
         return earlier(due, now + (self.idle_ns // 4 or 1)) if self.idle_ns else due
 
-    cdef int _leave(self, uint64_t now) except -1:
-        """End a connection without calls; with `drains_at_rest` it drains first, and `leave_at_ns` ends it."""
-        if self.drains_at_rest and not self.drains:
-            self.idle_ns = 0
-            (<object>self.engine).begin_drain(REASON_DRAIN, "the connection was without calls (Timeouts.idle)")
-            self.leave_at_ns = self.next_ns = now + LEAVING_NS
-        else:
-            self.has_ended = True
-            (<object>self.engine).close(REASON_DRAIN)
-        return 0
 
-    cdef bint _is_left(self, uint64_t now, Facts* facts) except -1:
-        """Return whether the peer is late with a message, or in taking its output."""
-        cdef PyObject* stream = (<Engine>self.engine)._stream
-        cdef bint waits_here = self.is_held_back or stream is not NULL and (<ByteStream>stream).waits_for_turn()
-        if facts.is_receiving and not waits_here and now >= self.message_due(
-            max(facts.began_ns, self.resumed_ns),
-            max(facts.heard_ns, self.resumed_ns),
-            facts.received,
-            self.patience_ns,
-        ):
-            return True
-        return self.is_stuck(facts.unsent - facts.parked, now)
+cdef uint64_t _check_closed(ConnectionLife life, uint64_t now, int64_t unsent) except? 0:
+    """Abort a closed connection at the end of its linger; without a linger, once its peer takes no output."""
+    if life.linger_until_ns:
+        if now < life.linger_until_ns:
+            return life.linger_until_ns
+    elif unsent == 0 or life.patience_ns == 0:
+        return 0
+    elif not life.is_stuck(unsent, now):
+        return earlier(now + life.look_after(), 0 if life.connection is NULL else life.weigh_again(unsent, now))
+    (<object>life.engine).abort()
+    return 0
+
+
+cdef uint64_t _check_opening(ConnectionLife life, uint64_t now) except? 0:
+    """Close a connection whose opening takes too long; return its deadline."""
+    if life.opening_due_ns and now >= life.opening_due_ns:
+        life.opening_due_ns = 0
+        (<object>life.engine).close(REASON_HANDSHAKE, f"the opening took more than {life.handshake_ns / 1e9:g} s")
+    return life.opening_due_ns
+
+
+cdef uint64_t _check_age(ConnectionLife life, uint64_t now, bint is_between) except? 0:
+    """Drain a connection at its age, and end calls that outlast the drain; return the instant of the next check."""
+    if life.aged_at_ns and now >= life.aged_at_ns:
+        life.aged_at_ns = 0
+        life.has_aged = True
+        # A protocol that closes after its last answer sets no end of calls while it has no call: a later call sets
+        # that end.
+        if life.leave_after_ns and not (life.closes_by_answers and is_between):
+            life.leave_at_ns = now + life.leave_after_ns
+        (<object>life.engine).begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
+    if life.leave_at_ns and now >= life.leave_at_ns:
+        life.leave_at_ns = 0
+        (<object>life.engine).end_calls("the time for calls to finish is over (Timeouts.drain)")
+        if not life.closes_by_answers:
+            (<object>life.engine).close(REASON_DRAIN)
+    return earlier(life.aged_at_ns, life.leave_at_ns)
+
+
+cdef int _look_by(ConnectionLife life, uint64_t due_ns) except -1:
+    cdef PyObject* stream = (<Engine>life.engine)._stream
+    return 0 if stream is NULL else (<ByteStream>stream).schedule_check(due_ns)
+
+
+cdef bint _is_left(ConnectionLife life, uint64_t now, Facts* facts) except -1:
+    """Return whether the peer is late with a message, or in taking its output."""
+    cdef PyObject* stream = (<Engine>life.engine)._stream
+    cdef bint waits_here = life.is_held_back or stream is not NULL and (<ByteStream>stream).waits_for_turn()
+    if facts.is_receiving and not waits_here and now >= life.message_due(
+        max(facts.began_ns, life.resumed_ns),
+        max(facts.heard_ns, life.resumed_ns),
+        facts.received,
+        life.patience_ns,
+    ):
+        return True
+    return life.is_stuck(facts.unsent - facts.parked, now)
+
+
+cdef int _leave(ConnectionLife life, uint64_t now) except -1:
+    """End a connection without calls; with `drains_at_rest` it drains first, and `leave_at_ns` ends it."""
+    if life.drains_at_rest and not life.drains:
+        life.idle_ns = 0
+        (<object>life.engine).begin_drain(REASON_DRAIN, "the connection was without calls (Timeouts.idle)")
+        life.leave_at_ns = life.next_ns = now + LEAVING_NS
+    else:
+        life.has_ended = True
+        (<object>life.engine).close(REASON_DRAIN)
+    return 0
+
+
+cdef int _refuse_waiting(ConnectionLife life, uint64_t now) except -1:
+    """Refuse calls that wait for their start: they would start without an identity."""
+    cdef ServedConnection connection = <ServedConnection>life.connection
+    cdef ServerCall call
+    cdef Gate gate = <Gate>connection.gate
+    for call in list(connection.queue or ()):
+        if has_lapsed(call, now):
+            gate.admission.drop_waiting(call)
+            gate.refusals.refuse(call, UNAUTHENTICATED, f"{call.method}: the credential has expired")
+    return 0
+
+
+cdef uint64_t _end_streams(ConnectionLife life, uint64_t now) except? 0:
+    """End the streams whose credential has expired; return the next expiry of a credential of a call, 0 = never."""
+    cdef ServedConnection connection = <ServedConnection>life.connection
+    cdef ServerCall call
+    cdef uint64_t due = 0
+    for call in connection.streams_under_way():
+        if has_lapsed(call, now):
+            text = f"{call.method or 'the stream'}: the credential has expired"
+            (<Gate>connection.gate).note_answered(call, UNAUTHENTICATED, text)
+            connection.end_early(call, Failure(UNAUTHENTICATED, text))
+        elif now < call.own_expires_ns:
+            due = earlier(due, call.own_expires_ns)
+    return due
 
 
 cdef ConnectionLife new_life(Engine engine, ServedConnection connection):

@@ -19,7 +19,6 @@ cdef class EngineServedConnection(ServedConnection):
 
     # Called after an answer: answers leave while later requests of the same read are handled.
     cdef int flush_early(self, Engine engine) except -1
-    cdef int _flush_due(self, Engine engine) except -1
 
     cdef int64_t unsent_bytes(self) except? -1
     cdef int join(self, Engine engine) except -1
@@ -60,5 +59,3 @@ cdef class SenderCheck:
     cdef uint64_t check(self, uint64_t now) except? 0
     # Drop the verdict of a request that is gone.
     cdef int drop(self) noexcept
-    cdef int _conclude(self, ServerCall call, str method, int status) except -1
-    cdef int _leave_rest(self, ServerCall call) except -1

@@ -86,18 +86,8 @@ cdef class EngineServedConnection(ServedConnection):
     cdef int flush_early(self, Engine engine) except -1:
         """Flush the answers of a read if it is time, before its further requests are handled."""
         if engine.is_reading and self.stepped_ns > engine.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
-            return self._flush_due(engine)
+            return _flush_due(self, engine)
         return 0
-
-    cdef int _flush_due(self, Engine engine) except -1:
-        cdef ByteStream stream
-        # The next flush is due when the time since the read has tripled.
-        self.flush_due_ns = engine.now + 3 * (self.stepped_ns - engine.now)
-        if engine._stream is NULL:
-            return 0
-        stream = <ByteStream>engine._stream
-        # A flush helps only if the stream sends at once instead of collecting output.
-        return stream.flush() if stream.sends_at_once() else 0
 
     # Its engine
 
@@ -150,6 +140,17 @@ cdef class EngineServedConnection(ServedConnection):
         return 0 if self._engine is NULL else (<Engine>self._engine).report_crash(error)
 
 
+cdef int _flush_due(EngineServedConnection connection, Engine engine) except -1:
+    cdef ByteStream stream
+    # The next flush is due when the time since the read has tripled.
+    connection.flush_due_ns = engine.now + 3 * (connection.stepped_ns - engine.now)
+    if engine._stream is NULL:
+        return 0
+    stream = <ByteStream>engine._stream
+    # A flush helps only if the stream sends at once instead of collecting output.
+    return stream.flush() if stream.sends_at_once() else 0
+
+
 cdef class UnreadRest:
     """The rest of a request, which is not read before its sender is known."""
 
@@ -175,7 +176,7 @@ cdef class SenderCheck:
         except BaseException as error:
             return self._fail(call, method, error)
         if status != WAITS:
-            return self._conclude(call, method, status)
+            return _conclude(self, call, method, status)
         self.call = call
         # For now only this check has the deadline: the call gets its deadline once it is complete.
         kept_ns = call.deadline_ns
@@ -201,23 +202,13 @@ cdef class SenderCheck:
             return
         connection.now = now_ns()
         try:
-            verdict = self._conclude(call, method, (<Gate>connection.gate).guards.take(call, identity, status, seconds))
+            verdict = _conclude(self, call, method, (<Gate>connection.gate).guards.take(call, identity, status, seconds))
         except BaseException as error:
             verdict = self._fail(call, method, error)
         connection.outcomes.judged(call, verdict)
 
-    cdef int _conclude(self, ServerCall call, str method, int status) except -1:
-        if status == OK:
-            return SENDER_ADMITTED
-        self._leave_rest(call)
-        (<Gate>call.connection.gate).guards.refuse_access(call, method, status)
-        return SENDER_REFUSED
-
-    cdef int _leave_rest(self, ServerCall call) except -1:
-        return 0 if self.rest is None else self.rest.leave(call)
-
     def _fail(self, ServerCall call, str method, error):
-        self._leave_rest(call)
+        _leave_rest(self, call)
         (<Gate>call.connection.gate).guards.refuse_undecided(call, method, error)
         return SENDER_REFUSED
 
@@ -233,7 +224,7 @@ cdef class SenderCheck:
         if (<Gate>connection.gate).guards.give_up(call):
             self.call = None
             connection.now = now
-            self._leave_rest(call)
+            _leave_rest(self, call)
             (<Gate>connection.gate).refusals.refuse_late_in(call, "its credential was verified")
             connection.outcomes.judged(call, SENDER_REFUSED)
         return 0
@@ -241,3 +232,15 @@ cdef class SenderCheck:
     cdef int drop(self) noexcept:
         self.call = None
         return 0
+
+
+cdef int _conclude(SenderCheck check, ServerCall call, str method, int status) except -1:
+    if status == OK:
+        return SENDER_ADMITTED
+    _leave_rest(check, call)
+    (<Gate>call.connection.gate).guards.refuse_access(call, method, status)
+    return SENDER_REFUSED
+
+
+cdef int _leave_rest(SenderCheck check, ServerCall call) except -1:
+    return 0 if check.rest is None else check.rest.leave(call)

@@ -15,4 +15,3 @@ cdef class HandlerFailures:
         OutputRoom room
 
     cdef Failure of(self, ServerCall call, object error)
-    cdef bytes _fitting(self, ServerCall call, bytes details)

@@ -42,7 +42,7 @@ cdef class HandlerFailures:
         cdef Failure failure
         try:
             failure = <Failure?>self.dispatcher.failure_of(call, error)
-            failure.details = self._fitting(call, failure.details)
+            failure.details = _fitting(self, call, failure.details)
             if call.codec >= FIRST_OWN_NUMBER:
                 # Details are plain values, which installed codecs do not carry.
                 call.codec = CODEC_MSGPACK
@@ -52,28 +52,29 @@ cdef class HandlerFailures:
             failure = Failure(INTERNAL, text, has_run=not call.never_started)
         return failure
 
-    cdef bytes _fitting(self, ServerCall call, bytes details):
-        """Return the details of an error, or none if they exceed a limit: status and text must arrive."""
-        cdef uint64_t limit = min(self.room.sent_bytes, call.connection.most_message())
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
-        cdef bint is_metadata = call.has_trailers
-        cdef str setting = "message_bytes"
-        if size == 0 or call.flags & ONE_WAY:
-            return details
-        if size > SMALL_OUTPUT and not self.room.takes(call, size):
-            # Status and text must arrive.
-            count_refusal("memory")
-            return b""
-        if is_metadata:
-            # Details by gRPC are a field of the trailers, in base64.
-            size += size // 3 + DETAILS_KEY
-            limit = call.connection.most_metadata()
-            setting = "metadata_bytes"
-        if <uint64_t>size > limit:
-            problem = f"they have {size} bytes, {limit} are allowed (Limits.{setting})"
-        elif not is_metadata and not call.route.marshal.takes_details(details, call.codec):
-            problem = "they are nested too deep, hold too many items (Limits.depth, Memory.items) or keys that collide"
-        else:
-            return details
-        logger.error("%s: the details of its error are left out: %s", call.route.method, problem)
+
+cdef bytes _fitting(HandlerFailures failures, ServerCall call, bytes details):
+    """Return the details of an error, or none if they exceed a limit: status and text must arrive."""
+    cdef uint64_t limit = min(failures.room.sent_bytes, call.connection.most_message())
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
+    cdef bint is_metadata = call.has_trailers
+    cdef str setting = "message_bytes"
+    if size == 0 or call.flags & ONE_WAY:
+        return details
+    if size > SMALL_OUTPUT and not failures.room.takes(call, size):
+        # Status and text must arrive.
+        count_refusal("memory")
         return b""
+    if is_metadata:
+        # Details by gRPC are a field of the trailers, in base64.
+        size += size // 3 + DETAILS_KEY
+        limit = call.connection.most_metadata()
+        setting = "metadata_bytes"
+    if <uint64_t>size > limit:
+        problem = f"they have {size} bytes, {limit} are allowed (Limits.{setting})"
+    elif not is_metadata and not call.route.marshal.takes_details(details, call.codec):
+        problem = "they are nested too deep, hold too many items (Limits.depth, Memory.items) or keys that collide"
+    else:
+        return details
+    logger.error("%s: the details of its error are left out: %s", call.route.method, problem)
+    return b""

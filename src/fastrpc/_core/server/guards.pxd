@@ -53,8 +53,6 @@ cdef class CallLimits:
         readonly uint64_t refused_by_concurrency
 
     cdef BoundLimit take(self, ServerCall call)
-    cdef bint _take_one(self, BoundLimit limit, ServerCall call) except -1
-    cdef int _give_back(self, ServerCall call, tuple limits, Py_ssize_t count) except -1
 
 
 @cython.final
@@ -93,5 +91,3 @@ cdef class Guards:
     cdef bint has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
     cdef bint is_within_limits(self, ServerCall call) except -1
     cdef bint is_still_wanted(self, ServerCall call, str method, str step) except -1
-    cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
-    cdef int _take_back(self, ServerCall call) except -1

@@ -93,48 +93,42 @@ cdef class CallLimits:
         if limits is None:
             limits = route.limits = <tuple?>self._bind(route.method)
         for index in range(len(limits)):
-            if not self._take_one(<BoundLimit>limits[index], call):
-                self._give_back(call, limits, index)
+            if not _take_one(self, <BoundLimit>limits[index], call):
+                for taken in limits[:index]:
+                    if (<BoundLimit>taken).rate is not None:
+                        (<BoundLimit>taken).rate.give_back()
+                leave_all(call.permit, 0, 0, END_UNSTARTED)
+                call.permit = None
                 return <BoundLimit>limits[index]
         return None
 
-    @cython.nonecheck(False)
-    cdef bint _take_one(self, BoundLimit limit, ServerCall call) except -1:
-        cdef uint64_t key = limit.key_for(call), wait_ns
-        cdef Permit permit
-        cdef Py_ssize_t place
-        if limit.rate is not None:
-            wait_ns = <uint64_t>limit.rate.take(key, call.connection.now, is_sheddable(call))
-            if wait_ns == 0:
-                return True
-            self.refused_by_rate += 1
-        elif limit.concurrency.adaptive is None or not call.flags & (ONE_WAY | STREAM_IN | STREAM_OUT):
-            place = limit.concurrency.enter(key, is_sheddable(call))
-            if place >= 0:
-                permit = Permit.__new__(Permit)
-                permit.limiter = limit.concurrency
-                permit.place = place
-                permit.next = call.permit
-                call.permit = permit
-                return True
-            self.refused_by_concurrency += 1
-            wait_ns = limit.concurrency.pause()
-        else:
-            # A stream's duration says nothing about the server, and a one-way caller does not wait.
-            return True
-        self.pause_ms = <uint32_t>min((wait_ns + MILLISECOND_NS - 1) // MILLISECOND_NS, LONGEST_PAUSE_MS)
-        return False
 
-    cdef int _give_back(self, ServerCall call, tuple limits, Py_ssize_t count) except -1:
-        cdef Py_ssize_t index
-        cdef BoundLimit limit
-        for index in range(count):
-            limit = <BoundLimit>limits[index]
-            if limit.rate is not None:
-                limit.rate.give_back()
-        leave_all(call.permit, 0, 0, END_UNSTARTED)
-        call.permit = None
-        return 0
+@cython.nonecheck(False)
+cdef bint _take_one(CallLimits server_limits, BoundLimit limit, ServerCall call) except -1:
+    cdef uint64_t key = limit.key_for(call), wait_ns
+    cdef Permit permit
+    cdef Py_ssize_t place
+    if limit.rate is not None:
+        wait_ns = <uint64_t>limit.rate.take(key, call.connection.now, is_sheddable(call))
+        if wait_ns == 0:
+            return True
+        server_limits.refused_by_rate += 1
+    elif limit.concurrency.adaptive is None or not call.flags & (ONE_WAY | STREAM_IN | STREAM_OUT):
+        place = limit.concurrency.enter(key, is_sheddable(call))
+        if place >= 0:
+            permit = Permit.__new__(Permit)
+            permit.limiter = limit.concurrency
+            permit.place = place
+            permit.next = call.permit
+            call.permit = permit
+            return True
+        server_limits.refused_by_concurrency += 1
+        wait_ns = limit.concurrency.pause()
+    else:
+        # A stream's duration says nothing about the server, and a one-way caller does not wait.
+        return True
+    server_limits.pause_ms = <uint32_t>min((wait_ns + MILLISECOND_NS - 1) // MILLISECOND_NS, LONGEST_PAUSE_MS)
+    return False
 
 
 @cython.final
@@ -230,25 +224,9 @@ cdef class Guards:
             self.refuse_undecided(call, method, error)
             return False
         if status == WAITS:
-            self._wait_for_verdict(call, method, names, payload)
+            _wait_for_verdict(self, call, method, names, payload)
             return False
         return status == OK or self.refuse_access(call, method, status)
-
-    cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1:
-        """Let a call wait until its own credential is verified. It counts and can be cancelled; other calls go on."""
-        cdef MethodRoute route = call.route
-        if not self.admission.has_room(call, payload):
-            return 0
-        if route is not None:
-            if route.flags & (STREAM_IN | STREAM_OUT) and not (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
-                # Messages may arrive before the verdict.
-                new_served_stream(call)
-        self.set_caller_deadline(call)
-        call.weight = PyBytes_GET_SIZE(payload)
-        call.waiting_context = PyContext_CopyCurrent()
-        self.runner.watch(call)
-        self.access.own_credentials.wait(self, call, method, names, payload)
-        return 0
 
     def conclude_access(
         self, ServerCall call not None, str method not None, uint64_t names, bytes payload not None, identity, int status,
@@ -281,20 +259,14 @@ cdef class Guards:
         """Answer a call that is late in a step, if the step verifies its credential; else the end of the step does."""
         if not self.give_up(call):
             return
-        self._take_back(call)
+        _take_back(self, call)
         self.refusals.refuse_late_in(call, "its credential was verified")
         call.connection.end_turn()
-
-    cdef int _take_back(self, ServerCall call) except -1:
-        """End a call's wait for a step."""
-        call.waiting_context = None
-        call.connection.now = call.connection.turn_ns = now_ns()
-        return self.runner.unwatch(call)
 
     cdef bint is_still_wanted(self, ServerCall call, str method, str step) except -1:
         """End a call's wait for a step; return False if the call has ended or was refused meanwhile."""
         cdef ServedConnection connection = call.connection
-        self._take_back(call)
+        _take_back(self, call)
         if connection.is_closed or call.was_ended:
             # No reader waits for its answer.
             self.refusals.note(call, CANCELLED, f"{method} was cut off while {step}")
@@ -320,3 +292,27 @@ cdef class Guards:
         self.limits.refusing = None
         call.pushback_ms = 0
         return False
+
+
+cdef int _wait_for_verdict(Guards guards, ServerCall call, str method, uint64_t names, bytes payload) except -1:
+    """Let a call wait until its own credential is verified. It counts and can be cancelled; other calls go on."""
+    cdef MethodRoute route = call.route
+    if not guards.admission.has_room(call, payload):
+        return 0
+    if route is not None:
+        if route.flags & (STREAM_IN | STREAM_OUT) and not (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
+            # Messages may arrive before the verdict.
+            new_served_stream(call)
+    guards.set_caller_deadline(call)
+    call.weight = PyBytes_GET_SIZE(payload)
+    call.waiting_context = PyContext_CopyCurrent()
+    guards.runner.watch(call)
+    guards.access.own_credentials.wait(guards, call, method, names, payload)
+    return 0
+
+
+cdef int _take_back(Guards guards, ServerCall call) except -1:
+    """End a call's wait for a step."""
+    call.waiting_context = None
+    call.connection.now = call.connection.turn_ns = now_ns()
+    return guards.runner.unwatch(call)

@@ -81,12 +81,9 @@ cdef class HandlerRunner:
     cdef int _finish(self, ServerCall call, object value) except -1
     cdef int _finish_weighed(self, ServerCall call, bytes payload) except -1
     cdef int _answer_weighed(self, ServerCall call, bytes payload) except -1
-    cdef int _drop_result(self, ServerCall call, Py_ssize_t size) except -1
     cdef int _pack_later(self, ServerCall call, bytes payload) except -1
-    cdef int _finish_bare(self, ServerCall call, object value) except -1
     cdef int _run_inline(self, ServerCall call) except -1
     cdef bint _intercepts(self, ServerCall call) except -1
-    cdef int _run_stream(self, ServerCall call) except -1
     cdef bytes _encoded(self, ServerCall call, object value)
     cdef bytes _packed(self, ServerCall call, bytes payload)
     cdef int _check_size(self, ServerCall call, bytes payload) except -1

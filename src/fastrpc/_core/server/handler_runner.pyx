@@ -168,7 +168,7 @@ cdef class HandlerRunner:
         if self.chain is not None and self._intercepts(call):
             return 0
         if call.stream is not None:
-            return self._run_stream(call)
+            return _run_stream(self, call)
         if route.style == STYLE_ASYNC:
             made = start_handler(route.handler, call.given)
             if made is NULL:
@@ -214,19 +214,6 @@ cdef class HandlerRunner:
         else:
             call.never_started = False
         return is_concerned
-
-    cdef int _run_stream(self, ServerCall call) except -1:
-        """Start the handler of a stream: a coroutine that drives its generator, or that reads the caller's stream."""
-        try:
-            if not call.route.gives_stream:
-                coroutine = call_handler(call.route.handler, (<ServedStream>call.stream).bound())
-            elif call.route.style == STYLE_THREAD:
-                coroutine = self.dispatcher.drive_in_thread(call)
-            else:
-                coroutine = drive(call)
-        except BaseException as error:
-            return self.fail(call, error)
-        return self._run_task(call, coroutine)
 
     @cython.nonecheck(False)
     cdef int _run_task(self, ServerCall call, object coroutine) except -1:
@@ -346,7 +333,7 @@ cdef class HandlerRunner:
         assert call is not None and call.route is not None
         cdef bytes payload
         if call.flags & (ONE_WAY | STREAM_OUT):
-            return self._finish_bare(call, value)
+            return _finish_bare(self, call, value)
         if (
             call.codec == CODEC_RAW and type(value) is bytes and call._reply_metadata is None and not call.compressor
             and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.plain_bytes, call.connection.most_message())
@@ -365,7 +352,7 @@ cdef class HandlerRunner:
     cdef int _finish_weighed(self, ServerCall call, bytes payload) except -1:
         """Answer with a payload that counts in memory; a long one is first compressed in slices."""
         if not self.room.takes(call, PyBytes_GET_SIZE(payload)):
-            return self._drop_result(call, PyBytes_GET_SIZE(payload))
+            return _drop_result(self, call, PyBytes_GET_SIZE(payload))
         if packs_later(call, payload):
             if not (call.was_cancelled or call.was_ended or call.connection.is_closed):
                 return self._pack_later(call, payload)
@@ -384,13 +371,6 @@ cdef class HandlerRunner:
             self.room.spend(connection.now, size > LARGE_OUTPUT)
         # The answer counts before the next answer is made, even if it is flushed later.
         return connection.weigh_answer()
-
-    cdef int _drop_result(self, ServerCall call, Py_ssize_t size) except -1:
-        """Answer that memory is too full for a result; `size` is 0 if it was not encoded."""
-        count_refusal("memory")
-        call.compressor = 0
-        failure = Failure(RESOURCE_EXHAUSTED, self.room.lack_text(call, size), pushback_ms=PUSHBACK_NEVER)
-        return self._send_failure(call, failure)
 
     cdef int _pack_later(self, ServerCall call, bytes payload) except -1:
         """Compress an answer in slices. Until then its call counts as running: cancels and its deadline find it."""
@@ -427,23 +407,6 @@ cdef class HandlerRunner:
             call.compressor = <uint8_t>connection.dialect.compressor(call, number)
         self._answer_weighed(call, payload)
 
-    cdef int _finish_bare(self, ServerCall call, object value) except -1:
-        """End a call whose answer is empty, or was a stream."""
-        if not call.flags & ONE_WAY:
-            try:
-                if value is not None:
-                    kind = type(value).__name__
-                    raise TypeError(f"{call.route.method} answers by its messages, an interceptor returned a {kind}")
-                if call._reply_metadata is not None:
-                    call.pack_metadata()
-            except BaseException as error:
-                call.never_started = False
-                return self.fail(call, error)
-        if call.flags & ONE_WAY:
-            return self._count_end(call, OK)
-        call.compressor = 0
-        return answer(self, call, b"")
-
     @cython.nonecheck(False)
     cdef bytes _encoded(self, ServerCall call, object value):
         """Return the payload of an answer; None after an encoding error, whose failure was sent."""
@@ -455,7 +418,7 @@ cdef class HandlerRunner:
             # If memory is full it is not encoded, as encoding is slow.
             size = self.room.lack_before(call, value)
             if size >= 0:
-                self._drop_result(call, size)
+                _drop_result(self, call, size)
                 return None
         try:
             if call.codec != marshal.codec_id or call.connection.forms is not None:
@@ -571,6 +534,46 @@ cdef class HandlerRunner:
         if self.is_watched:
             self.loop_state.call_soon(self.dispatcher.changed)
         return 0
+
+
+cdef int _run_stream(HandlerRunner runner, ServerCall call) except -1:
+    """Start the handler of a stream: a coroutine that drives its generator, or that reads the caller's stream."""
+    try:
+        if not call.route.gives_stream:
+            coroutine = call_handler(call.route.handler, (<ServedStream>call.stream).bound())
+        elif call.route.style == STYLE_THREAD:
+            coroutine = runner.dispatcher.drive_in_thread(call)
+        else:
+            coroutine = drive(call)
+    except BaseException as error:
+        return runner.fail(call, error)
+    return runner._run_task(call, coroutine)
+
+
+cdef int _finish_bare(HandlerRunner runner, ServerCall call, object value) except -1:
+    """End a call whose answer is empty, or was a stream."""
+    if not call.flags & ONE_WAY:
+        try:
+            if value is not None:
+                kind = type(value).__name__
+                raise TypeError(f"{call.route.method} answers by its messages, an interceptor returned a {kind}")
+            if call._reply_metadata is not None:
+                call.pack_metadata()
+        except BaseException as error:
+            call.never_started = False
+            return runner.fail(call, error)
+    if call.flags & ONE_WAY:
+        return runner._count_end(call, OK)
+    call.compressor = 0
+    return answer(runner, call, b"")
+
+
+cdef int _drop_result(HandlerRunner runner, ServerCall call, Py_ssize_t size) except -1:
+    """Answer that memory is too full for a result; `size` is 0 if it was not encoded."""
+    count_refusal("memory")
+    call.compressor = 0
+    failure = Failure(RESOURCE_EXHAUSTED, runner.room.lack_text(call, size), pushback_ms=PUSHBACK_NEVER)
+    return runner._send_failure(call, failure)
 
 
 cdef inline bint packs_later(ServerCall call, bytes payload) noexcept:

@@ -72,5 +72,3 @@ cdef class Leaving:
     cdef uint64_t check_last_call(self, uint64_t now) except? 0
 
     cdef int _end_after_call(self, bint was_let_in) except -1
-    cdef int _close(self) except -1
-    cdef int _look_by(self, uint64_t due_ns) except -1

@@ -67,7 +67,7 @@ cdef class Leaving:
     cdef int _end_after_call(self, bint was_let_in) except -1:
         """Note the end of a call on a connection that is to close."""
         if self.ignores_input:
-            return self._look_by(now_ns() + CLEANUP_NS) if self.is_busy() else self._close()
+            return _look_by(self, now_ns() + CLEANUP_NS) if self.is_busy() else _close(self)
         if not (<Engine>self.engine).is_reading:
             self.end_at_pause()
         return self.life.leave_opening() if was_let_in else 0
@@ -118,19 +118,14 @@ cdef class Leaving:
         if self.goodbye is not None and not engine.is_closed:
             engine.now = max(engine.now, now)
             self.goodbye.drain(text)
-        return 0 if engine.is_closed else self._look_by(max(now, self.life.left_due()))
+        return 0 if engine.is_closed else _look_by(self, max(now, self.life.left_due()))
 
     cdef int end_at_pause(self) except -1:
         """Close a long-draining connection whose peer keeps calling: no call is under way now."""
         cdef ByteStream stream = self.stream()
         if (<Engine>self.engine).is_closed or stream is None or now_ns() < self.pause_from_ns:
             return 0
-        return 0 if not self.carries_nothing() or stream.has_unread() else self._close()
-
-    cdef int _close(self) except -1:
-        """Order the close."""
-        (<object>self.engine).close(REASON_DRAIN)
-        return 0
+        return 0 if not self.carries_nothing() or stream.has_unread() else _close(self)
 
     cdef bint finish(self, int reason, str text, bint lingers) except -1:
         """Close once all output is sent, then send the reason if the protocol can.
@@ -154,14 +149,9 @@ cdef class Leaving:
         engine.is_closed = True
         if self.stream() is not None:
             stream.finish(lingers and self.life.linger_ns != 0)
-        self._look_by(self.life.linger_until_ns or now)
+        _look_by(self, self.life.linger_until_ns or now)
         gate.runner.tell_watcher()
         return True
-
-    cdef int _look_by(self, uint64_t due_ns) except -1:
-        """Have the engine checked at `due_ns`, or earlier."""
-        cdef ByteStream stream = self.stream()
-        return 0 if stream is None else stream.schedule_check(due_ns)
 
     # Time
 
@@ -196,5 +186,17 @@ cdef class Leaving:
             self.ignores_input = True
         if self.is_busy() or self.unsent():
             return now + CLEANUP_NS
-        self._close()
+        _close(self)
         return 0
+
+
+cdef int _close(Leaving leaving) except -1:
+    """Order the close."""
+    (<object>leaving.engine).close(REASON_DRAIN)
+    return 0
+
+
+cdef int _look_by(Leaving leaving, uint64_t due_ns) except -1:
+    """Have the engine checked at `due_ns`, or earlier."""
+    cdef ByteStream stream = leaving.stream()
+    return 0 if stream is None else stream.schedule_check(due_ns)

@@ -1,10 +1,9 @@
 """A connection of a server, which holds the wire of its protocol; the contract of the two is `link/contract`."""
 
 cimport cython
-from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport Engine
-from fastrpc._core.link.contract cimport Backlog, Flow, Outcomes, Placing, Wire
+from fastrpc._core.link.contract cimport Backlog, Flow, Placing, Wire
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
@@ -22,16 +21,6 @@ cdef class LinkedConnection(EngineServedConnection):
     cdef inline Link open_link(self):
         """Return the link, or None: the connection is closed, or the link was freed."""
         return None if self._engine is NULL or self.is_closed else <Link>self._engine
-
-
-@cython.final
-cdef class LinkedOutcomes(Outcomes):
-    pass
-
-
-@cython.final
-cdef class LinkedFlow(Flow):
-    pass
 
 
 @cython.final
@@ -83,6 +72,3 @@ cdef class Link(Engine):
         # The handler may continue in the next turn of the loop.
         self.woke = True
         return 0
-
-    cdef int _tell_pusher(self) except -1
-    cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1

@@ -18,13 +18,14 @@ The steps of a request that a wire calls on its link are inline in the `.pxd`.
 
 cimport cython
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_GONE, Call
 from fastrpc._core.io.engine cimport NOTHING, ByteStream
+from fastrpc._core.link.contract cimport Outcomes
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, NO_FLOW
@@ -227,13 +228,6 @@ cdef class Link(Engine):
             raise NotImplementedError(f"protocol {self.wire.protocol} has no pushes")
         self.wire.pushing.push(self, call)
 
-    cdef int _tell_pusher(self) except -1:
-        """Notify the pusher that nothing more can be pushed."""
-        pusher, self.pusher = self.pusher, None
-        if pusher is not None:
-            pusher.on_end()
-        return 0
-
     # The peer
 
     def describe_peer(self):
@@ -283,7 +277,7 @@ cdef class Link(Engine):
     def close(self, reason=0, text=""):
         """Tell the peer the reason, if the protocol can, and close once all output is sent."""
         if self.leaving.finish(reason, text, reason != REASON_HANDSHAKE):
-            self._tell_pusher()
+            _tell_pusher(self)
 
     def stats(self):
         """Return the calls under way on this connection, as plain data."""
@@ -357,22 +351,11 @@ cdef class Link(Engine):
         cdef Py_ssize_t unsent = self.unsent_output()
         if unsent or self.connection.output_held or self.has_backlog and self.backlog.queued():
             self.life.weigh(self.connection.unsent_bytes(), self.now)
-        self._heed_output(unsent, self.now)
+        _heed_output(self, unsent, self.now)
         if self.leaving.pause_from_ns and not self.is_reading:
             # From now on the peer may have an answer.
             self.leaving.end_at_pause()
         return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
-
-    cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1:
-        """Read and send on only while the peer takes output."""
-        if not self.life.heed_output(unsent, now):
-            return 0
-        if self.pusher is not None:
-            self.pusher.on_room()
-        if self.has_senders:
-            self.has_senders = False
-            self.flow.room()
-        return 0
 
     cdef int stalled(self) except -1:
         return self.life.note_stall(self.now, self.came_ns)
@@ -400,7 +383,7 @@ cdef class Link(Engine):
             self.wire.lost()
         finally:
             # The connection is uncounted even after an error: a drain would wait for it.
-            self._tell_pusher()
+            _tell_pusher(self)
             self.life.count_out(error)
         return 0
 
@@ -411,7 +394,7 @@ cdef class Link(Engine):
         if self.is_closed:
             return self.leaving.check(now)
         if self.connection.output_held:
-            self._heed_output(self.unsent_output(), now)
+            _heed_output(self, self.unsent_output(), now)
         if self.intake.sender_check is not None:
             due = self.intake.sender_check.check(now)
         if self.life.openings is not None and any(
@@ -422,3 +405,23 @@ cdef class Link(Engine):
         due = earlier(due, self.leaving.check_last_call(now))
         due = earlier(due, self.wire.check(now))
         return self.life.linger_until_ns if self.is_closed else earlier(due, self.leaving.check(now))
+
+
+cdef int _tell_pusher(Link link) except -1:
+    """Notify the pusher that nothing more can be pushed."""
+    pusher, link.pusher = link.pusher, None
+    if pusher is not None:
+        pusher.on_end()
+    return 0
+
+
+cdef int _heed_output(Link link, Py_ssize_t unsent, uint64_t now) except -1:
+    """Read and send on only while the peer takes output."""
+    if not link.life.heed_output(unsent, now):
+        return 0
+    if link.pusher is not None:
+        link.pusher.on_room()
+    if link.has_senders:
+        link.has_senders = False
+        link.flow.room()
+    return 0

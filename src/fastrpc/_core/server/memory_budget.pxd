@@ -45,10 +45,8 @@ cdef class MemoryBudget(Timed):
     cdef int count_tail(self, ServedConnection connection, Py_ssize_t change) except -1
     cdef str count_part(self, ServedConnection connection, Py_ssize_t size, bint is_new)
     cdef int end_part(self, ServedConnection connection, bint is_over) except -1
-    cdef str _part_excess(self, int64_t held, int64_t grace)
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1
     cdef int _hold_requests(self, ServedConnection connection, Py_ssize_t change, Py_ssize_t record) except -1
-    cdef int _return_credit(self) except -1
     cdef str lack_text(self, int lack)
     cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new)
 
@@ -89,8 +87,3 @@ cdef class Room:
         # For a stream message: the most bytes of its output; once it is complete, its size, until the handler asks for
         # the next message. For a request: 0.
         int64_t kept
-
-    cdef int _lack(self, int64_t size) except -1
-    cdef int _enlarge(self, int64_t size) except -1
-    cdef int _leave(self) except -1
-    cdef int _hold(self, int64_t held) except -1

@@ -162,7 +162,7 @@ cdef class MemoryBudget(Timed):
                 self.loop_state.start_timer(self, now_ns() + self.full_wait_ns)
         elif held <= self.process_bytes:
             self.loop_state.stop_timer(self)
-            self._return_credit()
+            _return_credit(self)
         if self.on_room is not None and held <= self.process_bytes:
             on_room, self.on_room = self.on_room, None
             self.loop_state.call_soon(on_room)
@@ -179,7 +179,7 @@ cdef class MemoryBudget(Timed):
         connection.part_held = size
         self.count(change)
         # A single frame may have any size.
-        return self._part_excess(process_held - size, 0 if is_new else connection.grace_bytes)
+        return _part_excess(self, process_held - size, 0 if is_new else connection.grace_bytes)
 
     cdef int end_part(self, ServedConnection connection, bint is_over) except -1:
         """End the count of a frame; `is_over`: its message is counted instead."""
@@ -188,35 +188,15 @@ cdef class MemoryBudget(Timed):
         connection.part_held = 0
         return self.count(0) if is_over else 0
 
-    cdef str _part_excess(self, int64_t held, int64_t grace):
-        """Return why incomplete requests may not grow while `held` bytes are held, or None."""
-        if held <= self.process_bytes + grace:
-            return None
-        # Messages that grow concurrently would block each other, each holding its part.
-        return (
-            f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
-            "(Memory.process_bytes): requests that are not whole are dropped"
-        )
-
     def count_answer(self, ServedConnection connection not None, Py_ssize_t change):
         """Add or subtract bytes of an answer before it is in the output."""
         connection.answer_held += change
         self.count(change)
 
-    cdef int _return_credit(self) except -1:
-        """Let all connections return withheld credit. An error of one connection does not stop the others."""
-        self.is_full = False
-        for engine in list(self.engines):
-            try:
-                (<ServedConnection?>engine.connection).return_credit()
-            except Exception as error:
-                logger.error("fastrpc: %r cannot return its credit", engine, exc_info=error)
-        return 0
-
     cdef int on_timer(self) except -1:
         """Close the largest holder if holding back credit for the longest time did not help."""
         cdef ServedConnection connection
-        self._return_credit()
+        _return_credit(self)
         if process_held <= self.process_bytes:
             return 0
         self.is_full = True
@@ -284,7 +264,7 @@ cdef class MemoryBudget(Timed):
                 f"the server's connections hold {process_held} bytes, new calls{' of priority 1' if is_last else ''} are "
                 f"refused above {most} ({70 if is_last else 85} % of Memory.process_bytes)"
             )
-        problem = None if is_new else self._part_excess(process_held, connection.grace_bytes)
+        problem = None if is_new else _part_excess(self, process_held, connection.grace_bytes)
         if problem is not None:
             return problem
         most = self.request_bytes
@@ -298,6 +278,28 @@ cdef class MemoryBudget(Timed):
                 f"{', for calls of priority 1' if most < self.request_bytes else ''})"
             )
         return None
+
+
+cdef str _part_excess(MemoryBudget budget, int64_t held, int64_t grace):
+    """Return why incomplete requests may not grow while `held` bytes are held, or None."""
+    if held <= budget.process_bytes + grace:
+        return None
+    # Messages that grow concurrently would block each other, each holding its part.
+    return (
+        f"the server's connections hold {process_held} bytes, {budget.process_bytes} are allowed "
+        "(Memory.process_bytes): requests that are not whole are dropped"
+    )
+
+
+cdef int _return_credit(MemoryBudget budget) except -1:
+    """Let all connections return withheld credit. An error of one connection does not stop the others."""
+    budget.is_full = False
+    for engine in list(budget.engines):
+        try:
+            (<ServedConnection?>engine.connection).return_credit()
+        except Exception as error:
+            logger.error("fastrpc: %r cannot return its credit", engine, exc_info=error)
+    return 0
 
 
 @cython.final
@@ -379,9 +381,9 @@ cdef class Room:
 
     def take(self):
         """Reserve the stated size: return 0, or 1 if its connection's memory is full, 2 if the process's is."""
-        cdef int lack = self._lack(self.stated + STATE_BYTES)
+        cdef int lack = _lack(self, self.stated + STATE_BYTES)
         if lack == 0:
-            self._enlarge(self.stated + STATE_BYTES)
+            _enlarge(self, self.stated + STATE_BYTES)
         return lack
 
     def lack_text(self, int lack):
@@ -392,11 +394,11 @@ cdef class Room:
         """Count an output of `size` bytes; return why memory is full, or None."""
         cdef int lack = 0
         if size + STATE_BYTES > self.size:
-            lack = self._lack(size + STATE_BYTES)
+            lack = _lack(self, size + STATE_BYTES)
             if lack:
                 return self.budget.lack_text(lack)
-            self._enlarge(size + STATE_BYTES)
-        self._hold(size + STATE_BYTES)
+            _enlarge(self, size + STATE_BYTES)
+        _hold(self, size + STATE_BYTES)
         return None
 
     def finish(self, Py_ssize_t size):
@@ -407,8 +409,8 @@ cdef class Room:
             rooms_kept += size - self.kept
             self.connection.rooms_kept += size - self.kept
             self.kept = size
-            self._leave()
-            self._hold(size)
+            _leave(self)
+            _hold(self, size)
         else:
             self.close()
         return problem
@@ -416,8 +418,8 @@ cdef class Room:
     def close(self):
         """Give all room back."""
         global rooms_kept
-        self._leave()
-        self._hold(0)
+        _leave(self)
+        _hold(self, 0)
         if not self.is_message:
             self.connection.rooms_packed -= self.packed
             self.packed = 0
@@ -425,71 +427,75 @@ cdef class Room:
         self.connection.rooms_kept -= self.kept
         self.kept = 0
 
-    cdef int _lack(self, int64_t size) except -1:
-        """Return who lacks room for `size` bytes in total: LACK_NONE, the connection or the process."""
-        cdef MemoryBudget budget = self.budget
-        cdef ServedConnection connection = self.connection
-        cdef int64_t more = size - self.size, others = rooms_taken - self.size + rooms_kept - self.kept
-        if rooms_taken > self.size and rooms_taken + more > budget.unpacking_bytes:
-            return LACK_PROCESS
-        if not self.is_message:
-            others = rooms_taken - self.size
-        elif rooms_kept > self.kept and rooms_kept - self.kept + size - STATE_BYTES > budget.unpacking_bytes:
-            return LACK_PROCESS
-        if (process_held + rooms_left + more if others else process_held - self.packed - self.held) > budget.refuse_above:
-            # A single message may have any size, unless earlier messages are still kept.
-            return LACK_PROCESS
-        if self.is_message:
-            others = connection.rooms_kept - self.kept
-            return LACK_CONNECTION if others and others + size - STATE_BYTES > budget.request_bytes else LACK_NONE
-        # Waiting packed requests do not count: otherwise many might block each other.
-        others = connection.request_held - connection.rooms_packed + connection.rooms_left - connection.rooms * STATE_BYTES
-        if self.size == 0:
-            more -= STATE_BYTES
-        return LACK_CONNECTION if others + more > budget.request_bytes else LACK_NONE
 
-    cdef int _enlarge(self, int64_t size) except -1:
-        """Raise the bytes that the payload may take."""
-        global rooms_taken, rooms_left, rooms_kept
-        cdef int64_t more = size - self.size
-        rooms_taken += more
-        rooms_left += more
-        if self.is_message:
-            more = size - STATE_BYTES - self.kept
-            rooms_kept += more
-            self.connection.rooms_kept += more
-            self.kept += more
-        else:
-            self.connection.rooms_left += more
-            self.connection.rooms += self.size == 0
-        self.size = size
+cdef int _lack(Room room, int64_t size) except -1:
+    """Return who lacks room for `size` bytes in total: LACK_NONE, the connection or the process."""
+    cdef MemoryBudget budget = room.budget
+    cdef ServedConnection connection = room.connection
+    cdef int64_t more = size - room.size, others = rooms_taken - room.size + rooms_kept - room.kept
+    if rooms_taken > room.size and rooms_taken + more > budget.unpacking_bytes:
+        return LACK_PROCESS
+    if not room.is_message:
+        others = rooms_taken - room.size
+    elif rooms_kept > room.kept and rooms_kept - room.kept + size - STATE_BYTES > budget.unpacking_bytes:
+        return LACK_PROCESS
+    if (process_held + rooms_left + more if others else process_held - room.packed - room.held) > budget.refuse_above:
+        # A single message may have any size, unless earlier messages are still kept.
+        return LACK_PROCESS
+    if room.is_message:
+        others = connection.rooms_kept - room.kept
+        return LACK_CONNECTION if others and others + size - STATE_BYTES > budget.request_bytes else LACK_NONE
+    # Waiting packed requests do not count: otherwise many might block each other.
+    others = connection.request_held - connection.rooms_packed + connection.rooms_left - connection.rooms * STATE_BYTES
+    if room.size == 0:
+        more -= STATE_BYTES
+    return LACK_CONNECTION if others + more > budget.request_bytes else LACK_NONE
+
+
+cdef int _enlarge(Room room, int64_t size) except -1:
+    """Raise the bytes that the payload may take."""
+    global rooms_taken, rooms_left, rooms_kept
+    cdef int64_t more = size - room.size
+    rooms_taken += more
+    rooms_left += more
+    if room.is_message:
+        more = size - STATE_BYTES - room.kept
+        rooms_kept += more
+        room.connection.rooms_kept += more
+        room.kept += more
+    else:
+        room.connection.rooms_left += more
+        room.connection.rooms += room.size == 0
+    room.size = size
+    return 0
+
+
+cdef int _leave(Room room) except -1:
+    """End the decompression."""
+    global rooms_taken, rooms_left
+    if room.size == 0:
         return 0
+    rooms_taken -= room.size
+    rooms_left -= room.size - room.held
+    if not room.is_message:
+        room.connection.rooms_left -= room.size - room.held
+        room.connection.rooms -= 1
+    room.size = 0
+    return 0
 
-    cdef int _leave(self) except -1:
-        """End the decompression."""
-        global rooms_taken, rooms_left
-        if self.size == 0:
-            return 0
-        rooms_taken -= self.size
-        rooms_left -= self.size - self.held
-        if not self.is_message:
-            self.connection.rooms_left -= self.size - self.held
-            self.connection.rooms -= 1
-        self.size = 0
-        return 0
 
-    cdef int _hold(self, int64_t held) except -1:
-        """Count `held` bytes for the connection instead of the previous number: as stream data or as requests."""
-        global rooms_left
-        cdef int64_t change = held - self.held
-        self.held = held
-        if self.size:
-            # During the decompression this is the uncounted part of its room.
-            rooms_left -= change
-        if self.is_message:
-            self.connection.stream_held += change
-            return self.budget.count(change)
-        if self.size:
-            # The connection has a separate sum for requests only.
-            self.connection.rooms_left -= change
-        return self.budget._hold_requests(self.connection, change, 0)
+cdef int _hold(Room room, int64_t held) except -1:
+    """Count `held` bytes for the connection instead of the previous number: as stream data or as requests."""
+    global rooms_left
+    cdef int64_t change = held - room.held
+    room.held = held
+    if room.size:
+        # During the decompression this is the uncounted part of its room.
+        rooms_left -= change
+    if room.is_message:
+        room.connection.stream_held += change
+        return room.budget.count(change)
+    if room.size:
+        # The connection has a separate sum for requests only.
+        room.connection.rooms_left -= change
+    return room.budget._hold_requests(room.connection, change, 0)

@@ -1,26 +1,13 @@
 """The messages and the words of calls by the native protocol."""
 
-cimport cython
-
-from fastrpc._core.link.contract cimport Flow
+from fastrpc._core.link.contract cimport Dialect, Flow
 from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
-from fastrpc._core.server.served_connection cimport PlainDialect
 
 
-@cython.final
-cdef class NativeDialect(PlainDialect):
-    pass
-
-
-@cython.final
-cdef class NativeFlow(Flow):
-    pass
-
-
-# An object without state, which all connections share.
-cdef NativeDialect NATIVE_DIALECT
-cdef NativeFlow NATIVE_FLOW
+# Objects without state, which all connections share.
+cdef Dialect NATIVE_DIALECT
+cdef Flow NATIVE_FLOW
 
 
 cdef inline Connection engine_behind(EngineServedConnection connection):

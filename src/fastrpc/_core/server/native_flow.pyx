@@ -15,6 +15,7 @@ from libc.stdint cimport uint8_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport PlainDialect
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 
 

@@ -1,7 +1,6 @@
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.timer_wheel cimport Timed
-from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.server.gate cimport Gate
@@ -36,14 +35,6 @@ cdef class Openings(Timed):
         bint is_reported
 
     cdef bint accept(self, PartsOwner connection, bint is_surplus) except -1
-    cdef int add(self, PartsOwner connection) except -1
-    cdef int _add(self, object connection, uint64_t now) except -1
     cdef int goes_on(self, PartsOwner connection) except -1
     cdef int heard(self, PartsOwner connection) except -1
     cdef int leave(self, PartsOwner connection) except -1
-    cdef int _take_slot(self, PartsOwner connection, set slots, dict waiting) except -1
-    cdef ByteStream _stream_of(self, PartsOwner connection)
-    cdef bint _waits_for_turn(self, PartsOwner connection) except -1
-    cdef int _fill_slots(self, set slots, dict waiting) except -1
-    cdef int _look_at(self, uint64_t due_ns) except -1
-    cdef int _close_silent(self, uint64_t now) except -1

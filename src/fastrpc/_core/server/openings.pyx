@@ -15,6 +15,7 @@ import logging
 from collections import OrderedDict
 
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
 
@@ -49,29 +50,19 @@ cdef class Openings(Timed):
         if is_surplus and len(self.gate.engines) > self.gate.connections + self.limit:
             connection.abort()
             return True
-        self.add(connection)
+        _add(self, connection, connection.now)
         return is_surplus
-
-    cdef int add(self, PartsOwner connection) except -1:
-        """Note a connection that opens."""
-        return self._add(connection, connection.now)
 
     def add_undecided(self, connection):
         """Count a connection of unknown protocol, or note bytes from it; `abort` closes a silent one."""
         self.heard_ns.pop(connection, None)
-        self._add(connection, now_ns())
+        _add(self, connection, now_ns())
 
     def leave_undecided(self, connection):
         """Note that the protocol of a connection is known, or that it is lost."""
         self.heard_ns.pop(connection, None)
         if len(self) <= self.limit:
             self.is_reported = False
-
-    cdef int _add(self, object connection, uint64_t now) except -1:
-        self.heard_ns[connection] = now
-        if len(self) > self.limit:
-            return self._look_at(<uint64_t>next(iter(self.heard_ns.values())) + SILENCE_NS)
-        return 0
 
     cdef int goes_on(self, PartsOwner connection) except -1:
         """Note bytes of a TLS handshake. They take no slot: a handshake of two turns or more cannot end at once."""
@@ -87,11 +78,11 @@ cdef class Openings(Timed):
         self.heard_ns[connection] = connection.now
         self.heard_ns.move_to_end(connection)
         if connection.phase == PHASE_PREFACE:
-            return self._take_slot(connection, self.begun, self.waiting)
+            return _take_slot(self, connection, self.begun, self.waiting)
         if connection in self.begun:
             self.begun.discard(connection)
-            self._fill_slots(self.begun, self.waiting)
-        return self._take_slot(connection, self.prefaced, self.waiting_prefaced)
+            _fill_slots(self, self.begun, self.waiting)
+        return _take_slot(self, connection, self.prefaced, self.waiting_prefaced)
 
     cdef int leave(self, PartsOwner connection) except -1:
         """Note that a connection is open, or lost."""
@@ -100,87 +91,100 @@ cdef class Openings(Timed):
         self.waiting_prefaced.pop(connection, None)
         self.begun.discard(connection)
         self.prefaced.discard(connection)
-        self._fill_slots(self.prefaced, self.waiting_prefaced)
-        self._fill_slots(self.begun, self.waiting)
+        _fill_slots(self, self.prefaced, self.waiting_prefaced)
+        _fill_slots(self, self.begun, self.waiting)
         if len(self) <= self.limit:
             self.is_reported = False
         return 0
 
-    cdef int _take_slot(self, PartsOwner connection, set slots, dict waiting) except -1:
-        cdef ByteStream stream
-        if connection in slots:
-            return 0
-        if len(slots) < self.limit:
-            slots.add(connection)
-        else:
-            del self.heard_ns[connection]
-            waiting[connection] = None
-            stream = self._stream_of(connection)
-            if stream is not None:
-                stream.hold_back(True)
-        return 0
-
-    cdef int _fill_slots(self, set slots, dict waiting) except -1:
-        cdef PartsOwner connection
-        cdef ByteStream stream
-        while waiting and len(slots) < self.limit:
-            connection = <PartsOwner>next(iter(waiting))
-            del waiting[connection]
-            stream = self._stream_of(connection)
-            if stream is not None and not stream.is_ending():
-                slots.add(connection)
-                self.heard_ns[connection] = now_ns()
-                stream.hold_back(False)
-        return 0
-
-    cdef ByteStream _stream_of(self, PartsOwner connection):
-        return None if connection._stream is NULL else <ByteStream>connection._stream
-
     # Silence
-
-    cdef bint _waits_for_turn(self, PartsOwner connection) except -1:
-        """Return whether received bytes wait for their turn; reading pauses until then."""
-        cdef ByteStream stream = self._stream_of(connection)
-        return stream is not None and stream.waits_for_turn()
-
-    cdef int _look_at(self, uint64_t due_ns) except -1:
-        if self.look_ns == 0:
-            self.look_ns = due_ns
-            self.loop_state.start_timer(self, due_ns)
-        return 0
 
     cdef int on_timer(self) except -1:
         cdef uint64_t now = now_ns(), late = now - min(now, self.look_ns)
         self.look_ns = 0
         if late > STALL_NS and not self.is_put_off:
             self.is_put_off = True
-            return self._look_at(now + PUT_OFF_NS)
+            return _look_at(self, now + PUT_OFF_NS)
         self.is_put_off = False
-        return self._close_silent(now)
+        return _close_silent(self, now)
 
-    cdef int _close_silent(self, uint64_t now) except -1:
-        """Close silent connections, the longest silent first, until at most `limit` are left."""
-        cdef uint64_t heard
-        while self.heard_ns and len(self) > self.limit:
-            connection = next(iter(self.heard_ns))
-            heard = self.heard_ns[connection]
-            # This check comes first, since it ends the loop if every connection waits for its turn (below).
-            if now < heard + SILENCE_NS:
-                return self._look_at(heard + SILENCE_NS)
-            if isinstance(connection, PartsOwner) and self._waits_for_turn(<PartsOwner>connection):
-                # The bytes of the connection wait for a turn of the loop.
-                self.heard_ns[connection] = now
-                self.heard_ns.move_to_end(connection)
-                continue
-            if not self.is_reported:
-                self.is_reported = True
-                logger.warning(
-                    "%d connections are in their opening: silent ones are closed (%s is %d)",
-                    len(self), self.bound, self.limit,
-                )
-            if isinstance(connection, PartsOwner):
-                self.leave(<PartsOwner>connection)
-            else:
-                self.leave_undecided(connection)
-            connection.abort()
+
+cdef int _add(Openings openings, object connection, uint64_t now) except -1:
+    openings.heard_ns[connection] = now
+    if len(openings) > openings.limit:
+        return _look_at(openings, <uint64_t>next(iter(openings.heard_ns.values())) + SILENCE_NS)
+    return 0
+
+
+cdef int _take_slot(Openings openings, PartsOwner connection, set slots, dict waiting) except -1:
+    cdef ByteStream stream
+    if connection in slots:
         return 0
+    if len(slots) < openings.limit:
+        slots.add(connection)
+    else:
+        del openings.heard_ns[connection]
+        waiting[connection] = None
+        stream = _stream_of(connection)
+        if stream is not None:
+            stream.hold_back(True)
+    return 0
+
+
+cdef int _fill_slots(Openings openings, set slots, dict waiting) except -1:
+    cdef PartsOwner connection
+    cdef ByteStream stream
+    while waiting and len(slots) < openings.limit:
+        connection = <PartsOwner>next(iter(waiting))
+        del waiting[connection]
+        stream = _stream_of(connection)
+        if stream is not None and not stream.is_ending():
+            slots.add(connection)
+            openings.heard_ns[connection] = now_ns()
+            stream.hold_back(False)
+    return 0
+
+
+cdef ByteStream _stream_of(PartsOwner connection):
+    return None if connection._stream is NULL else <ByteStream>connection._stream
+
+
+cdef bint _waits_for_turn(PartsOwner connection) except -1:
+    """Return whether received bytes wait for their turn; reading pauses until then."""
+    cdef ByteStream stream = _stream_of(connection)
+    return stream is not None and stream.waits_for_turn()
+
+
+cdef int _look_at(Openings openings, uint64_t due_ns) except -1:
+    if openings.look_ns == 0:
+        openings.look_ns = due_ns
+        openings.loop_state.start_timer(openings, due_ns)
+    return 0
+
+
+cdef int _close_silent(Openings openings, uint64_t now) except -1:
+    """Close silent connections, the longest silent first, until at most `limit` are left."""
+    cdef uint64_t heard
+    while openings.heard_ns and len(openings) > openings.limit:
+        connection = next(iter(openings.heard_ns))
+        heard = openings.heard_ns[connection]
+        # This check comes first, since it ends the loop if every connection waits for its turn (below).
+        if now < heard + SILENCE_NS:
+            return _look_at(openings, heard + SILENCE_NS)
+        if isinstance(connection, PartsOwner) and _waits_for_turn(<PartsOwner>connection):
+            # The bytes of the connection wait for a turn of the loop.
+            openings.heard_ns[connection] = now
+            openings.heard_ns.move_to_end(connection)
+            continue
+        if not openings.is_reported:
+            openings.is_reported = True
+            logger.warning(
+                "%d connections are in their opening: silent ones are closed (%s is %d)",
+                len(openings), openings.bound, openings.limit,
+            )
+        if isinstance(connection, PartsOwner):
+            openings.leave(<PartsOwner>connection)
+        else:
+            openings.leave_undecided(connection)
+        connection.abort()
+    return 0

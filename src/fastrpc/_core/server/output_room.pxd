@@ -66,8 +66,6 @@ cdef class OutputRoom(Timed):
     cdef int _free_stopped(self) except -1
     cdef int _go_on(self, uint64_t ends_ns) except -1
     cdef object _next(self)
-    cdef int _resume(self, HandlerTask task, object error) except -1
-    cdef int _report(self, HandlerTask task, object error, str message) except -1
 
 
 cdef inline bint needs_room(ServerCall call, Py_ssize_t size) noexcept:

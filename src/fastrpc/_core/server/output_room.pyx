@@ -209,33 +209,35 @@ cdef class OutputRoom(Timed):
         cdef object entry = self._next()
         while entry is not None:
             self.deferred -= 1
-            self._resume(<HandlerTask>entry[0], entry[1])
+            _resume(self, <HandlerTask>entry[0], entry[1])
             if now_ns() >= ends_ns:
                 return 1
             entry = self._next()
         return 0
 
-    cdef int _resume(self, HandlerTask task, object error) except -1:
-        # The end of the task may pass the context to another call.
-        cdef object context = task._context
-        try:
-            try:
-                PyContext_Enter(context)
-            except RuntimeError as problem:
-                # Another thread has entered the context. Nothing else would wake the task, so it is abandoned.
-                task._abandon(problem)
-                task.finished()
-                return 0
-            try:
-                task.resume(error)
-            finally:
-                if PyContext_Exit(context) < 0:
-                    self._report(task, take_raised(), "The handler replaced the current context")
-        except Exception as problem:
-            # Later tasks continue, as later callbacks of a loop do after a failed one.
-            self._report(task, problem, "A task failed")
-        return 0
 
-    cdef int _report(self, HandlerTask task, object error, str message) except -1:
-        self.loop_state.loop.call_exception_handler({"task": task, "exception": error, "message": message})
-        return 0
+cdef int _resume(OutputRoom room, HandlerTask task, object error) except -1:
+    # The end of the task may pass the context to another call.
+    cdef object context = task._context
+    try:
+        try:
+            PyContext_Enter(context)
+        except RuntimeError as problem:
+            # Another thread has entered the context. Nothing else would wake the task, so it is abandoned.
+            task._abandon(problem)
+            task.finished()
+            return 0
+        try:
+            task.resume(error)
+        finally:
+            if PyContext_Exit(context) < 0:
+                _report(room, task, take_raised(), "The handler replaced the current context")
+    except Exception as problem:
+        # Later tasks continue, as later callbacks of a loop do after a failed one.
+        _report(room, task, problem, "A task failed")
+    return 0
+
+
+cdef int _report(OutputRoom room, HandlerTask task, object error, str message) except -1:
+    room.loop_state.loop.call_exception_handler({"task": task, "exception": error, "message": message})
+    return 0

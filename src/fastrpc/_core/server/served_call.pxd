@@ -167,7 +167,6 @@ cdef class WaitingCalls:
     cdef int drop(self, ServerCall call) except -1
     cdef ServerCall first(self, int last_rank)
     cdef ServerCall oldest(self)
-    cdef ServerCall last_sheddable(self)
 
 
 # The bytes charged for a waiting call.

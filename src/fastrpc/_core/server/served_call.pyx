@@ -484,10 +484,6 @@ cdef class WaitingCalls:
                 found = line.first()
         return found
 
-    cdef ServerCall last_sheddable(self):
-        """Return the call to shed first, which would start last, or None."""
-        return self.sheddable.last()
-
 
 cdef Py_ssize_t waiting_bytes(ServerCall call) noexcept:
     return max(PyBytes_GET_SIZE(call.waiting_payload), <Py_ssize_t>1)

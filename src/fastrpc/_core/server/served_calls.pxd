@@ -2,7 +2,6 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.link.contract cimport Outcomes
 from fastrpc._core.native.call_parts cimport ServingPart
 from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.server.connection_life cimport ConnectionLife
@@ -13,11 +12,6 @@ from fastrpc._core.server.served_call cimport ServerCall
 
 @cython.final
 cdef class NativeServedConnection(EngineServedConnection):
-    pass
-
-
-@cython.final
-cdef class NativeOutcomes(Outcomes):
     pass
 
 
@@ -42,14 +36,8 @@ cdef class ServedCalls(ServingPart):
     cdef Connection engine(self)
     cdef int return_credit(self) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
-    cdef int _free_one_way(self, Call call) except -1
-    cdef int _await_rest(self, uint64_t due_ns) except -1
-    cdef uint64_t _check_rest(self, uint64_t now) except? 0
-    cdef int _refuse_rest(self, Call call, uint64_t now) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
-    cdef int _end_cut(self, uint64_t id, str text) except -1
     cdef int weigh_output(self) except -1
-    cdef bint _keeps_credit(self) noexcept
 
 
 @cython.nonecheck(False)

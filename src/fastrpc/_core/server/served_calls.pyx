@@ -24,6 +24,7 @@ from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EX
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_ASSEMBLING, STATE_CANCELLED, STATE_GONE
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.link.contract cimport Outcomes
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
@@ -268,13 +269,13 @@ cdef class ServedCalls(ServingPart):
     cdef int on_refused(self, Call call, int status, str text) except -1:
         # A limit of the connection itself: the gate has not seen the call.
         self.gate.refusals.note(<ServerCall>call, status, text)
-        return self._free_one_way(call)
+        return _free_one_way(self, call)
 
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
         """Answer that a call was not started. `is_faulty`: because of its caller's fault, which a budget limits."""
         cdef Connection engine = self.engine()
         cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
-        self._free_one_way(call)
+        _free_one_way(self, call)
         if status == DEADLINE_EXCEEDED:
             # Honest callers send such requests, too, so the wire's budgets omit these refusals.
             engine.note_unanswered()
@@ -287,55 +288,13 @@ cdef class ServedCalls(ServingPart):
         engine.callee.send_refusal(call, status, text, pushback_ms)
         return engine.callee.spend_idle_work(call) if is_faulty else 0
 
-    cdef int _free_one_way(self, Call call) except -1:
-        # A one-way call is counted when it is complete; from then on its state is GONE.
-        if call.flags & ONE_WAY and call.state == STATE_GONE:
-            self.engine().callee.one_way_calls -= 1
-        return 0
-
     # Deadlines of incomplete requests
 
     cdef int on_cut_request(self) except -1:
         cdef FrameReader reader = self.engine().reader
         cdef uint64_t timeout = self.gate.timeout_of(reader.cut_timeout_us, reader.cut_flags)
         # A one-way call has no answer.
-        return self._await_rest(reader.cut_at + timeout) if timeout and not reader.cut_flags & ONE_WAY else 0
-
-    cdef int _await_rest(self, uint64_t due_ns) except -1:
-        """Schedule the check of an incomplete request's deadline."""
-        if self.rest_due_ns == 0 or due_ns < self.rest_due_ns:
-            self.rest_due_ns = due_ns
-            return self.engine().schedule_check(due_ns)
-        return 0
-
-    cdef uint64_t _check_rest(self, uint64_t now) except? 0:
-        """Refuse incomplete requests whose deadline has passed; return the next deadline, 0 = none."""
-        cdef Connection engine = self.engine()
-        cdef Call call
-        if self.rest_due_ns == 0 or now < self.rest_due_ns:
-            return self.rest_due_ns
-        self.rest_due_ns = 0
-        for call in engine.callee.calls.entries() if engine.callee.open_requests else ():
-            if call.state != STATE_ASSEMBLING or call.deadline_ns == NO_DEADLINE:
-                continue
-            if now < call.deadline_ns:
-                self._await_rest(call.deadline_ns)
-            else:
-                self._refuse_rest(call, now)
-        if engine.reader.cut_id > engine.callee.highest_seen:
-            self.on_cut_request()
-            if self.rest_due_ns and self.rest_due_ns <= now:
-                self.rest_due_ns = 0
-                call = engine.callee.take_cut()
-                if call is not None:
-                    self._refuse_rest(call, now)
-        return self.rest_due_ns
-
-    cdef int _refuse_rest(self, Call call, uint64_t now) except -1:
-        if call.flags & ONE_WAY:
-            self.engine().callee.one_way_calls -= 1
-        self.connection.now = now
-        return self.gate.refuse_rest(<ServerCall>call)
+        return _await_rest(self, reader.cut_at + timeout) if timeout and not reader.cut_flags & ONE_WAY else 0
 
     cdef int drop_request(self, Call call, int status, str text) except -1:
         """Refuse an incomplete request; its later frames are discarded."""
@@ -353,7 +312,7 @@ cdef class ServedCalls(ServingPart):
             or (engine._stream is not NULL and (<ByteStream>engine._stream).is_stuck())
         ):
             self.weigh_output()
-        if self.withheld and not self._keeps_credit():
+        if self.withheld and not _keeps_credit(self):
             self.return_credit()
         return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
 
@@ -377,7 +336,7 @@ cdef class ServedCalls(ServingPart):
             problem = self.gate.memory.count_part(self.connection, 0, False)
             if problem is not None:
                 count_refusal("memory")
-                self._end_cut(call.id, problem)
+                _end_cut(self, call.id, problem)
             return 0
         size = (<Assembly>call.incoming.assembly).filled
         # At its first piece a request must fit as a whole, at later pieces with the bytes received so far.
@@ -392,7 +351,7 @@ cdef class ServedCalls(ServingPart):
         if served.charge == 0:
             self.gate.await_rest(served)
             if served.deadline_ns != NO_DEADLINE:
-                self._await_rest(served.deadline_ns)
+                _await_rest(self, served.deadline_ns)
         return self.gate.memory.charge(served, max(size, <Py_ssize_t>1))
 
     cdef int on_cut(self, Py_ssize_t change) except -1:
@@ -406,23 +365,11 @@ cdef class ServedCalls(ServingPart):
             count_refusal("memory")
             if frame.flags & CONT:
                 # Earlier pieces of its message are dropped too.
-                self._end_cut(frame.id, problem)
+                _end_cut(self, frame.id, problem)
         return problem
 
     cdef int on_part_ended(self, bint is_over) except -1:
         return self.gate.memory.end_part(self.connection, is_over)
-
-    cdef int _end_cut(self, uint64_t id, str text) except -1:
-        """End a call with an incomplete message, which is dropped; discard its later frames."""
-        cdef Connection engine = self.engine()
-        cdef Call call = engine.callee.find(id)
-        if call is None:
-            call = engine.slots.find(id)
-        if call is None or call.incoming is None:
-            return 0
-        if call.state == STATE_ASSEMBLING:
-            return self.drop_request(call, RESOURCE_EXHAUSTED, text)
-        return engine.assembler.end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
 
     cdef bint on_stuck(self, Call call, str text) except -1:
         if self.withheld:
@@ -439,21 +386,10 @@ cdef class ServedCalls(ServingPart):
 
     cdef bint withholds(self, Frame* frame) noexcept:
         # Checked for each frame: usually nothing waits.
-        if not (self.gate.memory.is_full or self.connection.holding & (HOLD_STALL | HOLD_QUEUE)) or not self._keeps_credit():
+        if not (self.gate.memory.is_full or self.connection.holding & (HOLD_STALL | HOLD_QUEUE)) or not _keeps_credit(self):
             return False
         self.withheld += HEADER_SIZE + <int64_t>frame.length
         return True
-
-    cdef bint _keeps_credit(self) noexcept:
-        """Return whether memory is short, or large requests arrive faster than they start, which ends by itself."""
-        cdef int holding = self.connection.holding
-        if self.gate.memory.is_full:
-            return True
-        return (
-            holding & (HOLD_STALL | HOLD_QUEUE) != 0
-            and holding & HOLD_OUTPUT == 0
-            and self.connection.request_held > self.gate.memory.request_bytes // PART_THAT_WAITS
-        )
 
     cdef bint may_lend(self) noexcept:
         return process_held < self.gate.memory.lend_below
@@ -477,7 +413,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef Connection engine = self.engine()
-        cdef uint64_t due = self._check_rest(now)
+        cdef uint64_t due = _check_rest(self, now)
         # A client that takes calls keeps its connection for them.
         cdef bint is_busy = engine.liveness.was_used() or not engine.settled or engine.peer.max_calls != 0
         return due if engine.is_closed else earlier(due, self.life.look(now, is_busy, engine.sender.untaken_bytes()))
@@ -513,6 +449,77 @@ cdef class ServedCalls(ServingPart):
                 call.incoming.cost = 0
         self.engine().reader.drop_part()
         return self.life.count_out(error)
+
+
+cdef int _await_rest(ServedCalls calls, uint64_t due_ns) except -1:
+    """Schedule the check of an incomplete request's deadline."""
+    if calls.rest_due_ns == 0 or due_ns < calls.rest_due_ns:
+        calls.rest_due_ns = due_ns
+        return calls.engine().schedule_check(due_ns)
+    return 0
+
+
+cdef uint64_t _check_rest(ServedCalls calls, uint64_t now) except? 0:
+    """Refuse incomplete requests whose deadline has passed; return the next deadline, 0 = none."""
+    cdef Connection engine = calls.engine()
+    cdef Call call
+    if calls.rest_due_ns == 0 or now < calls.rest_due_ns:
+        return calls.rest_due_ns
+    calls.rest_due_ns = 0
+    for call in engine.callee.calls.entries() if engine.callee.open_requests else ():
+        if call.state != STATE_ASSEMBLING or call.deadline_ns == NO_DEADLINE:
+            continue
+        if now < call.deadline_ns:
+            _await_rest(calls, call.deadline_ns)
+        else:
+            _refuse_rest(calls, call, now)
+    if engine.reader.cut_id > engine.callee.highest_seen:
+        calls.on_cut_request()
+        if calls.rest_due_ns and calls.rest_due_ns <= now:
+            calls.rest_due_ns = 0
+            call = engine.callee.take_cut()
+            if call is not None:
+                _refuse_rest(calls, call, now)
+    return calls.rest_due_ns
+
+
+cdef int _refuse_rest(ServedCalls calls, Call call, uint64_t now) except -1:
+    if call.flags & ONE_WAY:
+        calls.engine().callee.one_way_calls -= 1
+    calls.connection.now = now
+    return calls.gate.refuse_rest(<ServerCall>call)
+
+
+cdef int _end_cut(ServedCalls calls, uint64_t id, str text) except -1:
+    """End a call with an incomplete message, which is dropped; discard its later frames."""
+    cdef Connection engine = calls.engine()
+    cdef Call call = engine.callee.find(id)
+    if call is None:
+        call = engine.slots.find(id)
+    if call is None or call.incoming is None:
+        return 0
+    if call.state == STATE_ASSEMBLING:
+        return calls.drop_request(call, RESOURCE_EXHAUSTED, text)
+    return engine.assembler.end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
+
+
+cdef bint _keeps_credit(ServedCalls calls) noexcept:
+    """Return whether memory is short, or large requests arrive faster than they start, which ends by itself."""
+    cdef int holding = calls.connection.holding
+    if calls.gate.memory.is_full:
+        return True
+    return (
+        holding & (HOLD_STALL | HOLD_QUEUE) != 0
+        and holding & HOLD_OUTPUT == 0
+        and calls.connection.request_held > calls.gate.memory.request_bytes // PART_THAT_WAITS
+    )
+
+
+cdef int _free_one_way(ServedCalls calls, Call call) except -1:
+    # A one-way call is counted when it is complete; from then on its state is GONE.
+    if call.flags & ONE_WAY and call.state == STATE_GONE:
+        calls.engine().callee.one_way_calls -= 1
+    return 0
 
 
 def serve_on(Connection engine not None, Gate gate not None):

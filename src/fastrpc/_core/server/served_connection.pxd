@@ -224,7 +224,3 @@ cdef class ServedConnection:
 
 cdef class PlainDialect(Dialect):
     pass
-
-
-cdef class PlainHandling(Handling):
-    pass

@@ -74,12 +74,6 @@ cdef class ServedStream(StreamChannel):
     cdef int send_encoded(self, bytes payload) except -1
     cdef int commit(self) except -1
     cdef int end(self) except -1
-    cdef Marshal _marshal_of_call(self)
-    cdef bint _is_wanted(self) noexcept
-    cdef int _drop_job(self) except -1
-    cdef int _hold(self, int64_t change) except -1
-    cdef int _emit_compressed(self, bytes payload) except -1
-    cdef int _emit_as(self, bytes payload, int compressor) except -1
 
 
 @cython.final

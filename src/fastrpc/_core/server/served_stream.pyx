@@ -66,15 +66,6 @@ cdef class ServedStream(StreamChannel):
         args, kwargs = route.definition.bind_stream(args, kwargs, self)
         return BoundArguments(args, kwargs) if kwargs else args
 
-    cdef Marshal _marshal_of_call(self):
-        cdef MethodRoute route = self.served.route
-        if self.marshal is None:
-            if self.codec != route.marshal.codec_id or self.served.connection.forms is not None:
-                self.marshal = self.served.connection.marshal_of(self.served)
-            else:
-                self.marshal = route.marshal
-        return self.marshal
-
     cdef int send_value(self, object value) except -1:
         """Send a message that the handler yielded."""
         return self.send_encoded(self.encoded(value))
@@ -84,7 +75,7 @@ cdef class ServedStream(StreamChannel):
         cdef Marshal marshal = self.marshal
         cdef bytes payload
         if marshal is None:
-            marshal = self._marshal_of_call()
+            marshal = _marshal_of_call(self)
         if self.sent_wraps is not None:
             value = self.wrapped_for_sending(value)
         payload = <bytes>marshal.encode_result(value)
@@ -103,18 +94,11 @@ cdef class ServedStream(StreamChannel):
         """Send the present contents of `reply_metadata`; later entries are sent with the end."""
         cdef ServerCall call = self.served
         self.is_committed = True
-        if call._reply_metadata is not None and self._is_wanted():
+        if call._reply_metadata is not None and _is_wanted(self):
             call.pack_metadata()
             metadata, call.sent_metadata = call.sent_metadata, None
             self.flow.head(call, metadata)
         return 0
-
-    cdef bint _is_wanted(self) noexcept:
-        # After a CANCEL only the answer is sent.
-        cdef ServerCall call = self.served
-        return not (
-            call.connection.is_closed or call.was_ended or call.state == STATE_CANCELLED or call.state == STATE_GONE
-        )
 
     def commit_metadata(self):
         """Send the first metadata now, even if it is empty.
@@ -187,13 +171,8 @@ cdef class ServedStream(StreamChannel):
         if self.input_ended:
             # The handler does not take this message, so it is not held: only its credit is returned.
             return self.flow.taken(self.served, cost)
-        self._hold(cost)
+        _hold(self, cost)
         return StreamChannel.put(self, frame, payload, cost)
-
-    cdef int _hold(self, int64_t change) except -1:
-        self.held += change
-        self.served.connection.stream_held += change
-        return self.output_room.memory.count(change)
 
     cdef int taken(self, Py_ssize_t cost) except -1:
         # The handler has the message: it counts until the next one is requested.
@@ -211,7 +190,7 @@ cdef class ServedStream(StreamChannel):
         cdef list rooms = self.taken_rooms
         self.holds_taken = False
         if self.taken_held:
-            self._hold(-self.taken_held)
+            _hold(self, -self.taken_held)
             self.taken_held = 0
         if rooms is not None:
             self.taken_rooms = None
@@ -219,7 +198,7 @@ cdef class ServedStream(StreamChannel):
         return 0
 
     cdef int drop_messages(self) except -1:
-        self._drop_job()
+        _drop_job(self)
         StreamChannel.drop_messages(self)
         return self.asked() if self.holds_taken else 0
 
@@ -238,12 +217,12 @@ cdef class ServedStream(StreamChannel):
             if codec != self.codec:
                 text = f"a message is in codec {codec}, the request in {self.codec}"
                 raise CallError(Status.INVALID_ARGUMENT, text)
-            value = self._marshal_of_call().decode_message(payload)
+            value = _marshal_of_call(self).decode_message(payload)
         except CallError as error:
             raise call.route.definition.faults.of_message(error, call.route.method) from None
         if self.marshal.charge > PyBytes_GET_SIZE(payload) + SMALL_OUTPUT:
             # Until the handler has the message, it counts by its received size.
-            self._hold(self.marshal.charge - PyBytes_GET_SIZE(payload))
+            _hold(self, self.marshal.charge - PyBytes_GET_SIZE(payload))
             self.taken_held += self.marshal.charge - PyBytes_GET_SIZE(payload)
         return value
 
@@ -262,14 +241,7 @@ cdef class ServedStream(StreamChannel):
     cdef int leave_packed(self) except -1:
         if self.job is not None and not self.job.is_begun:
             # The message waits for room, perhaps for a while: it counts from the handler's request for it.
-            self._drop_job()
-        return 0
-
-    cdef int _drop_job(self) except -1:
-        job, self.job = self.job, None
-        self.is_unpacking = False
-        if job is not None:
-            job.drop()
+            _drop_job(self)
         return 0
 
     def begin_unpacking(self, job):
@@ -292,39 +264,16 @@ cdef class ServedStream(StreamChannel):
             message.payload = <PyObject*>payload
             message.compressor = 0
             self.room = room
-            self._hold(-message.cost)
+            _hold(self, -message.cost)
         if self._receiver is not None:
             self.wake_receiver()
 
     cdef int emit(self, bytes payload) except -1:
-        if not self._is_wanted():
+        if not _is_wanted(self):
             return 0
         if self.compressor and PyBytes_GET_SIZE(payload) > self.compress_above:
-            return self._emit_compressed(payload)
-        return self._emit_as(payload, 0)
-
-    cdef int _emit_compressed(self, bytes payload) except -1:
-        """Send a message, compressed like its request if the peer accepts that and the message gets smaller."""
-        cdef ServedConnection connection = self.served.connection
-        cdef bytes smaller
-        cdef int number = connection.dialect.compressor(self.served, self.compressor)
-        if number == 0:
-            return self._emit_as(payload, 0)
-        compressor = connection.gate.compressors[self.compressor]
-        if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
-            return self.pack(compressor, payload)
-        smaller = smaller_of(compressor, payload)
-        return self._emit_as(payload, 0) if smaller is None else self._emit_as(smaller, number)
-
-    cdef int _emit_as(self, bytes payload, int compressor) except -1:
-        cdef ServerCall call = self.served
-        call.counters.moved(0, PyBytes_GET_SIZE(payload))
-        call.moved_bytes += PyBytes_GET_SIZE(payload)
-        self.flow.message(call, payload, self.codec, compressor)
-        # Most messages are small.
-        if PyBytes_GET_SIZE(payload) > SMALL_OUTPUT:
-            self.output_room.weigh(call.connection, PyBytes_GET_SIZE(payload))
-        return 0
+            return _emit_compressed(self, payload)
+        return _emit_as(self, payload, 0)
 
     cdef object packing(self, object compressor, bytes payload):
         cdef ServedConnection connection = self.served.connection
@@ -332,11 +281,11 @@ cdef class ServedStream(StreamChannel):
 
     cdef int emit_packed(self, bytes payload, bint is_smaller) except -1:
         cdef int number = 0
-        if not self._is_wanted():
+        if not _is_wanted(self):
             return 0
         if is_smaller:
             number = self.served.connection.dialect.compressor(self.served, self.compressor)
-        return self._emit_as(payload, number)
+        return _emit_as(self, payload, number)
 
     cdef int on_unpackable(self, object error) except -1:
         self.unsent_error = error
@@ -371,6 +320,63 @@ cdef class ServedStream(StreamChannel):
     cdef int end(self) except -1:
         """Note that the handler ended, or never began."""
         return self.close(RuntimeError(f"{self.served.route.method} is over, and its stream with it"))
+
+
+cdef Marshal _marshal_of_call(ServedStream stream):
+    cdef MethodRoute route = stream.served.route
+    if stream.marshal is None:
+        if stream.codec != route.marshal.codec_id or stream.served.connection.forms is not None:
+            stream.marshal = stream.served.connection.marshal_of(stream.served)
+        else:
+            stream.marshal = route.marshal
+    return stream.marshal
+
+
+cdef bint _is_wanted(ServedStream stream) noexcept:
+    # After a CANCEL only the answer is sent.
+    cdef ServerCall call = stream.served
+    return not (
+        call.connection.is_closed or call.was_ended or call.state == STATE_CANCELLED or call.state == STATE_GONE
+    )
+
+
+cdef int _drop_job(ServedStream stream) except -1:
+    job, stream.job = stream.job, None
+    stream.is_unpacking = False
+    if job is not None:
+        job.drop()
+    return 0
+
+
+cdef int _hold(ServedStream stream, int64_t change) except -1:
+    stream.held += change
+    stream.served.connection.stream_held += change
+    return stream.output_room.memory.count(change)
+
+
+cdef int _emit_compressed(ServedStream stream, bytes payload) except -1:
+    """Send a message, compressed like its request if the peer accepts that and the message gets smaller."""
+    cdef ServedConnection connection = stream.served.connection
+    cdef bytes smaller
+    cdef int number = connection.dialect.compressor(stream.served, stream.compressor)
+    if number == 0:
+        return _emit_as(stream, payload, 0)
+    compressor = connection.gate.compressors[stream.compressor]
+    if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
+        return stream.pack(compressor, payload)
+    smaller = smaller_of(compressor, payload)
+    return _emit_as(stream, payload, 0) if smaller is None else _emit_as(stream, smaller, number)
+
+
+cdef int _emit_as(ServedStream stream, bytes payload, int compressor) except -1:
+    cdef ServerCall call = stream.served
+    call.counters.moved(0, PyBytes_GET_SIZE(payload))
+    call.moved_bytes += PyBytes_GET_SIZE(payload)
+    stream.flow.message(call, payload, stream.codec, compressor)
+    # Most messages are small.
+    if PyBytes_GET_SIZE(payload) > SMALL_OUTPUT:
+        stream.output_room.weigh(call.connection, PyBytes_GET_SIZE(payload))
+    return 0
 
 
 cdef ServedStream new_served_stream(ServerCall call):

@@ -6,7 +6,6 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.server.admission cimport CallAdmission
 from fastrpc._core.server.refused_calls cimport RefusedCalls
-from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 
@@ -38,9 +37,3 @@ cdef class StartTurns:
     cdef int weigh(self, ServedConnection connection, int64_t size) except -1
     cdef int note_stall(self, ServedConnection connection, uint64_t now, uint64_t came_ns) except -1
     cdef int hold_for_stall(self, ServedConnection connection) except -1
-    cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1
-    cdef int _start_on(self, ServedConnection connection, uint64_t began, int last_rank) except -1
-    cdef int _start_queue(self, ServedConnection connection, int last_rank) except -1
-    cdef int _start_inside(self, object context, ServerCall call, bytes payload) except -1
-    cdef bint _refuse_on(self, ServedConnection connection, uint64_t began) except -1
-    cdef bint _higher_rank_waits(self, int rank) except -1

@@ -25,7 +25,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.loop.turns cimport UNANSWERED_NS
 from fastrpc._core.server.admission cimport LaterSteps
-from fastrpc._core.server.served_call cimport WaitingCalls, begin_hold, has_lapsed, is_caught_up
+from fastrpc._core.server.served_call cimport ServerCall, WaitingCalls, begin_hold, has_lapsed, is_caught_up
 from fastrpc._core.server.served_connection cimport HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
 from fastrpc._core.wire.frame cimport ONE_WAY
 
@@ -82,8 +82,8 @@ cdef class StartTurns:
             connection.is_in_turn = False
             if connection.is_closed:
                 continue
-            if (not is_late or connection.holding & HOLD_STALL) and now < refuses_until and self._refuse_on(
-                connection, began
+            if (not is_late or connection.holding & HOLD_STALL) and now < refuses_until and _refuse_on(
+                self, connection, began
             ):
                 now = now_ns()
             if is_late:
@@ -96,7 +96,7 @@ cdef class StartTurns:
         for rank in range(RANK_NORMAL if self.admission.prioritised.high.count == 0 else RANK_HIGH, RANK_SHEDDABLE + 1):
             if rank == RANK_SHEDDABLE and self.admission.prioritised.sheddable.count == 0:
                 break
-            had_time = not self._higher_rank_waits(rank) and self._start_ready(ready, now, rank)
+            had_time = not _higher_rank_waits(self, rank) and _start_ready(self, ready, now, rank)
             if not had_time:
                 break
         if had_time:
@@ -106,105 +106,6 @@ cdef class StartTurns:
             if connection.queue is not None and not connection.is_closed and not connection.holding & HOLD_OUTPUT:
                 self.schedule(connection)
         self.loop_state.turns.polls.worked(began, False)
-
-    cdef bint _higher_rank_waits(self, int rank) except -1:
-        """Return whether a call of higher rank waits on a connection that catches up."""
-        cdef ServedConnection connection
-        if rank == RANK_HIGH or not self.admission.prioritised:
-            return False
-        for connection in self.turn:
-            if connection.queue is not None and (<WaitingCalls>connection.queue).first(rank - 1) is not None:
-                return True
-        return False
-
-    cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1:
-        """Start the waiting calls of these connections; return 0 if there was no time for all, with `ready` rotated."""
-        cdef ServedConnection connection, other
-        cdef Py_ssize_t position
-        cdef uint64_t now
-        cdef bint is_again
-        self.starts_each_ns = max(STARTS_EACH_NS, STARTS_NS // max(<uint64_t>len(ready), <uint64_t>1))
-        for position in range(len(ready)):
-            connection = <ServedConnection>ready[position]
-            if connection.is_closed:
-                continue
-            self._start_on(connection, began, last_rank)
-            now = now_ns()
-            if now < began + STARTS_NS:
-                continue
-            ready[:] = ready[position + 1:] + ready[:position + 1]
-            # A connection whose call blocked the loop is in `turn` already: it is moved to the end.
-            is_again = connection.is_in_turn
-            if is_again:
-                self.turn.remove(connection)
-                connection.is_in_turn = False
-            if now > began + STALL_NS:
-                # Newer input is read first. Calls of lower priority wait on some of these connections.
-                for other in (*ready, *self.turn):
-                    if other.queue is not None or other.is_in_turn:
-                        self.hold_for_stall(other)
-            if is_again:
-                self.schedule(connection)
-            return 0
-        return 1
-
-    cdef int _start_on(self, ServedConnection connection, uint64_t began, int last_rank) except -1:
-        connection.now = connection.turn_ns = began
-        try:
-            self._start_queue(connection, last_rank)
-            return connection.end_turn()
-        except Exception as error:
-            connection.crash(error)
-        return 0
-
-    cdef int _start_queue(self, ServedConnection connection, int last_rank) except -1:
-        """Start waiting calls in order, up to a rank, until a start is held back or the time is over."""
-        cdef ServerCall call
-        cdef bytes payload
-        cdef uint64_t now = now_ns()
-        cdef uint64_t ends_ns = min(connection.turn_ns + STARTS_NS, now + self.starts_each_ns)
-        self.admission.refuse_aged(connection, connection.now)
-        while connection.queue is not None and not connection.holding & (HOLD_STALL | HOLD_OUTPUT):
-            call = (<WaitingCalls>connection.queue).first(last_rank)
-            if call is None:
-                return 0
-            payload = call.waiting_payload
-            context = call.waiting_context
-            self.admission.drop_waiting(call, now)
-            if has_lapsed(call, now):
-                self.refusals.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
-            elif not self.admission.is_stale(call, call.queued_ns, now) and self.admission.has_room(call, payload):
-                # Calls started earlier in this turn may have filled the memory.
-                self._start_inside(context, call, payload)
-            now = now_ns()
-            # One-way calls have a share of the turn, as when they are read.
-            if now >= (connection.turn_ns + <uint64_t>UNANSWERED_NS if call.flags & ONE_WAY else ends_ns):
-                return 0
-        return 0
-
-    cdef int _start_inside(self, object context, ServerCall call, bytes payload) except -1:
-        """Start a call in a copy of the context in which its request was read: waiting calls may share that context."""
-        cdef object own = PyContext_Copy(context)
-        PyContext_Enter(own)
-        try:
-            return (<LaterSteps?>call.connection.gate).start(call, payload)
-        finally:
-            PyContext_Exit(own)
-
-    cdef bint _refuse_on(self, ServedConnection connection, uint64_t began) except -1:
-        """Refuse the calls of a connection that waited too long, and return whether there were any.
-
-        Calls of other connections may take many turns before this connection may start its calls.
-        """
-        if connection.queue is None or began < self.admission.aged_at(connection):
-            return False
-        connection.now = began
-        try:
-            self.admission.refuse_aged(connection, began)
-            connection.end_turn()
-        except Exception as error:
-            connection.crash(error)
-        return True
 
     # Holds
 
@@ -248,3 +149,108 @@ cdef class StartTurns:
             return 0
         begin_hold(connection, self.hold_ns)
         return self.schedule(connection)
+
+
+cdef bint _higher_rank_waits(StartTurns turns, int rank) except -1:
+    """Return whether a call of higher rank waits on a connection that catches up."""
+    cdef ServedConnection connection
+    if rank == RANK_HIGH or not turns.admission.prioritised:
+        return False
+    for connection in turns.turn:
+        if connection.queue is not None and (<WaitingCalls>connection.queue).first(rank - 1) is not None:
+            return True
+    return False
+
+
+cdef int _start_ready(StartTurns turns, list ready, uint64_t began, int last_rank) except -1:
+    """Start the waiting calls of these connections; return 0 if there was no time for all, with `ready` rotated."""
+    cdef ServedConnection connection, other
+    cdef Py_ssize_t position
+    cdef uint64_t now
+    cdef bint is_again
+    turns.starts_each_ns = max(STARTS_EACH_NS, STARTS_NS // max(<uint64_t>len(ready), <uint64_t>1))
+    for position in range(len(ready)):
+        connection = <ServedConnection>ready[position]
+        if connection.is_closed:
+            continue
+        _start_on(turns, connection, began, last_rank)
+        now = now_ns()
+        if now < began + STARTS_NS:
+            continue
+        ready[:] = ready[position + 1:] + ready[:position + 1]
+        # A connection whose call blocked the loop is in `turn` already: it is moved to the end.
+        is_again = connection.is_in_turn
+        if is_again:
+            turns.turn.remove(connection)
+            connection.is_in_turn = False
+        if now > began + STALL_NS:
+            # Newer input is read first. Calls of lower priority wait on some of these connections.
+            for other in (*ready, *turns.turn):
+                if other.queue is not None or other.is_in_turn:
+                    turns.hold_for_stall(other)
+        if is_again:
+            turns.schedule(connection)
+        return 0
+    return 1
+
+
+cdef int _start_on(StartTurns turns, ServedConnection connection, uint64_t began, int last_rank) except -1:
+    connection.now = connection.turn_ns = began
+    try:
+        _start_queue(turns, connection, last_rank)
+        return connection.end_turn()
+    except Exception as error:
+        connection.crash(error)
+    return 0
+
+
+cdef int _start_queue(StartTurns turns, ServedConnection connection, int last_rank) except -1:
+    """Start waiting calls in order, up to a rank, until a start is held back or the time is over."""
+    cdef ServerCall call
+    cdef bytes payload
+    cdef uint64_t now = now_ns()
+    cdef uint64_t ends_ns = min(connection.turn_ns + STARTS_NS, now + turns.starts_each_ns)
+    turns.admission.refuse_aged(connection, connection.now)
+    while connection.queue is not None and not connection.holding & (HOLD_STALL | HOLD_OUTPUT):
+        call = (<WaitingCalls>connection.queue).first(last_rank)
+        if call is None:
+            return 0
+        payload = call.waiting_payload
+        context = call.waiting_context
+        turns.admission.drop_waiting(call, now)
+        if has_lapsed(call, now):
+            turns.refusals.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
+        elif not turns.admission.is_stale(call, call.queued_ns, now) and turns.admission.has_room(call, payload):
+            # Calls started earlier in this turn may have filled the memory.
+            _start_inside(context, call, payload)
+        now = now_ns()
+        # One-way calls have a share of the turn, as when they are read.
+        if now >= (connection.turn_ns + <uint64_t>UNANSWERED_NS if call.flags & ONE_WAY else ends_ns):
+            return 0
+    return 0
+
+
+cdef int _start_inside(object context, ServerCall call, bytes payload) except -1:
+    """Start a call in a copy of the context in which its request was read: waiting calls may share that context."""
+    cdef object own = PyContext_Copy(context)
+    PyContext_Enter(own)
+    try:
+        return (<LaterSteps?>call.connection.gate).start(call, payload)
+    finally:
+        PyContext_Exit(own)
+
+
+cdef bint _refuse_on(StartTurns turns, ServedConnection connection, uint64_t began) except -1:
+    """Refuse the calls of a connection that waited too long, and return whether there were any.
+
+    Calls of other connections may take many turns before this connection may start its calls.
+    """
+    if connection.queue is None or began < turns.admission.aged_at(connection):
+        return False
+    connection.now = began
+    try:
+        turns.admission.refuse_aged(connection, began)
+        connection.end_turn()
+    except Exception as error:
+        connection.crash(error)
+    return True
