@@ -35,9 +35,6 @@ cdef class AwaitedCall(ClientCall):
 
     cdef int wake(self) except -1
 
-    # The attempt of a stream.
-    cdef int start(self, ClientStream stream) except -1
-
 
 cdef inline int give(object value, PyObject** result) except -1:
     """End the coroutine of a call with a value."""

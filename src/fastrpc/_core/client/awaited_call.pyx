@@ -454,8 +454,19 @@ cdef class AwaitedCall(ClientCall):
 
     # The attempt of a stream
 
-    cdef int start(self, ClientStream stream) except -1:
-        """Send the attempt, which notifies the stream from now on.
+    cdef bint choose(self) except -1:
+        """Handle a sign of the server: return whether the stream takes this attempt, and cancels all other attempts."""
+        if self.streaming.is_chosen:
+            return True
+        if not (<ClientStream>self.streaming.stream).take_attempt(self):
+            self.has_lost = True
+            self.abandon(CANCEL_LOST_HEDGE, None)
+            return False
+        self.streaming.is_chosen = True
+        return True
+
+    def _begin(self, ClientStream stream not None, sign=None, pick=None):
+        """Send the attempt, which notifies the stream from now on; `sign`, a future, is done at the server's first sign.
 
         Raises:
             TypeError: the arguments do not fit the method.
@@ -471,38 +482,19 @@ cdef class AwaitedCall(ClientCall):
             self.options.take_packed(self, part.peer, encoded.is_smaller)
         self.prepared = None
         self.count_start(payload)
+        self.streaming.sign = sign
         self.streaming.stream = <PyObject*>stream
         stream.attach(self)
         try:
+            # Set before the attempt is sent: an attempt may end at once, and then reports to the endpoint set.
+            self.streaming.pick = pick
             self.session.now = now
             part.start(self, payload)
         except BaseException as error:
-            self.streaming.detach(self)
-            self.forget(error.status if isinstance(error, FastRPCError) else CANCELLED)
-            raise
-        return 0
-
-    cdef bint choose(self) except -1:
-        """Handle a sign of the server: return whether the stream takes this attempt, and cancels all other attempts."""
-        if self.streaming.is_chosen:
-            return True
-        if not (<ClientStream>self.streaming.stream).take_attempt(self):
-            self.has_lost = True
-            self.abandon(CANCEL_LOST_HEDGE, None)
-            return False
-        self.streaming.is_chosen = True
-        return True
-
-    def _begin(self, ClientStream stream not None, sign=None, pick=None):
-        """Send the attempt; `sign`, a future, is done at the first sign of the server."""
-        self.streaming.sign = sign
-        # Set before the attempt is sent: an attempt may end at once, and then reports to the endpoint set.
-        self.streaming.pick = pick
-        try:
-            self.start(stream)
-        except BaseException:
             # The maker of the attempt takes the pick back.
             self.streaming.pick = None
+            self.streaming.detach(self)
+            self.forget(error.status if isinstance(error, FastRPCError) else CANCELLED)
             raise
 
     def _give_up(self, error=None):

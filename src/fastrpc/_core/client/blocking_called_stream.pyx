@@ -328,7 +328,7 @@ cdef class BlockingCalledStream(ClientStream):
                     session.events.room_waits.append(wait)
         finally:
             if waits:
-                session.leave_to_wait()
+                session.stream.leave()
             else:
                 session.leave_use()
         if not waits:

@@ -44,15 +44,13 @@ cdef class BlockingSession:
     cdef bint wait(self, Wait wait) except -1
     cdef int give_up_all(self, list calls, bint is_overdue, object error=*) except -1
 
-    # Streams. `enter_use` takes the guard; `leave_use` and `leave_to_wait` release it. `flush` needs it.
+    # Uses. `enter_use` takes the guard; `leave_use` ends the use and releases it. `flush` needs it.
     cdef int enter_use(self) except -1
-    cdef int leave_use(self) except -1
-    cdef int leave_to_wait(self) except -1
+    cdef int leave_use(self, bint refused=*) except -1
     cdef int flush(self) except -1
     cdef int end_stream(self, ClientCall call, int reason, object error) except -1
     cdef int let_go(self, ClientCall call) except -1
 
     # The turns. The guard is held; the turns release it while they wait, and `_go` at the end of a use.
-    cdef int _go(self, bint refused=*) except -1
 
     cdef bint _is_ready(self) noexcept

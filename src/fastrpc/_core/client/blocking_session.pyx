@@ -98,7 +98,7 @@ cdef class BlockingSession:
             if is_started:
                 stream.leave()
             else:
-                self._go(True)
+                self.leave_use(True)
         return is_started
 
     cdef bint start_many(self, list calls, list payloads) except -1:
@@ -122,7 +122,7 @@ cdef class BlockingSession:
             if is_started:
                 stream.leave()
             else:
-                self._go(True)
+                self.leave_use(True)
         return is_started
 
     @cython.nonecheck(False)
@@ -151,23 +151,15 @@ cdef class BlockingSession:
             return wait.missing <= 0
         finally:
             end(&stay)
-            self._go()
+            self.leave_use()
 
     # Streams
 
     cdef int enter_use(self) except -1:
-        """Take the guard for one step of a stream; `leave_use`, or `leave_to_wait` and `wait`, have to follow."""
+        """Take the guard for one step of a stream; `leave_use` has to follow, or `leave` of the stream and `wait`."""
         self.stream.enter()
         self.users += 1
         return 0
-
-    cdef int leave_use(self) except -1:
-        """Release the guard after a step of a stream; its output is sent."""
-        return self._go()
-
-    cdef int leave_to_wait(self) except -1:
-        """Release the guard in the middle of a use, which `wait` ends."""
-        return self.stream.leave()
 
     cdef int flush(self) except -1:
         """Flush the messages that were handed over, and read the input. The guard is held."""
@@ -189,7 +181,7 @@ cdef class BlockingSession:
                 (<CallingPart>self.engine.calling).abandon(call, reason)
             call.failed(error)
         finally:
-            self._go()
+            self.leave_use()
         return 0
 
     cdef int let_go(self, ClientCall call) except -1:
@@ -200,7 +192,7 @@ cdef class BlockingSession:
         self.left_calls.append(call)
         if self.stream.generation == fork_generation() and self.stream.enter_now():
             self.users += 1
-            self._go()
+            self.leave_use()
         return 0
 
     def wait_ready(self, deadline):
@@ -227,7 +219,7 @@ cdef class BlockingSession:
                     _check(self)
         finally:
             # This check does not count as use of the connection.
-            self._go(True)
+            self.leave_use(True)
 
     cdef int give_up_all(self, list calls, bint is_overdue, object error=None) except -1:
         """End the waits for these calls, and notify the server. Overdue calls get their own error, others get `error`
@@ -255,13 +247,13 @@ cdef class BlockingSession:
                 else:
                     call.failed(overdue_error(call, self.endpoint, handed, call.began_ns))
         finally:
-            self._go()
+            self.leave_use()
         return 0
 
     # The turns
 
     @cython.nonecheck(False)
-    cdef int _go(self, bint refused=False) except -1:
+    cdef int leave_use(self, bint refused=False) except -1:
         """End one use of the connection, and release the guard. A `refused` call does not end the connection's rest."""
         self.users -= 1
         if self.users == 0 and not refused:
@@ -288,7 +280,7 @@ cdef class BlockingSession:
                     stream.linger(now_ns() + self.linger_ns)
         finally:
             self.lingers = False
-            self._go()
+            self.leave_use()
 
     def detach(self):
         """Close the stream without telling the server: in a child process, whose parent still uses it."""
@@ -298,7 +290,7 @@ cdef class BlockingSession:
         """Take no new calls; the connection closes with the last call under way."""
         self.enter_use()
         self.engine.is_usable = False
-        self._go()
+        self.leave_use()
 
     # Views
 
@@ -363,7 +355,7 @@ cdef class BlockingSession:
             self.stream.look()
             return self.engine.stats()
         finally:
-            self._go()
+            self.leave_use()
 
 
 @cython.nonecheck(False)

@@ -76,7 +76,6 @@ cdef class HandlerRunner:
     cdef ServerTask _current_task(self)
     cdef int _run_task(self, ServerCall call, object coroutine) except -1
     cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1
-    cdef int _go_on(self, ServerCall call, object context) except -1
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
     cdef int _finish(self, ServerCall call, object value) except -1
     cdef int _finish_weighed(self, ServerCall call, bytes payload) except -1
@@ -86,8 +85,3 @@ cdef class HandlerRunner:
     cdef bint _intercepts(self, ServerCall call) except -1
     cdef bytes _encoded(self, ServerCall call, object value)
     cdef bytes _packed(self, ServerCall call, bytes payload)
-    cdef int _check_size(self, ServerCall call, bytes payload) except -1
-    cdef int _answer_failure(self, ServerCall call, object error) except -1
-    cdef int _answer_last(self, ServerCall call, object error) except -1
-    cdef int _send_failure(self, ServerCall call, Failure failure) except -1
-    cdef int _count_end(self, ServerCall call, int status) except -1

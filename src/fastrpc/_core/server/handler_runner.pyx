@@ -89,7 +89,7 @@ cdef inline int send_answer(HandlerRunner runner, ServerCall call, bytes payload
     cdef Outcomes outcomes
     call.counters.moved(0, PyBytes_GET_SIZE(payload))
     call.moved_bytes += PyBytes_GET_SIZE(payload)
-    runner._count_end(call, OK)
+    _count_end(runner, call, OK)
     if call.connection.is_closed or call.was_ended or call.state == STATE_GONE:
         return 0
     call.was_ended = True
@@ -101,7 +101,7 @@ cdef inline int send_answer(HandlerRunner runner, ServerCall call, bytes payload
 cdef inline int answer(HandlerRunner runner, ServerCall call, bytes payload) except -1:
     """Count the end of a call and send its answer; inlined, as every call takes this step."""
     if (<Step>send_answer)(runner, call, payload) < 0:
-        return runner._answer_last(call, take_raised())
+        return _answer_last(runner, call, take_raised())
     return 0
 
 
@@ -236,7 +236,12 @@ cdef class HandlerRunner:
             # The result is not a coroutine, it cannot run here, or an interrupt will end the loop: answer the caller
             # first.
             return self._fail_start(call, task, context, failure)
-        return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
+        if has_ended:
+            return self._end_first_step(call, task, context)
+        # Task and context are left to the suspended handler.
+        self.contexts.drop(context)
+        self.leave_task()
+        return self.watch(call)
 
     cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1:
         """Answer a call whose handler failed to take its first step; reuse neither task nor context."""
@@ -247,12 +252,6 @@ cdef class HandlerRunner:
             if task is self.current:
                 self.leave_task()
         return self.fail(call, failure)
-
-    cdef int _go_on(self, ServerCall call, object context) except -1:
-        """Leave task and context to a suspended handler."""
-        self.contexts.drop(context)
-        self.leave_task()
-        return self.watch(call)
 
     @cython.nonecheck(False)
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
@@ -312,7 +311,7 @@ cdef class HandlerRunner:
         call.connection.now = now_ns()
         if error is not None:
             # An interrupt is not passed on here: the task does that itself.
-            return self._answer_failure(call, error)
+            return _answer_failure(self, call, error)
         return self._finish(call, value)
 
     def thread_finished(self, ServerCall call not None, value, error):
@@ -397,7 +396,7 @@ cdef class HandlerRunner:
         call.never_started = False
         if error is None:
             try:
-                self._check_size(call, payload)
+                call.connection.check_size(call, "the answer", payload, self.room.sent_bytes)
             except CallError as refusal:
                 error = refusal
         if error is not None:
@@ -434,7 +433,7 @@ cdef class HandlerRunner:
                 <uint64_t>PyBytes_GET_SIZE(payload) > min(self.room.sent_bytes, call.connection.most_message())
                 and not packs_later(call, payload)
             ):
-                self._check_size(call, payload)
+                call.connection.check_size(call, "the answer", payload, self.room.sent_bytes)
         except BaseException as error:
             call.compressor = 0
             # The handler, or an interceptor in its place, returned a value: the call has run.
@@ -457,83 +456,84 @@ cdef class HandlerRunner:
         call.compressor = 0 if smaller is None else <uint8_t>number
         return payload if smaller is None else smaller
 
-    cdef int _check_size(self, ServerCall call, bytes payload) except -1:
-        return call.connection.check_size(call, "the answer", payload, self.room.sent_bytes)
-
     cdef int fail(self, ServerCall call, object error) except -1:
         """Send the failure for a handler's error. A KeyboardInterrupt then ends the loop, as Ctrl-C does."""
-        self._answer_failure(call, judged(call, error))
+        _answer_failure(self, call, judged(call, error))
         return self.pass_interrupt(error)
 
     cdef int pass_interrupt(self, object error) except -1:
         return raise_later(self.loop_state.loop, error)
-
-    cdef int _answer_failure(self, ServerCall call, object error) except -1:
-        try:
-            self._send_failure(call, self.failures.of(call, error))
-        except BaseException as problem:
-            return self._answer_last(call, problem)
-        return 0 if call.connection.is_reading else self.room.spend(call.connection.now, False)
-
-    cdef int _answer_last(self, ServerCall call, object error) except -1:
-        """Answer a call after an error in its answer, its error's description or the record of its end."""
-        cdef bint is_unanswered = not call.was_ended or call.connection.outcomes.is_unanswered(call)
-        call.was_ended = True
-        return call.connection.answer_last(call, error, is_unanswered, not call.never_started)
-
-    cdef int _send_failure(self, ServerCall call, Failure failure) except -1:
-        cdef ServedConnection connection = call.connection
-        self._count_end(call, failure.status)
-        if not (call.flags & ONE_WAY or connection.is_closed or call.was_ended or call.state == STATE_GONE):
-            if call._reply_metadata is not None:
-                try:
-                    call._pack_fitting()
-                except CallError:
-                    # Only logged: the handler's own error matters more to the caller.
-                    call.sent_metadata = None
-                except BaseException as problem:
-                    plain = plain_error(problem, "the metadata")
-                    logger.error("%s: its reply metadata is left out: %s", call.route.method, plain)
-            call.was_ended = True
-            connection.tell_failure(call, failure)
-            return self.room.weigh(connection, PyBytes_GET_SIZE(failure.details) + len(failure.text))
-        return 0
-
-    @cython.nonecheck(False)
-    cdef int _count_end(self, ServerCall call, int status) except -1:
-        assert call is not None
-        cdef uint64_t now = now_ns(), elapsed = now - call.started_ns
-        cdef int told = call.told_status or status
-        call.connection.stepped_ns = call.connection.ended_ns = now
-        call.counters.ended(told, elapsed)
-        if call.is_logged:
-            self.call_log.ended(call, told, elapsed)
-        self.running -= 1
-        call.is_running = False
-        if call.permit is not None:
-            leave_all(
-                call.permit,
-                elapsed,
-                now,
-                END_LATE if call.is_expired else END_GOOD if status == OK else END_FAILED,
-            )
-            call.permit = None
-        if call.is_held:
-            self.unwatch(call)
-        if call.stream is not None:
-            (<ServedStream>call.stream).end()
-        # A context may keep the call alive: free its payload and arguments, keep its identity.
-        call.given = None
-        keep_identity(call)
-        if call.flags & ONE_WAY and call.connection.outcomes is not None:
-            call.connection.outcomes.release(call)
-        return self.tell_watcher() if self.is_watched else 0
 
     cdef int tell_watcher(self) except -1:
         """Notify a draining server of the end of a call."""
         if self.is_watched:
             self.loop_state.call_soon(self.dispatcher.changed)
         return 0
+
+
+cdef int _answer_failure(HandlerRunner runner, ServerCall call, object error) except -1:
+    try:
+        _send_failure(runner, call, runner.failures.of(call, error))
+    except BaseException as problem:
+        return _answer_last(runner, call, problem)
+    return 0 if call.connection.is_reading else runner.room.spend(call.connection.now, False)
+
+
+cdef int _answer_last(HandlerRunner runner, ServerCall call, object error) except -1:
+    """Answer a call after an error in its answer, its error's description or the record of its end."""
+    cdef bint is_unanswered = not call.was_ended or call.connection.outcomes.is_unanswered(call)
+    call.was_ended = True
+    return call.connection.answer_last(call, error, is_unanswered, not call.never_started)
+
+
+cdef int _send_failure(HandlerRunner runner, ServerCall call, Failure failure) except -1:
+    cdef ServedConnection connection = call.connection
+    _count_end(runner, call, failure.status)
+    if not (call.flags & ONE_WAY or connection.is_closed or call.was_ended or call.state == STATE_GONE):
+        if call._reply_metadata is not None:
+            try:
+                call._pack_fitting()
+            except CallError:
+                # Only logged: the handler's own error matters more to the caller.
+                call.sent_metadata = None
+            except BaseException as problem:
+                plain = plain_error(problem, "the metadata")
+                logger.error("%s: its reply metadata is left out: %s", call.route.method, plain)
+        call.was_ended = True
+        connection.tell_failure(call, failure)
+        return runner.room.weigh(connection, PyBytes_GET_SIZE(failure.details) + len(failure.text))
+    return 0
+
+
+@cython.nonecheck(False)
+cdef int _count_end(HandlerRunner runner, ServerCall call, int status) except -1:
+    assert call is not None
+    cdef uint64_t now = now_ns(), elapsed = now - call.started_ns
+    cdef int told = call.told_status or status
+    call.connection.stepped_ns = call.connection.ended_ns = now
+    call.counters.ended(told, elapsed)
+    if call.is_logged:
+        runner.call_log.ended(call, told, elapsed)
+    runner.running -= 1
+    call.is_running = False
+    if call.permit is not None:
+        leave_all(
+            call.permit,
+            elapsed,
+            now,
+            END_LATE if call.is_expired else END_GOOD if status == OK else END_FAILED,
+        )
+        call.permit = None
+    if call.is_held:
+        runner.unwatch(call)
+    if call.stream is not None:
+        (<ServedStream>call.stream).end()
+    # A context may keep the call alive: free its payload and arguments, keep its identity.
+    call.given = None
+    keep_identity(call)
+    if call.flags & ONE_WAY and call.connection.outcomes is not None:
+        call.connection.outcomes.release(call)
+    return runner.tell_watcher() if runner.is_watched else 0
 
 
 cdef int _run_stream(HandlerRunner runner, ServerCall call) except -1:
@@ -563,7 +563,7 @@ cdef int _finish_bare(HandlerRunner runner, ServerCall call, object value) excep
             call.never_started = False
             return runner.fail(call, error)
     if call.flags & ONE_WAY:
-        return runner._count_end(call, OK)
+        return _count_end(runner, call, OK)
     call.compressor = 0
     return answer(runner, call, b"")
 
@@ -573,7 +573,7 @@ cdef int _drop_result(HandlerRunner runner, ServerCall call, Py_ssize_t size) ex
     count_refusal("memory")
     call.compressor = 0
     failure = Failure(RESOURCE_EXHAUSTED, runner.room.lack_text(call, size), pushback_ms=PUSHBACK_NEVER)
-    return runner._send_failure(call, failure)
+    return _send_failure(runner, call, failure)
 
 
 cdef inline bint packs_later(ServerCall call, bytes payload) noexcept:

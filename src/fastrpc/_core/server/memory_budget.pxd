@@ -47,7 +47,6 @@ cdef class MemoryBudget(Timed):
     cdef int end_part(self, ServedConnection connection, bint is_over) except -1
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1
     cdef int _hold_requests(self, ServedConnection connection, Py_ssize_t change, Py_ssize_t record) except -1
-    cdef str lack_text(self, int lack)
     cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new)
 
 

@@ -244,15 +244,6 @@ cdef class MemoryBudget(Timed):
             connection.holding &= ~HOLD_REQUESTS
         return self.count(change + record)
 
-    cdef str lack_text(self, int lack):
-        """Return the reason why a decompression is refused room."""
-        if lack == LACK_CONNECTION:
-            return f"input of its connection may hold up to {self.request_bytes} bytes (Memory.request_bytes)"
-        return (
-            f"concurrent decompressions may hold up to {self.unpacking_bytes} bytes (a quarter of "
-            f"Memory.process_bytes), the server's connections in all {self.refuse_above} (85 %)"
-        )
-
     cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new):
         """Return why further bytes of a call are refused, or None."""
         cdef ServedConnection connection = call.connection
@@ -388,7 +379,12 @@ cdef class Room:
 
     def lack_text(self, int lack):
         """Return why `take` took no room."""
-        return self.budget.lack_text(lack)
+        if lack == LACK_CONNECTION:
+            return f"input of its connection may hold up to {self.budget.request_bytes} bytes (Memory.request_bytes)"
+        return (
+            f"concurrent decompressions may hold up to {self.budget.unpacking_bytes} bytes (a quarter of "
+            f"Memory.process_bytes), the server's connections in all {self.budget.refuse_above} (85 %)"
+        )
 
     def grow(self, Py_ssize_t size):
         """Count an output of `size` bytes; return why memory is full, or None."""
@@ -396,7 +392,7 @@ cdef class Room:
         if size + STATE_BYTES > self.size:
             lack = _lack(self, size + STATE_BYTES)
             if lack:
-                return self.budget.lack_text(lack)
+                return self.lack_text(lack)
             _enlarge(self, size + STATE_BYTES)
         _hold(self, size + STATE_BYTES)
         return None

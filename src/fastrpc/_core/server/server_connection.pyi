@@ -36,8 +36,6 @@ class ServerConnection(Connection):
     @property
     def gate(self) -> Gate: ...
     @property
-    def openings(self) -> Openings: ...
-    @property
     def held_bytes(self) -> int:
         """Bytes that this connection holds: requests, records of calls, output, reads that wait for a turn."""
 

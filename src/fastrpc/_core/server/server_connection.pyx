@@ -194,11 +194,6 @@ cdef class ServerConnection(Connection):
         """The gate that all connections share."""
         return self.decisions().served().gate
 
-    @property
-    def openings(self):
-        """The connections in their opening."""
-        return self.decisions().openings
-
     # Orders of the server
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):

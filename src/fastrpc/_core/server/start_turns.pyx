@@ -221,23 +221,19 @@ cdef int _start_queue(StartTurns turns, ServedConnection connection, int last_ra
         if has_lapsed(call, now):
             turns.refusals.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
         elif not turns.admission.is_stale(call, call.queued_ns, now) and turns.admission.has_room(call, payload):
-            # Calls started earlier in this turn may have filled the memory.
-            _start_inside(context, call, payload)
+            # Calls started earlier in this turn may have filled the memory. The context is a copy: waiting calls may
+            # share the one in which their requests were read.
+            own = PyContext_Copy(context)
+            PyContext_Enter(own)
+            try:
+                (<LaterSteps?>call.connection.gate).start(call, payload)
+            finally:
+                PyContext_Exit(own)
         now = now_ns()
         # One-way calls have a share of the turn, as when they are read.
         if now >= (connection.turn_ns + <uint64_t>UNANSWERED_NS if call.flags & ONE_WAY else ends_ns):
             return 0
     return 0
-
-
-cdef int _start_inside(object context, ServerCall call, bytes payload) except -1:
-    """Start a call in a copy of the context in which its request was read: waiting calls may share that context."""
-    cdef object own = PyContext_Copy(context)
-    PyContext_Enter(own)
-    try:
-        return (<LaterSteps?>call.connection.gate).start(call, payload)
-    finally:
-        PyContext_Exit(own)
 
 
 cdef bint _refuse_on(StartTurns turns, ServedConnection connection, uint64_t began) except -1:
