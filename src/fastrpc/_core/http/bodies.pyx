@@ -13,9 +13,11 @@ from cpython.bytearray cimport PyByteArray_GET_SIZE
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.calls.call cimport MethodRoute
-from fastrpc._core.http.http_call cimport terms_of
+from fastrpc._core.http.http_call cimport HttpTerms, terms_of
 from fastrpc._core.http.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, open_line
 from fastrpc._core.http.mounted_request cimport mounted_request_of
+from fastrpc._core.http.request_intake cimport BodyReading, RequestIntake
+from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 
@@ -26,6 +28,10 @@ from fastrpc.status import Status
 @cython.final
 cdef class LinesBody(BodyReading):
     """Lines of JSON: the first line holds the arguments, each further line a message."""
+
+    cdef:
+        # An incomplete line.
+        bytearray _line
 
     def __cinit__(self):
         self._line = bytearray()
@@ -85,6 +91,10 @@ cdef class LinesBody(BodyReading):
 @cython.final
 cdef class MessagesBody(BodyReading):
     """Messages of a call by gRPC-Web or Connect."""
+
+    cdef:
+        # The counted bytes of an incomplete message.
+        Py_ssize_t _counted
 
     cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
         cdef object web = terms_of(call).web

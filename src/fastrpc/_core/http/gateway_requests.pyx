@@ -23,20 +23,21 @@ from fastrpc._core.http.bodies cimport reading_of
 from fastrpc._core.http.foreign_answerings cimport answering_of
 from fastrpc._core.http.http_call cimport HttpTerms, new_call, terms_of
 from fastrpc._core.http.mounted_request cimport MountedRequest
-from fastrpc._core.http.mounted_socket cimport MountedSocket
 from fastrpc._core.http.path_exchange cimport new_path_exchange
 from fastrpc._core.http.request_fields cimport is_long
 from fastrpc._core.http.request_intake cimport new_intake
 from fastrpc._core.http.request_sender cimport RequestSender
 from fastrpc._core.http.request_state cimport is_under_way
 from fastrpc._core.http.responses cimport fault_answer, refusal_answer, status_of_refusal
-from fastrpc._core.http.socket_talk cimport SocketTalk
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.turns cimport outlasts_turn
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall, take_client
 from fastrpc._core.server.stopped_handlers cimport cancel_in_read
 from fastrpc._core.websocket.frames cimport CLOSE_RESTART
+
+from fastrpc._core.http.mounted_socket import MountedSocket
+from fastrpc._core.http.socket_talk import SocketTalk
 
 
 @cython.final
@@ -154,10 +155,9 @@ cdef class GatewayRequests(RequestState):
 
     cdef int _upgrade(self, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
         """End the handshake of a WebSocket: later bytes are not HTTP."""
-        cdef SocketTalk talk = SocketTalk(self.service, call)
-        self.talk = talk
+        self.talk = <SocketEnd>SocketTalk(self.service, call)
         terms.speak(call, "websocket")
-        return talk.begin(exchange, terms.subprotocol, b"")
+        return self.socket().begin(exchange, terms.subprotocol, b"")
 
     cdef Py_ssize_t tunnel_came(self, Exchange exchange, const char* data, Py_ssize_t size) except -1:
         return self.socket().take_bytes(exchange, data, size)

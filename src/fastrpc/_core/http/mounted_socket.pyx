@@ -19,11 +19,13 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, UNAVAILABLE
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport MESSAGE_COST
-from fastrpc._core.http.mounted_request cimport checked_fields
+from fastrpc._core.http.mounted_request cimport MountedRequest, checked_fields
 from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.http.request_fields cimport offered_protocols
+from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
@@ -55,6 +57,21 @@ cdef frozenset HANDSHAKE_FIELDS = frozenset({
 
 @cython.final
 cdef class MountedSocket(SocketEnd):
+
+    cdef:
+        # The request for the WebSocket, which is answered by a handshake or by an ordinary response.
+        MountedRequest _request
+        str _name
+
+        # Messages that the application has not taken, and their bytes.
+        object _messages
+        Py_ssize_t _held
+
+        # Whether the application has its first event, and whether it has accepted; the code and the reason of the end.
+        bint _has_told
+        bint _has_accepted
+        int _code
+        str _reason
 
     def __init__(self, MountedRequest request not None):
         cdef RequestState asked = request._state

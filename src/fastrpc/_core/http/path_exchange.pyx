@@ -15,13 +15,15 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
-from fastrpc._core.exchange.exchange cimport field_lines
-from fastrpc._core.http.http_call cimport new_call, terms_of
+from fastrpc._core.exchange.exchange cimport Exchange, field_lines
+from fastrpc._core.exchange.request_head cimport RequestHead
+from fastrpc._core.http.http_call cimport HttpTerms, new_call, terms_of
 from fastrpc._core.http.own_answerings cimport AS_PART
 from fastrpc._core.http.responses cimport NOSNIFF, call_lines
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 cdef enum:
@@ -31,6 +33,18 @@ cdef enum:
 
 @cython.final
 cdef class PathExchange:
+
+    cdef:
+        # The call of the request, and its connection, which both outlast the exchange.
+        ServerCall asked
+        ServedConnection served
+
+        # The head of the request; whether this is a message of the WebSocket that the request asked for.
+        readonly RequestHead head
+        readonly bint is_message
+
+    cdef inline Exchange exchange(self):
+        return terms_of(self.asked).request.open_exchange()
 
     @property
     def peer(self):
@@ -117,7 +131,7 @@ cdef class PathExchange:
         return 0
 
 
-cdef PathExchange new_path_exchange(Exchange exchange, ServerCall asked, bint is_message):
+cdef object new_path_exchange(Exchange exchange, ServerCall asked, bint is_message):
     cdef PathExchange made = PathExchange.__new__(PathExchange)
     made.asked = asked
     made.served = asked.connection

@@ -7,13 +7,8 @@ from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.request_state cimport RequestState
-from fastrpc._core.server.engine_served_connection cimport SenderCheck, UnreadRest
+from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.served_call cimport ServerCall
-
-
-@cython.final
-cdef class UnreadBody(UnreadRest):
-    pass
 
 
 @cython.final

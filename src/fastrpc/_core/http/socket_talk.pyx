@@ -28,12 +28,14 @@ from libc.string cimport memset
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_value, end_envelope, error_envelope
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
 from fastrpc._core.http.path_exchange cimport new_path_exchange
 from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts
 from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.turns cimport outlasts_turn
@@ -78,6 +80,11 @@ cdef uint64_t SECOND = 1_000_000_000
 
 @cython.final
 cdef class SocketTalk(SocketEnd):
+
+    cdef:
+        # How envelopes are encoded; whether the gate has the call.
+        int codec
+        bint has_started
 
     def __init__(self, HttpService service not None, ServerCall call not None):
         cdef bint is_packed = call.codec == CODEC_MSGPACK

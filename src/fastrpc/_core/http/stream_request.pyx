@@ -11,11 +11,13 @@ gRPC's wire has the stream; it calls this module for everything that differs fro
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
-from fastrpc._core.grpc.grpc_call cimport new_head, refused_head
+from fastrpc._core.exchange.request_head cimport RequestHead
+from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead, new_head, refused_head
 from fastrpc._core.http.conditions cimport note_stored
-from fastrpc._core.http.http_call cimport too_much_metadata
+from fastrpc._core.http.http_call cimport HttpTerms, too_much_metadata
 from fastrpc._core.http.messages cimport is_grpc
 from fastrpc._core.http.responses cimport (
     PROBLEM_LINES,
@@ -28,6 +30,8 @@ from fastrpc._core.http.responses cimport (
     web_answer,
     web_lines,
 )
+from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.http_fields cimport answer_fields, head_of_block
 from fastrpc._core.link.failure cimport Failure
 
@@ -40,6 +44,10 @@ cdef int64_t LONGEST = 0xFFFFFFFF
 
 @cython.final
 cdef class StreamRequests:
+
+    cdef:
+        # Shared by all connections at an address.
+        HttpService _service
 
     def __init__(self, HttpService service not None):
         self._service = service
@@ -63,6 +71,35 @@ cdef class StreamRequests:
 
 @cython.final
 cdef class StreamRequest:
+
+    cdef:
+        HttpService _service
+
+        # The request in HTTP/1.1's form, and its meaning; None if even its fields are refused.
+        RequestHead _head
+        HttpTerms _terms
+
+        # The head in the form for the engine of gRPC; with an `http_status` the request is refused, by an answer:
+        # fields and content.
+        readonly GrpcHead grpc_head
+        readonly tuple refusal
+
+        # The call (`server.web.form.WebCall`), None with a refusal; the name of its protocol. Whether its form differs
+        # from its method's form, which the gate refuses.
+        readonly object form
+        readonly str protocol
+        readonly bint is_unfit
+
+        # Whether the rest of the body has gRPC's form already. For a body without a stated length: its parts, their
+        # bytes, and the most bytes; the stated length, -1: none.
+        readonly bint is_plain
+        list _parts
+        readonly Py_ssize_t held
+        Py_ssize_t _most
+        int64_t _length
+
+        # Bytes of DATA that are in no message, and whose credit was not returned.
+        public Py_ssize_t owed
 
     cdef bint understand(self, GrpcCall call, HeaderBlock block, HttpService service, bint has_pages) except -1:
         """Read the head of a request; return whether it is a call. A refused call counts as one."""

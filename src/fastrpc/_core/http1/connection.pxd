@@ -1,6 +1,5 @@
 """The server's side of an HTTP/1.1 connection: an engine."""
 
-cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.http1.http1_exchange cimport Http1Exchange
@@ -8,15 +7,10 @@ from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 
 
-@cython.final
-cdef class ConnectionExchange(Http1Exchange):
-    pass
-
-
 cdef class HttpConnection(Engine):
     cdef:
         # The requests and their responses.
-        ConnectionExchange exchange
+        Http1Exchange exchange
 
         # The rules of its life; its last use is the end of the last answer.
         ConnectionLife life

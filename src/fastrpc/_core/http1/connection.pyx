@@ -20,7 +20,8 @@ from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.request_head cimport RequestLimits
 from fastrpc._core.exchange.request_watch cimport watch_cut
-from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.http1.http1_exchange cimport Http1Exchange
+from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.link.contract cimport Facts
 from fastrpc._core.server.connection_life cimport ConnectionLife, new_life
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection

@@ -10,8 +10,9 @@ A refusal is a text. A body comes whole.
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.exchange.exchange cimport Exchange, field_lines
+from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication, field_lines
 from fastrpc._core.exchange.request_head cimport RequestHead, RequestLimits
+from fastrpc._core.http1.connection cimport HttpConnection
 
 
 @cython.final

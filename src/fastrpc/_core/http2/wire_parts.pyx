@@ -11,6 +11,10 @@ from libc.stdint cimport int64_t
 cdef class Http2Placing(Placing):
     """Long messages, received into their memory."""
 
+    cdef:
+        Http2Connection http2
+        Http2Pages pages
+
     cdef char* place(self, Py_ssize_t* room) except? NULL:
         return NULL if self.http2.incoming.data_stream is None else self.http2.place(room)
 
@@ -28,6 +32,9 @@ cdef class Http2Placing(Placing):
 @cython.final
 cdef class Http2Backlog(Backlog):
     """Messages that wait for the windows of the peer, or for the turn of their stream."""
+
+    cdef:
+        Http2Connection http2
 
     cdef bint pump(self) except -1:
         cdef Http2Connection http2 = self.http2
@@ -51,13 +58,13 @@ cdef class Http2Backlog(Backlog):
         return self.http2.incoming.flow.sending
 
 
-cdef Http2Placing new_placing(Http2Connection http2, Http2Pages pages):
+cdef Placing new_placing(Http2Connection http2, Http2Pages pages):
     cdef Http2Placing made = Http2Placing.__new__(Http2Placing)
     made.http2, made.pages = http2, pages
     return made
 
 
-cdef Http2Backlog new_backlog(Http2Connection http2):
+cdef Backlog new_backlog(Http2Connection http2):
     cdef Http2Backlog made = Http2Backlog.__new__(Http2Backlog)
     made.http2 = http2
     return made
