@@ -6,7 +6,7 @@ Their requests make no calls, so no group of the contract is used but the flow, 
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.exchange.request_head cimport RequestLimits
-from fastrpc._core.link.contract cimport Dialect, Forms, Handling
+from fastrpc._core.link.contract cimport Dialect, Forms, Handling, Outcomes
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 
 
@@ -30,6 +30,7 @@ cdef class DrivenPages(Pages):
         self.asks_later = asks_later
         self.on_request = on_request
         self.requests = []
+        self.outcomes = Outcomes.__new__(Outcomes)
         self.flow = DrivenFlow.__new__(DrivenFlow)
         self.dialect = Dialect.__new__(Dialect)
         self.forms = Forms.__new__(Forms)

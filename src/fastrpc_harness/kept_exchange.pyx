@@ -278,13 +278,5 @@ def attempt_pages(Pages pages not None, str method not None):
     """Call a method of pages."""
     if method == "join":
         pages.join(None)
-    elif method == "begin":
-        pages.begin(None)
-    elif method == "answer":
-        pages.answer(None, b"")
-    elif method == "fail":
-        pages.fail(None, None)
-    elif method == "refuse":
-        pages.refuse(None, None, False)
     else:
-        pages.judged(None, 0)
+        pages.begin(None)

@@ -1,10 +1,8 @@
 """Pages: the requests of HTTP on a connection, beside the calls of another protocol; drawn in the `.pyx`."""
 
-from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.exchange.request_head cimport RequestLimits
-from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling
-from fastrpc._core.link.failure cimport Failure
+from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling, Outcomes
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.served_connection cimport ServedConnection
 
@@ -20,7 +18,8 @@ cdef class Pages:
         # The limits of heads of requests.
         readonly RequestLimits limits
 
-        # The parts of the contract for the calls of its requests, each whole.
+        # The outcomes of the calls of its requests; the groups of the contract for these calls, each whole.
+        readonly Outcomes outcomes
         readonly Flow flow
         readonly Dialect dialect
         readonly Forms forms
@@ -28,14 +27,6 @@ cdef class Pages:
 
     cdef int join(self, EngineServedConnection connection) except -1
     cdef HttpApplication begin(self, Exchange exchange)
-
-    # Outcomes of calls, as of a `Wire`.
-    cdef int answer(self, Call call, bytes payload) except -1
-    cdef int fail(self, Call call, Failure failure) except -1
-    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1
-
-    # The sender of a long request is known, as in `Assembling`.
-    cdef int judged(self, Call call, int verdict) except -1
 
 
 # Return a peer as calls of a protocol show it; its connection keeps the copies.

@@ -1,5 +1,5 @@
 from fastrpc._core.exchange.request_head import RequestLimits
-from fastrpc._core.link.contract import Dialect, Flow, Forms, Handling
+from fastrpc._core.link.contract import Dialect, Flow, Forms, Handling, Outcomes
 
 class Pages:
     """The requests of one connection, beside the calls of another protocol."""
@@ -16,6 +16,8 @@ class Pages:
     def limits(self) -> RequestLimits:
         """The limits of heads of requests."""
 
+    @property
+    def outcomes(self) -> Outcomes: ...
     @property
     def flow(self) -> Flow: ...
     @property

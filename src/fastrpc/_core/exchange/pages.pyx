@@ -3,7 +3,7 @@
 ::
 
     head of a request ──► Exchange ──► Pages.begin ──► HttpApplication ──► calls for the gate
-    outcomes of these calls ──► Pages.answer, fail, refuse, judged ──► Exchange
+    outcomes of these calls ──► Pages.outcomes ──► Exchange
                            └──► Pages.flow, dialect, forms, handling: the groups of `link/contract`
 
 A connection of gRPC tells both kinds of calls apart, and has one `Pages`; a connection of HTTP alone has one, too.
@@ -28,25 +28,6 @@ cdef class Pages:
         The exchange calls `exchange_over` before it ends.
         """
         raise lacking(self, "begin")
-
-    cdef int answer(self, Call call, bytes payload) except -1:
-        """Send the result of a call, as `Wire.answer` does."""
-        raise lacking(self, "answer")
-
-    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
-        """Send that a call was not started, as `Wire.refuse` does.
-
-        The charge of the call was returned before.
-        """
-        raise lacking(self, "refuse")
-
-    cdef int judged(self, Call call, int verdict) except -1:
-        """The sender of an incomplete request is known, as in `Assembling.judged`."""
-        raise lacking(self, "judged")
-
-    cdef int fail(self, Call call, Failure failure) except -1:
-        """Send the failure of a call, as `Wire.fail` does."""
-        raise lacking(self, "fail")
 
 
 cdef object peer_as(object info, str protocol, ServedConnection connection):

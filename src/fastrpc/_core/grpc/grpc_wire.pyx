@@ -131,15 +131,17 @@ cdef class GrpcWire(Wire):
         if type(call) is GrpcCall:
             return self.outcomes.answer(call, payload)
         let_in(self.trust, <ServerCall>call)
-        return self.pages.answer(call, payload)
+        return self.pages.pages.outcomes.answer(call, payload)
 
     cdef int fail(self, Call call, Failure failure) except -1:
-        return self.outcomes.fail(call, failure) if type(call) is GrpcCall else self.pages.fail(call, failure)
+        if type(call) is GrpcCall:
+            return self.outcomes.fail(call, failure)
+        return self.pages.pages.outcomes.fail(call, failure)
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
         if type(call) is GrpcCall:
             return self.outcomes.refuse(call, failure, is_faulty)
-        return self.pages.refuse(call, failure, is_faulty)
+        return self.pages.pages.outcomes.refuse(call, failure.status, failure.text, is_faulty)
 
     # The connection
 
@@ -223,7 +225,7 @@ cdef class GrpcAssembling(Assembling):
         if type(call) is not GrpcCall:
             if verdict == SENDER_ADMITTED:
                 let_in(wire.trust, <ServerCall>call)
-            return wire.pages.pages.judged(call, verdict)
+            return wire.pages.pages.outcomes.judged(call, verdict)
         if not wire.outcomes.awaits(<GrpcCall>call):
             return 0
         return wire.requests.sender_known(<GrpcCall>call, verdict)

@@ -3,17 +3,12 @@
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.exchange.exchange cimport Exchange
-from fastrpc._core.link.contract cimport Dialect
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.served_call cimport ServerCall
 
 
 cdef class Answering:
-    cdef:
-        # The texts for calls of this kind, never None if a call reaches the gate.
-        Dialect dialect
-
     # Outcomes of calls.
     cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1
     cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1

@@ -1,7 +1,7 @@
 from typing import final
 
 from fastrpc._core.http.answering import Answering, BareAnswering
-from fastrpc._core.http.own_answerings import HttpDialect, ValueAnswering
+from fastrpc._core.http.own_answerings import ValueAnswering
 
 @final
 class WebAnswering(Answering):
@@ -14,11 +14,3 @@ class HeaderAnswering(BareAnswering):
 @final
 class MountAnswering(ValueAnswering):
     """The failure of an application, which sends its responses itself."""
-
-@final
-class WebDialect(HttpDialect):
-    """The texts of gRPC-Web and Connect for a call; a call without their form gets the gateway's texts."""
-
-@final
-class HeaderDialect(HttpDialect):
-    """The error texts of servers in Go."""

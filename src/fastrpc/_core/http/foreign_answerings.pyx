@@ -9,26 +9,25 @@
 cimport cython
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
-from fastrpc._core.base.status cimport INVALID_ARGUMENT
-from fastrpc._core.calls.call cimport Call
+from fastrpc._core.exchange.exchange cimport Exchange
+from fastrpc._core.http.answering cimport Answering, BareAnswering
 from fastrpc._core.http.conditions cimport note_stored
 from fastrpc._core.http.http_call cimport HttpTerms, terms_of
 from fastrpc._core.http.messages cimport FORM_NONE
 from fastrpc._core.http.mounted_request cimport mounted_request_of
-from fastrpc._core.http.own_answerings cimport BY_STREAM, BY_VALUE, HttpDialect, ValueAnswering
+from fastrpc._core.http.own_answerings cimport BY_STREAM, BY_VALUE, ValueAnswering
 from fastrpc._core.http.responses cimport BEARER, NOSNIFF, call_lines, retry_line, web_answer, web_lines
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders, rpcx_status
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.rpcx.go_words cimport unknown_codec_in_go, unknown_method_in_go
+from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 
 @cython.final
 cdef class WebAnswering(Answering):
     """The outcome of a call by gRPC-Web or Connect."""
-
-    def __cinit__(self):
-        self.dialect = WebDialect.__new__(WebDialect)
 
     cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         return self._end(exchange, call, None if call.route.gives_stream else payload, None, 0)
@@ -93,9 +92,6 @@ cdef class WebAnswering(Answering):
 cdef class HeaderAnswering(BareAnswering):
     """The outcome of a call by the header gateway of rpcx, or of Phobos."""
 
-    def __cinit__(self):
-        self.dialect = HeaderDialect.__new__(HeaderDialect)
-
     cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         cdef RpcxHeaders headers = terms_of(call).rpcx
         cdef bytes lines = headers.answer_lines(call.sent_metadata) + NOSNIFF
@@ -111,19 +107,6 @@ cdef class HeaderAnswering(BareAnswering):
         call.sent_metadata = None
         lines += (BEARER if status == 401 else b"") + call_lines(call, terms_of(call), exchange.head)
         return terms_of(call).request.conclude(exchange, call, status, lines, b"")
-
-    cdef bint answers_at_once(self, Exchange exchange, ServerCall call, bytes payload) except -1:
-        """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether the request is done."""
-        cdef RpcxHeaders headers = terms_of(call).rpcx
-        cdef bint is_heartbeat = headers.is_heartbeat
-        if not headers.is_phobos or not (is_heartbeat or headers.is_one_way):
-            return False
-        lines = headers.answer_lines(None) + NOSNIFF + call_lines(call, terms_of(call), exchange.head)
-        call.flags |= ONE_WAY
-        if is_heartbeat and call.charge:
-            terms_of(call).request.service.gate.memory.charge(call, 0)
-        terms_of(call).request.conclude(exchange, call, 200, lines, payload if is_heartbeat else b"")
-        return is_heartbeat
 
 
 @cython.final
@@ -147,40 +130,22 @@ cdef class MountAnswering(ValueAnswering):
         return 0 if terms_of(call).mounted is None else mounted_request_of(call).wake_sender()
 
 
-@cython.final
-cdef class WebDialect(HttpDialect):
-    """The texts of gRPC-Web and Connect for a call; a call without their form gets the gateway's texts."""
-
-    cdef str unknown_compressor(self, Call call):
-        return None if terms_of(call).web is None else terms_of(call).web.unknown_compressor()
-
-    cdef int corrupt_status(self, Call call) except -1:
-        return INVALID_ARGUMENT if terms_of(call).web is None else terms_of(call).web.corrupt_status
-
-    cdef bytes details(self, Call call, int status, str text, object details):
-        # In the form of gRPC.
-        return None if terms_of(call).web is None else terms_of(call).web.encode_details(status, text, details)
-
-    cdef int compressor(self, Call call, int number) except -1:
-        if terms_of(call).web is None:
-            return HttpDialect.compressor(self, call, number)
-        return number if terms_of(call).web.takes(number) else 0
+cdef Answering BY_WEB = WebAnswering.__new__(WebAnswering)
+cdef Answering BY_HEADERS = HeaderAnswering.__new__(HeaderAnswering)
+cdef Answering BY_MOUNT = MountAnswering.__new__(MountAnswering)
 
 
-@cython.final
-cdef class HeaderDialect(HttpDialect):
-    """The error texts of servers in Go."""
-
-    cdef str unknown_method(self, Call call, str method, object services):
-        return unknown_method_in_go("phobos" if terms_of(call).rpcx.is_phobos else "rpcx", method, services)
-
-    cdef str unknown_codec(self, Call call):
-        return unknown_codec_in_go(call.codec)
-
-
-cdef WebAnswering BY_WEB = WebAnswering.__new__(WebAnswering)
-BY_HEADERS = HeaderAnswering.__new__(HeaderAnswering)
-cdef MountAnswering BY_MOUNT = MountAnswering.__new__(MountAnswering)
+cdef bint answers_at_once(Exchange exchange, ServerCall call, bytes payload) except -1:
+    cdef RpcxHeaders headers = terms_of(call).rpcx
+    cdef bint is_heartbeat = headers.is_heartbeat
+    if not headers.is_phobos or not (is_heartbeat or headers.is_one_way):
+        return False
+    lines = headers.answer_lines(None) + NOSNIFF + call_lines(call, terms_of(call), exchange.head)
+    call.flags |= ONE_WAY
+    if is_heartbeat and call.charge:
+        terms_of(call).request.service.gate.memory.charge(call, 0)
+    terms_of(call).request.conclude(exchange, call, 200, lines, payload if is_heartbeat else b"")
+    return is_heartbeat
 
 
 cdef Answering answering_of(HttpTerms terms):

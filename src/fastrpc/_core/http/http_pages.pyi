@@ -20,12 +20,12 @@ class HttpOutcomes(Outcomes):
     """The outcomes of the calls of requests."""
 
 @final
-class AnsweringFlow(Flow):
+class HttpFlow(Flow):
     """Messages of streams, each in the form that the head of the request has chosen."""
 
 @final
-class AnsweringDialect(Dialect):
-    """The texts of the form that the head of the request has chosen."""
+class HttpDialect(Dialect):
+    """The words of the gateway for a call; a call by gRPC-Web, Connect, rpcx or Phobos has the words of its protocol."""
 
 @final
 class HttpForms(Forms):

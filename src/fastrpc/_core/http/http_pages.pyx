@@ -3,7 +3,7 @@
 ::
 
     Gate ──► HttpOutcomes: answer, fail, refuse ─► Answering ──► RequestState.conclude ──► Exchange.answer
-        └──► AnsweringFlow: head, message ───────► Answering ──► Exchange.send_part
+        └──► HttpFlow: head, message ────────────► Answering ──► Exchange.send_part
 
 The `Answering` of a request is chosen at its head. It is used only for the call of a request that waits for its response,
 and for calls that are parts of it; other calls have lost their client. HTTP/1.1 and HTTP/2 have the same outcomes: these
@@ -11,21 +11,26 @@ objects have no state. `HttpPages` passes them to a wire of HTTP/2.
 """
 
 cimport cython
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t
 
-from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.calls.call cimport STATE_ANSWERING, Call
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
-from fastrpc._core.exchange.pages cimport peer_as
+from fastrpc._core.exchange.pages cimport Pages, peer_as
 from fastrpc._core.http.gateway_requests cimport new_requests
-from fastrpc._core.http.http_call cimport HttpTerms, terms_of
+from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, HttpTerms, terms_of
 from fastrpc._core.http.mounted_request cimport MountedRequest, mounted_request_of
 from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.http.responses cimport http_status_of, refusal_of_call, status_of_load
+from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.rpcx.requests cimport unknown_codec_in_go, unknown_method_in_go
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection, marshal_by_codec
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.wire.frame cimport ONE_WAY
@@ -37,12 +42,21 @@ from fastrpc._core.http.mounted_request import GRACE_SECONDS
 cdef class HttpPages(Pages):
     """The requests of one connection, and the outcomes of their calls."""
 
+    cdef:
+        # Shared by all connections; the settings by which the clients of WebSockets at mounted applications are pinged.
+        HttpService service
+        object keepalive
+
+        # The served connection, borrowed: it holds this object.
+        PyObject* _connection
+
     def __init__(self, HttpService service not None, keepalive):
         self.service = service
         self.keepalive = keepalive
         self.takes_values = service.takes_values()
         self.takes_tunnels = service.offers_sockets or service.mounts is not None
         self.limits = service.limits
+        self.outcomes = OUTCOMES
         self.flow = FLOW
         self.dialect = DIALECT
         self.forms = FORMS
@@ -54,18 +68,6 @@ cdef class HttpPages(Pages):
 
     cdef HttpApplication begin(self, Exchange exchange):
         return new_requests(exchange, <EngineServedConnection>self._connection, self.service, self.keepalive)
-
-    cdef int answer(self, Call call, bytes payload) except -1:
-        return OUTCOMES.answer(call, payload)
-
-    cdef int fail(self, Call call, Failure failure) except -1:
-        return OUTCOMES.fail(call, failure)
-
-    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
-        return OUTCOMES.refuse_as(call, failure, is_faulty)
-
-    cdef int judged(self, Call call, int verdict) except -1:
-        return OUTCOMES.judged(call, verdict)
 
 
 @cython.final
@@ -88,25 +90,22 @@ cdef class HttpOutcomes(Outcomes):
 
     cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         cdef ServerCall served = <ServerCall>call
+        cdef HttpTerms terms = terms_of(call)
+        cdef Exchange exchange
         if served.charge and served.waiting_payload is None and not served.is_held:
             (<Gate>served.connection.gate).memory.charge(served, 0)
-        if call.flags & ONE_WAY:
-            return 0
-        return self.refuse_as(call, Failure(status, text, pushback_ms=served.pushback_ms, has_run=False), is_faulty)
-
-    cdef int refuse_as(self, Call call, Failure failure, bint is_faulty) except -1:
-        """Answer for a call that was not started, with the most specific status of HTTP."""
-        cdef ServerCall served = <ServerCall>call
-        cdef HttpTerms terms = terms_of(call)
-        cdef Exchange exchange = terms.request.open_exchange()
-        if exchange is None and not is_part(terms):
+        exchange = terms.request.open_exchange()
+        if call.flags & ONE_WAY or exchange is None and not is_part(terms):
             return 0
         if exchange is not None:
             exchange.note_refused(is_faulty)
+        failure = Failure(status, text, pushback_ms=served.pushback_ms, has_run=False)
+        # The most specific status of HTTP.
         told, failure, lines = refusal_of_call(served, terms, failure, is_faulty)
         return self._fail_as(served, failure, told, lines)
 
     cdef int _fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        """Send a failure under a status of HTTP, with further fields."""
         cdef HttpTerms terms = terms_of(call)
         cdef Exchange exchange = terms.request.exchange_of(call)
         if exchange is None and not is_part(terms):
@@ -141,7 +140,7 @@ cdef bint is_part(HttpTerms terms) noexcept:
 
 
 @cython.final
-cdef class AnsweringFlow(Flow):
+cdef class HttpFlow(Flow):
     """Messages of streams, each in the form that the head of the request has chosen."""
 
     cdef int head(self, Call call, bytes metadata) except -1:
@@ -185,26 +184,34 @@ cdef class AnsweringFlow(Flow):
 
 
 @cython.final
-cdef class AnsweringDialect(Dialect):
-    """The texts of the form that the head of the request has chosen."""
+cdef class HttpDialect(Dialect):
+    """The words of the gateway for a call; a call by gRPC-Web, Connect, rpcx or Phobos has the words of its protocol."""
 
     cdef str unknown_method(self, Call call, str method, object services):
-        return terms_of(call).answering.dialect.unknown_method(call, method, services)
+        cdef HttpTerms terms = terms_of(call)
+        if terms.rpcx is not None:
+            return unknown_method_in_go("phobos" if terms.rpcx.is_phobos else "rpcx", method, services)
+        if not method.startswith("/"):
+            return None
+        return terms.request.service.unknown_path(f"/ws{method}" if terms.is_socket else method)
 
     cdef str unknown_codec(self, Call call):
-        return terms_of(call).answering.dialect.unknown_codec(call)
+        return None if terms_of(call).rpcx is None else unknown_codec_in_go(call.codec)
 
     cdef str unknown_compressor(self, Call call):
-        return terms_of(call).answering.dialect.unknown_compressor(call)
+        return None if terms_of(call).web is None else terms_of(call).web.unknown_compressor()
 
     cdef int corrupt_status(self, Call call) except -1:
-        return terms_of(call).answering.dialect.corrupt_status(call)
+        return INVALID_ARGUMENT if terms_of(call).web is None else terms_of(call).web.corrupt_status
 
     cdef bytes details(self, Call call, int status, str text, object details):
-        return terms_of(call).answering.dialect.details(call, status, text, details)
+        return None if terms_of(call).web is None else terms_of(call).web.encode_details(status, text, details)
 
     cdef int compressor(self, Call call, int number) except -1:
-        return terms_of(call).answering.dialect.compressor(call, number)
+        cdef HttpTerms terms = terms_of(call)
+        if terms.web is None:
+            return number if number == COMPRESSOR_GZIP and terms.takes_gzip else 0
+        return number if terms.web.takes(number) else 0
 
 
 @cython.final
@@ -268,7 +275,7 @@ cdef class HttpHandling(Handling):
 
 
 OUTCOMES = HttpOutcomes.__new__(HttpOutcomes)
-FLOW = AnsweringFlow.__new__(AnsweringFlow)
-DIALECT = AnsweringDialect.__new__(AnsweringDialect)
+FLOW = HttpFlow.__new__(HttpFlow)
+DIALECT = HttpDialect.__new__(HttpDialect)
 FORMS = HttpForms.__new__(HttpForms)
 HANDLING = HttpHandling.__new__(HttpHandling)

@@ -12,6 +12,3 @@ class StreamAnswering(ValueAnswering):
 @final
 class PartAnswering(ValueAnswering):
     """The outcome of a part of a document, for its request."""
-
-class HttpDialect:
-    """The words of the gateway for a call."""

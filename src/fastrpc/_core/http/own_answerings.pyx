@@ -12,9 +12,9 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
-from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
+from fastrpc._core.base.status cimport INTERNAL
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport Call
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http.conditions cimport is_unchanged, note_fields
 from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, HttpTerms, Outcome, terms_of
 from fastrpc._core.http.messages cimport FORM_EVENTS, FORM_NONE, end_part, error_part, value_part
@@ -33,6 +33,7 @@ from fastrpc._core.http.responses cimport (
 from fastrpc._core.http.service cimport HttpMethod
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.server.served_call cimport ServerCall
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
@@ -49,44 +50,17 @@ cdef bytes VARIES = b"Vary: Accept-Encoding\r\n"
 cdef class ValueAnswering(BareAnswering):
     """A result as JSON or msgpack."""
 
-    def __cinit__(self):
-        self.dialect = HttpDialect.__new__(HttpDialect)
-
     cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         cdef HttpTerms terms = terms_of(call)
         cdef bytes lines
         if terms.answer_fields is not None:
-            return self._answer_as(exchange, call, payload)
+            return answer_as(exchange, call, payload)
         lines = MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES
         if has_lines(call, terms, exchange.head):
             lines += call_lines(call, terms, exchange.head)
         if terms.may_pack:
             lines += PACKED_LINE + VARIES if call.compressor else VARIES
         return terms.request.conclude(exchange, call, 200, lines, payload)
-
-    cdef int _answer_as(self, Exchange exchange, ServerCall call, bytes payload) except -1:
-        """Answer with the handler's status and fields, or with 304 if the client has this answer already."""
-        cdef HttpTerms terms = terms_of(call)
-        cdef int status = terms.answer_status or 200
-        cdef bytes lines
-        if status == 200 and is_unchanged(exchange.head, terms.answer_fields):
-            status, lines, payload = unchanged_answer(terms, call, exchange.head)
-            return terms.request.conclude(exchange, call, status, lines, payload)
-        lines = call_lines(call, terms, exchange.head)
-        if terms.answer_status == 204 or terms.answer_status == 205:
-            if payload not in (b"null", b"\xc0"):
-                told = terms.answer_status
-                text = f"{call.method} has set the status {told}, which has no body, and its result is not None"
-                # The handler set these fields for a result.
-                terms.answer_fields = None
-                return self.fail(exchange, call, Failure(INTERNAL, text), 500, b"")
-            # A response without a body has no type.
-            payload = b""
-        else:
-            lines = (MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES) + lines
-            if terms.may_pack and call.compressor:
-                lines += PACKED_LINE
-        return terms.request.conclude(exchange, call, status, lines, payload)
 
     cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
         cdef bytes document
@@ -202,29 +176,28 @@ cdef class PartAnswering(ValueAnswering):
         return None if target is None else target.marshal(call.codec)
 
 
-cdef class HttpDialect(Dialect):
-    """The words of the gateway for a call."""
-
-    cdef str unknown_method(self, Call call, str method, object services):
-        if not method.startswith("/"):
-            return None
-        path = f"/ws{method}" if terms_of(call).is_socket else method
-        return terms_of(call).request.service.unknown_path(path)
-
-    cdef str unknown_codec(self, Call call):
-        return None
-
-    cdef bytes details(self, Call call, int status, str text, object details):
-        return None
-
-    cdef int compressor(self, Call call, int number) except -1:
-        return number if number == COMPRESSOR_GZIP and terms_of(call).takes_gzip else 0
-
-    cdef str unknown_compressor(self, Call call):
-        return None
-
-    cdef int corrupt_status(self, Call call) except -1:
-        return INVALID_ARGUMENT
+cdef int answer_as(Exchange exchange, ServerCall call, bytes payload) except -1:
+    """Answer with the handler's status and fields, or with 304 if the client has this answer already."""
+    cdef HttpTerms terms = terms_of(call)
+    cdef int status = terms.answer_status or 200
+    cdef bytes lines
+    if status == 200 and is_unchanged(exchange.head, terms.answer_fields):
+        status, lines, payload = unchanged_answer(terms, call, exchange.head)
+        return terms.request.conclude(exchange, call, status, lines, payload)
+    lines = call_lines(call, terms, exchange.head)
+    if status == 204 or status == 205:
+        if payload not in (b"null", b"\xc0"):
+            text = f"{call.method} has set the status {status}, which has no body, and its result is not None"
+            # The handler set these fields for a result.
+            terms.answer_fields = None
+            return BY_VALUE.fail(exchange, call, Failure(INTERNAL, text), 500, b"")
+        # A response without a body has no type.
+        payload = b""
+    else:
+        lines = (MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES) + lines
+        if terms.may_pack and call.compressor:
+            lines += PACKED_LINE
+    return terms.request.conclude(exchange, call, status, lines, payload)
 
 
 cdef int choose_packing(HttpTerms terms, ServerCall call) except -1:

@@ -16,7 +16,7 @@ from libc.string cimport memset
 
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.calls.call cimport NO_DEADLINE
-from fastrpc._core.http.foreign_answerings cimport BY_HEADERS
+from fastrpc._core.http.foreign_answerings cimport answers_at_once
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport MESSAGE_COST
 from fastrpc._core.io.engine cimport Engine
@@ -69,7 +69,7 @@ cdef class RequestIntake:
         connection.dated_ns = max(connection.dated_ns, exchange.rested_ns)
         if call.charge and call.route is None:
             self.gate.memory.charge(call, 0)
-        if terms_of(call).rpcx is not None and not engine.is_closed and BY_HEADERS.answers_at_once(exchange, call, payload):
+        if terms_of(call).rpcx is not None and not engine.is_closed and answers_at_once(exchange, call, payload):
             return 0
         if terms_of(call).mount is not None:
             self.gate.pass_unjudged(call, payload)

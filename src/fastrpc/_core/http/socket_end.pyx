@@ -58,7 +58,6 @@ cdef class SocketEnd:
         if self.gone_after_ns == 0:
             self.ping_after_ns, self.gone_after_ns = self.idle_ns, self.patience_ns
         self.before = self.terms.answering
-        self.dialect = self.before.dialect
         self.terms.answering = self
         exchange.open_tunnel(protocol, lines)
         first = earlier(earlier(self.patience_ns, self.idle_ns), self.ping_after_ns)

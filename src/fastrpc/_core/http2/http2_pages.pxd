@@ -3,14 +3,12 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.pages cimport Pages
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.lingering cimport LingeringStreams
 from fastrpc._core.http2.page_turns cimport PageTurns
 from fastrpc._core.http2.stream_table cimport Http2Stream
-from fastrpc._core.link.failure cimport Failure
 
 
 @cython.final
@@ -36,11 +34,6 @@ cdef class Http2Pages:
     cdef int reset(self, Http2Stream stream) except -1
     cdef int sendable(self, Http2Stream stream) except -1
     cdef int over(self, Http2Stream stream) except -1
-
-    # Outcomes of the calls of pages.
-    cdef int answer(self, Call call, bytes payload) except -1
-    cdef int fail(self, Call call, Failure failure) except -1
-    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1
 
     # For the wire: the end of a read, the time, the end of the connection.
     cdef int end_read(self) except -1

@@ -92,17 +92,6 @@ cdef class Http2Pages:
         link.life.used_ns = max(link.life.used_ns, link.connection.now, link.connection.stepped_ns)
         return 0
 
-    # Outcomes of calls
-
-    cdef int answer(self, Call call, bytes payload) except -1:
-        return self.pages.answer(call, payload)
-
-    cdef int fail(self, Call call, Failure failure) except -1:
-        return self.pages.fail(call, failure)
-
-    cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
-        return self.pages.refuse(call, failure, is_faulty)
-
     # For the wire
 
     cdef int end_read(self) except -1:

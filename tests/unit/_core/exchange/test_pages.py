@@ -44,7 +44,7 @@ METHODS = {
             "end_tunnel",
         ),
     ),
-    Pages: ("join", "begin", "answer", "fail", "refuse", "judged"),
+    Pages: ("join", "begin"),
 }
 
 
