@@ -10,6 +10,7 @@ These entries of the metadata are hidden from programs. Streams have none.
 
 import msgspec
 
+from fastrpc._core.http.request_fields cimport entries_of
 from fastrpc._core.server.http_answer cimport TOLD_KEY
 from fastrpc._core.server.served_call cimport ServerCall
 
@@ -20,12 +21,8 @@ cdef object Told = tuple[int, list[tuple[str, str]], bool | None]
 
 
 def take_told(bytes block not None):
-    cdef Py_ssize_t at = 0, key, value
-    while at < len(block):
-        key, value = block[at], block[at + 2] | block[at + 3] << 8
-        at += 4
-        if block[at:at + key] == TOLD_KEY:
-            status, fields, compress = msgspec.msgpack.decode(block[at + key:at + key + value], type=Told)
+    for key, value in entries_of(block):
+        if key == TOLD_KEY:
+            status, fields, compress = msgspec.msgpack.decode(value, type=Told)
             (<ServerCall?>current_call()).note_http(status or None, dict(fields), compress, True)
             return
-        at += key + value

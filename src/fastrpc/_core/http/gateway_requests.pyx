@@ -155,7 +155,7 @@ cdef class GatewayRequests(RequestState):
 
     cdef int _upgrade(self, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
         """End the handshake of a WebSocket: later bytes are not HTTP."""
-        self.talk = <SocketEnd>SocketTalk(self.service, call)
+        self.talk = <SocketEnd>SocketTalk(self.intake, call)
         terms.speak(call, "websocket")
         return self.socket().begin(exchange, terms.subprotocol, b"")
 

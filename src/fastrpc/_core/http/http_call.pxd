@@ -3,11 +3,10 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
-from fastrpc._core.calls.call cimport Call, MethodRoute
+from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.answering cimport Answering
 from fastrpc._core.http.request_state cimport RequestState
-from fastrpc._core.http.own_hosts cimport OwnHosts
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.http.service cimport HttpMethod, HttpService
 from fastrpc._core.link.failure cimport Failure
@@ -111,43 +110,10 @@ cdef class HttpTerms:
     # As `understand`, for a stream of HTTP/2: gRPC's wire serves only its calls by gRPC-Web and Connect. `has_pages`:
     # pages serve all other streams.
     cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service, bint has_pages) except -1
-    cdef bint _is_page(
-        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
-    ) except -1
-    cdef bint _is_web(self, RequestHead head, HttpService service) except -1
-    cdef bint _is_mounted(
-        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
-    ) except -1
-    cdef int _check_mounted_socket(self, ServerCall call, RequestHead head) except -1
-    cdef bint _is_ours(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size) except -1
-    cdef bint _asks_us(self, RequestHead head, HttpService service, OwnHosts hosts) except -1
-    cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef int refuse_later(self, ServerCall call, int status, str text) except -1
     cdef int set_fault(self, int status, str text, bytes lines) except -1
-    cdef int _find_method(
-        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
-    ) except -1
-    cdef int _note_name(self, ServerCall call, HttpService service) except -1
-    cdef MethodRoute _named(self, HttpService service, const char* path, Py_ssize_t size)
-    cdef int _find_route(
-        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
-    ) except -1
     cdef bytes payload_of(self, ServerCall call, RequestHead head, bytes body)
-    cdef bint _may_send_form(self, RequestHead head) except -1
-    cdef int _open_form(self, ServerCall call, RequestHead head) except -1
-    cdef int _check_form(self, ServerCall call, RequestHead head) except -1
-    cdef int _find_web(
-        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
-    ) except -1
-    cdef int _check_web(self, ServerCall call) except -1
     cdef bint fits_metadata(self, ServerCall call, uint32_t metadata_bytes) except -1
-    cdef int _find_rpcx(self, ServerCall call, RequestHead head, HttpService service) except -1
-    cdef int _check_request(self, ServerCall call, RequestHead head) except -1
-    cdef int _check_socket(self, ServerCall call, RequestHead head) except -1
-    cdef int _refuse_protobuf(self, ServerCall call) except -1
-    cdef int _check_encoding(self, ServerCall call, RequestHead head, dict compressors) except -1
-    cdef int _check_path(self, RequestHead head) except -1
-    cdef int _take_fields(self, ServerCall call, RequestHead head, uint32_t metadata_bytes) except -1
 
 
 @cython.final
@@ -165,6 +131,3 @@ cdef inline HttpTerms terms_of(Call call):
 
 # Make a call for a request; its `head` holds the terms.
 cdef ServerCall new_call(RequestState request, uint64_t now)
-
-# Return the error text for metadata over a limit.
-cdef str too_much_metadata(uint32_t limit)

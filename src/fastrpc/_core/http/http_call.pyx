@@ -36,8 +36,10 @@ from fastrpc._core.http.messages cimport (
     is_grpc,
     stream_form,
 )
-from fastrpc._core.http.request_fields cimport asks_socket, chosen_protocol, handshake_fault, has_plain_id
-from fastrpc._core.http.request_fields cimport metadata_of, mounted_metadata, timeout_of, token_of
+from fastrpc._core.http.request_fields cimport LONGEST_US, asks_socket, chosen_protocol, handshake_fault, has_plain_id
+from fastrpc._core.http.request_fields cimport metadata_of, mounted_metadata, state_timeout, timeout_of, token_of
+from fastrpc._core.http.request_fields cimport too_much_metadata
+from fastrpc._core.http.own_hosts cimport OwnHosts
 from fastrpc._core.http.rpcx_headers cimport rpcx_headers, take_rpcx_metadata
 from fastrpc._core.http.service cimport (
     is_preflight,
@@ -68,14 +70,7 @@ cdef str GRPC_TEXT = (
 )
 cdef str NO_GRPC_TEXT = 'gRPC is not served here, or not in this format: it is with "grpc" in ServerConfig.protocols'
 
-# A longer timeout counts as no timeout.
-cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
-
 logger = logging.getLogger("fastrpc.server")
-
-
-cdef str too_much_metadata(uint32_t limit):
-    return f"the metadata is over the limit of {limit} bytes (Limits.metadata_bytes)"
 
 
 @cython.final
@@ -83,154 +78,46 @@ cdef class HttpTerms:
 
     cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1:
         """Read the head of a request: its sender, its method, its form."""
-        cdef Py_ssize_t size = 0, path
-        cdef const char* target = head.target_data(&size)
-        cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
-        path = size if end is NULL else end - target
+        cdef bytes path = _path_of(head)
         if head.protocol is not None and not asks_socket(head):
             # After its answer the bytes of the stream would belong to a tunnel (RFC 8441, section 4).
             return self.set_fault(501, "CONNECT is taken only with :protocol websocket", b"")
-        if service.mounts is not None and self._is_mounted(call, head, service, target, path):
+        if service.mounts is not None and _is_mounted(self, call, head, service, path):
             return 0
-        if not self._may_ask(call, head, service):
+        if not _may_ask(self, call, head, service):
             return 0
         if service.paths:
-            self.path = service.paths.get(target[:path])
+            self.path = service.paths.get(path)
             self.needs_identity = self.path is not None and self.path.needs_identity
         if service.offers_sockets:
             if self.path is not None:
                 self.is_socket = self.path.takes_messages and asks_socket(head)
-            elif path > 4 and memcmp(target, b"/ws/", 4) == 0:
+            elif _is_socket_path(path):
                 # Service and method follow this prefix, as in any path.
                 self.is_socket = True
-                target += 3
-                path -= 3
-        if self.path is None and not self.is_socket and self._is_web(head, service):
-            return self._find_web(call, head, service, target, path)
-        self._take_fields(call, head, service.gate.metadata_bytes)
-        if (service.serves_rpcx or service.serves_phobos) and not self.is_socket:
-            if service.serves_rpcx:
-                self.rpcx = rpcx_headers(head, target[:path], False)
-            if service.serves_phobos and self.rpcx is None:
-                self.rpcx = rpcx_headers(head, target[:path], True)
+                path = path[3:]
+        if self.path is None and not self.is_socket and _is_web(self, head, service):
+            return _find_web(self, call, head, service, path)
+        _take_fields(self, call, head, service.gate.metadata_bytes)
+        if service.takes_values() and not self.is_socket:
+            self.rpcx = _rpcx_of(head, service, path)
             if self.rpcx is not None:
                 self.path = None
                 self.needs_identity = False
-                return self._find_rpcx(call, head, service)
+                return _find_rpcx(self, call, head, service)
         if self.path is not None:
-            return self._check_socket(call, head) if self.is_socket else self._check_path(head)
-        return self._find_method(call, head, service, target, path)
+            return _check_socket(self, call, head) if self.is_socket else _check_path(self, head)
+        return _find_method(self, call, head, service, path)
 
     cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service, bint has_pages) except -1:
-        cdef Py_ssize_t size = 0, path
-        cdef const char* target = head.target_data(&size)
-        cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
-        path = size if end is NULL else end - target
+        cdef bytes path = _path_of(head)
         self.is_stream = True
         # Paths and applications of pages come first, as by HTTP/1.1.
-        if has_pages and self._is_page(call, head, service, target, path):
+        if has_pages and _is_page(self, call, head, service, path):
             return 0
-        if not self._may_ask(call, head, service) or not self._is_web(head, service):
+        if not _may_ask(self, call, head, service) or not _is_web(self, head, service):
             return 0
-        return self._find_web(call, head, service, target, path)
-
-    cdef bint _is_page(
-        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
-    ) except -1:
-        """Return whether a request is for a fixed path, a WebSocket or an application, which the pages serve."""
-        if service.paths and path[:size] in service.paths:
-            return True
-        return head.protocol is not None or service.mounts is not None and self._is_mounted(call, head, service, path, size)
-
-    cdef bint _is_web(self, RequestHead head, HttpService service) except -1:
-        """Return whether a request is a call by gRPC-Web or Connect, or a faulty one."""
-        if service.web is None:
-            return False
-        self.web = service.web(head.method, head.query, head.pairs())
-        return self.web is not None
-
-    cdef bint _may_ask(self, ServerCall call, RequestHead head, HttpService service) except -1:
-        """Check Host and origin, and answer a preflight; return whether the request is processed further."""
-        cdef list origin = []
-        if not self._asks_us(head, service, service.hosts):
-            return False
-        if not takes_page(service, head, origin):
-            self.set_fault(403, refused_page_text(service, head), b"")
-        elif origin:
-            self.origin = origin[0]
-            # A page does not have the identity in the browser's certificate.
-            call.identity = None
-            if is_preflight(head):
-                self.set_fault(204, "", preflight_lines(service, head, self.origin))
-        if self.fault_status == 0 and is_grpc(head):
-            if head.version == "2":
-                self.set_fault(415, NO_GRPC_TEXT, b"")
-            else:
-                self.set_fault(505, GRPC_TEXT, b"")
-        return self.fault_status == 0
-
-    cdef bint _asks_us(self, RequestHead head, HttpService service, OwnHosts hosts) except -1:
-        """Check the Host; return whether it is this server."""
-        if service.takes_host(head, hosts):
-            return True
-        self.set_fault(421, refused_host_text(head), b"")
-        return False
-
-    # Applications
-
-    cdef bint _is_mounted(
-        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
-    ) except -1:
-        """Return whether the request is for an application: no path of ours matches."""
-        cdef object mount = service.mounts(path[:size])
-        if mount is None or self._is_ours(head, service, path, size):
-            return False
-        if not self._asks_us(head, service, service.hosts if mount.needs_identity else service.open_hosts):
-            return True
-        self.mount = mount
-        self.needs_identity = mount.needs_identity
-        self.name = (<MethodRoute?>mount.route).name
-        call.route = mount.route
-        call.codec = CODEC_RAW
-        # A mounted application sets its own time: only `Limits.longest_call` ends the call.
-        call.stated_timeout_us = TIMEOUT_NONE
-        call.received_metadata = mounted_metadata(head, self.needs_identity)
-        self.is_socket = asks_socket(head)
-        if self.is_socket:
-            self._check_mounted_socket(call, head)
-        if not self.needs_identity:
-            call.identity = None
-        return True
-
-    cdef int _check_mounted_socket(self, ServerCall call, RequestHead head) except -1:
-        """Check the handshake of a WebSocket with an application, and take its credential if we have to verify it."""
-        cdef tuple fault = handshake_fault(head)
-        cdef bytes token = token_of(head) if self.needs_identity else None
-        if fault is not None:
-            return self.set_fault(fault[0], fault[1], fault[2])
-        if token is not None:
-            call.received_metadata = (call.received_metadata or b"") + _bearer_entry(token)
-        return 0
-
-    cdef bint _is_ours(self, RequestHead head, HttpService service, const char* path, Py_ssize_t size) except -1:
-        """Return whether one of our fixed paths, methods or routes serves the request."""
-        if service.paths and path[:size] in service.paths:
-            return True
-        if service.offers_sockets and size > 4 and memcmp(path, b"/ws/", 4) == 0:
-            if self._named(service, path + 3, size - 3) is not None:
-                return True
-        if self._named(service, path, size) is not None and (service.serves_methods or self._is_web(head, service)):
-            return True
-        if service.serves_rpcx and rpcx_headers(head, path[:size], False) is not None:
-            return True
-        if service.serves_phobos and rpcx_headers(head, path[:size], True) is not None:
-            return True
-        if service.routes is None:
-            return False
-        # By OPTIONS a page asks whether it may send another verb; that verb decides.
-        asked = head.values("access-control-request-method") if head.verb == VERB_OPTIONS else []
-        found = service.routes(asked[0] if asked else head.method, path[:size])
-        return found is not None and found[1] is not None
+        return _find_web(self, call, head, service, path)
 
     cdef int set_fault(self, int status, str text, bytes lines) except -1:
         """Have the request refused at once."""
@@ -250,115 +137,14 @@ cdef class HttpTerms:
         self.form = FORM_NONE
         return self.set_fault(status, text, lines)
 
-    cdef int _take_fields(self, ServerCall call, RequestHead head, uint32_t metadata_bytes) except -1:
-        cdef bint is_stated = False
-        cdef uint64_t timeout = timeout_of(head, &is_stated)
-        cdef bytes metadata = metadata_of(head), token = token_of(head) if self.is_socket else None
-        if token is not None:
-            metadata = (metadata or b"") + _bearer_entry(token)
-        call.received_metadata = metadata
-        if not self.fits_metadata(call, metadata_bytes):
-            raise RequestRefusedError(431, too_much_metadata(metadata_bytes))
-        if head.count_of(FIELD_REQUEST_ID) and not has_plain_id(head):
-            find_request_entry(call, True)
-        if is_stated:
-            call.stated_timeout_us = TIMEOUT_NONE if timeout >= LONGEST_US else max(timeout, <uint64_t>1)
-            if timeout == 0:
-                call.deadline_ns = call.started_ns
-        return 0
-
     cdef bint fits_metadata(self, ServerCall call, uint32_t metadata_bytes) except -1:
         """Return whether the metadata of a request is within its limit."""
         cdef bytes metadata = call.received_metadata
         cdef int found = METADATA_OK
         if metadata is not None:
-            found = check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), metadata_bytes)
+            found = check_metadata(metadata, len(metadata), metadata_bytes)
         # By gRPC a key may come several times.
         return found == METADATA_OK or self.web is not None and found != METADATA_TOO_LARGE
-
-    cdef int _find_method(
-        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
-    ) except -1:
-        """Find the method of a path."""
-        self.name = path[:size]
-        if service.serves_methods or self.is_socket or self.web is not None:
-            call.route = self._named(service, path, size)
-        if call.route is None:
-            is_route = service.routes is not None and not self.is_socket and self.web is None
-            return self._find_route(call, head, service, path, size) if is_route else 0
-        self._note_name(call, service)
-        self.target = service.method_of(call.route)
-        if self.is_socket:
-            return self._check_socket(call, head)
-        if self.web is not None:
-            return self._check_web(call)
-        self._check_request(call, head)
-        if self.fault_status or head.verb != VERB_POST:
-            return 0
-        return self._check_encoding(call, head, service.gate.compressors)
-
-    cdef int _note_name(self, ServerCall call, HttpService service) except -1:
-        """Note the name by which a method was called, for a refusal."""
-        return call.note_name(self.name, PyBytes_GET_SIZE(self.name)) if service.gate.guards.asks_access() else 0
-
-    cdef MethodRoute _named(self, HttpService service, const char* path, Py_ssize_t size):
-        """Return the method at `/service/method`, where a service may have dots; or None."""
-        cdef char[NAME_BYTES] name
-        cdef Py_ssize_t at, slash = 0
-        if not 1 < size <= NAME_BYTES:
-            return None
-        memcpy(name, path + 1, <size_t>(size - 1))
-        for at in range(size - 1):
-            if name[at] == b"/" and slash == 0:
-                slash = at
-                name[at] = b"."
-            elif name[at] in b"/%" or slash and name[at] == b".":
-                return None
-        if not 0 < slash < size - 2:
-            return None
-        self.name = name[:size - 1]
-        return service.gate.routes.find(name, size - 1)
-
-    cdef int _find_route(
-        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
-    ) except -1:
-        """Find the method of a route, and check verb and type of the request."""
-        cdef tuple found = service.routes(head.method, path[:size])
-        cdef int kind = body_kind(head)
-        if found is None:
-            return 0
-        call.route, self.routed = <MethodRoute?>found[0], found[1]
-        self._note_name(call, service)
-        self.name = call.route.name
-        self.target = service.method_of(call.route)
-        call.flags = call.route.flags & (STREAM_IN | STREAM_OUT)
-        if self.target.is_protobuf:
-            return self._refuse_protobuf(call)
-        if self.routed is None:
-            self.other_verbs = found[2]
-            return self.refuse_later(call, 405, "")
-        # The path is in the head, before its query.
-        if path[size] == b"?" and self.routed.has_body:
-            unread = self.routed.refusal_of_query(head.query)
-            if unread is not None:
-                return self.refuse_later(call, 400, f"{call.route.method}: {unread}")
-        if not self.routed.has_body:
-            call.wants_head = call.route.gives_stream and head.verb == VERB_HEAD
-        elif head.count_of(FIELD_CONTENT_ENCODING):
-            return self.refuse_later(call, 415, f"{call.route.method}: the body of a route has no Content-Encoding")
-        elif call.route.takes_stream:
-            if kind != BODY_FORM:
-                return self.refuse_later(call, 415, f"{call.route.method}: send Content-Type multipart/form-data")
-            return self._open_form(call, head)
-        elif kind == BODY_PAIRS and self.routed.takes_pairs:
-            self.has_pairs = True
-            if not self._may_send_form(head):
-                return 0
-        elif kind == BODY_MSGPACK and not call.route.gives_stream:
-            call.codec = CODEC_MSGPACK
-        elif kind != BODY_JSON and not (kind == BODY_NONE and head.content_length == 0):
-            return self.refuse_later(call, 415, f"{call.route.method}: send Content-Type {self.routed.body_types}")
-        return self._check_form(call, head)
 
     cdef bytes payload_of(self, ServerCall call, RequestHead head, bytes body):
         """Return the arguments of a request; if they do not fit, it is refused after the guards."""
@@ -377,167 +163,384 @@ cdef class HttpTerms:
             self.refuse_later(call, 400, f"{call.method}: {error.message}")
         return body
 
-    cdef int _find_web(
-        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
-    ) except -1:
-        """Take form, timeout and metadata of a call by gRPC-Web or Connect, and find its method."""
-        cdef object web = self.web, timeout_us
-        if isinstance(web, tuple):
-            self.web = None
-            status, text, lines = web
-            return self.set_fault(status, text, lines)
-        call.codec = web.codec
-        call.compressor = 0 if web.is_enveloped else web.compressor
-        call.received_metadata = web.metadata
-        if web.dropped:
-            note_dropped(web.dropped, web.protocol, logger, service.gate.dispatcher.has_told_dropped)
-            service.gate.dispatcher.has_told_dropped = True
-        if not self.fits_metadata(call, service.gate.metadata_bytes):
-            web.refuse(Status.RESOURCE_EXHAUSTED, too_much_metadata(service.gate.metadata_bytes))
-        timeout_us = web.timeout_us
-        # As by gRPC: the server's default applies only to protocols in which every caller states a time.
-        call.stated_timeout_us = TIMEOUT_NONE
-        if timeout_us is not None and timeout_us < LONGEST_US:
-            call.stated_timeout_us = max(<uint64_t>timeout_us, <uint64_t>1)
-        if timeout_us == 0:
-            call.deadline_ns = call.started_ns
-        if web.fault is not None:
-            return self.set_fault(200, web.fault.text, b"")
-        return self._find_method(call, head, service, path, size)
 
-    cdef int _check_web(self, ServerCall call) except -1:
-        """Check whether the form of a request fits its method."""
-        cdef MethodRoute route = call.route
-        cdef tuple unfit = self.web.unfit(
-            route.method, bool(route.takes_stream), bool(route.gives_stream),
-            is_safe=bool(self.target.is_safe), is_http1=not self.is_stream,
-        )
-        call.flags = route.flags & (STREAM_IN | STREAM_OUT)
-        if unfit is not None:
-            status, text = unfit
-            return self.refuse_later(call, status, text)
-        if route.marshal.codec_id == CODEC_RAW and call.codec != CODEC_JSON:
-            call.codec = CODEC_RAW
-        self.takes_lines = self.web.is_enveloped
-        return 0
+cdef bytes _path_of(RequestHead head):
+    """Return the path of a target, without its query."""
+    cdef Py_ssize_t size = 0
+    cdef const char* target = head.target_data(&size)
+    cdef const char* query = <const char*>memchr(target, b"?", <size_t>size)
+    return target[:size] if query is NULL else target[:query - target]
 
-    cdef int _find_rpcx(self, ServerCall call, RequestHead head, HttpService service) except -1:
-        """Find the method that the fields of rpcx name."""
-        if head.method not in ("POST", "GET", "PUT"):
-            self.rpcx = None
-            return self.set_fault(405, "header gateways take POST, GET or PUT", b"Allow: POST, GET, PUT\r\n")
-        if self.rpcx.problem is None:
-            self.rpcx.problem = take_rpcx_metadata(call, head, self.rpcx.is_phobos, service.gate)
-        if self.rpcx.problem is not None:
-            return self.set_fault(200, self.rpcx.problem, b"")
-        if call.stated_timeout_us == 0:
-            # As for frames of rpcx: the server's default applies only to protocols in which every caller states a time.
-            call.stated_timeout_us = TIMEOUT_NONE
-        if self.rpcx.is_phobos and head.field_text(FIELD_CONTENT_ENCODING) == "gzip":
-            call.compressor = COMPRESSOR_GZIP
-        call.codec = self.rpcx.codec
-        self.name = self.rpcx.full_name()
-        call.route = service.gate.routes.find(self.name, PyBytes_GET_SIZE(self.name))
-        return 0 if call.route is None else self._note_name(call, service)
 
-    cdef int _check_request(self, ServerCall call, RequestHead head) except -1:
-        """Check verb and types."""
-        cdef MethodRoute route = call.route
-        cdef int kind = body_kind(head)
-        call.flags = route.flags & (STREAM_IN | STREAM_OUT)
-        if self.target.is_protobuf:
-            return self._refuse_protobuf(call)
-        if head.verb == VERB_GET or head.verb == VERB_HEAD:
-            if not self.target.is_safe or route.takes_stream:
-                return self.refuse_later(call, 405, f"{route.method} is called by POST")
-            call.wants_head = route.gives_stream and head.verb == VERB_HEAD
-        elif head.verb != VERB_POST:
-            return self.refuse_later(call, 405, f"{route.method} is called by POST")
-        elif route.takes_stream:
-            if kind == BODY_FORM and self.target.open_form is not None:
-                return self._open_form(call, head)
-            if kind != BODY_LINES:
-                form = "" if self.target.open_form is None else " or multipart/form-data"
-                text = f"{route.method} takes a stream: send Content-Type application/x-ndjson{form}"
-                return self.refuse_later(call, 415, text)
-            self.takes_lines = True
-        elif kind == BODY_MSGPACK and not route.gives_stream:
-            call.codec = CODEC_MSGPACK
-        elif kind != BODY_JSON:
-            text = f"{route.method}: send Content-Type application/json or application/msgpack"
-            return self.refuse_later(call, 415, text)
-        return self._check_form(call, head)
+cdef bint _is_socket_path(bytes path) noexcept:
+    return PyBytes_GET_SIZE(path) > 4 and memcmp(PyBytes_AS_STRING(path), b"/ws/", 4) == 0
 
-    cdef bint _may_send_form(self, RequestHead head) except -1:
-        """Return whether a form is allowed from its origin; otherwise it is refused."""
-        if self.origin is not None or takes_form(head):
-            return True
-        self.set_fault(403, "pages of that site may not send forms to this server (HTTP.cors_origins)", b"")
+
+cdef RpcxHeaders _rpcx_of(RequestHead head, HttpService service, bytes path):
+    """Return the fields of a request to a header gateway that is served here; None for others."""
+    cdef RpcxHeaders found = rpcx_headers(head, path, False) if service.serves_rpcx else None
+    return rpcx_headers(head, path, True) if found is None and service.serves_phobos else found
+
+
+cdef bint _is_page(HttpTerms terms, ServerCall call, RequestHead head, HttpService service, bytes path) except -1:
+    """Return whether a request is for a fixed path, a WebSocket or an application, which the pages serve."""
+    if service.paths and path in service.paths:
+        return True
+    return head.protocol is not None or service.mounts is not None and _is_mounted(terms, call, head, service, path)
+
+
+cdef bint _is_web(HttpTerms terms, RequestHead head, HttpService service) except -1:
+    """Return whether a request is a call by gRPC-Web or Connect, or a faulty one."""
+    if service.web is None:
         return False
+    terms.web = service.web(head.method, head.query, head.pairs())
+    return terms.web is not None
 
-    cdef int _open_form(self, ServerCall call, RequestHead head) except -1:
-        """Take a form, whose file is the stream of the call."""
-        if not self._may_send_form(head):
-            return 0
-        try:
-            self.file_form = self.target.open_form(head.field_text(FIELD_CONTENT_TYPE))
-        except CallError as error:
-            return self.refuse_later(call, 400, f"{call.route.method}: {error.message}")
-        self.takes_lines = True
-        return self._check_form(call, head)
 
-    cdef int _check_form(self, ServerCall call, RequestHead head) except -1:
-        """Choose the form of a stream of answers."""
-        if call.route.gives_stream:
-            self.form = stream_form(head)
-            if self.form == FORM_NONE:
-                text = f"{call.route.method} answers with a stream: accept application/x-ndjson or text/event-stream"
-                return self.refuse_later(call, 406, text)
+cdef bint _may_ask(HttpTerms terms, ServerCall call, RequestHead head, HttpService service) except -1:
+    """Check Host and origin, and answer a preflight; return whether the request is processed further."""
+    cdef list origin = []
+    if not _asks_us(terms, head, service, service.hosts):
+        return False
+    if not takes_page(service, head, origin):
+        terms.set_fault(403, refused_page_text(service, head), b"")
+    elif origin:
+        terms.origin = origin[0]
+        # A page does not have the identity in the browser's certificate.
+        call.identity = None
+        if is_preflight(head):
+            terms.set_fault(204, "", preflight_lines(service, head, terms.origin))
+    if terms.fault_status == 0 and is_grpc(head):
+        if head.version == "2":
+            terms.set_fault(415, NO_GRPC_TEXT, b"")
+        else:
+            terms.set_fault(505, GRPC_TEXT, b"")
+    return terms.fault_status == 0
+
+
+cdef bint _asks_us(HttpTerms terms, RequestHead head, HttpService service, OwnHosts hosts) except -1:
+    """Check the Host; return whether it is this server."""
+    if service.takes_host(head, hosts):
+        return True
+    terms.set_fault(421, refused_host_text(head), b"")
+    return False
+
+
+cdef bint _is_mounted(HttpTerms terms, ServerCall call, RequestHead head, HttpService service, bytes path) except -1:
+    """Return whether the request is for an application: no path of ours matches."""
+    cdef object mount = service.mounts(path)
+    if mount is None or _is_ours(terms, head, service, path):
+        return False
+    if not _asks_us(terms, head, service, service.hosts if mount.needs_identity else service.open_hosts):
+        return True
+    terms.mount = mount
+    terms.needs_identity = mount.needs_identity
+    terms.name = (<MethodRoute?>mount.route).name
+    call.route = mount.route
+    call.codec = CODEC_RAW
+    # A mounted application sets its own time: only `Limits.longest_call` ends the call.
+    call.stated_timeout_us = TIMEOUT_NONE
+    call.received_metadata = mounted_metadata(head, terms.needs_identity)
+    terms.is_socket = asks_socket(head)
+    if terms.is_socket:
+        _check_mounted_socket(terms, call, head)
+    if not terms.needs_identity:
+        call.identity = None
+    return True
+
+
+cdef int _check_mounted_socket(HttpTerms terms, ServerCall call, RequestHead head) except -1:
+    """Check the handshake of a WebSocket with an application, and take its credential if we have to verify it."""
+    cdef tuple fault = handshake_fault(head)
+    cdef bytes token = token_of(head) if terms.needs_identity else None
+    if fault is not None:
+        return terms.set_fault(fault[0], fault[1], fault[2])
+    if token is not None:
+        call.received_metadata = (call.received_metadata or b"") + _bearer_entry(token)
+    return 0
+
+
+cdef bint _is_ours(HttpTerms terms, RequestHead head, HttpService service, bytes path) except -1:
+    """Return whether one of our fixed paths, methods or routes serves the request."""
+    if service.paths and path in service.paths:
+        return True
+    if service.offers_sockets and _is_socket_path(path) and _named(terms, service, path[3:]) is not None:
+        return True
+    if _named(terms, service, path) is not None and (service.serves_methods or _is_web(terms, head, service)):
+        return True
+    if _rpcx_of(head, service, path) is not None:
+        return True
+    if service.routes is None:
+        return False
+    # By OPTIONS a page asks whether it may send another verb; that verb decides.
+    asked = head.values("access-control-request-method") if head.verb == VERB_OPTIONS else []
+    found = service.routes(asked[0] if asked else head.method, path)
+    return found is not None and found[1] is not None
+
+
+cdef int _take_fields(HttpTerms terms, ServerCall call, RequestHead head, uint32_t metadata_bytes) except -1:
+    cdef bint is_stated = False
+    cdef uint64_t timeout = timeout_of(head, &is_stated)
+    cdef bytes metadata = metadata_of(head), token = token_of(head) if terms.is_socket else None
+    if token is not None:
+        metadata = (metadata or b"") + _bearer_entry(token)
+    call.received_metadata = metadata
+    if not terms.fits_metadata(call, metadata_bytes):
+        raise RequestRefusedError(431, too_much_metadata(metadata_bytes))
+    if head.count_of(FIELD_REQUEST_ID) and not has_plain_id(head):
+        find_request_entry(call, True)
+    return state_timeout(call, timeout) if is_stated else 0
+
+
+cdef int _find_method(HttpTerms terms, ServerCall call, RequestHead head, HttpService service, bytes path) except -1:
+    """Find the method of a path."""
+    terms.name = path
+    if service.serves_methods or terms.is_socket or terms.web is not None:
+        call.route = _named(terms, service, path)
+    if call.route is None:
+        is_route = service.routes is not None and not terms.is_socket and terms.web is None
+        return _find_route(terms, call, head, service, path) if is_route else 0
+    _note_name(terms, call, service)
+    terms.target = service.method_of(call.route)
+    if terms.is_socket:
+        return _check_socket(terms, call, head)
+    if terms.web is not None:
+        return _check_web(terms, call)
+    _check_request(terms, call, head)
+    if terms.fault_status or head.verb != VERB_POST:
         return 0
+    return _check_encoding(terms, call, head, service.gate.compressors)
 
-    cdef int _refuse_protobuf(self, ServerCall call) except -1:
-        return self.refuse_later(call, 415, f"{call.route.method} travels by protobuf alone")
 
-    cdef int _check_socket(self, ServerCall call, RequestHead head) except -1:
-        """Check the handshake of a WebSocket, and choose its codec."""
-        cdef tuple fault = handshake_fault(head), known = SUBPROTOCOLS if self.path is None else JSON_SUBPROTOCOL
-        if self.path is None:
-            call.flags = call.route.flags & (STREAM_IN | STREAM_OUT)
-            if self.target.is_protobuf:
-                return self._refuse_protobuf(call)
-        self.subprotocol = chosen_protocol(head, known)
-        if self.subprotocol == SUBPROTOCOLS[1]:
-            call.codec = CODEC_MSGPACK
-        if fault is None and self.subprotocol is None:
-            fault = 400, f"the subprotocol is {' or '.join(known)}", b""
-        if fault is None:
-            return 0
-        status, text, lines = fault
-        if self.path is None:
-            self.refuse_later(call, status, text)
-            self.fault_lines = lines
-            return 0
-        return self.set_fault(status, text, lines)
+cdef int _note_name(HttpTerms terms, ServerCall call, HttpService service) except -1:
+    """Note the name by which a method was called, for a refusal."""
+    return call.note_name(terms.name, PyBytes_GET_SIZE(terms.name)) if service.gate.guards.asks_access() else 0
 
-    cdef int _check_encoding(self, ServerCall call, RequestHead head, dict compressors) except -1:
-        cdef Py_ssize_t size = 0
-        cdef const char* encoding = head.field_data(FIELD_CONTENT_ENCODING, &size)
-        if encoding is NULL or is_text(encoding, size, b"identity"):
+
+cdef MethodRoute _named(HttpTerms terms, HttpService service, bytes path):
+    """Return the method at `/service/method`, where a service may have dots; or None."""
+    cdef char[NAME_BYTES] name
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(path) - 1, at, slash = 0
+    if not 0 < size < NAME_BYTES:
+        return None
+    memcpy(name, PyBytes_AS_STRING(path) + 1, <size_t>size)
+    for at in range(size):
+        if name[at] == b"/" and slash == 0:
+            slash = at
+            name[at] = b"."
+        elif name[at] in b"/%" or slash and name[at] == b".":
+            return None
+    if not 0 < slash < size - 1:
+        return None
+    terms.name = name[:size]
+    return service.gate.routes.find(name, size)
+
+
+cdef int _find_route(HttpTerms terms, ServerCall call, RequestHead head, HttpService service, bytes path) except -1:
+    """Find the method of a route, and check verb and type of the request."""
+    cdef tuple found = service.routes(head.method, path)
+    cdef int kind = body_kind(head)
+    cdef Py_ssize_t size = 0
+    if found is None:
+        return 0
+    call.route, terms.routed = <MethodRoute?>found[0], found[1]
+    _note_name(terms, call, service)
+    terms.name = call.route.name
+    terms.target = service.method_of(call.route)
+    call.flags = call.route.flags & (STREAM_IN | STREAM_OUT)
+    if terms.target.is_protobuf:
+        return _refuse_protobuf(terms, call)
+    if terms.routed is None:
+        terms.other_verbs = found[2]
+        return terms.refuse_later(call, 405, "")
+    head.target_data(&size)
+    if size > PyBytes_GET_SIZE(path) and terms.routed.has_body:
+        unread = terms.routed.refusal_of_query(head.query)
+        if unread is not None:
+            return terms.refuse_later(call, 400, f"{call.route.method}: {unread}")
+    if not terms.routed.has_body:
+        call.wants_head = call.route.gives_stream and head.verb == VERB_HEAD
+    elif head.count_of(FIELD_CONTENT_ENCODING):
+        return terms.refuse_later(call, 415, f"{call.route.method}: the body of a route has no Content-Encoding")
+    elif call.route.takes_stream:
+        if kind != BODY_FORM:
+            return terms.refuse_later(call, 415, f"{call.route.method}: send Content-Type multipart/form-data")
+        return _open_form(terms, call, head)
+    elif kind == BODY_PAIRS and terms.routed.takes_pairs:
+        terms.has_pairs = True
+        if not _may_send_form(terms, head):
             return 0
-        if not is_text(encoding, size, b"gzip") or self.takes_lines or COMPRESSOR_GZIP not in compressors:
-            return self.refuse_later(call, 415, "the body has a Content-Encoding that is not taken here")
+    elif kind == BODY_MSGPACK and not call.route.gives_stream:
+        call.codec = CODEC_MSGPACK
+    elif kind != BODY_JSON and not (kind == BODY_NONE and head.content_length == 0):
+        return terms.refuse_later(call, 415, f"{call.route.method}: send Content-Type {terms.routed.body_types}")
+    return _check_form(terms, call, head)
+
+
+cdef int _find_web(HttpTerms terms, ServerCall call, RequestHead head, HttpService service, bytes path) except -1:
+    """Take form, timeout and metadata of a call by gRPC-Web or Connect, and find its method."""
+    cdef object web = terms.web
+    if isinstance(web, tuple):
+        terms.web = None
+        status, text, lines = web
+        return terms.set_fault(status, text, lines)
+    call.codec = web.codec
+    call.compressor = 0 if web.is_enveloped else web.compressor
+    call.received_metadata = web.metadata
+    if web.dropped:
+        note_dropped(web.dropped, web.protocol, logger, service.gate.dispatcher.has_told_dropped)
+        service.gate.dispatcher.has_told_dropped = True
+    if not terms.fits_metadata(call, service.gate.metadata_bytes):
+        web.refuse(Status.RESOURCE_EXHAUSTED, too_much_metadata(service.gate.metadata_bytes))
+    # As by gRPC: the server's default applies only to protocols in which every caller states a time.
+    state_timeout(call, LONGEST_US if web.timeout_us is None else web.timeout_us)
+    if web.fault is not None:
+        return terms.set_fault(200, web.fault.text, b"")
+    return _find_method(terms, call, head, service, path)
+
+
+cdef int _check_web(HttpTerms terms, ServerCall call) except -1:
+    """Check whether the form of a request fits its method."""
+    cdef MethodRoute route = call.route
+    cdef tuple unfit = terms.web.unfit(
+        route.method, bool(route.takes_stream), bool(route.gives_stream),
+        is_safe=bool(terms.target.is_safe), is_http1=not terms.is_stream,
+    )
+    call.flags = route.flags & (STREAM_IN | STREAM_OUT)
+    if unfit is not None:
+        status, text = unfit
+        return terms.refuse_later(call, status, text)
+    if route.marshal.codec_id == CODEC_RAW and call.codec != CODEC_JSON:
+        call.codec = CODEC_RAW
+    terms.takes_lines = terms.web.is_enveloped
+    return 0
+
+
+cdef int _find_rpcx(HttpTerms terms, ServerCall call, RequestHead head, HttpService service) except -1:
+    """Find the method that the fields of rpcx name."""
+    if head.method not in ("POST", "GET", "PUT"):
+        terms.rpcx = None
+        return terms.set_fault(405, "header gateways take POST, GET or PUT", b"Allow: POST, GET, PUT\r\n")
+    if terms.rpcx.problem is None:
+        terms.rpcx.problem = take_rpcx_metadata(call, head, terms.rpcx.is_phobos, service.gate)
+    if terms.rpcx.problem is not None:
+        return terms.set_fault(200, terms.rpcx.problem, b"")
+    if call.stated_timeout_us == 0:
+        # As for frames of rpcx: the server's default applies only to protocols in which every caller states a time.
+        call.stated_timeout_us = TIMEOUT_NONE
+    if terms.rpcx.is_phobos and head.field_text(FIELD_CONTENT_ENCODING) == "gzip":
         call.compressor = COMPRESSOR_GZIP
-        return 0
+    call.codec = terms.rpcx.codec
+    terms.name = terms.rpcx.full_name()
+    call.route = service.gate.routes.find(terms.name, PyBytes_GET_SIZE(terms.name))
+    return 0 if call.route is None else _note_name(terms, call, service)
 
-    cdef int _check_path(self, RequestHead head) except -1:
-        """Check a request to a fixed path."""
-        verb = "GET" if head.verb == VERB_HEAD else head.method
-        if verb not in self.path.verbs:
-            allowed = ", ".join([*self.path.verbs, *(["HEAD"] if "GET" in self.path.verbs else [])])
-            return self.set_fault(405, f"this path is called by {allowed}", b"Allow: %b\r\n" % allowed.encode())
-        if verb == "POST" and not self.path.takes(head):
-            return self.set_fault(415, f"send Content-Type {' or '.join(self.path.content_types)}", b"")
+
+cdef int _check_request(HttpTerms terms, ServerCall call, RequestHead head) except -1:
+    """Check verb and types."""
+    cdef MethodRoute route = call.route
+    cdef int kind = body_kind(head)
+    call.flags = route.flags & (STREAM_IN | STREAM_OUT)
+    if terms.target.is_protobuf:
+        return _refuse_protobuf(terms, call)
+    if head.verb == VERB_GET or head.verb == VERB_HEAD:
+        if not terms.target.is_safe or route.takes_stream:
+            return terms.refuse_later(call, 405, f"{route.method} is called by POST")
+        call.wants_head = route.gives_stream and head.verb == VERB_HEAD
+    elif head.verb != VERB_POST:
+        return terms.refuse_later(call, 405, f"{route.method} is called by POST")
+    elif route.takes_stream:
+        if kind == BODY_FORM and terms.target.open_form is not None:
+            return _open_form(terms, call, head)
+        if kind != BODY_LINES:
+            form = "" if terms.target.open_form is None else " or multipart/form-data"
+            text = f"{route.method} takes a stream: send Content-Type application/x-ndjson{form}"
+            return terms.refuse_later(call, 415, text)
+        terms.takes_lines = True
+    elif kind == BODY_MSGPACK and not route.gives_stream:
+        call.codec = CODEC_MSGPACK
+    elif kind != BODY_JSON:
+        text = f"{route.method}: send Content-Type application/json or application/msgpack"
+        return terms.refuse_later(call, 415, text)
+    return _check_form(terms, call, head)
+
+
+cdef bint _may_send_form(HttpTerms terms, RequestHead head) except -1:
+    """Return whether a form is allowed from its origin; otherwise it is refused."""
+    if terms.origin is not None or takes_form(head):
+        return True
+    terms.set_fault(403, "pages of that site may not send forms to this server (HTTP.cors_origins)", b"")
+    return False
+
+
+cdef int _open_form(HttpTerms terms, ServerCall call, RequestHead head) except -1:
+    """Take a form, whose file is the stream of the call."""
+    if not _may_send_form(terms, head):
         return 0
+    try:
+        terms.file_form = terms.target.open_form(head.field_text(FIELD_CONTENT_TYPE))
+    except CallError as error:
+        return terms.refuse_later(call, 400, f"{call.route.method}: {error.message}")
+    terms.takes_lines = True
+    return _check_form(terms, call, head)
+
+
+cdef int _check_form(HttpTerms terms, ServerCall call, RequestHead head) except -1:
+    """Choose the form of a stream of answers."""
+    if call.route.gives_stream:
+        terms.form = stream_form(head)
+        if terms.form == FORM_NONE:
+            text = f"{call.route.method} answers with a stream: accept application/x-ndjson or text/event-stream"
+            return terms.refuse_later(call, 406, text)
+    return 0
+
+
+cdef int _refuse_protobuf(HttpTerms terms, ServerCall call) except -1:
+    return terms.refuse_later(call, 415, f"{call.route.method} travels by protobuf alone")
+
+
+cdef int _check_socket(HttpTerms terms, ServerCall call, RequestHead head) except -1:
+    """Check the handshake of a WebSocket, and choose its codec."""
+    cdef tuple fault = handshake_fault(head), known = SUBPROTOCOLS if terms.path is None else JSON_SUBPROTOCOL
+    if terms.path is None:
+        call.flags = call.route.flags & (STREAM_IN | STREAM_OUT)
+        if terms.target.is_protobuf:
+            return _refuse_protobuf(terms, call)
+    terms.subprotocol = chosen_protocol(head, known)
+    if terms.subprotocol == SUBPROTOCOLS[1]:
+        call.codec = CODEC_MSGPACK
+    if fault is None and terms.subprotocol is None:
+        fault = 400, f"the subprotocol is {' or '.join(known)}", b""
+    if fault is None:
+        return 0
+    status, text, lines = fault
+    if terms.path is None:
+        terms.refuse_later(call, status, text)
+        terms.fault_lines = lines
+        return 0
+    return terms.set_fault(status, text, lines)
+
+
+cdef int _check_encoding(HttpTerms terms, ServerCall call, RequestHead head, dict compressors) except -1:
+    cdef Py_ssize_t size = 0
+    cdef const char* encoding = head.field_data(FIELD_CONTENT_ENCODING, &size)
+    if encoding is NULL or is_text(encoding, size, b"identity"):
+        return 0
+    if not is_text(encoding, size, b"gzip") or terms.takes_lines or COMPRESSOR_GZIP not in compressors:
+        return terms.refuse_later(call, 415, "the body has a Content-Encoding that is not taken here")
+    call.compressor = COMPRESSOR_GZIP
+    return 0
+
+
+cdef int _check_path(HttpTerms terms, RequestHead head) except -1:
+    """Check a request to a fixed path."""
+    verb = "GET" if head.verb == VERB_HEAD else head.method
+    if verb not in terms.path.verbs:
+        allowed = ", ".join([*terms.path.verbs, *(["HEAD"] if "GET" in terms.path.verbs else [])])
+        return terms.set_fault(405, f"this path is called by {allowed}", b"Allow: %b\r\n" % allowed.encode())
+    if verb == "POST" and not terms.path.takes(head):
+        return terms.set_fault(415, f"send Content-Type {' or '.join(terms.path.content_types)}", b"")
+    return 0
 
 
 cdef bytes _bearer_entry(bytes token):

@@ -1,8 +1,9 @@
 """The fields of a request that concern its call: its metadata, its timeout, the handshake of WebSocket."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.exchange.request_head cimport RequestHead
+from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
     # A body that anybody may send.
@@ -16,6 +17,18 @@ cdef bytes mounted_metadata(RequestHead head, bint takes_credential)
 
 # Return the caller's timeout in microseconds, and whether there is one; 0 is a timeout as well.
 cdef uint64_t timeout_of(RequestHead head, bint* is_stated) except? 0
+
+# A longer timeout counts as no timeout: nanoseconds stay within 64 bits.
+cdef uint64_t LONGEST_US
+
+# Note the timeout that a caller states.
+cdef int state_timeout(ServerCall call, uint64_t timeout_us) except -1
+
+# Return the error text for metadata over a limit.
+cdef str too_much_metadata(uint32_t limit)
+
+# Return the keys and values of metadata as on the wire.
+cdef list entries_of(bytes metadata)
 
 # Return the fields of a response for metadata as on the wire.
 cdef bytes metadata_lines(bytes metadata)

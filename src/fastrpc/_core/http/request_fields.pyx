@@ -23,6 +23,7 @@ from libc.stdint cimport uint8_t
 from fastrpc._core.exchange.request_head cimport FIELD_AUTHORIZATION, FIELD_GRPC_TIMEOUT, FIELD_REQUEST_ID
 from fastrpc._core.exchange.request_head cimport FIELD_TIMEOUT_MS, FIELD_TRACEPARENT, FIELD_TRACESTATE, VERB_GET
 from fastrpc._core.payload.metadata cimport encode_metadata, entries_of, entry_of
+from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
@@ -33,8 +34,7 @@ cdef enum:
     GRPC_DIGITS = 8
     LONGEST_ID = 64
 
-# A longer timeout counts as no timeout: nanoseconds stay within 64 bits.
-cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
+LONGEST_US = <uint64_t>1_000_000_000_000_000
 
 cdef dict MICROSECONDS = {"H": 3_600_000_000, "M": 60_000_000, "S": 1_000_000, "m": 1_000, "u": 1}
 
@@ -194,6 +194,17 @@ cdef bint _is_number(str text, Py_ssize_t most) except -1:
     return 0 < len(text) <= most and text.isascii() and text.isdigit()
 
 
+cdef int state_timeout(ServerCall call, uint64_t timeout_us) except -1:
+    call.stated_timeout_us = TIMEOUT_NONE if timeout_us >= LONGEST_US else max(timeout_us, <uint64_t>1)
+    if timeout_us == 0:
+        call.deadline_ns = call.started_ns
+    return 0
+
+
+cdef str too_much_metadata(uint32_t limit):
+    return f"the metadata is over the limit of {limit} bytes (Limits.metadata_bytes)"
+
+
 cdef bytes metadata_lines(bytes metadata):
     cdef list lines = []
     for key, value in entries_of(metadata):
@@ -204,7 +215,7 @@ cdef bytes metadata_lines(bytes metadata):
 
 cdef str breaking_key(bytes metadata):
     for key, value in entries_of(metadata):
-        if not key.endswith(b"-bin") and not LINE_BREAKS.isdisjoint(value):
+        if not key.endswith(b"-bin") and (b"\0" in value or b"\n" in value or b"\r" in value):
             return key.decode("ascii")
     return None
 

@@ -24,10 +24,10 @@ from base64 import b64encode
 from urllib.parse import parse_qsl, quote_plus
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint64_t
+from cpython.bytes cimport PyBytes_GET_SIZE
 
 from fastrpc._core.base.codec_numbers cimport SERIALIZE_JSON, SERIALIZE_MSGPACK, SERIALIZE_THRIFT, codec_of
+from fastrpc._core.http.request_fields cimport state_timeout, too_much_metadata
 from fastrpc._core.payload.metadata cimport (
     METADATA_OK,
     check_metadata,
@@ -37,7 +37,6 @@ from fastrpc._core.payload.metadata cimport (
     note_dropped,
     shown_key,
 )
-from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -50,9 +49,6 @@ cdef enum:
     TIMEOUT_DIGITS = 12
     # The longest malformed value that is echoed.
     ECHOED_BYTES = 32
-
-# A longer timeout counts as no timeout.
-cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
 
 cdef str PREFIX = "x-rpcx-"
 cdef str PHOBOS_PREFIX = "phobos-gateway-"
@@ -205,7 +201,9 @@ cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, G
         for key, value in _meta_pairs(head, PHOBOS_PREFIX if is_phobos else PREFIX):
             name = key.encode("utf-8", "surrogateescape").lower()
             if key == SERVER_TIMEOUT and not is_phobos:
-                _take_timeout(call, value)
+                timeout = _microseconds(value)
+                if timeout is not None:
+                    state_timeout(call, min(timeout, call.stated_timeout_us) if call.stated_timeout_us else timeout)
             elif key == AUTH or name == b"authorization":
                 if has_token:
                     raise ValueError("there are two tokens, one of Authorization and __AUTH is allowed")
@@ -224,10 +222,8 @@ cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, G
             note_dropped(dropped, "phobos" if is_phobos else "rpcx", logger, gate.dispatcher.has_told_dropped)
             gate.dispatcher.has_told_dropped = True
         metadata = encode_metadata(entries) if entries else None
-        if metadata is not None and check_metadata(
-            PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), gate.metadata_bytes
-        ) != METADATA_OK:
-            raise ValueError(f"the metadata is over the limit of {gate.metadata_bytes} bytes (Limits.metadata_bytes)")
+        if metadata is not None and check_metadata(metadata, len(metadata), gate.metadata_bytes) != METADATA_OK:
+            raise ValueError(too_much_metadata(gate.metadata_bytes))
         call.received_metadata = metadata
     except (ValueError, TypeError) as error:
         return f"phobos: PHOBOS-Gateway-Meta: {error}" if is_phobos else f"rpcx: X-RPCX-Meta: {error}"
@@ -242,22 +238,12 @@ def _meta_pairs(RequestHead head, str prefix):
     return parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
 
 
-cdef int _take_timeout(ServerCall call, str text) except -1:
-    """Take milliseconds as the deadline; Go ignores other texts as well."""
+cdef object _microseconds(str text):
+    """Return a timeout in milliseconds as microseconds, None for another text, which Go ignores as well."""
     cdef bytes digits = text.encode("utf-8", "replace")
-    cdef uint64_t timeout
     if digits.startswith(b"-") and _is_number(digits[1:], TIMEOUT_DIGITS, 10**TIMEOUT_DIGITS):
-        digits = b"0"
-    if not _is_number(digits, TIMEOUT_DIGITS, 10**TIMEOUT_DIGITS):
         return 0
-    timeout = <uint64_t>int(digits) * 1000
-    if timeout == 0:
-        call.deadline_ns = call.started_ns
-        timeout = 1
-    if call.stated_timeout_us:
-        timeout = min(timeout, <uint64_t>call.stated_timeout_us)
-    call.stated_timeout_us = TIMEOUT_NONE if timeout >= LONGEST_US else timeout
-    return 0
+    return int(digits) * 1000 if _is_number(digits, TIMEOUT_DIGITS, 10**TIMEOUT_DIGITS) else None
 
 
 cdef int rpcx_status(RpcxHeaders headers, Failure failure, int told) noexcept:

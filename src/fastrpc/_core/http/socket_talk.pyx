@@ -21,19 +21,19 @@ import math
 import msgspec
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memset
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http.http_call cimport terms_of
-from fastrpc._core.http.messages cimport MESSAGE_COST, before_value, behind_value, end_envelope, error_envelope
+from fastrpc._core.http.messages cimport before_value, behind_value, end_envelope, error_envelope
 from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
 from fastrpc._core.http.path_exchange cimport new_path_exchange
-from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts
+from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts, too_much_metadata
+from fastrpc._core.http.request_intake cimport RequestIntake
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.io.engine cimport Engine
@@ -53,7 +53,7 @@ from fastrpc._core.websocket.frames cimport (
     frame_of,
     head_of,
 )
-from fastrpc._core.wire.frame cimport TIMEOUT_NONE, Frame
+from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
 from fastrpc._core.http.responses import problem
 from fastrpc.errors import CallError
@@ -82,15 +82,17 @@ cdef uint64_t SECOND = 1_000_000_000
 cdef class SocketTalk(SocketEnd):
 
     cdef:
-        # How envelopes are encoded; whether the gate has the call.
+        # How envelopes are encoded; the way of the call and of its messages into the gate.
         int codec
-        bint has_started
+        RequestIntake intake
 
-    def __init__(self, HttpService service not None, ServerCall call not None):
+    def __init__(self, RequestIntake intake not None, ServerCall call not None):
+        cdef HttpService service = intake.service
         cdef bint is_packed = call.codec == CODEC_MSGPACK
         # The bound of a body applies here, too: a longer body of an unknown sender is answered differently.
         cdef bint is_small = terms_of(call).path is not None and call.identity is None and service.gate.guards.asks_access()
         self.service = service
+        self.intake = intake
         self.call = call
         self.terms = terms_of(call)
         self.codec = CODEC_MSGPACK if is_packed else CODEC_JSON
@@ -120,7 +122,7 @@ cdef class SocketTalk(SocketEnd):
         if self.call is None:
             return 0
         parts = opened_envelope(self.codec, message)
-        if not self.has_started:
+        if not self.intake.has_started:
             if "value" in parts and not self.call.route.takes_stream:
                 # Refused before the handler starts, which would run for a message that it cannot get.
                 raise CallError(Status.INVALID_ARGUMENT, NO_STREAM)
@@ -128,32 +130,22 @@ cdef class SocketTalk(SocketEnd):
         elif not ("value" in parts or "end" in parts):
             raise CallError(Status.INVALID_ARGUMENT, "the arguments come in the first envelope, and once")
         if "value" in parts:
-            return self._take_value(exchange, parts["value"])
+            return self._take_value(parts["value"])
         if "end" in parts and self.call is not None and self.call.stream is not None:
             stream = <ServedStream>self.call.stream
             stream.end_input(None)
         return 0
 
-    cdef int _take_value(self, Exchange exchange, bytes value) except -1:
+    cdef int _take_value(self, bytes value) except -1:
         """Take a message of the stream; a full stream holds the peer's input back."""
         cdef ServerCall call = self.call
-        cdef ServedStream stream
-        cdef Frame frame
         if call is None:
             return 0
         if not call.route.takes_stream:
             raise CallError(Status.INVALID_ARGUMENT, NO_STREAM)
-        stream = <ServedStream>call.stream
-        if stream is None:
-            return 0
-        if stream.input_ended:
+        if call.stream is not None and (<ServedStream>call.stream).input_ended:
             raise CallError(Status.INVALID_ARGUMENT, "a message comes after the end of the stream")
-        memset(&frame, 0, sizeof(Frame))
-        frame.codec = <unsigned char>self.codec
-        stream.put(&frame, value, PyBytes_GET_SIZE(value) + MESSAGE_COST)
-        if stream.held > self.service.window_bytes:
-            exchange.hold_body(True)
-        return 0
+        return self.intake.put(call, value, 0)
 
     cdef int _start(self, Exchange exchange, dict parts) except -1:
         """Hand the call to the gate, with the contents of its first envelope."""
@@ -179,9 +171,7 @@ cdef class SocketTalk(SocketEnd):
                 raise self._too_much_metadata()
             entries = metadata_entries(stated_texts(self.codec, parts["metadata"]), call.metadata)
             metadata = (call.received_metadata or b"") + encode_metadata(entries)
-            if check_metadata(
-                PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), self.service.gate.metadata_bytes
-            ) != METADATA_OK:
+            if check_metadata(metadata, len(metadata), self.service.gate.metadata_bytes) != METADATA_OK:
                 raise self._too_much_metadata()
             call.received_metadata = metadata or None
             # The metadata decoded for the handshake is outdated.
@@ -189,23 +179,13 @@ cdef class SocketTalk(SocketEnd):
         return 0
 
     cdef object _too_much_metadata(self):
-        text = f"the metadata is over the limit of {self.service.gate.metadata_bytes} bytes (Limits.metadata_bytes)"
-        return CallError(Status.INVALID_ARGUMENT, text)
+        return CallError(Status.INVALID_ARGUMENT, too_much_metadata(self.service.gate.metadata_bytes))
 
     cdef int _pass_in(self, Exchange exchange, bytes payload) except -1:
-        cdef Engine engine = exchange.engine()
-        cdef ServerCall call = self.call
-        cdef ServedConnection connection = call.connection
-        cdef bytes name = self.terms.name
-        self.has_started = True
-        connection.now = connection.received_ns = max(connection.now, engine.now)
-        connection.is_reading = engine.is_reading
-        self.service.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
-        if connection.ended_ns > engine.turn_ends_ns or outlasts_turn(PyBytes_GET_SIZE(payload), engine.turn_ends_ns):
-            engine.messages_left = 0
-        # The handler may continue in the next turn of the loop.
-        engine.woke = True
-        return 0
+        cdef ServedConnection connection = self.call.connection
+        # The request for the WebSocket came in an earlier read.
+        connection.received_ns = max(connection.now, exchange.engine().now)
+        return self.intake.pass_in(payload)
 
     cdef int _refuse_misuse(self, Exchange exchange, object error) except -1:
         """Refuse an envelope with the reason: after the guards, like any faulty request."""
@@ -213,7 +193,7 @@ cdef class SocketTalk(SocketEnd):
         if call is None:
             return 0
         text = f"{call.route.method}: {error.message}"
-        if not self.has_started:
+        if not self.intake.has_started:
             self.terms.refuse_later(call, 400, text)
             return self._pass_in(exchange, b"")
         if call.route.takes_stream and call.stream is not None:
@@ -286,7 +266,7 @@ cdef class SocketTalk(SocketEnd):
     cdef int check_end(self, Exchange exchange, uint64_t now) except -1:
         if self.has_calls():
             return 0
-        if self.expires_ns and now >= self.expires_ns and (self.terms.path is not None or not self.has_started):
+        if self.expires_ns and now >= self.expires_ns and (self.terms.path is not None or not self.intake.has_started):
             return self.close(exchange, CLOSE_POLICY, "the credential has expired")
         if self.life.drains and self.life.has_left(now, True):
             return self.close(exchange, CLOSE_RESTART, "the server drains")
@@ -297,7 +277,7 @@ cdef class SocketTalk(SocketEnd):
         cdef uint64_t due
         if self.terms.path is None:
             due = self.began_ns + self.patience_ns
-            if now >= due and not self.has_started:
+            if now >= due and not self.intake.has_started:
                 self.close(exchange, CLOSE_POLICY, "the arguments did not come in time")
             return due if now < due else now + SECOND
         due = self.used_ns + self.idle_ns

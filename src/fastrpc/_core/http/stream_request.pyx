@@ -17,8 +17,9 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead, new_head, refused_head
 from fastrpc._core.http.conditions cimport note_stored
-from fastrpc._core.http.http_call cimport HttpTerms, too_much_metadata
+from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.messages cimport is_grpc
+from fastrpc._core.http.request_fields cimport too_much_metadata
 from fastrpc._core.http.responses cimport (
     PROBLEM_LINES,
     fault_answer,
