@@ -5,6 +5,7 @@ Their requests make no calls, so no group of the contract is used but the flow, 
 
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.exchange.exchange cimport UNKNOWN_SIZE
 from fastrpc._core.exchange.request_head cimport RequestLimits
 from fastrpc._core.link.contract cimport Dialect, Forms, Handling, Outcomes
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
@@ -140,10 +141,7 @@ cdef class DrivenRequest(HttpApplication):
         self.exchange.answer(status, lines, body, False)
 
     def begin(self, int status, bytes lines=b"", size=None):
-        if size is None:
-            self.exchange.begin_parts(status, lines)
-        else:
-            self.exchange.begin_sized(status, lines, size)
+        self.exchange.begin_parts(status, lines, UNKNOWN_SIZE if size is None else size)
 
     def part(self, bytes part, Py_ssize_t at=0, Py_ssize_t size=-1):
         self.exchange.send_part(part, at, size)

@@ -108,10 +108,7 @@ cdef class KeptExchange(Exchange):
         self.parts.append(body)
         return self._end()
 
-    cdef int begin_parts(self, int status, bytes lines) except -1:
-        return self._begin(status, lines)
-
-    cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1:
+    cdef int begin_parts(self, int status, bytes lines, int64_t size) except -1:
         return self._begin(status, lines)
 
     cdef int send_part(self, bytes part, Py_ssize_t at=0, Py_ssize_t size=-1) except -1:
@@ -195,9 +192,7 @@ def attempt_exchange(Exchange exchange not None, str method not None):
     elif method == "answer":
         exchange.answer(200, b"", b"", False)
     elif method == "begin_parts":
-        exchange.begin_parts(200, b"")
-    elif method == "begin_sized":
-        exchange.begin_sized(200, b"", 0)
+        exchange.begin_parts(200, b"", 0)
     elif method == "send_part":
         exchange.send_part(b"")
     elif method == "end_parts":

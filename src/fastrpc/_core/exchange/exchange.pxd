@@ -10,6 +10,11 @@ from fastrpc._core.server.connection_life cimport ConnectionLife
 # The time for which a peer is held before it is pinged.
 cdef uint64_t HELD_NS
 
+cdef enum:
+    # Sizes of responses in parts: there is no body; the size is unknown.
+    NO_BODY = -1
+    UNKNOWN_SIZE = -2
+
 
 cdef class Exchange:
     cdef:
@@ -62,8 +67,7 @@ cdef class Exchange:
 
     # The response; `lines` are checked fields, each with its CRLF.
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1
-    cdef int begin_parts(self, int status, bytes lines) except -1
-    cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1
+    cdef int begin_parts(self, int status, bytes lines, int64_t size) except -1
     cdef int send_part(self, bytes part, Py_ssize_t at=*, Py_ssize_t size=*) except -1
     cdef int end_parts(self) except -1
     cdef int cut(self) except -1

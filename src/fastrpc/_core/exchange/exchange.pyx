@@ -45,13 +45,9 @@ cdef class Exchange:
         """Send a whole response; `closes` then ends a connection that has one request at a time."""
         raise lacking(self, "answer")
 
-    cdef int begin_parts(self, int status, bytes lines) except -1:
-        """Begin a response of unknown length; `send_part` and `end_parts` follow."""
+    cdef int begin_parts(self, int status, bytes lines, int64_t size) except -1:
+        """Begin a response of this size, or NO_BODY, or UNKNOWN_SIZE; `send_part` and `end_parts` follow."""
         raise lacking(self, "begin_parts")
-
-    cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1:
-        """Begin a response of this length, -1: one without a body; `send_part` and `end_parts` follow."""
-        raise lacking(self, "begin_sized")
 
     cdef int send_part(self, bytes part, Py_ssize_t at=0, Py_ssize_t size=-1) except -1:
         """Send a part, or `size` bytes of it from `at` on; if they are many, all of it is kept until they are sent."""

@@ -9,7 +9,7 @@
 cimport cython
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
-from fastrpc._core.exchange.exchange cimport Exchange
+from fastrpc._core.exchange.exchange cimport UNKNOWN_SIZE, Exchange
 from fastrpc._core.http.answering cimport Answering, BareAnswering
 from fastrpc._core.http.conditions cimport note_stored
 from fastrpc._core.http.http_call cimport HttpTerms, terms_of
@@ -68,7 +68,7 @@ cdef class WebAnswering(Answering):
         fields = terms_of(call).web.head(metadata, compressor)
         if fields is None:
             return 0
-        return exchange.begin_parts(200, web_lines(call, terms_of(call), exchange.head, fields))
+        return exchange.begin_parts(200, web_lines(call, terms_of(call), exchange.head, fields), UNKNOWN_SIZE)
 
     cdef int room(self, Exchange exchange, ServerCall call) except -1:
         return terms_of(call).request.wake_stream(exchange, call)

@@ -22,6 +22,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
 from fastrpc._core.base.status cimport CANCELLED
+from fastrpc._core.exchange.exchange cimport NO_BODY, UNKNOWN_SIZE
 from fastrpc._core.exchange.request_head cimport VERB_HEAD, check_field
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.responses cimport status_of_response
@@ -210,11 +211,12 @@ cdef class MountedRequest:
 
     cdef int _begin(self, Exchange exchange) except -1:
         """Send the head of a response whose body comes in parts, or is left out."""
-        if self._status == 204 or self._status == 304:
-            return exchange.begin_sized(self._status, self._lines, self._length if self._status == 304 else -1)
-        if self._length >= 0:
-            return exchange.begin_sized(self._status, self._lines, self._length)
-        return exchange.begin_parts(self._status, self._lines)
+        cdef int64_t size = self._length
+        if self._status == 204:
+            size = NO_BODY
+        elif size < 0 and self._status != 304:
+            size = UNKNOWN_SIZE
+        return exchange.begin_parts(self._status, self._lines, size)
 
     cdef int _check_length(self, Py_ssize_t size, bint is_last) except -1:
         """Refuse a part that does not fit the stated length."""

@@ -14,7 +14,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
 from fastrpc._core.base.status cimport INTERNAL
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.exchange.exchange cimport Exchange
+from fastrpc._core.exchange.exchange cimport UNKNOWN_SIZE, Exchange
 from fastrpc._core.http.conditions cimport is_unchanged, note_fields
 from fastrpc._core.http.http_call cimport COMPRESSOR_GZIP, HttpTerms, Outcome, terms_of
 from fastrpc._core.http.messages cimport FORM_EVENTS, FORM_NONE, end_part, error_part, value_part
@@ -123,7 +123,7 @@ cdef class StreamAnswering(ValueAnswering):
         lines = stream_lines(terms, exchange.head)
         # A status without a body cannot hold a stream.
         status = 200 if terms.answer_status in (0, 204, 205) else terms.answer_status
-        exchange.begin_parts(status, lines + call_lines(call, terms, exchange.head))
+        exchange.begin_parts(status, lines + call_lines(call, terms, exchange.head), UNKNOWN_SIZE)
         call.sent_metadata = None
         return terms.request.await_sign(now_ns()) if terms.form == FORM_EVENTS else 0
 

@@ -25,7 +25,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp
 
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.exchange.exchange cimport HELD_NS
+from fastrpc._core.exchange.exchange cimport HELD_NS, UNKNOWN_SIZE
 from fastrpc._core.exchange.request_head cimport VERB_HEAD
 from fastrpc._core.exchange.request_watch cimport watch_begin, watch_cut, watch_end, watch_refusal, watch_status
 from fastrpc._core.http1.body cimport AHEAD_BYTES, leaves_body
@@ -85,26 +85,17 @@ cdef class Http1Exchange(ReceivedExchange):
             engine.written()
         return self._answered(closes)
 
-    cdef int begin_parts(self, int status, bytes lines) except -1:
+    cdef int begin_parts(self, int status, bytes lines, int64_t size) except -1:
         cdef Http1Head head = <Http1Head>self.head
         self.begin_answer(status)
         self.has_begun = True
-        if head.minor_version == 0:
-            # The end of the connection ends the response.
-            lines += CLOSES
-        elif self.is_draining or not head.keeps_alive:
-            lines += CHUNKED + CLOSES
-        else:
-            lines += CHUNKED
-        return self.send(first_lines_of(status) + lines + LINE_END)
-
-    cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1:
-        cdef Http1Head head = <Http1Head>self.head
-        self.begin_answer(status)
-        self.has_begun = self._is_sized = True
+        self._is_sized = size != UNKNOWN_SIZE
         if size >= 0:
             lines += b"Content-Length: %d\r\n" % size
-        if self.is_draining or not head.keeps_alive:
+        elif not self._is_sized and head.minor_version:
+            lines += CHUNKED
+        if self.is_draining or not head.keeps_alive or not self._is_sized and head.minor_version == 0:
+            # By HTTP/1.0 the end of the connection ends a response of unknown size.
             lines += CLOSES
         elif head.minor_version == 0:
             lines += STAYS

@@ -100,10 +100,7 @@ cdef class Http2Exchange(TimedExchange):
                 self.turns.waiting_bytes += size
         return self._weigh()
 
-    cdef int begin_parts(self, int status, bytes lines) except -1:
-        return self.begin_sized(status, lines, -1)
-
-    cdef int begin_sized(self, int status, bytes lines, int64_t size) except -1:
+    cdef int begin_parts(self, int status, bytes lines, int64_t size) except -1:
         cdef Http2Connection http2 = self._open_http2()
         if http2 is None:
             return 0

@@ -9,7 +9,7 @@ from tests.support import widths
 
 METHODS = {
     Exchange: (
-        *("is_open", "answer", "begin_parts", "begin_sized", "send_part", "end_parts", "cut", "abort"),
+        *("is_open", "answer", "begin_parts", "send_part", "end_parts", "cut", "abort"),
         *(
             "is_full",
             "has_output",
