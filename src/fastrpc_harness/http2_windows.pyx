@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t, uint32_t
 from fastrpc._core.http2.frames cimport Violation
 from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.wire.growth cimport open_window_pool
+from fastrpc._core.wire.window cimport placed
 
 
 @cython.final
@@ -59,7 +60,7 @@ cdef class FlowedStream:
             raise violation_error(&violation)
 
     def place(self, Py_ssize_t size, bint may_lend=True):
-        return self.connection.place(size), self.connection.place_of_stream(&self.windows, size, may_lend)
+        return placed(&self.connection.receiving, size), self.connection.place_of_stream(&self.windows, size, may_lend)
 
     def wait(self, bint may_lend=True):
         return self.connection.reader_waits(&self.windows, may_lend)
@@ -84,7 +85,7 @@ def change_first_sending(FlowControl connection not None, int64_t first, list st
 
 
 def change_first_receiving(FlowControl connection not None, int64_t first):
-    connection.change_first_receiving(first)
+    connection.first_receiving = first
 
 
 def widen(FlowControl connection not None, int64_t size):

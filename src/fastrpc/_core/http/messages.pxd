@@ -38,10 +38,7 @@ cdef bytes error_part(int form, bytes document)
 # Return the meaning of a request's line, and the JSON in it. CallError: it is malformed.
 cdef int open_line(bytes line, list content) except -1
 
-# The envelopes of a call by WebSocket.
-cdef bytes value_envelope(int codec, bytes payload)
-
-# Return the text before the value in an envelope of a message.
+# The envelopes of a call by WebSocket: the texts before and behind the value of a message, and whole envelopes.
 cdef bytes before_value(int codec)
 cdef bytes behind_value(int codec)
 

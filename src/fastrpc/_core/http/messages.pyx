@@ -178,10 +178,6 @@ cdef bytes behind_value(int codec):
     return b"" if codec == CODEC_MSGPACK else b"}"
 
 
-cdef bytes value_envelope(int codec, bytes payload):
-    return b"\x81\xa5value" + payload if codec == CODEC_MSGPACK else b'{"value":%b}' % payload
-
-
 cdef bytes metadata_envelope(int codec, dict metadata):
     return _encoded(codec, {"metadata": metadata})
 

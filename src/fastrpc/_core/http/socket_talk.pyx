@@ -30,7 +30,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport before_value, behind_value, end_envelope, error_envelope
-from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope, value_envelope
+from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope
 from fastrpc._core.http.path_exchange cimport new_path_exchange
 from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts, too_much_metadata
 from fastrpc._core.http.request_intake cimport RequestIntake
@@ -210,11 +210,10 @@ cdef class SocketTalk(SocketEnd):
 
     cdef int message(self, Exchange exchange, ServerCall call, bytes payload, int compressor) except -1:
         """Send a message of a stream, or an answer; a large one as three parts, so that it is not copied here."""
-        cdef bytes before, behind
+        cdef bytes before = before_value(self.codec), behind = behind_value(self.codec)
         cdef Py_ssize_t size
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
-            return self._send(exchange, value_envelope(self.codec, payload))
-        before, behind = before_value(self.codec), behind_value(self.codec)
+            return self._send(exchange, before + payload + behind)
         size = PyBytes_GET_SIZE(before) + PyBytes_GET_SIZE(payload) + PyBytes_GET_SIZE(behind)
         self.used_ns = exchange.engine().now
         exchange.send(head_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, <uint64_t>size) + before)

@@ -31,8 +31,9 @@ from fastrpc._core.http2.incoming cimport BLOCK_HEAD, BLOCK_TRAILERS, new_contro
 from fastrpc._core.http2.sender cimport PREFIX_BYTES, new_sender
 from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.io.engine cimport STREAM_SHARE, ByteStream
+from fastrpc._core.wire.budgets cimport pay_idle_work
 from fastrpc._core.wire.growth cimport open_window_pool
-from fastrpc._core.wire.silence cimport PEER_IS_GONE
+from fastrpc._core.wire.silence cimport PEER_IS_GONE, forgive_silence
 
 cdef enum:
     # The streams that a client opens before it knows the server's limit, as grpc-go does.
@@ -330,7 +331,8 @@ cdef class Http2Connection:
         return 0 if self.control.drop_late(id, size, self.instant(), &violation) == 0 else self._violate(&violation)
 
     cdef int note_answered(self) noexcept:
-        return self.control.return_idle_work()
+        pay_idle_work(&self.control.idle_work)
+        return 0
 
     cdef int note_idle_work(self) except -1:
         cdef Violation violation
@@ -508,7 +510,8 @@ cdef class Http2Connection:
 
     cdef int forgive(self, uint64_t late) except -1:
         (<Engine>self._engine).received_ns += late
-        return self.control.forgive(late)
+        forgive_silence(&self.control.silence, late)
+        return 0
 
     cdef uint64_t check_http2(self, uint64_t now) except? 0:
         cdef uint64_t due = 0

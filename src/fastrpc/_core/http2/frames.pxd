@@ -16,7 +16,6 @@ cdef enum ErrorCode:
     CODE_REFUSED_STREAM = 7
     CODE_CANCEL = 8
     CODE_COMPRESSION = 9
-    CODE_CONNECT = 10
     CODE_CALM_DOWN = 11
     CODE_INADEQUATE_SECURITY = 12
     CODE_HTTP_1_1_REQUIRED = 13
@@ -130,7 +129,7 @@ cdef int error_code(int rule) except -1
 cdef str violation_text(const Violation* violation)
 
 cdef enum SettingId:
-    # RFC 9113, section 6.5.2; RFC 8441; RFC 9218. Others are ignored.
+    # RFC 9113, section 6.5.2; RFC 8441. Others are ignored.
     SETTING_HEADER_TABLE = 1
     SETTING_PUSH = 2
     SETTING_STREAMS = 3
@@ -138,7 +137,6 @@ cdef enum SettingId:
     SETTING_FRAME = 5
     SETTING_HEADER_LIST = 6
     SETTING_CONNECT = 8
-    SETTING_NO_PRIORITIES = 9
 
 cdef enum:
     FIRST_WINDOW = 65_535

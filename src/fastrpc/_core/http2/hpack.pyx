@@ -274,16 +274,8 @@ cdef class HpackDecoder:
     cdef HeaderField _decode_field(self, Violation* violation):
         cdef HeaderField field
         cdef int first = self._at[0]
-        cdef int64_t index = first & 0x7F
+        cdef int64_t index
         if first & INDEXED:
-            if 0 < index <= STATIC_ENTRIES:
-                # The common cases at once. The tuple keeps the field for ever.
-                self._at += 1
-                return <HeaderField>tuple_item(static_fields, <Py_ssize_t>index - 1)
-            if STATIC_ENTRIES < index < 0x7F and index <= STATIC_ENTRIES + self.table.count:
-                self._at += 1
-                # The table keeps the field, and is not changed before the result has its reference.
-                return <HeaderField>self.table.get(<Py_ssize_t>index - STATIC_ENTRIES - 1)
             index = self._read_integer(INDEX_BITS, violation)
             return None if index < 0 else self._field_at(index, violation)
         if first & INSERTED:

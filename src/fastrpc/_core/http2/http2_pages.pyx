@@ -25,6 +25,11 @@ from fastrpc._core.exchange.request_head import RequestRefusedError
 cdef uint64_t TELL_NS = 20_000_000
 
 
+cdef inline Http2Exchange exchange_of(Http2Stream stream):
+    """Return the exchange of a stream, None: the stream has none."""
+    return <Http2Exchange>stream.user if type(stream.user) is Http2Exchange else None
+
+
 @cython.final
 cdef class Http2Pages:
     """The requests of one connection that are pages."""
@@ -50,21 +55,17 @@ cdef class Http2Pages:
         return exchange.take_head(block, ends_stream)
 
     cdef int data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1:
-        cdef object user = stream.user
-        return (<Http2Exchange>user).take_data(data, size, ends_stream) if type(user) is Http2Exchange else 0
+        cdef Http2Exchange exchange = exchange_of(stream)
+        return 0 if exchange is None else exchange.take_data(data, size, ends_stream)
 
     cdef int reset(self, Http2Stream stream) except -1:
-        cdef object user = stream.user
-        if type(user) is not Http2Exchange or (<Http2Exchange>user).head is None:
-            return 0
-        return (<Http2Exchange>user).dropped()
+        cdef Http2Exchange exchange = exchange_of(stream)
+        return 0 if exchange is None else exchange.dropped()
 
     cdef int sendable(self, Http2Stream stream) except -1:
-        cdef object user = stream.user
-        cdef Http2Exchange exchange
-        if type(user) is not Http2Exchange or (<Http2Exchange>user).head is None:
+        cdef Http2Exchange exchange = exchange_of(stream)
+        if exchange is None or exchange.head is None:
             return 0
-        exchange = <Http2Exchange>user
         try:
             return exchange.application.room_came(exchange)
         except Exception as error:
@@ -72,12 +73,10 @@ cdef class Http2Pages:
 
     cdef int over(self, Http2Stream stream) except -1:
         """The stream is over. Its application may be running, so it is told later."""
-        cdef object user = stream.user
-        cdef Http2Exchange exchange
+        cdef Http2Exchange exchange = exchange_of(stream)
         cdef Link link = self.turns.link()
-        if type(user) is not Http2Exchange:
+        if exchange is None:
             return 0
-        exchange = <Http2Exchange>user
         stream.user = exchange.stream = None
         self.turns.waiting_bytes -= exchange.waiting_bytes
         self.turns.http2().streams.streaming -= exchange.is_streaming

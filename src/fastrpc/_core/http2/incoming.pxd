@@ -87,9 +87,8 @@ cdef class Http2Control:
     cdef int skip(self, int kind, uint64_t now, Violation* violation) noexcept
     # Count a frame for an ended stream; `size`: for DATA its size, for other frames -1.
     cdef int drop_late(self, uint32_t id, Py_ssize_t size, uint64_t now, Violation* violation) noexcept
-    # Count a stream that the client wasted; count a stream that it used.
+    # Count a stream that the client wasted.
     cdef int spend_idle_work(self, uint64_t now, Violation* violation) noexcept
-    cdef int return_idle_work(self) noexcept
     # Count a stream that was refused for its number.
     cdef int note_refused(self, uint64_t now, Violation* violation) noexcept
     # A stream ended: frames for it may still come.
@@ -102,7 +101,6 @@ cdef class Http2Control:
 
     # Compare the instants with now; return the Verdict about the peer, and the next instant, 0 = never.
     cdef int check(self, uint64_t now, uint64_t heard_ns, uint64_t* due) except -1
-    cdef int forgive(self, uint64_t late) noexcept
     cdef int _apply_settings(self, Http2Frame* frame, Violation* violation) except -2
 
 

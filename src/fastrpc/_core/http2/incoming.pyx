@@ -66,12 +66,13 @@ from fastrpc._core.http2.header_block cimport TOKEN_PROTOCOL, TOKEN_STATUS
 from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
 from fastrpc._core.wire.budgets cimport (
     CREDITS_PER_FRAME, FREE_CREDITS, LEAST_LATE_BYTES, SETTINGS_PER_MINUTE, UNSENT_PING_ACKS, expect_late_frames,
-    is_early_ping, open_idle_work, open_late_frames, open_settings, open_skipped, pay_idle_work, too_many_answers,
+    is_early_ping, open_idle_work, open_late_frames, open_settings, open_skipped, too_many_answers,
 )
 from fastrpc._core.wire.frame cimport GOAWAY_TEXT_LIMIT
-from fastrpc._core.wire.silence cimport PEER_IS_SILENT, PEER_LIVES, asked, forgive_silence, interval_of, judge_silence
+from fastrpc._core.wire.silence cimport PEER_IS_SILENT, PEER_LIVES, asked, interval_of, judge_silence
 from fastrpc._core.wire.window cimport (
-    CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SLOT, fill, open_budget, spend, widen as widen_budget,
+    CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SLOT, fill, open_budget, placed as count_placed, spend,
+    widen as widen_budget,
 )
 
 cdef enum:
@@ -119,7 +120,8 @@ cdef class Http2Control:
             return self._apply_settings(frame, violation)
         if self.ours.acknowledge(violation) < 0:
             return -1
-        return self.flow.change_first_receiving(self.ours.acknowledged.window_bytes)
+        self.flow.first_receiving = self.ours.acknowledged.window_bytes
+        return 0
 
     cdef int _apply_settings(self, Http2Frame* frame, Violation* violation) except -2:
         cdef int64_t first, highest = 0
@@ -203,10 +205,6 @@ cdef class Http2Control:
             return 0
         return violated(violation, RULE_IDLE_WORK)
 
-    cdef int return_idle_work(self) noexcept:
-        pay_idle_work(&self.idle_work)
-        return 0
-
     cdef int note_refused(self, uint64_t now, Violation* violation) noexcept:
         # A peer that knows the limit is at fault. Before, an honest peer may open many streams within one round trip.
         # The bound is for peers that never acknowledge our SETTINGS.
@@ -286,11 +284,6 @@ cdef class Http2Control:
                 due[0] = asked(&self.silence, now)
         due[0] = earlier(due[0], drain_due)
         return verdict
-
-    cdef int forgive(self, uint64_t late) noexcept:
-        """Note that this side read nothing for `late` nanoseconds: the peer was not silent."""
-        forgive_silence(&self.silence, late)
-        return 0
 
 
 cdef bytes debug_of(str text):
@@ -416,7 +409,7 @@ cdef class Http2Incoming:
 
     @cython.nonecheck(False)
     cdef int place(self, Py_ssize_t size) except -1:
-        cdef int64_t credit = self.flow.place(size)
+        cdef int64_t credit = count_placed(&self.flow.receiving, size)
         return put_window_update(self.out, 0, <uint32_t>credit) if credit else 0
 
     cdef int release(self, Http2Stream stream) except -1:

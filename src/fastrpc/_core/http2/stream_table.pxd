@@ -62,14 +62,10 @@ cdef class FlowControl:
     cdef bint needs_highest(self, int64_t first) noexcept
     cdef int change_first_sending(self, int64_t first, int64_t highest, Violation* violation) noexcept
 
-    # Apply our SETTINGS_INITIAL_WINDOW_SIZE, once it is acknowledged.
-    cdef int change_first_receiving(self, int64_t first) noexcept
-
     # Count received DATA of a stream, NULL: an ended stream. -1: it exceeds a window, of the connection or the stream.
     cdef int receive(self, StreamWindows* stream, Py_ssize_t size, Violation* violation) noexcept
 
     # Count bytes as placed; return the credit to send now, 0: none yet. `may_lend`: windows may grow into free memory.
-    cdef int64_t place(self, Py_ssize_t size) noexcept
     cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept
 
     # Messages longer than the window of their stream.

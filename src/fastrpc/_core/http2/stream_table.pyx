@@ -51,7 +51,7 @@ from fastrpc._core.http2.frames cimport (
     violated,
 )
 from fastrpc._core.wire.growth cimport give_back, grow, has_growth, is_due, note_short, settle, take_owed, wanted_growth
-from fastrpc._core.wire.window cimport HIGHEST_WINDOW, open_window, placed
+from fastrpc._core.wire.window cimport HIGHEST_WINDOW, open_window
 
 cdef enum:
     HIGHEST_ID = 0x7FFFFFFF
@@ -102,10 +102,6 @@ cdef class FlowControl:
         self.first_sending = first
         return 0
 
-    cdef int change_first_receiving(self, int64_t first) noexcept:
-        self.first_receiving = first
-        return 0
-
     cdef int receive(self, StreamWindows* stream, Py_ssize_t size, Violation* violation) noexcept:
         cdef int64_t left = self.receiving.left
         if size > left:
@@ -121,9 +117,6 @@ cdef class FlowControl:
         stream.receiving -= size
         stream.replaced -= size
         return violated(violation, RULE_STREAM_WINDOW, size, left) if size > left and size else 0
-
-    cdef int64_t place(self, Py_ssize_t size) noexcept:
-        return placed(&self.receiving, size)
 
     cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept:
         stream.growth.owed += size
