@@ -2,7 +2,7 @@
 
 cimport cython
 
-from fastrpc._core.http.gateway_requests cimport GatewayRequests
+from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http1.connection cimport HttpConnection
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
@@ -18,4 +18,4 @@ cdef class GatewayConnection(HttpConnection):
         readonly EngineServedConnection connection
 
         # The requests of the connection, on their way to the gate.
-        GatewayRequests requests
+        RequestState requests

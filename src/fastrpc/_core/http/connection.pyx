@@ -76,7 +76,7 @@ cdef class GatewayConnection(HttpConnection):
     @property
     def has_drained(self):
         """Whether no call is under way, all output is sent, and no last request is about to come."""
-        cdef SocketEnd socket = self.requests.socket()
+        cdef SocketEnd socket = <SocketEnd>self.requests.talk
         if socket is not None and not self.is_closed:
             if socket.has_calls() or self.connection.held or self.connection.queue or self.unsent_output():
                 return False
@@ -150,7 +150,7 @@ cdef class GatewayConnection(HttpConnection):
     cdef int tunnel_opened(self) except -1:
         HttpConnection.tunnel_opened(self)
         # Further calls are counted as calls of this protocol, and the peer is shown with it.
-        self.connection.protocol = self.requests.socket().terms.protocol
+        self.connection.protocol = (<SocketEnd>self.requests.talk).terms.protocol
         self.connection.counters = self.gate.counters.by_method(self.connection.protocol)
         if self.connection.peer_info is not None:
             self.connection.peer_info.protocol = self.connection.protocol

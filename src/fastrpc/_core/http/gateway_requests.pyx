@@ -18,6 +18,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.bodies cimport reading_of
 from fastrpc._core.http.foreign_answerings cimport answering_of
@@ -25,12 +26,15 @@ from fastrpc._core.http.http_call cimport HttpTerms, new_call, terms_of
 from fastrpc._core.http.mounted_request cimport MountedRequest
 from fastrpc._core.http.path_exchange cimport new_path_exchange
 from fastrpc._core.http.request_fields cimport is_long
-from fastrpc._core.http.request_intake cimport new_intake
+from fastrpc._core.http.request_intake cimport RequestIntake, new_intake
 from fastrpc._core.http.request_sender cimport RequestSender
-from fastrpc._core.http.request_state cimport is_under_way
+from fastrpc._core.http.request_state cimport RequestState, is_under_way
 from fastrpc._core.http.responses cimport fault_answer, refusal_answer, status_of_refusal
+from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.turns cimport outlasts_turn
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall, take_client
 from fastrpc._core.server.stopped_handlers cimport cancel_in_read
@@ -44,6 +48,17 @@ from fastrpc._core.http.socket_talk import SocketTalk
 cdef class GatewayRequests(RequestState):
     """Answers the requests of one exchange of the gateway."""
 
+    cdef:
+        # Takes requests into the gate, and bodies that come in parts.
+        RequestIntake intake
+
+        # Identifies the sender of a request before a long body is read.
+        RequestSender sender
+
+    # The WebSocket that the request has become, or None.
+    cdef inline SocketEnd socket(self):
+        return <SocketEnd>self.talk
+
     # From the head of a request to its call
 
     cdef int64_t head_came(self, Exchange exchange) except? -2:
@@ -55,7 +70,7 @@ cdef class GatewayRequests(RequestState):
         call = self.call = new_call(self, exchange.date())
         terms = terms_of(call)
         if self.service.proxies is not None:
-            self._follow_proxy(call, terms, head)
+            _follow_proxy(self, call, terms, head)
         if terms.fault_status == 0:
             terms.understand(call, head, self.service)
         if terms.fault_status == 0 and call.route is not None and (call.route.takes_stream or call.route.gives_stream):
@@ -69,28 +84,10 @@ cdef class GatewayRequests(RequestState):
             self.intake.body = reading_of(terms)
         # An application may refuse a body that it has not seen.
         exchange.asks_later = terms.mount is not None and head.expects_continue and head.has_body
-        self._take_protocol(call, terms)
+        _take_protocol(terms, call)
         if terms.needs_identity and self.service.gate.guards.asks_access():
             self.sender.identify(self, exchange, call)
         return self.sender.admit(self, exchange, call, terms, head)
-
-    cdef int _follow_proxy(self, ServerCall call, HttpTerms terms, RequestHead head) except -1:
-        """Take the client of a trusted proxy as the peer of this request."""
-        cdef object found = self.service.proxies.client_of(
-            self.connection.peer_info, head.values("x-forwarded-for"), head.values("x-forwarded-proto")
-        )
-        cdef tuple refusal = take_client(call, found, terms.protocol)
-        return 0 if refusal is None else terms.set_fault(refusal[0], refusal[1], b"")
-
-    cdef int _take_protocol(self, ServerCall call, HttpTerms terms) except -1:
-        """Note the protocol of a call, which its head has shown."""
-        if terms.mount is not None:
-            terms.speak(call, "asgi")
-        elif terms.web is not None:
-            # Head and trailers are apart in the protocols that descend from gRPC.
-            call.has_trailers = True
-            terms.speak(call, terms.web.protocol)
-        return 0
 
     cdef int _forget(self) except -1:
         """Forget the previous request, even if a part of it raises."""
@@ -116,11 +113,11 @@ cdef class GatewayRequests(RequestState):
         cdef ServerCall call = self.call
         cdef HttpTerms terms = terms_of(call)
         if terms.fault_status and not terms.is_fault_hidden:
-            return self._answer_fault(exchange, call, terms)
+            return _answer_fault(self, exchange, call, terms)
         if terms.mount is not None:
-            return self._enter_application(exchange, call, terms, body)
+            return _enter_application(self, exchange, call, terms, body)
         if terms.is_socket and not terms.fault_status and (terms.path is not None or call.route is not None):
-            return self._upgrade(exchange, call, terms)
+            return _upgrade(self, exchange, call, terms)
         if terms.path is not None:
             if call.charge:
                 # The calls that the path makes are counted separately.
@@ -138,26 +135,7 @@ cdef class GatewayRequests(RequestState):
             return self.intake.pass_in(payload)
         return self.intake.pass_in(terms.payload_of(call, exchange.head, body))
 
-    cdef int _enter_application(self, Exchange exchange, ServerCall call, HttpTerms terms, bytes body) except -1:
-        """Hand a request to the application at its path; a long body follows."""
-        cdef MountedRequest request
-        if terms.needs_identity and call.identity is None:
-            terms.set_fault(401, "the caller is not authenticated", b"")
-            return self._answer_fault(exchange, call, terms)
-        terms.mounted = request = MountedRequest(self, call)
-        if terms.is_socket:
-            MountedSocket(request)
-        elif not exchange.takes_parts:
-            request.put(body, True)
-        return self.intake.pass_in(body)
-
-    # A WebSocket
-
-    cdef int _upgrade(self, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
-        """End the handshake of a WebSocket: later bytes are not HTTP."""
-        self.talk = <SocketEnd>SocketTalk(self.intake, call)
-        terms.speak(call, "websocket")
-        return self.socket().begin(exchange, terms.subprotocol, b"")
+    # A tunnel
 
     cdef Py_ssize_t tunnel_came(self, Exchange exchange, const char* data, Py_ssize_t size) except -1:
         return self.socket().take_bytes(exchange, data, size)
@@ -168,22 +146,7 @@ cdef class GatewayRequests(RequestState):
     cdef int end_tunnel(self, Exchange exchange, str text) except -1:
         return 0 if self.talk is None else self.socket().close(exchange, CLOSE_RESTART, text)
 
-    # Faults
-
-    cdef int _answer_fault(self, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
-        """Answer a request that the gate does not see."""
-        if terms.mount is not None and terms.fault_status in (401, 403):
-            self.service.gate.refusals.note(call, status_of_refusal(terms.fault_status), terms.fault_text)
-        if call.charge:
-            # Stop counting the part of the body that arrived before its rest was no longer awaited.
-            self.service.gate.memory.charge(call, 0)
-        status, lines, content = fault_answer(call, terms, exchange.head)
-        if status >= 400:
-            exchange.note_refused(True)
-        return self.conclude(exchange, call, status, lines, content)
-
-    cdef tuple refusal_of(self, Exchange exchange, object error):
-        return refusal_answer(exchange.head, self.call, error.status, error.text)
+    # The body
 
     cdef int body_awaited(self, Exchange exchange) except -1:
         cdef ServerCall call = self.call
@@ -206,26 +169,7 @@ cdef class GatewayRequests(RequestState):
         try:
             return self._forget()
         finally:
-            self._stop_calls(exchange, call, parts)
-
-    cdef int _stop_calls(self, Exchange exchange, ServerCall call, set parts) except -1:
-        """Stop the calls for a request whose client is gone."""
-        cdef Gate gate = self.service.gate
-        cdef ServerCall part
-        if call is not None and terms_of(call).mounted is not None:
-            # A call that waits for its start has no handler that drops the body.
-            (<MountedRequest>terms_of(call).mounted).leave()
-        if call is not None and not call.is_held and call.charge and call.waiting_payload is None:
-            gate.memory.charge(call, 0)
-        if exchange.is_alone:
-            # The connection ends with the request: the gate stops all of its calls.
-            parts = None
-            if call is not None and not call.is_held:
-                call = None
-        for part in (call, *(parts or ())):
-            if is_under_way(part):
-                cancel_in_read(exchange.engine(), gate, part, False)
-        return 0
+            _stop_calls(self, exchange, call, parts)
 
     cdef int exchange_over(self, Exchange exchange) except -1:
         try:
@@ -233,6 +177,9 @@ cdef class GatewayRequests(RequestState):
         finally:
             exchange.known_at = NULL
             self._exchange = NULL
+
+    cdef tuple refusal_of(self, Exchange exchange, object error):
+        return refusal_answer(exchange.head, self.call, error.status, error.text)
 
     # Room and time
 
@@ -247,23 +194,100 @@ cdef class GatewayRequests(RequestState):
         due = earlier(self.intake.check_rest(now), self.sender.check(self, exchange, now))
         if self.talk is not None and not exchange.is_stuck and self.socket().has_expired(now):
             due = earlier(due, self.socket().check(exchange, now))
-        return earlier(due, self._send_sign(exchange, now)) if exchange.is_open() else 0
-
-    cdef uint64_t _send_sign(self, Exchange exchange, uint64_t now) except? 0:
-        """Send a due sign of life of a stream: its head, and in events a comment; return the next one's instant.
-        """
-        cdef ServerCall call = self.call
-        if self.sign_due_ns == 0 or now < self.sign_due_ns:
-            return self.sign_due_ns
-        self.sign_due_ns = 0
-        # A call that was answered needs no sign, nor does a call that waits for its start and may still be refused.
-        if call is None or call.was_ended or not (exchange.has_begun or call.is_held and call.given is not None):
-            return 0
-        terms_of(call).answering.sign(exchange, call, now)
-        return self.sign_due_ns
+        return earlier(due, _send_sign(self, exchange, now)) if exchange.is_open() else 0
 
 
-cdef GatewayRequests new_requests(
+cdef int _follow_proxy(GatewayRequests requests, ServerCall call, HttpTerms terms, RequestHead head) except -1:
+    """Take the client of a trusted proxy as the peer of this request."""
+    cdef object found = requests.service.proxies.client_of(
+        requests.connection.peer_info, head.values("x-forwarded-for"), head.values("x-forwarded-proto")
+    )
+    cdef tuple refusal = take_client(call, found, terms.protocol)
+    return 0 if refusal is None else terms.set_fault(refusal[0], refusal[1], b"")
+
+
+cdef int _take_protocol(HttpTerms terms, ServerCall call) except -1:
+    """Note the protocol of a call, which its head has shown."""
+    if terms.mount is not None:
+        terms.speak(call, "asgi")
+    elif terms.web is not None:
+        # Head and trailers are apart in the protocols that descend from gRPC.
+        call.has_trailers = True
+        terms.speak(call, terms.web.protocol)
+    return 0
+
+
+cdef int _enter_application(
+    GatewayRequests requests, Exchange exchange, ServerCall call, HttpTerms terms, bytes body
+) except -1:
+    """Hand a request to the application at its path; a long body follows."""
+    cdef MountedRequest request
+    if terms.needs_identity and call.identity is None:
+        terms.set_fault(401, "the caller is not authenticated", b"")
+        return _answer_fault(requests, exchange, call, terms)
+    terms.mounted = request = MountedRequest(requests, call)
+    if terms.is_socket:
+        MountedSocket(request)
+    elif not exchange.takes_parts:
+        request.put(body, True)
+    return requests.intake.pass_in(body)
+
+
+cdef int _upgrade(GatewayRequests requests, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
+    """End the handshake of a WebSocket: later bytes are not HTTP."""
+    requests.talk = <SocketEnd>SocketTalk(requests.intake, call)
+    terms.speak(call, "websocket")
+    return requests.socket().begin(exchange, terms.subprotocol, b"")
+
+
+cdef int _answer_fault(GatewayRequests requests, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
+    """Answer a request that the gate does not see."""
+    if terms.mount is not None and terms.fault_status in (401, 403):
+        requests.service.gate.refusals.note(call, status_of_refusal(terms.fault_status), terms.fault_text)
+    if call.charge:
+        # Stop counting the part of the body that arrived before its rest was no longer awaited.
+        requests.service.gate.memory.charge(call, 0)
+    status, lines, content = fault_answer(call, terms, exchange.head)
+    if status >= 400:
+        exchange.note_refused(True)
+    return requests.conclude(exchange, call, status, lines, content)
+
+
+cdef int _stop_calls(GatewayRequests requests, Exchange exchange, ServerCall call, set parts) except -1:
+    """Stop the calls for a request whose client is gone."""
+    cdef Gate gate = requests.service.gate
+    cdef ServerCall part
+    if call is not None and terms_of(call).mounted is not None:
+        # A call that waits for its start has no handler that drops the body.
+        (<MountedRequest>terms_of(call).mounted).leave()
+    if call is not None and not call.is_held and call.charge and call.waiting_payload is None:
+        gate.memory.charge(call, 0)
+    if exchange.is_alone:
+        # The connection ends with the request: the gate stops all of its calls.
+        parts = None
+        if call is not None and not call.is_held:
+            call = None
+    for part in (call, *(parts or ())):
+        if is_under_way(part):
+            cancel_in_read(exchange.engine(), gate, part, False)
+    return 0
+
+
+cdef uint64_t _send_sign(GatewayRequests requests, Exchange exchange, uint64_t now) except? 0:
+    """Send a due sign of life of a stream: its head, and in events a comment; return the next one's instant.
+    """
+    cdef ServerCall call = requests.call
+    if requests.sign_due_ns == 0 or now < requests.sign_due_ns:
+        return requests.sign_due_ns
+    requests.sign_due_ns = 0
+    # A call that was answered needs no sign, nor does a call that waits for its start and may still be refused.
+    if call is None or call.was_ended or not (exchange.has_begun or call.is_held and call.given is not None):
+        return 0
+    terms_of(call).answering.sign(exchange, call, now)
+    return requests.sign_due_ns
+
+
+cdef RequestState new_requests(
     Exchange exchange, EngineServedConnection connection, HttpService service, object keepalive
 ):
     cdef GatewayRequests requests = GatewayRequests.__new__(GatewayRequests)

@@ -84,9 +84,3 @@ cdef class SocketEnd(BareAnswering):
     cdef int send_frame(self, Exchange exchange, int opcode, bytes content) except -1
     cdef int close(self, Exchange exchange, int code, str reason) except -1
     cdef int finish(self, Exchange exchange, int code, str reason) except -1
-
-    cdef int _take(self, Exchange exchange, int taken) except -1
-    cdef int _count(self, Exchange exchange) except -1
-    cdef int _watch_message(self, Exchange exchange) except -1
-    cdef uint64_t _probe(self, Exchange exchange, uint64_t now) except? 0
-    cdef uint64_t _check_peer(self, Exchange exchange, uint64_t now) except? 0

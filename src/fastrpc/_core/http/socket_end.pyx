@@ -127,7 +127,7 @@ cdef class SocketEnd:
                 if taken == TAKEN_NOTHING:
                     self.message_bytes += part
                 else:
-                    self._take(exchange, taken)
+                    _take(self, exchange, taken)
                 if taken != TAKEN_MESSAGE:
                     # Any number of control frames and of pieces may come.
                     engine.note_unanswered()
@@ -137,55 +137,9 @@ cdef class SocketEnd:
             self.close(exchange, error.code, error.text)
         if not exchange.is_open():
             return size
-        self._count(exchange)
-        self._watch_message(exchange)
+        _count(self, exchange)
+        _watch_message(self, exchange)
         return at
-
-    cdef int _take(self, Exchange exchange, int taken) except -1:
-        """Take a message, or a control frame."""
-        cdef bytes payload = self.reader.payload
-        self.reader.payload = b""
-        if taken == TAKEN_PING:
-            return self.send_frame(exchange, OPCODE_PONG, payload)
-        if taken == TAKEN_CLOSE:
-            return self.peer_closes(exchange)
-        if taken != TAKEN_MESSAGE:
-            return 0
-        self.used_ns = exchange.engine().now
-        self.message_bytes = 0
-        self.message_due_ns = 0
-        self.weighed = 0
-        return self.message_came(exchange, self.reader.kind, payload)
-
-    cdef int _count(self, Exchange exchange) except -1:
-        """Count the kept bytes of a message as bytes that wait for their turn; over a budget it ends the connection.
-        """
-        cdef Py_ssize_t held = self.reader.held_bytes(), whole
-        cdef Gate gate = self.service.gate
-        if held != self.counted:
-            exchange.engine().tail_changed(held - self.counted)
-            self.counted = held
-        # A frame states its length, not the number of further frames. Its held bytes are counted already.
-        whole = held + <Py_ssize_t>self.reader.left
-        if held > SMALL_MESSAGE and self.call is not None:
-            refusal = gate.admission.over_budget(self.call, whole if whole > self.weighed else 0, self.weighed == 0)
-            self.weighed = max(self.weighed, whole)
-            if refusal is not None:
-                count_refusal("memory")
-                self.close(exchange, CLOSE_TRY_LATER, refusal)
-        return 0
-
-    cdef int _watch_message(self, Exchange exchange) except -1:
-        """Watch an incomplete message: it must continue in time, and at a lowest rate."""
-        cdef Engine engine = exchange.engine()
-        if self.reader.opcode == 0 or not exchange.is_open():
-            return 0
-        if self.message_due_ns == 0:
-            self.message_began_ns = engine.now
-        self.message_due_ns = self.life.message_due(
-            self.message_began_ns, engine.now, self.message_bytes, self.patience_ns
-        )
-        return exchange.wait_by(self.message_due_ns)
 
     # Bytes out, and the end
 
@@ -233,7 +187,7 @@ cdef class SocketEnd:
             self.close(exchange, CLOSE_POLICY, "the message did not come in time")
             return 0
         if self.has_calls() or self.reader.opcode:
-            due = self._check_peer(exchange, now)
+            due = _check_peer(self, exchange, now)
         else:
             due = self.check_rest(exchange, now)
         if not exchange.is_open():
@@ -244,35 +198,86 @@ cdef class SocketEnd:
                 due = earlier(due, other)
         return due
 
-    cdef uint64_t _probe(self, Exchange exchange, uint64_t now) except? 0:
-        """Send a ping to a peer of which nothing is read; return when to send the next one.
 
-        Silence then proves nothing. The end of a lost peer may lie after bytes for which there is no room here: its
-        system holds it back, and answers our output with a reset, which `HeldSockets` notices.
-        """
-        self.pinged_ns = 0
-        if now < exchange.rested_ns + HELD_NS:
-            return exchange.rested_ns + HELD_NS
-        if now < self.probed_ns + PROBE_NS:
-            return self.probed_ns + PROBE_NS
-        if not exchange.is_stuck:
-            self.send_frame(exchange, OPCODE_PING, b"")
-        self.probed_ns = now
-        return now + PROBE_NS
+cdef int _take(SocketEnd socket, Exchange exchange, int taken) except -1:
+    """Take a message, or a control frame."""
+    cdef bytes payload = socket.reader.payload
+    socket.reader.payload = b""
+    if taken == TAKEN_PING:
+        return socket.send_frame(exchange, OPCODE_PONG, payload)
+    if taken == TAKEN_CLOSE:
+        return socket.peer_closes(exchange)
+    if taken != TAKEN_MESSAGE:
+        return 0
+    socket.used_ns = exchange.engine().now
+    socket.message_bytes = 0
+    socket.message_due_ns = 0
+    socket.weighed = 0
+    return socket.message_came(exchange, socket.reader.kind, payload)
 
-    cdef uint64_t _check_peer(self, Exchange exchange, uint64_t now) except? 0:
-        """Ask a peer that is silent during a call whether it still lives."""
-        cdef uint64_t heard_ns = max(self.heard_ns, self.life.resumed_ns)
-        if exchange.is_body_held:
-            return self._probe(exchange, now)
-        if self.ping_after_ns == 0:
-            return 0
-        if self.pinged_ns == 0 and now >= heard_ns + self.ping_after_ns:
-            self.pinged_ns = now
-            self.send_frame(exchange, OPCODE_PING, b"")
-        if self.pinged_ns == 0:
-            return heard_ns + self.ping_after_ns
-        if now >= self.pinged_ns + self.gone_after_ns:
-            exchange.abort()
-            return 0
-        return self.pinged_ns + self.gone_after_ns
+
+cdef int _count(SocketEnd socket, Exchange exchange) except -1:
+    """Count the kept bytes of a message as bytes that wait for their turn; over a budget it ends the connection.
+    """
+    cdef Py_ssize_t held = socket.reader.held_bytes(), whole
+    cdef Gate gate = socket.service.gate
+    if held != socket.counted:
+        exchange.engine().tail_changed(held - socket.counted)
+        socket.counted = held
+    # A frame states its length, not the number of further frames. Its held bytes are counted already.
+    whole = held + <Py_ssize_t>socket.reader.left
+    if held > SMALL_MESSAGE and socket.call is not None:
+        refusal = gate.admission.over_budget(socket.call, whole if whole > socket.weighed else 0, socket.weighed == 0)
+        socket.weighed = max(socket.weighed, whole)
+        if refusal is not None:
+            count_refusal("memory")
+            socket.close(exchange, CLOSE_TRY_LATER, refusal)
+    return 0
+
+
+cdef int _watch_message(SocketEnd socket, Exchange exchange) except -1:
+    """Watch an incomplete message: it must continue in time, and at a lowest rate."""
+    cdef Engine engine = exchange.engine()
+    if socket.reader.opcode == 0 or not exchange.is_open():
+        return 0
+    if socket.message_due_ns == 0:
+        socket.message_began_ns = engine.now
+    socket.message_due_ns = socket.life.message_due(
+        socket.message_began_ns, engine.now, socket.message_bytes, socket.patience_ns
+    )
+    return exchange.wait_by(socket.message_due_ns)
+
+
+cdef uint64_t _probe(SocketEnd socket, Exchange exchange, uint64_t now) except? 0:
+    """Send a ping to a peer of which nothing is read; return when to send the next one.
+
+    Silence then proves nothing. The end of a lost peer may lie after bytes for which there is no room here: its
+    system holds it back, and answers our output with a reset, which `HeldSockets` notices.
+    """
+    socket.pinged_ns = 0
+    if now < exchange.rested_ns + HELD_NS:
+        return exchange.rested_ns + HELD_NS
+    if now < socket.probed_ns + PROBE_NS:
+        return socket.probed_ns + PROBE_NS
+    if not exchange.is_stuck:
+        socket.send_frame(exchange, OPCODE_PING, b"")
+    socket.probed_ns = now
+    return now + PROBE_NS
+
+
+cdef uint64_t _check_peer(SocketEnd socket, Exchange exchange, uint64_t now) except? 0:
+    """Ask a peer that is silent during a call whether it still lives."""
+    cdef uint64_t heard_ns = max(socket.heard_ns, socket.life.resumed_ns)
+    if exchange.is_body_held:
+        return _probe(socket, exchange, now)
+    if socket.ping_after_ns == 0:
+        return 0
+    if socket.pinged_ns == 0 and now >= heard_ns + socket.ping_after_ns:
+        socket.pinged_ns = now
+        socket.send_frame(exchange, OPCODE_PING, b"")
+    if socket.pinged_ns == 0:
+        return heard_ns + socket.ping_after_ns
+    if now >= socket.pinged_ns + socket.gone_after_ns:
+        exchange.abort()
+        return 0
+    return socket.pinged_ns + socket.gone_after_ns

@@ -43,11 +43,6 @@ cdef class BodyReader:
 
     # Take out the bytes received.
     cdef bytes taken_content(self)
-    cdef Py_ssize_t _take_part(self, const char* data, Py_ssize_t size) except -1
-    cdef Py_ssize_t _take_bytes(self, const char* data, Py_ssize_t size) except -1
-    cdef Py_ssize_t _take_size(self, const char* data, Py_ssize_t size) except -1
-    cdef Py_ssize_t _take_chunk_end(self, const char* data, Py_ssize_t size) except -1
-    cdef Py_ssize_t _take_trailer(self, const char* data, Py_ssize_t size) except -1
 
 
 cdef bint leaves_body(RequestHead head, BodyReader body, bint asks_later) noexcept

@@ -10,6 +10,7 @@ The extensions of a chunk are checked and ignored; the limit of a line bounds th
 """
 
 cimport cython
+from cpython.bytearray cimport PyByteArray_GET_SIZE
 from libc.stdint cimport int64_t
 
 from fastrpc._core.exchange.request_head cimport RequestHead, check_field, long_body_error
@@ -34,7 +35,7 @@ cdef class BodyReader:
         if content_length < 0:
             self.state = BODY_SIZE
         else:
-            self._check_size(content_length)
+            _check_size(self, content_length)
             self.left = content_length
             self.state = BODY_BYTES if content_length else BODY_WHOLE
 
@@ -48,14 +49,10 @@ cdef class BodyReader:
     def value(self):
         return bytes(self.content)
 
-    def _check_size(self, int64_t more):
-        if len(self.content) + more > self.limit:
-            raise long_body_error(self.limit)
-
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
         cdef Py_ssize_t at = 0, taken = 1
         while at < size and taken and self.state != BODY_WHOLE:
-            taken = self._take_part(data + at, size - at)
+            taken = _take_part(self, data + at, size - at)
             at += taken
         return at
 
@@ -64,67 +61,78 @@ cdef class BodyReader:
         self.content.clear()
         return taken
 
-    cdef Py_ssize_t _take_part(self, const char* data, Py_ssize_t size) except -1:
-        if self.state == BODY_SIZE:
-            return self._take_size(data, size)
-        if self.state == BODY_CHUNK_END:
-            return self._take_chunk_end(data, size)
-        if self.state == BODY_TRAILERS:
-            return self._take_trailer(data, size)
-        return self._take_bytes(data, size)
 
-    cdef Py_ssize_t _take_bytes(self, const char* data, Py_ssize_t size) except -1:
-        cdef Py_ssize_t part = <Py_ssize_t>min(<int64_t>size, self.left)
-        self.content += data[:part]
-        self.total += part
-        self.left -= part
-        if self.left == 0:
-            self.state = BODY_WHOLE if self.state == BODY_BYTES else BODY_CHUNK_END
-        return part
+cdef int _check_size(BodyReader body, int64_t more) except -1:
+    if PyByteArray_GET_SIZE(body.content) + more > body.limit:
+        raise long_body_error(body.limit)
+    return 0
 
-    cdef Py_ssize_t _take_size(self, const char* data, Py_ssize_t size) except -1:
-        cdef Py_ssize_t whole = line_size(data, size, SIZE_BYTES, "the line before a chunk"), at = 0
-        cdef int64_t number = 0
-        cdef char digit
-        if whole == 0:
-            return 0
-        # Further digits are not an extension, and would overflow the number.
-        while at < min(whole - 2, <Py_ssize_t>SIZE_DIGITS):
-            digit = data[at]
-            if b"0" <= digit <= b"9":
-                number = number * 16 + digit - 48
-            elif b"a" <= digit <= b"f" or b"A" <= digit <= b"F":
-                # Small and large letters differ by one bit.
-                number = number * 16 + (digit | 32) - 87
-            else:
-                break
-            at += 1
-        if at == 0 or not _is_extension(data + at, whole - 2 - at):
-            raise RequestRefusedError(400, "the size of a chunk is not a hexadecimal number")
-        self._check_size(number)
-        self.left = number
-        self.state = BODY_CHUNK if number else BODY_TRAILERS
-        return whole
 
-    cdef Py_ssize_t _take_chunk_end(self, const char* data, Py_ssize_t size) except -1:
-        if data[0] != b"\r" or (size > 1 and data[1] != b"\n"):
-            raise RequestRefusedError(400, "a chunk does not end where its size says")
-        if size < 2:
-            return 0
-        self.state = BODY_SIZE
-        return 2
+cdef Py_ssize_t _take_part(BodyReader body, const char* data, Py_ssize_t size) except -1:
+    if body.state == BODY_SIZE:
+        return _take_size(body, data, size)
+    if body.state == BODY_CHUNK_END:
+        return _take_chunk_end(body, data, size)
+    if body.state == BODY_TRAILERS:
+        return _take_trailer(body, data, size)
+    return _take_bytes(body, data, size)
 
-    cdef Py_ssize_t _take_trailer(self, const char* data, Py_ssize_t size) except -1:
-        cdef Py_ssize_t whole = line_size(data, size, self.limits.header_bytes, "a trailer")
-        if whole == 2:
-            self.state = BODY_WHOLE
-        elif whole:
-            check_field(data, whole - 2)
-            self.trailers += 1
-            self.trailer_bytes += whole
-            if self.trailers > self.limits.headers or self.trailer_bytes > self.limits.header_bytes:
-                raise RequestRefusedError(431, "the body has too many trailers")
-        return whole
+
+cdef Py_ssize_t _take_bytes(BodyReader body, const char* data, Py_ssize_t size) except -1:
+    cdef Py_ssize_t part = <Py_ssize_t>min(<int64_t>size, body.left)
+    body.content += data[:part]
+    body.total += part
+    body.left -= part
+    if body.left == 0:
+        body.state = BODY_WHOLE if body.state == BODY_BYTES else BODY_CHUNK_END
+    return part
+
+
+cdef Py_ssize_t _take_size(BodyReader body, const char* data, Py_ssize_t size) except -1:
+    cdef Py_ssize_t whole = line_size(data, size, SIZE_BYTES, "the line before a chunk"), at = 0
+    cdef int64_t number = 0
+    cdef char digit
+    if whole == 0:
+        return 0
+    # Further digits are not an extension, and would overflow the number.
+    while at < min(whole - 2, <Py_ssize_t>SIZE_DIGITS):
+        digit = data[at]
+        if b"0" <= digit <= b"9":
+            number = number * 16 + digit - 48
+        elif b"a" <= digit <= b"f" or b"A" <= digit <= b"F":
+            # Small and large letters differ by one bit.
+            number = number * 16 + (digit | 32) - 87
+        else:
+            break
+        at += 1
+    if at == 0 or not _is_extension(data + at, whole - 2 - at):
+        raise RequestRefusedError(400, "the size of a chunk is not a hexadecimal number")
+    _check_size(body, number)
+    body.left = number
+    body.state = BODY_CHUNK if number else BODY_TRAILERS
+    return whole
+
+
+cdef Py_ssize_t _take_chunk_end(BodyReader body, const char* data, Py_ssize_t size) except -1:
+    if data[0] != b"\r" or (size > 1 and data[1] != b"\n"):
+        raise RequestRefusedError(400, "a chunk does not end where its size says")
+    if size < 2:
+        return 0
+    body.state = BODY_SIZE
+    return 2
+
+
+cdef Py_ssize_t _take_trailer(BodyReader body, const char* data, Py_ssize_t size) except -1:
+    cdef Py_ssize_t whole = line_size(data, size, body.limits.header_bytes, "a trailer")
+    if whole == 2:
+        body.state = BODY_WHOLE
+    elif whole:
+        check_field(data, whole - 2)
+        body.trailers += 1
+        body.trailer_bytes += whole
+        if body.trailers > body.limits.headers or body.trailer_bytes > body.limits.header_bytes:
+            raise RequestRefusedError(431, "the body has too many trailers")
+    return whole
 
 
 cdef bint _is_extension(const char* text, Py_ssize_t size) noexcept:

@@ -4,8 +4,6 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from fastrpc._core.http2.frames cimport Http2Frame, Violation
-from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.hpack cimport HeaderTemplate
 from fastrpc._core.http2.incoming cimport Http2Control, Http2Incoming
 from fastrpc._core.http2.sender cimport Http2Sender
@@ -176,26 +174,6 @@ cdef class Http2Connection:
     # Compare the instants of this layer with now (pings, drain); return the next one, 0 = none. A side calls it from
     # its `check`; `schedule_check` of the stream starts these calls.
     cdef uint64_t check_http2(self, uint64_t now) except? 0
-
-    # The frames of the peer.
-    cdef int _take_frame(self, Http2Frame* frame) except -1
-    cdef int _take_headers(self, Http2Frame* frame) except -1
-    cdef int _refuse(self, uint32_t id, HeaderBlock block, Violation* violation) except -1
-    cdef int _take_data(self, Http2Frame* frame) except -1
-    cdef int _take_reset(self, Http2Frame* frame) except -1
-    cdef int _take_control(self, Http2Frame* frame) except -1
-    cdef int _take_goaway(self, Http2Frame* frame, Violation* violation) except -2
-
-    # Broken rules, and frames that are dropped.
-    cdef int _violate(self, const Violation* violation) except -1
-    cdef int _violate_stream(self, uint32_t id, const Violation* violation) except -1
-    cdef int _drop_late(self, uint32_t id, Py_ssize_t size) except -1
-
-    # The parts of orders.
-    cdef bint _may_lend(self) noexcept
-    cdef bint _is_stuck(self) noexcept
-    cdef int _sent(self, Http2Stream stream) except -1
-    cdef int _is_over(self, Http2Stream stream) except -1
 
 
 # Make the connection of a handler, which holds it; `streams` 0: not announced, as by a client.

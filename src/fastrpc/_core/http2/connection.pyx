@@ -25,7 +25,8 @@ from fastrpc._core.http2.frames cimport (
     CODE_NONE, CODE_REFUSED_STREAM, KIND_DATA, KIND_GOAWAY, KIND_HEADERS, KIND_NOTHING, KIND_PING, KIND_RST_STREAM,
     KIND_SETTINGS, KIND_WINDOW_UPDATE, RULE_NONE, RULE_STREAM_LIMIT,
 )
-from fastrpc._core.http2.frames cimport Http2Frame, ends_connection, error_code, put_reset, violation_text
+from fastrpc._core.http2.frames cimport Http2Frame, Violation, ends_connection, error_code, put_reset, violation_text
+from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.hpack cimport HpackDecoder, indexing_of
 from fastrpc._core.http2.incoming cimport BLOCK_HEAD, BLOCK_TRAILERS, new_control, new_incoming
 from fastrpc._core.http2.sender cimport PREFIX_BYTES, new_sender
@@ -129,13 +130,13 @@ cdef class Http2Connection:
         while at < size and not self.is_closed:
             taken = self.incoming.parse(data + at, size - at, &frame, engine.now)
             if taken < 0:
-                return size + self._violate(&frame.violation)
+                return size + _violate(self, &frame.violation)
             if taken == 0:
                 return at + (self.finish_drain() if self.control.drain_is_due else 0)
             at += taken
             if frame.kind == KIND_NOTHING:
                 continue
-            self._take_frame(&frame)
+            _take_frame(self, &frame)
             # No `-=`, which would take a reference first.
             engine.messages_left = engine.messages_left - 1
             if engine.messages_left < 0 and at < size and engine.has_to_wait():
@@ -143,76 +144,6 @@ cdef class Http2Connection:
                 return at
         self.incoming.note_rest(0, engine.now)
         return size + (self.finish_drain() if self.control.drain_is_due else 0)
-
-    @cython.nonecheck(False)
-    cdef int _take_frame(self, Http2Frame* frame) except -1:
-        if frame.kind == KIND_DATA:
-            return self._take_data(frame)
-        if frame.kind == KIND_HEADERS:
-            return self._take_headers(frame)
-        return self._take_reset(frame) if frame.kind == KIND_RST_STREAM else self._take_control(frame)
-
-    # Messages
-
-    @cython.nonecheck(False)
-    cdef int _take_headers(self, Http2Frame* frame) except -1:
-        cdef Violation violation
-        cdef Http2Stream stream
-        cdef int kind
-        # Decoded in any case: the table of the connection has to stay in step, whatever becomes of the stream.
-        cdef HeaderBlock block = self.incoming.decoder.decode(frame.data, frame.size, &violation)
-        if block is None:
-            return self._violate(&violation)
-        if block.size >= HEAD_SHARE:
-            (<Engine>self._engine).messages_left -= <int>(block.size // HEAD_SHARE)
-        stream = self.streams.arrive(KIND_HEADERS, frame.stream, &violation)
-        if stream is None:
-            return self._refuse(frame.stream, block, &violation)
-        if frame.stream > self.control.last_taken:
-            self.streams.reset(stream, True)
-            return self._drop_late(frame.stream, -1)
-        if frame.violation.rule:
-            return self._violate_stream(frame.stream, &frame.violation)
-        kind = self.incoming.take_block(stream, block, frame.ends_stream, &violation)
-        if kind == BLOCK_HEAD:
-            stream.is_known = True
-            (<StreamHandler>self.holder).on_head(stream, block, frame.ends_stream)
-        elif kind == BLOCK_TRAILERS:
-            (<StreamHandler>self.holder).on_trailers(stream, block)
-        elif kind < 0 or self.control.skip(KIND_HEADERS, self.instant(), &violation) < 0:
-            return self._violate_stream(frame.stream, &violation)
-        return self._is_over(stream)
-
-    cdef int _refuse(self, uint32_t id, HeaderBlock block, Violation* violation) except -1:
-        """Answer HEADERS that come at the wrong time, or for a stream beyond the limit."""
-        if violation.rule == RULE_NONE:
-            return self._drop_late(id, -1)
-        if violation.rule != RULE_STREAM_LIMIT:
-            return self._violate_stream(id, violation)
-        put_reset(self.sender.out, id, CODE_REFUSED_STREAM)
-        self.written()
-        self.control.expect_late(True)
-        (<StreamHandler>self.holder).on_refused(id, block)
-        self.engine().note_unanswered()
-        return 0 if self.control.note_refused(self.instant(), violation) == 0 else self._violate(violation)
-
-    @cython.nonecheck(False)
-    cdef int _take_data(self, Http2Frame* frame) except -1:
-        cdef Violation violation
-        cdef Http2Stream stream
-        if frame.is_first and self.incoming.begin_data(frame, self.instant(), &violation) < 0:
-            self._violate_stream(frame.stream, &violation)
-        stream = self.incoming.data_stream
-        if not self.incoming.parser.is_within():
-            self.incoming.data_stream = None
-        # A stream that was reset meanwhile has ended.
-        if stream is not None and not stream.is_ended_by_peer and (frame.size or frame.ends_stream):
-            if self.streams.take_data(stream, frame.size, frame.ends_stream, &violation) < 0:
-                self._violate_stream(stream.id, &violation)
-            else:
-                (<StreamHandler>self.holder).on_data(stream, frame.data, frame.size, frame.ends_stream)
-                self._is_over(stream)
-        return 0 if self.is_closed else self.incoming.place_of(stream, frame.size)
 
     cdef char* place(self, Py_ssize_t* room) except? NULL:
         cdef Http2Stream stream = self.incoming.data_stream
@@ -230,105 +161,17 @@ cdef class Http2Connection:
         (<Engine>self._engine).messages_left -= self.incoming.data_stream is None
         if not stream.is_ended_by_peer:
             if self.streams.take_data(stream, size, ends_stream, &violation) < 0:
-                self._violate_stream(stream.id, &violation)
+                _violate_stream(self, stream.id, &violation)
             else:
                 (<StreamHandler>self.holder).on_placed(stream, size, ends_stream)
-                self._is_over(stream)
+                _is_over(self, stream)
         return 0 if self.is_closed else self.incoming.place_of(stream, size)
 
     cdef bint completes(self, Py_ssize_t size) noexcept:
         cdef Assembly sink = self.incoming.sink
         return sink is None or size >= sink.total - sink.filled
 
-    cdef int _take_reset(self, Http2Frame* frame) except -1:
-        cdef Violation violation
-        cdef Http2Stream stream = self.streams.arrive(KIND_RST_STREAM, frame.stream, &violation)
-        if violation.rule:
-            return self._violate(&violation)
-        if stream is None:
-            return self._drop_late(frame.stream, -1)
-        self.engine().note_unanswered()
-        self.sender.drop_unsent(stream)
-        self.streams.reset(stream, False)
-        # Counted before the stream has any effect.
-        self.note_idle_work()
-        if self.is_closed or not stream.is_known:
-            return 0
-        (<StreamHandler>self.holder).on_reset(stream, frame.number)
-        return self._is_over(stream)
-
-    # Frames of the connection
-
-    cdef int _take_control(self, Http2Frame* frame) except -1:
-        cdef Violation violation
-        cdef int done = 0
-        violation.rule = RULE_NONE
-        if frame.kind == KIND_WINDOW_UPDATE:
-            done = self.control.take_window_update(frame, self.instant(), &violation)
-        elif frame.kind == KIND_SETTINGS:
-            done = self.control.take_settings(frame, self.instant(), &violation)
-            if done > 0:
-                (<StreamHandler>self.holder).on_settings()
-        elif frame.kind == KIND_PING:
-            self.engine().note_unanswered()
-            done = self.control.take_ping(frame, self.instant(), self._is_stuck(), &violation)
-        elif frame.violation.rule:
-            # PRIORITY. A stream that is idle cannot be reset.
-            return self._violate(&frame.violation) if self.streams.find(frame.stream) is None else (
-                self._violate_stream(frame.stream, &frame.violation)
-            )
-        else:
-            self.engine().note_unanswered()
-            done = self.control.skip(frame.kind, self.instant(), &violation)
-            if done == 0 and frame.kind == KIND_GOAWAY:
-                done = self._take_goaway(frame, &violation)
-        if done < 0:
-            return self._violate_stream(frame.stream, &violation)
-        return self.written() if self.sender.is_waiting() or self.sender.size() else 0
-
-    cdef int _take_goaway(self, Http2Frame* frame, Violation* violation) except -2:
-        cdef list not_taken = self.control.take_goaway(frame, violation)
-        if not_taken is None:
-            return -1
-        return (<StreamHandler>self.holder).on_goaway(
-            frame.last_stream, frame.number, PyBytes_FromStringAndSize(frame.data, frame.size), not_taken
-        )
-
-    # Broken rules
-
-    cdef int _violate(self, const Violation* violation) except -1:
-        """End the connection for a broken rule."""
-        cdef int code = error_code(violation.rule)
-        cdef str text = violation_text(violation)
-        if self.is_closed:
-            return 0
-        (<StreamHandler>self.holder).on_violation(code, text)
-        return self.close_with(code, text)
-
-    cdef int _violate_stream(self, uint32_t id, const Violation* violation) except -1:
-        """Reset a stream for a broken rule, or answer a frame of an ended stream; end the connection for other rules."""
-        cdef Http2Stream stream
-        if ends_connection(violation.rule):
-            return self._violate(violation)
-        stream = self.streams.find(id)
-        self.engine().note_unanswered()
-        put_reset(self.sender.out, id, error_code(violation.rule))
-        self.written()
-        self.control.expect_late(True)
-        if stream is not None:
-            self.sender.drop_unsent(stream)
-            self.streams.reset(stream, True)
-        self.note_idle_work()
-        if self.is_closed or stream is None or not stream.is_known:
-            return 0
-        (<StreamHandler>self.holder).on_stream_violation(stream, violation)
-        return self._is_over(stream)
-
-    cdef int _drop_late(self, uint32_t id, Py_ssize_t size) except -1:
-        """Drop a frame that an honest peer may have sent too late; too many such frames are a flood."""
-        cdef Violation violation
-        self.engine().note_unanswered()
-        return 0 if self.control.drop_late(id, size, self.instant(), &violation) == 0 else self._violate(&violation)
+    # Budgets
 
     cdef int note_answered(self) noexcept:
         pay_idle_work(&self.control.idle_work)
@@ -336,7 +179,7 @@ cdef class Http2Connection:
 
     cdef int note_idle_work(self) except -1:
         cdef Violation violation
-        return 0 if self.control.spend_idle_work(self.instant(), &violation) == 0 else self._violate(&violation)
+        return 0 if self.control.spend_idle_work(self.instant(), &violation) == 0 else _violate(self, &violation)
 
     # Orders of streams
 
@@ -358,7 +201,7 @@ cdef class Http2Connection:
         start = self.sender.begin_head()
         self.sender.put_fields(template, fields)
         self.sender.end_head(stream, start, ends_stream)
-        return self._sent(stream)
+        return _sent(self, stream)
 
     cdef bint begin_head(self, Http2Stream stream) except -1:
         if not self.is_open(stream):
@@ -374,7 +217,7 @@ cdef class Http2Connection:
 
     cdef int end_head(self, Http2Stream stream, bint ends_stream) except -1:
         self.sender.end_head(stream, self._head_at, ends_stream)
-        return self._sent(stream)
+        return _sent(self, stream)
 
     @cython.nonecheck(False)
     cdef int send_message(self, Http2Stream stream, bytes payload, int flags, bint ends_stream) except -1:
@@ -384,13 +227,13 @@ cdef class Http2Connection:
         prefix[0] = <char>flags
         store32_big(prefix + 1, <uint32_t>PyBytes_GET_SIZE(payload))
         self.sender.send(stream, prefix, payload, ends_stream)
-        return self._sent(stream)
+        return _sent(self, stream)
 
     cdef int send_data(self, Http2Stream stream, bytes payload, bint ends_stream) except -1:
         if not self.is_open(stream) or (PyBytes_GET_SIZE(payload) == 0 and not ends_stream):
             return 0
         self.sender.send(stream, NULL, payload, ends_stream)
-        return self._sent(stream)
+        return _sent(self, stream)
 
     cdef int end_stream(self, Http2Stream stream) except -1:
         return self.send_data(stream, b"", True)
@@ -400,7 +243,7 @@ cdef class Http2Connection:
         if stream.is_ended_by_us or self.is_closed:
             return 0
         self.sender.send_trailers(stream, template, fields)
-        return self._sent(stream)
+        return _sent(self, stream)
 
     cdef int reset(self, Http2Stream stream, uint32_t code) except -1:
         if self.is_closed or (stream.is_ended_by_us and stream.is_ended_by_peer):
@@ -409,13 +252,10 @@ cdef class Http2Connection:
         put_reset(self.sender.out, stream.id, code)
         self.streams.reset(stream, True)
         self.written()
-        return self._is_over(stream)
+        return _is_over(self, stream)
 
     cdef bint is_full(self, Http2Stream stream) noexcept:
-        return self._is_stuck() or not self.sender.has_room(stream)
-
-    cdef bint _is_stuck(self) noexcept:
-        return self.stream_below() is not NULL and (<ByteStream>self.stream_below()).is_stuck()
+        return _is_stuck(self) or not self.sender.has_room(stream)
 
     cdef int await_turn(self, Http2Stream stream) except -1:
         if not self.is_open(stream):
@@ -424,12 +264,8 @@ cdef class Http2Connection:
         return self.written()
 
     cdef int took(self, Http2Stream stream, Py_ssize_t size) except -1:
-        cdef bint may_lend = stream.windows.growth.grown == 0 or self._may_lend()
+        cdef bint may_lend = stream.windows.growth.grown == 0 or _may_lend(self)
         return 0 if self.is_closed else self.incoming.take(stream, size, may_lend) + self.written()
-
-    cdef bint _may_lend(self) noexcept:
-        """Return whether windows may grow. Messages that wait for the pool have priority."""
-        return self.incoming.flow.waiting is None and (<StreamHandler>self.holder).may_lend()
 
     cdef int took_messages(self, Http2Stream stream, Py_ssize_t size) except -1:
         cdef FlowControl flow = self.incoming.flow
@@ -447,7 +283,7 @@ cdef class Http2Connection:
     cdef int let_grow(self, Http2Stream stream) except -1:
         if self.is_closed or not stream.windows.growth.was_short:
             return 0
-        return self.incoming.reader_waits(stream, self._may_lend()) + self.written()
+        return self.incoming.reader_waits(stream, _may_lend(self)) + self.written()
 
     cdef int grant_awaited(self, Http2Stream stream) except -1:
         return (<StreamHandler>self.holder).grant_rest(stream, True)
@@ -458,28 +294,6 @@ cdef class Http2Connection:
     cdef int grant(self, Http2Stream stream, int64_t size) except -1:
         return 0 if self.is_closed else self.incoming.grant(stream, size) + self.written()
 
-    @cython.nonecheck(False)
-    cdef int _sent(self, Http2Stream stream) except -1:
-        """Note a written frame of a stream, perhaps its last one, and flush it."""
-        if stream.is_ended_by_us:
-            self._is_over(stream)
-        return self.written()
-
-    @cython.nonecheck(False)
-    cdef int _is_over(self, Http2Stream stream) except -1:
-        """Notify the side, once, of a stream that both sides have ended."""
-        if not (stream.is_known and stream.is_ended_by_us and stream.is_ended_by_peer):
-            return 0
-        stream.is_known = False
-        self.incoming.flow.end_window(&stream.windows)
-        if stream.keeps_credit and not self.is_closed:
-            self.release(stream)
-        self.control.expect_late(stream.was_cut_short)
-        if self.is_closed:
-            return 0
-        (<StreamHandler>self.holder).on_over(stream)
-        return 0 if self.incoming.flow.waiting is None else self.grant_waiting()
-
     # Bytes out
 
     @cython.nonecheck(False)
@@ -488,7 +302,7 @@ cdef class Http2Connection:
         cdef list woken
         sender.pump(STREAM_SHARE, not self._streams_have_turn)
         while sender.over:
-            self._is_over(<Http2Stream>sender.over.pop())
+            _is_over(self, <Http2Stream>sender.over.pop())
         if not sender.woken:
             return 0
         woken, sender.woken = sender.woken, []
@@ -529,6 +343,205 @@ cdef class Http2Connection:
         if self.sender.size():
             self.written()
         return due
+
+
+cdef bint _is_stuck(Http2Connection http2) noexcept:
+    return http2.stream_below() is not NULL and (<ByteStream>http2.stream_below()).is_stuck()
+
+
+cdef bint _may_lend(Http2Connection http2) noexcept:
+    """Return whether windows may grow. Messages that wait for the pool have priority."""
+    return http2.incoming.flow.waiting is None and (<StreamHandler>http2.holder).may_lend()
+
+
+@cython.nonecheck(False)
+cdef int _sent(Http2Connection http2, Http2Stream stream) except -1:
+    """Note a written frame of a stream, perhaps its last one, and flush it."""
+    if stream.is_ended_by_us:
+        _is_over(http2, stream)
+    return http2.written()
+
+
+@cython.nonecheck(False)
+cdef int _is_over(Http2Connection http2, Http2Stream stream) except -1:
+    """Notify the side, once, of a stream that both sides have ended."""
+    if not (stream.is_known and stream.is_ended_by_us and stream.is_ended_by_peer):
+        return 0
+    stream.is_known = False
+    http2.incoming.flow.end_window(&stream.windows)
+    if stream.keeps_credit and not http2.is_closed:
+        http2.release(stream)
+    http2.control.expect_late(stream.was_cut_short)
+    if http2.is_closed:
+        return 0
+    (<StreamHandler>http2.holder).on_over(stream)
+    return 0 if http2.incoming.flow.waiting is None else http2.grant_waiting()
+
+
+@cython.nonecheck(False)
+cdef int _take_frame(Http2Connection http2, Http2Frame* frame) except -1:
+    if frame.kind == KIND_DATA:
+        return _take_data(http2, frame)
+    if frame.kind == KIND_HEADERS:
+        return _take_headers(http2, frame)
+    return _take_reset(http2, frame) if frame.kind == KIND_RST_STREAM else _take_control(http2, frame)
+
+
+@cython.nonecheck(False)
+cdef int _take_headers(Http2Connection http2, Http2Frame* frame) except -1:
+    cdef Violation violation
+    cdef Http2Stream stream
+    cdef Engine engine
+    cdef int kind
+    # Decoded in any case: the table of the connection has to stay in step, whatever becomes of the stream.
+    cdef HeaderBlock block = http2.incoming.decoder.decode(frame.data, frame.size, &violation)
+    if block is None:
+        return _violate(http2, &violation)
+    if block.size >= HEAD_SHARE:
+        engine = http2.engine()
+        engine.messages_left -= <int>(block.size // HEAD_SHARE)
+    stream = http2.streams.arrive(KIND_HEADERS, frame.stream, &violation)
+    if stream is None:
+        return _refuse(http2, frame.stream, block, &violation)
+    if frame.stream > http2.control.last_taken:
+        http2.streams.reset(stream, True)
+        return _drop_late(http2, frame.stream, -1)
+    if frame.violation.rule:
+        return _violate_stream(http2, frame.stream, &frame.violation)
+    kind = http2.incoming.take_block(stream, block, frame.ends_stream, &violation)
+    if kind == BLOCK_HEAD:
+        stream.is_known = True
+        (<StreamHandler>http2.holder).on_head(stream, block, frame.ends_stream)
+    elif kind == BLOCK_TRAILERS:
+        (<StreamHandler>http2.holder).on_trailers(stream, block)
+    elif kind < 0 or http2.control.skip(KIND_HEADERS, http2.instant(), &violation) < 0:
+        return _violate_stream(http2, frame.stream, &violation)
+    return _is_over(http2, stream)
+
+
+cdef int _refuse(Http2Connection http2, uint32_t id, HeaderBlock block, Violation* violation) except -1:
+    """Answer HEADERS that come at the wrong time, or for a stream beyond the limit."""
+    if violation.rule == RULE_NONE:
+        return _drop_late(http2, id, -1)
+    if violation.rule != RULE_STREAM_LIMIT:
+        return _violate_stream(http2, id, violation)
+    put_reset(http2.sender.out, id, CODE_REFUSED_STREAM)
+    http2.written()
+    http2.control.expect_late(True)
+    (<StreamHandler>http2.holder).on_refused(id, block)
+    http2.engine().note_unanswered()
+    return 0 if http2.control.note_refused(http2.instant(), violation) == 0 else _violate(http2, violation)
+
+
+@cython.nonecheck(False)
+cdef int _take_data(Http2Connection http2, Http2Frame* frame) except -1:
+    cdef Violation violation
+    cdef Http2Stream stream
+    if frame.is_first and http2.incoming.begin_data(frame, http2.instant(), &violation) < 0:
+        _violate_stream(http2, frame.stream, &violation)
+    stream = http2.incoming.data_stream
+    if not http2.incoming.parser.is_within():
+        http2.incoming.data_stream = None
+    # A stream that was reset meanwhile has ended.
+    if stream is not None and not stream.is_ended_by_peer and (frame.size or frame.ends_stream):
+        if http2.streams.take_data(stream, frame.size, frame.ends_stream, &violation) < 0:
+            _violate_stream(http2, stream.id, &violation)
+        else:
+            (<StreamHandler>http2.holder).on_data(stream, frame.data, frame.size, frame.ends_stream)
+            _is_over(http2, stream)
+    return 0 if http2.is_closed else http2.incoming.place_of(stream, frame.size)
+
+
+cdef int _take_reset(Http2Connection http2, Http2Frame* frame) except -1:
+    cdef Violation violation
+    cdef Http2Stream stream = http2.streams.arrive(KIND_RST_STREAM, frame.stream, &violation)
+    if violation.rule:
+        return _violate(http2, &violation)
+    if stream is None:
+        return _drop_late(http2, frame.stream, -1)
+    http2.engine().note_unanswered()
+    http2.sender.drop_unsent(stream)
+    http2.streams.reset(stream, False)
+    # Counted before the stream has any effect.
+    http2.note_idle_work()
+    if http2.is_closed or not stream.is_known:
+        return 0
+    (<StreamHandler>http2.holder).on_reset(stream, frame.number)
+    return _is_over(http2, stream)
+
+
+cdef int _take_control(Http2Connection http2, Http2Frame* frame) except -1:
+    cdef Violation violation
+    cdef int done = 0
+    violation.rule = RULE_NONE
+    if frame.kind == KIND_WINDOW_UPDATE:
+        done = http2.control.take_window_update(frame, http2.instant(), &violation)
+    elif frame.kind == KIND_SETTINGS:
+        done = http2.control.take_settings(frame, http2.instant(), &violation)
+        if done > 0:
+            (<StreamHandler>http2.holder).on_settings()
+    elif frame.kind == KIND_PING:
+        http2.engine().note_unanswered()
+        done = http2.control.take_ping(frame, http2.instant(), _is_stuck(http2), &violation)
+    elif frame.violation.rule:
+        # PRIORITY. A stream that is idle cannot be reset.
+        return _violate(http2, &frame.violation) if http2.streams.find(frame.stream) is None else (
+            _violate_stream(http2, frame.stream, &frame.violation)
+        )
+    else:
+        http2.engine().note_unanswered()
+        done = http2.control.skip(frame.kind, http2.instant(), &violation)
+        if done == 0 and frame.kind == KIND_GOAWAY:
+            done = _take_goaway(http2, frame, &violation)
+    if done < 0:
+        return _violate_stream(http2, frame.stream, &violation)
+    return http2.written() if http2.sender.is_waiting() or http2.sender.size() else 0
+
+
+cdef int _take_goaway(Http2Connection http2, Http2Frame* frame, Violation* violation) except -2:
+    cdef list not_taken = http2.control.take_goaway(frame, violation)
+    if not_taken is None:
+        return -1
+    return (<StreamHandler>http2.holder).on_goaway(
+        frame.last_stream, frame.number, PyBytes_FromStringAndSize(frame.data, frame.size), not_taken
+    )
+
+
+cdef int _violate(Http2Connection http2, const Violation* violation) except -1:
+    """End the connection for a broken rule."""
+    cdef int code = error_code(violation.rule)
+    cdef str text = violation_text(violation)
+    if http2.is_closed:
+        return 0
+    (<StreamHandler>http2.holder).on_violation(code, text)
+    return http2.close_with(code, text)
+
+
+cdef int _violate_stream(Http2Connection http2, uint32_t id, const Violation* violation) except -1:
+    """Reset a stream for a broken rule, or answer a frame of an ended stream; end the connection for other rules."""
+    cdef Http2Stream stream
+    if ends_connection(violation.rule):
+        return _violate(http2, violation)
+    stream = http2.streams.find(id)
+    http2.engine().note_unanswered()
+    put_reset(http2.sender.out, id, error_code(violation.rule))
+    http2.written()
+    http2.control.expect_late(True)
+    if stream is not None:
+        http2.sender.drop_unsent(stream)
+        http2.streams.reset(stream, True)
+    http2.note_idle_work()
+    if http2.is_closed or stream is None or not stream.is_known:
+        return 0
+    (<StreamHandler>http2.holder).on_stream_violation(stream, violation)
+    return _is_over(http2, stream)
+
+
+cdef int _drop_late(Http2Connection http2, uint32_t id, Py_ssize_t size) except -1:
+    """Drop a frame that an honest peer may have sent too late; too many such frames are a flood."""
+    cdef Violation violation
+    http2.engine().note_unanswered()
+    return 0 if http2.control.drop_late(id, size, http2.instant(), &violation) == 0 else _violate(http2, &violation)
 
 
 cdef Http2Connection new_http2(

@@ -101,7 +101,6 @@ cdef class Http2Control:
 
     # Compare the instants with now; return the Verdict about the peer, and the next instant, 0 = never.
     cdef int check(self, uint64_t now, uint64_t heard_ns, uint64_t* due) except -1
-    cdef int _apply_settings(self, Http2Frame* frame, Violation* violation) except -2
 
 
 cdef Http2Control new_control(Http2Sender sender, FlowControl flow, StreamTable streams)

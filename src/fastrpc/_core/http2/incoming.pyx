@@ -117,30 +117,11 @@ cdef class Http2Control:
         if not frame.flags & FLAG_ACK:
             if not spend(&self.settings, 1, now):
                 return violated(violation, RULE_SETTINGS_FLOOD, 0, SETTINGS_PER_MINUTE)
-            return self._apply_settings(frame, violation)
+            return _apply_settings(self, frame, violation)
         if self.ours.acknowledge(violation) < 0:
             return -1
         self.flow.first_receiving = self.ours.acknowledged.window_bytes
         return 0
-
-    cdef int _apply_settings(self, Http2Frame* frame, Violation* violation) except -2:
-        cdef int64_t first, highest = 0
-        if self.peer.apply(frame.data, frame.size, self.is_client, violation) < 0:
-            return -1
-        first = self.peer.window_bytes
-        if self.flow.needs_highest(first):
-            highest = self.streams.highest_sending()
-        if self.flow.change_first_sending(first, highest, violation) < 0:
-            return -1
-        self.sender.frame_limit = self.peer.frame_bytes
-        put_settings_ack(self.sender.out)
-        # The next header block begins with the size of the table, after the ACK.
-        self.sender.encoder.limit_table(self.peer.header_table_bytes)
-        if self.is_client:
-            self.streams.limit = self.peer.streams
-        self.is_settled = True
-        self.sender.unpark_all()
-        return 1
 
     # PING, WINDOW_UPDATE
 
@@ -284,6 +265,26 @@ cdef class Http2Control:
                 due[0] = asked(&self.silence, now)
         due[0] = earlier(due[0], drain_due)
         return verdict
+
+
+cdef int _apply_settings(Http2Control control, Http2Frame* frame, Violation* violation) except -2:
+    cdef int64_t first, highest = 0
+    if control.peer.apply(frame.data, frame.size, control.is_client, violation) < 0:
+        return -1
+    first = control.peer.window_bytes
+    if control.flow.needs_highest(first):
+        highest = control.streams.highest_sending()
+    if control.flow.change_first_sending(first, highest, violation) < 0:
+        return -1
+    control.sender.frame_limit = control.peer.frame_bytes
+    put_settings_ack(control.sender.out)
+    # The next header block begins with the size of the table, after the ACK.
+    control.sender.encoder.limit_table(control.peer.header_table_bytes)
+    if control.is_client:
+        control.streams.limit = control.peer.streams
+    control.is_settled = True
+    control.sender.unpark_all()
+    return 1
 
 
 cdef bytes debug_of(str text):
