@@ -12,6 +12,7 @@ Field values are checked by RFC 9110, section 5.5; names and methods are tokens 
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
 from libc.string cimport memcmp
 
 cdef enum:
@@ -19,6 +20,18 @@ cdef enum:
     LINE_BYTES = 3
     # The objects of a field that is kept: a pair, a name, a value.
     PAIR_BYTES = 128
+    # The longest name of a noted field.
+    LONGEST_NAME = 17
+
+# The names of noted fields, by their numbers.
+cdef tuple FIELD_NAMES = (
+    b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"content-type", b"content-encoding",
+    b"accept", b"authorization", b"origin", b"sec-fetch-site", b"timeout-ms", b"grpc-timeout", b"traceparent",
+    b"tracestate", b"x-request-id",
+)
+# The numbers by the size of the names; the place of the first number of each size.
+cdef uint8_t[FIELD_COUNT] fields_by_size
+cdef uint8_t[LONGEST_NAME + 2] first_of_size
 
 
 def _fill_kinds():
@@ -34,7 +47,16 @@ def _fill_kinds():
         )
 
 
+def _fill_fields():
+    by_size = sorted(range(FIELD_COUNT), key=lambda field: len(FIELD_NAMES[field]))
+    for place, field in enumerate(by_size):
+        fields_by_size[place] = field
+    for size in range(LONGEST_NAME + 2):
+        first_of_size[size] = sum(len(name) < size for name in FIELD_NAMES)
+
+
 _fill_kinds()
+_fill_fields()
 
 
 cdef inline bint is_kind(char byte, int kind) noexcept:
@@ -205,44 +227,16 @@ cdef bint is_text(const char* text, Py_ssize_t size, const char* lower) noexcept
 
 cdef int field_of(const char* name, Py_ssize_t size) noexcept:
     """Return the number of the field with this name."""
+    cdef int at, field
     if size >= 5 and is_text(name, 5, b"meta-"):
         return FIELD_META
-    if size == 4:
-        return FIELD_HOST if is_text(name, size, b"host") else FIELD_UNKNOWN
-    if size == 6:
-        if is_text(name, size, b"accept"):
-            return FIELD_ACCEPT
-        if is_text(name, size, b"origin"):
-            return FIELD_ORIGIN
-        return FIELD_EXPECT if is_text(name, size, b"expect") else FIELD_UNKNOWN
-    if size == 10:
-        if is_text(name, size, b"connection"):
-            return FIELD_CONNECTION
-        if is_text(name, size, b"timeout-ms"):
-            return FIELD_TIMEOUT_MS
-        return FIELD_TRACESTATE if is_text(name, size, b"tracestate") else FIELD_UNKNOWN
-    if size == 12:
-        if is_text(name, size, b"content-type"):
-            return FIELD_CONTENT_TYPE
-        if is_text(name, size, b"grpc-timeout"):
-            return FIELD_GRPC_TIMEOUT
-        return FIELD_REQUEST_ID if is_text(name, size, b"x-request-id") else FIELD_UNKNOWN
-    if size == 14:
-        if is_text(name, size, b"content-length"):
-            return FIELD_CONTENT_LENGTH
-        return FIELD_SEC_FETCH_SITE if is_text(name, size, b"sec-fetch-site") else FIELD_UNKNOWN
-    return _long_field_of(name, size)
-
-
-cdef int _long_field_of(const char* name, Py_ssize_t size) noexcept:
-    if size == 11:
-        return FIELD_TRACEPARENT if is_text(name, size, b"traceparent") else FIELD_UNKNOWN
-    if size == 13:
-        return FIELD_AUTHORIZATION if is_text(name, size, b"authorization") else FIELD_UNKNOWN
-    if size == 16:
-        return FIELD_CONTENT_ENCODING if is_text(name, size, b"content-encoding") else FIELD_UNKNOWN
-    if size == 17:
-        return FIELD_TRANSFER_ENCODING if is_text(name, size, b"transfer-encoding") else FIELD_UNKNOWN
+    if size > LONGEST_NAME:
+        return FIELD_UNKNOWN
+    for at in range(first_of_size[size], first_of_size[size + 1]):
+        field = fields_by_size[at]
+        # The tuple keeps the names for ever.
+        if is_text(name, size, PyBytes_AS_STRING(<bytes>FIELD_NAMES[field])):
+            return field
     return FIELD_UNKNOWN
 
 
