@@ -84,9 +84,8 @@ cdef class HttpTerms:
         # The fields of a request of rpcx's header gateway; None for others.
         RpcxHeaders rpcx
 
-        # The call by gRPC-Web or Connect (`fastrpc.server.web`); None for others. Whether the request is a stream of HTTP/2.
+        # The call by gRPC-Web or Connect (`fastrpc.server.web`); None for others.
         object web
-        bint is_stream
 
         # The form whose file is the stream of the call (`fastrpc.server.http.forms`), or None.
         object file_form

@@ -111,7 +111,6 @@ cdef class HttpTerms:
 
     cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service, bint has_pages) except -1:
         cdef bytes path = _path_of(head)
-        self.is_stream = True
         # Paths and applications of pages come first, as by HTTP/1.1.
         if has_pages and _is_page(self, call, head, service, path):
             return 0
@@ -404,7 +403,7 @@ cdef int _check_web(HttpTerms terms, ServerCall call) except -1:
     cdef MethodRoute route = call.route
     cdef tuple unfit = terms.web.unfit(
         route.method, bool(route.takes_stream), bool(route.gives_stream),
-        is_safe=bool(terms.target.is_safe), is_http1=not terms.is_stream,
+        is_safe=bool(terms.target.is_safe), is_http1=terms.request is not None,
     )
     call.flags = route.flags & (STREAM_IN | STREAM_OUT)
     if unfit is not None:

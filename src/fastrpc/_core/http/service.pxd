@@ -89,8 +89,6 @@ cdef class HttpService:
     cdef HttpMethod method_of(self, MethodRoute route)
     cdef str unknown_path(self, str path)
     cdef bint takes_host(self, RequestHead head, OwnHosts hosts) except -1
-    cdef bint takes_pages_of_host(self, RequestHead head) except -1
-    cdef bint is_own_origin(self, RequestHead head, bytes origin) except -1
 
 
 # Return whether the page that sent a request is allowed; `origin` is set for an allowed page of another origin.

@@ -126,20 +126,20 @@ cdef class HttpService:
         """Return whether requests to the host of a request are accepted, given the server's hosts; None accepts all."""
         return hosts is None or hosts.takes_any or lists_host(hosts, head)
 
-    cdef bint takes_pages_of_host(self, RequestHead head) except -1:
-        """Return whether pages from the host of a request may call: if any host is accepted, only listed hosts' pages
-        may.
 
-        A page under a name that resolves to this machine has the same origin as the server.
-        """
-        return self.hosts is None or not self.hosts.takes_any or lists_host(self.hosts, head)
+cdef bint takes_pages_of_host(HttpService service, RequestHead head) except -1:
+    """Return whether pages from the host of a request may call: if any host is accepted, only listed hosts' pages may.
 
-    cdef bint is_own_origin(self, RequestHead head, bytes origin) except -1:
-        """Return whether a page of an origin was loaded from the host that it calls now."""
-        cdef Py_ssize_t size = 0
-        cdef const char* data = head.field_data(FIELD_HOST, &size)
-        scheme, _, authority = origin.partition(b"://")
-        return data is not NULL and scheme in (b"http", b"https") and authority.lower() == data[:size].lower()
+    A page under a name that resolves to this machine has the same origin as the server.
+    """
+    return service.hosts is None or not service.hosts.takes_any or lists_host(service.hosts, head)
+
+
+cdef bint is_own_origin(RequestHead head, bytes origin) except -1:
+    """Return whether a page of an origin was loaded from the host that it calls now."""
+    cdef str host = head.field_text(FIELD_HOST)
+    scheme, _, authority = origin.partition(b"://")
+    return host is not None and scheme in (b"http", b"https") and authority.lower() == host.encode("latin-1").lower()
 
 
 cdef bint lists_host(OwnHosts hosts, RequestHead head) except -1:
@@ -153,13 +153,13 @@ cdef bint lists_host(OwnHosts hosts, RequestHead head) except -1:
 cdef bint takes_page(HttpService service, RequestHead head, list origin) except -1:
     cdef Py_ssize_t size = 0
     cdef const char* data = head.field_data(FIELD_ORIGIN, &size)
-    cdef bint is_own = service.takes_pages_of_host(head)
+    cdef bint is_own = takes_pages_of_host(service, head)
     cdef bytes found
     if data is not NULL:
         found = data[:size]
         if head.count_of(FIELD_ORIGIN) > 1:
             return False
-        if not is_own or not service.is_own_origin(head, found):
+        if not is_own or not is_own_origin(head, found):
             if found.lower() not in service.origins:
                 return False
             origin.append(found)
@@ -169,7 +169,7 @@ cdef bint takes_page(HttpService service, RequestHead head, list origin) except 
 
 
 cdef str refused_page_text(HttpService service, RequestHead head):
-    if not service.takes_pages_of_host(head):
+    if not takes_pages_of_host(service, head):
         return (
             f"pages under {_host_of(head)} may not call this server: list that name in HTTP.allowed_hosts, as '*' allows no "
             "pages, or their origin in HTTP.cors_origins"
@@ -183,9 +183,7 @@ cdef str refused_host_text(RequestHead head):
 
 cdef str _host_of(RequestHead head):
     """Return the Host of a request as errors show it."""
-    cdef Py_ssize_t size = 0
-    cdef const char* data = head.field_data(FIELD_HOST, &size)
-    return repr(data[:min(size, MOST_HOST)].decode("latin-1")) if data is not NULL else "''"
+    return repr(head.host[:MOST_HOST])
 
 
 cdef bint takes_form(RequestHead head) noexcept:
