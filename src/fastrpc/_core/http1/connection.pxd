@@ -28,5 +28,4 @@ cdef class HttpConnection(Engine):
     cdef bint _has_request(self) noexcept
     cdef int _check_peer(self, uint64_t now) except -1
     cdef uint64_t _apply_rules(self, uint64_t now) except? 0
-    cdef int _wait(self, uint64_t span_ns) except -1
     cdef int64_t _untaken_bytes(self) except -1

@@ -135,7 +135,7 @@ cdef class HttpConnection(Engine):
         elif self.is_closed or exchange.is_stuck:
             self._untaken = self._untaken_bytes()
             if self._stream is not NULL:
-                self._wait(self.life.patience_ns)
+                self.exchange.give_time(self.life.patience_ns)
         elif exchange.is_tunnel:
             due = exchange.application.tunnel_due(exchange, now)
             if not self.is_closed:
@@ -178,7 +178,7 @@ cdef class HttpConnection(Engine):
         self._left_ns = max(exchange.due_ns, self.now) - self.now if exchange.due_ns else 0
         self.life.stuck_ns = 0
         self.life.is_stuck(1, self.now)
-        self._wait(self.life.patience_ns)
+        self.exchange.give_time(self.life.patience_ns)
         return exchange.due_ns
 
     cdef int unblocked(self) except -1:
@@ -186,18 +186,14 @@ cdef class HttpConnection(Engine):
         exchange.is_stuck = False
         exchange.due_ns = 0
         if exchange.is_tunnel:
-            self._wait(0)
+            self.exchange.give_time(0)
         elif not exchange.is_answering:
             if self._left_ns == 0 or exchange.rests:
                 self.life.used_ns = now_ns()
                 exchange.wait_until(self.life.rest_due(self.life.used_ns))
             else:
-                self._wait(self._left_ns)
+                self.exchange.give_time(self._left_ns)
         return exchange.go_on()
-
-    cdef int _wait(self, uint64_t span_ns) except -1:
-        """Give the peer this much time."""
-        return self.exchange.wait_until(now_ns() + span_ns)
 
     # The end
 
@@ -224,7 +220,7 @@ cdef class HttpConnection(Engine):
         self.life.has_taken()
         self._untaken = self._untaken_bytes()
         if self._untaken or not lingers:
-            return self._wait(self.life.patience_ns)
+            return self.exchange.give_time(self.life.patience_ns)
         return self.exchange.wait_until(self.life.linger(now_ns()))
 
     cdef int64_t _untaken_bytes(self) except -1:

@@ -43,6 +43,7 @@ cdef class Http1Exchange(ReceivedExchange):
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1
     cdef int leave_ahead(self, Py_ssize_t size) except -1
     cdef int wait_until(self, uint64_t due_ns) except -1
+    cdef int give_time(self, uint64_t span_ns) except -1
     cdef int refuse_late(self) except -1
     cdef int end(self) except -1
 
@@ -56,4 +57,3 @@ cdef class Http1Exchange(ReceivedExchange):
     cdef int _body_came(self) except -1
     cdef int _forget_head(self) except -1
     cdef int _answered(self, bint closes) except -1
-    cdef int _wait(self, uint64_t span_ns) except -1

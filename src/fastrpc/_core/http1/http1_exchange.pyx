@@ -195,7 +195,7 @@ cdef class Http1Exchange(ReceivedExchange):
             self.due_ns = 0
             return 0
         self._body_began_ns = now_ns()
-        self._wait(self.life.patience_ns)
+        self.give_time(self.life.patience_ns)
         return self.go_on()
 
     # A tunnel
@@ -312,7 +312,7 @@ cdef class Http1Exchange(ReceivedExchange):
         """Start the time for the head of a request, at its first byte."""
         if self.rests or self.due_ns == 0:
             self.rests = False
-            self._wait(self.life.handshake_ns)
+            self.give_time(self.life.handshake_ns)
         return 0
 
     cdef int _await_body(self, Http1Head head, int64_t most) except -1:
@@ -336,7 +336,7 @@ cdef class Http1Exchange(ReceivedExchange):
             if head.expects_continue and head.has_body:
                 self.send_continue()
             self._body_began_ns = now_ns()
-            self._wait(self.life.patience_ns)
+            self.give_time(self.life.patience_ns)
         if self.takes_parts:
             self.hand_over(b"")
         if self._body is not None and self._body.is_whole:
@@ -403,7 +403,7 @@ cdef class Http1Exchange(ReceivedExchange):
 
     # Time
 
-    cdef int _wait(self, uint64_t span_ns) except -1:
+    cdef int give_time(self, uint64_t span_ns) except -1:
         """Start the peer's time for its next step."""
         return self.wait_until(now_ns() + span_ns)
 
