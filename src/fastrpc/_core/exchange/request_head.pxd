@@ -42,6 +42,9 @@ cdef enum ByteKind:
     IN_HOST = 8
     # The bit of bytes in an IPv6 address in brackets.
     IN_ADDRESS = 16
+    # The bits of bytes in a field name, and in the value of a pseudo-header field, by HTTP/2.
+    IN_NAME = 32
+    IN_PSEUDO = 64
 
 cdef enum:
     # The longest name of a method.
@@ -154,6 +157,9 @@ cdef int take_expectation(RequestHead head) except -1
 
 # Return whether a text equals one in lower case, capital letters aside.
 cdef bint is_text(const char* text, Py_ssize_t size, const char* lower) noexcept
+
+# Return the number that 1 to 18 digits state, -1: the text is none. No accepted body has more bytes.
+cdef int64_t number_of(const char* text, Py_ssize_t size) noexcept
 
 # The error of a body with more bytes than its request takes.
 cdef object long_body_error(int64_t most)

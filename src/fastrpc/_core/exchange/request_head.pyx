@@ -22,6 +22,8 @@ cdef enum:
     PAIR_BYTES = 128
     # The longest name of a noted field.
     LONGEST_NAME = 17
+    # The number fits 63 bits.
+    NUMBER_DIGITS = 18
 
 # The names of noted fields, by their numbers.
 cdef tuple FIELD_NAMES = (
@@ -44,6 +46,8 @@ def _fill_kinds():
             | (IN_TARGET if 0x20 < byte < 0x7F and byte != 0x23 else 0)
             | (IN_HOST if byte in token and byte not in b"#^`|" else 0)
             | (IN_ADDRESS if byte in b":.0123456789abcdefABCDEF" else 0)
+            | (IN_NAME if byte in token.lower() else 0)
+            | (IN_PSEUDO if 0x20 < byte < 0x7F else 0)
         )
 
 
@@ -280,15 +284,19 @@ cdef int check_host(RequestHead head, bint is_needed) except -1:
 
 cdef bint is_port(const char* text, Py_ssize_t size) noexcept:
     """Return whether this is a colon and a port; 0 has the form of one."""
+    return text[0] == b":" and size <= 6 and 0 <= number_of(text + 1, size - 1) <= 65_535
+
+
+cdef int64_t number_of(const char* text, Py_ssize_t size) noexcept:
+    cdef int64_t number = 0
     cdef Py_ssize_t at
-    cdef int port = 0
-    if text[0] != b":" or not 2 <= size <= 6:
-        return False
-    for at in range(1, size):
+    if not 0 < size <= NUMBER_DIGITS:
+        return -1
+    for at in range(size):
         if not b"0" <= text[at] <= b"9":
-            return False
-        port = port * 10 + (text[at] - 48)
-    return port <= 65_535
+            return -1
+        number = number * 10 + (text[at] - 48)
+    return number
 
 
 cdef int take_expectation(RequestHead head) except -1:

@@ -7,7 +7,6 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.http.service cimport HttpService
-from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 
 
@@ -24,7 +23,6 @@ cdef class RequestIntake:
 
         # Shared by all connections.
         HttpService service
-        Gate gate
 
         # Of the present request: whether the gate has its call; the reading of its body, None: it arrives whole.
         bint has_started

@@ -68,16 +68,16 @@ cdef class RequestIntake:
         connection.is_reading = engine.is_reading
         connection.dated_ns = max(connection.dated_ns, exchange.rested_ns)
         if call.charge and call.route is None:
-            self.gate.memory.charge(call, 0)
+            self.service.gate.memory.charge(call, 0)
         if terms_of(call).rpcx is not None and not engine.is_closed and answers_at_once(exchange, call, payload):
             return 0
         if terms_of(call).mount is not None:
-            self.gate.pass_unjudged(call, payload)
+            self.service.gate.pass_unjudged(call, payload)
         else:
-            self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+            self.service.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         if call.charge and not call.is_held and call.waiting_payload is None:
             # The call ended in its first step: the count of its body is taken back here.
-            self.gate.memory.charge(call, 0)
+            self.service.gate.memory.charge(call, 0)
         if connection.ended_ns > engine.turn_ends_ns or outlasts_turn(PyBytes_GET_SIZE(payload), engine.turn_ends_ns):
             engine.messages_left = 0
         if self.request().call is not None:
@@ -99,14 +99,14 @@ cdef class RequestIntake:
         cdef ServerCall call = self.request().call
         if call is None:
             return 0
-        problem = self.gate.admission.over_budget(call, size - call.charge, call.charge == 0)
+        problem = self.service.gate.admission.over_budget(call, size - call.charge, call.charge == 0)
         if problem is not None:
             count_refusal("memory")
             if not terms_of(call).fault_status:
                 # A faulty request is no call of a method.
-                self.gate.refusals.note(call, RESOURCE_EXHAUSTED, problem)
+                self.service.gate.refusals.note(call, RESOURCE_EXHAUSTED, problem)
             raise RequestRefusedError(503, problem)
-        return self.gate.memory.charge(call, size)
+        return self.service.gate.memory.charge(call, size)
 
     cdef int put(self, ServerCall call, bytes message, int compressor) except -1:
         """Give a message to the stream of its call."""
@@ -148,7 +148,7 @@ cdef class RequestIntake:
             return call.deadline_ns
         call.connection.now = now
         self.request().leave_rest()
-        self.gate.refuse_rest(call)
+        self.service.gate.refuse_rest(call)
         return 0
 
 
@@ -156,5 +156,4 @@ cdef RequestIntake new_intake(RequestState request):
     cdef RequestIntake intake = RequestIntake.__new__(RequestIntake)
     intake._request = <PyObject*>request
     intake.service = request.service
-    intake.gate = request.service.gate
     return intake

@@ -9,8 +9,6 @@
 have run.
 """
 
-from http import HTTPStatus
-
 import msgspec
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
@@ -18,6 +16,7 @@ from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT, OK, PERMISSIO
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.exchange.request_head cimport FIELD_REQUEST_ID, VERB_POST
+from fastrpc._core.exchange.response_parts cimport phrases
 from fastrpc._core.http.conditions cimport NO_STORE, described_lines, is_unchanged, kept_fields
 from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport FORM_EVENTS
@@ -45,13 +44,6 @@ cdef dict refusals = {
 # The status for a response of an application: for a number in `statuses` its first status there, 409 as ABORTED.
 cdef dict responses = {number: status for status, number in reversed(list(enumerate(statuses)))} | {
     400: INVALID_ARGUMENT, 409: Status.ABORTED.value, 500: INTERNAL,
-}
-
-cdef dict titles = {int(status): status.phrase for status in HTTPStatus} | {
-    413: "Content Too Large",
-    421: "Misdirected Request",
-    422: "Unprocessable Content",
-    499: "Client Closed Request",
 }
 
 cdef object encode = msgspec.json.Encoder().encode
@@ -92,7 +84,7 @@ def problem(Failure failure not None, int codec, int status=0):
     status = status or http_status_of(failure.status)
     document = {
         "type": "about:blank",
-        "title": titles.get(status, ""),
+        "title": phrases.get(status, ""),
         "status": status,
         "code": _code(failure.status),
         "detail": failure.text,

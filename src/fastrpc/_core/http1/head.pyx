@@ -28,15 +28,12 @@ from fastrpc._core.exchange.request_head cimport (
     is_text,
     kinds,
     note_field,
+    number_of,
     take_expectation,
     verb_of,
 )
 
 from fastrpc._core.exchange.request_head import RequestRefusedError
-
-cdef enum:
-    # Digits of a Content-Length: no accepted body needs more, and the number fits 63 bits.
-    LENGTH_DIGITS = 18
 
 
 cdef inline bint is_kind(char byte, int kind) noexcept:
@@ -212,7 +209,7 @@ cdef int _take_length(Http1Head head) except -1:
     """Read the framing of the body: one Content-Length, chunks, or none."""
     cdef int lengths = head.count_of(FIELD_CONTENT_LENGTH)
     cdef int codings = head.count_of(FIELD_TRANSFER_ENCODING)
-    cdef Py_ssize_t size = 0, at
+    cdef Py_ssize_t size = 0
     cdef const char* text
     if codings:
         if lengths:
@@ -227,10 +224,7 @@ cdef int _take_length(Http1Head head) except -1:
         if lengths > 1:
             raise RequestRefusedError(400, f"there are {lengths} Content-Length fields")
         text = head.field_data(FIELD_CONTENT_LENGTH, &size)
-        if not 0 < size <= LENGTH_DIGITS:
+        head.content_length = number_of(text, size)
+        if head.content_length < 0:
             raise RequestRefusedError(400, "Content-Length is not a number of bytes")
-        for at in range(size):
-            if not b"0" <= text[at] <= b"9":
-                raise RequestRefusedError(400, "Content-Length is not a number of bytes")
-            head.content_length = head.content_length * 10 + (text[at] - 48)
     return 0

@@ -18,8 +18,6 @@ A connection holds one exchange. It sets `is_stuck` and `is_draining`, looks at 
 called.
 """
 
-import logging
-
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp
@@ -48,8 +46,6 @@ cdef bytes STAYS = b"Connection: keep-alive\r\n"
 cdef bytes CHUNKED = b"Transfer-Encoding: chunked\r\n"
 cdef bytes LINE_END = b"\r\n"
 cdef bytes LAST_CHUNK = b"0\r\n\r\n"
-
-logger = logging.getLogger("fastrpc.server")
 
 
 cdef class Http1Exchange(ReceivedExchange):

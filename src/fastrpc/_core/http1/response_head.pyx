@@ -2,29 +2,18 @@
 
 import base64
 import hashlib
-from http import HTTPStatus
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport WriteBuffer
-from fastrpc._core.exchange.response_date cimport response_date
-
-cdef enum:
-    # Digits of the largest size.
-    MOST_DIGITS = 20
+from fastrpc._core.exchange.response_parts cimport SIZE_DIGITS, phrases, put_digits, response_date
 
 # Appended by a server to the key of a handshake (RFC 6455, section 1.3).
 cdef str KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 cdef bytes LENGTH = b"Content-Length: "
 cdef bytes LINE_END = b"\r\n"
-cdef dict phrases = {int(status): status.phrase for status in HTTPStatus} | {
-    413: "Content Too Large",
-    421: "Misdirected Request",
-    422: "Unprocessable Content",
-    499: "Client Closed Request",
-}
 # The first lines of responses by status, and the Date that they have.
 cdef dict first_lines = {}
 cdef bytes first_lines_date = None
@@ -52,20 +41,16 @@ cdef char* put(char* at, bytes part) noexcept:
 
 cdef int write_head(WriteBuffer out, bytes first, bytes lines, bytes connection, Py_ssize_t body_size) except -1:
     """Write a response up to its body; -1 as its size: it has neither a body nor a length."""
-    cdef char[MOST_DIGITS] digits
+    cdef char[SIZE_DIGITS] digits
     cdef Py_ssize_t total = PyBytes_GET_SIZE(first) + PyBytes_GET_SIZE(lines) + PyBytes_GET_SIZE(connection) + 2
-    cdef Py_ssize_t left = body_size, count = 0
+    cdef int count = put_digits(digits + SIZE_DIGITS, body_size) if body_size >= 0 else 0
     cdef char* at
     if body_size >= 0:
-        while count == 0 or left:
-            digits[MOST_DIGITS - 1 - count] = <char>(48 + left % 10)
-            count += 1
-            left //= 10
         total += PyBytes_GET_SIZE(LENGTH) + count + 2
     at = put(put(put(out.reserve(total), first), lines), connection)
     if body_size >= 0:
         at = put(at, LENGTH)
-        memcpy(at, digits + MOST_DIGITS - count, <size_t>count)
+        memcpy(at, digits + SIZE_DIGITS - count, <size_t>count)
         at = put(at + count, LINE_END)
     put(at, LINE_END)
     return 0

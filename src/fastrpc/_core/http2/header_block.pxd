@@ -128,15 +128,6 @@ cdef inline bint is_same(bytes a, bytes b) noexcept:
     return a is b or size == PyBytes_GET_SIZE(b) and memcmp(PyBytes_AS_STRING(a), PyBytes_AS_STRING(b), <size_t>size) == 0
 
 
-cdef inline int64_t number_of_digits(bytes digits) noexcept:
-    """Return the number that at most 18 digits state."""
-    cdef int64_t number = 0
-    cdef Py_ssize_t at
-    for at in range(PyBytes_GET_SIZE(digits)):
-        number = number * 10 + (PyBytes_AS_STRING(digits)[at] - 48)
-    return number
-
-
 # Return the token of a name.
 cdef int token_of(const char* name, Py_ssize_t size) noexcept
 

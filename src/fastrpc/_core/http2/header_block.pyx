@@ -21,6 +21,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memchr, memcpy
 
 from fastrpc._core.base.big_endian cimport load64_big
+from fastrpc._core.exchange.request_head cimport IN_NAME, IN_PSEUDO, IN_VALUE, kinds, number_of
 from fastrpc._core.http2.frames cimport (
     FIRST_TABLE_BYTES,
     RULE_AUTHORITY,
@@ -63,10 +64,6 @@ cdef enum:
     LONGEST = 30
 
 cdef enum:
-    # The kinds of bytes: of a name, of a value, of the value of a pseudo-header field.
-    IN_NAME = 1
-    IN_VALUE = 2
-    IN_PSEUDO = 4
     FIRST_SLOTS = 8
     LONGEST_NAME = 32
 
@@ -95,8 +92,6 @@ MORE_NAMES = (
     b"frpc-outcome",
 )
 
-cdef uint8_t[256] kinds
-
 cdef uint64_t last_generation = 0
 
 # The tokens by the size of their names; the first token of each size.
@@ -104,8 +99,6 @@ cdef uint8_t[TOKEN_COUNT] tokens_by_size
 cdef uint8_t[LONGEST_NAME + 2] first_of_size
 
 cdef enum:
-    # Digits of a content-length: no accepted body needs more, and the number fits 63 bits.
-    LENGTH_DIGITS = 18
     MOST_PLACES = 0xFFFF
 
 
@@ -356,16 +349,6 @@ cdef int keep_note(HeaderField field, object note) except -1:
     return 0
 
 
-def _fill_kinds():
-    name = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-    for byte in range(256):
-        kinds[byte] = (
-            (IN_NAME if byte in name else 0)
-            | (IN_VALUE if byte in b"\t " or byte > 0x20 and byte != 0x7F else 0)
-            | (IN_PSEUDO if 0x20 < byte < 0x7F else 0)
-        )
-
-
 def _token_names():
     names = tuple(dict.fromkeys(name for name, _ in STATIC)) + MORE_NAMES
     by_size = sorted(range(1, TOKEN_COUNT), key=lambda token: len(names[token - 1]))
@@ -387,7 +370,6 @@ def _static_fields():
     return tuple(fields)
 
 
-_fill_kinds()
 cdef tuple token_names = _token_names()
 cdef tuple static_fields = _static_fields()
 
@@ -427,7 +409,7 @@ cdef class HeaderBlock:
             elif self._places[token]:
                 self.rule = RULE_REPEATED_PSEUDO
         elif token == TOKEN_CONTENT_LENGTH:
-            if self._places[token] or not is_length(field.value):
+            if self._places[token] or length_in(field) < 0:
                 self.rule = RULE_CONTENT_LENGTH
         elif self._places[token]:
             self.rule = RULE_AUTHORITY
@@ -531,7 +513,7 @@ cdef class HeaderBlock:
         cdef HeaderField found
         if not self._knows_length:
             found = self.field(TOKEN_CONTENT_LENGTH)
-            self._length = -1 if found is None else number_of_digits(found.value)
+            self._length = -1 if found is None else length_in(found)
             self._knows_length = True
         return self._length
 
@@ -577,19 +559,10 @@ cdef bint is_path(bytes path, bytes method) noexcept:
     return memchr(text, b"#", <size_t>size) is NULL
 
 
-cdef bint are_digits(const char* text, Py_ssize_t size) noexcept:
-    cdef Py_ssize_t at
-    for at in range(size):
-        if not b"0" <= text[at] <= b"9":
-            return False
-    return True
-
-
-cdef bint is_length(bytes value) noexcept:
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(value)
-    return 0 < size <= LENGTH_DIGITS and are_digits(PyBytes_AS_STRING(value), size)
+cdef int64_t length_in(HeaderField field) noexcept:
+    return number_of(PyBytes_AS_STRING(field.value), PyBytes_GET_SIZE(field.value))
 
 
 cdef bint is_status(bytes value) noexcept:
     cdef const char* text = PyBytes_AS_STRING(value)
-    return PyBytes_GET_SIZE(value) == 3 and text[0] != b"0" and are_digits(text, 3)
+    return PyBytes_GET_SIZE(value) == 3 and text[0] != b"0" and number_of(text, 3) >= 0

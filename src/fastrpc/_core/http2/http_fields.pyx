@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.exchange.request_head cimport head_of_fields
-from fastrpc._core.exchange.response_date cimport response_date
+from fastrpc._core.exchange.response_parts cimport SIZE_DIGITS, put_digits, response_date
 from fastrpc._core.http2.header_block cimport (
     TOKEN_AUTHORITY,
     TOKEN_CONNECTION,
@@ -41,8 +41,6 @@ cdef enum:
     STATUS_OK = 0x88
     LENGTH_FIRST = 0x0F
     LENGTH_SECOND = 0x0D
-    # The most digits of a size.
-    SIZE_DIGITS = 19
 
 cdef dict KNOWN_FIELDS = {}
 cdef dict KNOWN_TEMPLATES = {}
@@ -182,17 +180,10 @@ cdef int put_date(Http2Sender sender) except -1:
 cdef int put_length(WriteBuffer out, int64_t size) except -1:
     """Write a content-length."""
     cdef char[SIZE_DIGITS] digits
-    cdef int at = SIZE_DIGITS
-    cdef char* place
-    while True:
-        at -= 1
-        digits[at] = <char>(48 + size % 10)
-        size //= 10
-        if size == 0:
-            break
-    place = out.reserve(3 + SIZE_DIGITS - at)
+    cdef int count = put_digits(digits + SIZE_DIGITS, size)
+    cdef char* place = out.reserve(3 + count)
     place[0] = LENGTH_FIRST
     place[1] = LENGTH_SECOND
-    place[2] = <char>(SIZE_DIGITS - at)
-    memcpy(place + 3, digits + at, <size_t>(SIZE_DIGITS - at))
+    place[2] = <char>count
+    memcpy(place + 3, digits + SIZE_DIGITS - count, <size_t>count)
     return 0

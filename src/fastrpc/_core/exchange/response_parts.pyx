@@ -1,12 +1,19 @@
-"""The value of the field Date, which each response of HTTP has."""
+"""The parts of responses that all versions of HTTP have in common."""
 
 from email.utils import formatdate
+from http import HTTPStatus
 
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
 
-# The last value, and its second by the clock of the core.
+phrases = {int(status): status.phrase for status in HTTPStatus} | {
+    413: "Content Too Large",
+    421: "Misdirected Request",
+    422: "Unprocessable Content",
+    499: "Client Closed Request",
+}
+# The last date, and its second by the clock of the core.
 cdef bytes last_date = None
 cdef uint64_t last_second = 0
 
