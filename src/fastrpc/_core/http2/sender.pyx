@@ -198,12 +198,14 @@ cdef class Http2Sender(OutputBuffer):
         return self._ended(stream) if ends_stream else 0
 
     cdef int _write_piece(self, Http2Stream stream, Http2Message message, Py_ssize_t size) except -1:
-        """Write `size` bytes of a message in a frame; a long part is referred to beside the buffer, uncopied."""
+        """Write trailers, or `size` bytes of a message; a long part is referred to beside the buffer, uncopied."""
         cdef int prefix_size = <int>min(<Py_ssize_t>(PREFIX_BYTES - message.prefix_at), size)
         cdef Py_ssize_t part = size - prefix_size, offset = message.offset
         cdef const char* prefix = message.prefix + message.prefix_at
         cdef bint ends_stream = message.ends_stream and size == message.left()
         cdef char* place
+        if message.is_trailers:
+            return self._write_trailers(stream, message.template, message.fields)
         message.prefix_at += prefix_size
         message.offset += part
         stream.written_bytes += size
@@ -469,9 +471,6 @@ cdef class Http2Sender(OutputBuffer):
                     lack = PARKED
                 return lack
             self._finish(stream)
-            if message.is_trailers:
-                self._write_trailers(stream, message.template, message.fields)
-                return WRITTEN
             self._write_piece(stream, message, left)
             message = <Http2Message>stream.unsent
         self._wake(stream)
@@ -537,9 +536,6 @@ cdef class Http2Sender(OutputBuffer):
                     self.short_cost += PIECE_COST - size
             if size == left:
                 self._finish(stream)
-            if message.is_trailers:
-                self._write_trailers(stream, message.template, message.fields)
-                return WRITTEN
             self._write_piece(stream, message, size)
             message = <Http2Message>stream.unsent
         self._wake(stream)
