@@ -130,30 +130,11 @@ cdef class Http2Sender(OutputBuffer):
     cdef inline bint _is_turn_of_large(self) noexcept:
         return self.ring._items is not None and self.size() >= SMALL_IN_A_ROW
 
-    # The parts of sending.
-    cdef int _ended(self, Http2Stream stream) except -1
-    cdef int _write_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1
+    # Parts of `send`. Write trailers, or a piece of a message, which its windows have room for.
     cdef int _write_short(
         self, Http2Stream stream, const char* prefix, int prefix_size, const char* data, Py_ssize_t size, bint ends_stream
     ) except -1
-    cdef int _write_piece(self, Http2Stream stream, Http2Message message, Py_ssize_t size) except -1
-    cdef int _write_all(self, Http2Stream stream) except -1
-    cdef bint _joins(self, Http2Message last, Http2Message message) except -1
-    cdef int _add(self, Http2Stream stream, Http2Message message) except -1
-    cdef int _enqueue(self, Http2Stream stream) except -1
-    cdef int _park(self, Http2Stream stream) noexcept
-    cdef int _count_cut(self, Http2Message message) noexcept
-    cdef int _add_to_ring(self, Http2Stream stream, bint is_first) except -1
-    cdef Http2Stream _next(self)
-    cdef int _finish(self, Http2Stream stream) except -1
-    cdef int _wake(self, Http2Stream stream) except -1
-    cdef int _forget_dropped(self) except -1
-    cdef int _pump_small(self, bint with_large) except -1
-    cdef int _write_small(self, Http2Stream stream) except -1
-    cdef int _pump_ring(self, Py_ssize_t room) except -1
-    cdef bint _grant(self, Http2Stream stream) noexcept
-    cdef int _send_share(self, Http2Stream stream) except -1
-    cdef int _lacks(self, Http2Stream stream) noexcept
+    cdef int write_piece(self, Http2Stream stream, Http2Message message, Py_ssize_t size) except -1
 
 
 cdef Http2Sender new_sender(FlowControl flow, StreamTable streams)

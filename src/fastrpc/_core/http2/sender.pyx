@@ -98,43 +98,19 @@ cdef class Http2Sender(OutputBuffer):
     cdef int end_head(self, Http2Stream stream, Py_ssize_t start, bint ends_stream) except -1:
         close_block(self.out, start, stream.id, FLAG_END_STREAM if ends_stream else 0, self.frame_limit)
         self.frames_sent += 1
-        return self._ended(stream) if ends_stream else 0
+        return _ended(self, stream) if ends_stream else 0
 
     cdef int send_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1:
         cdef Http2Message message
         if stream.unsent is None:
-            return self._write_trailers(stream, template, fields)
+            return _write_trailers(self, stream, template, fields)
         message = Http2Message.__new__(Http2Message)
         message.payload = b""
         message.prefix_at = PREFIX_BYTES
         message.is_trailers = message.ends_stream = True
         message.template = template
         message.fields = fields
-        return self._add(stream, message)
-
-    cdef int _write_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1:
-        cdef Py_ssize_t start = self.begin_head()
-        self.put_fields(template, fields)
-        return self.end_head(stream, start, True)
-
-    @cython.nonecheck(False)
-    cdef int _ended(self, Http2Stream stream) except -1:
-        """Note the last written frame of a stream.
-
-        A server that ends a stream before the client wants no more input on it.
-        """
-        self.streams.end(stream)
-        if stream.waits_to_send:
-            stream.waits_to_send = False
-            self.dropped += stream.is_queued
-        if not stream.is_ended_by_peer:
-            if self.streams.is_client or stream.lingers:
-                return 0
-            put_reset(self.out, stream.id, CODE_NONE)
-            self.streams.reset(stream, True)
-        if self.is_pumping:
-            self.over.append(stream)
-        return 0
+        return _add(self, stream, message)
 
     # Messages
 
@@ -159,8 +135,8 @@ cdef class Http2Sender(OutputBuffer):
             self.queued_bytes += PyBytes_GET_SIZE(payload)
             message.last = message
             stream.unsent = message
-            return self._write_all(stream)
-        return self._add(stream, message)
+            return _write_all(self, stream)
+        return _add(self, stream, message)
 
     @cython.nonecheck(False)
     cdef int _write_short(
@@ -195,9 +171,9 @@ cdef class Http2Sender(OutputBuffer):
             self.flow.sent(&stream.windows, whole)
             take_off(&self.round, &stream.share, &stream.share_turn, QUANTUM, whole)
         self._open_end = self.out.size
-        return self._ended(stream) if ends_stream else 0
+        return _ended(self, stream) if ends_stream else 0
 
-    cdef int _write_piece(self, Http2Stream stream, Http2Message message, Py_ssize_t size) except -1:
+    cdef int write_piece(self, Http2Stream stream, Http2Message message, Py_ssize_t size) except -1:
         """Write trailers, or `size` bytes of a message; a long part is referred to beside the buffer, uncopied."""
         cdef int prefix_size = <int>min(<Py_ssize_t>(PREFIX_BYTES - message.prefix_at), size)
         cdef Py_ssize_t part = size - prefix_size, offset = message.offset
@@ -205,7 +181,7 @@ cdef class Http2Sender(OutputBuffer):
         cdef bint ends_stream = message.ends_stream and size == message.left()
         cdef char* place
         if message.is_trailers:
-            return self._write_trailers(stream, message.template, message.fields)
+            return _write_trailers(self, stream, message.template, message.fields)
         message.prefix_at += prefix_size
         message.offset += part
         stream.written_bytes += size
@@ -214,7 +190,7 @@ cdef class Http2Sender(OutputBuffer):
         if message.is_cut:
             self.cut_bytes -= part
         else:
-            self._count_cut(message)
+            _count_cut(self, message)
         if part < UNCOPIED:
             # The message keeps its payload.
             return self._write_short(
@@ -228,109 +204,7 @@ cdef class Http2Sender(OutputBuffer):
         self.frames_sent += 1 + size // LEAST_FRAME_LIMIT
         self.flow.sent(&stream.windows, size)
         take_off(&self.round, &stream.share, &stream.share_turn, QUANTUM, size)
-        return self._ended(stream) if ends_stream else 0
-
-    cdef int _write_all(self, Http2Stream stream) except -1:
-        """Write the only message of a stream, whose windows have room for all of it."""
-        cdef Http2Message message = <Http2Message>stream.unsent
-        cdef Py_ssize_t left = message.left()
-        while left > self.frame_limit:
-            self._write_piece(stream, message, self.frame_limit)
-            left -= self.frame_limit
-        self._finish(stream)
-        return self._write_piece(stream, message, left)
-
-    cdef int _add(self, Http2Stream stream, Http2Message message) except -1:
-        """Let a message wait after the earlier messages of its stream."""
-        cdef Http2Message first = <Http2Message>stream.unsent
-        self.queued_bytes += PyBytes_GET_SIZE(message.payload)
-        if first is not None:
-            if self._joins(first.last, message):
-                return 0
-            first.last.next = message
-            first.last = message
-            return self._count_cut(message) if stream.is_parked else 0
-        message.last = message
-        stream.unsent = message
-        return 0 if stream.is_queued else self._enqueue(stream)
-
-    cdef bint _joins(self, Http2Message last, Http2Message message) except -1:
-        """Add short bytes without a prefix to a waiting message; return whether they were added."""
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(message.payload)
-        if message.prefix_at == 0 or message.is_trailers or last.is_trailers or last.ends_stream or last.offset or (
-            PyBytes_GET_SIZE(last.payload) + size > JOINED_BYTES
-        ):
-            return False
-        last.payload += message.payload
-        last.ends_stream = message.ends_stream
-        if last.is_cut:
-            self.cut_bytes += size
-        return True
-
-    cdef int _enqueue(self, Http2Stream stream) except -1:
-        """Let a stream wait with its first message in the queue it belongs to, or outside for its own window."""
-        cdef Py_ssize_t left = (<Http2Message>stream.unsent).left()
-        if left and self._lacks(stream) == PARKED:
-            return self._park(stream)
-        if left > SMALL_MESSAGE:
-            return self._add_to_ring(stream, False)
-        stream.is_queued = True
-        return self.small.append(stream)
-
-    cdef int _park(self, Http2Stream stream) noexcept:
-        """Let a stream wait for its own window, outside every queue. Others pass all of its messages."""
-        cdef Http2Message message = <Http2Message>stream.unsent
-        stream.is_parked = True
-        # The messages that were counted before are the first ones.
-        if message.last.is_cut:
-            return 0
-        while message is not None:
-            self._count_cut(message)
-            message = message.next
-        return 0
-
-    cdef int _count_cut(self, Http2Message message) noexcept:
-        """Count the rest of a message as bytes that others pass."""
-        if not message.is_cut:
-            message.is_cut = True
-            self.cut_bytes += PyBytes_GET_SIZE(message.payload) - message.offset
-        return 0
-
-    cdef int _add_to_ring(self, Http2Stream stream, bint is_first) except -1:
-        stream.is_queued = True
-        stream.is_streaming = stream.waits_to_send
-        self.round.quanta += QUANTUM
-        self.round.streams += stream.is_streaming
-        return self.ring.appendleft(stream) if is_first else self.ring.append(stream)
-
-    cdef Http2Stream _next(self):
-        """Take the stream whose turn it is out of the ring; None if the ring is empty."""
-        cdef Http2Stream stream
-        while self.ring._items is not None:
-            stream = <Http2Stream>self.ring.popleft()
-            stream.is_queued = False
-            self.round.quanta -= QUANTUM
-            self.round.streams -= stream.is_streaming
-            if stream.unsent is not None or stream.waits_to_send:
-                return stream
-            self.dropped -= 1
-        return None
-
-    cdef int _finish(self, Http2Stream stream) except -1:
-        """Remove the first message of a stream, which is written, or about to be: the next one is the first."""
-        cdef Http2Message message = <Http2Message>stream.unsent, following = message.next
-        if following is not None:
-            following.last = message.last
-        stream.unsent = following
-        message.next = message.last = None
-        return 0
-
-    cdef int _wake(self, Http2Stream stream) except -1:
-        """Wake the sender of a stream, if it waits for room: all messages are written."""
-        if stream.waits_to_send:
-            stream.waits_to_send = False
-            self.woken.append(stream)
-        return 0
+        return _ended(self, stream) if ends_stream else 0
 
     cdef int drop_unsent(self, Http2Stream stream) except -1:
         """Forget the waiting messages of a stream."""
@@ -348,34 +222,14 @@ cdef class Http2Sender(OutputBuffer):
         if leaves_queue:
             self.dropped += 1
             if self.dropped > FEW_DROPPED:
-                self._forget_dropped()
-        return 0
-
-    cdef int _forget_dropped(self) except -1:
-        """Remove the streams that need nothing from the queues once they are as many as the others."""
-        cdef Queue queue
-        cdef Http2Stream stream
-        if self.dropped < (len(self.small) + len(self.ring)) // 2:
-            return 0
-        for queue in (self.small, self.ring):
-            live = []
-            for stream in queue:
-                if stream.unsent is not None or stream.waits_to_send:
-                    live.append(stream)
-                    continue
-                stream.is_queued = False
-                if queue is self.ring:
-                    self.round.quanta -= QUANTUM
-                    self.round.streams -= stream.is_streaming
-            queue.replace(live)
-        self.dropped = 0
+                _forget_dropped(self)
         return 0
 
     cdef int forget_all(self) except -1:
         """Drop all that waits and all output: the connection is lost."""
         for stream in self.streams.entries():
             self.drop_unsent(<Http2Stream>stream)
-        self._forget_dropped()
+        _forget_dropped(self)
         self.drop()
         return 0
 
@@ -403,20 +257,14 @@ cdef class Http2Sender(OutputBuffer):
         """Let a stream wait until all its output is written and it has the turn; then it is among the woken."""
         stream.waits_to_send = True
         if stream.unsent is None and not stream.is_queued:
-            self._add_to_ring(stream, False)
+            _add_to_ring(self, stream, False)
         return 0
-
-    cdef int _lacks(self, Http2Stream stream) noexcept:
-        """Return the window that blocks a stream. BLOCKED: the connection's; PARKED: the stream's; WRITTEN: none."""
-        if self.flow.first_sending + stream.windows.sending <= 0:
-            return PARKED
-        return BLOCKED if self.flow.sending <= 0 else WRITTEN
 
     cdef int unpark(self, Http2Stream stream) except -1:
         """Let a stream wait in a queue again, since its window has room again."""
-        if stream.is_parked and self._lacks(stream) != PARKED:
+        if stream.is_parked and _lacks(self, stream) != PARKED:
             stream.is_parked = False
-            self._enqueue(stream)
+            _enqueue(self, stream)
         return 0
 
     cdef int unpark_all(self) except -1:
@@ -425,121 +273,290 @@ cdef class Http2Sender(OutputBuffer):
             self.unpark(<Http2Stream>stream)
         return 0
 
-    # Turns
-
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1:
         """Move messages into the output as windows allow: short ones first, then pieces until it holds `room` bytes."""
         self.lacks_credit = False
         self.is_pumping = True
-        if self._pump_small(with_large) != BLOCKED and with_large and self.ring._items is not None:
-            self._pump_ring(room)
+        if _pump_small(self, with_large) != BLOCKED and with_large and self.ring._items is not None:
+            _pump_ring(self, room)
         self.is_pumping = False
         return 0
 
-    cdef int _pump_small(self, bint with_large) except -1:
-        cdef Http2Stream stream
-        while self.small._items is not None and not (with_large and self._is_turn_of_large()):
-            stream = <Http2Stream>self.small.popleft()
-            stream.is_queued = False
-            if stream.unsent is None:
-                self.dropped -= 1
-                if stream.waits_to_send:
-                    self._add_to_ring(stream, False)
-            elif self._write_small(stream) == BLOCKED:
-                stream.is_queued = self.lacks_credit = True
-                self.small.appendleft(stream)
-                return BLOCKED
-        return WRITTEN
 
-    cdef int _write_small(self, Http2Stream stream) except -1:
-        """Write the messages of a stream up to a long message, or a message that its windows hold back."""
-        cdef Http2Message message = <Http2Message>stream.unsent
-        cdef Py_ssize_t left
-        cdef int lack
-        while message is not None:
-            left = message.left()
-            if left > SMALL_MESSAGE:
-                self._add_to_ring(stream, False)
-                return PARKED
-            if left > self.flow.sendable(&stream.windows):
-                lack = self._lacks(stream)
-                if lack == PARKED:
-                    self._park(stream)
-                elif lack == WRITTEN:
-                    # A part of the message fits.
-                    self._add_to_ring(stream, False)
-                    lack = PARKED
-                return lack
-            self._finish(stream)
-            self._write_piece(stream, message, left)
-            message = <Http2Message>stream.unsent
-        self._wake(stream)
-        return WRITTEN
+cdef int _write_trailers(Http2Sender sender, Http2Stream stream, HeaderTemplate template, list fields) except -1:
+    cdef Py_ssize_t start = sender.begin_head()
+    sender.put_fields(template, fields)
+    return sender.end_head(stream, start, True)
 
-    cdef int _pump_ring(self, Py_ssize_t room) except -1:
-        """Let each stream of the ring send its share, until the output holds `room` bytes; one may send in any case."""
-        cdef Http2Stream stream
-        cdef int done = WRITTEN
-        cdef Py_ssize_t before = self.size(), shared = 0, written = 0, more
-        next_turn(&self.round, room, len(self.ring))
-        while done != BLOCKED:
-            stream = self._next()
-            if stream is None:
-                return 0
-            if self.woken and stream.share_turn == self.round.turn:
-                # A second turn already, but streams that have room now did not send yet.
-                return self._add_to_ring(stream, True)
-            # Heads and small rests may exceed the share.
-            more = shared + written + QUANTUM * <Py_ssize_t>self.round.quanta_at_once - SMALLEST_PIECE
-            if (more > room and shared + written) or (before + more > room and written and stream.unsent is not None):
-                return self._add_to_ring(stream, True)
-            if not self._grant(stream):
-                # The stream has sent more than its share before.
-                self._add_to_ring(stream, False)
-            elif stream.unsent is None:
-                # The share of the stream counts as written; its bytes are sent after the present output.
-                shared += stream.share
-                self._wake(stream)
-            else:
-                done = self._send_share(stream)
-                written = self.size() - before
+
+@cython.nonecheck(False)
+cdef int _ended(Http2Sender sender, Http2Stream stream) except -1:
+    """Note the last written frame of a stream.
+
+    A server that ends a stream before the client wants no more input on it.
+    """
+    sender.streams.end(stream)
+    if stream.waits_to_send:
+        stream.waits_to_send = False
+        sender.dropped += stream.is_queued
+    if not stream.is_ended_by_peer:
+        if sender.streams.is_client or stream.lingers:
+            return 0
+        put_reset(sender.out, stream.id, CODE_NONE)
+        sender.streams.reset(stream, True)
+    if sender.is_pumping:
+        sender.over.append(stream)
+    return 0
+
+
+cdef int _write_all(Http2Sender sender, Http2Stream stream) except -1:
+    """Write the only message of a stream, whose windows have room for all of it."""
+    cdef Http2Message message = <Http2Message>stream.unsent
+    cdef Py_ssize_t left = message.left()
+    while left > sender.frame_limit:
+        sender.write_piece(stream, message, sender.frame_limit)
+        left -= sender.frame_limit
+    _finish(stream)
+    return sender.write_piece(stream, message, left)
+
+
+cdef int _add(Http2Sender sender, Http2Stream stream, Http2Message message) except -1:
+    """Let a message wait after the earlier messages of its stream."""
+    cdef Http2Message first = <Http2Message>stream.unsent
+    sender.queued_bytes += PyBytes_GET_SIZE(message.payload)
+    if first is not None:
+        if _joins(sender, first.last, message):
+            return 0
+        first.last.next = message
+        first.last = message
+        return _count_cut(sender, message) if stream.is_parked else 0
+    message.last = message
+    stream.unsent = message
+    return 0 if stream.is_queued else _enqueue(sender, stream)
+
+
+cdef bint _joins(Http2Sender sender, Http2Message last, Http2Message message) except -1:
+    """Add short bytes without a prefix to a waiting message; return whether they were added."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(message.payload)
+    if message.prefix_at == 0 or message.is_trailers or last.is_trailers or last.ends_stream or last.offset or (
+        PyBytes_GET_SIZE(last.payload) + size > JOINED_BYTES
+    ):
+        return False
+    last.payload += message.payload
+    last.ends_stream = message.ends_stream
+    if last.is_cut:
+        sender.cut_bytes += size
+    return True
+
+
+cdef int _enqueue(Http2Sender sender, Http2Stream stream) except -1:
+    """Let a stream wait with its first message in the queue it belongs to, or outside for its own window."""
+    cdef Py_ssize_t left = (<Http2Message>stream.unsent).left()
+    if left and _lacks(sender, stream) == PARKED:
+        return _park(sender, stream)
+    if left > SMALL_MESSAGE:
+        return _add_to_ring(sender, stream, False)
+    stream.is_queued = True
+    return sender.small.append(stream)
+
+
+cdef int _park(Http2Sender sender, Http2Stream stream) noexcept:
+    """Let a stream wait for its own window, outside every queue. Others pass all of its messages."""
+    cdef Http2Message message = <Http2Message>stream.unsent
+    stream.is_parked = True
+    # The messages that were counted before are the first ones.
+    if message.last.is_cut:
         return 0
+    while message is not None:
+        _count_cut(sender, message)
+        message = message.next
+    return 0
 
-    cdef bint _grant(self, Http2Stream stream) noexcept:
-        """Give a stream its quanta; return whether its share is above 0. Otherwise the stream still owes bytes."""
-        stream.share = granted(&self.round, stream.share, QUANTUM, False)
-        stream.share_turn = self.round.turn
-        return stream.share > 0
 
-    cdef int _send_share(self, Http2Stream stream) except -1:
-        """Write pieces of a stream until its share is used up; if more is left, let it wait again."""
-        cdef int done = BEGUN
-        cdef Http2Message message = <Http2Message>stream.unsent
-        cdef Py_ssize_t left, size, most
-        while message is not None:
-            left = message.left()
-            if stream.share <= 0 and left > SMALLEST_PIECE:
-                self._add_to_ring(stream, False)
-                return BEGUN
-            most = min(self.frame_limit, self.flow.sendable(&stream.windows))
-            if left and most == 0:
-                done = self._lacks(stream)
-                if done == PARKED:
-                    self._park(stream)
-                else:
-                    self._add_to_ring(stream, True)
-                return done
-            size = left
-            if left > most or left > max(<int64_t>0, stream.share) + SMALLEST_PIECE:
-                size = min(most, max(<Py_ssize_t>stream.share, <Py_ssize_t>SMALLEST_PIECE))
-                if size < PIECE_COST:
-                    self.short_cost += PIECE_COST - size
-            if size == left:
-                self._finish(stream)
-            self._write_piece(stream, message, size)
-            message = <Http2Message>stream.unsent
-        self._wake(stream)
-        return WRITTEN
+cdef int _count_cut(Http2Sender sender, Http2Message message) noexcept:
+    """Count the rest of a message as bytes that others pass."""
+    if not message.is_cut:
+        message.is_cut = True
+        sender.cut_bytes += PyBytes_GET_SIZE(message.payload) - message.offset
+    return 0
+
+
+cdef int _add_to_ring(Http2Sender sender, Http2Stream stream, bint is_first) except -1:
+    stream.is_queued = True
+    stream.is_streaming = stream.waits_to_send
+    sender.round.quanta += QUANTUM
+    sender.round.streams += stream.is_streaming
+    return sender.ring.appendleft(stream) if is_first else sender.ring.append(stream)
+
+
+cdef Http2Stream _next(Http2Sender sender):
+    """Take the stream whose turn it is out of the ring; None if the ring is empty."""
+    cdef Http2Stream stream
+    while sender.ring._items is not None:
+        stream = <Http2Stream>sender.ring.popleft()
+        stream.is_queued = False
+        sender.round.quanta -= QUANTUM
+        sender.round.streams -= stream.is_streaming
+        if stream.unsent is not None or stream.waits_to_send:
+            return stream
+        sender.dropped -= 1
+    return None
+
+
+cdef int _finish(Http2Stream stream) except -1:
+    """Remove the first message of a stream, which is written, or about to be: the next one is the first."""
+    cdef Http2Message message = <Http2Message>stream.unsent, following = message.next
+    if following is not None:
+        following.last = message.last
+    stream.unsent = following
+    message.next = message.last = None
+    return 0
+
+
+cdef int _wake(Http2Sender sender, Http2Stream stream) except -1:
+    """Wake the sender of a stream, if it waits for room: all messages are written."""
+    if stream.waits_to_send:
+        stream.waits_to_send = False
+        sender.woken.append(stream)
+    return 0
+
+
+cdef int _forget_dropped(Http2Sender sender) except -1:
+    """Remove the streams that need nothing from the queues once they are as many as the others."""
+    cdef Queue queue
+    cdef Http2Stream stream
+    if sender.dropped < (len(sender.small) + len(sender.ring)) // 2:
+        return 0
+    for queue in (sender.small, sender.ring):
+        live = []
+        for stream in queue:
+            if stream.unsent is not None or stream.waits_to_send:
+                live.append(stream)
+                continue
+            stream.is_queued = False
+            if queue is sender.ring:
+                sender.round.quanta -= QUANTUM
+                sender.round.streams -= stream.is_streaming
+        queue.replace(live)
+    sender.dropped = 0
+    return 0
+
+
+cdef int _lacks(Http2Sender sender, Http2Stream stream) noexcept:
+    """Return the window that blocks a stream. BLOCKED: the connection's; PARKED: the stream's; WRITTEN: none."""
+    if sender.flow.first_sending + stream.windows.sending <= 0:
+        return PARKED
+    return BLOCKED if sender.flow.sending <= 0 else WRITTEN
+
+
+cdef int _pump_small(Http2Sender sender, bint with_large) except -1:
+    cdef Http2Stream stream
+    while sender.small._items is not None and not (with_large and sender._is_turn_of_large()):
+        stream = <Http2Stream>sender.small.popleft()
+        stream.is_queued = False
+        if stream.unsent is None:
+            sender.dropped -= 1
+            if stream.waits_to_send:
+                _add_to_ring(sender, stream, False)
+        elif _write_small(sender, stream) == BLOCKED:
+            stream.is_queued = sender.lacks_credit = True
+            sender.small.appendleft(stream)
+            return BLOCKED
+    return WRITTEN
+
+
+cdef int _write_small(Http2Sender sender, Http2Stream stream) except -1:
+    """Write the messages of a stream up to a long message, or a message that its windows hold back."""
+    cdef Http2Message message = <Http2Message>stream.unsent
+    cdef Py_ssize_t left
+    cdef int lack
+    while message is not None:
+        left = message.left()
+        if left > SMALL_MESSAGE:
+            _add_to_ring(sender, stream, False)
+            return PARKED
+        if left > sender.flow.sendable(&stream.windows):
+            lack = _lacks(sender, stream)
+            if lack == PARKED:
+                _park(sender, stream)
+            elif lack == WRITTEN:
+                # A part of the message fits.
+                _add_to_ring(sender, stream, False)
+                lack = PARKED
+            return lack
+        _finish(stream)
+        sender.write_piece(stream, message, left)
+        message = <Http2Message>stream.unsent
+    _wake(sender, stream)
+    return WRITTEN
+
+
+cdef int _pump_ring(Http2Sender sender, Py_ssize_t room) except -1:
+    """Let each stream of the ring send its share, until the output holds `room` bytes; one may send in any case."""
+    cdef Http2Stream stream
+    cdef int done = WRITTEN
+    cdef Py_ssize_t before = sender.size(), shared = 0, written = 0, more
+    next_turn(&sender.round, room, len(sender.ring))
+    while done != BLOCKED:
+        stream = _next(sender)
+        if stream is None:
+            return 0
+        if sender.woken and stream.share_turn == sender.round.turn:
+            # A second turn already, but streams that have room now did not send yet.
+            return _add_to_ring(sender, stream, True)
+        # Heads and small rests may exceed the share.
+        more = shared + written + QUANTUM * <Py_ssize_t>sender.round.quanta_at_once - SMALLEST_PIECE
+        if (more > room and shared + written) or (before + more > room and written and stream.unsent is not None):
+            return _add_to_ring(sender, stream, True)
+        if not _grant(sender, stream):
+            # The stream has sent more than its share before.
+            _add_to_ring(sender, stream, False)
+        elif stream.unsent is None:
+            # The share of the stream counts as written; its bytes are sent after the present output.
+            shared += stream.share
+            _wake(sender, stream)
+        else:
+            done = _send_share(sender, stream)
+            written = sender.size() - before
+    return 0
+
+
+cdef bint _grant(Http2Sender sender, Http2Stream stream) noexcept:
+    """Give a stream its quanta; return whether its share is above 0. Otherwise the stream still owes bytes."""
+    stream.share = granted(&sender.round, stream.share, QUANTUM, False)
+    stream.share_turn = sender.round.turn
+    return stream.share > 0
+
+
+cdef int _send_share(Http2Sender sender, Http2Stream stream) except -1:
+    """Write pieces of a stream until its share is used up; if more is left, let it wait again."""
+    cdef int done = BEGUN
+    cdef Http2Message message = <Http2Message>stream.unsent
+    cdef Py_ssize_t left, size, most
+    while message is not None:
+        left = message.left()
+        if stream.share <= 0 and left > SMALLEST_PIECE:
+            _add_to_ring(sender, stream, False)
+            return BEGUN
+        most = min(sender.frame_limit, sender.flow.sendable(&stream.windows))
+        if left and most == 0:
+            done = _lacks(sender, stream)
+            if done == PARKED:
+                _park(sender, stream)
+            else:
+                _add_to_ring(sender, stream, True)
+            return done
+        size = left
+        if left > most or left > max(<int64_t>0, stream.share) + SMALLEST_PIECE:
+            size = min(most, max(<Py_ssize_t>stream.share, <Py_ssize_t>SMALLEST_PIECE))
+            if size < PIECE_COST:
+                sender.short_cost += PIECE_COST - size
+        if size == left:
+            _finish(stream)
+        sender.write_piece(stream, message, size)
+        message = <Http2Message>stream.unsent
+    _wake(sender, stream)
+    return WRITTEN
 
 
 cdef Http2Sender new_sender(FlowControl flow, StreamTable streams):
