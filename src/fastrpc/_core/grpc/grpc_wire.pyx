@@ -27,7 +27,7 @@ from fastrpc._core.grpc.outcomes cimport new_outcomes
 from fastrpc._core.http2.connection cimport new_http2
 from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_INTERNAL, CODE_NONE, CODE_SETTINGS_TIMEOUT
 from fastrpc._core.http2.header_block cimport FIELD_OVERHEAD
-from fastrpc._core.http2.http2_pages cimport new_pages
+from fastrpc._core.http2.http2_pages cimport Http2Pages
 from fastrpc._core.http2.incoming cimport DRAIN_FINAL, OWN_FRAME_LIMIT
 from fastrpc._core.http2.wire_parts cimport new_backlog, new_placing
 from fastrpc._core.io.engine cimport Engine
@@ -79,7 +79,7 @@ cdef class GrpcWire(Wire):
 
     cdef int _serve(self, Pages pages) except -1:
         """Serve requests that are no calls, too."""
-        self.pages = self.requests.pages = new_pages(pages, self.http2, self.outcomes.lingering)
+        self.pages = self.requests.pages = Http2Pages(pages, self.http2, self.outcomes.lingering)
         self.http2.control.offers_connect = pages.takes_tunnels
         self.takes_values = pages.takes_values
         self.flow = flow_of_kinds(pages, self.flow)

@@ -28,8 +28,8 @@ from fastrpc._core.http2.frames cimport (
 from fastrpc._core.http2.frames cimport Http2Frame, Violation, ends_connection, error_code, put_reset, violation_text
 from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.hpack cimport HpackDecoder, indexing_of
-from fastrpc._core.http2.incoming cimport BLOCK_HEAD, BLOCK_TRAILERS, new_control, new_incoming
-from fastrpc._core.http2.sender cimport PREFIX_BYTES, new_sender
+from fastrpc._core.http2.incoming cimport BLOCK_HEAD, BLOCK_TRAILERS
+from fastrpc._core.http2.sender cimport PREFIX_BYTES
 from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.io.engine cimport STREAM_SHARE, ByteStream
 from fastrpc._core.wire.budgets cimport pay_idle_work
@@ -552,7 +552,7 @@ cdef Http2Connection new_http2(
     made.closed_code = -1
     made.first_window = window_bytes
     made.streams = StreamTable(is_client, FIRST_STREAMS if is_client else <Py_ssize_t>streams)
-    made.sender = new_sender(FlowControl(), made.streams)
-    made.control = new_control(made.sender, made.sender.flow, made.streams)
-    made.incoming = new_incoming(made.control, header_list_bytes)
+    made.sender = Http2Sender(FlowControl(), made.streams)
+    made.control = Http2Control(made.sender, made.sender.flow, made.streams)
+    made.incoming = Http2Incoming(made.control, header_list_bytes)
     return made

@@ -6,7 +6,6 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.exchange.pages cimport Pages
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.header_block cimport HeaderBlock
-from fastrpc._core.http2.lingering cimport LingeringStreams
 from fastrpc._core.http2.page_turns cimport PageTurns
 from fastrpc._core.http2.stream_table cimport Http2Stream
 
@@ -44,6 +43,3 @@ cdef class Http2Pages:
     cdef int _list_latest(self) except -1
     cdef int _tell_ended(self) except -1
     cdef bint _ends_tunnels(self, uint64_t now) except -1
-
-
-cdef Http2Pages new_pages(Pages pages, Http2Connection http2, LingeringStreams lingering)

@@ -14,7 +14,8 @@ from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http2.exchange_times cimport ExchangeTimes
 from fastrpc._core.http2.http2_exchange cimport Http2Exchange
-from fastrpc._core.http2.page_turns cimport new_turns
+from fastrpc._core.http2.lingering cimport LingeringStreams
+from fastrpc._core.http2.page_turns cimport PageTurns
 from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.server.connection_life cimport REST_NS
 from fastrpc._core.server.link cimport Link
@@ -33,6 +34,12 @@ cdef inline Http2Exchange exchange_of(Http2Stream stream):
 @cython.final
 cdef class Http2Pages:
     """The requests of one connection that are pages."""
+
+    def __cinit__(self, Pages pages not None, Http2Connection http2 not None, LingeringStreams lingering not None):
+        self.pages = pages
+        self.turns = PageTurns(pages.limits, http2, lingering)
+        self.exchanges = set()
+        self.ended = []
 
     # Hooks
 
@@ -184,12 +191,3 @@ cdef class Http2Pages:
         self.turns.latest = None
         self.turns.ready.clear()
         return self._tell_ended()
-
-
-cdef Http2Pages new_pages(Pages pages, Http2Connection http2, LingeringStreams lingering):
-    cdef Http2Pages made = Http2Pages.__new__(Http2Pages)
-    made.pages = pages
-    made.turns = new_turns(pages.limits, http2, lingering)
-    made.exchanges = set()
-    made.ended = []
-    return made

@@ -103,9 +103,6 @@ cdef class Http2Control:
     cdef int check(self, uint64_t now, uint64_t heard_ns, uint64_t* due) except -1
 
 
-cdef Http2Control new_control(Http2Sender sender, FlowControl flow, StreamTable streams)
-
-
 cdef enum BlockKind:
     # An interim head (1xx), the head of a message, trailers.
     BLOCK_INTERIM = 0
@@ -167,6 +164,3 @@ cdef class Http2Incoming:
     cdef int grant(self, Http2Stream stream, int64_t size) except -1
     cdef int widen(self) except -1
     cdef int _send_credit(self, Http2Stream stream, int64_t credit) except -1
-
-
-cdef Http2Incoming new_incoming(Http2Control control, Py_ssize_t header_list_bytes)

@@ -96,6 +96,23 @@ cdef enum:
 cdef class Http2Control:
     """The frames of the connection itself, the budgets against floods, and the drain."""
 
+    def __cinit__(self, Http2Sender sender not None, FlowControl flow not None, StreamTable streams not None):
+        self.sender = sender
+        self.flow = flow
+        self.streams = streams
+        self.is_client = streams.is_client
+        self.peer = Http2Settings()
+        self.ours = OwnSettings(not streams.is_client)
+        self.last_taken = HIGHEST_ID
+        self.max_streams = streams.limit
+        open_settings(&self.settings)
+        open_skipped(&self.skipped)
+        open_late_frames(&self.late_frames)
+        open_budget(&self.late_bytes, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
+        open_idle_work(&self.idle_work)
+        widen_budget(&self.idle_work, IDLE_CALLS + IDLE_CALLS_PER_SLOT * self.max_streams)
+        open_budget(&self.short, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
+
     # SETTINGS
 
     cdef int open(self, uint32_t window_bytes, uint32_t header_list_bytes) except -1:
@@ -292,29 +309,18 @@ cdef bytes debug_of(str text):
     return text.encode("utf-8", "replace")[:GOAWAY_TEXT_LIMIT]
 
 
-cdef Http2Control new_control(Http2Sender sender, FlowControl flow, StreamTable streams):
-    cdef Http2Control control = Http2Control.__new__(Http2Control)
-    control.sender = sender
-    control.flow = flow
-    control.streams = streams
-    control.is_client = streams.is_client
-    control.peer = Http2Settings()
-    control.ours = OwnSettings(not streams.is_client)
-    control.last_taken = HIGHEST_ID
-    control.max_streams = streams.limit
-    open_settings(&control.settings)
-    open_skipped(&control.skipped)
-    open_late_frames(&control.late_frames)
-    open_budget(&control.late_bytes, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
-    open_idle_work(&control.idle_work)
-    widen_budget(&control.idle_work, IDLE_CALLS + IDLE_CALLS_PER_SLOT * control.max_streams)
-    open_budget(&control.short, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
-    return control
-
-
 @cython.final
 cdef class Http2Incoming:
     """Frames cut from the bytes, heads checked, and the windows that the peer may fill."""
+
+    def __cinit__(self, Http2Control control not None, Py_ssize_t header_list_bytes):
+        self.control = control
+        self.streams = control.streams
+        self.flow = control.flow
+        self.out = control.sender.out
+        # The frame limit that we announce applies at once: the peer may obey before its ACK arrives.
+        self.parser = Http2Parser(not control.is_client, OWN_FRAME_LIMIT)
+        self.decoder = HpackDecoder(FIRST_TABLE_BYTES, header_list_bytes)
 
     @cython.nonecheck(False)
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Http2Frame* frame, uint64_t now) except? -1:
@@ -438,15 +444,3 @@ cdef class Http2Incoming:
     cdef int widen(self) except -1:
         cdef int64_t credit = self.flow.widen(WIDE_WINDOW)
         return put_window_update(self.out, 0, <uint32_t>credit) if credit else 0
-
-
-cdef Http2Incoming new_incoming(Http2Control control, Py_ssize_t header_list_bytes):
-    cdef Http2Incoming incoming = Http2Incoming.__new__(Http2Incoming)
-    incoming.control = control
-    incoming.streams = control.streams
-    incoming.flow = control.flow
-    incoming.out = control.sender.out
-    # The frame limit that we announce applies at once: the peer may obey before its ACK arrives.
-    incoming.parser = Http2Parser(not control.is_client, OWN_FRAME_LIMIT)
-    incoming.decoder = HpackDecoder(FIRST_TABLE_BYTES, header_list_bytes)
-    return incoming

@@ -50,6 +50,3 @@ cdef class PageTurns:
 
     # Let the kept bytes of an exchange go on: at the end of this read, or in a separate read.
     cdef int give(self, Exchange exchange) except -1
-
-
-cdef PageTurns new_turns(RequestLimits limits, Http2Connection http2, LingeringStreams lingering)

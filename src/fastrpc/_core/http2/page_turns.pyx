@@ -12,6 +12,15 @@ from fastrpc._core.io.engine cimport ByteStream
 cdef class PageTurns:
     """The turns of requests whose bytes wait on one connection."""
 
+    def __cinit__(self, RequestLimits limits not None, Http2Connection http2 not None, LingeringStreams lingering not None):
+        self.holder = <PyObject*>http2
+        self.limits = limits
+        self.lingering = lingering
+        self.patience_ns = nanoseconds(limits.body_idle_seconds)
+        self.look_ns = self.patience_ns // 4 + 1
+        self.ready = deque()
+        self.times = ExchangeTimes()
+
     cdef int give(self, Exchange exchange) except -1:
         cdef Http2Connection http2 = self.http2()
         cdef PyObject* below = http2.stream_below()
@@ -22,15 +31,3 @@ cdef class PageTurns:
             (<ByteStream>below).hold_input()
             (<ByteStream>below).release_input()
         return 0
-
-
-cdef PageTurns new_turns(RequestLimits limits, Http2Connection http2, LingeringStreams lingering):
-    cdef PageTurns turns = PageTurns.__new__(PageTurns)
-    turns.holder = <PyObject*>http2
-    turns.limits = limits
-    turns.lingering = lingering
-    turns.patience_ns = nanoseconds(limits.body_idle_seconds)
-    turns.look_ns = turns.patience_ns // 4 + 1
-    turns.ready = deque()
-    turns.times = ExchangeTimes()
-    return turns

@@ -135,6 +135,3 @@ cdef class Http2Sender(OutputBuffer):
         self, Http2Stream stream, const char* prefix, int prefix_size, const char* data, Py_ssize_t size, bint ends_stream
     ) except -1
     cdef int write_piece(self, Http2Stream stream, Http2Message message, Py_ssize_t size) except -1
-
-
-cdef Http2Sender new_sender(FlowControl flow, StreamTable streams)

@@ -1,5 +1,7 @@
 from typing import final
 
+from fastrpc._core.http2.stream_table import FlowControl, StreamTable
+
 @final
 class Http2Message:
     """A message of a stream that could not be written at once."""
@@ -8,6 +10,7 @@ class Http2Message:
 class Http2Sender:
     """The streams that wait to send, and the bytes that may leave."""
 
+    def __init__(self, flow: FlowControl, streams: StreamTable) -> None: ...
     @property
     def queued_bytes(self) -> int:
         """Bytes of messages that wait."""

@@ -57,7 +57,9 @@ cdef class Http2Message:
 cdef class Http2Sender(OutputBuffer):
     """The streams that wait to send, and the bytes that may leave."""
 
-    def __cinit__(self):
+    def __cinit__(self, FlowControl flow not None, StreamTable streams not None):
+        self.flow = flow
+        self.streams = streams
         self.encoder = HpackEncoder()
         self.frame_limit = LEAST_FRAME_LIMIT
         self.small = Queue()
@@ -557,10 +559,3 @@ cdef int _send_share(Http2Sender sender, Http2Stream stream) except -1:
         message = <Http2Message>stream.unsent
     _wake(sender, stream)
     return WRITTEN
-
-
-cdef Http2Sender new_sender(FlowControl flow, StreamTable streams):
-    cdef Http2Sender sender = Http2Sender.__new__(Http2Sender)
-    sender.flow = flow
-    sender.streams = streams
-    return sender
