@@ -84,7 +84,12 @@ cdef class GatewayRequests(RequestState):
             self.intake.body = reading_of(terms)
         # An application may refuse a body that it has not seen.
         exchange.asks_later = terms.mount is not None and head.expects_continue and head.has_body
-        _take_protocol(terms, call)
+        if terms.mount is not None:
+            terms.speak(call, "asgi")
+        elif terms.web is not None:
+            # Head and trailers are apart in the protocols that descend from gRPC.
+            call.has_trailers = True
+            terms.speak(call, terms.web.protocol)
         if terms.needs_identity and self.service.gate.guards.asks_access():
             self.sender.identify(self, exchange, call)
         return self.sender.admit(self, exchange, call, terms, head)
@@ -204,17 +209,6 @@ cdef int _follow_proxy(GatewayRequests requests, ServerCall call, HttpTerms term
     )
     cdef tuple refusal = take_client(call, found, terms.protocol)
     return 0 if refusal is None else terms.set_fault(refusal[0], refusal[1], b"")
-
-
-cdef int _take_protocol(HttpTerms terms, ServerCall call) except -1:
-    """Note the protocol of a call, which its head has shown."""
-    if terms.mount is not None:
-        terms.speak(call, "asgi")
-    elif terms.web is not None:
-        # Head and trailers are apart in the protocols that descend from gRPC.
-        call.has_trailers = True
-        terms.speak(call, terms.web.protocol)
-    return 0
 
 
 cdef int _enter_application(

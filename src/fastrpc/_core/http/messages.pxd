@@ -42,9 +42,7 @@ cdef int open_line(bytes line, list content) except -1
 cdef bytes before_value(int codec)
 cdef bytes behind_value(int codec)
 
-cdef bytes metadata_envelope(int codec, dict metadata)
-cdef bytes end_envelope(int codec, dict metadata)
-cdef bytes error_envelope(int codec, dict document)
+cdef bytes envelope_of(int codec, dict content)
 
 # Return the content of a caller's envelope, each part encoded. CallError: it is no envelope.
 cdef dict opened_envelope(int codec, bytes message)

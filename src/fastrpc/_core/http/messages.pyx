@@ -178,20 +178,8 @@ cdef bytes behind_value(int codec):
     return b"" if codec == CODEC_MSGPACK else b"}"
 
 
-cdef bytes metadata_envelope(int codec, dict metadata):
-    return _encoded(codec, {"metadata": metadata})
-
-
-cdef bytes end_envelope(int codec, dict metadata):
-    return _encoded(codec, {"end": {"metadata": metadata}})
-
-
-cdef bytes error_envelope(int codec, dict document):
-    return _encoded(codec, {"error": document})
-
-
-cdef bytes _encoded(int codec, dict envelope):
-    return <bytes>(encode_msgpack(envelope) if codec == CODEC_MSGPACK else encode_json(envelope))
+cdef bytes envelope_of(int codec, dict content):
+    return <bytes>(encode_msgpack(content) if codec == CODEC_MSGPACK else encode_json(content))
 
 
 cdef dict opened_envelope(int codec, bytes message):

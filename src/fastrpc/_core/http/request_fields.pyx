@@ -45,6 +45,7 @@ cdef tuple NAMED = (
     (FIELD_TRACESTATE, b"tracestate"),
 )
 cdef bytes REQUEST_ID = b"frpc-request-id"
+cdef frozenset HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
 # Bytes that no field of an answer can have in its value.
 cdef frozenset LINE_BREAKS = frozenset(b"\0\n\r")
@@ -156,13 +157,9 @@ cdef object _value_of(str key, str value):
     if not value.isascii():
         raise ValueError("the value is not visible ASCII with other bytes as %XX")
     for part in value.split("%")[1:]:
-        if len(part) < 2 or not _are_hex(part[:2]):
+        if len(part) < 2 or not HEX_DIGITS.issuperset(part[:2]):
             raise ValueError('"%" must be followed by two hexadecimal digits')
     return unquote_to_bytes(value).decode("utf-8")
-
-
-cdef bint _are_hex(str digits) except -1:
-    return all(digit in "0123456789abcdefABCDEF" for digit in digits)
 
 
 cdef uint64_t timeout_of(RequestHead head, bint* is_stated) except? 0:

@@ -29,8 +29,7 @@ from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAU
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.http.http_call cimport terms_of
-from fastrpc._core.http.messages cimport before_value, behind_value, end_envelope, error_envelope
-from fastrpc._core.http.messages cimport metadata_envelope, opened_envelope
+from fastrpc._core.http.messages cimport before_value, behind_value, envelope_of, opened_envelope
 from fastrpc._core.http.path_exchange cimport new_path_exchange
 from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts, too_much_metadata
 from fastrpc._core.http.request_intake cimport RequestIntake
@@ -227,14 +226,14 @@ cdef class SocketTalk(SocketEnd):
     cdef int head(self, Exchange exchange, ServerCall call, bytes metadata) except -1:
         """Send the metadata that comes before the first message."""
         texts = metadata_texts(metadata)
-        return self._send(exchange, metadata_envelope(self.codec, texts)) if texts else 0
+        return self._send(exchange, envelope_of(self.codec, {"metadata": texts})) if texts else 0
 
     cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         """Answer the call, and close."""
         if not call.route.gives_stream:
             self.message(exchange, call, payload, 0)
         texts = {} if call.sent_metadata is None else metadata_texts(call.sent_metadata)
-        self._send(exchange, end_envelope(self.codec, texts))
+        self._send(exchange, envelope_of(self.codec, {"end": {"metadata": texts}}))
         return self.finish(exchange, CLOSE_NORMAL, "")
 
     cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
@@ -244,7 +243,7 @@ cdef class SocketTalk(SocketEnd):
             code = CLOSE_POLICY
         elif failure.status == UNAVAILABLE and self.life.drains:
             code = CLOSE_RESTART
-        self._send(exchange, error_envelope(self.codec, problem(failure, call.codec, status)))
+        self._send(exchange, envelope_of(self.codec, {"error": problem(failure, call.codec, status)}))
         return self.finish(exchange, code, "")
 
     cdef int answer_message(self, Exchange exchange, bytes content) except -1:

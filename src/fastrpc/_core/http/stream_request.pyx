@@ -21,13 +21,10 @@ from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.messages cimport is_grpc
 from fastrpc._core.http.request_fields cimport too_much_metadata
 from fastrpc._core.http.responses cimport (
-    PROBLEM_LINES,
     fault_answer,
     problem_answer,
-    problem_document,
+    refusal_answer,
     refusal_of_call,
-    retry_line,
-    status_of_refusal,
     web_answer,
     web_lines,
 )
@@ -135,9 +132,7 @@ cdef class StreamRequest:
     cdef int _refuse_head(self, object error) except -1:
         """Refuse a request whose head is faulty."""
         self.protocol = "grpc"
-        failure = Failure(status_of_refusal(error.status), error.text, has_run=False)
-        lines = PROBLEM_LINES + retry_line(error.status, failure)
-        return self._refuse((error.status, lines, problem_document(error.status, failure, CODEC_JSON)))
+        return self._refuse((error.status, *refusal_answer(None, None, error.status, error.text)))
 
     # The body
 
