@@ -122,7 +122,10 @@ cdef class GatewayRequests(RequestState):
         if terms.mount is not None:
             return _enter_application(self, exchange, call, terms, body)
         if terms.is_socket and not terms.fault_status and (terms.path is not None or call.route is not None):
-            return _upgrade(self, exchange, call, terms)
+            # Later bytes are not HTTP.
+            self.talk = <SocketEnd>SocketTalk(self.intake, call)
+            terms.speak(call, "websocket")
+            return self.socket().begin(exchange, terms.subprotocol, b"")
         if terms.path is not None:
             if call.charge:
                 # The calls that the path makes are counted separately.
@@ -225,13 +228,6 @@ cdef int _enter_application(
     elif not exchange.takes_parts:
         request.put(body, True)
     return requests.intake.pass_in(body)
-
-
-cdef int _upgrade(GatewayRequests requests, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
-    """End the handshake of a WebSocket: later bytes are not HTTP."""
-    requests.talk = <SocketEnd>SocketTalk(requests.intake, call)
-    terms.speak(call, "websocket")
-    return requests.socket().begin(exchange, terms.subprotocol, b"")
 
 
 cdef int _answer_fault(GatewayRequests requests, Exchange exchange, ServerCall call, HttpTerms terms) except -1:

@@ -37,7 +37,7 @@ from fastrpc._core.http.messages cimport (
     stream_form,
 )
 from fastrpc._core.http.request_fields cimport LONGEST_US, asks_socket, chosen_protocol, handshake_fault, has_plain_id
-from fastrpc._core.http.request_fields cimport metadata_of, mounted_metadata, state_timeout, timeout_of, token_of
+from fastrpc._core.http.request_fields cimport metadata_of, mounted_metadata, state_timeout, take_timeout, token_of
 from fastrpc._core.http.request_fields cimport too_much_metadata
 from fastrpc._core.http.own_hosts cimport OwnHosts
 from fastrpc._core.http.rpcx_headers cimport rpcx_headers, take_rpcx_metadata
@@ -157,7 +157,7 @@ cdef class HttpTerms:
             if head.verb != VERB_POST and body:
                 raise CallError(Status.INVALID_ARGUMENT, f"{head.method} takes no body: its arguments are in the query")
             if head.verb != VERB_POST:
-                return self.target.arguments(head.query)
+                return <bytes?>self.target.arguments_of(head.query)
         except CallError as error:
             self.refuse_later(call, 400, f"{call.method}: {error.message}")
         return body
@@ -278,9 +278,10 @@ cdef bint _is_ours(HttpTerms terms, RequestHead head, HttpService service, bytes
 
 
 cdef int _take_fields(HttpTerms terms, ServerCall call, RequestHead head, uint32_t metadata_bytes) except -1:
-    cdef bint is_stated = False
-    cdef uint64_t timeout = timeout_of(head, &is_stated)
-    cdef bytes metadata = metadata_of(head), token = token_of(head) if terms.is_socket else None
+    cdef bytes metadata, token
+    take_timeout(head, call)
+    metadata = metadata_of(head)
+    token = token_of(head) if terms.is_socket else None
     if token is not None:
         metadata = (metadata or b"") + _bearer_entry(token)
     call.received_metadata = metadata
@@ -288,7 +289,7 @@ cdef int _take_fields(HttpTerms terms, ServerCall call, RequestHead head, uint32
         raise RequestRefusedError(431, too_much_metadata(metadata_bytes))
     if head.count_of(FIELD_REQUEST_ID) and not has_plain_id(head):
         find_request_entry(call, True)
-    return state_timeout(call, timeout) if is_stated else 0
+    return 0
 
 
 cdef int _find_method(HttpTerms terms, ServerCall call, RequestHead head, HttpService service, bytes path) except -1:

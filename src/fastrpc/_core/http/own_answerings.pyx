@@ -24,7 +24,6 @@ from fastrpc._core.http.responses cimport (
     JSON_LINES,
     MSGPACK_LINES,
     call_lines,
-    has_lines,
     problem_answer,
     problem_document,
     stream_lines,
@@ -56,8 +55,7 @@ cdef class ValueAnswering(BareAnswering):
         if terms.answer_fields is not None:
             return answer_as(exchange, call, payload)
         lines = MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES
-        if has_lines(call, terms, exchange.head):
-            lines += call_lines(call, terms, exchange.head)
+        lines += call_lines(call, terms, exchange.head)
         if terms.may_pack:
             lines += PACKED_LINE + VARIES if call.compressor else VARIES
         return terms.request.conclude(exchange, call, 200, lines, payload)

@@ -15,8 +15,8 @@ cdef bytes metadata_of(RequestHead head)
 # Return the metadata of a request to an application: its trace, its id, and the credential if we verify it.
 cdef bytes mounted_metadata(RequestHead head, bint takes_credential)
 
-# Return the caller's timeout in microseconds, and whether there is one; 0 is a timeout as well.
-cdef uint64_t timeout_of(RequestHead head, bint* is_stated) except? 0
+# Note the smaller timeout of two fields, where there is one.
+cdef int take_timeout(RequestHead head, ServerCall call) except -1
 
 # A longer timeout counts as no timeout: nanoseconds stay within 64 bits.
 cdef uint64_t LONGEST_US

@@ -162,16 +162,16 @@ cdef object _value_of(str key, str value):
     return unquote_to_bytes(value).decode("utf-8")
 
 
-cdef uint64_t timeout_of(RequestHead head, bint* is_stated) except? 0:
+cdef int take_timeout(RequestHead head, ServerCall call) except -1:
     cdef uint64_t found = LONGEST_US
     cdef str text
-    is_stated[0] = False
+    if not head.count_of(FIELD_TIMEOUT_MS) and not head.count_of(FIELD_GRPC_TIMEOUT):
+        return 0
     if head.count_of(FIELD_TIMEOUT_MS):
         text = head.field_text(FIELD_TIMEOUT_MS)
         if head.count_of(FIELD_TIMEOUT_MS) > 1 or not _is_number(text, MOST_DIGITS):
             raise RequestRefusedError(400, f"Timeout-Ms is {_shown(text)}, it must be one number of milliseconds")
         found = min(found, <uint64_t>int(text) * 1000)
-        is_stated[0] = True
     if head.count_of(FIELD_GRPC_TIMEOUT):
         text = head.field_text(FIELD_GRPC_TIMEOUT)
         digits, unit = text[:max(0, len(text) - 1)], text[max(0, len(text) - 1):]
@@ -183,8 +183,7 @@ cdef uint64_t timeout_of(RequestHead head, bint* is_stated) except? 0:
             found = min(found, <uint64_t>int(digits) // 1000)
         else:
             found = min(found, <uint64_t>int(digits) * <uint64_t>MICROSECONDS[unit])
-        is_stated[0] = True
-    return found
+    return state_timeout(call, found)
 
 
 cdef bint _is_number(str text, Py_ssize_t most) except -1:

@@ -32,9 +32,8 @@ cdef bytes BEARER
 # Return the type of a stream and, for events in answer to a POST, the line against storing, which `call_lines` omits.
 cdef bytes stream_lines(HttpTerms terms, RequestHead head)
 
-# Return the fields that every answer to a call has; whether there are any.
+# Return the fields that every answer to a call has.
 cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head)
-cdef bint has_lines(ServerCall call, HttpTerms terms, RequestHead head) noexcept
 
 # Return the fields and the document for a request refused with an HTTP status; its call and its head may be None.
 cdef tuple refusal_answer(RequestHead head, ServerCall call, int status, str text)

@@ -127,13 +127,6 @@ cdef bytes retry_line(int http_status, Failure failure):
     return b"Retry-After: %d\r\n" % seconds
 
 
-cdef bint has_lines(ServerCall call, HttpTerms terms, RequestHead head) noexcept:
-    return (
-        call.sent_metadata is not None or call.request_entry is not None or terms.origin is not None
-        or head.verb != VERB_POST or head.count_of(FIELD_REQUEST_ID) != 0
-    )
-
-
 cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head):
     """Return metadata, the id of the request, and the fields that let a page read the answer."""
     cdef bytes lines = b"", metadata = b""

@@ -23,14 +23,13 @@ cdef class HttpMethod:
         Marshal _json
         Marshal _msgpack
         object _marshal_of
-        object _arguments_of
+        object arguments_of
         object _mistakes_in
 
         # Returns the reader of a form by its Content-Type (`fastrpc.server.http.forms`), None: the method takes no file.
         object open_form
 
     cdef Marshal marshal(self, int codec)
-    cdef bytes arguments(self, str query)
     cdef bytes mistakes(self, int codec, bytes payload, str first)
 
 

@@ -45,7 +45,7 @@ cdef class HttpMethod:
         self.is_safe = is_safe
         self.is_protobuf = is_protobuf
         self._marshal_of = marshal_of
-        self._arguments_of = arguments_of
+        self.arguments_of = arguments_of
         self._mistakes_in = mistakes_in
         self.open_form = open_form
 
@@ -58,9 +58,6 @@ cdef class HttpMethod:
         if self._json is None:
             self._json = <Marshal?>self._marshal_of("json")
         return self._json
-
-    cdef bytes arguments(self, str query):
-        return <bytes?>self._arguments_of(query)
 
     cdef bytes mistakes(self, int codec, bytes payload, str first):
         """Return the mistakes in arguments that were just refused, in their codec; None without any."""
