@@ -211,7 +211,7 @@ cdef bytes metadata_lines(bytes metadata):
 
 cdef str breaking_key(bytes metadata):
     for key, value in entries_of(metadata):
-        if not key.endswith(b"-bin") and (b"\0" in value or b"\n" in value or b"\r" in value):
+        if not key.endswith(b"-bin") and not LINE_BREAKS.isdisjoint(value):
             return key.decode("ascii")
     return None
 
