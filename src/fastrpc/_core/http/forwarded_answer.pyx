@@ -10,7 +10,7 @@ These entries of the metadata are hidden from programs. Streams have none.
 
 import msgspec
 
-from fastrpc._core.http.request_fields cimport entries_of
+from fastrpc._core.payload.metadata cimport entries_of
 from fastrpc._core.server.http_answer cimport TOLD_KEY
 from fastrpc._core.server.served_call cimport ServerCall
 

@@ -27,9 +27,6 @@ cdef int state_timeout(ServerCall call, uint64_t timeout_us) except -1
 # Return the error text for metadata over a limit.
 cdef str too_much_metadata(uint32_t limit)
 
-# Return the keys and values of metadata as on the wire.
-cdef list entries_of(bytes metadata)
-
 # Return the fields of a response for metadata as on the wire.
 cdef bytes metadata_lines(bytes metadata)
 
