@@ -71,7 +71,7 @@ class ConnectionPool:
     #: The `Services` that made this pool, or None.
     home: Home | None = None
 
-    #: Whether the pool follows no registry and has no connections until the next call.
+    #: Whether the pool has no connections and follows no registry until the next call.
     is_resting = False
 
     def __init__(
@@ -192,20 +192,25 @@ class ConnectionPool:
         return self.any_waits or any(each.has_waiting for each in self.subchannels)
 
     def rest(self) -> None:
-        """Stop following the registry and leave every endpoint, until the next call."""
-        if self._follower is not None and self.is_watching:
-            self.is_resting, self._has_list, self._has_idle = True, False, True
+        """Leave every endpoint and stop following the registry, until the next call."""
+        if not self.is_used or self.is_resting or self.is_closed:
+            return
+        self.is_resting = self._has_idle = True
+        if self._follower is not None:
+            self._has_list = False
             self._follower.rest()
-            for subchannel in self.subchannels:
-                subchannel.rest()
-            self.changed()
+        for subchannel in self.subchannels:
+            subchannel.rest()
+        self.changed()
 
-    def _follow_again(self) -> None:
-        """End the resting state, as a call needs the list of the registry."""
-        if self.is_resting and self._follower is not None:
-            self._follower.open()
+    def _end_rest(self) -> None:
+        """End the resting state, as a call needs a connection or the list of the registry."""
+        follower = self._follower
+        if self.is_resting and follower is not None:
+            follower.open()
             self.is_resting = False
-            self._follower.start(self.loop)
+            follower.start(self.loop)
+        self.is_resting = False
 
     @property
     def connections(self) -> list[ClientEngine]:
@@ -362,7 +367,7 @@ class ConnectionPool:
         """
         while True:
             self.check_open()
-            self._follow_again()
+            self._end_rest()
             connections = [connection for connection in self.connections if connection.is_ready or not ready]
             if connections:
                 return random.choice(connections)
@@ -413,7 +418,7 @@ class ConnectionPool:
         """
         while not self._has_list or (wait and not self.subchannels):
             self.check_open()
-            self._follow_again()
+            self._end_rest()
             error = None if self._follower is None else self._follower.error
             if error is not None and not wait:
                 raise registry_failure(method, self.target, error)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Final, cast
 
 from fastrpc.client.client import Client
+from fastrpc.client.inside import pool_of
 from fastrpc.config import TLS, Backoff, ClientConfig, Keepalive, Pool, Timeouts
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, relayed_host
@@ -155,6 +156,8 @@ class RelayListener:
                 # If `reload` is called during the claim, the pause after the claim ends at once.
                 self._hurry.clear()
                 trouble = await self._held(client)
+                # Otherwise the client dials the relay during the pause, several times a second.
+                pool_of(client).rest()
                 if self._stands_since is not None and now() - self._stands_since >= _STEADY_SECONDS:
                     short.reset()
                     long.reset()
@@ -206,7 +209,7 @@ class RelayListener:
             tls=place.tls,
             timeouts=Timeouts(call=None, connect=5.0),
             # The claim has its own pauses, and a second backoff must not add to them.
-            backoff=Backoff(first=0.05, longest=0.2),
+            backoff=Backoff(first=0.01, longest=0.01),
             keepalive=_KEEPALIVE,
             pool=Pool(breaker=None, outlier=None),
         )

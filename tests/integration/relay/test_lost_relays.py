@@ -13,6 +13,7 @@ from fastrpc.config import Backoff, Keepalive
 from fastrpc.config.delays import Delays
 from fastrpc.relay import listener
 from fastrpc.relay.front import Front
+from fastrpc.relay.place import RelayPlace
 from fastrpc.relay.server import RelayServer
 from fastrpc.relay.service import RelayService
 from fastrpc.relay.troubles import ClaimTrouble
@@ -292,6 +293,36 @@ async def test_a_claim_that_is_lost_at_once_is_not_made_in_a_tight_loop(
         await eventually(lambda: len(slept) >= 20)
         monkeypatch.setattr(listener.RelayListener, "_held", hold)
         assert min(slept[12:20]) >= 3.0
+
+
+async def test_a_relay_that_is_away_is_dialled_once_for_each_claim(
+    files: RelayFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A client that dials by itself dials several times in such a pause.
+    monkeypatch.setattr(listener, "_BACKOFF", Backoff(first=0.3, longest=0.3))
+    claims: list[object] = []
+    dials: list[object] = []
+    in_words = listener.trouble_of
+
+    def noted(failure: FastRPCError, place: RelayPlace) -> ClaimTrouble:
+        claims.append(failure)
+        return in_words(failure, place)
+
+    def dialled(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dials.append(writer)
+        writer.close()
+
+    monkeypatch.setattr(listener, "trouble_of", noted)
+    (port,) = free_ports(1)
+    async with Server(Arith, config=ServerConfig(tls=files.edge.tls())) as server:
+        async with relay_at(port, files):
+            await server.listen(f"relay://localhost:{port}/edge-7{files.options()}")
+        await eventually(lambda: claims)
+        async with await asyncio.start_server(dialled, "127.0.0.1", port):
+            claims.clear()
+            await eventually(lambda: len(claims) >= 4)
+            # One more may be under way.
+            assert len(dials) <= len(claims) + 1
 
 
 @pytest.fixture(autouse=True)

@@ -214,3 +214,33 @@ async def test_pauses_grow_after_a_failed_claim_of_any_length(
     assert pauses[0] < 2.0
     assert longest / 2 < max(pauses) <= longest
     assert min(pauses[-5:]) > longest / 2
+
+
+async def test_a_server_with_a_refused_token_logs_in_once_for_each_claim(
+    files: RelayFiles, tokens: Path, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A client that dials by itself logs in several times in such a pause.
+    monkeypatch.setattr(listener, "_LASTING_BACKOFF", Backoff(first=0.3, longest=0.3))
+    async with relay_with(files, tokens, policy) as relay, server_of(files) as server:
+        await server.listen(f"{relay.url}/edge-7{files.options()}")
+        claims: list[object] = []
+        logins: list[object] = []
+        in_words, said = listener.trouble_of, relay.front.said
+
+        def noted(failure: Any, place: Any) -> ClaimTrouble:
+            claims.append(failure)
+            return in_words(failure, place)
+
+        def logged_in(opening: Any) -> None:
+            logins.append(opening)
+            said(opening)
+
+        monkeypatch.setattr(listener, "trouble_of", noted)
+        tokens.write_text('[[token]]\ntoken = "token-of-other"\nname = "other"\n')
+        relay.reload()
+        await eventually(lambda: "edge-7" not in relay.front.claims.by_name)
+        monkeypatch.setattr(relay.front, "said", logged_in)
+        claims.clear()
+        await eventually(lambda: len(claims) >= 4)
+        # One more may be under way.
+        assert len(logins) <= len(claims) + 1
