@@ -108,7 +108,9 @@ class Address:
             host = host[1:-1]
         elif ":" in host:
             raise ConfigError(f"{shown} has colons in its host", hint=f"write IPv6 as {scheme}://[::1]:port")
-        return cls(scheme, host=host.lower(), port=int(port), path=slash + path)
+        # Names of interfaces, as in fe80::1%Lan0, differ by their case.
+        name, mark, interface = host.partition("%")
+        return cls(scheme, host=name.lower() + mark + interface, port=int(port), path=slash + path)
 
     def __str__(self) -> str:
         if self.host or self.port:

@@ -18,6 +18,14 @@ def test_endpoint_text_has_its_address_and_its_protocol() -> None:
     assert "protocols=('native',)" in repr(endpoint)
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "grpc"])
+def test_the_interface_of_a_host_keeps_its_case(scheme: str) -> None:
+    # Systems distinguish Lan0 and lan0.
+    address = Endpoint(f"{scheme}://[FE80::1%Lan0]:8972").address
+    assert str(address) == f"{scheme}://[fe80::1%Lan0]:8972"
+    assert Endpoint(f"{scheme}://Shop.Example:1").address.host == "shop.example"
+
+
 @pytest.mark.parametrize(
     "other",
     [
