@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fastrpc.tls.ends import ClientEnd, ServerEnd
 
 __all__ = [
+    "LONGEST_PATH",
     "Handover",
     "close_all",
     "connect_error",
@@ -308,11 +310,21 @@ def listen_error(address: Address, failure: Exception) -> OSError:
     return error
 
 
+#: The most bytes in the path of a unix socket: the system's address has one more, which ends the path.
+LONGEST_PATH: Final = 107 if sys.platform == "linux" else 103
+
+#: The remedy for a longer path.
+_PATH_HINT: Final = (
+    f"a unix socket has a path of at most {LONGEST_PATH} bytes: give a shorter one, or one relative to the working "
+    "directory; for any:// FASTRPC_HOST_FOLDER names a shorter folder"
+)
+
 #: The remedy for an address that is not available, by the system's number.
 _LISTEN_HINTS: Final = {
     errno.EADDRINUSE: "another program listens there: stop it, or give another address",
     errno.EADDRNOTAVAIL: "this machine has no such address: 127.0.0.1 and 0.0.0.0 work anywhere",
     errno.EACCES: "this user may not listen there: ports below 1024 need privileges",
+    errno.ENAMETOOLONG: _PATH_HINT,
 }
 
 
@@ -336,4 +348,6 @@ def _connect_hint(failure: Exception) -> str | None:
         return "check the host name"
     if isinstance(failure, ConnectionRefusedError | FileNotFoundError):
         return "nothing listens there; is the server running?"
+    if isinstance(failure, OSError) and failure.errno == errno.ENAMETOOLONG:
+        return _PATH_HINT
     return None

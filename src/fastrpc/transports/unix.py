@@ -16,7 +16,14 @@ from typing import TypeVar
 from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc.endpoint import Address
 from fastrpc.transports.base import BACKLOG, DialOptions, Listener, ListenOptions, SessionFactory
-from fastrpc.transports.sockets import Handover, close_all, connect_error, listen_error, open_listener
+from fastrpc.transports.sockets import (
+    LONGEST_PATH,
+    Handover,
+    close_all,
+    connect_error,
+    listen_error,
+    open_listener,
+)
 
 __all__ = ["TRANSPORT", "UnixTransport", "bind", "removal_of", "user_of"]
 
@@ -42,6 +49,7 @@ class UnixTransport:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
         try:
+            _check_path(address.path)
             # The dial is by path, never with `sock=`: see `transports/tcp.py`.
             transport, handover = await loop.create_unix_connection(Handover, address.path)
         except (OSError, ValueError) as failure:
@@ -80,6 +88,7 @@ class UnixTransport:
         started = time.monotonic()
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            _check_path(address.path)
             connected.settimeout(timeout)
             connected.connect(address.path)
             connected.settimeout(None)
@@ -147,6 +156,7 @@ async def bind(
     """
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        _check_path(address.path)
         async with _starting_in(Path(address.path).parent):
             _remove_if_stale(address.path)
             bound.bind(address.path)
@@ -159,6 +169,20 @@ async def bind(
     except BaseException:
         bound.close()
         raise
+
+
+def _check_path(path: str) -> None:
+    """Refuse a path that no socket can have. Some systems and loops would cut it, and reach another socket.
+
+    Raises:
+        OSError: the path is too long.
+        ValueError: it has a NUL, or a character that the file system cannot encode.
+    """
+    # A NUL at the start begins a name without a file, as Linux has them.
+    if "\0" in path[1:]:
+        raise ValueError("embedded null byte")
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
 
 def _remove_if_stale(path: str) -> None:

@@ -20,6 +20,7 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
 from fastrpc.transports import blocking, tcp, unix
 from fastrpc.transports.base import DialOptions, ListenOptions, transport_for
+from fastrpc.transports.sockets import LONGEST_PATH
 from fastrpc.transports.tcp import TRANSPORT as TCP
 from fastrpc.transports.unix import TRANSPORT as UNIX
 from tests.support.descriptors import descriptors_come_back_to, open_descriptors
@@ -276,6 +277,27 @@ async def test_path_that_cannot_be_is_named(tmp_path: Path, name: str) -> None:
         await UNIX.dial(address, RecordingSession, DialOptions())
     with pytest.raises(ConnectError, match="cannot connect to unix://"):
         blocking.connect(address, 1, DialOptions())
+
+
+async def test_a_path_that_is_too_long_is_refused_with_the_limit(tmp_path: Path) -> None:
+    longest = str(tmp_path / "x").ljust(LONGEST_PATH, "x")
+    listener = await UNIX.listen(Address("unix", path=longest), Sessions(), ListenOptions())
+    # Some loops would cut the path, and reach the socket of a shorter one.
+    address = Address("unix", path=longest + "y")
+    with pytest.raises(OSError, match="File name too long") as refused:
+        await UNIX.listen(address, Sessions(), ListenOptions())
+    assert refused.value.errno == errno.ENAMETOOLONG
+    notes = refused.value.__notes__
+    failures = []
+    with pytest.raises(ConnectError) as failed:
+        await UNIX.dial(address, RecordingSession, DialOptions())
+    failures.append(failed.value)
+    with pytest.raises(ConnectError) as failed:
+        blocking.connect(address, 1, DialOptions())
+    failures.append(failed.value)
+    for hint in (*notes, *(str(one.hint) for one in failures)):
+        assert f"at most {LONGEST_PATH} bytes" in hint
+    listener.close()
 
 
 async def test_directory_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
