@@ -203,8 +203,9 @@ async def test_a_folder_into_which_others_can_write_is_not_used(
     if plant is planted_owner and os.geteuid() != 0:
         pytest.skip("only root gives a folder to another user")
     plant(folder)
-    with pytest.raises(StoreError, match="the host folder"):
+    with pytest.raises(StoreError, match="the host folder") as refused:
         made_folder(str(folder))
+    assert FOLDER_VARIABLE in str(refused.value.hint)
     async with opened("host://") as registry, registry.watch("arith") as watch:
         await eventually(lambda: watch.error is not None)
         assert str(folder) in str(watch.error)

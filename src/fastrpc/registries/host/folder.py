@@ -92,7 +92,10 @@ def opened_folder(path: str) -> Iterator[int | None]:
         yield None
         return
     except OSError as error:
-        raise StoreError(f"the host folder {path!r} cannot be used: {error.strerror}") from error
+        raise StoreError(
+            f"the host folder {path!r} cannot be used: {error.strerror}",
+            hint=f"it has to be a folder of this user, no link; or set {FOLDER_VARIABLE} to another path",
+        ) from error
     try:
         fault = fault_of(os.fstat(folder))
         if fault is not None:
