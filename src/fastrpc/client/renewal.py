@@ -81,12 +81,18 @@ class Renewal:
         """Show another token at four fifths of the time; without another token, retry until the time is over."""
         ends = self._loop.time() + seconds
         delays = Delays(self._backoff)
+        told = ""
         await asyncio.sleep(RENEWED_AT * seconds)
         while not self._connection.is_closed:
             try:
                 token = await self._next(ends)
             except (FastRPCError, TimeoutError) as error:
-                logger.warning("%s: the credentials cannot be renewed: %s", self._connection.endpoint, error)
+                # Retries may fail for one reason for minutes.
+                if str(error) != told:
+                    told = str(error)
+                    logger.warning(
+                        "%s: the credentials cannot be renewed: %s", self._connection.endpoint, told
+                    )
                 pause = delays.take()
                 if self._loop.time() + pause >= ends:
                     # The next connection begins with new credentials.

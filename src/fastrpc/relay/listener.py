@@ -209,7 +209,7 @@ class RelayListener:
             tls=place.tls,
             timeouts=Timeouts(call=None, connect=5.0),
             # The claim has its own pauses, and a second backoff must not add to them.
-            backoff=Backoff(first=0.01, longest=0.01),
+            backoff=Backoff(first=0.05, longest=0.2),
             keepalive=_KEEPALIVE,
             pool=Pool(breaker=None, outlier=None),
         )

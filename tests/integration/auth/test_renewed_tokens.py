@@ -126,7 +126,8 @@ async def test_a_token_is_shown_once_on_a_connection(
                         await asyncio.sleep(0.02)
             assert client.stats()["totals"]["connections"] == 1
     assert until.asked == [first, second]
-    assert "there is no other token yet" in caplog.text
+    # Several retries failed for this reason.
+    assert caplog.text.count("there is no other token yet") == 1
 
 
 async def test_a_new_token_is_shown_though_it_came_late(monkeypatch: pytest.MonkeyPatch) -> None:
