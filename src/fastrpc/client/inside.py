@@ -1,10 +1,13 @@
 """The connections and the state of a client, for other parts of the package; they are not public."""
 
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fastrpc._core.client.caller_state import CallerState
 
-__all__ = ["pool_of", "state_of"]
+if TYPE_CHECKING:
+    from fastrpc.client.client import Client
+
+__all__ = ["dial_for_calls", "pool_of", "state_of"]
 
 P_co = TypeVar("P_co", covariant=True)
 
@@ -27,3 +30,11 @@ def pool_of(client: _Client[P_co]) -> P_co:
 def state_of(client: _Stateful) -> CallerState:
     """Return the state that the views of a client share."""
     return client._state
+
+
+def dial_for_calls(client: "Client") -> None:
+    """Have a client dial a server that is away only for a call, after the pause of its backoff.
+
+    The callers of such a client have longer pauses. By itself it would dial in each of its short ones.
+    """
+    pool_of(client).redials = False

@@ -71,8 +71,11 @@ class ConnectionPool:
     #: The `Services` that made this pool, or None.
     home: Home | None = None
 
-    #: Whether the pool has no connections and follows no registry until the next call.
+    #: Whether the pool follows no registry and has no connections until the next call.
     is_resting = False
+
+    #: Whether a server that is away is dialled again and again before a call needs it.
+    redials = True
 
     def __init__(
         self,
@@ -192,25 +195,20 @@ class ConnectionPool:
         return self.any_waits or any(each.has_waiting for each in self.subchannels)
 
     def rest(self) -> None:
-        """Leave every endpoint and stop following the registry, until the next call."""
-        if not self.is_used or self.is_resting or self.is_closed:
-            return
-        self.is_resting = self._has_idle = True
-        if self._follower is not None:
-            self._has_list = False
+        """Stop following the registry and leave every endpoint, until the next call."""
+        if self._follower is not None and self.is_watching:
+            self.is_resting, self._has_list, self._has_idle = True, False, True
             self._follower.rest()
-        for subchannel in self.subchannels:
-            subchannel.rest()
-        self.changed()
+            for subchannel in self.subchannels:
+                subchannel.rest()
+            self.changed()
 
-    def _end_rest(self) -> None:
-        """End the resting state, as a call needs a connection or the list of the registry."""
-        follower = self._follower
-        if self.is_resting and follower is not None:
-            follower.open()
+    def _follow_again(self) -> None:
+        """End the resting state, as a call needs the list of the registry."""
+        if self.is_resting and self._follower is not None:
+            self._follower.open()
             self.is_resting = False
-            follower.start(self.loop)
-        self.is_resting = False
+            self._follower.start(self.loop)
 
     @property
     def connections(self) -> list[ClientEngine]:
@@ -367,7 +365,7 @@ class ConnectionPool:
         """
         while True:
             self.check_open()
-            self._end_rest()
+            self._follow_again()
             connections = [connection for connection in self.connections if connection.is_ready or not ready]
             if connections:
                 return random.choice(connections)
@@ -418,7 +416,7 @@ class ConnectionPool:
         """
         while not self._has_list or (wait and not self.subchannels):
             self.check_open()
-            self._end_rest()
+            self._follow_again()
             error = None if self._follower is None else self._follower.error
             if error is not None and not wait:
                 raise registry_failure(method, self.target, error)

@@ -74,6 +74,8 @@ class Subchannels(Protocol):
     is_closed: bool
     #: Whether the client has no connections until the next call.
     is_resting: bool
+    #: Whether a server that is away is dialled again and again before a call needs it.
+    redials: bool
     #: The prober of the client, or None.
     prober: "Prober | None"
 
@@ -224,7 +226,10 @@ class Subchannel(EndpointPlan):
 
     def _end_pause(self) -> None:
         self._pause = None
-        if self._may_dial:
+        if not (self._pool.redials or self.has_callers):
+            self.is_dormant = True
+            self._pool.note_idle()
+        elif self._may_dial:
             self._ask()
         self._changed()
 

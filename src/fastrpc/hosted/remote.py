@@ -2,6 +2,7 @@
 
 from fastrpc.client.client import Client
 from fastrpc.client.credentials import CredentialSource
+from fastrpc.client.inside import dial_for_calls
 from fastrpc.config import Backoff, ClientConfig, Keepalive, Limits, Timeouts
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
@@ -52,4 +53,6 @@ def hosted_client(
         # The URL was checked already.
         allow_insecure_credentials=True,
     )
-    return Client(addresses, credentials=shown, fail_mode="failfast", config=config)
+    client = Client(addresses, credentials=shown, fail_mode="failfast", config=config)
+    dial_for_calls(client)
+    return client

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final, cast
 
 from fastrpc.client.client import Client
-from fastrpc.client.inside import pool_of
+from fastrpc.client.inside import dial_for_calls
 from fastrpc.config import TLS, Backoff, ClientConfig, Keepalive, Pool, Timeouts
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, relayed_host
@@ -156,8 +156,6 @@ class RelayListener:
                 # If `reload` is called during the claim, the pause after the claim ends at once.
                 self._hurry.clear()
                 trouble = await self._held(client)
-                # Otherwise the client dials the relay during the pause, several times a second.
-                pool_of(client).rest()
                 if self._stands_since is not None and now() - self._stands_since >= _STEADY_SECONDS:
                     short.reset()
                     long.reset()
@@ -213,7 +211,9 @@ class RelayListener:
             keepalive=_KEEPALIVE,
             pool=Pool(breaker=None, outlier=None),
         )
-        return Client(place.relay, credentials=place.credentials, fail_mode="failfast", config=config)
+        client = Client(place.relay, credentials=place.credentials, fail_mode="failfast", config=config)
+        dial_for_calls(client)
+        return client
 
     # Data connections
 
