@@ -13,6 +13,8 @@ call: the server may be back long before the pause is over. So the first call th
 - After a long pause the loop dials its server rarely. The first call that ends a long pause restarts the pauses with
   `Backoff.first`, so a client that is used again reconnects quickly. When an unrequested dial fails, the pauses
   continue with their former length.
+- A server that refuses the credentials has answered before. So unrequested dials that end so have separate pauses,
+  which grow until a connection lasts.
 """
 
 import random
@@ -34,7 +36,7 @@ class DialPauses:
     def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
         #: The instant of the next dial.
         self.due = 0.0
-        self._delays = Delays(backoff, uniform)
+        self._delays, self._after_refusals = Delays(backoff, uniform), Delays(backoff, uniform)
         # Whether the next call ends the pause: no call asked for the dial before it.
         self._is_skippable = False
         # Whether a call was made since the last dial failed; whether a call restarted the pauses since the server
@@ -66,18 +68,20 @@ class DialPauses:
         self.due = 0.0
         return was_pausing
 
-    def fail(self, at: float, *, is_awaited: bool) -> None:
+    def fail(self, at: float, *, is_awaited: bool, is_refused: bool = False) -> None:
         """Pause after a failed dial, longer each time.
 
         Args:
             is_awaited: whether a call waits for the dial.
+            is_refused: whether the server refused the credentials.
         """
         self._is_skippable = not (is_awaited or self._is_asked)
         self._is_asked = False
         if self._is_skippable:
             self._delays.resume()
         at, self._replaced = max(at, self._replaced), 0.0
-        self.put_off(at)
+        is_idle = is_refused and self._is_skippable
+        self._begin(at, self._after_refusals if is_idle else self._delays)
 
     def use(self) -> None:
         """Record that a call is sent on the present connection."""
@@ -92,7 +96,10 @@ class DialPauses:
 
     def put_off(self, at: float) -> None:
         """Pause before the next dial, longer each time, although no dial failed."""
-        self._pause = self._delays.take()
+        self._begin(at, self._delays)
+
+    def _begin(self, at: float, delays: Delays) -> None:
+        self._pause = delays.take()
         self.due = at + self._pause
 
     def answer(self, *, is_awaited: bool = False) -> None:
@@ -109,4 +116,5 @@ class DialPauses:
     def last(self) -> None:
         """Record that a connection lasted, or ended as planned: the next pause is the shortest."""
         self._delays.reset()
+        self._after_refusals.reset()
         self._ended_early = self.is_called = False

@@ -223,12 +223,19 @@ class EndpointPlan:
         return True
 
     def note_failure(
-        self, error: FastRPCError, at: float, *, is_logged: bool = True, is_early: bool = False
+        self,
+        error: FastRPCError,
+        at: float,
+        *,
+        is_logged: bool = True,
+        is_early: bool = False,
+        is_refused: bool = False,
     ) -> None:
         """Keep the error for messages, and pause before the next dial, longer each time.
 
         Args:
             is_early: whether a connection ended that had taken calls.
+            is_refused: whether the server refused the credentials.
         """
         if self.error is None and is_logged:
             logger.warning("%s", trouble_at(self.endpoint, error))
@@ -239,11 +246,11 @@ class EndpointPlan:
         if is_early:
             self._pauses.end_early(at)
         else:
-            self._pauses.fail(at, is_awaited=self.has_callers)
+            self._pauses.fail(at, is_awaited=self.has_callers, is_refused=is_refused)
 
     def note_refusal(self, status: int, text: object, at: float) -> None:
         """Record that the server refused the credentials: calls fail with its verdict until another dial succeeds."""
-        self.note_failure(refusal_at(self.endpoint, status, text), at)
+        self.note_failure(refusal_at(self.endpoint, status, text), at, is_refused=True)
 
     def note_pings(self, engine: object) -> None:
         """Halve the rate of pings on later connections if the server closed one for too many pings."""

@@ -132,6 +132,23 @@ def test_an_answer_makes_the_next_outage_a_new_one(dials: Dials) -> None:
     assert dials.pauses.left(dials.now) == pytest.approx(0.1)
 
 
+def test_pauses_grow_while_an_idle_client_is_refused(dials: Dials) -> None:
+    def refused(*, is_awaited: bool = False) -> float:
+        # The server answers before it refuses the credentials.
+        dials.now = max(dials.now, dials.pauses.due)
+        dials.pauses.answer()
+        dials.pauses.fail(dials.now, is_awaited=is_awaited, is_refused=True)
+        return dials.pauses.left(dials.now)
+
+    assert [refused() for _ in range(5)] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6])
+    # A call ends such a pause. Later calls wait only for a short one, as the credentials may be other ones by then.
+    assert dials.pauses.ask(dials.now)
+    assert refused(is_awaited=True) == pytest.approx(0.1)
+    assert refused() == pytest.approx(3.2)
+    dials.pauses.last()
+    assert refused() == pytest.approx(0.1)
+
+
 def test_a_dial_that_is_put_off_has_no_pause_end(dials: Dials) -> None:
     dials.pauses.put_off(dials.now)
     assert not dials.pauses.ask(dials.now)
