@@ -360,6 +360,7 @@ class _BackendError(FastRPCError):
     """
 
     default_status: ClassVar[Status] = Status.UNAVAILABLE
+    _of_own_call = True
 
     def __init__(
         self,

@@ -18,7 +18,8 @@ from fastrpc.coordination.contenders import contenders
 from fastrpc.coordination.lease import StoreLease, boot_time
 from fastrpc.coordination.verbs import finish
 from fastrpc.errors import CompactedError, ConfigError, LockHeldError, LockLostError, StoreError
-from fastrpc.hosted.verbs import PATIENCE_SECONDS, is_away, pauses, seconds_left
+from fastrpc.hosted.verbs import PATIENCE_SECONDS, pauses, seconds_left
+from fastrpc.peers.outcomes import is_away
 from fastrpc.status import Status
 from fastrpc.stores.base import Item, StoreBackend, Unchanged, check_key
 from fastrpc.time_limit import time_limit

@@ -4,7 +4,8 @@ import asyncio
 import contextvars
 
 from fastrpc.errors import StoreError
-from fastrpc.hosted.verbs import PATIENCE_SECONDS, is_away, pauses
+from fastrpc.hosted.verbs import PATIENCE_SECONDS, pauses
+from fastrpc.peers.outcomes import is_away
 from fastrpc.stores.base import StoreBackend
 from fastrpc.time_limit import time_limit
 

@@ -19,6 +19,7 @@ from fastrpc.errors import ConfigError, FastRPCError, StoreError
 from fastrpc.gauges import count
 from fastrpc.hosted.resources import resource_here, run_with
 from fastrpc.hosted.verbs import pauses
+from fastrpc.peers.outcomes import is_absence
 from fastrpc.rpc.background.scheduling import MethodSchedule, schedules_of
 from fastrpc.rpc.signature import form_of
 from fastrpc.user_code import contained
@@ -242,9 +243,12 @@ class _Job:
                 if inspect.isawaitable(result):
                     await result
             outcome = "ok"
-        except Exception:
+        except Exception as error:
             outcome = "failed"
-            logger.exception("the scheduled method %s failed", self._name)
+            # While a store, a broker or a server is away, each run fails: one line says so.
+            text = "the scheduled method %s failed: %s: %s"
+            told = None if is_absence(error) else error
+            logger.error(text, self._name, type(error).__name__, error, exc_info=told)
         finally:
             self._is_running = False
             count("schedule_runs", self._name, outcome)

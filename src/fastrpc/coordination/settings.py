@@ -17,7 +17,8 @@ from fastrpc.coordination.values import decode_value
 from fastrpc.coordination.verbs import finish
 from fastrpc.errors import CompactedError, DecodeError, StoreError
 from fastrpc.gauges import count
-from fastrpc.hosted.verbs import is_away, pauses
+from fastrpc.hosted.verbs import pauses
+from fastrpc.peers.outcomes import is_away
 from fastrpc.rpc.json_values import loggable
 from fastrpc.status import Status
 from fastrpc.stores.base import Item, StoreBackend, check_key

@@ -82,7 +82,7 @@ class Dispatcher:
         address_of: Callable[[PeerConnection], Address],
     ) -> None:
         self.gate: Gate
-        self._failures = Failures(expose_errors=config.expose_errors)
+        self._failures = Failures(life, expose_errors=config.expose_errors)
         #: The interceptors around served calls.
         self.chain = Chain(interceptors, self._handle, self._note_failure, admits_none)
         self._proceed = self.chain.proceed()

@@ -10,10 +10,10 @@
 
 A caller never gets the text of an exception or the message of another server: both may contain private data.
 
-An error of a call that the handler made (`mark_own` in `_core/client/call_errors.pyx`) describes that call, not the
-caller's. So the status of that error is hidden unless it holds for the caller's call, too. `sys.exit()` in a handler
-fails one call and does not end the server. A KeyboardInterrupt on the loop acts as Ctrl-C: the server drains. A
-CancelledError that the handler raises itself, while nothing cancels its task, is a crash.
+An error of a call that the handler made (`mark_own` in `_core/client/call_errors.pyx`), or of a verb of a store or a
+broker, describes that call, not the caller's. So the status of that error is hidden unless it holds for the caller's
+call, too. `sys.exit()` in a handler fails one call and does not end the server. A KeyboardInterrupt on the loop acts as
+Ctrl-C: the server drains. A CancelledError that the handler raises itself, while nothing cancels its task, is a crash.
 """
 
 import asyncio
@@ -28,8 +28,16 @@ from fastrpc._core.calls.call_log import ERROR_ID
 from fastrpc._core.link.failure import Failure
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc.codecs.base import codec_numbers
-from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
-from fastrpc.peers.outcomes import is_of_own_call
+from fastrpc.errors import (
+    BrokerError,
+    CallError,
+    DeadlineExceededError,
+    FastRPCError,
+    StoreError,
+    UnavailableError,
+)
+from fastrpc.handlers.life import Life
+from fastrpc.peers.outcomes import is_away, is_of_own_call
 from fastrpc.rpc.faults import OWN_FAULTS, Faults
 from fastrpc.status import Status
 
@@ -65,10 +73,12 @@ class Failures:
     """Turn errors into answers, and log the parts that callers do not get.
 
     Args:
+        life: logs the failures of stores and brokers.
         expose_errors: whether callers also get the text of exceptions.
     """
 
-    def __init__(self, *, expose_errors: bool) -> None:
+    def __init__(self, life: Life, *, expose_errors: bool) -> None:
+        self._life = life
         self._expose_errors = expose_errors
 
     def status_of(self, call: ServerCall, error: BaseException) -> Status:
@@ -105,13 +115,17 @@ class Failures:
 
     def _behind(self, call: ServerCall, error: BaseException, status: Status) -> Failure:
         """Return and log the failure of a call that this process made."""
-        logger.warning(
-            "%s: a call it made failed: %s: %s",
-            call.method,
-            type(error).__name__,
-            error,
-            extra=_fields(call, status),
-        )
+        if isinstance(error, StoreError | BrokerError):
+            # Each call of many fails while a store or a broker is away.
+            self._life.failed_backend(call.method, error)
+        else:
+            logger.warning(
+                "%s: a call it made failed: %s: %s",
+                call.method,
+                type(error).__name__,
+                error,
+                extra=_fields(call, status),
+            )
         text = self._with_text(f"{call.method}: a call it made failed ({status.name})", error)
         # The client that made the call has already retried if that could help.
         return Failure(status, text, pushback_ms=_DO_NOT_RETRY)
@@ -188,6 +202,9 @@ def _faults_of(call: ServerCall) -> Faults:
 
 def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
     """Return the status for the error of a handler's own call; None: the error counts as a crash."""
+    if isinstance(error, StoreError | BrokerError) and not is_away(error):
+        # For example, the store is closed.
+        return None
     if error.status is Status.DEADLINE_EXCEEDED:
         # The handler's call may have had less time than the caller's call still has.
         return error.status if call.is_expired or call.remaining() == 0 else Status.UNAVAILABLE

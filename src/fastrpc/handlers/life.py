@@ -2,7 +2,7 @@
 
 INFO is for events of the server, DEBUG for events of each connection. A stranger is a connection whose first bytes
 match no protocol: the first one in a minute is logged at once, further ones as a count once a minute. The same holds
-for connections that `Addresses` or `ConnectionRate` refuse.
+for connections that `Addresses` or `ConnectionRate` refuse, and for calls that fail with their store or broker.
 """
 
 import asyncio
@@ -101,6 +101,7 @@ class Life:
         self._drain_began = 0.0
         self._strangers = LoopMinuteLog(_tell_strangers)
         self._refused = LoopMinuteLog(_tell_refused)
+        self._failed = LoopMinuteLog(_tell_failed)
         # Connections that TLS refused: the start of the current minute, the number logged, the number not logged.
         self._tls_minute = float("-inf")
         self._tls_told = self._tls_untold = 0
@@ -140,6 +141,10 @@ class Life:
         """Log a connection, or a request of a proxy's client, from a refused address, at most once a minute."""
         self._refused.note(host, reason)
 
+    def failed_backend(self, method: str, error: BaseException) -> None:
+        """Log a call that failed with its store or broker, at most once a minute."""
+        self._failed.note(method, f"{type(error).__name__}: {error}")
+
     def refused_tls(self, peer: Any, error: BaseException) -> None:
         """Log a connection that TLS refused: the first sixty in a minute one by one, further ones as a count."""
         now = time.monotonic()
@@ -163,6 +168,7 @@ class Life:
         self._tell_untold_tls()
         self._strangers.close()
         self._refused.close()
+        self._failed.close()
 
 
 def _tell_strangers(count: int, last: str) -> None:
@@ -178,6 +184,11 @@ def refused_at_edges(clock: Callable[[], float]) -> MinuteLog:
 def _tell_refused(count: int, last: str) -> None:
     text = "refused by Addresses or ConnectionRate: %d, the last of %s"
     logger.warning(text, count, last, extra={"event": "edge_refused", "count": count})
+
+
+def _tell_failed(count: int, last: str) -> None:
+    text = "calls that failed with their store or broker: %d, the last of %s"
+    logger.warning(text, count, last, extra={"event": "backend_failed", "count": count})
 
 
 def warn_of_collectors() -> None:

@@ -11,7 +11,7 @@ from fastrpc.errors import FastRPCError, copied_error
 from fastrpc.status import Status
 from fastrpc.time_limit import time_limit
 
-__all__ = ["PATIENCE_SECONDS", "Verbs", "is_away", "pause_asked_by", "pauses", "seconds_left"]
+__all__ = ["PATIENCE_SECONDS", "Verbs", "pause_asked_by", "pauses", "seconds_left"]
 
 T = TypeVar("T")
 
@@ -194,8 +194,3 @@ def pauses() -> Callable[[], float]:
         return seconds
 
     return pause
-
-
-def is_away(error: FastRPCError) -> bool:
-    """Return whether the backend may answer the same request later."""
-    return error.retryable or error.status is Status.DEADLINE_EXCEEDED

@@ -17,6 +17,8 @@ __all__ = [
     "AROUND_CALL",
     "count_unsent",
     "give_turn",
+    "is_absence",
+    "is_away",
     "is_of_own_call",
     "metadata_blocks",
     "note_failure",
@@ -92,6 +94,16 @@ async def give_turn() -> None:
 def is_of_own_call(error: BaseException) -> TypeGuard[FastRPCError]:
     """Return whether a call of this process raised an error."""
     return isinstance(error, FastRPCError) and error._of_own_call
+
+
+def is_away(error: FastRPCError) -> bool:
+    """Return whether a server, a store or a broker may answer the same request later."""
+    return error.retryable or error.status is Status.DEADLINE_EXCEEDED
+
+
+def is_absence(error: BaseException) -> TypeGuard[FastRPCError]:
+    """Return whether an error says that a server, a store or a broker that this process called is away."""
+    return is_of_own_call(error) and is_away(error)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Client, ClientConfig, ConfigError, Peer, Server, Status, Timeouts
+from fastrpc import (
+    Client,
+    ClientConfig,
+    ConfigError,
+    Peer,
+    Server,
+    Status,
+    StoreError,
+    Timeouts,
+    UnavailableError,
+)
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
 from fastrpc.client import renewal
@@ -186,6 +196,23 @@ async def test_a_function_that_gives_no_verdict_refuses(
             assert (await refusal(own.call(Shop.who))).status is Status.INTERNAL
     assert shop.started == []
     assert "authenticate raised" in caplog.text
+
+
+async def test_a_function_whose_store_is_away_is_unavailable_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def authenticate(peer: Peer) -> Any:
+        raise StoreError("the secret store is away", retryable=True)
+
+    async with guarded(Shop(), authenticate=authenticate) as target:
+        for _ in range(3):
+            async with Client(target, credentials=ADA_TOKEN) as client:
+                with pytest.raises(UnavailableError, match="cannot be verified now") as failed:
+                    await client.call(Shop.who)
+                assert "secret" not in str(failed.value)
+    (record,) = [one for one in caplog.records if "authenticate could" in one.getMessage()]
+    assert record.getMessage().endswith("a call it made failed: StoreError: the secret store is away")
+    assert record.exc_info is None
 
 
 async def test_a_verdict_that_takes_too_long_is_unavailable() -> None:

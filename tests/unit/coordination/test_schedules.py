@@ -12,7 +12,7 @@ import pytest
 from fastrpc.coordination import Store
 from fastrpc.coordination import schedules as schedules_module
 from fastrpc.coordination.schedules import Schedules, current_store
-from fastrpc.errors import ConfigError
+from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.rpc.background.scheduling import scheduled
 from fastrpc.stores.local import LocalStore
 from tests.support.virtual_time import pass_time
@@ -336,6 +336,25 @@ async def test_failed_run_is_logged_and_the_next_one_comes(
     await pass_time(130)
     assert len(runs) == 2
     assert caplog.text.count("the scheduled method jobs.job failed") == 2
+    await schedules.stop()
+
+
+async def test_failed_run_of_an_absent_broker_is_logged_without_a_traceback(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Skipping):
+        async def note(self) -> None:
+            await super().note()
+            raise BrokerError("the broker is away", retryable=True)
+
+    runs: list[float] = []
+    schedules = process(store, Failing(runs))
+    await pass_time(130)
+    told = [one for one in caplog.records if "scheduled" in one.getMessage()]
+    assert [one.getMessage() for one in told] == [
+        "the scheduled method jobs.job failed: BrokerError: the broker is away"
+    ] * 2
+    assert [one.exc_info for one in told] == [None, None]
     await schedules.stop()
 
 

@@ -10,6 +10,8 @@ from typing import Any, Final, cast
 from fastrpc.auth.verdict import BEARER, Answer, Authenticator, Refusal, Verdict
 from fastrpc.errors import CallError
 from fastrpc.handlers.auth.access_options import Authenticate, is_authenticator
+from fastrpc.handlers.life import MinuteLog
+from fastrpc.peers.outcomes import is_absence
 from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.token import TOKEN_CHARACTERS
@@ -27,6 +29,9 @@ VERDICT_SECONDS: Final = 60.0
 LONGEST_SECONDS: Final = float(2**32 - 1)
 
 UNDECIDED: Final = Refusal("the identity could not be decided", Status.INTERNAL)
+
+#: The server, store or broker that an authenticator asks is away.
+ABSENT: Final = Refusal("the identity cannot be decided now", Status.UNAVAILABLE)
 
 #: Statuses that a function may give for a refusal.
 _REFUSALS: Final = (Status.UNAUTHENTICATED, Status.PERMISSION_DENIED, Status.UNAVAILABLE)
@@ -51,6 +56,7 @@ class Verdicts:
         # Slow verdicts by credential, each for all callers that wait for it; and all slow verdicts.
         self._asked: dict[bytes, asyncio.Future[Answer]] = {}
         self._tasks: set[asyncio.Future[Answer]] = set()
+        self._absences = MinuteLog(_tell_absences)
 
     @property
     def is_object(self) -> bool:
@@ -108,9 +114,8 @@ class Verdicts:
                     answer = cast(Authenticator, self._authenticate).verify(peer)
                 return answer if isinstance(answer, Verdict | Refusal) else self._in_time(answer)
             return self._in_time(self._asked_function(peer))
-        except Exception:
-            logger.exception("fastrpc: authenticate raised")
-            return UNDECIDED
+        except Exception as error:
+            return self._failed(error)
 
     def _end(self, key: bytes, task: asyncio.Future[Answer]) -> None:
         self._tasks.discard(task)
@@ -151,14 +156,25 @@ class Verdicts:
             return Refusal("the verdict took too long", Status.UNAVAILABLE)
         except CallError as error:
             return Refusal(error.message, error.status) if error.status in _REFUSALS else UNDECIDED
-        except Exception:
-            logger.exception("fastrpc: authenticate raised")
-            return UNDECIDED
+        except Exception as error:
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> Refusal:
+        """Log the error of an authenticator; an absent server, store or broker is told once a minute."""
+        if is_absence(error):
+            self._absences.note("a call it made failed", f"{type(error).__name__}: {error}")
+            return ABSENT
+        logger.error("fastrpc: authenticate raised", exc_info=error)
+        return UNDECIDED
 
     def close(self) -> None:
         """Give up all verifications under way."""
         for task in list(self._tasks):
             task.cancel()
+
+
+def _tell_absences(count: int, last: str) -> None:
+    logger.warning("fastrpc: authenticate could not decide: %d, the last time %s", count, last)
 
 
 def seconds_left(verdict: Verdict) -> float | None:
