@@ -196,9 +196,11 @@ class LivedConnection:
         await self.give(self.way.held)
         await eventually(lambda: self.gate.running == 1)
 
-    def look(self, seconds: float) -> None:
-        """Let so much time have passed since now."""
-        check(self.engine, time.monotonic_ns() + int(seconds * SECOND))
+    def look(self, seconds: float) -> float:
+        """Let so much time have passed since now; return the seconds until the next check, 0 for none."""
+        now = time.monotonic_ns()
+        due = check(self.engine, now + int(seconds * SECOND))
+        return (due - now) / SECOND if due else 0.0
 
     @property
     def is_over(self) -> bool:

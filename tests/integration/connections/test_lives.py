@@ -173,6 +173,24 @@ async def test_a_connection_that_rests_is_closed(column: str) -> None:
         assert connection.is_over or connection.drains
 
 
+@RESTING
+async def test_a_short_rest_after_a_long_call_ends_on_time(column: str) -> None:
+    shop = Shop()
+    options: dict[str, Any] = {"idle_seconds": 2.0, "timeouts": Timeouts(handshake=None, idle=2)}
+    async with lived(column, shop=shop, keepalive=PATIENT, **options) as connection:
+        await connection.open()
+        await connection.begun()
+        at, due = 0.0, connection.look(0)
+        written = connection.transport.written
+        shop.go_on.set()
+        await eventually(lambda: connection.transport.written != written)
+        while not (connection.is_over or connection.drains) and due:
+            at, due = due, connection.look(due)
+        assert connection.is_over or connection.drains
+        # The checks of the other rules are ten seconds apart.
+        assert at < 9
+
+
 @ALL
 async def test_an_identity_ends_with_its_credential(column: str) -> None:
     async with lived(column, authenticate=TOKENS, keepalive=PATIENT, timeouts=ENDLESS) as connection:

@@ -91,7 +91,8 @@ cdef class ConnectionLife:
         self.used_ns = now
         self.opening_due_ns = now + self.handshake_ns if self.handshake_ns else 0
         self.aged_at_ns = now + self.aged_at_ns if self.aged_at_ns else 0
-        return earlier(earlier(self.opening_due_ns, self.aged_at_ns), now + self.look_after() if self.patience_ns else 0)
+        cdef uint64_t due = earlier(earlier(self.opening_due_ns, self.aged_at_ns), self.rest_due(now))
+        return earlier(due, now + self.look_after() if self.patience_ns else 0)
 
     cdef uint64_t look_after(self) noexcept:
         """Return the interval of checks for facts that have no instant."""
@@ -169,7 +170,11 @@ cdef class ConnectionLife:
         """Return whether a connection has been without calls for too long."""
         cdef uint64_t due = self.rest_due(self.used_ns)
         self.next_ns = 0
-        if due == 0 or not is_between:
+        if due == 0:
+            return False
+        if not is_between:
+            # Its rest begins later.
+            self.next_ns = self.rest_due(now)
             return False
         if now < due:
             self.next_ns = due

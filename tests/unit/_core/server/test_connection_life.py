@@ -142,6 +142,18 @@ class TestRest:
         engine.began_ns = engine.heard_ns = START
         assert ends(engine, 60, 100) is None
 
+    def test_the_end_of_a_rest_has_its_own_check(self) -> None:
+        engine = LivedEngine()
+        engine.live_by(Timeouts(handshake=5, idle=1), Keepalive(interval=10, timeout=10))
+        assert engine.begin(START) == START + SECOND
+        engine.is_busy = True
+        assert engine.look(START + SECOND) == START + 2 * SECOND
+        engine.is_busy = False
+        engine.used(START + 3 * SECOND // 2)
+        assert engine.look(START + 2 * SECOND) == START + 5 * SECOND // 2
+        engine.look(START + 5 * SECOND // 2)
+        assert engine.orders == [("close", DRAIN)]
+
     def test_a_connection_that_drains_at_rest_is_closed_after_its_drain(self) -> None:
         engine = lived(Timeouts(handshake=None, idle=60), drains_at_rest=True)
         assert ends(engine, 50, 100) == 60
