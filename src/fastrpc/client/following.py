@@ -31,6 +31,7 @@ class Follower:
         self._registry: Registry = target.registry
         self._owns_registry = target.owns_registry
         self._service = target.service
+        self._target = target
         self._on_list = on_list
         self._watch: AsyncIterator[Snapshot] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -77,6 +78,13 @@ class Follower:
                 await watch.aclose()
 
     def _take(self, endpoints: Sequence[Endpoint]) -> None:
+        try:
+            self._target.check_list(endpoints)
+        except ConfigError as error:
+            self._error = error
+            logger.error("%s: the last list stays: %s", self._service, error)
+            return
+        self._error = None
         try:
             self._on_list(endpoints)
         except Exception:

@@ -54,6 +54,20 @@ class Target:
 
         return tls_for(self.registry, endpoint, own)
 
+    def check_list(self, endpoints: Sequence[Endpoint]) -> None:
+        """Refuse the list of a snapshot with an item that is not an endpoint.
+
+        Raises:
+            ConfigError: it names the registry.
+        """
+        for endpoint in endpoints:
+            if not isinstance(endpoint, Endpoint):
+                watch = f"{type(self.registry).__name__}.watch"
+                raise ConfigError(
+                    f"{watch} lists {endpoint!r} for {self.service!r}, which is not an Endpoint",
+                    hint="let its snapshots have endpoints only: Endpoint('tcp://host:port')",
+                )
+
     def __str__(self) -> str:
         return self.service if self.registry is not None else ", ".join(map(str, self.endpoints))
 

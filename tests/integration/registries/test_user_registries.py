@@ -1,6 +1,7 @@
 """A registry of the user's own, with no more than the interface asks for."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,7 +9,9 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, ConfigError, Endpoint, NoEndpointError, SyncClient
-from fastrpc.registries import Registry, Snapshot
+from fastrpc.registries import Registry, Snapshot, Watch
+from fastrpc.registries.base.watch import Channel
+from fastrpc.testing import serving
 from tests.support.served import served
 from tests.support.waiting import eventually
 from tests.support.who import Who
@@ -112,6 +115,49 @@ async def test_invalid_watch_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"Silent.watch returned None"):
         await client.__aenter__()
     await client.close()
+
+
+@pytest.mark.asyncio
+async def test_list_with_an_item_that_is_no_endpoint_is_refused_by_name(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mistake = "Shelf.watch lists None for 'who', which is not an Endpoint"
+    async with served(Who("a"), scheme="tcp") as a, served(Who("b"), scheme="tcp") as b:
+        shelf = Shelf()
+        shelf.endpoints = [None]  # type: ignore[list-item]
+        async with Client("who", registry=shelf) as client:
+            with pytest.raises(NoEndpointError, match=f"the endpoints of who are unknown: {mistake}"):
+                await client.call(Who.once)
+            assert "selector" not in caplog.text
+            shelf.endpoints = [Endpoint(a)]
+            shelf.changed.set()
+            assert await client.with_options(wait_for_ready=True).call(Who.once) == "a"
+            caplog.clear()
+            shelf.endpoints = [Endpoint(b), None]  # type: ignore[list-item]
+            shelf.changed.set()
+            await eventually(lambda: f"who: the last list stays: {mistake}" in caplog.text)
+            assert await client.call(Who.once) == "a"
+
+
+def test_blocking_client_refuses_a_list_with_an_item_that_is_no_endpoint(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Pile(Shelf):
+        def watch(self, service: str) -> Watch:  # type: ignore[override]
+            return Watch(channel, lambda: None)
+
+    channel = Channel(itertools.count(1))
+    channel.publish([None])  # type: ignore[list-item]
+    mistake = "Pile.watch lists None for 'who', which is not an Endpoint"
+    with serving(Who("a")) as address, SyncClient("who", registry=Pile()) as client:
+        for _ in range(2):
+            with pytest.raises(NoEndpointError, match=f"the endpoints of who are unknown: {mistake}"):
+                client.call(Who.once)
+        channel.publish([Endpoint(address)])
+        assert client.call(Who.once) == "a"
+        channel.publish([None])  # type: ignore[list-item]
+        assert client.call(Who.once) == "a"
+    assert caplog.text.count(mistake) == 2
 
 
 def test_blocking_client_names_the_missing_feature() -> None:

@@ -121,7 +121,7 @@ class SyncEndpoints:
         with self.reentry, self._lock():
             if not self.is_closed:
                 follower.open()
-            news = follower.news
+            news = follower.look()
             if news is not None:
                 try:
                     self._update(news.endpoints)

@@ -1,5 +1,6 @@
 """The watch of a service in a registry, for threads."""
 
+import logging
 from typing import TYPE_CHECKING, cast
 
 from fastrpc.client.target import Target
@@ -12,16 +13,22 @@ if TYPE_CHECKING:
 
 __all__ = ["SyncFollower"]
 
+logger = logging.getLogger("fastrpc.client")
+
 
 class SyncFollower:
     """The watch that the first call opens, and the list that the pool took last."""
 
     def __init__(self, target: Target, registry: "Registry") -> None:
         self._registry = registry
+        self._target = target
         self._owns_registry = target.owns_registry
         self._service = target.service
         self._watch: Watch | None = None
         self._taken: Snapshot | None = None
+        # The latest list if it has an item that is not an endpoint, and the error that says so.
+        self._refused: Snapshot | None = None
+        self._error: ConfigError | None = None
 
     def open(self) -> None:
         """Open the watch, once.
@@ -53,13 +60,24 @@ class SyncFollower:
     @property
     def has_news(self) -> bool:
         """Whether a new list waits, or the watch has yet to open."""
-        return self._watch is None or self._watch.latest is not self._taken
+        return self._watch is None or self._is_new(self._watch.latest)
 
-    @property
-    def news(self) -> "Snapshot | None":
-        """The latest list, if the pool has not taken it."""
+    def _is_new(self, latest: "Snapshot | None") -> bool:
+        return latest is not None and latest is not self._taken and latest is not self._refused
+
+    def look(self) -> "Snapshot | None":
+        """Return the latest list if the pool has not taken it; a list with an item that is no endpoint is refused."""
         latest = None if self._watch is None else self._watch.latest
-        return None if latest is self._taken else latest
+        if latest is None or not self._is_new(latest):
+            return None
+        try:
+            self._target.check_list(latest.endpoints)
+        except ConfigError as error:
+            self._refused, self._error = latest, error
+            logger.error("%s: the last list stays: %s", self._service, error)
+            return None
+        self._refused = self._error = None
+        return latest
 
     def note_taken(self, snapshot: "Snapshot") -> None:
         """Record that the pool has this list."""
@@ -68,7 +86,7 @@ class SyncFollower:
     @property
     def error(self) -> Exception | None:
         """The registry's last error; None after a success."""
-        return getattr(self._watch, "error", None)
+        return self._error or getattr(self._watch, "error", None)
 
     def wait(self, timeout: float) -> None:
         """Wait for a new list, at most `timeout` seconds; after `rest` return at once."""
@@ -78,7 +96,8 @@ class SyncFollower:
 
     def rest(self) -> None:
         """Stop the watch until the next `open`."""
-        watch, self._watch, self._taken = self._watch, None, None
+        watch = self._watch
+        self._watch = self._taken = self._refused = self._error = None
         if watch is not None:
             watch.close()
 
