@@ -22,7 +22,7 @@ from fastrpc.rpc.json_values import loggable
 from fastrpc.time_limit import time_limit
 from fastrpc.user_code import as_error
 
-__all__ = ["Subscription"]
+__all__ = ["Subscription", "cancelled"]
 
 logger = logging.getLogger("fastrpc.broker")
 
@@ -31,7 +31,17 @@ T = TypeVar("T")
 #: Turns of the loop in which the request of a take is sent.
 _TURNS_TO_LEAVE: Final = 2
 
+#: Seconds until a cancelled task that goes on is cancelled again; longer than its cleanup takes.
+_AGAIN_SECONDS: Final = PATIENCE_SECONDS + 1.0
+
 _finish: Final = Verbs(BrokerError).finish
+
+
+async def cancelled(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task, and wait for its end. A client of a broker may drop a cancellation, so it is repeated."""
+    while task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_AGAIN_SECONDS)
 
 
 class Subscription(Generic[T]):
@@ -189,9 +199,7 @@ class Subscription(Generic[T]):
             refused: messages that came out, and are handed back too.
         """
         self._has_stopped = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await cancelled(self._task)
         back = [*self._ready, *refused]
         self._ready.clear()
         if self._member is not None:
@@ -220,9 +228,7 @@ class Subscription(Generic[T]):
         self._wake(len(self._waiters))
         self._is_open.discard(self)
         try:
-            if self._task is not None:
-                self._task.cancel()
-                await asyncio.wait([self._task])
+            await cancelled(self._task)
         finally:
             if self._member is not None:
                 back = list(self._ready) if has_failed else self._member.unsettled_but(self._kept)
@@ -255,7 +261,8 @@ class Subscription(Generic[T]):
     async def _keep_taking(self) -> None:
         """Take messages until the block ends; join again if the broker was away."""
         absence = _Absence()
-        while True:
+        # A client of a broker may raise an error in place of a cancellation.
+        while not self._has_stopped:
             try:
                 if self._member is None:
                     self._member = MemberMessages(await self._join(), self._in_flight, self._room.set)
@@ -270,7 +277,8 @@ class Subscription(Generic[T]):
                 pause = absence.note(error)
                 if absence.is_long:
                     self._fail(error)
-                await asyncio.sleep(pause)
+                if not self._has_stopped:
+                    await asyncio.sleep(pause)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         """Tell iterators that no message will come, for any cause of the end."""

@@ -1,6 +1,7 @@
 """Subscriptions of the facade while their broker is away, and at the end of their memberships."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -237,3 +238,28 @@ async def test_deadline_of_the_caller_does_not_end_a_subscription(
             backend.members[0].deliver(backend.delivery(1))
             await anext(messages)
     assert seen[0] is None
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("answer", ["an error", "nothing"])
+@pytest.mark.parametrize("end", ["stop_taking", "close"])
+async def test_client_of_a_broker_that_drops_a_cancellation_delays_no_end(
+    broker: Broker, backend: SmallBroker, monkeypatch: pytest.MonkeyPatch, answer: str, end: str
+) -> None:
+    async def take(self: SmallMembership, most: int) -> Any:
+        # As `asyncio.wait_for` of CPython 3.11 does at the end of a connection.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        if answer == "an error":
+            raise away()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(SmallMembership, "take", take)
+    messages = broker.subscribe("orders.new", group="audit")
+    await messages.begin()
+    await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        await getattr(messages, end)()
+        await messages.close()
+    assert len(backend.members) == 1
+    assert backend.members[0].is_closed

@@ -400,7 +400,7 @@ class NatsMembership:
     async def _keep(self) -> None:
         """Renew leases, and keep the group from expiring."""
         tick = min(self._terms.lease_seconds * _RENEWED_AFTER, self._terms.idle_seconds, _BEAT_SECONDS)
-        while True:
+        while self in self._members:
             await asyncio.sleep(tick)
             try:
                 await self._renew()

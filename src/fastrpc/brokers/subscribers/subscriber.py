@@ -15,7 +15,7 @@ from fastrpc.brokers.member_messages import UNREADABLE
 from fastrpc.brokers.message import Message
 from fastrpc.brokers.subscribers.deliveries import Deliveries
 from fastrpc.brokers.subscribers.method import SubscribedMethod
-from fastrpc.brokers.subscription import Subscription
+from fastrpc.brokers.subscription import Subscription, cancelled
 from fastrpc.brokers.topic import Topic
 from fastrpc.config.delays import pause_after
 from fastrpc.errors import BrokerError, ConfigError
@@ -132,7 +132,7 @@ class Subscriber:
     async def stop_taking(self) -> None:
         """Take no more messages."""
         self._is_leaving = True
-        await _cancelled(self._task)
+        await cancelled(self._task)
         self._task = None
         self._deliveries.note_drain()
         # Refused messages are delivered to others at once.
@@ -198,7 +198,7 @@ class Subscriber:
 
     async def _keep(self) -> None:
         """Restart after an error of the subscription."""
-        while True:
+        while not self._is_leaving:
             try:
                 # Messages start when they arrive.
                 async for message in self._subscription:
@@ -217,7 +217,8 @@ class Subscriber:
     async def _renew(self) -> None:
         """Subscribe again, with as many attempts as necessary."""
         self._deliveries.cancel()
-        while True:
+        # A client of a broker may raise an error in place of the cancellation.
+        while not self._is_leaving:
             await self._subscription.close()
             await asyncio.sleep(self._renewal())
             try:
@@ -425,10 +426,3 @@ def _shown(messages: Sequence[Message[Any]]) -> str:
 
 def _as_it_is(delivery: Delivery) -> Delivery:
     return delivery
-
-
-async def _cancelled(task: asyncio.Task[None] | None) -> None:
-    """Cancel a task, and wait for its end."""
-    if task is not None:
-        task.cancel()
-        await asyncio.wait([task])
