@@ -119,6 +119,8 @@ class Life:
         """Log that calls did not end in time."""
         self.has_cut_off = True
         text = "calls cut off after %s s of drain (Timeouts.drain): %d"
+        if not calls:
+            text = "requests or answers in part cut off after %s s of drain (Timeouts.drain); calls: %d"
         logger.warning(text, seconds, calls, extra={"event": "cut_off"})
 
     def drained(self) -> None:

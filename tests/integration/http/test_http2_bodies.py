@@ -70,6 +70,36 @@ async def test_a_form_may_be_longer_than_a_message() -> None:
     assert answer.value[-1] == 3 * MESSAGE_BYTES
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("length", ["1000", None])
+@pytest.mark.parametrize("path", [ECHO, "/photos/sea"])
+async def test_a_request_whose_rest_does_not_come_in_a_drain_is_unavailable(
+    version: str, length: str | None, path: str
+) -> None:
+    fields = {"Content_Type": FORM if path != ECHO else "application/json", "Content_Length": length}
+    part = form_of(bytes(900))[:700]
+    before = bytes_held()
+    async with every_way(timeouts=Timeouts(drain=0.1)) as served:
+        async with http_client(version, served.address) as client:
+            if isinstance(client, Http2Client):
+                stream = client.begin("POST", path, **fields)
+                client.send(stream, part)
+            elif length is None:
+                client.send(request("POST", path, Transfer_Encoding="chunked", **fields))
+                client.send(b"%x\r\n%b\r\n" % (len(part), part))
+            else:
+                client.send(request("POST", path, **fields) + part)
+            await eventually(lambda: bytes_held() != before)
+            draining = asyncio.ensure_future(served.server.drain())
+            answer = await (client.end(stream) if isinstance(client, Http2Client) else client.response())
+            assert answer.status == 503
+            assert answer.value["code"] == "UNAVAILABLE"
+            # The handler of a form begins before its files have come.
+            assert path != ECHO or answer.value["processed"] == "no"
+            assert not await draining
+    await eventually(lambda: bytes_held() == before)
+
+
 async def test_a_connection_survives_a_body_that_is_too_long() -> None:
     before = bytes_held()
     async with every_way() as served, http2_client(served.address) as client:

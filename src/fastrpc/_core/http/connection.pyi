@@ -34,7 +34,7 @@ class GatewayConnection(HttpConnection):
         """Whether no call is under way, all output is sent, and no last request is about to come."""
 
     def end_calls(self, text: str) -> None:
-        """Answer every call that is still under way, and stop its handler."""
+        """Answer every call that is still under way, and stop its handler; refuse an incomplete request."""
 
     def stats(self) -> dict[str, Any]:
         """Return what is under way as plain data: calls, one_way, buffered, credit."""

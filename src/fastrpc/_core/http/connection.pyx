@@ -85,8 +85,9 @@ cdef class GatewayConnection(HttpConnection):
         return self.is_closed and not (self.connection.held or self.connection.queue or self.unsent_output())
 
     def end_calls(self, str text not None):
-        """Answer every call that is still under way, and stop its handler."""
+        """Answer every call that is still under way, and stop its handler; refuse an incomplete request."""
         self.gate.end_calls(self.connection, text)
+        self.exchange.refuse_rest(text)
 
     def stats(self):
         """Return the calls under way on this connection, as plain data."""

@@ -45,6 +45,7 @@ cdef class Http1Exchange(ReceivedExchange):
     cdef int wait_until(self, uint64_t due_ns) except -1
     cdef int give_time(self, uint64_t span_ns) except -1
     cdef int refuse_late(self) except -1
+    cdef int refuse_rest(self, str text) except -1
     cdef int end(self) except -1
 
     cdef Py_ssize_t _take_head(self, const char* data, Py_ssize_t size) except -1

@@ -426,3 +426,9 @@ cdef class Http1Exchange(ReceivedExchange):
     cdef int refuse_late(self) except -1:
         """Refuse a request that did not come in time."""
         return self._refuse(RequestRefusedError(408, "the request did not come in time"))
+
+    cdef int refuse_rest(self, str text) except -1:
+        """Refuse a request whose body is incomplete, as the server stops."""
+        if self.head is None or not self.has_rest or self.is_answering:
+            return 0
+        return self._refuse(RequestRefusedError(503, text))
