@@ -14,7 +14,6 @@ __all__ = [
     "check_relay_host",
     "check_relay_name",
     "copied",
-    "dialed_address",
     "is_encrypted",
     "is_local",
     "names_scopes",
@@ -51,18 +50,27 @@ class Address:
 
     `host` and `port` are set for schemes with a host; `path` holds the rest: a file path for `unix`, a name for
     `memory`, for `fd`, at which servers listen, the name or number of a socket that was passed on, and the options of
-    `any`, at which servers listen as well. `str(address)` is a target for a client. Equal addresses hash alike.
+    `any`, at which servers listen as well. `str(address)` is a target for a client, with the scheme that was written.
+    Equal addresses hash alike: addresses of one place that are dialed by one transport.
+
+    Args:
+        written: the scheme in texts; "" for `scheme`.
     """
 
-    __slots__ = ("host", "path", "port", "scheme")
+    __slots__ = ("_written", "host", "path", "port", "scheme")
 
     scheme: str
     host: str
     port: int
     path: str
+    # The scheme in texts.
+    _written: str
 
-    def __init__(self, scheme: str, *, host: str = "", port: int = 0, path: str = "") -> None:
+    def __init__(
+        self, scheme: str, *, host: str = "", port: int = 0, path: str = "", written: str = ""
+    ) -> None:
         self.scheme = scheme
+        self._written = written or scheme
         self.host = host
         self.port = port
         self.path = path
@@ -115,17 +123,29 @@ class Address:
     def __str__(self) -> str:
         if self.host or self.port:
             host = f"[{self.host}]" if ":" in self.host else self.host
-            return f"{self.scheme}://{host}:{self.port}{self.path}"
-        return f"{self.scheme}://{self.path}"
+            return f"{self._written}://{host}:{self.port}{self.path}"
+        return f"{self._written}://{self.path}"
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Address) and str(self) == str(other)
+        return isinstance(other, Address) and (self.scheme, self.host, self.port, self.path) == (
+            other.scheme,
+            other.host,
+            other.port,
+            other.path,
+        )
 
     def __hash__(self) -> int:
-        return hash(str(self))
+        return hash((self.scheme, self.host, self.port, self.path))
+
+    def dialed(self) -> "Address":
+        """Return the address that a client dials: by `tcp` for `grpc://`, by `tls` for `grpcs://`; its text stays."""
+        scheme = _BELOW_GRPC.get(self.scheme)
+        if scheme is None:
+            return self
+        return Address(scheme, host=self.host, port=self.port, path=self.path, written=self.scheme)
 
 
 class Endpoint:
@@ -223,14 +243,6 @@ def _checked_names(name: str, names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str) or not all(isinstance(each, str) for each in names):
         raise ConfigError(f"{name} is {names!r}, it must be a list of texts")
     return tuple(names)
-
-
-def dialed_address(address: Address) -> Address:
-    """Return the address that a client dials for a target: `tcp://` for `grpc://`, `tls://` for `grpcs://`."""
-    scheme = _BELOW_GRPC.get(address.scheme)
-    if scheme is None:
-        return address
-    return Address(scheme, host=address.host, port=address.port, path=address.path)
 
 
 def names_scopes(address: Address) -> bool:

@@ -120,6 +120,8 @@ def _reach_hint(endpoints: Sequence[Tried]) -> str:
         return failures[0].hint or SETTING_HINT
     errors = [str(each.error) for each in endpoints if each.error is not None]
     if errors and all(_MUTE in error for error in errors):
+        if str(endpoints[0].endpoint).startswith("grpc"):
+            return 'is a server running there, and do its protocols name "grpc"?'
         return (
             'is a server running there, and do its protocols name "native"? One for rpcx alone is called with '
             'ClientConfig(wire_protocol="rpcx")'

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import WIRE_PROTOCOLS
-from fastrpc.endpoint import Address, Endpoint, dialed_address
+from fastrpc.endpoint import Address, Endpoint, copied
 from fastrpc.errors import ConfigError
 from fastrpc.protocols.base import Protocol, client_protocol
 
@@ -34,7 +34,7 @@ def carries_streams(endpoint: Endpoint, config: ClientConfig) -> bool:
 
 
 def dialed_target(target: Any, config: ClientConfig) -> tuple[Any, ClientConfig]:
-    """Return a client's target with the schemes of transports, and its settings: `grpc://` sets `wire_protocol`.
+    """Return a client's target by the schemes of transports, and its settings: `grpc://` sets `wire_protocol`.
 
     Raises:
         ConfigError: only some of the addresses have such a scheme, or the settings name another protocol.
@@ -57,15 +57,8 @@ def _is_of_grpc(place: Any) -> bool:
 
 def _dialed(place: str | Address | Endpoint) -> Address | Endpoint:
     if not isinstance(place, Endpoint):
-        return dialed_address(Address.parse(place))
-    return Endpoint(
-        dialed_address(place.address),
-        weight=place.weight,
-        labels=place.labels,
-        zone=place.zone,
-        version=place.version,
-        protocols=place.protocols,
-    )
+        return Address.parse(place).dialed()
+    return copied(place, address=place.address.dialed())
 
 
 def _speaking_grpc(config: ClientConfig) -> ClientConfig:

@@ -6,7 +6,7 @@ from typing import Any
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named
 from fastrpc.config.validation import check_timeout
-from fastrpc.endpoint import Address, Endpoint, dialed_address
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.options import OPTION_NAMES, with_checked_kinds
 
@@ -15,7 +15,7 @@ __all__ = ["address_of", "checked_options"]
 
 def address_of(place: Any) -> Address:
     """Return the address of an Endpoint, an Address or a text."""
-    return dialed_address(place.address if isinstance(place, Endpoint) else Address.parse(place))
+    return (place.address if isinstance(place, Endpoint) else Address.parse(place)).dialed()
 
 
 def _preferred(place: Any) -> str:

@@ -1,6 +1,7 @@
 """Both clients against a server of grpcio: the four kinds of calls, metadata, errors, deadlines, compression, TLS."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,32 @@ class TestTargets:
         async with connected(kind, targets, config=BYTES) as client:  # type: ignore[arg-type]
             assert await client.call("test.Echo.Echo", b"x") == b"x"
             assert await client.with_options(endpoint=targets[1]).call("test.Echo.Echo", b"x") == b"x"
+
+    async def test_a_call_names_the_address_that_was_written(self, server: GrpcioServer, kind: str) -> None:
+        targets: Any = [server.target, f"grpc://localhost:{server.port}"]
+        async with connected(kind, targets, config=BYTES) as client:
+            for place in (targets[1], f"tcp://localhost:{server.port}"):
+                reply = await client.with_options(endpoint=place).request("test.Echo.Echo", b"x")
+                assert str(reply.endpoint) == targets[1]
+            # The endpoint of a reply is a target and an option.
+            assert await client.with_options(endpoint=reply.endpoint).call("test.Echo.Echo", b"y") == b"y"
+        async with connected(kind, reply.endpoint, config=BYTES) as client:
+            assert await client.call("test.Echo.Echo", b"z") == b"z"
+
+    @pytest.mark.parametrize("scheme", ["grpc", "grpcs"])
+    async def test_an_error_names_the_address_that_was_written(self, kind: str, scheme: str) -> None:
+        with socket.socket() as unheard:
+            unheard.bind(("127.0.0.1", 0))
+            target = f"{scheme}://127.0.0.1:{unheard.getsockname()[1]}"
+            with pytest.raises(ConnectError, match=f"cannot connect to {target} ") as failed:
+                if kind == "async":
+                    async with Client(target) as client:
+                        await client.call("test.Echo.Echo", b"x")
+                else:
+                    with SyncClient(target) as blocking:
+                        await asyncio.to_thread(blocking.call, "test.Echo.Echo", b"x")
+        assert "tcp://" not in str(failed.value)
+        assert "tls://" not in str(failed.value)
 
     async def test_a_server_of_another_protocol_is_recognised(self, kind: str) -> None:
         def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
