@@ -72,6 +72,11 @@ class ReferenceConnection:
             if select.select([self.stream], [], [], 0.01)[0]:
                 self._raw += self.stream.recv(1 << 20)
 
+    @property
+    def unread(self) -> bytes:
+        """The bytes that `read_raw` has read since the last `take_read`."""
+        return bytes(self._raw)
+
     def take_read(self) -> None:
         """Take the bytes of `read_raw`, and drop their events."""
         self.peer.receive(bytes(self._raw))

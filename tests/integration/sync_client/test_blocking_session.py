@@ -1,5 +1,6 @@
 """The frames of a blocking client on the wire, against the reference stepped by hand."""
 
+import gc
 import socket
 import time
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, Call, ClientConfig, Keepalive, SyncClient, Timeouts
+from fastrpc._core.client.blocking_call import BlockingCall
 from fastrpc._core.io.blocking_io import BlockingIO, SocketIO
 from fastrpc.client.blocking.attempting import SyncAttempting
 from fastrpc.transports.blocking import connect
 from tests.support.frame_factory import cut
 from tests.support.reference_server import ReferenceConnection, ReferenceServer, reference_server
 from tests.support.wire_frames import Response, Skipped
+from tests.support.wire_layout import CONNECTION_WINDOW as WINDOW_BYTES
 from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, Kind, Reason
 from tests.support.wire_settings import Setting
 
@@ -304,6 +307,49 @@ def test_one_way_call_that_another_thread_sends_is_handed_over(
         patient.notify("arith.mul", 1, 1)
         requests = [connection.next("request") for _ in range(2)]
     assert [msgspec.msgpack.decode(request[-1]) for request in requests] == [[1, 1], [2, 2]]
+
+
+def test_one_way_call_is_handed_over_with_its_last_piece(server: ReferenceServer, client: SyncClient) -> None:
+    connection = opened(server, client)
+    raw = client.with_options(timeout=20, codec="raw")
+    # Together they exceed the window: the rest of the second call waits here for credit.
+    first = server.start(raw.notify, "arith.keep", bytes(WINDOW_BYTES * 3 // 4))
+    connection.read_raw(first.done)
+    second = server.start(raw.notify, "arith.keep", bytes(WINDOW_BYTES * 3 // 4))
+    connection.read_raw(lambda: len(connection.unread) >= WINDOW_BYTES * 15 // 16)
+    with pytest.raises(TimeoutError):
+        second.result(timeout=0.1)
+    connection.take_read()
+    connection.next("request")
+    assert (first.result(), second.result()) == (None, None)
+
+
+def test_wait_for_a_one_way_call_ends_with_its_hand_over_or_its_deadline(
+    server: ReferenceServer, client: SyncClient
+) -> None:
+    connection = opened(server, client)
+    raw = client.with_options(timeout=20, codec="raw")
+    early = server.start(raw.notify, "arith.keep", bytes(WINDOW_BYTES * 3 // 4))
+    connection.read_raw(early.done)
+    late = server.start(raw.with_options(timeout=0.2).notify, "arith.keep", bytes(WINDOW_BYTES * 3 // 4))
+    connection.read_raw(late.done)
+    assert isinstance(late.exception(), fastrpc.DeadlineExceededError)
+    connection.take_read()
+    assert early.result() is None
+    # A call brings the waits up to date once all output before it has left.
+    for _ in range(20):
+        answer = server.start(client.call, "arith.mul", 6, 7)
+        connection.respond(connection.next("request")[1], msgspec.msgpack.encode(42))
+        assert answer.result() == 42
+        if not waits_for("arith.keep"):
+            break
+    assert waits_for("arith.keep") == []
+
+
+def waits_for(method: str) -> list[tuple[Any, ...]]:
+    """Return the waits for the hand-over of calls of a method."""
+    calls = [one for one in gc.get_objects() if isinstance(one, BlockingCall) and one.method == method]
+    return [held for call in calls for held in gc.get_referrers(call) if isinstance(held, tuple)]
 
 
 def test_server_that_reads_nothing_costs_the_deadline_only(
