@@ -102,7 +102,8 @@ async def test_a_request_whose_rest_does_not_come_in_a_drain_is_unavailable(
 
 async def test_a_connection_survives_a_body_that_is_too_long() -> None:
     before = bytes_held()
-    async with every_way() as served, http2_client(served.address) as client:
+    timeouts = Timeouts(linger=0.05)
+    async with every_way(timeouts=timeouts) as served, http2_client(served.address) as client:
         for _ in range(20):
             stream = client.begin("POST", ECHO, Content_Length=str(1_000 * MESSAGE_BYTES))
             client.send(stream, b"x" * 10_000)
@@ -129,10 +130,14 @@ async def test_the_unread_part_of_a_body_is_dropped_after_its_answer() -> None:
     await eventually(lambda: bytes_held() == before)
 
 
-@pytest.mark.parametrize("length", ["1000000", None])
-async def test_the_window_for_the_rest_of_a_body_comes_before_its_answer(length: str | None) -> None:
+@pytest.mark.parametrize("length", ["1000000", "100000000", None])
+@pytest.mark.parametrize("version", [None, "1"])
+async def test_the_window_for_the_rest_of_a_body_comes_before_its_answer(
+    length: str | None, version: str | None
+) -> None:
     async with every_way() as served, http2_client(served.address) as client:
-        stream = client.begin("POST", "/ways/nothing", Content_Length=length)
+        fields = {"Content_Length": length, "Connect_Protocol_Version": version}
+        stream = client.begin("POST", "/ways/nothing", **fields)
         client.send(stream, bytes(10_000))
         assert (await client.head(stream)).status == 404
         window = client.peer.h2.remote_settings.initial_window_size

@@ -283,7 +283,7 @@ cdef class GrpcOutcomes(Flow):
         if not call.has_begun:
             return self._answer_whole(call, call.web.answer(call, payload, failure))
         part = call.web.end(call, payload, failure)
-        self.lingering.spare_rest(call.http2_stream)
+        self.lingering.spare_rest(call.http2_stream, False)
         self.http2.send_data(call.http2_stream, part, True)
         return self._ended(call, 0 if call.flags & STREAM_OUT else PyBytes_GET_SIZE(part))
 
@@ -293,7 +293,8 @@ cdef class GrpcOutcomes(Flow):
         cdef list fields = answer[0]
         cdef bytes content = b"" if (<GrpcHead>call.head).is_head else answer[1]
         call.has_begun = True
-        self.lingering.spare_rest(stream)
+        # The status comes first.
+        self.lingering.spare_rest(stream, fields[0][2] >= b"400")
         self.http2.send_head(stream, None, fields, not content)
         if content:
             self.http2.send_data(stream, content, True)

@@ -76,7 +76,7 @@ cdef class Http2Exchange(TimedExchange):
     cdef int _weigh(self) except -1
     cdef int _forget(self) except -1
     cdef int _drop(self) except -1
-    cdef int _spare_rest(self) except -1
+    cdef int _spare_rest(self, int status) except -1
 
     # The parts of a request.
     cdef int _await_body(self, RequestHead head, int64_t most) except -1

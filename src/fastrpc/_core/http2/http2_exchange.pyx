@@ -91,7 +91,7 @@ cdef class Http2Exchange(TimedExchange):
         cdef bint is_bare = status == 204 or status == 304
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
         cdef bint has_body = size > 0 and not (is_bare or self._is_head)
-        self._spare_rest()
+        self._spare_rest(status)
         self._send_head(http2, status, lines, -1 if is_bare else size, not has_body)
         if has_body:
             http2.send_data(self.stream, body, True)
@@ -120,11 +120,11 @@ cdef class Http2Exchange(TimedExchange):
         cdef Http2Connection http2 = self._open_http2()
         if http2 is None:
             return 0
-        self._spare_rest()
+        self._spare_rest(self._status)
         http2.end_stream(self.stream)
         return self._answered()
 
-    cdef int _spare_rest(self) except -1:
+    cdef int _spare_rest(self, int status) except -1:
         """Drop the rest of a body after its response, as at the end of a connection of HTTP/1.1."""
         if self.is_tunnel or self.stream.is_ended_by_peer:
             return 0
@@ -132,7 +132,7 @@ cdef class Http2Exchange(TimedExchange):
             # The client waits for `100 Continue` before it sends the body.
             return 0
         self._owed = 0
-        return self.turns.lingering.spare_rest(self.stream)
+        return self.turns.lingering.spare_rest(self.stream, status >= 400)
 
     cdef int _weigh(self) except -1:
         """Count output that waits here, as no flush may follow."""

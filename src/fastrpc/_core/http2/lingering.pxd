@@ -24,8 +24,9 @@ cdef class LingeringStreams:
     cdef int linger(self, Http2Stream stream) except -1
 
     # Called before the end of an early answer, with the same effect: the rest of the body is dropped, unless it is
-    # known to be long. Received bytes give their credit back; the side calls `took` for DATA that still comes.
-    cdef int spare_rest(self, Http2Stream stream) except -1
+    # known to be long and the request is not refused: clients such as curl 7 send on after a success, and lose a refusal
+    # by a reset. Received bytes give their credit back; the side calls `took` for DATA that still comes.
+    cdef int spare_rest(self, Http2Stream stream, bint is_refused) except -1
 
     # Forget a stream, which is over.
     cdef int remove(self, Http2Stream stream) except -1

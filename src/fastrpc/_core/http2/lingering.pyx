@@ -36,11 +36,11 @@ cdef class LingeringStreams:
         due = self.instants[stream] = now_ns() + time_ns
         return 0 if http2.stream_below() is NULL else (<ByteStream>http2.stream_below()).schedule_check(due)
 
-    cdef int spare_rest(self, Http2Stream stream) except -1:
+    cdef int spare_rest(self, Http2Stream stream, bint is_refused) except -1:
         cdef Http2Connection http2 = self.http2()
         cdef FlowControl flow = http2.incoming.flow
         cdef int64_t kept, rest
-        if stream.is_ended_by_peer or stream.content_left > SPARED_BYTES:
+        if stream.is_ended_by_peer or stream.content_left > SPARED_BYTES and not is_refused:
             return 0
         self.linger(stream)
         if stream.keeps_credit:
@@ -52,7 +52,7 @@ cdef class LingeringStreams:
             http2.took(stream, <Py_ssize_t>kept)
         # All of the rest before the answer: clients such as curl 7 read no further window behind it, and would wait for one
         # for ever. The rest is dropped, so it needs no memory. The client knows our SETTINGS by then.
-        rest = SPARED_BYTES if stream.content_left < 0 else stream.content_left
+        rest = SPARED_BYTES if stream.content_left < 0 else min(stream.content_left, <int64_t>SPARED_BYTES)
         rest -= http2.first_window + stream.windows.receiving
         return http2.grant(stream, rest) if rest > 0 else 0
 

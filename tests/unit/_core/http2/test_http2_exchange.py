@@ -239,10 +239,24 @@ class TestWholeBodies:
             assert link.answers[stream].reset is None
             assert link.told == [("request", b""), ("over",)]
 
-    async def test_a_long_remainder_after_an_early_answer_is_reset(self) -> None:
+    async def test_a_long_remainder_after_an_early_success_is_reset(self) -> None:
+        async with served_pages(pages={"decides": True, "most": 30_000_000}) as link:
+            stream = link.upload("/upload", [("content-length", "20000000")])
+            await link.talk()
+            link.page.skip()
+            link.page.answer(200, b"", b"yes\n")
+            assert (await link.end(stream)).data == b"yes\n"
+            await link.talk()
+            assert link.answers[stream].reset == NO_ERROR
+            assert link.told == [("request", b""), ("over",)]
+
+    async def test_a_long_remainder_after_a_refusal_is_reset_after_the_linger_time(self) -> None:
         async with served_pages(pages={"most": 1_000}) as link:
             stream = link.upload("/upload", [("content-length", "20000000")])
             assert (await link.end(stream)).head[":status"] == "413"
+            await link.talk()
+            assert link.answers[stream].reset is None
+            link.look(2)
             await link.talk()
             assert link.answers[stream].reset == NO_ERROR
             assert link.told == [("dropped",), ("over",)]
