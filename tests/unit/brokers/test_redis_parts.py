@@ -2,20 +2,27 @@
 
 import asyncio
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from redis import exceptions as redis_exceptions
 
 from fastrpc import BrokerError, ConfigError
-from fastrpc.brokers.base import OutgoingMessage
+from fastrpc.brokers.base import GroupSettings, OutgoingMessage, TopicSettings
+from fastrpc.brokers.local.counts import TopicCounts
 from fastrpc.brokers.redis.bells import Bells, TopicBell
 from fastrpc.brokers.redis.durability import check_settings
 from fastrpc.brokers.redis.entries import delivery_of, fields_of, words_of
 from fastrpc.brokers.redis.keys import entry_before, milliseconds, published_at, sequence_of, topic_key
 from fastrpc.brokers.redis.link import RedisLink
+from fastrpc.brokers.redis.lua import Script
+from fastrpc.brokers.redis.member_scripts import LEAVE
+from fastrpc.brokers.redis.membership import RedisMembership
 from fastrpc.status import Status
+from tests.support.waiting import eventually
 
 LAST = 2**64 - 1
 KEPT = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory": "0", "maxmemory-policy": "allkeys-lru"}
@@ -328,3 +335,53 @@ async def test_an_answer_that_is_missing_fails_the_commands_of_its_write() -> No
     assert [(type(one), getattr(one, "processed", "")) for one in outcomes] == [(BrokerError, "unknown")] * 3
     assert await link.ask(int, "GET", 3) == 3
     await link.close()
+
+
+# Members
+
+
+class FakeOwner:
+    """A broker whose server answers when the test says so."""
+
+    lease, channel = 30.0, "bell"
+
+    def __init__(self) -> None:
+        self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
+        self.link: Any = self
+        self.asked: list[tuple[Script, asyncio.Future[Any]]] = []
+
+    def run(self, kind: Any, script: Script, keys: Sequence[str], words: Sequence[Any]) -> Any:
+        answer = asyncio.get_running_loop().create_future()
+        self.asked.append((script, answer))
+        return answer
+
+    def forget(self, membership: Any) -> None:
+        """No lease is renewed here."""
+
+
+@pytest.mark.parametrize(
+    ("cause", "leaves"),
+    [(TimeoutError(), False), (redis_exceptions.TimeoutError(), False), (ConnectionError("cut"), True)],
+)
+async def test_a_member_of_a_silent_server_waits_for_one_answer_at_its_end(
+    cause: Exception, leaves: bool
+) -> None:
+    owner = FakeOwner()
+    settings = GroupSettings("audit", "orders", "new", False)
+    member = RedisMembership(owner, TopicSettings("orders"), "key", settings, "one", b"1")  # type: ignore[arg-type]
+    taking = asyncio.ensure_future(member.take(1))
+    await eventually(lambda: owner.asked != [])
+    taking.cancel()
+    closing = asyncio.ensure_future(member.close())
+    failure = BrokerError("no answer", retryable=True)
+    failure.__cause__ = cause
+    owner.asked[0][1].set_exception(failure)
+    if leaves:
+        await eventually(lambda: owner.asked[-1][0] is LEAVE)
+        owner.asked[-1][1].set_result(1)
+        await closing
+    else:
+        with pytest.raises(BrokerError, match="no answer"):
+            await closing
+        assert LEAVE not in [script for script, _ in owner.asked]
+    assert taking.cancelled()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from redis import exceptions
+
 from fastrpc.brokers.base import Delivery, GroupSettings, TopicSettings
 from fastrpc.brokers.base.checks import check_pause
 from fastrpc.brokers.local.counts import TopicCounts
@@ -365,11 +367,16 @@ class RedisMembership:
         self._has_left = True
         self._owner.forget(self)
         self.bell.ring()
-        if self._asking:
+        asking = list(self._asking)
+        if asking:
             # This comes first: messages of cancelled takes are handed back before the member leaves.
-            await asyncio.wait(list(self._asking))
+            await asyncio.wait(asking)
             await asyncio.sleep(0)
         self.lose_all()
+        silence = next((error for one in asking if (error := one.exception()) and _is_silence(error)), None)
+        if silence is not None:
+            # The answer to a further request would be waited for as long.
+            raise silence
         await self._run(int, LEAVE, self.name)
 
     def _run(self, kind: Any, script: Any, *words: Word) -> "asyncio.Future[Any]":
@@ -408,6 +415,11 @@ def stop_waiting(link: RedisLink, key: str, group: str, member: str) -> None:
 def _leave_to_lease(answer: "asyncio.Future[int]") -> None:
     with contextlib.suppress(BrokerError):
         answer.result()
+
+
+def _is_silence(error: BaseException) -> bool:
+    """Return whether an error says that the server did not answer in time."""
+    return isinstance(error.__cause__, TimeoutError | exceptions.TimeoutError)
 
 
 def left() -> BrokerError:
