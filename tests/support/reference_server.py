@@ -10,11 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+import msgspec
+
+from fastrpc import SyncClient
 from tests.support.wire_frames import Response
 from tests.support.wire_link import Event
 from tests.support.wire_peer import ReferencePeer
 
-__all__ = ["ReferenceConnection", "ReferenceServer", "reference_server"]
+__all__ = ["ReferenceConnection", "ReferenceServer", "opened", "reference_server"]
 
 T = TypeVar("T")
 
@@ -155,6 +158,15 @@ class ReferenceServer:
         for closing in itertools.chain(self._connections, [self._listener]):
             closing.close()
         self._threads.shutdown()
+
+
+def opened(server: ReferenceServer, client: SyncClient) -> ReferenceConnection:
+    """Let the client connect and make one call."""
+    answer = server.start(client.call, "arith.mul", 6, 7)
+    connection = server.accept()
+    connection.respond(connection.next("request")[1], msgspec.msgpack.encode(42))
+    assert answer.result() == 42
+    return connection
 
 
 @contextmanager

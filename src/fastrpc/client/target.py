@@ -54,7 +54,7 @@ class Target:
 
         return tls_for(self.registry, endpoint, own)
 
-    def check_list(self, endpoints: Sequence[Endpoint]) -> None:
+    def check_list(self, endpoints: Sequence[Any]) -> None:
         """Refuse the list of a snapshot with an item that is not an endpoint.
 
         Raises:

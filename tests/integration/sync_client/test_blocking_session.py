@@ -1,6 +1,5 @@
 """The frames of a blocking client on the wire, against the reference stepped by hand."""
 
-import gc
 import socket
 import time
 from collections.abc import Iterator
@@ -10,16 +9,13 @@ import msgspec
 import pytest
 
 import fastrpc
-from fastrpc import Backoff, Call, ClientConfig, Keepalive, SyncClient, Timeouts
-from fastrpc._core.client.blocking_call import BlockingCall
+from fastrpc import Backoff, ClientConfig, Keepalive, SyncClient, Timeouts
 from fastrpc._core.io.blocking_io import BlockingIO, SocketIO
-from fastrpc.client.blocking.attempting import SyncAttempting
 from fastrpc.transports.blocking import connect
 from tests.support.frame_factory import cut
-from tests.support.reference_server import ReferenceConnection, ReferenceServer, reference_server
+from tests.support.reference_server import ReferenceConnection, ReferenceServer, opened, reference_server
 from tests.support.wire_frames import Response, Skipped
-from tests.support.wire_layout import CONNECTION_WINDOW as WINDOW_BYTES
-from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, Kind, Reason
+from tests.support.wire_layout import FLAG_IDEMPOTENT, Kind, Reason
 from tests.support.wire_settings import Setting
 
 CANCEL_DEADLINE = 1
@@ -39,15 +35,6 @@ def client(server: ReferenceServer) -> Iterator[SyncClient]:
     config = ClientConfig(backoff=QUICK, timeouts=Timeouts(linger=0.0))
     with SyncClient(server.address, config=config) as client:
         yield client
-
-
-def opened(server: ReferenceServer, client: SyncClient) -> ReferenceConnection:
-    """Let the client connect and make one call."""
-    answer = server.start(client.call, "arith.mul", 6, 7)
-    connection = server.accept()
-    connection.respond(connection.next("request")[1], msgspec.msgpack.encode(42))
-    assert answer.result() == 42
-    return connection
 
 
 # Opening
@@ -273,83 +260,6 @@ def test_answer_that_stalls_fails_its_call_alone(server: ReferenceServer, client
 
 
 # Writing
-
-
-def test_one_way_call_is_handed_over_and_not_waited_for(server: ReferenceServer, client: SyncClient) -> None:
-    connection = opened(server, client)
-    assert client.notify("arith.mul", 6, 7) is None
-    request = connection.next("request")
-    assert request[3] & FLAG_ONE_WAY
-
-
-def test_one_way_call_that_another_thread_sends_is_handed_over(
-    server: ReferenceServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, begun = SyncAttempting._note_sent, 0
-
-    def note_sent(self: SyncAttempting) -> None:
-        # Between the start of an attempt and the wait for it.
-        nonlocal begun
-        real(self)
-        begun += 1
-        if begun == 1:
-            server.start(patient.notify, "arith.mul", 2, 2).result()
-
-    async def interceptor(call: Call, proceed: Any) -> Any:
-        return await proceed(call)
-
-    # No PING, which would report earlier hand-overs as each flush does.
-    config = ClientConfig(keepalive=Keepalive(interval=60), timeouts=Timeouts(linger=0.0))
-    with SyncClient(server.address, config=config, interceptors=[interceptor]) as client:
-        connection = opened(server, client)
-        patient = client.with_options(timeout=20)
-        monkeypatch.setattr(SyncAttempting, "_note_sent", note_sent)
-        patient.notify("arith.mul", 1, 1)
-        requests = [connection.next("request") for _ in range(2)]
-    assert [msgspec.msgpack.decode(request[-1]) for request in requests] == [[1, 1], [2, 2]]
-
-
-def test_one_way_call_is_handed_over_with_its_last_piece(server: ReferenceServer, client: SyncClient) -> None:
-    connection = opened(server, client)
-    raw = client.with_options(timeout=20, codec="raw")
-    # Together they exceed the window: the rest of the second call waits here for credit.
-    first = server.start(raw.notify, "arith.keep", bytes(WINDOW_BYTES * 3 // 4))
-    connection.read_raw(first.done)
-    second = server.start(raw.notify, "arith.keep", bytes(WINDOW_BYTES * 3 // 4))
-    connection.read_raw(lambda: second.done() or len(connection.unread) >= WINDOW_BYTES * 15 // 16)
-    with pytest.raises(TimeoutError):
-        second.result(timeout=0.1)
-    connection.take_read()
-    connection.next("request")
-    assert (first.result(), second.result()) == (None, None)
-
-
-def test_wait_for_a_one_way_call_ends_with_its_hand_over_or_its_deadline(
-    server: ReferenceServer, client: SyncClient
-) -> None:
-    connection = opened(server, client)
-    raw = client.with_options(timeout=20, codec="raw")
-    early = server.start(raw.notify, "arith.keep", bytes(WINDOW_BYTES * 3 // 4))
-    connection.read_raw(early.done)
-    late = server.start(raw.with_options(timeout=0.2).notify, "arith.keep", bytes(WINDOW_BYTES * 3 // 4))
-    connection.read_raw(late.done)
-    assert isinstance(late.exception(), fastrpc.DeadlineExceededError)
-    connection.take_read()
-    assert early.result() is None
-    # A call brings the waits up to date once all output before it has left.
-    for _ in range(20):
-        answer = server.start(client.call, "arith.mul", 6, 7)
-        connection.respond(connection.next("request")[1], msgspec.msgpack.encode(42))
-        assert answer.result() == 42
-        if not waits_for("arith.keep"):
-            break
-    assert waits_for("arith.keep") == []
-
-
-def waits_for(method: str) -> list[tuple[Any, ...]]:
-    """Return the waits for the hand-over of calls of a method."""
-    calls = [one for one in gc.get_objects() if isinstance(one, BlockingCall) and one.method == method]
-    return [held for call in calls for held in gc.get_referrers(call) if isinstance(held, tuple)]
 
 
 def test_server_that_reads_nothing_costs_the_deadline_only(
