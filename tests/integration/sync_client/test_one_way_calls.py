@@ -1,5 +1,6 @@
 """One-way calls of a blocking client: handed over to the system, against the reference stepped by hand."""
 
+import asyncio
 import gc
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from fastrpc import Call, ClientConfig, Keepalive, SyncClient, Timeouts
 from fastrpc._core.client.blocking_call import BlockingCall
 from fastrpc.client.blocking.attempting import SyncAttempting
 from tests.support.reference_server import ReferenceServer, opened, reference_server
+from tests.support.waiting import eventually
 from tests.support.wire_layout import CONNECTION_WINDOW as WINDOW_BYTES
 from tests.support.wire_layout import FLAG_ONE_WAY
 
@@ -104,3 +106,42 @@ def waits_for(method: str) -> list[tuple[Any, ...]]:
     """Return the waits for the hand-over of calls of a method."""
     calls = [one for one in gc.get_objects() if isinstance(one, BlockingCall) and one.method == method]
     return [held for call in calls for held in gc.get_referrers(call) if isinstance(held, tuple)]
+
+
+class Queued:
+    """A one-way call behind a long call of which the system takes a part only, as the server reads nothing."""
+
+    def __init__(self, server: ReferenceServer, client: SyncClient) -> None:
+        self.connection = opened(server, client)
+        (session,) = client._pool.connections
+        for function, arguments in ((self._keep, (client,)), (client.notify, ("arith.mul", 6, 7))):
+            before = session.engine.stats()["credit"]
+            self.call = server.start(function, *arguments)
+            asyncio.run(eventually(lambda before=before: session.engine.stats()["credit"] < before))
+
+    @staticmethod
+    def _keep(client: SyncClient) -> Any:
+        return client.with_options(timeout=20, codec="raw").call("arith.keep", bytes(8 << 20))
+
+
+def test_one_way_call_that_the_system_has_not_taken_did_not_run(
+    server: ReferenceServer, client: SyncClient
+) -> None:
+    queued = Queued(server, client)
+    # Its next attempt finds no server.
+    server.close()
+    error = queued.call.exception()
+    assert isinstance(error, fastrpc.UnavailableError)
+    assert error.processed == "no"
+
+
+def test_one_way_call_that_is_sent_before_the_close_may_run(
+    server: ReferenceServer, client: SyncClient
+) -> None:
+    queued = Queued(server, client)
+    closing = server.start(client.close)
+    error = queued.call.exception()
+    assert isinstance(error, fastrpc.ConnectionLostError)
+    assert error.processed == "unknown"
+    queued.connection.close()
+    closing.result()
