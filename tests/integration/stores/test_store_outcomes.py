@@ -133,8 +133,9 @@ async def test_store_that_cannot_be_written_ends_and_says_so(
         await store.put("k", b"1")
         faults.set(**{fault: errno.EIO})  # type: ignore[arg-type]
         with pytest.raises(StoreError, match="the store cannot be written: disk I/O error"):
-            # Into the log, then from the log into the file.
-            for _ in range(32):
+            # Into the log, then from the log into the file: several times what the log holds, as
+            # writers go on while the items are moved.
+            for _ in range(512):
                 await store.put("other", b"x" * 256 * 1024)
     ended = program.wait()
     assert ended.code == 1
