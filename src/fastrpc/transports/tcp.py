@@ -13,6 +13,7 @@ from fastrpc.config import TLS
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, ConnectError
 from fastrpc.transports.base import SILENCE_SECONDS, DialOptions, Listener, ListenOptions, SessionFactory
+from fastrpc.transports.race import Failure, Places, Race, next_delay
 from fastrpc.transports.sockets import (
     Handover,
     close_all,
@@ -30,10 +31,6 @@ __all__ = ["ENCRYPTED", "TRANSPORT", "TcpTransport", "bind", "set_options", "wat
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
-#: Seconds before the next address of the same host is tried in parallel.
-#: Source: RFC 8305, section 5, "Connection Attempt Delay".
-_NEXT_ATTEMPT_SECONDS = 0.25
-
 #: Tries to find one free port for all addresses of a host when the port is 0.
 _PORT_TRIES = 16
 
@@ -44,7 +41,6 @@ _LONGEST_IDLE_SECONDS = 32_767
 _NOT_HERE = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 _Place = tuple[str, int]
-_Failure = tuple[str, Exception]
 _Made = tuple[asyncio.Transport, Handover]
 
 
@@ -60,7 +56,7 @@ class TcpTransport:
     ) -> tuple[asyncio.Transport, S]:
         """Connect to the first address of the host that answers."""
         started = time.monotonic()
-        failures: list[_Failure] = []
+        failures: list[Failure] = []
         end = self._end_for(address, options)
         try:
             places = await _resolve(address)
@@ -138,39 +134,38 @@ class TcpTransport:
         """Connect without an event loop. `timeout` does not bound the name lookup."""
         end = self._end_for(address, options)
         started = time.monotonic()
-        failures: list[_Failure] = []
+        failures: list[Failure] = []
         try:
-            found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM)
+            found = _looked_up(address)
         except (OSError, UnicodeError) as failure:
             raise _connect_error(address, failures, failure, started) from failure
-        places = list(dict.fromkeys(_numeric(place) for *_, place in found))
-        self._check_places(address, places, options)
-        for index, place in enumerate(places):
-            # Each address gets a share of the time, so that a silent one leaves time for the next.
-            left = None if timeout is None else timeout - (time.monotonic() - started)
-            share = None if left is None else max(0.001, left / (len(places) - index))
+        self._check_places(address, list(found), options)
+        due = None if timeout is None else started + timeout
+        race = Race(found, due, failures)
+        while True:
             try:
-                return _connected(place, share, end, options)
+                host, connected = race.run()
             except OSError as failure:
-                failures.append((place[0], failure))
-        raise _connect_error(address, failures, failures[-1][1], started)
+                raise _connect_error(address, failures, failure, started) from failure
+            try:
+                return _opened(connected, race.handshake_seconds(), end, options)
+            except OSError as failure:
+                failures.append((host, failure))
 
 
-def _connected(
-    place: _Place, seconds: float | None, end: "ClientEnd | None", options: DialOptions
+def _opened(
+    connected: socket.socket, seconds: float | None, end: "ClientEnd | None", options: DialOptions
 ) -> BlockingIO:
-    """Connect to one numeric address, the handshake of TLS included."""
-    due = None if seconds is None else time.monotonic() + seconds
-    connected = socket.create_connection(place, seconds)
+    """Return the I/O object of a new connection, after the handshake of TLS."""
     try:
-        connected.settimeout(None)
+        connected.setblocking(True)
         set_options(connected, options.silence_seconds)
         if end is None:
             return SocketIO(connected)
         from fastrpc._core.io.tls_blocking_io import TLSBlockingIO
 
         io = TLSBlockingIO(connected, end)
-        io.open(None if due is None else max(0.0, due - time.monotonic()))
+        io.open(seconds)
         return io
     except BaseException:
         connected.close()
@@ -185,10 +180,7 @@ def bind(address: Address, *, silence_seconds: float = SILENCE_SECONDS) -> list[
     """
     bound: list[socket.socket] = []
     try:
-        found = socket.getaddrinfo(
-            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        bound = _bind_all(list(dict.fromkeys(_numeric(place) for *_, place in found)), reuse_port=False)
+        bound = _bind_all(list(_looked_up(address, socket.AI_PASSIVE)), reuse_port=False)
         for one in bound:
             set_options(one, silence_seconds)
     except (OSError, UnicodeError) as failure:
@@ -252,7 +244,25 @@ async def _resolve(address: Address, *, passive: bool = False) -> list[_Place]:
         # The host is a name, whose lookup may wait for the network.
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=flags)
-    return list(dict.fromkeys(_numeric(place) for *_, place in found))
+    return list(_distinct(found))
+
+
+def _looked_up(address: Address, flags: int = 0) -> Places:
+    """Return the addresses of a host; blocks."""
+    return _distinct(
+        socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=flags)
+    )
+
+
+def _distinct(found: Iterable[tuple[Any, ...]]) -> Places:
+    """Return the addresses of an answer of `getaddrinfo` in its order, each once."""
+    places: Places = {}
+    for family, _, _, _, name in found:
+        places.setdefault(_numeric(name), (family, name))
+    if not places:
+        # Python's own functions never return this; replaced ones do.
+        raise socket.gaierror(socket.EAI_NONAME, "the host has no address")
+    return places
 
 
 def _numeric(place: tuple[Any, ...]) -> _Place:
@@ -263,7 +273,7 @@ def _numeric(place: tuple[Any, ...]) -> _Place:
 
 
 def _connect_error(
-    address: Address, failures: Sequence[_Failure], failure: Exception, started: float
+    address: Address, failures: Sequence[Failure], failure: Exception, started: float
 ) -> ConnectError:
     """Name the numeric address of each failed attempt, unless the target names it already."""
     attempts = list(failures)
@@ -278,7 +288,7 @@ async def _connect_one(place: _Place) -> _Made:
     return await asyncio.get_running_loop().create_connection(Handover, *place)
 
 
-async def _connect_any(places: Sequence[_Place], failures: list[_Failure]) -> _Made:
+async def _connect_any(places: Sequence[_Place], failures: list[Failure]) -> _Made:
     """Return the first connection made. When a place does not answer soon, try the next in parallel.
 
     Raises:
@@ -296,7 +306,7 @@ async def _connect_any(places: Sequence[_Place], failures: list[_Failure]) -> _M
         for place in places:
             attempts[asyncio.create_task(_connect_one(place))] = place[0]
             is_last = len(attempts) == len(places)
-            winner = await _first_made(attempts, failures, None if is_last else _NEXT_ATTEMPT_SECONDS)
+            winner = await _first_made(attempts, failures, None if is_last else next_delay(len(places)))
             if winner is not None:
                 return winner.result()
         raise failures[-1][1]
@@ -309,7 +319,7 @@ async def _connect_any(places: Sequence[_Place], failures: list[_Failure]) -> _M
 
 async def _first_made(
     attempts: dict[asyncio.Task[_Made], str],
-    failures: list[_Failure],
+    failures: list[Failure],
     seconds: float | None,
 ) -> asyncio.Task[_Made] | None:
     """Return the first attempt that succeeds; None once all have failed or the time has passed."""

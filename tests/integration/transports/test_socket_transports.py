@@ -18,7 +18,7 @@ import pytest
 from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
-from fastrpc.transports import blocking, tcp, unix
+from fastrpc.transports import blocking, race, tcp, unix
 from fastrpc.transports.base import DialOptions, ListenOptions, transport_for
 from fastrpc.transports.sockets import LONGEST_PATH
 from fastrpc.transports.tcp import TRANSPORT as TCP
@@ -139,7 +139,7 @@ async def test_a_listener_that_closes_leaves_waiting_connections_to_the_others_a
 
 async def test_a_silent_address_does_not_delay_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = await TCP.listen(LOOPBACK, Sessions(), ListenOptions())
-    monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.01)
+    monkeypatch.setattr(race, "NEXT_SECONDS", 0.01)
     before = open_descriptors()
     with full_listener(socket.AF_INET, ("127.0.0.1", 0)) as silent:
         places(monkeypatch, silent, ("127.0.0.1", listener.address.port))
@@ -151,7 +151,7 @@ async def test_a_silent_address_does_not_delay_the_next(monkeypatch: pytest.Monk
 
 
 async def test_only_one_of_several_connections_made_at_once_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.0)
+    monkeypatch.setattr(race, "NEXT_SECONDS", 0.0)
     places(monkeypatch, ("127.0.0.1", 0), ("127.0.0.2", 0), ("::1", 0))
     listener = await TCP.listen(Address("tcp", host="here"), Sessions(), ListenOptions())
     port = listener.address.port
@@ -173,7 +173,7 @@ async def test_only_one_of_several_connections_made_at_once_is_kept(monkeypatch:
 
 
 async def test_a_dial_that_times_out_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.01)
+    monkeypatch.setattr(race, "NEXT_SECONDS", 0.01)
     (await TCP.listen(LOOPBACK, Sessions(), ListenOptions())).close()
     with full_listener(socket.AF_INET, ("127.0.0.1", 0)) as silent:
         before = open_descriptors()
