@@ -27,7 +27,7 @@ from tests.support.source_tree import (
 pytestmark = pytest.mark.usefixtures("forgotten_trees")
 # The modules that the implementations of a folder may import in addition to its `base`.
 SHARED_BY_IMPLEMENTATIONS = {"protocols": {"native_client"}, "transports": {"early_bytes", "edge", "sockets"}}
-SHARED_BY_IMPLEMENTATIONS["transports"] |= {"race"}
+SHARED_BY_IMPLEMENTATIONS["transports"] |= {"lookups", "race"}
 SHARED_BY_IMPLEMENTATIONS["stores"] = {"expiring", "remote"}
 SHARED_BY_IMPLEMENTATIONS["brokers"] = {"embedded", "local", "observed"}
 

@@ -13,6 +13,7 @@ from fastrpc.config import TLS
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, ConnectError
 from fastrpc.transports.base import SILENCE_SECONDS, DialOptions, Listener, ListenOptions, SessionFactory
+from fastrpc.transports.lookups import look_up
 from fastrpc.transports.race import Failure, Places, Race, next_delay
 from fastrpc.transports.sockets import (
     Handover,
@@ -242,8 +243,7 @@ async def _resolve(address: Address, *, passive: bool = False) -> list[_Place]:
         )
     except (socket.gaierror, UnicodeError):
         # The host is a name, whose lookup may wait for the network.
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=flags)
+        found = await look_up(host, address.port, flags)
     return list(_distinct(found))
 
 

@@ -1,0 +1,103 @@
+"""Lookups of host names for event loops, in separate threads.
+
+The pool of the loop belongs to the program. While a resolver does not answer, abandoned lookups would take all threads
+of that pool, and the end of the loop would wait for them.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import threading
+from typing import Any
+
+__all__ = ["look_up"]
+
+#: Lookups of one name in progress. A single one would hold up the name until the resolver gives up a lost question,
+#: which takes seconds; many would ask a silent resolver again and again.
+MOST_OF_A_NAME = 3
+
+#: Lookups in progress in one loop.
+MOST_LOOKUPS = 64
+
+_Answer = list[tuple[Any, ...]]
+_Name = tuple[str | None, int, int]
+
+
+class _Lookups:
+    """The lookups of one event loop while there are any."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._room = asyncio.Semaphore(MOST_LOOKUPS)
+        # The lookups of each name, the newest last.
+        self._under_way: dict[_Name, list[asyncio.Future[_Answer]]] = {}
+
+    async def answer(self, name: _Name) -> _Answer:
+        """Return the answer of a new lookup, or of the newest one if the name has enough."""
+        if len(self._under_way.get(name, ())) < MOST_OF_A_NAME:
+            await self._room.acquire()
+            self._begin(name)
+        return await asyncio.shield(self._under_way[name][-1])
+
+    def _begin(self, name: _Name) -> None:
+        begun: asyncio.Future[_Answer] = self._loop.create_future()
+        thread = threading.Thread(
+            target=_look_up, args=(name, begun), name=f"fastrpc lookup of {name[0]}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            self._room.release()
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+        self._under_way.setdefault(name, []).append(begun)
+        begun.add_done_callback(lambda done: self._end(name, done))
+
+    def _end(self, name: _Name, done: asyncio.Future[_Answer]) -> None:
+        self._room.release()
+        self._under_way[name].remove(done)
+        if not self._under_way[name]:
+            del self._under_way[name]
+        if not self._under_way:
+            _of_loops.pop(self._loop, None)
+        # An error that came too late for every dial is no news.
+        done.exception()
+
+
+_of_loops: dict[asyncio.AbstractEventLoop, _Lookups] = {}
+
+
+async def look_up(host: str | None, port: int, flags: int) -> _Answer:
+    """Return the answer of `socket.getaddrinfo` for streams, without blocking the loop.
+
+    Raises:
+        OSError, UnicodeError: as `socket.getaddrinfo` raises them.
+    """
+    loop = asyncio.get_running_loop()
+    lookups = _of_loops.get(loop)
+    if lookups is None:
+        lookups = _of_loops[loop] = _Lookups(loop)
+    return await lookups.answer((host, port, flags))
+
+
+def _look_up(name: _Name, begun: asyncio.Future[_Answer]) -> None:
+    host, port, flags = name
+    result: _Answer = []
+    failure: BaseException | None = None
+    try:
+        result = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except BaseException as error:
+        failure = error
+
+    def conclude() -> None:
+        if failure is None:
+            begun.set_result(result)
+        else:
+            begun.set_exception(failure)
+
+    loop = begun.get_loop()
+    try:
+        loop.call_soon_threadsafe(conclude)
+    except RuntimeError:
+        # The loop is closed, so no dial waits.
+        _of_loops.pop(loop, None)
