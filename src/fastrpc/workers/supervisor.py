@@ -43,7 +43,7 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds that quitting workers get before they are killed; by themselves they need less.
 QUIT_SECONDS = 1.0
 
-#: Seconds for the shutdown of applications where a process of the program could not start.
+#: Seconds for the end of a worker that still starts, and of applications if another process could not start.
 SHUTDOWN_SECONDS = 5.0
 
 #: Seconds that the withdrawal from the registry may take. A registration waits less long for its withdrawal.
@@ -367,7 +367,8 @@ class Supervisor:
             self._stops = max(1, self._stops)
         if "started" in report and self._is_serving and worker in self._crew.workers:
             self._spread.worker_started()
-        worker.started = report.get("started", worker.started)
+        if "started" in report:
+            worker.started, worker.kill_at = report["started"], None
         worker.failed = report.get("failed", worker.failed)
         worker.wants_successor = report.get("wants_successor", worker.wants_successor)
         worker.has_retired = report.get("retired", worker.has_retired)
@@ -398,7 +399,7 @@ class Supervisor:
             worker.code = 0  # The exit code of the previous process no longer matters.
         if not timeouts.announce:
             self._stop_accepting()
-        self._crew.tell(DRAIN)
+        self._tell_all(DRAIN)
         # Where another program accepts connections, clients need not learn that this one drains.
         told_at = self._clock()
         announced_at = told_at + (timeouts.announce if self._listeners.services.listening_sockets else 0.0)
@@ -417,7 +418,8 @@ class Supervisor:
         self._end_monitor()
         seconds = self._clock() - began_at
         logger.info("the drain ended after %.1f s", seconds, extra={"event": "drain_ended"})
-        codes = {worker.code or ExitCode.DONE for worker in self._crew.workers}
+        # A worker that was still starting has cut no call off.
+        codes = {one.code or ExitCode.DONE for one in self._crew.workers if one.started is not None}
         if not ended or codes - {ExitCode.DONE, ExitCode.INTERRUPTED}:
             return ExitCode.DRAIN_TIMED_OUT
         return ExitCode.INTERRUPTED if ExitCode.INTERRUPTED in codes else ExitCode.DONE
@@ -460,6 +462,8 @@ class Supervisor:
             if worker.is_alive and worker.started is None:
                 # It is still starting, and does not read commands yet.
                 os.kill(worker.process_id, signal.SIGTERM)
+                if worker.role is Role.WORKER:
+                    worker.kill_at = self._clock() + SHUTDOWN_SECONDS
 
     def _await_end(self, until: float | None, *, urgent: bool) -> bool:
         """Return whether every worker ended in time and, unless `urgent`, before another signal."""

@@ -1,4 +1,4 @@
-"""Faults around workers: the system has no room for a process, workers hang while they drain."""
+"""Faults around workers: the system has no room for a process, workers hang while they start or drain."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fastrpc import Client
-from tests.support.program import WAIT_SECONDS
-from tests.support.running_workers import Callers, Running, running
+from tests.support.program import WAIT_SECONDS, Program
+from tests.support.running_workers import PROGRAM, Callers, Running, running
 
 pytestmark = pytest.mark.one_loop
 
@@ -95,3 +95,51 @@ async def test_a_replaced_worker_that_hangs_in_its_drain_is_killed(tmp_path: Pat
             serving.roll()
             await asyncio.to_thread(serving.program.wait_errors, "new workers serve, the old ones drain")
             await asyncio.gather(hanging, return_exceptions=True)
+
+
+WAITING = """
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import fastrpc
+
+
+@fastrpc.service("work")
+class Work:
+    @fastrpc.method
+    async def where(self) -> int:
+        return os.getpid()
+
+
+@asynccontextmanager
+async def services():
+    if os.path.exists("slow"):
+        Path("waits").touch()
+        await asyncio.Event().wait()
+    yield [Work()]
+"""
+
+
+BLOCKING = PROGRAM.replace("time.sleep(0.01)", 'Path("waits").touch(); time.sleep(0.01)')
+
+
+@pytest.mark.parametrize("program", [BLOCKING, WAITING], ids=["blocking", "waiting"])
+@pytest.mark.parametrize("is_roll", [False, True])
+async def test_a_stop_does_not_wait_for_a_worker_that_never_starts(
+    tmp_path: Path, program: str, is_roll: bool
+) -> None:
+    (tmp_path / "app.py").write_text(program)
+    source = "app:services" if program is WAITING else "app:Work"
+    arguments = ["-m", "fastrpc", "run", source, "-w", "2", "-a", "tcp://127.0.0.1:0"]
+    with Program(arguments, tmp_path, {"FASTRPC_TIMEOUTS_DRAIN": "none"}) as started:
+        started.wait_output("serving at")
+        (tmp_path / "slow").touch()
+        if is_roll:
+            started.signal(signal.SIGHUP)
+        else:
+            os.kill(int(started.wait_errors(r"worker 1 is process (\d+)")[1]), signal.SIGKILL)
+        await until_seen(tmp_path / "waits")
+        started.signal(signal.SIGTERM)
+        assert (await asyncio.to_thread(started.wait)).code == 0
