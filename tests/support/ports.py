@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 
-__all__ = ["free_address", "free_ports", "ports_instead"]
+__all__ = ["free_address", "free_ports", "has_ipv6", "ports_instead"]
 
 #: Ports outside of the range that the system assigns (Linux: from 32,768 on), which other tests get meanwhile.
 PORTS = range(20_000, 32_000)
@@ -30,6 +30,16 @@ def free_ports(count: int) -> list[int]:
 def free_address() -> str:
     """Return an address at which nobody listens."""
     return f"tcp://127.0.0.1:{free_ports(1)[0]}"
+
+
+def has_ipv6() -> bool:
+    """Return whether this machine has the address ::1."""
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def ports_instead(ports: Iterable[int | str]) -> dict[str, str]:

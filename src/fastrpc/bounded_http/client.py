@@ -23,6 +23,7 @@ from fastrpc.bounded_http.timed_socket import (
     seconds_left,
     told,
 )
+from fastrpc.endpoint import authority
 
 __all__ = ["BoundedHttpClient", "Response", "decoded"]
 
@@ -79,7 +80,7 @@ class BoundedHttpClient:
     @property
     def authority(self) -> str:
         """Host and port, as the field Host has them."""
-        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+        return authority(self._host, self._port)
 
     def request(
         self,

@@ -9,7 +9,7 @@ from fastrpc._core.grpc.client import GrpcClient
 from fastrpc._core.wire.settings import WireSettings
 from fastrpc.assigned_numbers import CODECS, COMPRESSORS
 from fastrpc.config import Keepalive
-from fastrpc.endpoint import Address, is_encrypted, relayed_host
+from fastrpc.endpoint import Address, authority, is_encrypted, relayed_host
 from fastrpc.protocols.base import ClientParts, ClientTraits, HealthCheck, register
 from fastrpc.tls import H2_ALPN
 
@@ -67,7 +67,7 @@ def authority_of(address: Address) -> str:
         return "localhost"
     if address.scheme == "relay":
         return f"{relayed_host(address)}:{address.port}"
-    return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
+    return authority(address.host, address.port)
 
 
 def ping_interval(keepalive: Keepalive, factor: int = 1) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Endpoint, place_name
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Entry, Lease, Listing
@@ -154,7 +154,7 @@ class DnsLookup:
 
     def _entries(self, weights: dict[tuple[str, int], int]) -> list[Entry]:
         """Return the entries of hosts and ports with their weights."""
-        return self._decoded.entries((_place(*place), weight) for place, weight in weights.items())
+        return self._decoded.entries((place_name(*place), weight) for place, weight in weights.items())
 
     def _hosts(self, name: str) -> tuple[list[str], float]:
         try:
@@ -219,10 +219,6 @@ def _listed_hosts(name: str, hosts_file: str | None) -> list[str]:
     wanted = name.rstrip(".").lower()
     lines = (line.partition("#")[0].lower().split() for line in text.splitlines())
     return list(dict.fromkeys(words[0] for words in lines if wanted in words[1:]))
-
-
-def _place(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _entry(place: str, weight: int) -> Entry:

@@ -15,6 +15,7 @@ from fastrpc import HTTP, CallError, ServerConfig, Status, current_call
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc.cli.calling.standard_streams import LONGEST_LINE
 from tests.support.certificates import Authority
+from tests.support.ports import has_ipv6
 from tests.support.program import Finished, Program
 from tests.support.threaded_server import ThreadedServer
 
@@ -92,6 +93,16 @@ def test_a_call_prints_its_answer(address: str, tmp_path: Path, arguments: list[
     done = command(tmp_path, address, *arguments, given="a\n7\n")
     assert (done.code, done.output) == (0, printed), done
     assert "OK in" in done.errors
+
+
+def test_the_zone_of_an_address_stays_on_this_machine(tmp_path: Path) -> None:
+    if not has_ipv6():
+        pytest.skip("this machine has no ::1")
+    config = ServerConfig(protocols=("native", "http"))
+    with ThreadedServer(Feed(), config=config, listen="tcp://[::1]:0") as server:
+        port = str(server.address).rpartition(":")[2]
+        done = command(tmp_path, f"http://[::1%1]:{port}", "feed.mul", "21")
+    assert (done.code, done.output) == (0, "42\n"), done
 
 
 @pytest.mark.parametrize(

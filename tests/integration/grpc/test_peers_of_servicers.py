@@ -1,7 +1,6 @@
 """The address of a caller as a servicer sees it, and the addresses at which a server listens: as in grpcio."""
 
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,9 @@ import grpc
 import pytest
 
 from tests.support.both_servers import STACKS, STYLES, ask, served
+from tests.support.ports import has_ipv6
 
 pytestmark = pytest.mark.one_loop
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as one:
-            one.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 HOSTS = ("127.0.0.1", "[::1]") if has_ipv6() else ("127.0.0.1",)

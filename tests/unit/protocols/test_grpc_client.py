@@ -42,6 +42,7 @@ def test_another_token_says_nothing(text: bytes) -> None:
     [
         ("tcp://shop.test:80", "shop.test:80"),
         ("tls://[::1]:443", "[::1]:443"),
+        ("tls://[fe80::1%eth0]:443", "[fe80::1]:443"),
         ("unix:///run/shop.sock", "localhost"),
         ("memory://shop", "localhost"),
     ],

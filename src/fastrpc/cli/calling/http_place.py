@@ -17,7 +17,7 @@ import msgspec
 from fastrpc.auth.token_file import TokenFile
 from fastrpc.cli.calling.standard_streams import LONGEST_LINE
 from fastrpc.config import TLS
-from fastrpc.endpoint import Address, is_local
+from fastrpc.endpoint import Address, authority, is_local, place_name
 from fastrpc.errors import (
     ConfigError,
     ConnectError,
@@ -61,19 +61,16 @@ class HttpPlace:
             raise ConfigError(f"{address} has no host", hint="write it as http://host:port")
         self._is_encrypted = found.scheme.lower() == "https"
         self._host, self._port = found.hostname, port or (443 if self._is_encrypted else 80)
-        self.authority = found.netloc
+        has_zone = "%" in self._host
+        self.authority = authority(self._host, self._port) if has_zone else found.netloc
         self.url = f"{found.scheme.lower()}://{found.netloc}"
         self._tls = dial.config.tls or TLS()
         if authorization is None:
             token = dial.token if dial.token_path is None else TokenFile(dial.token_path)()
             authorization = f"Bearer {token}" if token else None
         self._authorization = authorization
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        if (
-            authorization
-            and not self._is_encrypted
-            and not is_local(Address.parse(f"tcp://{host}:{self._port}"))
-        ):
+        place = f"tcp://{place_name(self._host, self._port)}"
+        if authorization and not self._is_encrypted and not is_local(Address.parse(place)):
             raise ConfigError(
                 f"the token would travel in the clear to {self.url}", hint="give an address that is https://"
             )

@@ -11,7 +11,7 @@ A `group` may repeat. It becomes the label `group` with commas, such as `blue,gr
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode
 
-from fastrpc.endpoint import GREATEST_WEIGHT, Endpoint
+from fastrpc.endpoint import GREATEST_WEIGHT, Endpoint, place_name
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.backend import Entry
 from fastrpc.registries.base.record import RECORD_BYTES, RecordError, read_texts, to_texts
@@ -36,9 +36,8 @@ class RpcxRecord:
         address = endpoint.address
         if not address.host or not address.port:
             raise ConfigError(f"{address} cannot be registered for rpcx", hint="register host and port")
-        host = f"[{address.host}]" if ":" in address.host else address.host
         #: The last part of the key.
-        self.key = f"{address.scheme}@{host}:{address.port}"
+        self.key = f"{address.scheme}@{place_name(address.host, address.port)}"
         self._texts = to_texts(endpoint)
         if (length := len(self.value(is_inactive=True))) > RECORD_BYTES:
             raise ConfigError(f"{endpoint} has a record of {length} bytes, the limit is {RECORD_BYTES}")

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from fastrpc.bounded_http import BoundedHttpClient, HttpError
+from fastrpc.endpoint import place_name
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.secrets import check_carried, header_token, take_secret
 from fastrpc.registries.base.urls import RegistryURL
@@ -82,7 +83,7 @@ class AgentAccess:
         text = str(error if isinstance(error, HttpError) else HttpError(str(error))) or type(error).__name__
         if text.startswith(_TRY_LATER):
             status = Status.UNAVAILABLE
-        return StoreError(f"Consul at {self.host}:{self.port}: {text}", status=status)
+        return StoreError(f"Consul at {place_name(self.host, self.port)}: {text}", status=status)
 
 
 class Agent:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fastrpc.endpoint import Address, Endpoint
+from fastrpc.endpoint import Address, Endpoint, place_name
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.decoded import DecodedRecords
@@ -145,9 +145,8 @@ class ConsulCatalogue:
         if self._check == "ttl":
             check["TTL"] = f"{self._ttl_seconds}s"
         else:
-            host = f"[{address.host}]" if ":" in address.host else address.host
             check |= {
-                "TCP": f"{host}:{address.port}",
+                "TCP": place_name(address.host, address.port),
                 "Interval": f"{self._ttl_seconds / 3:.3f}s",
                 "Timeout": "1s",
             }

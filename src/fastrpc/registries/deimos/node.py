@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from fastrpc.bounded_http import BoundedHttpClient, HttpError, decoded
+from fastrpc.endpoint import place_name
 from fastrpc.errors import CompactedError, StoreError
 from fastrpc.registries.base.secrets import check_carried, header_token, take_secret
 from fastrpc.registries.base.urls import RegistryURL
@@ -245,8 +246,7 @@ class DeimosClient:
         return StoreError(self._text(text), status=known)
 
     def _text(self, text: str) -> str:
-        host, port = self._access.places[self._place]
-        return f"Deimos at {host}:{port}: {text}"
+        return f"Deimos at {place_name(*self._access.places[self._place])}: {text}"
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

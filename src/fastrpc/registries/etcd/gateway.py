@@ -10,6 +10,7 @@ import msgspec
 
 from fastrpc.bounded_http import ANSWER_SECONDS, BoundedHttpClient, HttpError, LineStream, decoded
 from fastrpc.config import TLS
+from fastrpc.endpoint import place_name
 from fastrpc.errors import CompactedError, StoreError
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
@@ -270,8 +271,7 @@ class Gateway:
         return self._error(str(HttpError(failure.message)), Status(code) if is_final else Status.UNAVAILABLE)
 
     def _error(self, text: str, status: Status = Status.UNAVAILABLE) -> StoreError:
-        host, port = self._access.places[self._place]
-        return StoreError(f"etcd at {host}:{port}: {text}", status=status)
+        return StoreError(f"etcd at {place_name(*self._access.places[self._place])}: {text}", status=status)
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from fastrpc.bounded_http import (
     decoded,
 )
 from fastrpc.config import TLS
+from fastrpc.endpoint import place_name
 from fastrpc.errors import StoreError
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
@@ -239,8 +240,7 @@ class Api:
         return StoreError(self._text(text), status=Status.UNAVAILABLE)
 
     def _text(self, text: str) -> str:
-        host, port = self._access.place
-        return f"the apiserver at {host}:{port}: {text}"
+        return f"the apiserver at {place_name(*self._access.place)}: {text}"
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

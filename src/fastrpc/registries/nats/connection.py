@@ -17,6 +17,7 @@ from nats.js.errors import APIError
 
 from fastrpc.bounded_http import HttpError
 from fastrpc.config import TLS
+from fastrpc.endpoint import place_name
 from fastrpc.errors import ConfigError, FastRPCError, StoreError
 from fastrpc.registries.base.secrets import check_carried, header_token, take_login, take_secret
 from fastrpc.registries.base.urls import RegistryURL
@@ -103,7 +104,7 @@ class NatsAccess:
         credentials: Callable[[], dict[str, Any]],
         error: type[FastRPCError] = StoreError,
     ) -> None:
-        self.hosts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places]
+        self.hosts = [place_name(host, port) for host, port in places]
         self._server_name = None if tls is None else tls.server_name
         self._end = None if tls is None else HttpEnd(tls, places[0][0])
         self._credentials, self._error = credentials, error

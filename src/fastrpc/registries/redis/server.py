@@ -19,6 +19,7 @@ from redis.credentials import CredentialProvider
 
 from fastrpc.bounded_http import ANSWER_BYTES, PIECE_BYTES, HttpError, TimedSocket
 from fastrpc.config import TLS
+from fastrpc.endpoint import place_name
 from fastrpc.errors import FastRPCError, Processed, StoreError, copied_error
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
@@ -153,7 +154,7 @@ class _Bounded(Connection):
             self.send_command("ROLE")  # type: ignore[no-untyped-call]
             answer = self.read_response()
             if not isinstance(answer, list) or answer[:1] != [self._role.encode()]:
-                raise HttpError(f"the server at {self.host}:{self.port} is not a {self._role}")
+                raise HttpError(f"the server at {place_name(self.host, self.port)} is not a {self._role}")
         self.bounded.allow(seconds)
 
     def has_message(self, seconds: float) -> bool:
@@ -192,12 +193,12 @@ class RedisAccess:
         """Return a client; it connects on first use."""
         if self._master is None:
             return self._client(self._places[0], db=self._db, credential_provider=self._login)
-        name = f"{self._master} of {', '.join(map(_told, self._places))}"
+        name = f"{self._master} of {', '.join(place_name(*one) for one in self._places)}"
         options = {"db": self._db, "credential_provider": self._login}
         return RedisClient(name, self._connection(self._find_master, "master", options), self._error)
 
     def _client(self, place: tuple[str, int], **options: Any) -> "RedisClient":
-        return RedisClient(_told(place), self._connection(lambda: place, "", options), self._error)
+        return RedisClient(place_name(*place), self._connection(lambda: place, "", options), self._error)
 
     def _connection(self, place: Callable[[], tuple[str, int]], role: str, options: dict[str, Any]) -> Any:
         fixed = {"protocol": 2, "socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
@@ -233,10 +234,6 @@ def _packed(command: Sequence[Word]) -> bytes:
 
 def _is_replica(refusal: BaseException) -> bool:
     return isinstance(refusal.__cause__, exceptions.ReadOnlyError)
-
-
-def _told(place: tuple[str, int]) -> str:
-    return f"{place[0]}:{place[1]}"
 
 
 class RedisClient:

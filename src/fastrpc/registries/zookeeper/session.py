@@ -20,6 +20,7 @@ from kazoo.security import CREATOR_ALL_ACL, READ_ACL_UNSAFE
 
 from fastrpc.bounded_http import HttpError
 from fastrpc.config import TLS
+from fastrpc.endpoint import place_name
 from fastrpc.errors import StoreError
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
@@ -84,9 +85,7 @@ class ZookeeperSession:
         ttl_seconds: int,
     ) -> None:
         self.ttl_seconds = ttl_seconds
-        self._hosts = ",".join(
-            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places
-        )
+        self._hosts = ",".join(place_name(host, port) for host, port in places)
         self._ends = None if tls is None else {host: HttpEnd(tls, host) for host, _ in places}
         self._login = login
         self._lock = threading.Lock()
