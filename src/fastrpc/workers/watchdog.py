@@ -45,6 +45,8 @@ class Watchdog:
         self._clock = clock
         # Processes that were overdue at the last check, and how long each had been silent then.
         self._suspects: dict[int, float] = {}
+        # Processes that were still starting at the last check, and were logged.
+        self._slow: set[int] = set()
         self._is_needed = timeout is not None or systemd.interval is not None
         self._step = min(LOOK_SECONDS, systemd.interval or LOOK_SECONDS, timeout or LOOK_SECONDS)
         #: The instant of the next check; None: there is nothing to check.
@@ -63,6 +65,7 @@ class Watchdog:
         silent = {one.process_id: one.place.silent_seconds for one in started if one.place is not None}
         if self._timeout is not None:
             self._find_hung(started, silent, self._timeout)
+            self._find_slow(self._timeout)
         interval = self._systemd.interval
         if interval is not None:
             late = 2 * interval + LOOK_SECONDS
@@ -87,3 +90,23 @@ class Watchdog:
                 worker.kill_at = self._clock() + STACKS_SECONDS
                 worker.is_leaving = True
         self._suspects = {worker.process_id: silent[worker.process_id] for worker in overdue}
+
+    def _find_slow(self, timeout: float) -> None:
+        """Log each worker once that takes long to start; it is not killed, as it may have much to load."""
+        slow = [
+            one
+            for one in self._processes()
+            if one.is_alive
+            and one.started is None
+            and one.role is Role.WORKER
+            and self._clock() >= one.began_at + timeout
+        ]
+        for worker in slow:
+            if worker.process_id not in self._slow:
+                logger.warning(
+                    "%s (process %d) has not started after %.0f s: its sources are not entered yet; "
+                    "`py-spy dump --pid %d` shows where it waits",
+                    *(worker.name, worker.process_id, self._clock() - worker.began_at, worker.process_id),
+                    extra={"event": "slow_start"},
+                )
+        self._slow = {worker.process_id for worker in slow}

@@ -143,3 +143,20 @@ async def test_a_stop_does_not_wait_for_a_worker_that_never_starts(
         await until_seen(tmp_path / "waits")
         started.signal(signal.SIGTERM)
         assert (await asyncio.to_thread(started.wait)).code == 0
+
+
+async def test_a_worker_that_does_not_start_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(WAITING)
+    words = ["-m", "fastrpc", "run", "app:services", "-w", "2", "-a", "tcp://127.0.0.1:0"]
+    with Program([*words, "--worker-timeout", "1"], tmp_path) as started:
+        started.wait_output("serving at")
+        (tmp_path / "slow").touch()
+        os.kill(int(started.wait_errors(r"worker 1 is process (\d+)")[1]), signal.SIGKILL)
+        started.wait_errors(r"worker 1 \(process \d+\) has not started after \d s: ")
+        # The second worker is told later: so there were further checks meanwhile.
+        os.kill(int(started.wait_errors(r"worker 2 is process (\d+)")[1]), signal.SIGKILL)
+        started.wait_errors(r"worker 2 \(process \d+\) has not started after \d s: ")
+        assert started.errors.count("has not started") == 2
+        (tmp_path / "slow").unlink()
+        started.signal(signal.SIGTERM)
+        assert (await asyncio.to_thread(started.wait)).code == 0
