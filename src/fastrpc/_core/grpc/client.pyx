@@ -57,6 +57,7 @@ cdef class GrpcClient(Engine):
         )
         self.http2 = self.asking.http2
         self.http2.join(self)
+        self.reads_to_end = True
         part.owner = <PyObject*>self
         part.endpoint = parts.endpoint
         part.protocol = parts.protocol.name

@@ -336,8 +336,10 @@ cdef class Http2Connection:
             # Received bytes wait for their turn: they prove that the peer lives.
             engine.received_ns = now
         if self.control.check(now, engine.received_ns, &due) == PEER_IS_GONE:
-            silent = (now - engine.received_ns) / 1e9
-            self.end(CODE_NONE, f"nothing came for {silent:.1f} s, a ping included", False)
+            text = f"nothing came for {(now - engine.received_ns) / 1e9:.1f} s, a ping included"
+            # A peer that stood still learns which of its requests were not taken.
+            self.control.say_goodbye(CODE_NONE, text)
+            self.end(CODE_NONE, text, False)
             engine.abort()
             return 0
         if self.sender.size():

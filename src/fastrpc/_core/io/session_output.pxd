@@ -41,4 +41,5 @@ cdef class SessionOutput(ByteStream):
     cdef int _write_all(self) except -1
     cdef int _write_output(self) except -1
     cdef bint _send_directly(self) except -1
+    cdef bint _hears_more(self) except -1
     cdef int _note_blocked(self) except -1

@@ -11,6 +11,7 @@ The first write of a turn leaves at once, the rest at its end. Above HIGH_WATER 
 import sys
 
 cimport cython
+from libc.errno cimport EAGAIN
 from libc.stdint cimport int64_t
 
 from fastrpc._core.base.output_buffer cimport OutputBuffer
@@ -202,11 +203,21 @@ cdef class SessionOutput(ByteStream):
         if sent == size:
             output.skip()
             return True
+        if sent < 0 and sent != -EAGAIN and self._hears_more():
+            output.skip()
+            return True
         self.transport_holds = True
         if sent > 0:
             self._write(output.take()[sent:])
         # Nothing was sent, or an error came: the transport meets it, too.
         return sent > 0
+
+    cdef bint _hears_more(self) except -1:
+        """Whether the peer has closed behind bytes that are read next.
+
+        These may name the calls that the peer did not take. A transport that met the error would drop them.
+        """
+        return self.engine.reads_to_end and self.has_unread() and self.transport.is_reading()
 
     cdef int leave_closed_loop(self) except -1:
         """Leave the socket of a closed loop: closing a loop closes its sockets, without a callback.
