@@ -11,14 +11,12 @@ __all__ = [
     "GREATEST_WEIGHT",
     "Address",
     "Endpoint",
-    "authority",
     "check_relay_host",
     "check_relay_name",
     "copied",
     "is_encrypted",
     "is_local",
     "names_scopes",
-    "place_name",
     "scopes_among",
     "relayed_host",
     "without_options",
@@ -124,7 +122,8 @@ class Address:
 
     def __str__(self) -> str:
         if self.host or self.port:
-            return f"{self._written}://{place_name(self.host, self.port)}{self.path}"
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            return f"{self._written}://{host}:{self.port}{self.path}"
         return f"{self._written}://{self.path}"
 
     def __repr__(self) -> str:
@@ -244,16 +243,6 @@ def _checked_names(name: str, names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str) or not all(isinstance(each, str) for each in names):
         raise ConfigError(f"{name} is {names!r}, it must be a list of texts")
     return tuple(names)
-
-
-def place_name(host: str, port: int) -> str:
-    """Return host and port as one text, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def authority(host: str, port: int) -> str:
-    """Return host and port for a peer: without the zone of an IPv6 address, which only this machine knows."""
-    return place_name(host.partition("%")[0], port)
 
 
 def names_scopes(address: Address) -> bool:

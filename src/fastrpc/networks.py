@@ -1,13 +1,23 @@
-"""Networks of IP addresses, and the addresses in them; an IPv6 address that represents an IPv4 one counts as IPv4."""
+"""IP addresses as text, and their networks; an IPv6 address that represents an IPv4 one counts as IPv4 there."""
 
 import socket
 from collections.abc import Iterable
 from typing import Any, Final
 
-__all__ = ["Networks", "ProxyNetworks", "network_name", "packed_address"]
+__all__ = ["Networks", "ProxyNetworks", "authority", "network_name", "packed_address", "place_name"]
 
 #: The start of an IPv6 address that represents an IPv4 one (RFC 4291).
 _MAPPED_IPV4: Final = bytes(10) + b"\xff\xff"
+
+
+def place_name(host: str, port: int) -> str:
+    """Return host and port as one text, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def authority(host: str, port: int) -> str:
+    """Return host and port for a peer: without the zone of an IPv6 address, which only this machine knows."""
+    return place_name(host.partition("%")[0], port)
 
 
 def packed_address(host: str) -> bytes:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from fastrpc import ConfigError, Endpoint
-from fastrpc.endpoint import authority, place_name
 
 
 def test_endpoint_text_has_its_address_and_its_protocol() -> None:
@@ -79,17 +78,3 @@ def test_negative_weight_is_refused() -> None:
 def test_values_that_no_record_can_hold_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         Endpoint("tcp://h:1", **values)
-
-
-@pytest.mark.parametrize(
-    ("host", "named", "told"),
-    [
-        ("shop.test", "shop.test:80", "shop.test:80"),
-        ("10.0.0.7", "10.0.0.7:80", "10.0.0.7:80"),
-        ("fd00::7", "[fd00::7]:80", "[fd00::7]:80"),
-        ("fe80::7%eth0", "[fe80::7%eth0]:80", "[fe80::7]:80"),
-    ],
-)
-def test_peers_are_told_no_zone_of_an_address(host: str, named: str, told: str) -> None:
-    assert place_name(host, 80) == named
-    assert authority(host, 80) == told

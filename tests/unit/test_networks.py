@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc.networks import Networks, network_name, packed_address
+from fastrpc.networks import Networks, authority, network_name, packed_address, place_name
 
 KNOWN = Networks(
     [
@@ -53,3 +53,17 @@ def test_neighbours_of_ipv6_have_one_name() -> None:
 def test_other_texts_are_no_addresses(text: str) -> None:
     with pytest.raises(OSError, match="illegal IP address"):
         packed_address(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "named", "told"),
+    [
+        ("shop.test", "shop.test:80", "shop.test:80"),
+        ("10.0.0.7", "10.0.0.7:80", "10.0.0.7:80"),
+        ("fd00::7", "[fd00::7]:80", "[fd00::7]:80"),
+        ("fe80::7%eth0", "[fe80::7%eth0]:80", "[fe80::7]:80"),
+    ],
+)
+def test_peers_are_told_no_zone_of_an_address(host: str, named: str, told: str) -> None:
+    assert place_name(host, 80) == named
+    assert authority(host, 80) == told

@@ -23,7 +23,7 @@ from fastrpc.bounded_http.timed_socket import (
     seconds_left,
     told,
 )
-from fastrpc.endpoint import authority
+from fastrpc.networks import authority
 
 __all__ = ["BoundedHttpClient", "Response", "decoded"]
 

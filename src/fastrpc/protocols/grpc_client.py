@@ -9,7 +9,8 @@ from fastrpc._core.grpc.client import GrpcClient
 from fastrpc._core.wire.settings import WireSettings
 from fastrpc.assigned_numbers import CODECS, COMPRESSORS
 from fastrpc.config import Keepalive
-from fastrpc.endpoint import Address, authority, is_encrypted, relayed_host
+from fastrpc.endpoint import Address, is_encrypted, relayed_host
+from fastrpc.networks import authority
 from fastrpc.protocols.base import ClientParts, ClientTraits, HealthCheck, register
 from fastrpc.tls import H2_ALPN
 

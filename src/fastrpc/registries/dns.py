@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastrpc.endpoint import Endpoint, place_name
+from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
+from fastrpc.networks import place_name
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.decoded import DecodedRecords

@@ -17,7 +17,7 @@ import msgspec
 from fastrpc.auth.token_file import TokenFile
 from fastrpc.cli.calling.standard_streams import LONGEST_LINE
 from fastrpc.config import TLS
-from fastrpc.endpoint import Address, authority, is_local, place_name
+from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import (
     ConfigError,
     ConnectError,
@@ -26,6 +26,7 @@ from fastrpc.errors import (
     FastRPCError,
 )
 from fastrpc.gateway.dialing import Dialing
+from fastrpc.networks import authority, place_name
 from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["HttpPlace", "PlaceConnection", "request_head"]

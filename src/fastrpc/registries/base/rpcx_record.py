@@ -11,8 +11,9 @@ A `group` may repeat. It becomes the label `group` with commas, such as `blue,gr
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode
 
-from fastrpc.endpoint import GREATEST_WEIGHT, Endpoint, place_name
+from fastrpc.endpoint import GREATEST_WEIGHT, Endpoint
 from fastrpc.errors import ConfigError
+from fastrpc.networks import place_name
 from fastrpc.registries.base.backend import Entry
 from fastrpc.registries.base.record import RECORD_BYTES, RecordError, read_texts, to_texts
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from fastrpc.endpoint import Address, Endpoint, place_name
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, StoreError
+from fastrpc.networks import place_name
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.decoded import DecodedRecords
 from fastrpc.registries.base.record import RECORD_FORMAT, RecordError, read_texts, to_texts

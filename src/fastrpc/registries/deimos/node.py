@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from fastrpc.bounded_http import BoundedHttpClient, HttpError, decoded
-from fastrpc.endpoint import place_name
 from fastrpc.errors import CompactedError, StoreError
+from fastrpc.networks import place_name
 from fastrpc.registries.base.secrets import check_carried, header_token, take_secret
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status

@@ -10,8 +10,8 @@ import msgspec
 
 from fastrpc.bounded_http import ANSWER_SECONDS, BoundedHttpClient, HttpError, LineStream, decoded
 from fastrpc.config import TLS
-from fastrpc.endpoint import place_name
 from fastrpc.errors import CompactedError, StoreError
+from fastrpc.networks import place_name
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd

@@ -19,8 +19,8 @@ from fastrpc.bounded_http import (
     decoded,
 )
 from fastrpc.config import TLS
-from fastrpc.endpoint import place_name
 from fastrpc.errors import StoreError
+from fastrpc.networks import place_name
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd

@@ -17,8 +17,8 @@ from nats.js.errors import APIError
 
 from fastrpc.bounded_http import HttpError
 from fastrpc.config import TLS
-from fastrpc.endpoint import place_name
 from fastrpc.errors import ConfigError, FastRPCError, StoreError
+from fastrpc.networks import place_name
 from fastrpc.registries.base.secrets import check_carried, header_token, take_login, take_secret
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status

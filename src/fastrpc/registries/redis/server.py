@@ -19,8 +19,8 @@ from redis.credentials import CredentialProvider
 
 from fastrpc.bounded_http import ANSWER_BYTES, PIECE_BYTES, HttpError, TimedSocket
 from fastrpc.config import TLS
-from fastrpc.endpoint import place_name
 from fastrpc.errors import FastRPCError, Processed, StoreError, copied_error
+from fastrpc.networks import place_name
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd

@@ -20,8 +20,8 @@ from kazoo.security import CREATOR_ALL_ACL, READ_ACL_UNSAFE
 
 from fastrpc.bounded_http import HttpError
 from fastrpc.config import TLS
-from fastrpc.endpoint import place_name
 from fastrpc.errors import StoreError
+from fastrpc.networks import place_name
 from fastrpc.registries.base.secrets import Secret
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd
