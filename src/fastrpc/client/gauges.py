@@ -19,6 +19,9 @@ STATES = ("connected", "connecting", "failed", "idle", "ejected", "down")
 #: The states of circuit breakers, by their numbers.
 BREAKERS = ("closed", "half open", "open")
 
+#: The addresses of a target that each of its rows names: with all of them a page would grow by the square of the list.
+NAMED_ADDRESSES = 3
+
 
 def client_gauges(
     target: Target, subchannels: Sequence[EndpointPlan], config: ClientConfig, *, is_alone: bool = True
@@ -48,15 +51,17 @@ def endpoint_rows(target: Target, subchannels: Sequence[EndpointPlan]) -> list[d
     """Return a row of an admin page for each endpoint of a client.
 
     Returns:
-        rows with `target`, `address`, `weight`, `state` (one of `STATES`), `breaker` ("closed", "half open" or "open";
-        None without calls by a registry), `in_flight` attempts, and `connections` that take calls.
+        rows with `target` (of a list of addresses the first ones), `address`, `weight`, `state` (one of `STATES`),
+        `breaker` ("closed", "half open" or "open"; None without calls by a registry), `in_flight` attempts, and
+        `connections` that take calls.
     """
     rows = []
+    name = _short_name(target)
     for subchannel in list(subchannels):
         place = subchannel.endpoint_state
         rows.append(
             {
-                "target": str(target),
+                "target": name,
                 "address": str(subchannel.endpoint.address),
                 "weight": subchannel.endpoint.weight,
                 "state": _state_of(subchannel),
@@ -66,6 +71,13 @@ def endpoint_rows(target: Target, subchannels: Sequence[EndpointPlan]) -> list[d
             }
         )
     return rows
+
+
+def _short_name(target: Target) -> str:
+    more = len(target.endpoints) - NAMED_ADDRESSES
+    if more <= 0:
+        return str(target)
+    return f"{', '.join(map(str, target.endpoints[:NAMED_ADDRESSES]))} and {more:,} more"
 
 
 def _state_of(subchannel: EndpointPlan) -> str:

@@ -364,13 +364,24 @@ class Fleet:
             self._take(server, await self._polled(server, path, FiguresPage, counted))
             if server.calls_others and self.clock() >= server.endpoints_due:
                 server.endpoints_due = self.clock() + ENDPOINTS_SECONDS
-                page = await self._polled(server, "/endpoints", EndpointsPage, lambda found: found)
-                self._take_endpoints(server, page)
+                await self._read_endpoints(server)
         except PageError as error:
             self._fail(server, str(error))
         finally:
             server.is_read_now = False
             server.due = self.clock() + self._pause(server) * self._uniform(0.9, 1.1)
+
+    async def _read_endpoints(self, server: FleetServer) -> None:
+        """Read the endpoints that a server calls; without them its figures stay good."""
+        try:
+            page = await self._polled(server, "/endpoints", EndpointsPage, lambda found: found)
+        except PageError as error:
+            if server.endpoints_error is None:
+                logger.warning("the endpoints that %s calls cannot be read: %s", server.key, error)
+            server.endpoints_error = str(error)
+        else:
+            server.endpoints_error = None
+            self._take_endpoints(server, page)
 
     async def _polled(self, server: FleetServer, path: str, kind: type[T], take: Callable[[T], R]) -> R:
         """Return the result of a function on a page. The loop awaits the page; a thread runs blocking work."""

@@ -18,6 +18,10 @@ __all__ = [
 #: The most methods of a server that are kept: a process counts 4,096 on each side.
 MOST_METHODS: Final = 8_192
 
+#: The most services of a server, as many as a process counts methods; and their records, one for each of its addresses.
+MOST_SERVICES: Final = 4_096
+MOST_RECORDS: Final = 2 * MOST_SERVICES
+
 #: Longest name; whole numbers that a float holds exactly; seconds and bytes.
 Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=255)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
@@ -81,8 +85,8 @@ class FiguresPage(msgspec.Struct, frozen=True):
     #: The health of the whole server, and the levels of some loggers by their names.
     state: Name = ""
     log_levels: Annotated[dict[Name, Name], msgspec.Meta(max_length=8)] = {}
-    services: Annotated[list[ServedService], msgspec.Meta(max_length=1_000)] = []
-    records: Annotated[list[RegistryRecord], msgspec.Meta(max_length=1_000)] = []
+    services: Annotated[list[ServedService], msgspec.Meta(max_length=MOST_SERVICES)] = []
+    records: Annotated[list[RegistryRecord], msgspec.Meta(max_length=MOST_RECORDS)] = []
     processes: Annotated[list[ProcessFigures], msgspec.Meta(max_length=1_024)] = []
     #: Processes that did not answer.
     without: Annotated[list[int], msgspec.Meta(max_length=1_000)] = []

@@ -121,8 +121,9 @@ class FleetServer:
         #: Instants of the fleet's clock: the next poll, the next reading of the endpoints, and the end of frequent
         #: polls for a view.
         self.due = self.endpoints_due = self.shown_until = 0.0
-        #: Why the last poll failed; None if it did not.
+        #: Why the last poll failed; None if it did not. The same for its endpoints, which a poll reads rarely.
         self.error: str | None = None
+        self.endpoints_error: str | None = None
         self.failures = 0
         self.is_read_now = False
         #: The instant at which its last record disappeared; None while it has one.

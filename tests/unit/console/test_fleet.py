@@ -242,7 +242,7 @@ LIES: dict[str, tuple[Callable[[socket.socket], None], str]] = {
     "many statuses": (answered(page(methods=[counts(33)])), "does not fit"),
     "many processes": (answered(page(processes=[{}] * 1_025)), "does not fit"),
     "a process of another shape": (answered(page(processes=[{"descriptors": {}}])), "does not fit"),
-    "many services": (answered(page(services=[{"name": "a"}] * 1_001)), "does not fit"),
+    "many services": (answered(page(services=[{"name": "a"}] * 4_097)), "does not fit"),
     "deep": (answered(b"[" * 100_000), "does not fit"),
     "redirect": (answered(b"", "302 Found", "Location: http://127.0.0.1:1/"), "redirects are not followed"),
     "no token": (answered(b"", "401 Unauthorized"), "token is missing or wrong"),

@@ -88,6 +88,8 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     blocks.append(_methods(asked, server))
     endpoints = [msgspec.structs.asdict(one) for one in server.endpoints]
     blocks.append(rows_table("endpoints that it calls", endpoints))
+    if server.endpoints_error is not None:
+        blocks.append(Text(cut(f"these are old or missing: {server.endpoints_error}"), "warning"))
     blocks.append(events_table(asked.fleet.events.last(EVENTS, place=server.key)))
     return cut(server.name), blocks
 
