@@ -19,15 +19,17 @@ import asyncio
 import logging
 import os
 import sys
+import threading
 
 import prometheus_client
 
 import fastrpc
-from fastrpc.workers.monitoring import acted_workers, monitor
+from fastrpc.workers.monitoring import acted_workers, monitor, reporter
 
 # A busy machine holds a worker up for longer than 0.2 s: the page would have its figures of a second ago.
 monitor.ANSWER_SECONDS = 2.0
 acted_workers.SILENT_SECONDS = float("inf")
+reporter.LATE_SECONDS = 1.0
 
 shipped = prometheus_client.Counter("orders_shipped", "Of the program.", ["kind"])
 shipped.labels("before the fork").inc(3)
@@ -51,6 +53,10 @@ class Work:
     @fastrpc.method
     async def wait(self) -> None:
         await asyncio.Event().wait()
+
+    @fastrpc.method
+    async def hang_collector(self) -> None:
+        depth.set_function(lambda: threading.Event().wait())
 
     @fastrpc.method
     async def hang(self) -> None:

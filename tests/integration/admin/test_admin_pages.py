@@ -6,6 +6,7 @@ import http.client
 import shutil
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fastrpc import CallError, Client, Identity, Server, ServerConfig, Status
 from fastrpc.config import TLS
 from fastrpc.gauges import tells_gauges
 from fastrpc.registries.base.backed import BackedRegistry
+from fastrpc.server.admin import pages
 from tests.support.admin_pages import fetch, page, server_with_pages, speak
 from tests.support.certificates import Authority
 from tests.support.fake_registry import FakeLease, FakeLookup, away, entries
@@ -142,6 +144,58 @@ async def test_a_collector_that_fails_leaves_the_other_collectors_complete(
     finally:
         registry.unregister(failing)
         registry.unregister(own)
+
+
+class Hanging(Collector):
+    """A collector that waits until a test releases it."""
+
+    def __init__(self) -> None:
+        self.has_begun, self.may_end = threading.Event(), threading.Event()
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        self.has_begun.set()
+        self.may_end.wait(60)
+        return iter(())
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    collector = Hanging()
+    prometheus_client.REGISTRY.register(collector)
+    try:
+        yield collector
+    finally:
+        collector.may_end.set()
+        prometheus_client.REGISTRY.unregister(collector)
+
+
+async def test_a_collector_that_hangs_holds_up_no_other_page(hanging: Hanging) -> None:
+    async with server_with_pages(Paged()) as server:
+        metrics = asyncio.ensure_future(page(server, "/metrics"))
+        await asyncio.to_thread(hanging.has_begun.wait, 20)
+        for path in PAGES:
+            for kind in ("text/html", "application/json"):
+                assert path == "/metrics" or (await page(server, path, Accept=kind)).status == 200
+        stacks = (await page(server, "/stacks", **JSON)).json["threads"]
+        [thread] = [one for one in stacks if one["name"].startswith("fastrpc-metrics")]
+        assert any("collect" in frame for frame in thread["frames"])
+        hanging.may_end.set()
+        assert (await metrics).status == 200
+
+
+async def test_metrics_that_take_too_long_tell_where_to_look(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pages, "PAGE_SECONDS", 0.05)
+    async with server_with_pages(Paged()) as server:
+        answer = await page(server, "/metrics")
+        assert answer.status == 503
+        assert answer.text == "the page takes longer than 0.05 s; /stacks shows the collector that runs\n"
+        assert "the page /metrics takes longer" in caplog.text
+        hanging.may_end.set()
 
 
 async def test_objects_that_cannot_report_their_gauges_leave_other_gauges_complete() -> None:

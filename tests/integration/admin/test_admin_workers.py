@@ -205,6 +205,22 @@ async def test_a_blocked_worker_delays_no_page(tmp_path: Path) -> None:
             await asyncio.gather(call, return_exceptions=True)
 
 
+async def test_a_collector_that_hangs_in_a_worker_is_logged_and_holds_up_no_page(tmp_path: Path) -> None:
+    with worker_pages(tmp_path, workers=2) as serving:
+        served = await call_each(serving)
+        assert await asyncio.to_thread(serving.calls) == 80
+        async with Client(serving.address) as client:
+            await client.call("work.hang_collector")
+        await asyncio.to_thread(serving.program.wait_errors, "cannot report its counts: a collector")
+        # The earlier counts of the worker are known.
+        assert await asyncio.to_thread(serving.calls) == 80
+        for path in ("/calls", "/connections", "/services", "/endpoints", "/ended", "/logs", "/stacks"):
+            assert "without" not in await asyncio.to_thread(serving.page, path)
+        for process in served:
+            # A worker whose collector hangs cannot write its final counts.
+            os.kill(process, signal.SIGKILL)
+
+
 async def test_readiness_ends_with_the_drain(tmp_path: Path) -> None:
     config = '{"timeouts": fastrpc.Timeouts(announce=5.0, drain=1.0)}'
     with worker_pages(tmp_path, workers=2, config=config) as serving:

@@ -33,6 +33,7 @@ TABLES = frozenset(
 LEAST_QUALITY = 0.001
 
 JSON = (("Content-Type", "application/json"),)
+TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 
 #: Seconds that a page may take.
 PAGE_SECONDS = 10.0
@@ -73,8 +74,10 @@ class AdminPages:
 
     def __init__(self, shown: Shown) -> None:
         self._shown = shown
-        # A separate thread: a program may occupy the loop's default executor.
+        # Separate threads: a program may occupy the loop's default executor. The second thread makes the metrics, as a
+        # collector of the program may hang, and the other pages show where.
         self._thread: ThreadPoolExecutor | None = None
+        self._metrics_thread: ThreadPoolExecutor | None = None
         # The page of metrics that is being made. One is made at a time, for all readers that wait.
         self._metrics: asyncio.Task[bytes] | None = None
         self._making: set[asyncio.Task[None]] = set()
@@ -103,19 +106,21 @@ class AdminPages:
             task.cancel()
         if self._metrics is not None:
             self._metrics.cancel()
-        if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._thread, self._metrics_thread):
+            if thread is not None:
+                thread.shutdown(wait=False, cancel_futures=True)
 
     async def _serve(self, path: str, query: str, accepted: str, show: Callable[[Page], None]) -> None:
         try:
             async with time_limit(PAGE_SECONDS):
                 page = await self._page(path, query, accepted)
         except TimeoutError:
-            logger.error("the page %s takes longer than %s s", path, PAGE_SECONDS)
-            page = Page(503, (), b"")
+            advice = "; /stacks shows the collector that runs" if path == "/metrics" else ""
+            logger.error("the page %s takes longer than %s s%s", path, PAGE_SECONDS, advice)
+            page = _text(503, f"the page takes longer than {PAGE_SECONDS:g} s{advice}")
         except Exception:
             logger.exception("the page %s cannot be made", path)
-            page = Page(500, (), b"")
+            page = _text(500, "the page cannot be made, the log of the server has the reason")
         show(page)
 
     async def _page(self, path: str, query: str, accepted: str) -> Page:
@@ -138,8 +143,9 @@ class AdminPages:
     async def _figures(self, query: str, *, is_html: bool) -> Page:
         given = parse_qs(query, keep_blank_values=True).get("after", [])
         if len(given) > 1 or any(not one.isascii() or not one.isdigit() or len(one) > 16 for one in given):
-            text = f"after is {', '.join(given)!r}, it must be the revision of an earlier answer, a number\n"
-            return Page(400, (("Content-Type", "text/plain; charset=utf-8"),), text.encode())
+            return _text(
+                400, f"after is {', '.join(given)!r}, it must be the revision of an earlier answer, a number"
+            )
         figures, changes = await self._shown.figures(), self._changes
         if is_html:
             return await self._in_thread(lambda: _html(table_page("/figures", changes.rows(figures()))))
@@ -153,7 +159,10 @@ class AdminPages:
         return await asyncio.shield(self._metrics)
 
     async def _make_metrics(self) -> bytes:
-        return await self._in_thread(await self._shown.metrics())
+        work = await self._shown.metrics()
+        if self._metrics_thread is None:
+            self._metrics_thread = ThreadPoolExecutor(1, thread_name_prefix="fastrpc-metrics")
+        return await asyncio.get_running_loop().run_in_executor(self._metrics_thread, work)
 
     def _in_thread(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         if self._thread is None:
@@ -182,6 +191,10 @@ def _overview_of(values: Callable[[], dict[str, Any]]) -> Page:
     facts = values()
     methods = facts.pop("methods")
     return Page(200, JSON, json_of_methods(facts, methods))
+
+
+def _text(status: int, text: str) -> Page:
+    return Page(status, TEXT, f"{text}\n".encode())
 
 
 def _html(content: str) -> Page:

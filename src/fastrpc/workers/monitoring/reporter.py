@@ -24,6 +24,9 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds between two reports: a killed process loses the figures of this time at most.
 REPORT_SECONDS = 1.0
 
+#: Seconds after which a report that is still being written is logged as late.
+LATE_SECONDS = 10.0
+
 #: The largest share of the time for reports of very many methods.
 REPORT_SHARE = 0.05
 
@@ -61,14 +64,19 @@ class Reporter:
         self._timer: asyncio.TimerHandle | None = None
         self._next_report = 0.0
         self._is_writing = False
+        # The instant at which the report that is being written is late; None: it is logged already.
+        self._late_at: float | None = None
         self._counted: Counted | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        # The threads of counts and of answers: a collector of the program may hang, and the answers show where.
+        self._counting: ThreadPoolExecutor | None = None
+        self._telling: ThreadPoolExecutor | None = None
         if answer is not None:
             # Imported on first use: most servers have no admin pages.
             from fastrpc.workers.monitoring import counted
 
             self._counted = counted.Counted(name, os.getpid(), place.read(Kind.COUNTED))
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="fastrpc-report")
+            self._counting = ThreadPoolExecutor(1, thread_name_prefix="fastrpc-report")
+            self._telling = ThreadPoolExecutor(1, thread_name_prefix="fastrpc-answer")
 
     def start(self) -> None:
         """Report from now on; call it on the loop."""
@@ -83,11 +91,12 @@ class Reporter:
             task.cancel()
         if self._timer is not None:
             self._timer.cancel()
-        if self._counted is not None and self._thread is not None:
+        if self._counted is not None and self._counting is not None and self._telling is not None:
             if self._timer is not None:  # It was started.
                 with contextlib.suppress(RuntimeError):  # The loop is closed.
                     self._loop.remove_reader(self._place.answering.fileno())
-            self._thread.shutdown()
+            for thread in (self._telling, self._counting):
+                thread.shutdown()
             self._write((), b"")
         self._place.set_ready(False)
 
@@ -118,8 +127,21 @@ class Reporter:
         self.beat()
         self._count()
         self._on_beat()
-        if self._counted is not None and not self._is_writing and time.monotonic() >= self._next_report:
+        now = time.monotonic()
+        if self._is_writing:
+            self._judge_report(now)
+        elif self._counted is not None and now >= self._next_report:
             self._report(b"")
+
+    def _judge_report(self, now: float) -> None:
+        """Log once that a report is late: until it is written, readers get the previous counts."""
+        if self._late_at is not None and now >= self._late_at:
+            self._late_at = None
+            logger.error(
+                "this process cannot report its counts: a collector of the program takes longer than %g s; "
+                "/stacks shows where",
+                LATE_SECONDS,
+            )
 
     def _hear(self) -> None:
         """Take a question, which comes after its number."""
@@ -136,8 +158,9 @@ class Reporter:
 
     def _report(self, number: bytes) -> None:
         # Objects of this loop report their gauges here: in the thread they could change, or end, meanwhile.
-        self._is_writing = True
-        self._submit(partial(self._write, list(gauges()), number))
+        if not self._is_writing:
+            self._is_writing, self._late_at = True, time.monotonic() + LATE_SECONDS
+        self._submit(self._counting, partial(self._write, list(gauges()), number))
 
     async def _answer_to(self, question: str, number: bytes) -> None:
         assert self._answer is not None
@@ -146,18 +169,18 @@ class Reporter:
         except Exception:
             logger.exception("this process cannot answer the monitor")
         else:
-            self._submit(partial(self._write_answer, values, number, kind_of(question)))
+            self._submit(self._telling, partial(self._write_answer, values, number, kind_of(question)))
 
-    def _submit(self, work: Callable[[], None]) -> None:
-        assert self._thread is not None
+    def _submit(self, thread: ThreadPoolExecutor | None, work: Callable[[], None]) -> None:
+        assert thread is not None
         try:
-            self._thread.submit(work)
+            thread.submit(work)
         except RuntimeError as error:
             # The process ends, or no thread can be started now.
             self._is_writing = False
             logger.warning("this process cannot report its counts: %s", error)
 
-    # In the thread
+    # In the threads
 
     def _write(self, told: Iterable[Gauge], number: bytes) -> None:
         began = time.monotonic()
