@@ -373,6 +373,8 @@ cdef int attempt_dialect(Dialect dialect, str method) except -1:
         dialect.unknown_compressor(None)
     elif method == "corrupt_status":
         dialect.corrupt_status(None)
+    elif method == "unfit_status":
+        dialect.unfit_status(None)
     elif method == "details":
         dialect.details(None, 0, "", None)
     else:

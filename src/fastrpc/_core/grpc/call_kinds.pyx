@@ -76,6 +76,9 @@ cdef class KindDialect(Dialect):
     cdef int corrupt_status(self, Call call) except -1:
         return self._of(call).corrupt_status(call)
 
+    cdef int unfit_status(self, Call call) except -1:
+        return self._of(call).unfit_status(call)
+
     cdef bytes details(self, Call call, int status, str text, object details):
         return self._of(call).details(call, status, text, details)
 

@@ -7,12 +7,12 @@ cimport cython
 from libc.stdint cimport uint32_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
-from fastrpc._core.base.status cimport INTERNAL
+from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
 from fastrpc._core.calls.call cimport Call, MethodRoute
 from fastrpc._core.exchange.pages cimport peer_as
 from fastrpc._core.grpc.details cimport encode_details
 from fastrpc._core.grpc.fields cimport ENCODING_IDENTITY, encoding_name, metadata_size
-from fastrpc._core.grpc.grpc_call cimport GrpcCall, GrpcHead
+from fastrpc._core.grpc.grpc_call cimport FAULT_FORM, FAULT_NONE, GrpcCall, GrpcHead, fault_of
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.served_connection cimport ServedConnection
 
@@ -44,6 +44,13 @@ cdef class GrpcDialect(Dialect):
 
     cdef int corrupt_status(self, Call call) except -1:
         return INTERNAL if (<GrpcCall>call).web is None else (<GrpcCall>call).web.form.corrupt_status
+
+    cdef int unfit_status(self, Call call) except -1:
+        cdef GrpcCall served = <GrpcCall>call
+        cdef object form = None if served.web is None else served.web.form
+        if served.fault != FAULT_NONE and served.fault != FAULT_FORM:
+            return fault_of(served, 0)[0]
+        return INVALID_ARGUMENT if form is None or form.fault is None else form.fault.status
 
     cdef bytes details(self, Call call, int status, str text, object details):
         # The details are a google.rpc.Status, if a message can hold them.

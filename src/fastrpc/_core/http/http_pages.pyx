@@ -204,6 +204,10 @@ cdef class HttpDialect(Dialect):
     cdef int corrupt_status(self, Call call) except -1:
         return INVALID_ARGUMENT if terms_of(call).web is None else terms_of(call).web.corrupt_status
 
+    cdef int unfit_status(self, Call call) except -1:
+        cdef object web = terms_of(call).web
+        return INVALID_ARGUMENT if web is None or web.fault is None else web.fault.status
+
     cdef bytes details(self, Call call, int status, str text, object details):
         return None if terms_of(call).web is None else terms_of(call).web.encode_details(status, text, details)
 

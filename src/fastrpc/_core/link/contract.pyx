@@ -129,6 +129,10 @@ cdef class Dialect:
         """Return the status for a request, or a message of its stream, that cannot be decompressed."""
         raise lacking(self, "corrupt_status")
 
+    cdef int unfit_status(self, Call call) except -1:
+        """Return the status that a caller gets for a request with another shape or form than its method has."""
+        raise lacking(self, "unfit_status")
+
     cdef bytes details(self, Call call, int status, str text, object details):
         """Return the details of an error in the protocol's form; None: a value in the codec of the call."""
         raise lacking(self, "details")

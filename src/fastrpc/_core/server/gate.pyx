@@ -552,12 +552,12 @@ cdef int _refuse_shape(Gate gate, ServerCall call) except -1:
     """Refuse a call of a removed method, of a method with other streams, or a request that HTTP refuses."""
     cdef str method = call.route.method
     cdef object fault = getattr(call.head, "fault_status", 0)
+    cdef str text
     if call.route.flags & ROUTE_WITHDRAWN:
         return gate.refusals.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
-    if fault:
-        # This text is for the log, which omits callers' values; HTTP answers with its own text.
-        return gate.refusals.refuse(call, INVALID_ARGUMENT, f"{method}: the request is refused with {fault}", True)
-    return gate.refusals.refuse(call, INVALID_ARGUMENT, gate.dispatcher.wrong_shape(call.route), True)
+    # The text of a fault is for the log, which omits callers' values; HTTP answers with its own text.
+    text = f"{method}: the request is refused with {fault}" if fault else gate.dispatcher.wrong_shape(call.route)
+    return gate.refusals.refuse(call, INVALID_ARGUMENT, text, True, call.connection.dialect.unfit_status(call))
 
 
 cdef int _refuse_names(Gate gate, ServerCall call, Py_ssize_t count) except -1:

@@ -73,10 +73,13 @@ cdef class RefusedCalls:
     def __init__(self, CallCounters counters not None):
         self.counters = counters
 
-    cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=False) except -1:
-        """Count and refuse a call that is not started; `is_faulty`: the same call would be refused again."""
+    cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=False, int told=-1) except -1:
+        """Count and refuse a call that is not started; `is_faulty`: the same call would be refused again.
+
+        `told` is the status that its caller gets, if its protocol has another one for this fault.
+        """
         cdef ServedConnection connection = call.connection
-        self.note(call, status, text)
+        self.note(call, status if told < 0 else told, text)
         if call.stream is not None:
             (<StreamChannel>call.stream).close(None)
         # The flag is set before the refusal, during which the engine may end the call again.

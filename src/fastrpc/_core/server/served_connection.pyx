@@ -79,6 +79,9 @@ cdef class PlainDialect(Dialect):
     cdef int corrupt_status(self, Call call) except -1:
         return INVALID_ARGUMENT
 
+    cdef int unfit_status(self, Call call) except -1:
+        return INVALID_ARGUMENT
+
     cdef bytes details(self, Call call, int status, str text, object details):
         return None
 

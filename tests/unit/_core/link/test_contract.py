@@ -28,6 +28,7 @@ METHODS = {
         "unknown_codec",
         "unknown_compressor",
         "corrupt_status",
+        "unfit_status",
         "details",
         "compressor",
     ),
