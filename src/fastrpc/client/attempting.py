@@ -49,6 +49,7 @@ class BaseAttempting(AttemptPlacing):
         self._was_attempted = made is not None and not isinstance(made, ConnectError)
         self._number = 0 if made is None else 1
         self._may_have_run = made is not None and made.processed != "no"
+        self._is_answered = False
         #: Whether attempts wait for the settings of a peer, known from `run` on.
         self._needs_ready = False
 
@@ -129,6 +130,7 @@ class BaseAttempting(AttemptPlacing):
             self._end(attempt, connection, pick, error)
             raise
         self._end(attempt, connection, pick, None)
+        self._is_answered = True
         for other, _ in self._running:
             other._lose()
         return value
@@ -196,7 +198,8 @@ class BaseAttempting(AttemptPlacing):
             self._was_attempted = self._was_attempted or connection.is_ready or error.processed != "no"
             may_have_run = self._may_have_run or bool(self._running)
             self._tried.append(attempt.endpoint)
-        elif error is not None:
+        elif error is not None and self._is_answered:
+            # Another attempt was faster.
             return
         self._call._adopt(attempt, may_have_run)
 

@@ -166,6 +166,10 @@ class CallRunner(Answers, BaseCallRunner):
             if not may_retry(call, error, self._mode):
                 raise
             return await self._attempts(call, error)
+        except BaseException:
+            # A cancelled call has the bytes and the peer of its attempt.
+            call._adopt(attempt)
+            raise
         call._adopt(attempt)
         return value
 

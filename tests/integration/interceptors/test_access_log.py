@@ -180,6 +180,28 @@ async def test_a_cancelled_call_and_one_out_of_time_are_logged(records: list[log
     assert [one.status for one in found] == ["DEADLINE_EXCEEDED", "CANCELLED"]
 
 
+@pytest.mark.parametrize("others", [[], ["tcp://127.0.0.1:1"]])
+async def test_a_call_that_its_caller_cancels_has_the_bytes_and_the_peer_of_its_attempt(
+    others: list[str], records: list[logging.LogRecord]
+) -> None:
+    shop = Shop()
+    async with (
+        served(shop, scheme="tcp") as target,
+        Client([target, *others], interceptors=[AccessLog()]) as client,
+    ):
+        await client.call(Shop.same, "x")
+        records.clear()
+        before = client.stats()["totals"]["sent_bytes"]
+        task = asyncio.create_task(client.call(Shop.wait))
+        await eventually(lambda: shop.waiting)
+        task.cancel()
+        (record,) = await ended(records, 1)
+        sent = client.stats()["totals"]["sent_bytes"] - before
+    assert record.status == "CANCELLED"
+    assert record.bytes == sent > 0
+    assert record.peer == target
+
+
 async def test_an_interceptor_may_call_the_log_itself(records: list[logging.LogRecord]) -> None:
     log = AccessLog()
 
