@@ -76,8 +76,10 @@ class FiguresPage(msgspec.Struct, frozen=True):
     #: A random text, which differs after each start.
     server: Name
     revision: Count
+    #: The start of the server and the present instant, by its own clock.
     started: Amount
     methods: Annotated[list[MethodFigures], msgspec.Meta(max_length=MOST_METHODS)]
+    time: Amount = 0.0
     fastrpc: Name = ""
     python: Name = ""
     ready: bool = False

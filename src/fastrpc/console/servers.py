@@ -220,8 +220,7 @@ class FleetServer:
         """
         known, counts_bytes, is_cut = self.counts, self.counts_bytes, self._is_cut
         is_restarted = self.page is not None and self.page.server != page.server
-        # A page of another server at this address has counts from before the last reading.
-        is_baseline = is_cut or self.read_time is None or (is_restarted and page.started <= self.read_time)
+        is_baseline = is_cut or self.read_at is None or (is_restarted and self._is_older(page))
         if is_restarted or is_cut:
             known, counts_bytes = {}, 0
         kept, page_bytes, left_out = fitting_page(page, self.most_bytes // 4)
@@ -248,6 +247,13 @@ class FleetServer:
         return CountedPage(
             kept, known, changes, is_restarted, page_bytes, counts_bytes, left_out, is_whole, lacks
         )
+
+    def _is_older(self, page: FiguresPage) -> bool:
+        """Return whether the server of a page ran at the last reading, so that it has counts from before.
+
+        Its age is compared, as its clock may be set otherwise than the clock here.
+        """
+        return self.read_at is None or page.time - page.started >= self.asked_at - self.read_at
 
     def take(self, counted: CountedPage, now: float, history: FigureHistory) -> None:
         """Take over figures; the changes since the last ones are added to the history."""

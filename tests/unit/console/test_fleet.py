@@ -184,10 +184,11 @@ async def test_counts_of_a_server_that_started_again_begin_at_zero() -> None:
         [
             page(methods=[row(1_000)]),
             page(methods=[row(1_010)], revision=2),
-            page(methods=[row(3)], server="b", revision=7, started=1e10),
-            page(methods=[row(5)], server="b", revision=8, started=1e10),
+            # Its clock is years late.
+            page(methods=[row(3)], server="b", revision=7, started=1e9, time=1e9 + 10),
+            page(methods=[row(5)], server="b", revision=8, started=1e9, time=1e9 + 21),
             # An existing one: its calls do not belong to the last ten seconds.
-            page(methods=[row(1_012)], revision=3),
+            page(methods=[row(1_012)], revision=3, started=1e10, time=1e10 + 60),
             page(methods=[row(1_013)], revision=4),
         ]
     )

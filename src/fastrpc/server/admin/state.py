@@ -20,6 +20,7 @@ from fastrpc.gauges import clients, gauges
 from fastrpc.rpc.description import signature_text
 from fastrpc.server.admin.acted import ActedServer, Changeable
 from fastrpc.server.admin.acts import level_of
+from fastrpc.server.admin.start_instant import StartInstant
 from fastrpc.server.admin.turns import in_turns
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class ServerState:
         self._gate, self._listening, self._served = parts.gate, parts.listening, parts.served
         self._offer = offer = parts.offer
         self._health, self._background = offer.health, offer.background
-        self._began = time.time()
+        self._began = StartInstant()
         self._exposition: Exposition | None = None
         self._identity = secrets.token_hex(8)
         self._recent = _recent_of(self._gate) if keeps_recent else None
@@ -201,7 +202,7 @@ class ServerState:
             "python": ".".join(map(str, sys.version_info[:3])),
             "process_id": os.getpid(),
             "time": time.time(),
-            "started": self._began,
+            "started": self._began.seconds(),
             "ready": self.is_ready,
             "draining": self._health.is_draining,
             "connections": len(self._gate.engines),
@@ -223,7 +224,7 @@ class ServerState:
             "fastrpc": __version__,
             "python": ".".join(map(str, sys.version_info[:3])),
             "time": time.time(),
-            "started": self._began,
+            "started": self._began.seconds(),
             "ready": self.is_ready,
             "draining": self._health.is_draining,
             "state": self._health.of(""),

@@ -24,6 +24,7 @@ from fastrpc.metrics.exposition import Exposition
 from fastrpc.metrics.prometheus import metrics_of
 from fastrpc.server.admin.figures import Figures, process_facts
 from fastrpc.server.admin.opening import Admin
+from fastrpc.server.admin.start_instant import StartInstant
 from fastrpc.server.admin.state import method_rows, shown_settings, with_records
 from fastrpc.time_limit import time_limit
 from fastrpc.workers.monitoring.acted_workers import ActedWorkers
@@ -98,7 +99,7 @@ class Workers:
         self.is_draining = False
         self._config = config
         self._board = board
-        self._began = time.time()
+        self._began = StartInstant()
         self._failing: set[str] = set()
         self._exposition = Exposition()
         # The last complete record of each place.
@@ -253,7 +254,7 @@ class Workers:
             "fastrpc": __version__,
             "python": ".".join(map(str, sys.version_info[:3])),
             "time": time.time(),
-            "started": self._began,
+            "started": self._began.seconds(),
             "ready": self.is_ready,
             "draining": self.is_draining,
         }
