@@ -18,6 +18,7 @@ from fastrpc.gauges import Gauge
 from fastrpc.metrics.exact_sum import ExactSum, Plain
 from fastrpc.metrics.figures import process_values
 from fastrpc.metrics.prometheus import metrics_of
+from fastrpc.user_code import contained
 
 __all__ = ["CONTENT_TYPE_LATEST", "Exposition", "Family", "FamilySum", "program_families"]
 
@@ -44,11 +45,21 @@ def _registered(failing: set[str]) -> Iterator[Metric]:
     for collector in [REGISTRY] if collectors is None else list(collectors):
         name = type(collector).__name__
         try:
-            yield from list(collector.collect())
+            with contained(name):
+                found = list(collector.collect())
         except Exception:
             if name not in failing:
                 failing.add(name)
                 logger.exception("the collector %s fails: its metrics are missing", name)
+        else:
+            yield from found
+
+
+def _note_unwritable(name: str, failing: set[str]) -> None:
+    """Log once the error that is handled now, for which a metric is missing."""
+    if name not in failing:
+        failing.add(name)
+        logger.exception("the metric %s cannot be written, it is missing", name)
 
 
 class _One(Collector):
@@ -78,27 +89,34 @@ class Exposition:
             if metric.name in parts:
                 continue
             try:
-                parts[metric.name] = generate_latest(_One(metric))
+                with contained(metric.name):
+                    parts[metric.name] = generate_latest(_One(metric))
             except Exception:
-                if metric.name not in self._failing:
-                    self._failing.add(metric.name)
-                    logger.exception("the metric %s cannot be written, it is missing", metric.name)
+                _note_unwritable(metric.name, self._failing)
         return b"".join(parts.values())
 
 
 def program_families(failing: set[str], *, without: Iterable[str] = ()) -> list[Family]:
     """Return the metrics of the program's registry as plain values, except some."""
-    ours = frozenset(without)
-    return [
-        [
-            metric.name,
-            metric.type,
-            metric.documentation,
-            [[sample.name, dict(sample.labels), float(sample.value)] for sample in metric.samples],
-        ]
-        for metric in _registered(failing)
-        if metric.name not in ours
-    ]
+    ours, families = frozenset(without), list[Family]()
+    for metric in _registered(failing):
+        if metric.name not in ours:
+            try:
+                with contained(metric.name):
+                    families.append(_family_of(metric))
+            except Exception:
+                _note_unwritable(metric.name, failing)
+    return families
+
+
+def _family_of(metric: Metric) -> Family:
+    """Return a metric as plain values; TypeError or ValueError: one of its values is no number, or a label no text."""
+    samples = []
+    for sample in metric.samples:
+        if not all(isinstance(value, str) for value in sample.labels.values()):
+            raise TypeError(f"a label of {sample.name} is no text")
+        samples.append([sample.name, dict(sample.labels), float(sample.value)])
+    return [metric.name, metric.type, metric.documentation, samples]
 
 
 class FamilySum:

@@ -146,6 +146,44 @@ async def test_a_collector_that_fails_leaves_the_other_collectors_complete(
         registry.unregister(own)
 
 
+class Raising(Collector):
+    """A collector that raises an exception with a meaning for loops, threads or generators."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def collect(self) -> Iterator[Metric]:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemExit(3),
+        KeyboardInterrupt(),
+        asyncio.CancelledError(),
+        GeneratorExit(),
+        StopIteration(),
+        BaseException(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_collector_that_ends_its_thread_leaves_the_other_collectors_complete(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry, raising = prometheus_client.REGISTRY, Raising(error)
+    registry._collector_to_names.update({raising: []})
+    try:
+        async with server_with_pages(Paged()) as server:
+            for _ in range(2):
+                answer = await page(server, "/metrics")
+                assert answer.status == 200
+                assert "fastrpc_loop_lag_seconds" in answer.text
+        assert sum("the collector Raising fails" in record.message for record in caplog.records) == 1
+    finally:
+        registry.unregister(raising)
+
+
 class Hanging(Collector):
     """A collector that waits until a test releases it."""
 

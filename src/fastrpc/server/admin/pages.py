@@ -14,6 +14,7 @@ from fastrpc.metrics.exposition import CONTENT_TYPE_LATEST
 from fastrpc.server.admin.figures import FigureChanges, Figures, json_of_methods
 from fastrpc.server.admin.html import POLICY, index_page, table_page
 from fastrpc.time_limit import time_limit
+from fastrpc.user_code import contained
 
 __all__ = ["Page", "AdminPages", "Shown"]
 
@@ -112,8 +113,9 @@ class AdminPages:
 
     async def _serve(self, path: str, query: str, accepted: str, show: Callable[[Page], None]) -> None:
         try:
-            async with time_limit(PAGE_SECONDS):
-                page = await self._page(path, query, accepted)
+            with contained(f"the page {path}"):
+                async with time_limit(PAGE_SECONDS):
+                    page = await self._page(path, query, accepted)
         except TimeoutError:
             advice = "; /stacks shows the collector that runs" if path == "/metrics" else ""
             logger.error("the page %s takes longer than %s s%s", path, PAGE_SECONDS, advice)
