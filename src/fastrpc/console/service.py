@@ -10,7 +10,7 @@ from fastrpc.console.acts import ActAnswer, act_on
 from fastrpc.console.blocks import Block, View
 from fastrpc.console.fleet import Fleet
 from fastrpc.console.views import console, method, server, service, services, store
-from fastrpc.console.views.base import Asked, Show
+from fastrpc.console.views.base import Asked, Show, quoted
 from fastrpc.errors import CallError
 from fastrpc.rpc.marking import method as marked_method
 from fastrpc.rpc.service import service as marked_service
@@ -46,7 +46,7 @@ async def made_view(
     show = VIEWS.get(name)
     if show is None:
         raise CallError(
-            Status.NOT_FOUND, f"there is no view {name!r}", hint=f"the views are {', '.join(VIEWS)}"
+            Status.NOT_FOUND, f"there is no view {quoted(name)}", hint=f"the views are {', '.join(VIEWS)}"
         )
     title, blocks = await show(Asked(fleet, arguments, is_detailed))
     revision = _revision_of(title, blocks)

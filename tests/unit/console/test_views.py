@@ -408,3 +408,27 @@ async def test_views_without_details_ask_no_server_for_more() -> None:
         if name != "store":
             await pages.view(name, service="arith", method="mul", server="tcp://127.0.0.1:20001")
     assert pages.fleet.servers["tcp://127.0.0.1:20001"].reader is None
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("{}", {}),
+        ("service", {"service": "{}"}),
+        ("method", {"service": "{}", "method": "{}"}),
+        ("server", {"server": "{}"}),
+        ("services", {"sort": "{}"}),
+        ("server", {"server": "tcp://127.0.0.1:20001", "show": "{}"}),
+    ],
+)
+async def test_an_error_names_a_text_of_its_caller_cut_and_escaped(
+    name: str, arguments: dict[str, str]
+) -> None:
+    pages = FleetOfPages()
+    pages.add("shop", 1)
+    for hostile, shown in (("x" * 1_000_000, "x" * 120 + "…"), ("a\x00\u202eb", r"a\x00\u202eb")):
+        given = {key: value.replace("{}", hostile) for key, value in arguments.items()}
+        with pytest.raises(CallError) as error:
+            await made_view(pages.fleet, name.replace("{}", hostile), given, is_detailed=True)
+        assert shown in error.value.message
+        assert len(error.value.message) < 600

@@ -30,6 +30,7 @@ __all__ = [
     "figures_of",
     "newest_rows_table",
     "plain_table",
+    "quoted",
     "rows_table",
     "server_link",
     "sorted_table",
@@ -109,7 +110,7 @@ class Asked(NamedTuple):
             hint = (
                 self.fleet.trouble or "the view services links to all servers: name one as http://host:port"
             )
-            raise CallError(Status.NOT_FOUND, f"there is no server {cut(key)!r}", hint=hint)
+            raise CallError(Status.NOT_FOUND, f"there is no server {quoted(key)}", hint=hint)
         self.fleet.show(server)
         return server
 
@@ -138,6 +139,11 @@ def cut(text: str) -> str:
     return _shown(text, TEXT)
 
 
+def quoted(text: str) -> str:
+    """Return a text of a caller as errors name it: in quotes, escaped and cut."""
+    return f"'{cut(text)}'"
+
+
 def server_link(key: str) -> ViewLink:
     return ViewLink("server", {"server": key})
 
@@ -164,7 +170,9 @@ def sorted_table(
     order = asked.arguments.get("sort", order)
     names = [one.name for one in columns]
     if order.removeprefix("-") not in names:
-        raise CallError(Status.INVALID_ARGUMENT, f"sort is {order!r}, the columns are {', '.join(names)}")
+        raise CallError(
+            Status.INVALID_ARGUMENT, f"sort is {quoted(order)}, the columns are {', '.join(names)}"
+        )
     number = names.index(order.removeprefix("-"))
     # Rows without a value come last in either order.
     known = [row for row in found if row[0][number] is not None]

@@ -29,6 +29,7 @@ from fastrpc.console.views.base import (
     events_table,
     newest_rows_table,
     plain_table,
+    quoted,
     rows_table,
     sorted_table,
     tree_of,
@@ -137,7 +138,7 @@ async def _page(asked: Asked, server: FleetServer, shown: str) -> list[Block]:
             hint="call fastrpc.console.detail.view with the same arguments; it needs the right to that service",
         )
     if shown not in _PAGES:
-        raise CallError(Status.INVALID_ARGUMENT, f"show is {shown!r}, it may be {', '.join(_PAGES)}")
+        raise CallError(Status.INVALID_ARGUMENT, f"show is {quoted(shown)}, it may be {', '.join(_PAGES)}")
     try:
         values = await asked.fleet.page(server, f"/{_PAGES[shown]}", dict[str, Any])
     except PageError as error:

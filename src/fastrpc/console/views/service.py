@@ -32,6 +32,7 @@ from fastrpc.console.views.base import (
     events_table,
     figures_of,
     plain_table,
+    quoted,
     server_link,
     sorted_table,
 )
@@ -68,7 +69,7 @@ async def view(asked: Asked) -> tuple[str, list[Block]]:
     service, fleet = asked.argument("service"), asked.fleet
     servers = fleet.servers_of(service) or [one for one in fleet.servers.values() if service in one.services]
     if not servers:
-        raise CallError(Status.NOT_FOUND, f"there is no service {service!r}")
+        raise CallError(Status.NOT_FOUND, f"there is no service {quoted(service)}")
     for server in servers:
         fleet.show(server)
     blocks: list[Block] = []
