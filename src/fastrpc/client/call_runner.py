@@ -161,15 +161,12 @@ class CallRunner(Answers, BaseCallRunner):
         attempt = call._attempt_on(connection, 0)
         try:
             value = await attempt
-        except FastRPCError as error:
-            call._adopt(attempt, error.processed != "no")
-            if not may_retry(call, error, self._mode):
+        except BaseException as error:
+            # A cancelled call has the bytes and the peer of its attempt as well.
+            call._adopt(attempt, error.processed != "no" if isinstance(error, FastRPCError) else None)
+            if not isinstance(error, FastRPCError) or not may_retry(call, error, self._mode):
                 raise
             return await self._attempts(call, error)
-        except BaseException:
-            # A cancelled call has the bytes and the peer of its attempt.
-            call._adopt(attempt)
-            raise
         call._adopt(attempt)
         return value
 
