@@ -6,7 +6,6 @@ import json
 import logging
 import socket
 import ssl
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from fastrpc.bounded_http import BoundedHttpClient, HttpError
 from fastrpc.config import TLS
+from fastrpc.daemon_thread import in_daemon_thread
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
 from fastrpc.time_limit import time_limit
@@ -157,7 +157,7 @@ class KeySet:
     async def _fetch(self) -> bool:
         try:
             async with time_limit(FETCH_SECONDS):
-                body = await _in_thread(self._request)
+                body = await in_daemon_thread("fastrpc-keys", lambda: _as_http_error(self._request))
             self._keys = self._parse(_json(body))
         except (HttpError, ConfigError, TimeoutError) as error:
             self._failed_at = self._clock()
@@ -246,30 +246,11 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-async def _in_thread(function: Callable[[], str]) -> str:
-    """Run a function in a separate thread, for which the end of the program does not wait."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[str] = loop.create_future()
-
-    def settle(result: str | None, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result or "")
-
-    def run() -> None:
-        outcome: tuple[str | None, BaseException | None]
-        try:
-            outcome = (function(), None)
-        except Exception as error:
-            outcome = (None, error if isinstance(error, HttpError) else HttpError(str(error)))
-        try:
-            loop.call_soon_threadsafe(settle, *outcome)
-        except RuntimeError:
-            # The loop is closed, so no task waits any more.
-            return
-
-    threading.Thread(target=run, name="fastrpc-keys", daemon=True).start()
-    return await done
+def _as_http_error(ask: Callable[[], str]) -> str:
+    """Return an answer; every error becomes an HttpError."""
+    try:
+        return ask()
+    except HttpError:
+        raise
+    except Exception as error:
+        raise HttpError(str(error)) from error

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs
 
+from fastrpc.daemon_thread import in_daemon_thread
 from fastrpc.metrics.exposition import CONTENT_TYPE_LATEST
 from fastrpc.server.admin.figures import FigureChanges, Figures, json_of_methods
 from fastrpc.server.admin.html import POLICY, index_page, table_page
@@ -75,10 +76,9 @@ class AdminPages:
 
     def __init__(self, shown: Shown) -> None:
         self._shown = shown
-        # Separate threads: a program may occupy the loop's default executor. The second thread makes the metrics, as a
-        # collector of the program may hang, and the other pages show where.
+        # A separate thread: a program may occupy the loop's default executor. Metrics have threads of their own, as a
+        # collector of the program may hang: the other pages show where, and the program can end.
         self._thread: ThreadPoolExecutor | None = None
-        self._metrics_thread: ThreadPoolExecutor | None = None
         # The page of metrics that is being made. One is made at a time, for all readers that wait.
         self._metrics: asyncio.Task[bytes] | None = None
         self._making: set[asyncio.Task[None]] = set()
@@ -107,9 +107,8 @@ class AdminPages:
             task.cancel()
         if self._metrics is not None:
             self._metrics.cancel()
-        for thread in (self._thread, self._metrics_thread):
-            if thread is not None:
-                thread.shutdown(wait=False, cancel_futures=True)
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _serve(self, path: str, query: str, accepted: str, show: Callable[[Page], None]) -> None:
         try:
@@ -161,10 +160,7 @@ class AdminPages:
         return await asyncio.shield(self._metrics)
 
     async def _make_metrics(self) -> bytes:
-        work = await self._shown.metrics()
-        if self._metrics_thread is None:
-            self._metrics_thread = ThreadPoolExecutor(1, thread_name_prefix="fastrpc-metrics")
-        return await asyncio.get_running_loop().run_in_executor(self._metrics_thread, work)
+        return await in_daemon_thread("fastrpc-metrics", await self._shown.metrics())
 
     def _in_thread(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         if self._thread is None:
