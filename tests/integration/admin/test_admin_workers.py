@@ -207,7 +207,7 @@ async def test_a_blocked_worker_delays_no_page(tmp_path: Path) -> None:
 
 async def test_a_collector_that_hangs_in_a_worker_is_logged_and_holds_up_no_page(tmp_path: Path) -> None:
     with worker_pages(tmp_path, workers=2) as serving:
-        served = await call_each(serving)
+        await call_each(serving)
         assert await asyncio.to_thread(serving.calls) == 80
         async with Client(serving.address) as client:
             await client.call("work.hang_collector")
@@ -216,9 +216,11 @@ async def test_a_collector_that_hangs_in_a_worker_is_logged_and_holds_up_no_page
         assert await asyncio.to_thread(serving.calls) == 80
         for path in ("/calls", "/connections", "/services", "/endpoints", "/ended", "/logs", "/stacks"):
             assert "without" not in await asyncio.to_thread(serving.page, path)
-        for process in served:
-            # A worker whose collector hangs cannot write its final counts.
-            os.kill(process, signal.SIGKILL)
+        # Nor does it hold up the end of its worker.
+        serving.program.signal(signal.SIGTERM)
+        ended = await asyncio.to_thread(serving.program.wait)
+        assert ended.code == 0, ended
+        assert "the last counts of this process are lost" in ended.errors
 
 
 async def test_readiness_ends_with_the_drain(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ REPORT_SECONDS = 1.0
 #: Seconds after which a report that is still being written is logged as late.
 LATE_SECONDS = 10.0
 
+#: Seconds for the final report of a process that ends; its supervisor kills it a little later.
+LAST_SECONDS = 2.0
+
 #: The largest share of the time for reports of very many methods.
 REPORT_SHARE = 0.05
 
@@ -95,10 +98,22 @@ class Reporter:
             if self._timer is not None:  # It was started.
                 with contextlib.suppress(RuntimeError):  # The loop is closed.
                     self._loop.remove_reader(self._place.answering.fileno())
-            for thread in (self._telling, self._counting):
-                thread.shutdown()
-            self._write((), b"")
+            self._telling.shutdown()
+            self._write_last(self._counting)
         self._place.set_ready(False)
+
+    def _write_last(self, thread: ThreadPoolExecutor) -> None:
+        """Write the final counts, unless a collector of the program hangs: it must not hold up the end."""
+        try:
+            writing = thread.submit(self._write, (), b"")
+        except RuntimeError:  # No thread can be started now.
+            self._write((), b"")
+            return
+        try:
+            writing.result(LAST_SECONDS)
+        except TimeoutError:
+            logger.error("the last counts of this process are lost: a collector of the program hangs")
+        thread.shutdown(wait=False, cancel_futures=True)
 
     def beat(self) -> None:
         """Tell that this process lives, and whether it takes calls."""
