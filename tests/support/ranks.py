@@ -28,6 +28,7 @@ RANKS = {
         "bounded_http",
         "config",
         "config_errors",
+        "daemon_thread",
         "endpoint",
         "gauges",
         "installed",

@@ -76,7 +76,7 @@ class AdminPages:
 
     def __init__(self, shown: Shown) -> None:
         self._shown = shown
-        # A separate thread: a program may occupy the loop's default executor. Metrics have threads of their own, as a
+        # A separate thread: a program may occupy the loop's default executor. Metrics have further threads, as a
         # collector of the program may hang: the other pages show where, and the program can end.
         self._thread: ThreadPoolExecutor | None = None
         # The page of metrics that is being made. One is made at a time, for all readers that wait.
