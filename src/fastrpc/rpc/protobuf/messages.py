@@ -1,6 +1,7 @@
 """A schema of protobuf as plain objects: messages, their fields, enums."""
 
 from collections.abc import Sequence
+from enum import Flag
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -141,6 +142,13 @@ class ProtoEnum(ProtoType):
         """The member with the number 0."""
         return next((member for member in self.members if member.number == 0), None)
 
+    @property
+    def zero_value(self) -> str | int | None:
+        """The value of the number 0: of its member, or of a flag without members. None: the number means absence."""
+        if issubclass(self.cls, Flag):
+            return 0
+        return None if self.zero is None else self.zero.value
+
 
 class FieldSpec(NamedTuple):
     """A field for the compiled tables: `_core/protobuf/message`."""
@@ -234,7 +242,7 @@ class ProtoField:
         if self.shape != "single":
             return packed({} if self.shape == "map" else [])
         if self.enum is not None:
-            return None if self.enum.zero is None else packed(self.enum.zero.value)
+            return None if self.enum.zero_value is None else packed(self.enum.zero_value)
         return None if self.kind == "message" else packed(_ZEROS.get(self.kind, 0))
 
     def spec(self, oneofs: Sequence[str]) -> FieldSpec:
@@ -256,7 +264,7 @@ class ProtoField:
             self.absent,
             self.has_presence or self.is_always_written,
             self.takes_none,
-            self.enum is not None and self.enum.zero is None,
+            self.enum is not None and self.enum.zero_value is None,
             self.is_filled,
             0 if self.oneof is None else oneofs.index(self.oneof) + 1,
             None if self.message is None else self.message.compiled(),

@@ -1,6 +1,7 @@
 """The marshal of a method by gRPC."""
 
 import dataclasses
+import enum
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from fastrpc.rpc.protobuf.marshals import message_marshal, named_message_marshal
 from fastrpc.rpc.service import method_definition
 from fastrpc.status import Status
 from tests.support.colliding import colliding_numbers
+from tests.support.schema_oracle import echo_of
 
 
 @dataclasses.dataclass
@@ -91,6 +93,39 @@ def test_arguments_that_are_left_out_have_their_default() -> None:
 
 def test_no_bytes_are_zeros() -> None:
     assert of(Orders.add).decode_arguments(b"") == (0,)
+
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+@dataclasses.dataclass
+class Grant:
+    all: Rights
+    listed: list[Rights] = dataclasses.field(default_factory=list)
+    named: dict[str, Rights] = dataclasses.field(default_factory=dict)
+    usual: Rights = Rights.READ
+    perhaps: Rights | None = None
+
+
+NOTHING = Rights(0)
+GRANTS = [
+    Grant(NOTHING),
+    Grant(Rights.READ, [NOTHING, Rights.READ | Rights.WRITE], {"a": NOTHING}, NOTHING, NOTHING),
+]
+
+
+@pytest.mark.parametrize("grant", GRANTS)
+def test_a_flag_without_members_is_the_zero_of_its_type(grant: Grant) -> None:
+    echo = echo_of(Grant)
+    for marshal in (echo.marshal, echo.json):
+        assert marshal.decode_arguments(marshal.encode_arguments((grant,), None)) == (grant,)
+    alone = echo_of(Rights)
+    for marshal in (alone.marshal, alone.json):
+        assert marshal.decode_result(marshal.encode_result(NOTHING)) == NOTHING
+        assert marshal.decode_arguments(marshal.encode_arguments((NOTHING,), None)) == (NOTHING,)
+    assert alone.decode(b"") == NOTHING
 
 
 def test_an_object_is_the_message() -> None:
