@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from fastrpc.rpc.protobuf.field import FLOAT_KINDS, INTEGER_KINDS, Field, FieldError, field_in
-from fastrpc.rpc.schema.annotation import DEEPEST, substitute, type_text, unaliased
+from fastrpc.rpc.schema.annotation import DEEPEST, FIELD_MARKS, substitute, type_text, unaliased
 from fastrpc.types.floats import Float32
 
 __all__ = [
@@ -19,9 +19,6 @@ __all__ = [
     "unknown_type",
 ]
 
-_MARKS: Final = frozenset(
-    {typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", typing.Final)}
-)
 #: The types of Python that correspond to messages of google.protobuf.
 _KNOWN: Final = {
     f"google.protobuf.{name}": wanted
@@ -79,7 +76,7 @@ def opened(annotation: Any, kind: str | None, depth: int) -> tuple[Any, str | No
                 kind = kind or NARROW_FLOAT
             kind = kind if found is None or found.kind is None else found.kind
             annotation = get_args(annotation)[0]
-        elif origin in _MARKS:
+        elif origin in FIELD_MARKS:
             annotation = get_args(annotation)[0]
         else:
             return annotation, kind
@@ -93,7 +90,7 @@ def marks_of(annotation: Any) -> Field | None:
         if get_origin(annotation) is Annotated:
             field = field_in(annotation.__metadata__)
             found = found if field is None else (field, *found)
-        elif get_origin(annotation) not in _MARKS:
+        elif get_origin(annotation) not in FIELD_MARKS:
             return field_in(found)
         annotation = get_args(annotation)[0]
 

@@ -41,10 +41,11 @@ from fastrpc.rpc.protobuf.messages import (
     ProtoMessage,
     packed,
 )
-from fastrpc.rpc.protobuf.names import check_fields, class_name, field_name, file_of, snake
+from fastrpc.rpc.protobuf.names import check_fields, field_name, file_of, snake
 from fastrpc.rpc.schema.annotation import DEEPEST, substitute, type_text
 from fastrpc.rpc.schema.payload_classes import NOTHING, PayloadField, payload_class
 from fastrpc.rpc.schema.type_graph import MAPS, ROWS
+from fastrpc.rpc.schema.type_names import class_name
 from fastrpc.types.any_message import AnyMessage
 from fastrpc.types.base import find
 

@@ -3,39 +3,25 @@
 import enum
 import keyword
 import re
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Final
 
 from fastrpc.rpc.protobuf.annotations import UnfitTypeError
 from fastrpc.rpc.protobuf.field import NAME, FieldError
 from fastrpc.rpc.protobuf.messages import ProtoField, ProtoMessage
-from fastrpc.rpc.schema.annotation import type_text
 
 __all__ = [
     "NAMES_OF_ENUMS",
     "check_fields",
-    "class_name",
     "field_name",
     "file_of",
     "snake",
     "written_member",
 ]
 
-_NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
 #: Names that all enums have for other things.
 NAMES_OF_ENUMS: Final = frozenset(dir(enum.IntEnum)) | {"mro", "name", "value"}
 #: Where a word begins within a name in CamelCase.
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
-def class_name(annotation: Any) -> str:
-    """Return the name of a class, with the names of its type arguments, as OpenAPI has it."""
-    arguments = [one for one in get_args(annotation) if not isinstance(one, list)]
-    owner = get_origin(annotation) or annotation
-    if owner is Annotated:
-        return class_name(arguments[0])
-    if not isinstance(owner, type):
-        return _NOT_IN_NAMES.sub("_", type_text(annotation))
-    return "_".join((owner.__name__, *map(class_name, arguments)))
 
 
 def field_name(name: str) -> str:

@@ -31,6 +31,7 @@ from fastrpc.rpc.upload import Upload
 
 __all__ = [
     "DEEPEST",
+    "FIELD_MARKS",
     "UNANNOTATED",
     "Scope",
     "StreamForm",
@@ -47,6 +48,11 @@ __all__ = [
 
 #: The annotation of a parameter or result that has no annotation.
 UNANNOTATED: Final[Any] = types.SimpleNamespace()
+
+#: Marks around the type of a field, which change nothing in its values. Python 3.13 has the last one.
+FIELD_MARKS: Final = frozenset(
+    {typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", typing.Final)}
+)
 
 #: Depth to which names of types are followed, and arguments of types: a name may name itself.
 DEEPEST: Final = 20

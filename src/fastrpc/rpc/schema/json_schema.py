@@ -7,11 +7,9 @@ msgspec describes the fields, tags and bounds of its types; the types of `fastrp
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from enum import Enum
-from functools import partial, reduce
-from operator import or_
-from types import UnionType
-from typing import Annotated, Any, ClassVar, Final, Literal, Union, get_args, get_origin, get_type_hints
+from enum import Enum, Flag
+from functools import partial
+from typing import Any, ClassVar, Final, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect as schema
@@ -19,6 +17,8 @@ from msgspec import inspect as schema
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.schema.conversion import written_types
 from fastrpc.rpc.schema.payload_classes import documentation_of
+from fastrpc.rpc.schema.type_graph import with_plain_types
+from fastrpc.rpc.schema.type_names import class_name
 from fastrpc.types.base import PayloadType, encode_value, find
 
 __all__ = ["JsonSchema", "SchemaSet", "arguments_schema", "object_schema", "plain_default"]
@@ -49,6 +49,9 @@ _NUMBER: Final = {
 _TEXT: Final = {"min_length": "minLength", "max_length": "maxLength", "pattern": "pattern"}
 _ARRAY: Final = {"min_length": "minItems", "max_length": "maxItems"}
 _OBJECT: Final = {"min_length": "minProperties", "max_length": "maxProperties"}
+
+#: The keys of a map that are integers.
+_INTEGER_KEY: Final = "^-?(0|[1-9][0-9]*)$"
 
 #: Bytes of base64 for each three of the value.
 _BASE64: Final = 4
@@ -85,7 +88,7 @@ class SchemaSet:
         Raises:
             TypeError: values of this type do not travel.
         """
-        return self._schema(schema.type_info(_plain_annotation(annotation)))
+        return self._schema(schema.type_info(with_plain_types(annotation)))
 
     def result_schema_of(self, annotation: Any) -> JsonSchema:
         """Return the schema of a result: models may be sent in another form than they are received."""
@@ -165,11 +168,19 @@ class SchemaSet:
 
     def _object(self, part: Any) -> JsonSchema:
         found: JsonSchema = {"type": "object", "additionalProperties": self._schema(part.value_type)}
-        names = self._schema(part.key_type)
-        # Keys are always texts in JSON.
-        if names.pop("type", None) == "string" and names:
+        names = self._key(self._schema(part.key_type))
+        if names:
             found["propertyNames"] = names
         return found | _bounds(part, _OBJECT)
+
+    def _key(self, described: JsonSchema) -> JsonSchema:
+        """Return the schema of a type as the key of a map, which is a text in JSON; empty if any text may fit."""
+        inner = self.component(described["$ref"]) if "$ref" in described else described
+        if inner.get("type") == "string":
+            return {name: one for name, one in described.items() if name != "type"}
+        if "enum" in inner:
+            return {"enum": [f"{value}" for value in inner["enum"] if value is not None]}
+        return {"pattern": _INTEGER_KEY} if inner.get("type") == "integer" else {}
 
     def _union(self, part: Any) -> JsonSchema:
         choices = [self._schema(one) for one in part.types]
@@ -193,7 +204,7 @@ class SchemaSet:
         key = part.cls, self._direction(part.cls)
         name = self._names.get(key)
         if name is None:
-            name = self._names[key] = self._free_name(_class_name(part.cls) + key[1])
+            name = self._names[key] = self._free_name(class_name(part.cls) + key[1])
             # Entered first: a class may refer to itself.
             self.components[name] = {}
             self.components[name].update(self._described(part))
@@ -201,9 +212,9 @@ class SchemaSet:
 
     def _described(self, part: Any) -> JsonSchema:
         owner = get_origin(part.cls) or part.cls
-        head = {"title": _class_name(part.cls)} | _documentation(owner)
+        head = {"title": class_name(part.cls)} | _documentation(owner)
         if isinstance(part, schema.EnumType):
-            return _with_names(head | _choice([member.value for member in owner]), owner)
+            return _enum(head, owner)
         fields = list(self._fields(part))
         if isinstance(part, schema.NamedTupleType):
             least = sum(is_required for _, _, is_required in fields)
@@ -224,7 +235,7 @@ class SchemaSet:
         written = _annotations(part.cls)
         for field in part.fields:
             annotation = written.get(field.name)
-            plain = _plain_annotation(annotation)
+            plain = with_plain_types(annotation)
             # msgspec keeps no type arguments of classes that it does not know.
             described = self._schema(field.type) if plain is annotation else self.schema_of(plain)
             if not field.required:
@@ -412,17 +423,19 @@ def _choice(values: Sequence[Any]) -> JsonSchema:
     return {"type": types.pop(), "enum": list(values)} if is_one else {"enum": list(values)}
 
 
-def _with_names(described: JsonSchema, owner: type[Enum]) -> JsonSchema:
-    """Add the names of an enum's members if its values do not show them, for people, models and generators."""
-    if all(isinstance(member.value, str) for member in owner):
-        return described
+def _enum(head: JsonSchema, owner: type[Enum]) -> JsonSchema:
+    """Return the schema of an enum, with its names if its values do not show them: for people, models, generators."""
+    values = [member.value for member in owner]
+    if all(isinstance(value, str) for value in values):
+        return head | _choice(values)
     named = ", ".join(f"{member.value} = {member.name}" for member in owner)
-    text = described.get("description")
-    return described | {
-        "description": f"{text}\n\n{named}" if text else named,
-        # Generators of clients read it: openapi-generator, NSwag, openapi-python-client.
-        "x-enum-varnames": [member.name for member in owner],
-    }
+    text = head.get("description")
+    head = head | {"description": f"{text}\n\n{named}" if text else named}
+    if issubclass(owner, Flag):
+        # A value is any sum of its members.
+        return head | {"type": "integer"}
+    # Generators of clients read the names: openapi-generator, NSwag, openapi-python-client.
+    return head | _choice(values) | {"x-enum-varnames": [member.name for member in owner]}
 
 
 def _row(items: list[JsonSchema], least: int, *, is_closed: bool) -> JsonSchema:
@@ -444,13 +457,6 @@ def _is_tagged(part: Any) -> bool:
     return isinstance(part, schema.StructType) and part.tag_field is not None and not part.array_like
 
 
-def _class_name(cls: Any) -> str:
-    """Return the name of a class, with the names of its type arguments."""
-    arguments = get_args(cls)
-    name: str = (get_origin(cls) or cls).__name__
-    return "_".join((name, *map(_class_name, arguments))) if arguments else name
-
-
 def _documentation(cls: type[Any]) -> JsonSchema:
     text = documentation_of(cls)
     return {"description": text} if text else {}
@@ -464,20 +470,3 @@ def _annotations(cls: Any) -> dict[str, Any]:
         return get_type_hints(cls, include_extras=True)
     except Exception:  # a name that is unknown at run time: msgspec has resolved the fields in its own way
         return {}
-
-
-def _plain_annotation(annotation: Any) -> Any:
-    """Return an annotation with `list[int]` for `deque[int]` and similar types; the same object if it has none."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is None or origin is Literal:
-        return annotation
-    known = find(origin) if isinstance(origin, type) else None
-    if known is not None and known.plain_type is not None:
-        return _plain_annotation(known.plain_type(annotation))
-    if origin is Annotated:
-        inner = _plain_annotation(arguments[0])
-        return annotation if inner is arguments[0] else Annotated[(inner, *annotation.__metadata__)]
-    plain = tuple(one if isinstance(one, list) else _plain_annotation(one) for one in arguments)
-    if all(one is other for one, other in zip(plain, arguments, strict=True)):
-        return annotation
-    return reduce(or_, plain) if origin in {Union, UnionType} else origin[plain]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum, Flag, IntEnum, IntFlag, StrEnum
 from typing import Any, Final, Generic, NamedTuple, NotRequired, Required, get_args, get_origin
 
-from fastrpc.rpc.schema.annotation import substitute, type_variables
+from fastrpc.rpc.schema.annotation import FIELD_MARKS, substitute, type_variables
 from fastrpc.types.base import find
 
 __all__ = [
@@ -119,7 +119,7 @@ def plain_annotation(annotation: Any) -> Any:
     while True:
         if isinstance(annotation, typing.NewType):
             annotation = annotation.__supertype__
-        elif get_origin(annotation) in {typing.Annotated, Required, NotRequired, typing.Final}:
+        elif (origin := get_origin(annotation)) is typing.Annotated or origin in FIELD_MARKS:
             annotation = get_args(annotation)[0]
         else:
             return annotation

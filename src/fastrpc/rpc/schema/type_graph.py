@@ -3,12 +3,14 @@
 import typing
 from collections import abc
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from operator import or_
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, NewType, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
 
 from msgspec import inspect as schema
 
-from fastrpc.rpc.schema.annotation import DEEPEST, substitute, type_text, unaliased
+from fastrpc.rpc.schema.annotation import DEEPEST, FIELD_MARKS, substitute, type_text, unaliased
 from fastrpc.types.base import find
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "is_hashable",
     "parts_of",
     "parts_within",
+    "with_plain_types",
     "without_metadata",
 ]
 
@@ -141,3 +144,23 @@ def is_hashable(value: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def with_plain_types(annotation: Any) -> Any:
+    """Return an annotation with `list[int]` for `deque[int]` and similar types; the same object if it has none."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is None or origin is Literal:
+        return annotation
+    known = find(origin) if isinstance(origin, type) else None
+    if known is not None and known.plain_type is not None:
+        return with_plain_types(known.plain_type(annotation))
+    if origin is Annotated:
+        inner = with_plain_types(arguments[0])
+        return annotation if inner is arguments[0] else Annotated[(inner, *annotation.__metadata__)]
+    if origin in FIELD_MARKS:
+        inner = with_plain_types(arguments[0])
+        return annotation if inner is arguments[0] else inner
+    plain = tuple(one if isinstance(one, list) else with_plain_types(one) for one in arguments)
+    if all(one is other for one, other in zip(plain, arguments, strict=True)):
+        return annotation
+    return reduce(or_, plain) if origin in {Union, UnionType} else origin[plain]

@@ -8,13 +8,13 @@ import re
 import types
 import typing
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from fastrpc.rpc.schema.annotation import DEEPEST, UNANNOTATED, unaliased
+from fastrpc.rpc.schema.annotation import DEEPEST, FIELD_MARKS, UNANNOTATED, type_text, unaliased
 from fastrpc.rpc.schema.payload_classes import PayloadClass
 from fastrpc.types.floats import Float32
 
-__all__ = ["BUILTIN", "KEYWORDS", "TypeNames", "module_of"]
+__all__ = ["BUILTIN", "KEYWORDS", "TypeNames", "class_name", "module_of"]
 
 #: Types that need no import.
 BUILTIN: Final = frozenset(
@@ -46,6 +46,17 @@ _NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
 
 #: The constraints of msgspec, which a value must meet.
 _CONSTRAINTS: Final = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
+
+
+def class_name(annotation: Any) -> str:
+    """Return the name of a class with the names of its type arguments: `Box_int`."""
+    arguments = [one for one in get_args(annotation) if not isinstance(one, list)]
+    owner = get_origin(annotation) or annotation
+    if owner is Annotated:
+        return class_name(arguments[0])
+    if not isinstance(owner, type):
+        return _NOT_IN_NAMES.sub("_", type_text(annotation))
+    return "_".join((owner.__name__, *map(class_name, arguments)))
 
 
 class TypeNames:
@@ -113,7 +124,7 @@ class _Text:
             inner = self.of(arguments[0], depth)
             found = _constraints(annotation.__metadata__) if self._with_constraints else ()
             return f"Annotated[{', '.join((inner, *found))}]" if found else inner
-        if origin in {Required, NotRequired, typing.Final}:
+        if origin in FIELD_MARKS:
             return self.of(arguments[0], depth)
         if origin is None:
             return self._names.of_class(annotation)

@@ -5,25 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import (
     Annotated,
     Any,
-    Final,
     NamedTuple,
     NewType,
-    NotRequired,
     Protocol,
-    Required,
     Union,
     get_args,
     get_origin,
 )
 
-from fastrpc.rpc.schema.annotation import substitute, unaliased
+from fastrpc.rpc.schema.annotation import FIELD_MARKS, substitute, unaliased
 from fastrpc.rpc.schema.payload_classes import PayloadClass, payload_class
 from fastrpc.rpc.schema.type_graph import MAPS, ROWS
 from fastrpc.types.base import find
 
 __all__ = ["Opener", "ValuePart", "parts_of"]
-
-_OF_TYPED_DICTS: Final = (Required, NotRequired)
 
 
 class ValuePart(NamedTuple):
@@ -112,6 +107,6 @@ class _Parts:
         for field in known.fields:
             if field.wire_name in given or field.is_required:
                 kind = substitute(field.annotation, variables)
-                if get_origin(kind) in _OF_TYPED_DICTS:
+                if get_origin(kind) in FIELD_MARKS:
                     kind = get_args(kind)[0]
                 yield ValuePart(kind, given.get(field.wire_name), f"{self._path}.{field.wire_name}")

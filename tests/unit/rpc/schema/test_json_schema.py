@@ -8,7 +8,7 @@ import pathlib
 import uuid
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, Required, TypedDict
 
 import msgspec
 import numpy
@@ -46,6 +46,25 @@ def fits(kind: Any, plain: Any) -> bool:
     except ValidationError:
         return False
     return True
+
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Marked(TypedDict):
+    queue: Required[deque[int]]
+    more: NotRequired[deque[int]]
+
+
+@dataclass
+class Kept:
+    queue: Final[deque[int]]
 
 
 NODE = Node(decimal.Decimal("1.5"), [Node(decimal.Decimal(2))], last=deque([1]), counts=Counter("aab"))
@@ -87,6 +106,20 @@ VALUES: list[tuple[Any, Any]] = [
     (Order, Order(lines=[Line(item="tea")], parent=Order(lines=[]))),
     (list[Order], [Order(lines=[])]),
     (Money, Money("12 EUR")),
+    (Rights, Rights(0)),
+    (Rights, Rights.READ | Rights.WRITE),
+    (dict[int, str], {-7: "a", 0: "b"}),
+    (dict[Color, int], {Color.RED: 1}),
+    (dict[Level, int], {Level.LOW: 1}),
+    (dict[Rights, int], {Rights(3): 1}),
+    (dict[Literal[1, "a"], int], {1: 1, "a": 2}),
+    (dict[int | str, int], {1: 1, "a": 2}),
+    (Page[Literal["a", "b"]], Page(["a"])),
+    (Page[Annotated[int, msgspec.Meta(ge=1)]], Page([1])),
+    (Page[tuple[int, ...]], Page([(1, 2)])),
+    (Page[int | None], Page([None])),
+    (Marked, {"queue": deque([1])}),
+    (Kept, Kept(deque([1]))),
     (Any, {"a": [None]}),
     (object, 3),
     (Annotated[int, msgspec.Meta(ge=1, le=9)], 9),
@@ -127,6 +160,17 @@ WRONG: list[tuple[Any, Any]] = [
     (Annotated[list[int], msgspec.Meta(max_length=1)], [1, 2]),
     (Annotated[dict[str, int], msgspec.Meta(min_length=1)], {}),
     (dict[Annotated[str, msgspec.Meta(max_length=1)], int], {"ab": 1}),
+    (dict[int, str], {"a": "b"}),
+    (dict[int, str], {"01": "b"}),
+    (dict[Color, int], {"green": 1}),
+    (dict[Level, int], {"LOW": 1}),
+    (dict[Level, int], {"2": 1}),
+    (dict[Rights, int], {"READ": 1}),
+    (Rights, "READ"),
+    (Page[Literal["a", "b"]], {"items": ["c"]}),
+    (Page[Annotated[int, msgspec.Meta(ge=1)]], {"items": [0]}),
+    (Marked, {"queue": ["a"]}),
+    (Kept, {"queue": ["a"]}),
 ]
 
 
