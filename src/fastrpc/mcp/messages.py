@@ -1,9 +1,9 @@
-"""The messages of the Model Context Protocol over HTTP, in the revisions 2025-11-25 and 2026-07-28.
+"""The messages of the Model Context Protocol over HTTP, in the revisions 2025-06-18, 2025-11-25 and 2026-07-28.
 
-The earlier revision begins with `initialize`, here without a session. In the later one every request states its
-revision, in `_meta` and in fields of its head, which must agree.
+The revisions of 2025 begin with `initialize`, here without a session; for tools they are equal. In the latest one every
+request states its revision, in `_meta` and in fields of its head, which must agree.
 
-Sources: https://modelcontextprotocol.io/specification/2026-07-28 and …/2025-11-25
+Sources: https://modelcontextprotocol.io/specification/2026-07-28, …/2025-11-25 and …/2025-06-18
 """
 
 import base64
@@ -20,8 +20,10 @@ __all__ = ["Answer", "Conversation", "ToolCall", "refused_body", "tool_failure",
 
 LEGACY: Final = "2025-11-25"
 MODERN: Final = "2026-07-28"
+#: The revisions that begin with `initialize`, the latest first.
+_LEGACIES: Final = (LEGACY, "2025-06-18")
 #: The revisions, the latest first.
-REVISIONS: Final = (MODERN, LEGACY)
+REVISIONS: Final = (MODERN, *_LEGACIES)
 
 _VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 _CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
@@ -43,12 +45,25 @@ _MOST_ID_CHARACTERS: Final = 1_024
 
 _ENCODED: Final = ("=?base64?", "?=")
 
+#: The errors of the decoder for a body that is not JSON.
+_NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 class _Params(msgspec.Struct):
+    meta: dict[str, Any] | None = msgspec.field(name="_meta", default=None)
+
+
+class _Initialize(_Params):
+    revision: str | None = msgspec.field(name="protocolVersion", default=None)
+
+
+class _List(_Params):
+    cursor: str | None = None
+
+
+class _Call(_Params):
     name: str | None = None
     arguments: msgspec.Raw = msgspec.Raw(b"{}")
-    meta: dict[str, Any] = msgspec.field(name="_meta", default_factory=dict)
-    revision: str | None = msgspec.field(name="protocolVersion", default=None)
 
 
 class _Message(msgspec.Struct):
@@ -57,7 +72,28 @@ class _Message(msgspec.Struct):
     id: int | float | Annotated[str, msgspec.Meta(max_length=_MOST_ID_CHARACTERS)] | msgspec.UnsetType = (
         msgspec.UNSET
     )
-    params: _Params = msgspec.field(default_factory=_Params)
+    params: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_decode_params: Final = msgspec.json.Decoder(_Params).decode
+#: The decoders of the parameters of methods that have some.
+_PARAMS: Final[dict[str, Callable[[bytes], _Params]]] = {
+    "initialize": msgspec.json.Decoder(_Initialize).decode,
+    "tools/list": msgspec.json.Decoder(_List).decode,
+    "tools/call": msgspec.json.Decoder(_Call).decode,
+}
+
+
+class _Request(NamedTuple):
+    """A request that has an answer."""
+
+    id: int | float | str
+    method: str
+    params: _Params
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        return self.params.meta or {}
 
 
 class Answer(NamedTuple):
@@ -107,78 +143,82 @@ class Conversation:
             message = msgspec.json.decode(body, type=_Message)
         except msgspec.ValidationError as error:
             return _error(400, _INVALID_REQUEST, f"no request of JSON-RPC 2.0, which is an object: {error}")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except _NO_JSON as error:
             return _error(400, _PARSE_ERROR, f"no JSON: {error}")
         if message.jsonrpc != "2.0":
             return _error(400, _INVALID_REQUEST, f"jsonrpc is {message.jsonrpc!r}, it must be '2.0'")
         if message.id is msgspec.UNSET:
             return Answer(202)
-        told = message.params.meta.get(_VERSION_KEY)
+        request = _request_of(message, message.id)
+        if isinstance(request, Answer):
+            return request
+        told = request.meta.get(_VERSION_KEY)
         if told is not None or field("mcp-protocol-version") == MODERN:
-            return self._modern(message, told, field, may_call)
-        return self._legacy(message, field, may_call)
+            return self._modern(request, told, field, may_call)
+        return self._legacy(request, field, may_call)
 
     def _modern(
         self,
-        message: _Message,
+        request: _Request,
         told: Any,
         field: Callable[[str], str | None],
         may_call: Callable[[Tool | None], bool],
     ) -> Answer | ToolCall:
-        named = message.params.name if message.method == "tools/call" else None
+        named = request.params.name if isinstance(request.params, _Call) else None
         for name, expected in (
             ("MCP-Protocol-Version", told),
-            ("Mcp-Method", message.method),
+            ("Mcp-Method", request.method),
             ("Mcp-Name", named),
         ):
             found = _decoded(field(name.lower()))
             if found != expected and not (name == "Mcp-Name" and named is None):
                 text = f"the field {name} is {found!r}, the message has {expected!r}"
-                return _error(400, _HEADER_MISMATCH, text, message.id)
-        if told not in REVISIONS or told == LEGACY:
+                return _error(400, _HEADER_MISMATCH, text, request.id)
+        if told != MODERN:
             data = {"supported": list(REVISIONS), "requested": str(told)}
-            return _error(400, _UNSUPPORTED_VERSION, f"revision {told} is unknown", message.id, data)
-        if not isinstance(message.params.meta.get(_CAPABILITIES_KEY), dict):
-            return _error(400, _INVALID_PARAMS, f"_meta has no {_CAPABILITIES_KEY}", message.id)
-        match message.method:
+            return _error(400, _UNSUPPORTED_VERSION, f"revision {told} is unknown", request.id, data)
+        if not isinstance(request.meta.get(_CAPABILITIES_KEY), dict):
+            return _error(400, _INVALID_PARAMS, f"_meta has no {_CAPABILITIES_KEY}", request.id)
+        match request.method:
             case "server/discover":
                 told_of = {"supportedVersions": list(REVISIONS), "capabilities": {"tools": {}}}
-                return self._complete(message.id, told_of)
+                return self._complete(request.id, told_of)
             case "tools/list":
-                return self._complete(message.id, {"tools": self._listed(may_call, only_objects=False)})
+                return self._complete(request.id, {"tools": self._listed(may_call, only_objects=False)})
             case "tools/call":
-                return self._call(message, may_call, MODERN)
-        return _error(404, _METHOD_NOT_FOUND, f"no method {message.method!r} here", message.id)
+                return self._call(request, may_call, MODERN)
+        return _error(404, _METHOD_NOT_FOUND, f"no method {request.method!r} here", request.id)
 
     def _legacy(
-        self, message: _Message, field: Callable[[str], str | None], may_call: Callable[[Tool | None], bool]
+        self, request: _Request, field: Callable[[str], str | None], may_call: Callable[[Tool | None], bool]
     ) -> Answer | ToolCall:
-        revision = field("mcp-protocol-version")
-        if message.method == "initialize":
-            found = {"protocolVersion": LEGACY, "capabilities": {"tools": {}}, "serverInfo": self._info}
-            return _result(message.id, found)
-        if revision not in {None, LEGACY}:
+        revision, params = field("mcp-protocol-version"), request.params
+        if isinstance(params, _Initialize):
+            agreed = params.revision if params.revision in _LEGACIES else LEGACY
+            found = {"protocolVersion": agreed, "capabilities": {"tools": {}}, "serverInfo": self._info}
+            return _result(request.id, found)
+        if revision is not None and revision not in _LEGACIES:
             data = {"supported": list(REVISIONS), "requested": revision}
-            return _error(400, _UNSUPPORTED_VERSION, f"revision {revision} is unknown", message.id, data)
-        match message.method:
+            return _error(400, _UNSUPPORTED_VERSION, f"revision {revision} is unknown", request.id, data)
+        match request.method:
             case "ping":
-                return _result(message.id, {})
+                return _result(request.id, {})
             case "tools/list":
-                return _result(message.id, {"tools": self._listed(may_call, only_objects=True)})
+                return _result(request.id, {"tools": self._listed(may_call, only_objects=True)})
             case "tools/call":
-                return self._call(message, may_call, LEGACY)
-        return _error(200, _METHOD_NOT_FOUND, f"no method {message.method!r} here", message.id)
+                return self._call(request, may_call, LEGACY)
+        return _error(200, _METHOD_NOT_FOUND, f"no method {request.method!r} here", request.id)
 
     def _call(
-        self, message: _Message, may_call: Callable[[Tool | None], bool], revision: str
+        self, request: _Request, may_call: Callable[[Tool | None], bool], revision: str
     ) -> Answer | ToolCall:
-        assert message.id is not msgspec.UNSET
-        name, arguments = message.params.name, bytes(message.params.arguments)
+        assert isinstance(request.params, _Call)
+        name, arguments = request.params.name, bytes(request.params.arguments)
         tool = None if name is None else self._tools().get(name)
         if not may_call(tool) or tool is None:
             # The answer is the same in both cases: a caller without access does not learn whether a tool exists.
-            return _error(200, _INVALID_PARAMS, f"no tool {name!r} here", message.id)
-        return ToolCall(tool, b"{}" if arguments == b"null" else arguments, message.id, revision)
+            return _error(200, _INVALID_PARAMS, f"no tool {name!r} here", request.id)
+        return ToolCall(tool, b"{}" if arguments == b"null" else arguments, request.id, revision)
 
     def _listed(self, may_call: Callable[[Tool | None], bool], *, only_objects: bool) -> list[dict[str, Any]]:
         tools: Iterable[Tool] = self._tools().values()
@@ -188,6 +228,19 @@ class Conversation:
         """Return the answer with its terms for caches: private, as it depends on the caller."""
         kept = {"resultType": "complete", "ttlMs": _KEPT_MS, "cacheScope": "private"}
         return _result(number, {**kept, **found, "_meta": {_SERVER_KEY: self._info}})
+
+
+def _request_of(message: _Message, number: int | float | str) -> _Request | Answer:
+    """Return the request in a message, or the answer to one whose parameters do not fit its method."""
+    try:
+        params = _PARAMS.get(message.method, _decode_params)(message.params)
+    except msgspec.ValidationError as error:
+        return _error(400, _INVALID_PARAMS, f"params of {message.method!r:.100}: {error}", number)
+    except _NO_JSON as error:
+        return _error(400, _PARSE_ERROR, f"no JSON: {error}", number)
+    if isinstance(params, _List) and params.cursor is not None:
+        return _error(400, _INVALID_PARAMS, "no list here has a nextCursor: leave cursor out", number)
+    return _Request(number, message.method, params)
 
 
 def refused_body(text: str) -> Answer:

@@ -13,6 +13,8 @@ from tests.unit.mcp.test_tools import Shop, tools
 TOOLS = tools(Shop)
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
+EARLIER = "2025-06-18"
+REVISIONS = [MODERN, LEGACY, EARLIER]
 META = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -54,14 +56,16 @@ def failed(found: Answer | ToolCall, status: int, code: int) -> dict[str, Any]:
 
 
 class TestEarlierRevision:
-    def test_a_session_begins_with_initialize_and_has_no_id(self) -> None:
-        result = answered(sent(request("initialize", protocolVersion=LEGACY)))["result"]
-        assert result["protocolVersion"] == LEGACY
+    @pytest.mark.parametrize("revision", [LEGACY, EARLIER])
+    def test_a_session_begins_with_initialize_and_has_no_id(self, revision: str) -> None:
+        result = answered(sent(request("initialize", protocolVersion=revision)))["result"]
+        assert result["protocolVersion"] == revision
         assert result["capabilities"] == {"tools": {}}
         assert result["serverInfo"]["name"] == "fastrpc"
 
-    def test_a_client_of_another_revision_is_told_this_one(self) -> None:
-        result = answered(sent(request("initialize", protocolVersion="2024-11-05")))["result"]
+    @pytest.mark.parametrize("params", [{"protocolVersion": "2024-11-05"}, {"protocolVersion": MODERN}, {}])
+    def test_a_client_of_another_revision_is_told_this_one(self, params: dict[str, str]) -> None:
+        result = answered(sent(request("initialize", **params)))["result"]
         assert result["protocolVersion"] == LEGACY
 
     def test_notifications_are_taken(self) -> None:
@@ -71,7 +75,9 @@ class TestEarlierRevision:
     def test_a_ping_is_answered(self) -> None:
         assert answered(sent(request("ping")))["result"] == {}
 
-    @pytest.mark.parametrize("fields", [{}, {"MCP-Protocol-Version": LEGACY}])
+    @pytest.mark.parametrize(
+        "fields", [{}, {"MCP-Protocol-Version": LEGACY}, {"MCP-Protocol-Version": EARLIER}]
+    )
     def test_tools_are_listed_and_called(self, fields: dict[str, str]) -> None:
         listed = answered(sent(request("tools/list"), fields))["result"]["tools"]
         assert [tool["name"] for tool in listed] == list(TOOLS)
@@ -80,7 +86,7 @@ class TestEarlierRevision:
 
     def test_another_revision_in_the_head_is_refused(self) -> None:
         found = sent(request("tools/list"), {"MCP-Protocol-Version": "2025-03-26"})
-        assert failed(found, 400, -32022)["data"]["supported"] == [MODERN, LEGACY]
+        assert failed(found, 400, -32022)["data"]["supported"] == REVISIONS
 
     def test_an_unknown_method_is_reported(self) -> None:
         failed(sent(request("resources/list")), 200, -32601)
@@ -89,7 +95,7 @@ class TestEarlierRevision:
 class TestLaterRevision:
     def test_a_server_is_discovered(self) -> None:
         result = answered(modern("server/discover"))["result"]
-        assert result["supportedVersions"] == [MODERN, LEGACY]
+        assert result["supportedVersions"] == REVISIONS
         assert result["capabilities"] == {"tools": {}}
         assert result["resultType"] == "complete"
         assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "fastrpc"
@@ -136,12 +142,12 @@ class TestLaterRevision:
         found = modern("tools/call", {"Mcp-Name": f"=?base64?{text}?="}, name="shop_v1_add")
         assert isinstance(found, ToolCall)
 
-    @pytest.mark.parametrize("told", ["1900-01-01", LEGACY])
+    @pytest.mark.parametrize("told", ["1900-01-01", LEGACY, EARLIER])
     def test_another_revision_is_refused_with_the_known_ones(self, told: str) -> None:
         meta = {**META, "io.modelcontextprotocol/protocolVersion": told}
         found = modern("tools/list", {"MCP-Protocol-Version": told}, _meta=meta)
         error = failed(found, 400, -32022)
-        assert error["data"] == {"supported": [MODERN, LEGACY], "requested": told}
+        assert error["data"] == {"supported": REVISIONS, "requested": told}
 
     def test_a_client_must_state_its_capabilities(self) -> None:
         meta = {"io.modelcontextprotocol/protocolVersion": MODERN}
@@ -173,12 +179,39 @@ class TestRefusals:
             {"jsonrpc": "2.0", "id": [1], "method": "ping"},
             {"jsonrpc": "2.0", "id": "x" * 1_025, "method": "ping"},
             {"jsonrpc": "2.0", "id": 1, "result": {}},
-            {"jsonrpc": "2.0", "id": 1, "method": "ping", "params": [1]},
         ],
     )
     def test_batches_and_non_requests_are_refused(self, body: Any) -> None:
         assert "id" not in answered(sent(body), 400)
         failed(sent(body), 400, -32600)
+
+    @pytest.mark.parametrize(
+        ("method", "params"),
+        [
+            ("ping", [1]),
+            ("ping", {"_meta": 3}),
+            ("initialize", {"protocolVersion": 3}),
+            ("tools/call", {"name": 3}),
+            ("tools/list", {"cursor": 3}),
+            ("tools/list", {"cursor": "forged"}),
+        ],
+    )
+    @pytest.mark.parametrize("fields", [{}, {"MCP-Protocol-Version": MODERN}])
+    def test_params_that_do_not_fit_are_refused_under_the_id(
+        self, method: str, params: Any, fields: dict[str, str]
+    ) -> None:
+        found = sent({**request(method), "params": params}, fields)
+        failed(found, 400, -32602)
+        assert answered(found, 400)["id"] == 7
+
+    def test_params_that_are_not_text_are_no_json(self) -> None:
+        body = b'{"jsonrpc":"2.0","id":7,"method":"ping","params":{"_meta":{"a":"\xff"}}}'
+        failed(sent(body), 400, -32700)
+
+    def test_the_names_of_params_have_no_meaning_for_other_methods(self) -> None:
+        params: dict[str, Any] = {"name": 3, "cursor": 3, "protocolVersion": 3, "_meta": None}
+        assert answered(sent(request("ping", **params)))["result"] == {}
+        failed(sent(request("resources/read", **params)), 200, -32601)
 
     @pytest.mark.parametrize("send", [modern, lambda *args, **named: sent(request(*args, **named))])
     def test_an_unknown_tool_and_a_forbidden_tool_get_the_same_answer(self, send: Any) -> None:
