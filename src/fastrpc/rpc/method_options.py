@@ -91,7 +91,8 @@ def check_tool(label: str, signature: HandlerSignature) -> None:
 def checked_method_name(name: str | None) -> str | None:
     if name is not None and not NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} is not a method name", hint="write letters, digits, `_` and `-`, without dots"
+            f"{name!r} is not a method name",
+            hint='write ASCII letters, digits, `_` and `-`, without dots, as in @fastrpc.method("name")',
         )
     return name
 

@@ -16,7 +16,7 @@ from fastrpc.rpc.claiming import METHOD_MARK, MethodMark, claim_methods, marked_
 from fastrpc.rpc.contract import check_implements, check_override
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.marking import NOT_GIVEN, show_defaults
-from fastrpc.rpc.method_options import SERVICE_NAME, MethodOptions
+from fastrpc.rpc.method_options import SERVICE_NAME, MethodOptions, checked_method_name
 from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.rpc.schema.annotation import Scope, captured_names
 from fastrpc.rpc.signature import HandlerSignature, check_raw, name_of, read_signature
@@ -334,13 +334,15 @@ def _read_method(
 
 
 def checked_definition(definition: MethodDefinition) -> MethodDefinition:
-    """Return a definition unless its names are too long, or its handler cannot read its stream.
+    """Return a definition unless its names are invalid or too long, or its handler cannot read its stream.
 
     Raises:
-        ConfigError: a name is too long.
+        ConfigError: a name is invalid or too long.
         TypeError: a plain function takes a stream.
     """
     signature = definition.signature
+    # The name of a function may have letters that no path and no schema has.
+    checked_method_name(definition.name)
     for name in (definition.full_name, *definition.aliases):
         check_name_length(name)
     if signature.stream is not None and not signature.is_async and not definition.is_stub:

@@ -8,7 +8,7 @@ import pytest
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.marking import method
-from fastrpc.rpc.service import service
+from fastrpc.rpc.service import service, service_definition
 
 
 class Base:
@@ -143,6 +143,24 @@ def test_service_names_are_words_joined_by_dots(name: str) -> None:
 def test_method_names_are_words(name: str) -> None:
     with pytest.raises(ConfigError, match="is not a method name"):
         method(name)
+
+
+def test_the_name_of_a_function_is_a_method_name_too() -> None:
+    class Named:
+        @method
+        def größe(self) -> int:
+            return 1
+
+    with pytest.raises(ConfigError, match="'größe' is not a method name"):
+        service("named")(Named)
+
+    @service("named")
+    class Renamed:
+        @method("size")
+        def größe(self) -> int:
+            return 1
+
+    assert [*service_definition(Renamed).methods] == ["size"]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, True, float("nan"), "5"])
