@@ -9,7 +9,18 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, TypedDict, TypeVar
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Optional,
+    TypedDict,
+    TypeVar,
+)
 from uuid import UUID
 
 import msgspec
@@ -37,6 +48,10 @@ class Cat(msgspec.Struct, tag=True):
 
 class HTTPDog(msgspec.Struct, tag=True):
     age: int
+
+
+class Held(msgspec.Struct, Generic[T]):
+    item: T
 
 
 class Page(msgspec.Struct, Generic[T]):
@@ -270,6 +285,10 @@ class TestClasses:
         numbers, texts = derivation.message(Page[int]), derivation.message(Page[str])
         assert (numbers.name, numbers.fields[0].kind) == ("Page_int", "int64")
         assert (texts.name, texts.fields[0].kind) == ("Page_str", "string")
+
+    @pytest.mark.parametrize("union", [Cat | None, Optional[Cat]])  # noqa: UP045 - the other notation
+    def test_the_name_of_a_union_has_no_word_of_a_version_of_python(self, union: Any) -> None:
+        assert Derivation().message(Held[union]).name == "Held_Cat_None"
 
     def test_a_class_may_hold_itself(self) -> None:
         @dataclasses.dataclass
