@@ -166,6 +166,9 @@ KINDS: dict[str, Kind] = {
     "field that is not given": Kind(
         "X", ["X(1)"], ("a: int", "a: str"), data("a: int; b: int = field(default=3, init=False)")
     ),
+    "field that the class sets": Kind(
+        "list[X]", ["[]"], ("a: int", "a: str"), data("a: int; b: int = field(init=False)")
+    ),
     # Structs
     "struct": Kind("X", ["X(1)"], ("a: int", "a: str"), struct("a: int")),
     "frozen struct": Kind(

@@ -163,6 +163,7 @@ def test_classes_of_payloads_are_described() -> None:
         member("number", "int"),
         member("items", "list[int]", "[]"),
         member("label", "str", "..."),
+        member("hidden", "int", "3") | {"kw_only": True},
     ]
     assert types["Cat"] == {
         "name": "Cat",

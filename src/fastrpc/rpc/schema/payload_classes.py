@@ -212,13 +212,12 @@ def _fields(cls: Any, kind: str, hints: dict[str, Any]) -> Iterator[PayloadField
             yield from _struct_fields(cls, hints)
         case "dataclass" if dataclasses.is_dataclass(cls):
             for part in dataclasses.fields(cls):
-                if part.init:
-                    missing = dataclasses.MISSING
-                    default = NOTHING if part.default is missing else part.default
-                    factory = NOTHING if part.default_factory is missing else part.default_factory
-                    yield _field(
-                        part.name, hints[part.name], default, factory, is_keyword=part.kw_only is True
-                    )
+                missing = dataclasses.MISSING
+                default = NOTHING if part.default is missing else part.default
+                factory = NOTHING if part.default_factory is missing else part.default_factory
+                # A field that the class sets itself is sent as every other one.
+                is_keyword = part.kw_only is True or not part.init
+                yield _field(part.name, hints[part.name], default, factory, is_keyword=is_keyword)
         case "dataclass":
             yield from _attrs_fields(cls, hints)
         case "named_tuple":
@@ -246,14 +245,15 @@ def _struct_fields(cls: Any, hints: dict[str, Any]) -> Iterator[PayloadField]:
 
 def _attrs_fields(cls: Any, hints: dict[str, Any]) -> Iterator[PayloadField]:
     for one in cls.__attrs_attrs__:
-        if not one.init or one.name.startswith("_"):
+        if one.name.startswith("_"):
             continue
         default, factory = one.default, NOTHING
         if getattr(default, "name", None) == "NOTHING":
             default = NOTHING
         elif hasattr(default, "takes_self"):
             default, factory = NOTHING, (lambda: None) if default.takes_self else default.factory
-        yield _field(one.name, hints.get(one.name, Any), default, factory, is_keyword=one.kw_only)
+        is_keyword = one.kw_only or not one.init
+        yield _field(one.name, hints.get(one.name, Any), default, factory, is_keyword=is_keyword)
 
 
 def _field(

@@ -95,6 +95,25 @@ def test_no_bytes_are_zeros() -> None:
     assert of(Orders.add).decode_arguments(b"") == (0,)
 
 
+@dataclasses.dataclass
+class Bill:
+    prices: list[int]
+    total: int = dataclasses.field(init=False)
+    state: str = dataclasses.field(default="open", init=False)
+
+    def __post_init__(self) -> None:
+        self.total = sum(self.prices)
+
+
+def test_fields_that_a_class_sets_itself_are_sent() -> None:
+    bill = Bill([1, 2])
+    bill.state = "paid"
+    echo = echo_of(Bill)
+    for marshal in (echo.marshal, echo.json):
+        assert marshal.decode_arguments(marshal.encode_arguments((bill,), None)) == (bill,)
+    assert echo.json.encode_result(bill) == b'{"prices":["1","2"],"total":"3","state":"paid"}'
+
+
 class Rights(enum.Flag):
     READ = 1
     WRITE = 2
