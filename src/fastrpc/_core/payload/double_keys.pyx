@@ -5,15 +5,16 @@ checked. So protocols that are used behind proxies refuse such a payload.
 
 The payload is walked once, without recursion and without an object for a key. The keys of open maps form a stack; at
 the end of a map its keys are compared, pairwise if they are few, otherwise sorted. A key of JSON with an escape may be
-equal to one without: such a payload is read again by the json module.
+equal to one without: it is compared as the text that it means. A decoder reads the rest of the payload: it may skip a
+part that another reader of JSON refuses, so no other reader looks for keys here.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint64_t
-from libc.stdlib cimport free, qsort, realloc
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memchr, memcmp, memset
 
-from fastrpc._core.payload.json_text cimport string_end
+from fastrpc._core.payload.json_text cimport hex_digit, string_end
 
 cdef enum:
     MSGPACK = 1
@@ -32,9 +33,7 @@ cdef enum KeyKind:
 cdef enum Found:
     FOUND_NOTHING = 0
     FOUND_DOUBLE = 1
-    # A key has an escape.
-    FOUND_ESCAPE = 2
-    FOUND_NO_MEMORY = 3
+    FOUND_NO_MEMORY = 2
 
 
 cdef struct Key:
@@ -52,6 +51,9 @@ cdef struct Keys:
     Py_ssize_t capacity
     # The key that comes twice.
     Key double
+    # The texts of keys with escapes: memory as large as the rest of the payload at the first one, and its free part.
+    uint8_t* texts
+    uint8_t* text
 
 
 cdef struct Level:
@@ -116,12 +118,24 @@ cdef enum JsonByte:
     JSON_MARK
 
 
+cdef enum:
+    # The upper six bits of the halves of a pair of surrogates.
+    HIGH_HALF = 0xD800 >> 10
+    LOW_HALF = 0xDC00 >> 10
+
+
 cdef uint8_t[256] JSON_BYTES
+# The character that follows a backslash -> the character that both mean; any other means itself.
+cdef uint8_t[256] ESCAPED
 
 
 cdef int set_kinds() except -1:
-    """Fill the table of the kinds of bytes, once."""
+    """Fill the tables of the kinds of bytes and of escapes, once."""
     cdef int byte
+    for byte in range(256):
+        ESCAPED[byte] = <uint8_t>byte
+    for byte, sign in zip(b"bfnrt", b"\b\f\n\r\t"):
+        ESCAPED[byte] = sign
     memset(JSON_BYTES, JSON_WRONG, sizeof(JSON_BYTES))
     for byte in b"0123456789+-.eEtruefalsenullNaNInfinity:\t\n\r":
         JSON_BYTES[byte] = JSON_OTHER
@@ -131,6 +145,72 @@ cdef int set_kinds() except -1:
 
 
 set_kinds()
+
+
+cdef inline bint push_json_key(
+    Keys* keys, const uint8_t* place, const uint8_t* quote, const uint8_t* end
+) noexcept nogil:
+    """Note the key up to its closing quote. False: no memory."""
+    cdef Py_ssize_t size = quote - place
+    cdef const uint8_t* text
+    if memchr(place, c"\\", <size_t>size) is NULL:
+        return push(keys, place, size, 0, KEY_TEXT)
+    if keys.texts is NULL:
+        keys.texts = keys.text = <uint8_t*>malloc(<size_t>(end - place))
+        if keys.texts is NULL:
+            return False
+    text = keys.text
+    unescape(keys, place, quote)
+    return push(keys, text, keys.text - text, 0, KEY_TEXT)
+
+
+cdef void unescape(Keys* keys, const uint8_t* place, const uint8_t* quote) noexcept nogil:
+    """Write the text of a key behind the others. It is no longer than its JSON; the decoder reports a wrong escape."""
+    cdef uint8_t* out = keys.text
+    cdef uint32_t sign, low
+    while place < quote:
+        if place[0] != c"\\" or quote - place < 2:
+            out[0] = place[0]
+            out += 1
+            place += 1
+        elif place[1] != c"u" or quote - place < 6:
+            out[0] = ESCAPED[place[1]]
+            out += 1
+            place += 2
+        else:
+            sign = unit_at(place + 2)
+            place += 6
+            if sign >> 10 == HIGH_HALF and quote - place >= 6 and place[0] == c"\\" and place[1] == c"u":
+                low = unit_at(place + 2)
+                if low >> 10 == LOW_HALF:
+                    sign = 0x10000 + ((sign & 0x3FF) << 10 | (low & 0x3FF))
+                    place += 6
+            out += put_sign(out, sign)
+    keys.text = out
+
+
+cdef inline uint32_t unit_at(const uint8_t* place) noexcept nogil:
+    """Return the number in the four digits of an escape."""
+    cdef uint32_t unit = 0
+    cdef int at
+    for at in range(4):
+        unit = unit << 4 | <uint32_t>hex_digit(place[at])
+    return unit
+
+
+cdef inline int put_sign(uint8_t* out, uint32_t sign) noexcept nogil:
+    """Write a character in UTF-8, half a pair of surrogates alike; return its size."""
+    cdef int size = 1 if sign < 0x80 else 2 if sign < 0x800 else 3 if sign < 0x10000 else 4
+    cdef int at
+    if size == 1:
+        out[0] = <uint8_t>sign
+        return 1
+    for at in range(size - 1, 0, -1):
+        out[at] = <uint8_t>(0x80 | (sign & 0x3F))
+        sign >>= 6
+    # The first byte has as many leading ones as the character has bytes.
+    out[0] = <uint8_t>(0xF00 >> size & 0xF0 | sign)
+    return size
 
 
 cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcept nogil:
@@ -147,11 +227,8 @@ cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcep
             return FOUND_NOTHING
         if place[0] == c'"':
             quote = string_end(place + 1, end)
-            if is_key and depth and levels[depth - 1].base >= 0:
-                if memchr(place + 1, c"\\", <size_t>(quote - place - 1)) is not NULL:
-                    return FOUND_ESCAPE
-                if not push(keys, place + 1, quote - place - 1, 0, KEY_TEXT):
-                    return FOUND_NO_MEMORY
+            if is_key and depth and levels[depth - 1].base >= 0 and not push_json_key(keys, place + 1, quote, end):
+                return FOUND_NO_MEMORY
             is_key = False
             place = quote
         elif place[0] == c"{" or place[0] == c"[":
@@ -172,31 +249,6 @@ cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcep
         place += 1
         while end - place >= 8 and memcmp(place, BLANKS, 8) == 0:
             place += 8
-
-
-class _DoubleKeyError(Exception):
-    pass
-
-
-def _check_pairs(pairs):
-    names = set()
-    for name, _ in pairs:
-        if name in names:
-            raise _DoubleKeyError(name)
-        names.add(name)
-
-
-def _double_in_json(bytes payload):
-    import json  # On first use: few payloads have an escape in a key.
-
-    try:
-        json.loads(payload, object_pairs_hook=_check_pairs)
-    except _DoubleKeyError as error:
-        return error.args[0]
-    except (ValueError, RecursionError):
-        # The decoder will report the error.
-        pass
-    return None
 
 
 # msgpack
@@ -298,16 +350,17 @@ cdef object double_key(int codec_id, bytes payload):
     # nogil: the payload is kept alive by the caller, and nothing below is an object.
     with nogil:
         found = walk_json(start, end, &keys) if codec_id == JSON else walk_msgpack(start, end, &keys)
-    free(keys.keys)
-    if found == FOUND_NO_MEMORY:
-        raise MemoryError("no memory to look at the keys of a payload")
-    if found == FOUND_ESCAPE:
-        return _double_in_json(payload)
-    if found == FOUND_DOUBLE:
+    try:
+        if found == FOUND_NO_MEMORY:
+            raise MemoryError("no memory to look at the keys of a payload")
+        if found != FOUND_DOUBLE:
+            return None
         if keys.double.kind == KEY_NUMBER:
             return str(<long long>keys.double.number)
         return (<const char*>keys.double.start)[:keys.double.size].decode("utf-8", "backslashreplace")
-    return None
+    finally:
+        free(keys.keys)
+        free(keys.texts)
 
 
 def find_double_key(int codec_id, bytes payload not None):

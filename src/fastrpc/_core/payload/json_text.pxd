@@ -20,3 +20,8 @@ cdef inline const uint8_t* string_end(const uint8_t* place, const uint8_t* end) 
             return quote
         # An escaped quote. The bytes before it are done: each byte is read at most twice.
         place = start = quote + 1
+
+
+cdef inline int hex_digit(uint8_t byte) noexcept nogil:
+    """Return the value of a digit; the value of another character is arbitrary."""
+    return byte & 0x0F if byte <= c"9" else (byte & 0x07) + 9

@@ -20,7 +20,7 @@ from libc.stdint cimport int16_t, int32_t, uint8_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcpy, memset
 
-from fastrpc._core.payload.json_text cimport string_end
+from fastrpc._core.payload.json_text cimport hex_digit, string_end
 
 cdef enum:
     FIRST_SPANS = 256
@@ -149,11 +149,6 @@ cdef Py_ssize_t text_growth(const uint8_t* place, Py_ssize_t size) noexcept nogi
 
 cdef inline Py_ssize_t growth_of(int width, Py_ssize_t signs, Py_ssize_t size) noexcept nogil:
     return max(<Py_ssize_t>0, width * signs - size)
-
-
-cdef inline int hex_digit(uint8_t byte) noexcept nogil:
-    """Return the value of a digit; the value of another character is arbitrary."""
-    return byte & 0x0F if byte <= c"9" else (byte & 0x07) + 9
 
 
 cdef Py_ssize_t json_growth(const uint8_t* place, Py_ssize_t size) noexcept nogil:

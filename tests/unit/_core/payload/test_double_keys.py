@@ -39,12 +39,45 @@ def test_maps_of_different_keys_have_no_double_one(value: object) -> None:
         (rb'{"a":0,"\u0061":1}', "a"),
         (rb'{"x":{"\n":0,"\u000a":1}}', "\n"),
         (rb'{"\\":0,"\"":1}', None),
+        ('{"ä":0,"\\u00E4":1}'.encode(), "ä"),
+        ('{"€":0,"\\u20ac":1}'.encode(), "€"),
+        ('{"😀":0,"\\ud83d\\uDE00":1}'.encode(), "😀"),
+        (rb'{"\ud83d":0,"\ude00":1,"\ud83d\ude00":2,"\ude00\ud83d":3}', None),
+        (rb'{"\u0041b\/\b\f\n\r\t":0,"Ab/\u0008\u000c\u000a\u000d\u0009":1}', "Ab/\b\f\n\r\t"),
+        (rb'{"\u0000":0,"\u0000":1}', "\0"),
+        (rb'{"\u0061":{"\u0061":{"b":0}},"b":{"c":[{"\u0061":1}]}}', None),
     ],
 )
 def test_a_double_key_of_json_is_found_at_any_depth_with_any_escapes(
     payload: bytes, found: str | None
 ) -> None:
     assert find_double_key(JSON, payload) == found
+
+
+@given(st.lists(st.text(min_size=1, max_size=3), min_size=2, max_size=30), st.data())
+def test_keys_are_compared_as_the_texts_that_they_mean(keys: list[str], data: st.DataObject) -> None:
+    def written(key: str) -> str:
+        escaped = data.draw(st.booleans())
+        return json.dumps(key) if escaped else json.dumps(key, ensure_ascii=False)
+
+    payload = f"{{{','.join(f'{written(key)}:0' for key in keys)}}}".encode()
+    assert (find_double_key(JSON, payload) in keys) is (len(set(keys)) < len(keys))
+
+
+@pytest.mark.parametrize(
+    "other", [b"9" * 5_000, b'"\xff"', b'"\xed\xa0\x80"', b"1e9999", b"-" + b"1" * 5_000]
+)
+def test_no_part_that_a_decoder_skips_hides_a_double_key(other: bytes) -> None:
+    """A decoder skips a member that its type does not have, also one that the json module does not read."""
+    assert find_double_key(JSON, b'{"a":1,"\\u0061":2,"other":' + other + b"}") == "a"
+    assert find_double_key(JSON, b'{"other":' + other + b',"a":1,"\\u0061":2}') == "a"
+
+
+@pytest.mark.parametrize(
+    "payload", [b'{"a\\', rb'{"\u00', rb'{"\u0061', rb'{"\u0061":1,"\uD83D', rb'{"\q":1,"\uzzzz":2}']
+)
+def test_wrong_escapes_are_left_to_the_decoder(payload: bytes) -> None:
+    assert find_double_key(JSON, payload) is None
 
 
 @pytest.mark.parametrize("blank", [b" ", b"\n", b"\t ", b" \r\n"])
