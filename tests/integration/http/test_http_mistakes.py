@@ -221,6 +221,15 @@ async def test_a_body_that_was_refused_as_a_whole_is_not_searched(
     assert (answer.status, "details" in answer.value) == (400, False)
 
 
+@pytest.mark.parametrize("ignored", [b"9" * 5_000, b'"\xff"'])
+async def test_no_ignored_member_hides_a_key_that_comes_twice(ignored: bytes) -> None:
+    item = b'{"name":"tea","price":1,"pri%s":2,"tags":[],"ignored":' + ignored + b"}"
+    async with serving() as client:
+        assert (await client.post(RAISE, b'{"item":' + item % b"\\u0076" + b"}")).value["price"] == 2
+        answer = await client.post(RAISE, b'{"item":' + item % b"\\u0063e" + b"}")
+        assert (answer.status, answer.value["code"]) == (400, "INVALID_ARGUMENT")
+
+
 async def test_native_calls_have_the_first_mistake_alone() -> None:
     async with Server(Shop()) as server, Client(str(await server.listen("memory://shop"))) as client:
         with pytest.raises(CallError, match=r"item.name: expected `str`, got `int`") as caught:

@@ -54,7 +54,7 @@ def class_name(annotation: Any) -> str:
     owner = get_origin(annotation) or annotation
     if owner is Annotated:
         return class_name(arguments[0])
-    # A union is a class or is none, as Python's version has it.
+    # The class of a union, if it has one, depends on the version of Python.
     if not isinstance(owner, type) or owner in {Union, types.UnionType}:
         return _NOT_IN_NAMES.sub("_", type_text(annotation))
     return "_".join((owner.__name__, *map(class_name, arguments)))
