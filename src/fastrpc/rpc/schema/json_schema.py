@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, Flag
 from functools import partial
-from typing import Any, ClassVar, Final, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, get_origin
 
 import msgspec
 from msgspec import inspect as schema
@@ -17,7 +17,7 @@ from msgspec import inspect as schema
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.schema.conversion import written_types
 from fastrpc.rpc.schema.payload_classes import documentation_of
-from fastrpc.rpc.schema.type_graph import with_plain_types
+from fastrpc.rpc.schema.type_graph import field_types, with_plain_types
 from fastrpc.rpc.schema.type_names import class_name
 from fastrpc.types.base import PayloadType, encode_value, find
 
@@ -232,12 +232,8 @@ class SchemaSet:
 
     def _fields(self, part: Any) -> Iterator[tuple[str, JsonSchema, bool]]:
         """Yield the name of each field in a payload, its schema, and whether it is required."""
-        written = _annotations(part.cls)
-        for field in part.fields:
-            annotation = written.get(field.name)
-            plain = with_plain_types(annotation)
-            # msgspec keeps no type arguments of classes that it does not know.
-            described = self._schema(field.type) if plain is annotation else self.schema_of(plain)
+        for field, kind in field_types(part):
+            described = self._schema(kind)
             if not field.required:
                 described |= plain_default(field.default, field.default_factory, msgspec.NODEFAULT)
             yield field.encode_name, described, field.required
@@ -460,13 +456,3 @@ def _is_tagged(part: Any) -> bool:
 def _documentation(cls: type[Any]) -> JsonSchema:
     text = documentation_of(cls)
     return {"description": text} if text else {}
-
-
-def _annotations(cls: Any) -> dict[str, Any]:
-    """Return the annotations of a class's fields that need no type arguments of the class."""
-    if get_args(cls):
-        return {}
-    try:
-        return get_type_hints(cls, include_extras=True)
-    except Exception:  # a name that is unknown at run time: msgspec has resolved the fields in its own way
-        return {}

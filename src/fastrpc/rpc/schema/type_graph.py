@@ -18,6 +18,7 @@ __all__ = [
     "ROWS",
     "all_annotations",
     "all_parts",
+    "field_types",
     "is_hashable",
     "parts_of",
     "parts_within",
@@ -144,6 +145,28 @@ def is_hashable(value: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def field_types(part: Any) -> Iterator[tuple[Any, schema.Type]]:
+    """Yield the fields of a class with their types, `list[int]` for `deque[int]`.
+
+    msgspec keeps no type arguments of classes that it does not know.
+    """
+    written = _annotations(part.cls)
+    for field in part.fields:
+        annotation = written.get(field.name)
+        plain = with_plain_types(annotation)
+        yield field, field.type if plain is annotation else schema.type_info(plain)
+
+
+def _annotations(cls: Any) -> dict[str, Any]:
+    """Return the annotations of a class's fields that need no type arguments of the class."""
+    if get_args(cls):
+        return {}
+    try:
+        return typing.get_type_hints(cls, include_extras=True)
+    except Exception:  # a name that is unknown at run time: msgspec has resolved the fields in its own way
+        return {}
 
 
 def with_plain_types(annotation: Any) -> Any:

@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import inspect as schema
 
-from fastrpc.rpc.schema.type_graph import all_parts
+from fastrpc.rpc.schema.conversion import payload_type, written_types
+from fastrpc.rpc.schema.type_graph import all_parts, field_types, is_hashable, with_plain_types
 
 __all__ = ["may_hold_wide_integers", "wide_integer_decoder", "wide_integer_passer"]
 
@@ -97,14 +98,16 @@ _Rewriter = Callable[[bytes, _Bounds], bytes]
 
 def may_hold_wide_integers(kind: Any) -> bool:
     """Return whether values of a type may hold integers beyond 2⁵³."""
-    return any(_is_wide(part) for part in all_parts([kind]))
+    own = ((payload_type(one).plain_type, one) for one in written_types([kind]))
+    plain = [plain_type(one) for plain_type, one in own if plain_type is not None]
+    return any(_is_wide(part) for part in all_parts([kind, *plain]))
 
 
 def wide_integer_decoder(decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
     """Return a decoder of JSON that accepts integers beyond 2⁵³ as texts, too: `decode` itself if there can be none."""
     if not may_hold_wide_integers(kind):
         return decode
-    rewritten = _Rewriters().of(schema.type_info(kind))
+    rewritten = _Rewriters().of_kind(kind)
 
     def decode_wide(payload: Any) -> Any:
         try:
@@ -127,7 +130,7 @@ def wide_integer_passer(decode: Callable[[Any], Any], kind: Any) -> Callable[[An
     """
     if not may_hold_wide_integers(kind):
         return decode
-    rewritten = _Rewriters().of(schema.type_info(kind))
+    rewritten = _Rewriters().of_kind(kind)
     return lambda payload: decode(_searched(bytes(payload), rewritten))
 
 
@@ -163,19 +166,25 @@ class _Rewriters:
     """Makes the rewriters of a type and its parts, each once: types may refer to themselves."""
 
     def __init__(self) -> None:
-        #: The keys are the ids of types. Each value holds its type, so that no other type gets the id.
-        self._made: dict[int, tuple[schema.Type, list[_Rewriter]]] = {}
+        #: The keys are classes, and ids of other types. Each value holds its type, so that no other type gets the id.
+        self._made: dict[Any, tuple[schema.Type, list[_Rewriter]]] = {}
+
+    def of_kind(self, kind: Any) -> _Rewriter:
+        """Return the rewriter of an annotation."""
+        return self.of(schema.type_info(with_plain_types(kind)))
 
     def of(self, part: Any) -> _Rewriter:
         """Return the rewriter of a type."""
         while isinstance(part, schema.Metadata):
             part = part.type
-        if id(part) not in self._made:
+        cls = getattr(part, "cls", None)
+        key = id(part) if cls is None or not is_hashable(cls) else cls
+        if key not in self._made:
             place: list[_Rewriter] = []
             # Entered first, for parts that refer to it.
-            self._made[id(part)] = (part, place)
+            self._made[key] = (part, place)
             place.append(self._make(part))
-        _, place = self._made[id(part)]
+        _, place = self._made[key]
         return place[0] if place else lambda value, bounds: place[0](value, bounds)
 
     def _make(self, part: Any) -> _Rewriter:
@@ -191,15 +200,15 @@ class _Rewriters:
         if isinstance(part, schema.DictType):
             inner = self.of(part.value_type)
             return lambda value, bounds: _map(value, bounds, lambda name: inner)
-        fields = getattr(part, "fields", None)
-        if fields is None or isinstance(part, schema.CustomType):
+        if getattr(part, "fields", None) is None or isinstance(part, schema.CustomType):
             return _same
+        fields = list(field_types(part))
         if isinstance(part, schema.NamedTupleType):
-            return self._places([field.type for field in fields])
+            return self._places([kind for _, kind in fields])
         if isinstance(part, schema.StructType) and part.array_like:
             tag = [] if part.tag_field is None else [schema.StrType()]
-            return self._places([*tag, *(field.type for field in fields)])
-        return self._object({field.encode_name: self.of(field.type) for field in fields})
+            return self._places([*tag, *(kind for _, kind in fields)])
+        return self._object({field.encode_name: self.of(kind) for field, kind in fields})
 
     def _object(self, fields: Mapping[str, _Rewriter]) -> _Rewriter:
         return lambda value, bounds: _map(value, bounds, lambda name: fields.get(name, _same))
@@ -213,9 +222,7 @@ class _Rewriters:
         of_text = _number if any(map(_is_wide, members)) else _same
         if any(isinstance(one, _TEXTS) for one in members):
             of_text = _same
-        rows = [one for one in members if isinstance(one, (*_ROWS, schema.TupleType, schema.NamedTupleType))]
-        of_rows = self.of(rows[0]) if rows else _same
-        of_maps = self._one_of_maps(members)
+        of_rows, of_maps = self._one_of_rows(members), self._one_of_maps(members)
 
         def rewrite(value: bytes, bounds: _Bounds) -> bytes:
             first = value.lstrip()[:1]
@@ -224,6 +231,22 @@ class _Rewriters:
             if first == b"[":
                 return of_rows(value, bounds)
             return of_maps(value, bounds) if first == b"{" else value
+
+        return rewrite
+
+    def _one_of_rows(self, members: list[Any]) -> _Rewriter:
+        """Return the rewriter of an array that is one of several: structs of positions have their tags first."""
+        rows = [one for one in members if isinstance(one, (*_ROWS, schema.TupleType, schema.NamedTupleType))]
+        structs = [one for one in members if getattr(one, "array_like", False)]
+        if len(structs) < 2:
+            found = [*rows, *structs]
+            return self.of(found[0]) if found else _same
+        tagged = {one.tag: self.of(one) for one in structs}
+
+        def rewrite(value: bytes, bounds: _Bounds) -> bytes:
+            items = bounds.row(value)
+            tag = msgspec.json.decode(items[0]) if items else None
+            return tagged[tag](value, bounds) if isinstance(tag, str | int) and tag in tagged else value
 
         return rewrite
 

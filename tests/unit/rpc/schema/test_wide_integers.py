@@ -1,6 +1,7 @@
 """Integers beyond 2⁵³ as text: where a type says integer, and nowhere else."""
 
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 from msgspec import Meta
 
 from fastrpc.rpc.schema import wide_integers
+from fastrpc.rpc.schema.conversion import hooks_for
 from fastrpc.rpc.schema.wide_integers import may_hold_wide_integers, wide_integer_decoder, wide_integer_passer
 
 WIDE = 2**53 + 1
@@ -38,14 +40,30 @@ class Row(msgspec.Struct, array_like=True):
     id: int
 
 
+class First(msgspec.Struct, array_like=True, tag=True):
+    id: int
+
+
+class Second(msgspec.Struct, array_like=True, tag=True):
+    name: str
+
+
 class Pair(NamedTuple):
     name: str
     id: int
 
 
+@dataclass
+class Queue:
+    ids: deque[int]
+    inner: "deque[Queue]" = field(default_factory=deque)
+
+
 def decoded(kind: Any, value: Any) -> Any:
     payload = value if isinstance(value, bytes) else msgspec.json.encode(value)
-    return wide_integer_decoder(msgspec.json.Decoder(kind).decode, kind)(msgspec.Raw(payload))
+    hooks = hooks_for("json", kind)
+    decoder = msgspec.json.Decoder(kind, dec_hook=None if hooks is None else hooks.dec_hook)
+    return wide_integer_decoder(decoder.decode, kind)(msgspec.Raw(payload))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +87,17 @@ def decoded(kind: Any, value: Any) -> Any:
         (Row, [TEXT, TEXT], Row(TEXT, WIDE)),
         (Pair, [TEXT, TEXT], Pair(TEXT, WIDE)),
         (list[Leaf | int], [{"id": TEXT}, TEXT], [Leaf(WIDE), WIDE]),
+        (First | Second, ["First", TEXT], First(WIDE)),
+        (First | Second, ["Second", TEXT], Second(TEXT)),
+        (Row | None, [TEXT, TEXT], Row(TEXT, WIDE)),
+        (deque[int], [1, TEXT], deque([1, WIDE])),
+        (dict[str, deque[int | None]], {"a": [TEXT, None]}, {"a": deque([WIDE, None])}),
+        (Counter[str], {TEXT: TEXT}, Counter({TEXT: WIDE})),
+        (
+            Queue,
+            {"ids": [TEXT], "inner": [{"ids": [TEXT]}]},
+            Queue(deque([WIDE]), deque([Queue(deque([WIDE]))])),
+        ),
         (int | str, TEXT, TEXT),
         (Any, [TEXT], [TEXT]),
         (
@@ -105,6 +134,9 @@ def test_text_is_taken_for_an_integer_beyond_the_numbers_of_javascript(
         (list[int], {"a": TEXT}),
         (Dog | Cat, {"type": [1], "id": TEXT}),
         (Dog | Cat, {"id": TEXT}),
+        (First | Second, [TEXT, TEXT]),
+        (First | Second, []),
+        (deque[int], ["7"]),
         # Too much to look through: many values, and many bytes at each depth.
         (list[int], [TEXT] * 10_001),
         (dict[str, list[int]], {str(number): [TEXT] for number in range(6_000)}),
@@ -116,7 +148,9 @@ def test_any_other_text_stays_an_error(kind: Any, given: Any) -> None:
         decoded(kind, given)
 
 
-@pytest.mark.parametrize("kind", [str, float, Any, list[str], Cat, Annotated[int, Meta(ge=0, le=255)]])
+@pytest.mark.parametrize(
+    "kind", [str, float, Any, list[str], deque[str], deque, Cat, Annotated[int, Meta(ge=0, le=255)]]
+)
 def test_types_without_such_integers_keep_their_decoder(kind: Any) -> None:
     decode = msgspec.json.Decoder(kind).decode
     assert not may_hold_wide_integers(kind)
