@@ -7,6 +7,7 @@ msgspec describes the fields, tags and bounds of its types; the types of `fastrp
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, time
 from enum import Enum, Flag
 from functools import partial
 from typing import Any, ClassVar, Final, get_origin
@@ -362,6 +363,9 @@ def plain_default(default: Any, factory: Any = None, nothing: Any = None) -> Jso
             {"default": factory()} if factory in (list, dict) else {"default": []} if factory is set else {}
         )
     if nothing is not None and default is nothing:
+        return {}
+    if isinstance(default, datetime | time) and default.tzinfo is None:
+        # Such a value has no format of RFC 3339: validators refuse a document with it.
         return {}
     try:
         encoded = msgspec.json.encode(default, enc_hook=partial(encode_value, "json"))

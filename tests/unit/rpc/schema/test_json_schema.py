@@ -225,6 +225,9 @@ def test_defaults_are_reported_as_json_has_them() -> None:
         most: float = float("inf")
         items: list[int] = field(default_factory=list)
         nothing: int | None = None
+        zoned: datetime.datetime = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+        local: datetime.datetime = datetime.datetime(2026, 1, 2)  # noqa: DTZ001 - without a time zone
+        clock: datetime.time = datetime.time(1)
 
     schemas = SchemaSet()
     schemas.schema_of(Defaults)
@@ -240,6 +243,10 @@ def test_defaults_are_reported_as_json_has_them() -> None:
         "most": "not told",
         "items": [],
         "nothing": None,
+        "zoned": "2026-01-02T00:00:00Z",
+        # The formats of instants have an offset.
+        "local": "not told",
+        "clock": "not told",
     }
 
 
