@@ -158,7 +158,7 @@ cdef int take_expectation(RequestHead head) except -1
 # Return whether a text equals one in lower case, capital letters aside.
 cdef bint is_text(const char* text, Py_ssize_t size, const char* lower) noexcept
 
-# Return the number that 1 to 18 digits state, -1: the text is none. No accepted body has more bytes.
+# Return the number that 1 to 18 digits state, -1 for another text. No accepted body has more bytes.
 cdef int64_t number_of(const char* text, Py_ssize_t size) noexcept
 
 # The error of a body with more bytes than its request takes.

@@ -76,14 +76,8 @@ cdef class HttpService:
     ):
         limits = options.limits
         self.gate = gate
-        self.limits = RequestLimits(
-            header_seconds=limits.header_seconds,
-            idle_seconds=limits.idle_seconds,
-            body_idle_seconds=limits.body_idle_seconds,
-            headers=limits.headers,
-            header_bytes=limits.header_bytes,
-            target_bytes=limits.target_bytes,
-        )
+        # Both have the same fields.
+        self.limits = RequestLimits(**{name: getattr(limits, name) for name in limits.__dataclass_fields__})
         self.serves_methods = options.json
         self.offers_sockets = options.websocket
         self.serves_rpcx = options.rpcx

@@ -4,7 +4,6 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.exchange.pages cimport Pages
-from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.page_turns cimport PageTurns
 from fastrpc._core.http2.stream_table cimport Http2Stream

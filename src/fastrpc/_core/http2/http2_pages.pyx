@@ -12,6 +12,7 @@ from cpython.ref cimport PyObject
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.exchange.exchange cimport Exchange
+from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.exchange_times cimport ExchangeTimes
 from fastrpc._core.http2.http2_exchange cimport Http2Exchange
 from fastrpc._core.http2.lingering cimport LingeringStreams

@@ -6,7 +6,7 @@ from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.http2.hpack cimport HeaderTemplate, HpackEncoder
 from fastrpc._core.http2.stream_table cimport FlowControl, Http2Stream, StreamTable
 from fastrpc._core.io.engine cimport LITTLE, MUCH, NOTHING
-from fastrpc._core.native.send_queue cimport BURST, SMALL_IN_A_ROW
+from fastrpc._core.native.send_queue cimport BURST
 from fastrpc._core.wire.rounds cimport Round
 
 cdef enum:
@@ -126,9 +126,6 @@ cdef class Http2Sender(OutputBuffer):
         if self.ring._items is not None or (self.small._items is not None and not self.lacks_credit):
             return LITTLE if self.queued_bytes <= BURST and self.round.streams == 0 else MUCH
         return NOTHING
-
-    cdef inline bint _is_turn_of_large(self) noexcept:
-        return self.ring._items is not None and self.size() >= SMALL_IN_A_ROW
 
     # Parts of `send`. Write trailers, or a piece of a message, which its windows have room for.
     cdef int _write_short(

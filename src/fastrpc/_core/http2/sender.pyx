@@ -26,7 +26,7 @@ from fastrpc._core.http2.frames cimport close_block, open_block, put_reset, stor
 from fastrpc._core.http2.hpack cimport indexing_of
 from fastrpc._core.io.engine cimport STREAM_SHARE
 from fastrpc._core.native.outgoing cimport FEW_DROPPED
-from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
+from fastrpc._core.native.send_queue cimport SMALL_IN_A_ROW, SMALL_MESSAGE
 from fastrpc._core.wire.budgets cimport PIECE_COST
 from fastrpc._core.wire.rounds cimport MOST_OWED, QUANTUM, granted, has_used_up, next_turn, open_round, take_off
 
@@ -122,7 +122,7 @@ cdef class Http2Sender(OutputBuffer):
         cdef int prefix_size = 0 if prefix is NULL else PREFIX_BYTES
         cdef Py_ssize_t whole = prefix_size + PyBytes_GET_SIZE(payload)
         cdef bint fits = stream.unsent is None and whole <= self.flow.sendable(&stream.windows)
-        if fits and whole <= SMALL_MESSAGE and self.small._items is None and not self._is_turn_of_large():
+        if fits and whole <= SMALL_MESSAGE and self.small._items is None and not _is_turn_of_large(self):
             return self._write_short(
                 stream, prefix, prefix_size, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), ends_stream
             )
@@ -283,6 +283,10 @@ cdef class Http2Sender(OutputBuffer):
             _pump_ring(self, room)
         self.is_pumping = False
         return 0
+
+
+cdef inline bint _is_turn_of_large(Http2Sender sender) noexcept:
+    return sender.ring._items is not None and sender.size() >= SMALL_IN_A_ROW
 
 
 cdef int _write_trailers(Http2Sender sender, Http2Stream stream, HeaderTemplate template, list fields) except -1:
@@ -453,7 +457,7 @@ cdef int _lacks(Http2Sender sender, Http2Stream stream) noexcept:
 
 cdef int _pump_small(Http2Sender sender, bint with_large) except -1:
     cdef Http2Stream stream
-    while sender.small._items is not None and not (with_large and sender._is_turn_of_large()):
+    while sender.small._items is not None and not (with_large and _is_turn_of_large(sender)):
         stream = <Http2Stream>sender.small.popleft()
         stream.is_queued = False
         if stream.unsent is None:

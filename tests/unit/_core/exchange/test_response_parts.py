@@ -1,4 +1,4 @@
-"""The value of the field Date."""
+"""The parts of responses that all versions of HTTP have in common."""
 
 import email.utils
 import re
