@@ -286,7 +286,7 @@ cdef class Http2Sender(OutputBuffer):
 
 
 cdef inline bint _is_turn_of_large(Http2Sender sender) noexcept:
-    return sender.ring._items is not None and sender.size() >= SMALL_IN_A_ROW
+    return sender.size() >= SMALL_IN_A_ROW and len(sender.ring) != 0
 
 
 cdef int _write_trailers(Http2Sender sender, Http2Stream stream, HeaderTemplate template, list fields) except -1:
