@@ -25,7 +25,7 @@ class HttpFlow(Flow):
 
 @final
 class HttpDialect(Dialect):
-    """The words of the gateway for a call; a call by gRPC-Web, Connect, rpcx or Phobos has the words of its protocol."""
+    """The words of the gateway for a call; calls by gRPC-Web, Connect, rpcx and Phobos have their own words."""
 
 @final
 class HttpForms(Forms):

@@ -185,7 +185,7 @@ cdef class HttpFlow(Flow):
 
 @cython.final
 cdef class HttpDialect(Dialect):
-    """The words of the gateway for a call; a call by gRPC-Web, Connect, rpcx or Phobos has the words of its protocol."""
+    """The words of the gateway for a call; calls by gRPC-Web, Connect, rpcx and Phobos have their own words."""
 
     cdef str unknown_method(self, Call call, str method, object services):
         cdef HttpTerms terms = terms_of(call)

@@ -8,4 +8,6 @@ from fastrpc._core.http2.lingering import LingeringStreams
 class PageTurns:
     """The turns of requests whose bytes wait on one connection."""
 
-    def __init__(self, limits: RequestLimits, http2: Http2Connection, lingering: LingeringStreams) -> None: ...
+    def __init__(
+        self, limits: RequestLimits, http2: Http2Connection, lingering: LingeringStreams
+    ) -> None: ...
