@@ -54,7 +54,7 @@ SHARED_METHODS = 16
 #: reads entries there that users do not see. The rules for faults and limits of grpcio are set by its layer alone.
 #: Most others in `.py` are names of compiled calls, which have no public ones for their runners. Documented names, as
 #: `_replace` of named tuples, and methods of a base by `super()` do not count.
-FOREIGN = {".py": 115, ".pyx": 208}
+FOREIGN = {".py": 115, ".pyx": 213}
 
 #: Names that several compiled modules have; the aim is 0.
 REPEATED_NAMES = 2
@@ -62,7 +62,7 @@ REPEATED_NAMES = 2
 #: Runs of five equal lines between files of commands, clients, protocols and kinds of calls. Two are between
 #: commands, which were not counted before: fields of two named tuples, lines of output. Two are the empty hooks of
 #: an application in Python, which are like the empty hooks of a native connection.
-RUNS_OF_FIVE = 40
+RUNS_OF_FIVE = 39
 
 #: The tables of implementations, each next to the interface that these import: their texts close no circle.
 TABLES = {
@@ -79,7 +79,7 @@ TABLES = {
 CROWD = 3
 FILE_LINES = {".py": 500, ".pyx": 600}
 #: The last one is `payload/marshal.pyx`, since it weighs payloads that are not scanned.
-CROWDED = {".pyx": 5}
+CROWDED = {".pyx": 6}
 
 
 def too_wide() -> dict[str, int]:

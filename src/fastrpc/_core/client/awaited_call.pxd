@@ -34,6 +34,7 @@ cdef class AwaitedCall(ClientCall):
     cdef object finish(self)
 
     cdef int wake(self) except -1
+    cdef int _settle_stream(self) except -1
 
 
 cdef inline int give(object value, PyObject** result) except -1:

@@ -277,7 +277,7 @@ cdef class AwaitedCall(ClientCall):
 
     cdef int settle(self) except -1:
         if self.streaming is not None:
-            return _settle_stream(self)
+            return self._settle_stream()
         if self.batch is not None:
             return (<BatchCall>self.batch).settle(self)
         # The outcome is reported now and not by the task, which may never continue.
@@ -511,6 +511,21 @@ cdef class AwaitedCall(ClientCall):
         """Whether its stream takes its messages."""
         return self.streaming is not None and bool(self.streaming.is_chosen)
 
+    cdef int _settle_stream(self) except -1:
+        cdef ClientStream stream = None
+        if self.streaming.stream is not NULL:
+            # The last other reference to the stream may be dropped meanwhile.
+            stream = <ClientStream>self.streaming.stream
+        # Unread messages may turn out to be unreadable (`_count_end`).
+        if self.failure is None and self.flags & STREAM_OUT and (stream is None or not stream.waiting):
+            self.count_outcome(0)
+        try:
+            self.end_pick(self.failure)
+        finally:
+            if stream is not None:
+                stream.attempt_over(self)
+        return 0
+
 
 cdef object _thrown(AwaitedCall call, object error):
     """Raise an exception in the coroutine that finishes this call; that coroutine may convert the exception."""
@@ -519,22 +534,6 @@ cdef object _thrown(AwaitedCall call, object error):
     except FastRPCError as raised:
         mark_own(raised)
         raise shortened(raised)
-
-
-cdef int _settle_stream(AwaitedCall call) except -1:
-    cdef ClientStream stream = None
-    if call.streaming.stream is not NULL:
-        # The last other reference to the stream may be dropped meanwhile.
-        stream = <ClientStream>call.streaming.stream
-    # Unread messages may turn out to be unreadable (`_count_end`).
-    if call.failure is None and call.flags & STREAM_OUT and (stream is None or not stream.waiting):
-        call.count_outcome(0)
-    try:
-        call.end_pick(call.failure)
-    finally:
-        if stream is not None:
-            stream.attempt_over(call)
-    return 0
 
 
 cdef AwaitedCall new_stream_call(ClientStream stream):

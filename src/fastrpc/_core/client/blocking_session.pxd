@@ -50,6 +50,7 @@ cdef class BlockingSession:
     cdef int flush(self) except -1
     cdef int end_stream(self, ClientCall call, int reason, object error) except -1
     cdef int let_go(self, ClientCall call) except -1
+    cdef int _drop_left_calls(self) except -1
 
     # The turns. The guard is held; the turns release it while they wait, and `_go` at the end of a use.
 

@@ -357,6 +357,17 @@ cdef class BlockingSession:
         finally:
             self.leave_use()
 
+    cdef int _drop_left_calls(self) except -1:
+        cdef ClientCall call
+        cdef list left = self.left_calls
+        self.left_calls = []
+        self.engine.now = now_ns()
+        for call in left:
+            if not call.is_settled:
+                (<CallingPart>self.engine.calling).abandon(call, CANCEL_USER)
+                call.failed(CallError(Status.CANCELLED, f"{call.route.method}: the stream was dropped"))
+        return 0
+
 
 @cython.nonecheck(False)
 cdef bint _takes_call(BlockingSession session, uint64_t now) except -1:
@@ -474,7 +485,7 @@ cdef int _settle_down(BlockingSession session) except -1:
     """Do the work left for this thread: send unsent bytes, wake another for a free turn, close the connection."""
     cdef BlockingStream stream = session.stream
     if session.left_calls:
-        _drop_left_calls(session)
+        session._drop_left_calls()
     if not session.engine.is_closed:
         stream.send_news()
     if not session.engine.is_usable and not session.engine.is_closed and session.users == 0:
@@ -497,18 +508,6 @@ cdef uint64_t _check(BlockingSession session) except? 0:
     due_ns = session.engine.check(session.engine.now) or NO_DEADLINE
     stream.look_due_ns = due_ns = min(due_ns, stream.look_due_ns)
     return due_ns
-
-
-cdef int _drop_left_calls(BlockingSession session) except -1:
-    cdef ClientCall call
-    cdef list left = session.left_calls
-    session.left_calls = []
-    session.engine.now = now_ns()
-    for call in left:
-        if not call.is_settled:
-            (<CallingPart>session.engine.calling).abandon(call, CANCEL_USER)
-            call.failed(CallError(Status.CANCELLED, f"{call.route.method}: the stream was dropped"))
-    return 0
 
 
 cdef int _came_too_late(BlockingSession session, ClientCall call, bytes payload) except -1:

@@ -1,8 +1,10 @@
 cimport cython
 
+from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.wire.frame cimport Frame
 
 
 @cython.final
@@ -12,6 +14,8 @@ cdef class OwnCalls(NativeCalling):
         list watchers
 
     cdef Connection session(self)
+    cdef bint _sent_again(self, ClientCall call, Frame* frame) except -1
+    cdef int _keep_early(self, ClientCall call, bytes payload) except -1
 
 
 cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol=*)

@@ -24,11 +24,10 @@ from fastrpc._core.client.call_errors cimport (
     unstarted_error,
     violation_error,
 )
-from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
-from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, STREAM_IN, Frame
+from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, STREAM_IN
 from fastrpc._core.wire.frame cimport REASON_CALM_DOWN, REASON_CREDIT, REASON_FRAME_SIZE, REASON_PROTOCOL, REASON_SETTINGS
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW
 
@@ -76,7 +75,7 @@ cdef class OwnCalls(NativeCalling):
             session.announces_calls = False
             session.side.on_used()
         if not session.settled:
-            _keep_early(self, <ClientCall>call, payload)
+            self._keep_early(<ClientCall>call, payload)
         return session.slots.send_request(call, payload)
 
     cdef int abandon(self, Call call, int reason) except -1:
@@ -141,7 +140,7 @@ cdef class OwnCalls(NativeCalling):
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         cdef Connection session = self.session()
         if (<ClientCall>call).early_request is not None and session.is_usable:
-            if _sent_again(self, <ClientCall>call, frame):
+            if self._sent_again(<ClientCall>call, frame):
                 return 0
         if self.loop_state is not None:
             self.loop_state.stop_timer(call)
@@ -198,6 +197,38 @@ cdef class OwnCalls(NativeCalling):
             _fail(self, <ClientCall>call, self.error_of_end(call, handed, why))
         return _tell_watchers(self)
 
+    cdef int _keep_early(self, ClientCall call, bytes payload) except -1:
+        """Keep a request that is sent before the peer's SETTINGS, which may show that it was too early."""
+        # Messages may have been sent already after the REQUEST of a stream.
+        if call.flags & (ONE_WAY | STREAM_IN):
+            return 0
+        if <uint64_t>PyBytes_GET_SIZE(payload) <= self.session().peer.max_message:
+            call.early_request = payload
+        return 0
+
+    cdef bint _sent_again(self, ClientCall call, Frame* frame) except -1:
+        """Queue a call again, once, if a limit refused it that was unknown at its sending; False: the answer counts.
+
+        The call stays the same attempt: the server started nothing, and its limits are known now.
+        """
+        cdef Connection session = self.session()
+        cdef bytes payload = call.early_request
+        call.early_request = None
+        if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
+            return False
+        if call.id >= session.slots.early_until or session.is_closed or session.peer_drains:
+            return False
+        call.id = 0
+        call.state = STATE_NEW
+        call.handed_at = 0
+        call.received_metadata = None
+        try:
+            check_request(self, call, payload)
+            session.slots.send_request(call, payload)
+        except EncodeError as error:
+            _fail(self, call, error)
+        return True
+
 
 cdef inline int _stop_timer(OwnCalls calls, Call call) except -1:
     return 0 if calls.loop_state is None else calls.loop_state.stop_timer(call)
@@ -213,40 +244,6 @@ cdef int _tell_watchers(OwnCalls calls) except -1:
 cdef int _fail(OwnCalls calls, ClientCall call, object error) except -1:
     _stop_timer(calls, call)
     return call.failed(error)
-
-
-cdef int _keep_early(OwnCalls calls, ClientCall call, bytes payload) except -1:
-    """Keep a request that is sent before the peer's SETTINGS, which may show that it was too early."""
-    # Messages may have been sent already after the REQUEST of a stream.
-    if call.flags & (ONE_WAY | STREAM_IN):
-        return 0
-    if <uint64_t>PyBytes_GET_SIZE(payload) <= calls.session().peer.max_message:
-        call.early_request = payload
-    return 0
-
-
-cdef bint _sent_again(OwnCalls calls, ClientCall call, Frame* frame) except -1:
-    """Queue a call again, once, if a limit refused it that was unknown at its sending; False: the answer counts.
-
-    The call stays the same attempt: the server started nothing, and its limits are known now.
-    """
-    cdef Connection session = calls.session()
-    cdef bytes payload = call.early_request
-    call.early_request = None
-    if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
-        return False
-    if call.id >= session.slots.early_until or session.is_closed or session.peer_drains:
-        return False
-    call.id = 0
-    call.state = STATE_NEW
-    call.handed_at = 0
-    call.received_metadata = None
-    try:
-        check_request(calls, call, payload)
-        session.slots.send_request(call, payload)
-    except EncodeError as error:
-        _fail(calls, call, error)
-    return True
 
 
 cdef object _refused_error(OwnCalls calls, Call call):

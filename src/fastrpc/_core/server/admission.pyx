@@ -78,7 +78,7 @@ cdef class CallAdmission:
         if problem is None or is_sheddable(call) or not _can_make_room(self, call.connection, size, is_new):
             return problem
         while problem is not None:
-            # The one that arrived last: of any connection, or of this one.
+            # The sheddable call that arrived last: of any connection, or of this connection.
             if is_new and process_held > self.memory.refuse_above:
                 shed = self.prioritised.sheddable.last()
             else:

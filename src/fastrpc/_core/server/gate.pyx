@@ -74,10 +74,10 @@ cdef inline bint is_late(ServerCall call) noexcept:
 cdef inline int start_now(Gate gate, ServerCall call, bytes payload) except -1:
     """Take the remaining steps of an admitted call."""
     if is_late(call):
-        return _refuse_late(gate, call)
-    if gate.takes_codec[call.codec] != TAKEN and not _may_answer(gate, call):
+        return gate._refuse_late(call)
+    if gate.takes_codec[call.codec] != TAKEN and not gate._may_answer(call):
         return 0
-    return _unpack(gate, call, payload) if call.compressor else gate._begin(call, payload)
+    return gate._unpack(call, payload) if call.compressor else gate._begin(call, payload)
 
 
 @cython.nonecheck(False)
@@ -87,9 +87,9 @@ cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload)
         # Only a rule of a policy allows high priority.
         call.priority = PRIORITY_NORMAL
     if (call.flags ^ call.route.flags) & (STREAM_IN | STREAM_OUT | ROUTE_WITHDRAWN):
-        return _refuse_shape(gate, call)
+        return gate._refuse_shape(call)
     if names and not call.route.names.accepts(names):
-        return _refuse_names(gate, call, told_count(names))
+        return gate._refuse_names(call, told_count(names))
     if call.flags & (STREAM_IN | STREAM_OUT) and call.stream is None:
         new_served_stream(call)
     set_deadline(gate.default_timeout_ns, call, call.route.timeout_ns)
@@ -177,7 +177,7 @@ cdef class Gate(LaterSteps):
             raise ValueError(f"codec {codec!r} is not taken here, only {', '.join(self.codecs.values())}")
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout is {timeout!r}, it must be a number of seconds from 0 on")
-        call = _new_call(self, connection, metadata)
+        call = self._new_call(connection, metadata)
         call.codec = numbers[0]
         call.flags = ONE_WAY if one_way else 0
         if timeout is not None:
@@ -190,7 +190,7 @@ cdef class Gate(LaterSteps):
 
     def delivery(self, ServedConnection connection not None, MethodRoute route not None, bytes metadata=None):
         """Return the call of a broker's message, for `deliver`. Its route has no method name."""
-        cdef ServerCall call = _new_call(self, connection, None)
+        cdef ServerCall call = self._new_call(connection, None)
         call.received_metadata = metadata
         call.route = route
         call.codec = route.marshal.codec_id
@@ -203,6 +203,19 @@ cdef class Gate(LaterSteps):
             raise ValueError("a message comes by a connection that delivers")
         if not self.refuses_early(call, b"", PyBytes_GET_SIZE(payload)):
             self.pass_in_alone(call, b"", payload)
+
+    cdef ServerCall _new_call(self, ServedConnection connection, object metadata):
+        """Return a new call of an engine in Python."""
+        # A reused call would keep fields that a REQUEST of the native protocol sets.
+        cdef ServerCall call = ServerCall.__new__(ServerCall)
+        call.connection = connection
+        if metadata:
+            call.received_metadata = encode_metadata(metadata)
+        connection.begun += 1
+        call.id = connection.begun
+        connection.now = connection.received_ns = now_ns()
+        call.started_ns = connection.dated_ns if connection.holding & HOLD_LATE else connection.now
+        return call
 
     cdef bint refuses_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1:
         """Refuse a call over a limit of its connection, as `CalleeStates` does. A call of a lost peer is only counted."""
@@ -293,7 +306,7 @@ cdef class Gate(LaterSteps):
         if call.waiting_payload is not None:
             self.admission.drop_waiting(call)
             if is_late:
-                return _refuse_late(self, call)
+                return self._refuse_late(call)
             return self.refusals.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
         return 0 if was_stopped else call.stop()
 
@@ -404,6 +417,55 @@ cdef class Gate(LaterSteps):
             return self.refusals.refuse_absent(call, text)
         return self.refusals.refuse(call, status, text, status == UNIMPLEMENTED)
 
+    cdef int _refuse_shape(self, ServerCall call) except -1:
+        """Refuse a call of a removed method, of a method with other streams, or a request that HTTP refuses."""
+        cdef str method = call.route.method
+        cdef object fault = getattr(call.head, "fault_status", 0)
+        cdef str text
+        if call.route.flags & ROUTE_WITHDRAWN:
+            return self.refusals.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
+        # The text of a fault is for the log, which omits callers' values; HTTP answers with its own text.
+        text = f"{method}: the request is refused with {fault}" if fault else self.dispatcher.wrong_shape(call.route)
+        return self.refusals.refuse(call, INVALID_ARGUMENT, text, True, call.connection.dialect.unfit_status(call))
+
+    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
+        """Refuse a call whose positional arguments have other names at the caller."""
+        cdef MethodRoute route = call.route
+        if count > len(route.names.names):
+            text = f"{route.method}: {route.marshal.shape.arity_text(count)}"
+        else:
+            text = refusal_text(route.method, route.names.names)
+        return self.refusals.refuse(call, INVALID_ARGUMENT, text, True)
+
+    cdef int _refuse_late(self, ServerCall call) except -1:
+        self.refusals.expired += 1
+        self.admission.note_expired(call)
+        text = f"{call.method}: its deadline passed before the handler started"
+        return self.refusals.refuse(call, DEADLINE_EXCEEDED, text)
+
+    cdef bint _may_answer(self, ServerCall call) except -1:
+        """Return whether the peer accepts the request's codec for the answer; refuse the call if not."""
+        if call.route.is_application or call.connection.delivers:
+            # A mounted application has no codec, and a message has no answer.
+            return True
+        if self.takes_codec[call.codec] == TAKEN_IF_ANSWERED and call.connection.takes_codec(call):
+            return True
+        if self.takes_codec[call.codec] == TAKEN_BY_VALUE and call.connection.takes_values:
+            return True
+        self.refusals.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_codec(call), True)
+        return False
+
+    cdef int _unpack(self, ServerCall call, bytes payload) except -1:
+        if call.compressor not in self.compressors:
+            text = self.dispatcher.unknown_compressor(call, call.compressor)
+            return self.refusals.refuse(call, UNIMPLEMENTED, text, True)
+        # Decompression may be slow: the dispatcher works in slices and continues with `unpacked`.
+        call.weight = PyBytes_GET_SIZE(payload)
+        call.waiting_context = PyContext_CopyCurrent()
+        self.runner.watch(call)
+        self.dispatcher.unpack(call, self.compressors[call.compressor], payload)
+        return 0
+
     def unpacked(self, ServerCall call not None, bytes payload not None, error):
         """Continue with a decompressed request, whose memory is counted already; refuse it if there is an error."""
         if not call.is_held or call.given is not None:
@@ -416,7 +478,7 @@ cdef class Gate(LaterSteps):
         elif isinstance(error, str):
             self.refusals.refuse(call, RESOURCE_EXHAUSTED, error)
         elif error is not None:
-            _reject(self, call, error)
+            self._reject(call, error)
         else:
             PyContext_Enter(context)
             try:
@@ -439,7 +501,16 @@ cdef class Gate(LaterSteps):
         self.runner.running += 1
         self.runner.run(call)
         if call.connection.stepped_ns > max(call.connection.received_ns, call.connection.turn_ns) + STALL_NS:
-            _note_stall(self, call, before)
+            self._note_stall(call, before)
+        return 0
+
+    cdef int _note_stall(self, ServerCall call, uint64_t before) except -1:
+        """Hold further starts after handlers blocked the loop: the sockets are read first."""
+        cdef ServedConnection connection = call.connection
+        self.turns.hold_for_stall(connection)
+        before = max(before, connection.received_ns, connection.turn_ns)
+        if connection.stepped_ns > before + LONG_STEP_NS:
+            report_long_step(call.route, connection.stepped_ns - before)
         return 0
 
     @cython.nonecheck(False)
@@ -451,10 +522,35 @@ cdef class Gate(LaterSteps):
                 marshal = call.connection.marshal_of(call)
             call.given = marshal.decode_arguments(payload)
         except BaseException as error:
-            _refuse_arguments(self, call, payload, error)
+            self._refuse_arguments(call, payload, error)
             return False
         call.weight = marshal.charge
         return True
+
+    cdef int _refuse_arguments(self, ServerCall call, bytes payload, object error) except -1:
+        """Refuse a call for the error of its decoding."""
+        cdef Failure failure
+        if isinstance(error, (CallError, DecodeError)):
+            told = call.route.definition.faults.of_request(error)
+            if told is not None:
+                count_refusal("decode")
+                return self.refusals.refuse(call, told[0], told[1], True)
+            call.connection.handling.note_mistakes(call, payload, error.message)
+            return self._reject(call, error)
+        # A user-defined type raised another error: a fault of the server that fails only this call.
+        call.never_started = True
+        failure = self.runner.failures.of(call, error)
+        self.refusals.refuse(call, failure.status, failure.text, True)
+        return self.runner.pass_interrupt(error)
+
+    cdef int _reject(self, ServerCall call, object error) except -1:
+        """Refuse a faulty request, marked so that it is not retried: another attempt would fail as well."""
+        cdef int status = error.status
+        count_refusal("decode")
+        if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
+            status = INVALID_ARGUMENT
+        text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
+        return self.refusals.refuse(call, status, text, True)
 
     # Counters
 
@@ -473,108 +569,3 @@ cdef class Gate(LaterSteps):
             "expired_before_start": self.refusals.expired,
             "refused_connections": self.refused_connections,
         }
-
-
-cdef int _unpack(Gate gate, ServerCall call, bytes payload) except -1:
-    if call.compressor not in gate.compressors:
-        text = gate.dispatcher.unknown_compressor(call, call.compressor)
-        return gate.refusals.refuse(call, UNIMPLEMENTED, text, True)
-    # Decompression may be slow: the dispatcher works in slices and continues with `unpacked`.
-    call.weight = PyBytes_GET_SIZE(payload)
-    call.waiting_context = PyContext_CopyCurrent()
-    gate.runner.watch(call)
-    gate.dispatcher.unpack(call, gate.compressors[call.compressor], payload)
-    return 0
-
-
-cdef ServerCall _new_call(Gate gate, ServedConnection connection, object metadata):
-    """Return a new call of an engine in Python."""
-    # A reused call would keep fields that a REQUEST of the native protocol sets.
-    cdef ServerCall call = ServerCall.__new__(ServerCall)
-    call.connection = connection
-    if metadata:
-        call.received_metadata = encode_metadata(metadata)
-    connection.begun += 1
-    call.id = connection.begun
-    connection.now = connection.received_ns = now_ns()
-    call.started_ns = connection.dated_ns if connection.holding & HOLD_LATE else connection.now
-    return call
-
-
-cdef int _refuse_late(Gate gate, ServerCall call) except -1:
-    gate.refusals.expired += 1
-    gate.admission.note_expired(call)
-    text = f"{call.method}: its deadline passed before the handler started"
-    return gate.refusals.refuse(call, DEADLINE_EXCEEDED, text)
-
-
-cdef bint _may_answer(Gate gate, ServerCall call) except -1:
-    """Return whether the peer accepts the request's codec for the answer; refuse the call if not."""
-    if call.route.is_application or call.connection.delivers:
-        # A mounted application has no codec, and a message has no answer.
-        return True
-    if gate.takes_codec[call.codec] == TAKEN_IF_ANSWERED and call.connection.takes_codec(call):
-        return True
-    if gate.takes_codec[call.codec] == TAKEN_BY_VALUE and call.connection.takes_values:
-        return True
-    gate.refusals.refuse(call, UNIMPLEMENTED, gate.dispatcher.unknown_codec(call), True)
-    return False
-
-
-cdef int _note_stall(Gate gate, ServerCall call, uint64_t before) except -1:
-    """Hold further starts after handlers blocked the loop: the sockets are read first."""
-    cdef ServedConnection connection = call.connection
-    gate.turns.hold_for_stall(connection)
-    before = max(before, connection.received_ns, connection.turn_ns)
-    if connection.stepped_ns > before + LONG_STEP_NS:
-        report_long_step(call.route, connection.stepped_ns - before)
-    return 0
-
-
-cdef int _refuse_arguments(Gate gate, ServerCall call, bytes payload, object error) except -1:
-    """Refuse a call for the error of its decoding."""
-    cdef Failure failure
-    if isinstance(error, (CallError, DecodeError)):
-        told = call.route.definition.faults.of_request(error)
-        if told is not None:
-            count_refusal("decode")
-            return gate.refusals.refuse(call, told[0], told[1], True)
-        call.connection.handling.note_mistakes(call, payload, error.message)
-        return _reject(gate, call, error)
-    # A user-defined type raised another error: a fault of the server that fails only this call.
-    call.never_started = True
-    failure = gate.runner.failures.of(call, error)
-    gate.refusals.refuse(call, failure.status, failure.text, True)
-    return gate.runner.pass_interrupt(error)
-
-
-cdef int _refuse_shape(Gate gate, ServerCall call) except -1:
-    """Refuse a call of a removed method, of a method with other streams, or a request that HTTP refuses."""
-    cdef str method = call.route.method
-    cdef object fault = getattr(call.head, "fault_status", 0)
-    cdef str text
-    if call.route.flags & ROUTE_WITHDRAWN:
-        return gate.refusals.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
-    # The text of a fault is for the log, which omits callers' values; HTTP answers with its own text.
-    text = f"{method}: the request is refused with {fault}" if fault else gate.dispatcher.wrong_shape(call.route)
-    return gate.refusals.refuse(call, INVALID_ARGUMENT, text, True, call.connection.dialect.unfit_status(call))
-
-
-cdef int _refuse_names(Gate gate, ServerCall call, Py_ssize_t count) except -1:
-    """Refuse a call whose positional arguments have other names at the caller."""
-    cdef MethodRoute route = call.route
-    if count > len(route.names.names):
-        text = f"{route.method}: {route.marshal.shape.arity_text(count)}"
-    else:
-        text = refusal_text(route.method, route.names.names)
-    return gate.refusals.refuse(call, INVALID_ARGUMENT, text, True)
-
-
-cdef int _reject(Gate gate, ServerCall call, object error) except -1:
-    """Refuse a faulty request, marked so that it is not retried: another attempt would fail as well."""
-    cdef int status = error.status
-    count_refusal("decode")
-    if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
-        status = INVALID_ARGUMENT
-    text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
-    return gate.refusals.refuse(call, status, text, True)

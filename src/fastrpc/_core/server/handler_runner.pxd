@@ -5,7 +5,6 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call_log cimport CallLog
 from fastrpc._core.calls.invocation cimport Chain
-from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.loop.loop_state cimport LoopState, TaskPool
 from fastrpc._core.server.failures cimport HandlerFailures
@@ -82,6 +81,8 @@ cdef class HandlerRunner:
     cdef int _answer_weighed(self, ServerCall call, bytes payload) except -1
     cdef int _pack_later(self, ServerCall call, bytes payload) except -1
     cdef int _run_inline(self, ServerCall call) except -1
+    cdef int _finish_bare(self, ServerCall call, object value) except -1
+    cdef int _run_stream(self, ServerCall call) except -1
     cdef bint _intercepts(self, ServerCall call) except -1
     cdef bytes _encoded(self, ServerCall call, object value)
     cdef bytes _packed(self, ServerCall call, bytes payload)

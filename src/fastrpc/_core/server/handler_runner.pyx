@@ -31,6 +31,7 @@ from fastrpc._core.calls.call_log cimport report_long_step
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
 from fastrpc._core.limiting.limiters cimport END_FAILED, END_GOOD, END_LATE, leave_all
 from fastrpc._core.link.contract cimport Outcomes
+from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.marshal cimport Marshal
@@ -168,7 +169,7 @@ cdef class HandlerRunner:
         if self.chain is not None and self._intercepts(call):
             return 0
         if call.stream is not None:
-            return _run_stream(self, call)
+            return self._run_stream(call)
         if route.style == STYLE_ASYNC:
             made = start_handler(route.handler, call.given)
             if made is NULL:
@@ -332,7 +333,7 @@ cdef class HandlerRunner:
         assert call is not None and call.route is not None
         cdef bytes payload
         if call.flags & (ONE_WAY | STREAM_OUT):
-            return _finish_bare(self, call, value)
+            return self._finish_bare(call, value)
         if (
             call.codec == CODEC_RAW and type(value) is bytes and call._reply_metadata is None and not call.compressor
             and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.plain_bytes, call.connection.most_message())
@@ -470,6 +471,36 @@ cdef class HandlerRunner:
             self.loop_state.call_soon(self.dispatcher.changed)
         return 0
 
+    cdef int _run_stream(self, ServerCall call) except -1:
+        """Start the handler of a stream: a coroutine that drives its generator, or that reads the caller's stream."""
+        try:
+            if not call.route.gives_stream:
+                coroutine = call_handler(call.route.handler, (<ServedStream>call.stream).bound())
+            elif call.route.style == STYLE_THREAD:
+                coroutine = self.dispatcher.drive_in_thread(call)
+            else:
+                coroutine = drive(call)
+        except BaseException as error:
+            return self.fail(call, error)
+        return self._run_task(call, coroutine)
+
+    cdef int _finish_bare(self, ServerCall call, object value) except -1:
+        """End a call whose answer is empty, or was a stream."""
+        if not call.flags & ONE_WAY:
+            try:
+                if value is not None:
+                    kind = type(value).__name__
+                    raise TypeError(f"{call.route.method} answers by its messages, an interceptor returned a {kind}")
+                if call._reply_metadata is not None:
+                    call.pack_metadata()
+            except BaseException as error:
+                call.never_started = False
+                return self.fail(call, error)
+        if call.flags & ONE_WAY:
+            return _count_end(self, call, OK)
+        call.compressor = 0
+        return answer(self, call, b"")
+
 
 cdef int _answer_failure(HandlerRunner runner, ServerCall call, object error) except -1:
     try:
@@ -534,38 +565,6 @@ cdef int _count_end(HandlerRunner runner, ServerCall call, int status) except -1
     if call.flags & ONE_WAY and call.connection.outcomes is not None:
         call.connection.outcomes.release(call)
     return runner.tell_watcher() if runner.is_watched else 0
-
-
-cdef int _run_stream(HandlerRunner runner, ServerCall call) except -1:
-    """Start the handler of a stream: a coroutine that drives its generator, or that reads the caller's stream."""
-    try:
-        if not call.route.gives_stream:
-            coroutine = call_handler(call.route.handler, (<ServedStream>call.stream).bound())
-        elif call.route.style == STYLE_THREAD:
-            coroutine = runner.dispatcher.drive_in_thread(call)
-        else:
-            coroutine = drive(call)
-    except BaseException as error:
-        return runner.fail(call, error)
-    return runner._run_task(call, coroutine)
-
-
-cdef int _finish_bare(HandlerRunner runner, ServerCall call, object value) except -1:
-    """End a call whose answer is empty, or was a stream."""
-    if not call.flags & ONE_WAY:
-        try:
-            if value is not None:
-                kind = type(value).__name__
-                raise TypeError(f"{call.route.method} answers by its messages, an interceptor returned a {kind}")
-            if call._reply_metadata is not None:
-                call.pack_metadata()
-        except BaseException as error:
-            call.never_started = False
-            return runner.fail(call, error)
-    if call.flags & ONE_WAY:
-        return _count_end(runner, call, OK)
-    call.compressor = 0
-    return answer(runner, call, b"")
 
 
 cdef int _drop_result(HandlerRunner runner, ServerCall call, Py_ssize_t size) except -1:

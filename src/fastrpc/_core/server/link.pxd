@@ -1,6 +1,7 @@
 """A connection of a server, which holds the wire of its protocol; the contract of the two is `link/contract`."""
 
 cimport cython
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.link.contract cimport Backlog, Flow, Placing, Wire
@@ -72,3 +73,5 @@ cdef class Link(Engine):
         # The handler may continue in the next turn of the loop.
         self.woke = True
         return 0
+
+    cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1

@@ -73,6 +73,7 @@ cdef class ServedStream(StreamChannel):
     cdef bytes encoded(self, object value)
     cdef int send_encoded(self, bytes payload) except -1
     cdef int commit(self) except -1
+    cdef int _emit_compressed(self, bytes payload) except -1
     cdef int end(self) except -1
 
 

@@ -272,7 +272,7 @@ cdef class ServedStream(StreamChannel):
         if not _is_wanted(self):
             return 0
         if self.compressor and PyBytes_GET_SIZE(payload) > self.compress_above:
-            return _emit_compressed(self, payload)
+            return self._emit_compressed(payload)
         return _emit_as(self, payload, 0)
 
     cdef object packing(self, object compressor, bytes payload):
@@ -321,6 +321,19 @@ cdef class ServedStream(StreamChannel):
         """Note that the handler ended, or never began."""
         return self.close(RuntimeError(f"{self.served.route.method} is over, and its stream with it"))
 
+    cdef int _emit_compressed(self, bytes payload) except -1:
+        """Send a message, compressed like its request if the peer accepts that and the message gets smaller."""
+        cdef ServedConnection connection = self.served.connection
+        cdef bytes smaller
+        cdef int number = connection.dialect.compressor(self.served, self.compressor)
+        if number == 0:
+            return _emit_as(self, payload, 0)
+        compressor = connection.gate.compressors[self.compressor]
+        if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
+            return self.pack(compressor, payload)
+        smaller = smaller_of(compressor, payload)
+        return _emit_as(self, payload, 0) if smaller is None else _emit_as(self, smaller, number)
+
 
 cdef Marshal _marshal_of_call(ServedStream stream):
     cdef MethodRoute route = stream.served.route
@@ -352,20 +365,6 @@ cdef int _hold(ServedStream stream, int64_t change) except -1:
     stream.held += change
     stream.served.connection.stream_held += change
     return stream.output_room.memory.count(change)
-
-
-cdef int _emit_compressed(ServedStream stream, bytes payload) except -1:
-    """Send a message, compressed like its request if the peer accepts that and the message gets smaller."""
-    cdef ServedConnection connection = stream.served.connection
-    cdef bytes smaller
-    cdef int number = connection.dialect.compressor(stream.served, stream.compressor)
-    if number == 0:
-        return _emit_as(stream, payload, 0)
-    compressor = connection.gate.compressors[stream.compressor]
-    if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
-        return stream.pack(compressor, payload)
-    smaller = smaller_of(compressor, payload)
-    return _emit_as(stream, payload, 0) if smaller is None else _emit_as(stream, smaller, number)
 
 
 cdef int _emit_as(ServedStream stream, bytes payload, int compressor) except -1:

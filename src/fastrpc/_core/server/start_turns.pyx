@@ -222,7 +222,7 @@ cdef int _start_queue(StartTurns turns, ServedConnection connection, int last_ra
             turns.refusals.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
         elif not turns.admission.is_stale(call, call.queued_ns, now) and turns.admission.has_room(call, payload):
             # Calls started earlier in this turn may have filled the memory. The context is a copy: waiting calls may
-            # share the one in which their requests were read.
+            # share the context in which their requests were read.
             own = PyContext_Copy(context)
             PyContext_Enter(own)
             try:
