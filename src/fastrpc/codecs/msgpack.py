@@ -14,6 +14,8 @@ __all__ = ["MsgpackCodec"]
 
 _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=partial(encode_value, "msgpack")).encode
 
+_decode_any: Callable[[Payload], Any] = msgspec.msgpack.Decoder().decode
+
 #: Timestamps become aware datetimes in UTC, as in msgspec.
 TIMESTAMP_AS_DATETIME = 3
 
@@ -48,7 +50,7 @@ class MsgpackCodec(BaseCodec):
 def _plain_decoder() -> Callable[[Payload], Any]:
     import msgpack
 
-    return partial(
+    unpack = partial(
         msgpack.unpackb,
         raw=False,
         # Arguments that mix names and positions arrive under integer keys.
@@ -57,3 +59,12 @@ def _plain_decoder() -> Callable[[Payload], Any]:
         # The extension type of msgspec, which the encoder accepts.
         ext_hook=msgspec.msgpack.Ext,
     )
+
+    def decode(payload: Payload) -> Any:
+        try:
+            return unpack(payload)
+        except TypeError:
+            # An array is the key of a map. msgspec, which decodes typed values, makes it a tuple.
+            return _decode_any(payload)
+
+    return decode

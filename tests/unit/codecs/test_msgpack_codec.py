@@ -17,6 +17,12 @@ def test_integer_keys_stay_integers(type: Any) -> None:
     assert codec.decode(codec.encode({0: "a", "b": 1}), type) == {0: "a", "b": 1}
 
 
+@pytest.mark.parametrize("key", [(), (1, "a"), ((1, (2,)), b"b")])
+@pytest.mark.parametrize("type", [Any, object, dict[Any, int], list[Any] | dict[Any, Any]])
+def test_arrays_as_keys_are_tuples(type: Any, key: Any) -> None:
+    assert codec.decode(codec.encode({key: 1}), type) == {key: 1}
+
+
 def test_bytes_and_text_stay_different_types() -> None:
     assert codec.decode(codec.encode([b"a", "a"])) == [b"a", "a"]
 
@@ -34,8 +40,10 @@ def test_extension_value_can_be_sent_on() -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        b"\x81\x90\x01",  # an array as a key
         b"\x81\x80\x01",  # a map as a key
+        b"\x81\x91\x80\x01",  # a map in a key
+        b"\x81\xd4\x05\x01\x01",  # an extension as a key
+        b"\x91" * 5_000 + b"\xc0",
         b"\xd4\xff\x01",  # a timestamp of one byte
         b"\xc7\x0c\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00",  # too many nanoseconds
         b"\xc7\x0c\xff\x00\x00\x00\x00\x7f\xff\xff\xff\xff\xff\xff\xff",  # a year beyond the calendar
