@@ -93,7 +93,11 @@ class WarmProcess:
 
     def _told(self) -> int:
         """Return the next number from the interpreter: first the process id, then the exit code."""
-        return int.from_bytes(self._report.recv(4), "big", signed=True)
+        told = self._report.recv(4)
+        if not told:
+            # A process id of 0 would be this process's group, which a test kills at its end.
+            raise RuntimeError("the interpreter that forks programs has ended; its error is above")
+        return int.from_bytes(told, "big", signed=True)
 
 
 def launcher() -> tuple[str, int]:

@@ -20,7 +20,6 @@ from fastrpc._core.http.responses cimport BEARER, NOSNIFF, call_lines, retry_lin
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders, rpcx_status
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.rpcx.go_words cimport unknown_codec_in_go, unknown_method_in_go
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.wire.frame cimport ONE_WAY
 

@@ -27,7 +27,7 @@ from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.rpcx.requests cimport unknown_codec_in_go, unknown_method_in_go
+from fastrpc._core.rpcx.go_words cimport unknown_codec_in_go, unknown_method_in_go
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
