@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from fastrpc.config import TLS
+from fastrpc.console.admin_labels import ADMIN_LABEL, admin_of, server_key
 from fastrpc.console.allowed import AllowedServers, admin_address
 from fastrpc.console.budget import FleetBudget
 from fastrpc.console.events import FleetEvents
@@ -26,18 +26,12 @@ from fastrpc.registries.base.policy import AddressRefusedError
 from fastrpc.registries.base.registry import WatchedRegistry
 from fastrpc.time_limit import time_limit
 
-__all__ = ["ADMIN_LABEL", "MOST_SERVERS", "POLL_SECONDS", "SHOWN_SECONDS", "Fleet", "server_key"]
+__all__ = ["MOST_SERVERS", "POLL_SECONDS", "SHOWN_SECONDS", "Fleet"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 logger = logging.getLogger("fastrpc.server")
-
-#: The label of a record with the address of its server's admin pages.
-ADMIN_LABEL: Final = "admin"
-
-#: Characters of an address with a host name (RFC 1035: 253), its scheme and its port.
-_LONGEST_LABEL: Final = 300
 
 #: Seconds between two polls of a server; the same while a view shows it; and the most after failures.
 POLL_SECONDS: Final = 10.0
@@ -185,7 +179,7 @@ class Fleet:
             server = self.servers[key] = FleetServer(key, None)
             if ADMIN_LABEL in endpoint.labels:
                 server.error = "its label admin is not an address of admin pages"
-        if server.admin is None and (admin := _admin_of(endpoint)) is not None:
+        if server.admin is None and (admin := admin_of(endpoint)) is not None:
             server.admin, server.error = admin, None
         server.put_record(service, address, endpoint)
         # The server is read soon, but only as often as others, even if its records change often.
@@ -448,26 +442,6 @@ class Fleet:
         self.budget.forget(server)
         del self.servers[server.key]
         self.history.forget(("server", server.key))
-
-
-def server_key(endpoint: Endpoint) -> str:
-    """Return the key of the server that has a record."""
-    return str(_admin_of(endpoint) or endpoint.address)
-
-
-def _admin_of(endpoint: Endpoint) -> Address | None:
-    """Return the address in the label of a record; None if there is no such label."""
-    label = endpoint.labels.get(ADMIN_LABEL, "")
-    return _parsed(label) if len(label) <= _LONGEST_LABEL else None
-
-
-# Views of services need the addresses of all records each time.
-@lru_cache(MOST_SERVERS)
-def _parsed(label: str) -> Address | None:
-    try:
-        return Address.parse(label)
-    except ConfigError:
-        return None
 
 
 def _change_of(before: Endpoint, after: Endpoint) -> str:

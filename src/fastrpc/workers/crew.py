@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from fastrpc.first_use import import_parts
-from fastrpc.workers.monitoring.scoreboard import Scoreboard
+from fastrpc.workers.monitoring.scoreboard import Role, Scoreboard
 from fastrpc.workers.plan import ExitCode, failure_to_values
 from fastrpc.workers.process import flush_output, leave, reap_adopted
 from fastrpc.workers.worker_channel import SupervisorEnd, WorkerEnd
@@ -138,6 +138,19 @@ class Crew:
         for worker in self.processes:
             if worker.channel is not None:
                 worker.channel.tell(command)
+
+    def end(self, command: int, seconds: float) -> None:
+        """Send a command to end. Processes that still start read none: they get SIGTERM, and workers are killed later.
+
+        Args:
+            seconds: until a worker that still starts is killed.
+        """
+        self.tell(command)
+        for worker in self.processes:
+            if worker.is_alive and worker.started is None:
+                os.kill(worker.process_id, signal.SIGTERM)
+                if worker.role is Role.WORKER:
+                    worker.kill_at = self.clock() + seconds
 
     def any_alive(self, besides: WorkerRecord | None = None) -> bool:
         """Return whether any process other than the given one lives."""

@@ -399,7 +399,7 @@ class Supervisor:
             worker.code = 0  # The exit code of the previous process no longer matters.
         if not timeouts.announce:
             self._stop_accepting()
-        self._tell_all(DRAIN)
+        self._crew.end(DRAIN, SHUTDOWN_SECONDS)
         # Where another program accepts connections, clients need not learn that this one drains.
         told_at = self._clock()
         announced_at = told_at + (timeouts.announce if self._listeners.services.listening_sockets else 0.0)
@@ -444,26 +444,17 @@ class Supervisor:
 
     def _quit(self) -> None:
         """End the workers at once."""
-        self._tell_all(QUIT)
+        self._crew.end(QUIT, SHUTDOWN_SECONDS)
         self._await_end(self._clock() + QUIT_SECONDS, urgent=True)
 
     def _end_others(self) -> None:
         """End the workers of a program that cannot start, so that the applications that they have started shut down."""
         self._spread.stop()
-        self._tell_all(DRAIN)
+        self._crew.end(DRAIN, SHUTDOWN_SECONDS)
         until = self._clock() + SHUTDOWN_SECONDS
         while not self._must_stop() and self._crew.any_alive(self._monitor) and self._clock() < until:
             self._wait(until)
         self._quit()
-
-    def _tell_all(self, command: int) -> None:
-        self._crew.tell(command)
-        for worker in self._crew.processes:
-            if worker.is_alive and worker.started is None:
-                # It is still starting, and does not read commands yet.
-                os.kill(worker.process_id, signal.SIGTERM)
-                if worker.role is Role.WORKER:
-                    worker.kill_at = self._clock() + SHUTDOWN_SECONDS
 
     def _await_end(self, until: float | None, *, urgent: bool) -> bool:
         """Return whether every worker ended in time and, unless `urgent`, before another signal."""

@@ -16,9 +16,10 @@ from fastrpc import Client, ConfigError
 from fastrpc.config import TLS
 from fastrpc.console import fleet as fleets
 from fastrpc.console import reading
+from fastrpc.console.admin_labels import server_key
 from fastrpc.console.allowed import LOOPBACK, AllowedServers
 from fastrpc.console.events import FleetEvents
-from fastrpc.console.fleet import Fleet, server_key
+from fastrpc.console.fleet import Fleet
 from fastrpc.console.following import RegistryFollower
 from fastrpc.console.pages import ProcessFigures
 from fastrpc.console.servers import FleetServer
