@@ -387,7 +387,7 @@ class TestCommandsOfStoresWithATokenFile:
         assert command(folder, "kv", "list", url, *options, token="nowhere").code == 2
 
     def test_a_store_without_tokens_does_not_get_the_token_of_the_environment(self, folder: Path) -> None:
-        done = command(folder, "kv", "list", f"sqlite://{folder}/kept", FASTRPC_TOKEN="token-of-ada")
+        done = command(folder, "kv", "put", f"sqlite://{folder}/kept", "k", "1", FASTRPC_TOKEN="token-of-ada")
         assert done.code == 0
 
 

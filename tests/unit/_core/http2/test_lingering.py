@@ -84,15 +84,26 @@ async def test_the_linger_time_begins_once_a_waiting_answer_has_left() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "linger", "length"),
-    [("application/grpc", 5.0, "500000"), (CONNECT, None, "500000"), (CONNECT, 5.0, "20000000")],
+    [("application/grpc", 5.0, "500000"), (CONNECT, None, "500000"), (CONNECT, None, "20000000")],
 )
-async def test_calls_of_grpc_and_long_rests_are_reset_at_once(
+async def test_calls_of_grpc_and_calls_without_a_linger_time_are_reset_at_once(
     kind: str, linger: float | None, length: str
 ) -> None:
     async with served_grpc(Raw(), http=WEB, timeouts=Timeouts(linger=linger)) as link:
         stream = link.open(NOTHING, [("content-length", length)], kind=kind)
         await link.talk()
         assert link.answers[stream].reset == ErrorCodes.NO_ERROR
+
+
+async def test_a_refused_call_with_a_long_rest_is_reset_after_the_linger_time() -> None:
+    async with served_grpc(Raw(), http=WEB, timeouts=Timeouts(linger=5.0)) as link:
+        stream = link.open(NOTHING, [("content-length", "20000000")], kind=CONNECT)
+        await link.talk()
+        answer = link.answers[stream]
+        assert (answer.head[":status"], answer.reset) == ("404", None)
+        link.look(6)
+        await link.talk()
+        assert answer.reset == ErrorCodes.NO_ERROR
 
 
 async def test_refused_strangers_give_their_part_of_the_window_back() -> None:
