@@ -348,12 +348,12 @@ class Broker:
         return await _finish(f"the dead letters of {group!r}", partial(self.backend.dead_letters, group))
 
     async def replay(self, group: str, *ids: str) -> int:
-        """Deliver dead letters to their group again, as delivery 1; no ids: all. Return how many."""
+        """Redeliver the dead letters with these ids, or all, to the group as delivery 1. Return their number."""
         check_letters(group, ids)
         return await _finish(f"replay to {group!r}", partial(self.backend.replay, group, ids), writes=True)
 
     async def discard(self, group: str, *ids: str) -> int:
-        """Forget dead letters; no ids: all. Return how many."""
+        """Discard the dead letters with these ids, or all if no id is given. Return their number."""
         check_letters(group, ids)
         return await _finish(f"discard of {group!r}", partial(self.backend.discard, group, ids), writes=True)
 

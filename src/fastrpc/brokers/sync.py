@@ -162,11 +162,11 @@ class SyncBroker:
         return self._life.run(self._broker.dead_letters(group))
 
     def replay(self, group: str, *ids: str) -> int:
-        """Deliver dead letters to their group again, as delivery 1; no ids: all. Return how many."""
+        """Redeliver the dead letters with these ids, or all, to the group as delivery 1. Return their number."""
         return self._life.run(self._broker.replay(group, *ids))
 
     def discard(self, group: str, *ids: str) -> int:
-        """Forget dead letters; no ids: all. Return how many."""
+        """Discard the dead letters with these ids, or all if no id is given. Return their number."""
         return self._life.run(self._broker.discard(group, *ids))
 
 

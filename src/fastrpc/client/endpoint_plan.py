@@ -299,7 +299,7 @@ class EndpointPlan:
     def lacks(self, width: int = 1) -> bool:
         """Return whether a connection is missing: the first one, or after SETTINGS a further one.
 
-        So a dead or silent server is not dialled more often than with one connection.
+        A dead or silent server sends no SETTINGS, so it is dialled for one connection only.
         """
         lasting = self.lasting
         if not lasting:

@@ -214,7 +214,7 @@ class _StreamAttempting(Attempting):
     async def _outcome(self, attempt: AwaitedCall) -> None:
         sign = self._signs.pop(attempt)
         if takes_stream(self._call.route):
-            # A stream that sends has only this attempt, which it owns.
+            # A call that sends a stream has one attempt, which the stream owns.
             return
         await sign
         failure = None if attempt._is_chosen else attempt._failure

@@ -317,7 +317,7 @@ def _query(method: MethodDefinition, arguments: JsonSchema, schemas: SchemaSet) 
 
 
 def _is_plain(kind: Any, schemas: SchemaSet) -> bool:
-    """Whether a query writes every value, or every item of a list, without the marks of JSON."""
+    """Whether every value, or every item of a list, is a scalar, which a query shows without quotes."""
     listed = without_none(kind)
     if (get_origin(listed) or listed) not in _LISTS:
         return has_plain_texts(schemas.schema_of(kind), schemas)

@@ -455,7 +455,7 @@ cdef class AwaitedCall(ClientCall):
     # The attempt of a stream
 
     cdef bint choose(self) except -1:
-        """Handle a sign of the server: return whether the stream takes this attempt, and cancels all other attempts."""
+        """Handle a sign of the server: return whether the stream takes this attempt. If not, cancel the attempt."""
         if self.streaming.is_chosen:
             return True
         if not (<ClientStream>self.streaming.stream).take_attempt(self):

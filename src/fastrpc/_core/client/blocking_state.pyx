@@ -125,9 +125,9 @@ cdef class BlockingState(ViewState):
         return self.look_for_loop() if waits and self.looks_for_loop else 0
 
     cdef int look_for_loop(self) except -1:
-        """Warn, once for each loop, of clients that are used in its coroutines: a cell of a notebook makes many.
+        """Warn of a client that is used in a coroutine: once for each loop, as a cell of a notebook may make many clients.
 
-        Not for each call: the check costs a system call on 3.11.
+        Not every call looks for a loop: that costs a system call on 3.11.
         """
         self.looks_for_loop = False
         loop = None if self.has_warned else get_running_loop()

@@ -490,7 +490,7 @@ cdef int _cannot_write(BlockingStream stream, int number) except -1:
         # The receiving thread reads the rest, then finds the end.
         stream.shut(socket.SHUT_RDWR)
         return 0
-    # Up to the most that a peer can have sent before.
+    # These rounds read more than a peer can have sent before the write failed.
     for _ in range(READ_AT_THE_END):
         if stream.look(MUCH_UNREAD):
             break

@@ -18,7 +18,7 @@ cdef class Pages:
         # The limits of heads of requests.
         readonly RequestLimits limits
 
-        # The outcomes of the calls of its requests; the groups of the contract for these calls, each whole.
+        # For the calls of its requests: their outcomes, and the groups of the contract, with all methods of each group.
         readonly Outcomes outcomes
         readonly Flow flow
         readonly Dialect dialect

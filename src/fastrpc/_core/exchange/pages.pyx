@@ -6,8 +6,8 @@
     outcomes of these calls ──► Pages.outcomes ──► Exchange
                            └──► Pages.flow, dialect, forms, handling: the groups of `link/contract`
 
-A connection of gRPC tells both kinds of calls apart, and has one `Pages`; a connection of HTTP alone has one, too.
-`_core/http` implements it. A method that a class leaves out raises.
+A gRPC connection tells requests of pages from calls of gRPC, and holds one `Pages`. A connection of HTTP alone holds
+one, too. `_core/http` implements `Pages`. A method that a class leaves out raises.
 """
 
 from copy import copy

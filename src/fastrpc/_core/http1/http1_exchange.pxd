@@ -15,7 +15,7 @@ cdef class Http1Exchange(ReceivedExchange):
         # Whether the next answer closes the connection.
         bint is_draining
 
-        # The instant at which the peer has waited for too long, 0 = none; whether that is between two requests.
+        # The instant until which the connection waits for its peer, 0 = none; whether it waits between two requests.
         uint64_t due_ns
         bint rests
 

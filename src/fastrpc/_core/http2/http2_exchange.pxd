@@ -58,7 +58,7 @@ cdef class Http2Exchange(TimedExchange):
         # The output that waits.
         Stall _stall
 
-    # For the requests of the connection.
+    # For `Http2Pages`, which holds the requests of the connection.
     cdef int take_head(self, HeaderBlock block, bint ends_stream) except -1
     cdef int take_data(self, const char* data, Py_ssize_t size, bint ends_stream) except -1
     cdef int await_rest(self) except -1

@@ -508,7 +508,7 @@ cdef int _pump_ring(Http2Sender sender, Py_ssize_t room) except -1:
         if stream is None:
             return 0
         if sender.woken and stream.share_turn == sender.round.turn:
-            # A second turn already, but streams that have room now did not send yet.
+            # The stream has its second turn, and streams that have room again did not send yet.
             return _add_to_ring(sender, stream, True)
         # Heads and small rests may exceed the share.
         more = shared + written + QUANTUM * <Py_ssize_t>sender.round.quanta_at_once - SMALLEST_PIECE

@@ -162,7 +162,7 @@ cdef class Turns:
         if self._call_at is None:
             self._call_soon(self._run)
         else:
-            # asyncio runs callbacks before the reads of a turn, and timers that are due after the reads.
+            # In a turn asyncio runs queued callbacks first, then reads, then due timers.
             self._call_soon(self._mark)
             self._call_at(0.0, self._run)
         self._is_scheduled = True

@@ -36,7 +36,7 @@ cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, int magic) exc
         return 0
     rest = load32_big(data + REST_AT)
     if rest < LEAST_REST:
-        raise RemoteProtocolError(f"a frame announces {rest} bytes, its lengths alone have {<int>LEAST_REST}")
+        raise RemoteProtocolError(f"a frame announces {rest} bytes, fewer than the {<int>LEAST_REST} of its lengths")
     return HEADER_BYTES + <Py_ssize_t>rest
 
 

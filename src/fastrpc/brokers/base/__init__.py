@@ -351,7 +351,7 @@ class BrokerBackend(Protocol):
         """Return the dead letters of a group, the oldest death first. BrokerError: NOT_FOUND."""
 
     async def replay(self, group: str, ids: Sequence[str]) -> int:
-        """Deliver dead letters to their group again, as delivery 1; no ids: all. Return how many."""
+        """Redeliver the dead letters with these ids, or all, to the group as delivery 1. Return their number."""
 
     async def discard(self, group: str, ids: Sequence[str]) -> int:
-        """Forget dead letters; no ids: all. Return how many."""
+        """Discard the dead letters with these ids, or all if no id is given. Return their number."""

@@ -228,14 +228,14 @@ class EmbeddedBroker:
         return self.core.dead_letters(group, bodies)
 
     async def replay(self, group: str, ids: Sequence[str]) -> int:
-        """Deliver dead letters to their group again; no ids: all."""
+        """Redeliver the dead letters with these ids, or all, to the group."""
         bodies = await self._bodies(group, ids)
         count = self.core.group(group).replay(ids, self.now(), bodies)
         await self._done()
         return count
 
     async def discard(self, group: str, ids: Sequence[str]) -> int:
-        """Forget dead letters; no ids: all."""
+        """Discard the dead letters with these ids, or all if no id is given."""
         self.now()
         count = self.core.group(group).discard(ids)
         await self._done()

@@ -40,7 +40,7 @@ class DeadLetters:
         self.size += death.size
 
     def of(self, ids: Collection[str]) -> list[tuple[int, Death]]:
-        """Return the deaths of messages with their numbers; no ids: all deaths."""
+        """Return the deaths of the messages with these ids, or all if no id is given, with their numbers."""
         chosen = frozenset(ids)
         return [
             (number, death)
@@ -51,7 +51,7 @@ class DeadLetters:
     def take(
         self, ids: Collection[str], bodies: Mapping[int, bytes] | None = None
     ) -> list[tuple[int, Death]]:
-        """Remove the dead letters of messages, and return them with their numbers; no ids: all dead letters.
+        """Remove the dead letters with these ids, or all if no id is given. Return them with their numbers.
 
         Args:
             bodies: the bodies in a journal, by number; a dead letter whose body is missing stays.

@@ -441,7 +441,7 @@ class MessageGroup:
                 self._offer(entry, now)
 
     def replay(self, ids: Collection[str], now: float, bodies: Mapping[int, bytes] | None = None) -> int:
-        """Redeliver dead letters as delivery 1, with `bodies` of a journal; no ids: all. Return how many."""
+        """Redeliver dead letters with these ids, or all, as delivery 1; a journal gives `bodies`. Return how many."""
         taken = self.dead.take(ids, bodies)
         for number, death in taken:
             # After a seek the group may still have to handle the message anyway.
@@ -483,7 +483,7 @@ class MessageGroup:
             self.revive(record, deliveries, due, now)
 
     def discard(self, ids: Collection[str]) -> int:
-        """Forget dead letters; no ids: all. Return how many."""
+        """Discard the dead letters with these ids, or all if no id is given. Return their number."""
         taken = self.dead.take(ids)
         for number, _ in taken:
             if self._note is not None:

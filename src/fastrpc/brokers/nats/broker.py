@@ -130,11 +130,11 @@ class NatsBroker:
         return await self._letters.all(await self._groups.present(group))
 
     async def replay(self, group: str, ids: Sequence[str]) -> int:
-        """Deliver dead letters to their group again; no ids: all."""
+        """Redeliver the dead letters with these ids, or all, to the group."""
         return await self._letters.replay(await self._groups.present(group), ids)
 
     async def discard(self, group: str, ids: Sequence[str]) -> int:
-        """Forget dead letters; no ids: all."""
+        """Discard the dead letters with these ids, or all if no id is given."""
         return await self._letters.discard(await self._groups.present(group), ids)
 
     def _members_of(self, name: str) -> list[NatsMembership]:

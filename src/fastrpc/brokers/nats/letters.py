@@ -63,7 +63,7 @@ class LetterStreams:
         return [letter for _, letter in await self._read(group)]
 
     async def replay(self, group: ConsumerGroup, ids: Sequence[str]) -> int:
-        """Deliver dead letters to their group again; no ids: all."""
+        """Redeliver the dead letters with these ids, or all, to the group."""
         assert group.name is not None
         count = 0
         for message, letter in await self._read(group):
@@ -80,7 +80,7 @@ class LetterStreams:
         return count
 
     async def discard(self, group: ConsumerGroup, ids: Sequence[str]) -> int:
-        """Forget dead letters; no ids: all."""
+        """Discard the dead letters with these ids, or all if no id is given."""
         assert group.name is not None
         verb, count = f"STREAM.PURGE.{self._stream(group)}", 0
         for subject in [self._link.names.dead(group.name, id=id) for id in ids or (None,)]:

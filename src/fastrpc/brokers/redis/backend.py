@@ -311,11 +311,11 @@ class RedisBroker:
         return await self._groups.dead_letters(group)
 
     async def replay(self, group: str, ids: Sequence[str]) -> int:
-        """Deliver dead letters to their group again; no ids: all."""
+        """Redeliver the dead letters with these ids, or all, to the group."""
         return await self._groups.replay(group, ids)
 
     async def discard(self, group: str, ids: Sequence[str]) -> int:
-        """Forget dead letters; no ids: all."""
+        """Discard the dead letters with these ids, or all if no id is given."""
         return await self._groups.discard(group, ids)
 
     # Time

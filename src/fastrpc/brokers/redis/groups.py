@@ -110,11 +110,11 @@ class RedisGroups:
         return [letter_of(topic, death, fields) for death, fields in await self._letters(topic, name)]
 
     async def replay(self, name: str, ids: Sequence[str]) -> int:
-        """Deliver dead letters to their group again; no ids: all. Return how many."""
+        """Redeliver the dead letters with these ids, or all, to the group. Return their number."""
         return await self._with_letters(REPLAY, name, ids)
 
     async def discard(self, name: str, ids: Sequence[str]) -> int:
-        """Forget dead letters; no ids: all. Return how many."""
+        """Discard the dead letters with these ids, or all if no id is given. Return their number."""
         return await self._with_letters(DISCARD, name, ids)
 
     async def _with_letters(self, script: Script, name: str, ids: Sequence[str]) -> int:

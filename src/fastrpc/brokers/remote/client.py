@@ -147,11 +147,11 @@ class RemoteBroker:
                 return [letter async for part in parts for letter in part]
 
     async def replay(self, group: str, ids: Sequence[str]) -> int:
-        """Deliver dead letters to their group again; no ids: all."""
+        """Redeliver the dead letters with these ids, or all, to the group."""
         with BROKER_ERRORS:
             return await self._client.call(BrokerService.replay, group, ids)
 
     async def discard(self, group: str, ids: Sequence[str]) -> int:
-        """Forget dead letters; no ids: all."""
+        """Discard the dead letters with these ids, or all if no id is given."""
         with BROKER_ERRORS:
             return await self._client.call(BrokerService.discard, group, ids)

@@ -320,14 +320,14 @@ class BrokerService(HealthSource):
 
     @method
     async def replay(self, group: str, ids: Sequence[str] = ()) -> int:
-        """Deliver dead letters to their group again, as delivery 1; no ids: all. Return how many."""
+        """Redeliver the dead letters with these ids, or all, to the group as delivery 1. Return their number."""
         with TOLD:
             await self._check_group(group)
             return await self.backend.replay(group, ids)
 
     @method
     async def discard(self, group: str, ids: Sequence[str] = ()) -> int:
-        """Forget dead letters; no ids: all. Return how many."""
+        """Discard the dead letters with these ids, or all if no id is given. Return their number."""
         with TOLD:
             await self._check_group(group)
             return await self.backend.discard(group, ids)

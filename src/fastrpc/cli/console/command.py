@@ -320,7 +320,9 @@ def _check_all_local(addresses: Sequence[Address], needed: str, hint: str) -> No
     """Refuse addresses that others can reach if a setting for such addresses is missing."""
     for one in addresses:
         if not is_local(one):
-            raise ConfigError(f"beyond this machine {http_url(str(one))} needs {needed}", hint=hint)
+            raise ConfigError(
+                f"{http_url(str(one))} is reachable from other machines and needs {needed}", hint=hint
+            )
 
 
 def _teller(allowed: AllowedServers, tokens: list[str]) -> Callable[[Started], None]:

@@ -108,7 +108,8 @@ class Asked(NamedTuple):
         server = await self.fleet.server_named(key)
         if server is None:
             hint = (
-                self.fleet.trouble or "the view services links to all servers: name one as http://host:port"
+                self.fleet.trouble
+                or "the view 'services' links to all servers; name a server as http://host:port"
             )
             raise CallError(Status.NOT_FOUND, f"there is no server {quoted(key)}", hint=hint)
         self.fleet.show(server)

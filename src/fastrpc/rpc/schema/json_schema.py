@@ -325,7 +325,7 @@ class SchemaSet:
 
 
 def arguments_schema(definition: MethodDefinition, schemas: SchemaSet) -> JsonSchema:
-    """Return the schema of a method's arguments as an object by parameter name, without its stream.
+    """Return the schema of a method's arguments: an object with a property for each parameter except the stream.
 
     Raises:
         ConfigError: a type is unknown at run time.

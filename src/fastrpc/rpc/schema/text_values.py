@@ -149,12 +149,12 @@ class TextValue:
 
 
 def has_plain_texts(described: JsonSchema, schemas: SchemaSet) -> bool:
-    """Whether every value of a schema is written without the marks of JSON: a text, a number, true, false, null."""
+    """Whether every value of a schema is a scalar (text, number, boolean or null), which a URL shows without quotes."""
     return all(one in _SCALARS for one in _types(described, schemas))
 
 
 def is_part_of_path(described: JsonSchema, schemas: SchemaSet) -> bool:
-    """Whether every value of a schema is such a value, and no value is null, which has no text in a path."""
+    """Whether every value of a schema is a scalar other than null, which has no text in a path."""
     return all(one in _SCALARS and one != "null" for one in _types(described, schemas))
 
 

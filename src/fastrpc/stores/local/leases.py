@@ -46,7 +46,7 @@ class Leases:
         return self._keys.setdefault(name, set())
 
     def seconds(self, name: str) -> float:
-        """Return the seconds of an existing lease."""
+        """Return the length of an existing lease in seconds; `seconds_left` is its rest."""
         return self._seconds[name]
 
     def is_alive(self, name: str) -> bool:

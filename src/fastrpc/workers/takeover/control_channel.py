@@ -132,5 +132,5 @@ def _checked_size(prefix: bytes) -> int:
 def _decoded(body: bytes) -> dict[str, Any]:
     values = json.loads(body)
     if not isinstance(values, dict):
-        raise ValueError("a message is an object")
+        raise ValueError("a message must be an object of JSON")
     return values

@@ -28,7 +28,9 @@ def test_the_first_byte_is_enough_to_refuse_another_magic(first: int) -> None:
 
 @pytest.mark.parametrize("rest", [0, 1, 15])
 def test_a_length_that_leaves_no_room_for_the_four_lengths_is_refused(rest: int) -> None:
-    with pytest.raises(RemoteProtocolError, match=f"announces {rest} bytes, its lengths alone have 16"):
+    with pytest.raises(
+        RemoteProtocolError, match=f"announces {rest} bytes, fewer than the 16 of its lengths"
+    ):
         TranslatedRpcx().hear(with_rest(rest))
 
 
