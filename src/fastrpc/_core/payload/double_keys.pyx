@@ -19,7 +19,8 @@ from fastrpc._core.payload.json_text cimport hex_digit, string_end
 cdef enum:
     MSGPACK = 1
     JSON = 2
-    # The deepest level that the scan before this lets through (prescan).
+    # The deepest level that a scan lets through (prescan). A decoder may skip what is deeper, in a member that its type
+    # does not have, and so does the walk: keys around such a part are compared, keys inside are not.
     DEEPEST = 1024
     # Up to this number keys are compared each with each.
     FEW_KEYS = 12
@@ -233,7 +234,9 @@ cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcep
             place = quote
         elif place[0] == c"{" or place[0] == c"[":
             if depth == DEEPEST:
-                return FOUND_NOTHING
+                is_key = False
+                place = behind_json(place, end)
+                continue
             is_key = place[0] == c"{"
             levels[depth].base = keys.count if is_key else -1
             depth += 1
@@ -249,6 +252,23 @@ cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcep
         place += 1
         while end - place >= 8 and memcmp(place, BLANKS, 8) == 0:
             place += 8
+
+
+cdef const uint8_t* behind_json(const uint8_t* place, const uint8_t* end) noexcept nogil:
+    """Return the place behind the object or list that begins at `place`, or `end`."""
+    cdef Py_ssize_t depth = 0
+    while place < end:
+        if place[0] == c'"':
+            place = string_end(place + 1, end)
+        elif place[0] == c"{" or place[0] == c"[":
+            depth += 1
+        elif place[0] == c"}" or place[0] == c"]":
+            depth -= 1
+        if place < end:
+            place += 1
+        if depth == 0:
+            break
+    return place
 
 
 # msgpack
@@ -305,7 +325,7 @@ cdef int walk_msgpack(const uint8_t* place, const uint8_t* end, Keys* keys) noex
     cdef Level[1024] outer
     cdef Level level = Level(-1, 1)
     cdef Py_ssize_t size
-    cdef int depth = 0, head = 0, width
+    cdef int depth = 0, head = 0
     cdef bint is_key, is_map
     while True:
         while level.pending == 0:
@@ -320,7 +340,7 @@ cdef int walk_msgpack(const uint8_t* place, const uint8_t* end, Keys* keys) noex
         level.pending -= 1
         if place >= end:
             return FOUND_NOTHING
-        if not (0x80 <= place[0] < 0xA0 or 0xDC <= place[0] <= 0xDF):
+        if not is_container(place[0]):
             size = body_of(place, end, &head)
             if size < 0:
                 return FOUND_NOTHING
@@ -328,17 +348,51 @@ cdef int walk_msgpack(const uint8_t* place, const uint8_t* end, Keys* keys) noex
                 return FOUND_NO_MEMORY
             place += head + size
             continue
+        if depth == DEEPEST:
+            place = behind_msgpack(place, end)
+            continue
         is_map = place[0] < 0x90 or place[0] >= 0xDE
-        size = place[0] & 0x0F
-        width = 2 << (place[0] & 1) if place[0] >= 0xDC else 0
-        if depth == DEEPEST or end - place <= width:
+        size = values_of(place, end, &head)
+        if size < 0:
             return FOUND_NOTHING
-        if width:
-            size = <Py_ssize_t>big_endian(place + 1, width)
-        place += 1 + width
+        place += head
         outer[depth] = level
         depth += 1
-        level = Level(keys.count if is_map else -1, 2 * size if is_map else size)
+        level = Level(keys.count if is_map else -1, size)
+
+
+cdef inline bint is_container(uint8_t lead) noexcept nogil:
+    return 0x80 <= lead < 0xA0 or 0xDC <= lead <= 0xDF
+
+
+cdef Py_ssize_t values_of(const uint8_t* place, const uint8_t* end, int* head) noexcept nogil:
+    """Return the values in an array or a map, whose keys are values, too, after its head; -1: it is cut off."""
+    cdef int width = 2 << (place[0] & 1) if place[0] >= 0xDC else 0
+    cdef Py_ssize_t size = place[0] & 0x0F
+    if end - place <= width:
+        return -1
+    if width:
+        size = <Py_ssize_t>big_endian(place + 1, width)
+    head[0] = 1 + width
+    return 2 * size if place[0] < 0x90 or place[0] >= 0xDE else size
+
+
+cdef const uint8_t* behind_msgpack(const uint8_t* place, const uint8_t* end) noexcept nogil:
+    """Return the place behind the value that begins at `place`; `end` if it is malformed, or cut off."""
+    cdef Py_ssize_t pending = 1, size
+    cdef int head = 0
+    while pending and place < end:
+        pending -= 1
+        if is_container(place[0]):
+            size = values_of(place, end, &head)
+            pending += size
+            place += head
+        else:
+            size = body_of(place, end, &head)
+            place += head + size
+        if size < 0:
+            return end
+    return place
 
 
 cdef object double_key(int codec_id, bytes payload):

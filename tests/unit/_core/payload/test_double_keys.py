@@ -133,6 +133,17 @@ def test_a_malformed_payload_has_no_double_key(codec: int, payload: bytes) -> No
     assert find_double_key(codec, payload) is None
 
 
-def test_a_payload_deeper_than_the_limit_has_no_double_key() -> None:
+def test_a_payload_that_is_cut_off_beyond_the_deepest_level_has_no_double_key() -> None:
     assert find_double_key(JSON, b'{"a":' * 5_000) is None
     assert find_double_key(MSGPACK, b"\x81\xa1a" * 5_000) is None
+
+
+@pytest.mark.parametrize("depth", [1_021, 1_022, 1_023, 1_024, 5_000])
+def test_no_part_beyond_the_deepest_level_hides_a_double_key(depth: int) -> None:
+    """Since Python 3.12 msgspec skips parts that are deeper than a thousand levels."""
+    deep = b'["]",{"a":1,"b":"{"},' * depth + b'"\\"]"' + b"]" * depth
+    assert find_double_key(JSON, b'{"a":1,"deep":[' + deep + b',{"c":2}],"c":1,"a":2}') == "a"
+    assert find_double_key(JSON, b'{"a":1,"deep":[' + deep + b',{"c":2}],"c":1,"b":2}') is None
+    deep = b"\x93\xa1\x81\x82\xa1a\x01\xa1b\xdc\x00\x01\xc0" * depth + b"\xc4\x01\x81"
+    assert find_double_key(MSGPACK, b"\x83\xa1a\x01\xa1d\x92" + deep + b"\x81\xa1c\x02\xa1a\x02") == "a"
+    assert find_double_key(MSGPACK, b"\x83\xa1a\x01\xa1d\x92" + deep + b"\x81\xa1c\x02\xa1c\x02") is None
