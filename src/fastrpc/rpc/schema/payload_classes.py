@@ -17,6 +17,7 @@ __all__ = [
     "PayloadClass",
     "PayloadField",
     "documentation_of",
+    "field_annotations",
     "payload_class",
     "payload_classes",
     "plain_annotation",
@@ -142,7 +143,7 @@ def payload_class(cls: type[Any]) -> PayloadClass:
         fields = None if known.fields is None else _model_fields(known.fields(cls))
     else:
         kind = _kind_of(cls)
-        hints = _hints(cls) if kind != "opaque" else None
+        hints = field_annotations(cls) if kind != "opaque" else None
         fields = None if hints is None else tuple(_fields(cls, kind, hints))
     if fields is None:
         return PayloadClass(cls, "opaque")
@@ -178,7 +179,7 @@ def _model_fields(fields: Any) -> tuple[PayloadField, ...] | None:
     )
 
 
-def _hints(cls: Any) -> dict[str, Any] | None:
+def field_annotations(cls: Any) -> dict[str, Any] | None:
     """Return the types of a class's fields, with the arguments of its generic bases; None if one is unknown."""
     try:
         hints = typing.get_type_hints(cls, include_extras=True)

@@ -1,6 +1,5 @@
 """The graph of types in payloads, as msgspec inspects them and as written; types may refer to themselves."""
 
-import typing
 from collections import abc
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get
 from msgspec import inspect as schema
 
 from fastrpc.rpc.schema.annotation import DEEPEST, FIELD_MARKS, substitute, type_text, unaliased
+from fastrpc.rpc.schema.payload_classes import field_annotations
 from fastrpc.types.base import find
 
 __all__ = [
@@ -132,10 +132,8 @@ def _fields_of(owner: type[Any]) -> list[Any]:
     marks = ("__dataclass_fields__", "__struct_fields__", "__total__", "_field_defaults", "__attrs_attrs__")
     if not any(hasattr(owner, mark) for mark in marks):
         return []
-    try:
-        return list(typing.get_type_hints(owner, include_extras=True).values())
-    except Exception:  # a name that is unknown at run time: msgspec refuses the class
-        return []
+    # None for a name that is unknown at run time: msgspec refuses the class.
+    return list((field_annotations(owner) or {}).values())
 
 
 def is_hashable(value: Any) -> bool:
@@ -160,13 +158,14 @@ def field_types(part: Any) -> Iterator[tuple[Any, schema.Type]]:
 
 
 def _annotations(cls: Any) -> dict[str, Any]:
-    """Return the annotations of a class's fields that need no type arguments of the class."""
-    if get_args(cls):
-        return {}
-    try:
-        return typing.get_type_hints(cls, include_extras=True)
-    except Exception:  # a name that is unknown at run time: msgspec has resolved the fields in its own way
-        return {}
+    """Return the annotations of a class's fields, with its type arguments; none if a name is unknown at run time.
+
+    msgspec has resolved the fields in its own way.
+    """
+    owner = get_origin(cls) or cls
+    values = dict(zip(getattr(owner, "__parameters__", ()), get_args(cls), strict=False))
+    found = field_annotations(owner) or {}
+    return {name: substitute(annotation, values, keep=True) for name, annotation in found.items()}
 
 
 def with_plain_types(annotation: Any) -> Any:

@@ -8,7 +8,18 @@ import pathlib
 import uuid
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, Required, TypedDict
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    NamedTuple,
+    NotRequired,
+    Required,
+    TypedDict,
+    TypeVar,
+)
 
 import msgspec
 import numpy
@@ -23,6 +34,8 @@ from fastrpc.rpc.schema.json_schema import SchemaSet, arguments_schema
 from fastrpc.rpc.service import method_definition, service_definition
 from fastrpc.types.base import encode_value
 from tests.support.every_type import Cat, Color, Dog, EveryType, Line, Money, Node, Order, Page, Point, Row
+
+T = TypeVar("T")
 
 REFERENCES = "#/$defs/"
 
@@ -65,6 +78,12 @@ class Marked(TypedDict):
 @dataclass
 class Kept:
     queue: Final[deque[int]]
+
+
+@dataclass
+class Queue(Generic[T]):
+    items: deque[T]
+    inner: "deque[Queue[T]] | None" = None
 
 
 NODE = Node(decimal.Decimal("1.5"), [Node(decimal.Decimal(2))], last=deque([1]), counts=Counter("aab"))
@@ -120,6 +139,7 @@ VALUES: list[tuple[Any, Any]] = [
     (Page[int | None], Page([None])),
     (Marked, {"queue": deque([1])}),
     (Kept, Kept(deque([1]))),
+    (Queue[int], Queue(deque([1]), deque([Queue(deque([2]))]))),
     (Any, {"a": [None]}),
     (object, 3),
     (Annotated[int, msgspec.Meta(ge=1, le=9)], 9),
@@ -144,6 +164,7 @@ WRONG: list[tuple[Any, Any]] = [
     (set[str], ["a", "a"]),
     (dict[str, int], {"a": "b"}),
     (deque[int], ["a"]),
+    (Queue[int], {"items": ["a"]}),
     (Counter[str], {"a": "b"}),
     (Color, "green"),
     (Literal["a", 1], "b"),

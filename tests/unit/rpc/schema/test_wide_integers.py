@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 import pytest
@@ -59,6 +59,18 @@ class Queue:
     inner: "deque[Queue]" = field(default_factory=deque)
 
 
+T = TypeVar("T")
+
+
+class Box(msgspec.Struct, Generic[T]):
+    items: deque[T]
+    inner: "deque[Box[T]] | None" = None
+
+
+class Numbers(Box[int]):
+    pass
+
+
 def decoded(kind: Any, value: Any) -> Any:
     payload = value if isinstance(value, bytes) else msgspec.json.encode(value)
     hooks = hooks_for("json", kind)
@@ -98,6 +110,13 @@ def decoded(kind: Any, value: Any) -> Any:
             {"ids": [TEXT], "inner": [{"ids": [TEXT]}]},
             Queue(deque([WIDE]), deque([Queue(deque([WIDE]))])),
         ),
+        (
+            Box[int],
+            {"items": [TEXT], "inner": [{"items": [TEXT]}]},
+            Box(deque([WIDE]), deque([Box(deque([WIDE]))])),
+        ),
+        (Box[str], {"items": [TEXT]}, Box(deque([TEXT]))),
+        (Numbers, {"items": [TEXT]}, Numbers(deque([WIDE]))),
         (int | str, TEXT, TEXT),
         (Any, [TEXT], [TEXT]),
         (
