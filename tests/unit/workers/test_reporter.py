@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from fastrpc.workers.monitoring import reporter
 from fastrpc.workers.monitoring.reporter import Reporter
 from fastrpc.workers.monitoring.scoreboard import Kind, ProcessPlace, Scoreboard
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -104,6 +106,45 @@ async def test_an_answer_that_waits_delays_no_other(place: ProcessPlace) -> None
             is_there.set()
             assert await answered.get() == b"7"
             assert json.loads(place.read(Kind.ACT)) == {"number": 7, "values": {"question": "act slow"}}
+    finally:
+        loop.remove_reader(place.asking.fileno())
+        telling.close()
+
+
+async def test_questions_do_not_pile_up_behind_a_collector_that_hangs(
+    place: ProcessPlace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("prometheus_client")
+    monkeypatch.setattr(reporter, "REPORT_SECONDS", 0.01)
+    monkeypatch.setattr(reporter, "LATE_SECONDS", 0.0)
+    may_end, reports = threading.Event(), list[int]()
+
+    def record(*_: Any) -> bytes:
+        reports.append(1)
+        may_end.wait(20)
+        return b"{}"
+
+    monkeypatch.setattr("fastrpc.workers.monitoring.counted.Counted.record", record)
+
+    async def answer(question: str) -> dict[str, Any]:
+        return {}
+
+    telling, answered = Reporter(place, "worker 1", lambda: True, answer), asyncio.Queue[bytes]()
+    telling.start()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(place.asking.fileno(), lambda: answered.put_nowait(place.asking.recv(32)))
+    try:
+        async with asyncio.timeout(20):
+            await eventually(lambda: "cannot report its counts" in caplog.text)
+            for number in (1, 2, 3):
+                place.asking.send(b"%d metrics" % number)
+            place.asking.send(b"4 services")
+            assert await answered.get() == b"4"
+            monkeypatch.setattr(reporter, "LATE_SECONDS", 20.0)
+            may_end.set()
+            await eventually(lambda: len(reports) > 1)
+            place.asking.send(b"5 metrics")
+            assert await answered.get() == b"5"
     finally:
         loop.remove_reader(place.asking.fileno())
         telling.close()

@@ -172,9 +172,12 @@ class Reporter:
             task.add_done_callback(self._answering.discard)
 
     def _report(self, number: bytes) -> None:
-        # Objects of this loop report their gauges here: in the thread they could change, or end, meanwhile.
         if not self._is_writing:
             self._is_writing, self._late_at = True, time.monotonic() + LATE_SECONDS
+        elif self._late_at is None:
+            # Questions would pile up behind a report that hangs.
+            return
+        # Objects of this loop report their gauges here: in the thread they could change, or end, meanwhile.
         self._submit(self._counting, partial(self._write, list(gauges()), number))
 
     async def _answer_to(self, question: str, number: bytes) -> None:
