@@ -46,13 +46,20 @@ def _registered(failing: set[str]) -> Iterator[Metric]:
         name = type(collector).__name__
         try:
             with contained(name):
-                found = list(collector.collect())
+                found = [_checked(one) for one in collector.collect()]
         except Exception:
             if name not in failing:
                 failing.add(name)
                 logger.exception("the collector %s fails: its metrics are missing", name)
         else:
             yield from found
+
+
+def _checked(metric: Metric) -> Metric:
+    """Return a metric that a collector of the program made."""
+    if not isinstance(getattr(metric, "name", None), str):
+        raise TypeError(f"collect() has a {type(metric).__name__}, it must have metrics with names")
+    return metric
 
 
 def _note_unwritable(name: str, failing: set[str]) -> None:
@@ -110,12 +117,13 @@ def program_families(failing: set[str], *, without: Iterable[str] = ()) -> list[
 
 
 def _family_of(metric: Metric) -> Family:
-    """Return a metric as plain values; TypeError or ValueError: one of its values is no number, or a label no text."""
-    samples = []
+    """Return a metric as plain values; TypeError or ValueError: one of its values is no number, or a text no text."""
+    samples, texts = [], [metric.type, metric.documentation]
     for sample in metric.samples:
-        if not all(isinstance(value, str) for value in sample.labels.values()):
-            raise TypeError(f"a label of {sample.name} is no text")
+        texts += [sample.name, *sample.labels, *sample.labels.values()]
         samples.append([sample.name, dict(sample.labels), float(sample.value)])
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{metric.name} has a name, a label or a documentation that is no text")
     return [metric.name, metric.type, metric.documentation, samples]
 
 
