@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fastrpc.workers import crew
 from fastrpc.workers.monitoring import reporter
 from fastrpc.workers.monitoring.reporter import Reporter
 from fastrpc.workers.monitoring.scoreboard import Kind, ProcessPlace, Scoreboard
@@ -148,3 +149,7 @@ async def test_questions_do_not_pile_up_behind_a_collector_that_hangs(
     finally:
         loop.remove_reader(place.asking.fileno())
         telling.close()
+
+
+def test_a_process_gives_its_last_report_up_before_it_is_killed() -> None:
+    assert reporter.LAST_SECONDS < crew.LATE_SECONDS

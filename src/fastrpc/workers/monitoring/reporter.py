@@ -27,8 +27,9 @@ REPORT_SECONDS = 1.0
 #: Seconds after which a report that is still being written is logged as late.
 LATE_SECONDS = 10.0
 
-#: Seconds for the final report of a process that ends; its supervisor kills it a little later.
-LAST_SECONDS = 2.0
+#: Seconds for the final report of a process that ends: fewer than `LATE_SECONDS` of the crew, after which its
+#: supervisor kills it although it has drained.
+LAST_SECONDS = 1.5
 
 #: The largest share of the time for reports of very many methods.
 REPORT_SHARE = 0.05
