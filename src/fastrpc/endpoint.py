@@ -121,10 +121,18 @@ class Address:
         return cls(scheme, host=name.lower() + mark + interface, port=int(port), path=slash + path)
 
     def __str__(self) -> str:
+        return self._text(self._written)
+
+    @property
+    def place(self) -> str:
+        """The text with the scheme of the transport: the same for equal addresses, however they were written."""
+        return self._text(self.scheme)
+
+    def _text(self, scheme: str) -> str:
         if self.host or self.port:
             host = f"[{self.host}]" if ":" in self.host else self.host
-            return f"{self._written}://{host}:{self.port}{self.path}"
-        return f"{self._written}://{self.path}"
+            return f"{scheme}://{host}:{self.port}{self.path}"
+        return f"{scheme}://{self.path}"
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"

@@ -23,7 +23,7 @@ def _preferred(place: Any) -> str:
     if not isinstance(place, str | Address | Endpoint):
         raise ConfigError(f"prefer is {place!r}, it must be an Endpoint, an Address or a text, or None")
     try:
-        return str(address_of(place))
+        return address_of(place).place
     except ConfigError:
         return str(place)
 

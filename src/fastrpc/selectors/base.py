@@ -115,7 +115,7 @@ class ClientName:
         own = f"{self.hash:x}"
 
         def rank(endpoint: Endpoint) -> tuple[int, str]:
-            address = str(endpoint.address)
+            address = endpoint.address.place
             return key_hash(f"{own} {address}"), address
 
         return sorted(endpoints, key=rank)

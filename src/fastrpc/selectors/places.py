@@ -112,7 +112,7 @@ class _Zones:
                     return kept
                 more = taken + _weight([each])
                 is_last = bool(kept) and more > wanted
-                if is_last and self._name.share(str(each.address)) >= _part(own, taken, more, wanted):
+                if is_last and self._name.share(each.address.place) >= _part(own, taken, more, wanted):
                     return kept
                 kept.append(each)
                 taken = more
@@ -202,7 +202,7 @@ class Nearest:
         """Return one endpoint of each server: the nearest that is healthy, otherwise the nearest."""
         found: dict[str, Endpoint] = {}
         for each in sorted(endpoints, key=lambda each: (not is_sound(each), self._rank(each))):
-            found.setdefault(each.labels.get(self._server) or str(each.address), each)
+            found.setdefault(each.labels.get(self._server) or each.address.place, each)
         return list(found.values())
 
     def _rank(self, endpoint: Endpoint) -> int:

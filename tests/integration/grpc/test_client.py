@@ -249,6 +249,9 @@ class TestTargets:
             for place in (targets[1], f"tcp://localhost:{server.port}"):
                 reply = await client.with_options(endpoint=place).request("test.Echo.Echo", b"x")
                 assert str(reply.endpoint) == targets[1]
+                for _ in range(4):
+                    reply = await client.with_options(prefer=place).request("test.Echo.Echo", b"x")
+                    assert str(reply.endpoint) == targets[1]
             # The endpoint of a reply is a target and an option.
             assert await client.with_options(endpoint=reply.endpoint).call("test.Echo.Echo", b"y") == b"y"
         async with connected(kind, reply.endpoint, config=BYTES) as client:

@@ -185,7 +185,7 @@ cdef class EndpointSet:
         cdef EndpointState endpoint_state
         known = {}
         for endpoint in endpoints:
-            name = str(endpoint.address)
+            name = endpoint.address.place
             endpoint_state = self._known.get(name)
             if endpoint_state is None:
                 endpoint_state = EndpointState(endpoint)
@@ -243,7 +243,7 @@ cdef class EndpointSet:
         return self._narrow() if self._is_stale else 0
 
     def is_sound(self, endpoint):
-        cdef EndpointState endpoint_state = self._known.get(str(endpoint.address))
+        cdef EndpointState endpoint_state = self._known.get(endpoint.address.place)
         if endpoint_state is None or endpoint_state.health.is_out():
             return False
         return not endpoint_state.is_leaving or endpoint_state.is_untried
@@ -299,7 +299,7 @@ cdef class EndpointSet:
         endpoints = [(<EndpointState>each).endpoint for each in endpoint_states]
         for narrow in self.filters:
             endpoints = narrow(endpoints, is_sound)
-        return [known[str(endpoint.address)] for endpoint in endpoints]
+        return [known[endpoint.address.place] for endpoint in endpoints]
 
     # Steps of each attempt
 
@@ -346,7 +346,7 @@ cdef class EndpointSet:
         if endpoint_state is None or not self.is_sound(endpoint_state.endpoint):
             return None
         # By address: the record may have changed since the attempt.
-        if tried and endpoint_state.name in [str(each.address) for each in tried]:
+        if tried and endpoint_state.name in [each.address.place for each in tried]:
             return None
         ticket = 0 if endpoint_state.breakers is None else self._enter(endpoint_state, method, now)
         if ticket < 0:
@@ -428,7 +428,7 @@ cdef class EndpointSet:
         for endpoint_state in endpoint_states[:NAMED_BREAKERS]:
             breaker = None if endpoint_state.breakers is None else endpoint_state.breakers.get(method)
             if breaker is not None:
-                waits.append(f"{endpoint_state.name} for {breaker.opens_in(<double>now * 1e-9):.3g} s")
+                waits.append(f"{endpoint_state.endpoint.address} for {breaker.opens_in(<double>now * 1e-9):.3g} s")
         if len(endpoint_states) > NAMED_BREAKERS:
             waits.append(f"{len(endpoint_states) - NAMED_BREAKERS} more")
         return CircuitOpenError(

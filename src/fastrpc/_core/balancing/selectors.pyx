@@ -42,7 +42,7 @@ cdef double MEAN_SHARE = 0.05
 cdef class EndpointState:
 
     def __init__(self, endpoint):
-        self.name = str(endpoint.address)
+        self.name = endpoint.address.place
         self.node = -1
         self.identity = hash_key(self.name)
         self.health = EndpointHealth()
@@ -195,7 +195,7 @@ cdef class BaseSelector:
         # A record may have been renewed since, and another object may have the old object's id.
         if found is not None and (<EndpointState>found).endpoint is endpoint:
             return <EndpointState>found
-        return self._by_name.get(str(endpoint.address))
+        return self._by_name.get(endpoint.address.place)
 
     def key_of(self, call):
         """Return the key of a call; only selectors that hash use it."""

@@ -385,7 +385,7 @@ cdef inline double load_of(EndpointState endpoint_state) noexcept:
 
 
 cdef set names_of(object endpoints):
-    return {str(endpoint.address) for endpoint in endpoints}
+    return {endpoint.address.place for endpoint in endpoints}
 
 
 def narrow_sides(to, filters, endpoints, is_sound):
@@ -393,11 +393,11 @@ def narrow_sides(to, filters, endpoints, is_sound):
     ours = names_of(to(endpoints, always_sound))
     left = set()
     for is_canary in (False, True):
-        side = [each for each in endpoints if (str(each.address) in ours) is is_canary]
+        side = [each for each in endpoints if (each.address.place in ours) is is_canary]
         for narrow in filters:
             side = narrow(side, is_sound) if side else side
         left |= names_of(side)
-    return [each for each in endpoints if str(each.address) in left]
+    return [each for each in endpoints if each.address.place in left]
 
 
 cdef class CanarySelector(WrappingSelector):
@@ -479,7 +479,7 @@ cdef class CanarySelector(WrappingSelector):
     cdef bint _is_spent(self, BaseSelector side, tuple tried) except -1:
         """Return whether every endpoint of a side was tried."""
         cdef EndpointState endpoint_state
-        names = {str(endpoint.address) for endpoint in tried}
+        names = {endpoint.address.place for endpoint in tried}
         for endpoint_state in side.endpoint_states:
             if endpoint_state.name not in names:
                 return False

@@ -10,7 +10,7 @@ import pytest
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.config import Breaker, Outlier
-from fastrpc.endpoint import Endpoint
+from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import (
     CallError,
     CircuitOpenError,
@@ -408,3 +408,13 @@ def test_a_preferred_endpoint_that_was_tried_is_not_preferred_again_with_another
     fleet.update([after, other])
     assert fleet.pick_preferred(call(), "memory://a", [before]) is None
     assert fleet.pick_preferred(call(), "memory://a", [other]) is not None
+
+
+@pytest.mark.parametrize("selector", ["consistent_hash", "jump_hash"])
+def test_a_key_has_its_place_however_the_addresses_are_written(selector: str) -> None:
+    placed = []
+    for scheme in ("grpc", "tcp"):
+        fleet = EndpointSet(selector_for(selector))
+        fleet.update([Endpoint(Address.parse(f"{scheme}://10.0.0.{one}:80").dialed()) for one in range(8)])
+        placed.append([fleet.pick(call(key=key)).endpoint for key in range(64)])
+    assert placed[0] == placed[1]

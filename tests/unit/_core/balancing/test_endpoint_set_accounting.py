@@ -158,7 +158,8 @@ class Interrupting(Address):
     asked = 0
     raises_at = 0
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
         Interrupting.asked += 1
         if Interrupting.asked == Interrupting.raises_at:
             raise KeyboardInterrupt
@@ -197,7 +198,8 @@ class Shrinking(Address):
     endpoint_set: EndpointSet
     left: list[Endpoint]
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
         Shrinking.asked += 1
         if Shrinking.asked == Shrinking.acts_at:
             Shrinking.endpoint_set.update(Shrinking.left)
@@ -232,7 +234,8 @@ class Nested(Address):
     avoiding: Endpoint
     asked = 0
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
         Nested.asked += 1
         # The first one only looks for it; with the second one the other endpoint is avoided already.
         if Nested.asked == 2:
