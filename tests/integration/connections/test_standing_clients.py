@@ -22,7 +22,7 @@ class Shop:
         self.orders = 0
 
     @fastrpc.method
-    async def order(self) -> int:
+    async def order(self, note: str = "") -> int:
         self.orders += 1
         return self.orders
 
@@ -56,4 +56,17 @@ async def test_a_call_after_a_standstill_runs_once(tmp_path: Path, scheme: str) 
             await client.call("shop.order")
             stand_until_closed(server)
             await client.call("shop.order")
+    assert shop.orders == 2
+
+
+@pytest.mark.parametrize("protocol", ["native", "grpc"])
+async def test_a_long_call_after_a_standstill_runs_once(tmp_path: Path, protocol: str) -> None:
+    config = ServerConfig(protocols=("native", "grpc"), keepalive=KEEPALIVE)
+    own = fastrpc.ClientConfig(wire_protocol=protocol)
+    with ThreadedServer(shop := Shop(), config=config, listen=f"unix://{tmp_path}/socket") as server:
+        async with Client(str(server.address), config=own) as client:
+            await client.call(Shop.order)
+            stand_until_closed(server)
+            # The first write is longer than what is sent past the transport.
+            await client.call(Shop.order, "x" * 300_000)
     assert shop.orders == 2

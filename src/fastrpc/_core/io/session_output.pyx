@@ -18,7 +18,7 @@ from fastrpc._core.base.output_buffer cimport OutputBuffer
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.engine cimport MUCH, NOTHING
 from fastrpc._core.io.layer cimport kept_of, note_long, plain_descriptor, unsent_bytes
-from fastrpc._core.io.socket_io cimport send_bytes
+from fastrpc._core.io.socket_io cimport send_bytes, wait_until
 from fastrpc._core.io.tls_layer cimport TLSLayer
 
 cdef enum:
@@ -159,6 +159,9 @@ cdef class SessionOutput(ByteStream):
         if self._send_directly():
             return 0
         output = engine.output.take()
+        if size > DIRECT_BYTES and self.descriptor >= 0 and wait_until(self.descriptor, 0, 0) > 0 and self._hears_more():
+            # The write would fail.
+            return 0
         self.transport_holds = True
         if type(output) is bytes:
             self._write(output)
