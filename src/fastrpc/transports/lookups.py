@@ -35,10 +35,18 @@ class _Lookups:
 
     async def answer(self, name: _Name) -> _Answer:
         """Return the answer of a new lookup, or of the newest one if the name has enough."""
-        if len(self._under_way.get(name, ())) < MOST_OF_A_NAME:
+        if self._takes(name):
             await self._room.acquire()
-            self._begin(name)
+            # Other dials that waited for room may have begun enough meanwhile.
+            if self._takes(name):
+                self._begin(name)
+            else:
+                self._room.release()
         return await asyncio.shield(self._under_way[name][-1])
+
+    def _takes(self, name: _Name) -> bool:
+        """Return whether a further lookup of a name may begin."""
+        return len(self._under_way.get(name, ())) < MOST_OF_A_NAME
 
     def _begin(self, name: _Name) -> None:
         begun: asyncio.Future[_Answer] = self._loop.create_future()
@@ -76,6 +84,10 @@ async def look_up(host: str | None, port: int, flags: int) -> _Answer:
     loop = asyncio.get_running_loop()
     lookups = _of_loops.get(loop)
     if lookups is None:
+        for other in list(_of_loops):
+            # A loop that closes before it takes an answer does not remove itself.
+            if other.is_closed():
+                _of_loops.pop(other, None)
         lookups = _of_loops[loop] = _Lookups(loop)
     return await lookups.answer((host, port, flags))
 

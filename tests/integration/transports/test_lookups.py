@@ -135,3 +135,42 @@ async def test_a_system_without_room_for_a_thread_is_a_connect_error(
     resolver.released.set()
     with pytest.raises(ConnectError, match="the resolver is away"):
         await TCP.dial(AWAY, RecordingSession, DialOptions())
+
+
+async def test_dials_of_a_name_that_wait_for_room_share_its_lookups(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "MOST_LOOKUPS", 8)
+    resolver.answer = []
+    found = lookups._of_loops[asyncio.get_running_loop()] = lookups._Lookups(asyncio.get_running_loop())
+    for _ in range(lookups.MOST_LOOKUPS):
+        await found._room.acquire()
+    dials = [asyncio.create_task(lookups.look_up(AWAY.host, port=80, flags=0)) for _ in range(20)]
+    await asyncio.sleep(0)
+    for _ in range(lookups.MOST_LOOKUPS):
+        found._room.release()
+    async with asyncio.timeout(30):
+        while resolver.asked < lookups.MOST_OF_A_NAME or any(found._room._waiters or ()):
+            await asyncio.sleep(0.001)
+    assert resolver.asked == lookups.MOST_OF_A_NAME
+    resolver.released.set()
+    assert await asyncio.gather(*dials) == [[]] * 20
+    await until_nothing_is_looked_up()
+
+
+def test_a_loop_that_ends_before_it_takes_an_answer_is_not_kept(resolver: Resolver) -> None:
+    async def leave() -> None:
+        await dial_in_vain()
+        resolver.released.set()
+        while threading.active_count() > threads:
+            # The loop does not run meanwhile.
+            threading.Event().wait(0.001)
+
+    async def failed() -> None:
+        with pytest.raises(ConnectError):
+            await TCP.dial(AWAY, RecordingSession, DialOptions())
+
+    threads = threading.active_count()
+    asyncio.run(leave())
+    asyncio.run(failed())
+    assert not [one for one in lookups._of_loops if one.is_closed()]
