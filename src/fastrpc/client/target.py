@@ -4,7 +4,7 @@ A client with one fixed address has no endpoint set: there is no choice, and a b
 the server's error. But a `Pool.breaker` other than the default asks for a breaker, so the set then has one endpoint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
@@ -55,18 +55,20 @@ class Target:
         return tls_for(self.registry, endpoint, own)
 
     def check_list(self, endpoints: Sequence[Any]) -> None:
-        """Refuse the list of a snapshot with an item that is not an endpoint.
+        """Refuse a snapshot that has no list, or has an item that is not an endpoint.
 
         Raises:
             ConfigError: it names the registry.
         """
-        for endpoint in endpoints:
-            if not isinstance(endpoint, Endpoint):
-                watch = f"{type(self.registry).__name__}.watch"
-                raise ConfigError(
-                    f"{watch} lists {endpoint!r} for {self.service!r}, which is not an Endpoint",
-                    hint="let its snapshots have endpoints only: Endpoint('tcp://host:port')",
-                )
+        # An iterator would be empty after this check.
+        is_list = isinstance(endpoints, Collection)
+        wrong = [one for one in endpoints if not isinstance(one, Endpoint)] if is_list else [endpoints]
+        if wrong:
+            watch, kind = f"{type(self.registry).__name__}.watch", "an Endpoint" if is_list else "a list"
+            raise ConfigError(
+                f"{watch} lists {wrong[0]!r} for {self.service!r}, which is not {kind}",
+                hint="let its snapshots have a tuple of endpoints: (Endpoint('tcp://host:port'),)",
+            )
 
     def __str__(self) -> str:
         return self.service if self.registry is not None else ", ".join(map(str, self.endpoints))

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -137,6 +138,27 @@ async def test_list_with_an_item_that_is_no_endpoint_is_refused_by_name(
             shelf.changed.set()
             await eventually(lambda: f"who: the last list stays: {mistake}" in caplog.text)
             assert await client.call(Who.once) == "a"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("wrong", [None, 7, iter([Endpoint("tcp://127.0.0.1:1")])])
+async def test_snapshot_without_a_list_is_refused_by_name_and_the_watch_goes_on(wrong: Any) -> None:
+    class Loose(Shelf):
+        async def watch(self, service: str) -> AsyncIterator[Snapshot]:
+            yield Snapshot(1, wrong)
+            await self.changed.wait()
+            yield Snapshot(2, tuple(self.endpoints))
+            await asyncio.Event().wait()
+
+    async with served(Who("a"), scheme="tcp") as a:
+        shelf = Loose(a)
+        async with Client("who", registry=shelf) as client:
+            with pytest.raises(
+                NoEndpointError, match=r"Loose\.watch lists .* for 'who', which is not a list"
+            ):
+                await client.call(Who.once)
+            shelf.changed.set()
+            assert await client.with_options(wait_for_ready=True).call(Who.once) == "a"
 
 
 def test_blocking_client_refuses_a_list_with_an_item_that_is_no_endpoint(
