@@ -103,6 +103,12 @@ def test_the_zone_of_an_address_stays_on_this_machine(tmp_path: Path) -> None:
         port = str(server.address).rpartition(":")[2]
         done = command(tmp_path, f"http://[::1%1]:{port}", "feed.mul", "21")
     assert (done.code, done.output) == (0, "42\n"), done
+    config = ServerConfig(protocols=("native", "http"), tls=Authority(tmp_path).certificate().tls())
+    with ThreadedServer(Feed(), config=config, listen="tls://[::1]:0") as server:
+        port = str(server.address).rpartition(":")[2]
+        done = command(tmp_path, f"http://[::1%1]:{port}", "feed.mul", "21")
+    # The address in a hint is for this machine.
+    assert f"write https://[::1%1]:{port}" in " ".join(done.errors.split())
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ class HttpPlace:
     def _hint(self) -> str:
         """Return advice for a server whose answers are not HTTP, as it may speak TLS."""
         if not self._is_encrypted and _speaks_tls(self._host, self._port):
-            return f"the server speaks TLS there: write https://{self.authority}"
+            return f"the server speaks TLS there: write {self.url.replace('http', 'https', 1)}"
         return _HTTP_HINT
 
     def document(self, timeout: float | None) -> dict[str, Any] | None:
