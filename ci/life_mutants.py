@@ -43,7 +43,7 @@ MUTANTS = {
         "keepalive.max_age",
         "different_times",
     ),
-    "leaving": ("if self.leave_at_ns and now >= self.leave_at_ns:", "if False:", "outlast"),
+    "leaving": ("if life.leave_at_ns and now >= life.leave_at_ns:", "if False:", "outlast"),
     "drain": ("due = self.left_due()", "due = now + LOOK_NS", "drains_closes"),
     "rest": ("return used_ns + self.idle_ns if self.idle_ns else 0", "return 0", "rests_is_closed"),
     "unread input": (
@@ -62,8 +62,8 @@ MUTANTS = {
         "streams_end_with_their_credential",
     ),
     "credentials of calls": (
-        "if has_lapsed(call, now):\n                text",
-        "if has_lapsed(call, now) and not call.has_own_credential:\n                text",
+        "if has_lapsed(call, now):\n            text",
+        "if has_lapsed(call, now) and not call.has_own_credential:\n            text",
         "credential_of_their_call",
     ),
     "weighing": ("if connection.output_held == 0:", "if True:", "until_it_has_left"),
