@@ -8,6 +8,7 @@ import pytest
 from bench.conftest import MeasurePerCall
 from fastrpc._core.native.call_table import CallTable
 from fastrpc_harness import hot_loops
+from fastrpc_harness.reached_table import ReachedTable
 
 CALLS = 20_000
 
@@ -20,9 +21,10 @@ def test_add_and_take(measure_per_call: MeasurePerCall, in_flight: int) -> None:
 
 @pytest.mark.parametrize("streams", [1_000, 10_000])
 def test_add_and_take_beside_open_streams(measure_per_call: MeasurePerCall, streams: int) -> None:
-    table = CallTable()
+    reached = ReachedTable()
     for identifier in range(1, 2 * streams, 2):
-        table[identifier] = None
+        reached[identifier] = None
+    table = reached.table
     measure_per_call(lambda: hot_loops.add_and_take(table, CALLS, 2 * streams + 1, 64, None), CALLS + 64)
 
 

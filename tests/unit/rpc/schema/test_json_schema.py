@@ -399,7 +399,7 @@ def test_each_type_of_a_parameter_that_has_a_schema_travels_as_json(name: str) -
     assert marshal_for(definition, "json", depth=10, items=100) is not None
 
 
-class Level(enum.IntEnum):
+class Urgency(enum.IntEnum):
     """How urgent it is."""
 
     LOW = 1
@@ -411,8 +411,8 @@ class Word(enum.Enum):
 
 
 def test_members_of_enums_that_are_not_texts_are_named() -> None:
-    assert schema_of(Level)["$defs"]["Level"] == {
-        "title": "Level",
+    assert schema_of(Urgency)["$defs"]["Urgency"] == {
+        "title": "Urgency",
         "description": "How urgent it is.\n\n1 = LOW, 2 = HIGH",
         "type": "integer",
         "enum": [1, 2],
