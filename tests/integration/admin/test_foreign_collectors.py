@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import prometheus_client
 import pytest
@@ -46,26 +47,33 @@ class Unwritable(Collector):
         yield metric
 
 
+@contextmanager
+def noted(collector: Collector) -> Iterator[None]:
+    """Register a collector that fails: unlike `register`, this does not ask it for the names of its metrics."""
+    registry = prometheus_client.REGISTRY
+    registry._collector_to_names.update({collector: []})
+    try:
+        yield
+    finally:
+        registry.unregister(collector)
+
+
 @pytest.mark.parametrize("failing", [Failing(), Unwritable()])
 async def test_a_collector_that_fails_leaves_the_other_collectors_complete(
     failing: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
     own = prometheus_client.Counter("orders_kept", "Of the program itself.")
-    registry = prometheus_client.REGISTRY
-    registry.register(failing) if isinstance(failing, Unwritable) else registry._collector_to_names.update(
-        {failing: []}
-    )
     try:
-        async with server_with_pages(Paged()) as server:
-            for _ in range(3):
-                answer = await page(server, "/metrics")
-                assert answer.status == 200
-                assert "orders_kept_total 0.0" in answer.text
-                assert "fastrpc_loop_lag_seconds" in answer.text
+        with noted(failing):
+            async with server_with_pages(Paged()) as server:
+                for _ in range(3):
+                    answer = await page(server, "/metrics")
+                    assert answer.status == 200
+                    assert "orders_kept_total 0.0" in answer.text
+                    assert "fastrpc_loop_lag_seconds" in answer.text
         assert sum("missing" in record.message for record in caplog.records) == 1
     finally:
-        registry.unregister(failing)
-        registry.unregister(own)
+        prometheus_client.REGISTRY.unregister(own)
 
 
 class Raising(Collector):
@@ -93,17 +101,13 @@ class Raising(Collector):
 async def test_a_collector_that_ends_its_thread_leaves_the_other_collectors_complete(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    registry, raising = prometheus_client.REGISTRY, Raising(error)
-    registry._collector_to_names.update({raising: []})
-    try:
+    with noted(Raising(error)):
         async with server_with_pages(Paged()) as server:
             for _ in range(2):
                 answer = await page(server, "/metrics")
                 assert answer.status == 200
                 assert "fastrpc_loop_lag_seconds" in answer.text
         assert sum("the collector Raising fails" in record.message for record in caplog.records) == 1
-    finally:
-        registry.unregister(raising)
 
 
 class Hanging(Collector):

@@ -15,6 +15,7 @@ from fastrpc.transports import lookups
 from fastrpc.transports.base import DialOptions, ListenOptions
 from fastrpc.transports.tcp import TRANSPORT as TCP
 from tests.support.recording_session import RecordingSession, Sessions
+from tests.support.waiting import eventually
 
 AWAY = Address("tcp", host="away.test", port=80)
 
@@ -55,9 +56,8 @@ async def dial_in_vain() -> None:
 
 
 async def until_nothing_is_looked_up() -> None:
-    async with asyncio.timeout(30):
-        while asyncio.get_running_loop() in lookups._of_loops:
-            await asyncio.sleep(0.001)
+    loop = asyncio.get_running_loop()
+    await eventually(lambda: loop not in lookups._of_loops)
 
 
 async def test_dials_of_a_name_that_is_not_answered_take_three_threads_and_none_of_the_program(
@@ -94,11 +94,9 @@ async def test_dials_that_share_a_lookup_all_get_its_answer(resolver: Resolver) 
     place = "127.0.0.1", listener.address.port
     resolver.answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place)]
     dials = [asyncio.create_task(TCP.dial(AWAY, RecordingSession, DialOptions())) for _ in range(8)]
-    async with asyncio.timeout(30):
-        while resolver.asked < lookups.MOST_OF_A_NAME:
-            await asyncio.sleep(0.001)
-        resolver.released.set()
-        made = await asyncio.gather(*dials)
+    await eventually(lambda: resolver.asked >= lookups.MOST_OF_A_NAME)
+    resolver.released.set()
+    made = await asyncio.gather(*dials)
     for transport, session in made:
         transport.abort()
         await session.until_event("lost")
@@ -113,8 +111,7 @@ async def test_lookups_beyond_the_most_of_a_loop_wait_for_room(
     first = asyncio.create_task(TCP.dial(AWAY, RecordingSession, DialOptions()))
     await asyncio.sleep(0)
     second = asyncio.create_task(TCP.dial(AWAY, RecordingSession, DialOptions()))
-    while not resolver.asked:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: resolver.asked)
     assert resolver.asked == 1
     resolver.released.set()
     for dial in (first, second):
@@ -149,9 +146,7 @@ async def test_dials_of_a_name_that_wait_for_room_share_its_lookups(
     await asyncio.sleep(0)
     for _ in range(lookups.MOST_LOOKUPS):
         found._room.release()
-    async with asyncio.timeout(30):
-        while resolver.asked < lookups.MOST_OF_A_NAME or any(found._room._waiters or ()):
-            await asyncio.sleep(0.001)
+    await eventually(lambda: resolver.asked >= lookups.MOST_OF_A_NAME and not any(found._room._waiters or ()))
     assert resolver.asked == lookups.MOST_OF_A_NAME
     resolver.released.set()
     assert await asyncio.gather(*dials) == [[]] * 20

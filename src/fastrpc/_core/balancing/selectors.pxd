@@ -15,7 +15,7 @@ cdef class EndpointState:
         public list connections
         Py_ssize_t turn
 
-        # The endpoint's name on the ring: the text of its address.
+        # The endpoint's name on the ring: the place of its address.
         readonly str name
         readonly uint32_t weight
 

@@ -16,7 +16,7 @@ class EndpointState:
     def endpoint(self) -> Endpoint: ...
     @property
     def name(self) -> str:
-        """The text of its address."""
+        """The place of its address."""
 
     @property
     def weight(self) -> int:
