@@ -114,4 +114,11 @@ BARS: Final[tuple[Bar | Bound, ...]] = (
         )
         for other, client in ((_nats, "nats-py"), (_redis, "redis-py"))
     ),
+    Bar(
+        "from publish to the start of a handler, 1,000 a second",
+        _ours("start"),
+        (Side("bare normal", "bare", "start"),),
+        4,
+        "times a bare program",
+    ),
 )

@@ -1,7 +1,7 @@
 """One client in a separate process; prints the seconds of one operation as JSON.
 
 python -m bench.messages.load CLIENT KIND URL SECONDS [BEHIND]
-    CLIENT   ours, nats-py, redis-py or faststream
+    CLIENT   ours, nats-py, redis-py, faststream or bare
     KIND     call: a call of the same record, 64 in flight, of ours alone
              publish: a publication, 64 in flight
              handled: a message from its publication to its ack, 64 under way
@@ -29,6 +29,7 @@ CLIENTS = {
     "nats-py": "bench.messages.nats_client",
     "redis-py": "bench.messages.redis_client",
     "faststream": "bench.messages.faststream_client",
+    "bare": "bench.messages.bare",
 }
 
 

@@ -1,7 +1,7 @@
 """The servers under test, each in a separate process, which ends with its input.
 
 python -m bench.messages.servers call             the service of the call
-python -m bench.messages.servers SERVER FOLDER SYNC   ours, nats or redis, with its files in the folder
+python -m bench.messages.servers SERVER FOLDER SYNC   ours, nats, redis or bare, with its files in the folder
 """
 
 import asyncio
@@ -20,6 +20,7 @@ import uvloop
 
 import fastrpc
 from bench.compare.peers.base import PeerUnavailableError, announce
+from bench.messages import bare
 from bench.messages.record import Shop
 from bench.promises.server import read_all_input
 from fastrpc.brokers.remote.server import BrokerServer
@@ -129,7 +130,7 @@ def main(server: str, *options: Any) -> None:
 
 
 #: The keys are names that the command line takes.
-SERVERS = {"ours": ours, "nats": nats, "redis": redis}
+SERVERS = {"ours": ours, "nats": nats, "redis": redis, "bare": bare.serving}
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

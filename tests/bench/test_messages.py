@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bench.beside import in_flight
-from bench.messages import flow, load
+from bench.messages import bare, flow, load
 from bench.messages.bars import BARS, MEMORY
 from bench.messages.record import BODY, Shop, order
 from bench.messages.row import row
@@ -46,6 +46,13 @@ def test_row_has_a_figure(tmp_path: Path, sync: str) -> None:
 async def test_load_of_a_broker_has_a_figure(tmp_path: Path, kind: str) -> None:
     async with BrokerServer("tcp://127.0.0.1:0", data_dir=tmp_path / "broker", sync="normal") as server:
         assert await load.run("ours", kind, server.url, 0.05) > 0
+
+
+@pytest.mark.one_loop
+@pytest.mark.parametrize("kind", ["publish", "start"])
+async def test_load_of_the_bare_program_has_a_figure(tmp_path: Path, kind: str) -> None:
+    async with bare.serving(tmp_path, "normal") as (url, _):
+        assert await load.run("bare", kind, url, 0.05) > 0
 
 
 @pytest.mark.one_loop
