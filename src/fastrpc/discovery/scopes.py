@@ -72,7 +72,13 @@ def provider_name() -> str:
 
 
 def provider_pattern(text: str) -> re.Pattern[str]:
-    """Return the pattern of providers, in which `*` stands for any text; its `fullmatch` gets a name."""
+    """Return the pattern of providers, in which `*` stands for any text; its `fullmatch` gets a name.
+
+    Raises:
+        TypeError: the pattern is not text.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a pattern of providers is {text!r}, it must be text")
     return re.compile(".*".join(map(re.escape, re.split(r"\*+", text))), re.DOTALL)
 
 

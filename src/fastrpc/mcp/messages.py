@@ -61,8 +61,8 @@ class _List(_Params):
     cursor: str | None = None
 
 
-class _Call(_Params):
-    name: str | None = None
+class _Call(_Params, kw_only=True):
+    name: str
     arguments: msgspec.Raw = msgspec.Raw(b"{}")
 
 
@@ -214,7 +214,7 @@ class Conversation:
     ) -> Answer | ToolCall:
         assert isinstance(request.params, _Call)
         name, arguments = request.params.name, bytes(request.params.arguments)
-        tool = None if name is None else self._tools().get(name)
+        tool = self._tools().get(name)
         if not may_call(tool) or tool is None:
             # The answer is the same in both cases: a caller without access does not learn whether a tool exists.
             return _error(200, _INVALID_PARAMS, f"no tool {name!r} here", request.id)

@@ -250,6 +250,8 @@ async def test_discover_finds_by_patterns(monkeypatch: pytest.MonkeyPatch) -> No
         ]
         assert await fastrpc.discover("*", provider="edge-*") == found
         assert await fastrpc.discover("**", provider="core-*") == []
+        with pytest.raises(TypeError, match="a pattern of providers is 1, it must be text"):
+            await fastrpc.discover("who", provider=1)  # type: ignore[arg-type]
         assert await fastrpc.discover("who.*") == []
         assert [one.scope for one in await fastrpc.discover("who", registry="host://")] == ["host"]
     with pytest.raises(ConfigError, match="service"):

@@ -192,6 +192,7 @@ class TestRefusals:
             ("ping", {"_meta": 3}),
             ("initialize", {"protocolVersion": 3}),
             ("tools/call", {"name": 3}),
+            ("tools/call", {"arguments": {}}),
             ("tools/list", {"cursor": 3}),
             ("tools/list", {"cursor": "forged"}),
         ],
