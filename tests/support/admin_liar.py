@@ -47,7 +47,8 @@ class AdminLiar:
             length = re.search(rb"\r\nContent-Length: (\d+)\r\n", head)
             while length is not None and len(head.partition(b"\r\n\r\n")[2]) < int(length[1]):
                 head += peer.recv(65_536)
-            self.requests.append(head.decode())
+            # A client of another process may have found this port by chance, and sends anything.
+            self.requests.append(head.decode(errors="backslashreplace"))
             self._lie(peer)
 
     def close(self) -> None:
