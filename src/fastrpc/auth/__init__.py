@@ -3,9 +3,9 @@
 This package knows neither servers nor connections: an authenticator judges a peer, a policy judges an identity and a
 route.
 
-A scheme other than `bearer` needs changes in `handlers/auth/verdicts.py`, `schemes` in `server/access.py`,
-`client/credentials.py` and the connections in `_core/client` that send it, `_core/rpcx/native_forms.pyx`, the challenge
-in `_core/http/responses.pyx`, and PROTOCOL.md 12.
+To add a scheme beside `bearer`, change `handlers/auth/verdicts.py`, `schemes` in `server/access.py`,
+`client/credentials.py`, the connections in `_core/client` that send credentials, `_core/rpcx/native_forms.pyx`, the
+challenge in `_core/http/responses.pyx`, and PROTOCOL.md 12.
 """
 
 from typing import TYPE_CHECKING

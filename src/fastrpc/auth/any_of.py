@@ -34,8 +34,8 @@ class AnyOf:
                 several.append(member)
             else:
                 raise TypeError(
-                    f"AnyOf takes objects of fastrpc.auth, not {type(member).__name__}: a function alone is given"
-                    " as authenticate=…"
+                    f"AnyOf takes objects of fastrpc.auth, not {type(member).__name__}:"
+                    " pass a single function as authenticate=… instead"
                 )
         if not several:
             raise ConfigError(
@@ -47,7 +47,7 @@ class AnyOf:
 
     @property
     def version(self) -> int:
-        """Grows when a file of a member was read again."""
+        """A number that grows each time a member reads its file again."""
         return sum(member.version for member in self.members)
 
     def look(self) -> None:
@@ -56,7 +56,7 @@ class AnyOf:
             member.look()
 
     def reload(self) -> None:
-        """Read the files of all members again at once."""
+        """Read the files of all members again now."""
         for member in self.members:
             reload: Callable[[], None] | None = getattr(member, "reload", None)
             if reload is not None:
@@ -76,7 +76,7 @@ class AnyOf:
         for place, member in enumerate(members):
             answer = member.verify(peer)
             if isinstance(answer, Verdict):
-                # A file may have changed since `_check_names`.
+                # Names are checked again: a member's file may have changed since `_check_names`.
                 return self._own(member, answer)
             if not isinstance(answer, Refusal):
                 return self._wait(member, answer, peer, members[place + 1 :], refusals)
@@ -99,7 +99,7 @@ class AnyOf:
         return following if isinstance(following, Verdict | Refusal) else await following
 
     def _own(self, member: Authenticator, verdict: Verdict) -> Answer:
-        """Refuse the verdict on a listed token if an issuer could give the same name."""
+        """Return a verdict, or a refusal if it comes from a listed token whose name an issuer could also give out."""
         if isinstance(member, StaticTokens):
             for other in self.members:
                 clash = _clash_of_name(verdict.identity.name, other)
@@ -130,8 +130,8 @@ def _joined(refusals: list[Refusal]) -> Refusal:
 def _check_names(members: tuple[Authenticator, ...]) -> None:
     """Refuse members if two of them could give one name to different callers.
 
-    Issuers choose the names in their tokens and certificates, within a prefix or a pattern with a star. A name that is
-    listed in full is decided by the server itself.
+    An issuer chooses the names in its tokens and certificates, within a name prefix or a pattern with a star. Names
+    that are listed in full are chosen by the server's owner.
     """
     for place, member in enumerate(members):
         for other in members[:place]:
@@ -139,12 +139,12 @@ def _check_names(members: tuple[Authenticator, ...]) -> None:
             if clash is not None:
                 raise ConfigError(
                     f"two members of AnyOf could give the same name: {clash}",
-                    hint="give each another prefix of names: a JWT takes name_prefix",
+                    hint="give each member a different prefix of names, such as JWT(…, name_prefix=…)",
                 )
 
 
 def _clash_of(member: Authenticator, other: Authenticator) -> str | None:
-    """Return the names that a member shares with another one whose issuer chooses them."""
+    """Return why the issuer of `other` could give out a name of `member`; None if it could not."""
     if isinstance(member, StaticTokens):
         clashes = (_clash_of_name(name, other) for name in sorted(member.names))
         return next((clash for clash in clashes if clash is not None), None)
@@ -171,7 +171,7 @@ def _clash_of(member: Authenticator, other: Authenticator) -> str | None:
 
 
 def _clash_of_name(name: str, other: Authenticator) -> str | None:
-    """Return why another member's issuer could give out the name of a listed token; None if it could not."""
+    """Return why the issuer of `other` could give out the name of a listed token; None if it could not."""
     if isinstance(other, JWT) and name.startswith(other.name_prefix):
         return f"StaticTokens has {name!r}, JWT has name_prefix {other.name_prefix!r}"
     if isinstance(other, ClientCertificates):

@@ -28,9 +28,9 @@ _SHORT: Final = {
 
 
 class ClientCertificates:
-    """Identities by the verified TLS certificate of the client. A certificate without a token is enough.
+    """Identities from the verified TLS certificates of clients. A client needs no token.
 
-    The certificate of a LAN pass is not an identity: its holders are anonymous.
+    The certificate of a LAN pass gives no identity: clients with a pass are anonymous.
 
     ::
 
@@ -39,8 +39,8 @@ class ClientCertificates:
     Args:
         by: the field with the name: "uri" and "dns" are fields of `subjectAltName`, "subject" is the whole subject as
             RFC 4514 writes it, such as `CN=billing,O=Corp`.
-        allow: the accepted names, or their beginnings: `*` is the whole pattern, or its last character after `/`, `:`
-            or `.`.
+        allow: the accepted names. `*` accepts every name; a `*` at the end, after `/`, `:` or `.`, accepts every name
+            with that prefix.
 
     Raises:
         ConfigError: `by` has another value, or `allow` is empty or has a pattern of roles or `anonymous`.
@@ -62,7 +62,7 @@ class ClientCertificates:
         for pattern in self.patterns:
             if pattern.text == ANONYMOUS or pattern.text.startswith("role:"):
                 raise ConfigError(
-                    f"allow has {pattern.text!r}, which no certificate can name",
+                    f"allow has {pattern.text!r}, which cannot be the name in a certificate",
                     hint="list names of certificates, such as spiffe://corp/*",
                 )
 

@@ -35,7 +35,7 @@ class Explanation:
     """A decision with its reasons."""
 
     is_allowed: bool
-    #: Whether the answer depends on the unknown method: a public one takes callers without identity.
+    #: True if the method is unknown and the answer depends on it: a public method accepts callers without identity.
     is_allowed_if_public: bool
     #: The rule that decided; None: no rule allows it, or the method itself refuses the caller.
     decisive: RuleEffect | None
@@ -63,7 +63,7 @@ class Explanation:
 def explained(
     policy: Policy, identity: Identity | None, method: str, definition: MethodDefinition | None = None
 ) -> Explanation:
-    """Return the decision of a server with this policy about a caller and the full name of a method, with reasons.
+    """Return, with reasons, whether a server with this policy lets a caller call the method of this full name.
 
     A server refuses a caller without identity, or without a role that the method demands, before it asks its policy.
 

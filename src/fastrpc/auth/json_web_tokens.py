@@ -62,10 +62,11 @@ class JWT:
         algorithms: the accepted algorithms. `none` is refused, and secrets are refused together with public keys.
         leeway: seconds by which clocks may differ.
         name_claim: the claim with the name of the identity.
-        roles_claim: the claim with the roles of the identity: a list, or a text with spaces between them. A token need
-            not have it.
-        name_prefix: put before each name, so that names of other sources differ.
-        tls: the trust at the URL of a key set, such as `TLS(ca_file=…)`; None trusts the system's authorities.
+        roles_claim: the claim with the roles of the identity: a list, or one text of roles separated by spaces. The
+            claim is optional.
+        name_prefix: a prefix that is put before each name, to keep it distinct from the names of other authenticators.
+        tls: the authorities to trust at the URL of a key set, such as `TLS(ca_file=…)`; None trusts the system's
+            authorities.
 
     Raises:
         ConfigError: an argument is not usable, or the extra is not installed.
@@ -105,7 +106,7 @@ class JWT:
         if isinstance(keys, str) and _PEM.decode() not in keys and ("://" in keys or not takes_secret):
             self._take_set(keys, tls)
         elif tls is not None:
-            raise ConfigError("tls is given, but keys is not a URL of https", hint="leave tls out")
+            raise ConfigError("tls is given, but keys is not an https URL", hint="leave tls out")
         else:
             given = [keys] if isinstance(keys, str | bytes) else list(keys)
             self._keys = [self._made(key) for key in given]
@@ -310,7 +311,7 @@ def _is_instant(value: Any) -> bool:
     try:
         return math.isfinite(value)
     except OverflowError:
-        # An integer of more than 308 digits.
+        # The value is an integer of more than 308 digits, which no float can hold.
         return False
 
 

@@ -30,8 +30,8 @@ FETCH_SECONDS: Final = 5.0
 RENEW_SECONDS: Final = 300.0
 KEEP_SECONDS: Final = 24 * 3600.0
 
-#: The set is fetched for an unknown key if the last fetch is older than these seconds, and only this number of times in
-#: a minute, as any caller can name an unknown key.
+#: Limits of fetches for unknown keys, since any caller can name one: the seconds that must have passed since the last
+#: fetch, and the most fetches a minute.
 UNKNOWN_SECONDS: Final = 5.0
 UNKNOWN_LOOKS: Final = 4
 _MINUTE: Final = 60.0
@@ -42,7 +42,7 @@ RETRY_SECONDS: Final = 5.0
 #: Most keys of a set.
 MOST_KEYS: Final = 100
 
-#: Smallest RSA key in bits (NIST SP 800-131A), and the largest: the time of a verification grows with the square.
+#: Smallest RSA key in bits (NIST SP 800-131A), and the largest: verification time grows with the square of the size.
 RSA_BITS: Final = 2048
 MOST_RSA_BITS: Final = 8192
 
@@ -63,10 +63,10 @@ class KeySet:
     at a time.
 
     Args:
-        tls: the trust at that URL; None trusts the system's authorities.
+        tls: the authorities to trust at that URL; None trusts the system's authorities.
 
     Raises:
-        ConfigError: the URL is not of https (http is accepted only for loopback), or a file cannot be used.
+        ConfigError: the URL is not https (http is accepted only for loopback), or a file cannot be used.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class KeySet:
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._is_encrypted = parts.scheme == "https"
         if tls is not None and not self._is_encrypted:
-            raise ConfigError("tls is given, but keys is not a URL of https", hint="leave tls out")
+            raise ConfigError("tls is given, but keys is not an https URL", hint="leave tls out")
         # The context with the system's authorities is made when it is needed: reading them takes long.
         self._end = None if tls is None else HttpEnd(tls, self._host)
         self._parse = parse
@@ -95,7 +95,7 @@ class KeySet:
         self._failed_at: float | None = None
         # The latest fetches for unknown keys.
         self._looks: deque[float] = deque(maxlen=UNKNOWN_LOOKS)
-        # The fetch under way, for all tasks of its loop that wait for it.
+        # The fetch in progress, shared by all tasks of its loop that wait for keys.
         self._fetching: asyncio.Task[bool] | None = None
 
     def current(self) -> list[Any] | None:
@@ -112,7 +112,8 @@ class KeySet:
             self._begin()
 
     def begins_look(self) -> bool:
-        """Return whether the set is fetched for an unknown key; if so, the fetch counts as a look."""
+        """Return whether to fetch the set for an unknown key. A fetch that this allows counts towards the limit a
+        minute."""
         if self._under_way() is not None:
             return True
         now = self._clock()
@@ -164,7 +165,7 @@ class KeySet:
             logger.warning("the keys at %s cannot be fetched: %s", self.url, error or "no answer in time")
             return False
         except Exception:
-            # For example no thread can be started: the pause before the next attempt applies as well.
+            # For example when no thread can be started. The pause before the next attempt applies here as well.
             self._failed_at = self._clock()
             logger.exception("the keys at %s cannot be fetched", self.url)
             return False
@@ -247,7 +248,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _as_http_error(ask: Callable[[], str]) -> str:
-    """Return an answer; every error becomes an HttpError."""
+    """Return the result of `ask`; raise each of its errors as HttpError."""
     try:
         return ask()
     except HttpError:

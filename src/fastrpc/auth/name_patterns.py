@@ -21,10 +21,10 @@ class NamePattern:
     ::
 
         alice               the identity of this name
-        spiffe://corp/*     identities whose names begin so; the star stands last, after `/`, `:` or `.`
+        spiffe://corp/*     identities whose names have this prefix; the star stands last, after `/`, `:` or `.`
         role:admin          identities with this role
         *                   every identity
-        anonymous           callers without one
+        anonymous           callers without an identity
 
     Raises:
         TypeError: the pattern is not text.
@@ -64,11 +64,11 @@ class NamePattern:
         return self.text != ANONYMOUS and self.matches_text(identity.name)
 
     def matches_text(self, text: str) -> bool:
-        """Return whether a name fits; for a pattern of roles, whether a role fits."""
+        """Return whether a name matches; for a pattern of roles, whether a role matches."""
         return text == self._name if self._start is None else text.startswith(self._start)
 
     def overlaps(self, prefix: str) -> bool:
-        """Return whether a name with this prefix could fit."""
+        """Return whether a name with this prefix could match."""
         if self._start is None:
             return self._name.startswith(prefix)
         return self._start.startswith(prefix) or prefix.startswith(self._start)

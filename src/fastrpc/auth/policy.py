@@ -27,7 +27,7 @@ TopicRight: TypeAlias = Literal["publish", "subscribe", "groups", "manage"]
 
 _HIGH: Final = 2
 
-#: The keys of a rule that have patterns, with their kind.
+#: The keys of a rule whose values are patterns, each with the kind of its patterns.
 _KINDS: Final[Mapping[str, type[WordPattern]]] = {
     **dict.fromkeys(("allow", "deny", "register", "read"), MethodPattern),
     **dict.fromkeys(("read_keys", "write_keys"), KeyPattern),
@@ -106,9 +106,9 @@ class Rule:
     #: Topics of a broker to which the callers may publish, and to which they may subscribe.
     publish: tuple[TopicPattern, ...] = ()
     subscribe: tuple[TopicPattern, ...] = ()
-    #: Groups of a broker that the callers may join and look after.
+    #: Groups of a broker that the callers may join and manage.
     groups: tuple[GroupPattern, ...] = ()
-    #: Topics of a broker that the callers may declare, and whose groups they may look after.
+    #: Topics of a broker that the callers may declare, and whose groups they may manage.
     manage: tuple[TopicPattern, ...] = ()
     #: Names that the callers may claim at a relay.
     relay: tuple[RelayPattern, ...] = ()
@@ -137,7 +137,7 @@ class Rules(ABC):
 
     @abstractmethod
     def decide(self, identity: Identity | None, method: str) -> Decision:
-        """Return the rules' decision about a caller, None without identity, and the full name of a method."""
+        """Decide whether a caller may call the method of this full name; None is a caller without an identity."""
 
     def __call__(self, identity: Identity | None, route: Route) -> bool:
         """Return whether a caller may call a method; None is a caller without an identity."""
@@ -170,7 +170,7 @@ class Policy(Rules):
     """
 
     def __init_subclass__(cls) -> None:
-        # Only `decide` is called: other overrides of a subclass would have no effect.
+        # Servers call only `decide`: methods that a subclass overrides would have no effect.
         raise TypeError(
             f"{cls.__name__} cannot be a subclass of Policy: write a function (identity, route) -> bool that asks one"
         )
@@ -200,7 +200,7 @@ class Policy(Rules):
 
     @property
     def version(self) -> int:
-        """Grows when the file was read again: earlier decisions may have changed."""
+        """A number that grows each time the file is read again: earlier decisions may have changed."""
         return 0 if self._file is None else self._file.version
 
     def look(self) -> None:
@@ -209,12 +209,12 @@ class Policy(Rules):
             self._rules = self._file.value
 
     def reload(self) -> None:
-        """Read the file again at once."""
+        """Read the file again now."""
         if self._file is not None and self._file.reload():
             self._rules = self._file.value
 
     def decide(self, identity: Identity | None, method: str) -> Decision:
-        """Return the rules' decision about a caller and the full name of a method."""
+        """Decide whether a caller may call the method of this full name."""
         allowed: Decision | None = None
         is_high = False
         for number, rule in enumerate(self._rules, 1):
@@ -271,9 +271,9 @@ class Policy(Rules):
     def check(self, methods: Iterable[str], *, public: Collection[str] | None = None) -> Findings:
         """Compare the patterns of `allow` and `deny` with the methods that a server has.
 
-        An unknown method of a served service is an error, and so is the name of a served service in another case: a
-        `deny` of it would deny nothing. Any other unserved service is a warning, and so is a pattern that allows
-        `anonymous` a method that is not public: the method refuses callers without identity.
+        A pattern is an error if it names an unknown method of a served service, or writes a served service's name in
+        another case: such a `deny` would deny nothing. A pattern is a warning if it names any other service that is not
+        served, or allows `anonymous` a method that is not public, which refuses callers without identity.
 
         Args:
             public: the methods that are `public`; None: unknown.

@@ -1,4 +1,4 @@
-"""Tokens that are listed, in the program or in a file."""
+"""Tokens that are listed in the program or in a file."""
 
 import hashlib
 import logging
@@ -43,7 +43,7 @@ class StaticTokens:
 
         StaticTokens({"s3cr3t": Identity("ada", roles={"admin"})})
 
-    Tokens are compared by digests, and each comparison takes the same steps: its time reveals nothing about a token.
+    Tokens are compared by digests. Each comparison takes the same steps, so its duration reveals nothing about a token.
 
     Raises:
         TypeError: a token is not text, or its value is not an Identity.
@@ -82,7 +82,7 @@ class StaticTokens:
             name = "ada"
             roles = ["admin"]
 
-        A removed token is refused from then on, on open connections too.
+        A token that is removed from the file is refused from then on, on open connections too.
 
         Raises:
             ConfigError: the file cannot be used.
@@ -96,7 +96,7 @@ class StaticTokens:
 
     @property
     def version(self) -> int:
-        """Grows when the file was read again."""
+        """A number that grows each time the file is read again."""
         return 0 if self._file is None else self._file.version
 
     @property
@@ -110,7 +110,7 @@ class StaticTokens:
             self._tokens = self._file.value
 
     def reload(self) -> None:
-        """Read the file again at once."""
+        """Read the file again now."""
         if self._file is not None and self._file.reload():
             self._tokens = self._file.value
 
@@ -145,7 +145,7 @@ def _read(text: str) -> _Table:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        # The text of the error has the place and the kind of the mistake, and at most one character of the file.
+        # The error's text states the position and kind of the mistake, and quotes at most one character of the file.
         raise ConfigError(f"it is not TOML: {error}") from None
     entries = content.pop("token", None)
     if content or not isinstance(entries, list) or not entries:

@@ -22,7 +22,7 @@ class TokenFile:
 
         Client("tls://bank:8972", credentials=TokenFile("/run/secrets/bank-token"))
 
-    White space around the token is left out. If the file cannot be used, the previous token stays.
+    White space around the token is ignored. If the file becomes unusable, the previous token stays in use.
 
     Raises:
         ConfigError: the file cannot be used.

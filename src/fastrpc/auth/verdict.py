@@ -30,7 +30,8 @@ class Verdict:
     """An accepted credential."""
 
     identity: Identity
-    #: The end of its validity, in seconds of `time.time()`; None: it is valid as long as the connection lasts.
+    #: The instant at which the credential expires, in seconds of `time.time()`; None: it is valid as long as the
+    #: connection is open.
     valid_until: float | None = None
 
 
@@ -54,7 +55,7 @@ class Authenticator(Protocol):
 
     @property
     def version(self) -> int:
-        """Grows when a file was read again: earlier verdicts may have changed."""
+        """A number that grows each time a file is read again: earlier verdicts may have changed."""
 
     def look(self) -> None:
         """Check whether a file changed, at most once a second."""
@@ -63,4 +64,4 @@ class Authenticator(Protocol):
         """Return whether the authenticator handles this kind of credential."""
 
     def verify(self, peer: Presented) -> Answer | Awaitable[Answer]:
-        """Return the answer, or an awaitable if something has to be fetched."""
+        """Return the answer, or an awaitable if keys or other data must be fetched first."""

@@ -1,10 +1,10 @@
-"""HTTP requests to servers that are not trusted: each response is bounded in bytes and time.
+"""HTTP requests to untrusted servers: each response is bounded in bytes and time.
 
 Every HTTP client of the package uses this one: `client` makes requests, `line_stream` reads endless responses, and
-`timed_socket` bounds both. It blocks, so it runs in threads; `awaited` lets a loop await short responses instead. A
-response is refused when it
+`timed_socket` bounds both. These modules block, so they run in threads; `awaited` lets a loop await short responses. A
+response is refused if it
 
-- redirects: a request may carry a secret, which is meant for one server;
+- redirects: a request may carry a secret that is meant for one server only;
 - exceeds the byte limit; headers, chunk sizes, trailers and interim responses count;
 - is incomplete at its deadline, even if bytes keep arriving;
 - has a content encoding, since the request accepts none.

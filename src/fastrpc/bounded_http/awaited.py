@@ -1,4 +1,4 @@
-"""GET requests whose response a loop awaits; a thread works only when it would have to wait."""
+"""GET requests whose response a loop awaits; a thread takes over when the loop would block."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ MOST_HEAD_BYTES: Final = 4_096
 # A head that needs no parser: status 200, no folded line.
 _HEAD: Final = re.compile(rb"HTTP/1\.1 200 [^\r\n]*\r\n(?:[0-9A-Za-z-]+:[^\r\n]*\r\n)+\r\n")
 _LENGTH: Final = re.compile(rb"\ncontent-length:([^\r\n]*)", re.IGNORECASE)
-# Fields that change the form or the end of the body, or end the connection.
+# Header fields that change how the body is encoded or delimited, or close the connection.
 _SPECIAL: Final = re.compile(rb"\n(?:content-encoding|transfer-encoding|connection|upgrade):", re.IGNORECASE)
 
 #: Text that http.client would refuse or encode.
@@ -38,14 +38,15 @@ async def begin_get(
 ) -> bytes | Remaining:
     """Return the body of a response with status 200, or the function with which a thread reads the response.
 
-    A thread is needed to dial, and for a response that is long, comes in many pieces, is an error or unusual.
+    A thread is needed to connect, and for a response that is long, arrives in many pieces, has an error status or an
+    unusual head.
 
     Args:
         target: path and query.
         held_seconds: how long the server may hold the request before it responds.
 
     Raises:
-        HttpError: the connection failed, or the response did not come in time.
+        HttpError: the connection failed, or the response did not arrive in time.
     """
     request = _request(client.authority, target, headers)
     connected = None if request is None else client.kept(held_seconds)
@@ -108,14 +109,14 @@ def _receive(connected: TimedSocket, received: bytearray) -> bool:
         if piece is None:
             return True
         received += piece
-        # The system does not know of bytes that TLS has decrypted already.
+        # The selector does not report bytes that TLS has already decrypted.
         is_more = isinstance(one, ssl.SSLSocket) and one.pending() > 0
         if not piece or not is_more or len(received) > MOST_BYTES:
             return bool(piece)
 
 
 def _body_of(received: bytearray) -> bytes | bool:
-    """Return the body of a complete response; else whether the loop may receive the remaining bytes."""
+    """Return the body if the response is complete, otherwise whether the loop may receive the remaining bytes."""
     end = received.find(b"\r\n\r\n") + 4
     if end < 4:
         return len(received) < MOST_HEAD_BYTES

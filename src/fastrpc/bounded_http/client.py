@@ -1,4 +1,4 @@
-"""Requests over one kept connection."""
+"""Requests over one persistent connection."""
 
 import contextlib
 import http.client
@@ -53,10 +53,10 @@ class Response(NamedTuple):
 
 
 class BoundedHttpClient:
-    """A client of one server over one kept connection, for one thread; another thread may call `interrupt` and `close`.
+    """A client of one server over one persistent connection, for one thread; others may call `interrupt` and `close`.
 
     Args:
-        encrypt: does a TLS handshake on a connected socket and checks the server; None is plain HTTP.
+        encrypt: does the TLS handshake on a connected socket and verifies the server; None is plain HTTP.
         most_bytes: the size of the longest response.
     """
 
@@ -79,7 +79,7 @@ class BoundedHttpClient:
 
     @property
     def authority(self) -> str:
-        """Host and port, as the field Host has them."""
+        """Host and port, in the form of the Host header."""
         return authority(self._host, self._port)
 
     def request(
@@ -136,12 +136,12 @@ class BoundedHttpClient:
         idle_seconds: float,
         bytes_per_second: int = STREAM_BYTES_PER_SECOND,
     ) -> LineStream:
-        """Return the lines of an endless response. It takes the connection until it is closed.
+        """Return the lines of an endless response. The stream occupies the connection until it is closed.
 
         Args:
             target: path and query.
-            idle_seconds: the longest silence.
-            bytes_per_second: the allowed rate, which applies after as many bytes at once as a response may have.
+            idle_seconds: the most seconds between two pieces of the response.
+            bytes_per_second: the allowed rate. It applies after a first burst of the size of the longest response.
 
         Raises:
             HttpError: the response is missing, or breaks a rule.
@@ -154,13 +154,14 @@ class BoundedHttpClient:
             return LineStream(self, response, source, self._most_bytes, idle_seconds, bytes_per_second)
 
     def _check_free(self) -> None:
-        """Refuse a request while a stream has the connection: its next lines would include the response."""
+        """Refuse a request while a stream occupies the connection: the response would be read as lines of the
+        stream."""
         if self._is_streaming:
             raise RuntimeError("a stream has the connection of this client: close it first")
 
     @contextlib.contextmanager
     def using(self) -> Iterator[None]:
-        """Use the connection in this thread; a failure ends it and is raised as HttpError."""
+        """Use the connection in this thread; a failure drops the connection and is raised as HttpError."""
         self._was_sent = False
         with self._lock:
             if self._is_closed:
@@ -185,7 +186,7 @@ class BoundedHttpClient:
     def _asked(
         self, method: str, target: str, headers: Mapping[str, str] | None, body: bytes, held_seconds: float
     ) -> tuple[http.client.HTTPResponse, TimedSocket]:
-        """Return the head of the response to a request, checked, and the connection with its body."""
+        """Send a request; return the checked head of the response, and the connection from which to read the body."""
         connected = self._connected(held_seconds)
         # `http.client` writes the request and reads the response; it does not connect.
         connection = http.client.HTTPConnection(self._host, self._port)
@@ -219,7 +220,8 @@ class BoundedHttpClient:
                 self.drop()
 
     def _check_begun(self, response: http.client.HTTPResponse, connected: TimedSocket) -> None:
-        """Refuse a head that is cut, redirects, content encodings, and a body that is too long or of unknown length."""
+        """Refuse an incomplete head, a redirect, a content encoding, and a body that is too long or of unknown
+        length."""
         if connected.is_ended:
             raise HttpError("the answer ended within its head")
         status, headers = response.status, response.headers
@@ -311,7 +313,7 @@ def decoded(text: bytes, kind: type[T], *, strict: bool = True) -> T:
     """Return the JSON of a response as a type.
 
     Args:
-        strict: False takes numbers that are written as texts.
+        strict: False also accepts numbers that are written as strings.
 
     Raises:
         HttpError: the text does not fit the type, or has too many values.
@@ -327,7 +329,7 @@ def _is_quiet(one: socket.socket) -> bool:
     """Return whether a kept connection is open and has received no unrequested bytes."""
     one.settimeout(0)
     try:
-        # The plain socket is used, as TLS objects do not support MSG_PEEK.
+        # Call the method of the plain socket: the TLS socket's does not support MSG_PEEK.
         socket.socket.recv(one, 1, socket.MSG_PEEK)
     except BlockingIOError:
         return True
@@ -337,7 +339,8 @@ def _is_quiet(one: socket.socket) -> bool:
 
 
 def _shut(one: socket.socket) -> None:
-    """Wake a thread that waits on a socket."""
+    """Shut down a socket, which wakes a thread that waits on it."""
     with contextlib.suppress(OSError):
-        # The plain socket is used, as a TLS object would drop its state, which the other thread needs.
+        # Call the method of the plain socket: the TLS socket's would discard the TLS state, which the other thread
+        # needs.
         socket.socket.shutdown(one, socket.SHUT_RDWR)

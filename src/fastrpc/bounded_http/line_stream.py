@@ -11,26 +11,26 @@ from fastrpc.bounded_http.timed_socket import PIECE_BYTES, REST_SECONDS, HttpErr
 
 __all__ = ["STREAM_BYTES_PER_SECOND", "LineStream"]
 
-#: Bytes a second of an endless response, beyond a first burst of the size of a whole response. A thousand records that
-#: change every second take less; parsing this many bytes takes some 2 % of a core.
+#: Bytes a second of an endless response, after a first burst of the size of a whole response. A thousand records that
+#: change every second need less; parsing this many bytes takes some 2 % of a core.
 STREAM_BYTES_PER_SECOND = 1024 * 1024
 
-#: Bytes charged for each received piece in addition to its size, for its processing: chunks of one byte would occupy a
-#: core before their bytes reached the rate.
+#: Bytes charged for each received piece in addition to its size. Without them, chunks of one byte would occupy a core
+#: before their bytes exceeded the rate.
 PIECE_COST_BYTES = 64
 
-#: The shortest wait for bytes of a stream, in which `receive(0)` checks for bytes that have arrived.
+#: The shortest wait for bytes of a stream: `receive(0)` waits this long, to check for bytes that have arrived.
 _LEAST_SECONDS = 0.001
 
 
 class _Connected(Protocol):
-    """The client whose connection a stream takes."""
+    """The client whose connection a stream occupies."""
 
     def using(self) -> AbstractContextManager[None]:
-        """Use the connection in this thread; a failure ends it and is raised as HttpError."""
+        """Use the connection in this thread; a failure drops the connection and is raised as HttpError."""
 
     def drop(self, only: socket.socket | None = None) -> None:
-        """Drop the connection, or `only` this one."""
+        """Drop the connection; given `only`, drop it only if it is that one."""
 
 
 class LineStream:
@@ -82,13 +82,13 @@ class LineStream:
         return self._lines.popleft() if self._lines else b""
 
     def close(self) -> None:
-        """Leave the unread part of the response, and its connection. Closing twice is fine."""
+        """Discard the unread part of the response, and drop its connection. Closing twice is fine."""
         self._is_over = True
         self._lines.clear()
         self._client.drop(self._source.socket)
 
     def _take(self, until: float) -> bool:
-        """Receive some bytes; return whether any came before the given instant."""
+        """Receive some bytes; return whether any arrived before the given instant."""
         if self._response.isclosed():
             # CPython 3.13 closes a response as soon as its whole length was read.
             self._cut(b"")
@@ -110,8 +110,8 @@ class LineStream:
         self._source.allow(self._most_bytes, self._heard_at + REST_SECONDS)
         piece = self._response.read1(PIECE_BYTES)
         if self._response.chunked and self._response.chunk_left == 0:
-            # This is the end of the chunk. `http.client` would read it only before the next chunk, which may come much
-            # later.
+            # Read the end of the chunk now. `http.client` would read it only before the next chunk, which may arrive
+            # much later.
             self._response.fp.read(2)
             self._response.chunk_left = None
         self._check_rate(self._heard_at - heard_at)
@@ -127,7 +127,7 @@ class LineStream:
             raise HttpError(f"the server sends more than {self._bytes_per_second:,} bytes a second")
 
     def _cut(self, piece: bytes) -> None:
-        """Cut received bytes into lines; b"" means the end of the response."""
+        """Split received bytes into lines; b"" means the end of the response."""
         if not piece:
             self._is_over = True
             self._client.drop(self._source.socket)

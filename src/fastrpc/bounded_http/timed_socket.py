@@ -19,22 +19,22 @@ __all__ = [
     "told",
 ]
 
-#: Longest response in bytes, headers included. The records of ten thousand endpoints fit.
+#: Longest response in bytes, including headers. The records of ten thousand endpoints fit.
 ANSWER_BYTES = 16 * 1024 * 1024
 
-#: Seconds until the first byte of a response, connecting included. The system's name lookup is not bounded.
+#: Seconds until the first byte of a response, including the time to connect. The system's name lookup is not bounded.
 ANSWER_SECONDS = 2.0
 
 #: Seconds from the first byte of a response to the last one, and from the first byte of a line of a stream to its end.
 REST_SECONDS = 3.0
 
-#: The most values of a JSON text: many small values take far more memory than their bytes.
+#: The most values of a JSON text: many small values need far more memory than the text has bytes.
 JSON_VALUES = 2_000_000
 
 #: The longest text of an error, in characters, so that it fits on a line.
 TEXT_CHARACTERS = 300
 
-#: Most bytes that are received at once.
+#: Most bytes that are received in one call.
 PIECE_BYTES = 65_536
 
 
@@ -72,11 +72,11 @@ class TimedSocket:
         self._most_bytes = most_bytes
         #: Bytes of the response so far.
         self.received = 0
-        # The deadline for the first byte of the response and, once that has come, the deadline for the last one.
+        # The deadline for the first byte of the response; after that byte, the deadline for the last one.
         self._due = due
         #: Whether the stream has ended.
         self.is_ended = False
-        # Bytes that were received and given back.
+        # Bytes that `give_back` returned, to be read again.
         self._given_back = b""
 
     def allow(self, most_bytes: int, due: float) -> None:
@@ -97,7 +97,7 @@ class TimedSocket:
         """Send a request without waiting.
 
         Raises:
-            OSError: the connection does not take all of it at once.
+            OSError: the socket's send buffer cannot hold the whole request.
         """
         self.socket.settimeout(0)
         if self.socket.send(data) != len(data):
@@ -114,7 +114,7 @@ class TimedSocket:
         return piece
 
     def give_back(self, data: "bytes | bytearray") -> None:
-        """Return received bytes, to be read again before others. They are counted already."""
+        """Put back received bytes, so that they are read again before others. They are not counted again."""
         self._given_back = bytes(data)
         # If the end of the stream was received, it is read again after these bytes.
         self.is_ended = False
@@ -139,7 +139,7 @@ class TimedSocket:
         return count
 
     def _allowed(self) -> int:
-        """Return how many bytes of the response may still come."""
+        """Return how many more bytes the response may have."""
         allowed = self._most_bytes - self.received
         if allowed <= 0:
             raise HttpError(f"the answer has more bytes than the limit of {self._most_bytes:,}")
@@ -152,7 +152,7 @@ class TimedSocket:
         self.received += count
 
     def close(self) -> None:
-        """Do nothing: the client closes the socket, as a response may still be read after this."""
+        """Do nothing: a response may still be read after this. The client closes the socket."""
 
 
 class _Received(io.RawIOBase):
@@ -177,7 +177,7 @@ def seconds_left(due: float) -> float:
 
 
 def told(error: BaseException) -> str:
-    """Return the cause in the system's words."""
+    """Return the cause of an error as text, for a socket error in the system's words."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):

@@ -17,7 +17,7 @@ __all__ = ["application", "run_command_line"]
 
 
 class _Command(NamedTuple):
-    """The module of a command, and the text that its help adds to the docstring."""
+    """The module of a command, and the text that is added to its docstring in the help."""
 
     module: str
     function: str
@@ -89,18 +89,18 @@ _COMMANDS = {
     "lan": _Command("lan", "lan", "lan pass lan.pass"),
 }
 
-#: `markdown` joins the lines of a paragraph.
+#: The mode `markdown` joins the lines of a paragraph.
 _STYLE: dict[str, Any] = {"rich_markup_mode": "markdown", "pretty_exceptions_enable": False}
 
 
 class _Commands(TyperGroup):
-    """Loads the module of a command when it is run; to list the commands, loads all."""
+    """The group of commands: loads the module of a command when it runs, and all modules to list the commands."""
 
     def list_commands(self, context: Any) -> list[str]:
         return [name for name, command in _COMMANDS.items() if not command.is_deprecated]
 
     def get_command(self, context: Any, name: str) -> Any:
-        # For an unknown name typer suggests a command, for which all have to be loaded.
+        # For an unknown name typer suggests a similar command. It needs all commands for that.
         for known in [name] if name in _COMMANDS else _COMMANDS:
             if known not in self.commands:
                 self.add_command(_load(known), known)
@@ -111,7 +111,7 @@ def _load(name: str) -> Any:
     command = _COMMANDS[name]
     function = getattr(importlib.import_module(f"fastrpc.cli.{command.module}"), command.function)
     if isinstance(function, typer.Typer):
-        # The help lists a group of commands under the name of the group.
+        # A group of commands is listed in the help under the name of the group.
         group = typer.main.get_command(function)
         group.name = name
         return group
@@ -159,7 +159,8 @@ def run_command_line() -> int:
 
 
 def _give_up_full_output() -> None:
-    """Discard output that a full or closed stream refuses: otherwise the flush at exit would change the exit code."""
+    """Discard output that a full or closed stream refuses. Otherwise the flush at exit would fail and change the exit
+    code."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

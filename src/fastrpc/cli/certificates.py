@@ -16,7 +16,7 @@ from fastrpc.workers.plan import ExitCode
 
 __all__ = ["certs", "dev"]
 
-#: The files that are written, each with the file of its key.
+#: The names of the written certificates; each has a file for the certificate and one for its key.
 NAMES = ("authority", "server", "client")
 
 #: The names of this machine, which every certificate of a server has.

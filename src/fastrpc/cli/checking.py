@@ -58,7 +58,7 @@ def health(
 
 
 async def _ask(client: Client, timeout: float, address: str, service: str) -> tuple[str, str]:
-    """Return the state of a server or a service, and the endpoint that reported it."""
+    """Return the health of a server or a service, and the endpoint that reported it."""
     async with client:
         view = client.with_options(timeout=timeout, idempotent=True)
         check = client_protocol("grpc").traits.health if is_grpc(address) else None

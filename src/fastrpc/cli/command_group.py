@@ -1,7 +1,8 @@
 """A command and its children in one process group, which is a job of this process's terminal, if there is one.
 
-Signals are sent to the whole group. The group has the foreground, and so gets Ctrl-C, from its start or once it asks
-for it. When the command is stopped, this process stops too, since a shell sees only this process.
+Signals are sent to the whole group. The group gets the terminal's foreground, and with it Ctrl-C, at its start or once
+it tries to use the terminal. When the command is stopped, this process stops too, since the shell watches only this
+process.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["CommandGroup"]
 
-#: Seconds between two checks whether the command is stopped: a loop is notified only of its end.
+#: Seconds between two checks whether the command is stopped: asyncio reports only that it has ended.
 _LOOK_SECONDS: Final = 0.1
 
 #: Signals that stop a background group when it uses the terminal.
@@ -28,11 +29,11 @@ class CommandGroup:
     """A command, run once.
 
     Attributes:
-        signals: the signals that are passed on to the command, from before its start.
+        signals: the signals that are passed on to the command, including signals that arrive before it starts.
     """
 
     def __init__(self) -> None:
-        # Only at a terminal there is a shell that notices a stop.
+        # A stop is passed on only at a terminal: only there does a shell notice it.
         self._at_terminal = os.isatty(0) and hasattr(os, "waitid")
         self.signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
         if self._at_terminal:
@@ -70,7 +71,8 @@ class CommandGroup:
         code, had_foreground = ended.result(), self._has_foreground
         self._leave_foreground()
         if code == -signal.SIGINT and had_foreground:
-            # Ctrl-C is also sent to the other programs of this process group, such as a script.
+            # Pass Ctrl-C on to the other programs of this process group, such as a script: the terminal did not send it
+            # to them.
             _signal_own_group(signal.SIGINT, signal.SIG_IGN)
         return code
 
@@ -94,7 +96,8 @@ class CommandGroup:
     async def _start(
         self, command: Sequence[str], environment: Mapping[str, str]
     ) -> asyncio.subprocess.Process:
-        # If another program reads the output, such as a pager, that program may read keys.
+        # If standard output is not the terminal, leave the foreground alone: a pager that reads the output may read
+        # keys.
         self._has_foreground = self._at_terminal and os.isatty(1) and _owns_foreground()
         # uvloop does not support `process_group`.
         lead = partial(_lead_group, has_foreground=self._has_foreground) if self._at_terminal else None
@@ -107,7 +110,8 @@ class CommandGroup:
             raise
 
     def _follow(self, process: asyncio.subprocess.Process, held: Lock) -> None:
-        """Give a stopped command the foreground if it asks for it; otherwise stop, and continue together with it."""
+        """If the command is stopped, give it the foreground if it asks for the terminal; otherwise stop and continue
+        with it."""
         stopped = None
         with contextlib.suppress(ChildProcessError):
             stopped = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG)
@@ -117,7 +121,7 @@ class CommandGroup:
         if not (stopped.si_status in _ASKING and _owns_foreground()):
             self._leave_foreground()
             _signal_own_group(signal.SIGTSTP, signal.SIG_DFL)
-            # This process was continued. If the lock was lost meanwhile, `run` is cancelled without time for SIGTERM.
+            # This process continues here. If the lock was lost while it was stopped, there is no time for SIGTERM.
             held.lease.check()
             if not held.is_held:
                 self.send(signal.SIGKILL)
@@ -148,7 +152,7 @@ def _owns_foreground() -> bool:
 
 
 def _set_foreground(group: int) -> None:
-    # A background process would be stopped by this call unless it blocks the signal.
+    # `tcsetpgrp` stops a background process unless it blocks this signal.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     try:
         # The group may have ended, and the terminal may no longer exist.

@@ -106,7 +106,7 @@ def _client(address: str, service: str, dial: Dialing) -> Client:
 
 
 def _inside(path: Path, name: str) -> Path:
-    """Return the file to write; in a folder it has this name."""
+    """Return the file to write; if `path` is a folder, the file of this name in it."""
     if not path.is_dir():
         return path
     if name in {"", ".", ".."} or "\0" in name:
@@ -165,7 +165,7 @@ def _progress(source: str, *, visible: bool) -> Iterator[Show | None]:
 
         def show(done: int, total: int) -> None:
             if progress.tasks[bar].total is None:
-                # The part that an earlier attempt copied does not count in the speed.
+                # Leave the part that an earlier attempt copied out of the speed.
                 progress.reset(bar, total=total, completed=done)
             progress.update(bar, completed=done)
 
@@ -174,7 +174,7 @@ def _progress(source: str, *, visible: bool) -> Iterator[Show | None]:
 
 @contextlib.contextmanager
 def _explained(service: str) -> Iterator[None]:
-    """Add advice that names options of the command line to errors in the block."""
+    """Add hints with options of the command line to errors raised in the block."""
     try:
         yield
     except CallError as error:

@@ -23,8 +23,8 @@ __all__ = [
     "dialing",
 ]
 
-#: The variable for a token if there is no file. There is no option for the token itself: other users of a machine see
-#: arguments.
+#: The environment variable for a token if no token file is given. No option takes the token itself: other users of a
+#: machine can see arguments.
 TOKEN_VARIABLE = "FASTRPC_TOKEN"  # noqa: S105 (a name)
 
 Authorities = Annotated[

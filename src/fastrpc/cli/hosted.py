@@ -46,10 +46,10 @@ class EndingService(Protocol):
 
     @property
     def failure(self) -> Exception | None:
-        """The error that ended it; None while it serves."""
+        """The error that ended the service; None while it serves."""
 
     async def failed(self) -> Exception:
-        """Wait for the error that ends it."""
+        """Wait for the error that ends the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ class HostedParts:
     #: Called after each reload of the server, as in a `Plan`.
     on_reload: Callable[[], None] = lambda: None
 
-    #: The service, if it may end by itself; then its server is drained.
+    #: The service, if it may end by itself. When it ends, its server is drained.
     ending: "EndingService | None" = None
 
-    #: Returns the URL for clients from an address; None: the scheme of the service.
+    #: Returns the URL for clients from an address; None: the URL has the scheme of the service.
     url_of: Callable[[Address], str] | None = None
 
     #: Returns further URLs of the service, by their kind.
@@ -86,8 +86,8 @@ def serve_hosted(
 
     Args:
         name: the command, which is also the scheme of the service's URL.
-        prepare: checks the options that only this command has.
-        further: returns the addresses in these options.
+        prepare: checks the options that only this command has, and returns the service.
+        further: returns the addresses in the options that only this command has.
     """
     with reported(ExitCode.USAGE):
         level: LogLevel = checked_level(options.log_level) or "info"
@@ -133,7 +133,7 @@ async def _beside(parts: HostedParts, server: Server) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _ending_with(service: EndingService, server: Server) -> AsyncIterator[None]:
-    """Drain a server inside the block if its service has ended by itself."""
+    """Drain the server if its service ends by itself while the block runs."""
 
     async def end() -> None:
         await service.failed()

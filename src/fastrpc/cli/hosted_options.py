@@ -27,7 +27,7 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["HostedOptions", "Sync", "checked_sync", "data_folder_option", "with_hosted_options"]
 
-#: An option of a command that has a folder.
+#: The option `--sync` of a command with `--data-dir`.
 Sync = Annotated[
     str | None,
     typer.Option(
@@ -91,7 +91,7 @@ def data_folder_option(contents: str) -> Any:
 
 
 def checked_sync(sync: str | None, data_dir: Path | None, contents: str) -> Literal["full", "normal"]:
-    """Return how a service keeps its contents; the service refuses other words.
+    """Return the value of `--sync`, or its default. The service refuses unknown values.
 
     Raises:
         ConfigError: the service keeps its contents in memory only.

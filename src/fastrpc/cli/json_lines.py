@@ -15,16 +15,16 @@ __all__ = ["JSONLines"]
 #: The fields of every record; all others come from its `extra`.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
-#: Depth of nesting from which on values are written as text.
+#: The depth of nesting at which values are written as text.
 _DEPTH = 8
 
 
 class JSONLines(logging.Formatter):
-    """Format a record as a JSON object on one line.
+    """Formats each record as a JSON object on one line.
 
-    It has `time` (UTC, RFC 3339), `level`, `logger`, `message` and `process`, then each field of the record's `extra`;
-    also `exception` and `stack` if the record has them. A field of `extra` with one of these names gets a trailing
-    underscore. Values that JSON lacks are written as text.
+    The object has `time` (UTC, RFC 3339), `level`, `logger`, `message` and `process`, then each field of the record's
+    `extra`; also `exception` and `stack` if the record has them. A field of `extra` with one of these names gets a
+    trailing underscore. Values that JSON lacks are written as text.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -53,7 +53,7 @@ class JSONLines(logging.Formatter):
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Return a value as JSON can express it."""
+    """Return a value in a form that JSON can express."""
     if isinstance(value, enum.Enum):
         return value.name
     if value is None or isinstance(value, str | bool | int):

@@ -109,7 +109,7 @@ def tls_settings(cert: Path | None, key: Path | None, ca: Path | None) -> dict[s
 
 
 def check_encrypts(given: Mapping[str, Any], addresses: Sequence[Address], encrypted: str = "tls") -> None:
-    """Refuse options and settings of TLS if no address is encrypted.
+    """Refuse options and settings of TLS if no address can be encrypted.
 
     Args:
         encrypted: the scheme of encrypted addresses in this command.
@@ -133,7 +133,7 @@ def _may_encrypt(address: Address) -> bool:
 
         with closing(open_scopes(address, None, None)) as scopes:
             return scopes.encrypts
-    # A socket that was passed on is encrypted if there are certificates.
+    # An inherited socket is encrypted if there are certificates.
     return is_encrypted(address) or address.scheme == "fd"
 
 

@@ -32,7 +32,7 @@ from fastrpc.workers.plan import ExitCode
 
 __all__ = ["explained", "list_services"]
 
-#: The kinds of methods in words; "" for the usual kind.
+#: The kinds of methods in words; "" for unary methods.
 KINDS = {
     "unary": "",
     "server_stream": "server stream",
@@ -134,7 +134,7 @@ async def _ask(client: Client, timeout: float, address: str, service: str | None
 
 
 def _refuse(address: str, service: str, names: list[str]) -> NoReturn:
-    """End the command: the server has no such service."""
+    """Exit with an error: the server has no such service."""
     near = nearest_name(service, names)
     hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
     print_error(f"{address} has no service {service!r}", hint)
@@ -194,7 +194,8 @@ def _also(names: Iterable[str]) -> str:
 
 
 def _own_aliases(service: ServiceDescription, method: MethodDescription) -> list[str]:
-    """Return the other names of a method, except names by aliases of its service, which have a separate line."""
+    """Return the aliases of a method, except names that begin with an alias of its service, which has a separate
+    line."""
     prefix = f"{service.name}."
     return [name.removeprefix(prefix) for name in method.aliases if name.startswith(prefix)]
 

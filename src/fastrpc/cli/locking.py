@@ -27,10 +27,11 @@ __all__ = ["elect", "leader", "lock", "run_under"]
 #: The variable for the token of the lock, in the environment of the command.
 TOKEN_VARIABLE: Final = "FASTRPC_LOCK_TOKEN"  # noqa: S105
 
-#: The share of a lease between SIGTERM and SIGKILL. After the 0.9 for which a lease is valid it ends before the lease.
+#: The time between SIGTERM and SIGKILL, as a share of the lease. A lease is valid for 0.9 of its time, so SIGKILL comes
+#: before its end.
 _KILL_SHARE: Final = 0.05
 
-#: Signals that end a wait, or the command. SIGINT ends a wait by itself.
+#: Signals that end the wait for a lock, or the command. SIGINT ends the wait without a handler.
 _END_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 StoreUrl = Annotated[
@@ -62,8 +63,8 @@ def lock(
 ) -> None:
     """Run a command while holding a lock; its exit code is the command's, or 1 if the lock is held or was lost.
 
-    FASTRPC_LOCK_TOKEN has the token, which rises with each hold: pass it to everything that the command writes. When
-    the lock is lost the command gets SIGTERM, and SIGKILL before another one may hold it.
+    FASTRPC_LOCK_TOKEN has the token, which grows with each holder: pass it to everything that the command writes. When
+    the lock is lost the command gets SIGTERM, and SIGKILL before another holder can get the lock.
     """
     dial = partial(dialing, ca, cert, key, server_name, token_file)
     _run(store, dial, lambda opened: opened.lock(name, ttl=ttl, wait=wait, value=_own_name()), command)
@@ -88,7 +89,7 @@ def elect(
 ) -> None:
     """Run a command once elected; its exit code is the command's, or 1 if it no longer leads.
 
-    FASTRPC_LOCK_TOKEN and the end of the command are as for `fastrpc lock`.
+    FASTRPC_LOCK_TOKEN is set, and the command is ended, as for `fastrpc lock`.
     """
     text = _own_name() if value is None else value
     dial = partial(dialing, ca, cert, key, server_name, token_file)
@@ -105,7 +106,7 @@ def leader(
     token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the leader of an election; exit code 1 without one."""
+    """Print the leader of an election; exit code 1 if there is no leader."""
     with reported(ExitCode.USAGE):
         opened = store_at(dialing(ca, cert, key, server_name, token_file), store, makes=False)
     with reported(ExitCode.FAILED, as_json=as_json):
@@ -154,7 +155,7 @@ async def _run_held(opened: Store, make: Callable[[Store], Lock], command: Seque
             task.cancel()
 
     for number in _END_SIGNALS:
-        # nohup ignores SIGHUP.
+        # A signal that is ignored, such as SIGHUP under nohup, stays ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, leave, number)
     try:
@@ -170,7 +171,7 @@ async def run_under(held: Lock, command: Sequence[str]) -> int:
     """Run a command while a lock is held; return its exit code, or 128 plus the number of its signal.
 
     Raises:
-        LockLostError: the lock cancels this when it is lost; the command has ended.
+        LockLostError: the lock was lost, and the command has been ended.
     """
     environment = {**os.environ, TOKEN_VARIABLE: str(held.token)}
     group, loop = CommandGroup(), asyncio.get_running_loop()

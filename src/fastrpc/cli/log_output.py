@@ -7,12 +7,12 @@ from fastrpc.workers.log_fallback import LOG_FORMAT, FallbackHandler
 
 __all__ = ["install_logging", "lower_root_level"]
 
-#: Messages of records whose content `fastrpc run` prints itself.
+#: Messages of log records whose content `fastrpc run` prints already.
 _PRINTED = frozenset({"listening"})
 
 
 class _OurLevel(int):
-    """A log level set here, which can be told from an equal level that the program sets."""
+    """A log level that this module set, distinguishable from an equal level that the program sets."""
 
 
 def install_logging(level: str, *, is_demanded: bool, log_format: str = "text") -> None:

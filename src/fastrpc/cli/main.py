@@ -19,7 +19,7 @@ def main() -> NoReturn:
 
 
 def _open_standard_streams() -> None:
-    """Open /dev/null in place of each standard stream that is closed, as sockets would get these numbers.
+    """Open /dev/null for each standard stream that is closed; otherwise a socket would get its descriptor.
 
     libuv aborts the program if one of the three is closed.
     """

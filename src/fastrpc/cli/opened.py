@@ -1,4 +1,4 @@
-"""The store or the broker on which a command works."""
+"""The store or the broker that a command uses."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -37,7 +37,9 @@ def run_with(
     with reported(ExitCode.USAGE):
         if "://" not in url:
             kind = example.partition("://")[0]
-            raise ConfigError(f"{url!r} is not a {kind}", hint=f"name it first: {example}")
+            raise ConfigError(
+                f"{url!r} is not a {kind}", hint=f"give its URL as the first argument, such as {example}"
+            )
         opened = open_at(url)
 
     async def inside() -> T:
@@ -52,7 +54,7 @@ def store_at(dial: Dialing, url: str, *, makes: bool) -> "Store":
     """Open a store with the credentials of a command.
 
     Args:
-        makes: whether the command makes a store in a folder that has none.
+        makes: whether the command creates a store in a folder that has none.
 
     Raises:
         ConfigError: the URL or the token cannot be used, or the folder has no store.
@@ -68,7 +70,7 @@ def broker_at(dial: Dialing, url: str, *, makes: bool) -> "Broker":
     """Open a broker with the credentials of a command.
 
     Args:
-        makes: whether the command makes a broker in a folder that has none.
+        makes: whether the command creates a broker in a folder that has none.
 
     Raises:
         ConfigError: the URL or the token cannot be used, or the folder has no broker.
@@ -81,7 +83,8 @@ def broker_at(dial: Dialing, url: str, *, makes: bool) -> "Broker":
 
 
 def _check_place(url: str, name: str, *, makes: bool) -> None:
-    """Refuse a backend in the memory of a command, and a folder that a reading command would fill with an empty one.
+    """Refuse a backend in the memory of the command. Refuse a folder without a backend if the command only reads: it
+    would create an empty backend there.
 
     Raises:
         ConfigError: the URL names such a backend.
@@ -98,6 +101,6 @@ def _check_place(url: str, name: str, *, makes: bool) -> None:
             )
     if kind.startswith("memory:"):
         raise ConfigError(
-            f"{url} is a {name} in the memory of this command: nothing keeps what it has, and no other program sees it",
+            f"{url} is a {name} in the memory of this command: it ends with the command, no other program can use it",
             hint=f"name a {name} that runs, such as `fastrpc {name}`",
         )

@@ -25,7 +25,7 @@ Part = str | tuple[str, str]
 #: The space between two columns of a table.
 _GAP = "   "
 
-#: Variables with which rich may also style output to a file or a pipe.
+#: Environment variables with which rich styles output to a file or a pipe, too.
 _STYLED_ANYWHERE = ("FORCE_COLOR", "TTY_COMPATIBLE")
 
 
@@ -68,7 +68,7 @@ class StyledOutput:
 
     @property
     def is_styled(self) -> bool:
-        """Whether styles may reach the reader, as rich decides."""
+        """Whether rich writes styles to this output."""
         file = sys.stderr if self._is_error else sys.stdout
         return any(name in os.environ for name in _STYLED_ANYWHERE) or (file is not None and file.isatty())
 
@@ -113,7 +113,7 @@ def shown(text: str, style: str = "") -> tuple[str, str]:
 
 
 def rich_text(*parts: Part, style: str = "") -> "Text":
-    """Return the parts as rich takes them."""
+    """Return the parts as a text of rich."""
     from rich.text import Text
 
     return Text.assemble(*parts, style=style)

@@ -52,8 +52,8 @@ def check(
     """Check a policy against its services: exit code 1 if a rule cannot be right.
 
     A rule for an unknown method of a service that is served is an error. A rule for a service that is not served only
-    causes a warning, as several servers may share one file. A rule that allows anonymous callers a method that is not
-    public causes a warning, too.
+    causes a warning, as several servers may share one file. A rule that lets anonymous callers call a method that is
+    not public causes a warning, too.
 
     Functions that make services are run, classes are not.
     """

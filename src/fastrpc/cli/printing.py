@@ -49,7 +49,8 @@ _TOKEN_HINT = "show a token that the server knows: --token-file FILE, or FASTRPC
 _BUILT_IN = re.compile(r"(fastrpc\.[a-z_]+)\.[a-z_]+: ")
 _TIMEOUT_HINT = "give it more time with --timeout, or find out what delays the server"
 
-#: The start of further lines of a text that follows a label: a line of the text must not look like a line of ours.
+#: The separator of lines in a text that follows a label. It indents them, so that no line looks like a message of
+#: fastrpc.
 _CONTINUATION = "\n" + " " * len("error: ")
 
 
@@ -96,7 +97,7 @@ def _details_of(error: BaseException) -> Any:
 
 
 def print_error(message: str, hint: str | None = None) -> None:
-    """Print an error and its fix."""
+    """Print an error and its hint."""
     stderr.print(("error: ", "bold red"), _continued(message))
     if hint:
         stderr.print(("hint: ", "bold"), _continued(hint))
@@ -135,7 +136,8 @@ def describe_error(error: BaseException) -> tuple[str, str | None]:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON on one line: arrays as their values; a value that JSON lacks as in Python."""
+    """Return a value as JSON on one line. Arrays are written as lists; values that JSON lacks are written as in
+    Python."""
     try:
         encoded = msgspec.json.encode(value, enc_hook=_printed)
     except (TypeError, ValueError, msgspec.MsgspecError):  # keys that JSON does not allow, lone surrogates
@@ -144,7 +146,7 @@ def json_text(value: Any) -> str:
 
 
 def _printed(value: Any) -> Any:
-    """Return the values of an array if numpy is installed; other values as in Python."""
+    """Return an array of numpy as a list; any other value as its text in Python."""
     if isinstance(value, msgspec.msgpack.Ext) and value.code == ARRAY_EXTENSION:
         with contextlib.suppress(ImportError, ValueError):
             from fastrpc.types.arrays import array_in
@@ -154,7 +156,8 @@ def _printed(value: Any) -> Any:
 
 
 def plain_value(value: bytes) -> dict[str, Any]:
-    """Return kept bytes for a line of JSON: as JSON, else as text, else under a name for base64.
+    """Return stored bytes for a line of JSON: `value` is the parsed JSON, or else the text; bytes that are no text
+    become `base64`.
 
     JSON that is nested too deeply is shown as text.
     """
@@ -209,7 +212,7 @@ def _hint_of(error: FastRPCError) -> str | None:
         hint = error.hint or ""
         if hint == SETTING_HINT:
             return "correct this option"
-        # No option gives a connection more time.
+        # The command line has no option for `Timeouts.connect`.
         is_usual = (
             not hint or "Timeouts.connect" in hint or ("a server run" in hint and "protocols" not in hint)
         )

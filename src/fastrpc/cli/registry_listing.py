@@ -35,17 +35,17 @@ _RIGHT_HINT = (
     'a rule of the registry\'s policy gives the right: read = ["…"]; --token-file shows another token'
 )
 
-#: The most services whose endpoints are requested at the same time: each takes a thread, and a connection to the
-#: registry.
+#: The most services whose endpoints are requested at the same time: each request needs a thread, and a connection to
+#: the registry.
 WATCHED_AT_ONCE = 32
 
 #: The most servers that are checked at the same time, each over a separate connection.
 ASKED_AT_ONCE = 256
 
-#: Seconds within which each of several scopes has to answer. A network takes 0.3 s, and may not answer at all.
+#: Seconds within which each of several scopes has to answer. A local network answers within 0.3 s, or not at all.
 SCOPES_SECONDS = 0.5
 
-#: Closing does not wait long, as a silent server sends nothing more.
+#: Closing waits only briefly for a server that does not answer.
 _TIMEOUTS = Timeouts(linger=0.1)
 
 Found = dict[str, list[tuple[Endpoint, str]]]
@@ -82,7 +82,7 @@ def split(url: str) -> tuple[str, str | None]:
 
 @contextlib.asynccontextmanager
 async def asked(registry: WatchedRegistry) -> AsyncIterator[None]:
-    """Add advice to errors of a registry in the block; close the registry at the end."""
+    """Add hints to errors of a registry in the block; close the registry at the end."""
     try:
         yield
     except StoreError as error:
@@ -139,10 +139,12 @@ async def _look(registry: WatchedRegistry, wanted: _Wanted) -> Found:
 
 
 async def _names(registry: WatchedRegistry) -> list[str]:
-    # Only the registries of fastrpc have it: the interface does not require it.
+    # Only the registries of fastrpc have `services`: the interface does not require it.
     services = getattr(registry, "services", None)
     if services is None:
-        raise ConfigError(f"{registry!r} cannot list its services", hint="name one after it")
+        raise ConfigError(
+            f"{registry!r} cannot list its services", hint="give the name of a service after the URL"
+        )
     names: list[str] = await asyncio.to_thread(services)
     return [name for name in names if not name.startswith(BUILTIN_PREFIX)]
 
@@ -161,8 +163,8 @@ async def _lists(
                 endpoints = await _endpoints(registry, service, ends)
             except TimeoutError:
                 if told:
-                    text = f"told the endpoints of {told} of {len(services)} services in {timeout:g} s"
-                    raise StoreError(f"{registry!r} {text}", hint="--timeout gives it more") from None
+                    text = f"reported the endpoints of {told} of {len(services)} services in {timeout:g} s"
+                    raise StoreError(f"{registry!r} {text}", hint="--timeout gives it more time") from None
                 raise StoreError(f"{registry!r} did not answer for {timeout:g} s") from None
         told += 1
         return endpoints
@@ -194,7 +196,7 @@ async def _endpoints(registry: WatchedRegistry, service: str, ends: float) -> tu
                 await asyncio.wait([first], timeout=min(left, LOOK_SECONDS))
             if first.done():
                 if hasattr(registry, "members"):
-                    # The first scope to answer may so far be the only one.
+                    # Perhaps only one scope has answered so far: give the others time.
                     await asyncio.sleep(min(max(0.0, ends - loop.time()), SCOPES_SECONDS))
                 return (watch.latest or first.result()).endpoints
         finally:
@@ -210,7 +212,8 @@ def _is_final(error: Exception | None) -> bool:
 async def _health(address: Address, services: list[str], wanted: _Wanted, tls: TLS | None) -> dict[str, str]:
     """Return the health of each service of a server, or of the whole server, within the time.
 
-    The command's token is shown only to the registry: any server that may register a service there would get it.
+    The command's token is sent only to the registry. Otherwise any server that may register a service there would get
+    it.
     """
     config = ClientConfig(timeouts=_TIMEOUTS, tls=tls)
     async with Client(address, config=config) as client:

@@ -207,7 +207,7 @@ def test_a_missing_module_of_generated_code_is_told_with_a_way_out(folder: Path)
     (folder / "far.json").write_text(described.replace("google.protobuf.type_pb2", "fleet_pb2"))
     ended = contract(folder, "--check", "--grpc", "known.json", "far.json")
     assert (ended.code, ended.output) == (2, "")
-    assert "there is no module 'fleet_pb2', whose messages the contract has" in ended.errors
+    assert "the contract has messages of the module 'fleet_pb2', which is missing" in ended.errors
     assert "PYTHONPATH=FOLDER" in ended.errors
     (folder / "fleet_pb2.py").write_text("from google.protobuf.type_pb2 import Field\n")
     sources = ("--check", "--grpc", "known.json", "far.json")

@@ -368,7 +368,7 @@ class TestRun:
         [
             (("--registry", "nowhere://h:1"), "no registry has the scheme 'nowhere'"),
             (("--registry", "registry://h:1", "--advertise", "here"), "'here' is not an address"),
-            (("--advertise", "tcp://h:1"), "--advertise goes with --registry"),
+            (("--advertise", "tcp://h:1"), "--advertise needs --registry"),
             (
                 ("--registry", "registry://h:1", "--advertise", "tcp://h:1", "--advertise", "tcp://h:2"),
                 "advertise has 2 addresses, the server listens at 1",

@@ -137,5 +137,5 @@ def test_a_listed_name_that_a_changed_file_brings_is_refused(tmp_path: Path, oth
 def test_members_are_objects_of_this_package() -> None:
     with pytest.raises(ConfigError, match="no member"):
         AnyOf()
-    with pytest.raises(TypeError, match="a function alone"):
+    with pytest.raises(TypeError, match="a single function"):
         AnyOf(lambda peer: None)

@@ -267,7 +267,7 @@ async def test_keys_are_fetched_from_whom_tls_trusts(tmp_path: Path) -> None:
         assert isinstance(refused, Refusal)
         assert refused.status is Status.UNAVAILABLE
     for keys in ("http://127.0.0.1/keys", PEM):
-        with pytest.raises(ConfigError, match="tls is given, but keys is not a URL of https"):
+        with pytest.raises(ConfigError, match="tls is given, but keys is not an https URL"):
             verifier(keys, tls=trusted)
 
 

@@ -73,7 +73,7 @@ async def test_time_for_all_services_is_limited_as_a_whole() -> None:
 
 async def test_the_number_of_services_listed_before_the_timeout_is_named() -> None:
     registry = ManyServices(200, answers=5)
-    text = r"^ManyServices\(\) told the endpoints of 5 of 200 services in 2 s \(--timeout "
+    text = r"^ManyServices\(\) reported the endpoints of 5 of 200 services in 2 s \(--timeout "
     with pytest.raises(StoreError, match=text):
         await look(registry, timeout=2.0)
     # Nothing is asked once the time is over.

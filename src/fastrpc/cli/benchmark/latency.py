@@ -10,7 +10,7 @@ KEPT_BITS = 7
 
 
 class Latencies:
-    """Counts durations in buckets whose width is a fixed share of their value."""
+    """A count of durations in buckets. The width of a bucket is a fixed share of its durations."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -28,7 +28,7 @@ class Latencies:
         self._buckets[nanoseconds >> shift << shift] += 1
 
     def percentile(self, share: float) -> float:
-        """Return the seconds within which `share` of the calls (0 to 1) ended; 0.0 without calls."""
+        """Return the seconds within which a `share` (0 to 1) of the calls ended; 0.0 without calls."""
         left = share * self.count
         for lower in sorted(self._buckets):
             left -= self._buckets[lower]

@@ -24,7 +24,7 @@ class BenchmarkRun(ABC):
 
     def __init__(self, clients: list[Any], known: Any, *, callers: int) -> None:
         self.method: str = known.name
-        #: The method in the form that clients take.
+        #: The method in the form that clients accept.
         self.target: Any = known.target
         self.callers = callers
         self.errors: Counter[str] = Counter()
@@ -71,14 +71,14 @@ class BenchmarkRun(ABC):
 
     @abstractmethod
     async def once(self, client: Any, end_ns: int) -> None:
-        """Use the method and count it, several times if that is faster."""
+        """Use the method once or, if that is faster, several times, and count the uses."""
 
     @abstractmethod
     def report(self) -> dict[str, Any]:
         """Return the results as plain data; durations in seconds."""
 
     def frame(self) -> dict[str, Any]:
-        """Return the part of the report that all kinds have."""
+        """Return the part of the report that all kinds of benchmarks share."""
         return {
             "method": self.method,
             "callers": self.callers,
@@ -88,7 +88,7 @@ class BenchmarkRun(ABC):
 
 
 class CallBenchmark(BenchmarkRun):
-    """One run of calls with one answer."""
+    """One run of unary calls."""
 
     def __init__(
         self, clients: list[Any], known: Any, args: list[Any], kwargs: dict[str, Any], *, callers: int

@@ -14,10 +14,10 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["StreamBenchmark"]
 
-#: Messages that a caller sends before other callers and answers get their turn.
+#: Messages that a caller sends before it yields to other callers and to answers.
 SENT_AT_ONCE = 256
 
-#: Seconds after the end of a run after which a silent stream is abandoned.
+#: Seconds for which a silent stream is kept after the end of a run.
 MARGIN_SECONDS = 0.005
 
 
@@ -43,7 +43,7 @@ class StreamBenchmark(BenchmarkRun):
         self.streams = 0
         self.sent = 0
         self.received = 0
-        #: Times from the beginning of a stream to its first message.
+        #: Times from the start of a stream to its first message.
         self.first = Latencies()
         #: Times from the last message sent to the single answer.
         self.answers = Latencies()
@@ -56,7 +56,8 @@ class StreamBenchmark(BenchmarkRun):
         self._gives_stream = known.gives_stream
 
     async def try_once(self, client: Any) -> None:
-        """Check that the method works at all, up to its first message; send each given message once."""
+        """Check that the method works at all: send each given message once, and await the first message from the
+        server."""
         args = self._with_input(_once(self._messages))
         if not self._gives_stream:
             await client.call(self.target, *args, **self._kwargs)
@@ -90,7 +91,7 @@ class StreamBenchmark(BenchmarkRun):
                     latencies, last = self.gaps, now
                     self.received += len(messages)
         except (StreamEndedError, TimeoutError):
-            # The stream ended, or is silent at the end of the time.
+            # The stream ended, or was silent when the time was over.
             return
 
     def _with_input(self, messages: AsyncIterator[Any]) -> list[Any]:
@@ -102,7 +103,7 @@ class StreamBenchmark(BenchmarkRun):
                 for message in self._messages:
                     self.sent += 1
                     yield message
-            # Sending does not suspend while there is room, so yield here.
+            # `send` does not suspend while the stream's window has room, so yield to other tasks here.
             await asyncio.sleep(0)
 
     def report(self) -> dict[str, Any]:

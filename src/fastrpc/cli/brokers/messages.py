@@ -89,11 +89,11 @@ def subscribe(
     token_file: TokenPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each message as a line of JSON.")] = False,
 ) -> None:
-    """Print each message until it is interrupted; a message that is printed is acknowledged."""
+    """Print messages until interrupted; each message is acknowledged once it is printed."""
     with reported(ExitCode.USAGE):
         if place is not None and group is None:
             raise ConfigError(
-                "--from is given without --group: a broadcast begins now",
+                "--from is given without --group: without a group only new messages are delivered",
                 hint="name a group: --group NAME",
             )
         start = place_of(place or "new")

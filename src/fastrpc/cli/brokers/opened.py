@@ -1,4 +1,4 @@
-"""The broker on which a command works."""
+"""The broker that a command uses."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -27,10 +27,10 @@ def run_with_broker(
     as_json: bool,
     makes: bool = False,
 ) -> T:
-    """Open a broker, and return the result of a function of it.
+    """Open a broker, call a function with it, and return the function's result.
 
     Args:
-        makes: whether the command makes a broker in a folder that has none.
+        makes: whether the command creates a broker in a folder that has none.
     """
     return run_with(
         "broker://127.0.0.1:8971",

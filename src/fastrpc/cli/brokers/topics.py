@@ -24,7 +24,7 @@ def topics(
     token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the topics of a broker, each with its groups: messages that wait, are under way, or dead."""
+    """Print the topics of a broker and their groups: how many messages wait, are under way, or are dead."""
 
     async def asked(opened: Broker) -> tuple[Sequence[TopicSettings], Sequence[GroupState]]:
         return await opened.backend.topics(), await opened.groups()

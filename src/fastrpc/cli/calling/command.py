@@ -213,7 +213,7 @@ async def _call_grpc(view: Any, wanted: _Wanted, seconds: float) -> None:
 
 
 def has_descriptors(address: str, codec: str | None) -> bool:
-    """Return whether the descriptors of a server describe its methods; with a codec the user describes the call."""
+    """Return whether to use the server's descriptors. With a codec, the command line describes the call instead."""
     return is_grpc(address) and codec is None
 
 
@@ -303,7 +303,7 @@ def hinted(address: str, dial: Dialing) -> Iterator[None]:
     try:
         yield
     except CallError as error:
-        # A refusal by the handler is excluded: its call fitted the signature.
+        # A refusal by the handler is excluded: the handler runs only if the call fits the signature.
         has_signature = (
             error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT} and error.processed == "no"
         )
@@ -315,7 +315,8 @@ def hinted(address: str, dial: Dialing) -> Iterator[None]:
 
 
 def _tells_signatures(address: str, dial: Dialing) -> bool:
-    """Return whether `fastrpc list` shows signatures there: a registry has none, and reflection may be off."""
+    """Return whether `fastrpc list` shows signatures for the address: a registry has none, and reflection may be
+    off."""
     if names_registry(address) or is_grpc(address):
         return False
 

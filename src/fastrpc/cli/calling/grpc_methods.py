@@ -53,12 +53,13 @@ class KnownGrpcMethod(GrpcMethod):
             return value
         fields = self.request.fields
         types = {name: text_kind(field) for name, field in fields.items()}
-        # These follow the fields by their names, which are in the order of positions.
+        # Add JSON names after the field names, whose order is the order of positions.
         types |= {field.json_name: types[name] for name, field in fields.items()}
         return _values_of(self.request, *read_arguments(texts, types=types))
 
     async def input(self, codec: str | None) -> AsyncIterator[bytes]:
-        """Yield the messages on standard input, one per line; a line without an object is the message's first field."""
+        """Yield the messages on standard input, one per line; a line that is no JSON object sets the message's first
+        field."""
         fields = list(self.request.fields.values())
         kind = text_kind(fields[0]) if fields else ""
         async for line in read_lines():
@@ -81,7 +82,7 @@ async def grpc_method(view: Any, address: str, name: str, *, decodes: bool = Tru
 
 
 def text_kind(field: Any) -> str:
-    """Return the type of a field as the command line reads values for it."""
+    """Return the name of the type by which the command line parses values for a field."""
     return _OTHER if is_repeated(field) else _TEXTS.get(field.type, _OTHER)
 
 

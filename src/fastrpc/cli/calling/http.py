@@ -67,7 +67,7 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
     is_limited = wanted.timeout is not None or (described.kind == "unary" and not has_input)
     seconds = (wanted.timeout or wanted.default_seconds) if is_limited else None
     begun = time.monotonic()
-    # A limit that was given covers the whole command.
+    # A limit that the user gave covers the whole command; the default limit covers only the call.
     ends = None if seconds is None else seconds + (begun if wanted.timeout is None else asked)
     with place.told(seconds), place.connected(ends) as connection:
         try:
@@ -75,7 +75,7 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
             facts = _print_answer(connection.answer("POST"), as_json=wanted.as_json)
         except (OSError, http.client.HTTPException, FastRPCError):
             if connection.input_error is not None:
-                # The input failed, and so ended the answer.
+                # Reading standard input failed, which also cut off the answer.
                 raise connection.input_error from None
             raise
     facts = {"status": "OK", "seconds": time.monotonic() - begun, "endpoint": place.url, **facts}
@@ -88,14 +88,14 @@ class _Described(NamedTuple):
     kind: str
     #: The types of the parameters by name, in order; None: unknown.
     types: dict[str, str] | None
-    #: The type of the messages that it takes, if known.
+    #: The type of the messages that the method accepts, if known.
     message: str = ""
     #: The methods that the server describes to every caller, if it does not describe this one.
     others: Sequence[str] = ()
 
     @classmethod
     def of(cls, place: "HttpPlace", wanted: HttpCall) -> "_Described":
-        """Ask the server for the types of the arguments, unless they are known otherwise."""
+        """Ask the server for the types of the arguments, if the call needs them."""
         given = wanted.kind or "unary"
         is_asked = needs_method(wanted.texts, None) or any("=" not in text for text in wanted.texts)
         document = place.document(wanted.timeout) if is_asked else None
@@ -104,7 +104,8 @@ class _Described(NamedTuple):
         service, _, name = wanted.method.rpartition(".")
         operation = _at(document, "paths", f"/{service}/{name}", "post")
         if not operation:
-            # Even without a description the method may exist: with credentials, other callers may see it.
+            # The method may exist although the document omits it: a server with credentials may show it only to other
+            # callers.
             is_for_all = not _at(document, "components", "securitySchemes")
             return cls(given, None, others=_methods_in(document) if is_for_all else ())
         content = _at(operation, "requestBody", "content")
@@ -134,7 +135,7 @@ def _at(value: Any, *names: str) -> dict[str, Any]:
 
 
 def _type_of(schema: Any) -> str:
-    """Return a type as the command line reads values for it."""
+    """Return the name of the type by which the command line parses values."""
     if not isinstance(schema, dict):
         return _OTHER
     if isinstance(schema.get("anyOf"), list):
@@ -143,7 +144,7 @@ def _type_of(schema: Any) -> str:
 
 
 def _named(method: str, texts: Sequence[str], described: _Described) -> dict[str, Any]:
-    """Return the arguments by name, as HTTP has no others."""
+    """Return the arguments by name: calls by HTTP have no positional ones."""
     values, arguments = read_arguments(texts, types=described.types)
     if values and described.others:
         near = nearest_name(method, described.others)
@@ -155,7 +156,7 @@ def _named(method: str, texts: Sequence[str], described: _Described) -> dict[str
         )
     if values and described.types is None:
         raise ConfigError(
-            "the server does not tell the names of its parameters",
+            "the server does not describe the method's parameters",
             hint="by HTTP arguments are given by name: write name=value",
         )
     names = list(described.types or ())
@@ -224,8 +225,8 @@ def _send_input(connection: PlaceConnection, kind: str) -> None:
         # The thread that reads the answer reports an error of the connection.
         return
     except Exception as error:
-        # Close the connection: without the end of the body the server would wait for more, and the command for the
-        # server.
+        # The request's body cannot be completed, so close the connection: otherwise the server would wait for the rest,
+        # and the command for the server.
         connection.give_up(error)
 
 
@@ -234,9 +235,9 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _print_answer(answer: http.client.HTTPResponse, *, as_json: bool) -> dict[str, Any]:
-    """Print the content of a response; return the facts that are known at its end."""
+    """Print the content of a response; return the facts to print after it."""
     kind = answer.headers.get_content_type()
-    # Handlers set statuses, such as 201 or 303; statuses without content become None.
+    # A handler may set the status, such as 201 or 303. A status without content stands for None.
     has_answered = http.client.OK <= answer.status < http.client.BAD_REQUEST
     is_none = answer.status in (http.client.NO_CONTENT, http.client.RESET_CONTENT)
     if has_answered and kind == _LINES:

@@ -44,10 +44,11 @@ _HTTP_HINT = (
 
 
 class HttpPlace:
-    """A server by its URL, and the credentials for it.
+    """An HTTP server: its URL, and the credentials for it.
 
     Args:
-        authorization: the value of a field that replaces the credential of `dial`; None: there is no such value.
+        authorization: a value for the Authorization header, which replaces the credential of `dial`; None: use that of
+            `dial`.
     """
 
     def __init__(self, address: str, dial: Dialing, authorization: str | None = None) -> None:
@@ -77,12 +78,12 @@ class HttpPlace:
             )
 
     def fields(self) -> dict[str, str]:
-        """Return the fields of every request."""
+        """Return the header fields of every request."""
         shown = {} if self._authorization is None else {"Authorization": self._authorization}
         return {"Host": self.authority, "User-Agent": "fastrpc", "Connection": "close", **shown}
 
     def connected(self, ends: float | None) -> "PlaceConnection":
-        """Connect. If an instant of the monotonic clock is given, the whole request ends then."""
+        """Connect. `ends` is the deadline of the whole request, in `time.monotonic()`; None is no deadline."""
         limit = _CONNECT_SECONDS if ends is None else min(_left(ends), _CONNECT_SECONDS)
         try:
             connected = socket.create_connection((self._host, self._port), limit)
@@ -94,7 +95,7 @@ class HttpPlace:
         return PlaceConnection(connected, self.url, ends, self._hint)
 
     def _hint(self) -> str:
-        """Return advice for a server whose answers are not HTTP, as it may speak TLS."""
+        """Return a hint for an answer that is not HTTP: the server may speak TLS."""
         if not self._is_encrypted and _speaks_tls(self._host, self._port):
             return f"the server speaks TLS there: write {self.url.replace('http', 'https', 1)}"
         return _HTTP_HINT
@@ -115,7 +116,7 @@ class HttpPlace:
 
     @contextlib.contextmanager
     def told(self, seconds: float | None) -> Iterator[None]:
-        """Turn failures on the way into the errors of native calls."""
+        """Raise failures of the connection as the errors of native calls."""
         try:
             yield
         except (FastRPCError, BrokenPipeError):
@@ -125,7 +126,7 @@ class HttpPlace:
             text = f"no answer from {self.url} within {seconds:g} s"
             raise DeadlineExceededError(text, processed="unknown") from error
         except http.client.HTTPException as error:
-            raise ConnectionLostError(f"{self.url}: the answer is not whole: {error!r}") from error
+            raise ConnectionLostError(f"{self.url}: the answer is incomplete: {error!r}") from error
         except OSError as error:
             raise ConnectionLostError(f"{self.url}: {error.strerror or error}") from error
 
@@ -140,15 +141,15 @@ class PlaceConnection(io.RawIOBase):
     def __init__(
         self, connected: socket.socket, url: str, ends: float | None, hint: Callable[[], str]
     ) -> None:
-        # Only one thread at a time may use a TLS connection, and a socket has one timeout. So no thread waits while it
-        # holds this.
+        # Only one thread at a time may use a TLS connection, and a socket has one timeout. So no thread holds this lock
+        # while it waits.
         self._using = threading.Lock()
         self._connected = connected
         connected.setblocking(False)
         self._url = url
         self._ends = ends
         self._hint = hint
-        #: The error of reading the remaining request, which ended the connection.
+        #: The error in reading the rest of the request's body, which closed the connection.
         self.input_error: Exception | None = None
 
     def left(self) -> float | None:
@@ -165,20 +166,20 @@ class PlaceConnection(io.RawIOBase):
             rest = rest[self._once_ready(self._connected.send, rest, selectors.EVENT_WRITE) :]
 
     def give_up(self, error: Exception) -> None:
-        """Close the connection of a request whose body cannot be completed; another thread may read its answer."""
+        """Close the connection because the request's body cannot be completed. Another thread may be reading the
+        answer."""
         self.input_error = error
         with contextlib.suppress(OSError):
-            # TLS is not closed properly, as that must not happen while another thread uses it. The shutdown wakes the
-            # reader.
+            # Do not close TLS properly: another thread may be using it. The shutdown wakes the thread that reads.
             socket.socket.shutdown(self._connected, socket.SHUT_RDWR)
 
     def answer(self, verb: str) -> http.client.HTTPResponse:
         """Read the head of the response to a request.
 
         Raises:
-            ConnectionLostError: the connection ended before it.
+            ConnectionLostError: the connection ended before the head.
         """
-        # HTTPResponse only asks its socket for a file.
+        # HTTPResponse uses only `makefile` of its socket.
         found = http.client.HTTPResponse(cast(socket.socket, self), method=verb)
         try:
             found.begin()
@@ -201,7 +202,7 @@ class PlaceConnection(io.RawIOBase):
         return self._once_ready(self._connected.recv_into, place, selectors.EVENT_READ)
 
     def _once_ready(self, move: Callable[[Any], int], data: Any, event: int) -> int:
-        """Move bytes once the socket is ready for that."""
+        """Send or receive bytes once the socket is ready."""
         while True:
             left = self.left()
             with selectors.DefaultSelector() as selector:
@@ -234,7 +235,7 @@ def _speaks_tls(host: str, port: int) -> bool:
         with socket.create_connection((host, port), _PROBE_SECONDS) as connected:
             context.wrap_socket(connected, server_hostname=host).close()
     except ssl.SSLError as error:
-        # An alert of the server is an answer, too. Other bytes belong to another protocol.
+        # A TLS alert is an answer, too. Other bytes belong to another protocol.
         return error.reason is not None and "ALERT" in error.reason
     except OSError:
         return False

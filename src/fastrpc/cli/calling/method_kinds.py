@@ -27,7 +27,7 @@ __all__ = [
 #: Seconds to wait for the signatures of a server.
 ASK_SECONDS = 1.0
 
-#: Stands for the messages on standard input.
+#: The argument that stands for the messages on standard input.
 INPUT_MARK = "-"
 
 #: Codecs whose payload is one value, or one message.
@@ -65,7 +65,7 @@ class KnownMethod:
 
     def __init__(self, name: str, told: MethodDescription | None, kind: KindName | None) -> None:
         self.name = name
-        #: The method in the form that clients take.
+        #: The method in the form that clients accept.
         self.target: Any = name
         self.is_certain = told is not None or kind is not None
         self.kind: str = kind or ("unary" if told is None else told.kind)
@@ -80,11 +80,11 @@ class KnownMethod:
         return self.kind in {"client_stream", "both_ways"}
 
     def prepare(self, texts: Sequence[str], codec: str | None) -> Prepared:
-        """Return the arguments of the texts on the command line.
+        """Parse the texts of the command line; return the arguments of the call.
 
         Raises:
-            ConfigError: the place of the stream is not marked, an argument is wrong, or there are more than the codec
-                takes.
+            ConfigError: the place of the stream is not marked, an argument is wrong, or there are more arguments than
+                the codec allows.
         """
         rest = list(texts)
         if self.takes_stream:
@@ -145,6 +145,6 @@ def needs_method(texts: Sequence[str], codec: str | None) -> bool:
 
 
 def is_of_another_kind(error: CallError) -> bool:
-    """Return whether a server refused a call because the method streams, or streams something else."""
+    """Return whether a server refused a call because the method is of another kind, such as a stream."""
     is_refusal = error.status is Status.INVALID_ARGUMENT and error.processed == "no"
     return is_refusal and "stream" in f"{error.message} {error.hint}"

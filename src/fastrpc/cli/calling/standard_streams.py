@@ -15,7 +15,7 @@ LONGEST_LINE = 16 * 1024 * 1024
 
 _READ_BYTES = 65_536
 
-#: Bytes that a writable pipe takes at once (POSIX's PIPE_BUF on Linux).
+#: Bytes that a writable pipe accepts without blocking (POSIX's PIPE_BUF on Linux).
 _WRITE_BYTES = 4_096
 
 
@@ -63,12 +63,12 @@ async def write_lines(lines: list[str], descriptor: int = 1) -> None:
 
 
 async def _ready(add: Callable[..., Any], remove: Callable[[int], Any], descriptor: int) -> None:
-    """Wait until a descriptor can be read or written; files can always."""
+    """Wait until a descriptor can be read or written. A regular file always can."""
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     try:
         add(descriptor, _settle, ready)
     except (PermissionError, ValueError):
-        # A regular file is always ready; epoll refuses it.
+        # epoll refuses a regular file, which is always ready.
         return
     try:
         await ready
@@ -90,7 +90,7 @@ def _read(descriptor: int) -> bytes:
 
 
 class _Lines:
-    """Assembles lines from pieces."""
+    """Assembles lines from received pieces."""
 
     def __init__(self) -> None:
         self._rest = bytearray()

@@ -1,7 +1,7 @@
 """Parse the arguments of a call on the command line: each is JSON, or else text; `name=value` gives it by name.
 
-A known parameter type decides: `str` takes the raw text, and so do paths and IP addresses; `bool` takes True as well as
-true.
+If the parameter's type is known, it decides: `str`, paths and IP addresses get the raw text; `bool` accepts True as
+well as true.
 """
 
 import ast
@@ -17,12 +17,12 @@ from fastrpc.rpc.description import nearest_name
 
 __all__ = ["call_text", "needs_types", "read_arguments", "read_message", "read_metadata", "refuse_options"]
 
-#: Longest type that is parsed, in characters: a peer wrote it.
+#: Longest type, in characters, that is parsed. The text comes from a peer.
 LONGEST_TYPE = 1000
 
 _SCALARS = {"None", "bool", "int", "float", "str"}
 
-#: Represents one of the types whose payload is text.
+#: Stands for any type of `_TEXTS`: types whose payload is text.
 _TEXT = '"'
 
 #: Values that Python spells differently from JSON.
@@ -35,7 +35,7 @@ _TEXTS = {
     *(f"IPv{version}{kind}" for version in "46" for kind in ("Address", "Interface", "Network")),
 }
 
-#: Stands for every other type.
+#: Stands for any other type.
 _OTHER = "…"
 
 _BY_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
@@ -70,7 +70,7 @@ def read_arguments(
 
 
 def needs_types(texts: Sequence[str], *, codec: str | None = None) -> bool:
-    """Return whether a text could be JSON or text, so that only the parameter types decide."""
+    """Return whether a text could be either JSON or plain text, so that the parameter types are needed to decide."""
     if codec == "raw":
         return False
     values = [match[2] if (match := _BY_NAME.fullmatch(text)) else text for text in texts]
@@ -83,7 +83,7 @@ def read_message(text: str, codec: str | None = None, kind: str = "") -> Any:
 
 
 def refuse_options(texts: Sequence[str], options: Sequence[str]) -> None:
-    """Refuse values that look like options; typer passes them on because of negative numbers."""
+    """Refuse values that look like options; typer lets them pass so that negative numbers can be values."""
     for text in texts:
         if re.match(r"-(-|[A-Za-z])", text) and not isinstance(_read_value(text), int | float):
             near = nearest_name(text.partition("=")[0], options)
@@ -140,7 +140,7 @@ def _read_as(text: str, kind: str) -> Any:
         return text
     names = set(map(_name_of, members))
     if _TEXT in names and not (value is None and "None" in names):
-        # A class of the server may have the same name as a type here.
+        # A class of the server may have the same name as a type in `_TEXTS`. Its values are JSON objects or arrays.
         return value if isinstance(value, dict | list) else text
     if "str" not in names:
         return _PYTHON[text] if text in _PYTHON and _fits(_PYTHON[text], names) else value

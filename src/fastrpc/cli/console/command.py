@@ -61,8 +61,8 @@ __all__ = ["console"]
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:9190"
 
 #: New objects after which the garbage collector searches for cycles. Each poll replaces the counts of a server,
-#: hundreds of objects without cycles. At the interpreter's default of 700 the collector takes a tenth of the time with
-#: 1,000 servers.
+#: hundreds of objects without cycles. At the interpreter's default of 700 the collector takes a tenth of the CPU time
+#: with 1,000 servers.
 _COLLECTED_AFTER: Final = 50_000
 
 #: The services of the console.
@@ -189,7 +189,7 @@ def console(
 
 
 def _allowed(servers: Sequence[str] | None, *, has_token: bool) -> AllowedServers:
-    """Return the addresses that may be asked; without `servers` no address gets a token."""
+    """Return the servers that the console may poll; without `servers` no server gets a token."""
     # Any user of this machine may listen at a port that a registry names, so the token needs --servers.
     return AllowedServers(servers or (() if has_token else LOOPBACK), takes_acts=bool(servers))
 
@@ -208,7 +208,7 @@ def _fleet(
     dial: Dialing,
     token_path: Path | None,
 ) -> Fleet:
-    """Return the fleet. Servers are shown only the reading token, and registries never get that token."""
+    """Return the fleet. Servers get only the token for reading; registries do not get it."""
     if not registries and not targets:
         raise ConfigError(
             "there is nothing to show",
@@ -225,7 +225,7 @@ def _fleet(
 
 
 def _print_view(fleet: Fleet, text: str) -> None:
-    """Print one view of the present state; it includes details, as the caller has the reading token."""
+    """Print one view of the current state, with details: the user of the command has the token for reading."""
     name, _, query = text.partition("?")
     arguments = dict(parse_qsl(query, keep_blank_values=True))
 
@@ -265,7 +265,7 @@ class _Beside(NamedTuple):
                 remove_builtin(server, keeps=names)
                 yield
                 return
-            # The printed token opens the console, and means nothing to other servers.
+            # The printed token is for the console only: it is not passed on to other servers.
             async with self.catalogue(server, own=names, hides_token=bool(self.tokens)):
                 yield
 
@@ -276,8 +276,8 @@ def _plan(
     """Return the plan of the console.
 
     Args:
-        tokens: gets the token that callers show if no App has `authenticate`. Other users of this machine must not read
-            the data of the console.
+        tokens: a list to which the token for callers is added if no App has `authenticate`: without a token, other
+            users of this machine could read the console's data.
     """
     check_without_effect(settings, "a console")
 
@@ -317,7 +317,7 @@ def _plan(
 
 
 def _check_all_local(addresses: Sequence[Address], needed: str, hint: str) -> None:
-    """Refuse addresses that others can reach if a setting for such addresses is missing."""
+    """Refuse addresses that other machines can reach if a setting that they need is missing."""
     for one in addresses:
         if not is_local(one):
             raise ConfigError(
@@ -328,7 +328,7 @@ def _check_all_local(addresses: Sequence[Address], needed: str, hint: str) -> No
 def _teller(allowed: AllowedServers, tokens: list[str]) -> Callable[[Started], None]:
     def tell(started: Started) -> None:
         allowed.own_ports = frozenset(Address.parse(one).port for one in started.addresses)
-        # The token follows "#", as browsers do not send that part.
+        # The token follows "#", since browsers do not send that part to servers.
         shown = f"/#token={tokens[0]}" if tokens else ""
         for one in started.addresses:
             stdout.print("console at ", (http_url(one) + shown, "bold"))

@@ -24,7 +24,7 @@ class ContractChange(NamedTuple):
 def changes(old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]) -> Iterator[ContractChange]:
     """Yield the changes from `old` to `new`, in the order of `old`."""
     known = {service.name: service for service in new}
-    # The former name of a method may be an alias now.
+    # The name of a method in `old` may be an alias in `new`.
     methods = {name: method for service in new for method in service.methods for name in method.aliases}
     methods |= {method.full_name: method for service in new for method in service.methods}
     types = {method.full_name: _types_of(service) for service in new for method in service.methods}
@@ -183,7 +183,7 @@ class _Methods:
         yield from self._narrower(place, old.exact, new.exact)
 
     def _old_names(self, here: dict[str, int]) -> Iterator[tuple[str, bool]]:
-        """Compare the old names that OLD accepted, as callers may use them as well."""
+        """Compare the former names of parameters that OLD accepted, since callers may still use them."""
         for name, meant in self._old.renamed.items():
             now = self._new.renamed.get(name, name)
             if now not in here:
@@ -225,7 +225,7 @@ def _message(method: MethodDescription) -> str:
 
 
 def _codec(method: MethodDescription, types: Types) -> str | None:
-    """Return the codec of a method; methods with protobuf messages use protobuf, named or not."""
+    """Return the codec of a method; a method with protobuf messages uses protobuf even if it names no codec."""
     stream = [] if method.stream is None else [method.stream.type]
     texts = [method.result, *(one.type for one in method.parameters), *stream]
     if any(text in types and types[text].kind == "protobuf" for text in texts):

@@ -73,7 +73,7 @@ class ClassWriter:
         return list(ordered.values())
 
     def _class(self, described: ClassDescription) -> list[str]:
-        """Return the source of a class; it follows the source of its new type variables."""
+        """Return the source of a class, preceded by its new type variables."""
         self._names.at(described.name)
         body = _Class(described, self._names, self._written)
         variables = body.variables()
@@ -193,7 +193,7 @@ class _Class:
             kind, default = self._typed(one)
             is_named = one.kw_only and not all_named
             if not one.kw_only and had_default and default is None:
-                # A value must not be invented for a missing default.
+                # Make the field keyword-only instead of inventing a default for it.
                 is_named = True
                 self._names.warn(
                     f"{one.name} is keyword-only: it has no default, and a field before it has one"
@@ -237,7 +237,8 @@ class _Class:
     def _mixed_struct(
         self, options: Sequence[str], written: Sequence[tuple[FieldDescription, str, WrittenDefault | None]]
     ) -> list[str]:
-        """Write a Struct whose keyword fields precede others: a base class gets the others."""
+        """Write a Struct with keyword-only and positional fields as two classes: the base class has the positional
+        fields."""
         name = self._described.name
         base = self._names.free(f"{name}ByPosition")
         of_values = [one for one in options if not one.startswith("tag")]
@@ -251,7 +252,8 @@ class _Class:
         return [heads[0], *first, "", "", heads[1], *second]
 
     def _typed(self, one: FieldDescription) -> tuple[str, WrittenDefault | None]:
-        """Return the type of a field, and its default. An unknown default is omitted, and the server applies it."""
+        """Return the type of a field, and its default. A default that cannot be written is UNSET: the server applies
+        it."""
         kind = self._type(one)
         if one.required:
             return kind, None
@@ -322,7 +324,7 @@ class _Class:
 
 
 def _or_unset(tree: TypeTree) -> TypeTree:
-    """Return the type, or UNSET as well; an annotation with `Field` is kept around both."""
+    """Return the union of a type and UNSET. An annotation with `Field` then encloses the union."""
     fields = [one for one in tree.arguments if tree.name == "Annotated" and one.name == "Field"]
     if not fields:
         return TypeTree("|", (tree, TypeTree("msgspec.UnsetType")))
@@ -337,7 +339,7 @@ def _struct_line(written: tuple[FieldDescription, str, WrittenDefault | None]) -
     is_renamed = bool(one.wire_name) and one.wire_name != one.name
     if default is None and not is_renamed:
         return head
-    # msgspec copies an empty value for each object.
+    # msgspec copies an empty default for each object.
     is_plain = default is not None and (default.factory is None or default.text in {"[]", "{}", "set()"})
     if default is not None and is_plain and not is_renamed:
         return f"{head} = {default.text}"

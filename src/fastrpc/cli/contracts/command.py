@@ -138,7 +138,7 @@ def _print(written: WrittenContract, *, strict: bool) -> None:
 def _changes(
     old: list[ServiceDescription], new: list[ServiceDescription], *, as_json: bool, grpc: bool
 ) -> list[ContractChange]:
-    """Return the changes; end the command if a module with messages is missing."""
+    """Return the changes; exit if a module with protobuf messages is missing."""
     with reported(ExitCode.FAILED, as_json=as_json):
         return [*changes(old, new), *(message_changes(old, new) if grpc else ())]
 

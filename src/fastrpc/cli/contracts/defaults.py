@@ -1,6 +1,7 @@
 """Write the defaults of a description as source: literals, enum members, and values of known types.
 
-A server wrote the defaults, so each is parsed, evaluated once, and written anew. Nothing else is called.
+The defaults come from a server and are not trusted: each is parsed, evaluated with the known types only, and written
+anew.
 """
 
 import ast
@@ -18,7 +19,7 @@ from fastrpc.rpc.described_services import ClassDescription
 
 __all__ = ["WrittenDefault", "written_default"]
 
-#: Longest default that is parsed, in characters: a peer wrote it.
+#: Longest default, in characters, that is parsed. The text comes from a peer.
 _LONGEST: Final = 1_000
 
 _MAKERS: Final[dict[str, Callable[..., Any]]] = {
@@ -37,7 +38,7 @@ _MAKERS: Final[dict[str, Callable[..., Any]]] = {
     "timedelta": datetime.timedelta,
     "timezone": datetime.timezone,
     **{name: getattr(pathlib, name) for name in ("PurePosixPath", "PureWindowsPath")},
-    # A path of this system cannot be created on another system.
+    # A `PosixPath` cannot be created on Windows.
     "PosixPath": pathlib.PurePosixPath,
     **{
         f"IPv{version}{kind}": getattr(ipaddress, f"IPv{version}{kind}")
@@ -80,7 +81,7 @@ def written_default(text: str | None, names: Names, hidden: Collection[str] = ()
 
 
 class _Member:
-    """Raised if the default is a member of an enum of the contract, which is not created here."""
+    """Stands for the value of an enum member of the contract: the enum class does not exist here."""
 
 
 class _Reader:
@@ -115,7 +116,7 @@ class _Reader:
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=options):
                 return self._call(name, arguments, options)
             case ast.Call(func=ast.Attribute(value=ast.Name(), attr=name), args=arguments, keywords=options):
-                # The module precedes the name, as a class of the contract has the same name.
+                # The description qualifies the name with its module if a class of the contract has the same name.
                 return self._call(name, arguments, options, is_library=True)
         raise ValueError("it is not a default that can be written")
 
@@ -162,9 +163,9 @@ class _Reader:
                 raise ValueError(f"{inner} is not a value of {name}")
             return f"{self._names.class_name(name, self._hidden)}({inner})", _Member()
         if name == "bytearray" and not all(type(one) is bytes for one in values):
-            # A number of bytes could be arbitrarily large.
+            # The argument could be a number of bytes, and arbitrarily large.
             raise ValueError(f"{inner} are not bytes")
-        # The default is also created here: the module of a contract must not fail when it is imported.
+        # Evaluate the default here too, so that the module of the contract cannot fail when it is imported.
         value = (
             _MAKERS[name](*values, **{key: one for key, (_, one) in named.items()})
             if name in _MAKERS

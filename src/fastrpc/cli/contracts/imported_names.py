@@ -6,7 +6,7 @@ __all__ = ["ImportedNames"]
 
 
 class ImportedNames:
-    """The names of one module. Its own names stay; an import of the same name is renamed.
+    """The names of one module. A name that the module defines stays; an import of the same name gets an alias.
 
     Args:
         taken: the names that the module defines.
@@ -16,14 +16,14 @@ class ImportedNames:
     def __init__(self, taken: Iterable[str], always: Collection[str] = frozenset()) -> None:
         self._taken = set(taken)
         self._always = always
-        #: The names in this module of imported names, by module and name.
+        #: The local names of imports, by module and imported name.
         self._imported: dict[tuple[str, str], str] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._taken
 
     def free(self, name: str, suffix: str = "_") -> str:
-        """Take a name that is not in use."""
+        """Reserve a name that is not in use, and return it."""
         while name in self._taken:
             name += suffix
         self._taken.add(name)

@@ -22,7 +22,7 @@ from fastrpc.rpc.service import service_definition
 
 __all__ = ["message_changes"]
 
-#: Types whose values are encoded in the same way, as far as they fit both.
+#: Types with the same encoding of values that fit both types.
 _ALIKE: Final = {
     **dict.fromkeys(("int32", "uint32", "int64", "uint64", "bool"), "a varint"),
     **dict.fromkeys(("sint32", "sint64"), "a zigzag varint"),
@@ -56,7 +56,7 @@ def message_changes(
 
 
 def _methods_of(services: Sequence[ServiceDescription]) -> dict[str, ProtoMethod]:
-    """Return the methods by every full name; methods without a form in protobuf are left out."""
+    """Return the methods by each of their full names; methods without a form in protobuf are left out."""
     found: dict[str, ProtoMethod] = {}
     for package in _packages(services):
         for service in package.services:
@@ -67,16 +67,16 @@ def _methods_of(services: Sequence[ServiceDescription]) -> dict[str, ProtoMethod
 
 
 def _packages(services: Sequence[ServiceDescription]) -> list[ProtoPackage]:
-    """Return the schema of described services: the schema of their contract."""
+    """Return the protobuf schema of described services, which is the schema of their written contract."""
     module = ModuleType(_MODULE)
-    # The resolution of annotations looks there.
+    # Annotations are resolved through `sys.modules`.
     sys.modules[_MODULE] = module
     try:
         exec(compile(written_contract(services).text, _MODULE, "exec", dont_inherit=True), vars(module))  # noqa: S102
         return packages_of(map(service_definition, services_in(module)))
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"there is no module {error.name!r}, whose messages the contract has",
+            f"the contract has messages of the module {error.name!r}, which is missing",
             hint="give the folder of the modules that protoc wrote: PYTHONPATH=FOLDER fastrpc contract …",
         ) from error
     finally:

@@ -1,7 +1,7 @@
 """The names in the source of a contract: its classes, its imports, and the types written with them.
 
-A class of the server keeps its name. If it is called `date`, the import becomes `from datetime import date as
-date_type`. The same is done for a type that a field of the same name would hide.
+A class of the server keeps its name. If a class is called `date`, the import becomes `from datetime import date as
+date_type`. A type that a field of the same name would hide gets an alias, too.
 """
 
 import keyword
@@ -53,7 +53,7 @@ _MODULES: Final = {
     **dict.fromkeys(("ndarray", "dtype", *_ARRAY_VALUES), "numpy"),
     **dict.fromkeys(("Raw", "UnsetType"), "msgspec"),
 }
-#: Other names that a description may contain for a type.
+#: Names of types in descriptions, with the name that is written instead.
 _SAME: Final = {"AbstractSet": "Set", "WindowsPath": "PureWindowsPath"}
 
 _WORD: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -70,7 +70,7 @@ class Names:
 
     def __init__(self, classes: Mapping[str, ClassDescription]) -> None:
         self.classes = dict(classes)
-        #: Differences between the source and the server, each with its place.
+        #: The differences between the written source and the server, each with the place where it occurs.
         self.warnings: dict[str, None] = {}
         own = (name for name, one in classes.items() if one.kind != "protobuf")
         self._imported = ImportedNames({*own, *KEYWORDS, "fastrpc", "msgspec"}, KEYWORDS)
@@ -82,7 +82,7 @@ class Names:
     # Names
 
     def free(self, name: str, suffix: str = "_") -> str:
-        """Take a name that is not in use."""
+        """Reserve a name that is not in use, and return it."""
         return self._imported.free(name, suffix)
 
     def use(self, name: str, module: str, hidden: Collection[str] = ()) -> str:
@@ -209,7 +209,7 @@ class _TypeWriter:
 
     def _union(self, tree: TypeTree) -> str:
         choices = [self.written(choice) for choice in tree.arguments]
-        # A type of any value includes the others.
+        # Several choices may have the same source, for example Any.
         return " | ".join(dict.fromkeys(choices))
 
     def _class(self, tree: TypeTree, described: ClassDescription) -> str:

@@ -40,7 +40,7 @@ def read_contracts(
 
     Raises:
         ConfigError: the source is something else, or has no service.
-        DecodeError: the description of the services has another form.
+        DecodeError: the description of the services is malformed.
         FastRPCError: the server cannot be reached, or its reflection is off.
         OSError: the file cannot be read.
     """
@@ -62,9 +62,10 @@ def read_contracts(
 
 
 def definitions_in(text: str) -> list[ServiceDefinition]:
-    """Return the services that `fastrpc run` would serve by an import string, with the services that every server adds.
+    """Return the services that `fastrpc run` would serve for an import string, including the services that every server
+    adds.
 
-    Functions and context managers are run, as their services are only known then.
+    Functions and context managers are run, since their services are known only afterwards.
 
     Raises:
         ConfigError: the text cannot be imported or run, or names something else.
@@ -120,7 +121,7 @@ def _described(services: list[Any], source: str) -> list[ServiceDescription]:
 
 
 def _executed_text(text: str) -> ModuleType:
-    """Run the source of a contract that was written here, and return its module."""
+    """Run the source of a contract that fastrpc wrote, and return its module."""
     module = ModuleType(f"fastrpc_contract_of_proto_{next(_numbers)}")
     # Annotations are resolved in `sys.modules` by the module's name.
     sys.modules[module.__name__] = module

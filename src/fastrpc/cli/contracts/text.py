@@ -43,7 +43,7 @@ def contract_text(services: Sequence[ServiceDescription], *, is_sync: bool = Fal
 
 
 def written_contract(services: Sequence[ServiceDescription], *, is_sync: bool = False) -> WrittenContract:
-    """Return the same source with its warnings."""
+    """Return the source of a contract and its differences from the server."""
     writer = _Writer(services, is_sync)
     return WrittenContract(writer.text(), writer.warnings())
 
@@ -181,19 +181,20 @@ class _Writer:
         return f"{stream}[{self._names.type(tree.arguments[0] if tree.arguments else ANY)}]"
 
     def _default(self, text: str | None) -> str:
-        """Write the default of a parameter for people: if an argument is left out, the server applies its default."""
+        """Return a parameter's default for readers of the source: for an omitted argument the server applies its own
+        default."""
         found = written_default(text, self._names)
-        # A mutable default, which one call could change for all others, would cause a warning.
+        # Linters warn of a mutable default, which one call could change for all others.
         return "..." if found is None or found.factory is not None else found.text
 
 
 def _alias(names: Sequence[str]) -> list[str]:
-    """Write the option with the aliases; no option if there are no aliases."""
+    """Return the option with the aliases; no option if there are no aliases."""
     return [f"alias=({', '.join(map(literal, names))},)"] if names else []
 
 
 def _documentation(text: str, indent: int = 4) -> list[str]:
-    """Write the first paragraph of a text as a docstring that the text itself cannot end."""
+    """Return the first paragraph of a text as a docstring, escaped so that the text cannot end it."""
     lines = [
         line.encode("ascii", "backslashreplace").decode().replace("\\", "\\\\").replace('"', "'")
         for line in text.strip().split("\n\n")[0].splitlines()

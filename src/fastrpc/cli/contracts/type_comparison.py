@@ -16,9 +16,9 @@ _ARRAYS: Final = frozenset(
     }
 )
 _MAPS: Final = frozenset({"dict", "Mapping", "MutableMapping", "defaultdict", "OrderedDict", "Counter"})
-#: Names that mean the same when they are sent.
+#: Types with the same encoding as another type.
 _ALIKE: Final = {"bytearray": "bytes", "memoryview": "bytes", "Raw": "Any"}
-#: Depth to which nested classes are compared; a server may describe any depth.
+#: Depth to which nested classes are compared, since a server may describe any depth.
 _DEEPEST: Final = 50
 _LITERALS: Final[dict[type, str]] = {str: "str", int: "int", bool: "bool", bytes: "bytes"}
 #: Texts for defaults that a description does not show.
@@ -36,7 +36,7 @@ class _Comparison:
         #: Whether a given field that is not expected is a mismatch, since its value would be lost.
         self._keeps_all = keeps_all
         self._seen: set[tuple[TypeTree, TypeTree]] = set()
-        #: The differences with which every caller continues to work.
+        #: The differences that break no caller.
         self.notes: dict[str, None] = {}
         #: The classes that surround the compared class.
         self._inside: list[str] = []
@@ -66,7 +66,7 @@ class _Comparison:
         return described is not None and described.kind in {"protobuf", "opaque"}
 
     def _constrained(self, given: TypeTree, expected: TypeTree) -> Iterator[str]:
-        """Compare types with constraints: each expected constraint has to follow from given ones."""
+        """Compare types with constraints: each constraint of `expected` must follow from constraints of `given`."""
         inner, has = _taken_apart(given)
         wanted, needs = _taken_apart(expected)
         if inner.name == "|" or wanted.name == "|":
@@ -168,7 +168,8 @@ class _Comparison:
             yield from self._fields(given, expected)
 
     def _note_options(self, given: ClassDescription, expected: ClassDescription) -> None:
-        """Note differences that programs see: whether values can change or be compared, the class of members."""
+        """Note differences in options that code can notice: `frozen`, `order`, `unsafe_hash`, the base class of an
+        enum."""
         if given.kind != expected.kind:
             return
         for name in ("frozen", "order", "unsafe_hash", "enum"):
@@ -268,7 +269,7 @@ def _follows(name: str, limit: Any, has: Mapping[str, Any]) -> bool:
     """Return whether a constraint follows from the constraints that values meet."""
     value = has.get(name)
     if name in {"ge", "gt", "le", "lt"}:
-        # The stricter or weaker bound on the same side may imply it.
+        # An exclusive bound may imply an inclusive one on the same side, and an inclusive bound an exclusive one.
         other = has.get({"ge": "gt", "gt": "ge", "le": "lt", "lt": "le"}[name])
         sign = 1 if name[0] == "g" else -1
         same = value is not None and sign * value >= sign * limit

@@ -140,7 +140,7 @@ def _read_field(node: ast.Call) -> TypeTree | None:
 
 
 def substituted(tree: TypeTree, variables: Mapping[str, TypeTree]) -> TypeTree:
-    """Return a type in which types replace its variables."""
+    """Return a type with its type variables replaced."""
     if not variables or tree.name in {"Literal", "Meta", "Field", "?"}:
         return tree
     if not tree.arguments and tree.name in variables:

@@ -172,7 +172,7 @@ def _plan(
     """Return the plan of the gateway."""
 
     def configure(config: ServerConfig) -> ServerConfig:
-        # An App may have the protocols of a program that serves by itself.
+        # The protocols of the App may be meant for a server of its services.
         return described(settings.over(replace(config, protocols=("http",))), about)
 
     def load() -> list[Any]:
@@ -188,7 +188,7 @@ def _plan(
     if app is not None:
         check_import_string(app)
     elif config.tls is None and any(one.scheme == "tls" for one in addresses):
-        raise ConfigError("an address https:// needs a certificate", hint="give --tls-cert FILE")
+        raise ConfigError("an https:// address needs a certificate", hint="give --tls-cert FILE")
     return Plan(
         load=load,
         configure=configure,

@@ -16,7 +16,7 @@ __all__ = ["check_without_effect", "front_app", "serve_front"]
 
 
 def serve_front(plan: Plan, settings: RunSettings) -> ExitCode:
-    """Serve, with the log that the settings state."""
+    """Serve, with the log level and format of the settings."""
     install_logging(
         settings.log_level, is_demanded=settings.log_level_is_demanded, log_format=settings.log_format
     )
@@ -24,7 +24,7 @@ def serve_front(plan: Plan, settings: RunSettings) -> ExitCode:
 
 
 def _run(plan: Plan) -> ExitCode:
-    """Serve; if an address is unavailable, the error has the address as it was given."""
+    """Serve; if an address is unavailable, the error names it as an HTTP URL, as the user did."""
     try:
         return run_plan(plan)
     except OSError as error:

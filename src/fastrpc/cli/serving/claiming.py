@@ -10,7 +10,7 @@ __all__ = ["with_claim_token"]
 
 
 def with_claim_token(addresses: Sequence[str], token_file: Path | None) -> list[str]:
-    """Return the addresses to listen at; addresses at a relay get the file of their token.
+    """Return the addresses to listen at; addresses at a relay get the path of the token file.
 
     Raises:
         ConfigError: a file is given, and no address uses it.

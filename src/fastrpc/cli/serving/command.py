@@ -186,7 +186,7 @@ def run(
     otel: Otel = None,
     as_json: AddressesAsJson = False,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C, then drain; a second one quits at once.
+    """Serve until SIGTERM or Ctrl-C, then drain; a second signal quits immediately.
 
     Settings may also be in the environment (FASTRPC_WORKERS, FASTRPC_TIMEOUTS_DRAIN, …) and in a TOML file.
     """
@@ -242,7 +242,7 @@ def dev(
             "log_level": checked_level(log_level) or "debug",
         }
         settings, _ = read_settings(arguments, os.environ, config)
-        # A development server serves its developer only.
+        # A development server is for its developer only, so it neither registers nor shares a control socket.
         settings = replace(
             settings, registry=(), advertise=(), control=None, log_level_is_demanded=log_level is not None
         )
@@ -264,14 +264,14 @@ def _planned(
     takeover: bool,
     as_json: bool,
 ) -> tuple[Plan, RunSettings, list[str]]:
-    """Return the plan of `run`, its settings, and warnings about an old name or misspelt variables."""
+    """Return the plan of `run`, its settings, and warnings about the command's old name or misspelt variables."""
     settings, warnings = read_settings(arguments, os.environ, config)
     if context.info_name == OLD_NAME:
         warnings.append(
             f"`fastrpc {OLD_NAME}` is deprecated, and a later version removes it: write `fastrpc run`"
         )
-    # This is never read from the environment: the next start of the program has the same variable, and must not take
-    # over.
+    # `takeover` is never read from the environment: the next start of the program has the same variables, and must not
+    # take over.
     settings = replace(settings, takeover=takeover)
     if not settings.registry:  # An encrypted registry gets the certificates as well.
         options = {"--tls-cert": "tls.cert_file", "--tls-key": "tls.key_file", "--tls-ca": "tls.ca_file"}
@@ -288,7 +288,7 @@ def _run_checked(plan: Plan, settings: RunSettings, warnings: list[str]) -> Exit
 
     def check(loaded: Plan) -> None:
         known.append(loaded)
-        # An App may have brought the registry.
+        # The registry may be a setting of the App.
         with reported(ExitCode.USAGE):
             check_advertised(loaded)
 

@@ -69,7 +69,7 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
 
 
 def _addresses(settings: RunSettings) -> tuple[Address, ...]:
-    """Return the addresses to listen at, including those with a transport."""
+    """Return the addresses to listen at, after checking their scopes and transports."""
     with settings.places.naming("address"):
         addresses = addresses_of(settings.addresses)
         for address in addresses:
@@ -123,13 +123,13 @@ def _access(settings: RunSettings) -> dict[str, Any]:
 
 
 def _inferred(settings: RunSettings) -> Iterator[str]:
-    """Yield sentences about settings that follow from others."""
+    """Yield a sentence for each setting that is implied by another one."""
     if settings.has_implied_http:
         yield f"HTTP is on, as applications are mounted at {', '.join(settings.config.http.mounts)}"
 
 
 def _load(app: str | None, settings: RunSettings, around_clients: Sequence[Interceptor]) -> list[Any]:
-    """Import the program, whose clients are traced like its services. Without a program only mounts are served."""
+    """Import the program; its clients get the interceptors for tracing. Without a program only mounts are served."""
     put_around_clients(*around_clients)
     try:
         return [] if app is None else [import_from_string(app)]
@@ -138,7 +138,7 @@ def _load(app: str | None, settings: RunSettings, around_clients: Sequence[Inter
 
 
 def _telemetry(settings: RunSettings) -> dict[str, Any]:
-    """Return the additions of tracing to a plan."""
+    """Return the fields of a plan that add tracing."""
     if not settings.otel:
         return {}
     # Imported on first use: the packages are optional.
@@ -163,7 +163,7 @@ def check_advertised(plan: Plan) -> None:
         if plan.advertise:
             raise ConfigError(
                 f"{', '.join(map(str, plan.advertise))} is advertised to no registry",
-                hint="--advertise goes with --registry",
+                hint="--advertise needs --registry",
             )
         return
     for address, told in zip(plan.addresses, plan.advertised(), strict=True):

@@ -23,14 +23,14 @@ def run_reported(
     """Serve, and report an abnormal end.
 
     Args:
-        served: returns the plan in effect, as an App brings settings.
+        served: returns the plan in effect, which includes the settings of the App.
     """
     try:
         code = serve()
     except typer.Exit:
         raise  # The error is already reported.
     except Exception as error:
-        # Many settings prove only at the start that they do not fit together.
+        # Many conflicts between settings are detected only at the start.
         named = settings.places.named(error) if isinstance(error, ConfigError) else None
         is_usage = named is not None or isinstance(error, NothingToServeError)
         cause, hint = describe_error(named or error)

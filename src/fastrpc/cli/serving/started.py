@@ -58,7 +58,7 @@ def _scope_lines(started: Started) -> list[str]:
 
 
 def _methods_of(started: Started, service: str) -> str:
-    """Return the methods of a service: for callers, and methods that the server starts by itself."""
+    """Return the methods of a service: the methods for callers, and those that the server starts by itself."""
     parts = [", ".join(started.services[service])]
     if names := started.background.get(service):
         parts.append(f"started by the server: {', '.join(names)}")

@@ -135,9 +135,10 @@ class TypeWriter:
     def _declaration(
         self, descriptor: Any, proto: Any, indent: int, options: Sequence[str], hidden: Collection[str]
     ) -> list[str]:
-        """Return the decorator for facts that the class does not state; none if it states all."""
+        """Return the lines of the decorator for facts that the class body does not state; no lines if there are no such
+        facts."""
         is_enum = hasattr(descriptor, "values")
-        # Only for an enum, the end of a range belongs to the range.
+        # In descriptors, the end of a reserved range is inclusive for an enum and exclusive for a message.
         ranges = [(one.start, one.end + is_enum) for one in proto.reserved_range]
         reserved = [str(start) if end == start + 1 else f"range({start}, {end})" for start, end in ranges]
         if not is_enum:

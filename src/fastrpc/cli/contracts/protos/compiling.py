@@ -15,7 +15,7 @@ from fastrpc.gateway.grpc_servers.reflection import check_protobuf
 
 __all__ = ["compiled"]
 
-#: Seconds that protoc may take.
+#: Seconds after which protoc is ended.
 _LONGEST: Final = 60
 
 
@@ -39,7 +39,7 @@ def compiled(source: Path, folders: Sequence[Path]) -> list[Any]:
             raise ConfigError(f"-I {folder}: there is no such folder")
     with tempfile.TemporaryDirectory() as place:
         made = Path(place, "descriptors")
-        # protoc compares the paths of files and folders as texts.
+        # protoc compares the paths of files and folders as texts, so all are absolute.
         places = (os.path.abspath(folder) for folder in _folders(source, folders))
         command = [*_protoc(), *(f"-I{place}" for place in places)]
         command += [

@@ -28,7 +28,7 @@ def flat(part: Group | str) -> str:
 
 
 def behind(text: str, part: Group | str) -> Group | str:
-    """Return a part that follows a text."""
+    """Return a part with a text put before it."""
     return (
         f"{text}{part}"
         if isinstance(part, str)

@@ -15,7 +15,7 @@ _REQUIRED: Final = 2
 
 
 class Lost:
-    """Collects these parts."""
+    """Collects the parts of a schema that no class can express."""
 
     def __init__(self, files: ProtoFiles) -> None:
         self._files = files
@@ -23,7 +23,7 @@ class Lost:
         self.warnings: list[str] = []
 
     def note(self, place: str, text: str, indent: int) -> list[str]:
-        """Return a comment, and keep it as a warning."""
+        """Return a comment, and record its text as a warning."""
         self.warnings.append(f"{place}: {text}")
         return comment_lines(f"Not in this module: {text}", indent)
 
@@ -103,7 +103,7 @@ def deprecation(options: Any, indent: int) -> list[str]:
 
 
 def is_group(field: Any) -> bool:
-    """Return whether a field is a group, which ends with a mark instead of having a length."""
+    """Return whether a field is a group, which is delimited by an end tag instead of a length."""
     return bool(field.type == _GROUP)
 
 
@@ -113,7 +113,7 @@ def _json_name(field: Any) -> str:
 
 
 def _is_required(field: Any) -> bool:
-    # The library is replacing `label` by the property.
+    # Later versions of the library have `is_required` instead of `label`.
     return bool(field.is_required if hasattr(field, "is_required") else field.label == _REQUIRED)
 
 

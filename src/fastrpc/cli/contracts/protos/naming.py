@@ -1,4 +1,4 @@
-"""A Python name for each part of a schema. If it differs, protobuf's name is declared next to it."""
+"""Python names for the parts of a schema. Where a Python name differs, protobuf's name is declared next to it."""
 
 import keyword
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -25,7 +25,7 @@ class Naming:
     """
 
     def __init__(self, types: Iterable[Any], services: Iterable[Any]) -> None:
-        #: The names of classes by the full names of messages and enums; a nested one is `Outer.Inner`.
+        #: The names of classes by the full names of messages and enums; a nested class is `Outer.Inner`.
         self.classes: dict[str, str] = {}
         self.fields: dict[str, dict[str, str]] = {}
         self.members: dict[str, dict[str, str]] = {}
@@ -45,7 +45,7 @@ class Naming:
         return self._services[descriptor.full_name]
 
     def reference(self, descriptor: Any, hidden: Collection[str]) -> str:
-        """Return a class in the form for annotations, at a place where some names are hidden."""
+        """Return the name of a class for an annotation, at a place where some names are hidden."""
         name = self.classes[descriptor.full_name]
         first, dot, rest = name.partition(".")
         if first not in hidden:
@@ -100,7 +100,7 @@ def enum_prefix(name: str) -> str:
 
 
 def method_names(service: Any) -> Mapping[str, str] | None:
-    """Return the Python names of methods, if `grpc="pascal"` makes the file's names from them; else None."""
+    """Return the methods' Python names if `grpc="pascal"` derives the file's names from them; else None."""
     found = {method.name: snake(method.name) for method in service.methods}
     found[service.name] = snake(service.name)
     is_derived = all(pascal_name(name) == given for given, name in found.items())
@@ -118,7 +118,7 @@ def python_names(names: Iterable[str], naming: Naming) -> Iterator[str]:
 
 
 def _is_short(name: str) -> bool:
-    """Return whether a member of this name gets its full name back."""
+    """Return whether the full name of an enum member can be derived from this short name."""
     return name.isidentifier() and not _is_of_enums(name) and snake(name).upper() == name
 
 
@@ -132,13 +132,13 @@ def _is_of_enums(name: str) -> bool:
 
 
 def _identifier(name: str) -> str:
-    """Return the name of a class or a method such that it hides no type."""
+    """Return a name for a class or a method that hides no type."""
     return f"{name}_" if name in _TAKEN else _attribute(name)
 
 
 def _attribute(name: str) -> str:
     if name.startswith("__"):
-        # Python would mangle the name in a class.
+        # Python mangles names in a class that begin with two underscores.
         return f"m{name}"
     return f"{name}_" if keyword.iskeyword(name) else name
 

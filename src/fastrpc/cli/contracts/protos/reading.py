@@ -52,7 +52,7 @@ async def _told(client: Any, address: str, timeout: float) -> tuple[list[Any], s
         if not names:
             raise ConfigError(
                 f"{address} has no service but gRPC's own",
-                hint="a server may tell each caller only what it may call",
+                hint="the server may describe to each caller only the services that this caller may call",
             )
         files = await found.files(names)
         main = {(await found.service(name)).file.name for name in names}

@@ -1,4 +1,4 @@
-"""The class of a service: callers call it, and the class of a server extends it."""
+"""The class of a service: a client binds it, and the class of a server extends it."""
 
 from typing import Any
 

@@ -100,7 +100,7 @@ class FieldTypes:
             return Group(f"{self._builtin('dict')}[", (key, value), "]"), []
         kind, named = self._single(field)
         if is_repeated(field):
-            # A `Field` around a list is about the items, except for messages that are lists or maps themselves.
+            # A `Field` around a list applies to the items, unless the message is itself a list or map.
             is_whole = isinstance(kind, Group)
             item = self._annotated(kind, named) if is_whole else kind
             return Group(f"{self._builtin('list')}[", (item,), "]", is_open=False), [] if is_whole else named
