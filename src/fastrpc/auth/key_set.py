@@ -112,8 +112,7 @@ class KeySet:
             self._begin()
 
     def begins_look(self) -> bool:
-        """Return whether to fetch the set for an unknown key. A fetch that this allows counts towards the limit a
-        minute."""
+        """Return whether to fetch the set for an unknown key; such a fetch counts towards the limit a minute."""
         if self._under_way() is not None:
             return True
         now = self._clock()

@@ -154,8 +154,7 @@ class BoundedHttpClient:
             return LineStream(self, response, source, self._most_bytes, idle_seconds, bytes_per_second)
 
     def _check_free(self) -> None:
-        """Refuse a request while a stream occupies the connection: the response would be read as lines of the
-        stream."""
+        """Refuse a request while a stream occupies the connection, which would take the response for its lines."""
         if self._is_streaming:
             raise RuntimeError("a stream has the connection of this client: close it first")
 
@@ -220,8 +219,7 @@ class BoundedHttpClient:
                 self.drop()
 
     def _check_begun(self, response: http.client.HTTPResponse, connected: TimedSocket) -> None:
-        """Refuse an incomplete head, a redirect, a content encoding, and a body that is too long or of unknown
-        length."""
+        """Refuse an incomplete head, redirects, content encodings, and a body that is too long or of unknown length."""
         if connected.is_ended:
             raise HttpError("the answer ended within its head")
         status, headers = response.status, response.headers

@@ -159,8 +159,7 @@ def run_command_line() -> int:
 
 
 def _give_up_full_output() -> None:
-    """Discard output that a full or closed stream refuses. Otherwise the flush at exit would fail and change the exit
-    code."""
+    """Discard output that a full or closed stream refuses: otherwise the flush at exit changes the exit code."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -40,7 +40,7 @@ KINDS = {
     "both_ways": "both ways",
 }
 
-#: The prefixes of services that servers have in addition to their own; gRPC servers have the last two.
+#: The prefixes of built-in services: the first one of fastrpc servers, the others of gRPC servers.
 _BUILT_IN_PREFIXES = (BUILTIN_PREFIX, *OWN_PREFIXES)
 
 #: The service of the embedded registry.
@@ -194,8 +194,7 @@ def _also(names: Iterable[str]) -> str:
 
 
 def _own_aliases(service: ServiceDescription, method: MethodDescription) -> list[str]:
-    """Return the aliases of a method, except names that begin with an alias of its service, which has a separate
-    line."""
+    """Return the aliases of a method, without names by an alias of its service, which has a separate line."""
     prefix = f"{service.name}."
     return [name.removeprefix(prefix) for name in method.aliases if name.startswith(prefix)]
 

@@ -83,8 +83,9 @@ def broker_at(dial: Dialing, url: str, *, makes: bool) -> "Broker":
 
 
 def _check_place(url: str, name: str, *, makes: bool) -> None:
-    """Refuse a backend in the memory of the command. Refuse a folder without a backend if the command only reads: it
-    would create an empty backend there.
+    """Refuse a backend in the memory of the command, and a folder without a backend if the command only reads.
+
+    Opening such a folder would create an empty backend.
 
     Raises:
         ConfigError: the URL names such a backend.

@@ -136,8 +136,7 @@ def describe_error(error: BaseException) -> tuple[str, str | None]:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON on one line. Arrays are written as lists; values that JSON lacks are written as in
-    Python."""
+    """Return a value as JSON on one line; arrays become lists, and values that JSON lacks their text in Python."""
     try:
         encoded = msgspec.json.encode(value, enc_hook=_printed)
     except (TypeError, ValueError, msgspec.MsgspecError):  # keys that JSON does not allow, lone surrogates
@@ -156,8 +155,7 @@ def _printed(value: Any) -> Any:
 
 
 def plain_value(value: bytes) -> dict[str, Any]:
-    """Return stored bytes for a line of JSON: `value` is the parsed JSON, or else the text; bytes that are no text
-    become `base64`.
+    """Return stored bytes for a line of JSON: parsed JSON or else text as `value`, other bytes as `base64`.
 
     JSON that is nested too deeply is shown as text.
     """

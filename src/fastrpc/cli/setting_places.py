@@ -48,7 +48,7 @@ class SettingPlaces:
 
     @contextlib.contextmanager
     def naming(self, key: str) -> Iterator[None]:
-        """Put the place of a setting before each ConfigError that leaves the block."""
+        """Put the place of a setting before each ConfigError that the block raises."""
         try:
             yield
         except ConfigError as error:

@@ -93,7 +93,7 @@ class RunSettings:
     max_calls: int | None = None
     log_format: LogFormat = "text"
     otel: bool = False
-    #: The path of the control socket; and whether to take the place of the program there.
+    #: The path of the control socket; and whether to take over from the program that serves this socket.
     control: str | None = None
     takeover: bool = False
     registry: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ class RunSettings:
         return _implies_http(self.said)
 
     def over(self, config: ServerConfig) -> ServerConfig:
-        """Return a program's settings after applying these on top."""
+        """Return a program's settings, overridden by these."""
         return _config(self.said, config, self.places)
 
 
@@ -294,7 +294,7 @@ class _Found:
 
 
 def _take_arguments(found: _Found, arguments: Mapping[str, Any]) -> None:
-    """Take the values of the command line, which override others. Mounts are added to other mounts."""
+    """Read the values of the command line, which override others. Mounts are added to other mounts."""
     for key, value in arguments.items():
         if value is not None:
             found.values[key] = {**found.values.get(key, {}), **value} if key == "http.mounts" else value
@@ -305,7 +305,7 @@ def _take_arguments(found: _Found, arguments: Mapping[str, Any]) -> None:
 
 
 def _take_file(found: _Found, file: Path, named_by: str, keys: Mapping[str, Any]) -> None:
-    """Take the values of a file that an option or a variable names."""
+    """Read the values of a file that an option or a variable names."""
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -418,7 +418,7 @@ def _take_environment(found: _Found, environment: Mapping[str, str], keys: Mappi
 
 
 def _suspicious(environment: Mapping[str, str], keys: Mapping[str, Any]) -> list[str]:
-    """Return a warning for each variable whose name is close to one of ours."""
+    """Return a warning for each variable whose name is similar to a variable of fastrpc."""
     known = {_variable(key).removeprefix(PREFIX) for key in keys} | _NO_SETTINGS
     warnings = []
     for name in environment:

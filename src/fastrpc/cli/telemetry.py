@@ -1,7 +1,7 @@
 """`fastrpc run --otel`: the SDK of OpenTelemetry, started in each process that serves.
 
-The SDK's threads do not survive a fork, so it starts before the sources of a worker, and ends after them. The SDK reads
-the variables `OTEL_*` itself, except the names of exporters.
+The SDK's threads do not survive a fork, so it is started in each worker before the sources, and stopped after them. The
+SDK reads the variables `OTEL_*` itself, except the names of exporters.
 """
 
 import asyncio

@@ -45,12 +45,12 @@ class BaseAttempting(AttemptPlacing):
         self._made = made
         #: Whether any attempt was sent.
         self.was_sent = made is not None
-        #: Whether an attempt has ended that may have reached a server; an attempt without a connection has not.
+        #: Whether an attempt that may have reached a server has ended. Attempts without a connection do not count.
         self._was_attempted = made is not None and not isinstance(made, ConnectError)
         self._number = 0 if made is None else 1
         self._may_have_run = made is not None and made.processed != "no"
         self._is_answered = False
-        #: Whether attempts wait for the settings of a peer, known from `run` on.
+        #: Whether attempts wait for the peer's SETTINGS; set by `run`.
         self._needs_ready = False
 
     @property
@@ -71,14 +71,14 @@ class BaseAttempting(AttemptPlacing):
         raise NotImplementedError
 
     async def _start(self, endpoint: Endpoint) -> tuple[Any, Any, Pick | None]:
-        """Return an attempt on a connection, the connection, and the pick that reports the outcome.
+        """Start an attempt. Return the attempt, its connection, and the pick that reports its outcome.
 
         `_note_sent` is called as the attempt begins.
         """
         raise NotImplementedError
 
     async def _start_batch(self, batch: Batch) -> tuple[Any, Pick | None]:
-        """Return an attempt of a whole batch, and the pick that reports its outcome."""
+        """Start an attempt of a whole batch. Return the attempt, and the pick that reports its outcome."""
         raise NotImplementedError
 
     async def _outcome(self, attempt: Any) -> Any:
@@ -93,7 +93,7 @@ class BaseAttempting(AttemptPlacing):
         """Refuse an attempt that must not be made."""
 
     async def run(self, mode: FailMode) -> Any:
-        """Make the attempts that a fail mode asks for."""
+        """Run a fail mode, and make the attempts that it asks for."""
         try:
             await self.prepare()
             self._needs_ready = self._call._needs_ready
@@ -199,13 +199,13 @@ class BaseAttempting(AttemptPlacing):
             may_have_run = self._may_have_run or bool(self._running)
             self._tried.append(attempt.endpoint)
         elif error is not None and self._is_answered:
-            # Another attempt was faster.
+            # Another attempt answered first: this one was cancelled.
             return
         self._call._adopt(attempt, may_have_run)
 
 
 class Attempting(BaseAttempting):
-    """The `pick` and `attempt` of a fail mode, for one call."""
+    """The functions `pick` and `attempt` that a fail mode uses, for one call."""
 
     _pool: ConnectionPool
     _call: AwaitedCall
@@ -226,7 +226,8 @@ class Attempting(BaseAttempting):
         try:
             return await self._attempt_on(connection, pick), connection, pick
         except BaseException:
-            # The pick is dropped here instead of in a destructor: a kept error keeps this frame, and so the pick.
+            # The pick is dropped here instead of in a destructor: a stored error keeps this frame alive, and so the
+            # pick.
             if pick is not None:
                 pick.dropped()
             raise
@@ -284,7 +285,8 @@ class Attempting(BaseAttempting):
 
     def _open_connection_of(self, pick: Pick, pinned: Address | None) -> ClientEngine | None:
         subchannel: Subchannel = pick.endpoint_state.subchannel
-        # The remaining time may end between two checks, and the server may be silent.
+        # A call that waits for its key's endpoint needs a ready connection: the server may be silent. Its remaining
+        # time may end between two checks, so it is not compared here.
         waits = pinned is None and pick in self._key_picks
         return subchannel.usable(ready=waits or self._needs_ready)
 
@@ -354,7 +356,7 @@ class Attempting(BaseAttempting):
         self.forget_key_pick(pick)
         self._connecting.remove(pick)
         if self._options.wait_for_ready:
-            # The registry may meanwhile name no endpoint.
+            # The registry's list may be empty by now.
             await self._pool.wait_list(self._call.method, wait=True)
         again = self.place(pinned)
         self._connecting.append(again)
@@ -375,7 +377,7 @@ def name_call(method: str, error: UnavailableError) -> None:
 
 
 def mode_of(call: ClientCall, mode: FailMode) -> FailMode:
-    """Return the fail mode of a call: its view's, or the client's."""
+    """Return the fail mode of a call, which its view or its client sets."""
     return cast(FailMode, call._options.fail_mode or mode)
 
 
@@ -396,6 +398,7 @@ def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:
     else:
         may_repeat = call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
     if may_repeat and was_load(error) and is_sequential(mode):
-        # The fail mode would ask the budget next. In an outage most calls end here, at about the cost of a good call.
+        # Ask the budget here, as the fail mode would do next. In an outage most calls end here, at about the cost of a
+        # successful call.
         return mode.retries > 0 and bool(call.retry_policy.budget.has_room)
     return may_repeat

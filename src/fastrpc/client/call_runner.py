@@ -70,7 +70,7 @@ class BaseCallRunner:
 
     @cached_property
     def streams(self) -> Any:
-        """The calls with streams in one direction or both; clients without such calls load none of their modules."""
+        """The runner of calls with streams in one direction or both, imported on the first such call."""
         streams = self._new_streams()
         if self._interceptors:
             streams.proceed = Chain(self._interceptors, streams.run, note_failure, admits_none).proceed()
@@ -112,7 +112,7 @@ class BaseCallRunner:
 
 
 class CallRunner(Answers, BaseCallRunner):
-    """Run the calls of one client that cannot be sent at once."""
+    """Runs the calls of one client that cannot be sent immediately."""
 
     _attempting = Attempting
     _pool: ConnectionPool
@@ -162,7 +162,7 @@ class CallRunner(Answers, BaseCallRunner):
         try:
             value = await attempt
         except BaseException as error:
-            # A cancelled call has the bytes and the peer of its attempt as well.
+            # A cancelled call, too, reports the bytes and the peer of its attempt.
             call._adopt(attempt, error.processed != "no" if isinstance(error, FastRPCError) else None)
             if not isinstance(error, FastRPCError) or not may_retry(call, error, self._mode):
                 raise
@@ -207,7 +207,7 @@ class CallRunner(Answers, BaseCallRunner):
 
 
 def peer_of(call: ClientCall, pool: AttemptPool) -> "Peer":
-    """Return the peer of a call: the endpoint of its last attempt, or before any the first endpoint of the list."""
+    """Return the endpoint of a call's last attempt as its peer; before the first attempt, the first endpoint."""
     from fastrpc.peers.peer import Peer
 
     config = pool.config

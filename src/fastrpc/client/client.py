@@ -48,7 +48,8 @@ class Client(Caller, FanOut, StreamVerbs):
             default is round robin.
         fail_mode: the rule for failed attempts, by name or as an object, see `fastrpc.failmodes`. The default retries
             on another endpoint if that is safe.
-        interceptors: functions around every call, the first outermost; around calls of the services `side` is "server".
+        interceptors: functions around every call, the first outermost; around calls that servers make to `services`,
+            `side` is "server".
         credentials: a token that the client shows to its servers, or a function, `async () -> str`, which is called for
             each connection, and again before a token expires.
         services: the services that the client offers on its connections: instances, classes or functions as for
@@ -118,7 +119,7 @@ class Client(Caller, FanOut, StreamVerbs):
         await self.close()
 
     if not TYPE_CHECKING:
-        # Only for the message: type checkers already refuse a plain `with`.
+        # These methods only raise an error with a clear message: type checkers already refuse a plain `with`.
 
         def __enter__(self):
             raise TypeError(
@@ -152,7 +153,7 @@ class Client(Caller, FanOut, StreamVerbs):
     async def close(self) -> None:
         """Close all connections. Calls in flight fail; closing twice is allowed.
 
-        Calls that the client serves may end first, within `Timeouts.drain`.
+        Calls that the client serves may finish first, within `Timeouts.drain`.
         """
         refuse_view(self._is_view, "closed")
         if self._state.is_of_parent:

@@ -31,7 +31,7 @@ class ClientCredentials:
 
     @property
     def can_renew(self) -> bool:
-        """Whether another token can be obtained before the present one expires."""
+        """Whether another token can be obtained before the current one expires."""
         return not isinstance(self._source, str)
 
     def check(self, address: Address) -> None:

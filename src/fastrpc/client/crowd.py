@@ -28,7 +28,7 @@ class Widening(Protocol):
 
     @property
     def usable_connections(self) -> Sequence[ClientEngine]:
-        """The connections that take calls."""
+        """The connections that accept calls."""
 
     def widen(self) -> None:
         """Allow one more connection."""
@@ -46,7 +46,7 @@ class Crowd:
         self._looks = 0
 
     def await_at(self, connections: Iterable[ClientEngine]) -> None:
-        """Have these connections report when they are crowded, if that would lead to another connection."""
+        """Make these connections report when they are crowded, if another connection is allowed then."""
         if self._subchannel.may_widen:
             for connection in connections:
                 connection.await_crowd(CROWD_CALLS)

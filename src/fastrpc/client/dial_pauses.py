@@ -13,8 +13,8 @@ call: the server may be back long before the pause is over. So the first call th
 - After a long pause the loop dials its server rarely. The first call that ends a long pause restarts the pauses with
   `Backoff.first`, so a client that is used again reconnects quickly. When an unrequested dial fails, the pauses
   continue with their former length.
-- A server that refuses the credentials has answered before. So unrequested dials that end so have separate pauses,
-  which grow until a connection lasts.
+- A server answers before it refuses the credentials, and an answer restarts the pauses. So unrequested dials that are
+  refused have separate pauses, which grow until a connection lasts.
 """
 
 import random
@@ -25,8 +25,8 @@ from fastrpc.config.delays import Delays
 
 __all__ = ["LONG_SECONDS", "DialPauses"]
 
-#: Pauses of this many seconds or more are long: a call that ends a long pause restarts the pauses. Too low dials a dead
-#: server more often for calls; too high leaves an idle client without a connection for as long.
+#: Pauses of this many seconds or more are long: a call that ends a long pause restarts the pauses. A lower value dials
+#: a dead server more often for calls; a higher one leaves an idle client without a connection for longer.
 LONG_SECONDS = 5.0
 
 
@@ -37,14 +37,15 @@ class DialPauses:
         #: The instant of the next dial.
         self.due = 0.0
         self._delays, self._after_refusals = Delays(backoff, uniform), Delays(backoff, uniform)
-        # Whether the next call ends the pause: no call asked for the dial before it.
+        # Whether the next call ends the pause, because no call asked for the dial before the pause.
         self._is_skippable = False
         # Whether a call was made since the last dial failed; whether a call restarted the pauses since the server
         # answered.
         self._is_asked = self._has_restarted = False
-        # The length of the present pause; the instant at which a dial was due that was made earlier instead, or 0.
+        # The length of the current pause; and, if a call replaced a dial by an earlier one, the instant at which the
+        # dial was due, else 0.
         self._pause = self._replaced = 0.0
-        #: Whether a call asked for the present connection, or was sent on it.
+        #: Whether a call asked for the current connection, or was sent on it.
         self.is_called = False
         # Whether a connection has ended early since the last connection that lasted.
         self._ended_early = False
@@ -84,7 +85,7 @@ class DialPauses:
         self._begin(at, self._after_refusals if is_idle else self._delays)
 
     def use(self) -> None:
-        """Record that a call is sent on the present connection."""
+        """Record that a call is sent on the current connection."""
         self.is_called = True
 
     def end_early(self, at: float) -> None:

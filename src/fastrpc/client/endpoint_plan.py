@@ -28,10 +28,10 @@ CROWD_CALLS = 16
 CROWD_SECONDS = 0.1
 MOST_AUTOMATIC = 8
 
-#: The largest factor by which pings become rarer than `Keepalive.interval` says.
+#: The largest factor by which the interval of pings grows beyond `Keepalive.interval`.
 RAREST_PINGS = 1_024
 
-#: Pauses for which calls wait while the workers of a server replace each other.
+#: The number of pauses for which calls wait while the workers of a server are replaced.
 REPLACEMENT_PAUSES = 5
 
 
@@ -40,18 +40,18 @@ class _Connection(Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether the server has shown its settings."""
+        """Whether the server's SETTINGS have arrived."""
 
     @property
     def is_usable(self) -> bool:
-        """Whether it takes new calls."""
+        """Whether the connection accepts new calls."""
 
     @property
     def is_aged(self) -> bool:
-        """Whether its age limit has passed; it accepts calls until it is replaced."""
+        """Whether the connection's age limit has passed; it accepts calls until it is replaced."""
 
     def retire(self) -> None:
-        """Take no new calls. The clients retire the connections that the plan names."""
+        """Accept no new calls. The clients retire the connections that the plan names."""
 
 
 class EndpointPlan:
@@ -60,10 +60,10 @@ class EndpointPlan:
     #: Whether a connection that ends right after SETTINGS is logged like a failed dial.
     logs_early_ends = True
 
-    #: How many times rarer its connections send pings than the settings say.
+    #: The factor by which the interval of pings on the endpoint's connections exceeds the setting.
     ping_factor = 1
 
-    #: The instant since which a call with a key has waited for a connection that takes its calls.
+    #: The instant since which a call with a key has waited for a connection that accepts calls.
     awaited_since: float | None = None
 
     def __init__(
@@ -107,7 +107,7 @@ class EndpointPlan:
 
     @property
     def connections(self) -> Sequence[_Connection]:
-        """The connections that take calls, as far as is known."""
+        """The connections that accept calls, as far as is known."""
         raise NotImplementedError
 
     @property
@@ -117,7 +117,7 @@ class EndpointPlan:
 
     @property
     def has_callers(self) -> bool:
-        """Whether a call waits for the dial under way; a thread dials only for its own call."""
+        """Whether a call waits for the dial in progress; a thread dials only for its own call."""
         return True
 
     # The wanted number of connections
@@ -147,7 +147,7 @@ class EndpointPlan:
         self._needed = self.width + 1
 
     def narrow(self) -> None:
-        """Require only the present number of connections: one ended because it was idle."""
+        """Require only the current number of connections, because one ended after being idle."""
         self._needed = max(1, len(self.lasting))
 
     # The outcome of dials and connections
@@ -178,7 +178,8 @@ class EndpointPlan:
             lived: seconds since the dial.
             hint: the remedy for the reason, if the connection ended before it was ready.
             at: the instant from which the next pause counts.
-            is_aged: whether it was due to be replaced by `Keepalive.max_age`, which may be shorter than a pause.
+            is_aged: whether the connection was due to be replaced by `Keepalive.max_age`, which may be shorter than a
+                pause.
             is_replaced: whether the server asked for another connection, by a GOAWAY that starts a drain.
         """
         if not was_ready:
@@ -196,18 +197,18 @@ class EndpointPlan:
 
     @property
     def is_called(self) -> bool:
-        """Whether a call asked for the present connection, or was sent on it."""
+        """Whether a call asked for the current connection, or was sent on it."""
         return self._pauses.is_called
 
     def note_use(self) -> None:
-        """Record that a call is sent on the present connection."""
+        """Record that a call is sent on the current connection."""
         self._pauses.use()
 
     def _note_restart(self, dialed_at: float, now: float) -> bool:
-        """Record that the server replaced a connection early; return whether this does not count as a failed dial.
+        """Record that the server replaced a connection early; return False if this counts as a failed dial.
 
-        The next dial may reach another worker that is about to end. So it is made at once after each early end, and
-        later with a few pauses. A connection that was dialled before the last early end counts as part of it.
+        The next dial may reach another worker that is about to end. So there is no pause for as many early ends as the
+        server has workers, and then a few pauses. A connection dialled before the last early end does not count again.
         """
         if dialed_at >= self._replaced_at:
             self._replacements += 1
@@ -231,10 +232,10 @@ class EndpointPlan:
         is_early: bool = False,
         is_refused: bool = False,
     ) -> None:
-        """Keep the error for messages, and pause before the next dial, longer each time.
+        """Store the error for messages, and pause before the next dial, longer each time.
 
         Args:
-            is_early: whether a connection ended that had taken calls.
+            is_early: whether a connection that had accepted calls ended.
             is_refused: whether the server refused the credentials.
         """
         if self.error is None and is_logged:
@@ -249,7 +250,7 @@ class EndpointPlan:
             self._pauses.fail(at, is_awaited=self.has_callers, is_refused=is_refused)
 
     def note_refusal(self, status: int, text: object, at: float) -> None:
-        """Record that the server refused the credentials: calls fail with its verdict until another dial succeeds."""
+        """Record that the server refused the credentials: calls fail with its status until another dial succeeds."""
         self.note_failure(refusal_at(self.endpoint, status, text), at, is_refused=True)
 
     def note_pings(self, engine: object) -> None:
@@ -307,7 +308,7 @@ class EndpointPlan:
         return len(lasting) < width and any(connection.is_ready for connection in lasting)
 
     def replaced(self, width: int = 1) -> list[_Connection]:
-        """Return the aged connections beyond `width`, counting ready younger ones; none without a ready one."""
+        """Return the aged connections that ready younger ones replace; at least `width` connections remain."""
         ready = sum(connection.is_ready for connection in self.lasting)
         if not ready:
             return []
@@ -316,12 +317,12 @@ class EndpointPlan:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a connection takes calls and its server has shown its settings."""
+        """Whether a connection accepts calls and its SETTINGS have arrived."""
         return any(connection.is_ready and connection.is_usable for connection in self.connections)
 
     @property
     def is_expected(self) -> bool:
-        """Whether the next dial is likely to succeed: the last one did not fail, and the server does not drain."""
+        """Whether the next dial is likely to succeed: the last dial did not fail, and the server does not drain."""
         return self.error is None and not (self.is_awaited or self.is_removed)
 
     @property

@@ -1,4 +1,4 @@
-"""Fan-out: broadcast to all endpoints of a client, or fork and take the first answer. The calls share one deadline."""
+"""Fan-out: `broadcast` to all endpoints of a client, or `fork` for the first answer. The calls share one deadline."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -24,7 +24,7 @@ Method: TypeAlias = Callable[Concatenate[Any, P], T]
 Outcomes: TypeAlias = dict[Endpoint, Reply[T] | FastRPCError]
 
 
-#: Calls begun in one turn of the loop; more would block the loop for too long.
+#: Calls started in one turn of the loop; more would block the loop for too long.
 BEGUN_TOGETHER = 64
 
 
@@ -143,7 +143,7 @@ class FanOut:
 
 
 class _Beginning:
-    """Calls that begin in portions, with turns of the loop in between. All calls end with the block."""
+    """Calls that are started in portions, with turns of the loop between; the end of the block cancels them."""
 
     def __init__(self, calls: Iterator[Coroutine[Any, Any, Any]]) -> None:
         self._calls = calls
@@ -170,7 +170,7 @@ class _Beginning:
     async def _end(self) -> None:
         for task in self.tasks:
             task.cancel()
-        # Retrieved, so that asyncio does not report errors that are never awaited.
+        # Retrieve the errors, so that asyncio does not log them as never retrieved.
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 

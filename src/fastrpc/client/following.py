@@ -21,7 +21,7 @@ logger = logging.getLogger("fastrpc.client")
 
 
 class Follower:
-    """Pass each list of a registry to a pool.
+    """Passes each list of a registry to a pool.
 
     In addition to the required interface, the watches of fastrpc have the latest list and the registry's last error.
     """

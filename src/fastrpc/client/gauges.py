@@ -19,7 +19,8 @@ STATES = ("connected", "connecting", "failed", "idle", "ejected", "down")
 #: The states of circuit breakers, by their numbers.
 BREAKERS = ("closed", "half open", "open")
 
-#: The addresses of a target that each of its rows names: with all of them a page would grow by the square of the list.
+#: The most addresses of a target that each of its rows names: with all of them a page would grow with the square of
+#: their number.
 NAMED_ADDRESSES = 3
 
 

@@ -33,8 +33,9 @@ def state_of(client: _Stateful) -> CallerState:
 
 
 def dial_for_calls(client: "Client") -> None:
-    """Have a client dial a server that is away only for a call, after the pause of its backoff.
+    """Make a client redial an unreachable server only for a call, and only after the pause of its backoff.
 
-    The callers of such a client have longer pauses. By itself it would dial in each of its short ones.
+    This is for callers that pause for longer than the client: by itself the client would redial after each of its
+    shorter pauses.
     """
     pool_of(client).redials = False

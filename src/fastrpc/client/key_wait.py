@@ -58,7 +58,7 @@ class KeyWait:
             endpoint.awaited_since = now
 
     def renew(self) -> None:
-        """Give the next endpoint the full time, as no connected endpoint could take the call instead."""
+        """Give the next endpoint the full time, since no connected endpoint could take the call instead."""
         self._ends = None
 
     def _length(self, seconds_left: float | None) -> float:

@@ -1,6 +1,6 @@
 """The parts of a client. The first client of a program imports their modules.
 
-Both kinds check their arguments and make most of their parts in the same way.
+Both kinds of clients check their arguments and make most of their parts in the same way.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -95,7 +95,7 @@ def client_state(
 
 
 class OptionsCheck:
-    """Check the options of a view, for a client with a certain target.
+    """Checks the options of a client's views.
 
     Args:
         fail_mode_for: returns the fail mode of an object or a name.

@@ -58,7 +58,7 @@ class AttemptPool(Protocol):
 class AttemptPlacing:
     """Places the attempts of one call, for either client."""
 
-    #: Whether attempts go only to endpoints with streams, if there is such an endpoint.
+    #: Whether attempts go only to endpoints whose protocol has streams, if there is such an endpoint.
     is_stream = False
 
     def __init__(self, pool: AttemptPool, call: ClientCall) -> None:
@@ -127,7 +127,7 @@ class AttemptPlacing:
         return None
 
     def _went(self, endpoint: Endpoint, pick: Pick) -> None:
-        """Send later attempts for this endpoint to the endpoint of this attempt."""
+        """Record that the attempt for this endpoint went to the endpoint of `pick`; later attempts go there, too."""
         if pick.endpoint is not endpoint:
             self._moved[endpoint] = pick.endpoint
 
@@ -156,7 +156,10 @@ class AttemptPlacing:
         return endpoint_set.pick_preferred(self._call, name, tried)
 
     def _takes_preferred(self, pick: Pick) -> bool:
-        """Return whether a call uses its preferred endpoint. A call with a key waits for it as for its key's."""
+        """Return whether a call uses its preferred endpoint.
+
+        A call with a key waits for the preferred endpoint as it would for its key's endpoint.
+        """
         subchannel = pick.endpoint_state.subchannel
         if self._key_wait is None or (subchannel is not None and subchannel.is_ready):
             return True
@@ -172,7 +175,7 @@ class AttemptPlacing:
     def _place_key(self, tried: Sequence[Endpoint]) -> Pick:
         """Place an attempt by its key: at the first endpoint that is connected, or that the call may wait for.
 
-        An endpoint that was tried is better than an unconnected one.
+        An endpoint that was tried is preferred to an unconnected one.
         """
         absent, expected = self._unready()
         there = [one.endpoint for one in absent]
@@ -186,7 +189,7 @@ class AttemptPlacing:
         return pick
 
     def _unready(self) -> tuple[set[EndpointState], set[EndpointState]]:
-        """Return the endpoints without a connection for calls with a key: those to skip, and those to wait for."""
+        """Return the endpoints without a connection for calls with a key: a set to skip, and a set to wait for."""
         endpoint_set = self._endpoint_set
         ready = self._pool.ready_among(endpoint_set.left)
         if self._key_wait is not None and not ready:
@@ -234,7 +237,7 @@ class AttemptPlacing:
             return pick
         able = [one for one in endpoint_set.left if carries_streams(one.endpoint, config)]
         if not able:
-            # The attempt there fails with the reason.
+            # An attempt at this endpoint fails with the reason.
             return pick
         pick.undone()
         unable = [one.endpoint for one in endpoint_set.left if one not in able]

@@ -10,8 +10,8 @@ One client has a loop, the other only its calling threads. They differ in these 
 - The loop keeps `Pool.connections_per_endpoint` connections to a server that has sent its SETTINGS. A thread adds a
   connection when all others are in use, so an aged connection retires as soon as another one is ready. With "auto" both
   clients add a connection when all others are crowded.
-- The loop sees SETTINGS arrive at once. A thread sees them only while it reads, so an endpoint counts as tried once it
-  was dialled.
+- The loop notices SETTINGS immediately. A thread notices them only while it reads, so an endpoint counts as tried once
+  it was dialled.
 - The loop reconnects by itself, so it does not log a connection that ended right after SETTINGS. A thread logs it,
   since the next call may come much later.
 - Only the loop probes endpoints, hedges calls, and connects to endpoints without a call.
@@ -57,7 +57,7 @@ class Patience:
         self._failures: dict[EndpointPlan, int] = {}
 
     def is_over(self, endpoints: Sequence[EndpointPlan], now: float) -> bool:
-        """Return whether an attempt without a connection fails now. The first call of this starts the wait."""
+        """Return whether an attempt without a connection fails now. The first call of this method starts the wait."""
         if self._ends is None:
             self._ends = now + self._least_seconds
             self._failures = {each: each.failures for each in endpoints}
@@ -98,7 +98,7 @@ class ConnectionPlan(Generic[E]):
     # The list of endpoints
 
     def take_one(self, endpoints: Sequence[Endpoint]) -> None:
-        """Take the single endpoint of a client without an endpoint set."""
+        """Set the single endpoint of a client without an endpoint set."""
         self.subchannels = self.wanted = [self._make(endpoint) for endpoint in endpoints[:1]]
         _choose_warm(self.subchannels, self._warm)
 
@@ -181,7 +181,7 @@ class ConnectionPlan(Generic[E]):
         """Report the endpoints without a connection to the endpoint set; return whether that changed anything.
 
         Calls use endpoints without a connection only while no endpoint is connected. An endpoint keeps its keys while
-        it is expected; with a user-defined selector only during its first dial.
+        its next dial is likely to succeed; with a user-defined selector only during its first dial.
         """
         places_keys, keeps_new = self.places.places_keys, self.places.selector.is_keyed
         leaving, untried = set(), set()

@@ -39,7 +39,8 @@ __all__ = ["ConnectionPool", "Home"]
 #: The number of subchannels above which visiting all of them takes noticeable time.
 MANY_LINKS = 64
 
-#: With more subchannels a pause follows the announcement of a change: a multiple of the time it took, at most this.
+#: With more subchannels a pause follows each announcement of a change: this multiple of the announcement's duration, at
+#: most LONGEST_PAUSE seconds.
 TELLING_SHARE = 4
 LONGEST_PAUSE = 0.25
 
@@ -74,7 +75,7 @@ class ConnectionPool:
     #: Whether the pool follows no registry and has no connections until the next call.
     is_resting = False
 
-    #: Whether a server that is away is dialled again and again before a call needs it.
+    #: Whether an unreachable server is redialled even if no call needs it.
     redials = True
 
     def __init__(
@@ -92,7 +93,7 @@ class ConnectionPool:
         self.settings = settings
         #: Sends health probes; None unless they are configured and there is an endpoint set.
         self.prober = prober
-        #: None if the client only calls.
+        #: The services of the client; None if it only calls.
         self.serving = serving
         self.is_closed = self.is_used = False
         self.totals = CallTotals()
@@ -130,7 +131,7 @@ class ConnectionPool:
         return Follower(target, self.update)
 
     def _take_first(self, target: Target) -> None:
-        """Start with the endpoints of the target itself."""
+        """Start with the endpoints that the target itself names."""
         if self.endpoint_set is not None:
             self.endpoint_set.on_narrowed = self._take_left
             self.update(target.endpoints)
@@ -181,7 +182,7 @@ class ConnectionPool:
 
     @property
     def is_watching(self) -> bool:
-        """Whether the registry's lists are followed now."""
+        """Whether the registry is watched now."""
         return self._follower is not None and self.is_used and not (self.is_resting or self.is_closed)
 
     @property
@@ -195,7 +196,7 @@ class ConnectionPool:
         return self.any_waits or any(each.has_waiting for each in self.subchannels)
 
     def rest(self) -> None:
-        """Stop following the registry and leave every endpoint, until the next call."""
+        """Stop watching the registry and retire every connection, until the next call."""
         if self._follower is not None and self.is_watching:
             self.is_resting, self._has_list, self._has_idle = True, False, True
             self._follower.rest()
@@ -212,7 +213,7 @@ class ConnectionPool:
 
     @property
     def connections(self) -> list[ClientEngine]:
-        """Connections that take calls. Connections still in their handshake count only while no other is ready."""
+        """Connections that accept calls. Connections still in their handshake count only while no other is ready."""
         usable = [
             connection
             for subchannel in self.subchannels
@@ -223,7 +224,7 @@ class ConnectionPool:
 
     @property
     def open_connections(self) -> list[ClientEngine]:
-        """All connections, including connections that take no new calls."""
+        """All connections, including connections that accept no new calls."""
         return [
             connection
             for subchannel in (*self.subchannels, *self._removed)
@@ -287,14 +288,14 @@ class ConnectionPool:
                 each.call_for()
 
     def note_idle(self) -> None:
-        """Note that a subchannel lost its connection without a redial. The next call that needs one starts it."""
+        """Note that a subchannel lost its connection without a redial; the next call that needs one redials."""
         self._has_idle = True
 
     def changed(self) -> None:
         """Announce a change to all waiters.
 
-        An announcement visits all subchannels, and if there are many, many dials end together. So then the first change
-        is announced at once, and the following changes together after a pause of several times the cost of an
+        An announcement visits all subchannels, and with many subchannels many dials end together. Then the first change
+        is announced immediately, and the changes after it together, after a pause of several times the duration of an
         announcement.
         """
         if self._has_told:
@@ -400,7 +401,7 @@ class ConnectionPool:
             raise UnavailableError("the client is closed", processed="no", retryable=False)
 
     def are_unreachable(self, subchannels: Sequence[Subchannel], patience: Patience | None) -> bool:
-        """Return whether a call without a connection to these fails now, unless it has `wait_for_ready`."""
+        """Return whether a call without a connection to these subchannels fails now, unless it has `wait_for_ready`."""
         return self._plan.are_unreachable(subchannels, patience, self.loop.time())
 
     @property
@@ -472,7 +473,7 @@ class ConnectionPool:
         if self.home is not None:
             self.home.left(self)
         if self.is_used:
-            # Waiters are woken at once: connections that other clients use stay open.
+            # Wake all waiters now: connections that other clients use stay open, so their end would not wake them.
             self._tell()
         if self._follower is not None:
             await self._follower.close()

@@ -7,10 +7,10 @@ ends without closing leaves no pending task.
   of calls, because these have to work. An endpoint without a connection is not probed: the dial is its probe.
 - A single NOT_SERVING marks an endpoint as down. Silence may be a pause, so only `fall` unanswered probes mark it as
   down; Envoy does the same. As in gRPC (proposal A17), a server without the health service, or a server that refuses
-  the probe, counts as up. Unlike gRPC, a new connection takes calls before its first probe is answered, which saves a
+  the probe, counts as up. Unlike gRPC, a new connection accepts calls before its first probe is answered, which saves a
   round trip.
-- An answer on a connection that takes no more calls is ignored: its server may have told clients to leave, and another
-  server may listen at its address. The probe of the next connection decides.
+- An answer on a connection that accepts no more calls is ignored: its server may have asked clients to disconnect, and
+  another server may listen at its address. The probe of the next connection decides.
 - Probes have their own caller, without the client's totals, budget, interceptors and options. The counters of methods
   show them as `fastrpc.health.check`.
 - Probes do not count as activity on either side. `Timeouts.idle` ignores them, they wake no dormant endpoint, and a
@@ -64,11 +64,11 @@ class Probed(Protocol):
 
     @property
     def all_connections(self) -> Iterable[ClientEngine]:
-        """All open connections, including connections that take no new calls."""
+        """All open connections, including connections that accept no new calls."""
 
 
 class Prober:
-    """Make the probes of one client and judge their outcomes.
+    """Makes the probes of one client and judges their outcomes.
 
     Probes bypass interceptors, retries, breakers and the client's options, and its totals do not count them.
     """
@@ -113,7 +113,7 @@ class Prober:
         return caller
 
     def _check_of(self, endpoint: Any) -> HealthCheck:
-        """Return the call by which a server tells its health, in the protocol of its connections."""
+        """Return the call by which a server reports its health, in the protocol of its connections."""
         return protocol_of(endpoint, self._config).traits.health or self._check
 
     def failed(self, subchannel: Probed, error: FastRPCError) -> None:
@@ -188,7 +188,7 @@ class EndpointProbes:
         self._is_first = True
 
     def begin(self) -> None:
-        """Probe a new connection at once."""
+        """Probe a new connection immediately."""
         if self._under_way is None:
             self._is_first = True
             self._set_timer(0.0)

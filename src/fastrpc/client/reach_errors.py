@@ -61,7 +61,7 @@ def unreachable(endpoints: Sequence[Tried]) -> FastRPCError:
     """Return the error of a call that has no connection to any of these endpoints."""
     refusals = [each.error for each in endpoints if isinstance(each.error, CallError)]
     if refusals and len(refusals) == len(endpoints):
-        # Each call has its own error.
+        # Each call gets a separate error object.
         return CallError(refusals[0].status, refusals[0].message, processed="no")
     error = ConnectError(f"no endpoint could be reached: {troubles(endpoints)}", hint=_reach_hint(endpoints))
     error.is_lasting = all(each.error is not None and each.error.is_lasting for each in endpoints)
@@ -107,7 +107,7 @@ def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:
 
 
 def _has_cause(error: FastRPCError) -> bool:
-    """Return whether an error has another cause than a missing server: our settings, or the server refused."""
+    """Return whether an error has another cause than a missing server: the settings, or a refusal."""
     if isinstance(error, ConfigError):
         return True
     return error.hint is not None and getattr(error, "errno", None) not in {errno.ECONNREFUSED, errno.ENOENT}

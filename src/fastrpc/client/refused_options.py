@@ -13,7 +13,7 @@ __all__ = ["explain_options"]
 
 P = ParamSpec("P")
 
-#: The first argument of each constructor, with an example.
+#: The name of the first argument of each constructor, with an example.
 _EXAMPLES = {"target": "tcp://host:port", "registry": "consul://host:8500"}
 
 _PLACES = frozenset({"address", "addresses", "endpoint", "endpoints", "host", "port", "url", "uri"})
@@ -49,7 +49,7 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
 
 
 def _check_services(client: str, services: object) -> None:
-    """Accept the default of a `Client`, so that the same arguments are valid for both clients."""
+    """Refuse services. The default of `Client` is accepted, so that the same arguments are valid for both clients."""
     if services != ():
         # The message omits the value, which may be anything, even a secret.
         raise ConfigError(

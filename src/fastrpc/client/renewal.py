@@ -18,22 +18,22 @@ __all__ = ["Renewal", "Renewals"]
 
 logger = logging.getLogger("fastrpc.client")
 
-#: The part of a credential's validity after which it is renewed.
+#: The share of a credential's validity after which it is renewed.
 RENEWED_AT: Final = 0.8
 
-#: Credentials that a connection may show in a minute, less one in reserve (PROTOCOL.md 9).
+#: The most credentials that a connection shows in a minute: one less than PROTOCOL.md 9 allows.
 MOST_SHOWN: Final = 9
 MINUTE: Final = 60.0
 
-#: Seconds that a function of credentials has to give a token in place of a refused one.
+#: Seconds within which the function for credentials must return a token to replace a refused one.
 LONGEST_REPLACEMENT: Final = 30.0
 
 
 class Renewal:
-    """Shows a server another token before its present token expires.
+    """Sends a server another token before the current one expires.
 
-    A token that was shown before does not count: the server would end the connection with the calls under way. If no
-    other token is available in time, the connection is replaced, and its calls end normally.
+    The same token is not sent again: the server would close the connection with its calls in flight. If no other token
+    is available in time, the connection is replaced, and its calls end normally.
 
     Args:
         shown: the token that the connection begins with.
@@ -62,12 +62,12 @@ class Renewal:
         self._task = self._loop.create_task(self._renew(seconds), context=contextvars.Context())
 
     def refused(self) -> None:
-        """Show another token, if there is one: the server no longer accepts the present one."""
+        """Show another token, if there is one: the server no longer accepts the current one."""
         if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._replace(), context=contextvars.Context())
 
     async def _replace(self) -> None:
-        # Without another token the calls continue to fail, each with the verdict of the server.
+        # Without another token calls continue to fail, each with the status that the server sends.
         with contextlib.suppress(FastRPCError, TimeoutError):
             self._show(await self._next(self._loop.time() + LONGEST_REPLACEMENT))
 
@@ -87,7 +87,7 @@ class Renewal:
             try:
                 token = await self._next(ends)
             except (FastRPCError, TimeoutError) as error:
-                # Retries may fail for one reason for minutes.
+                # Log each reason once: retries may fail for the same reason for minutes.
                 if str(error) != told:
                     told = str(error)
                     logger.warning(
@@ -95,7 +95,7 @@ class Renewal:
                     )
                 pause = delays.take()
                 if self._loop.time() + pause >= ends:
-                    # The next connection begins with new credentials.
+                    # The connection that replaces this one begins with new credentials.
                     self._connection.retire()
                     return
                 await asyncio.sleep(pause)
@@ -112,7 +112,7 @@ class Renewal:
         return token
 
     def _show(self, token: bytes) -> None:
-        """Show the server a new token, even late: calls continue, and streams that the server has not ended yet."""
+        """Send the server a new token, even a late one: calls continue, and streams that the server has not ended."""
         now = self._loop.time()
         if self._connection.is_closed:
             return
@@ -138,7 +138,7 @@ class Renewals:
         backoff: Backoff,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Renew the credential of a connection from now on, if this can be renewed."""
+        """Renew the credential of a connection from now on, if it can be renewed."""
         if shown is not None and credentials is not None and credentials.can_renew:
             self._running[connection] = Renewal(connection, credentials, shown, backoff, loop)
 
@@ -149,13 +149,13 @@ class Renewals:
             renewal.accepted(seconds)
 
     def refused(self, connection: ClientEngine) -> None:
-        """Ask for another credential, as the server refused the present one for a call."""
+        """Ask for another credential, because the server refused the current one for a call."""
         renewal = self._running.get(connection)
         if renewal is not None:
             renewal.refused()
 
     def end(self, connection: ClientEngine) -> None:
-        """End the renewal of a connection that is over."""
+        """End the renewal for a connection that has ended."""
         renewal = self._running.pop(connection, None)
         if renewal is not None:
             renewal.end()

@@ -101,7 +101,7 @@ class ClientServices:
         serve_on(connection, self._services.gate)
 
     async def drain(self) -> None:
-        """Take no new calls of servers, and let those under way end within `Timeouts.drain`."""
+        """Accept no new calls from servers, and let calls in flight finish within `Timeouts.drain`."""
         if not self.is_entered:
             return
         gate = self._services.gate
@@ -120,7 +120,7 @@ class ClientServices:
                 cut.end_calls("the client closes, and the time for calls to finish is over (Timeouts.drain)")
 
     async def leave(self) -> None:
-        """End the threads, and leave the sources."""
+        """End the threads, and exit the sources."""
         if self.is_entered:
             self.is_entered = False
             self._services.close()

@@ -82,7 +82,7 @@ class _Answering:
 
 
 class BaseStreamRunner:
-    """The part of running streams that both clients share."""
+    """The part of a stream runner that both clients share."""
 
     def __init__(self, pool: AttemptPool, mode: FailMode) -> None:
         self._pool = pool
@@ -94,7 +94,7 @@ class BaseStreamRunner:
         return _ONCE if takes_stream(call.route) else _Answering(mode_of(call, self._mode), call)
 
     def _goes_on(self, stream: Any, error: FastRPCError) -> bool:
-        """Return whether another attempt follows the failed one, whose results the call has then taken."""
+        """Return whether another attempt follows a failed one; if so, the call has adopted the failed one's figures."""
         call = stream.origin
         if stream.takes_stream or not may_retry(call, error, mode_of(call, self._mode)):
             return False
@@ -128,7 +128,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         try:
             value = await cast(Any, self.proceed)(call)
         except (asyncio.CancelledError, GeneratorExit) as error:
-            # These end the reader as they end the caller of a method without a stream.
+            # Both end the reader of the stream, as they end the caller of a method without a stream.
             _give_up(call)
             _conclude(call, error)
             raise
@@ -142,7 +142,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
             leave_scope(token)
 
     async def run(self, call: AwaitedCall) -> Any:
-        """Begin a stream and return at its end: the innermost interceptor proceeds to this."""
+        """Begin a stream and return at its end. The `proceed` of the innermost interceptor calls this."""
         unbegun(call)
         try:
             await self._begin(call)
@@ -197,12 +197,12 @@ class _StreamAttempting(Attempting):
 
     def __init__(self, pool: ConnectionPool, call: AwaitedCall, made: FastRPCError | None) -> None:
         super().__init__(pool, call, made)
-        #: The signs that attempts wait for.
+        #: The futures of the signs for which attempts wait.
         self._signs: dict[AwaitedCall, asyncio.Future[None]] = {}
 
     async def _attempt_on(self, connection: ClientEngine, pick: Pick | None) -> AwaitedCall:
         call = self._call
-        # This comes before the attempt counts as sent: the attempt may no longer be wanted.
+        # Check before the attempt counts as sent: the stream may no longer be wanted.
         _wanted(call)
         attempt = call._attempt_on(connection, self._number)
         await pack_arguments(attempt)
@@ -226,7 +226,7 @@ class _StreamAttempting(Attempting):
                 del failure
 
     def _conclude(self, attempt: AwaitedCall, pick: Pick | None, error: BaseException | None) -> None:
-        # The attempt keeps the pick until its end, which may be now.
+        # An attempt keeps its pick until it ends, which may be now.
         if error is not None:
             attempt._give_up()
 

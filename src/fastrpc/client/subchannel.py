@@ -74,7 +74,7 @@ class Subchannels(Protocol):
     is_closed: bool
     #: Whether the client has no connections until the next call.
     is_resting: bool
-    #: Whether a server that is away is dialled again and again before a call needs it.
+    #: Whether an unreachable server is redialled even if no call needs it.
     redials: bool
     #: The prober of the client, or None.
     prober: "Prober | None"
@@ -119,7 +119,7 @@ class Subchannel(EndpointPlan):
         self._pool = pool
         self._connector = connector
         self._task: asyncio.Task[bool] | None = None
-        #: Runs during the pause before the next dial.
+        #: The timer of the pause before the next dial.
         self._pause: asyncio.TimerHandle | None = None
         self._turn = 0
         self._probes: EndpointProbes | None = None
@@ -128,13 +128,13 @@ class Subchannel(EndpointPlan):
         self.renewals = Renewals()
         # Calls that wait for a connection to this endpoint only.
         self._waiters = Waiters()
-        # The instant at which each connection was made, also of draining ones; None once the end of the connection is
-        # noted.
+        # The instant at which each connection was made, draining ones included; None once the end of a connection was
+        # recorded.
         self._all: dict[ClientEngine, float | None] = {}
 
     @property
     def connections(self) -> list[ClientEngine]:
-        """The connections that take calls, as far as is known."""
+        """The connections that accept calls, as far as is known."""
         return self.live
 
     def start(self, *, is_wanted: bool = False, goes_first: bool = False) -> None:
@@ -214,9 +214,9 @@ class Subchannel(EndpointPlan):
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("cannot dial %s", self.endpoint, exc_info=error)
             self.put_off(self._pool.loop.time())
-        # This comes first: calls under way must not request another dial.
+        # Report the end first: calls in flight must not request another dial.
         self._pool.dials.ended(self)
-        # If the connection has ended meanwhile, a pause is needed as well.
+        # If the connection has ended by now, the next dial follows a pause as well.
         self.start()
         self._changed()
 
@@ -300,7 +300,7 @@ class Subchannel(EndpointPlan):
         self.renewals.accepted(connection, seconds)
 
     def connection_refused(self, connection: ClientEngine) -> None:
-        """Ask for another credential, as the server refused the present one for a call."""
+        """Ask for another credential, because the server refused the current one for a call."""
         self.renewals.refused(connection)
 
     def connection_aged(self, connection: ClientEngine) -> None:
@@ -360,12 +360,12 @@ class Subchannel(EndpointPlan):
 
     @property
     def usable_connections(self) -> list[ClientEngine]:
-        """Connections that take calls. Connections still in their handshake count only while no other is ready."""
+        """Connections that accept calls. Connections still in their handshake count only while no other is ready."""
         usable = [connection for connection in self.live if connection.is_usable]
         return [connection for connection in usable if connection.is_ready] or usable
 
     def usable(self, *, ready: bool = False) -> ClientEngine | None:
-        """Return the next connection in turn; with `ready` only one whose SETTINGS arrived."""
+        """Return the next connection in turn; with `ready`, skip connections whose SETTINGS have not arrived."""
         if len(self.live) == 1:
             connection = self.live[0]
             return connection if connection.is_usable and (connection.is_ready or not ready) else None
@@ -388,17 +388,17 @@ class Subchannel(EndpointPlan):
         return self._waiters.any_waits or self._pool.any_waits
 
     def remove(self) -> None:
-        """Leave the endpoint for good: calls in flight may finish, no new ones start."""
+        """Retire all connections to the endpoint for good: calls in flight may finish, no new ones start."""
         self.is_removed = True
         self.rest()
 
     def rest(self) -> None:
-        """Leave the endpoint until the next `start`: calls in flight may finish."""
+        """Retire all connections to the endpoint until the next `start`: calls in flight may finish."""
         self._stop()
         self.live = []
         for connection in list(self._all):
             if not self._leave_to_others(connection):
-                # This client ended the connection, which is no reason to pause before the next dial.
+                # This client retired the connection itself, so its end causes no pause before the next dial.
                 self._all[connection] = None
                 if connection.is_usable:
                     connection.retire()
@@ -409,7 +409,7 @@ class Subchannel(EndpointPlan):
             self._pool.shared.places.leave(self)
 
     def _leave_to_others(self, connection: ClientEngine) -> bool:
-        """Leave a connection to the other clients that use it; return whether there are any."""
+        """Stop using a connection that other clients share; return whether there are such clients."""
         if self._pool.shared is None or not self._pool.shared.places.leave_to_others(self, connection):
             return False
         del self._all[connection]
@@ -445,5 +445,5 @@ class Subchannel(EndpointPlan):
 
     @property
     def all_connections(self) -> frozenset[ClientEngine]:
-        """All open connections of this subchannel, including connections that take no new calls."""
+        """All open connections of this subchannel, including connections that accept no new calls."""
         return frozenset(self._all)

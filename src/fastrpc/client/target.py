@@ -28,7 +28,7 @@ _OF_HTTP = {"http": "tcp", "https": "tls"}
 
 @value_class
 class Target:
-    """The endpoints that calls may go to."""
+    """The endpoints to which calls may go: given addresses, or a service in a registry."""
 
     #: The given endpoints; empty with a registry.
     endpoints: Sequence[Endpoint]
@@ -58,7 +58,7 @@ class Target:
         """Refuse a snapshot that has no list, or has an item that is not an endpoint.
 
         Raises:
-            ConfigError: it names the registry.
+            ConfigError: the snapshot is not usable; the message names the registry.
         """
         # An iterator would be empty after this check.
         is_list = isinstance(endpoints, Collection)

@@ -12,12 +12,15 @@ from fastrpc.protocols.base import Protocol, client_protocol
 
 __all__ = ["carries_streams", "check_compressor", "dialed_target", "protocol_of", "wire_of"]
 
-#: The schemes of targets that name the protocol as well.
+#: The schemes of targets that name the wire protocol, too.
 _GRPC = ("grpc://", "grpcs://")
 
 
 def wire_of(endpoint: Endpoint, config: ClientConfig) -> str:
-    """Return the name of the protocol of connections to an endpoint: the first of its record, or of all protocols."""
+    """Return the name of the protocol of connections to an endpoint.
+
+    It is the client's setting, else the first of WIRE_PROTOCOLS in the endpoint's record, else the first of all.
+    """
     if config.wire_protocol is not None:
         return config.wire_protocol
     return next((wire for wire in WIRE_PROTOCOLS if wire in endpoint.protocols), WIRE_PROTOCOLS[0])
@@ -34,7 +37,7 @@ def carries_streams(endpoint: Endpoint, config: ClientConfig) -> bool:
 
 
 def dialed_target(target: Any, config: ClientConfig) -> tuple[Any, ClientConfig]:
-    """Return a client's target by the schemes of transports, and its settings: `grpc://` sets `wire_protocol`.
+    """Return a client's target with the schemes of transports, and its settings: `grpc://` sets `wire_protocol`.
 
     Raises:
         ConfigError: only some of the addresses have such a scheme, or the settings name another protocol.

@@ -48,7 +48,7 @@ class ProtobufCodec(BaseCodec):
 
 
 def message_encoder(kind: Any) -> Callable[[Any], bytes]:
-    """Return the encoder of a message class: None would be a message without fields."""
+    """Return the encoder of a message class. It refuses None, which `encode` sends as a message without fields."""
 
     def encode(value: Any) -> bytes:
         try:

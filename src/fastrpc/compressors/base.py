@@ -96,7 +96,7 @@ class Compressor(Protocol):
     def decompress(self, payload: Payload, max_size: int) -> bytes:
         """Return the content of one whole frame.
 
-        Raises DecodeError if the output exceeds `max_size` bytes (which is found with at most 64 KiB more), and for
+        Raises DecodeError if the output exceeds `max_size` bytes (which is detected after at most 64 KiB more), and for
         input that is damaged, truncated, or followed by more bytes. A size that the frame announces is never trusted.
         """
 
@@ -267,7 +267,7 @@ def bounded_steps(
                 # The caller may end the decompression here, depending on the memory that it has counted.
                 yield output.capacity_for(len(piece))
             output.write(piece)
-            # Output may still be held back after the last input, so one idle step proves nothing.
+            # The decompressor may still hold output after the last input, so a single idle step does not mean damage.
             idle_steps = 0 if piece or consumed else idle_steps + 1
             if idle_steps > 1:
                 raise damaged(name, "it ends before its frame does")
@@ -298,7 +298,7 @@ class BoundedOutput:
         self._max_size = max_size
         self._stated = max_size if stated is None else min(stated, max_size)
         self._buffer = BytesIO()
-        #: Bytes of memory taken so far.
+        #: Bytes of memory allocated so far.
         self.capacity = 0
         #: Bytes written so far.
         self.size = 0

@@ -56,8 +56,8 @@ class GzipCompressor:
                 # A member is hardly longer than its content: a much longer payload has further members.
                 return size if len(payload) <= size + size // 1024 + 1024 else None
             if payload[place + FLAGS_OFFSET : place + FLAGS_OFFSET + 1] <= KNOWN_FLAGS:
-                # The size of the previous member. After a chance match these bytes are arbitrary, most likely too large
-                # a number.
+                # The size of the previous member. After a match by chance these bytes are arbitrary, and most likely
+                # too large a number.
                 size += int.from_bytes(payload[place - SIZE_BYTES : place], "little")
         return None
 

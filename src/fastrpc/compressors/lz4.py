@@ -90,6 +90,6 @@ def _check_header(payload: Payload) -> None:
             Lz4Compressor.name,
             f"its blocks are {1 << block_size_code * 2 - 2} KiB, the limit is 64 KiB",
         )
-    # As in zstd: memory that a decoder hands out without having written it has another checksum.
+    # Required as for zstd: if a decoder returns memory that it did not write, the checksum differs.
     if not payload[FLAGS_OFFSET] & CHECKSUM_FLAG:
         raise damaged(Lz4Compressor.name, NO_CHECKSUM)

@@ -38,8 +38,8 @@ SINGLE_SEGMENT_FLAG = 0x20
 CHECKSUM_FLAG = 0x04
 WINDOW_OFFSET = 5
 
-#: The decoder keeps a window of its output: 2 MiB at most, as zstd's levels up to its default one ask for. A header can
-#: ask for 3.75 TiB.
+#: The decoder keeps a window of its output: 2 MiB at most, which zstd's levels up to the default need. A header can ask
+#: for 3.75 TiB.
 WINDOW_LOG_MAX = 21
 WINDOW_BYTES_MAX = 1 << WINDOW_LOG_MAX
 
@@ -111,7 +111,7 @@ def _check_header(payload: Payload) -> int | None:
         raise damaged(
             ZstdCompressor.name, f"its window is {window_bytes} bytes, the limit is {WINDOW_BYTES_MAX}"
         )
-    # libzstd 1.5.1 to 1.5.7 can be led to hand out memory that it did not write (CVE-2026-124851). An attacker cannot
+    # libzstd 1.5.1 to 1.5.7 can be made to return memory that it did not write (CVE-2026-124851). An attacker cannot
     # know the checksum of that memory in advance.
     if not payload[FLAGS_OFFSET] & CHECKSUM_FLAG:
         raise damaged(ZstdCompressor.name, NO_CHECKSUM)

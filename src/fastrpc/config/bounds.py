@@ -20,9 +20,8 @@ class Limits(Settings):
             throughput of large messages, too high lets them delay small calls.
         metadata_bytes: largest metadata of a call; each entry counts its key, its value and 32. Too low refuses
             long tokens and trace states, too high invites calls that carry data there.
-        concurrent_calls: calls, streams included, that may be unanswered on one connection. A client lets more wait
-            their turn, a server refuses them. Too low leaves the network idle, too high lets one slow peer hold
-            much memory.
+        concurrent_calls: calls, streams included, that may be unanswered on one connection. A client queues further
+            calls, a server refuses them. Too low leaves the network idle, too high lets one slow peer hold much memory.
         streams: streams open at once on one connection, at most `concurrent_calls`. Too low
             refuses subscribers, too high lets one peer hold a window of memory for each.
         stream_window_bytes: bytes a stream may send ahead of its reader, before the stream pool lets it grow; a
@@ -32,9 +31,9 @@ class Limits(Settings):
             descriptors or memory first.
         depth: depth to which payloads may nest containers. Too low refuses deep values, too high lets hostile ones
             use up the stack of decoders.
-        longest_call: seconds after which a call that is served ends, streams included, however late its caller's
-            deadline is; None leaves it to callers and methods. Built-in services are exempt. Too low ends honest work,
-            too high lets callers occupy handlers whose results are no longer needed.
+        longest_call: seconds after which a served call is ended, streams included, even before its caller's deadline;
+            None leaves the limit to callers and methods. Built-in services are exempt. Too low ends honest work, too
+            high lets callers occupy handlers whose results are no longer needed.
     """
 
     message_bytes: int = 16 * _MIB
@@ -66,7 +65,7 @@ class Limits(Settings):
 
 @settings_class
 class Memory(Settings):
-    """Budgets in bytes, as counts of messages alone would bound no memory; per connection unless stated otherwise.
+    """Budgets in bytes, since limits on the number of messages bound no memory; per connection unless stated otherwise.
 
     `request_bytes`, `send_hard` and half of `stream_pool` count as at least `Limits.message_bytes`: to accept longer
     messages, raising that limit is enough.
@@ -84,12 +83,12 @@ class Memory(Settings):
         send_soft: unsent bytes above which no further handler starts and streams wait. Too low idles handlers while
             the network catches up, too high answers into a growing queue.
         send_hard: unsent bytes above which a peer of the native protocol that reads nothing for one second is dropped.
-            By HTTP/2, messages that have begun, or lack the window of their stream, count towards it instead of
-            `send_soft`: above it no further handler starts. At least `send_soft`. HTTP peers have
+            By HTTP/2, messages that are partly sent, or wait for the window of their stream, count towards `send_hard`
+            instead of `send_soft`: above it no further handler starts. At least `send_soft`. HTTP peers have
             `HTTPLimits.body_idle_seconds`, rpcx peers the sum of `Keepalive.interval` and `timeout`. Too low drops
             peers with a slow line, too high lets a silent one hold this much.
-        open_messages: cut messages that may be unfinished at once, in each direction. Too low makes large messages
-            wait for each other, too high multiplies their memory.
+        open_messages: messages cut into frames that may be unfinished at the same time, in each direction. Too low
+            makes large messages wait for each other, too high multiplies their memory.
         items: elements, keys and values that one payload may hold in all its containers. Too low refuses large lists,
             too high lets a small message decode to a great many objects.
     """

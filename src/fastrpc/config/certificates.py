@@ -20,16 +20,16 @@ class TLS(Settings):
     """Certificates as PEM files, for `tls://host:port`. They are read when a server listens or a client connects.
 
     Attributes:
-        cert_file: our certificate chain; a server needs one. Without it a client cannot prove who it is.
+        cert_file: the own certificate chain; a server needs one. A client without a chain cannot prove its identity.
         key_file: the key of `cert_file`; None if `cert_file` contains it.
         key_password: the password of an encrypted key; never shown.
-        ca_file: the trusted certificate authorities; None takes the system's. Too many let strangers vouch for a
-            peer, without its authority a peer is refused. A server with it asks clients for a certificate, and refuses
-            a certificate that it cannot verify.
-        crl_file: certificates that their authorities revoked. A peer is refused if the file has no list of its
-            authority.
+        ca_file: the trusted certificate authorities; None uses the system's. Too many authorities let strangers vouch
+            for a peer; a peer whose authority is missing is refused. A server with `ca_file` asks clients for a
+            certificate, and refuses a certificate that it cannot verify.
+        crl_file: the revocation lists of authorities. A peer is refused if its certificate is revoked, or the file has
+            no list of its authority.
         require_client_cert: Server: refuse clients without a certificate signed by `ca_file`.
-        server_name: Client: the name expected in the server's certificate; None takes the host of the address.
+        server_name: Client: the name expected in the server's certificate; None uses the host of the address.
         server_identities: Client: URIs such as `spiffe://corp/orders`, of which the server's certificate has to have
             one, in place of the host name.
     """

@@ -30,10 +30,10 @@ class Pool(Settings):
     """The connections that a client keeps.
 
     Attributes:
-        connections_per_endpoint: connections to each endpoint, which calls take in turn. One carries many calls at
-            once. More help when one worker of the server cannot keep up, and cost memory and handshakes on both sides.
-            "auto" begins with one, and adds another when each had more than 16 calls in flight for 100 ms, up to the
-            number of the server's workers and at most 8. A client that serves calls always has one.
+        connections_per_endpoint: connections to each endpoint, which calls use in turn. One carries many calls at once.
+            More help when one worker of the server cannot keep up, and cost memory and handshakes on both sides. "auto"
+            begins with one, and adds another when each had more than 16 calls in flight for 100 ms, up to the number of
+            the server's workers and at most 8. A client that serves calls always has one.
         warm: endpoints to which connections are opened before a call needs them, as soon as the client is entered,
             and kept open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens
             them in `ready()` and keeps `Timeouts.idle`. Too low lets the first call to each endpoint wait for its
@@ -73,10 +73,10 @@ class ClientConfig(Settings):
             and costs time of both processors; answers come back compressed the same way.
         compress_above: payloads of at most this many bytes are never compressed. Too low spends time on messages
             that hardly shrink, too high leaves network unsaved.
-        wire_protocol: language spoken on the connections: "native", "grpc" for servers of gRPC, or "rpcx" or "phobos"
+        wire_protocol: protocol spoken on the connections: "native", "grpc" for servers of gRPC, or "rpcx" or "phobos"
             for servers of Go, without streams and without cancelling calls on the server. None takes the protocol from
-            the `protocols` of each endpoint, which a registry lists: the first of these four that the list contains.
-            Protocols that are registered with an engine for clients may be named, too.
+            the `protocols` of each endpoint, which a registry lists: the first of these four names that `protocols`
+            contains. Protocols that are registered with an engine for clients may be named, too.
         timeouts: the timeouts of each phase.
         keepalive: the detection of silent peers.
         limits: the limits for one peer.

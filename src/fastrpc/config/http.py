@@ -47,8 +47,8 @@ class HTTPLimits(Settings):
         header_seconds: the longest time for the head of a request, from its first byte on. Too low refuses slow
             clients, too high lets strangers hold connections.
         idle_seconds: time between two requests on a connection; on a connection of HTTP/2 to a server with "grpc" in
-            `ServerConfig.protocols` `Timeouts.idle` counts. Too low makes clients connect again, too high keeps unused
-            connections open.
+            `ServerConfig.protocols` `Timeouts.idle` applies instead. Too low makes clients connect again, too high
+            keeps unused connections open.
         body_idle_seconds: time between two pieces of a body, and time for which a client may read nothing of an answer.
             Too low cuts off slow lines, too high lets silent clients hold memory.
         headers: fields of a request. Too low refuses clients behind many proxies, too high makes requests costly.
@@ -74,12 +74,12 @@ class HTTPLimits(Settings):
 
 @settings_class
 class OpenAPI(Settings):
-    """The parts of `/openapi.json` that are about the whole server.
+    """The parts of `/openapi.json` that describe the whole server.
 
     Attributes:
-        title: its title; None: the names of the services.
-        version: its version; None: the version of the services, if they have one in common.
-        description: text about it, in Markdown.
+        title: the title of the document; None: the names of the services.
+        version: the version of the document; None: the version of the services, if all have the same.
+        description: a text about the server, in Markdown.
         servers: URLs by which callers reach the server, such as "https://api.example/v1"; if empty, the server of the
             document.
         specification: the version of OpenAPI, "3.1" or "3.2". Version 3.2 describes each line and each event of a
@@ -104,7 +104,7 @@ class OpenAPI(Settings):
 
 
 class _Mounted(Mapping[str, Any]):
-    """The applications of a server by the start of their paths: settings do not change."""
+    """The applications of a server by the start of their paths. Immutable, like all settings."""
 
     __slots__ = ("_by_prefix",)
 
@@ -132,8 +132,8 @@ class _Mounted(Mapping[str, Any]):
 class HTTP(Settings):
     """The HTTP gateway of a server whose `ServerConfig.protocols` names "http".
 
-    It takes HTTP/1.1 and HTTP/2. With "grpc" in place of "http", `grpc_web` and `connect` count for HTTP/2, under the
-    same origins, hosts and limits.
+    The gateway accepts HTTP/1.1 and HTTP/2. With "grpc" in place of "http", `grpc_web` and `connect` count for HTTP/2,
+    under the same origins, hosts and limits.
 
     Attributes:
         http2: requests by HTTP/2 as well, agreed to by ALPN, or without TLS by prior knowledge. False: HTTP/1.1 alone.
@@ -143,12 +143,12 @@ class HTTP(Settings):
             `/jsonrpc` as well.
         mcp: methods with `tool=True` as tools of language models, at `POST /mcp`.
         rpcx: requests with the fields `X-RPCX-ServiceMethod` and `X-RPCX-SerializeType`, as Go's header gateway of rpcx
-            takes them.
+            accepts them.
         phobos: requests with the fields `PHOBOS-Gateway-ServiceMethod` or `PHOBOS-Gateway-SerializeType`, as the header
-            gateway of Phobos takes them.
+            gateway of Phobos accepts them.
         grpc_web: calls by gRPC-Web, from pages in browsers, at the paths of gRPC.
-        connect: calls by Connect, from pages in browsers and by curl, at the paths of gRPC. A POST of JSON is one only
-            with `Connect-Protocol-Version: 1`.
+        connect: calls by Connect, from pages in browsers and by curl, at the paths of gRPC. A POST of JSON is a call by
+            Connect only with the field `Connect-Protocol-Version: 1`.
         docs: the pages `/docs`, `/openapi.json` and `/client.js`, which describe and call the services. They need no
             identity. None follows `ServerConfig.reflection`.
         cors_origins: origins whose pages may call, such as "https://shop.example". Their scripts then act with the
@@ -156,11 +156,11 @@ class HTTP(Settings):
         allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
             name. Any other Host is refused if callers are not authenticated, and for applications in `mounts` that
             accept requests without an identity: a page could use a name of its site that resolves to this server.
-            "*.shop.example" names the subdomains of shop.example at any depth. "*" takes any host, for mounted
+            "*.shop.example" names the subdomains of shop.example at any depth. "*" accepts any host, for mounted
             applications too; pages in browsers then call methods only under a listed name, or from `cors_origins`.
         mounts: ASGI applications by the start of their paths, "/" for every path that fastrpc does not serve: an
-            application, or "module:name", which each worker imports. FastAPI keeps its `/docs` at "/", where `docs` is
-            then off unless set.
+            application, or "module:name", which each worker imports. With an application at "/", `docs` is off unless
+            set, so that FastAPI keeps its `/docs`.
         mount_authenticated: whether requests to mounts need an identity if the server has `authenticate`: True refuses
             others before an application sees them, False verifies nothing and leaves `Authorization` to the
             applications. In both cases rules about methods do not apply.
@@ -169,8 +169,8 @@ class HTTP(Settings):
         trusted_proxies: networks of proxies such as "10.0.0.0/8", and "unix" for proxies at unix sockets. Their
             `X-Forwarded-For` names the client of a request, also by gRPC; limits, delays of failed logins, audit and
             logs use this client.
-        compress: results of more than 1 KiB are compressed by gzip for clients that take it, but streams never. Do not
-            compress answers that contain both a secret and text of a stranger (BREACH):
+        compress: results of more than 1 KiB are compressed by gzip for clients that accept it; streams never are. Do
+            not compress answers that contain both a secret and text of a stranger (BREACH): call
             `current_call().http(compress=False)`.
         openapi: title, version, description and servers of `/openapi.json`.
         limits: the limits of requests.
@@ -231,7 +231,7 @@ class HTTP(Settings):
 
 
 def _check_mounts(settings: Any) -> None:
-    """Refuse anything but applications, or their import strings, by prefixes; keep a copy."""
+    """Refuse anything but applications, or their import strings, by prefixes; store a copy."""
     value = settings.mounts
     if not isinstance(value, Mapping) or not all(
         isinstance(prefix, str) and _PREFIX.fullmatch(prefix) for prefix in value
@@ -248,7 +248,7 @@ def _check_mounts(settings: Any) -> None:
 def _check_texts(
     settings: Any, name: str, form: re.Pattern[str], allowed: str, *, is_lower: bool = True
 ) -> None:
-    """Refuse anything but a sequence of texts of a form, and keep it as a tuple."""
+    """Refuse anything but a sequence of texts of a form, and store it as a tuple."""
     value = getattr(settings, name)
     if not isinstance(value, tuple | list):
         raise wrong(settings, name, f"a tuple of {allowed}", hint=f"write {name}=('…',)")

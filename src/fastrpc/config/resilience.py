@@ -46,15 +46,15 @@ class Backoff(Settings):
 class Retries(Settings):
     """The budget and the pauses of retries, for all calls of a client together.
 
-    The budget counts attempts that a server may have seen. A retry of an attempt that provably reached no server (no
-    connection, a leaving server) is free.
+    The budget counts attempts that a server may have seen. A retry of an attempt that provably reached no server (there
+    was no connection, or the server was draining) is free.
 
     Attributes:
         budget_share: retries and hedges as a share of the calls of the last second. Too low gives up calls that could
             have succeeded, too high adds a flood of retries to a failing server's load.
         budget_per_second: retries and hedges per second in addition to that share. Too low leaves clients with few
             calls without retries, too high adds up over many clients.
-        backoff: pauses between the attempts of one call. A pause that the server asked for is kept if it is longer.
+        backoff: pauses between the attempts of one call. If the server asked for a longer pause, that pause applies.
             Short pauses hammer a server in trouble, long pauses use up the time of the call.
     """
 
@@ -124,14 +124,14 @@ class Outlier(Settings):
             counted. Too low ejects on bad luck, too high lets many calls fail.
         interval: seconds between comparisons. Too low compares too few calls, too high finds a bad endpoint late.
         minimum_calls: attempts within an interval below which an endpoint is not compared. Too low compares noise,
-            too high never looks at clients with few calls.
+            too high never compares the endpoints of clients with few calls.
         success_gap: how far the share of good answers of an endpoint may lie below the share of all endpoints; None: it
             is ignored. Too low ejects on noise, too high keeps an endpoint that fails many calls.
         slow_factor: how many times the median of all endpoints the average time of an endpoint may be, method by
             method; None: it is not checked. Too low ejects endpoints that are merely far away, too high keeps a slow
             endpoint.
-        slow_above: average times below this are never slow. Too low ejects over microseconds, too high keeps an
-            endpoint that is slow for fast calls.
+        slow_above: average times below this number of seconds are never slow. Too low ejects over microseconds, too
+            high keeps an endpoint that is slow for fast calls.
         ejection: seconds for which an endpoint is ejected the first time; each further time is longer by this much, up
             to `longest_ejection`. Too low sends calls to a sick endpoint again and again, too high wastes a healthy
             one.

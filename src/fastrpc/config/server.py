@@ -34,14 +34,14 @@ class ServerConfig(Settings):
         timeouts: the timeouts of each phase.
         keepalive: the detection of silent peers.
         limits: the limits for one peer.
-        memory: budgets in bytes, as counts of messages alone would bound no memory.
+        memory: budgets in bytes, since limits on the number of messages bound no memory.
         admission: the limits that apply before the server starts to work on a call.
         tls: certificates for `tls://` addresses; None: no certificates. With it, the server listens at `tcp://` on
             loopback only, unless `listen` says `allow_plain=True`.
         protocols: protocols accepted on each port, detected by a connection's first bytes. Each protocol enlarges the
             attack surface.
         http: the HTTP gateway, if `protocols` names "http"; gRPC-Web and Connect also work if it names "grpc".
-        codecs: codecs accepted; calls in any other are refused before they start.
+        codecs: codecs accepted; calls with any other codec are refused before they start.
         reflection: whether callers may list services and signatures; None allows it on loopback and unix addresses
             only.
         expose_errors: whether the text of a handler's unexpected exception is sent to the caller. Helps while
@@ -57,7 +57,7 @@ class ServerConfig(Settings):
         admin_token: token for the admin pages, or the path of its file, or "file:" with that path. A file is read again
             after a change.
         admin_operators: file of tokens (TOML, as `StaticTokens.from_file` reads it) whose owners may change the server
-            by `POST /act/…`; None: no changes are possible there. These tokens read no page.
+            by `POST /act/…`; None: no changes are possible there. These tokens give no access to the pages.
         admin_advertise: address of the admin pages for the label `admin` of the server's records; port 0 stands for the
             bound port. None: the bound address, with the host of the record if it is bound to all interfaces; no label
             if it is on loopback and the record's address is not. False: no label.

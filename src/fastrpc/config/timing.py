@@ -22,11 +22,10 @@ class Timeouts(Settings):
             streams; None keeps forgotten streams for as long as the connection lasts.
         idle: seconds a connection may be without calls before it is closed; health probes do not count as calls. Too
             low reconnects again and again; None keeps unused connections open.
-        announce: seconds from the moment at which registries and peers are told that this server leaves until it
-            refuses new calls. Too low refuses calls of clients that were not notified yet, too high makes every restart
-            slower.
-        drain: seconds for running calls to finish when a server leaves; calls that still run then are cancelled. Too
-            low cuts work off, too high delays restarts; None waits for the last call.
+        announce: seconds between the notice to registries and peers that this server shuts down, and the refusal of new
+            calls. Too low refuses calls of clients that were not notified yet, too high makes every restart slower.
+        drain: seconds for running calls to finish when a server shuts down; calls that still run after them are
+            cancelled. Too low cuts work off, too high delays restarts; None waits for the last call.
         linger: seconds for which a closing connection reads on until the peer has closed as well. Too low can destroy
             the last answers on their way, too high holds descriptors of silent peers; 0 closes it at once (in HTTP
             after the last response), None once all output is sent; with both the connection is not read any more.
@@ -56,15 +55,15 @@ class Keepalive(Settings):
     Attributes:
         interval: seconds of silence after which a ping asks for a sign of life; None sends no pings. Too low wakes idle
             peers for nothing, too high notices a vanished peer late. A client of gRPC pings only while a call is under
-            way. By default it pings after five minutes, as most servers allow no more, and half as often once a server
-            complains.
+            way. By default a client of gRPC pings after five minutes, since most servers refuse more frequent pings,
+            and half as often once a server complains.
         timeout: seconds of silence after a ping that ends the connection. A handler may block the loop for less than
             this. Too low drops peers that are merely busy, too high lets calls wait for a peer that is gone.
         minimum_interval: fewest seconds between pings that this side accepts; it is announced to the peer. Too
-            low allows a flood of pings, too high forces peers to notice our loss late.
+            low allows a flood of pings, too high forces peers to notice the loss of this side late.
         max_age: age in seconds at which a connection is replaced, plus or minus 10 %, so that load spreads over new
-            servers. A client's connection takes calls until its successor is ready, and closes without one at twice
-            that age. Too low reconnects all the time, none leaves long-lived connections at their first server.
+            servers. A client's connection accepts calls until its successor is ready; without a successor it closes at
+            twice that age. Too low reconnects all the time, none leaves long-lived connections at their first server.
     """
 
     interval: float | None = 10.0

@@ -44,7 +44,7 @@ def unknown_setting(
 
 
 def _nearest(name: str, names: list[str]) -> str | None:
-    # Loaded with the first mistake: most programs make none.
+    # Imported on the first mistake: most programs make none.
     from difflib import get_close_matches
 
     near = get_close_matches(name, names, 1)

@@ -209,7 +209,7 @@ def check_name(settings: Any, name: str) -> None:
 
 
 def check_names(settings: Any, name: str) -> tuple[str, ...]:
-    """Refuse anything but a sequence of texts, without repetition, and keep it as a tuple."""
+    """Refuse anything but a sequence of texts, without repetition, and store it as a tuple."""
     value = getattr(settings, name)
     if not isinstance(value, tuple | list) or not value or not all(isinstance(item, str) for item in value):
         raise wrong(settings, name, "a tuple of one or more texts", hint=f"write {name}=('…',)")

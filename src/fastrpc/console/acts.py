@@ -27,7 +27,7 @@ from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["MOST_SERVERS_OF_ACT", "ActAnswer", "act_on"]
 
-#: Servers of one act.
+#: The most servers of one act.
 MOST_SERVERS_OF_ACT: Final = 256
 
 #: The most bytes of an answer, and the most characters of a text in it.
@@ -38,8 +38,8 @@ ANSWER_TEXT: Final = 500
 #: server waits twice 3 s for a worker that does not answer, and 2 s for its registry.
 HELD_SECONDS: Final = 7.0
 
-#: Seconds after which servers that were not asked yet are no longer asked. A call therefore takes at most 49 s, less
-#: than the page waits.
+#: Seconds after which the act is sent to no further server. A call therefore takes at most 49 s, less than the page
+#: waits.
 TURN_SECONDS: Final = 40.0
 
 #: The console's own statuses for an act: not sent; sent, without a complete answer.
@@ -48,7 +48,7 @@ UNANSWERED: Final = 504
 
 _NAME: Final = re.compile(r"[a-z_]{1,64}")
 
-#: Values in an answer, which go on to the caller, so they are of a few plain kinds.
+#: The types of values in an answer. They are few and plain, since the values are passed on to the caller.
 _Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
 _Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=2_000)]
 _Plain: TypeAlias = bool | _Whole | float | _Text | None

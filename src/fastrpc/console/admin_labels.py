@@ -26,7 +26,8 @@ def admin_of(endpoint: Endpoint) -> Address | None:
     return _parsed(label) if len(label) <= _LONGEST_LABEL else None
 
 
-# Views of services need the addresses of all records each time: of as many servers as a console keeps.
+# Views of services need the addresses of all records each time. The cache holds as many addresses as a console keeps
+# servers.
 @lru_cache(4_096)
 def _parsed(label: str) -> Address | None:
     try:

@@ -12,7 +12,7 @@ from fastrpc.registries.base.policy import AddressPolicy, AddressRefusedError
 
 __all__ = ["LOOPBACK", "AllowedServers", "admin_address"]
 
-#: The patterns if none are given; to these no token is shown.
+#: The default patterns. Servers that match only these get no token.
 LOOPBACK: Final = ("127.0.0.0/8", "::1", "localhost")
 
 #: The form of a host. Numbers with `*` are refused: a network is more exact.
@@ -43,12 +43,12 @@ def admin_address(url: str) -> Address:
 
 
 class AllowedServers:
-    """Decides which admin addresses may be asked, and so may see the reading token.
+    """Decides which admin addresses may be read, and so get the token for reading.
 
     Args:
         patterns: host names in which `*` stands for any characters, addresses, and networks such as 10.0.0.0/8; each
             may end with `:PORT`, and an IPv6 address is then in brackets. Without patterns no address is read.
-        takes_acts: whether the tokens of operators may be shown to addresses that a person named.
+        takes_acts: whether the tokens of operators may be sent to addresses that the user named.
 
     Raises:
         ConfigError: a text has another form.

@@ -40,7 +40,7 @@ class Facts(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
 
     title: str
     facts: dict[str, Cell]
-    #: The units of facts that have one, as of a `Column`.
+    #: The units of facts by name, as in `Column.unit`; facts without a unit are missing.
     units: dict[str, str] = {}
 
 
@@ -66,7 +66,7 @@ class Table(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
     #: The view that each row opens; empty if rows open none.
     links: list[ViewLink | None] = []
     #: The column by which the table is sorted, with "-" before it if the largest value comes first. The arguments
-    #: `search`, `sort` and `page` of the view change it. Empty for a table in an order that stays.
+    #: `search`, `sort` and `page` of the view change it. Empty for a table with a fixed order.
     order: str = ""
 
 
@@ -101,14 +101,14 @@ class Tree(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
 
     title: str
     nodes: list[TreeNode]
-    #: The units of facts that have one, as of a `Column`.
+    #: The units of facts by name, as in `Column.unit`; facts without a unit are missing.
     units: dict[str, str] = {}
 
 
 class GraphNode(msgspec.Struct, frozen=True):
     name: str
     link: ViewLink | None = None
-    #: The centre of its box in pixels.
+    #: The centre of the node's box in pixels.
     x: float = 0.0
     y: float = 0.0
 
@@ -140,7 +140,10 @@ class Text(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
 
 
 class Act(msgspec.Struct, frozen=True):
-    """An act on servers, as `fastrpc.console.act` takes it. A person adds a token, and the values that `asks` names."""
+    """An act on servers, as an argument of `fastrpc.console.act`.
+
+    The user adds a token, and the values that `asks` names.
+    """
 
     #: out, in, weight, serving, log_level, drain or roll.
     name: str
@@ -148,7 +151,7 @@ class Act(msgspec.Struct, frozen=True):
     servers: list[str]
     #: The body: the value that the view shows as `was`.
     values: dict[str, Any] = {}
-    #: The names of the values that the person gives.
+    #: The names of the values that the user enters.
     asks: list[str] = []
 
 

@@ -1,4 +1,4 @@
-"""One budget for the figures of all servers: the server with most gives room to the others."""
+"""One memory budget for the figures of all servers: the server with most figures drops some for the others."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ class FleetBudget:
 
     @contextmanager
     def changing(self, server: FleetServer) -> Iterator[None]:
-        """Count the memory that a server keeps more, or less, after a block."""
+        """Count by how much the memory of a server's figures changes in a block."""
         before = server.kept_bytes
         yield
         self.kept_bytes += server.kept_bytes - before

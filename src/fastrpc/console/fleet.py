@@ -33,7 +33,8 @@ R = TypeVar("R")
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds between two polls of a server; the same while a view shows it; and the most after failures.
+#: Seconds between two polls of a server; seconds between polls while a view shows the server; the most seconds after
+#: failures.
 POLL_SECONDS: Final = 10.0
 SHOWN_SECONDS: Final = 2.0
 FAILING_SECONDS: Final = 60.0
@@ -54,7 +55,7 @@ MOST_OPENED: Final = 20
 #: The most names of services that are kept because a server reported them.
 MOST_FIGURED: Final = 10_000
 
-#: Seconds that a look, an act or a view waits for the first lists of a registry.
+#: Seconds that `look`, an act or a view waits for the first lists of a registry.
 LISTED_SECONDS: Final = 5.0
 
 #: The most servers that are read at the same time: by polls, for views, and for acts. Last, the most views that read
@@ -67,12 +68,14 @@ MOST_VIEWS: Final = 4
 #: The longest page that the loop itself decodes and counts: 100 methods, which take 2 ms.
 SHORT_BYTES: Final = 32 * 1024
 
-#: Seconds between two looks for servers that are due.
+#: Seconds between two checks for servers that are due.
 TICK_SECONDS: Final = 0.2
 
 
 class Fleet:
-    """The fleet while its block lasts. Used on one loop; threads read servers that are slow or have long pages.
+    """The fleet, polled inside its `async with` block.
+
+    It is used on one loop; threads read servers that are slow or have long pages.
 
     Args:
         registry: lists the services; None: only the targets are read. It is closed at the end.
@@ -204,7 +207,7 @@ class Fleet:
         return found[0] if found else None
 
     async def _lists_come(self) -> bool:
-        """Wait for the first lists of the registry; return whether they arrived meanwhile."""
+        """Wait for the first lists of the registry, with a limit; return False if there was nothing to wait for."""
         if self.follower is None or self.follower.completed.is_set():
             return False
         with suppress(TimeoutError):
@@ -214,7 +217,7 @@ class Fleet:
 
     @property
     def trouble(self) -> str | None:
-        """Why the lists of the registry are old or missing; None if they are not."""
+        """The reason why the registry's lists are outdated or missing; None if they are up to date."""
         if self.follower is None:
             return None
         if self.follower.error is not None:
@@ -267,7 +270,7 @@ class Fleet:
 
         def end(done: asyncio.Future[T]) -> None:
             server.reading.release()
-            # If the view was cancelled, nothing takes the error of the work.
+            # Retrieve the error of the work, as nothing else does if the view was cancelled.
             _ = done.cancelled() or done.exception()
 
         reading.add_done_callback(end)
@@ -286,10 +289,10 @@ class Fleet:
         return server.reader
 
     def address_for_acts(self, server: FleetServer) -> Address:
-        """Return the address of a server that may be shown the token of an operator.
+        """Return the address of a server, if the token of an operator may be sent there.
 
         Raises:
-            PageError: the token may not be shown there; the text says why.
+            PageError: the token may not be sent there; the text says why.
         """
         return self._checked(server, self._allowed.check_act, "it gets no acts")
 
@@ -366,7 +369,7 @@ class Fleet:
             server.due = self.clock() + self._pause(server) * self._uniform(0.9, 1.1)
 
     async def _read_endpoints(self, server: FleetServer) -> None:
-        """Read the endpoints that a server calls; without them its figures stay good."""
+        """Read the endpoints that a server calls; if that fails, its figures remain valid."""
         try:
             page = await self._polled(server, "/endpoints", EndpointsPage, lambda found: found)
         except PageError as error:
@@ -378,7 +381,7 @@ class Fleet:
             self._take_endpoints(server, page)
 
     async def _polled(self, server: FleetServer, path: str, kind: type[T], take: Callable[[T], R]) -> R:
-        """Return the result of a function on a page. The loop awaits the page; a thread runs blocking work."""
+        """Read a page, and return the result of `take` on it. The loop awaits the page; a thread runs blocking work."""
         reader = self._reader(server)
         # Polls are cancelled only at the end, when nothing else reads the server.
         async with server.reading:

@@ -39,7 +39,7 @@ class RegistryFollower:
     ) -> None:
         self._registry, self._tell, self._events = registry, tell, events
         self._followed: dict[str, asyncio.Task[None]] = {}
-        # Services whose list has come, or was refused.
+        # Services whose list has arrived, or was refused.
         self._known: set[str] = set()
         self._is_listed = False
         #: Set once the endpoints of all services are known, as far as the registry reports them.
@@ -50,7 +50,7 @@ class RegistryFollower:
         self.error: str | None = None
 
     async def run(self) -> None:
-        """Follow until cancelled, or until the registry turns out to list no services."""
+        """Watch the registry until cancelled, or until it proves unable to list its services."""
         try:
             while True:
                 try:

@@ -1,8 +1,10 @@
-"""The places of the nodes of a graph in layers: each edge leads to a layer further right, where there is no circle.
+"""The positions of the nodes of a graph in layers.
+
+Each edge leads to a layer further right, except an edge that closes a cycle.
 
 ::
 
-    edges ──► circles opened ──► layer = longest way from a beginning ──► few crossings ──► centres in pixels
+    edges ──► cycles opened ──► layer = longest path from a start ──► few crossings ──► centres in pixels
 
 After Sugiyama, Tagawa and Toda (1981), with the barycentre of neighbours as the order in a layer.
 """
@@ -33,11 +35,11 @@ class GraphLayout(NamedTuple):
 
 
 def graph_layout(names: Sequence[str], edges: Iterable[tuple[str, str]]) -> GraphLayout:
-    """Return the places of nodes; there are at most a few hundred.
+    """Return the positions of nodes; there are at most a few hundred.
 
     Args:
         names: the nodes, each once.
-        edges: begin and end of each edge, both in `names`.
+        edges: the start and the end of each edge, both in `names`.
     """
     ends = _without_circles(names, [(begin, end) for begin, end in edges if begin != end])
     begins: dict[str, list[str]] = {name: [] for name in names}
@@ -60,12 +62,12 @@ def graph_layout(names: Sequence[str], edges: Iterable[tuple[str, str]]) -> Grap
 
 
 def _without_circles(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return the ends of the edges of each node, without the edges that close a circle."""
+    """Return the successors of each node, without the edges that close a cycle."""
     ends: dict[str, list[str]] = {name: [] for name in names}
     for begin, end in edges:
         ends[begin].append(end)
     called = {end for _, end in edges}
-    # Nodes whose way is being walked, and nodes whose ways are all known.
+    # Nodes on the current path, and nodes from which all paths have been followed.
     walked, known = set[str](), set[str]()
     kept: dict[str, list[str]] = {name: [] for name in names}
     for start in sorted(names, key=lambda name: name in called):
@@ -87,11 +89,11 @@ def _without_circles(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> 
 
 
 def _layers(names: Sequence[str], begins: dict[str, list[str]]) -> list[list[str]]:
-    """Return the nodes by the longest way that leads to them."""
+    """Return the nodes by the length of the longest path that leads to them."""
     number: dict[str, int] = {}
     left = list(names)
     while left:
-        # Without circles there is always a node whose beginnings have their layers.
+        # Without cycles there is always a node whose predecessors all have layers.
         ready = [name for name in left if all(one in number for one in begins[name])]
         number |= {name: 1 + max((number[one] for one in begins[name]), default=-1) for name in ready}
         left = [name for name in left if name not in number]
@@ -102,7 +104,10 @@ def _layers(names: Sequence[str], begins: dict[str, list[str]]) -> list[list[str
 
 
 def _sort(sorted_layers: Iterable[list[str]], layers: list[list[str]], near: dict[str, list[str]]) -> None:
-    """Sort layers by the middle of each node's neighbours on one side; a node without neighbours keeps its place."""
+    """Sort layers by the mean position of each node's neighbours on one side.
+
+    A node without neighbours keeps its position.
+    """
     place = {name: row for layer in layers for row, name in enumerate(layer)}
 
     def middle(name: str) -> float:

@@ -1,8 +1,7 @@
 """One hour of figures in memory: totals every ten seconds, durations every minute.
 
-A series has two arrays and no object for a point. The arrays are rings: the place of an instant is the number of slots
-between the clock's zero and the instant, modulo the size. Slots without a write are cleared when a later one is
-written.
+A series has two arrays, and no object for each point. The arrays are rings: the index of an instant is the number of
+slots since the clock's zero, modulo the size. Slots without a write are cleared when a later one is written.
 """
 
 import operator
@@ -41,18 +40,18 @@ _BOUNDS: Final = [0.0005 * 2.0 ** (number - 9) for number in range(DOUBLINGS - 1
 #: Most series: 200 services with 20 methods on 1,000 servers are 5,200. One takes 18 KiB.
 MOST_SERIES: Final = 8_192
 
-#: The most series that the figures of one server may begin. Once all series are in use, a server with less than its
-#: share still has room: the server with most loses a series.
+#: The most series that one server may create. Once all series are in use, a server with less than its share can still
+#: create one: the server with most series loses one.
 MOST_BEGUN: Final = MOST_SERIES // 4
 
 #: A slot is charted only this long after its end. Earlier, its sums are too low: a server is read up to 11.2 s after
-#: its last reading, and a read takes up to 3 s. The share of a server whose polls fail comes later.
+#: its last reading, and a read takes up to 3 s. The counts of a server whose polls fail are added later.
 SETTLED_SECONDS: Final = 14.0
 
-#: A series without a write for this long has no calls any more: its rate is 0.
+#: A series without a write for this long has no current calls: its rate is 0.
 LATE_SECONDS: Final = 15.0
 
-#: The most that one place of an array of durations holds.
+#: The largest count in an array of durations.
 _MOST_COUNT: Final = 0xFFFF_FFFF
 
 #: The kind of a series, and its names: ("method", service, method), ("service", service), ("server", key),
@@ -83,7 +82,7 @@ class _Series:
     """The rings of one series; `slot` and `minute` are the numbers of the last slots written, `ended` is an instant.
 
     Args:
-        owner: the server whose figures began the series.
+        owner: the server whose figures created the series.
     """
 
     __slots__ = ("durations", "ended", "minute", "owner", "slot", "totals")
@@ -96,7 +95,7 @@ class _Series:
         self.ended = 0.0
 
     def add_totals(self, slot: int, shares: Sequence[tuple[int, float]], added: Sequence[float]) -> None:
-        """Add sums to slots up to `slot`; each has the place of its first field and its share."""
+        """Add sums to slots up to `slot`; `shares` has the index of each slot's first field, and its share."""
         if slot > self.slot:
             self._forward(slot)
         totals = self.totals
@@ -109,7 +108,7 @@ class _Series:
 
     def _forward(self, slot: int) -> None:
         """Clear the slots of totals after the last one, up to a slot."""
-        # The arrays of a new series are clear.
+        # The arrays of a new series contain only zeros.
         first = slot if self.slot < 0 else max(self.slot, slot - TOTALS_SLOTS)
         for passed in range(first + 1, slot + 1):
             at = passed % TOTALS_SLOTS * len(_FIELDS)
@@ -144,9 +143,9 @@ class FigureHistory:
         # The first instant that was counted.
         self._began: float | None = None
         self._series: dict[SeriesKey, _Series] = {}
-        # The keys by their first text, and by their first two.
+        # The keys by their first text, and by their first two texts.
         self._starts: dict[SeriesKey, dict[SeriesKey, None]] = {}
-        # Series by the servers that began them; the slot of the last search for series that are an hour old.
+        # Series by the servers that created them; the slot of the last search for series that are an hour old.
         self._begun: dict[str, dict[SeriesKey, None]] = {}
         self._searched = -1
         # A slot in which no server had more than its share: the search is not repeated within the slot.
@@ -175,7 +174,7 @@ class FigureHistory:
 
         Args:
             counted: for each series the sums, in the order of `Totals`, and the calls by doubling.
-            owner: the server that counted the calls, and which may begin `MOST_BEGUN` series.
+            owner: the server that counted the calls, and which may create `MOST_BEGUN` series.
         """
         slot, minute = int(ended // TOTALS_SECONDS), int(ended // DURATION_SECONDS)
         shares = _shares(began, ended)
@@ -218,8 +217,7 @@ class FigureHistory:
         if len(most) <= share:
             self._balanced = slot
             return False
-        # The server that began the last series is limited: if it reports ever more methods, it has begun with the known
-        # ones.
+        # Drop the newest series of this server: if it reports ever more methods, its oldest series are the real ones.
         self.forget(next(reversed(most)))
         self.displaced += 1
         return True
@@ -269,7 +267,7 @@ class FigureHistory:
         return Totals(*(one / max(covered, 0.001) for one in self.totals(key, seconds)))
 
     def points(self, key: SeriesKey, field: str, count: int) -> list[float]:
-        """Return a field of the last settled slots, each as a value per second, the oldest first; fewer at first."""
+        """Return a field of the last settled slots, each as a value per second, the oldest first; at first fewer."""
         number, series = _FIELDS.index(field), self._series.get(key)
         if series is None or self._began is None:
             return []
@@ -290,12 +288,12 @@ class FigureHistory:
         return (self._clock() - SETTLED_SECONDS) % step_seconds + SETTLED_SECONDS
 
     def minutes(self, key: SeriesKey) -> list[list[int]]:
-        """Return the calls by doubling of each settled minute, the oldest first; fewer at first."""
+        """Return the calls by doubling of each settled minute, the oldest first; fewer if the history is shorter."""
         series = self._series.get(key)
         if self._began is None:
             return []
         end = int((self._clock() - SETTLED_SECONDS) // DURATION_SECONDS)
-        # The minute of this instant and the previous minute, which is not settled, have replaced two others.
+        # The current minute, and the previous one, which is not settled, have overwritten the two oldest.
         first = max(end - DURATION_SLOTS + 2, int(self._began // DURATION_SECONDS))
         if series is None or not series.durations:
             return [[0] * DOUBLINGS for _ in range(first, end)]
@@ -333,7 +331,7 @@ class FigureHistory:
 
 
 def _places(slots: range, size: int) -> list[tuple[int, int]]:
-    """Return the range of slots in a ring of this size: one range of places, or two around its end."""
+    """Return a range of slots as indexes in a ring of this size: one range, or two if it goes over the ring's end."""
     begin = slots.start % size
     end = begin + len(slots)
     if not slots:
@@ -342,7 +340,7 @@ def _places(slots: range, size: int) -> list[tuple[int, int]]:
 
 
 def _shares(began: float, ended: float) -> list[tuple[int, float]]:
-    """Return the slots between two instants by their places in a ring, with the share of the time in each."""
+    """Return the indexes in a ring of the slots between two instants, with the share of the time in each."""
     last = int(ended // TOTALS_SECONDS)
     first = max(int(began // TOTALS_SECONDS), last - TOTALS_SLOTS + 1)
     begin = max(began, first * TOTALS_SECONDS)
@@ -358,7 +356,7 @@ def _shares(began: float, ended: float) -> list[tuple[int, float]]:
 # All servers use the same few bounds.
 @lru_cache(1_024)
 def doubling_of(bound: float | None) -> int:
-    """Return the doubling that has a bucket with an upper bound in seconds; None is the open one."""
+    """Return the doubling that contains the bucket with this upper bound in seconds; None is the open bucket."""
     # Any other bound is rounded up to the next one.
     return DOUBLINGS - 1 if bound is None else bisect_left(_BOUNDS, bound)
 

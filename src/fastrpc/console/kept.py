@@ -1,7 +1,8 @@
 """The memory for figures of servers: limits for one server, and for all servers.
 
 A server is not trusted, so its methods are counted in bytes before they are kept. While all servers together are over
-the budget, the server with most is emptied and may keep its share from then on: the figures of small servers stay.
+the budget, the server with most figures loses all of them, and may keep only its share from then on. So the figures of
+small servers stay.
 """
 
 from collections.abc import Iterable
@@ -42,12 +43,12 @@ _ROW_BYTES: Final = 250
 
 
 def method_bytes(names: Iterable[str], numbers: int) -> int:
-    """Return the memory of the counts of a method with these names and as many calls by status and by duration."""
+    """Return the memory of the counts of a method: its names, and this number of counts by status and by duration."""
     return _METHOD_BYTES + _of_texts(names) + NUMBER_BYTES * numbers
 
 
 def fitting_page(page: FiguresPage, most: int) -> tuple[FiguresPage, int, int]:
-    """Return a page without its methods, its memory, and the rows that were left out to keep it below a bound."""
+    """Return a page without its methods, its memory, and the number of rows left out to keep it below a bound."""
     page = msgspec.structs.replace(page, methods=[])
     if (taken := _page_bytes(page)) <= most:
         return page, taken, 0
@@ -61,7 +62,7 @@ def fitting_page(page: FiguresPage, most: int) -> tuple[FiguresPage, int, int]:
 
 
 def fitting_endpoints(endpoints: list[CallerEndpoint], most: int) -> tuple[list[CallerEndpoint], int]:
-    """Return the first endpoints that are together below a bound, and their memory."""
+    """Return the first endpoints whose memory is together below a bound, and that memory."""
     taken = 0
     for number, one in enumerate(endpoints):
         more = _ROW_BYTES + _of_texts((one.target, one.address, one.state, one.breaker or ""))

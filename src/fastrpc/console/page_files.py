@@ -37,7 +37,7 @@ def with_page(http: HTTP) -> HTTP:
     """Return the settings of a gateway with the page; unchanged settings if its documents are off.
 
     Raises:
-        ConfigError: something else is mounted: everybody could reach it, as everybody can reach the page.
+        ConfigError: another application is mounted: everybody could reach it, as everybody can reach the page.
     """
     if http.mounts:
         raise ConfigError(

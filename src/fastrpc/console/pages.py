@@ -36,7 +36,7 @@ class MethodFigures(msgspec.Struct, frozen=True):
     side: Name
     protocol: Name
     in_flight: Count
-    #: By status: there are 17.
+    #: Calls by status; there are 17 statuses.
     calls: Annotated[dict[Name, Count], msgspec.Meta(max_length=32)]
     received_bytes: Count
     sent_bytes: Count
@@ -52,7 +52,7 @@ class ServedService(msgspec.Struct, frozen=True):
 
 
 class RegistryRecord(msgspec.Struct, frozen=True):
-    """A record of a server in its registry, with the values that the server wants."""
+    """A record of a server in its registry: the current and the configured weight, and whether it is taken out."""
 
     weight: Count
     configured_weight: Count
@@ -76,7 +76,7 @@ class FiguresPage(msgspec.Struct, frozen=True):
     #: A random text, which differs after each start.
     server: Name
     revision: Count
-    #: The start of the server and the present instant, by its own clock.
+    #: The start of the server and the current instant, both by the server's clock.
     started: Amount
     methods: Annotated[list[MethodFigures], msgspec.Meta(max_length=MOST_METHODS)]
     time: Amount = 0.0

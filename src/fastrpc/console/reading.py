@@ -19,7 +19,7 @@ R = TypeVar("R")
 #: The longest page: 4,096 methods on both sides, with ten used buckets each, have 3 MiB.
 PAGE_BYTES: Final = 4 * 1024 * 1024
 
-#: A page of this many bytes or more is decoded while no other page is, as decoding takes ten times its bytes.
+#: Pages of this many bytes or more are decoded one at a time: decoding needs ten times their bytes of memory.
 LARGE_BYTES: Final = 256 * 1024
 _LARGE_TURN: Final = threading.Lock()
 
@@ -44,7 +44,7 @@ class PageError(Exception):
 
 
 class AdminReader:
-    """The admin pages of one server, over a kept connection. Used by one thread or one task at a time.
+    """The admin pages of one server, over a persistent connection. Used by one thread or one task at a time.
 
     Args:
         tls: the certificates that are trusted.
@@ -82,7 +82,7 @@ class AdminReader:
         return begun if isinstance(begun, bytes) else partial(self._body, begun)
 
     def taken(self, body: bytes, kind: type[T], take: Callable[[T], R]) -> R:
-        """Return the result of a function on a page. Large pages are decoded and taken one at a time.
+        """Decode a page, and return the result of `take` on it. Large pages are processed one at a time.
 
         Raises:
             PageError: the text is not such a page.

@@ -58,7 +58,7 @@ class MethodCounts(NamedTuple):
 
     @property
     def numbers(self) -> int:
-        """How many numbers are kept in dicts."""
+        """The number of counts in dicts."""
         return len(self.calls) + len(self.durations)
 
 
@@ -66,7 +66,7 @@ _NOTHING: Final = MethodCounts({}, 0, 0.0, 0, {})
 
 
 class CountedPage(NamedTuple):
-    """Figures, and the changes since the last ones."""
+    """Figures, and the changes since the previous figures."""
 
     #: The page without its methods; and the counts of all methods that are kept.
     page: FiguresPage
@@ -76,7 +76,7 @@ class CountedPage(NamedTuple):
     #: The memory of the page and of the counts.
     page_bytes: int
     counts_bytes: int
-    #: Methods and rows that are not kept, by reason of their memory.
+    #: Methods and rows that are not kept because of their memory.
     left_out: int
     #: Whether the page had all methods, and whether some of the server's methods have no counts.
     is_whole: bool
@@ -94,13 +94,14 @@ class FleetServer:
     def __init__(self, key: str, admin: Address | None, *, is_target: bool = False) -> None:
         self.key, self.admin, self.is_target = key, admin, is_target
         self.records: dict[tuple[str, str], Endpoint] = {}
-        #: The console's own ports when its address was allowed; None: not since its records changed.
+        #: The console's ports at the time when the server's address was allowed; None: it was not checked since its
+        #: records changed.
         self.passed_with: frozenset[int] | None = None
         self.reader: AdminReader | None = None
-        #: Held while a page is read; the number of views that read one, or wait for their turn.
+        #: Held while a page is read; the number of views that read a page, or wait for their turn.
         self.reading = asyncio.Lock()
         self.views = 0
-        #: The last figures without their methods, and the counts of these.
+        #: The last figures without their methods, and the counts of the methods.
         self.page: FiguresPage | None = None
         self.counts: dict[MethodKey, MethodCounts] = {}
         #: The services with counts of calls that it served, and of calls that it made.
@@ -121,7 +122,8 @@ class FleetServer:
         #: Instants of the fleet's clock: the next poll, the next reading of the endpoints, and the end of frequent
         #: polls for a view.
         self.due = self.endpoints_due = self.shown_until = 0.0
-        #: Why the last poll failed; None if it did not. The same for its endpoints, which a poll reads rarely.
+        #: The reason why the last poll failed; None if it succeeded. The second field is the same for the endpoints,
+        #: which a poll reads rarely.
         self.error: str | None = None
         self.endpoints_error: str | None = None
         self.failures = 0
@@ -181,7 +183,7 @@ class FleetServer:
     def cut(self, most_bytes: int) -> None:
         """Drop all counts, and keep at most this many bytes from the next figures on."""
         self.most_bytes = min(self.most_bytes, most_bytes)
-        # The order matters: a thread that counts meanwhile and finds no counts finds the cut as well.
+        # Set this first: a thread that counts meanwhile and sees no counts then sees the cut, too.
         self._is_cut = True
         self._keep_counts({}, 0)
         self.keep_endpoints(self.endpoints)
@@ -215,7 +217,8 @@ class FleetServer:
 
         Args:
             name: the server's name as a caller.
-            has_figures: whether servers of a service report its figures: other services take them from callers.
+            has_figures: whether servers of a service report its figures; the figures of other services come from their
+                callers.
             is_whole: whether the page has all methods; otherwise it has the changed ones.
         """
         known, counts_bytes, is_cut = self.counts, self.counts_bytes, self._is_cut
@@ -249,14 +252,14 @@ class FleetServer:
         )
 
     def _is_older(self, page: FiguresPage) -> bool:
-        """Return whether the server of a page ran at the last reading, so that it has counts from before.
+        """Return whether the server of a page was already running at the last reading, so that its counts continue.
 
-        Its age is compared, as its clock may be set otherwise than the clock here.
+        Durations are compared, since the server's clock may differ from the clock here.
         """
         return self.read_at is None or page.time - page.started >= self.asked_at - self.read_at
 
     def take(self, counted: CountedPage, now: float, history: FigureHistory) -> None:
-        """Take over figures; the changes since the last ones are added to the history."""
+        """Store figures, and add the changes since the previous figures to the history."""
         began = now if self.read_at is None else self.read_at
         known, self.page = self.page, counted.page
         self.page_bytes, self.left_out = counted.page_bytes, counted.left_out
@@ -275,7 +278,7 @@ class FleetServer:
     def _series_of(
         self, service: str, name: str, has_figures: Callable[[str], bool], *, is_served: bool
     ) -> Iterator[SeriesKey]:
-        """Yield the series, besides the ones of methods, to which calls of a service on one side belong."""
+        """Yield the series, besides the series of methods, to which calls of a service on one side belong."""
         if is_served:
             yield ("server", self.key)
         elif not service.startswith(BUILTIN_PREFIX):
@@ -290,17 +293,17 @@ def _is_of_callers(service: str, has_figures: Callable[[str], bool]) -> bool:
 
 
 class _Counting:
-    """The counts of a server while a page is added to them.
+    """The counts of a server, to which a page is being added.
 
     Args:
-        counts: the known methods, which this changes.
+        counts: the known methods, which are updated.
         taken: their memory.
-        room: the most that it may become.
+        room: the most memory that the methods may need.
     """
 
     def __init__(self, counts: dict[MethodKey, MethodCounts], taken: int, room: int) -> None:
         self.counts, self.bytes, self._room = counts, taken, room
-        #: Methods of the page that had no room.
+        #: The number of methods of the page for which there was no room.
         self.left_out = 0
         #: Whether a method without counts may have had no room before, so that its count contains all calls since the
         #: start.
@@ -367,7 +370,7 @@ def _counts_of(row: MethodFigures) -> MethodCounts:
 def _difference(before: MethodCounts, after: MethodCounts) -> Difference | None:
     """Return the calls between two counts, None without any, with the fields of `Totals`.
 
-    A count that fell counts as 0: the place of a worker may have been given up.
+    A count that fell counts as 0: the slot of a worker may have been freed.
     """
     calls = sum(after.calls.values()) - sum(before.calls.values())
     if calls <= 0:

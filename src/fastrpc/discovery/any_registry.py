@@ -105,7 +105,7 @@ class AnyRegistry(Closing):
         self._merged = Merged(
             list(self._members.values()), view=partial(ScopedView, tuple(self._members), provider)
         )
-        # The mark by which two addresses of one server are recognised.
+        # The value of the label by which two addresses of one server are recognised.
         self._server = secrets.token_hex(8)
 
     #: The filters of the clients, by which calls go to the nearest scope.
@@ -113,7 +113,7 @@ class AnyRegistry(Closing):
 
     @property
     def encrypts(self) -> bool:
-        """Whether connections to a server are encrypted in one of its scopes: on the network."""
+        """Whether connections to a server are encrypted in one of the scopes: in the local network."""
         return self._pass is not None
 
     @property
@@ -153,7 +153,7 @@ class AnyRegistry(Closing):
         return found
 
     def _lan_place(self, lan_pass: LanPass) -> ScopedPlace:
-        """Return the address on the network, and the address that other machines dial now."""
+        """Return the address at which to listen on the network, and the address that other machines dial now."""
         hosts = own_hosts()
         if not hosts:
             logger.warning("this machine has no network: the server is in the scope lan once there is one")

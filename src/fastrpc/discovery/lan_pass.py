@@ -37,7 +37,7 @@ class LanPass:
         return pass_server_tls(self.path)
 
     def client_tls(self) -> TLS:
-        """Return the settings of a client that presents the first pass, to servers that hold one of the file."""
+        """Return the settings of a client that presents the first pass, to servers that hold a pass of the file."""
         return pass_client_tls(self.path)
 
     def __repr__(self) -> str:
@@ -50,6 +50,6 @@ def load_lan_pass(path: str | os.PathLike[str]) -> LanPass:
     Raises:
         ConfigError: the file is missing or damaged, others may use it, or its pass has expired.
     """
-    # A later `chdir` changes no file.
+    # Make the path absolute, so that a later `chdir` does not change the file.
     absolute = os.path.abspath(os.fspath(path))
     return LanPass(absolute, open_pass(absolute))

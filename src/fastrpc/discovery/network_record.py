@@ -15,13 +15,13 @@ __all__ = ["NetworkRecord"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds between two looks at the addresses of this machine. Too low costs system calls, too high leaves a server
+#: Seconds between two checks of the addresses of this machine. Too low costs system calls, too high leaves a server
 #: unlisted for longer once a network is there.
 _LOOK_SECONDS: Final = 2.0
 
 
 class NetworkRecord:
-    """A registration under the present address of this machine, and under a new one after a change.
+    """A registration under the current address of this machine, and under the new address after a change.
 
     Args:
         endpoint: the port of the endpoint is the server's port.
@@ -37,7 +37,7 @@ class NetworkRecord:
         # Held while the record is changed.
         self._changing = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
-        # Whether the failure of the present address is logged.
+        # Whether the failure to register the current address was logged.
         self._is_told = False
 
     async def __aenter__(self) -> Self:
@@ -61,7 +61,7 @@ class NetworkRecord:
 
         Raises:
             ConfigError: the registry cannot hold it.
-            StoreError: the registry refuses it. After either error the present record may be the previous one.
+            StoreError: the registry refuses it. After either error the registry may still have the previous record.
         """
         async with self._changing:
             self._endpoint = endpoint
@@ -80,13 +80,13 @@ class NetworkRecord:
                 async with self._changing:
                     await self._look()
             except Exception:
-                # The record is too long, most likely; at the next address it may be shorter.
+                # Most likely the record is too long; with the next address it may be shorter.
                 if not self._is_told:
                     self._is_told = True
                     logger.exception("%s: the server cannot be listed on the network", self._service)
 
     async def _look(self) -> None:
-        """Register the present address in place of the previous one."""
+        """Register the current address in place of the previous one."""
         hosts = own_hosts()
         if self._host in hosts or (self._host is None and not hosts):
             return

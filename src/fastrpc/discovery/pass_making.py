@@ -15,7 +15,8 @@ from fastrpc.tls.pass_file import LAN_NAME, MOST_BYTES, Pass, open_pass_file, pa
 
 __all__ = ["add_pass", "keep_first", "new_pass", "present_last"]
 
-#: Seconds that a pass holds before the clock of its maker, for machines whose clock is late, and after it: ten years.
+#: Seconds for which a pass is valid before the time of its creation, for machines whose clock is late; and after it:
+#: ten years.
 EARLY_SECONDS: Final = 86_400
 LIFE_SECONDS: Final = 3_650 * 86_400
 
@@ -90,7 +91,7 @@ def new_pass(now: float | None = None) -> Pass:
     """Return a new pass.
 
     Args:
-        now: the instant of its making, in seconds of `time.time()`; None takes the clock.
+        now: the instant of its creation, in seconds of `time.time()`; None reads the clock.
 
     Raises:
         ConfigError: `openssl` is missing, or refuses.

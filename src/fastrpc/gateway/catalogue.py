@@ -30,7 +30,7 @@ _REFUSALS: Final = (Status.UNAUTHENTICATED, Status.PERMISSION_DENIED)
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds between two looks at the registry's list of services.
+#: Seconds between two checks of the registry's list of services.
 LOOK_SECONDS: Final = 2.0
 
 #: Seconds until a server that refused to describe its services is asked again, since it logs each refusal.
@@ -38,11 +38,11 @@ REFUSED_SECONDS: Final = 60.0
 
 
 class Catalogue:
-    """Adds the services of a registry, or of a gRPC server, to a server while its block lasts.
+    """Adds the services of a registry, or of a gRPC server, to a server inside its `async with` block.
 
     Args:
         urls: the URL of the registry, of several registries, or of the gRPC server.
-        dial: the credentials that are shown to registries, but not to servers.
+        dial: the credentials that are sent to registries, but not to servers.
         config: the settings for clients of the target servers.
         contracts: services whose types are known.
         own: this server's services named `fastrpc.…` that callers may use.
@@ -81,7 +81,7 @@ class Catalogue:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        # The requests run together: each may wait for a registry that is away.
+        # The requests run concurrently: each may wait for an unreachable registry.
         wires = await asyncio.gather(*(self._speaks_grpc(one.name) for one in self._contracts))
         for contract, is_grpc in zip(self._contracts, wires, strict=True):
             self._add(
@@ -95,7 +95,7 @@ class Catalogue:
                     names=contract.names,
                 ),
             )
-        # The target servers have services of the same names; callers must not see this server's.
+        # The target servers have services of the same names; callers must not see the services of this server.
         gate = remove_builtin(self._server, keeps=self._own)
         gate.dispatcher.why_absent = self._why_absent
         await self._look()
@@ -151,7 +151,7 @@ class Catalogue:
             logger.exception("the client of %s, which is listed no more, could not be closed", name)
 
     async def _open(self, name: str) -> None:
-        """Ask a server of a service for its methods, and add it."""
+        """Ask a server of a service for the methods of the service, and add the service."""
         if name not in self._warned:
             self._awaited.add(name)
         try:
@@ -162,7 +162,7 @@ class Catalogue:
             # The server's reflection may be off or limited to some callers, it may be unreachable, or names may be
             # invalid. The other services are served all the same.
             if not _is_away(error):
-                # A server has answered: a longer wait would not bring its methods sooner.
+                # A server has answered: waiting longer would not make its methods available.
                 self._awaited.discard(name)
             if getattr(error, "status", None) in _REFUSALS:
                 self._refused_until[name] = self._clock() + REFUSED_SECONDS
@@ -215,7 +215,7 @@ class Catalogue:
         return f"no server of {service} has described its methods" if service in self._awaited else None
 
     def _warn(self, about: str, text: str, error: Exception) -> None:
-        """Log a fault once; log it again only when its kind changes, as texts contain times."""
+        """Log a fault once; log it again only when the type of the error changes, since its text may contain times."""
         kind = "" if _is_away(error) else f"{type(error).__name__} {getattr(error, 'status', '')}"
         if self._warned.get(about) != kind:
             self._warned[about] = kind

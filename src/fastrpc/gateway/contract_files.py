@@ -57,7 +57,7 @@ def executed_file(path: Path) -> Any:
 
 
 def services_in(module: Any) -> list[Any]:
-    """Return the classes under `@service` that a module itself defines, and one for the functions of each prefix."""
+    """Return the classes under `@service` that a module itself defines, and a class for each prefix of functions."""
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
     return with_functions(
         [one for one in own if is_function(one) or (inspect.isclass(one) and SERVICE_MARK in vars(one))]
@@ -65,6 +65,6 @@ def services_in(module: Any) -> list[Any]:
 
 
 def with_functions(services: Sequence[Any]) -> list[Any]:
-    """Return these services with a class for the functions of each prefix, after the others."""
+    """Return these services, followed by a class for the functions of each prefix."""
     others = [one for one in services if not is_function(one)]
     return [*others, *function_services(one for one in services if is_function(one))]

@@ -15,13 +15,13 @@ from fastrpc.registries.base.urls import open_registry
 
 __all__ = ["Dialing", "is_http"]
 
-#: The schemes of hosted services whose URLs may get the token of this object.
+#: The schemes of hosted services. Their URLs may get the token of a `Dialing`.
 _HOSTED: Final = frozenset({"registry", "store", "broker"})
 
 
 @dataclass(frozen=True, slots=True)
 class Dialing:
-    """The credentials that are shown to servers."""
+    """The credentials that are sent to servers."""
 
     config: ClientConfig
     #: The file with the token; None without a token, or if `token` is the text.

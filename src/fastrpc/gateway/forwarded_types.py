@@ -16,10 +16,10 @@ from fastrpc.rpc.signature import NO_DEFAULT
 
 __all__ = ["annotation_of", "described_methods"]
 
-#: Longest type that is parsed, in characters: a peer wrote it.
+#: Longest type, in characters, that is parsed. The text comes from a peer.
 _LONGEST_TYPE: Final = 1000
 
-#: Stands for any value, unchanged.
+#: The type of values that are passed on unchanged.
 _UNTYPED: Final = msgspec.Raw
 
 _PLAIN: Final[dict[str, Any]] = {"int": int, "str": str, "float": float, "bool": bool, "bytes": bytes}
@@ -66,14 +66,14 @@ def _method(described: MethodDescription) -> ForwardedMethod:
 
 
 def _default(text: str | None) -> Any:
-    """Return a default that is shown to people: if an argument is missing, the target server applies its default."""
+    """Return a default for documents only: if an argument is missing, the target server applies its own default."""
     if text is None or len(text) > _LONGEST_TYPE:
         return ...
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ...
-    # A mutable default, which one call could change for all others, would cause a warning.
+    # fastrpc warns of a mutable default, which one call could change for all others.
     return ... if type(value).__hash__ is None else value
 
 

@@ -1,4 +1,4 @@
-"""Services of `fastrpc gateway`: each method passes its calls on to the servers of a registry.
+"""Services of `fastrpc gateway`: each method forwards its calls to the servers of a registry.
 
 Values are passed on undecoded, in the codec in which they arrived: a contract has the names and types of a server, but
 only the server has the checks and conversions of its classes, such as pydantic models. For gRPC servers values are
@@ -73,7 +73,7 @@ class Behind(Protocol):
 
     @property
     def target(self) -> Any:
-        """The method as clients take it."""
+        """The method in the form that clients accept."""
 
     def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
         """Return the arguments for the target's method; CallError if they do not fit."""
@@ -153,11 +153,11 @@ def _of_contract(definition: MethodDefinition, *, is_grpc: bool) -> ForwardedMet
 
 
 def _described(kind: Any) -> Any:
-    """Return a type if it can be described; otherwise any value, as with unions of models."""
+    """Return a type if it can be described, otherwise the type of any value, for example for a union of models."""
     try:
         SchemaSet().schema_of(kind)
     except (TypeError, ValueError, NameError, AttributeError, RecursionError):
-        # A query needs to distinguish the items of a list.
+        # The parser of query strings needs to know that there is a list.
         return list[msgspec.Raw] if get_origin(kind) is list else msgspec.Raw
     return kind
 
@@ -206,14 +206,14 @@ class Forwarder:
         self._hides_token = hides_token
 
     def asking_view(self) -> Any:
-        """Return the same client as `view`; for an HTTP caller it also asks for status and fields of the answer."""
+        """Return the same client as `view`; for HTTP callers it also asks for the status and fields of answers."""
         view = self.view()
         if not self.is_grpc and current_call().peer.protocol in _BY_HTTP:
             add_entry(view, ASKS_FIELDS)
         return view
 
     def view(self) -> Any:
-        """Return the client with metadata and deadline of the present call."""
+        """Return the client with metadata and deadline of the current call."""
         call: Any = current_call()
         metadata = {key: value for key, value in call.metadata.items() if not key.startswith(_OF_ONE_HOP)}
         if self._hides_token:
@@ -301,7 +301,7 @@ def _answer_with(reply: Any) -> None:
 
 
 class _PassedOn:
-    """Reports errors of calls to target servers to callers as errors of their calls."""
+    """Passes errors of calls to target servers on to callers, as errors of the callers' calls."""
 
     def __init__(self, behind: Behind | None) -> None:
         self._behind = behind
@@ -315,7 +315,7 @@ class _PassedOn:
         details = error.details if self._behind is None else self._behind.details(error.details)
         text, retry_after = error.message, getattr(error, "retry_after", None)
         if not isinstance(error, CallError):
-            # Logged at the level of all refused calls: any caller can make many.
+            # Logged at the level of refused calls, since any caller can cause many.
             logger.debug("%s: %s", current_call().method, error)
             text = _told_to_callers(error)
         raise CallError(error.status, text, details=details, retry_after=retry_after) from error

@@ -1,7 +1,7 @@
 """Methods of a target server, from the descriptors of a gRPC server.
 
-The arguments are the fields of the request, by the names that protobuf's JSON takes: `itemName` and `item_name`. Values
-have the form of that JSON; the descriptors check them here, as the server accepts only messages.
+The arguments are the fields of the request, by the names that protobuf's JSON accepts: `itemName` and `item_name`.
+Values have the form of that JSON; the descriptors check them here, as the server accepts only messages.
 """
 
 import re
@@ -27,7 +27,8 @@ _IDEMPOTENT: Final = 2
 _WHOLE: Final = "value"
 _STREAM: Final = "messages"
 
-#: Most field names that are Python keywords: a method has no more old names than these.
+#: The most field names that are Python keywords and stay accepted as old names of parameters: a method has at most this
+#: many old names.
 _MOST_RENAMED: Final = 4
 
 #: Types by google.protobuf.FieldDescriptorProto.Type; numbers may be text in JSON, and enums their names.
@@ -44,7 +45,7 @@ async def described_by_grpc(view: Any, name: str) -> list[ForwardedMethod]:
 
     Args:
         view: a client of the service.
-        name: the name as in a registry, where our servers register `shop.v1.order_items` for `shop.v1.OrderItems`.
+        name: the name as in a registry, where fastrpc servers register `shop.v1.order_items` for `shop.v1.OrderItems`.
 
     Raises:
         CallError: the server has no such service, or no reflection.
@@ -58,7 +59,7 @@ async def described_by_grpc(view: Any, name: str) -> list[ForwardedMethod]:
 
 
 def _plain(name: str) -> str:
-    """Return a name in the form in which names are compared, without marks between its words."""
+    """Return a name in the form for comparisons, without marks between its words."""
     return re.sub("[_-]", "", name).lower()
 
 

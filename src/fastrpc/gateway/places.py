@@ -53,7 +53,7 @@ def places_of(urls: Sequence[str], dial: Dialing, config: ClientConfig) -> Place
     """Return the places of the URL of a gRPC server, or of the URLs of registries.
 
     Args:
-        dial: the credentials that are shown to a registry, but not to a server.
+        dial: the credentials that are sent to a registry, but not to a server.
         config: the settings for clients of the servers.
     """
     return _GrpcServer(urls[0], config) if is_grpc(urls[0]) else _Registries(urls, dial, config)
@@ -106,7 +106,7 @@ class _Registries:
 
     def client(self, name: str) -> Client:
         client = self._services[self._named(self._urls[0], name)[1]]
-        # If no client accepts the name, no client is kept.
+        # Only a name that a client accepts is recorded here.
         self._called.add(name)
         return client
 
@@ -158,7 +158,7 @@ class _GrpcServer:
         except CallError as error:
             if error.status not in _REFUSALS:
                 raise
-            # Without this the server would log a refusal each time.
+            # Do not ask again: the server would log a refusal each time.
             self._is_silent = True
             raise ConfigError(str(error)) from None
         return [name for name in found if not name.startswith(("grpc.health.", "grpc.reflection."))]

@@ -1,7 +1,7 @@
 """The messages of the Model Context Protocol over HTTP, in the revisions 2025-06-18, 2025-11-25 and 2026-07-28.
 
-The revisions of 2025 begin with `initialize`, here without a session; for tools they are equal. In the latest one every
-request states its revision, in `_meta` and in fields of its head, which must agree.
+The revisions of 2025 begin with `initialize`, here without a session; for tools they are equal. In the latest revision
+every request states its revision, in `_meta` and in header fields, which must agree.
 
 Sources: https://modelcontextprotocol.io/specification/2026-07-28, …/2025-11-25 and …/2025-06-18
 """
@@ -135,9 +135,9 @@ class Conversation:
         """Return the answer to a request, or the call that it asks for.
 
         Args:
-            field: returns the value of a field of the request's head.
-            may_call: whether the caller may call a tool, or None, which is not a tool; for the caller other tools do
-                not exist.
+            field: returns the value of a header field of the request.
+            may_call: returns whether the caller may call a tool; gets None for an unknown tool. To the caller,
+                forbidden tools do not exist.
         """
         try:
             message = msgspec.json.decode(body, type=_Message)
@@ -225,13 +225,13 @@ class Conversation:
         return [tool.described(only_objects=only_objects) for tool in tools if may_call(tool)]
 
     def _complete(self, number: Any, found: dict[str, Any]) -> Answer:
-        """Return the answer with its terms for caches: private, as it depends on the caller."""
+        """Return the answer with its cache rules: private, since it depends on the caller."""
         kept = {"resultType": "complete", "ttlMs": _KEPT_MS, "cacheScope": "private"}
         return _result(number, {**kept, **found, "_meta": {_SERVER_KEY: self._info}})
 
 
 def _request_of(message: _Message, number: int | float | str) -> _Request | Answer:
-    """Return the request in a message, or the answer to one whose parameters do not fit its method."""
+    """Return the request in a message, or an error if its parameters do not fit its method."""
     try:
         params = _PARAMS.get(message.method, _decode_params)(message.params)
     except msgspec.ValidationError as error:
@@ -262,7 +262,8 @@ def tool_failure(call: ToolCall, text: str, *, refused: dict[str, Any] | None = 
     """Return the answer to a call that failed: a result that a model reads.
 
     Args:
-        refused: code, processed and retry_after of a call that the server did not begin: an error of the protocol.
+        refused: code, processed and retry_after of a call that the server did not start; the answer is then an error of
+            the protocol.
     """
     if refused is not None:
         return _error(200, _REFUSED, text, call.id, refused)

@@ -1,6 +1,6 @@
 """A relay: callers reach servers behind a NAT through one open port, with TLS from end to end.
 
-`front` judges connections to the relay, `claims` holds the servers that claimed names, `splicing` holds the pairs of
+`front` checks connections to the relay, `claims` has the servers that claimed names, `splicing` has the pairs of
 connections. `transport` is `relay://` for clients and servers. The relay never dials. It may not import the command
 line.
 """

@@ -5,7 +5,7 @@
     ticket: sent to the server, 10 s ──► shown: spare ──► a caller came: pair
                   └─► not shown: another one                 └─► a minute old: another one takes its place
 
-A name has SPARES more tickets and spares than callers that wait, at most MOST_ASKED.
+The tickets and spares of a name number SPARES plus one for each waiting caller, of which at most MOST_ASKED count.
 """
 
 import asyncio
@@ -35,14 +35,14 @@ audit = logging.getLogger("fastrpc.audit")
 
 #: Data connections kept ready for each name.
 SPARES: Final = 2
-#: Seconds in which a server has to present a token.
+#: Seconds within which a server has to present a token.
 TICKET_SECONDS: Final = 10.0
 #: Seconds after which a data connection is replaced: a NAT forgets idle connections.
 _RENEWAL_SECONDS: Final = 60.0
 #: The most data connections, besides its spares, that a server is asked for at once. Further callers wait until some of
-#: these arrive.
+#: these connections arrive.
 MOST_ASKED: Final = 64
-#: Names at one relay: each has SPARES connections and its claim's connection.
+#: The most names at one relay: each has SPARES data connections and the connection of its claim.
 MOST_CLAIMS: Final = 4_000
 
 
@@ -68,7 +68,7 @@ class Spare(asyncio.BufferedProtocol):
 
 
 class Claim:
-    """A name, the server that has it, and the callers that wait for it.
+    """A name, the server that claimed it, and the callers that wait for this server.
 
     Args:
         owner: the name of the server's identity.
@@ -84,13 +84,13 @@ class Claim:
         self.started = started
         #: The reason why the claim ended; None while it lasts.
         self.failure: CallError | None = None
-        #: Set when there is something to do for the stream of the claim.
+        #: Set when the stream of the claim has tickets to send, or has to end.
         self.changed = asyncio.Event()
         self._claims = claims
         #: The data connections that are ready, the oldest first, and the callers that wait for a connection.
         self.spares: deque[Spare] = deque()
         self.callers = WaitingCallers()
-        # The instants at which outstanding tickets expire, the first one first; and the unsent tickets.
+        # The instants at which outstanding tickets expire, in order of time; and the unsent tickets.
         self._due: OrderedDict[bytes, float] = OrderedDict()
         self._unsent: dict[bytes, ClaimTicket] = {}
 
@@ -105,10 +105,10 @@ class Claim:
         return self._due.get(token, 0.0) > asyncio.get_running_loop().time()
 
     def add_caller(self, caller: WaitingCaller) -> None:
-        """Join a caller and a data connection, at once or as soon as there is one.
+        """Join a caller and a data connection, immediately or as soon as there is a data connection.
 
         Raises:
-            RelayRefusedError: too many callers wait, and this caller's address has called more often than theirs.
+            RelayRefusedError: too many callers wait, and this caller has to give way, as in `WaitingCallers.add`.
         """
         self.callers.note_call(caller.network)
         while self.spares:
@@ -121,11 +121,11 @@ class Claim:
         self._look()
 
     def remove_caller(self, caller: WaitingCaller) -> None:
-        """Forget a caller that has left."""
+        """Forget a caller that has disconnected."""
         self.callers.discard(caller)
 
     def add_spare(self, transport: asyncio.Transport, ticket: ClaimTicket) -> None:
-        """Take a data connection whose token was presented."""
+        """Add a data connection whose token was presented."""
         self._due.pop(ticket.token, None)
         caller = self.callers.take()
         if caller is not None:
@@ -149,7 +149,7 @@ class Claim:
         self._claims.joining.refuse(RefusalReason.EARLY, spare.transport)
 
     def end(self, failure: CallError) -> None:
-        """Close the spares and waiting callers; pairs stay."""
+        """Close the spares and waiting callers; joined pairs stay open."""
         self.failure = failure
         self.changed.set()
         for token in self._due:
@@ -197,7 +197,7 @@ class Claims:
         self.by_name: dict[str, Claim] = {}
         self._tickets: dict[bytes, tuple[Claim, ClaimTicket]] = {}
         self.joining = joining
-        # A server whose claim is refused claims again and again, so refusals are logged rarely.
+        # A server whose claim is refused keeps retrying, so refusals are logged rarely.
         self._told = ToldReasons()
 
     def enter(self, name: str, owner: str, instance: str, *, takes_over: bool, started: int = 0) -> Claim:

@@ -11,7 +11,8 @@ logger = logging.getLogger("fastrpc.relay")
 
 #: Free descriptors below which callers are refused: servers can still claim names and open data connections.
 FEW: Final = 64
-#: Free descriptors below which all connections are refused: without any, the system would drop connections unseen.
+#: Free descriptors below which all connections are refused: with no free descriptor, the system would drop connections
+#: without a trace.
 FEWEST: Final = 16
 
 

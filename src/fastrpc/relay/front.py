@@ -1,4 +1,4 @@
-"""The open port of a relay: the connections in their opening, the pairs, and their limits."""
+"""The open port of a relay: the connections whose purpose is not yet clear (`Opening`), the pairs, and their limits."""
 
 import asyncio
 from collections import Counter, OrderedDict
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Front", "RelayLimits"]
 
-#: Seconds between two looks at all pairs, for their bytes and their idle time.
+#: Seconds between two checks of all pairs, for their bytes and their idle time.
 _LOOK_SECONDS: Final = 5.0
 
 
@@ -30,18 +30,18 @@ _LOOK_SECONDS: Final = 5.0
 class RelayLimits:
     """The limits of a relay."""
 
-    #: Pairs of connections; each takes two descriptors.
+    #: The most pairs of connections; each pair needs two descriptors.
     pairs: int = 4_000
-    #: Limits of one name, and of one caller: an IPv4 address, or the /64 of an IPv6 address.
+    #: The most pairs of one name, and of one caller: an IPv4 address, or the /64 of an IPv6 address.
     pairs_of_name: int = 1_000
     pairs_of_caller: int = 100
-    #: The most connections in their opening, in total and of one caller. Above its own limit a caller loses its oldest
-    #: opening; above the limit for all, the caller with most openings loses one.
+    #: The most openings, in total and of one caller. Above its own limit a caller loses its oldest opening; above the
+    #: total limit, the caller with most openings loses one.
     openings: int = 256
     openings_of_caller: int = 100
     #: The most connections of one caller in a second that named no target, or were refused. Beyond this number all
-    #: further connections from its address are closed on accept until the second is over, including other programs
-    #: there, such as behind one NAT.
+    #: further connections from its address are closed on accept until the second is over, including connections of
+    #: other programs at this address, for example behind one NAT.
     wasted_of_caller: int = 200
     #: Seconds without a byte after which a pair is closed.
     idle_seconds: float = 3_600.0
@@ -65,7 +65,7 @@ class _Joined:
 
 
 class Front:
-    """Judges the connections at the port; fits `OpeningRegister` and `Joining`.
+    """Checks the connections at the port; implements `OpeningRegister` and `Joining`.
 
     Args:
         name: the host name of the relay.
@@ -96,7 +96,7 @@ class Front:
         self._is_quiet.set()
 
     def begin(self) -> None:
-        """From now on check the pairs, and report to monitors."""
+        """Start to check the pairs, and to report to monitors."""
         tells_gauges(self)
         self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
 
@@ -115,11 +115,11 @@ class Front:
         await self._is_quiet.wait()
 
     def begin_connections_of(self, server: "Server") -> None:
-        """Have the connections of a server begin as connections of a relay do, before the server listens."""
+        """Make the connections of a server begin as connections to a relay; call this before the server listens."""
         server.begin_with(self.wrap, self.wait_quiet, self.admits)
 
     def admits(self, peer_name: Any) -> bool:
-        """Return whether an accepted connection may begin; its peer is given as sockets name it."""
+        """Return whether an accepted connection may begin; `peer_name` is the peer's address as sockets return it."""
         is_admitted = not isinstance(peer_name, tuple) or self._wasted.admits(peer_name[0])
         if not is_admitted:
             self.refusals.note(RefusalReason.WASTEFUL, peer_name)
@@ -177,7 +177,7 @@ class Front:
         claim = None if name == host else self.claims.by_name.get(name)
         if claim is None:
             raise RelayRefusedError(RefusalReason.AWAY)
-        # If the relay or a server is full, that is not the caller's fault.
+        # Even if the relay or the server is full, the caller did not waste the connection.
         self.said(opening)
         caller = self._openings[opening]
         if self._left_beside(opening) < FEW:
@@ -215,12 +215,12 @@ class Front:
 
     @property
     def pairs(self) -> int:
-        """The pairs that are open."""
+        """The number of open pairs."""
         return len(self._pairs)
 
     @property
     def openings(self) -> int:
-        """The connections in their opening."""
+        """The number of connections whose purpose is not yet clear."""
         return len(self._openings)
 
     def gauges(self) -> Iterator[Gauge]:
@@ -240,7 +240,7 @@ class Front:
             self._is_quiet.set()
 
     def _left_beside(self, opening: Opening) -> int:
-        """Return the most descriptors that may be free: the system gave the lowest one to the new connection."""
+        """Return an upper bound of the free descriptors: the new connection has the lowest free number."""
         return self._descriptors - opening.descriptor
 
     def _take(self, name: str, caller: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The name in a ClientHello (RFC 8446 4.1.2, RFC 6066 3), read from the bytes of a caller as they come.
+"""The name in a ClientHello (RFC 8446 4.1.2, RFC 6066 3), read from the bytes of a caller as they arrive.
 
 ::
 
@@ -32,7 +32,7 @@ _HOST: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
 
 class HelloReader:
-    """Reads one ClientHello; each byte is read once, for any division of the bytes."""
+    """Reads one ClientHello. Each byte is parsed once, however the bytes are divided."""
 
     def __init__(self) -> None:
         #: All bytes so far.
@@ -86,7 +86,7 @@ class HelloReader:
 
 
 class _Fields:
-    """Bytes of which fields are taken one by one."""
+    """Bytes from which fields are read one by one."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -111,7 +111,7 @@ class _Fields:
         return int.from_bytes(self.take(size))
 
     def vector(self, width: int) -> bytes:
-        """Return the next bytes; a number of this width before them states how many they are."""
+        """Return the bytes of the next vector, which begins with its length in `width` bytes."""
         return self.take(self.number(width))
 
 

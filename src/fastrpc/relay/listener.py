@@ -44,7 +44,7 @@ _LASTING_BACKOFF: Final = Backoff(first=1.0, factor=2.0, longest=50.0, jitter=0.
 _KEEPALIVE: Final = Keepalive(interval=2.0, timeout=3.0)
 #: Seconds that a claim has to last before the pauses are short again.
 _STEADY_SECONDS: Final = 5.0
-#: Seconds of the first claim after which the server starts even without the claim.
+#: Seconds for which the start waits for the first claim; then the server starts without the claim.
 _PATIENCE_SECONDS: Final = 5.0
 #: Seconds after the end of a claim in which callers that the relay had joined still arrive.
 _LAST_SECONDS: Final = 1.0
@@ -72,8 +72,8 @@ class RelayListener:
         self._session_factory = encrypted(session_factory, self._end)
         self._options = options
         self._instance = secrets.token_hex(16)
-        # The first claim takes the name over from an earlier program, for any values of their clocks. A later claim,
-        # and a first claim that could not reach the relay at once, compare the starts of both programs.
+        # The first claim takes the name over from an earlier program, regardless of their clocks. A later claim, and a
+        # first claim that could not reach the relay immediately, compare the starts of both programs.
         self._takes_over = True
         self._started = time.time_ns()
         self._connections: set[DataConnection] = set()
@@ -92,8 +92,8 @@ class RelayListener:
 
         Raises:
             OSError: the relay refuses the claim, or this server does not trust the relay. The start fails, since the
-                operator is present and can correct that. Each address counts separately, as at other transports. If a
-                relay cannot be reached, the server keeps trying: it may come back.
+                operator is present and can correct that. Each address fails or succeeds separately, as with other
+                transports. If a relay cannot be reached, the server keeps trying: it may come back.
             ConfigError: a file of the address cannot be used.
         """
         self._claiming = asyncio.ensure_future(self._claim())
@@ -116,7 +116,7 @@ class RelayListener:
             logger.warning("%s: the relay does not answer; it is tried on and on", self.address)
 
     def reload(self) -> None:
-        """Read the certificate files again at once, and claim the name at once if it is not claimed."""
+        """Read the certificate files again now, and claim the name now if it is not claimed."""
         self._end.reload()
         try:
             check_covers(self._tls, relayed_host(self.address))
@@ -132,7 +132,7 @@ class RelayListener:
             dialing.cancel()
 
     async def wait_closed(self) -> None:
-        """Wait for callers that the relay had joined before it learned of the end."""
+        """Wait for callers that the relay joined to data connections before it noticed the end of the claim."""
         if self._claiming is not None:
             await asyncio.wait([self._claiming])
         if self._dialing:
@@ -148,7 +148,7 @@ class RelayListener:
     # The claim
 
     async def _claim(self) -> None:
-        """Claim the name again and again."""
+        """Claim the name, and claim it again whenever the claim ends."""
         short, long = Delays(_BACKOFF), Delays(_LASTING_BACKOFF)
         now = asyncio.get_running_loop().time
         async with self._client() as client:
@@ -235,15 +235,15 @@ class RelayListener:
             logger.debug("%s: no data connection: %s", self.address, error)
 
     def add(self, connection: "DataConnection") -> None:
-        """Note a data connection that waits for a caller."""
+        """Record a data connection that waits for a caller."""
         self._connections.add(connection)
 
     def discard(self, connection: "DataConnection") -> None:
-        """Note that a data connection no longer waits."""
+        """Record that a data connection no longer waits."""
         self._connections.discard(connection)
 
     def serve(self, transport: asyncio.Transport, caller: tuple[str, int], early: bytes) -> None:
-        """Serve a caller that came by a data connection."""
+        """Serve a caller that arrived on a data connection."""
         if self._options.admits is not None and not self._options.admits(caller):
             transport.abort()
             return

@@ -47,7 +47,7 @@ class OpeningRegister(Protocol):
         """Note that an opening named its target."""
 
     def call(self, opening: "Opening", host: str) -> None:
-        """Find the server that a caller wants. RelayRefusedError: it cannot be reached."""
+        """Find the server that a caller wants. RelayRefusedError: the server cannot be reached."""
 
     def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:
         """Note that a connection is refused."""
@@ -116,7 +116,7 @@ class Opening(asyncio.BufferedProtocol):
             self.refuse(error.reason)
 
     def eof_received(self) -> bool:
-        # The opening is left at once: a data connection that arrives before `connection_lost` is for another caller.
+        # End the opening now: a data connection that arrives before `connection_lost` is for another caller.
         self._leave()
         return False
 
@@ -135,12 +135,12 @@ class Opening(asyncio.BufferedProtocol):
         self.transport.close()
 
     def leave(self) -> asyncio.Transport:
-        """Give the connection up to a pair."""
+        """Hand the connection over to a pair."""
         self._leave()
         return self.transport
 
     def abort(self) -> None:
-        """Close the connection, as the relay ends."""
+        """Close the connection, because the relay ends."""
         self._leave()
         self.transport.abort()
 
@@ -180,7 +180,7 @@ class Opening(asyncio.BufferedProtocol):
         self._front.call(self, name)
 
     def _keep(self, received: bytes | bytearray) -> None:
-        """Keep bytes of a waiting caller: a connection shows that its peer has left only while it is read."""
+        """Store bytes of a waiting caller: only a connection that is read reports that its peer has disconnected."""
         kept = self._reader.received
         kept += received
         if len(kept) >= MOST_HELLO_BYTES:

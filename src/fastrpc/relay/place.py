@@ -1,6 +1,6 @@
 """The address of a server behind a relay, with the options for its claim.
 
-`relay://relay.example:8443/edge-7?token_file=FILE` takes `token_file` for the token of the claim, `ca_file` for the
+`relay://relay.example:8443/edge-7?token_file=FILE` accepts `token_file` for the token of the claim, `ca_file` for the
 authorities of the relay's certificate, and `cert_file` with `key_file` for a certificate to show to the relay.
 """
 

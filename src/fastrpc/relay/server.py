@@ -20,7 +20,8 @@ class RelayServer(HostedServer):
 
     Args:
         address: the address to listen at, `tls://`; port 0 chooses a free one.
-        name: its host name. A server that claims `edge-7` is reached at `edge-7.` before this name, at the same port.
+        name: the host name of the relay, such as `relay.example`. A server that claims `edge-7` is then reached at
+            `edge-7.relay.example`, at the same port.
         tls: the certificates of the relay, for servers that claim names. Callers see the servers' certificates.
         authenticate: identifies servers, see `Server`.
         policy: the rules, whose key `relay` grants names; without it every identity may claim every name.
@@ -53,12 +54,12 @@ class RelayServer(HostedServer):
 
     @property
     def url(self) -> str:
-        """The URL before the name of a server: `relay://relay.example:8443`."""
+        """The URL, to which servers append `/NAME`: `relay://relay.example:8443`."""
         return relay_url(self._name, self._address)
 
 
 def relay_url(name: str, address: Address) -> str:
-    """Return the URL before the name of a server, for a relay that listens at an address."""
+    """Return the URL, to which servers append `/NAME`, of a relay that listens at an address."""
     return f"relay://{name}:{address.port}"
 
 

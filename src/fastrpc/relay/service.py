@@ -26,9 +26,9 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["CLAIM", "RelayService", "begun", "relay_config"]
 
-#: If the line of a server is cut, the server loses its claim.
+#: A server loses its claim if these times pass without a byte, as when its line is cut.
 KEEPALIVE: Final = Keepalive(interval=5.0, timeout=5.0)
-#: Seconds between two looks at the rights and the spares of a claim.
+#: Seconds between two checks of the rights and the spares of a claim.
 _LOOK_SECONDS: Final = 5.0
 
 
@@ -49,7 +49,7 @@ class RelayService:
     """Names for servers behind a NAT.
 
     Args:
-        name: the host name of the relay: `NAME.` before it is the host name of a server.
+        name: the host name of the relay. The host name of a server is `NAME.` followed by this name.
         rights: grant names; None: every identity may claim every name.
     """
 
@@ -112,7 +112,7 @@ class RelayService:
 
 @asynccontextmanager
 async def begun(service: RelayService, server: Server) -> AsyncIterator[None]:
-    """Have the connections of a server begin as connections of a relay do; called before the server listens.
+    """Make the connections of a server begin as connections to a relay; called before the server listens.
 
     This is only for a process that is a relay, as it raises the limit of descriptors.
     """

@@ -15,7 +15,7 @@ from fastrpc.transports.tcp import set_options
 
 __all__ = ["READ_BYTES", "SplicedEnd", "SplicedPair"]
 
-#: Bytes of one read. All ends share one buffer, since its bytes are sent at once: an idle pair holds none.
+#: Bytes of one read. All ends share one buffer, since its bytes are sent immediately: an idle pair holds no buffer.
 READ_BYTES: Final = 262_144
 
 #: Seconds after which the system drops a connection that acknowledges nothing, or whose receive window stays zero.
@@ -48,13 +48,13 @@ class SplicedPair:
         self._open = 2
 
     def begin(self, first: bytes) -> None:
-        """Take both connections over, and send the first bytes to the server."""
+        """Take over both connections, and send the first bytes to the server."""
         self.server.transport.write(first)
         for end in (self.caller, self.server):
             transport = end.transport
             with suppress(OSError):
                 set_options(transport.get_extra_info("socket"), _SILENCE_SECONDS)
-            # A loop chooses how to read when reading begins.
+            # A loop chooses how it reads for a protocol when reading begins, so reading is paused during the change.
             transport.pause_reading()
             transport.set_protocol(end)
             if not transport.is_closing():
@@ -116,7 +116,7 @@ class SplicedEnd(asyncio.BufferedProtocol):
         transport = self.transport
         sent = 0
         if not transport.get_write_buffer_size() and not transport.is_closing():
-            # A transport would copy the bytes, and send them later in the turn.
+            # Write to the socket directly: a transport might copy the bytes and send them later.
             with suppress(OSError):
                 sent = os.write(self._descriptor, data)
         if sent < len(data):

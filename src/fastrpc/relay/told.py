@@ -13,7 +13,7 @@ _MOST_REASONS: Final = 1_000
 
 
 class ToldReasons:
-    """Tells which reasons are to be logged."""
+    """Decides which reasons are logged."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -21,7 +21,7 @@ class ToldReasons:
         self._told: dict[Hashable, tuple[float, int]] = {}
 
     def note(self, reason: Hashable) -> int | None:
-        """Note that a reason came.
+        """Record an occurrence of a reason.
 
         Returns:
             None if it was logged in the last minute; otherwise the number of unlogged repetitions since, to be logged.

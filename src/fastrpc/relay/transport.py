@@ -1,6 +1,7 @@
 """`relay://host:port/NAME`: the server that claimed a name at a relay.
 
-A client dials the relay as the host `NAME.host`: TLS ends at the server. A server dials out, and listens there.
+A client dials the relay under the host name `NAME.host`; TLS is end to end with the server. A server dials the relay,
+and listens through it.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
 
 class RelayTransport:
-    """Dial and listen through a relay."""
+    """Dials and listens through a relay."""
 
     scheme: Final = "relay"
 
@@ -40,7 +41,10 @@ class RelayTransport:
     async def listen(
         self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> Listener:
-        """Claim a name, and make a session for each caller. If the relay is unreachable, return and continue to try."""
+        """Claim a name, and make a session for each caller.
+
+        If the relay is unreachable, return, and keep trying in the background.
+        """
         # Imported here: a client needs no server.
         from fastrpc.relay.listener import RelayListener
 
@@ -55,7 +59,7 @@ def _named(address: Address, options: DialOptions) -> DialOptions:
     if tls.server_name not in (None, host):
         raise ConfigError(
             f"server_name is {tls.server_name!r}, and the relay finds the server by {host!r}",
-            hint="leave server_name out, and have the server show a certificate for that name",
+            hint="leave server_name out, and give the server a certificate for that name",
         )
     return replace(options, tls=replace(tls, server_name=host))
 

@@ -1,4 +1,4 @@
-"""The failures of a claim, for the operator of its server: the reason, the way out, and the log."""
+"""The failures of a claim, for the operator of its server: the reason, the remedy, and the log."""
 
 import errno
 import logging
@@ -27,7 +27,7 @@ _NUMBERS: Final = {
     Status.UNIMPLEMENTED: errno.EPROTONOSUPPORT,
     Status.RESOURCE_EXHAUSTED: errno.ENOSPC,
 }
-#: Refusals that end without an operator, as other programs give up their names.
+#: Refusals that pass without an operator, once other programs give up their names.
 _PASSING: Final = frozenset({Status.ALREADY_EXISTS, Status.RESOURCE_EXHAUSTED})
 
 #: The name of the call, in texts about the connection that it waits for.

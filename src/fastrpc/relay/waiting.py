@@ -2,8 +2,8 @@
 
 ::
 
-    full: one caller gives way      of the address with most of them ► that came most often ► the oldest
-    a data connection: one is next  of the address that came least often ► the oldest
+    full: one caller gives way             of the address with most callers ► with most calls ► the oldest caller
+    a data connection: one caller is next  of the address with fewest calls ► the oldest caller
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from fastrpc.relay.refusals import RefusalReason, RelayRefusedError
 
 __all__ = ["MOST_WAITING", "WaitingCaller", "WaitingCallers"]
 
-#: The most callers of a name that wait. One address has fewer places as long as callers of others want them.
+#: The most callers of a name that wait. An address gets fewer places while callers from other addresses want places.
 MOST_WAITING: Final = 256
 #: Seconds for which the calls of an address count; a call that waits counts as long as it waits.
 _COUNTED_SECONDS: Final = 5.0
@@ -40,7 +40,7 @@ class WaitingCaller(Protocol):
         """The caller's bytes so far."""
 
     def leave(self) -> asyncio.Transport:
-        """Give the caller's connection up to a pair."""
+        """Hand the caller's connection over to a pair."""
 
     def refuse(self, reason: RefusalReason) -> None:
         """Close the caller's connection."""
@@ -52,7 +52,7 @@ class WaitingCallers:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._waiting: dict[WaitingCaller, None] = {}
-        # The calls of the last seconds, the first first, and their number by address.
+        # The calls of the last seconds, the oldest first, and their number by address.
         self._calls: deque[tuple[float, bytes]] = deque()
         self._calls_of: Counter[bytes] = Counter()
 
@@ -77,14 +77,15 @@ class WaitingCallers:
         """Let a caller wait; if all places are taken, one caller gives way.
 
         Raises:
-            RelayRefusedError: this caller has to give way, as its address called more often than all that wait.
+            RelayRefusedError: this caller has to give way: its address has the most callers or, among addresses with as
+                many, the most calls.
         """
         if len(self._waiting) >= MOST_WAITING:
             self._make_room(caller)
         self._waiting[caller] = None
 
     def discard(self, caller: WaitingCaller) -> None:
-        """Forget a caller that has left."""
+        """Forget a caller that has disconnected."""
         self._waiting.pop(caller, None)
 
     def take(self) -> WaitingCaller | None:
@@ -104,7 +105,7 @@ class WaitingCallers:
     def _make_room(self, caller: WaitingCaller) -> None:
         waiting = [*self._waiting, caller]
         number_of = Counter(one.network for one in waiting)
-        # The first one of several equal callers, which is the oldest one.
+        # `max` returns the first of several equal callers, which is the oldest.
         found = max(waiting, key=lambda one: (number_of[one.network], self._calls_of[one.network]))
         is_one_of_many = number_of[found.network] > 1
         reason = RefusalReason.CALLER_FULL if is_one_of_many else RefusalReason.SLOW

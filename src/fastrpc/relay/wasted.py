@@ -16,7 +16,7 @@ __all__ = ["WastedOpenings"]
 
 #: Seconds for which openings are counted.
 _COUNTED_SECONDS: Final = 1.0
-#: The most addresses whose network is kept, as an address of a flood comes again and again.
+#: The most addresses whose network is cached, since the same address occurs many times in a flood.
 _MOST_KNOWN: Final = 1_024
 
 
@@ -29,7 +29,7 @@ class WastedOpenings:
     """Counts the openings of each caller in the current second that have not named a target.
 
     Args:
-        most: the openings of one caller, an address or the /64 of an IPv6 one.
+        most: the openings of one caller: an IPv4 address, or the /64 of an IPv6 address.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:

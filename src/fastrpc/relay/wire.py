@@ -3,7 +3,7 @@
 ::
 
     server ──► relay   "fastrpc-relay/1\\n", token (32)
-    server ◄── relay   once a caller has come: PROXY v2 header, HMAC-SHA256 of it by the key of the token (32)
+    server ◄── relay   once a caller has arrived: PROXY v2 header, HMAC-SHA256 of it by the key of the token (32)
     then the bytes of the caller, which are TLS, both ways
 """
 

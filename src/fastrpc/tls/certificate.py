@@ -24,7 +24,7 @@ __all__ = [
     "period_of",
 ]
 
-#: The begin of the common name in the certificate of a LAN pass.
+#: The beginning of the common name in the certificate of a LAN pass.
 LAN_SUBJECT: Final = "fastrpc LAN pass"
 
 _PEM: Final = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -39,7 +39,7 @@ _DNS_NAME: Final = 0x82
 
 
 class Period(NamedTuple):
-    """The life of a certificate, in seconds of `time.time()`."""
+    """The validity of a certificate, in seconds of `time.time()`."""
 
     begin: float
     end: float
@@ -52,11 +52,11 @@ class Period(NamedTuple):
 def certificate_of(ssl_object: ssl.SSLObject) -> Mapping[str, Any] | None:
     """Return the verified certificate of the peer; None if the peer sent no certificate.
 
-    It has the fields of `ssl.SSLSocket.getpeercert()`, such as `subject` and `notAfter`, and besides:
+    The certificate has the fields of `ssl.SSLSocket.getpeercert()`, such as `subject` and `notAfter`, and besides:
 
     - `dns_names` and `uris`: tuples of the texts in `subjectAltName`;
     - `fingerprint`: SHA-256 of the certificate, in hexadecimal;
-    - `expires`: the end of its life, in seconds of `time.time()`.
+    - `expires`: the end of its validity, in seconds of `time.time()`.
     """
     try:
         raw = ssl_object.getpeercert(True)
@@ -94,16 +94,17 @@ def is_of_pass(told: Mapping[str, Any]) -> bool:
 def is_nameless(opened: ssl.SSLObject | ssl.SSLSocket | None) -> bool:
     """Return whether the certificate that was refused in a handshake has no subjectAltName.
 
-    `ssl` returns the certificate of a failed handshake only by its compiled part; without that the answer is False.
+    `ssl` returns the certificate of a failed handshake only through its C module; without that module the result is
+    False.
     """
     chain_of = getattr(getattr(opened, "_sslobj", None), "get_unverified_chain", list)
     return any("subjectAltName" not in one.get_info() for one in (chain_of() or ())[:1])
 
 
 def period_of(pem: bytes) -> Period | None:
-    """Return the lifetime of the first certificate in a PEM file; None if it cannot be read.
+    """Return the validity of the first certificate in a PEM file; None if it cannot be read.
 
-    `ssl` returns it only for the certificate of a peer.
+    Python's `ssl` returns the validity only for the certificate of a peer.
     """
     try:
         fields = _fields_of(pem)
@@ -136,7 +137,7 @@ def check_covers(tls: TLS, host: str) -> None:
     """Refuse certificates of a server that are for other host names: every client would refuse them.
 
     Raises:
-        ConfigError: the certificate does not hold the name.
+        ConfigError: the certificate does not have the name.
     """
     if tls.cert_file is None:
         return

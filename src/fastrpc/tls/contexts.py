@@ -22,7 +22,7 @@ __all__ = [
     "server_contexts",
 ]
 
-#: Seconds between two looks at the files. Too low costs system calls, too high uses old certificates for longer.
+#: Seconds between two checks of the files. Too low costs system calls, too high uses old certificates for longer.
 LOOK_SECONDS = 1.0
 
 # For TLS 1.2, only suites with forward secrecy and authenticated encryption. TLS 1.3 has no others.
@@ -41,9 +41,9 @@ class ContextSource:
     """The context of one TLS value, made again when its files change.
 
     A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
-    replaces them. A change takes effect once two looks a second apart agree, or once the files stayed untouched for a
-    second. The previous context stays if the files cannot be used, or if the new certificate has expired or is not
-    valid yet while the previous one is valid. Open connections keep their context.
+    replaces them. A change takes effect once two checks a second apart see the same files, or once the files were
+    unchanged for a second. The previous context stays if the files cannot be used, or if the new certificate has
+    expired or is not valid yet while the previous one is valid. Open connections keep their context.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class ContextSource:
         if _fingerprint(self._tls) == self._seen:
             self._taken = self._seen
             self._context, self._period = context, period
-            # The error names the settings, as paths may reveal too much for a log.
+            # The log names the settings, not the paths, which may reveal too much.
             logger.info("certificate files were read again: %s", ", ".join(_files(self._tls)))
 
     def _checked_period(self) -> Period | None:
-        """Return the life of the certificate in the files; an invalid certificate never replaces a valid one."""
+        """Return the validity of the certificate in the files; an invalid certificate never replaces a valid one."""
         now = self._wall_clock()
         period = _period(self._tls)
         if (
@@ -178,7 +178,7 @@ def _accepting(context: ssl.SSLContext, tls: TLS, offered: tuple[str, ...]) -> s
         if _BEGIN_LAN_KEY in content:
             hint = "set ca_file to it as well, and require_client_cert (--tls-ca does both)"
             _refuse("cert_file", tls.cert_file, "it is a LAN pass, and callers would not need one", hint)
-    # A ticket would outlive the authorities that a reload removes.
+    # A ticket would still be valid after a reload removed the authority of the client's certificate.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
     if tls.ca_file is not None:
@@ -320,7 +320,7 @@ def _fingerprint(tls: TLS) -> _Fingerprint:
 
 
 def _rest_since(tls: TLS, instant: float) -> bool:
-    """Return whether no file changed after an instant; if so, changed files are taken without a second look."""
+    """Return whether no file changed after an instant; if so, changed files are used without a second check."""
     for path in _files(tls).values():
         try:
             if os.stat(path).st_ctime > instant:

@@ -17,7 +17,7 @@ __all__ = ["ClientEnd", "End", "HttpEnd", "ServerEnd"]
 class End(Protocol):
     """One end of TLS connections."""
 
-    #: Whether the first bytes of the other side choose the object that encrypts: `answer` then makes it.
+    #: Whether the first bytes of the other side choose the object that encrypts, which `answer` then makes.
     reads_hello: bool
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
@@ -48,7 +48,8 @@ class ServerEnd:
     """
 
     def __init__(self, tls: TLS, *, agreed: tuple[str | None, ...] = (ALPN,)) -> None:
-        #: If a session is resumed, the client's certificate is not checked.
+        #: True with `ca_file`: the ClientHello shows whether a session is resumed, which would skip the client's
+        #: certificate.
         self.reads_hello = tls.ca_file is not None
         offered = tuple(name for name in agreed if name is not None)
         # Without a name for ALPN, a client that names no protocol may connect.

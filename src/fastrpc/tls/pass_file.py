@@ -8,7 +8,7 @@ A file has one pass or several: the first is presented, all are accepted. Each i
     CERTIFICATE      of the authority that signed it; the key of the authority was deleted
 
 So the same file can be `cert_file` and `ca_file` of TLS: OpenSSL reads the blocks that it knows. The digests come
-before the certificates: without them OpenSSL would take a file that is cut off.
+before the certificates: without them OpenSSL would accept a file that is cut off.
 """
 
 import base64
@@ -67,7 +67,7 @@ class Pass(NamedTuple):
     id: str
     #: The key of announcements.
     lan_key: bytes
-    #: The life of the certificate.
+    #: The validity of the certificate.
     period: Period
     #: Its four blocks.
     text: str
@@ -88,7 +88,7 @@ def open_pass(path: str | os.PathLike[str]) -> WatchedFile[Mapping[bytes, bytes]
         if error.hint is None:
             raise ConfigError(error.message, hint=_COPY) from None
         raise
-    # This check is not made at each change: while a clock is wrong, a good file would be left out for ever.
+    # Dates are checked only here, not at each change: while the clock is wrong, a good file would be rejected for ever.
     assert isinstance(opened.value, _Keys)
     _check_dates(opened.path, opened.value.presented)
     return opened
@@ -112,7 +112,7 @@ def open_pass_file(path: str, flags: int) -> int:
         OSError: it cannot be opened.
     """
     try:
-        # A pipe would wait for its writer.
+        # O_NONBLOCK: opening a pipe would wait for its writer.
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         if error.errno == errno.ELOOP:

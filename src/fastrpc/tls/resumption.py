@@ -38,7 +38,7 @@ class TwinContext(ssl.SSLContext):
     _issued: dict[bytes, None]
 
     def pair_with(self, twin: ssl.SSLContext) -> None:
-        """Take the second context."""
+        """Set the second context."""
         self.twin = twin
         self._issued = {}
 
@@ -60,7 +60,7 @@ def check_full(opened: ssl.SSLObject) -> None:
     """Check that a handshake that is over verified the client's certificate.
 
     Raises:
-        HandshakeError: a session was resumed, by a ClientHello whose shape hid the session.
+        HandshakeError: a session was resumed although the ClientHello, in an unusual form, seemed to offer none.
     """
     if opened.session_reused:
         raise HandshakeError("the client resumed a session, which skips the check of its certificate")

@@ -56,8 +56,7 @@ class StreamBenchmark(BenchmarkRun):
         self._gives_stream = known.gives_stream
 
     async def try_once(self, client: Any) -> None:
-        """Check that the method works at all: send each given message once, and await the first message from the
-        server."""
+        """Check that the method works at all: send each given message once, and await the first answer."""
         args = self._with_input(_once(self._messages))
         if not self._gives_stream:
             await client.call(self.target, *args, **self._kwargs)

@@ -315,8 +315,10 @@ def hinted(address: str, dial: Dialing) -> Iterator[None]:
 
 
 def _tells_signatures(address: str, dial: Dialing) -> bool:
-    """Return whether `fastrpc list` shows signatures for the address: a registry has none, and reflection may be
-    off."""
+    """Return whether `fastrpc list` shows signatures for the address.
+
+    A registry has none, and the reflection of a server may be off.
+    """
     if names_registry(address) or is_grpc(address):
         return False
 

@@ -58,8 +58,7 @@ class KnownGrpcMethod(GrpcMethod):
         return _values_of(self.request, *read_arguments(texts, types=types))
 
     async def input(self, codec: str | None) -> AsyncIterator[bytes]:
-        """Yield the messages on standard input, one per line; a line that is no JSON object sets the message's first
-        field."""
+        """Yield the messages on standard input, one per line; a line that is no object sets the first field."""
         fields = list(self.request.fields.values())
         kind = text_kind(fields[0]) if fields else ""
         async for line in read_lines():

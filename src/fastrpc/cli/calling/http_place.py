@@ -166,8 +166,7 @@ class PlaceConnection(io.RawIOBase):
             rest = rest[self._once_ready(self._connected.send, rest, selectors.EVENT_WRITE) :]
 
     def give_up(self, error: Exception) -> None:
-        """Close the connection because the request's body cannot be completed. Another thread may be reading the
-        answer."""
+        """Close the connection because the body cannot be completed; another thread may be reading the answer."""
         self.input_error = error
         with contextlib.suppress(OSError):
             # Do not close TLS properly: another thread may be using it. The shutdown wakes the thread that reads.

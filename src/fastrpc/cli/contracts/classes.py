@@ -237,8 +237,7 @@ class _Class:
     def _mixed_struct(
         self, options: Sequence[str], written: Sequence[tuple[FieldDescription, str, WrittenDefault | None]]
     ) -> list[str]:
-        """Write a Struct with keyword-only and positional fields as two classes: the base class has the positional
-        fields."""
+        """Write a Struct with keyword-only and positional fields as two classes; the base has the positional fields."""
         name = self._described.name
         base = self._names.free(f"{name}ByPosition")
         of_values = [one for one in options if not one.startswith("tag")]
@@ -252,8 +251,7 @@ class _Class:
         return [heads[0], *first, "", "", heads[1], *second]
 
     def _typed(self, one: FieldDescription) -> tuple[str, WrittenDefault | None]:
-        """Return the type of a field, and its default. A default that cannot be written is UNSET: the server applies
-        it."""
+        """Return a field's type and default. A default that cannot be written is UNSET: the server applies it."""
         kind = self._type(one)
         if one.required:
             return kind, None

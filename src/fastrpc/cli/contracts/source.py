@@ -62,8 +62,7 @@ def read_contracts(
 
 
 def definitions_in(text: str) -> list[ServiceDefinition]:
-    """Return the services that `fastrpc run` would serve for an import string, including the services that every server
-    adds.
+    """Return the services that `fastrpc run` serves for an import string, and the services that every server adds.
 
     Functions and context managers are run, since their services are known only afterwards.
 

@@ -181,10 +181,9 @@ class _Writer:
         return f"{stream}[{self._names.type(tree.arguments[0] if tree.arguments else ANY)}]"
 
     def _default(self, text: str | None) -> str:
-        """Return a parameter's default for readers of the source: for an omitted argument the server applies its own
-        default."""
+        """Return a default for readers of the source: the server applies its own default to an omitted argument."""
         found = written_default(text, self._names)
-        # Linters warn of a mutable default, which one call could change for all others.
+        # fastrpc warns of a mutable default, which one call could change for all others.
         return "..." if found is None or found.factory is not None else found.text
 
 

@@ -168,8 +168,7 @@ class _Comparison:
             yield from self._fields(given, expected)
 
     def _note_options(self, given: ClassDescription, expected: ClassDescription) -> None:
-        """Note differences in options that code can notice: `frozen`, `order`, `unsafe_hash`, the base class of an
-        enum."""
+        """Note differences that code can notice: `frozen`, `order`, `unsafe_hash`, the base class of an enum."""
         if given.kind != expected.kind:
             return
         for name in ("frozen", "order", "unsafe_hash", "enum"):

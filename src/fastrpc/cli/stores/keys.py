@@ -161,7 +161,7 @@ def watch(
     token_file: TokenPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each change as a line of JSON.")] = False,
 ) -> None:
-    """Print each change of a key or prefix, until it is interrupted."""
+    """Print each change of a key or prefix until interrupted."""
 
     async def follow(opened: Store) -> None:
         async with opened.watch(watched, after=after) as changes:

@@ -5,7 +5,7 @@
     attempting    picks, connects and attempts
     pool          makes connections, by the plan that both clients share (`client/plan.py`)
     dialing       makes one connection
-    following     brings the lists of a registry
+    following     receives the lists of a registry
     subchannel    one endpoint and the connections to it
 
 Each module is the counterpart, without a loop, of the module of the same name one folder up.

@@ -19,7 +19,7 @@ __all__ = ["SyncAttempting"]
 
 
 class SyncAttempting(BaseAttempting):
-    """The `pick` and `attempt` of a fail mode for one blocking call; neither awaits anything."""
+    """The functions `pick` and `attempt` that a fail mode uses, for one blocking call; neither awaits anything."""
 
     _pool: SyncPool
     _call: BlockingCall
@@ -61,7 +61,8 @@ class SyncAttempting(BaseAttempting):
                 # The attempt of a stream keeps the pick until its end.
                 attempt = call._attempt_on(connection, self._number, pick)
             finally:
-                # The pick is dropped here instead of in a destructor: a kept error keeps this frame, and so the pick.
+                # The pick is dropped here instead of in a destructor: a stored error keeps this frame alive, and so the
+                # pick.
                 if attempt is None and pick is not None:
                     pick.dropped()
         self._note_sent()

@@ -20,7 +20,7 @@ __all__ = ["SyncCallRunner"]
 
 
 class SyncCallRunner(BaseCallRunner):
-    """Run the calls of one blocking client that cannot be sent at once."""
+    """Runs the calls of one blocking client that cannot be sent immediately."""
 
     _attempting = SyncAttempting
     _pool: "SyncPool"

@@ -109,7 +109,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         self.close()
 
     if not TYPE_CHECKING:
-        # Only for the message: type checkers already refuse `async with`.
+        # These methods only raise an error with a clear message: type checkers already refuse `async with`.
 
         async def __aenter__(self):
             raise TypeError(

@@ -20,7 +20,7 @@ from fastrpc.transports.blocking import connect
 __all__ = ["SPARE_SECONDS", "Dialer", "opened", "seconds_until", "spare_seconds_until"]
 
 #: The time by which a dial may delay a call that already has a connection.
-#: Too low never reconnects to a distant server, too high delays single calls.
+#: With a lower value a client may never reconnect to a distant server, with a higher one single calls are delayed.
 SPARE_SECONDS = 0.25
 
 
@@ -48,7 +48,7 @@ class Dialer:
         *,
         ping_factor: int = 1,
     ) -> BlockingSession:
-        """Return a new connection, which has sent its opening, but has read nothing yet.
+        """Return a new connection. Its opening is sent together with the first request; nothing has been read yet.
 
         Args:
             until: the deadline of the call, an instant of `time.monotonic()`, or None.

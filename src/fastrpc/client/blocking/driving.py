@@ -11,7 +11,7 @@ __all__ = ["advance", "drive"]
 
 _RULE = "interceptors and fail modes of a SyncClient may await proceed, call.sleep() and other interceptors"
 
-#: The modules whose functions lie between functions of the program.
+#: The modules whose functions are left out of paths in messages.
 _OWN = (Chain.__module__, "fastrpc.client.")
 
 

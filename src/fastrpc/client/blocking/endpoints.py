@@ -63,7 +63,7 @@ class SyncEndpoints:
             self._update(self.target.endpoints)
 
     def _publish(self) -> None:
-        """Publish the connections that calls may take without asking the pool."""
+        """Publish the connections that calls may use without asking the pool."""
         raise NotImplementedError
 
     def _new_subchannel(self, endpoint: Endpoint) -> SyncSubchannel:
@@ -96,12 +96,12 @@ class SyncEndpoints:
 
     @property
     def has_news(self) -> bool:
-        """Whether the registry has a list that the pool has not taken, or is not followed yet."""
+        """Whether the registry has a list that the pool has not taken, or is not watched yet."""
         return self._follower is not None and self._follower.has_news
 
     @property
     def is_watching(self) -> bool:
-        """Whether the registry's lists are followed already."""
+        """Whether the registry is watched."""
         return self._follower is not None and self._follower.is_open
 
     def record_of(self, endpoint: Endpoint) -> Endpoint:
@@ -133,7 +133,7 @@ class SyncEndpoints:
                     self._tell_changed()
 
     def rest(self) -> None:
-        """Stop following the registry and leave every endpoint, until the next call."""
+        """Stop watching the registry and retire every connection, until the next call."""
         if self._follower is None:
             return
         with self.reentry, self._lock():
@@ -166,7 +166,7 @@ class SyncEndpoints:
             self.follow()
 
     def _update(self, endpoints: Sequence[Endpoint]) -> None:
-        """Replace the endpoints; calls under way at removed endpoints end there."""
+        """Replace the endpoints. Calls in flight at removed endpoints finish there."""
         try:
             self._plan.take(endpoints)
         finally:
@@ -180,9 +180,9 @@ class SyncEndpoints:
             self.on_need()
 
     def _take_left(self) -> None:
-        """Have the next call connect to the endpoints that the filters now admit.
+        """Make the next call connect to the endpoints that the filters now admit.
 
-        A pick may cause the change, and a pick does not hold the lock: so this only replaces the list.
+        This only replaces the list: a pick may cause the change, and does not hold the lock.
         """
         if self._plan.take_left():
             self.on_need()
@@ -204,7 +204,7 @@ class SyncEndpoints:
         return self._process != process_generation()
 
     def check_process(self) -> None:
-        """End a call during which its thread forked.
+        """Fail the call of a child process if its thread forked during the call.
 
         Raises:
             ConnectionLostError: this process is the child; only the parent learns the outcome of the call.

@@ -92,7 +92,7 @@ class BlockingFanOut:
     def _begun(
         self, endpoints: Sequence[Endpoint], method: Any, verb: str, args: Any, kwargs: Any
     ) -> Iterator[Iterator[tuple[int, Any]]]:
-        """Call every endpoint from threads, and yield the outcomes as they come. The calls end with the block."""
+        """Call every endpoint from threads, and yield the outcomes as they arrive; at the end, cancel the rest."""
         client: Any = self
         running = Running()
         calls = []
@@ -117,7 +117,7 @@ class Running:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cancels: list[Callable[[], None]] = []
-        #: Whether no attempt may begin any more.
+        #: Whether `end` was called, so that no further attempt may start.
         self.is_over = False
 
     def add(self, cancel: Callable[[], None]) -> None:
@@ -157,7 +157,7 @@ class OutcomeQueue:
             self._bell.release()
 
     def next(self, pool: Any) -> tuple[int, Any]:
-        """Return the next outcome. In a child that a signal handler forks no outcome comes."""
+        """Return the next outcome. In a child that a signal handler forked, the pool raises an error."""
         while True:
             try:
                 return self._ended.get_nowait()

@@ -89,7 +89,7 @@ class SyncFollower:
         return self._error or getattr(self._watch, "error", None)
 
     def wait(self, timeout: float) -> None:
-        """Wait for a new list, at most `timeout` seconds; after `rest` return at once."""
+        """Wait for a new list, at most `timeout` seconds; after `rest` return immediately."""
         watch = self._watch
         if watch is not None:
             watch.wait(timeout)

@@ -47,7 +47,7 @@ def client_state(parts: "SyncParts") -> BlockingState:
 class SyncParts:
     """The constructor arguments of a client, from which its parts are made, and remade in the child of a fork."""
 
-    #: Both may be URLs with a token.
+    #: Left out of the text of this object: `target` and `registry` may be URLs with a token.
     target: Any = field(repr=False)
     registry: Any = field(repr=False)
     selector: Any
@@ -111,7 +111,7 @@ class SyncParts:
 def parts_of(
     home: SyncHome | None, *, target: Any, config: Any, interceptors: Any, **given: Any
 ) -> SyncParts:
-    """Return the parts of the constructor's arguments, after checking them.
+    """Check the constructor's arguments, and return them as the parts of a client.
 
     Raises:
         ConfigError: the client cannot honour a setting.

@@ -3,8 +3,8 @@
 With several endpoints the pool picks in Python, under its lock, because a pick also decides where to dial. With one
 address calls stay in compiled code.
 
-Threads that wait for a connection are woken at once, for any priority of their calls; the system decides which thread
-runs first. From then on the call slots order the calls by priority.
+All threads that wait for a connection are woken together, whatever the priority of their calls; the system decides
+which thread runs first. From then on the call slots order the calls by priority.
 """
 
 import math
@@ -57,7 +57,7 @@ class SyncHome(Protocol):
 class SyncPool(SyncEndpoints):
     """All subchannels of a blocking client."""
 
-    #: The client in a `SyncServices`, which lives as long as its views; None for other clients.
+    #: The client, if it belongs to a `SyncServices`; it exists as long as one of its views. None for other clients.
     owner: Any = None
 
     def __init__(
@@ -73,8 +73,8 @@ class SyncPool(SyncEndpoints):
         #: A function that gets the connections, a list for each endpoint, and the instant from which calls ask the pool
         #: first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
-        #: A function that gets the most connections of an endpoint. While there are fewer, calls ask the pool once all
-        #: are crowded.
+        #: A function that gets the highest number of connections to an endpoint. While there are fewer, calls ask the
+        #: pool once all are crowded.
         self.on_width: Callable[[int], object] = lambda _: None
         self.totals = CallTotals()
         self._turn = 0
@@ -127,7 +127,7 @@ class SyncPool(SyncEndpoints):
         Args:
             until: the deadline, an instant of `time.monotonic()`, or None.
             wait: keep waiting while no server is reachable, instead of failing once every address was tried.
-            choice: picks the subchannel, with an endpoint set; None takes the connections in turn.
+            choice: picks the subchannel if there is an endpoint set; None uses the connections in turn.
             patience: the waiting time of a further attempt; None for a first attempt.
 
         Raises:
@@ -173,8 +173,7 @@ class SyncPool(SyncEndpoints):
                 has_dialed = True
                 made = self._dial(claimed, until, *self._dial_times(until, key_ends, connection))
             finally:
-                # This is needed even if a signal handler raises above: without it no call would ever dial this endpoint
-                # again.
+                # Announce even if a signal handler raises above: otherwise no call would ever dial this endpoint again.
                 if claimed is not None:
                     self._announce(claimed, made)
 
@@ -261,7 +260,7 @@ class SyncPool(SyncEndpoints):
         patience: Patience | None,
         key_ends: float | None,
     ) -> None:
-        """Wait while other threads dial, or until the next dial is due; for the endpoint of a key until `key_ends`."""
+        """Wait while other threads dial, or until the next dial is due; wait for a key's endpoint until `key_ends`."""
         now = time.monotonic()
         if key_ends is not None:
             limits = [key_ends]
@@ -279,7 +278,7 @@ class SyncPool(SyncEndpoints):
         """Wait for a change until an instant."""
         seen = self._changes
         while self._changes == seen and (left := ends - time.monotonic()) > 0:
-            # The result says nothing: it is False also if a change came after the time and before the lock was taken
+            # Ignore the result: it is False even if a change came after the timeout and before the lock was taken
             # again.
             self._changed.wait(min(left, FORK_LOOK_SECONDS))
             self.check_process()
@@ -326,8 +325,8 @@ class SyncPool(SyncEndpoints):
                     subchannel.note_failure(error, now, is_logged=not is_told)
                     subchannel.due = subchannel.due if due is None else due
                 elif cut != until and self.connections:
-                    # Put the next dial off: otherwise one call after the other, though it could use other endpoints,
-                    # would wait for this one.
+                    # Postpone the next dial. Otherwise each call in turn would wait for this endpoint, although it
+                    # could use others.
                     subchannel.put_off(now)
             return None
 
@@ -346,7 +345,7 @@ class SyncPool(SyncEndpoints):
         with self._lock():
             self.totals.connections += 1
         if self.endpoint_set is not None and self.endpoint_set.places_keys:
-            # Its opening is sent now, so that the next call of one of its keys finds the connection ready.
+            # Send the opening now, so that the next call of one of the endpoint's keys finds the connection ready.
             made.catch_up()
         return opened(made, spare_seconds) if replaces else made
 
@@ -366,7 +365,7 @@ class SyncPool(SyncEndpoints):
             subchannel.forget()
 
     def _publish(self) -> None:
-        """Publish the connections that calls may take without asking the pool."""
+        """Publish the connections that calls may use without asking the pool."""
         if self.endpoint_set is not None:
             self._mark()
         for subchannel in self.subchannels:

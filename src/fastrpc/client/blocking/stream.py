@@ -6,7 +6,7 @@
                                                                             │
                                                             another attempt, or interceptors
 
-A thread that receives, closes the stream or asks for its reply detects the end of the attempt and continues from it.
+A thread that receives, closes the stream or asks for its reply detects the end of the attempt and does the next step.
 """
 
 import asyncio
@@ -38,10 +38,10 @@ class SyncStreamStarter(Protocol):
     """The maker of a stream's attempts."""
 
     def open(self, stream: "SyncStream[Any, Any]") -> None:
-        """Return once an attempt is under way, or raise the error that prevents one."""
+        """Return once an attempt is in progress, or raise the error that prevents it."""
 
     def retry(self, stream: "SyncStream[Any, Any]", error: FastRPCError) -> bool:
-        """Return whether another attempt follows after a failed attempt, and has shown a sign of the server."""
+        """Make another attempt after a failed one; return whether the server gave a sign of it."""
 
 
 class Interception(Protocol):
@@ -51,7 +51,7 @@ class Interception(Protocol):
         """Let the interceptors continue at the end of the stream; return or raise their outcome."""
 
     def leave(self) -> None:
-        """Cancel the interceptors, as the program dropped the stream."""
+        """Cancel the interceptors, because the program dropped the stream."""
 
 
 class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
@@ -80,7 +80,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         self._messages = messages
         self.is_fed = messages is not None
         self._starter: SyncStreamStarter | None = None
-        #: Held while the stream begins or ends: several threads may notice that at once.
+        #: Held while the stream begins or ends, which several threads may notice at the same time.
         self._turn = threading.RLock()
         self._interception: Interception | None = None
 
@@ -117,7 +117,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         def receive_many(self, limit: int = 4096) -> list[T_co]: ...  # type: ignore[override]
 
     else:
-        # These are refused with a specific message: `await`, `async for` and `async with`.
+        # `await`, `async for` and `async with` are refused with a specific message.
         def __aiter__(self):
             raise TypeError("a stream of a SyncClient is read by `for`, and entered by `with`")
 
@@ -134,11 +134,11 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
 
     @property
     def metadata(self) -> Metadata:
-        """The first metadata; LookupError before it or a message has arrived."""
+        """The first metadata; LookupError until it or a message has arrived."""
         return self._known_metadata("stream.headers()")
 
     def headers(self) -> Metadata:
-        """Return the first metadata, once it or a message has come."""
+        """Return the first metadata; wait until it or a message has arrived."""
         self.begin()
         while not self.has_sign and not self._is_over:
             self._await_sign()
@@ -204,7 +204,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                 error = self._attempt_failure if self._attempt is not None else cancelled
                 is_clean = error is None
             if is_clean and self.waiting:
-                # A clean end would follow messages that are no longer read.
+                # The received messages are dropped, so the stream must not seem to end cleanly.
                 error = cancelled
             try:
                 if self._is_over:
@@ -253,12 +253,12 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                     if self._starter.retry(self, error):
                         return
                 except Exception as final:
-                    # Without its traceback: the frames hold the stream.
+                    # Drop the traceback: its frames refer to the stream.
                     error = final.with_traceback(None)
             self._finish(error)
 
     def _finish(self, error: BaseException | None, *, was_left: bool = False) -> None:
-        """End the stream after its last attempt: interceptors continue, and their outcome is the stream's end."""
+        """End the stream after its last attempt: the interceptors continue, and the stream ends with their outcome."""
         interception, self._interception = self._interception, None
         self._end_pick(asyncio.CancelledError() if was_left else error)
         self._count_end(error)

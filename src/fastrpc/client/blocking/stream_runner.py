@@ -61,7 +61,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
     # Attempts
 
     def open(self, stream: SyncStream[Any, Any]) -> None:
-        """Return once an attempt is under way, or raise the error that prevents one."""
+        """Return once an attempt is in progress, or raise the error that prevents it."""
         stream.start_clock(self._idle_seconds)
         if self.proceed is None:
             self._attempt(stream, None)
@@ -73,7 +73,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
             stream.conclude(None, interception.value)
 
     async def run(self, call: BlockingCall) -> Any:
-        """Begin a stream and return at its end: the innermost interceptor proceeds to this."""
+        """Begin a stream and return at its end. The `proceed` of the innermost interceptor calls this."""
         # No local variable keeps the stream. The stream holds this coroutine, which is cancelled when nothing else
         # holds the stream.
         self._attempt(unbegun(call), None)
@@ -81,7 +81,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
         return answer_of(call)
 
     def retry(self, stream: SyncStream[Any, Any], error: FastRPCError) -> bool:
-        """Return whether another attempt followed the attempt that failed with `error`, and showed a sign."""
+        """Make another attempt after one failed with `error`; return whether the server gave a sign of it."""
         if not self._goes_on(stream, error):
             return False
         self._attempt(stream, error)
@@ -93,7 +93,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
 
 
 class _StreamAttempting(SyncAttempting):
-    """The attempts of one stream, for a fail mode: the first is only sent, each further one has to show a sign."""
+    """The attempts of one stream, for a fail mode; all but the first wait for a sign of the server."""
 
     is_stream = True
 
@@ -114,7 +114,7 @@ class _StreamAttempting(SyncAttempting):
             del failure
 
     def _conclude(self, attempt: BlockingCall, pick: Pick | None, error: BaseException | None) -> None:
-        # The attempt keeps the pick until its end, which may be now.
+        # An attempt keeps its pick until it ends, which may be now.
         if isinstance(error, FastRPCError):
             attempt._end_pick(error)
 
@@ -150,13 +150,13 @@ class _Interception:
             step: Callable[[], Any] = partial(self._coroutine.send, None)
             if error is not None:
                 step = _Throw(self._coroutine, error)
-            # A frame that the error passes must not hold the error.
+            # The error's traceback refers to this frame, so this frame must not refer to the error.
             del error
             self._step(step)
         return self.value
 
     def leave(self) -> None:
-        """Cancel the interceptors, as the program dropped the stream."""
+        """Cancel the interceptors, because the program dropped the stream."""
         with suppress(asyncio.CancelledError):
             self.end(asyncio.CancelledError())
         if self._call.error is not None:

@@ -23,7 +23,7 @@ class BlockingStreamVerbs:
 
         @property
         def _state(self) -> "BlockingState":
-            """The state of the client; compiled."""
+            """The state of the client; the compiled base class has it."""
 
     @overload
     def stream(

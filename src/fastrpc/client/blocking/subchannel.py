@@ -30,7 +30,7 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def connections(self) -> list[BlockingSession]:
-        """The connections that take calls, as far as is known."""
+        """The connections that accept calls, as far as is known."""
         return self.open_connections
 
     @property
@@ -51,7 +51,7 @@ class SyncSubchannel(EndpointPlan):
         ):
             self.answered()
         for connection in [connection for connection in self.open_connections if not connection.is_usable]:
-            # The end of an unused connection is noticed only by the next call, so the pause counts from the last use.
+            # Only the next call notices that an unused connection ended, so the pause counts from the last use.
             used_at = connection.used_at
             self._retire(connection)
             self._note_end(connection, used_at)
@@ -86,7 +86,7 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def asks_below(self) -> int:
-        """The number of connections below which calls request another one when the present ones are crowded."""
+        """The number of connections below which calls request another one when all existing ones are crowded."""
         if self.is_automatic and not any(connection.is_ready for connection in self.open_connections):
             # The number of workers was not read yet.
             return MOST_AUTOMATIC
@@ -113,12 +113,12 @@ class SyncSubchannel(EndpointPlan):
         return True
 
     def remove(self) -> None:
-        """Leave the endpoint for good: calls in flight may finish, no new ones start."""
+        """Retire all connections to the endpoint for good: calls in flight may finish, no new ones start."""
         self.rest()
         self.is_removed = True
 
     def rest(self) -> None:
-        """Leave the endpoint until the next dial: calls in flight may finish."""
+        """Retire all connections to the endpoint until the next dial: calls in flight may finish."""
         for connection in list(self.open_connections):
             self._retire(connection)
         self.forget()

@@ -29,7 +29,7 @@ class Arguments(NamedTuple):
     config: ClientConfig
 
     def check(self, fail_mode_for: Callable[[Any], FailMode]) -> None:
-        """Check all that needs no service.
+        """Check all arguments that can be checked without a service.
 
         Raises:
             ConfigError: an argument is invalid.

@@ -40,7 +40,7 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
             services.call(Arith.mul, 6, 7)
 
     It has the verbs of a `SyncClient`, and may be used in the child of a fork as well. It has no thread: each `call`
-    also checks for services without calls.
+    also checks for idle services.
 
     Args:
         registry, names, idle_seconds, selector: as for `Services`. Give the URL of the registry if the process forks.
@@ -54,7 +54,7 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
 
     def _begin(self, given: Arguments) -> None:
         self._home = _Home(given, self._tenants)
-        # This raises the errors of settings that only a client checks.
+        # Raise the errors of settings that only a client checks.
         parts_of(self._home, registry=None, **given.of_client("services"))
 
     def _made(self, service: str) -> SyncClient:
@@ -80,7 +80,7 @@ class SyncServices(ManyServices[SyncClient], _Verbs):
                 self._home.look()
             return super().call(method, *args, **kwargs)
 
-        # Only for the message: type checkers already refuse `async with`.
+        # These methods only raise an error with a clear message: type checkers already refuse `async with`.
 
         async def __aenter__(self):
             raise TypeError(
@@ -141,7 +141,7 @@ class _Home(ServicesHome):
         return self._opened[process]
 
     def look(self) -> None:
-        """Have the services without calls rest."""
+        """Put services without calls to rest: retire their connections and stop watching them."""
         now = time.monotonic()
         self.looks_at = now + self._pause
         for pool in self._tenants.idle(now):

@@ -20,7 +20,7 @@ class SharedSessions:
     """The connections of several blocking clients in one process."""
 
     def __init__(self, config: ClientConfig) -> None:
-        #: The threads that wait in any of the clients: threads of all clients wait on the same connection.
+        #: The threads that wait in any of the clients. Clients share connections, so they also share this guard.
         self.reentry = ReentryGuard()
         #: The addresses of all clients.
         self.places: SharedAddresses[BlockingSession] = SharedAddresses(config, threading.Lock)
@@ -66,7 +66,7 @@ class SharedSessions:
             place.dialing.release()
 
     def leave_to_others(self, subchannel: SyncSubchannel, session: BlockingSession) -> bool:
-        """Leave a connection to the other subchannels that use it; return whether there are any."""
+        """Stop using a connection that other subchannels share; return whether there are such subchannels."""
         is_left = self.places.leave_to_others(subchannel, session)
         if not is_left and (place := self.places.find(session.endpoint)) is not None:
             _end(place, session)

@@ -1,4 +1,4 @@
-"""The part of `Services` and `SyncServices` that is the same: verbs, and views with other options.
+"""The part that `Services` and `SyncServices` share: verbs, and views with other options.
 
 A verb finds the service of its method, and calls that service's client. `call` is compiled (`ServiceCalls`): it finds
 the client once for each method, and then keeps the client's verb.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastrpc.registries.base.registry import RegistryOption
 
     class _CallVerbs:
-        """The verb `call` of a client, whose types are known."""
+        """The verb `call` of a client, for type checkers."""
 
         # The verb `call` of the client of each method; always empty in a view.
         _calls: dict[Any, Callable[..., Any]]
@@ -115,7 +115,7 @@ class ManyServices(_CallVerbs, Generic[C]):
             known = own[service] = client, client.with_options(**self._own_options)
         return known[1]
 
-    # Services are found by name: without this Python would count them.
+    # Services have names, not positions. Without this, Python would iterate by calling `__getitem__` with 0, 1, ….
     __iter__: ClassVar[None] = None
 
     def _client_of(self, method: Any) -> C:
@@ -126,8 +126,8 @@ class ManyServices(_CallVerbs, Generic[C]):
     def _call_of(self, method: Any) -> Callable[..., Any]:
         client = self._client_of(method)
         call: Callable[..., Any] = client.call
-        # Only the verb of the services themselves is kept, not of a view; and no method of an instance, which would
-        # stay alive.
+        # Only the verb of the services themselves is cached, not the verb of a view. The key is no method of an
+        # instance, which would stay alive.
         if self._origin is None and not hasattr(method, "__self__"):
             self._calls[method] = call
             if self._client_of(method) is not client:

@@ -1,6 +1,6 @@
 """The addresses that the clients of several services call, each with the connections that they share.
 
-The place of an address (`SharedAddress`) is kept from its first dial until the last subchannel that dialled it has left
+The place of an address (`SharedAddress`) exists from its first dial until the last subchannel that dialled it has left
 and its last connection has ended.
 
 One subchannel at a time dials an address. The others wait, and then use its connection; after a failed dial they get
@@ -58,7 +58,7 @@ class SharedAddress(Generic[C]):
         return None
 
     def add(self, connection: C, subchannel: EndpointPlan) -> None:
-        """Add the connection that a subchannel makes."""
+        """Add the connection that a subchannel has made."""
         self.connections[connection] = [subchannel]
 
     def failed(self, error: FastRPCError | None, now: float) -> None:
@@ -68,7 +68,7 @@ class SharedAddress(Generic[C]):
             self.pauses.fail(now, is_awaited=self.dialler is not None and self.dialler.has_callers)
 
     def answered(self) -> None:
-        """Dial without a pause from now on."""
+        """Record that the server answered: the next dial has no pause."""
         self._error = self.dialler = None
         self.pauses.answer()
 
@@ -138,7 +138,7 @@ class SharedAddresses(Generic[C]):
         return [] if place is None else place.connections.get(connection, [])
 
     def leave_to_others(self, subchannel: EndpointPlan, connection: C) -> bool:
-        """Leave a connection to the other subchannels that use it; return whether there are any."""
+        """Stop using a connection that other subchannels share; return whether there are such subchannels."""
         users = self.users(connection)
         if users in ([], [subchannel]):
             return False
@@ -164,7 +164,7 @@ class SharedAddresses(Generic[C]):
 
 
 def failure_of(endpoint: Endpoint, engine: Any, reason: object, *, was_ready: bool) -> FastRPCError | None:
-    """Return the error of a connection that ended before its server took calls; None if it ended later."""
+    """Return the error of a connection that ended before its server accepted calls; None if it ended later."""
     if engine.auth_status > 0:
         return refusal_at(endpoint, engine.auth_status, engine.auth_text)
     if was_ready:

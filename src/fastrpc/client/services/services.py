@@ -48,7 +48,7 @@ class Services(ManyServices[Client], _Verbs):
 
     Args:
         registry: as for `Client`: a URL without a service, an object of `fastrpc.registries`, or a list of them.
-        names: for services that have another name in the registry, that name.
+        names: the names in the registry of services that are called something else there.
         idle_seconds: after this time without a call a service is not followed until its next call. After six times as
             long its client is dropped unless the program holds it. None keeps and follows all services for good.
         selector: the name of a selector, or a function that makes one for each service.
@@ -84,7 +84,7 @@ class Services(ManyServices[Client], _Verbs):
         await self.close()
 
     if not TYPE_CHECKING:
-        # Only for the message: type checkers already refuse a plain `with`.
+        # These methods only raise an error with a clear message: type checkers already refuse a plain `with`.
 
         def __enter__(self):
             raise TypeError(
@@ -156,13 +156,13 @@ class _Home(ServicesHome):
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._pause is not None and not self.is_closed:
-            # A loop must not keep services alive that a program has dropped.
+            # The timer must not keep a `Services` alive that the program has dropped.
             self._timer = loop.call_later(
                 self._pause, _look, weakref.ref(self), loop, context=contextvars.Context()
             )
 
     def look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the services without calls rest."""
+        """Put services without calls to rest: retire their connections and stop watching them."""
         for pool in self._tenants.idle(loop.time()):
             if not pool.has_waiting:
                 pool.rest()

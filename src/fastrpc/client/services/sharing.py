@@ -1,4 +1,4 @@
-"""The shared connections of the clients of several services: each address has as many as with one client.
+"""The connections that the clients of several services share: each address has as many connections as with one client.
 
 A shared connection reports to `SharedConnections`, which passes each report on to the subchannels that use it.
 """
@@ -75,7 +75,7 @@ class SharedConnections:
                     raise
 
     def made(self, subchannel: EndpointPlan, connection: ClientEngine) -> None:
-        """Add the connection that a subchannel makes."""
+        """Add the connection that a subchannel has made."""
         self.places.at(connection.endpoint).add(connection, subchannel)
         self.made_at[connection] = self.loop.time()
 

@@ -1,4 +1,4 @@
-"""The clients of services. Each is made on the first call of its service, and ends after a time without calls."""
+"""The clients of services. Each is made on the first call of its service, and dropped after a time without calls."""
 
 import weakref
 from collections import Counter
@@ -19,8 +19,8 @@ C = TypeVar("C", bound=Any)
 #: The number of checks for services without calls within `idle_seconds`.
 LOOKS = 4
 
-#: The multiple of `idle_seconds` after which the client of a service is dropped: an hour, as long as `Sticky` keeps a
-#: key.
+#: The multiple of `idle_seconds` after which the client of a service is dropped: by default an hour, for which `Sticky`
+#: keeps a key, too.
 DROPPED_AFTER = 6
 
 
@@ -28,7 +28,7 @@ class _Tenant(Generic[C]):
     """The client of one service, and the time of its last call."""
 
     def __init__(self, client: C) -> None:
-        #: None once the client is dropped; after that it lives as long as the program holds it.
+        #: The client; None once it is dropped. A dropped client exists as long as the program refers to it.
         self.kept: C | None = client
         #: Returns the client; None once it is collected.
         self.find = weakref.ref(client)
@@ -43,7 +43,7 @@ class _Tenant(Generic[C]):
         return self._totals
 
     def idle_seconds(self, now: float) -> float:
-        """Return the time since a check last found calls: in flight, or begun since the previous check."""
+        """Return the time since the last check that found calls in flight, or calls begun since the check before it."""
         totals = self.totals.snapshot()
         begun = totals["calls"] + totals["retries"]
         ended = totals["succeeded"] + sum(totals["failed"].values())
@@ -68,7 +68,7 @@ class Tenants(Generic[C]):
         self._past: dict[str, Any] = CallTotals().snapshot()
         #: For each method called before, the verb `call` of its client.
         self.calls: dict[Any, Callable[..., Any]] = {}
-        #: The clients of each view by service, each with the client of which it was made.
+        #: The clients of each view by service, each with the client from which it was made.
         self.views: weakref.WeakKeyDictionary[Any, dict[str, tuple[C, C]]] = weakref.WeakKeyDictionary()
 
     def client(self, service: str) -> C:
@@ -101,7 +101,7 @@ class Tenants(Generic[C]):
         self.calls.clear()
 
     def idle(self, now: float) -> Iterator[Any]:
-        """Yield the pools of services without a call for `idle_seconds`, and drop services that rest for long."""
+        """Yield the pools of services without a call for `idle_seconds`; drop services that are idle for long."""
         for name, tenant in list(self._tenants.items()):
             if (client := tenant.find()) is None:
                 self._end(name, tenant)
@@ -135,7 +135,7 @@ class Tenants(Generic[C]):
 
 
 class ServicesHome:
-    """The part of both clients to which the pools of services report."""
+    """The part of `Services` and `SyncServices` to which the pools of services report."""
 
     is_closed = False
 

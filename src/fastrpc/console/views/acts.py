@@ -42,11 +42,11 @@ def out_buttons(fleet: Fleet, servers: Iterable[FleetServer]) -> list[Block]:
 
 
 def server_buttons(fleet: Fleet, server: FleetServer) -> list[Block]:
-    """Return the buttons for all acts that a server may take now; no buttons if it takes no acts."""
+    """Return the buttons for all acts that a server accepts now; no buttons if it accepts no acts."""
     page = server.page
     if page is None or not _takes_acts(fleet, server):
         return []
-    # A server that drains refuses all acts but the levels.
+    # A server that drains refuses all acts except changes of log levels.
     found = list(_levels(server, page))
     if not page.draining:
         found = [*_out_or_in(server), *_weight(server, page), *_serving(server, page), *found]
@@ -94,7 +94,7 @@ def _weight(server: FleetServer, page: FiguresPage) -> Iterator[Button]:
     shown = ", ".join(map(str, weights))
     was = weights[0] if len(weights) == 1 else weights
     yield _button(f"change the weight, {cut(shown)} now", "weight", server, "weight", was=was)
-    # After an act on the weight, this one restores the configured weight.
+    # After an act on the weight, this act restores the configured weight.
     if any(one.weight != one.configured_weight for one in page.records):
         yield _button("restore the configured weight", "in", server, was=False)
 

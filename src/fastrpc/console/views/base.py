@@ -44,7 +44,7 @@ TEXT: Final = 120
 SHORT_TEXT: Final = 24
 TABLE_BYTES: Final = 60_000
 
-#: Values of a chart of an hour: the present slot is not over, and up to two slots before it are not settled.
+#: Values of a chart of an hour: the current slot is not over, and up to two slots before it are not settled.
 CHART_POINTS: Final = 357
 
 #: Values of a small chart in a row, and its seconds.
@@ -99,7 +99,7 @@ class Asked(NamedTuple):
             ) from None
 
     async def server(self) -> FleetServer:
-        """Return the server that the arguments name, and have it read more often from now on.
+        """Return the server that the arguments name, and poll it more often from now on.
 
         Raises:
             CallError: there is no such server.
@@ -125,8 +125,8 @@ def chart_of(
     *,
     is_stack: bool = False,
 ) -> Chart:
-    """Return a chart whose newest values are of the last settled slot of the history."""
-    # Whole seconds are used, so that the same instant gives the same view, and a reader that has it gets no new one.
+    """Return a chart that ends with the last settled slot of the history."""
+    # Use whole seconds, so that views of the same instant are equal, and a reader that has the view gets no new one.
     end = round(time.time() - asked.fleet.history.newest(step_seconds))
     return Chart(title, unit, step_seconds, lines, end, is_stack)
 
@@ -164,7 +164,7 @@ def sorted_table(
     """Return the page of a table that the arguments `search`, `sort` and `page` choose.
 
     Args:
-        order: the column to sort by without an argument; "-" before it begins with the largest.
+        order: the column to sort by if the arguments name none; a "-" before it puts the largest values first.
     """
     wanted = asked.arguments.get("search", "").casefold()
     found = [row for row in rows if not wanted or wanted in _text_of(row)]
@@ -187,13 +187,13 @@ def sorted_table(
 
 
 def plain_table(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Table:
-    """Return a table in the order of its rows: the first ones, with the number of all."""
+    """Return a table of the first rows, in the given order, with the number of all rows."""
     found = list(rows)
     return _bounded(title, columns, found[:ROWS], len(found), 1)
 
 
 def rows_table(title: str, rows: Any) -> Table:
-    """Return the rows of an admin page, whose columns are the keys of the first one."""
+    """Return the rows of an admin page as a table; its columns are the keys of the first row."""
     return plain_table(title, *_read_rows(rows))
 
 
@@ -224,7 +224,7 @@ def events_table(events: Sequence[FleetEvent]) -> Table:
 
 
 def unit_of(name: str) -> str:
-    """Return the unit of a column that admin pages have under this name."""
+    """Return the unit of the column of this name in admin pages."""
     last = name.rpartition("_")[2]
     return last if last in ("bytes", "seconds") else "time" if name in _INSTANTS else ""
 
@@ -259,7 +259,7 @@ def _cell(value: Any) -> Cell:
 
 
 def _sort_key(value: Any) -> tuple[bool, Any]:
-    # A server is not trusted, and may mix numbers and texts.
+    # A server is not trusted, and may mix numbers and texts in a column.
     return (True, value.casefold()) if isinstance(value, str) else (False, value)
 
 
@@ -268,7 +268,7 @@ def _text_of(row: Row) -> str:
 
 
 def _bounded(title: str, columns: Sequence[Column], rows: Sequence[Row], total: int, page: int) -> Table:
-    """Return a table with its texts cut: shorter where names of hostile length would make it too large."""
+    """Return a table with its texts cut, and cut shorter if hostile names would make the table too large."""
     for length in (TEXT, SHORT_TEXT):
         cells = [[_cut_to(length, one) for one in row] for row, _ in rows]
         links = [link if _is_short(link, length) else None for _, link in rows]
@@ -291,5 +291,5 @@ def _shown(text: str, length: int, *, multiline: bool = False) -> str:
 
 
 def _is_short(link: ViewLink | None, length: int) -> bool:
-    """Return whether a link keeps its place although its names are longer than others."""
+    """Return whether a row keeps its link: the names in the link, which are not cut, must not be too long."""
     return link is not None and all(len(one) <= 4 * length for one in link.arguments.values())

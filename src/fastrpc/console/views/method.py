@@ -25,7 +25,7 @@ from fastrpc.status import Status
 
 __all__ = ["view"]
 
-#: The most servers that are asked for their ended calls, beginning with the most failed calls.
+#: The most servers that are asked for their ended calls; servers with the most failed calls come first.
 _ASKED = 4
 
 _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -118,7 +118,7 @@ def _row_of(server: FleetServer, counts: MethodCounts) -> Row:
 
 
 async def _ended(asked: Asked, name: str, counted: list[tuple[FleetServer, MethodCounts]]) -> list[Block]:
-    """Return the ended calls that servers keep, the newest first, and the servers that do not show theirs."""
+    """Return the ended calls that servers keep, the newest first, and name the servers that refuse to show them."""
     most = sorted(counted, key=lambda one: -one[1].errors)[:_ASKED]
     pages = await asyncio.gather(
         *(asked.fleet.page(server, "/ended", dict[str, Any]) for server, _ in most), return_exceptions=True

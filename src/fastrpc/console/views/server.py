@@ -134,7 +134,7 @@ async def _page(asked: Asked, server: FleetServer, shown: str) -> list[Block]:
     if not asked.is_detailed:
         raise CallError(
             Status.PERMISSION_DENIED,
-            f"fastrpc.console shows no {cut(shown)} of servers: they may tell of single calls and their callers",
+            f"fastrpc.console shows no {cut(shown)} of servers: they may reveal single calls and their callers",
             hint="call fastrpc.console.detail.view with the same arguments; it needs the right to that service",
         )
     if shown not in _PAGES:

@@ -3,9 +3,9 @@
 ::
 
     reflection    asks a server ─► descriptors ─► pool, of which the protobuf package makes messages
-    described     descriptors ─► services and methods, as our own servers describe theirs
-    methods       a method with the types of its messages: values of JSON ─► message ─► answer ─► values
-    details       details of errors ─► values
+    described     descriptors ─► services and methods, in the form of fastrpc's own descriptions methods       a method
+    with the types of its messages: values of JSON ─► message ─► answer ─► values details       details of errors ─►
+    values
 
 No module imports the protobuf package before a server of gRPC is asked.
 """

@@ -1,4 +1,4 @@
-"""Services of a server of gRPC as plain data, in the form in which our own servers describe theirs."""
+"""Services of a gRPC server as plain data, in the form in which fastrpc servers describe their services."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -91,7 +91,7 @@ def type_text(field: Any, package: str) -> str:
 
 
 def is_repeated(field: Any) -> bool:
-    """Return whether a field has several values; a map's field has."""
+    """Return whether a field has several values; a map counts as such a field."""
     # The library is replacing `label`, whose LABEL_REPEATED is 3, by the property.
     return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == 3)
 

@@ -1,4 +1,4 @@
-"""Details of errors, messages of any type, as values: by the server's descriptors, or by well-known ones."""
+"""Details of errors (google.protobuf.Any) as values: by the server's descriptors, or by well-known ones."""
 
 import base64
 from collections.abc import Iterator

@@ -21,7 +21,7 @@ class MessageValues:
 
     Args:
         descriptor: the descriptor of the type.
-        pool: the pool with the types of nested messages of any type.
+        pool: the pool with the types of messages in fields of google.protobuf.Any.
     """
 
     def __init__(self, descriptor: Any, pool: Any) -> None:
@@ -60,7 +60,7 @@ class MessageValues:
         try:
             return json_format.MessageToDict(message, descriptor_pool=self._pool)
         except (json_format.Error, TypeError, ValueError) as error:
-            # A message of any type whose type is unknown has no form in JSON.
+            # A google.protobuf.Any with an unknown type has no form in JSON.
             raise ValueError(f"{self.descriptor.full_name} has no form in JSON: {error}") from None
 
     @property

@@ -39,7 +39,7 @@ def is_grpc(address: str) -> bool:
 
 @service(REFLECTIONS[0])
 class _Newer:
-    """Reflection by its present name."""
+    """Reflection by its current name."""
 
     @method("ServerReflectionInfo", idempotent=True)
     def info(

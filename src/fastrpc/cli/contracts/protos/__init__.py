@@ -6,8 +6,8 @@
     naming             a Python name for each message, enum, field, value and method
     types              fields ─► annotations and defaults
     messages, enums    classes;  services: the class of a service
-    lost               the parts that no class can express: a comment and a warning each layout             lines as
-    formatters leave them;  module: all of it
+    lost               the parts that no class can express: a comment and a warning each
+    layout             lines in the layout of formatters;  module: the whole source
 
 No module imports the protobuf package before a .proto file is read or a server of gRPC is asked.
 """

@@ -135,8 +135,7 @@ class TypeWriter:
     def _declaration(
         self, descriptor: Any, proto: Any, indent: int, options: Sequence[str], hidden: Collection[str]
     ) -> list[str]:
-        """Return the lines of the decorator for facts that the class body does not state; no lines if there are no such
-        facts."""
+        """Return the lines of the decorator for facts that the class body does not state; maybe no lines."""
         is_enum = hasattr(descriptor, "values")
         # In descriptors, the end of a reserved range is inclusive for an enum and exclusive for a message.
         ranges = [(one.start, one.end + is_enum) for one in proto.reserved_range]
