@@ -3,7 +3,7 @@
 This package knows neither servers nor connections: an authenticator judges a peer, a policy judges an identity and a
 route.
 
-To add a scheme beside `bearer`, change `handlers/auth/verdicts.py`, `schemes` in `server/access.py`,
+To add a scheme in addition to `bearer`, change `handlers/auth/verdicts.py`, `schemes` in `server/access.py`,
 `client/credentials.py`, the connections in `_core/client` that send credentials, `_core/rpcx/native_forms.pyx`, the
 challenge in `_core/http/responses.pyx`, and PROTOCOL.md 12.
 """

@@ -15,10 +15,10 @@ __all__ = ["AnyOf"]
 
 
 class AnyOf:
-    """Accept each credential that one of several authenticators accepts.
+    """Accepts each credential that one of several authenticators accepts.
 
-    Each credential is tried by the members that know its kind. A token that no member accepts is refused, even with an
-    acceptable certificate.
+    Each credential is tried by the members that know its kind. A token that no member accepts is refused, even if its
+    owner also presents an acceptable certificate.
 
     Raises:
         TypeError: a member is not an object of `fastrpc.auth`.

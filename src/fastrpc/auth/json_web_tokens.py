@@ -284,7 +284,7 @@ class JWT:
         if not isinstance(roles, list):
             return Refusal(f"its token has no list in {self._roles_claim!r}")
         try:
-            # The name without the prefix is checked too: with a prefix `role:…` would pass for a name.
+            # Check the name without the prefix, too: behind a prefix, `role:…` would be accepted as a name.
             Identity(name)
             identity = Identity(self.name_prefix + name, roles=roles, claims=claims)
         except (ConfigError, TypeError) as error:

@@ -86,7 +86,7 @@ class KeySet:
         self._is_encrypted = parts.scheme == "https"
         if tls is not None and not self._is_encrypted:
             raise ConfigError("tls is given, but keys is not an https URL", hint="leave tls out")
-        # The context with the system's authorities is made when it is needed: reading them takes long.
+        # The context with the system's authorities is made on first use: reading the authorities takes long.
         self._end = None if tls is None else HttpEnd(tls, self._host)
         self._parse = parse
         self._clock = clock

@@ -163,7 +163,8 @@ class Policy(Rules):
     Args:
         rules: tables with the keys of the file.
 
-    A Policy cannot be subclassed. To check more, write a function `(Identity | None, Route) -> bool` that calls one.
+    A Policy cannot be subclassed. To check more, write a function `(Identity | None, Route) -> bool` that calls a
+    policy.
 
     Raises:
         ConfigError: a rule cannot be used.
@@ -181,7 +182,7 @@ class Policy(Rules):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Return the policy of a TOML file, which is read again when it changes; a broken file keeps the old rules.
+        """Return the policy of a TOML file, which is read again when it changes; if it is broken, the old rules stay.
 
         Raises:
             ConfigError: the file cannot be used.

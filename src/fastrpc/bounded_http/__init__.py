@@ -9,8 +9,8 @@ response is refused if it
 - is incomplete at its deadline, even if bytes keep arriving;
 - has a content encoding, since the request accepts none.
 
-An endless response is read line by line (`LineStream`). Its limits are the length and the time of each line, the
-silence between two lines, and the bytes over time.
+An endless response is read line by line (`LineStream`). The limits are the length and the duration of each line, the
+silence between two lines, and the bytes per second.
 
 Proxy settings and `.netrc` are ignored.
 """

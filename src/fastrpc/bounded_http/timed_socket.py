@@ -1,4 +1,4 @@
-"""The limits of responses, and the socket that keeps them."""
+"""The limits of responses, and the socket that enforces them."""
 
 import io
 import socket

@@ -110,7 +110,7 @@ class CommandGroup:
             raise
 
     def _follow(self, process: asyncio.subprocess.Process, held: Lock) -> None:
-        """If the command is stopped, give it the foreground if it asks for it; otherwise stop and continue with it."""
+        """If the command was stopped, give it the foreground if it asked for that; else stop and continue with it."""
         stopped = None
         with contextlib.suppress(ChildProcessError):
             stopped = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG)

@@ -54,7 +54,7 @@ TokenPath = Annotated[
     ),
 ]
 
-#: The names of these options, to recognize them among the values of a call.
+#: The names of the dial options, to recognize them among the values of a call.
 DIAL_OPTIONS = ("--ca", "--cert", "--key", "--server-name", "--token-file")
 
 

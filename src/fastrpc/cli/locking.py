@@ -145,7 +145,7 @@ def _run(
 
 
 async def _run_held(opened: Store, make: Callable[[Store], Lock], command: Sequence[str]) -> int:
-    """Run a command once a lock is held. A signal before that ends the wait; the exit code is 128 plus its number."""
+    """Run a command once a lock is held. A signal ends the wait for the lock, with exit code 128 plus its number."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     ended_by: list[int] = []
 

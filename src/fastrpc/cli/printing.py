@@ -136,7 +136,7 @@ def describe_error(error: BaseException) -> tuple[str, str | None]:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON on one line; arrays become lists, and values that JSON lacks their text in Python."""
+    """Return a value as JSON on one line. Arrays become lists; a value that JSON lacks becomes its text in Python."""
     try:
         encoded = msgspec.json.encode(value, enc_hook=_printed)
     except (TypeError, ValueError, msgspec.MsgspecError):  # keys that JSON does not allow, lone surrogates

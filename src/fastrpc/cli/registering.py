@@ -27,7 +27,7 @@ def registry(
 ) -> None:
     """Run a registry of services and their endpoints, for servers and clients with registry://host:port.
 
-    A server that does not renew its lease for some seconds is dropped; watchers get each change at once.
+    A server that does not renew its lease for some seconds is dropped; watchers get each change immediately.
 
     With --tokens every server and client needs one: registry://host:port?token_file=FILE. With --policy they also need
     a right: rules have the keys register = ["shop.*"] and read = ["**"].

@@ -98,7 +98,7 @@ async def asked(registry: WatchedRegistry) -> AsyncIterator[None]:
 async def listed(
     registry: WatchedRegistry, service: str | None, timeout: float
 ) -> dict[str, tuple[Endpoint, ...]]:
-    """Return the endpoints of one service, or of each.
+    """Return the endpoints of one service, or of all services.
 
     Raises:
         StoreError: the registry refuses, or did not report all services in time.

@@ -1,4 +1,4 @@
-"""`fastrpc list REGISTRY --watch`: additions, changes and removals in a registry, until it is interrupted."""
+"""`fastrpc list REGISTRY --watch`: additions, changes and removals in a registry, until interrupted."""
 
 import time
 from contextlib import aclosing

@@ -59,7 +59,7 @@ class BaseAttempting(AttemptPlacing):
         return not self._pool.has_list or (not self._pool.subchannels and self._options.wait_for_ready)
 
     def patience(self) -> Patience | None:
-        """Return the patience of the next attempt; None for the first attempt, which does not wait."""
+        """Return how long the next attempt waits for a connection; None for the first attempt, which does not wait."""
         if not self._was_attempted:
             return None
         return Patience(self._pool.config.backoff.first)
@@ -115,7 +115,7 @@ class BaseAttempting(AttemptPlacing):
             raise
 
     async def _fail(self, error: BaseException) -> None:
-        """Hook: is called before the error of an unsent call is raised."""
+        """Run before the error of an unsent call is raised; a hook for subclasses."""
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt."""
@@ -293,8 +293,8 @@ class Attempting(BaseAttempting):
     async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientEngine, Pick]:
         """Pick again after each change, until the picked endpoint has a connection.
 
-        A user-defined selector picks again only once its pick proved unreachable. A call with a key does the same: it
-        waits for its endpoint by the rules of `KeyWait`.
+        A user-defined selector picks again only once its pick proved unreachable. A call with a key, too, waits for its
+        endpoint, by the rules of `KeyWait`.
         """
         pool = self._pool
         patience = self.patience()
@@ -382,7 +382,7 @@ def mode_of(call: ClientCall, mode: FailMode) -> FailMode:
 
 
 def plain_connection(pool: ConnectionPool, call: ClientCall) -> ClientEngine | None:
-    """Return the open connection for a call whose first attempt follows the rules of its client; otherwise None."""
+    """Return the open connection if the call sets no fail mode, endpoint or preference; otherwise None."""
     options = call._options
     if options.fail_mode is None and options.endpoint is None and options.prefer is None:
         return pool.at_once(ready=call._needs_ready)

@@ -154,7 +154,7 @@ class CallRunner(Answers, BaseCallRunner):
         return self._again(call, error) if may_retry(call, error, mode_of(call, self._mode)) else None
 
     async def _first_attempts(self, call: AwaitedCall) -> Any:
-        """Make the attempts of a new call; with one connected address the first one is sent at once."""
+        """Make the attempts of a new call; with one connected address the first attempt is sent immediately."""
         connection = plain_connection(self._pool, call) if self._begins_plainly else None
         if connection is None:
             return await self._attempts(call, None)
@@ -171,7 +171,7 @@ class CallRunner(Answers, BaseCallRunner):
         return value
 
     async def run_batch(self, head: AwaitedCall) -> list[Any]:
-        """Make a batch that found no connection, or whose calls have interceptors."""
+        """Run a batch that found no connection, or whose calls have interceptors."""
         if head.kind != "unary":
             raise TypeError(
                 f"{head.method} takes a stream: a batch cannot send one; write client.call(…) for each"

@@ -43,7 +43,8 @@ class Client(Caller, FanOut, StreamVerbs):
             servers; the URL of a service in a registry, such as `consul://host:8500/arith` or `dns://host:port`; or
             the name of a service, together with `registry`.
         registry: the registry that lists the endpoints: a URL without the service, an object of `fastrpc.registries`,
-            or a list of them, see `fastrpc.registries.Merged`. Closing the client does not close such an object.
+            or a list of them, see `fastrpc.registries.Merged`. Closing the client does not close a registry that was
+            given as an object.
         selector: the rule that picks an endpoint for a call, by name or as an object, see `fastrpc.selectors`. The
             default is round robin.
         fail_mode: the rule for failed attempts, by name or as an object, see `fastrpc.failmodes`. The default retries
@@ -175,8 +176,8 @@ class Client(Caller, FanOut, StreamVerbs):
     def bind(self, contract: Callable[..., S], /) -> S:
         """Return a proxy with the methods of a service class.
 
-        Every method is awaited, even if the class defines it with plain `def`. Only for `async def` are the static
-        types right; the types of `call` are right for every class.
+        Every method is awaited, even if the class defines it with plain `def`. The static types are right only for
+        `async def`; the types of `call` are right for every class.
         """
         from fastrpc.peers.proxy import Proxy
 

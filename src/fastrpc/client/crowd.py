@@ -69,7 +69,7 @@ class Crowd:
 
     def _due(self, loop: asyncio.AbstractEventLoop) -> None:
         # The check waits until callers whose answers were read in this turn have made their next calls: a loop that is
-        # late reads many answers at once.
+        # late reads many answers together.
         self._timer = loop.call_soon(self._look, loop, context=contextvars.Context())
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:

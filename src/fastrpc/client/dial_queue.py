@@ -12,10 +12,10 @@ from typing import Protocol
 __all__ = ["MOST_DIALS", "DialQueue", "Dialled"]
 
 #: Dials in progress at the same time. Too low makes a client with many endpoints slow to connect, too high lets dials
-#: to unreachable endpoints take all descriptors.
+#: to unreachable endpoints use up all descriptors.
 MOST_DIALS = 64
 
-#: Most dials that begin in one turn of the loop: each takes a large part of a millisecond.
+#: Most dials that begin in one turn of the loop: each dial blocks the loop for a large part of a millisecond.
 BEGUN_TOGETHER = 4
 
 

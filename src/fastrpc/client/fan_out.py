@@ -94,7 +94,7 @@ class FanOut:
     @overload
     def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]: ...
     def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call every endpoint at once and return the first answer; the other calls are cancelled.
+        """Call all endpoints concurrently and return the first answer; the other calls are cancelled.
 
         The handler may run on several endpoints, so the method has to permit that.
 

@@ -52,9 +52,9 @@ def endpoint_rows(target: Target, subchannels: Sequence[EndpointPlan]) -> list[d
     """Return a row of an admin page for each endpoint of a client.
 
     Returns:
-        rows with `target` (of a list of addresses the first ones), `address`, `weight`, `state` (one of `STATES`),
+        rows with `target` (for a list of addresses, the first of them), `address`, `weight`, `state` (one of `STATES`),
         `breaker` ("closed", "half open" or "open"; None without calls by a registry), `in_flight` attempts, and
-        `connections` that take calls.
+        `connections` that accept calls.
     """
     rows = []
     name = _short_name(target)

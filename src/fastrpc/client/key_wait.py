@@ -36,7 +36,7 @@ class KeyWait:
         """Return the instant until which the call may wait for this endpoint; None if it may not.
 
         Args:
-            now: the present instant.
+            now: the current instant.
             seconds_left: time until the deadline of the call; None without a deadline.
         """
         if not endpoint.is_expected:

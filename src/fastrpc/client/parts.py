@@ -167,7 +167,7 @@ def share_settings(state: ViewState, config: ClientConfig, numbers: WireNumbers)
 
 
 def first_options(config: ClientConfig) -> dict[str, Any]:
-    """Return the options of a new client by its settings, except the codec, which is checked separately."""
+    """Return the options of a new client from its settings, except the codec, which is checked separately."""
     check_codec(config.codec)
     check_compressor(config.compressor, config.wire_protocol)
     return {} if config.compressor is None else {"compressor": compressor_named(config.compressor)}

@@ -6,7 +6,7 @@ which one to dial next, when to check again, and when a call without a connectio
 
 One client has a loop, the other only its calling threads. They differ in these points:
 
-- The loop dials many endpoints at once, by `client/dial_queue.py`. A thread dials one endpoint at a time, in turn.
+- The loop dials many endpoints concurrently, by `client/dial_queue.py`. A thread dials one endpoint at a time, in turn.
 - The loop keeps `Pool.connections_per_endpoint` connections to a server that has sent its SETTINGS. A thread adds a
   connection when all others are in use, so an aged connection retires as soon as another one is ready. With "auto" both
   clients add a connection when all others are crowded.
@@ -117,7 +117,7 @@ class ConnectionPlan(Generic[E]):
             self._usual = [subchannel for subchannel in self._usual if subchannel in kept]
 
     def _standing(self) -> list[E]:
-        """Return the subchannel of each endpoint, made for new ones."""
+        """Return the subchannel of each endpoint; new endpoints get a new subchannel."""
         subchannels = []
         for endpoint_state in self.places.endpoint_states:
             if endpoint_state.subchannel is None:
@@ -223,7 +223,7 @@ class ConnectionPlan(Generic[E]):
         return not (each.is_removed or each.is_dialing or each.pause_left(now))
 
     def next_look(self) -> float | None:
-        """Return the instant from which calls ask the pool before they take a connection; None: never."""
+        """Return the instant from which calls ask the pool before they use a connection; None: never."""
         instants = [
             0.0 if each.connections else each.due
             for each in self.wanted

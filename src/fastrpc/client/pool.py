@@ -260,7 +260,8 @@ class ConnectionPool:
         needs_ready = self._plan.places.places_keys
         for subchannel in self.subchannels:
             endpoint_state = subchannel.endpoint_state
-            # With keys an endpoint counts once its SETTINGS arrived: a silent server must not hold calls of its keys.
+            # With keys, an endpoint is usable once its SETTINGS arrived: a silent server must not delay calls of its
+            # keys.
             if subchannel.live and (subchannel.is_ready or not needs_ready):
                 endpoint_state.connections = subchannel.usable_connections
             elif endpoint_state.connections:

@@ -69,7 +69,7 @@ def unreachable(endpoints: Sequence[Tried]) -> FastRPCError:
 
 
 def not_ready_in_time(seconds: float | None, pool: Any) -> DeadlineExceededError:
-    """Return the error of a client without a ready endpoint in time; its cause is the last error of an endpoint."""
+    """Return the error of a client that got no ready endpoint in time; the cause is the last error of an endpoint."""
     error = DeadlineExceededError(
         f"not ready within {seconds:g} s: {pool.tried()}", processed="no", hint=REACH_HINT
     )
@@ -85,7 +85,7 @@ def not_known_in_time(method: str, pool: Any) -> DeadlineExceededError:
 
 
 def registry_failure(method: str, target: object, error: object) -> NoEndpointError:
-    """Return the error of a call whose registry failed before it sent a list; its hint is the registry's."""
+    """Return the error of a call whose registry failed before it sent a list, with the registry's hint."""
     cause, hint = (error.message, error.hint) if isinstance(error, FastRPCError) else (error, None)
     general = "check the address of the registry, and that it runs"
     return NoEndpointError(

@@ -1,8 +1,8 @@
 """The run of a stream from its first attempt to its end: connecting, another attempt, interceptors.
 
-With one connected address, the first attempt is sent at once. Otherwise the fail mode runs in a separate task until an
-attempt shows a sign of the server: its initial metadata, or a message. From then on there are no retries. A stream that
-sends is attempted once. Interceptors surround the whole stream, in a task too.
+With one connected address, the first attempt is sent immediately. Otherwise the fail mode runs in a separate task until
+an attempt shows a sign of the server: its initial metadata, or a message. From then on there are no retries. A stream
+that sends is attempted once. Interceptors surround the whole stream, in a task too.
 """
 
 import asyncio
@@ -120,7 +120,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         else:
             await stream.wait_open(stream.intercept(self._intercepted(stream.origin)))
 
-    # These coroutines hold the call, which only borrows its stream: a dropped stream can be freed.
+    # These coroutines refer to the call, which refers to its stream only weakly: a dropped stream can be freed.
 
     async def _intercepted(self, call: AwaitedCall) -> None:
         """Run the interceptors around the whole stream, the first one outermost."""
@@ -231,7 +231,7 @@ class _StreamAttempting(Attempting):
             attempt._give_up()
 
 
-# The stream of a call. None of these functions waits, so each holds it only briefly.
+# The stream of a call. None of the following functions waits, so each refers to the stream only briefly.
 
 
 def _stream_of(call: ClientCall) -> Any:

@@ -74,7 +74,7 @@ def _speaking_grpc(config: ClientConfig) -> ClientConfig:
 
 
 def check_compressor(name: str | None, wire: str | None) -> None:
-    """Refuse a compressor that the protocol of all connections does not have. wire None: each has its own protocol.
+    """Refuse a compressor that the protocol of all connections lacks; None: each connection has its own protocol.
 
     Raises:
         ConfigError: the protocol has other compressors.

@@ -117,7 +117,7 @@ class BaseCodec(ABC):
 
 
 def check_codec(name: str) -> None:
-    """Refuse an unknown name, as `codec_named` does; built-in codecs are not imported for this."""
+    """Refuse an unknown name, like `codec_named`, but without importing built-in codecs."""
     if name not in _ALWAYS_THERE:
         codec_named(name)
 

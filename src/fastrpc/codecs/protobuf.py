@@ -95,7 +95,7 @@ def _fields(descriptor: Any) -> list[Any]:
 
 
 def _is_repeated(field: Any) -> bool:
-    # The library is replacing `label`, whose LABEL_REPEATED is 3, by the property.
+    # Later versions of the library have `is_repeated` instead of `label`, whose LABEL_REPEATED is 3.
     return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == 3)
 
 

@@ -22,12 +22,12 @@ class Limits(Settings):
             long tokens and trace states, too high invites calls that carry data there.
         concurrent_calls: calls, streams included, that may be unanswered on one connection. A client queues further
             calls, a server refuses them. Too low leaves the network idle, too high lets one slow peer hold much memory.
-        streams: streams open at once on one connection, at most `concurrent_calls`. Too low
-            refuses subscribers, too high lets one peer hold a window of memory for each.
+        streams: streams open at the same time on one connection, at most `concurrent_calls`. Too low refuses
+            subscribers, too high lets one peer hold a window of memory for each.
         stream_window_bytes: bytes a stream may send ahead of its reader, before the stream pool lets it grow; a
             message over HTTP counts 64 more. Too low makes streams wait for the network's delay, too high costs this
             much for each unread stream.
-        connections: connections a server accepts at once. Too low turns clients away, too high runs out of
+        connections: connections that a server has at the same time. Too low turns clients away, too high runs out of
             descriptors or memory first.
         depth: depth to which payloads may nest containers. Too low refuses deep values, too high lets hostile ones
             use up the stack of decoders.
@@ -119,11 +119,11 @@ class Admission(Settings):
     """The limits that apply before a server starts to work on a call.
 
     Attributes:
-        handshakes: connections that may be opening at once; above it the longest silent one is closed, if it is silent
-            for 0.2 s or more. Too low closes slow clients in a rush of new ones, too high lets strangers hold memory
-            before they authenticate.
-        queue_length: calls that may wait for a handler; more are refused at once, priority 1 first. Too low
-            refuses short bursts, too high only fills with calls that expire while they wait.
+        handshakes: connections that may be in their handshake at the same time; above it the longest silent one is
+            closed, if it is silent for 0.2 s or more. Too low closes slow clients in a rush of new ones, too high lets
+            strangers hold memory before they authenticate.
+        queue_length: calls that may wait for a handler; further calls are refused immediately, priority 1 first. Too
+            low refuses short bursts, too high only fills with calls that expire while they wait.
         queue_age: seconds a call may wait for a handler, unread in its socket too, before it is refused. Too low
             refuses short bursts, too high answers callers that have long given up.
         handler_threads: threads for `def` handlers; they start on demand and end when idle. Too low makes blocking

@@ -30,18 +30,19 @@ class Pool(Settings):
     """The connections that a client keeps.
 
     Attributes:
-        connections_per_endpoint: connections to each endpoint, which calls use in turn. One carries many calls at once.
-            More help when one worker of the server cannot keep up, and cost memory and handshakes on both sides. "auto"
-            begins with one, and adds another when each had more than 16 calls in flight for 100 ms, up to the number of
-            the server's workers and at most 8. A client that serves calls always has one.
+        connections_per_endpoint: connections to each endpoint, which calls use in turn. One connection carries many
+            calls concurrently. More connections help when one worker of the server cannot keep up, and cost memory and
+            handshakes on both sides. "auto" begins with one, and adds another when each had more than 16 calls in
+            flight for 100 ms, up to the number of the server's workers and at most 8. A client that serves calls always
+            has one.
         warm: endpoints to which connections are opened before a call needs them, as soon as the client is entered,
-            and kept open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens
-            them in `ready()` and keeps `Timeouts.idle`. Too low lets the first call to each endpoint wait for its
+            and kept open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens them in
+            `ready()` and closes them after `Timeouts.idle`. Too low lets the first call to each endpoint wait for its
             handshake, too high keeps connections unused.
         retries: the budget of retries for all calls of the client together.
         breaker: the circuit breaker of each method at each endpoint; None: no breakers. The default does not apply to a
             single fixed address, since there is no other endpoint; any other value does.
-        outlier: the rule by which an endpoint is ejected that performs worse than the others; None ejects no endpoint.
+        outlier: the rule for ejecting an endpoint that performs worse than the others; None ejects no endpoint.
         probes: the health checks of endpoints; None: no probes. A client with one fixed address sends no probes either,
             as there is no other endpoint. Not in a `SyncClient`, which does nothing between calls.
     """
@@ -70,9 +71,9 @@ class ClientConfig(Settings):
         codec: codec of payloads when the method names none: "msgpack", "json", "protobuf", "raw" or one of your
             own. The server must accept it.
         compressor: name of the compressor of payloads, such as "zstd"; None sends them as they are. It saves network
-            and costs time of both processors; answers come back compressed the same way.
+            traffic and costs processor time on both sides; answers are compressed in the same way.
         compress_above: payloads of at most this many bytes are never compressed. Too low spends time on messages
-            that hardly shrink, too high leaves network unsaved.
+            that hardly shrink, too high saves less network traffic.
         wire_protocol: protocol spoken on the connections: "native", "grpc" for servers of gRPC, or "rpcx" or "phobos"
             for servers of Go, without streams and without cancelling calls on the server. None takes the protocol from
             the `protocols` of each endpoint, which a registry lists: the first of these four names that `protocols`
@@ -88,9 +89,10 @@ class ClientConfig(Settings):
         early_calls: which calls may be sent before the server has answered the opening, which saves them a round trip.
             "idempotent": calls that are safe to repeat. "all": every call, but a lost call may or may not have run.
             "none": no call.
-        spin_microseconds: time the loop, or a waiting thread, polls after the last received or sent byte; 0 sleeps at
-            once. It saves the wake-up, some 40 microseconds, for data that arrives within this time. Too low saves
-            nothing, too high burns a whole core for this time after each burst. Ignored, with a warning, on one core.
+        spin_microseconds: time the loop, or a waiting thread, polls after the last received or sent byte; 0 sleeps
+            immediately. It saves the wake-up, some 40 microseconds, for data that arrives within this time. Too low
+            saves nothing, too high burns a whole core for this time after each burst. Ignored, with a warning, on one
+            core.
         memory: the memory budgets: of streams, and of calls that the client serves (`Client(services=…)`).
         admission: the admission of calls that the client serves.
         allow_insecure_credentials: whether credentials may be sent over plain TCP beyond loopback, where anyone on the

@@ -52,7 +52,8 @@ class HTTPLimits(Settings):
         body_idle_seconds: time between two pieces of a body, and time for which a client may read nothing of an answer.
             Too low cuts off slow lines, too high lets silent clients hold memory.
         headers: fields of a request. Too low refuses clients behind many proxies, too high makes requests costly.
-        header_bytes: bytes of these fields. Too low refuses long tokens, too high holds memory for strangers.
+        header_bytes: bytes of all fields of a request. Too low refuses long tokens, too high holds memory for
+            strangers.
         target_bytes: bytes of the path and the query. Too low refuses long queries, too high holds memory for
             strangers.
     """
@@ -153,11 +154,12 @@ class HTTP(Settings):
             identity. None follows `ServerConfig.reflection`.
         cors_origins: origins whose pages may call, such as "https://shop.example". Their scripts then act with the
             credentials of their users.
-        allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
-            name. Any other Host is refused if callers are not authenticated, and for applications in `mounts` that
-            accept requests without an identity: a page could use a name of its site that resolves to this server.
-            "*.shop.example" names the subdomains of shop.example at any depth. "*" accepts any host, for mounted
-            applications too; pages in browsers then call methods only under a listed name, or from `cors_origins`.
+        allowed_hosts: names by which clients reach the server, in addition to "localhost", IP addresses and the
+            advertised name. Any other Host is refused if callers are not authenticated, and for applications in
+            `mounts` that accept requests without an identity: a page could use a name of its site that resolves to this
+            server. "*.shop.example" names the subdomains of shop.example at any depth. "*" accepts any host, for
+            mounted applications too; pages in browsers then call methods only under a listed name, or from
+            `cors_origins`.
         mounts: ASGI applications by the start of their paths, "/" for every path that fastrpc does not serve: an
             application, or "module:name", which each worker imports. With an application at "/", `docs` is off unless
             set, so that FastAPI keeps its `/docs`.

@@ -22,8 +22,8 @@ class Backoff(Settings):
     Attributes:
         first: seconds to wait after the first failure; never more than `longest`. Too low hammers a server that is
             starting, too high returns late after a short break.
-        factor: growth of the wait from failure to failure. 1 keeps it constant, too high jumps to the longest wait at
-            once.
+        factor: growth of the wait from failure to failure. 1 keeps it constant, too high jumps to the longest wait
+            after one failure.
         longest: longest wait in seconds. Too low keeps hammering a server that is down, too high notices its return
             late.
         jitter: share of each wait that is random, to either side. Too low lets many clients reconnect at the same
@@ -90,8 +90,8 @@ class Breaker(Settings):
         longest_open: the most seconds for which the breaker stays open. If services call each other, each tier notices
             a recovery only after the tier that it calls. Too low calls a failing endpoint again and again, too high
             keeps failing calls long after its recovery.
-        probes: number of calls that are let through at once as probes, all of which have to succeed to close the
-            breaker. Too low trusts a single success, too high burdens an endpoint that is just recovering.
+        probes: number of calls that are admitted as probes, all of which have to succeed to close the breaker. Too low
+            trusts a single success, too high burdens an endpoint that is just recovering.
     """
 
     consecutive: int | None = 5
@@ -120,7 +120,7 @@ class Outlier(Settings):
     Every `interval` the endpoints are compared. If more than half of the endpoints would be ejected, all are used.
 
     Attributes:
-        consecutive: faults in a row, of any methods, after which an endpoint is ejected at once; None: they are not
+        consecutive: faults in a row, of any methods, after which an endpoint is ejected immediately; None: they are not
             counted. Too low ejects on bad luck, too high lets many calls fail.
         interval: seconds between comparisons. Too low compares too few calls, too high finds a bad endpoint late.
         minimum_calls: attempts within an interval below which an endpoint is not compared. Too low compares noise,
@@ -164,10 +164,10 @@ class Probes(Settings):
     """Health probes, which detect a failing endpoint before a call does.
 
     Each endpoint with a connection is probed by `fastrpc.health.check` on it: once the connection is open, then every
-    `interval`, plus or minus 10 %. An endpoint that answers anything but SERVING is down at once, a silent endpoint
-    after `fall` probes. Calls in flight at an endpoint that is down continue; new calls use other endpoints. If more
-    than half of the endpoints would be down or ejected, all are used. A server without the health service, or a server
-    that refuses the probe, is up as long as it answers.
+    `interval`, plus or minus 10 %. An endpoint with any other answer than SERVING is down immediately, a silent
+    endpoint after `fall` probes. Calls in flight at an endpoint that is down continue; new calls use other endpoints.
+    If more than half of the endpoints would be down or ejected, all are used. A server without the health service, or a
+    server that refuses the probe, is up as long as it answers.
 
     Every client probes every endpoint, so the traffic grows with both numbers. Health probes do not count as activity.
 

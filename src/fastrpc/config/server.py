@@ -63,9 +63,10 @@ class ServerConfig(Settings):
             if it is on loopback and the record's address is not. False: no label.
         ready_needs_registry: whether `/readyz` fails while a registry does not have the records of the server. With
             True an outage of the registry takes ready servers out of service.
-        spin_microseconds: time the loop polls after the last received or sent byte, before it sleeps; 0 sleeps at once.
-            It saves the wake-up, some 40 microseconds, for data that arrives within this time. Too low saves nothing,
-            too high burns a whole core for this time after each burst. Ignored, with a warning, on one core.
+        spin_microseconds: time the loop polls after the last received or sent byte, before it sleeps; 0 sleeps
+            immediately. It saves the wake-up, some 40 microseconds, for data that arrives within this time. Too low
+            saves nothing, too high burns a whole core for this time after each burst. Ignored, with a warning, on one
+            core.
     """
 
     timeouts: Timeouts = field(default_factory=Timeouts)

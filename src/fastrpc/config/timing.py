@@ -24,11 +24,12 @@ class Timeouts(Settings):
             low reconnects again and again; None keeps unused connections open.
         announce: seconds between the notice to registries and peers that this server shuts down, and the refusal of new
             calls. Too low refuses calls of clients that were not notified yet, too high makes every restart slower.
-        drain: seconds for running calls to finish when a server shuts down; calls that still run after them are
+        drain: seconds for running calls to finish when a server shuts down; calls that still run after this time are
             cancelled. Too low cuts work off, too high delays restarts; None waits for the last call.
         linger: seconds for which a closing connection reads on until the peer has closed as well. Too low can destroy
-            the last answers on their way, too high holds descriptors of silent peers; 0 closes it at once (in HTTP
-            after the last response), None once all output is sent; with both the connection is not read any more.
+            the last answers on their way, too high holds descriptors of silent peers; 0 closes the connection
+            immediately (in HTTP after the last response), None once all output is sent; with both the connection is no
+            longer read.
     """
 
     connect: float | None = 1.0

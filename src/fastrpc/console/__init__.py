@@ -4,7 +4,7 @@
     reading   asks one server for its admin pages, bounded in bytes and time
     pages     the shapes of these pages
     fleet     services, endpoints and servers: watches the registry and polls the servers;  servers: one of them
-    kept      the memory of a server's figures;  budget: of all servers together
+    kept      the memory of a server's figures;  budget: the memory of all servers together
     history   one hour of figures, in arrays
     events    the last events of the fleet
     blocks    views as data, in seven kinds of blocks

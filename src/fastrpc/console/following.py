@@ -46,7 +46,7 @@ class RegistryFollower:
         self.completed = asyncio.Event()
         #: The number of services beyond the limit.
         self.left_out = 0
-        #: Why the registry cannot be asked now; None if it can.
+        #: The reason why the registry cannot be queried now; None if it can.
         self.error: str | None = None
 
     async def run(self) -> None:

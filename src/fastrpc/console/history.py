@@ -24,20 +24,20 @@ __all__ = [
     "percentiles_of",
 ]
 
-#: Seconds of a slot of totals, and how many there are.
+#: The seconds of a slot of totals, and the number of these slots.
 TOTALS_SECONDS: Final = 10.0
 TOTALS_SLOTS: Final = 360
 
-#: Seconds of a slot of durations, and how many there are.
+#: The seconds of a slot of durations, and the number of these slots.
 DURATION_SECONDS: Final = 60.0
 DURATION_SLOTS: Final = 60
 
-#: Durations are counted in doublings of 0.5 ms / 2**9; servers count them in quarters of these. The last bucket is
+#: Durations are counted in doublings of 0.5 ms / 2**9; servers count them in quarters of doublings. The last bucket is
 #: open.
 DOUBLINGS: Final = 28
 _BOUNDS: Final = [0.0005 * 2.0 ** (number - 9) for number in range(DOUBLINGS - 1)]
 
-#: Most series: 200 services with 20 methods on 1,000 servers are 5,200. One takes 18 KiB.
+#: Most series: 200 services with 20 methods on 1,000 servers are 5,200. One series needs 18 KiB.
 MOST_SERIES: Final = 8_192
 
 #: The most series that one server may create. Once all series are in use, a server with less than its share can still
@@ -262,7 +262,8 @@ class FigureHistory:
             return Totals()
         now = self._clock()
         begin = (now // TOTALS_SECONDS - round(seconds / TOTALS_SECONDS) + 1) * TOTALS_SECONDS
-        # Time since the last poll is not counted yet, unless that poll failed.
+        # Leave out the time since the last poll, whose calls are not counted yet, but at most LATE_SECONDS, as polls
+        # may fail.
         covered = max(series.ended, now - LATE_SECONDS) - max(begin, self._began)
         return Totals(*(one / max(covered, 0.001) for one in self.totals(key, seconds)))
 
@@ -312,7 +313,7 @@ class FigureHistory:
         return range(max(first, series.slot - TOTALS_SLOTS + 1), series.slot + 1)
 
     def durations(self, seconds: float, *keys: SeriesKey) -> list[int]:
-        """Return the number of calls by doubling of their duration in the last `seconds`, rounded to minutes.
+        """Return the calls in the last `seconds`, rounded to minutes, by the doubling of their duration.
 
         Several series are summed.
         """
@@ -331,7 +332,7 @@ class FigureHistory:
 
 
 def _places(slots: range, size: int) -> list[tuple[int, int]]:
-    """Return a range of slots as indexes in a ring of this size: one range, or two if it goes over the ring's end."""
+    """Return a range of slots as indexes in a ring of this size: one range, or two if it crosses the ring's end."""
     begin = slots.start % size
     end = begin + len(slots)
     if not slots:

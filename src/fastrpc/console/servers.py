@@ -128,7 +128,7 @@ class FleetServer:
         self.endpoints_error: str | None = None
         self.failures = 0
         self.is_read_now = False
-        #: The instant at which its last record disappeared; None while it has one.
+        #: The instant at which the server's last record disappeared; None while it has a record.
         self.gone_at: float | None = None
         self._name_again()
 
@@ -147,7 +147,7 @@ class FleetServer:
         self._name_again()
 
     def _name_again(self) -> None:
-        """Determine its services and its name anew, from its page and its records."""
+        """Determine the server's services and name again, from its page and its records."""
         told = [] if self.page is None else [one.name for one in self.page.services]
         #: The names of its services.
         self.services = sorted({*told, *(service for service, _ in self.records)})
@@ -198,7 +198,7 @@ class FleetServer:
         self.counts, self.counts_bytes = counts, counts_bytes
 
     def keep_endpoints(self, endpoints: list[CallerEndpoint]) -> None:
-        """Keep the endpoints that it calls, as far as they fit."""
+        """Store the endpoints that the server calls, as far as they fit."""
         self.endpoints, self.endpoints_bytes = fitting_endpoints(endpoints, self.most_bytes // 4)
 
     @property

@@ -1,6 +1,6 @@
 """`any://`: one address for a service in the process, on the host, and beyond.
 
-    scopes        the scopes, nearest first; what servers tell of themselves
+    scopes        the scopes, nearest first, and the labels of servers
     process       the servers of this process
     any_registry  the registry over one registry of each scope
     finding       `fastrpc.discover`

@@ -262,6 +262,6 @@ class AnyRegistry(Closing):
 
 
 def _named_registry() -> list[str] | None:
-    """Return the registries of `FASTRPC_REGISTRY`, separated by blanks; None if they are only `any://` itself."""
+    """Return the registries that `FASTRPC_REGISTRY` lists, separated by blanks; None if it lists only `any://`."""
     urls = os.environ.get("FASTRPC_REGISTRY", "").split()
     return [url for url in urls if not url.lower().startswith("any:")] or None

@@ -24,7 +24,7 @@ class NetworkRecord:
     """A registration under the current address of this machine, and under the new address after a change.
 
     Args:
-        endpoint: the port of the endpoint is the server's port.
+        endpoint: the server's endpoint; its port is used with each address.
     """
 
     def __init__(self, registry: Registry, service: str, endpoint: Endpoint) -> None:

@@ -2,7 +2,7 @@
 
     catalogue       the services that are served;  places: the registry, or that server
     forwarding      passes calls on;  forwarded_types: their types as reflection describes them
-    grpc_methods    methods as descriptors tell them;  grpc_servers/: asks servers of gRPC for these
+    grpc_methods    methods from descriptors;  grpc_servers/: asks gRPC servers for descriptors
     addresses       http:// and https:// for the addresses of a server
     contract_files  contracts read from files of Python
     dialing         the credentials that are shown to servers and registries

@@ -33,6 +33,6 @@ def http_addresses(texts: Sequence[str]) -> tuple[Address, ...]:
 
 
 def http_url(address: str) -> str:
-    """Return an address that is listened at in the form of an HTTP address."""
+    """Return a listening address in the form of an HTTP URL."""
     scheme, _, rest = address.partition("://")
     return f"{_NAMES[scheme]}://{rest}"

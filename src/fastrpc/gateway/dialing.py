@@ -1,4 +1,4 @@
-"""The credentials that a command, a gateway or a console shows to servers and registries."""
+"""The credentials that a command, a gateway or a console sends to servers and registries."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -2,8 +2,8 @@
 
 ::
 
-    ticket: sent to the server, 10 s ──► shown: spare ──► a caller came: pair
-                  └─► not shown: another one                 └─► a minute old: another one takes its place
+    ticket: sent to the server, 10 s ──► presented: spare ──► a caller arrives: pair
+                  └─► not presented: another ticket          └─► a minute old: another spare takes its place
 
 The tickets and spares of a name number SPARES plus one for each waiting caller, of which at most MOST_ASKED count.
 """
@@ -39,8 +39,8 @@ SPARES: Final = 2
 TICKET_SECONDS: Final = 10.0
 #: Seconds after which a data connection is replaced: a NAT forgets idle connections.
 _RENEWAL_SECONDS: Final = 60.0
-#: The most data connections, besides its spares, that a server is asked for at once. Further callers wait until some of
-#: these connections arrive.
+#: The most data connections, in addition to its spares, that a server is asked for at the same time. Further callers
+#: wait until some of these connections arrive.
 MOST_ASKED: Final = 64
 #: The most names at one relay: each has SPARES data connections and the connection of its claim.
 MOST_CLAIMS: Final = 4_000
@@ -184,7 +184,7 @@ class Joining(Protocol):
     """Makes pairs of connections."""
 
     def join(self, name: str, caller: WaitingCaller, server: asyncio.Transport, key: bytes) -> None:
-        """Join a caller and the data connection of a name, whose ticket had this key."""
+        """Join a caller and the data connection of a name; `key` is the key of the connection's ticket."""
 
     def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:
         """Note that a connection is refused."""

@@ -2,7 +2,7 @@
 
 ::
 
-    claim stream ◄── ticket ──► data connection: shows the token, waits ──► a caller came: session
+    claim stream ◄── ticket ──► data connection: presents the token, waits ──► a caller arrives: session
           └─► lost: claimed again, after at most 5 s; sessions stay
 """
 
@@ -48,7 +48,7 @@ _STEADY_SECONDS: Final = 5.0
 _PATIENCE_SECONDS: Final = 5.0
 #: Seconds after the end of a claim in which callers that the relay had joined still arrive.
 _LAST_SECONDS: Final = 1.0
-#: The most data connections at once, which a relay never exceeds.
+#: The most data connections at the same time, which a relay never exceeds.
 MOST_CONNECTIONS: Final = MOST_ASKED + 2 * SPARES
 _FIRST_READ_BYTES: Final = 32_768
 
@@ -153,7 +153,7 @@ class RelayListener:
         now = asyncio.get_running_loop().time
         async with self._client() as client:
             while True:
-                # If `reload` is called during the claim, the pause after the claim ends at once.
+                # If `reload` is called during the claim, the pause after the claim ends immediately.
                 self._hurry.clear()
                 trouble = await self._held(client)
                 if self._stands_since is not None and now() - self._stands_since >= _STEADY_SECONDS:

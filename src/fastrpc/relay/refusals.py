@@ -40,7 +40,7 @@ class RefusalReason(Enum):
 
 
 class RelayRefusedError(Exception):
-    """A connection is refused for a reason."""
+    """A relay refuses a connection; `reason` says why."""
 
     def __init__(self, reason: RefusalReason) -> None:
         super().__init__(reason.text)
@@ -58,7 +58,7 @@ class Refusals:
             count("relay_refused", reason.label, times=0)
 
     def note(self, reason: RefusalReason, peer_name: Any) -> None:
-        """Count a refusal, and log it unless one with the same reason was logged in the last minute."""
+        """Count a refusal, and log it unless its reason was logged in the last minute."""
         self.counts[reason] += 1
         count("relay_refused", reason.label)
         left_out = self._told.note(reason)

@@ -122,7 +122,7 @@ async def begun(service: RelayService, server: Server) -> AsyncIterator[None]:
 
 
 async def _changed(claim: Claim) -> None:
-    """Wait for something to do. CallError: the claim has ended."""
+    """Wait until the claim changes. CallError: the claim has ended."""
     try:
         async with time_limit(_LOOK_SECONDS):
             await claim.changed.wait()

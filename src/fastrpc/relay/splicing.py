@@ -62,7 +62,7 @@ class SplicedPair:
 
     @property
     def received_bytes(self) -> tuple[int, int]:
-        """The bytes that came from the caller and from the server."""
+        """The number of bytes received from the caller and from the server."""
         return self.caller.received, self.server.received
 
     def abort(self) -> None:

@@ -17,7 +17,8 @@ class ToldReasons:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # The instant of the last line of each reason, the oldest first, and the number of its occurrences since then.
+        # For each reason, the instant of its last log line and the number of its occurrences since then; the oldest
+        # first.
         self._told: dict[Hashable, tuple[float, int]] = {}
 
     def note(self, reason: Hashable) -> int | None:

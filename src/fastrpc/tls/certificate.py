@@ -69,7 +69,7 @@ def certificate_of(ssl_object: ssl.SSLObject) -> Mapping[str, Any] | None:
     found: dict[str, Any] = dict(told)
     found["dns_names"] = alternative_names(told, "DNS")
     found["uris"] = alternative_names(told, "URI")
-    # Imported here: it takes milliseconds, and few connections have certificates.
+    # Imported here: the import takes milliseconds, and few connections have certificates.
     import hashlib
 
     found["fingerprint"] = hashlib.sha256(raw).hexdigest()
@@ -83,7 +83,7 @@ def alternative_names(told: Mapping[str, Any], kind: str) -> tuple[str, ...]:
 
 
 def is_of_pass(told: Mapping[str, Any]) -> bool:
-    """Return whether a certificate, as `getpeercert()` returns it, is a LAN pass's, which all holders share."""
+    """Return whether a certificate, as `getpeercert()` returns it, belongs to a LAN pass, which all holders share."""
     return any(
         kind == "commonName" and value.startswith(f"{LAN_SUBJECT} ")
         for part in told.get("subject", ())

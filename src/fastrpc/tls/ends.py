@@ -177,7 +177,7 @@ class HttpEnd:
 
 
 def _check_identity(opened: ssl.SSLObject | ssl.SSLSocket, identities: tuple[str, ...]) -> None:
-    """Check that the server's certificate has one of these URIs, if any are given."""
+    """Check that the server's certificate has one of the given URIs; without URIs there is no check."""
     if not identities:
         return
     found = alternative_names(opened.getpeercert() or {}, "URI")

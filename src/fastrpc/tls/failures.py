@@ -12,9 +12,9 @@ DEMANDS_CERTIFICATE = "demands a certificate of ours"
 
 
 class HandshakeError(ConnectionError):
-    """TLS refused the other side, or the other side refused us; the text says which and why."""
+    """One side of a TLS handshake refused the other side; the text says which side, and why."""
 
-    #: Whether it is certain that the other side has decrypted nothing that we sent.
+    #: Whether it is certain that the other side has decrypted no byte that this side sent.
     is_unread = True
 
     def __init__(self, text: str, *, hint: str | None = None, is_lasting: bool = True) -> None:
@@ -62,7 +62,8 @@ _HINTS = {
 _NAMELESS: Final = "it has no subjectAltName, and a name in its subject does not count"
 _NAMELESS_HINT: Final = "make it anew with the host names as subjectAltName, as `fastrpc certs dev` does"
 
-# Alerts of RFC 8446 6, as OpenSSL names them after the version: the other side's objections to our certificate.
+# Alerts of RFC 8446 6, as OpenSSL names them after the version: the other side's objections to the certificate of this
+# side.
 _ALERTS = {
     "ALERT_BAD_CERTIFICATE": "our certificate is bad, or for another name",
     "ALERT_UNSUPPORTED_CERTIFICATE": "our certificate is for another purpose",

@@ -100,7 +100,7 @@ def pass_server_tls(path: str) -> TLS:
 
 
 def pass_client_tls(path: str) -> TLS:
-    """Return the settings of a client that presents the first pass of a file, to servers with one of its passes."""
+    """Return the settings of a client that presents the first pass of a file, to servers with any pass of the file."""
     return TLS(cert_file=path, ca_file=path, server_name=LAN_NAME)
 
 

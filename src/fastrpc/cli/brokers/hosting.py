@@ -39,7 +39,7 @@ def run_broker(
 ) -> None:
     """Run a broker of messages, for programs with broker://host:port.
 
-    Without --data-dir messages are in memory only, and end with the program.
+    Without --data-dir messages are in memory only, and are lost when the program ends.
 
     With --tokens every client needs one: broker://host:port?token_file=FILE. With --policy it also needs a right: rules
     have the keys publish = ["orders.**"], subscribe, groups = ["billing.*"] and manage.

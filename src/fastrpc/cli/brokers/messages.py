@@ -108,7 +108,7 @@ async def _follow(
 ) -> None:
     """Print messages, `count` at most."""
     left = count
-    # Messages are read as bytes, so that every form can be shown.
+    # Messages are read as bytes, so that a message of any form can be shown.
     subscribing = opened.subscribe(pattern, bytes, group=group, start=start, in_flight=min(count or 100, 100))
     async with subscribing as messages:
         async for message in messages:

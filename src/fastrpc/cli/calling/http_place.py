@@ -47,8 +47,8 @@ class HttpPlace:
     """An HTTP server: its URL, and the credentials for it.
 
     Args:
-        authorization: a value for the Authorization header, which replaces the credential of `dial`; None: use that of
-            `dial`.
+        authorization: a value for the Authorization header, in place of the credential of `dial`; None uses the
+            credential of `dial`.
     """
 
     def __init__(self, address: str, dial: Dialing, authorization: str | None = None) -> None:

@@ -37,7 +37,7 @@ async def read_lines(descriptor: int = 0) -> AsyncIterator[str]:
 
 
 def read_lines_blocking(descriptor: int = 0) -> Iterator[str]:
-    """Yield the lines of standard input as `read_lines` does, for a thread without a loop.
+    """Yield the lines of standard input; the blocking form of `read_lines`, for a thread without a loop.
 
     Raises:
         ConfigError: standard input cannot be read, or a line is not UTF-8, or too long.

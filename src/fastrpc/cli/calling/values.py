@@ -1,4 +1,4 @@
-"""Parse the arguments of a call on the command line: each is JSON, or else text; `name=value` gives it by name.
+"""Parse the arguments of a call on the command line: each is JSON, or else text; `name=value` is an argument by name.
 
 If the parameter's type is known, it decides: `str`, paths and IP addresses get the raw text; `bool` accepts True as
 well as true.
@@ -184,7 +184,7 @@ def _literals(member: ast.expr) -> list[Any]:
 
 
 def _fits(value: Any, names: set[str]) -> bool:
-    """Return whether a JSON value other than text fits one of these types."""
+    """Return whether a JSON value other than text fits one of the named types."""
     if value is None or isinstance(value, bool | int | float):
         wanted = {"None"} if value is None else {type(value).__name__}
         return bool(names & (wanted | {"float"} if wanted == {"int"} else wanted))

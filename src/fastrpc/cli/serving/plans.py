@@ -25,7 +25,7 @@ __all__ = ["check_advertised", "check_some_encrypted", "make_plan"]
 
 
 def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> Plan:
-    """Return the sources to serve.
+    """Return the plan that the settings describe.
 
     Raises:
         ConfigError: no source is given, an address cannot be parsed, or a file of tokens or rules cannot be used.

@@ -30,13 +30,13 @@ def print_started(started: Started) -> None:
 
 
 def print_started_json(started: Started) -> None:
-    """Print the same report for machines."""
+    """Print addresses and services as JSON, for machines."""
     values: dict[str, Any] = asdict(started)
     print_json(values)
 
 
 def print_box(started: Started) -> None:
-    """Print the same report in a box, with the time."""
+    """Print addresses and services in a box, with the time."""
     lines = [
         f"fastrpc {__version__}, {platform.python_implementation()} {platform.python_version()}, {started.loop}",
         *(f"serving at {address}" for address in started.addresses),
@@ -58,7 +58,7 @@ def _scope_lines(started: Started) -> list[str]:
 
 
 def _methods_of(started: Started, service: str) -> str:
-    """Return the methods of a service: the methods for callers, and those that the server starts by itself."""
+    """Return the methods of a service for callers, and its methods that the server starts by itself."""
     parts = [", ".join(started.services[service])]
     if names := started.background.get(service):
         parts.append(f"started by the server: {', '.join(names)}")

@@ -25,7 +25,7 @@ class SyncAttempting(BaseAttempting):
     _call: BlockingCall
 
     async def prepare(self) -> None:
-        """Take the registry's latest list; wait for the first one."""
+        """Apply the registry's latest list; wait for the first list."""
         self._pool.follow()
         if self.waits_for_list:
             call = self._call

@@ -41,7 +41,7 @@ class SyncCallRunner(BaseCallRunner):
         return drive(self._again(call, error))
 
     def run_batch(self, head: BlockingCall) -> list[Any]:
-        """Make a batch that found no connection, or whose calls have interceptors."""
+        """Run a batch that found no connection, or whose calls have interceptors."""
         batch = Batch(head)
         if self._interceptors:
             return batch.result([self._outcome(self.run, single) for single in batch.singles()])

@@ -53,7 +53,7 @@ def advance(coroutine: Coroutine[Any, Any, Any], step: Callable[[], Any], pause:
 
 
 def _misses_loop(error: RuntimeError | AttributeError) -> bool:
-    """Return whether the error stems from a missing running loop, or from asyncio's classes that got None for it."""
+    """Return whether the cause of an error is a missing loop, or a class of asyncio that got None for the loop."""
     if isinstance(error, AttributeError):
         return error.obj is None and error.name in {"create_future", "create_task", "call_later", "call_at"}
     return error.args == ("no running event loop",)

@@ -60,7 +60,7 @@ class BlockingFanOut:
     @overload
     def fork(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
     def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call every endpoint at once and return the first answer; the other calls are cancelled.
+        """Call all endpoints concurrently and return the first answer; the other calls are cancelled.
 
         The handler may run on several endpoints, so the method has to permit that.
 

@@ -40,7 +40,7 @@ class SyncHome(Protocol):
 
     @property
     def registry(self) -> Any:
-        """The registry, as this process has opened it."""
+        """The registry that this process has opened."""
 
     @property
     def owns_registry(self) -> bool:
@@ -70,8 +70,8 @@ class SyncPool(SyncEndpoints):
     ) -> None:
         super().__init__(target, endpoint_set, config, None if home is None else home.sessions)
         self._home = home
-        #: A function that gets the connections, a list for each endpoint, and the instant from which calls ask the pool
-        #: first.
+        #: A function that gets the connections (a list for each endpoint), and the instant from which calls ask the
+        #: pool first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
         #: A function that gets the highest number of connections to an endpoint. While there are fewer, calls ask the
         #: pool once all are crowded.

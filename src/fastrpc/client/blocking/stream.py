@@ -41,7 +41,7 @@ class SyncStreamStarter(Protocol):
         """Return once an attempt is in progress, or raise the error that prevents it."""
 
     def retry(self, stream: "SyncStream[Any, Any]", error: FastRPCError) -> bool:
-        """Make another attempt after a failed one; return whether the server gave a sign of it."""
+        """Make another attempt after a failed one; return whether the new attempt got a sign of the server."""
 
 
 class Interception(Protocol):
@@ -215,11 +215,11 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                 self._drop(error)
 
     def close(self) -> None:
-        """End the stream, as leaving its block does: a handler that has not ended is cancelled."""
+        """End the stream, like the end of its `with` block: a handler that has not ended is cancelled."""
         self.cancel()
 
     def aclose(self) -> None:
-        """End the stream, as `close` does."""
+        """End the stream; the same as `close`."""
         self.close()
 
     def fail(self, error: BaseException) -> None:

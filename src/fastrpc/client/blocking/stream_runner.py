@@ -74,14 +74,14 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
 
     async def run(self, call: BlockingCall) -> Any:
         """Begin a stream and return at its end. The `proceed` of the innermost interceptor calls this."""
-        # No local variable keeps the stream. The stream holds this coroutine, which is cancelled when nothing else
-        # holds the stream.
+        # No local variable refers to the stream. The stream refers to this coroutine, which is cancelled when nothing
+        # else refers to the stream.
         self._attempt(unbegun(call), None)
         await _AtTheEnd()
         return answer_of(call)
 
     def retry(self, stream: SyncStream[Any, Any], error: FastRPCError) -> bool:
-        """Make another attempt after one failed with `error`; return whether the server gave a sign of it."""
+        """Make another attempt after one failed with `error`; return whether it got a sign of the server."""
         if not self._goes_on(stream, error):
             return False
         self._attempt(stream, error)

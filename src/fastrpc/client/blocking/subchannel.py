@@ -21,7 +21,7 @@ class SyncSubchannel(EndpointPlan):
     def __init__(self, endpoint: Endpoint, backoff: Backoff, *, width: int | Literal["auto"] = 1) -> None:
         super().__init__(endpoint, backoff, width=width)
         self.open_connections: list[BlockingSession] = []
-        #: A function that leaves a connection to the other clients that use it, and returns whether there are any.
+        #: A function that ends this client's use of a shared connection, and returns whether other clients use it.
         self.leave_to_others: Callable[[BlockingSession], bool] = lambda _: False
         #: A function that ends this client's use of the address, which other clients share.
         self.forget: Callable[[], object] = lambda: None
@@ -40,7 +40,7 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def is_untried(self) -> bool:
-        """Whether no dial has ended. SETTINGS cannot tell: without a loop they are read only at the next wait."""
+        """Whether no dial has ended. SETTINGS do not show it: without a loop they are read only at the next wait."""
         return self.is_new
 
     def refresh(self) -> None:

@@ -123,7 +123,7 @@ class _Home(ServicesHome):
 
     @property
     def registry(self) -> Any:
-        """The registry, as this process has opened it."""
+        """The registry that this process has opened."""
         return self._of_process()[0]
 
     @property

@@ -59,7 +59,7 @@ def _forwarding(verb: str, kind: type[Any]) -> Any:
 class ManyServices(_CallVerbs, Generic[C]):
     """The services of a registry, or a view of them with other options."""
 
-    #: The services or the view of which a view was made, and the view's options.
+    #: The services or the view from which a view was made, and the view's options.
     _origin: Self | None = None
     _own_options: CallOptions
 
@@ -136,7 +136,7 @@ class ManyServices(_CallVerbs, Generic[C]):
         return call
 
     def with_options(self, **options: Unpack[CallOptions]) -> Self:
-        """Return a light view with other options for its calls, as a client does."""
+        """Return a light view with other options for its calls, like `with_options` of a client."""
         with ShownAtProgram(hides_block=True):
             self._check(cast(dict[str, Any], options))
         view = type(self).__new__(type(self))
@@ -148,7 +148,7 @@ class ManyServices(_CallVerbs, Generic[C]):
         self._origin, self._own_options, self._calls = origin, options, {}
 
     def bind(self, contract: Callable[..., S], /) -> S:
-        """Return a proxy with the methods of a service class, as a client does."""
+        """Return a proxy with the methods of a service class, like `bind` of a client."""
         with ShownAtProgram(hides_block=True):
             service = service_definition(contract).name
         proxy: S = self[service].bind(contract)

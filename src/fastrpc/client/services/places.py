@@ -5,7 +5,7 @@ and its last connection has ended.
 
 One subchannel at a time dials an address. The others wait, and then use its connection; after a failed dial they get
 its error until the next dial is due. So several clients dial a dead address as often as one client. A call of any
-client ends a pause as it does with one client (`client/dial_pauses.py`).
+client may end a pause, by the rules of `client/dial_pauses.py`.
 """
 
 import threading
@@ -101,7 +101,7 @@ class SharedAddresses(Generic[C]):
         return self._places.setdefault(key, made)
 
     def join(self, subchannel: EndpointPlan) -> SharedAddress[C]:
-        """Return the place of a subchannel, which is kept until the subchannel leaves."""
+        """Return the place of a subchannel; the place exists at least until the subchannel calls `leave`."""
         with self._changing:
             place = self.at(subchannel.endpoint)
             if self._joined.get(subchannel) is not place:
@@ -155,7 +155,7 @@ class SharedAddresses(Generic[C]):
         return endpoint.address, wire_of(endpoint, self._config)
 
     def gauges(self) -> Iterator[Gauge]:
-        """Yield the number of connections, as a client does."""
+        """Yield the number of connections, in the form of a client's gauges."""
         counts: Counter[tuple[str, str]] = Counter()
         for (address, wire), place in list(self._places.items()):
             counts[address.scheme, wire] += sum(each.is_usable for each in list(place.connections))

@@ -48,9 +48,9 @@ class Services(ManyServices[Client], _Verbs):
 
     Args:
         registry: as for `Client`: a URL without a service, an object of `fastrpc.registries`, or a list of them.
-        names: the names in the registry of services that are called something else there.
+        names: the names in the registry, by service, for services with another name there.
         idle_seconds: after this time without a call a service is not followed until its next call. After six times as
-            long its client is dropped unless the program holds it. None keeps and follows all services for good.
+            long its client is dropped unless the program refers to it. None keeps and follows all services for good.
         selector: the name of a selector, or a function that makes one for each service.
         fail_mode, interceptors, credentials, config: as for `Client`.
 

@@ -18,7 +18,7 @@ __all__ = ["SharedConnections"]
 
 
 def _passed_on(report: str) -> Any:
-    """Return a report of a connection that is passed on to each subchannel that uses the connection."""
+    """Return a method that passes a report of a connection on to each subchannel that uses the connection."""
 
     def pass_on(shared: "SharedConnections", connection: ClientEngine) -> None:
         users = list(shared.places.users(connection))

@@ -24,7 +24,7 @@ _HEALTH: Final = {"SERVING": (True,), "NOT_SERVING": (False,), "NOT_SERVING, SER
 
 
 def out_buttons(fleet: Fleet, servers: Iterable[FleetServer]) -> list[Block]:
-    """Return a button for each of the first servers, which takes it out or puts it in; none if all refuse acts.
+    """Return a button for each of the first servers, which takes the server out or puts it in; none if all refuse acts.
 
     Where there are more servers, a text says so.
     """

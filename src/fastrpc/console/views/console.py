@@ -22,7 +22,7 @@ _COLUMNS = (
 
 
 async def view(asked: Asked) -> tuple[str, list[Block]]:
-    """Show it; arguments of the table of servers: search, sort, page."""
+    """Show the console itself; arguments of the table of servers: search, sort, page."""
     fleet = asked.fleet
     history, events, follower = fleet.history, fleet.events, fleet.follower
     states = Counter(one.state for one in fleet.servers.values())

@@ -1,4 +1,4 @@
-"""One method: rate, errors by status, percentiles, the same by server, and its last failed calls."""
+"""One method: rate, errors by status and percentiles, in total and by server; and the last failed calls."""
 
 import asyncio
 from collections import Counter

@@ -102,7 +102,7 @@ def _facts(asked: Asked, service: str) -> Facts:
 
 
 def _chart(asked: Asked, service: str) -> Chart:
-    """Return the calls as a stack: without an error, and with one."""
+    """Return a stacked chart of the calls: successful calls, and failed calls."""
     history, key = asked.fleet.history, ("service", service)
     calls, errors = (history.points(key, field, CHART_POINTS) for field in ("calls", "errors"))
     lines = [

@@ -1,4 +1,4 @@
-"""All services: who serves them, how much they are called, how long that takes."""
+"""All services: their servers, their calls, and the durations of these calls."""
 
 from collections.abc import Iterator
 

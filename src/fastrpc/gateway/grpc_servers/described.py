@@ -92,7 +92,7 @@ def type_text(field: Any, package: str) -> str:
 
 def is_repeated(field: Any) -> bool:
     """Return whether a field has several values; a map counts as such a field."""
-    # The library is replacing `label`, whose LABEL_REPEATED is 3, by the property.
+    # Later versions of the library have `is_repeated` instead of `label`, whose LABEL_REPEATED is 3.
     return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == 3)
 
 

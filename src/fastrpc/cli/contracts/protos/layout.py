@@ -75,5 +75,5 @@ def _escaped(line: str) -> str:
 
 
 def _visible(line: str) -> str:
-    """Return a line with invisible characters as escapes: they could show it in another order."""
+    """Return a line with invisible characters as escapes, since they could reorder the text on a screen."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)

@@ -108,7 +108,7 @@ def method_names(service: Any) -> Mapping[str, str] | None:
 
 
 def python_names(names: Iterable[str], naming: Naming) -> Iterator[str]:
-    """Yield Python names for the methods of a class; a method's name that hides another gets a "_"."""
+    """Yield Python names for the methods of a class; a name that would hide another one gets a "_"."""
     taken: set[str] = set()
     for given in names:
         name = _identifier(snake(given))
