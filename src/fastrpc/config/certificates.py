@@ -20,7 +20,7 @@ class TLS(Settings):
     """Certificates as PEM files, for `tls://host:port`. They are read when a server listens or a client connects.
 
     Attributes:
-        cert_file: the own certificate chain; a server needs one. A client without a chain cannot prove its identity.
+        cert_file: the certificate chain of this side; a server needs it, a client without it cannot prove its identity.
         key_file: the key of `cert_file`; None if `cert_file` contains it.
         key_password: the password of an encrypted key; never shown.
         ca_file: the trusted certificate authorities; None uses the system's. Too many authorities let strangers vouch
