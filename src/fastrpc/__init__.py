@@ -100,7 +100,7 @@ __all__ = [
 ]
 
 #: The public names by the module that defines them. A module is imported when a program first uses one of its names, so
-#: a command line starts at once, and a client loads no server.
+#: command lines start quickly, and clients import no server code.
 _NAMES = {
     "_core.calls.call": (
         "Call",
@@ -211,7 +211,7 @@ _MODULES = frozenset(
     }
 )
 
-# Objects that packages of lower rank use, by the groups in which these packages look them up.
+# Objects that lower-ranked packages use without importing them, by the group in which they look them up.
 _register(
     "registries",
     {

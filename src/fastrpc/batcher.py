@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 class Batcher(Generic[T, R]):
-    """Call `run` with the items of several callers at once: `score = await batcher(item)`.
+    """Call `run` once with the items of several callers: `score = await batcher(item)`.
 
     A batch starts `wait` seconds after its first item, or as soon as it has `size` items. Items that arrive while a
     batch of their key runs form the next one. The oldest items are first.
@@ -43,10 +43,10 @@ class Batcher(Generic[T, R]):
         run: takes a list of items and returns a sequence of results in the same order. An exception among the results
             is raised for its caller, an exception of `run` for all callers. `async def`, or `def`, which runs in a
             thread.
-        size: the most items of one run. If it is too low there are more runs, if it is too high all callers wait for a
-            long run.
-        wait: seconds for which the first item waits for others; 0: one turn of the loop. Too high slows single calls.
-        key: returns the key of an item. Items with different keys are put into different batches, which run at the same
+        size: the most items of one run. A low size causes more runs, a high size makes all callers wait for a long run.
+        wait: seconds for which the first item waits for others; 0: one turn of the loop. A long wait slows single
+        calls. key: returns the key of an item. Items with different keys are put into different batches, which run at
+        the same
             time.
     """
 
@@ -128,7 +128,7 @@ class _Line:
         self._is_async = is_async
         self._waiting: dict[_Place, None] = {}  # The oldest first; a dict, as any of them may leave.
         self._timer: asyncio.Handle | None = None
-        # The batch that runs, empty if none runs; `_staying` are its callers that have not left.
+        # The running batch, or empty. `_staying` are the callers of the batch that were not cancelled.
         self._batch: list[_Place] = []
         self._staying: set[_Place] = set()
         self._task: asyncio.Task[Any] | None = None
@@ -175,7 +175,7 @@ class _Line:
     def _end(self, task: asyncio.Task[Any]) -> None:
         batch, staying = self._batch, self._staying
         self._batch, self._staying, self._task = [], set(), None
-        # Otherwise asyncio reports the error of a task without callers, as no code reads it.
+        # Without remaining callers no code reads the task's error, so asyncio reports it.
         for place, outcome in zip(batch, _outcomes(task, len(batch)) if staying else (), strict=False):
             if not place.outcome.done():
                 place.outcome.set_result(outcome)
@@ -191,7 +191,8 @@ async def _results(run: Any, items: list[Any], *, is_async: bool) -> list[Any]:
         with contained("run"):
             results = await run(items)
     else:
-        # The batch runs in a copy of its context: the end of the loop may step this task while the thread is inside.
+        # A copy of the context: at the end of the loop this task may be stepped while the thread still uses the
+        # context.
         inside = copy_context().run
         results = await asyncio.get_running_loop().run_in_executor(None, inside, _called, run, items)
         if inspect.isawaitable(results):  # Such as of a lambda around an `async def`.

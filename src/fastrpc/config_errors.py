@@ -1,6 +1,6 @@
-"""Show an error at the line of the program that made the mistake: our own frames below it would hide that line.
+"""Show an error at the line of the program with the mistake, without our own frames, which would hide that line.
 
-These errors are every ConfigError, and the errors of an unavailable address.
+This applies to every ConfigError and to the errors of an unavailable address.
 """
 
 import os
@@ -22,7 +22,7 @@ _MARK: Final = "_is_shown_at_program"
 
 
 class ShownAtProgram:
-    """Leave out our own frames from the traceback of such an error that leaves the block.
+    """Remove our own frames from the traceback of a ConfigError or a marked error that leaves the block.
 
     Frames of the program below ours stay, such as frames of a function that makes a service.
 
@@ -49,13 +49,13 @@ class ShownAtProgram:
 
 
 def mark_shown_at_program(error: Exception) -> None:
-    """Have `ShownAtProgram` leave out our own frames of this error, too."""
+    """Mark an error, so that `ShownAtProgram` removes our own frames from its traceback, too."""
     setattr(error, _MARK, True)
 
 
 def shown_at_program(error: E) -> E:
-    """Return an error that is to be raised again, without our own frames so far.
+    """Remove our own frames from an error's traceback and return the error, to be raised again.
 
-    It is for an `except` where a `with` block would slow down every call.
+    Use it in an `except` where a `with` block would slow down every call.
     """
     return error.with_traceback(of_program(error.__traceback__, _INNER))

@@ -1,4 +1,4 @@
-"""Work in a separate thread for which the end of the program does not wait."""
+"""Work in a daemon thread, for which a program does not wait at its exit."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ T = TypeVar("T")
 async def in_daemon_thread(name: str, work: Callable[[], T]) -> T:
     """Return the result of work in a new thread of this name. After a cancellation the thread continues.
 
-    Python waits for the threads of an executor at its end: work that hangs would keep the program.
+    At exit Python waits for the threads of executors, so work that hangs there would keep the program running.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()

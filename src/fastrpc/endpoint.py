@@ -26,7 +26,7 @@ _HIGHEST_PORT = 65_535
 
 #: The highest weight that a registry holds, as in SRV records and Consul.
 GREATEST_WEIGHT = 65_535
-#: The part after the scheme, for schemes without a host.
+#: The name in errors of the part after the scheme, for schemes without a host.
 _WITHOUT_HOST = {"unix": "path", "memory": "name", "fd": "name or number", "any": "options"}
 #: `any://` needs nothing after it: it stands for an address in each scope.
 _COMPLETE = frozenset({"any"})
@@ -37,7 +37,7 @@ _ENCRYPTED = frozenset({"tls", "relay"})
 #: The most characters of a name at a relay.
 _LONGEST_LABEL = 63
 _LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
-#: Hosts of machines may have an underscore, for which no authority signs a certificate of the name itself.
+#: Host names of machines may have an underscore. No authority signs a certificate for such a name.
 _HOST_CHARACTERS = _LABEL_CHARACTERS | {"_"}
 #: The most characters of the host name of a relay: with a label before it, the name has at most 253.
 _LONGEST_HOST = 253 - 1 - _LONGEST_LABEL
@@ -51,10 +51,10 @@ class Address:
     `host` and `port` are set for schemes with a host; `path` holds the rest: a file path for `unix`, a name for
     `memory`, for `fd`, at which servers listen, the name or number of a socket that was passed on, and the options of
     `any`, at which servers listen as well. `str(address)` is a target for a client, with the scheme that was written.
-    Equal addresses hash alike: addresses of one place that are dialed by one transport.
+    Addresses are equal if they have the same place and transport.
 
     Args:
-        written: the scheme in texts; "" for `scheme`.
+        written: the scheme that `str(address)` shows; "": `scheme`.
     """
 
     __slots__ = ("_written", "host", "path", "port", "scheme")
@@ -63,7 +63,7 @@ class Address:
     host: str
     port: int
     path: str
-    # The scheme in texts.
+    # The scheme that `str(address)` shows.
     _written: str
 
     def __init__(
@@ -88,7 +88,7 @@ class Address:
             raise ConfigError(
                 f"{text!r} is not an address", hint="give it as text, such as 'tcp://host:port'"
             )
-        # The text to show in messages.
+        # The address as error messages show it.
         shown = repr(without_secrets(text))
         scheme, separator, rest = text.partition("://")
         if not separator or not scheme.isascii() or not scheme:
@@ -125,7 +125,7 @@ class Address:
 
     @property
     def place(self) -> str:
-        """The text with the scheme of the transport: the same for equal addresses, however they were written."""
+        """The address as text with the transport's scheme: the same for equal addresses, however they were written."""
         return self._text(self.scheme)
 
     def _text(self, scheme: str) -> str:
@@ -149,7 +149,7 @@ class Address:
         return hash((self.scheme, self.host, self.port, self.path))
 
     def dialed(self) -> "Address":
-        """Return the address that a client dials: by `tcp` for `grpc://`, by `tls` for `grpcs://`; its text stays."""
+        """Return the address that a client dials: `tcp` for `grpc://`, `tls` for `grpcs://`. Its text stays."""
         scheme = _BELOW_GRPC.get(self.scheme)
         if scheme is None:
             return self
@@ -161,7 +161,7 @@ class Endpoint:
 
     Args:
         weight: its share of the calls, relative to other endpoints; 0: no calls.
-        labels: texts by which selectors filter.
+        labels: texts that selectors filter by.
         zone: where it runs; "" is unknown.
         version: of the service there; "" is unknown.
         protocols: names of the protocols that it speaks; empty is unknown.
@@ -254,7 +254,7 @@ def _checked_names(name: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def names_scopes(address: Address) -> bool:
-    """Return whether an address to listen at means one address in each scope."""
+    """Return whether a listening address stands for one address in each scope."""
     return address.scheme == "any"
 
 
@@ -329,7 +329,7 @@ def check_relay_host(host: str) -> None:
     has_labels = all(_is_label(label, _HOST_CHARACTERS) for label in host.split("."))
     if has_labels and len(host) <= _LONGEST_HOST:
         return
-    hint = f"its labels have 1 to {_LONGEST_LABEL} of a-z, 0-9 and -, all together at most {_LONGEST_HOST}"
+    hint = f"its labels have 1 to {_LONGEST_LABEL} of a-z, 0-9 and -, the whole name at most {_LONGEST_HOST} characters"
     wanted = _ascii_form(host)
     if wanted != host and all(_is_label(label, _HOST_CHARACTERS) for label in wanted.split(".")):
         hint = f"write it as {wanted}"
@@ -355,7 +355,7 @@ def is_local(address: Address) -> bool:
         return False
     if address.scheme in {"unix", "memory"} or address.host == "localhost":
         return True
-    # Imported here: it takes a millisecond, and only servers on numeric addresses need it.
+    # Imported here, because the import takes a millisecond and only servers on numeric addresses need it.
     import ipaddress
 
     try:

@@ -26,8 +26,8 @@
     ├── BrokerError               a publish/subscribe backend failed
     └── ConfigError               a setting is wrong; also a ValueError
 
-The class names the side that failed, `status` the kind of failure. `processed` tells whether the handler may have
-run ("no", "yes" or "unknown"), `retryable` whether a retry is safe and may help, `hint` what to do.
+The class names the side that failed, `status` the kind of failure. `processed` states whether the handler may have run
+("no", "yes" or "unknown"), `retryable` whether a retry is safe and may help, `hint` the remedy.
 """
 
 from copy import copy
@@ -77,9 +77,9 @@ class FastRPCError(Exception):
 
     Attributes:
         message: the text, without the hint.
-        status: the outcome that the caller of a handler gets, and the reason of a failed call.
-        processed: whether the handler ran: "no", "yes" or "unknown".
-        retryable: whether the same call may be sent again at once.
+        status: the reason of a failed call; the status that a caller gets if a handler raises this error. processed:
+        whether the handler ran: "no", "yes" or "unknown".
+        retryable: whether the same call may be sent again immediately.
         is_lasting: whether a connection keeps failing in the same way until someone changes a certificate or a setting.
         hint: the remedy; None without a remedy. `str(error)` has it in brackets.
     """
@@ -95,8 +95,8 @@ class FastRPCError(Exception):
     #: The details as another protocol sent them.
     _details_as_sent: bytes | None = None
 
-    #: Whether a call made by this process raised it. If a handler does not catch it, the failed call is the handler's
-    #: own, and the handler's caller is not at fault.
+    #: Whether a call made by this process raised the error. If such an error leaves a handler, a call made by the
+    #: handler failed, so the handler's caller is not at fault.
     _of_own_call = False
 
     def __init__(
@@ -179,9 +179,9 @@ class CallError(FastRPCError):
     """The other side refused the call or its handler failed.
 
     A handler raises it to refuse a call: `raise CallError(Status.NOT_FOUND, "no such user")`. `details` is any
-    value that the codec can encode within the message limits. The server logs and omits other details, and omits them
-    where memory is full. A message above 4,096 bytes is truncated. `retry_after` is in seconds; setting it
-    marks the call as safe to retry.
+    value that the codec can encode within the message limits. The server omits details that cannot be encoded and logs
+    this; it also omits details when its memory is full. A message above 4,096 bytes is truncated. `retry_after` is in
+    seconds; setting it marks the call as safe to retry.
 
     Attributes:
         details: the value that the handler gave, as plain data, or None.
@@ -315,7 +315,7 @@ class ProtocolError(FastRPCError):
 
 
 class LocalProtocolError(ProtocolError):
-    """This side asked the engine for an act that the protocol forbids."""
+    """This side asked the engine for an operation that the protocol forbids."""
 
 
 class RemoteProtocolError(ProtocolError, ConnectionLostError):
@@ -414,7 +414,7 @@ class CompactedError(StoreError):
 
 
 class LockHeldError(StoreError):
-    """Another process holds a lock; the wait for it is over.
+    """Another process still holds a lock at the end of the wait for it.
 
     Attributes:
         holder: the holder; None if it is unknown.
@@ -429,7 +429,7 @@ class LockHeldError(StoreError):
 
 
 class LockLostError(StoreError):
-    """A lock or lease may have ended before its block: the last steps of the block may have run without it."""
+    """A lock or lease may have ended inside its block: the last steps of the block may have run without it."""
 
     default_status: ClassVar[Status] = Status.ABORTED
 
@@ -443,7 +443,7 @@ class BrokerError(_BackendError):
 
 
 class ConfigError(FastRPCError, ValueError):
-    """A setting is wrong. The message names the field, the value and what is allowed."""
+    """A setting is wrong. The message names the field, its value and the allowed values."""
 
     default_status: ClassVar[Status] = Status.FAILED_PRECONDITION
     default_processed: ClassVar[Processed] = "no"
@@ -456,7 +456,7 @@ def copied_error(error: Exception) -> Exception:
     """
     kind = type(error)
     try:
-        # The constructor of a subclass may take other arguments than the ones it passed to its base.
+        # A subclass's constructor may need other arguments than `args`, which are the arguments of its base.
         is_own = isinstance(kind.__init__, FunctionType)
         own = _rebuild(kind, error.args, error.__dict__) if is_own else copy(error)
     except Exception:
@@ -466,7 +466,7 @@ def copied_error(error: Exception) -> Exception:
     return own.with_traceback(error.__traceback__)
 
 
-# The statuses in a server's answer that are faults of the endpoint, not of the call.
+# Statuses in a server's answer that are the endpoint's fault, not the call's.
 _FAULTY_STATUSES = frozenset(
     {Status.UNKNOWN, Status.DEADLINE_EXCEEDED, Status.INTERNAL, Status.UNAVAILABLE, Status.DATA_LOSS}
 )
@@ -475,7 +475,7 @@ _FAULTY_STATUSES = frozenset(
 def is_endpoint_fault(error: BaseException) -> bool:
     """Return whether an attempt's error is a fault of the endpoint: unreachable, lost, late or overloaded.
 
-    Mistakes of the caller, cancellation, and refusals by a handler are no such faults.
+    Mistakes of the caller, cancellation, and refusals by a handler are not the endpoint's faults.
     """
     if isinstance(error, CallError):
         return error.status in _FAULTY_STATUSES

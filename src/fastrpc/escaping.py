@@ -1,4 +1,6 @@
-"""Texts for terminals and log lines: a peer's are escaped, URLs lose their secrets, and errors are always shown."""
+"""Texts for terminals and log lines: peers' texts are escaped, secrets are removed from URLs, errors are always
+shown.
+"""
 
 import logging
 import re
@@ -37,7 +39,7 @@ LOGGERS = (
 _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 #: Letters, marks and symbols that show nothing: Default_Ignorable_Code_Point of Unicode beyond these categories
-#: (fillers of Hangul, variation selectors, …), and the blank of Braille. `str.isprintable` takes most for visible.
+#: (fillers of Hangul, variation selectors, …), and the blank of Braille. `str.isprintable` is True for most of them.
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
     "\U000e0000-\U000e0fff]"
@@ -45,7 +47,7 @@ _BLANK = re.compile(
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL, or a text meant as one, without its user and its options, which may hold secrets."""
+    """Return a URL, valid or not, without its user and its options, which may hold secrets."""
     place, options, _ = url.partition("?")
     scheme, separator, rest = place.partition("://")
     if not separator:
@@ -81,7 +83,7 @@ def printable_json(text: str) -> str:
     r"""Return equivalent JSON, possibly on several lines, with every invisible character escaped: `\u202e`."""
     if _is_shown(text):
         return text
-    # JSON strings escape the control characters below U+0020: the remaining ones separate tokens.
+    # Control characters below U+0020 are kept: in JSON they occur only between tokens, as strings escape them.
     return text.translate(
         {
             ord(character): _json_escape(character)
@@ -94,7 +96,7 @@ def printable_json(text: str) -> str:
 def escape_record(record: logging.LogRecord) -> bool:
     """A log filter that escapes message and traceback, and keeps every record; the message becomes one line."""
     if type(record.msg) is str and not record.args and not record.exc_info and _is_shown(record.msg):
-        # Most records end here, among them all records of the access log, which is the busiest log.
+        # Most records return here, including all records of the access log, the busiest log.
         return True
     try:
         message = record.getMessage()
@@ -109,16 +111,16 @@ def escape_record(record: logging.LogRecord) -> bool:
         text = "".join(chunks).rstrip("\n")
         escaped = printable("".join(_indented(chunks)).rstrip("\n"), multiline=True)
         if escaped != text:
-            # A formatter uses this text in place of the one it would make.
+            # A formatter uses this text instead of formatting the exception itself.
             record.exc_text = escaped
     return True
 
 
 def _indented(chunks: Iterable[str]) -> Iterator[str]:
-    """Yield a traceback in which no line of a message starts where the lines of a log start.
+    """Yield a traceback with indented messages, so that no line of a message looks like a log line.
 
-    A chunk is an entry of the stack, a heading, which starts with a line feed, the last line of an exception with its
-    whole message, or a line of a note that follows.
+    A chunk is one of: an entry of the stack; a heading, which starts with a line feed; the last line of an exception
+    with its whole message; a line of a note after it.
     """
     is_below_message = False
     for chunk in chunks:
@@ -141,23 +143,23 @@ def escape_loggers() -> None:
 
 
 class KeepingHandler(logging.Handler):
-    """A handler that keeps records to show them later. A record that only such handlers get counts as unread."""
+    """A handler that keeps records to show them later. A record that no other handler gets counts as unread."""
 
 
 class OwnLastResort(logging.StreamHandler):  # type: ignore[type-arg]  # it is not a generic class at run time
-    """Writes the records that no handler gets: the last resort of `logging` in programs of the command line."""
+    """The last resort of `logging` in command-line programs: writes records that no handler gets."""
 
 
-#: The events of warnings about the program itself, such as a setting without effect, which the author of the program
-#: has to read.
+#: The events of warnings that the program's author has to read, such as a setting without effect.
 _OF_PROGRAM = frozenset({"any_host", "cors_taken_over", "wrapped_function"})
 
 
 class UnheardErrors(logging.Handler):
     """Passes errors to Python's last resort, standard error, if no other handler gets them.
 
-    A logger without any handler would pass on all warnings as well, a `NullHandler` nothing. Callers are referred to
-    the log for the reason of a failure, so errors must be shown, and warnings about the program itself.
+    Without any handler Python would show all warnings as well; with a `NullHandler` it would show nothing. Errors must
+    be shown, because callers are referred to the log for the reason of a failure. Warnings about the program itself are
+    shown, too.
     """
 
     def __init__(self) -> None:
@@ -194,7 +196,7 @@ def hidden_in(text: str) -> set[str]:
 
 
 def _is_shown(text: str) -> bool:
-    """Return whether every character of a text is visible; the answer may be False for a visible text."""
+    """Return whether every character of a text is visible. May return False for a visible text."""
     return text.isprintable() and (text.isascii() or _BLANK.search(text) is None)
 
 

@@ -1,7 +1,7 @@
 """Modules that are imported when a program first uses them.
 
-A package that uses an object of a package of higher rank names the object by a group and a name, never by its module.
-The top package registers the modules (`fastrpc/__init__.py`), as a package registers its own modules.
+A package names an object of a higher-ranked package by a group and a name, never by its module. The top package
+registers the modules for these names (`fastrpc/__init__.py`); a package may also register its own modules.
 """
 
 import os
@@ -22,9 +22,9 @@ __all__ = [
     "registered",
 ]
 
-#: Held by the constructors of `Client`, `SyncClient` and `Server`: the first ones import the modules of their parts. A
-#: fork waits for this lock: otherwise the child could find locks of half-imported modules held by a thread that exists
-#: only in the parent.
+#: Held by the constructors of `Client`, `SyncClient` and `Server`, because the first constructor of each class imports
+#: the modules of its parts. A fork waits for this lock: otherwise the child could find locks of half-imported modules
+#: held by a thread that exists only in the parent.
 PARTS = threading.RLock()
 os.register_at_fork(before=PARTS.acquire, after_in_parent=PARTS.release, after_in_child=PARTS.release)
 
@@ -34,21 +34,21 @@ _places: dict[str, dict[str, str]] = {}
 
 
 def has_parts(module: str) -> None:
-    """Note the module of the parts of a class, which the constructor of the class imports."""
+    """Register the module with the parts of a class, which the class's constructor imports."""
     _parts.append(module)
 
 
 def import_parts() -> None:
     """Import the parts of the clients and servers that the program has imported, before it forks.
 
-    The children share this memory, and none of them imports the parts later, when other code may be installed.
+    The children share this memory. They also need not import the parts later, when another version may be installed.
     """
     for module in tuple(_parts):
         import_module(module)
 
 
 def register(group: str, modules: Mapping[str, str]) -> None:
-    """Add objects to a group; their modules are imported when one is first used.
+    """Add objects to a group. An object's module is imported when the object is first used.
 
     Args:
         modules: for each name `module:attribute`.
@@ -57,7 +57,7 @@ def register(group: str, modules: Mapping[str, str]) -> None:
 
 
 def places(group: str) -> Mapping[str, str]:
-    """Return the objects of a group, each as `module:attribute`, in a mapping that also shows later ones."""
+    """Return the objects of a group as `module:attribute`, in a mapping that also shows later additions."""
     return _places.setdefault(group, {})
 
 
@@ -80,7 +80,7 @@ def names_on_first_use(package: str, modules: Mapping[str, str]) -> Callable[[st
     """Return the `__getattr__` of a package.
 
     Args:
-        modules: for each module of the package the names that it defines, divided by spaces.
+        modules: for each module of the package the names that it defines, separated by spaces.
     """
     module_of = {name: module for module, names in modules.items() for name in names.split()}
 

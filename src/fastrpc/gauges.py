@@ -1,7 +1,7 @@
-"""Gauges, which objects of this process report when a monitor asks, and counts of rare events.
+"""Gauges, which objects of this process compute when metrics are read, and counters of rare events.
 
-Counters of calls are in the compiled core. A gauge is not stored: its object computes it on request, so that a process
-without a monitor pays nothing.
+Counters of calls are in the compiled core. A gauge is not stored: its object computes it on request, so a process whose
+metrics are not read pays nothing.
 """
 
 import logging
@@ -28,8 +28,8 @@ logger = logging.getLogger("fastrpc.server")
 Gauge: TypeAlias = tuple[str, tuple[str, ...], float]
 
 
-#: Events of this process so far: by kind, then by the values of their labels, one a line. A monitor notices the first
-#: event only if it has seen a 0 before.
+#: Events of this process so far, by kind, then by the values of their labels, joined by line feeds. Kinds without
+#: labels start at 0, because a monitor notices the first event only if it has read a 0 before.
 COUNTS: Final[dict[str, dict[str, int]]] = {
     "locks_lost": {"": 0},
     "lan_unverified": {"": 0},
@@ -46,7 +46,9 @@ _MOST_NAMES: Final = 200
 
 
 class BoundedNames:
-    """The names with a series, which are the first ones. A name keeps its series when its object is gone."""
+    """The names that have a metric series of their own: the first ones used. A name keeps its series when its object is
+    gone.
+    """
 
     def __init__(self) -> None:
         self._names: set[str] = set()
@@ -60,12 +62,12 @@ class BoundedNames:
         return name
 
 
-# The names in the labels of each count.
+# For each event the names that its labels may have.
 _names: Final = {event: BoundedNames() for event in COUNTS}
 
 
 def count(event: str, *labels: str, times: int = 1) -> None:
-    """Count an event, or begin its series with 0 times; the first label is a name, with many possible values."""
+    """Count an event; `times=0` only creates its series. The first label is a name, of which there may be many."""
     counts = COUNTS[event]
     key = "\n".join((_names[event].label(labels[0]), *labels[1:])) if labels else ""
     counts[key] = counts.get(key, 0) + times
@@ -83,19 +85,19 @@ class Calling(Gauged, Protocol):
     """An object with gauges that calls endpoints."""
 
     def endpoint_rows(self) -> list[dict[str, Any]]:
-        """Return a row of an admin page for each endpoint."""
+        """Return for each endpoint its row in the table of an admin page."""
 
 
 # The classes of objects whose failure was logged already.
 _failing: set[type] = set()
 
-# By id, as a copy of a dict's values is atomic, and the iteration over a WeakSet is not. Each object has its process,
-# as the objects of a parent do not describe its child.
+# By id, because copying a dict's values is atomic and iterating over a WeakSet is not. With the id of the process that
+# registered the object, because a parent's objects do not describe its child.
 _sources: dict[int, tuple[int, weakref.ref[Gauged]]] = {}
 
 
 def tells_gauges(source: Gauged) -> None:
-    """Ask an object for its gauges from now on, for as long as it lives."""
+    """Register an object whose gauges are read for as long as it lives."""
     key = id(source)
 
     def forget(reference: "weakref.ref[Gauged]") -> None:

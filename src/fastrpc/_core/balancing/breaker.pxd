@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
-    # Parts of the window, and nanoseconds of one: together a second.
+    # Slots of the sliding window of one second, and nanoseconds of a slot.
     BUDGET_SLOTS = 10
     BUDGET_SLOT_NS = 100_000_000
 
@@ -33,14 +33,14 @@ cdef enum BreakerState:
     BREAKER_HALF_OPEN = 2
 
 cdef enum:
-    # Parts of the window of the fault rate.
+    # Slots of the sliding window of the fault rate.
     BREAKER_SLOTS = 10
 
 
 @cython.final
 cdef class EndpointBreaker:
     cdef:
-        # The settings; 0 in the first two disables the rule.
+        # The settings. 0 in one of the first two disables its rule.
         int64_t _consecutive
         double _fault_rate
         int64_t _minimum_calls
@@ -54,7 +54,8 @@ cdef class EndpointBreaker:
         int64_t generation
         int64_t first_generation
 
-        # Closed: faults in a row; calls and faults of the last slots, slot number n at n % BREAKER_SLOTS, and their sums.
+        # While closed: consecutive faults; calls and faults of the last slots (slot number n is at n % BREAKER_SLOTS),
+        # and the sums over these slots.
         int64_t _row
         int64_t[BREAKER_SLOTS] _calls
         int64_t[BREAKER_SLOTS] _faults
@@ -62,11 +63,11 @@ cdef class EndpointBreaker:
         int64_t _fault_sum
         uint64_t _slot
 
-        # Open: the end of that state, and how often in a row it was opened.
+        # While open: the instant at which this state ends, and the number of consecutive openings.
         uint64_t _until_ns
         int _times
 
-        # Half open: probes in flight, and successful ones.
+        # While half open: probes in flight, and successful probes.
         int64_t _under_way
         int64_t _succeeded
 

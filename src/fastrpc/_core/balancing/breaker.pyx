@@ -12,14 +12,15 @@
 The first fault creates a breaker, and it is dropped once it has no history, so a healthy endpoint costs one pointer
 check.
 
-A breaker stays open for two seconds at most (`Breaker.longest_open`). If several tiers have breakers, each closes after
-a probe that passes all breakers behind it: with pauses up to 30 s, calls through three tiers still failed 8 s after the
-end of an outage of 20 s; now they succeed after 2 s, at the cost of one probe per client every two seconds.
+A breaker stays open for two seconds at most (`Breaker.longest_open`). If several tiers have breakers, a breaker closes
+only after a probe that passes the breakers of all tiers behind it. With pauses of up to 30 s, calls through three tiers
+still failed 8 s after the end of an outage of 20 s. Now they succeed after 2 s, at the cost of one probe per client
+every two seconds.
 
 The budget counts over a sliding second and accumulates nothing: the retries of a second are at most `share` of its calls
 plus `per_second`, even in the first second of an outage. A token bucket would fill in quiet times and send its burst to a
-server at the moment it fails. Attempts that reached no server, or that a leaving server did not start, are no load and are
-not counted. A refusal by an overloaded server counts.
+server at the moment it fails. Attempts that reached no server, or that a draining server did not start, cause no load
+and are not counted. A refusal by an overloaded server counts.
 """
 
 cimport cython
@@ -35,7 +36,7 @@ cdef class RetryBudget:
 
     def __init__(self, double share=0.2, double per_second=10.0, *, clock=None):
         if not 0 <= share <= 1000 or not 0 <= per_second <= 1e9:
-            raise ValueError(f"share is {share} and per_second {per_second}, neither may be negative or that large")
+            raise ValueError(f"share is {share} and per_second {per_second}, they must be 0 to 1000 and 0 to 1e9")
         self.share = share
         self.per_second = per_second
         self._clock = clock
@@ -179,7 +180,7 @@ cdef class EndpointBreaker:
             self._open(now)
 
     cdef void forget(self, int64_t ticket) noexcept:
-        """End a call whose outcome says nothing about the endpoint: another call may probe instead."""
+        """Release a ticket without counting an outcome, so that another call may probe."""
         if self._state == BREAKER_HALF_OPEN and ticket == self.generation and self._under_way > 0:
             self._under_way -= 1
 

@@ -7,13 +7,14 @@ from libc.stdint cimport int64_t, uint64_t
 @cython.final
 cdef class EndpointHealth:
     cdef:
-        # Since the last comparison: conclusive attempts, the faults among them, the seconds of the others.
+        # Since the last comparison: conclusive attempts, the faults among them, and the total seconds of attempts
+        # without a fault.
         readonly int64_t attempts
         readonly int64_t faults
         readonly double good_seconds
 
-        # The seconds of the others, in units of each method's usual time over all endpoints: the mix of methods must
-        # not matter.
+        # The same time in units of each method's average time over all endpoints, so that the mix of methods does not
+        # matter.
         double _good_units
 
         # Faults in a row.
@@ -53,7 +54,7 @@ cdef class EndpointHealth:
 @cython.final
 cdef class MethodTime:
     cdef:
-        # The average time of the last attempts, and their number, up to the size of that average.
+        # The moving average of attempt times, and the number of attempts in it, at most METHOD_ATTEMPTS.
         double seconds
         int64_t attempts
 
@@ -71,12 +72,12 @@ cdef class OutlierDetector:
         uint64_t _ejection_ns
         uint64_t _longest_ns
 
-        # Method -> MethodTime, and the MethodTime of the method that ended last.
+        # Method -> MethodTime. The method of the last attempt and its MethodTime are kept to save a look-up.
         dict _methods
         str _method
         MethodTime _method_time
 
-        # The instant of the next comparison; 0: at the first occasion.
+        # The instant of the next comparison; 0: at the next pick.
         uint64_t due_ns
 
     cdef int eject(self, EndpointHealth health, uint64_t now) except -1

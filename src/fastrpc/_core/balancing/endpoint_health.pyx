@@ -21,9 +21,9 @@ Endpoints are compared in units of each method's average time. Plain seconds wou
 three methods called in turn, round robin over three endpoints sends each method to one endpoint only, and the endpoint of
 the slow method would be ejected.
 
-In Envoy a passed check ends an ejection. So a server whose health check misses its faults would return at each interval.
-Here a passed probe ends no ejection, and a failed one prolongs it. If more than half of the endpoints are down or ejected,
-all are used.
+In Envoy a passed check ends an ejection, so a faulty server whose health check passes is readmitted at each interval.
+Here a passed probe ends no ejection, and a failed probe prolongs it. If more than half of the endpoints are down or
+ejected, all are used.
 """
 
 cimport cython
@@ -37,7 +37,7 @@ cdef enum:
 
 
 def always_sound(endpoint):
-    """The health of endpoints for filters without health checks."""
+    """Return True, as the health of every endpoint for filters that must ignore health."""
     return True
 
 
@@ -146,7 +146,7 @@ cdef class OutlierDetector:
         return has_changed
 
     cdef bint _take_back(self, list endpoints, uint64_t now) except -1:
-        """Readmit endpoints whose ejection is over; forget old ejections of endpoints that have been in for long."""
+        """Readmit endpoints whose ejection is over; lower the ejection count of endpoints that did well since."""
         cdef EndpointHealth health
         cdef bint has_changed = False
         for health in endpoints:
@@ -154,7 +154,7 @@ cdef class OutlierDetector:
                 if now >= health.until_ns and not health.failed_probes:
                     health.is_ejected = False
                     health.in_since_ns = now
-                    # Attempts up to now do not count again: without picks during the ejection they are still recorded.
+                    # Drop the counts from before the ejection: if no pick happened during it, they are still there.
                     health.faults_in_row = 0
                     health.forget()
                     has_changed = True

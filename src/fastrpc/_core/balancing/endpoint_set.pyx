@@ -11,34 +11,35 @@
 The first three steps run on a change, the rest for each attempt. There is no timer: a pick compares the endpoints if
 that is due.
 
-Calls on the fast path hold the state of their attempt themselves and read no clock for it; a Pick is for calls of the
-call runner.
+Calls on the fast path keep the state of their attempt themselves and read no clock for it. Only calls of the call
+runner have a Pick.
 
 Picks, breakers and the counting of results happen for each attempt and are compiled; endpoints are compared once a
 second, in Python. All of it is sans-IO, so a client without a loop needs no timer. The endpoint set is in `_core`, although
 only clients use it, because each attempt passes through it.
 
-A call on the fast path has no Pick: an object for each attempt, two clock readings and the look-up of the connection
-through Python attributes were a fifth of a call. The endpoint set gets the instants of the call's start and of its
-answer, and the result exactly once, when the session settles the call. No user code runs there: the next pick skips
-an ejected endpoint.
+A call on the fast path has no Pick, because an object for each attempt, two clock readings and the look-up of the
+connection through Python attributes took a fifth of the call's time. When the session settles the call, it passes the
+result and the instants of start and answer to the endpoint set, exactly once. No user code runs then: an ejection takes
+effect at the next pick.
 
-A pick that meets an open breaker lists all open breakers at once; finding each by its own pick would be quadratic in
-the outage of a large endpoint set.
+A pick that meets an open breaker collects all endpoints with open breakers in one pass. A separate pick for each would
+take quadratic time in the outage of a large endpoint set.
 
-Filters run twice: as if all endpoints were healthy, for the endpoints to connect, and with their real health, for
-the zone to use when the client's zone is not sound. An untried endpoint counts as sound, or every client would start in all
-zones.
+Filters run twice: as if all endpoints were healthy, to choose the endpoints to connect to; and with their real health,
+to choose another zone when the client's zone is unhealthy. An untried endpoint counts as healthy, or every client would
+start in all zones.
 
-Endpoints without a connection count as leaving, so that picks are made among connected ones; if none is connected, all
-are tried. User-defined selectors keep an endpoint that was never connected.
+Endpoints without a connection count as leaving, so that picks choose among connected endpoints; if none is connected,
+all may be picked. User-defined selectors also get endpoints that were never connected.
 
-Key selectors get the list that the filters leave, connected or not: otherwise keys would move with each connection.
-Endpoints that may not be picked now are shut, so that only their keys use others, and return later. An endpoint that is
-about to be connected is not shut: its calls wait for it, by the rules of `client/attempting.py`.
+Key selectors get all endpoints that the filters leave, connected or not: otherwise keys would move whenever a
+connection opens or closes. Endpoints that may not be picked now are marked as shut: their keys, and no others, use
+other endpoints and return later. An endpoint whose connection is being opened is not shut: its calls wait for it, by
+the rules of `client/attempting.py`.
 
-Not counted as a fault: a call that a leaving server did not start, a call whose connection closed before it was sent,
-and a notification. Otherwise one rolling restart would open the breakers of a whole endpoint set.
+Three outcomes are not counted as faults: a call that a draining server did not start, a call whose connection closed
+before it was sent, and a notification. Otherwise one rolling restart would open the breakers of a whole endpoint set.
 """
 
 cimport cython
@@ -134,7 +135,7 @@ cdef class EndpointSet:
         self._generation = 1
         self._detector = None if outlier is None else OutlierDetector(outlier)
         self._clock = clock
-        # The jump hashes make the keys of Go rpcx themselves.
+        # The jump hashes have a `key_of` that makes the keys of Go rpcx.
         ours = JumpHashSelector if isinstance(selector, JumpHashSelector) else BaseSelector
         self._makes_keys = type(selector).key_of is not ours.key_of
         self._key_selector = selector if isinstance(selector, KeySelector) else None
@@ -252,7 +253,7 @@ cdef class EndpointSet:
         """Update the selector with the endpoints that may be picked now."""
         cdef uint64_t changes
         cdef list usable
-        # Cleared before the filters run: an ejection by another thread meanwhile is for the next pick.
+        # Cleared before the filters run, so that the next pick handles an ejection by another thread meanwhile.
         self._is_stale = False
         try:
             while True:
@@ -269,7 +270,7 @@ cdef class EndpointSet:
                     # A user's selector may let other threads run, and so may a canary through its filter.
                     break
         except BaseException as failure:
-            # A filter raised: the selector still has the endpoints of before, and the next pick tries again.
+            # A filter raised: the selector still has the previous endpoints, and the next pick tries again.
             self._is_stale = True
             self._look_ns = 0
             raise plain_error(failure, "a selector or a filter")
@@ -284,11 +285,13 @@ cdef class EndpointSet:
         cdef list endpoint_states = self._filtered(known, self.is_sound)
         self.left = self._usual = endpoint_states
         if isinstance(self.selector, DoubleJumpSelector) and self.filters:
-            # The keys of the selector depend on all earlier lists, except lists that only health changed.
+            # The double jump places keys by the history of its lists, so a list in which only health differs must not
+            # reach it.
             self._usual = self._filtered(known, always_sound)
         endpoint_states = [each for each in endpoint_states if not each.is_leaving] or endpoint_states
         sound = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.health.is_out()]
-        # If more than half of the endpoints are out, they are hardly at fault, and the rest could not carry the load.
+        # If more than half of the endpoints are out, the cause is probably elsewhere, and the rest could not carry the
+        # load.
         self._is_panicking = 2 * len(sound) < len(endpoint_states)
         return endpoint_states if self._is_panicking else sound
 
@@ -323,7 +326,7 @@ cdef class EndpointSet:
             )
         return NoEndpointError(
             f"{method}: no endpoint serves it{f' ({self.source})' if self.source else ''}",
-            hint="check the name of the service, and that a server that has it runs and registers it",
+            hint="check the service's name, and that a server with this service runs and is registered",
         )
 
     def pick_at(self, call, EndpointState endpoint_state not None):
@@ -467,8 +470,8 @@ cdef class EndpointSet:
         elif error is None:
             self._note(endpoint_state, method, ticket, False, seconds, ended)
         elif type(error) in NEVER_STARTED and error.processed != "unknown":
-            # No fault of the endpoint: a leaving server, which also ends streams, or a connection that closed before the
-            # request was sent.
+            # Not the endpoint's fault: the server is draining (it ends its streams, too), or the connection closed
+            # before the request was sent.
             return self.drop(endpoint_state, method, ticket)
         elif is_endpoint_fault(error):
             self._note(endpoint_state, method, ticket, True, seconds, ended)
@@ -497,7 +500,7 @@ cdef class EndpointSet:
             breaker = endpoint_state.breakers[method] = EndpointBreaker(self._breaker_settings)
             breaker.begin(self._generation)
         if breaker is not None:
-            # An attempt from before the breaker belongs to its first generation.
+            # An attempt that began before the breaker existed counts in its first generation.
             breaker.leave(ticket or breaker.first_generation, is_fault, now)
             if not is_fault and breaker.is_idle(now):
                 self._generation = max(self._generation, breaker.generation + 1)
@@ -509,7 +512,8 @@ cdef class EndpointSet:
     cdef int _judge(self, EndpointState endpoint_state, bint is_fault, uint64_t now) except -1:
         """Eject an endpoint that failed too often in a row; the next pick updates the selector.
 
-        The user's filters would run in the turn of a connection here; later they run in the turn of a caller.
+        An update here would run the user's filters inside a connection's callback; the next pick runs them in its
+        caller.
         """
         if (
             is_fault

@@ -1,4 +1,4 @@
-"""Consistent hashing with bounded load. All of it is touched with the GIL held, and calls no Python code on the way."""
+"""Consistent hashing with bounded load. It is used only with the GIL held, and searches call no Python code."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -18,7 +18,7 @@ cdef struct Node:
     uint32_t points
     uint32_t weight
 
-    # Calls in flight here; whether the next search skips it; whether all searches do, since it is shut.
+    # Calls in flight; whether the next search skips the node; whether all searches skip it, because it is shut.
     int64_t load
     bint is_avoided
     bint is_shut
@@ -43,7 +43,7 @@ cdef class HashRing:
         uint32_t* _owners
         uint32_t _size
 
-        # Points whose highest bits are `bits` are those from _starts[bits] up to _starts[bits + 1].
+        # Points with the highest bits `bits` have the indices from _starts[bits] up to _starts[bits + 1].
         uint32_t* _starts
         int _shift
 
@@ -57,7 +57,7 @@ cdef class HashRing:
         readonly int64_t total_load
         uint64_t _total_weight
 
-        # The part of both sums that belongs to nodes that are shut: the bound follows from the rest.
+        # The part of both sums that belongs to shut nodes: the bound is computed from the rest.
         int64_t _shut_load
         uint64_t _shut_weight
 

@@ -39,7 +39,7 @@ cdef enum:
     MOST_POINTS = 1 << 20
     MOST_POINTS_PER_WEIGHT = 1 << 16
     MOST_WEIGHT = 1 << 16
-    # Buckets up to this size are searched one by one.
+    # Buckets of up to this many points are searched linearly.
     SHORT_BUCKET = 8
 
 cdef uint64_t NAME_SEED = 0x6e616d65            # "name": a key that equals a node's name does not fall on its point
@@ -54,7 +54,7 @@ cdef bytes whole_form(object text):
 
 cdef uint64_t hash_text(object text, uint64_t seed) except? 0:
     cdef Py_ssize_t size = 0
-    # The text owns it, and the caller holds the text.
+    # The text owns these bytes, and the caller holds the text.
     cdef const char* form = utf8_or_null(text, &size)
     if form is NULL:
         whole = whole_form(text)
@@ -136,7 +136,7 @@ def go_key_hash(key):
 
 def jump(uint64_t hash, uint32_t buckets):
     if not buckets:
-        raise ValueError("there are no buckets")
+        raise ValueError("the number of buckets is 0, it must be positive")
     return jump_hash(hash, buckets)
 
 
@@ -248,7 +248,7 @@ cdef class HashRing:
         return {name: self._nodes[<Py_ssize_t>number].weight for name, number in self._numbers.items()}
 
     cdef int set_nodes(self, dict weights) except -1:
-        """Make these the nodes. All checks come before the first change."""
+        """Replace the nodes. All checks come before the first change."""
         cdef uint64_t total = 0
         cdef Py_ssize_t number
         cdef uint8_t* is_fresh
@@ -292,7 +292,7 @@ cdef class HashRing:
         return -1 if found is None else <Py_ssize_t>found
 
     cdef int _add_node(self, str name, uint32_t weight) except -1:
-        """Give a node a number, and return it."""
+        """Assign a number to a new node, and return the number."""
         cdef Py_ssize_t number
         cdef Node* grown
         if self._free:
@@ -314,7 +314,7 @@ cdef class HashRing:
         return <int>number
 
     cdef int _rebuild(self, uint8_t* is_fresh) except -1:
-        """Make the points again: compute the points of fresh nodes, keep the points of other nodes."""
+        """Rebuild the points: compute the points of fresh nodes, keep the points of other nodes."""
         cdef Py_ssize_t number, index, place = 0
         cdef uint64_t fresh = 0
         cdef uint64_t kept = 0
@@ -411,7 +411,7 @@ cdef class HashRing:
         )
 
     cdef Py_ssize_t take(self, uint64_t hash) noexcept:
-        """Count a key on the first node with room, past avoided nodes while there are others; -1 in an empty ring."""
+        """Count a key on the first node with room, avoided nodes last, and return its number; -1: the ring is empty."""
         cdef uint32_t start, point, owner, last
         cdef Py_ssize_t spare = -1
         if not self._size:
@@ -439,7 +439,7 @@ cdef class HashRing:
             self.set_load(number, self._nodes[number].load - 1)
 
     cdef void set_load(self, Py_ssize_t number, int64_t load) noexcept:
-        """Set the number of keys of a node, including keys taken before it left."""
+        """Set the number of calls in flight at a node, including calls from before its removal."""
         self.total_load += load - self._nodes[number].load
         if self._nodes[number].is_shut:
             self._shut_load += load - self._nodes[number].load

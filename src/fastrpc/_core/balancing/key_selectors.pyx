@@ -6,10 +6,10 @@
                                             │
     connections, probes, ejection ─► shut endpoints          are skipped: only their keys move, and return
 
-A key has one order of endpoints in every client of the same list: first the place that its hash names; then the next
-nodes of the ring, or, for the jump hashes, the others by the hash of key and address together (rendezvous hashing,
-Thaler and Ravishankar, IEEE/ACM Transactions on Networking 6, 1998). A call uses the first of them that is neither shut
-nor tried.
+All clients with the same list have the same order of endpoints for a key: first the endpoint that its hash selects;
+then the next nodes of the ring, or, for the jump hashes, the other endpoints by the hash of key and address together
+(rendezvous hashing, Thaler and Ravishankar, IEEE/ACM Transactions on Networking 6, 1998). A call uses the first
+endpoint that is neither shut nor tried.
 """
 
 cimport cython
@@ -38,12 +38,12 @@ cdef class KeySelector(BaseSelector):
         """Adopt the list that the filters leave. Its endpoints outside `usable` are shut: they get no calls for now."""
         cdef EndpointState endpoint_state
         if not has_weight(usable) and has_weight(endpoint_states):
-            # Then only the usable endpoints count, and their weight is ignored.
+            # All usable endpoints have weight 0: they get the calls nevertheless, with equal weights.
             endpoint_states = usable
         if not self._is_same(endpoint_states, usual):
             self._given, self._usual = None, usual
             BaseSelector.take_up(self, endpoint_states)
-            # Only now: until here a retry must see the list as new.
+            # Set last: after an error above, the next update must treat the list as new.
             self._records = [(<EndpointState>each).endpoint for each in endpoint_states]
             self._given = endpoint_states
         for endpoint_state in self.endpoint_states:
@@ -151,7 +151,7 @@ cdef class ConsistentHashSelector(KeySelector):
     @cython.final
     @cython.nonecheck(False)
     cdef EndpointState _take(self, uint64_t hash):
-        """Count a call on the endpoint that the ring names; no Python code that might change both runs in between."""
+        """Return the ring's endpoint for a hash and count the call there. No Python code runs between the two steps."""
         cdef EndpointState endpoint_state
         cdef Py_ssize_t number = self.ring.take(hash)
         if number < 0:
@@ -214,7 +214,7 @@ cdef class JumpHashSelector(KeySelector):
         try:
             if tried:
                 self._mark_tried(tried, True)
-            # Addresses and arguments may run Python code, and there threads may bring another list.
+            # Addresses and arguments may have run Python code, during which another thread may have replaced the list.
             if not self.size:
                 raise NoEndpointError("there is no endpoint to pick from")
             endpoint_state = <EndpointState>self.endpoint_states[self._first(hash)]

@@ -15,20 +15,20 @@ cdef class EndpointState:
         public list connections
         Py_ssize_t turn
 
-        # The endpoint's name on the ring: the place of its address.
+        # The endpoint's name on the ring: `Address.place`.
         readonly str name
         readonly uint32_t weight
 
-        # Attempts picked and not observed.
+        # Picked attempts whose outcome was not observed yet.
         readonly int64_t in_flight
 
         # Kept by EndpointSet.
         readonly EndpointHealth health
         # Method -> Breaker; None before the first fault.
         dict breakers
-        # Whether it leaves, or is not connected.
+        # Whether the endpoint is draining or not connected.
         readonly bint is_leaving
-        # Whether the endpoint has no other defect than that it was never tried.
+        # Whether the endpoint only counts as leaving because it was never tried.
         bint is_untried
 
         # LeastLoaded: seconds of an attempt, as a peak-sensitive average, and the instant of its last update.
@@ -38,16 +38,17 @@ cdef class EndpointState:
         # SmoothWeighted: its current weight as of the last change of the endpoints.
         int64_t current
 
-        # ConsistentHash: HashRing: its number on the ring; -1 = none. JumpHash: the hash of its name.
+        # ConsistentHash: the node's number on the ring; -1: none. JumpHash: the hash of the name.
         Py_ssize_t node
         uint64_t identity
 
-        # Whether calls may use it; whether the current search skips it. Key selectors: whether all searches do.
+        # Whether calls may use the endpoint; whether the current search skips it. Key selectors: whether all searches
+        # skip it.
         bint is_listed
         bint is_tried
         bint is_shut
 
-        # Whether it has left the list of its owner, which makes a new object if it returns.
+        # Whether the endpoint was removed from its owner's list. If it returns, the owner makes a new object.
         bint is_gone
 
 
@@ -122,7 +123,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         int64_t* _current
         int64_t _total
 
-        # The picks repeat after _period; the first _known of them are known. 0 for a period too long to keep.
+        # Picks repeat after `_period`; the first `_known` picks of it are stored. 0: the period is too long to store.
         uint32_t* _cycle
         uint32_t _period
         uint32_t _known
@@ -143,18 +144,18 @@ cdef class LeastLoadedSelector(BaseSelector):
     cdef double _cost(self, EndpointState endpoint_state, uint64_t now) noexcept
     cdef double _fading(self, EndpointState endpoint_state, uint64_t now) noexcept
 
-    # Return the seconds that an attempt is expected to take at an endpoint without others under way.
+    # Return the expected seconds of an attempt at an endpoint that has no other attempts in flight.
     cdef double expected_seconds(self, EndpointState endpoint_state, uint64_t now) noexcept
 
 
 @cython.final
 cdef class UserSelector(BaseSelector):
     cdef:
-        # The program's selector; a function that is called with the exceptions of its `observe`.
+        # The program's selector; a function that is called with the exceptions that its `observe` raises.
         readonly object selector
         object _on_failure
 
-        # The number of changes of the endpoints, and whether one is under way: threads pick meanwhile.
+        # The number of updates of the endpoints, and whether an update runs now: other threads may pick meanwhile.
         uint64_t _updates
         bint _is_updating
 

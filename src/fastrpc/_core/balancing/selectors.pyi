@@ -89,7 +89,7 @@ class BaseSelector:
     def pick(self, call: Any, tried: Sequence[Endpoint] = ()) -> Endpoint:
         """Return the endpoint of the next attempt; one of `tried` only if there is no other.
 
-        Raises NoEndpointError without endpoints. Each pick needs one `observe`.
+        Raises NoEndpointError if there are no endpoints. Each pick needs one `observe`.
         """
 
     def pick_endpoint(self, call: Any, tried: Sequence[Endpoint] = ()) -> EndpointState:

@@ -24,7 +24,7 @@ cdef extern from "Python.h":
     bint PyGC_Enable()
 
 cdef enum:
-    # Picks of smooth weighted round robin that are remembered, 256 KiB.
+    # Most picks that smooth weighted round robin stores, 256 KiB.
     LONGEST_CYCLE = 65536
     MOST_WEIGHT = 65536
     # Ordinary picks that may return tried endpoints, before the endpoints are searched one by one.
@@ -34,7 +34,7 @@ cdef enum:
     # A failed attempt counts as at least this many times the usual time: failing fast must not look fast.
     FAULT_FACTOR = 10
 
-# Weight of an attempt in the average of all.
+# Weight of one attempt in the average over all endpoints.
 cdef double MEAN_SHARE = 0.05
 
 
@@ -63,7 +63,7 @@ cdef class EndpointState:
 
 
 cdef int mark_gone(object endpoint_states, object names) except -1:
-    """Mark endpoints that left a list; the list has these names."""
+    """Mark the endpoints whose names are no longer in the list."""
     cdef EndpointState endpoint_state
     for endpoint_state in endpoint_states:
         if endpoint_state.name not in names:
@@ -104,7 +104,7 @@ cdef class BaseSelector:
             self._is_claimed = True
             return self
         if "filters" in options:
-            # The given filters may be an iterator.
+            # Not the given filters: they may have been an iterator, which is exhausted.
             options = {**options, "filters": self.filters}
         return type(self)(*args, **options)
 
@@ -168,7 +168,8 @@ cdef class BaseSelector:
         listed = [endpoint_state for endpoint_state in known if endpoint_state.weight] or known
         by_id = {id((<EndpointState>each).endpoint): each for each in known}
         # No pick may happen before all fields agree. Up to Python 3.11 each allocation may start a garbage collection,
-        # which runs finalizers; these make calls or let other threads make some. So may the objects released here.
+        # which runs finalizers; these may pick themselves or let other threads pick. So may objects that are released
+        # here.
         before = (self.endpoint_states, self._by_name, self._by_id)
         is_collecting = PyGC_Disable()
         try:
@@ -204,7 +205,7 @@ cdef class BaseSelector:
     def pick(self, call, tried=()):
         """Return the endpoint of the next attempt; one of `tried` only if there is no other.
 
-        Raises NoEndpointError without endpoints. Each pick needs one `observe`.
+        Raises NoEndpointError if there are no endpoints. Each pick needs one `observe`.
         """
         return self.pick_endpoint(call, tried).endpoint
 
@@ -253,11 +254,11 @@ cdef class BaseSelector:
         return 0
 
     cdef int take_back(self, EndpointState endpoint_state) except -1:
-        """Drop a picked attempt: it is not made, or its outcome says nothing."""
+        """End a picked attempt that is not made, or whose outcome says nothing about the endpoint."""
         return BaseSelector.settle(self, endpoint_state, 0.0, None, 0)
 
     cdef int refuse(self, EndpointState endpoint_state) except -1:
-        """Take back the last pick, as the breaker there refuses the call."""
+        """Take back the last pick, because the endpoint's breaker refuses the call."""
         return self.take_back(endpoint_state)
 
     cdef int undo(self, EndpointState endpoint_state) except -1:
@@ -383,13 +384,14 @@ cdef class SmoothWeightedSelector(BaseSelector):
         self._order = self.endpoint_states
         for index in range(<Py_ssize_t>self.size):
             self._weights[index] = weights[index]
-            # Credit that was saved while there were heavier endpoints is not spent at once after these were removed.
+            # Limit the saved credit: it may stem from a list with heavier endpoints, and would now cause a burst of
+            # picks.
             self._start[index] = max(-self._total, min(self._total, (<EndpointState>self.endpoint_states[index]).current))
         memcpy(self._current, self._start, self.size * sizeof(int64_t))
         return 0
 
     cdef int _save(self) except -1:
-        """Save the state of the algorithm in each endpoint: it continues there, even after a short absence."""
+        """Save the algorithm's state in each endpoint, so that it survives a short absence of the endpoint."""
         cdef uint32_t index
         cdef uint32_t size = <uint32_t>len(self._order)
         if self._period and self._turn != self._known:
@@ -403,7 +405,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         return 0
 
     cdef int _begin_cycle(self, uint64_t period) except -1:
-        """Make room for the present endpoints."""
+        """Allocate memory for the present endpoints, and start a new cycle."""
         cdef int64_t* weights = <int64_t*>PyMem_Realloc(self._weights, (self.size + 1) * sizeof(int64_t))
         if weights is not NULL:
             self._weights = weights
@@ -432,7 +434,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
             self._cycle[turn] = self._advance()
             self._known += 1
             if self._known == self._period and memcmp(self._current, self._start, self.size * sizeof(int64_t)):
-                # After a change of endpoints the state differs at the end: these picks do not repeat.
+                # After a change of endpoints the state at the end differs from the start, so these picks do not repeat.
                 memcpy(self._start, self._current, self.size * sizeof(int64_t))
                 self._known = 0
         self._turn = turn + 1 if turn + 1 < self._period else 0
@@ -445,7 +447,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         return self.take_back(endpoint_state)
 
     cdef uint32_t _advance(self) noexcept:
-        """Every weight grows by its own, the largest is picked and pays for all (nginx, commit 52327e0627f4)."""
+        """Add its weight to each current weight, pick the largest, subtract the total there (nginx 52327e0627f4)."""
         cdef uint32_t index
         cdef uint32_t best = 0
         for index in range(self.size):
@@ -486,15 +488,15 @@ cdef class LeastLoadedSelector(BaseSelector):
         cdef EndpointState endpoint_state
         for endpoint_state in self.endpoint_states:
             if not endpoint_state.observed_ns:
-                # Better than most, so that a new endpoint is tried soon; not so good that all calls use it at once.
+                # Better than most, so that a new endpoint is tried soon, but not so good that all calls go to it.
                 endpoint_state.seconds = self._mean_seconds / 2
                 endpoint_state.observed_ns = self.instant()
         return 0
 
     cdef double _cost(self, EndpointState endpoint_state, uint64_t now) noexcept:
-        """Return the expected wait of a call here: the time of an attempt, times the attempts under way, per weight."""
+        """Return a call's expected wait at an endpoint: seconds of an attempt, times attempts in flight, per weight."""
         # Old observations decay, or a slow endpoint would never be tried again. Without observations the number of
-        # attempts under way decides.
+        # attempts in flight decides.
         cdef double seconds = self.expected_seconds(endpoint_state, now) + 1e-9
         return seconds * <double>(endpoint_state.in_flight + 1) / <double>max(endpoint_state.weight, 1)
 
@@ -517,7 +519,7 @@ cdef class LeastLoadedSelector(BaseSelector):
             return 0  # The attempt was cut short, so its time says nothing.
         else:
             self._mean_seconds += (seconds - self._mean_seconds) * (MEAN_SHARE if self._mean_seconds else 1.0)
-        # A peak counts at once, better times only gradually: the peak EWMA of Finagle.
+        # A slower attempt counts in full, faster attempts only gradually: the peak EWMA of Finagle.
         rest = self._fading(endpoint_state, now)
         if seconds >= endpoint_state.seconds:
             endpoint_state.seconds = seconds
@@ -532,7 +534,7 @@ cdef class UserSelector(BaseSelector):
     is_keyed = needs_whole_call = observes_each_pick = True
 
     def __init__(self, selector, on_failure not None):
-        # A subclass of ours applies its filters itself.
+        # A subclass of BaseSelector applies its filters itself.
         super().__init__(filters=() if isinstance(selector, BaseSelector) else getattr(selector, "filters", ()))
         self.selector = selector
         self._on_failure = on_failure
@@ -557,7 +559,7 @@ cdef class UserSelector(BaseSelector):
         else:
             self._mark_tried(tried, True)
             try:
-                # A selector that goes round passes all tried endpoints.
+                # A round-robin selector gets past all tried endpoints in this number of picks.
                 for _ in range(min(<Py_ssize_t>len(tried) + REPEATED_PICKS, <Py_ssize_t>MOST_ASKED)):
                     endpoint_state = self._ask(call)
                     if not endpoint_state.is_tried:
@@ -591,10 +593,10 @@ cdef class UserSelector(BaseSelector):
         try:
             self.selector.observe(endpoint_state.endpoint, seconds, error)
         except BaseException as failure:
-            # Raised further, the error would end the connection with the calls of others, or replace an answer.
+            # If it were raised, the error would close a connection with other callers' calls, or replace a result.
             self._on_failure(plain_error(failure, f"{type(self.selector).__name__}.observe"))
         return 0
 
     cdef int take_back(self, EndpointState endpoint_state) except -1:
-        # The error is reported as well, as each pick needs one observation.
+        # The selector gets an observation here as well, because each pick needs one.
         return UserSelector.settle(self, endpoint_state, 0.0, UnavailableError("it was not attempted"), 0)

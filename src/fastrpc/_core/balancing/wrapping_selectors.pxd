@@ -10,11 +10,12 @@ cdef struct Binding:
     uint64_t hash
     uint32_t place
 
-    # Ticks (`TICK_NS`) of its last use, and of the first call that used another endpoint; 0: no call did.
+    # The ticks (`TICK_NS`) of its last use, and of the first call that used another endpoint; 0: no call used another
+    # one.
     uint32_t used
     uint32_t away
 
-    # The next one in its bucket; its neighbours in the order of use, the latest first. NOWHERE ends each.
+    # The next binding in the bucket; the neighbours in the list by last use, latest first. NOWHERE ends each list.
     uint32_t after
     uint32_t newer
     uint32_t older
@@ -30,12 +31,12 @@ cdef class BindingTable:
         readonly uint32_t size
         readonly uint32_t most
 
-        # The first binding of each bucket, by the seeded hash: callers cannot choose keys of one bucket.
+        # The first binding of each bucket. The hash is seeded, so that callers cannot choose keys that share a bucket.
         uint32_t* _buckets
         uint32_t _mask
         uint64_t _seed
 
-        # The latest and the oldest in the order of use.
+        # The most and the least recently used binding.
         uint32_t _newest
         uint32_t _oldest
 
@@ -64,12 +65,12 @@ cdef class StickySelector(WrappingSelector):
         uint64_t _began_ns
         object _clock
 
-        # If the last pick returned to a binding's endpoint: hash and earlier `away` of the binding; else `away` is 0.
+        # The hash and former `away` of the binding, if the last pick reset its `away`; else the second is 0.
         uint64_t _reset_hash
         uint32_t _reset_away
 
-        # Name -> number of an endpoint; number -> EndpointState, None once it has left, its bindings, its name. Numbers
-        # without endpoint and bindings are spare.
+        # Name -> number of an endpoint; by number: the EndpointState (None after its removal), the number of its
+        # bindings, its name. Numbers without endpoint and bindings are spare.
         dict _numbers
         list _places
         list _counts
@@ -98,7 +99,7 @@ cdef class CanarySelector(WrappingSelector):
         readonly dict when
         bint _reads_metadata
 
-        # Names of the endpoints of the canary now.
+        # Names of the canary's present endpoints.
         set _ours
 
     cdef bint _goes_to_canary(self, object call) except -1

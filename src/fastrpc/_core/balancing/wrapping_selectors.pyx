@@ -7,8 +7,8 @@
     EndpointSet ─► Canary ─► inner selector of the canary     endpoints that `to` keeps
                      └─────► inner selector of the others
 
-Endpoints, their states and the counts of calls under way belong to the inner selectors. A wrapper has the same list, so
-that errors and breakers see the whole list.
+Endpoints, their states and the counts of calls in flight belong to the inner selectors. A wrapper has all of their
+endpoints, so that errors and breakers see the whole list.
 
 Bindings lie in a table of C structs, with chains by the seeded hash of the key and a list in the order of use: 80 bytes for
 each at most, and no Python object.
@@ -33,15 +33,14 @@ cdef enum:
     NOWHERE = 0xFFFFFFFF
     FIRST_CAPACITY = 64
 
-# A sixteenth of a second: 32 bits of them are eight years.
+# A sixteenth of a second: 32 bits count eight years.
 cdef uint64_t TICK_NS = 62_500_000
 
 # The time that a binding stays at an endpoint that takes no calls, in ticks.
 cdef uint32_t AWAY_TICKS = 160
 
-# Endpoints whose attempts take at most SLOWER times as long, plus SLOWER_SECONDS, count as equally loaded: the first
-# attempts at equal servers differ by as much. A slower endpoint is in trouble: it gets no keys merely because it has
-# few.
+# Endpoints whose attempts take at most SLOWER times as long, plus SLOWER_SECONDS, count as equally loaded: first
+# attempts at equal servers differ by that much. A slower endpoint is in trouble and gets no keys, although it has few.
 cdef double SLOWER = 4.0
 cdef double SLOWER_SECONDS = 0.1
 
@@ -81,7 +80,7 @@ cdef class BindingTable:
         return NULL
 
     cdef Binding* bind(self, uint64_t hash) except NULL:
-        """Add a binding as the newest; there must be room, and no binding of this hash. Valid until the next call."""
+        """Add a binding as the newest, valid until the next call. There must be room, and no binding of this hash."""
         cdef uint32_t number = self._free
         cdef uint32_t* bucket
         cdef Binding* binding
@@ -148,7 +147,7 @@ cdef class BindingTable:
         return 0
 
     cdef int _grow(self) except -1:
-        """Double the room, at most to `most`, and divide the bindings anew."""
+        """Double the capacity, at most to `most`, and distribute the bindings to new buckets."""
         cdef uint32_t capacity = min(max(self._capacity * 2, <uint32_t>FIRST_CAPACITY), self.most)
         cdef uint32_t buckets = FIRST_CAPACITY
         cdef uint32_t number
@@ -203,7 +202,7 @@ cdef class StickySelector(WrappingSelector):
         return now_ns() if self._clock is None else <uint64_t>(self._clock() * 1e9)
 
     cdef uint32_t _ticks(self, uint64_t now) noexcept:
-        """Return the ticks since the begin, from 1 on."""
+        """Return the ticks since the selector was made, at least 1."""
         return 1 + <uint32_t>((now - min(now, self._began_ns)) // TICK_NS)
 
     cdef int reseed(self) except -1:
@@ -250,7 +249,7 @@ cdef class StickySelector(WrappingSelector):
                 binding.used = ticks
                 self.bindings.touch(binding)
                 if binding.away:
-                    # A breaker may still refuse the call: the time then continues.
+                    # A breaker may still refuse the call: then `away` is restored.
                     self._reset_hash, self._reset_away = hash, binding.away
                     binding.away = 0
                 self.inner.take(endpoint_state)
@@ -260,7 +259,7 @@ cdef class StickySelector(WrappingSelector):
     cdef EndpointState _elsewhere(
         self, object call, object key, tuple tried, uint64_t now, uint64_t hash, uint32_t ticks
     ):
-        """Let the inner selector pick, and bind the key to its pick: at once if the key's endpoint left, else later."""
+        """Let the inner selector pick. Bind the key to the pick if its endpoint was removed or away for too long."""
         cdef EndpointState endpoint_state = self.inner.choose(call, key, tried, now)
         # The pick may have run other code, so the binding is looked up again.
         cdef Binding* binding = self.bindings.find(hash)
@@ -289,9 +288,9 @@ cdef class StickySelector(WrappingSelector):
         return endpoint_state
 
     cdef EndpointState _levelled(self, EndpointState picked, tuple tried, uint64_t now):
-        """Return the endpoint with the fewest keys among those as little loaded as the picked one, and pick it instead.
+        """Replace a pick by the endpoint with the fewest keys among all endpoints with at most as much load.
 
-        Only a pick by load is levelled: other inner selectors mean the endpoint that they pick.
+        This applies to picks by load alone: a pick of any other inner selector stands.
         """
         cdef EndpointState each, best = picked
         cdef LeastLoadedSelector inner
@@ -301,7 +300,7 @@ cdef class StickySelector(WrappingSelector):
         inner = <LeastLoadedSelector>self.inner
         longest = SLOWER * inner.expected_seconds(picked, now) + SLOWER_SECONDS
         fewest = self._keys_of(picked)
-        # Without the attempt that was picked just now.
+        # The load is compared without the attempt that was picked just now.
         picked.in_flight -= 1
         try:
             load = load_of(picked)
@@ -408,7 +407,7 @@ cdef class CanarySelector(WrappingSelector):
     ):
         if not callable(to):
             raise ConfigError(f"to is {to!r}, it must be a filter", hint="write to=version('>=2') or to=labels(…)")
-        # The endpoint set narrows the list before a side takes it up.
+        # The endpoint set applies the filters before it passes the list to a side.
         super().__init__(filters=[partial(narrow_sides, to, stable.filters)] if stable.filters else ())
         if by is not None and not isinstance(by, str):
             raise ConfigError(f"by is {by!r}, it must be the name of a metadata entry")
@@ -440,7 +439,7 @@ cdef class CanarySelector(WrappingSelector):
 
     cdef int take_up(self, list endpoint_states) except -1:
         endpoints = [(<EndpointState?>each).endpoint for each in endpoint_states]
-        # The filter may let other threads run, before anything changes here.
+        # Called before anything changes, because the filter may let other threads run.
         ours = names_of(self._to(endpoints, always_sound))
         BaseSelector.take_up(self, endpoint_states)
         self.stable.take_up([each for each in endpoint_states if (<EndpointState>each).name not in ours])

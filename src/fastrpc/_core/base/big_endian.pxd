@@ -1,4 +1,4 @@
-"""Numbers with the highest byte first, as HTTP/2 and rpcx write them. Compilers make one load or store of each."""
+"""Big-endian numbers, as in HTTP/2 and rpcx. Compilers turn each function into one load or store."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 

@@ -47,7 +47,8 @@ cdef class ReadBuffer:
         readonly Py_ssize_t capacity
 
 
-# Let blocks of received payloads grow little beyond the received bytes, or double again.
+# Set whether memory is short: blocks of received payloads then grow little beyond the received bytes instead of
+# doubling.
 cdef void grow_tightly(bint is_on) noexcept
 
 

@@ -1,4 +1,4 @@
-"""Numbers of codecs in compiled code (`assigned_numbers`), and rpcx's serialize types for them."""
+"""Codec numbers for compiled code (`assigned_numbers`), and the corresponding serialize types of rpcx."""
 
 from libc.stdint cimport uint8_t
 
@@ -15,12 +15,12 @@ cdef enum SerializeType:
     SERIALIZE_JSON = 1
     SERIALIZE_PROTOBUF = 2
     SERIALIZE_MSGPACK = 3
-    # Known in Go; none of our codecs corresponds to it.
+    # Defined by Go rpcx; none of our codecs corresponds to it.
     SERIALIZE_THRIFT = 4
 
 
 cdef inline uint8_t codec_of(int serialize) noexcept:
-    """Return the number of the codec: bytes and messages are the payload in every protocol, other values are not."""
+    """Return the codec of a serialize type: our own only for bytes and messages, as other payloads differ from ours."""
     if serialize == SERIALIZE_RAW:
         return CODEC_RAW
     if serialize == SERIALIZE_PROTOBUF:

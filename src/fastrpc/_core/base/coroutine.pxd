@@ -1,4 +1,4 @@
-"""Compiled coroutine objects: a final class with `throw`, `close`, `cr_await` and one step becomes a coroutine."""
+"""Compiled coroutines: final classes with `throw`, `close`, `cr_await` and a step function become coroutines."""
 
 from cpython.object cimport PyObject
 
@@ -8,11 +8,11 @@ cdef extern from "base/coroutine.h":
         YIELDED "FASTRPC_YIELDED"
         RETURNED "FASTRPC_RETURNED"
     ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
-    # Returns the name of an object that is not awaited yet, as a program writes it, else None.
+    # Returns an object's name as a program writes it if the object is not awaited yet, else None.
     ctypedef object (*name_function "fastrpc_name_function")(PyObject*)
-    # With the last argument, the error of an operation on an object that should have been awaited names the object.
+    # The last argument names the object in the error of an operation on an object that should have been awaited.
     int install_coroutine "fastrpc_install_coroutine"(object type, step_function step, name_function name) except -1
-    # Have a function remove our own frames from the errors of this module's coroutines, which programs await.
+    # Register a function that removes our own traceback frames from errors of these coroutines.
     int shorten_errors "fastrpc_shorten_errors"(object shortened) except -1
 
 cdef extern from "Python.h":

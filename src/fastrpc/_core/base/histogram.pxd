@@ -1,4 +1,4 @@
-"""Outcomes and durations of each method's calls. All of it is touched with the GIL held."""
+"""Outcomes and durations of each method's calls. Accessed only with the GIL held."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -18,7 +18,7 @@ cdef extern from *:
     #define FASTRPC_COUNTS 1
     #endif
     """
-    # 0 in the build without counters, with which `ci/promises counters` measures the cost of counting.
+    # 0 in a build without counters: `ci/promises counters` uses it to measure the cost of counting.
     const bint COUNTS "FASTRPC_COUNTS"
 
 
@@ -38,17 +38,17 @@ cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
     # log-linear, as in HdrHistogram (hdrhistogram.org), with 2 bits of precision.
     cdef uint64_t below
     cdef int highest
-    # Far below the largest product.
+    # The bound is far below the largest product that fits 64 bits.
     if elapsed_ns > ((<uint64_t>1 << HIGHEST_BITS) // TICKS) * TICKS_NS:
         return BUCKETS - 1
-    # Rounded up: a duration part of a tick above a bound is beyond it.
+    # Rounded up: a duration that exceeds a bound by a part of a tick belongs to the next bucket.
     below = (elapsed_ns * TICKS + (TICKS_NS - 1)) // TICKS_NS
     if below <= (<uint64_t>1 << LOWEST_BITS):
         return 0
     below -= 1
     highest = fastrpc_highest_bit(below)
-    # The bits under the highest one choose the part. The highest one itself adds 1 << PART_BITS, which skips the first
-    # bucket; all but 1 of it is subtracted again.
+    # The bits below the highest set bit choose the part. The highest set bit itself adds 1 << PART_BITS, which skips
+    # the first bucket; all but 1 of this is subtracted again.
     return (
         ((highest - LOWEST_BITS) << PART_BITS)
         + <int>(below >> (highest - PART_BITS))
@@ -67,12 +67,12 @@ cdef class MethodCounters:
         # Calls started and not ended.
         readonly int64_t in_flight
 
-        # The sum of _ended, the sum of _buckets and the number of `ended` are the same.
+        # The sum of _ended and the sum of _buckets both equal the number of calls of `ended`.
         uint64_t[STATUSES] _ended
         uint64_t[BUCKETS] _buckets
         uint64_t _elapsed_ns
 
-        # As seen from this side.
+        # Bytes that this side received and sent.
         readonly uint64_t received_bytes
         readonly uint64_t sent_bytes
 
@@ -99,7 +99,7 @@ cdef class MethodCounters:
 @cython.final
 cdef class Durations:
     cdef:
-        # The durations counted, by bucket, and their sum.
+        # The number of durations in each bucket, and the sum of all durations.
         uint64_t[BUCKETS] _buckets
         uint64_t _elapsed_ns
 
@@ -110,14 +110,14 @@ cdef class Durations:
 
 # The times that calls waited for their start: in the queue of a server, or for a thread.
 cdef Durations queue_waits
-# The times that our calls waited for a place within the limits of their server.
+# The times that our calls waited for a free call slot of their server.
 cdef Durations client_waits
 
 
 @cython.final
 cdef class CallTotals:
     cdef:
-        # Attempts begun: first ones and further ones; ended attempts by status.
+        # Started attempts: first attempts and retries; ended attempts by status.
         uint64_t _calls
         uint64_t _retries
         uint64_t[STATUSES] _ended

@@ -30,7 +30,7 @@ def count_retry(reason: str) -> None:
     """Count a further attempt of a call."""
 
 def count_dropped(protocol: str) -> None:
-    """Count an entry of metadata that was left out."""
+    """Count a metadata entry that was not sent."""
 
 def count_wait(elapsed_ns: int) -> None:
     """Count the time that a call waited for its start."""

@@ -63,7 +63,7 @@ def count_refusal(str reason not None):
 
 
 def count_unstarted(int status, Py_ssize_t calls=1):
-    """Count calls of a client, or attempts, that no server started; CANCELLED does not count."""
+    """Count a client's calls or attempts that no server started. Status CANCELLED is not counted."""
     if status != Status.CANCELLED:
         CLIENT_REFUSALS[CLIENT_REASONS.get(status, "other")] += calls
 
@@ -74,12 +74,12 @@ def count_retry(str reason not None):
 
 
 def count_dropped(str protocol not None):
-    """Count an entry of metadata that was left out."""
+    """Count a metadata entry that was not sent."""
     DROPPED[protocol] = DROPPED.get(protocol, 0) + 1
 
 
 cdef tuple labels_of(str name):
-    """Split the name of a method into service, which may have dots itself, and rest; a path has only the rest."""
+    """Split a method's full name at its last dot into service and method; a path has no service."""
     if name == OTHER_METHODS:
         return OTHER_METHODS, OTHER_METHODS
     service, is_path, method = name.partition("./")
@@ -214,7 +214,7 @@ cdef class MethodCounters:
         for name, count in snapshot["calls"].items():
             other._ended[<int>Status[name]] = count
         if sum(snapshot["calls"].values()) != sum([count for _, count in buckets]):
-            raise ValueError("snapshot does not have as many calls in its buckets as by status")
+            raise ValueError("snapshot has different numbers of calls in its buckets and by status")
         other.in_flight = snapshot["in_flight"]
         other._elapsed_ns = round(snapshot["sum_seconds"] / NANOSECOND)
         other.received_bytes = snapshot["received_bytes"]
@@ -250,7 +250,7 @@ def count_wait(uint64_t elapsed_ns):
 
 
 def waits_snapshot(str side="server"):
-    """Return the times that calls waited for their start, or for a place at their server."""
+    """Return the times that calls waited for their start on a server, or for a free slot of their server."""
     return (client_waits if side == "client" else queue_waits).snapshot()
 
 

@@ -1,9 +1,9 @@
-"""Instants of the monotonic clock and spans of it, in nanoseconds; 0 stands for never and for no limit."""
+"""Instants of the monotonic clock and durations, in nanoseconds. 0 is an instant that never comes, or no limit."""
 
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
-    # Bytes a second that a message brings on the average, as in Kestrel (MinRequestBodyDataRate).
+    # The lowest average rate of an incoming message in bytes per second, as in Kestrel (MinRequestBodyDataRate).
     LOWEST_RATE = 240
 
 

@@ -24,7 +24,7 @@ def log_sum(object data not None, uint32_t first, uint32_t second, *, bint is_bi
 
 
 cdef void add_words(const char* words, Py_ssize_t size, bint is_big, uint32_t* first, uint32_t* second) noexcept nogil:
-    # The sums are kept in registers: the compiler cannot know that the words are elsewhere.
+    # Local copies stay in registers: otherwise the compiler must assume that `first` and `second` point into the data.
     cdef uint32_t even_sum = first[0], odd_sum = second[0], even, odd
     cdef Py_ssize_t at
     for at in range(0, size, 8):

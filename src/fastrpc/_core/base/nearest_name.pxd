@@ -11,7 +11,7 @@ cdef struct Known:
 
 cdef class NameIndex:
     cdef:
-        # The names sorted by their lower case, and the lower-case names; both live as long as this object.
+        # The names in the order of their lower-case forms, and these forms. The entries of _known borrow from both.
         list _names
         list _folded
 

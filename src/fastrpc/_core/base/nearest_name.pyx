@@ -1,4 +1,4 @@
-"""Find the nearest of many names in bounded time: a peer chooses the wanted name.
+"""Find the nearest of many names in bounded time, because peers choose the wanted name.
 
 ::
 
@@ -6,10 +6,11 @@
                              ──► the MOST_COMPARED nearest, and the neighbours by order
                              ──► likeness ──► the BEST of them, whose last part is compared as well
 
-The likeness of two names is twice their longest common subsequence over the sum of their lengths. The subsequence is found
-by the bits of two words (Hyyrö, "Bit-parallel LCS-length computation revisited", 2004): some ten operations a byte.
+The likeness of two names is twice their longest common subsequence over the sum of their lengths. The subsequence is
+computed in the bits of two words (Hyyrö, "Bit-parallel LCS-length computation revisited", 2004): about ten operations
+per byte.
 
-`difflib` took 11 ms of the loop for one unknown name among 200 methods, and any peer may ask as often as it likes.
+`difflib` blocked the loop for 11 ms per unknown name among 200 methods, and a peer may send unknown names at will.
 """
 
 from bisect import bisect_left
@@ -82,14 +83,14 @@ cdef class NameIndex:
         last_at = wanted.rfind(b".") + 1
         if size <= LONGEST:
             for place in self._closest(text, size):
-                # Two methods of one service share most of their names, whatever the methods are.
+                # Full names of one service share a long beginning, so the last parts have to be alike, too.
                 if is_last_alike(text + last_at, size - last_at, &self._known[place]):
                     return self._names[place]
-        # `mul` for `arith.mul`: the service was left out.
+        # The wanted name may lack the service: `mul` for `arith.mul`.
         return self._by_last.get(name)
 
     cdef list _closest(self, const char* wanted, Py_ssize_t size):
-        """The places of the names that are most alike, the best one first."""
+        """Return the indices of the most similar names, the best one first."""
         cdef Py_ssize_t middle = bisect_left(self._folded, wanted[:size])
         cdef Py_ssize_t first = max(<Py_ssize_t>0, min(middle - MOST_SCANNED // 2, self._count - MOST_SCANNED))
         cdef Py_ssize_t end = min(self._count, first + MOST_SCANNED), place, limit, left = MOST_COMPARED
@@ -112,7 +113,7 @@ cdef class NameIndex:
         return [place for _, place in likely[:BEST]]
 
     cdef Py_ssize_t _measure(self, const char* wanted, Py_ssize_t size, Py_ssize_t first, Py_ssize_t end) noexcept:
-        """Estimate the distance of each name; return the estimate that about MOST_COMPARED of them do not exceed."""
+        """Estimate the distance of each name. Return a limit that about MOST_COMPARED estimates do not exceed."""
         cdef Py_ssize_t[FARTHEST + 1] counts
         cdef Py_ssize_t place, distance, total = 0
         cdef uint64_t bag = bag_of(wanted, size)
@@ -133,7 +134,7 @@ cdef class NameIndex:
 
 
 cdef uint64_t bag_of(const char* text, Py_ssize_t size) noexcept:
-    """Return the set of its bytes, folded to 64 bits."""
+    """Return the set of a text's bytes, folded to 64 bits."""
     cdef uint64_t bag = 0
     cdef Py_ssize_t place
     for place in range(size):
@@ -142,7 +143,7 @@ cdef uint64_t bag_of(const char* text, Py_ssize_t size) noexcept:
 
 
 cdef bint is_last_alike(const char* wanted, Py_ssize_t size, Known* known) noexcept:
-    """Whether the last parts are near as well, or one begins with the other."""
+    """Return whether the last parts are similar as well, or one begins with the other."""
     cdef const char* last = known.text + known.last_at
     cdef Py_ssize_t last_size = known.size - known.last_at
     if size and last_size and memcmp(wanted, last, min(size, last_size)) == 0:
@@ -168,5 +169,5 @@ cdef double likeness(const char* first, Py_ssize_t first_size, const char* secon
         matches = places[byte][1]
         high = (high + (high & matches) + (sum_low < low)) | (high & ~matches)
         low = sum_low | (low & ~places[byte][0])
-    # Only the first first_size bits ever turn to 0: no byte has a place beyond them, and a carry sets bits.
+    # Only the first first_size bits can become 0: no byte has a position above them, and a carry sets bits.
     return 2.0 * (128 - bits(low) - bits(high)) / (first_size + second_size)

@@ -7,8 +7,8 @@ cdef enum:
 
 cdef class OutputBuffer:
     cdef:
-        # Output in order: the chunks (None: there are none), then the bytes of `out`. Chunks exist from the first kept
-        # part until all output is taken; `chunk_bytes` is their size, so it is above 0 while there are chunks.
+        # Output in order: the chunks, then the bytes of `out`. Chunks exist from the first kept part until all output
+        # is taken, else the list is None. `chunk_bytes` is their size, so it is above 0 while there are chunks.
         WriteBuffer out
         list chunks
         Py_ssize_t chunk_bytes
@@ -18,7 +18,7 @@ cdef class OutputBuffer:
     cdef int keep(self, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1
     cdef void drop(self) noexcept
 
-    # For its byte stream.
+    # Methods for the byte stream.
     cdef Py_ssize_t size(self) noexcept
     cdef const char* plain(self, Py_ssize_t* size) noexcept
     cdef object take(self)

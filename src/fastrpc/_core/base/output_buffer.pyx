@@ -6,7 +6,8 @@
            ── payloads ► put ──────────┴─► chunks, then out ┴──► take           bytes, or a list of parts
                             └─► long: kept as a chunk, after the bytes of `out`
 
-An engine has one, which its byte stream empties (`io/engine`). A native connection has its send queue instead.
+Each engine has an OutputBuffer, which its byte stream empties (`io/engine`). Native connections have a send queue
+instead.
 """
 
 cimport cython
@@ -43,7 +44,7 @@ cdef class OutputBuffer:
 
     @cython.final
     cdef void drop(self) noexcept:
-        """Forget the output, and free its memory: the connection is lost."""
+        """Drop the output and free its memory, after the connection was lost."""
         self.chunks = None
         self.chunk_bytes = 0
         self.out.clear()
@@ -52,7 +53,7 @@ cdef class OutputBuffer:
     # For the byte stream
 
     cdef Py_ssize_t size(self) noexcept:
-        """Return the bytes that `take` would return."""
+        """Return the number of bytes that `take` would return."""
         return self.out.size + self.chunk_bytes
 
     cdef const char* plain(self, Py_ssize_t* size) noexcept:
@@ -61,7 +62,7 @@ cdef class OutputBuffer:
         return self.out.data() if self.chunk_bytes == 0 else NULL
 
     cdef object take(self):
-        """Return the output and forget it: bytes, or a list of bytes-like parts in order."""
+        """Return and remove the output: bytes, or a list of bytes-like parts in order."""
         cdef list parts = self.chunks
         if parts is None:
             return self.out.take()
@@ -72,6 +73,6 @@ cdef class OutputBuffer:
         return parts
 
     cdef int skip(self) except -1:
-        """The plain output has been written: forget it."""
+        """Remove the plain output after it was written."""
         self.out.clear()
         return 0

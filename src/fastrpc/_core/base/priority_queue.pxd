@@ -1,7 +1,7 @@
 cimport cython
 
 cdef enum Priority:
-    # As a REQUEST states it.
+    # The numbers in a REQUEST.
     PRIORITY_NORMAL = 0
     PRIORITY_SHEDDABLE = 1
     PRIORITY_HIGH = 2
@@ -30,7 +30,7 @@ cdef class Queue:
 @cython.final
 cdef class PriorityQueue:
     cdef:
-        # By priority; two of the queues are None until one of their items waits.
+        # One queue per priority. The other two are None until an item of their priority waits.
         readonly Queue normal
         readonly Queue sheddable
         readonly Queue high

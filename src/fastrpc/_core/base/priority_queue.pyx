@@ -100,7 +100,7 @@ cdef class PriorityQueue:
         return self.high if rank == RANK_HIGH else self.sheddable
 
     cdef Queue first(self):
-        """Return the queue whose first item is the next one; without any item an empty queue."""
+        """Return the queue whose first item is the next one, or an empty queue if there is no item."""
         if self.high is not None and self.high._items is not None:
             return self.high
         if self.normal._items is not None or self.sheddable is None:
@@ -108,7 +108,7 @@ cdef class PriorityQueue:
         return self.sheddable
 
     cdef int first_rank(self) noexcept:
-        """Return the rank of the next item's priority; RANKS_IN_ALL: there is no item."""
+        """Return the rank of the next item's priority, or RANKS_IN_ALL without an item."""
         if self.high is not None and self.high._items is not None:
             return RANK_HIGH
         if self.normal._items is not None:

@@ -14,9 +14,9 @@ cdef enum:
     WIRE_GROUP_END = 4
     WIRE_FOUR_BYTES = 5
     LONGEST_VARINT = 10
-    # The bytes of a tag or a length.
+    # Most bytes of a tag or a length.
     LONGEST_SIZE = 5
-    # Groups within each other in an unknown field.
+    # Most levels of nested groups in an unknown field.
     DEEPEST_GROUP = 100
 
 
@@ -51,7 +51,7 @@ cdef inline const uint8_t* load_tag(
 cdef inline const uint8_t* skip_scalar(
     const uint8_t* place, const uint8_t* end, uint32_t wire_type
 ) noexcept nogil:
-    """Return the end of a scalar; NULL if it is incomplete or `wire_type` is not a scalar's."""
+    """Return the end of a scalar, or NULL if it is incomplete or `wire_type` is no type of scalars."""
     cdef uint64_t ignored
     cdef Py_ssize_t width
     if wire_type == WIRE_VARINT:
@@ -65,7 +65,7 @@ cdef inline const uint8_t* skip_scalar(
     return place + width if width <= end - place else NULL
 
 cdef inline const uint8_t* skip_sized(const uint8_t* place, const uint8_t* end) noexcept nogil:
-    """Return the end of bytes after their length; NULL if they are incomplete."""
+    """Return the end of bytes that follow their length, or NULL if they are incomplete."""
     cdef uint64_t size
     place = load_varint(place, end, LONGEST_SIZE, &size)
     if place == NULL or size > <uint64_t>(end - place):
@@ -107,7 +107,7 @@ cdef inline const uint8_t* skip_value(const uint8_t* place, const uint8_t* end, 
 
 
 cdef inline Py_ssize_t count_varints(const uint8_t* place, Py_ssize_t size) noexcept nogil:
-    """Return the number of bytes that end a number: their highest bit is clear."""
+    """Count the varints: each ends with a byte whose highest bit is clear."""
     cdef const uint8_t* end = place + size
     cdef uint64_t word
     cdef inline Py_ssize_t count = 0

@@ -23,5 +23,5 @@ cdef extern from *:
     }
     #endif
     """
-    # A function that is expected to raise must have failed.
+    # Call it only after a function failed, so that an exception is set.
     object take_raised "fastrpc_take_raised"()

@@ -1,7 +1,7 @@
 """Results of calls in C: an owned reference, or NULL while an exception is set.
 
-A caller that compares with NULL has the exception handled by another function: `try` around the call itself, and the
-wrapper that Cython puts around calls of unknown objects, cost more than a small message's codec.
+A caller compares with NULL and lets another function handle the exception. A `try` around the call, and the wrapper
+that Cython puts around calls of unknown objects, cost more than encoding a small message.
 """
 
 from cpython.object cimport PyObject
@@ -13,5 +13,5 @@ cdef extern from *:
     """
     static inline PyObject *fastrpc_as_result(PyObject *value) { return value; }
     """
-    # Takes over the reference; raises the exception that is set instead of one.
+    # Takes over the reference. NULL raises the exception that is set.
     object as_result "fastrpc_as_result"(PyObject* value)

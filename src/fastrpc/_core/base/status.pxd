@@ -1,4 +1,4 @@
-"""Numbers of `fastrpc.status.Status`, for C."""
+"""The numbers of `fastrpc.status.Status` as C constants."""
 
 cdef enum:
     OK = 0

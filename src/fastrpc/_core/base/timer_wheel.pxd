@@ -43,10 +43,10 @@ cdef class TimerWheel:
         Timer[LISTS] _heads
         uint64_t[WORDS] _occupied
 
-        # Tick up to which time has advanced; never falls. Timers outside EXPIRED have a later one.
+        # The tick up to which time has advanced; never falls. Timers outside EXPIRED have later ticks.
         uint64_t _current
 
-        # Linked timers, those waiting in EXPIRED included.
+        # The number of linked timers, including timers in EXPIRED.
         readonly Py_ssize_t live
 
     cdef void add(self, Timer* timer, uint64_t due_ns) noexcept

@@ -10,9 +10,8 @@ this byte names::
     tick           01 00 00 00    level 3, slot 01
     tick        01 00 00 00 00    DISTANT: checked again every 2**32 ticks
 
-All slots in use therefore lie after the current one, no level wraps around, and the first bit set in
-`_occupied` is always the next thing to happen. Adding and cancelling are O(1); a timer cascades at most once
-per level.
+So all used slots are after the current slot, no level wraps around, and the first set bit of `_occupied` is always the
+next slot to expire or cascade. Adding and cancelling are O(1); a timer cascades at most once per level.
 
 Timers live inside their owners, and one loop timer drives all of them. While a timer is linked the wheel holds a
 reference to its owner, so none can dangle. Most owners are a `Timed`, which the loop also wakes for other reasons.
@@ -33,10 +32,10 @@ cdef enum:
 
 
 cdef class Timed:
-    """Carries its own timer, so that starting and stopping one allocates nothing."""
+    """The base of objects with an embedded timer: starting and stopping it allocates nothing."""
 
     cdef int on_timer(self) except -1:
-        """The timer expired; it is no longer linked."""
+        """Handle the expiry of the timer, which is no longer linked."""
         return 0
 
     cdef bint on_spin(self) except -1:
@@ -48,15 +47,15 @@ cdef class Timed:
         return False
 
     cdef int held_descriptor(self) except -2:
-        """Return the socket whose input is held; -1: it is read again, and no longer watched."""
+        """Return the socket whose input is not read for now, or -1 if it is read again and need not be watched."""
         return -1
 
     cdef int on_hang_up(self, bint is_reset) except -1:
-        """The peer of this socket sends no more, or has reset the connection."""
+        """Handle that the socket's peer sends no more data, or has reset the connection."""
         return 0
 
 
-# The steps of adding, as functions that the compiler inlines.
+# The steps of adding a timer. The compiler inlines these functions.
 
 @cython.nonecheck(False)
 cdef inline void link(TimerWheel wheel, Timer* timer, int position) noexcept:
@@ -95,7 +94,7 @@ cdef class TimerWheel:
 
     cdef void add(self, Timer* timer, uint64_t due_ns) noexcept:
         cdef uint64_t tick = due_ns >> TICK_BITS
-        # Round up, so that no timer is due early; at most to the last tick, whose end does not fit 64 bits.
+        # Round up, so that no timer expires early. The last tick is not rounded: its end does not fit 64 bits.
         if due_ns & ((<uint64_t>1 << TICK_BITS) - 1) and tick < (~<uint64_t>0 >> TICK_BITS):
             tick += 1
         self.cancel(timer)
@@ -114,7 +113,7 @@ cdef class TimerWheel:
         timer.next = timer.previous = NULL
         self.live -= 1
         if next is previous:
-            # Only the head of a list is both neighbours of a timer: the list is empty now.
+            # If both neighbours are the same link, it is the list's head: the list is empty now.
             position = next - &self._heads[0]
             self._occupied[position >> 6] &= ~(<uint64_t>1 << (position & 63))
 
@@ -148,7 +147,7 @@ cdef class TimerWheel:
         return 0 if position < 0 else self._start_of(position) << TICK_BITS
 
     cdef void _spill(self, int position) noexcept:
-        """Empty a list and link its timers again; for the list DISTANT, some timers may be linked into it again."""
+        """Empty a list and link its timers again. Timers of the list DISTANT may be linked into it again."""
         cdef Timer* head = &self._heads[position]
         cdef Timer* timer = head.next
         cdef Timer* following
@@ -161,7 +160,7 @@ cdef class TimerWheel:
             timer = following
 
     cdef int _first_waiting(self) noexcept:
-        """Return the next slot in time, DISTANT after all others; -1 if there are no timers."""
+        """Return the earliest used slot, or DISTANT if it alone is used, or -1 without timers."""
         cdef int word
         for word in range(SLOTS // 64):
             if self._occupied[word]:
@@ -184,7 +183,7 @@ cdef class ScheduledValue:
     # The timer lives while it is linked: the schedule's set holds it.
     cdef Timer _timer
     cdef readonly object value
-    # The loop that made it, in whose wheel it may be linked.
+    # The schedule that made the value; its wheel may hold the timer.
     cdef Schedule _schedule
 
 
@@ -218,7 +217,7 @@ cdef class Schedule:
 
     cdef int _check(self, ScheduledValue scheduled) except -1:
         if scheduled._schedule is not self:
-            raise ValueError("the value was scheduled elsewhere")
+            raise ValueError("the value was scheduled by another schedule")
         return 0
 
     def advance(self, uint64_t now_ns):

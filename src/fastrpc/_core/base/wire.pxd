@@ -1,4 +1,4 @@
-"""Byte order of the wire and the clock, as inline C; see `wire.h`."""
+"""Conversion to and from the wire's byte order, and the clock, as inline C; see `wire.h`."""
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 

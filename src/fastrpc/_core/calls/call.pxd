@@ -33,7 +33,7 @@ cdef enum:
 
 cdef uint64_t NO_DEADLINE
 
-# The ContextVar that holds the call of the running handler or `fastrpc.timeout` block, a CurrentCall, or None.
+# The ContextVar of the running handler's call. It holds a Call, the block of `fastrpc.timeout`, a CurrentCall, or None.
 cdef object scope_variable
 
 cdef Call current_scope()
@@ -41,7 +41,7 @@ cdef Call current_scope()
 
 cdef class Draining:
     cdef:
-        # The asyncio.Event to wait for, and the coroutine that waits, once this object itself is stepped.
+        # The asyncio.Event to wait for, and the coroutine that waits for it: made when this object is first awaited.
         object _event
         object _waiting
 
@@ -68,7 +68,7 @@ cdef class MethodRoute:
         # The totals of the calling client; unused on a server.
         readonly CallTotals totals
 
-        # Nanoseconds: the client's default, the server's cap; 0 = not set.
+        # In nanoseconds: the default timeout on a client, the longest timeout on a server; 0: not set.
         uint64_t timeout_ns
 
         # Client only. The protocol of the connections whose calls this route counts.
@@ -86,9 +86,9 @@ cdef class MethodRoute:
         # Whether the call is a request to a mounted application: it has no codec and no interceptors, and is not
         # cancelled when its caller disconnects.
         public bint is_application
-        # Its marshals for codecs other than its own, by number; None until there is one.
+        # Marshals for other codecs than the route's own, by number; None before the first one.
         dict marshals
-        # The limits of its calls (`server/guards`), found at the first call.
+        # The limits of the route's calls (`server/guards`), looked up at the first call.
         tuple limits
         bint takes_stream
         bint gives_stream
@@ -106,10 +106,10 @@ cdef class RouteTable:
         list _names
         list _routes
 
-        # Each route once, in the order of their addition.
+        # Each route once, in the order in which the routes were added.
         list _methods
 
-        # The place found last: the next call is most often of the same method.
+        # The index found last: most calls are to the same method as the call before.
         uint32_t _last
 
         # The number of changes of the methods.
@@ -120,7 +120,8 @@ cdef class RouteTable:
 
 cdef class Incoming:
     cdef:
-        # The first piece; its parts that must outlive the receive buffer: method or text, and the metadata.
+        # The head of the first piece, and the parts of it that must outlive the receive buffer: method or text, and
+        # metadata.
         Frame head
         bytes text
         bytes metadata
@@ -129,23 +130,22 @@ cdef class Incoming:
         object assembly
         Py_ssize_t cost
 
-        # The payload's size at the last check, and the instant since which it has not grown (Session).
+        # For Session: the payload's size at the last check, and the instant since which it has not grown.
         Py_ssize_t seen_size
         uint64_t seen_ns
 
 
 cdef class StreamWindow:
     cdef:
-        # Bytes that may still arrive, the initial size of the window, the credit that is owed, and the growth of the
-        # window.
+        # Bytes that may still arrive, the initial size of the window, and its growth with the credit not yet sent.
         int64_t left
         int64_t first_size
         Growth growth
 
-        # Messages that the application has not taken.
+        # Messages that the application has not read.
         Py_ssize_t waiting
-        # For the oldest of these messages, or for the one being received: bytes reserved of the stream pool, and bytes
-        # granted beyond the window.
+        # For the oldest of these messages, or for the message being received: bytes reserved in the stream pool, and
+        # bytes granted beyond the window.
         int64_t reserved
         int64_t granted
 
@@ -154,10 +154,11 @@ cdef StreamWindow new_stream_window(int64_t size)
 
 cdef class Call(Timed):
     cdef:
-        # The deadline of the call, and of calls made inside: an instant of the monotonic clock, or NO_DEADLINE.
+        # The deadline of the call and of calls that its handler makes: an instant of the monotonic clock, or
+        # NO_DEADLINE.
         uint64_t deadline_ns
 
-        # The wire. The id of a call that this side makes is 0 until its first frame is written.
+        # Fields of the wire. An outgoing call has the id 0 until its first frame is written.
         readonly uint64_t id
         uint8_t state
         uint8_t flags
@@ -165,14 +166,15 @@ cdef class Call(Timed):
         uint8_t compressor
         readonly int priority
 
-        # Truth values of a byte each: objects above 512 bytes do not come from Python's own allocator.
+        # These are bytes, not `bint`, because Python's small-object allocator serves objects of up to 512 bytes only.
         uint8_t is_local
         uint8_t is_listed
 
         # For own calls: whether the call holds one of the slots that the peer announced.
         uint8_t has_slot
 
-        # The first piece of a cut RESPONSE was received (own calls) or sent (the peer's); a refusal waits for credit.
+        # Whether the first piece of a RESPONSE in pieces was received (own calls) or sent (the peer's calls); whether a
+        # refusal waits for credit.
         uint8_t answer_begun
         uint8_t refusal_waits
 
@@ -187,8 +189,8 @@ cdef class Call(Timed):
         # The peer's calls: the timeout that the REQUEST states, in microseconds (frame.timeout_us).
         uint64_t stated_timeout_us
 
-        # The bytes of stream messages that may still be sent, and the window for received ones; None: it has no stream,
-        # or its own REQUEST is not written yet.
+        # Bytes of stream messages that may still be sent, and the window for received messages. The window is None if
+        # the call has no stream, or is outgoing and its REQUEST is not written yet.
         int64_t send_left
         StreamWindow window
 
@@ -199,39 +201,44 @@ cdef class Call(Timed):
         # The messages of a stream (streams.StreamChannel), None for a unary call.
         object stream
 
-        # Bytes that it may send in the turn of this number before others (native.DeficitRing); below 0 it owes them.
+        # Bytes that the call may send in the turn `share_turn` before other calls (native.DeficitRing); below 0: it
+        # sent too much.
         int64_t share
         uint32_t share_turn
 
-        # Above 0 for a retry: calls made inside are then not retried. Whether this is the block of `fastrpc.timeout`,
-        # which is never sent.
+        # The number of the attempt. Above 0 it is a retry, and calls that its handler makes are not retried. Whether
+        # this is the block of `fastrpc.timeout`, which is never sent.
         uint8_t attempt_number
         uint8_t is_block
 
         # Own calls: the count of the flush that took the REQUEST's last piece; 0: not written yet.
         uint64_t handed_at
 
-        # For own calls: the REQUEST's hash of the names at its positions (ParameterNames); 0 means none.
+        # For own calls: the REQUEST's hash of its parameter names (ParameterNames); 0: none.
         uint64_t names
 
         uint64_t started_ns
 
-        # The bytes of its payloads in both directions, so far.
+        # Bytes of the call's payloads in both directions so far.
         uint64_t moved_bytes
 
         readonly MethodRoute route
 
-        # For a `timeout` block: the call around it, or None. A call has None, since a reference would be a cycle.
+        # For a `timeout` block: the call around it, or None. For a call: None, because a reference to itself would be a
+        # cycle.
         Call owner
 
-        # The id of the request as an entry of metadata, which calls made inside repeat; None: none is known (call_log).
+        # The request id as an encoded metadata entry, which calls of the handler repeat; None: no id is known
+        # (call_log).
         bytes request_entry
 
-        # Encoded: the metadata sent with our REQUEST or RESPONSE, and the metadata received with the peer's.
+        # The encoded metadata sent with our REQUEST or RESPONSE, and the encoded metadata of the peer's RESPONSE or
+        # REQUEST.
         bytes sent_metadata
         bytes received_metadata
 
-        # Its outcome for the interceptors around it, None before it; the status of a call of ours also marks its end.
+        # The outcome, for the interceptors around the call; None before the end. An outgoing call with a status has
+        # ended.
         object outcome_status
         object outcome_error
         # For `invocation`: whether the call itself returned None; whether an interceptor dropped the result of `proceed`.

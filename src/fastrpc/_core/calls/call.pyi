@@ -184,7 +184,7 @@ class Call(Timed):
     @property
     def side(self) -> Literal["client", "server"]: ...
     def _has_received(self, keys: frozenset[bytes]) -> bool:
-        """Return whether received metadata has one of these keys; nothing is decoded."""
+        """Return whether the received metadata has one of these keys, without decoding it."""
 
     @property
     def attempt(self) -> int:
@@ -217,7 +217,7 @@ class Call(Timed):
         """The raw received metadata, with repeated keys if the protocol allows them; or b""."""
 
     def _send_block(self, block: bytes | None) -> None:
-        """Send encoded metadata with the request, in place of the options' metadata."""
+        """Send this encoded metadata with the request, instead of the metadata of the call options."""
 
     @property
     def peer(self) -> Peer:
@@ -258,7 +258,7 @@ class Call(Timed):
         """Keep the outcome of the call for the interceptors around it."""
 
     def wrap_sent(self, function: Callable[[Any], Any]) -> None:
-        """Let a function replace each message that is sent; in an interceptor, before `proceed`.
+        """Replace each sent message by the result of a function; call it in an interceptor, before `proceed`.
 
         An error of the function ends the stream. The first function given is called first.
 
@@ -267,7 +267,7 @@ class Call(Timed):
         """
 
     def wrap_received(self, function: Callable[[Any], Any]) -> None:
-        """Let a function replace each message received; in an interceptor, before `proceed`.
+        """Replace each received message by the result of a function; call it in an interceptor, before `proceed`.
 
         An error of the function ends the stream. The first function given is called last.
 
@@ -296,8 +296,8 @@ class Call(Timed):
             headers: fields of the response by their names, beside the fields that the gateway sets. Safe methods may
                 set `Cache-Control`, which is `no-store` by default, and `Vary`. With `ETag` or `Last-Modified` a GET
                 whose client has this answer is answered by 304. A GET by Connect has these fields, too.
-            compress: whether the answer is compressed if the client takes that; None: as `HTTP.compress` says. Answers
-                that hold a secret and text of another caller are safer without.
+            compress: whether the answer is compressed if the client accepts it; None: as `HTTP.compress` says. Answers
+                that contain both a secret and text of another caller are safer without.
 
         Raises:
             ValueError: the status is another one, or a field is the gateway's, `Meta-*` or `Access-Control-*`, is for
@@ -311,7 +311,7 @@ class Call(Timed):
 def enter_scope(seconds: float | None) -> Token[Call]:
     """Limit the calls made from here on to `seconds` from now; return the token for `leave_scope`.
 
-    None detaches from the current call: no deadline, no owner.
+    None detaches from the current call: calls made inside have no deadline and no owner.
     """
 
 def leave_scope(token: Token[Call]) -> None:

@@ -8,8 +8,9 @@
     MethodRoute             method → marshal, handler, counters; built once
     RouteTable        method name as it lies on the wire → MethodRoute
 
-The call that a server runs travels in a context variable: calls made inside inherit its deadline. Child tasks of a handler
-inherit it because contexts are copied. The block of `fastrpc.timeout` is a bare `Call` that is never sent.
+A context variable holds the call that a server runs, so that calls made inside inherit its deadline. Child tasks of a
+handler inherit the call because contexts are copied. The block of `fastrpc.timeout` is a bare `Call` that is never
+sent.
 """
 
 import collections.abc
@@ -62,7 +63,7 @@ cdef inline Call owner_of(Call scope):
 def enter_scope(seconds):
     """Limit the calls made from here on to `seconds` from now; return the token for `leave_scope`.
 
-    None detaches from the current call: no deadline, no owner.
+    None detaches from the current call: calls made inside have no deadline and no owner.
     """
     cdef Call outer = current_scope()
     cdef Call scope = Call.__new__(Call)
@@ -81,7 +82,8 @@ def leave_scope(token):
     try:
         scope_variable.reset(token)
     except ValueError:
-        # A discarded coroutine is closed in its own context: there is nothing to undo.
+        # The token belongs to another context: a discarded coroutine is closed elsewhere, and there is nothing to
+        # reset.
         pass
 
 
@@ -196,7 +198,7 @@ cdef inline uint32_t hash_name(const char* name, Py_ssize_t size) noexcept nogil
 
 
 cdef object clash(str name, MethodRoute one, MethodRoute other):
-    """Return the error for a name of two methods."""
+    """Return the error for a name that two methods have."""
     if one.method == other.method:
         return ConfigError(f"two handlers for {name!r}", hint="give one service another name")
     first, second = (f"{'the name' if name == route.method else 'an alias'} of {route.method!r}" for route in (one, other))
@@ -205,7 +207,7 @@ cdef object clash(str name, MethodRoute one, MethodRoute other):
 
 @cython.final
 cdef class RouteTable:
-    """Method name → MethodRoute, looked up by the bytes of a frame; an alias gives the route of its method."""
+    """A map from method names, as bytes of a frame, to routes. An alias maps to the route of its method."""
 
     def __cinit__(self):
         self._routes = []
@@ -265,7 +267,7 @@ cdef class RouteTable:
         cdef bytes known
         if self._slots is NULL:
             return None
-        # Try the name that was found last; an alias of its route is another name.
+        # Try the name that was found last. An alias of the same route is another name.
         known = <bytes>self._names[self._last]
         if PyBytes_GET_SIZE(known) == size and memcmp(PyBytes_AS_STRING(known), name, size) == 0:
             return <MethodRoute>self._routes[self._last]
@@ -312,7 +314,7 @@ cdef class Draining:
         self._event = event
 
     def notify(self, function):
-        """Call a function without arguments once it is done; at once if it is done already."""
+        """Call a function without arguments when the server drains; immediately if it drains already."""
         self._event.notify(function)
 
     def forget(self, function):
@@ -376,9 +378,9 @@ cdef class Call(Timed):
 
     @cython.nonecheck(False)
     cdef bint is_plain(self) noexcept:
-        """Return whether this is an answered unary call that has kept only the received metadata.
+        """Return whether this is an answered unary call that holds no more state than the received metadata.
 
-        Only such an object may serve another call.
+        Only such an object may be reused for another call.
         """
         return (
             self.state == STATE_GONE
@@ -418,7 +420,7 @@ cdef class Call(Timed):
         return bool(self.flags & ONE_WAY)
 
     def _has_received(self, frozenset keys not None):
-        """Return whether received metadata has one of these keys; nothing is decoded."""
+        """Return whether the received metadata has one of these keys, without decoding it."""
         return self.received_metadata is not None and has_any_key(self.received_metadata, keys)
 
     @property
@@ -464,7 +466,7 @@ cdef class Call(Timed):
         return self.received_metadata or b""
 
     def _send_block(self, bytes block):
-        """Send encoded metadata with the request, in place of the options' metadata."""
+        """Send this encoded metadata with the request, instead of the metadata of the call options."""
         self.sent_metadata = block
 
     @property
@@ -487,8 +489,8 @@ cdef class Call(Timed):
             headers: fields of the response by their names, beside the fields that the gateway sets. Safe methods may
                 set `Cache-Control`, which is `no-store` by default, and `Vary`. With `ETag` or `Last-Modified` a GET
                 whose client has this answer is answered by 304. A GET by Connect has these fields, too.
-            compress: whether the answer is compressed if the client takes that; None: as `HTTP.compress` says. Answers
-                that hold a secret and text of another caller are safer without.
+            compress: whether the answer is compressed if the client accepts it; None: as `HTTP.compress` says. Answers
+                that contain both a secret and text of another caller are safer without.
 
         Raises:
             ValueError: the status is another one, or a field is the gateway's, `Meta-*` or `Access-Control-*`, is
@@ -535,16 +537,16 @@ cdef class Call(Timed):
         raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")
 
     def wrap_sent(self, function):
-        """Let a function replace each message that is sent; in an interceptor, before `proceed`."""
+        """Replace each sent message by the result of a function; call it in an interceptor, before `proceed`."""
         raise RuntimeError(f"{self.method} has no messages to wrap: it is {self.kind}")
 
     def wrap_received(self, function):
-        """Let a function replace each message received; in an interceptor, before `proceed`."""
+        """Replace each received message by the result of a function; call it in an interceptor, before `proceed`."""
         raise RuntimeError(f"{self.method} has no messages to wrap: it is {self.kind}")
 
     async def send_metadata(self):
         """Send the present `reply_metadata` now, ahead of the first message of the handler's stream."""
-        raise RuntimeError(f"this side called {self.method}: the other one sends the metadata of the answer")
+        raise RuntimeError(f"this side is the caller of {self.method}: only the called side sends the metadata of an answer")
 
     def sleep(self, seconds):
         """Sleep in an interceptor; works without a loop too, in SyncClient."""
@@ -552,7 +554,7 @@ cdef class Call(Timed):
 
 
 cdef object unmistakable(object error, Call call):
-    """Return the error to raise for an error of a message: RuntimeError if it would end the iteration."""
+    """Return the error to raise for a message's error: RuntimeError instead of an error that ends iterations."""
     if not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error
     failure = RuntimeError(f"{call.route.method}: a message raised {type(error).__name__}")
@@ -563,12 +565,12 @@ cdef object unmistakable(object error, Call call):
 cdef object twin_of(object error):
     """Return a copy of an error without its traceback, so that one may be raised and one kept; None for None.
 
-    Our errors and plain built-in ones are copied. Others are returned themselves, with their traceback.
+    Errors of this package and plain built-in errors are copied. Other errors are returned themselves, with traceback.
     """
     if error is None:
         return None
     kind = type(error)
     is_plain = kind.__module__ == "builtins" and kind.__basicsize__ == BaseException.__basicsize__
-    # asyncio's errors by the name of their module, as this room does not import asyncio: CancelledError ends most
-    # streams.
+    # asyncio's errors are recognized by the name of their module, because this package does not import asyncio.
+    # CancelledError ends most streams.
     return copy(error) if is_plain or kind.__module__ == "asyncio.exceptions" or isinstance(error, FastRPCError) else error

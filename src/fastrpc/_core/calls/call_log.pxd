@@ -8,23 +8,23 @@ cdef class CallLog:
         # The function that writes the record of a chosen call: `write(call, status, nanoseconds)`.
         readonly object write
 
-        # The share of calls that is logged. Calls that last `slow_ns` are always logged. Of other calls with an id the
-        # log takes those whose id hashes below `chosen` (all bits set: every call); of other calls without an id it
-        # takes the first one after `left_out` calls.
+        # The share of calls that is logged. Calls that last `slow_ns` are always logged. Other calls with an id are
+        # logged if the hash of the id is below `chosen` (all bits set: every call); other calls without an id if
+        # `left_out` calls were left out before.
         double sample
         uint64_t slow_ns
         uint64_t chosen
         uint64_t left_out
 
-        # The state of the generator of random bits.
+        # The state of the random number generator.
         uint64_t state
 
-        # Another log that gets the end of each call, or None. Whether calls made inside get the id of a request.
+        # Another log that is notified of each ended call, or None. Whether calls made inside get a request id.
         public CallLog beside
         public bint makes_ids
 
     cdef inline int ended(self, Call call, int status, uint64_t nanoseconds) except -1:
-        """Take the end of a call; the call ends whatever the log does."""
+        """Log an ended call if it is chosen. The call ends normally even if the log fails."""
         if self.beside is not None:
             self.beside.ended(call, status, nanoseconds)
         if (
@@ -42,7 +42,7 @@ cdef class CallLog:
     cdef int write_if_chosen(self, Call call, int status, uint64_t nanoseconds) except -1
 
 
-# Set the id of a call's request: the caller's id, or, with `make`, a new one.
+# Set the request id of a call: the caller's id, or, with `make`, a new id if the caller sent none.
 cdef int find_request_entry(Call call, bint make) except -1
 
 cdef str request_id_of_call(Call call)
@@ -50,28 +50,29 @@ cdef str request_id_of_call(Call call)
 
 cdef class AccessRecords:
     cdef:
-        # The logger of the records, their level, and the file that they name.
+        # The logger of the records, their level, and the source file that they state.
         object logger
         object level
         str source
 
-        # The fields of an ordinary record, without the fields of a call: None before the first record. Its thread and
-        # number of forks; the times when it was made and when `logging` was imported, in seconds of `time.time()`.
+        # The fields of an ordinary record, without the fields of a call; None before the first record. The thread and
+        # the number of forks for which this template holds; the times when it was made and when `logging` was imported,
+        # in seconds of `time.time()`.
         dict template
         unsigned long thread
         int forks
         double made_at
         double imported_at
 
-        # Methods and their services as they are written, by the name on the wire.
+        # Name on the wire -> service and method as records show them.
         dict names
 
 
 cdef class EndedCalls:
     cdef:
-        # A tuple for each of the last calls: FIELDS_OF_ENDED.
+        # A tuple of FIELDS_OF_ENDED for each of the last calls.
         readonly object calls
 
 
-# Log that a handler blocked the loop: meanwhile no other call ran, and no PING was answered.
+# Log that a handler blocked the loop, so that no other call ran and no PING was answered.
 cdef int report_long_step(MethodRoute route, uint64_t nanoseconds) except -1

@@ -25,7 +25,7 @@ class CallLog:
     #: Whether the request of each call gets an id, which calls made inside carry on.
     makes_ids: bool
     def note_end(self, call: Call, status: int) -> None:
-        """Take the end of a call, at the present time."""
+        """Log a call that ends now, if it is chosen."""
 
 def request_id_of(call: Call) -> str:
     """Return the id of a call's request; it is made on first use."""
@@ -49,7 +49,7 @@ ERROR_ID: str
 
 @final
 class EndedCalls:
-    """Keeps the known values of the last calls whose records a log writes here.
+    """A ring of the last logged calls and their known values.
 
     Args:
         most: calls that are kept.
@@ -61,4 +61,4 @@ class EndedCalls:
         """The calls, the oldest first: values of `FIELDS_OF_ENDED`."""
 
     def write(self, call: Call, status: int, nanoseconds: int) -> None:
-        """Keep a call that ended with a status after this time, and forget the oldest one."""
+        """Keep a call that ended with a status after this time, and drop the oldest call."""

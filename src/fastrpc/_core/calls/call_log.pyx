@@ -1,16 +1,16 @@
 """The log of ended calls: the choice of calls, the ids that join the records of one request, and the records.
 
-A server reports to its log each call that reached a handler or its interceptors. A call that is left out costs a few
-comparisons and a count: no Python runs for it, and no random number is drawn.
+A server passes to its log each call that reached a handler or its interceptors. A call that is not chosen costs a few
+comparisons and a counter: no Python code runs for it, and no random number is drawn.
 
-A request id is sent in the metadata entry `frpc-request-id`. The first tier with a log makes it, and only once it is
-needed: by a record, or by a call made inside. The caller's own id is kept if it is plain: 1 to 128 letters, digits,
-`.`, `_` or `-`. It decides which calls are sampled, so all tiers choose the same requests.
+A request id is sent in the metadata entry `frpc-request-id`. The first tier with a log makes it when a record or a call
+made inside first needs it. The caller's own id is kept if it is plain: 1 to 128 letters, digits, `.`, `_` or `-`. The
+id decides whether a call is sampled, so all tiers choose the same requests.
 
 The records of the access log are ordinary log records, made in a fifth of the time that `logging` takes.
 `LogRecord.__init__` looks up its thread, its process and the parts of its file's name, which are the same for
-successive records. Here they are read once a second, in another thread, and after a fork; a record gets a copy. If the
-program has set a factory of records, the factory makes them.
+successive records. Here they are looked up once a second, in a new thread, and after a fork; each record gets a copy.
+If the program has set a record factory, the factory makes the records.
 """
 
 import logging
@@ -35,49 +35,49 @@ from fastrpc._core.payload.metadata cimport has_any_key
 from fastrpc.escaping import printable
 from fastrpc.status import Status
 
-# The logger of the server, not of its calls.
+# The logger of the server itself; its calls have another logger.
 server_logger = logging.getLogger("fastrpc.server")
 
 cdef enum:
-    # The head of an entry of metadata (PROTOCOL.md, "Metadata").
+    # Bytes of the head of a metadata entry (PROTOCOL.md, "Metadata").
     ENTRY_HEAD = 4
     LONGEST_ID = 128
-    # The digits of an id that is made here.
+    # The number of digits of an id that is made here.
     MADE_ID = 32
 
 cdef bytes KEY = b"frpc-request-id"
 cdef uint64_t ALL = <uint64_t>0xFFFFFFFFFFFFFFFF
-# More than any server serves, so in effect all.
+# More calls than any server serves: in effect all calls are left out.
 cdef uint64_t MOST_LEFT_OUT = <uint64_t>1 << 62
 
-# Numbers of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+# Constants of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 cdef uint64_t GOLDEN = <uint64_t>0x9E3779B97F4A7C15
 
 # FNV-1a with 64 bits.
 cdef uint64_t FNV_BASIS = <uint64_t>0xCBF29CE484222325
 cdef uint64_t FNV_PRIME = <uint64_t>0x100000001B3
 
-# Ids are unique, not secret: the state of two generators, made anew in each process.
+# The state of the two generators of ids, newly seeded in each process: ids have to be unique, not secret.
 cdef uint64_t first_state, second_state
 
 logger = logging.getLogger("fastrpc.access")
 
 cdef enum:
     MICROSECOND_NS = 1_000
-    # Names of methods that are kept: more than a server has, and a bound for a client that makes names up.
+    # Most method names that are kept: more than a server has, and a bound against clients that make up names.
     MOST_NAMES = 1_024
 
 # The fields of a call that `EndedCalls` keeps, and the longest text among them.
 FIELDS_OF_ENDED = ("ended", "method", "status", "seconds", "peer", "identity", "request_id", "trace_id", "error_id")
 cdef Py_ssize_t LONGEST_SHOWN = 256
 
-# The key, in the state of a call whose handler crashed, of the id by which the log has the reason.
+# The key in `Call.state` for the error id of a crashed handler, under which the log has the exception.
 ERROR_ID = "fastrpc.error_id"
 
-# Seconds after which a renamed thread or level is seen at the latest.
+# Seconds after which a record shows a changed thread or level name at the latest.
 cdef double TEMPLATE_SECONDS = 1
 
-# The fields of a call, in the order of a line of JSON.
+# The fields of a call, in the order in which a JSON line has them.
 FIELDS = (
     "side", "service", "method", "peer", "identity", "bytes", "trace_id", "request_id", "status", "duration_ms",
 )
@@ -114,7 +114,7 @@ cdef inline uint64_t mixed(uint64_t value) noexcept:
 
 @cython.final
 cdef class CallLog:
-    """Receives the end of each call, and lets a function write the records of the chosen calls."""
+    """The log of ended calls: it chooses calls and passes them to a function that writes the records."""
 
     def __init__(self, write, double sample, slow_seconds):
         self.write = write
@@ -134,7 +134,7 @@ cdef class CallLog:
         return 0
 
     def note_end(self, Call call not None, int status):
-        """Take the end of a call, at the present time."""
+        """Log a call that ends now, if it is chosen."""
         cdef uint64_t now = now_ns()
         self.ended(call, status, now - min(now, call.started_ns))
 
@@ -162,7 +162,7 @@ cdef int _draw(CallLog call_log) noexcept:
         return 0
     if call_log.sample > 0:
         call_log.state += GOLDEN
-        # From 2^-53 to 1: the distance to the next of independent choices has a geometric distribution.
+        # From 2^-53 to 1. The gaps between independent choices have a geometric distribution.
         number = <double>((mixed(call_log.state) >> 11) + 1) * (1.0 / 9007199254740992.0)
         number = log(number) / log1p(-call_log.sample)
         if number < <double>MOST_LEFT_OUT:
@@ -189,13 +189,13 @@ cdef int find_request_entry(Call call, bint make) except -1:
         entry = plain_entry(call.received_metadata)
     if entry is None and make:
         entry = new_entry()
-    # Nothing above runs Python code, so no other thread can have found another one meanwhile.
+    # No Python code runs above, so no other thread can have set another entry meanwhile.
     call.request_entry = entry
     return 0
 
 
 cdef bytes plain_entry(bytes metadata):
-    """Return the entry with the caller's id, None without a plain one; metadata is checked on its arrival."""
+    """Return the entry with the caller's id, or None without a plain id. The metadata was checked on arrival."""
     cdef const char* data = PyBytes_AS_STRING(metadata)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(metadata), at = 0, key_size, value_size
     cdef Py_ssize_t length = PyBytes_GET_SIZE(KEY)
@@ -241,7 +241,7 @@ cdef bytes new_entry():
 
 
 cdef int put_hex(char* place, uint64_t value) noexcept:
-    """Write a number as hexadecimal digits, half as many as a made id has."""
+    """Write a number as hexadecimal digits: half of a made id."""
     cdef int i
     for i in range(MADE_ID // 2):
         place[i] = b"0123456789abcdef"[(value >> (60 - 4 * i)) & 15]
@@ -344,7 +344,7 @@ cdef dict _now(AccessRecords records):
 
 cdef int _renew(AccessRecords records) except -1:
     record = LogRecord(records.logger.name, records.level, records.source, 0, "", (), None, "AccessLog")
-    # The keys of the call's fields are added before copying, or each copy would have to grow.
+    # The template already has the keys of a call's fields, so that copies need not be enlarged.
     records.template = {**record.__dict__, **dict.fromkeys(FIELDS)}
     records.thread = PyThread_get_thread_ident()
     records.forks = forks_here
@@ -366,15 +366,15 @@ cdef tuple _names_of(AccessRecords records, Call call):
 
 @cython.final
 cdef class EndedCalls:
-    """Keeps the known values of the last calls whose records a log writes here."""
+    """A ring of the last logged calls and their known values."""
 
     def __init__(self, int most):
         self.calls = deque(maxlen=most)
 
     def write(self, Call call not None, status, unsigned long long nanoseconds):
-        """Keep a call that ended with a status after this time, and forget the oldest one."""
+        """Keep a call that ended with a status after this time, and drop the oldest call."""
         cdef object identity = call.identity
-        # A request without an id gets no id by this.
+        # False: a request without an id stays without.
         find_request_entry(call, False)
         self.calls.append((
             time(),
@@ -390,18 +390,18 @@ cdef class EndedCalls:
 
 
 cdef str shown(str text):
-    """Return a text of a peer in a form that pages may show, cut where it is very long."""
+    """Return a peer's text escaped for display on pages, and shortened if it is very long."""
     return printable(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")
 
 
 cdef str noted(dict state, str key):
-    """Return a text from the state of a call; None without a text."""
+    """Return an entry of a call's state if it is a text, else None."""
     text = None if state is None else state.get(key)
     return text if isinstance(text, str) else None
 
 
 cdef object task_name():
-    """Return the name of the running task, as `logging` does; None outside of tasks, or if it is not asked for."""
+    """Return the running task's name, or None: outside of tasks, or if `logging.logAsyncioTasks` is off."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is None or not logging.logAsyncioTasks:
         return None
@@ -413,7 +413,7 @@ cdef object task_name():
 
 
 cdef object shown_peer(object peer):
-    """Return the address of a peer as text, kept with the peer for further calls; None for a call without a peer."""
+    """Return a peer's address as text, cached on the peer; None without a peer."""
     if peer is None:
         return None
     if not peer._shown:

@@ -8,38 +8,40 @@ from fastrpc._core.wire.settings cimport WireSettings
 
 cdef class CallingPart:
     cdef:
-        # The connection, borrowed: NULL once it has been freed. The name of the other side in errors.
+        # The connection (borrowed, NULL after it was freed), and the peer's name in errors.
         PyObject* owner
         readonly object endpoint
 
-        # The limits and numbers of the other side, and whether it has announced them: before that they are the floor.
+        # The peer's limits and numbers, and whether the peer has announced them: before that they are the protocol's
+        # minimum.
         readonly WireSettings peer
         readonly bint is_settled
 
         # The longest message that this side sends.
         uint64_t most_bytes
 
-        # The name of its protocol, and whether the payload of a call is one value, not an array of arguments.
+        # The connection's protocol, and whether the payload of a call is one value instead of an array of arguments.
         readonly str protocol
         readonly bint takes_values
 
-        # Whether the other side has announced that it drains.
+        # Whether the peer has announced that it drains.
         bint peer_leaves
 
-        # Watches the deadlines of calls; None if threads wait for them.
+        # Watches the deadlines of calls; None if calling threads watch them.
         readonly LoopState loop_state
 
-    # The connection: whether it takes a new call; whether its output waits, and whom to notify once it is sent.
+    # Methods about the connection: whether it accepts a new call; whether its output waits; notification of a call once
+    # the output was sent.
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1
     cdef bint output_waits(self) except -1
     cdef int await_output(self, Call call) except -1
 
-    # A call: its beginning and its end.
+    # Methods that start and end a call.
     cdef int start(self, Call call, bytes payload) except -1
     cdef int send(self, Call call, bytes payload) except -1
     cdef int abandon(self, Call call, int reason) except -1
 
-    # Its messages, and the credit of received ones.
+    # Methods for the messages of a stream, and the credit of received messages.
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1
     cdef int send_end(self, Call call) except -1
     cdef bint output_is_full(self, Call call) noexcept
@@ -47,7 +49,7 @@ cdef class CallingPart:
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
     cdef int reader_waits(self, Call call) except -1
 
-    # The state of its request; its error if the connection does not answer it.
+    # The state of a call's request, and the call's error if the connection ends without an answer.
     cdef bint was_written(self, Call call) noexcept
     cdef bint was_handed(self, Call call) noexcept
     cdef object error_of_end(self, Call call, bint handed, str why)

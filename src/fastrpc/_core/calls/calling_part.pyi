@@ -4,7 +4,7 @@ from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.wire.settings import WireSettings
 
 class CallingPart:
-    """The interface of a connection for our calls on it."""
+    """The interface of a connection for outgoing calls."""
 
     @property
     def endpoint(self) -> Any:

@@ -1,64 +1,63 @@
-"""The interface between a call of ours and its connection, whatever the protocol.
+"""The interface between an outgoing call and its connection, for all protocols.
 
 ::
 
     ClientCall, ClientStream ──► CallingPart    OwnCalls (client/own_calls)          native, and rpcx above its translation
                                                 PythonCalls (client/calling_engine)  protocols written in Python
 
-A call holds its engine, which holds this part as `Engine.calling`. An engine of any protocol may have one: its class
-overrides `send` and `abandon`, and for streams the six methods of messages. The engine ends a call by
-`ClientCall.answer_came` or `ClientCall.failed`, once.
+A call holds its engine, which holds this part as `Engine.calling`. For a new protocol, a subclass overrides `send` and
+`abandon`, and for streams the six methods of messages. The engine ends a call by `ClientCall.answer_came` or
+`ClientCall.failed`, exactly once.
 
 The clients of an event loop and of threads use the same part: `loop_state` tells them apart.
 """
 
 
 cdef class CallingPart:
-    """The interface of a connection for our calls on it."""
+    """The interface of a connection for outgoing calls."""
 
     # The connection
 
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
-        """Return whether a new call of a thread may be sent here, by the age of the connection and by its time without
-        calls.
+        """Return whether a thread's new call may use this connection, which may be too old or idle for too long.
 
         Args:
-            rested_ns: the instant since which no thread uses the connection; 0: a thread uses it.
+            rested_ns: the instant since which no thread has used the connection; 0: a thread uses it now.
         """
         return True
 
     cdef bint output_waits(self) except -1:
-        """Return whether the other side does not take the earlier output."""
+        """Return whether earlier output waits, because the peer does not read it."""
         return False
 
     cdef int await_output(self, Call call) except -1:
-        """Tell a call, by `may_send`, once the output has left."""
+        """Call the call's `may_send` once the output was sent."""
         return 0
 
     # A call
 
     cdef int start(self, Call call, bytes payload) except -1:
-        """Send a call, and watch its deadline. The connection's `now` has been set."""
+        """Send a call and watch its deadline. The caller has set the connection's `now`."""
         raise NotImplementedError
 
     cdef int send(self, Call call, bytes payload) except -1:
-        """Send a call whose deadline is watched elsewhere. EncodeError: it cannot be encoded; CallError: the protocol
-        lacks this kind of call.
+        """Send a call whose deadline the caller watches. Raises EncodeError if it cannot be encoded, and CallError if
+        the protocol lacks this kind of call.
         """
         raise NotImplementedError
 
     cdef int abandon(self, Call call, int reason) except -1:
-        """Forget a call, and notify the other side once; the reason is one of CANCEL in PROTOCOL.md."""
+        """Drop a call and notify the peer once. The reason is a code of CANCEL in PROTOCOL.md."""
         return 0
 
     # Its messages
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
-        """Send a message of a stream; `output_is_full` said that there is room."""
+        """Send a message of a stream; `output_is_full` must have returned False."""
         raise NotImplementedError
 
     cdef int send_end(self, Call call) except -1:
-        """Announce that no further message follows; has no effect if the other side cannot get the call any more."""
+        """Announce that no further message follows; no effect if the call cannot reach the peer any more."""
         return 0
 
     cdef bint output_is_full(self, Call call) noexcept:
@@ -66,32 +65,32 @@ cdef class CallingPart:
         return False
 
     cdef int await_turn(self, Call call) except -1:
-        """Tell a stream, by `may_send`, once it may add to the output."""
+        """Call the stream's `may_send` once it may add to the output."""
         return 0
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        """The program has a message that took `cost` bytes of the stream's window: return the credit."""
+        """Return the credit of a message that the program has read and that used `cost` bytes of the window."""
         return 0
 
     cdef int reader_waits(self, Call call) except -1:
-        """The program waits for a message: the window may grow."""
+        """Note that the program waits for a message, so that the window may grow."""
         return 0
 
-    # The state of its request
+    # The state of a call's request
 
     cdef bint was_written(self, Call call) noexcept:
-        """Return whether the whole request is written: it will be sent unless the stream ends."""
+        """Return whether the whole request was written. It will be sent unless the byte stream ends before."""
         return True
 
     cdef bint was_handed(self, Call call) noexcept:
-        """Return whether the system has the whole request: from then on it is unknown whether the call ran."""
+        """Return whether the operating system has the whole request. From then on the call may have run."""
         return True
 
     cdef object error_of_end(self, Call call, bint handed, str why):
-        """Return the error of a call that the connection does not answer.
+        """Return the error of a call whose connection ends without an answer.
 
         Args:
-            handed: whether the other side may have the request.
-            why: why the connection ended; None: the other side drains, and did not start the call.
+            handed: whether the peer may have the request.
+            why: the reason why the connection ended; None: the peer drains and did not start the call.
         """
         raise NotImplementedError

@@ -5,7 +5,7 @@ from cpython.object cimport PyObject
 # `given`: a tuple of the arguments, a single bytes argument, or BoundArguments.
 cdef object call_handler(object handler, object given)
 
-# As `call_handler`, for a caller that fetches the exception itself after NULL.
+# Like `call_handler`, but returns NULL with the exception set.
 cdef PyObject* start_handler(object handler, object given) noexcept
 
 
@@ -15,13 +15,14 @@ cdef class Chain:
         tuple interceptors
         object innermost
 
-        # Takes a call and its error, before the error propagates outwards.
+        # Called with a call and its error before the error propagates outwards.
         object note_failure
 
         # Returns whether None is a valid result of a call; None skips the check.
         object admits_none
 
-        # The functions that tell whether a call concerns an interceptor; None: every call concerns one of them.
+        # The interceptors' `_concerns`, which return whether a call concerns them; None: every call concerns an
+        # interceptor.
         tuple questions
 
     cdef bint concerns(self, object call) except -1
@@ -40,7 +41,7 @@ cdef class RestOfChain:
 
 cdef class Proceeding:
     cdef:
-        # The chain, its call, and the coroutine that runs; None before and after.
+        # The chain, its call, and the running inner coroutine, which is None before its start and after its end.
         RestOfChain origin
         object call
         object inner

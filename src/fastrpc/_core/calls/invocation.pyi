@@ -10,7 +10,7 @@ def invoke(handler: Callable[..., Any], given: tuple[Any, ...] | bytes | BoundAr
 def run_handler(
     call: Call, handler: Callable[..., Any], given: tuple[Any, ...] | bytes | BoundArguments
 ) -> Any:
-    """Call a handler as the handler of `call`: `current_call()` works in it."""
+    """Call a handler with `call` as its `current_call()`."""
 
 @final
 class Chain:

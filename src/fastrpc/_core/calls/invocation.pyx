@@ -10,9 +10,9 @@ stores the outcome of the call for the outer interceptors as soon as the inner o
 An interceptor with a method `_concerns(call) -> bool` is asked before each call; `call` is None before a client makes a
 call. A call that concerns no interceptor skips the chain: it takes the path of calls without interceptors.
 
-An interceptor that certainly forgot `await` or `return` is reported by name: it returned an awaitable; or it returned
-None although the call did not and the method's result is never None; or it called `proceed` without awaiting it.
-Replacing the result by another value, or by None if the result may be None, is allowed.
+An interceptor that certainly forgot `await` or `return` is reported by name. There are three signs: it returned an
+awaitable; it returned None although the call did not and the method's result is never None; it called `proceed` without
+awaiting it. An interceptor may replace the result by another value, or by None if the result may be None.
 """
 
 import collections.abc
@@ -43,7 +43,7 @@ cdef extern from "Python.h":
     const size_t PY_VECTORCALL_ARGUMENTS_OFFSET
 
 cdef enum:
-    # Arguments of a handler that is called without a tuple.
+    # Most arguments of a handler that is called without a tuple.
     FEW_ARGUMENTS = 6
 
 cdef extern from "Python.h":
@@ -83,7 +83,7 @@ cdef PyObject* start_handler(object handler, object given) noexcept:
     if PyMethod_Check(handler):
         arguments[0] = PyMethod_GET_SELF(handler)
         return PyObject_Vectorcall(<object>PyMethod_GET_FUNCTION(handler), arguments, count + 1, NULL)
-    # One free place in front of the arguments, for the first argument of other bound callables.
+    # The free place before the arguments lets other bound callables insert their first argument.
     return PyObject_Vectorcall(handler, &arguments[1], count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
 
 
@@ -97,7 +97,7 @@ def invoke(handler, given):
 
 
 def run_handler(Call call not None, handler, given):
-    """Call a handler as the handler of `call`: `current_call()` works in it."""
+    """Call a handler with `call` as its `current_call()`."""
     PyContextVar_Set(scope_variable, call)
     return call_handler(handler, given)
 
@@ -113,7 +113,7 @@ cdef class Chain:
         self.questions = None if None in questions else questions
 
     cdef bint concerns(self, object call) except -1:
-        """Return whether a call has to pass the chain: some interceptors have nothing to do for most calls."""
+        """Return whether a call concerns an interceptor. Some interceptors have nothing to do for most calls."""
         if self.questions is None:
             return True
         for question in self.questions:
@@ -122,7 +122,7 @@ cdef class Chain:
         return False
 
     cdef object fault_of(self, Py_ssize_t position, object call, object value):
-        """Return the certain mistake of an interceptor that returned `value`, or None."""
+        """Return an error if an interceptor that returned `value` certainly made a mistake, else None."""
         cdef str name = name_of(self.interceptors[position])
         if is_awaitable(value):
             if hasattr(value, "close"):
@@ -131,7 +131,7 @@ cdef class Chain:
         if self.admits_none is None or call._gave_none:
             return None
         if call._dropped_proceed:
-            # Reported once: an outer interceptor may still answer with None.
+            # Reported once: None may still be the valid result of an outer interceptor.
             call._dropped_proceed = False
             return TypeError(f"interceptor {name} called proceed for {call.method} and did not await it; write {ADVICE}")
         if self.admits_none(call):
@@ -188,7 +188,7 @@ cdef class RestOfChain:
 @cython.final
 cdef class Proceeding:
     def __dealloc__(self):
-        # The chain was never begun: only an interceptor that drops it causes that.
+        # The chain was never started: an interceptor called `proceed` and dropped the result.
         if self.inner is None and not self.is_over and self.call is not None:
             note_dropped(self.call)
 
@@ -202,7 +202,7 @@ cdef class Proceeding:
         if self.is_over:
             raise RuntimeError("cannot reuse already awaited coroutine")
         if self.inner is None or not hasattr(self.inner, "throw"):
-            # The awaitable has not begun, or its iterator takes no exceptions: the error is raised here, as `await` does.
+            # The awaitable has not started, or its iterator has no `throw`: raise the error here, as `await` does.
             self.is_over = True
             self.inner = None
             error = kind if isinstance(kind, BaseException) else value if isinstance(value, BaseException) else kind()
@@ -249,7 +249,7 @@ cdef class Proceeding:
         return RETURNED
 
     cdef int returned(self, object value) except -1:
-        """Record the outcome of the inner coroutine, or raise the mistake of an interceptor."""
+        """Record the result of the inner coroutine, or raise an error for an interceptor's mistake."""
         self.is_over = True
         self.inner = None
         if value is None or is_awaitable(value):
@@ -274,7 +274,7 @@ cdef int note_dropped(object call) except -1:
 
 
 cdef str name_of(object interceptor):
-    """Return the name of an interceptor in the program."""
+    """Return an interceptor's name as the program writes it."""
     function = getattr(interceptor, "func", interceptor)
     if not hasattr(function, "__qualname__"):
         function = type(function)

@@ -51,7 +51,7 @@ else:
     _ours = names_on_first_use(__name__, {"channels": "insecure_channel secure_channel", "servers": "server"})
 
     def __getattr__(name: str) -> Any:
-        """Return an object of ours by its name, else the object of grpc.aio."""
+        """Return our object of this name, else the object of grpc.aio."""
         if name in __all__ or name.startswith("_"):
             return _ours(name)
         from grpc import aio

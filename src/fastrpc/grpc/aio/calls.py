@@ -1,9 +1,9 @@
-"""Calls of a channel: each starts when it is made, and may be awaited, read and written, or dropped.
+"""Calls of a channel. A call starts when it is created, and may then be awaited, read and written, or dropped.
 
 ::
 
-    multicallable(request) ──► UnaryUnaryCall     sends at once, or a task awaits `client.call`
-                               StreamCall         a task begins a `Stream`, another one sends an iterable (stream_calls)
+    multicallable(request) ──► UnaryUnaryCall     sends immediately, or a task awaits `client.call` StreamCall         a
+    task starts a `Stream`, another task sends an iterable (stream_calls)
 """
 
 import asyncio
@@ -49,7 +49,7 @@ def _trailing_in(block: bytes, error: FastRPCError | None) -> aio.Metadata:
 
 
 def rpc_error(error: FastRPCError, initial: bytes = b"", trailing: bytes = b"") -> aio.AioRpcError:
-    """Return the error of grpc.aio for an error of ours."""
+    """Convert one of our errors to an error of grpc.aio."""
     found = aio.AioRpcError(
         code_of(error.status or Status.UNKNOWN),
         metadata_in(initial),
@@ -90,7 +90,7 @@ class ChannelCall(aio.Call):  # type: ignore[misc]
 
     @abstractmethod
     def _stop(self) -> None:
-        """End the call, which is not over yet."""
+        """End the call, which must not have ended yet."""
 
     @abstractmethod
     async def _ended(self) -> None:
@@ -98,7 +98,7 @@ class ChannelCall(aio.Call):  # type: ignore[misc]
 
     @abstractmethod
     def _blocks(self) -> tuple[bytes, bytes]:
-        """Return initial and trailing metadata, encoded, as far as they have arrived."""
+        """Return the encoded initial and trailing metadata received so far."""
 
     # grpc.aio.Call
 
@@ -134,7 +134,7 @@ class ChannelCall(aio.Call):  # type: ignore[misc]
         return "" if self._error is None else self._error.message
 
     async def debug_error_string(self) -> str:
-        """Return a longer text of the error."""
+        """Return a longer description of the error."""
         await self._ended()
         return "" if self._error is None else f"{type(self._error).__name__}: {self._error}"
 
@@ -153,11 +153,11 @@ class ChannelCall(aio.Call):  # type: ignore[misc]
 class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
     """A call with one request and one answer.
 
-    No task runs the call unless its first attempt needs more work: a future signals its end, and the first reader
-    decodes the answer.
+    Usually no task runs the call: a future signals its end, and the first reader decodes the answer. A task continues
+    the call only if its first attempt is not enough.
 
     Args:
-        under_way: the calls of its channel by their futures; this call is among them until it ends.
+        under_way: the channel's running calls by their futures. The call adds itself, and removes itself at its end.
     """
 
     #: The task that makes the call if one attempt on an open connection is not enough.
@@ -174,8 +174,8 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             future = asyncio.get_running_loop().create_future()
             future.set_result(None)
             self._fail(error)
-        # Kept for the task that decompresses an answer: a turn of the connection starts the task, with a different
-        # context.
+        # Kept for the task that decompresses an answer, because the connection's callback, which starts the task, has
+        # another context.
         self._context = copy_context()
         if future is None:
             future = self._future = asyncio.get_running_loop().create_future()
@@ -203,7 +203,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             self._future.set_result(None)
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
-        """Note the end of a task that something cancelled, perhaps before its first step."""
+        """End the call if its task was cancelled, perhaps before the task's first step."""
         if task.cancelled():
             self._stop()
 
@@ -214,7 +214,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
         self._is_taken = True
 
     def _take(self) -> None:
-        """Take the answer, or the error, now that the future is done."""
+        """Store the answer or the error after the future is done."""
         if self._future.cancelled():
             self._is_cancelled_here = True
         elif not self._is_taken:
@@ -230,7 +230,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             try:
                 yield from future
             except asyncio.CancelledError:
-                # If an answer arrived in the same turn, its reader takes it.
+                # If the answer arrived in the same loop iteration, the call ended normally.
                 if not future.done() or future.cancelled():
                     self._stop()
                 raise

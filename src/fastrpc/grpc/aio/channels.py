@@ -37,7 +37,7 @@ __all__ = [
 
 CLOSED = "Channel is closed."
 
-#: The number of views of the client that are kept, by their options.
+#: The most cached views of the client, one for each combination of options.
 MOST_VIEWS = 64
 
 _CALLS: Mapping[Kind, type[Any]] = {
@@ -58,7 +58,7 @@ def insecure_channel(
     """Return a channel without encryption.
 
     Args:
-        credentials: a token, or a function that returns one, as of a `Client`.
+        credentials: a token, or a function that returns a token, as for `Client`.
 
     Raises:
         ConfigError: the target cannot be dialled.
@@ -110,8 +110,8 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
             credentials=checked_credentials(credentials),
             config=found.config,
         )
-        #: Unary calls by the futures of their ends, until each call has ended; and the other calls, which may be
-        #: dropped earlier.
+        #: The running unary calls by the futures that signal their ends; and the other calls, which callers may drop
+        #: before the end.
         self.under_way: dict[asyncio.Future[None], Any] = {}
         self.others: weakref.WeakSet[Any] = weakref.WeakSet()
         self._views: dict[Any, Client] = {}
@@ -144,7 +144,7 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
     def function(
         self, kind: Kind, path: str | bytes, encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]
     ) -> Callable[..., Any]:
-        """Return the function by which the client calls a method. All stubs share it, as there may be many."""
+        """Return the client's function for a method. All stubs share it, because there may be many stubs."""
         key = kind, path, encode, decode
         function = self._functions.get(key)
         if function is None:
@@ -163,19 +163,19 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
         await self.close()
 
     async def close(self, grace: float | None = None) -> None:
-        """Close the channel; calls under way have `grace` seconds to end, then they are cancelled."""
+        """Close the channel. Running calls are cancelled if they have not ended after `grace` seconds."""
         if grace is not None and grace < 0:
             raise ValueError(f"grace is {grace}, it must be a number of seconds from 0 on")
         self.is_closing = True
         if not grace:
-            # These calls end before their interceptors can begin another call, which would be refused from now on.
+            # Cancelled first, before their interceptors can start another call, which would be refused from now on.
             for call in list(self.others):
                 call.cancel()
         active = [call for call in (*self.under_way.values(), *self.others) if not call.done()]
         if active and grace:
             ends = [asyncio.ensure_future(call.code()) for call in active]
             for end in (await asyncio.wait(ends, timeout=grace))[0]:
-                # This only marks the error as retrieved: the caller gets it.
+                # This only marks the error as retrieved. The call's caller gets the error.
                 end.exception()
         for call in active:
             call.cancel()
@@ -316,7 +316,7 @@ class UnaryUnaryMultiCallable(_MultiCallable, aio.UnaryUnaryMultiCallable):  # t
         channel = self._channel
         if channel.is_closing:
             raise aio.UsageError(CLOSED)
-        # The metadata is checked before the call is made, as every call that is made must be awaited.
+        # Check the metadata before making the call, because a call that was made must be awaited.
         block = calls.block_for(metadata) if metadata else None
         call: Any = view.call(function, request)
         _send_block(call, block)

@@ -1,4 +1,4 @@
-"""Interceptors of grpc.aio's channels: the call made by their chain, and its object for the caller."""
+"""Client interceptors of grpc.aio: running their chain, and the call object that the caller gets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
@@ -23,7 +23,7 @@ __all__ = [
     "sorted_by_kind",
 ]
 
-#: Makes the call itself, from its details and its request.
+#: The function that makes the call itself from its details and its request.
 Begin = Callable[[aio.ClientCallDetails, Any], Any]
 
 _KINDS: dict[Kind, tuple[type[Any], str]] = {
@@ -36,7 +36,7 @@ _END = object()
 
 
 def sorted_by_kind(interceptors: Sequence[Any]) -> dict[Kind, list[Any]]:
-    """Return the interceptors by the kind of their calls; an interceptor of several kinds is listed for each.
+    """Return the interceptors by the kind of call that they intercept. An interceptor of several kinds is in each list.
 
     Raises:
         ValueError: an object is not an interceptor of grpc.aio's channels.
@@ -53,7 +53,7 @@ def sorted_by_kind(interceptors: Sequence[Any]) -> dict[Kind, list[Any]]:
 def intercepted(
     kind: Kind, interceptors: Sequence[Any], begin: Begin, details: aio.ClientCallDetails, request: Any
 ) -> "InterceptedCall":
-    """Return the call that runs through the interceptors."""
+    """Start a call that passes the interceptors, and return its object."""
     made = _CALLS[kind]()
     requests = request
     if isinstance(made, _Writing) and request is None:
@@ -65,7 +65,7 @@ def intercepted(
 async def _chain(
     kind: Kind, interceptors: Sequence[Any], begin: Begin, details: aio.ClientCallDetails, request: Any
 ) -> Any:
-    """Run the interceptors, beginning with the first; return a call, or an answer in its place."""
+    """Run the interceptors, beginning with the first. Return the call, or the answer that replaces it."""
     if not interceptors:
         return begin(details, request)
     first, *rest = interceptors
@@ -133,13 +133,13 @@ class _Iterated:
         return getattr(self._call, name)
 
 
-# `_Iterated` takes its methods from the call that it wraps.
+# Registered, not derived: `_Iterated` gets its methods from the call that it wraps.
 aio.UnaryStreamCall.register(_Iterated)
 aio.StreamStreamCall.register(_Iterated)
 
 
 class InterceptedCall(aio.Call):  # type: ignore[misc]
-    """The call as its caller sees it, while interceptors run and, inside them, the call itself."""
+    """The caller's object for a call, while the interceptors and the call inside them run."""
 
     _task: asyncio.Task[Any]
 
@@ -148,7 +148,7 @@ class InterceptedCall(aio.Call):  # type: ignore[misc]
         self._task = asyncio.get_running_loop().create_task(without_exit(chain, "an interceptor"))
 
     def _known(self) -> Any:
-        """Return the call, or None while interceptors run and after they failed."""
+        """Return the inner call, or None while the interceptors run or after they failed."""
         has_call = self._task.done() and not self._task.cancelled() and self._task.exception() is None
         return self._task.result() if has_call else None
 
@@ -182,7 +182,7 @@ class InterceptedCall(aio.Call):  # type: ignore[misc]
         return None if call is None else call.time_remaining()
 
     async def _asked(self, name: str, of_error: Callable[[aio.AioRpcError], Any], if_cancelled: Any) -> Any:
-        """Return a property of the call, or of the error of the interceptors."""
+        """Return a property of the inner call, or of the interceptors' error."""
         await asyncio.wait([self._task])
         if self._task.cancelled():
             return if_cancelled

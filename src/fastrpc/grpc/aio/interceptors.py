@@ -1,4 +1,4 @@
-"""Interceptors of grpc.aio's servers: for each call they choose the handler that runs."""
+"""Server interceptors of grpc.aio, which choose the handler for each call."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -27,7 +27,7 @@ __all__ = ["Intercepting"]
 
 
 class _CallDetails(NamedTuple):
-    """The details of a call for interceptors, as `grpc.HandlerCallDetails` has them."""
+    """The details of a call that interceptors get, with the fields of `grpc.HandlerCallDetails`."""
 
     method: str
     invocation_metadata: Pairs
@@ -56,7 +56,7 @@ class Intercepting(Handlers):
         self._interceptors = tuple(interceptors)
         self._executor = executor
         self._compressor = compressor
-        #: The rules for faults, for callers.
+        #: The rules by which faults are reported to callers.
         self.faults = faults
         self._limits = limits
 
@@ -83,7 +83,7 @@ class Intercepting(Handlers):
 async def _chosen(
     interceptors: Sequence[Any], path: str, registered: Any, executor: Executor | None, call: ServerCall
 ) -> Any:
-    """Return the handler that interceptors choose for a call; interceptors of servers in threads run in a thread.
+    """Return the handler that the interceptors choose for a call. A blocking server's interceptors run in a thread.
 
     Raises:
         CallError: the interceptors choose no handler.
@@ -122,7 +122,7 @@ class _Chosen:
     def __init__(self, kind: Kind, handler: Any, servicing: Servicing, given: Any) -> None:
         found, function = kind_and_function(handler)
         if found != kind:
-            raise CallError(Status.INTERNAL, "an interceptor returned a handler of another kind")
+            raise CallError(Status.INTERNAL, "an interceptor returned a handler for another kind of method")
         self.encode, decode = _raising(*coders_of(handler, servicing), servicing.faults)
         takes_stream = kind in {"client_stream", "both_ways"}
         self.request = _Decoded(given, decode) if takes_stream else decode(given)
@@ -158,7 +158,7 @@ async def _messages(kind: Kind, choose: Choose, servicing: Servicing, given: Any
 def _raising(
     encode: Callable[[Any], bytes], decode: Callable[[bytes], Any], faults: GeneratedFaults
 ) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
-    """Return the coding functions of a handler, which raise the errors that fastrpc raises for such functions."""
+    """Wrap a handler's functions that decode and encode, so that they raise fastrpc's errors."""
 
     def encoded(value: Any) -> bytes:
         try:

@@ -42,14 +42,14 @@ def server(
     call_limits: Sequence[Limit] = (),
     registry: "str | Registry | None" = None,
 ) -> "AioServer":
-    """Return a server for generated code, with the arguments of `grpc.aio.server`.
+    """Return a server for generated services. The arguments are those of `grpc.aio.server` and some of
+    `fastrpc.Server`.
 
     Args:
         migration_thread_pool: runs servicers with plain `def`; None: threads of the server.
-        config: the settings of the server; it speaks gRPC, whatever `protocols` adds. Without settings callers get the
-            texts of exceptions, as in grpcio; with them `expose_errors` decides. authenticate, authorize, registry: as
-            for `fastrpc.Server`.
-        call_limits: how much callers may ask for, see `fastrpc.limits`.
+        config: the settings of the server. It always speaks gRPC, and what `protocols` adds. Without settings callers
+        get the texts of exceptions, as in grpcio; with settings `expose_errors` decides. authenticate, authorize,
+        registry: as for `fastrpc.Server`. call_limits: how much callers may ask for, see `fastrpc.limits`.
     """
     warn_of_wrapped("grpc.aio.server", interceptors)
     given = (migration_thread_pool, handlers, interceptors, options, maximum_concurrent_rpcs, compression)
@@ -65,7 +65,7 @@ def new_server(
     call_limits: Sequence[Limit] = (),
     **access: Any,
 ) -> "AioServer":
-    """Return a server that reports faults to callers by the given rules.
+    """Return a server that reports faults to callers by these rules.
 
     Args:
         given: the arguments of `server` in grpcio, in their order.
