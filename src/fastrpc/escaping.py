@@ -1,6 +1,4 @@
-"""Texts for terminals and log lines: peers' texts are escaped, secrets are removed from URLs, errors are always
-shown.
-"""
+"""Texts for terminals and logs: escape a peer's text, remove secrets from URLs, show errors without a log handler."""
 
 import logging
 import re

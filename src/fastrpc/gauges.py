@@ -46,8 +46,7 @@ _MOST_NAMES: Final = 200
 
 
 class BoundedNames:
-    """The names that have a metric series of their own: the first ones used. A name keeps its series when its object is
-    gone.
+    """The names with their own metric series: the first names used. A name keeps its series after its object is gone.
     """
 
     def __init__(self) -> None:

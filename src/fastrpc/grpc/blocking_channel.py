@@ -30,7 +30,7 @@ def insecure_channel(
     *,
     credentials: Any = None,
 ) -> "BlockingChannel":
-    """Return a channel without encryption, with the arguments of grpcio's own function."""
+    """Return a channel without encryption. The arguments are those of `grpc.insecure_channel`, and `credentials`."""
     warn_of_wrapped("grpc.insecure_channel")
     return BlockingChannel(AioChannel(target, None, options, compression, None, credentials))
 
@@ -53,7 +53,8 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
 
     def __init__(self, inner: AioChannel) -> None:
         self._inner = inner
-        #: Calls the functions given to `subscribe`. Callbacks of calls may wait for these functions.
+        #: The thread for functions given to `subscribe`. It is a separate thread because callbacks of calls may wait
+        #: for them.
         self._states = CallbackThread("fastrpc grpc channel states")
         self._watches: dict[Any, _Watch] = {}
         #: Stubs and calls continue to use the thread after the channel is dropped, as in grpcio.
@@ -70,7 +71,7 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
         self.close()
 
     def close(self) -> None:
-        """Close the channel; calls under way are cancelled."""
+        """Close the channel and cancel its running calls."""
         for callback in list(self._watches):
             self.unsubscribe(callback)
         self._states.end()
@@ -112,11 +113,11 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
         return _Streamed(self._thread, self._inner.stream_stream(*method, **coders), True)
 
 
-# Objects without a reference to the channel, so that the channel may be dropped meanwhile
+# Objects that hold no reference to the channel, so that the channel may be freed while they exist
 
 
 class _Watch:
-    """The watch for a function given to `subscribe`; the function may end the watch while that is still starting."""
+    """The subscription of a function given to `subscribe`. The function may end it even during its start."""
 
     def __init__(self, callback: Callable[[Any], object]) -> None:
         self._callback = callback
@@ -215,7 +216,7 @@ class _OneAnswer(_BlockingMethod):
             raise
 
     def future(self, request: Any, *options: Any, **named: Any) -> ThreadedCall:
-        """Begin a call, and return it: a future of its answer."""
+        """Start a call and return it. The call is a future of its answer."""
         call = self._begin(request, *options, **named)
         call.answer()
         return call
@@ -225,5 +226,5 @@ class _Streamed(_BlockingMethod):
     """Calls a method that streams its answers."""
 
     def __call__(self, request: Any, *options: Any, **named: Any) -> ThreadedCall:
-        """Begin a call, and return it: an iterator of its messages."""
+        """Start a call and return it. The call is an iterator of its messages."""
         return self._begin(request, *options, **named)

@@ -25,10 +25,10 @@ def server(
     compression: Any = None,
     **settings: Any,
 ) -> "BlockingServer":
-    """Return a server whose servicers run in the threads of a pool, with the arguments of `server` in grpcio.
+    """Return a server that runs servicers in a thread pool, with the arguments of `grpc.server`.
 
     Args:
-        settings: `config`, `authenticate`, `authorize`, `call_limits`, `registry`, as of `fastrpc.grpc.aio.server`.
+        settings: `config`, `authenticate`, `authorize`, `call_limits`, `registry`, as for `fastrpc.grpc.aio.server`.
     """
     warn_of_wrapped("grpc.server", interceptors)
     given = (thread_pool, handlers, interceptors, options, maximum_concurrent_rpcs, compression)
@@ -52,7 +52,7 @@ class BlockingServer(grpc.Server):  # type: ignore[misc]
         self._inner.add_registered_method_handlers(service_name, method_handlers)
 
     def add_insecure_port(self, address: str) -> int:
-        """Bind an address, at which the server listens once it starts; return its port."""
+        """Bind an address and return its port. The server listens there after its start."""
         return int(self._inner.add_insecure_port(address))
 
     def add_secure_port(self, address: str, server_credentials: Any) -> int:
@@ -64,7 +64,7 @@ class BlockingServer(grpc.Server):  # type: ignore[misc]
         self._thread.run(self._inner.start())
 
     def stop(self, grace: float | None) -> threading.Event:
-        """Stop: calls under way have `grace` seconds to end. Return the event that marks the end."""
+        """Stop the server. Running calls have `grace` seconds to end. Return an event that is set at the end."""
         with suppress(RuntimeError):
             self._thread.submit(self._inner.stop(grace)).add_done_callback(self._end)
         return self._is_stopped

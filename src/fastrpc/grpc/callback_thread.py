@@ -1,4 +1,4 @@
-"""A thread for the callbacks of a program, which may call its channel, wait for it and close it."""
+"""A thread for a program's callbacks, in which these may call a channel, wait for it and close it."""
 
 import logging
 import threading
@@ -36,7 +36,7 @@ class CallbackThread:
         call_logged(function, *arguments)
 
     def end(self) -> None:
-        """End the thread after the functions that were given so far."""
+        """End the thread after the functions that are queued so far."""
         with self._lock:
             self._is_ended = True
             self._functions.put(None)
@@ -47,7 +47,7 @@ class CallbackThread:
 
 
 def call_logged(function: Callable[..., object], *arguments: object) -> None:
-    """Call a function of the program; its exceptions are logged and end nothing."""
+    """Call a function of the program, and log its exception instead of raising it."""
     try:
         with contained("a callback"):
             function(*arguments)

@@ -1,12 +1,12 @@
-"""The context of one call for its servicer: the methods of grpc.aio's and of grpc's contexts over the call.
+"""The context of a call for its servicer, with the methods of the contexts of grpc.aio and grpc.
 
 ::
 
     Context ──► LoopContext    of handlers on the loop    (with grpcio imported: AioContext, a grpc.aio.ServicerContext)
         └─────► ThreadContext  of handlers in threads     (with grpcio imported: a grpc.ServicerContext)
 
-The initial metadata is sent when the servicer asks for that, trailing metadata and status at the end. A protocol whose
-unary answers have one block of metadata sends both together.
+Initial metadata is sent when the servicer calls `send_initial_metadata`, trailing metadata and status at the end. A
+protocol whose unary answers have only one block of metadata sends both at the end.
 """
 
 import asyncio
@@ -44,12 +44,12 @@ class Context:
     #: The raw metadata that was set.
     _given_trailing: Any = None
     _trailing: Pairs = ()
-    #: Initial metadata that is sent at the end, as the protocol has no other place for it.
+    #: Initial metadata that is sent at the end, because the protocol cannot send it earlier.
     _initial: Pairs = ()
     _invocation: Pairs | None = None
     _callbacks: tuple[Callable[[], object], ...] = ()
     _is_done = False
-    #: The error of `abort`, which takes effect even if the servicer swallows it.
+    #: The error of `abort`. It ends the call even if the servicer catches it.
     _aborted: CallError | None = None
 
     #: The class of the error that `abort` raises.
@@ -73,7 +73,7 @@ class Context:
         address = self.call.peer.address
         if not address.host:
             return f"{address.scheme}:{address.path or ''}"
-        # An IPv6 address may represent an IPv4 address.
+        # An IPv4 caller of a dual-stack socket has an IPv4-mapped IPv6 address.
         host = address.host.removeprefix("::ffff:")
         if ":" not in host:
             return f"ipv4:{host}:{address.port}"
@@ -106,7 +106,7 @@ class Context:
         return next((name for name in names if name in facts), None)
 
     def peer_identities(self) -> Sequence[bytes] | None:
-        """Return the values of that property; None for a caller without a certificate."""
+        """Return the values of the property that identifies the caller; None for a caller without a certificate."""
         key = self.peer_identity_key()
         return None if key is None else self.auth_context()[key]
 
@@ -117,7 +117,7 @@ class Context:
     # The answer
 
     def set_code(self, code: Any) -> None:
-        """Set the status at the end: a `grpc.StatusCode`, a `fastrpc.Status` or a number."""
+        """Set the call's final status: a `grpc.StatusCode`, a `fastrpc.Status` or a number."""
         self._code = code
         self._status = status_of(code)
 
@@ -154,7 +154,7 @@ class Context:
             self.set_trailing_metadata(trailing_metadata)
         self.set_code(code)
         if details:
-            # `abort` with OK becomes UNKNOWN without a text, as the caller would take OK for an answer.
+            # `abort` with OK becomes UNKNOWN without a text, because OK would look like an answer to the caller.
             self.set_details(details if self._status else "")
         self._status = self._status or Status.UNKNOWN
         self._aborted = self._error(self.abort_error)
@@ -176,7 +176,7 @@ class Context:
         return self._aborted is not None
 
     def takes_over(self, error: CallError) -> bool:
-        """Return whether the caller gets an error of its input in any case; otherwise the servicer gets the error."""
+        """Return whether an error of the caller's input goes straight to the caller. Otherwise the servicer gets it."""
         if not self._faults.ends_quietly:
             return False
         self._aborted = error
@@ -184,7 +184,7 @@ class Context:
 
     @property
     def _faults(self) -> Any:
-        """The rules for faults, for the caller."""
+        """The rules by which faults are reported to the caller."""
         return self.call.route.definition.faults
 
     def _travels(self, pair: Pair) -> bool:
@@ -199,7 +199,7 @@ class Context:
         return True
 
     def _keep_metadata(self, pairs: Pairs) -> None:
-        """Send metadata at the end of the call, whose error says if the metadata cannot be sent, as in grpcio."""
+        """Send metadata at the end of the call. As in grpcio, the call fails if the metadata cannot be sent."""
         try:
             self.call.reply_metadata = MetadataPairs(pairs)
         except (TypeError, ValueError) as problem:
@@ -208,7 +208,7 @@ class Context:
     # The end, for `serving`
 
     def end(self, error: BaseException | None) -> None:
-        """Note that the servicer ended, and set the metadata for the end of the call.
+        """Record that the servicer ended, and set the call's trailing metadata.
 
         Raises:
             CallError: the servicer set a status, or aborted; otherwise `error` itself ends the call.
@@ -232,7 +232,7 @@ class Context:
                 raise self._error() from error
 
     def _note_crash(self, error: Exception) -> None:
-        """Set the text for an exception after a status was set, and log the exception."""
+        """Log an exception that followed a set status, and set its text."""
         if not isinstance(error, NotImplementedError):
             logger.error("%s failed after it set %s", self.call.method, self._status, exc_info=error)
         if isinstance(self._faults, ServicerFaults):
@@ -240,14 +240,14 @@ class Context:
         self._text = self._text or f"{self.call.method} failed"
 
     def _add(self, callback: Callable[[], object]) -> bool:
-        """Call a function at the end; return False if the call has ended already."""
+        """Register a function to call at the end; return False if the call has ended already."""
         if self._is_done:
             return False
         self._callbacks = (*self._callbacks, callback)
         return True
 
     def finish(self) -> None:
-        """Call the functions that wait for the end of the call."""
+        """Call the functions that were registered for the end of the call."""
         self._is_done = True
         callbacks, self._callbacks = self._callbacks, ()
         for callback in callbacks:
@@ -277,12 +277,12 @@ class LoopContext(Context):
         given = self._given_trailing
         return self._trailing if given is None or isinstance(given, Mapping) else tuple(given)
 
-    #: Set if there are interceptors of grpc.aio: messages between the servicer and its stream are then encoded.
+    #: Set if there are interceptors of grpc.aio: they pass encoded messages between the servicer and its stream.
     _messages: Any = None
     _encode: Callable[[Any], bytes] | None = None
 
     def intercept(self, encode: Callable[[Any], bytes], messages: Any) -> None:
-        """Have a function encode messages, and read a stream's requests from `messages`, None without a stream."""
+        """Encode sent messages with a function, and read requests from `messages`, which is None without a stream."""
         self._encode, self._messages = encode, messages
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
@@ -312,14 +312,14 @@ class LoopContext(Context):
             return self.end_of_stream
 
     async def write(self, message: Any) -> None:
-        """Send a message of the answering stream, once there is room."""
+        """Send a message of the response stream after waiting for room."""
         stream = self.call.messages
         if stream is None:
             raise RuntimeError(f"{self.call.method} is over, or its answer is not a stream")
         if message is None:
             raise TypeError(f"{self.call.method} wrote None, it must write its messages")
         await _room_in(stream)
-        # The message is encoded once there is room. If others take that room meanwhile, the message waits again.
+        # The message is encoded only when there is room. If other writers fill the room meanwhile, it waits again.
         payloads = deque([stream.encode(message if self._encode is None else self._encode(message))])
         while payloads:
             stream.send_payloads(payloads)
@@ -332,7 +332,7 @@ class LoopContext(Context):
             callback(self)
 
     def cancelled(self) -> bool:
-        """Return whether the caller cancelled the call, or its time ran out."""
+        """Return whether the caller cancelled the call, or its deadline passed."""
         return self.call.cancelled
 
     def done(self) -> bool:
@@ -353,7 +353,7 @@ async def _room_in(stream: ServedStream) -> None:
     while (room := stream.wait_where_full()) is not None:
         await room
     if stream.output_ended:
-        # The caller has left: the servicer is cancelled, too.
+        # The caller has disconnected or cancelled: the servicer is cancelled, too.
         raise asyncio.CancelledError
 
 
@@ -430,7 +430,7 @@ class ThreadContext(Context):
 
 
 class _State:
-    """The state of a call, with the attribute names of grpcio's own: much-used middleware reads them."""
+    """The state of a call, with the attribute names of grpcio's private class, which popular middleware reads."""
 
     def __init__(self, context: ThreadContext) -> None:
         self._context = context

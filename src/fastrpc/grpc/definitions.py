@@ -31,12 +31,12 @@ class GeneratedMethod(NamedTuple):
     is_safe: bool = False
     #: Runs the method on a server; None for callers.
     handler: Callable[..., Any] | None = None
-    #: The rules for faults, for its callers.
+    #: The rules by which the method's faults are reported to callers.
     faults: Faults = GENERATED_FAULTS
 
 
 def kind_of(takes_stream: bool, gives_stream: bool) -> Kind:
-    """Return the kind of a method by the sides that stream."""
+    """Return the kind of a method, given which sides stream."""
     if takes_stream:
         return "both_ways" if gives_stream else "client_stream"
     return "server_stream" if gives_stream else "unary"
@@ -46,7 +46,7 @@ def service_instance(name: str, methods: Mapping[str, GeneratedMethod], servicer
     """Return an instance of a class under `@service` with the methods of a generated service.
 
     Args:
-        servicer: the object whose methods are called; an asynchronous context manager is entered and left.
+        servicer: the object whose methods are called. If it is an asynchronous context manager, the server enters it.
 
     Raises:
         ConfigError: the service or a method has a name that fastrpc cannot send.
@@ -68,7 +68,7 @@ def service_instance(name: str, methods: Mapping[str, GeneratedMethod], servicer
 
 
 def callable_method(service: str, name: str, generated: GeneratedMethod) -> Callable[..., Any]:
-    """Return the function by which a client calls a method: `client.call(function, request)`."""
+    """Return a function that names a method to a client: `client.call(function, request)`."""
     _check_name(service, SERVICE_NAME, "service")
     owner = type(service.rpartition(".")[2], (), {})
     definition = _definition(owner, ServiceNames(service), name, generated)
@@ -117,7 +117,7 @@ def _check_name(name: str, pattern: Any, what: str) -> None:
 
 
 class _Entered:
-    """A service whose servicer is entered before the first call, and left after the last one."""
+    """A service whose servicer is an async context manager: entered before the first call, exited after the last."""
 
     servicer: Any
 
@@ -128,7 +128,7 @@ class _Entered:
         return await self.servicer.__aexit__(*failure)
 
 
-# A function for each method, with its mark and types.
+# The functions of methods, with the attributes and annotations that `@method` sets.
 
 
 def _unary() -> Callable[..., Any]:

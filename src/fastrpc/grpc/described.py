@@ -1,4 +1,4 @@
-"""A source of services from the descriptor of a service; needs the protobuf package, not grpcio."""
+"""Make a server's source from a service descriptor. This needs the protobuf package, not grpcio."""
 
 import inspect
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _NO_SIDE_EFFECTS: Final = 1
 
 
 def service(descriptor: Any, servicer: Any) -> Any:
-    """Return a source of a server: the service of a descriptor, served by the methods of an object.
+    """Return a source for a server: a descriptor's service, served by the methods of an object.
 
     ::
 
@@ -35,7 +35,7 @@ def service(descriptor: Any, servicer: Any) -> Any:
 
 
 def method_of(method: Any) -> GeneratedMethod:
-    """Return a method by its descriptor, with the classes of its messages."""
+    """Return the method of a descriptor, with its message classes."""
     from google.protobuf.message_factory import GetMessageClass
 
     return GeneratedMethod(
@@ -75,7 +75,7 @@ def _taking_context(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 
 
 class _WithoutContext:
-    """A function that takes only the request, called with a context, too."""
+    """A function that is called with request and context, and passes on only the request."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.__wrapped__ = function

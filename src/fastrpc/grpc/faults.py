@@ -1,4 +1,4 @@
-"""Statuses and texts for faults of generated services, in the form of gRPC or of grpcio.
+"""The statuses and texts that callers get for faults of generated services, as in gRPC or in grpcio.
 
 ::
 
@@ -30,7 +30,7 @@ __all__ = [
 
 logger = logging.getLogger("fastrpc.grpc")
 
-# The stages of a call in a thread, by which grpcio's texts of exceptions differ.
+# The stages of a call in a thread. grpcio has a different text for exceptions in each stage.
 CALLING: Final = "Exception calling application"
 ITERATING: Final = "Exception iterating responses"
 SERVICING: Final = "Error in service handler!"
@@ -39,14 +39,15 @@ _STAGE: Final = "_fastrpc_stage"
 
 
 def note_stage(error: BaseException, stage: str) -> None:
-    """Note the stage in which an exception was raised; if none is noted, that is `CALLING`."""
+    """Record the stage in which an exception was raised. Without a record the stage is `CALLING`."""
     vars(error)[_STAGE] = stage
 
 
 class GeneratedFaults(Faults):
     """The rules for generated services that are served next to services written for fastrpc."""
 
-    #: Whether None, and requests that do not decode, end messages without an error, as in grpc's server for threads.
+    #: Whether an undecodable request, or None from a servicer, ends a stream without an error, as in grpc's server for
+    #: threads.
     ends_quietly = False
 
     def status_of_crash(self, error: BaseException) -> Status:

@@ -1,4 +1,4 @@
-"""Contexts that are instances of grpcio's own classes, for programs that import it."""
+"""Contexts that are instances of grpcio's classes, for programs that import grpcio."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Credentials: ours are taken, and objects of grpcio, which hide their contents, are refused with the way out."""
+"""Check credentials. Objects of grpcio are refused, as they hide their contents; the error names a replacement."""
 
 from typing import Any
 

@@ -14,7 +14,7 @@ __all__ = ["Handlers", "class_of", "coders_of", "is_of_protobuf", "kind_and_func
 
 
 class Handlers:
-    """The handlers of generated code, next to services written for fastrpc.
+    """A source of the handlers that generated code adds, for a server that may also have services written for fastrpc.
 
     ::
 
@@ -32,7 +32,7 @@ class Handlers:
         """Add the handlers of services, as generated code does.
 
         Raises:
-            ConfigError: a handler does not say which methods it has.
+            ConfigError: a handler does not state its methods.
         """
         for generic in generic_rpc_handlers:
             known = getattr(generic, "_method_handlers", None)
@@ -43,7 +43,7 @@ class Handlers:
                 )
             for path, handler in known.items():
                 service, method = split_path(path)
-                # Handlers registered for a single method come first, for any order in which handlers are added.
+                # A handler registered for a single method takes precedence, in whatever order handlers are added.
                 self._services.setdefault(service, {}).setdefault(method, handler)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
@@ -92,7 +92,7 @@ def is_of_protobuf(encode: Callable[[Any], bytes] | None) -> bool:
 
 
 def _of_any(encode: Callable[[Any], bytes] | None, is_strict: bool) -> Callable[[Any], bytes]:
-    """Return a function that encodes the results of a servicer: unless strict, None is empty and text is UTF-8."""
+    """Return a function that encodes results of a servicer. Unless strict it encodes None as b"" and str as UTF-8."""
 
     def encoded(value: Any) -> bytes:
         if isinstance(value, str) and not is_strict:
@@ -108,14 +108,14 @@ def _of_any(encode: Callable[[Any], bytes] | None, is_strict: bool) -> Callable[
 
 
 def kind_and_function(handler: Any) -> tuple[Kind, Callable[..., Any]]:
-    """Return the kind of a `grpc.RpcMethodHandler`, and its one function."""
+    """Return the kind of a `grpc.RpcMethodHandler`, and the function that it has for this kind."""
     functions = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
     found = next(one for one in functions if one is not None)
     return kind_of(handler.request_streaming, handler.response_streaming), found
 
 
 def class_of(decode: Callable[[bytes], Any] | None) -> Any:
-    """Return the message class to which this `FromString` belongs; Any for another function."""
+    """Return the message class whose `FromString` this is; Any for another function."""
     owner = getattr(decode, "__self__", None)
     is_class = isinstance(owner, type) and hasattr(owner, "FromString") and hasattr(owner, "DESCRIPTOR")
     return owner if is_class else Any

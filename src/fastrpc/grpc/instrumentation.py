@@ -1,8 +1,7 @@
-"""The warning for programs whose tracing wraps functions of grpcio, which are no longer called after the switch.
+"""Warn programs whose tracing wraps functions of grpcio, which are not called any more after the switch to fastrpc.
 
 OpenTelemetry's `GrpcInstrumentorServer` and the like replace the functions that make servers and channels of grpc and
-grpc.aio. Servers and channels of fastrpc are made by other functions, so no span would be written, and no error would
-say so.
+grpc.aio. Other functions make servers and channels of fastrpc, so spans would be missing without any error.
 """
 
 import logging
@@ -50,7 +49,7 @@ _told: set[str] = set()
 
 
 def warn_of_wrapped(name: str, interceptors: Any = ()) -> None:
-    """Log once that something wraps a function of grpcio that fastrpc does not call.
+    """Log a warning, once per function, if something wraps a function of grpcio that fastrpc does not call.
 
     Args:
         interceptors: the interceptors of the new server or channel; nothing is logged if OpenTelemetry's are among
@@ -81,13 +80,13 @@ def _wrapper_of(name: str) -> str | None:
     function = getattr(grpc.aio if module == "grpc.aio" else grpc, attribute)
     found = getattr(function, "__module__", None) or ""
     if found.startswith("fastrpc."):
-        # The program has replaced it by our function.
+        # The program has replaced grpcio's function by ours.
         return None
     if found != "grpc" and not found.startswith("grpc."):
         return found or type(function).__name__
     if not hasattr(function, "__wrapped__"):
         return None
-    # A wrapper may report the module of the wrapped function, as `wrapt`'s do; then the function that it calls shows
-    # its origin.
+    # A wrapper may report the module of the wrapped function, as `wrapt`'s wrappers do; then the wrapping function
+    # shows where it comes from.
     caller = getattr(function, "_self_wrapper", None)
     return getattr(caller, "__module__", None) or type(function).__module__

@@ -20,12 +20,12 @@ class ThreadEndedError(RuntimeError):
 
 
 class LoopThread:
-    """Runs coroutines for other threads, from its first use on.
+    """Runs coroutines for other threads. The thread starts at the first use.
 
     Args:
-        close: makes a coroutine. If this object is dropped before it was stopped, the thread runs that coroutine and
-            ends; without `close` the thread continues to run.
-        owner: the name of the object that was not closed in that case, for the warning.
+        close: returns a coroutine. If this object is freed before `stop`, the thread runs this coroutine and ends;
+        without `close` the thread continues to run. owner: the name of the owning object, for the warning that it was
+        not closed.
     """
 
     def __init__(
@@ -38,7 +38,8 @@ class LoopThread:
         self._name = name
         self._close = close
         self._owner = owner
-        #: Calls the program's functions, so that the loop need not wait for them. This thread ends after the loop.
+        #: A second thread calls the program's functions, so that the loop need not wait for them. It ends after the
+        #: loop.
         self.callbacks = CallbackThread(f"{name} callbacks")
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -51,7 +52,7 @@ class LoopThread:
             raise ThreadEndedError(f"the thread {self._name!r} has ended")
         if self._life.loop is None:
             started = threading.Event()
-            # The thread has no reference to this object, so that it can be dropped once no other code uses the thread.
+            # The thread holds no reference to this object, so that the object is freed when no other code refers to it.
             self._thread = threading.Thread(
                 target=self._life.run, args=[started, self.callbacks], name=self._name, daemon=True
             )
@@ -61,7 +62,7 @@ class LoopThread:
         return self._life.loop
 
     def __del__(self) -> None:
-        # In a forked child the parent's thread is not alive.
+        # In a forked child the parent's thread does not run.
         is_running = self._thread is not None and self._thread.is_alive()
         if self._close is not None and is_running and not self._is_stopped:
             self._life.last_work = self._close
@@ -70,7 +71,7 @@ class LoopThread:
             warnings.warn(f"unclosed {self._owner}", ResourceWarning, source=self, stacklevel=2)
 
     def is_current(self) -> bool:
-        """Return whether the caller is in the thread of the loop, where nothing may wait for the loop."""
+        """Return whether this code runs in the thread of the loop, where it must not wait for the loop."""
         return threading.current_thread() is self._thread
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
@@ -114,10 +115,10 @@ class LoopThread:
             future.cancel()
             raise
 
-    # Work that need not wait for anything once the thread has ended
+    # Coroutines that need not wait for anything if they run after the thread has ended
 
     def ask(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of a coroutine; if the thread ends meanwhile, `work` makes another to run without it.
+        """Return the result of a coroutine. If the thread ends meanwhile, a new coroutine of `work` runs here.
 
         Raises:
             RuntimeError: the caller is in the thread of the loop, and the coroutine has to wait.
@@ -128,13 +129,13 @@ class LoopThread:
             except (ThreadEndedError, CancelledError):
                 if not self._is_stopped:
                     raise
-            # The last steps of the loop may still change the values that the work reads.
+            # Wait for the thread's end: the last steps of the loop may still change values that the work reads.
             if self._thread is not None:
                 self._thread.join()
         return self._at_once(work())
 
     def begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
-        """Begin a coroutine; its future is done once the thread has ended."""
+        """Start a coroutine and return its future, which is done at the latest when the thread ends."""
         try:
             found = self.submit(work())
         except ThreadEndedError:
@@ -154,7 +155,7 @@ class LoopThread:
         return found
 
     def _at_once(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the result of a coroutine that need not wait."""
+        """Run a coroutine that need not wait, and return its result."""
         try:
             work.send(None)
         except StopIteration as end:
@@ -170,16 +171,16 @@ class LoopThread:
         )
 
     def stop(self) -> None:
-        """End the thread; coroutines that still run are cancelled."""
+        """End the thread, and cancel coroutines that still run."""
         with self._lock:
             if self._life.loop is not None and not self._is_stopped:
-                # The loop runs this after everything that was submitted before.
+                # The loop runs this call after all coroutines submitted earlier have started.
                 self._life.loop.call_soon_threadsafe(self._life.ending.set)
             self._is_stopped = True
 
 
 class _Life:
-    """The work of the thread itself, until the thread is to end."""
+    """The code that the thread itself runs until it is stopped."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None

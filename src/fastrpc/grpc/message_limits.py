@@ -1,7 +1,7 @@
-"""Limits of single messages that a channel or a server has by options: one for each direction, of any size.
+"""The message size limits that options of a channel or server set: one per direction, of any size.
 
-`Limits.message_bytes` has a lowest value and protects the memory of the process; the limits here apply to whole
-messages.
+`Limits.message_bytes` has a minimum and protects the memory of the process. The limits here are checked when a message
+is complete.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class MessageLimits(NamedTuple):
     received: int | None = None
 
     def around(self, coders: GivenCoders, side: str) -> GivenCoders:
-        """Return coders that raise `TooLargeError`, which names the side."""
+        """Wrap coders so that they raise `TooLargeError`, whose text names the side."""
         encode, decode, decode_result, received = coders
         if self.sent is not None:
             encode = _encoding(encode, self.sent, side)
@@ -36,7 +36,7 @@ class MessageLimits(NamedTuple):
 
 
 def as_given(message: bytes) -> bytes:
-    """Return a message that is encoded already.
+    """Return a message that must already be encoded.
 
     Raises:
         TypeError: the message is not bytes.

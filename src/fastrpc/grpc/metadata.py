@@ -70,7 +70,7 @@ def pairs_in(block: bytes) -> Pairs:
 
 
 def received_pairs(call: Call) -> Pairs:
-    """Return the pairs that came with a call."""
+    """Return the received metadata of a call as pairs."""
     return pairs_in(call._received_block)
 
 
@@ -78,7 +78,7 @@ def _fitting(key: str | bytes, value: str | bytes) -> tuple[str, str | bytes]:
     if isinstance(key, bytes):
         key = key.decode("utf-8", "surrogateescape")
     if not (isinstance(key, str) and isinstance(value, str | bytes)):
-        raise TypeError(f"metadata is text or bytes by a text, not {value!r} by {key!r}")
+        raise TypeError(f"metadata keys must be text and values text or bytes, not {key!r}: {value!r}")
     if key.endswith("-bin"):
         return key, value.encode() if isinstance(value, str) else value
     return key, value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""Names of methods and statuses, as grpcio writes them and as fastrpc does."""
+"""Conversion of names of methods and statuses between grpcio and fastrpc."""
 
 from typing import Any
 

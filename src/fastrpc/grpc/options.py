@@ -1,6 +1,6 @@
 """Options of channels and servers, `("grpc.name", value)`, as settings of fastrpc.
 
-For an option without a counterpart, one warning names it. An option is accepted silently if its value states what
+Options without a counterpart are named in one warning. An option is ignored silently if its value describes what
 fastrpc does anyway.
 """
 
@@ -23,9 +23,9 @@ WIRE = "grpc"
 #: The lowest value of `Limits.message_bytes`.
 LEAST_MESSAGE: Final = 4_096
 
-#: A day: the longest wait for a ping that settings take.
+#: A day: the longest wait for a ping that settings allow.
 _LONGEST: Final = 86_400.0
-#: The value by which gRPC says that a time in milliseconds has no limit.
+#: gRPC's value in milliseconds for a time without limit.
 _NEVER: Final = 2**31 - 1
 
 
@@ -73,7 +73,7 @@ def _part(part: str, **changes: Callable[[Any], Any]) -> Callable[[Any, Any], An
 
 
 def _with_message_limits(config: Any, sizes: Mapping[str, int | None]) -> tuple[Any, MessageLimits]:
-    """Return settings that limit only received messages, and the limits that settings cannot express.
+    """Return settings that limit only received messages, and the other limits, which settings cannot express.
 
     Args:
         sizes: the limits that options set, by direction; None: any size.
@@ -84,7 +84,7 @@ def _with_message_limits(config: Any, sizes: Mapping[str, int | None]) -> tuple[
         most = LARGEST_SIZE if limits.received is None else min(limits.received, LARGEST_SIZE)
         values["message_bytes"] = max(LEAST_MESSAGE, most)
         if most >= LEAST_MESSAGE:
-            # Settings refuse a longer message before it has arrived completely.
+            # The settings limit received messages themselves, and refuse a longer one before it has arrived completely.
             limits = limits._replace(received=None)
     return replace(config, limits=SendingLimits(**values)), limits
 
@@ -130,7 +130,7 @@ _OF_SERVERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 #: The direction of each option for the size of a message.
 _SIZES: Final = {"grpc.max_send_message_length": "sent", "grpc.max_receive_message_length": "received"}
 
-#: Options whose rule holds here in any case; None means any value.
+#: Options that are ignored silently, with the values that describe what fastrpc does anyway; None: any value.
 _RULES: Final[Mapping[str, tuple[Any, ...] | None]] = {
     "grpc.enable_http_proxy": (0, False),
     "grpc.use_local_subchannel_pool": None,
@@ -177,8 +177,8 @@ def channel_options(
 def server_options(
     options: Iterable[tuple[str, Any]] | None, compression: Any, config: ServerConfig | None
 ) -> ServerOptions:
-    """Return the settings of a server for its options, which change `config`."""
-    # As in grpcio, callers get the texts of exceptions, unless settings are given: then these decide.
+    """Return the settings of a server: `config`, changed by the options."""
+    # Without given settings callers get the texts of exceptions, as in grpcio.
     made = ServerConfig(expose_errors=True) if config is None else config
     sizes: dict[str, int | None] = {}
     if WIRE not in made.protocols:

@@ -1,4 +1,4 @@
-"""Ports of servers, which are bound before the server starts, as gRPC names them."""
+"""Ports of servers, with addresses in gRPC's form. They are bound before the server starts."""
 
 import socket
 from contextlib import suppress
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 __all__ = ["Port", "bound_port"]
 
-#: The number that gRPC returns for a port without a number.
+#: The port number that gRPC returns for an address without one.
 _WITHOUT_NUMBER = 1
 
 _ANY_IPV4 = "0.0.0.0"  # noqa: S104
@@ -16,13 +16,13 @@ _ANY = ("", "::", _ANY_IPV4)
 
 
 class Port(NamedTuple):
-    """A bound port: our addresses, each with its socket; None: the server makes the socket."""
+    """A bound port: our addresses, each with its socket, or with None if the server makes the socket."""
 
     number: int
     sockets: list[tuple[str, socket.socket | None]]
 
     def close(self) -> None:
-        """Close the sockets, at which no server has listened."""
+        """Close the sockets before a server uses them."""
         for _, bound in self.sockets:
             if bound is not None:
                 bound.close()
@@ -67,7 +67,7 @@ def _sockets(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
             made = socket.socket(family, socket.SOCK_STREAM)
             _prepare(made, family, is_any=host == "::", reuse_port=reuse_port)
             made.bind((place[0], number, *place[2:]))
-            # A port counts as taken for others only if something listens at it. Callers that connect wait until the
+            # Other programs find the port taken only if its socket listens. Callers that connect now wait until the
             # server starts.
             made.listen()
         except OSError as error:

@@ -21,7 +21,7 @@ POLICIES = ("pick_first", "round_robin")
 
 
 class Unprocessed:
-    """The fail mode of a channel without a policy: a call is repeated only if no server has done any work for it."""
+    """The fail mode of a channel without a retry policy: it retries calls for which no server has done any work."""
 
     retries = 3
 
@@ -33,7 +33,8 @@ class Unprocessed:
             try:
                 return await attempt(endpoint)
             except FastRPCError as error:
-                # A channel has no default timeout, so a refusal ends the call, even if it asks only for a pause.
+                # A channel has no default timeout, so a refusal ends the call, even if the server only asks for a
+                # pause.
                 if was_load(error) or getattr(error, "retry_after", None):
                     error.retryable = False
                 raise
@@ -42,7 +43,7 @@ class Unprocessed:
 
 
 class StatusRetries:
-    """The retry policy of a method: it is called again after certain statuses, even if it may have run."""
+    """The retry policy of a method: calls are retried after certain statuses, even if the method may have run."""
 
     def __init__(self, policy: Mapping[str, Any]) -> None:
         self._attempts = min(int(policy["maxAttempts"]), MOST_ATTEMPTS)
@@ -67,7 +68,7 @@ class StatusRetries:
 
 
 class MethodRules(NamedTuple):
-    """The rules for calls of some methods; None: not given."""
+    """The rules for calls of some methods. None: the config has no such rule."""
 
     timeout: float | None = None
     wait_for_ready: bool | None = None
@@ -82,7 +83,7 @@ class ServiceConfig(NamedTuple):
     policy: str | None = None
 
     def rules_for(self, service: str, method: str) -> MethodRules:
-        """Return the rules for a method: of several, the most specific ones."""
+        """Return the most specific rules for a method."""
         for name in ((service, method), (service, ""), ("", "")):
             if name in self.methods:
                 return self.methods[name]
@@ -122,7 +123,7 @@ def _rules(entry: Mapping[str, Any], retries: bool) -> MethodRules:
 
 
 def _policy(found: Mapping[str, Any]) -> str | None:
-    """Return the first known policy of a config, whose order is a preference."""
+    """Return the first known policy of a config, which lists policies by preference."""
     for entry in found.get("loadBalancingConfig", ()):
         for name in entry:
             if name in POLICIES:

@@ -1,4 +1,4 @@
-"""Runs servicers: the handlers of routes for their functions of all four kinds.
+"""Run servicers: make handlers of routes from their functions of all four kinds.
 
 ::
 
@@ -34,13 +34,13 @@ Servicer = Callable[[Any, Any], Any]
 
 
 class Servicing(NamedTuple):
-    """How the servicers of one source run."""
+    """The settings with which the servicers of one source run."""
 
     loop_context: Callable[[ServerCall], LoopContext]
     thread_context: Callable[[ServerCall], ThreadContext]
     #: The threads of functions with plain `def`; None: the threads of the server.
     executor: Executor | None = None
-    #: The rules for faults, for callers.
+    #: The rules by which faults are reported to callers.
     faults: GeneratedFaults = GENERATED_FAULTS
     #: The most bytes of a message in each direction.
     limits: MessageLimits = NO_LIMITS
@@ -49,7 +49,7 @@ class Servicing(NamedTuple):
     def now(
         cls, executor: Executor | None = None, compressor: str | None = None, **rules: Any
     ) -> "Servicing":
-        """Return a `Servicing` for the modules that are imported now.
+        """Return a `Servicing` whose contexts fit the modules imported now.
 
         Args:
             compressor: the name of the compressor of answers.
@@ -67,12 +67,12 @@ class Servicing(NamedTuple):
 
     @property
     def takes_none(self) -> bool:
-        """Whether None goes to the function that encodes messages, as in grpcio."""
+        """Whether None is passed to the function that encodes messages, as in grpcio."""
         return isinstance(self.faults, ServicerFaults)
 
 
 def _context_kinds() -> tuple[type[LoopContext], type[ThreadContext]]:
-    """Return the classes of contexts on the loop and in threads, which derive from grpcio's if it is imported."""
+    """Return the context classes for the loop and for threads. They derive from grpcio's if grpcio is imported."""
     # If a module could not be imported, its entry may be None.
     if sys.modules.get("grpc") is None:
         return LoopContext, ThreadContext
@@ -125,7 +125,7 @@ def _answering(
             raise
         context.end(None)
         if answer is None and not takes_none:
-            # None would be sent as a message without fields.
+            # Refused, because None would be sent as a message without fields.
             raise TypeError(f"{call.method} returned None, it must return its message")
         return answer
 

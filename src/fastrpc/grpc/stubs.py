@@ -1,4 +1,4 @@
-"""Calls of a service by its descriptor, with a client of either kind; needs the protobuf package, not grpcio."""
+"""Call a service by its descriptor, with a `Client` or a `SyncClient`. This needs the protobuf package, not grpcio."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,15 +11,15 @@ __all__ = ["stub"]
 
 
 def stub(descriptor: Any, client: Any) -> Any:
-    """Return an object with the methods of a service, which calls them by a `Client` or a `SyncClient`.
+    """Return an object with the methods of a service, which it calls through a `Client` or a `SyncClient`.
 
     ::
 
         greeter = fastrpc.grpc.stub(hello_pb2.DESCRIPTOR.services_by_name["Greeter"], client)
         reply = await greeter.SayHello(hello_pb2.HelloRequest(name="Ada"), timeout=1.0)
 
-    A method that streams its answers returns a stream, as `client.stream` does. A method that takes a stream gets an
-    iterable of messages; without one it returns a stream for sending by hand, as `client.open` does.
+    A method that streams its answers returns a stream, as `client.stream` does. Pass an iterable of messages to a
+    method that takes a stream; without it the method returns a stream to send messages, as `client.open` does.
     """
     made = _Stub(descriptor.full_name)
     for one in descriptor.methods:

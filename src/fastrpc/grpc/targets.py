@@ -1,4 +1,4 @@
-"""Targets of channels, as gRPC writes them: the addresses of a client, and the selector among several."""
+"""Targets of channels in gRPC's form, converted to a client's addresses and its selector."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +16,14 @@ _HINT = "write host:port, dns:///host:port, ipv4:127.0.0.1:50051, ipv6:[::1]:500
 
 
 class ChannelTarget(NamedTuple):
-    """The target of a client, and the selector among its endpoints; None for a single one."""
+    """The target of a client, and the selector of its endpoints; None for a single endpoint."""
 
     target: str | list[str]
     selector: Any
 
 
 class PickFirst:
-    """Chooses the first endpoint, and the next one once the first cannot be reached."""
+    """Picks the first endpoint, and the next endpoint after an attempt failed to reach the current one."""
 
     def __init__(self) -> None:
         self._endpoints: Sequence[Endpoint] = ()
@@ -48,7 +48,7 @@ class PickFirst:
 
 
 def target_of(target: str, *, is_encrypted: bool, policy: str) -> ChannelTarget:
-    """Return the target and the selector of a gRPC channel's client.
+    """Return the client's target and selector for a gRPC channel.
 
     Args:
         target: the target of the channel, as gRPC writes it.
@@ -84,10 +84,10 @@ def target_of(target: str, *, is_encrypted: bool, policy: str) -> ChannelTarget:
         rest = target
     place = _place(rest, target)
     if authority or policy == "round_robin":
-        # Each address of the name is an endpoint; the `dns://` registry follows them.
+        # Each address of the name becomes an endpoint of the `dns://` registry, which follows changes.
         if is_encrypted:
             raise ConfigError(
-                f"{target!r}: addresses of a name are dialled in turn without encryption only",
+                f"{target!r}: round_robin over the addresses of a host name works only without encryption",
                 hint="give each address: ipv4:10.0.0.1:443,10.0.0.2:443 with TLS(server_name=…)",
             )
         return ChannelTarget(f"dns://{authority}/{place}", selector)
@@ -98,7 +98,7 @@ _FOREIGN = frozenset({"unix-abstract", "vsock", "xds", "google-c2p", "passthroug
 
 
 def _place(text: str, target: str) -> str:
-    """Return host and port, with the default port in place of a missing one."""
+    """Return host and port; a missing port is the default port."""
     host, _, port = text.rpartition(":")
     if not text or text.endswith("]") or not host or (":" in host and not host.endswith("]")):
         host, port = text, str(DEFAULT_PORT)

@@ -1,4 +1,4 @@
-"""Servicers' functions with plain `def`, which run in threads: of the server, or of an executor that is given.
+"""Run servicers' plain `def` functions in threads of the server, or of a given executor.
 
 ::
 
@@ -7,8 +7,8 @@
                                         for request in BlockingRequests ──► the loop: the next message
     ThreadMessages ◄─── at most 16 ──── for message in its generator
 
-A thread cannot be stopped: a call that is cancelled keeps its slot until the function has returned, even if its caller
-was answered when the deadline passed. Callbacks of the context are called at once.
+A thread cannot be stopped: a cancelled call keeps its slot until its function has returned, even if its caller was
+answered when the deadline passed. Callbacks of the context are called immediately.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ MESSAGES = 16
 
 
 def threaded(kind: Kind, function: Callable[[Any, Any], Any], servicing: Any) -> Callable[..., Any]:
-    """Return a function for the loop that runs a plain `def` in a thread, as a `Servicing` says."""
+    """Return a function for the loop that runs a plain `def` in a thread. `servicing` is a `Servicing`."""
     executor = servicing.executor
     takes_stream = kind in {"client_stream", "both_ways"}
 
@@ -59,7 +59,7 @@ async def in_thread(function: Callable[[], Any], context: ThreadContext, executo
     try:
         return await asyncio.shield(job)
     except asyncio.CancelledError:
-        # The thread may be waiting for the context or the job, so both are ended first.
+        # The thread may wait for the context or the job, so both are ended first.
         context.finish()
         job.cancel()
         await _settled(job)
@@ -90,7 +90,7 @@ class _SubmittedJob(CallJob):
 
 
 async def _submitted(call: ServerCall, executor: Executor, function: Callable[[], Any]) -> Any:
-    """Run a function in an executor; a cancellation withdraws the function before it begins."""
+    """Run a function in an executor. A cancellation before its start withdraws it."""
     future = executor.submit(function)
     job = _SubmittedJob(call, future)
     waiting = asyncio.wrap_future(future)
@@ -106,13 +106,13 @@ async def _submitted(call: ServerCall, executor: Executor, function: Callable[[]
 
 
 def _contained(method: str, function: Callable[[], Any]) -> Any:
-    """Call a servicer's function so that the task that waits for it gets only errors."""
+    """Call a servicer's function, and turn other exceptions than errors into errors for the waiting task."""
     with contained(method):
         return function()
 
 
 async def _settled(future: "asyncio.Future[Any]") -> None:
-    """Wait until a future is done, for any outcome and despite cancellations."""
+    """Wait until a future is done, whatever its outcome, and despite cancellations."""
     while not future.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([future])
@@ -169,7 +169,7 @@ class ThreadMessages:
         self._job.add_done_callback(lambda _: self._changed.set())
 
     def _run(self, function: Callable[[], Any]) -> None:
-        """Take the messages of the generator until it ends, or until they are no longer wanted; in a thread."""
+        """Read the generator's messages in a thread, until it ends or its messages are not wanted any more."""
         messages = function()
         if messages is None and not self._none_ends:
             return
@@ -209,7 +209,7 @@ class ThreadMessages:
         return self._messages.popleft()
 
     async def aclose(self) -> None:
-        """Let the generator end, and wait for its thread."""
+        """End the generator, and wait for its thread."""
         self._is_wanted = False
         self._room.release()
         if not self._job.done():

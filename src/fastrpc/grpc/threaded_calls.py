@@ -31,7 +31,7 @@ class ThreadedRpcError(grpc.aio.AioRpcError, grpc.Call, grpc.Future):  # type: i
 
     @classmethod
     def of(cls, error: grpc.aio.AioRpcError) -> Self:
-        """Return an error of a call on the loop as an error for threads."""
+        """Convert the error of a call on the loop to an error for threads."""
         text = _text_of_coder(error.__cause__)
         found = cls(
             error.code() if text is None else grpc.StatusCode.INTERNAL,
@@ -118,7 +118,7 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         return None
 
     def feed(self, requests: Iterator[Any]) -> None:
-        """Send the messages of an iterable, taken by a separate thread."""
+        """Send the messages of an iterable, which a separate thread reads."""
         threading.Thread(
             target=self._feed, args=[requests], name="fastrpc grpc requests", daemon=True
         ).start()
@@ -136,7 +136,7 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         self._sends(self._call.done_writing())
 
     def _sends(self, sending: Coroutine[Any, Any, None]) -> bool:
-        """Send a message or the end of messages; return False if the call is over: its reader gets the error."""
+        """Send a message or the end of messages. Return False if the call is over; its reader gets the error."""
         try:
             self._thread.run(sending)
         except (grpc.RpcError, asyncio.InvalidStateError, CancelledError, ThreadEndedError):
@@ -197,7 +197,7 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         return not self.done() and self._stop(is_faulty=False)
 
     def _stop(self, *, is_faulty: bool) -> bool:
-        """Cancel the call, and note the reason before a reader learns of it; return whether the call was under way."""
+        """Cancel the call after recording the reason for readers. Return whether the call was still running."""
 
         async def stop() -> bool:
             if self.done():

@@ -1,4 +1,4 @@
-"""The kinds of applications of web servers, distinguished by the arguments that they take."""
+"""Recognition of web applications by their parameters."""
 
 import inspect
 from collections.abc import Callable
@@ -34,14 +34,14 @@ def arguments_of(application: Callable[..., Any]) -> int:
 
 
 def is_application(thing: Any) -> bool:
-    """Return whether this is an application of ASGI 3: no class, no service, and with three positional parameters."""
+    """Return whether this is an ASGI 3 application: a callable with three parameters, neither class nor service."""
     if isinstance(thing, type) or not callable(thing) or is_service(thing):
         return False
     return _takes(thing, _ARGUMENTS)
 
 
 def makes_application(thing: Any) -> bool:
-    """Return whether a function without parameters returns an application, by its annotation."""
+    """Return whether this is a function without parameters whose annotation says that it returns an application."""
     if not inspect.isfunction(thing) or inspect.signature(thing).parameters:
         return False
     try:
@@ -49,7 +49,7 @@ def makes_application(thing: Any) -> bool:
     except Exception:
         # An annotation in text form may use a name that only type checkers know, or raise any exception.
         return False
-    # For a class without its own `__call__`, the attribute comes from its metaclass. `self` is the first parameter.
+    # A class without its own `__call__` has the `__call__` of its metaclass. `self` is the first parameter.
     return (
         isinstance(made, type) and inspect.isfunction(made.__call__) and _takes(made.__call__, 1 + _ARGUMENTS)
     )

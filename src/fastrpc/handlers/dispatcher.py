@@ -1,4 +1,4 @@
-"""The Python part of serving: everything off the hot path."""
+"""The Python part of serving: all steps off the hot path."""
 
 import asyncio
 import socket
@@ -46,7 +46,7 @@ from fastrpc.tls.failures import HandshakeError
 
 __all__ = ["Dispatcher", "accepted_address"]
 
-#: The most methods listed to a caller whose method name resembles none of them.
+#: The most methods listed in the error for a method name that resembles none of them.
 SHOWN_NAMES = 10
 
 #: Interval of the checks whether all connections have drained, in seconds.
@@ -54,7 +54,7 @@ _LOOK_SECONDS = 0.02
 
 _WITH_ITERATOR = "with an iterator of messages (a list: iter(…))"
 
-#: The calls that fit each kind of method.
+#: For each kind of method the client's call that fits it.
 _SHAPES = {
     "unary": "takes no stream and gives one answer: write client.call(…)",
     "client_stream": f"gives one answer to a stream: write client.call(…) {_WITH_ITERATOR}",
@@ -95,7 +95,7 @@ class Dispatcher:
         # The transports of the addresses at which the server listens.
         self._schemes: set[str] = set()
         tells_gauges(self)
-        # The index for suggestions on unknown names, the state of the routes that it covers, the names that are listed,
+        # The index for suggestions on unknown names; `RouteTable.changes` when it was built; the method names to list;
         # and the names of services.
         self._names = NameIndex(())
         self._indexed = 0
@@ -105,11 +105,11 @@ class Dispatcher:
         self._watching = 0
         self._unpacking = Unpacking(config.limits.message_bytes, config.admission.queue_age)
         self._packings: dict[ServerCall, Packing] = {}
-        #: Returns the reason why an unknown method may be added later, or None; a gateway sets this function.
+        #: A gateway sets this function. It returns the reason why an unknown method may be added later, or None.
         self.why_absent: Callable[[str], str | None] | None = None
         #: Whether a record about omitted metadata entries was logged.
         self.has_told_dropped = False
-        #: Called at the loss of a connection.
+        #: Called after a connection was lost.
         self.on_lost: Callable[[], None] | None = None
 
     def unknown_method(self, method: str, call: ServerCall) -> tuple[Status, str]:
@@ -143,7 +143,7 @@ class Dispatcher:
             self.index_methods()
 
     def index_methods(self) -> None:
-        """Build the index for suggestions beforehand: any peer can ask for one, at any rate."""
+        """Build the index for suggestions in advance, because peers can call unknown methods at any rate."""
         routes = [
             route
             for route in self.gate.routes
@@ -152,14 +152,14 @@ class Dispatcher:
         names = sorted(route.method for route in routes)
         names_and_aliases = [*names, *(name for route in routes for name in route.definition.aliases)]
         self._services = {name.rpartition(".")[0] for name in names_and_aliases}
-        # Bare functions are only for callers from Go, which get no suggestions.
+        # Only Go callers call bare functions, and they get no suggestions.
         names = [name for name in names if not name.startswith(".")]
         self._names = NameIndex([name for name in names_and_aliases if not name.startswith(".")])
         self._first_names = ", ".join(names[:SHOWN_NAMES])
         self._indexed = self.gate.routes.changes
 
     def wrong_shape(self, route: MethodRoute) -> str:
-        """Return the error text for a REQUEST that has the shape of another kind of method."""
+        """Return the error text for a REQUEST whose flags fit another kind of method."""
         return f"{route.method} {_SHAPES[route.kind]}"
 
     def unknown_codec(self, call: ServerCall) -> str:
@@ -195,7 +195,7 @@ class Dispatcher:
         return marshal
 
     def message_marshal_of(self, route: MethodRoute, as_json: bool) -> Marshal:
-        """Return the marshal of a method whose payloads are protobuf messages, as with gRPC, or their JSON.
+        """Return the marshal for a method's payloads as protobuf messages, as in gRPC, or as their JSON.
 
         Raises:
             CallError: protobuf cannot carry this method's types.
@@ -221,7 +221,7 @@ class Dispatcher:
         """Run the handler inside the interceptors: as a coroutine, in a thread, or directly."""
         route = call.route
         if call.given is None:
-            # The call was answered meanwhile, and no longer has its arguments.
+            # The call was answered meanwhile, and its arguments were dropped.
             raise RuntimeError(f"{call.method} ended before an interceptor proceeded")
         call.never_started = False
         if call.messages is not None:
@@ -251,7 +251,7 @@ class Dispatcher:
     def refused_tls(self, peer: Peer, error: HandshakeError) -> None:
         """Record a connection whose TLS handshake failed."""
         count_refusal("handshake")
-        # The transport, which knows the scheme, no longer exists.
+        # The scheme is given here, because the transport that knows it no longer exists.
         self._life.refused_tls(Address("tls", host=peer.address.host, port=peer.address.port), error)
 
     def stranger(self, peer: Peer, reason: str, first: bytes = b"") -> None:
@@ -274,20 +274,20 @@ class Dispatcher:
             # Imported on first use: most servers listen at no such address.
             from fastrpc.transports.unix import user_of
 
-            # This has to happen now: the system shows the user only while the connection is open.
+            # The user is read now, because the system reports it only while the connection is open.
             user = user_of(transport)
         peer = Peer(address, certificate=certificate, user=user)
         served = getattr(connection, "connection", None)
         if served is not None:
             peer.protocol = served.protocol
-        # A connection whose protocol is unknown so far has no such property.
+        # A connection has this property only after its protocol is known.
         takes = getattr(connection, "peer_takes", None)
         if takes is not None:
             peer._serve(connection, self._calling, is_pushed=takes == "pushes")
         return peer
 
     def listens(self, address: Address) -> None:
-        """From now on, show the connections of a transport even if there are none."""
+        """From now on report the number of a transport's connections, even if it is 0."""
         self._schemes.add(address.scheme)
 
     def gauges(self) -> Iterator[Gauge]:
@@ -300,7 +300,8 @@ class Dispatcher:
             for protocol in protocols:
                 connections[scheme, protocol] = 0
         for engine in list(self.gate.engines):
-            # `describe_peer` would keep the data of a peer that is still opening, so it is not called.
+            # `describe_peer` is not called, because it would cache the incomplete data of a peer whose connection is
+            # still opening.
             peer = engine.connection.peer_info
             address = self._address_of(engine) if peer is None else peer.address
             connections[address.scheme, engine.connection.protocol] += 1
@@ -308,11 +309,11 @@ class Dispatcher:
             yield "fastrpc_server_connections", labels, count
 
     def peer_name(self, connection: ServedConnection) -> bytes:
-        """Return the name under which limits count the calls of a connection's peer."""
+        """Return the key under which limits count the calls of a connection's peer."""
         return limit_name_of(connection.describe_peer())
 
     def changed(self) -> None:
-        """Wake `wait_idle` and `wait_closed` for another check."""
+        """Make `wait_idle` and `wait_closed` check their conditions again."""
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
@@ -322,7 +323,7 @@ class Dispatcher:
         """Wait until no call is in flight and every connection has drained.
 
         Args:
-            reaches_all: begins the drain of new connections, and returns whether no further connections can come.
+            reaches_all: starts the drain of new connections, and returns whether no further connections can be opened.
         """
         await self.wait_until(lambda: reaches_all() and self.has_drained())
 
@@ -331,7 +332,7 @@ class Dispatcher:
         return self._is_idle() and all(engine.has_drained for engine in self.gate.engines)
 
     def is_at_rest(self) -> bool:
-        """Return whether no call is in progress and no connection waits, except for a last request that may come."""
+        """Return whether no call runs and no connection waits for anything but a possible last request."""
         return self._is_idle() and all(
             engine.has_drained or (isinstance(engine, LastRequest) and engine.is_at_rest)
             for engine in self.gate.engines
@@ -351,7 +352,7 @@ class Dispatcher:
         )
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition that the end of a call or a connection can make true."""
+        """Wait for a condition that may become true when a call or a connection ends."""
         loop = asyncio.get_running_loop()
         self._watching += 1
         self.gate.runner.is_watched = True
@@ -377,7 +378,7 @@ class Dispatcher:
         self._unpacking.unpack(call, compressor, payload)
 
     def stop_unpacking(self, call: ServerCall) -> None:
-        """End the decompression of a request that was given up."""
+        """Stop the decompression of the request of a call that was given up."""
         self._unpacking.stop(call)
 
     def unpack_message(self, stream: ServedStream, call: ServerCall, payload: bytes, compressor: int) -> None:
@@ -385,7 +386,7 @@ class Dispatcher:
         self._unpacking.unpack_message(stream, call, compressor, payload)
 
     def close_rooms(self, rooms: list[Room]) -> None:
-        """Take back the memory rooms of messages that a handler has finished."""
+        """Release the memory rooms of messages that a handler has finished with."""
         self._unpacking.close_rooms(rooms)
 
     def pack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
@@ -429,29 +430,29 @@ class Dispatcher:
             job.is_cancelled = True
         elif packing is not None:
             packing.stop()
-            # The call ends like a cancelled handler: in the next turn of the loop.
+            # The call ends in the next loop iteration, like a cancelled handler.
             self.gate.loop_state.loop.call_soon(self._packed, call, b"", False, asyncio.CancelledError())
 
     # Errors
 
     def failure_of(self, call: ServerCall, error: BaseException) -> Failure:
-        """Return the failure that the caller gets for an error, and log the other parts of the error."""
+        """Return the failure that the caller gets for an error, and log the details that it does not get."""
         return self._failures.tell(call, error)
 
 
 def accepted_address(connection: PeerConnection) -> Address:
-    """Return the address of the peer of an accepted connection, as the transport knows it."""
+    """Return the peer's address of an accepted connection, as the transport reports it."""
     name = connection.peer_name
     transport = connection.transport
     if isinstance(name, tuple):
         is_encrypted = transport is not None and transport.get_extra_info("ssl_object") is not None
-        # If another program ended TLS, the transport between them knows the scheme.
+        # If another program terminated TLS, the transport between them knows the scheme.
         told = None if transport is None else transport.get_extra_info("scheme")
         return Address(told or ("tls" if is_encrypted else "tcp"), host=name[0], port=name[1])
     opened = None if transport is None else transport.get_extra_info("socket")
     if opened is None:
         return Address("memory", path=str(name or ""))
     if opened.family != getattr(socket, "AF_UNIX", None):
-        # The connection was reset before its address was asked for, and is closing.
+        # The connection was reset before its address was read, and is closing.
         return Address("tcp", host="", port=0)
     return Address("unix", path=str(name or ""))

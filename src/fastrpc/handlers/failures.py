@@ -1,18 +1,18 @@
-"""The answer to the caller for an error that leaves the handler and its interceptors.
+"""The answer that a caller gets for an error raised by the handler and its interceptors.
 
 ::
 
     CallError                                     its own status, message, details and `retry_after`
     a group of CallErrors and own-call errors     as its first leaf
-    an error of a call that this process made     UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED; others as a crash
-    NotImplementedError                           UNIMPLEMENTED
-    any other, SystemExit too                     INTERNAL, in services of gRPC UNKNOWN, with an id that the log carries
+    an error of a call that this process made     UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED; other statuses: as a crash
+    NotImplementedError                           UNIMPLEMENTED any other, SystemExit too                     INTERNAL
+    (gRPC services: UNKNOWN) with an id, which is in the log, too
 
 A caller never gets the text of an exception or the message of another server: both may contain private data.
 
-An error of a call that the handler made (`mark_own` in `_core/client/call_errors.pyx`), or of a verb of a store or a
-broker, describes that call, not the caller's. So the status of that error is hidden unless it holds for the caller's
-call, too. `sys.exit()` in a handler fails one call and does not end the server. A KeyboardInterrupt on the loop acts as
+If a call that the handler made fails (`mark_own` in `_core/client/call_errors.pyx`), or an operation of a store or a
+broker, the error describes that call, not the caller's. Its status is passed on only if it holds for the caller's call,
+too. `sys.exit()` in a handler fails one call and does not end the server. A KeyboardInterrupt on the loop acts as
 Ctrl-C: the server drains. A CancelledError that the handler raises itself, while nothing cancels its task, is a crash.
 """
 
@@ -45,7 +45,7 @@ __all__ = ["Failures"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: The push-back that forbids a retry.
+#: The push-back value that forbids a retry.
 _DO_NOT_RETRY = 0xFFFFFFFF
 
 #: Statuses of a handler's own call that hold for the caller of the handler as well. Other statuses concern only the
@@ -70,7 +70,7 @@ class _Kind(Enum):
 
 
 class Failures:
-    """Turn errors into answers, and log the parts that callers do not get.
+    """Convert errors to answers, and log the details that callers do not get.
 
     Args:
         life: logs the failures of stores and brokers.
@@ -84,12 +84,12 @@ class Failures:
     def status_of(self, call: ServerCall, error: BaseException) -> Status:
         """Return the status of the answer that `tell` makes."""
         if isinstance(error, asyncio.CancelledError) and not call._is_stopped():
-            # The handler raised the CancelledError itself: `tell` gets another error instead.
+            # The handler raised the CancelledError itself, and `tell` gets another error in its place.
             return _crash_status(call, error)
         return _classified(call, _unwrapped(error))[1]
 
     def tell(self, call: ServerCall, error: BaseException) -> Failure:
-        """Return the failure for the caller, and log the parts that the caller does not get."""
+        """Return the failure for the caller, and log the details that the caller does not get."""
         error = _unwrapped(error)
         kind, status = _classified(call, error)
         has_run = not call.never_started
@@ -116,7 +116,7 @@ class Failures:
     def _behind(self, call: ServerCall, error: BaseException, status: Status) -> Failure:
         """Return and log the failure of a call that this process made."""
         if isinstance(error, StoreError | BrokerError):
-            # Each call of many fails while a store or a broker is away.
+            # Logged at most once a minute, because every call fails while a store or a broker is unavailable.
             self._life.failed_backend(call.method, error)
         else:
             logger.warning(
@@ -127,7 +127,7 @@ class Failures:
                 extra=_fields(call, status),
             )
         text = self._with_text(f"{call.method}: a call it made failed ({status.name})", error)
-        # The client that made the call has already retried if that could help.
+        # No retry: the client that made the inner call has already retried if that could help.
         return Failure(status, text, pushback_ms=_DO_NOT_RETRY)
 
     def _unimplemented(self, call: ServerCall, error: BaseException) -> Failure:
@@ -196,17 +196,17 @@ def _crash_status(call: ServerCall, error: BaseException) -> Status:
 
 
 def _faults_of(call: ServerCall) -> Faults:
-    """Return the rules of the call's method for faults."""
+    """Return the rules by which faults of the call's method are reported."""
     return OWN_FAULTS if call.route is None else call.route.definition.faults
 
 
 def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
-    """Return the status for the error of a handler's own call; None: the error counts as a crash."""
+    """Return the caller's status for an error of a call made by the handler; None: the error counts as a crash."""
     if isinstance(error, StoreError | BrokerError) and not is_away(error):
         # For example, the store is closed.
         return None
     if error.status is Status.DEADLINE_EXCEEDED:
-        # The handler's call may have had less time than the caller's call still has.
+        # The inner call may have had a shorter deadline than the caller's call.
         return error.status if call.is_expired or call.remaining() == 0 else Status.UNAVAILABLE
     return error.status if error.status in _PASSED_ON else None
 
@@ -241,7 +241,7 @@ def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
 
 
 def _encoded_details(call: ServerCall, status: Status, error: CallError, sent: bytes | None) -> bytes:
-    """Return the details of an error in the form of the call's protocol; `sent` is that form, if it is known."""
+    """Return the details of an error as the call's protocol sends them; `sent` is this form if it is known."""
     own = call.connection.dialect.details_for(call, status, error.message, error.details)
     if own is not None:
         # `sent` may come from a call that the handler made: it is passed on unchanged, even if it is empty.

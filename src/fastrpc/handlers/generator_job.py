@@ -1,17 +1,17 @@
-"""A `def` generator in a thread of the pool, and its messages on their way to the loop.
+"""Run a `def` generator in a thread of the pool, and pass its messages to the loop.
 
 ::
 
     thread: step, encode ──► deque ──► loop: send while the stream has room
                   ▲                             │
-                  └─── waits while many messages lie there, until some are sent
+                  └─── waits while many messages are queued, until some are sent
 
-The loop is woken once for all messages that arrive before it looks. Only the thread appends messages and counts the
-appended bytes; only the loop takes messages and counts the taken bytes. A side that is about to wait announces this,
-then looks once more.
+The loop is woken once for all messages that are queued before it checks the deque. Only the thread appends messages and
+counts the appended bytes; only the loop removes messages and counts the removed bytes. A side that is about to wait
+announces this, then checks once more.
 
-Interceptors' functions around messages run on the loop, as for every handler. If there are any, the thread encodes
-nothing itself, but waits until the loop has encoded its message.
+Functions with which interceptors wrap messages run on the loop, as for every handler. If there are any, the thread does
+not encode its messages: it waits until the loop has encoded them.
 """
 
 import threading
@@ -36,7 +36,7 @@ _LOOK_SECONDS = 0.5
 
 
 class _Wrapped:
-    """A message that the loop is to encode for the thread, and the result."""
+    """A message that the loop encodes for the thread, and the result."""
 
     __slots__ = ("error", "message", "payload")
 
@@ -54,14 +54,15 @@ class GeneratorJob(AwaitedJob):
     def __init__(self, call: ServerCall, workers: ThreadPool) -> None:
         super().__init__(call, self._generate, workers)
         self._stream = call.messages
-        # `bind` raises if an interceptor proceeds a second time: the caller would get the messages of both runs.
+        # `bind` raises if an interceptor calls `proceed` a second time, as the caller would get the messages of both
+        # runs.
         self._given = self._stream.bind()
         self._encode = self._encode_on_loop if self._stream.has_sent_wraps else self._stream.encode
         self._payloads: deque[bytes] = deque()
-        #: Bytes that the thread appended, and that the loop took.
+        #: Bytes that the thread has appended, and bytes that the loop has removed.
         self._put = 0
         self._taken = 0
-        #: Whether the loop was notified of work and has not looked since.
+        #: Whether the loop was notified of work and has not checked the deque since.
         self._is_told = False
         self._wrapped: _Wrapped | None = None
         self._room = threading.Event()
@@ -80,7 +81,8 @@ class GeneratorJob(AwaitedJob):
                 if not self._payloads and not self._is_over:
                     await self._change()
                     continue
-                # Wait for room even after the last message: a stream that fails would drop messages that still wait.
+                # Wait for room even after the last message: if the generator then fails, the stream would drop waiting
+                # messages.
                 room = self._stream.wait_where_full(bool(self._payloads))
                 if room is not None:
                     await room

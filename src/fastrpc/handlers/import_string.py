@@ -1,4 +1,4 @@
-"""Import strings, `module:attribute`, that name the services to run, and other things of a program."""
+"""Import strings, `module:attribute`, that name services and other objects of a program."""
 
 import importlib
 import sys
@@ -85,7 +85,7 @@ def _broken(text: str, module_name: str, error: Exception) -> ConfigError:
 
 
 def _place(error: Exception) -> str:
-    """Return file and line of the innermost frame below the import, if possible of a frame of the program."""
+    """Return file and line of the innermost frame below the import, preferably of the program."""
     if isinstance(error, SyntaxError):
         return ""  # The text of the error names file and line.
     frames = [
@@ -93,7 +93,7 @@ def _place(error: Exception) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<") and frame.filename not in {__file__, importlib.__file__}
     ]
-    # If one of our decorators raises, the cause is a line of the program.
+    # Skip our own frames: if one of our decorators raises, the mistake is in a line of the program.
     frames = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)] or frames
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 

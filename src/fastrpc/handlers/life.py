@@ -1,8 +1,9 @@
 """Records of a server's life on the logger `fastrpc.server`: listening, draining, strangers, refused addresses.
 
 INFO is for events of the server, DEBUG for events of each connection. A stranger is a connection whose first bytes
-match no protocol: the first one in a minute is logged at once, further ones as a count once a minute. The same holds
-for connections that `Addresses` or `ConnectionRate` refuse, and for calls that fail with their store or broker.
+match no protocol: the first stranger in a minute is logged immediately, further ones are counted and logged once a
+minute. The same holds for connections that `Addresses` or `ConnectionRate` refuse, and for calls that fail with their
+store or broker.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds between two records about strangers.
 STRANGER_SECONDS = 60.0
 
-#: Connections refused by TLS that are logged singly within `STRANGER_SECONDS`.
+#: Most connections refused by TLS that are logged individually within `STRANGER_SECONDS`.
 TLS_REFUSALS = 60
 
 
@@ -33,7 +34,7 @@ def log_listening(address: Address, workers: int = 1) -> None:
 
 
 class MinuteLog:
-    """Logs the first of many events at once, and further ones as a count once a minute; needs no loop.
+    """Logs the first of many events immediately, and the number of further events once a minute. It needs no loop.
 
     Args:
         tell: logs the number of events, and peer and reason of the last event.
@@ -43,13 +44,13 @@ class MinuteLog:
         self._tell = tell
         self._clock = clock
         self._count = 0
-        # The text is made when it is logged, as a flood may bring tens of thousands of events a second.
+        # Kept unformatted until it is logged, because a flood may cause tens of thousands of events per second.
         self._last: tuple[Any, str] = ("", "")
         self._told_at = float("-inf")
 
     @property
     def due(self) -> float | None:
-        """When to call `tell_due`; None if every event was reported."""
+        """The instant at which to call `tell_due`; None if every event was reported."""
         return self._told_at + STRANGER_SECONDS if self._count else None
 
     def note(self, peer: Any, reason: str) -> None:

@@ -111,7 +111,7 @@ class AioServer(aio.Server):  # type: ignore[misc]
         self._parts.source.add_registered_method_handlers(service_name, method_handlers)
 
     def add_insecure_port(self, address: str) -> int:
-        """Bind an address, at which the server listens once it starts; return its port.
+        """Bind an address and return its port. The server listens there after its start.
 
         Raises:
             RuntimeError: the address cannot be bound.
@@ -119,7 +119,7 @@ class AioServer(aio.Server):  # type: ignore[misc]
         return self._bind(address, is_encrypted=False)
 
     def add_secure_port(self, address: str, server_credentials: Any) -> int:
-        """Bind an address for TLS; `server_credentials` is a `fastrpc.TLS`, the same one for all ports.
+        """Bind an address for TLS; `server_credentials` is a `fastrpc.TLS`, the same object for all ports.
 
         Raises:
             TypeError: the credentials are objects of grpcio, which hide their contents.
@@ -149,7 +149,7 @@ class AioServer(aio.Server):  # type: ignore[misc]
                 await self._server.listen(address, socket=bound, allow_plain=self._tls is not None)
 
     async def stop(self, grace: float | None) -> None:
-        """Stop: calls under way have `grace` seconds to end; None ends them at once."""
+        """Stop the server. Running calls have `grace` seconds to end; None cancels them immediately."""
         if self._server is None:
             for port in self._ports:
                 port.close()

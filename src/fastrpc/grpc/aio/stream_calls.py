@@ -1,4 +1,4 @@
-"""Calls of a channel that stream: read by hand or by iteration, and fed by hand or from an iterable."""
+"""Streaming calls of a channel. They are read by `read` or iteration, and written by `write` or from an iterable."""
 
 import asyncio
 import logging
@@ -23,13 +23,13 @@ MIXED = "a call is either iterated, or read and written by hand"
 
 
 class _StreamCall(ChannelCall):
-    """A streaming call: a stream of ours, which begins at once."""
+    """A streaming call over a `Stream`, which starts immediately."""
 
     #: Whether messages are read by iteration; None before the first read.
     _is_iterated: bool | None = None
     _is_fed = False
     _is_half_closed = False
-    #: Whether this side ended the call because a message cannot be encoded, or is too large.
+    #: Whether this side ended the call because it cannot encode a message, or a message is too large.
     _is_refused_here = False
 
     def __init__(self, stream: "Stream[Any, Any]", requests: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -69,7 +69,7 @@ class _StreamCall(ChannelCall):
         self._tell()
 
     def _tell(self, *_: object) -> None:
-        """Call the functions that wait for the end."""
+        """Call the functions that were registered for the end of the call."""
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             call_logged(callback, self)
@@ -88,7 +88,7 @@ class _StreamCall(ChannelCall):
         self._note_end()
 
     def _note_end(self) -> None:
-        """Take over the error with which a stream ended. The sender may have seen another error."""
+        """Adopt the error with which the stream ended, as the sender may have stored another one."""
         failure = self._stream.failure if self.done() else None
         if isinstance(failure, FastRPCError) and not (self._is_cancelled_here or self._is_refused_here):
             self._error = failure
@@ -190,7 +190,7 @@ class _StreamCall(ChannelCall):
             raise
 
     async def done_writing(self) -> None:
-        """Announce that nothing more is sent."""
+        """Announce that no further message follows."""
         if self._is_fed:
             raise aio.UsageError(MIXED)
         if not (self._is_half_closed or self.done()):
@@ -212,7 +212,7 @@ class StreamUnaryCall(_StreamCall, aio.StreamUnaryCall):  # type: ignore[misc]
 
     def __init__(self, stream: "Stream[Any, Any]", requests: Any, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(stream, requests, loop)
-        # The call has to end even if nothing awaits its answer.
+        # A task, because the call has to end even if nothing awaits its answer.
         self._answered = loop.create_task(self._take())
 
     async def _take(self) -> Any:

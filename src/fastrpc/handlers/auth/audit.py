@@ -1,4 +1,4 @@
-"""The log of calls that were refused for their caller's identity: logger `fastrpc.audit`."""
+"""The log of calls that were refused because of their caller's identity: logger `fastrpc.audit`."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ __all__ = ["Audit", "place_of"]
 
 logger = logging.getLogger("fastrpc.audit")
 
-#: Records per second of one peer; further ones are counted in its next record.
+#: Most records per second of one peer. Further refusals are counted in its next record.
 MOST_RECORDS = 10
 
 #: Seconds until the number of omitted records is logged separately, if no other refusal of the peer is logged before.
@@ -27,17 +27,17 @@ MOST_PEERS = 10_000
 
 
 class Audit:
-    """Logs refusals, at most ten a second for each peer, and then the number of omitted refusals."""
+    """Logs refusals, at most ten per second and peer, and later the number of omitted refusals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # By place: a second, the number of its records, and the number of omitted records since the last record.
+        # Key of a peer -> a second, the records in it, and the records omitted since the last record.
         self._counts: dict[bytes, tuple[int, int, int]] = {}
-        # Logs the numbers of omitted records if no other record does. The second value is the last peer of each such
-        # place.
+        # The timer logs the numbers of omitted records if no other record does. `_untold` has the last peer of each
+        # such key.
         self._timer: asyncio.TimerHandle | None = None
         self._untold: dict[bytes, str] = {}
-        # By place and name of a caller, the instant at which a refusal of reflection was last logged, the oldest first.
+        # Key of a peer and caller's name -> the instant at which a refusal of reflection was last logged, oldest first.
         self._reflections: dict[tuple[bytes, str], float] = {}
 
     def refused(
@@ -70,7 +70,7 @@ class Audit:
     def refused_reflection(
         self, step: str, method: str, identity: Identity | None, peer: Peer | None, reason: str
     ) -> None:
-        """Log once a minute that a caller may not list methods, as tools ask for the list unprompted."""
+        """Log that a caller may not list methods, at most once a minute: tools request the list on their own."""
         caller = place_of(peer), _name_of(identity)
         now = self._clock()
         told = self._reflections.get(caller)
@@ -131,5 +131,5 @@ def _log(
 
 
 def place_of(peer: Peer | None) -> bytes:
-    """Return the key of a peer, as in limits: an IP address, the /64 of IPv6, or a local user."""
+    """Return the key of a peer, as limits do: an IPv4 address, the /64 of an IPv6 address, or a local user."""
     return limit_name_of(peer)

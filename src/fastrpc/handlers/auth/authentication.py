@@ -25,7 +25,7 @@ from fastrpc.status import Status
 
 __all__ = ["Authentication"]
 
-#: Seconds that a verdict may take if the time for opening a connection has no limit.
+#: The timeout of a verdict if there is no timeout for opening a connection.
 VERDICT_SECONDS: Final = 4.0
 
 #: The GOAWAY reason of a connection that is to be replaced (PROTOCOL.md 3.4).
@@ -33,7 +33,7 @@ _REASON_MAX_AGE: Final = 1
 
 
 class _Certified(Protocol):
-    """A connection whose peer may have proved by a certificate who it is."""
+    """A connection whose peer may have proved its identity by a certificate."""
 
     def describe_peer(self) -> Peer: ...
     def identify(
@@ -48,7 +48,7 @@ class _Certified(Protocol):
 
 
 class _Asking(_Certified, Protocol):
-    """A connection whose peer has shown a credential, and waits for the verdict."""
+    """A connection whose peer has sent a credential and waits for the verdict."""
 
     def answer_auth(self, status: int, text: str, valid_seconds: int = 0) -> None: ...
 
@@ -57,7 +57,7 @@ class Authentication:
     """Identifies callers by their credentials, for all connections of one server.
 
     Args:
-        seconds: the time that a verdict may take.
+        seconds: the timeout of a verdict.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Authentication:
         self._versions: tuple[int, int] = (0, 0)
         #: The connections of the server.
         self.engines: Collection[Any] = ()
-        # The connections whose credential is no longer in its file, or is valid for a shorter time.
+        # Connections whose credential was removed from its file, or now expires earlier.
         self._removed: set[ServedConnection] = set()
-        #: Grows whenever a file is read again: earlier verdicts and decisions may have changed.
+        #: Incremented whenever a file is read again, after which earlier verdicts and decisions may have changed.
         self.generation = 1
         #: The generation since which the verdicts are unchanged: later generations only changed data that `authorize`
         #: reads.
@@ -87,11 +87,11 @@ class Authentication:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no verdict is under way."""
+        """Whether no verdict is pending."""
         return not self._tasks
 
     def public_route(self, definition: MethodDefinition) -> Route:
-        """Return a method as `authorize` sees it."""
+        """Return the route that describes a method to `authorize`."""
         return Route(
             service=definition.service,
             method=definition.name,
@@ -117,7 +117,7 @@ class Authentication:
         return self.generation
 
     def reload(self) -> None:
-        """Read the files again at once."""
+        """Read the files again now."""
         for source in (self._authenticate, self._authorize):
             if callable(getattr(source, "reload", None)):
                 cast(Any, source).reload()
@@ -126,7 +126,7 @@ class Authentication:
     def again(self, connection: ServedConnection) -> None:
         """Verify the credential of a connection again, after a file changed.
 
-        A client whose credential is refused is asked to reconnect, as it may have a newer one.
+        A client whose credential is refused is asked to reconnect, because it may have a newer credential.
         """
         peer, known = connection.peer_info, connection.identity
         if peer is None or not self.verdicts.is_object:
@@ -151,14 +151,14 @@ class Authentication:
                 answer = Refusal("its credential has expired")
             elif answer.identity.name == getattr(known, "name", None):
                 if _is_shorter(connection, left):
-                    # The client knows a different expiry, and would renew too late.
+                    # The client knows a later expiry, and would renew its credential too late.
                     self._replace_soon(connection)
                 access.replace(connection, answer.identity, left)
                 return
             else:
                 answer = Refusal("it proves another identity than the connection began with")
         if answer.status is Status.UNAVAILABLE:
-            # If a credential cannot be verified now, that is no refusal.
+            # The credential could not be verified now, which is no refusal.
             return
         self.audit.refused("authentication", "", known, peer, answer.reason)
         self._replace_soon(connection)
@@ -178,7 +178,9 @@ class Authentication:
     # Connections
 
     def opened(self, connection: _Certified) -> bool:
-        """Note an opened connection, which a certificate may identify. Return whether the verdict was immediate."""
+        """Verify the certificate of a newly opened connection, if it has one. Return whether the verdict was
+        immediate.
+        """
         peer = connection.describe_peer()
         if peer.certificate is None:
             return True
@@ -233,7 +235,9 @@ class Authentication:
     # Answers for connections and calls
 
     def answer_now(self, peer: Peer) -> Answer | None:
-        """Return the answer to a token; None if it takes time, or must wait because its host presents wrong tokens."""
+        """Return the verdict on a token; None if it takes time, or is delayed because the host presented wrong
+        tokens.
+        """
         known = self.verdicts.known(peer)
         if isinstance(known, Verdict):
             # A known token is not a guess, even if this host presented wrong tokens before.
@@ -258,12 +262,12 @@ class Authentication:
     async def _answer(self, peer: Peer, pause: float) -> Answer:
         if pause:
             await asyncio.sleep(pause)
-        # The verdict is asked for only now, so a token that was removed meanwhile is refused.
+        # The verdict is requested only after the delay, so a token that was removed meanwhile is refused.
         answer = self.verdicts.about(peer)
         return answer if isinstance(answer, Verdict | Refusal) else await answer
 
     def wait(self, answer: Awaitable[Answer], conclude: Callable[[Answer], None]) -> None:
-        """Call a function with the answer, as soon as the answer is known."""
+        """Call a function with the answer when the answer is known."""
         task = asyncio.ensure_future(answer)
         self._tasks.add(task)
 
@@ -277,7 +281,7 @@ class Authentication:
         task.add_done_callback(done)
 
     def close(self) -> None:
-        """Give up all verifications under way."""
+        """Cancel all running verifications."""
         for task in list(self._tasks):
             task.cancel()
         self.verdicts.close()
@@ -285,7 +289,7 @@ class Authentication:
 
 
 def _is_shorter(connection: ServedConnection, seconds: float | None) -> bool:
-    """Return whether a credential now ends at least a second before its known end."""
+    """Return whether a credential now expires at least a second before its known expiry."""
     if seconds is None:
         return False
     return not connection.expires_ns or time.monotonic() + seconds < connection.expires_ns / 1e9 - 1.0
@@ -299,7 +303,7 @@ def _text(data: bytes) -> str | None:
 
 
 def _told(refusal: Refusal) -> str:
-    """Return the text for the caller. It leaves out the reason, which would help to guess credentials."""
+    """Return the error text for the caller, without the reason, which would help to guess credentials."""
     if refusal.status is Status.UNAUTHENTICATED:
         return "the credential is not accepted"
     if refusal.status is Status.UNAVAILABLE:

@@ -1,4 +1,4 @@
-"""The hosts whose callers present wrong credentials again and again."""
+"""The hosts whose callers present wrong credentials repeatedly."""
 
 import time
 from collections import OrderedDict, deque
@@ -12,7 +12,7 @@ from fastrpc.status import Status
 
 __all__ = ["FailedLogins"]
 
-#: Wrong credentials of one host within a minute after which each further verdict waits a second.
+#: If a host presents this number of wrong credentials within a minute, each further verdict is delayed by a second.
 MOST_FAILURES: Final = 10
 FAILURE_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 1.0
@@ -22,14 +22,14 @@ MOST_HOSTS: Final = 10_000
 
 
 class FailedLogins:
-    """Counts wrong credentials by host, and delays the next verdict."""
+    """Counts wrong credentials by host, and delays further verdicts."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._instants: OrderedDict[bytes, deque[float]] = OrderedDict()
 
     def pause_of(self, peer: Peer) -> float:
-        """Return the seconds that the next verdict on a credential of this host waits."""
+        """Return the seconds by which the next verdict on a credential of this host is delayed."""
         instants = self._instants.get(place_of(peer))
         if instants is None:
             return 0.0
@@ -39,7 +39,7 @@ class FailedLogins:
         return PAUSE_SECONDS if len(instants) >= MOST_FAILURES else 0.0
 
     def note(self, peer: Peer, refusal: Refusal) -> None:
-        """Count a refused credential; a credential that was not verified says nothing about its host."""
+        """Count a refused credential. A credential that could not be verified is not counted."""
         if refusal.status is not Status.UNAUTHENTICATED:
             return
         place = place_of(peer)

@@ -19,18 +19,19 @@ from fastrpc.status import Status
 
 __all__ = ["OwnCredentials", "peer_of"]
 
-#: Calls of one connection that wait because their host presents wrong tokens. Further calls are refused at once, even
-#: with a good token: other callers need the room.
+#: Most calls of one connection that wait because their host presented wrong tokens. Further calls are refused
+#: immediately, even with a good token, because other callers need the slots.
 MOST_PAUSED: Final = 32
 
-#: Calls of one connection that are answered at their deadline during their verification. Further calls are answered
-#: only after the verification: otherwise short deadlines could start more verifications than a connection may have.
+#: Most calls of one connection that are answered at their deadline while their verification still runs. Further calls
+#: are answered only after the verification: otherwise calls with short deadlines could start more verifications than a
+#: connection may have.
 MOST_LATE: Final = 32
 
-#: The peer of a call whose engine names no peer.
+#: The peer of a call whose engine knows no peer.
 _NOBODY: Final = Peer(Address("memory"))
 
-# Gateways and the command line call this method of servers unprompted (`server/builtin.py`).
+# Gateways and the command line call these methods of servers on their own (`server/builtin.py`).
 _REFLECTION: Final = frozenset({"fastrpc.reflection.services", "fastrpc.reflection.info"})
 
 #: The identity of a call's credential, the status of a refusal, and the seconds until the credential expires (None:
@@ -46,13 +47,13 @@ class OwnCredentials:
     def __init__(self, authentication: Authentication) -> None:
         self._authentication = authentication
         self._paused: dict[ServedConnection, int] = {}
-        # The functions that get verdicts, by call; and the calls of each connection that were answered before their
+        # By call the function that gets the verdict; and for each connection the calls that were answered before their
         # verdict.
         self._waiting: dict[ServerCall, _Conclude] = {}
         self._late: dict[ServedConnection, int] = {}
 
     def of_call(self, call: ServerCall, credential: str) -> _Found | None:
-        """Return the finding about a call's credential; None if that takes time, and `wait` is to be used."""
+        """Return the finding about a call's credential, or None if it takes time: then use `wait`."""
         peer = peer_of(call, credential)
         answer = self._authentication.answer_now(peer)
         if answer is not None:
@@ -62,7 +63,7 @@ class OwnCredentials:
         return None
 
     def wait(self, guards: Guards, call: ServerCall, method: str, names: int, payload: bytes) -> None:
-        """Let a call continue once its credential is verified."""
+        """Continue a call after its credential is verified."""
         self.verify(call, method, lambda *found: guards.conclude_access(call, method, names, payload, *found))
 
     def verify(self, call: ServerCall, method: str, conclude: _Conclude) -> None:
@@ -76,7 +77,7 @@ class OwnCredentials:
         def answered(answer: Answer) -> None:
             if is_paused:
                 _count_down(self._paused, connection)
-            # A wrong credential counts, even if the call is late.
+            # A wrong credential counts even if the call was answered already.
             found = self._found(peer, method, answer)
             waiting = self._waiting.pop(call, None)
             if waiting is None:
@@ -87,7 +88,7 @@ class OwnCredentials:
         self._authentication.answer_later(peer, answered)
 
     def give_up(self, call: ServerCall) -> bool:
-        """Return whether a call whose deadline has passed is answered now; its verdict is then dropped."""
+        """Return whether a call whose deadline has passed is to be answered now. If so, its verdict is dropped."""
         late = self._late.get(call.connection, 0)
         if call not in self._waiting or late >= MOST_LATE:
             return False
@@ -96,7 +97,7 @@ class OwnCredentials:
         return True
 
     def again(self, call: ServerCall) -> None:
-        """Verify the credential of a call that runs, after a file changed."""
+        """Verify the credential of a running call again, after a file changed."""
         peer = peer_of(call, call.metadata.get("authorization", ""))
 
         def conclude(answer: Answer) -> None:
@@ -128,7 +129,7 @@ class OwnCredentials:
         return None, int(answer.status), None
 
     def note_refused(self, call: ServerCall, method: str, status: int) -> None:
-        """Log that a call was refused. If its credential was refused, that is logged already."""
+        """Log that a call was refused, except for its credential: that is logged already."""
         if call.identity is not None or not call.metadata.get("authorization"):
             step = "authorisation" if status == Status.PERMISSION_DENIED else "authentication"
             # The log is for the operator: the caller gets the same text in either case.

@@ -1,4 +1,4 @@
-"""Verdicts on credentials: each is requested once, and kept for a while."""
+"""Verdicts on credentials. A verdict is requested once for all callers who wait for it, and cached for a while."""
 
 import asyncio
 import logging
@@ -30,20 +30,20 @@ LONGEST_SECONDS: Final = float(2**32 - 1)
 
 UNDECIDED: Final = Refusal("the identity could not be decided", Status.INTERNAL)
 
-#: The server, store or broker that an authenticator asks is away.
+#: The refusal while the server, store or broker that an authenticator asks is unavailable.
 ABSENT: Final = Refusal("the identity cannot be decided now", Status.UNAVAILABLE)
 
-#: Statuses that a function may give for a refusal.
+#: Statuses with which an authenticating function may refuse.
 _REFUSALS: Final = (Status.UNAUTHENTICATED, Status.PERMISSION_DENIED, Status.UNAVAILABLE)
 
 logger = logging.getLogger("fastrpc.server")
 
 
 class Verdicts:
-    """The verdicts of one authenticator, or of a function.
+    """The verdicts of one authenticator: an object of `fastrpc.auth`, or a function.
 
     Args:
-        seconds: the time that a verdict may take.
+        seconds: the timeout of a verdict.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Verdicts:
         self._seconds = seconds
         self._clock = clock
         self._kept: OrderedDict[bytes, tuple[Verdict, float]] = OrderedDict()
-        # Slow verdicts by credential, each for all callers that wait for it; and all slow verdicts.
+        # Pending verdicts by credential, each for all callers that wait for it; and the tasks of all pending verdicts.
         self._asked: dict[bytes, asyncio.Future[Answer]] = {}
         self._tasks: set[asyncio.Future[Answer]] = set()
         self._absences = MinuteLog(_tell_absences)
@@ -68,13 +68,13 @@ class Verdicts:
         return not self.is_object or cast(Authenticator, self._authenticate).handles(peer)
 
     def forget(self) -> None:
-        """Drop all kept verdicts: the data on which they rest has changed."""
+        """Drop all cached verdicts, because the data behind them has changed."""
         self._kept.clear()
-        # Callers that wait for a verdict ask for it again, and no later caller gets the old one.
+        # Waiting callers request the verdict again, and no later caller gets the old verdict.
         self._asked.clear()
 
     def known(self, peer: Peer) -> Answer | None:
-        """Return the kept verdict on a token, without requesting one."""
+        """Return the cached verdict on a token, or None, without requesting a verdict."""
         if peer.scheme != BEARER:
             return Refusal("its scheme is unknown")
         if not peer.credentials or len(peer.credentials) > TOKEN_CHARACTERS:
@@ -103,11 +103,11 @@ class Verdicts:
             task = self._asked[key] = asyncio.ensure_future(answer)
             self._tasks.add(task)
             task.add_done_callback(lambda task: self._end(key, task))
-        # The shield keeps the verdict for the other callers if one is cancelled.
+        # If one caller is cancelled, the shield keeps the task running for the other callers.
         return asyncio.shield(task)
 
     def fresh(self, peer: Peer) -> Answer | Awaitable[Answer]:
-        """Ask for a new verdict, also on a certificate."""
+        """Request a new verdict on a token or a certificate."""
         try:
             if self.is_object:
                 with contained("authenticate"):
@@ -160,7 +160,7 @@ class Verdicts:
             return self._failed(error)
 
     def _failed(self, error: Exception) -> Refusal:
-        """Log the error of an authenticator; an absent server, store or broker is told once a minute."""
+        """Log an authenticator's error; for an unavailable server, store or broker only once a minute."""
         if is_absence(error):
             self._absences.note("a call it made failed", f"{type(error).__name__}: {error}")
             return ABSENT
@@ -178,18 +178,18 @@ def _tell_absences(count: int, last: str) -> None:
 
 
 def seconds_left(verdict: Verdict) -> float | None:
-    """Return the seconds for which a verdict holds; None: for as long as the connection lasts."""
+    """Return the seconds for which a verdict is valid; None: until the connection closes."""
     if verdict.valid_until is None:
         return None
     return min(verdict.valid_until - time.time(), LONGEST_SECONDS)
 
 
 def _key(peer: Peer) -> bytes:
-    # A function may read everything about a peer.
+    # All that an authenticating function can read of a peer belongs to the key.
     parts = (
         peer.credentials,
         peer.protocol,
-        # "tls" shows that the credentials were encrypted on their way.
+        # A function may refuse credentials that were not sent over TLS.
         peer.address.scheme,
         peer.address.host or str(peer.address),
         str((peer.certificate or {}).get("fingerprint", "")),
