@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["free_number", "installed", "load"]
 
-#: The form of a name on the wire.
+#: The allowed form of a name on the wire.
 _NAME = re.compile(r"[a-z0-9._-]{1,32}")
 
 
 def installed(group: str, built_in: Container[str]) -> "dict[str, EntryPoint]":
     """Return the entry points of a group by name, except built-in names, whose meaning on the wire is fixed."""
-    # Imported here: it loads parsers of package metadata, which are too slow for each import of fastrpc.
+    # Imported here, because it loads parsers of package metadata, which would slow every import of fastrpc.
     from importlib.metadata import entry_points
 
     return {found.name: found for found in entry_points(group=group) if found.name not in built_in}
@@ -46,6 +46,6 @@ def load(kind: str, entry_point: "EntryPoint") -> Any:
 
 
 def free_number(wanted: int, taken: Container[int]) -> int | None:
-    """Return the preferred number or the next free one: two packages may prefer the same number."""
+    """Return the preferred number, or the next free number if another package has taken it."""
     endpoint_states = [*range(wanted, LAST_NUMBER + 1), *range(FIRST_OWN_NUMBER, wanted)]
     return next((number for number in endpoint_states if number not in taken), None)

@@ -1,4 +1,4 @@
-"""How much callers may ask for, and who may connect: for `Server(limits=[…])`.
+"""Limits of calls and connections for `Server(limits=[…])`.
 
 ::
 
@@ -46,17 +46,17 @@ _ADAPTIVE: Final = {"initial": 20, "floor": 4, "ceiling": 1_000}
 
 @value_class
 class RateLimit:
-    """At most `rate` calls a second, after `burst` at once.
+    """At most `rate` calls a second, after a burst of `burst` calls.
 
     A bucket holds `burst` tokens and is filled with `rate` tokens a second; each call takes one. Each key has its own
     bucket. 10,000 keys are kept; beyond that, new keys share one bucket until other buckets are full again. The workers
     of a server share all buckets.
 
     Args:
-        rate: calls a second; 0.1 is one in ten seconds.
-        burst: calls at once after a quiet time. Too low refuses calls that honest callers send together, too high lets
-            many come at the same moment.
-        per: the owner of a bucket: "server", "service", "method", "peer" (its IP address without the port, an IPv6
+        rate: calls a second; 0.1 is one call in ten seconds.
+        burst: calls at the same moment after a quiet time. Too low refuses calls that honest callers send together, too
+        high admits load peaks. per: the owner of a bucket: "server", "service", "method", "peer" (its IP address
+        without the port, an IPv6
             address by its /64, the user of a unix socket), "identity", or "metadata:<key>", the value of that entry.
             The last two need `Server(authenticate=…)`; callers without an identity then share one bucket.
         methods: the calls that count: `shop.pay`, `shop.*` (the methods of a service), `shop.**` (services below it,
@@ -83,17 +83,16 @@ class RateLimit:
 class ConcurrencyLimit:
     """At most `limit` calls in progress, streams included. Each worker of a server counts its own.
 
-    "adaptive" finds the limit, which changes ten times a second: it falls while calls take longer than in the best of
-    the last ten seconds or miss their deadlines, and rises otherwise. Streams and one-way calls do not count there.
+    "adaptive" adjusts the limit ten times a second: it falls while calls miss their deadlines or take longer than in
+    the best of the last ten seconds, and rises otherwise. An adaptive limit does not count streams and one-way calls.
 
     Args:
-        limit: calls from their start, or from the queue before it, to their end; or "adaptive". Too low leaves the
-            server idle, too high lets calls wait for each other inside their handlers.
-        per: the key of a count, as for `RateLimit`; "server" or "method" for an adaptive limit.
-        methods: the calls that count, as for `RateLimit`.
+        limit: calls in progress, from the queue or their start to their end; or "adaptive". Too low leaves the server
+        idle, too high makes calls wait for each other inside their handlers. per: the key of a count, as for
+        `RateLimit`; "server" or "method" for an adaptive limit. methods: the calls that count, as for `RateLimit`.
         initial: an adaptive limit before the first call.
-        floor: the lowest adaptive limit. Too low lets a slow moment stop nearly everything.
-        ceiling: the highest adaptive limit.
+        floor: the lowest adaptive limit. If it is too low, a slow moment stops nearly all calls. ceiling: the highest
+        adaptive limit.
 
     Raises:
         ConfigError: an argument has the wrong type or range.
@@ -141,17 +140,17 @@ class ConcurrencyLimit:
 
 @value_class
 class Addresses:
-    """The addresses whose connections are served; with several lists an address has to pass all of them.
+    """The addresses that may connect. If there are several such limits, an address has to pass all of them.
 
-    Of the networks that contain an address, the one with the longest prefix decides; if both lists have this network,
-    the address is denied. An IPv6 address that represents an IPv4 one counts as IPv4. Unix sockets pass. A refused
-    connection is closed before TLS, and before it counts among `Limits.connections`. Behind
-    `ServerConfig.proxy_protocol` the address in the header counts; a request by one of `HTTP.trusted_proxies` is
-    answered with 403, by gRPC PERMISSION_DENIED, if its client is denied.
+    Of the networks that contain an address, the network with the longest prefix decides; if both lists have this
+    network, the address is denied. IPv4-mapped IPv6 addresses count as IPv4. Unix sockets pass. A refused connection is
+    closed before TLS, and before it counts among `Limits.connections`. With `ServerConfig.proxy_protocol` the address
+    in the header counts. If a request comes from one of `HTTP.trusted_proxies` and its client is denied, the answer is
+    403, or PERMISSION_DENIED in gRPC.
 
     Args:
-        allow: networks such as "10.0.0.0/8"; once there are any, all other addresses are denied.
-        deny: networks that are denied.
+        allow: networks such as "10.0.0.0/8". If it is not empty, all other addresses are denied. deny: networks that
+        are denied.
 
     Raises:
         ConfigError: a text is not a network, or both lists are empty.
@@ -175,17 +174,17 @@ class Addresses:
 
 @value_class
 class ConnectionRate:
-    """At most `rate` new connections a second, after `burst` at once, from each address.
+    """At most `rate` new connections a second from each address, after a burst of `burst` connections.
 
-    As for `RateLimit`, 10,000 addresses have separate buckets, and the workers of a server share all. A refused
-    connection is closed, as by `Addresses`. Each request by one of `HTTP.trusted_proxies` counts for its client as a
-    connection, and is answered with 429 above the rate, by gRPC RESOURCE_EXHAUSTED.
+    As for `RateLimit`, 10,000 addresses have separate buckets, and the workers of a server share all buckets. A refused
+    connection is closed, as by `Addresses`. A request from one of `HTTP.trusted_proxies` counts as a connection of its
+    client; above the rate the answer is 429, or RESOURCE_EXHAUSTED in gRPC.
 
     Args:
-        rate: connections a second; 0.1 is one in ten seconds.
-        burst: connections at once after a quiet time; None: `rate`, rounded up. Too low refuses clients that dial
-            several at once, and the computers behind one address.
-        per: the owner of a bucket: "address", an IPv4 address or the /64 of an IPv6 address, or "server".
+        rate: connections a second; 0.1 is one connection in ten seconds.
+        burst: connections at the same moment after a quiet time; None: `rate`, rounded up. Too low refuses clients that
+        open several connections together, and several computers behind one address. per: the owner of a bucket:
+        "address" (an IPv4 address or the /64 of an IPv6 address) or "server".
 
     Raises:
         ConfigError: an argument has the wrong type or range.
@@ -205,7 +204,7 @@ class ConnectionRate:
 
     @property
     def tokens(self) -> int:
-        """The most connections that may be made at once."""
+        """The most connections that may be opened at the same moment."""
         return max(1, math.ceil(self.rate)) if self.burst is None else self.burst
 
 

@@ -1,4 +1,4 @@
-"""IP addresses as text, and their networks; an IPv6 address that represents an IPv4 one counts as IPv4 there."""
+"""IP addresses as text, and networks. In networks an IPv4-mapped IPv6 address counts as IPv4."""
 
 import socket
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 __all__ = ["Networks", "ProxyNetworks", "authority", "network_name", "packed_address", "place_name"]
 
-#: The start of an IPv6 address that represents an IPv4 one (RFC 4291).
+#: The start of an IPv4-mapped IPv6 address (RFC 4291).
 _MAPPED_IPV4: Final = bytes(10) + b"\xff\xff"
 
 
@@ -34,18 +34,18 @@ def packed_address(host: str) -> bytes:
 
 
 def network_name(packed: bytes) -> bytes:
-    """Return an IPv4 address, or the /64 of an IPv6 address, as a caller can freely choose the other half of it."""
+    """Return an IPv4 address, or the /64 of an IPv6 address: a caller can freely choose the lower half."""
     return packed[:8]
 
 
 class Networks:
-    """Networks such as `10.0.0.0/8`. A lookup of an address takes the same time for any number of networks."""
+    """Networks such as `10.0.0.0/8`. The time of a look-up does not depend on the number of networks."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         # Imported on first use: few servers name any network.
         import ipaddress
 
-        # By the size of addresses, then by the length of networks: the leading bits of each network.
+        # Size of addresses -> prefix length -> the leading bits of each network.
         found: dict[int, dict[int, set[int]]] = {4: {}, 16: {}}
         for text in texts:
             network = ipaddress.ip_network(text)

@@ -1,14 +1,14 @@
 """Patterns of words that a separator joins.
 
-They stand for methods in limits and policies, for keys in the rights at a store, for topics and groups of brokers, for
-services, and for names at a relay.
+They match methods in limits and policies, keys in a store's access rights, topics and groups of brokers, services, and
+names at a relay.
 
 `*` stands for any one word, `**` at the end for one or more. ::
 
     shop.pay       this method
     shop.*         the methods of the service `shop`
-    shop.**        those, and the methods of all services below it, such as shop.orders.list
-    **             every method, but for the built-in services `fastrpc.*`, which are named explicitly
+    shop.**        these methods, and the methods of all services below, such as shop.orders.list **             every
+    method except of the built-in services `fastrpc.*`, which must be named explicitly
 
     shop/limits    this key
     shop/*/limits  in a key any word may be `*`, in a method only the last one
@@ -19,7 +19,7 @@ services, and for names at a relay.
     orders.*       orders.new, not orders.new.paid; any word may be `*`
     orders.**      both
 
-    edge-*         every name at a relay that begins so
+    edge-*         every name at a relay that begins with edge-
 """
 
 import re
@@ -52,12 +52,12 @@ _BUILT_IN: Final = "fastrpc."
 #: and keys of other brokers.
 NAME_CHARACTERS: Final = 255
 
-#: `*` is a pattern here, `>` one of NATS, where a message published to such a name would match too much.
+#: `*` is a pattern here, and `>` is a pattern in NATS, where subjects with such a name would match too much.
 _OF_PATTERNS: Final = frozenset("*>")
 
 
 class WordPattern:
-    """A pattern of words; its subclasses check the form.
+    """A pattern of words. Subclasses check its form.
 
     Raises:
         TypeError: the pattern is not text.
@@ -65,7 +65,7 @@ class WordPattern:
 
     __slots__ = ("has_rest", "text", "words")
 
-    #: The kind of things that have such names, for errors; and the text between two words.
+    #: The plural of the named things, for errors; and the separator between two words.
     _things: ClassVar[str]
     _separator: ClassVar[str]
 
@@ -74,19 +74,19 @@ class WordPattern:
             raise TypeError(f"a pattern of {self._things} is {text!r}, it must be text")
         self.text = text
         *first, last = text.split(self._separator)
-        #: Whether further words follow the words.
+        #: Whether the name may have further words.
         self.has_rest = last == "**"
         self.words = first if self.has_rest else [*first, last]
 
     def matches(self, name: str) -> bool:
-        """Return whether a full name fits."""
+        """Return whether a full name matches."""
         words = name.split(self._separator)
         if not self.has_rest:
             return len(words) == len(self.words) and self.fits(words)
         return len(words) > len(self.words) and self.fits(words)
 
     def fits(self, words: list[str]) -> bool:
-        """Return whether words fit one by one, up to the length of the shorter side."""
+        """Return whether words match one by one, up to the length of the shorter side."""
         return all(mine in ("*", word) for mine, word in zip(self.words, words, strict=False))
 
     def __repr__(self) -> str:
@@ -124,13 +124,13 @@ class MethodPattern(WordPattern):
         return not self.has_rest and self.words[-1] != "*"
 
     def matches(self, method: str) -> bool:
-        """Return whether a full method name fits."""
+        """Return whether a full method name matches."""
         if self.text == "**":
             return not method.startswith(_BUILT_IN)
         return super().matches(method)
 
     def covers(self, service: str) -> bool:
-        """Return whether every method of a service fits."""
+        """Return whether every method of a service matches."""
         return not self.is_exact and self.matches(f"{service}.x")
 
     def missing_in(self, methods: Iterable[str]) -> str | None:
@@ -159,7 +159,7 @@ class KeyPattern(WordPattern):
             raise ConfigError(f"{text!a} is not a pattern of keys", hint=_KEY_FORMS)
 
     def covers(self, prefix: str) -> bool:
-        """Return whether every key of a prefix, which is "" or ends in `/`, fits."""
+        """Return whether every key with a prefix matches; the prefix is "" or ends in `/`."""
         words = prefix.split("/")[:-1]
         return self.has_rest and len(words) >= len(self.words) and self.fits(words)
 
@@ -188,7 +188,7 @@ class TopicPattern(WordPattern):
         self.is_name = not self.has_rest and "*" not in self.words
 
     def is_below(self, other: "TopicPattern") -> bool:
-        """Return whether the other pattern covers every name of this one."""
+        """Return whether the other pattern matches every name that this pattern matches."""
         if other.has_rest:
             fits = len(self.words) + self.has_rest > len(other.words)
         else:
@@ -196,7 +196,7 @@ class TopicPattern(WordPattern):
         return fits and other.fits(self.words)
 
     def overlaps(self, other: "TopicPattern") -> bool:
-        """Return whether there is a name that both cover."""
+        """Return whether a name exists that both patterns match."""
         mine, its = len(self.words), len(other.words)
         if (not self.has_rest and mine < its + other.has_rest) or (
             not other.has_rest and its < mine + self.has_rest
@@ -244,7 +244,7 @@ class RelayPattern(WordPattern):
             )
 
     def matches(self, name: str) -> bool:
-        """Return whether a name fits."""
+        """Return whether a name matches."""
         if self.text.endswith("*"):
             return name.startswith(self.text[:-1])
         return name == self.text
@@ -262,7 +262,7 @@ def fault_of_word(word: str) -> str | None:
 
 
 def check_name_length(text: str, thing: str) -> None:
-    """Check the length of the name of a topic or a group. ConfigError."""
+    """Raise ConfigError if the name of a topic or a group is too long."""
     if len(text) > NAME_CHARACTERS:
         raise ConfigError(
             f"the {thing} {text[:32]!a}… has {len(text)} characters, the limit is {NAME_CHARACTERS}",

@@ -97,13 +97,13 @@ class Life:
     def __init__(self) -> None:
         #: INFO; lower in a worker process, whose supervisor logs the event once for all workers.
         self.level = logging.INFO
-        #: Whether calls were cut off because they did not end in time.
+        #: Whether calls were cancelled because they did not end in time.
         self.has_cut_off = False
         self._drain_began = 0.0
         self._strangers = LoopMinuteLog(_tell_strangers)
         self._refused = LoopMinuteLog(_tell_refused)
         self._failed = LoopMinuteLog(_tell_failed)
-        # Connections that TLS refused: the start of the current minute, the number logged, the number not logged.
+        # Connections refused by TLS: the start of the current minute, the logged and the omitted number.
         self._tls_minute = float("-inf")
         self._tls_told = self._tls_untold = 0
 
@@ -149,7 +149,7 @@ class Life:
         self._failed.note(method, f"{type(error).__name__}: {error}")
 
     def refused_tls(self, peer: Any, error: BaseException) -> None:
-        """Log a connection that TLS refused: the first sixty in a minute one by one, further ones as a count."""
+        """Log a connection refused by TLS: individually the first sixty in a minute, then only their number."""
         now = time.monotonic()
         if now >= self._tls_minute + STRANGER_SECONDS:
             self._tell_untold_tls()
@@ -180,7 +180,7 @@ def _tell_strangers(count: int, last: str) -> None:
 
 
 def refused_at_edges(clock: Callable[[], float]) -> MinuteLog:
-    """Return the records of refused addresses, for a process without a loop."""
+    """Return the log of refused addresses, for a process without a loop."""
     return MinuteLog(_tell_refused, clock)
 
 
@@ -195,7 +195,7 @@ def _tell_failed(count: int, last: str) -> None:
 
 
 def warn_of_collectors() -> None:
-    """Warn that collectors of this process see no calls of its workers. This check imports no metrics."""
+    """Warn that metric collectors of this process see no calls of its workers. This imports no metrics."""
     prometheus = sys.modules.get("fastrpc.metrics.prometheus")
     if prometheus is not None and prometheus.collectors:
         warnings.warn(

@@ -40,7 +40,7 @@ logger = logging.getLogger("fastrpc.server")
 
 
 def limiter_for(limit: CallLimit) -> Limiter:
-    """Make the counter for the calls of a limit."""
+    """Return a new counter for the calls of a limit."""
     if isinstance(limit, RateLimit):
         return rate_limiter_for(limit)
     if isinstance(limit.limit, int):
@@ -50,7 +50,7 @@ def limiter_for(limit: CallLimit) -> Limiter:
 
 
 def rate_limiter_for(limit: RateLimit | ConnectionRate) -> RateLimiter:
-    """Make the buckets of a rate."""
+    """Return new token buckets for a rate."""
     return RateLimiter(limit.rate, limit.burst if isinstance(limit, RateLimit) else limit.tokens)
 
 
@@ -60,14 +60,14 @@ def limits_connections(limits: Sequence[Limit]) -> bool:
 
 
 def shared_limiters(limits: Sequence[Limit]) -> tuple[RateLimiter | None, ...]:
-    """Make, before the fork, the counters that all processes share; None if each process counts separately."""
+    """Return for each limit the counter that all processes share, or None; made before the fork."""
     return tuple(
         rate_limiter_for(limit) if isinstance(limit, RateLimit | ConnectionRate) else None for limit in limits
     )
 
 
 class MethodLimits:
-    """The limits of one server, which are bound to its methods.
+    """The limits of one server, and their binding to its methods.
 
     Args:
         limiters: count the calls of each limit.
@@ -92,7 +92,7 @@ def check_patterns(limits: Sequence[CallLimit], methods: Sequence[str]) -> None:
     """Refuse patterns that name an unknown method of a served service; warn of services that are not served.
 
     Raises:
-        ConfigError: a pattern can only be a mistake.
+        ConfigError: a pattern is certainly a mistake.
     """
     services = {method.rpartition(".")[0] for method in methods}
     for pattern, service in unmatched_patterns(limits, methods):
@@ -106,13 +106,13 @@ def check_patterns(limits: Sequence[CallLimit], methods: Sequence[str]) -> None:
 
 
 def _own(limit: CallLimit, limiter: Limiter) -> Limiter:
-    """Return the counter for the calls of one method: an adaptive limit per method has one for each method."""
+    """Return the counter for one method's calls: a separate one if an adaptive limit counts per method."""
     is_adaptive = isinstance(limit, ConcurrencyLimit) and limit.limit == "adaptive"
     return limiter_for(limit) if is_adaptive and limit.per == "method" else limiter
 
 
 def _name(per: str, method: str) -> bytes:
-    """Return the name under which all calls of a method count."""
+    """Return the key under which a limit counts all calls of a method."""
     if per == "method":
         return method.encode()
     return method.rpartition(".")[0].encode() if per == "service" else b""

@@ -1,4 +1,4 @@
-"""Clients of HTTP and gRPC at a port that speaks neither: a warning tells which protocol to name."""
+"""Warn of HTTP and gRPC clients at a port that speaks neither, and name the missing protocol."""
 
 import logging
 import time
@@ -24,11 +24,11 @@ _NAMES: Final = {"grpc": "gRPC (HTTP/2)", "http": "HTTP"}
 
 
 class MisplacedClients:
-    """Warns of clients by their first bytes, each peer once a minute.
+    """Recognizes clients by their first bytes and logs a warning, once a minute for each peer.
 
     Args:
         spoken: the protocols of the server.
-        speaks_http2: whether its gateway takes HTTP/2, which also begins the connections of gRPC.
+        speaks_http2: whether the gateway accepts HTTP/2, whose preface gRPC connections have, too.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class MisplacedClients:
         self._spoken = spoken
         self._speaks_http2 = speaks_http2
         self._clock = clock
-        # The instant at which each peer was last warned of, by its host and protocol; the oldest first.
+        # Host and protocol of a peer -> the instant of its last warning, oldest first.
         self._warned: dict[tuple[str, str], float] = {}
 
     def note(self, peer: Address, first: bytes) -> None:
@@ -66,8 +66,8 @@ class MisplacedClients:
 
 
 def _protocol_of(first: bytes) -> str | None:
-    """Return the protocol of a client by its first bytes; None for any but HTTP and gRPC."""
-    # The other bytes of the preface may arrive later.
+    """Return the protocol of a client's first bytes, or None if it is neither HTTP nor gRPC."""
+    # The rest of the preface may arrive later.
     if first.startswith(_PREFACE[:4]) and _PREFACE.startswith(first[: len(_PREFACE)]):
         return "grpc"
     return "http" if first.startswith(_VERBS) else None

@@ -1,4 +1,4 @@
-"""Compression of long answers in slices, counted at their connections meanwhile."""
+"""Compression of long answers in slices. Their bytes count in the connection's memory meanwhile."""
 
 from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc.compressors.base import Compressor
@@ -8,7 +8,7 @@ __all__ = ["CountedPacking"]
 
 
 class CountedPacking(Packing):
-    """One payload of a served call being compressed; if memory is short it is sent uncompressed."""
+    """The compression of one payload of a served call. If memory is short, the payload is sent uncompressed."""
 
     def __init__(
         self, connection: ServedConnection, compressor: Compressor, payload: bytes, done: PackingDone

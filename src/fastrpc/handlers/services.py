@@ -34,7 +34,7 @@ __all__ = ["ServedPart", "ServiceTable", "is_inside_handler"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Methods of removed services that still refuse calls. Methods removed earlier are unknown again.
+#: The most methods of removed services that are remembered to refuse their calls. Methods removed earlier are unknown.
 MOST_WITHDRAWN = 1_000
 
 
@@ -47,12 +47,12 @@ class ServedPart(NamedTuple):
 
 
 class ServiceTable:
-    """The services that one side of connections offers.
+    """The services that this side offers on its connections.
 
     Args:
-        calling: the part that calls to the other side share with this one, if the other side serves as well.
-        address_of: names the other side of a connection.
-        limits: the limits of the server; the ones for calls are kept here.
+        calling: the part that outgoing calls use on the same connections, if the peer serves as well. address_of:
+        returns the address of a connection's peer. limits: the limits of the server; this object applies the limits of
+        calls.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class ServiceTable:
         self.limits = limits
         self._call_limits = [limit for limit in limits if isinstance(limit, CallLimit)]
         self._stack = AsyncExitStack()
-        #: The counters of each rate over all processes of the server; None: each process counts its own calls.
+        #: For each limit the counter that all processes of the server share; None: each process counts its own calls.
         self.shared: Sequence[RateLimiter | None] = [None] * len(limits)
-        #: Notified of the ends of requests and calls (`fastrpc.server.watching`); None in most servers.
+        #: Notified when requests and calls end (`fastrpc.server.watching`); None in most servers.
         self.watch: Any = None
         self._threads: ThreadPool | None = None
         #: The services, in the order in which they were added.
@@ -88,7 +88,7 @@ class ServiceTable:
         self.gate: Gate
 
     def make_gate(self) -> Gate:
-        """Make the gate of calls, on the running loop; it has no methods yet."""
+        """Create the gate of calls on the running loop, without methods."""
         config = self._config
         loop = asyncio.get_running_loop()
         self._threads = ThreadPool(
@@ -127,7 +127,7 @@ class ServiceTable:
         return gate
 
     async def enter(self, sources: Sequence[Any]) -> None:
-        """Make and enter the sources, and serve their services."""
+        """Open the sources, and serve their services."""
         async with AsyncExitStack() as opening:
             # The sources opened so far see the error of a source that fails to open.
             found = await open_sources(sources, await opening.enter_async_context(SourceScope()))
@@ -135,13 +135,13 @@ class ServiceTable:
         for service, scope in found:
             self.add(service, scope)
         if self.definitions:
-            # If there are no sources, the services come later.
+            # Without sources the services are added later.
             check_patterns(
                 self._call_limits, [*self._subscribed(), *(route.method for route in self.gate.routes)]
             )
 
     async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
-        """Enter a context, which is left before the sources are."""
+        """Enter a context manager that is exited before the sources."""
         await self._stack.enter_async_context(context)
 
     def add(self, service: Any, scope: SourceScope | None = None) -> None:
@@ -179,7 +179,7 @@ class ServiceTable:
             self._warn_of_unfit([definition.methods[name] for name in names])
 
     def instances(self) -> list[tuple[str, Any]]:
-        """Return the sources that are served, each with the name of its service before it."""
+        """Return the served sources as pairs (service name, source)."""
         return [(name, part.service) for name, parts in self._parts.items() for part in parts]
 
     def definition_with(self, service: Any) -> tuple[ServiceDefinition, Sequence[str]]:
@@ -206,7 +206,7 @@ class ServiceTable:
         return given, tuple(given.methods)
 
     def _subscribed(self) -> Iterator[str]:
-        """Yield the names of the methods that run for messages, as limits count these deliveries as well."""
+        """Yield the methods that handle broker messages, because limits count deliveries of messages as well."""
         for name, service in self.instances():
             yield from (f"{name}.{method}" for method in subscriptions_of(type(service)))
 
@@ -234,13 +234,13 @@ class ServiceTable:
         return parts
 
     async def leave_parts(self, parts: Sequence[ServedPart]) -> None:
-        """Leave, in reverse order, the context managers that only these sources needed."""
+        """Exit, in reverse order, the context managers that only these sources needed."""
         for part in reversed(parts):
             if part.scope is not None:
                 await part.scope.release()
 
     def _forget_replaced(self) -> None:
-        """Drop the decisions about withdrawn methods that were replaced, or that are served again."""
+        """Drop cached authorisation decisions about withdrawn methods that were replaced or are served again."""
         table = self.gate.routes
         replaced = [route for route in self._withdrawn if table.get(route.method) is not route]
         self._withdrawn = [route for route in self._withdrawn if route.is_withdrawn and route not in replaced]
@@ -248,12 +248,12 @@ class ServiceTable:
             self._forget(replaced)
 
     def _forget(self, routes: Sequence[MethodRoute]) -> None:
-        """Drop the decisions about methods that no longer exist."""
+        """Drop cached authorisation decisions about removed methods."""
         if self.gate.guards.access is not None:
             self.gate.guards.access.forget(routes, [engine.connection for engine in self.gate.engines])
 
     def _warn_of_unfit(self, methods: Sequence[MethodDefinition]) -> None:
-        """Warn of methods that callers by gRPC cannot call because a type has no form in protobuf."""
+        """Warn of methods that gRPC clients cannot call because a type has no protobuf equivalent."""
         from fastrpc.rpc.protobuf.marshals import message_marshal
 
         limits = self._config.limits
@@ -264,16 +264,16 @@ class ServiceTable:
                 logger.warning("%s is not served by gRPC: %s", method.full_name, error)
 
     def _longest(self, method: MethodDefinition) -> float | None:
-        """Return the seconds that a call of a method may take here; None: no limit."""
+        """Return the longest timeout of a method's calls on this server in seconds; None: no limit."""
         caps = [method.timeout, None if _is_built_in(method) else self._config.limits.longest_call]
         return min((cap for cap in caps if cap is not None), default=None)
 
     async def leave(self) -> None:
-        """Leave the sources, in reverse order."""
+        """Exit the sources in reverse order."""
         await self._stack.aclose()
 
     def close(self) -> None:
-        """Take no more jobs for threads."""
+        """Accept no further jobs for threads."""
         if self._threads is not None:
             self._threads.close(wait=False)
 

@@ -13,10 +13,10 @@ __all__ = ["Opened", "SourceScope", "open_sources"]
 
 
 class SourceScope:
-    """The context managers around some services, left with the last of these services, or with all sources.
+    """The context managers around some services, exited with the last of these services, or with all sources.
 
     Args:
-        around: the scope in which this scope was entered; None for the scope of all sources, which is never left early.
+        around: the scope in which this scope was entered; None for the scope of all sources, which is exited last.
     """
 
     __slots__ = ("_around", "_in_use", "_stack")
@@ -41,7 +41,7 @@ class SourceScope:
         return scope, await scope.enter(source)
 
     async def enter(self, source: AbstractAsyncContextManager[Any]) -> Any:
-        """Enter a context manager, which is left with this scope; return its value."""
+        """Enter a context manager that is exited with this scope; return its value."""
         return await self._stack.enter_async_context(source)
 
     def hold(self) -> None:
@@ -49,7 +49,7 @@ class SourceScope:
         self._in_use += 1
 
     async def release(self) -> None:
-        """Count one service less; leave the context managers that no service needs now, the innermost first."""
+        """Count one service less; exit the context managers that no service needs any more, innermost first."""
         self._in_use -= 1
         if self._in_use or self._around is None:
             return
@@ -67,7 +67,7 @@ class Opened(NamedTuple):
 
 
 async def open_sources(sources: Sequence[Any], scope: SourceScope) -> list[Opened]:
-    """Make the sources and enter them in a scope, which leaves them in reverse order; return the services.
+    """Open the sources in a scope, which exits them in reverse order, and return the services.
 
     Raises:
         ConfigError: a source has an unknown kind.
@@ -84,8 +84,7 @@ async def _open(source: Any, opened: list[Opened], scope: SourceScope, maker: An
             await _open(one, opened, scope)
         return
     if isinstance(source, AbstractAsyncContextManager) and not is_service(source):
-        # This check precedes the check for functions: the result of an `asynccontextmanager` can be called as well, as
-        # a decorator.
+        # Checked before functions: the result of an `asynccontextmanager` is callable as well, as a decorator.
         scope, made = await scope.inner(source)
         await _open(made, opened, scope)
         return

@@ -1,7 +1,7 @@
 """One call of a `def` handler, as the thread pool runs it.
 
-A thread cannot be stopped. When the deadline passes, the call asks its job to `leave`: the caller is answered at once,
-and the outcome of the thread is dropped. For the server the call lasts until the thread has returned.
+A thread cannot be stopped. When the deadline passes, the caller is answered immediately (`leave`), and the thread's
+outcome will be dropped. For the server the call lasts until the thread has returned.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ class CallJob:
     __slots__ = ("_call", "is_cancelled")
 
     def __init__(self, call: ServerCall) -> None:
-        #: Whether its caller no longer waits.
+        #: Whether the caller no longer waits.
         self.is_cancelled = False
         self._call = call
         call._thread_job = self
 
     def leave(self) -> bool:
-        """Note that the caller was answered because its deadline passed; return whether the function may have begun."""
+        """Record that the caller was answered at its deadline. Return whether the function may have started."""
         raise NotImplementedError
 
     def end(self) -> None:
-        """Remove the job from the call, unless the call has another job meanwhile."""
+        """Remove the job from the call, unless the call has a newer job."""
         if self._call._thread_job is self:
             self._call._thread_job = None
 
@@ -71,13 +71,12 @@ class ThreadJob(CallJob):
 
     @property
     def expired(self) -> bool:
-        """Whether the caller no longer waits, or has lost its identity; if so, the function does not start."""
+        """Whether the function must not start, because the caller no longer waits or its identity has expired."""
         return self.is_cancelled or self._call.remaining() == 0 or self._call._has_lapsed()
 
     def run(self) -> None:
         """Call the handler; in a thread of the pool."""
-        # This comes before the check of `is_cancelled`, and `leave` uses the opposite order, so at least one side sees
-        # the other.
+        # Set before `is_cancelled` is checked. `leave` has the opposite order, so at least one side notices the other.
         self._has_begun = True
         if self.is_cancelled:
             self.refuse("its caller no longer waits for it")
@@ -85,19 +84,21 @@ class ThreadJob(CallJob):
         try:
             self._value = self._context.run(run_handler, self._call, self._handler, self._given)
         except StopIteration as error:
-            # A future does not accept it. Python replaces a StopIteration that leaves a coroutine in the same way.
+            # Futures do not accept StopIteration. Python replaces a StopIteration raised in a coroutine in the same
+            # way.
             self._error = renamed(self._call, error)
         except KeyboardInterrupt as error:
-            # Ctrl-C reaches the main thread only: code in this thread raised it, which must not end the process.
+            # Ctrl-C reaches only the main thread. Code in this thread raised the exception, and it must not end the
+            # process.
             self._error = renamed(self._call, error)
         except BaseException as error:
             self._error = error
 
     def refuse(self, reason: str) -> None:
-        """Note that the pool did not start the job."""
+        """Record the error of a job that the pool did not start."""
         self._call.never_started = True
         if self._call.is_expired or self._call.remaining() == 0:
-            # A deadline stops a call just as its caller can.
+            # Both a deadline and the caller cancel a call.
             text = f"{self._call.method}: its deadline passed before a thread was free"
             self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
         elif self.is_cancelled:
@@ -112,7 +113,7 @@ class ThreadJob(CallJob):
 
     def leave(self) -> bool:
         self.is_cancelled = True
-        # The flag is read once: the thread may begin meanwhile, and both results have to agree.
+        # Read the flag once: the thread may start meanwhile, and both values must agree.
         has_begun = self._is_left = self._has_begun
         return has_begun
 
@@ -126,10 +127,10 @@ class ThreadJob(CallJob):
 
 
 class AwaitedJob(ThreadJob):
-    """A job for which a coroutine waits: for a stream, or inside interceptors.
+    """A job that a coroutine waits for: a stream's, or a call's inside interceptors.
 
-    Its thread cannot be stopped. A cancelled coroutine waits until the thread has returned, so that the call keeps its
-    slot, and a drain and the sources wait for the thread.
+    The thread cannot be stopped. A cancelled coroutine waits until it has returned, so that the call keeps its slot, a
+    drain waits for it, and the sources stay open.
     """
 
     __slots__ = ("_is_over", "_loop", "_waiter", "_workers")
@@ -155,24 +156,24 @@ class AwaitedJob(ThreadJob):
         return self._value
 
     async def _stop(self, error: BaseException) -> None:
-        """Cancel the job and wait for its end; raise the error that it raised instead of its cancellation."""
+        """Cancel the job and wait for its end. If it raised another error than the cancellation, raise that error."""
         self._cancel()
         while not self._is_over and not isinstance(error, GeneratorExit):
             try:
                 await self._change()
             except asyncio.CancelledError:
                 if self._workers.is_closed:
-                    # The loop is about to end, and threads may outlast it.
+                    # The loop is about to end; threads may run longer.
                     break
         if self._error is not None and not isinstance(self._error, asyncio.CancelledError):
             raise self._error from error
 
     def _cancel(self) -> None:
-        """Have the thread end at its next check."""
+        """Make the thread end at its next check."""
         self.is_cancelled = True
 
     async def _change(self) -> None:
-        """Return once the job has ended, or its thread reported something."""
+        """Return after the job has ended or its thread has notified the loop."""
         self._waiter = self._loop.create_future()
         await self._waiter
 
@@ -182,19 +183,19 @@ class AwaitedJob(ThreadJob):
 
     def _ended(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         self._is_over = True
-        # The handler and the delivery refer to this object as well.
+        # Break reference cycles: the handler and the delivery may refer to this object.
         del self._handler, self._deliver
         self._wake()
 
 
 def report_dropped(call: ServerCall, error: BaseException | None) -> None:
-    """Log an error that no caller gets, as the call was given up before."""
+    """Log an error that no caller gets, because the call was given up before."""
     if error is not None and not isinstance(error, CallError | asyncio.CancelledError):
         logger.error("%s failed after it was given up", call.method, exc_info=error)
 
 
 def renamed(call: ServerCall, error: BaseException) -> RuntimeError:
-    """Return an error that loops and futures accept, for an error to which they give a special meaning."""
+    """Return a RuntimeError in place of an error that has a special meaning for loops and futures."""
     renamed = RuntimeError(f"{call.method} raised {type(error).__name__}")
     renamed.__cause__ = error
     return renamed

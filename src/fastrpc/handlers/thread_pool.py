@@ -8,12 +8,12 @@ A thread starts when a job waits and no thread is idle, and ends after ten idle 
 another: a thread that takes a job and sees more jobs wakes or starts the next thread. So one thread runs a burst of
 short jobs alone, and blocking jobs soon have a thread each.
 
-Jobs wait by the priority of their calls, as calls in the admission queue do, and within one priority in the order of
-arrival. If the queue is full, the last sheddable job makes room for a job that is not sheddable.
+Jobs are queued by the priority of their calls, like calls in the admission queue, and within a priority in the order of
+arrival. If the queue is full, the latest sheddable job is refused in favour of a job that is not sheddable.
 
 There is no lock. Deques and lists of CPython change atomically, and each side first changes its own state, then checks
 the other's: the submitter adds a job, then looks for an idle thread; a thread marks itself idle, then looks for a job.
-So at least one of the two sees the other.
+So at least one of the two notices the other.
 """
 
 import asyncio
@@ -36,8 +36,8 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds after which a thread without work ends.
 IDLE_SECONDS = 10.0
 
-#: Interval at which an idle thread checks whether the interpreter ends. Python waits for all threads before it
-#: runs exit handlers, so an unclosed pool delays the end by this long.
+#: Interval at which an idle thread checks whether the interpreter ends. Python waits for all threads before it runs
+#: exit handlers, so an unclosed pool delays the exit by up to this time.
 _LOOK_SECONDS = 0.5
 
 #: Seconds between two searches of a full queue for jobs whose callers have given up.
@@ -90,8 +90,8 @@ class ThreadPool:
         self._loop = loop
         self._name = name
 
-        # Used on the loop only. A job is in flight from `submit` until it is refused or done. A stream holds its thread
-        # for long, so streams take at most half of the threads.
+        # Used on the loop only. A job is in flight from `submit` until it is refused or done. A stream occupies its
+        # thread for long, so streams get at most half of the threads.
         self._in_flight = 0
         self._streams = 0
         self._most_streams = max(1, threads // 2)
@@ -102,7 +102,7 @@ class ThreadPool:
         self._quiet = asyncio.Event()
         self._bell: Bell | None = None
 
-        # Shared by loop and threads. A slot is the right to be a thread; it is in _free, or a thread holds it.
+        # Shared by loop and threads. A slot is the permission to run a thread: it is in _free, or a thread holds it.
         self._queue: _Queues = (deque(), deque(), deque())
         self._finished: deque[_Entry] = deque()
         self._refused: deque[tuple[_Entry, str]] = deque()
@@ -111,17 +111,17 @@ class ThreadPool:
         self._idle: list[ThreadGate] = []
         self._alive: set[threading.Thread] = set()
         self._is_closed = False
-        # A thread was woken or started and has not looked at the queue yet.
+        # Whether a thread was woken or started and has not checked the queue yet.
         self._is_waking = False
-        # A thread has rung, or is about to ring, and the loop has not collected yet.
+        # Whether a thread has rung the bell, or is about to, and the loop has not collected the finished jobs yet.
         self._is_collecting = False
 
     # --- on the loop --------------------------------------------------------------------------
 
     def submit(self, job: Job, *, stream: bool = False, priority: int = 0) -> None:
-        """Queue a job, by the priority of its call. If there is no room, refuse the job in a later turn of the loop.
+        """Queue a job, by the priority of its call. If the queue is full, refuse the job in a later loop iteration.
 
-        A stream's job holds its thread until the stream ends, so only half of the threads take such jobs.
+        A stream's job occupies its thread until the stream ends, so only half of the threads run such jobs.
         """
         if self._is_closed:
             self._reject(job, "the server is closing")
@@ -241,9 +241,9 @@ class ThreadPool:
                     self._wake()
 
     def _make_room(self, rank: int) -> bool:
-        """Drop jobs whose callers gave up from a full queue, or a sheddable job for another job.
+        """Make room in a full queue: remove jobs whose callers gave up, else a sheddable job for a job of this rank.
 
-        The search visits each job, so it is rare.
+        The search visits every job, so it runs rarely.
         """
         now = monotonic()
         before = self._in_flight
@@ -313,7 +313,7 @@ class ThreadPool:
         return f"no thread was free for {self.queue_age:g} s (Admission.queue_age)"
 
     def _look_again(self) -> None:
-        # While this method had taken entries out, a thread may have found the queue empty and become idle.
+        # While the entries were out of the queue, a thread may have found it empty and become idle.
         if any(self._queue) and not self._is_waking:
             self._wake()
 
@@ -368,7 +368,7 @@ class ThreadPool:
                 owes_ring = False
                 continue
             if owes_ring:
-                # Ring now, as a result waits and the next job may take long.
+                # Ring now, because a result waits and the next job may take long.
                 bell.ring()
             if any(queue) and not self._is_waking:
                 self._wake()

@@ -1,4 +1,4 @@
-"""Decompression of requests and stream messages, within memory and without blocking the loop.
+"""Decompression of requests and stream messages, within the memory limit and without blocking the loop.
 
 ::
 
@@ -6,16 +6,16 @@
                └─► none: it waits, packed ──► room: the smallest first
                                           └─► too late: refused
 
-All decompressions under way take at most a quarter of `Memory.process_bytes` (`Room` in
-`_core/server/memory_budget.pyx`), for any number of connections. A payload that has begun never waits: if it exceeds
-its stated size it continues while there is room, and is refused without room. So a payload that holds memory never
-waits.
+All running decompressions together use at most a quarter of `Memory.process_bytes` (`Room` in
+`_core/server/memory_budget.pyx`), for any number of connections. A started payload never waits: if it exceeds its
+stated size it continues while there is room, and is refused if there is none. So no payload waits while it holds
+memory.
 
 The requests of a server wait in one `_Queue`, its stream messages in another, so messages that handlers hold do not
-delay requests. All connections share a few milliseconds of each turn with the loop's other deferred work
-(`loop/turns.pyx`). The smallest payload under way has most of that time, so that small payloads overtake large ones.
-The order goes by the stated size, even for a payload that outgrows it. Gzip of several members states only the size of
-the last member; if the larger size counted, such a payload would come after others and find no room to grow.
+delay requests. All connections share a few milliseconds of each loop iteration with the loop's other deferred work
+(`loop/turns.pyx`). The smallest started payload gets most of that time, so that small payloads overtake large ones. The
+order is by the stated size, even for a payload that outgrows it. Gzip of several members states only the size of the
+last member; if the larger size counted, such a payload would come after others and find no room to grow.
 """
 
 from asyncio import TimerHandle
@@ -46,16 +46,17 @@ MESSAGE_SECONDS: Final = 5.0
 #: The most bytes, compressed and decompressed, of a payload from a peer without identity, if authentication is on.
 UNPROVED_BYTES: Final = 65_536
 
-#: Interval of the checks for room that came back elsewhere: calls ended, or another loop of the process returned it.
+#: Interval of the checks for room that was released elsewhere: by ended calls, or by another loop of the process.
 LOOK_SECONDS: Final = 0.02
 
 #: The number of steps that a payload has in its turn: half a megabyte of output.
 TURN_STEPS: Final = 64
 
-#: In one of this number of turns the next payload of the current line is unpacked, in the others the smallest of all.
+#: In one of this number of turns the next payload of the current line is decompressed, in the others the smallest of
+#: all.
 TURNS: Final = 4
 
-#: Takes the result of a decompression: the payload, an error, or the text of a refusal.
+#: Called with the result of a decompression: the payload, an error, or the text of a refusal.
 Done: TypeAlias = Callable[[bytes, "DecodeError | str | None"], object]
 
 #: Orders the payloads that wait: the smallest first, then by arrival.
@@ -91,7 +92,7 @@ class _Job:
             self.timer = None
 
     def drop(self) -> None:
-        """Give back all room, without a result."""
+        """Release all room, without a result."""
         self.line.queue.drop(self)
 
 
@@ -103,14 +104,15 @@ class _Line:
     def __init__(self, queue: "_Queue", connection: ServedConnection) -> None:
         self.queue = queue
         self.connection = connection
-        #: The payloads under way, the next in turn first; and the payloads that wait, in their order.
+        #: The started payloads, the next one first; and the waiting payloads in their order.
         self.begun: deque[_Job] = deque()
         self.waiting: list[tuple[_Key, _Job]] = []
-        #: The key of the first waiting payload, by which the queue orders the line; None: the line is not in the order.
+        #: The key of the first waiting payload, which orders the line in the queue; None: the line is not in the
+        #: queue's order.
         self.listed: _Key | None = None
         #: Whether the connection lacks memory for the first payload.
         self.is_full = False
-        #: Whether the line has slices of the loop's turns.
+        #: Whether the line has time slices of the loop's iterations.
         self.is_sliced = False
 
 
@@ -123,8 +125,8 @@ class _Queue:
         # The first waiting payload of each line, except of lines whose connection is full.
         self._order: list[tuple[_Key, _Line]] = []
         self._full: set[_Line] = set()
-        # The jobs under way; the job of this turn, None between two turns; the steps that this job has left; the number
-        # of turns.
+        # The started jobs; the job of the current turn (None between two turns); its remaining steps; the number of
+        # turns.
         self._begun: list[tuple[_Key, _Job]] = []
         self._current: _Job | None = None
         self._steps_left = 0
@@ -134,19 +136,19 @@ class _Queue:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no payload is under way or waits."""
+        """Whether no payload is being decompressed or waits."""
         return not self._lines
 
     def add(self, job: _Job) -> None:
-        """Begin a payload, at once if this turn of the loop has time, or let the payload wait for room."""
+        """Start a payload, immediately if this loop iteration has time, or queue it until there is room."""
         connection = job.room.connection
         line = self._lines.get(connection)
         if line is None:
             line = self._lines[connection] = _Line(self, connection)
         job.line = line
         if job.room.take() == _TAKEN:
-            # If no other payload is under way, this one may end within the read that brought it. Otherwise the others
-            # may belong to other connections, whose handlers must not start in that read.
+            # If no other payload is started, this one may end within the read that received it. Otherwise that read
+            # might complete payloads of other connections, whose handlers must not start in it.
             self._begin(job, at_once=not self._begun)
             return
         insort(line.waiting, (job.key, job), key=_key_of)
@@ -167,9 +169,9 @@ class _Queue:
         self.look()
 
     def look(self) -> None:
-        """Begin waiting payloads, as far as there is room."""
+        """Start waiting payloads while there is room."""
         if self._is_looking:
-            # A payload that was decompressed at once returned its room: the loop around this call continues.
+            # A payload that was decompressed immediately released its room: the outer call of `look` continues.
             return
         self._is_looking = True
         try:
@@ -197,7 +199,7 @@ class _Queue:
         self._slice(line, at_once=at_once)
 
     def _slice(self, line: _Line, *, at_once: bool = False) -> None:
-        """Give a line slices of the loop's turns, beginning with this or the next turn, unless it has slices."""
+        """Give a line time slices of the loop, from this or the next iteration on, unless it has slices already."""
         if line.is_sliced or not line.begun:
             return
         line.is_sliced = True
@@ -208,7 +210,7 @@ class _Queue:
             work.queue()
 
     def _step(self, line: _Line) -> bool:
-        """Decompress a little of one payload, in a slice of a line; return whether the line has more to do."""
+        """Decompress a part of one payload in a line's time slice; return whether the line has more to do."""
         if not line.begun:
             line.is_sliced = False
             return False
@@ -240,7 +242,7 @@ class _Queue:
         try:
             job.done(payload, error)
         except Exception:
-            # These slices end with the error: other payloads of the line continue in new slices.
+            # The error ends these slices. Other payloads of the line continue in new slices.
             line.is_sliced = False
             self._slice(line)
             raise
@@ -249,7 +251,7 @@ class _Queue:
         return has_more
 
     def _next(self, line: _Line) -> _Job:
-        """Return the payload that has its turn now."""
+        """Return the payload whose turn it is."""
         self._steps_left = TURN_STEPS
         self._turns += 1
         if self._turns % TURNS:
@@ -261,7 +263,7 @@ class _Queue:
         return job
 
     def _end(self, job: _Job) -> None:
-        """Note that a payload is no longer under way."""
+        """Remove a payload from the started payloads."""
         job.line.begun.remove(job)
         del self._begun[bisect_left(self._begun, job.key, key=_key_of)]
         if self._current is job:
@@ -285,7 +287,7 @@ class _Queue:
         job.expired(why)
 
     def _settle(self, line: _Line) -> None:
-        """Check a line that lost a payload: its connection may have room again, or the line may be empty."""
+        """Update a line after a payload was removed: its connection may have room again, or the line may be empty."""
         if line.is_full:
             line.is_full = False
             self._full.discard(line)
@@ -294,7 +296,7 @@ class _Queue:
             del self._lines[line.connection]
 
     def _list(self, line: _Line) -> None:
-        """Put the first waiting payload of a line into the order, unless its connection is full."""
+        """Add the first waiting payload of a line to the order, unless its connection is full."""
         first = line.waiting[0][0] if line.waiting and not line.is_full else None
         if line.listed == first:
             return
@@ -329,7 +331,7 @@ class Unpacking:
         self._queue_age = queue_age
         self._requests = _Queue(queue_age)
         self._messages = _Queue(MESSAGE_SECONDS)
-        # The requests that are under way or wait.
+        # The requests that are being decompressed or wait.
         self._jobs: dict[ServerCall, _Job] = {}
 
     @property
@@ -346,7 +348,7 @@ class Unpacking:
         self._requests.add(job)
 
     def stop(self, call: ServerCall) -> None:
-        """End the decompression of a call that was given up. The gate answers the call at once."""
+        """Stop the decompression of a call that was given up. The gate answers the call immediately."""
         job = self._jobs.pop(call, None)
         # If there is no job, the call waits for something else.
         if job is not None:
@@ -367,7 +369,7 @@ class Unpacking:
         self._messages.add(job)
 
     def close_rooms(self, rooms: list[Room]) -> None:
-        """Take back the memory rooms of messages that a handler has finished."""
+        """Release the memory rooms of messages that a handler has finished with."""
         for room in rooms:
             room.close()
         self._requests.look()
@@ -432,7 +434,7 @@ def _is_unproved(call: ServerCall) -> bool:
 
 
 def _refusal(call: ServerCall, error: DecodeError) -> CallError:
-    """Return the refusal of a payload that does not decompress, or is too large."""
+    """Return the refusal of a payload that cannot be decompressed, or is too large."""
     if error.status is not Status.RESOURCE_EXHAUSTED:
         return CallError(Status(call.connection.dialect.status_of_corrupt(call)), str(error))
     if _is_unproved(call):
@@ -442,7 +444,7 @@ def _refusal(call: ServerCall, error: DecodeError) -> CallError:
 
 
 def _decode_error(problem: BaseException) -> DecodeError:
-    """Return the error of a payload for an exception of its decompression; installed compressors raise any."""
+    """Return a DecodeError for an exception of a decompression. Installed compressors may raise any exception."""
     if isinstance(problem, DecodeError):
         return problem
     return DecodeError(f"the payload cannot be decompressed: {plain_error(problem, 'the compressor')}")

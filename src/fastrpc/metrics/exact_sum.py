@@ -1,8 +1,8 @@
 """Sums of floats that do not depend on the order of the additions.
 
 The last bits of a sum of floats depend on the order: (a + b) + c is not a + (b + c). A replaced process changes the
-order, so a counter could fall by its last bit, which Prometheus treats as a restart: the rate would have the whole
-value as its increase.
+order, so a counter could fall in its last bit. Prometheus treats this as a restart and counts the whole value as an
+increase.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 __all__ = ["ExactSum", "Plain"]
 
-#: A sum as values that JSON can carry: a float, or floats whose exact sum it is.
+#: A sum as values that JSON can represent: a float, or several floats that add up to it exactly.
 Plain: TypeAlias = float | Sequence[float]
 
 
@@ -21,7 +21,7 @@ class ExactSum:
     __slots__ = ("_parts",)
 
     def __init__(self) -> None:
-        # Ordered by magnitude, the least first. A sum that is not a finite number is a single part.
+        # Ordered by magnitude, smallest first. A sum that is not finite is a single part.
         self._parts: list[float] = []
 
     def add(self, value: Plain, sign: int = 1) -> None:

@@ -1,6 +1,6 @@
-"""Metrics as Prometheus reads them: the program's, ours, and of several processes together.
+"""Pages of metrics for Prometheus: the program's metrics, ours, and the sums over several processes.
 
-The collectors of a program are foreign code: a collector that fails is logged once, and the metrics of the others are
+Collectors of a program may raise. A failing collector is logged once, and the metrics of the other collectors are
 shown.
 """
 
@@ -24,14 +24,14 @@ __all__ = ["CONTENT_TYPE_LATEST", "Exposition", "Family", "FamilySum", "program_
 
 logger = logging.getLogger("fastrpc.server")
 
-#: A metric as values that JSON can hold: name, type, text, and for each sample its name, labels and value. The value of
-#: a sum may be several floats, see `ExactSum`.
+#: A metric as values that JSON can represent: name, type, text, and for each sample its name, labels and value. The
+#: value of a sum may be several floats, see `ExactSum`.
 Family: TypeAlias = list[Any]
 
 #: A sample's name, and its labels in their order.
 _Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
-#: Types whose samples add up over processes; a sample of any other type is a value of one process.
+#: Types whose samples are added up over processes. A sample of another type describes one process.
 COUNTED = frozenset({"counter", "histogram", "summary"})
 
 #: The label that distinguishes the values of several processes.
@@ -40,7 +40,7 @@ WORKER = "worker"
 
 def _registered(failing: set[str]) -> Iterator[Metric]:
     """Yield the metrics of the program's registry; log each failing collector once."""
-    # Without this attribute the first failure ends the registry's own walk.
+    # If the registry lacks this attribute, its own iteration is used, which ends at the first failure.
     collectors = getattr(REGISTRY, "_collector_to_names", None)
     for collector in [REGISTRY] if collectors is None else list(collectors):
         name = type(collector).__name__
@@ -56,14 +56,14 @@ def _registered(failing: set[str]) -> Iterator[Metric]:
 
 
 def _checked(metric: Metric) -> Metric:
-    """Return a metric that a collector of the program made."""
+    """Return a metric of a program's collector, or raise TypeError if it is no metric."""
     if not isinstance(getattr(metric, "name", None), str):
         raise TypeError(f"collect() has a {type(metric).__name__}, it must have metrics with names")
     return metric
 
 
 def _note_unwritable(name: str, failing: set[str]) -> None:
-    """Log once the error that is handled now, for which a metric is missing."""
+    """Log, once per metric, the currently handled error because of which the metric is missing."""
     if name not in failing:
         failing.add(name)
         logger.exception("the metric %s cannot be written, it is missing", name)
@@ -90,7 +90,7 @@ class Exposition:
         return self.page([*_registered(self._failing), *metrics_of(default_registry, process_values(told))])
 
     def page(self, metrics: Iterable[Metric]) -> bytes:
-        """Return the page; of several metrics with one name it has the first, as a scrape refuses duplicates."""
+        """Return the page. Of several metrics with the same name it shows the first, as a scrape rejects duplicates."""
         parts: dict[str, bytes] = {}
         for metric in metrics:
             if metric.name in parts:
@@ -117,7 +117,7 @@ def program_families(failing: set[str], *, without: Iterable[str] = ()) -> list[
 
 
 def _family_of(metric: Metric) -> Family:
-    """Return a metric as plain values; TypeError or ValueError: one of its values is no number, or a text no text."""
+    """Return a metric as plain values. Raises TypeError or ValueError if a value is no number, or a text no str."""
     samples, texts = [], [metric.type, metric.documentation]
     for sample in metric.samples:
         texts += [sample.name, *sample.labels, *sample.labels.values()]
@@ -128,7 +128,7 @@ def _family_of(metric: Metric) -> Family:
 
 
 class FamilySum:
-    """The program's metrics of several processes together.
+    """The sum of the program's metrics over several processes.
 
     Counters, histograms and summaries add up. All other metrics get the label `worker`, and disappear with their
     process.
@@ -139,7 +139,7 @@ class FamilySum:
         self._samples: dict[str, dict[_Series, float | ExactSum]] = {}
 
     def add(self, families: Iterable[Family], worker: str | None, sign: int = 1) -> None:
-        """Add the metrics of a process; None: of a process that ended. A sign of -1 subtracts earlier counts."""
+        """Add the metrics of a worker; None: a process that ended. A sign of -1 subtracts earlier counts."""
         for name, kind, text, samples in families:
             if self._kinds.setdefault(name, (kind, text))[0] != kind:
                 continue
@@ -175,7 +175,7 @@ class FamilySum:
 
 
 def _count(known: dict[_Series, float | ExactSum], key: _Series, value: Plain, sign: int) -> None:
-    """Add a sample of a counter, or of a part of a histogram; of their creation times keep the first."""
+    """Add a sample of a counter or a histogram. Of samples that are creation times, the first is kept."""
     total = known.get(key)
     if not key[0].endswith("_created"):
         if not isinstance(total, ExactSum):
@@ -190,7 +190,7 @@ def _plain(value: float | ExactSum) -> Plain:
 
 
 def _marked(labels: dict[str, str], worker: str) -> tuple[tuple[str, str], ...]:
-    """Add the label of the process; a label that has its name already is renamed, as Prometheus does."""
+    """Add the label `worker`. An existing label of this name is renamed, as in Prometheus."""
     if WORKER in labels:
         labels = labels | {f"exported_{WORKER}": labels[WORKER]}
     return tuple(sorted((labels | {WORKER: worker}).items()))

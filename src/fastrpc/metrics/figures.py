@@ -21,16 +21,16 @@ from fastrpc.metrics.exact_sum import ExactSum
 
 __all__ = ["Figures", "Sum", "Values", "figures", "merged_gauges", "method_values", "process_values"]
 
-#: Values that JSON can carry: `methods` is a list of rows, `process` has the counts of the whole process.
+#: Values that JSON can represent: `methods` is a list of rows, `process` has the counts of the whole process.
 Figures: TypeAlias = dict[str, Any]
 
 Values: TypeAlias = dict[str, Any]
 
-#: The fields that identify the row of a method; its other values are numbers.
+#: The fields that identify a method's row. The other values of a row are numbers.
 LABELS = ("service", "method", "side", "protocol")
 NUMBERS = ("in_flight", "received_bytes", "sent_bytes")
 
-#: Figures of a whole process: counts by reason, and the waiting times of calls, for servers and for clients.
+#: Figures of a whole process: counts by reason, and the waiting times of calls on the side of servers and of clients.
 REASONS = ("refused", "client_refused", "retries", "dropped_metadata", *COUNTS)
 WAITS: dict[str, Literal["client", "server"]] = {"waits": "server", "client_waits": "client"}
 
@@ -38,7 +38,7 @@ WAITS: dict[str, Literal["client", "server"]] = {"waits": "server", "client_wait
 _MERGED_BY: dict[str, Callable[[Iterable[float]], float]] = {
     "fastrpc_client_breaker_state": max,
     "fastrpc_registry_up": min,
-    # Each client of a remote broker sees the same groups.
+    # The maximum, because each client of a remote broker reports the same groups.
     "fastrpc_messages_lag": max,
     "fastrpc_messages_oldest_seconds": max,
     "fastrpc_messages_dead": max,
@@ -60,7 +60,7 @@ def method_values(registry: Iterable[MethodCounters] = default_registry) -> Iter
 def process_values(gauges: Iterable[Gauge]) -> Values:
     """Return the counts of the whole process."""
     lag, blocked = loop_seconds()
-    # This comes first, as brokers report their counts as well.
+    # Read first, because brokers update their counts when their gauges are read.
     told = [list(gauge) for gauge in gauges]
     return {
         "refused": dict(REFUSALS),
@@ -147,7 +147,7 @@ class Sum:
         return {"methods": rows, "process": process}
 
     def process(self) -> Values:
-        """Return the counts of whole processes; the lag is the slowest loop's."""
+        """Return the counts of all processes together. The loop lag is the highest."""
         waits = {
             name: {
                 "buckets": list(zip(self._bounds, self._waits[name], strict=True)),

@@ -23,7 +23,7 @@ __all__ = ["CallCollector", "family_names", "metrics_of"]
 #: The service of a store.
 STORE = "fastrpc.store"
 
-#: The number of buckets of the core's histogram in each doubling.
+#: The number of buckets per doubling in the core's histogram.
 PARTS = 4
 
 #: The first and the last finite bound shown; each bound between them is double the previous one.
@@ -42,7 +42,7 @@ class CallCollector(Collector):
             raise ValueError(f"buckets_per_doubling is {buckets_per_doubling}, it must be 1, 2 or 4")
         collectors.add(self)
         self._registry = registry
-        # Everything else is counted for the whole process.
+        # All other metrics describe the whole process, so only its own registry shows them.
         self._is_of_process = registry is default_registry
         self._step = PARTS // buckets_per_doubling
 
@@ -125,7 +125,7 @@ class _Families:
 
 
 class _StoreFamilies:
-    """The operations of a store that the process hosts: the calls of `fastrpc.store`, by any protocol.
+    """The operations of a store in this process: the calls of `fastrpc.store` over any protocol.
 
     Requests in the dialect of Deimos are not calls.
     """
@@ -147,7 +147,7 @@ class _StoreFamilies:
         return iter((self._operations, self._seconds))
 
     def take(self, snapshot: dict[str, Any]) -> None:
-        """Add the calls of one method by one protocol."""
+        """Add the calls of one method over one protocol."""
         operation, buckets = snapshot["method"], snapshot["buckets"]
         for status, count in snapshot["calls"].items():
             self._outcomes[operation, status] += count

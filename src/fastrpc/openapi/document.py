@@ -37,7 +37,7 @@ _ABOUT: Final = (
     " the number."
 )
 
-#: The end of a stream, and its line, distinct from every message.
+#: The schema of a stream's end, and of the line that marks it, which differs from every message.
 _ENDED: Final[JsonSchema] = object_schema(
     [("metadata", {"type": "object", "additionalProperties": {"type": "string"}}, False)], is_closed=False
 )
@@ -54,12 +54,14 @@ def openapi_document(
 ) -> dict[str, Any]:
     """Return the document of these services, in plain values.
 
-    Methods whose payload is a protobuf message are left out, as JSON does not carry it; the description names them.
+    Methods with protobuf messages as payload are left out, because JSON cannot represent these. The document's
+    description names the methods.
 
     Args:
         about: title, version, description and servers; None: the defaults.
-        schemes: the schemes of credentials that the server takes; with one, every method that is not public needs it.
-        may_call: selects the listed methods, and with them their services; None lists all.
+        schemes: the credential schemes that the server accepts. If there is a scheme, every method that is not public
+        requires credentials. may_call: returns whether to list a method. Services without listed methods are left out.
+        None lists all.
     """
     listed = [
         (one, [method for method in one.methods.values() if may_call is None or may_call(method)])
@@ -92,7 +94,7 @@ def openapi_document(
 
 
 def _is_built_in(name: str) -> bool:
-    """Return whether every server has this service. The services of a console are not counted among these."""
+    """Return whether this service is built into every server. A console's services do not count as such."""
     return name.startswith(BUILTIN_PREFIX) and not f"{name}.".startswith(CONSOLE_PREFIX)
 
 
@@ -116,15 +118,15 @@ def _paths(writer: "_Writer", methods: Sequence[MethodDefinition]) -> dict[str, 
 
 
 def _template(parts: Sequence[RoutePart]) -> str:
-    """Return a path of OpenAPI."""
+    """Return a route as an OpenAPI path template."""
     return "".join(f"/{part.segment}" for part in parts)
 
 
 def _renamed(route: HttpRoute, operation: dict[str, Any]) -> str:
     """Give the parameter of `{name:path}` another name, and return the path with it.
 
-    This makes the path distinct from a route with `{name}`. OpenAPI calls two paths identical that differ only in a
-    parameter's name, as fastrpc calls two routes; tools accept them as two.
+    This makes the path different from a route with `{name}`. In OpenAPI, paths that differ only in a parameter's name
+    are identical, like routes in fastrpc; but tools accept them as two paths.
     """
     last = len(route.names) - 1
     name = f"{route.names[last]}_path"
@@ -142,7 +144,7 @@ class _Writer:
     """Writes the operations of methods.
 
     Args:
-        has_items: whether a stream is described by each of its items, as from OpenAPI 3.2 on.
+        has_items: whether a stream is described by the schema of its items, as since OpenAPI 3.2.
     """
 
     def __init__(self, schemas: SchemaSet, schemes: Sequence[str], *, has_items: bool) -> None:
@@ -152,7 +154,7 @@ class _Writer:
         #: The methods that have no operation, each with the reason.
         self.left_out: list[str] = []
         problem = {_PROBLEM: {"schema": _PROBLEM_SCHEMA}}
-        #: The answers that refuse a call, by their HTTP status.
+        #: The responses for refused calls, by HTTP status.
         self.responses = {
             f"{phrase.replace(' ', '')}": {"description": phrase, "content": problem}
             for phrase in HTTP_STATUS.values()
@@ -181,7 +183,7 @@ class _Writer:
         return found
 
     def route(self, method: MethodDefinition, route: HttpRoute) -> dict[str, Any]:
-        """Return the operation at the route of a method whose payload travels by HTTP."""
+        """Return the operation at a method's route, for a method whose payload can be sent by HTTP."""
         arguments = arguments_schema(method, self._schemas)
         found = self._operation(method, "http")
         found["parameters"] = [
@@ -271,7 +273,7 @@ class _Writer:
 
 
 def _event(name: str | None, data: JsonSchema) -> JsonSchema:
-    """Return the schema of an event as OpenAPI 3.2 models one: an object with a text for each of its fields."""
+    """Return the schema of an event as in OpenAPI 3.2: an object with a string for each field of the event."""
     text = {"type": "string", "contentMediaType": _JSON, "contentSchema": data}
     named = [] if name is None else [("event", {"const": name}, True)]
     return object_schema([*named, ("data", text, True)], is_closed=name is None)
@@ -291,14 +293,14 @@ def _members(arguments: JsonSchema, names: Sequence[str], *more: tuple[str, Json
 
 
 def _form(method: MethodDefinition, arguments: JsonSchema, names: Sequence[str]) -> dict[str, Any]:
-    """Return a form with these arguments as fields, and the stream of the method as the file after them."""
+    """Return a form with these arguments as fields, followed by a file that is the method's stream."""
     assert method.signature.stream is not None
     file = (method.signature.stream.name, {"type": "string", "format": "binary"}, True)
     return {"schema": _members(arguments, names, file)}
 
 
 def _query(method: MethodDefinition, arguments: JsonSchema, schemas: SchemaSet) -> dict[str, Any]:
-    """Return the parameters of a query: texts and numbers as they are, lists repeated, everything else as JSON."""
+    """Return the query parameters: texts and numbers unchanged, lists as repeated parameters, other values as JSON."""
     required = arguments.get("required", [])
     parameters = []
     for parameter, kind in zip(method.parameters, method.types().parameters, strict=True):
@@ -317,7 +319,7 @@ def _query(method: MethodDefinition, arguments: JsonSchema, schemas: SchemaSet) 
 
 
 def _is_plain(kind: Any, schemas: SchemaSet) -> bool:
-    """Whether every value, or every item of a list, is a scalar, which a query shows without quotes."""
+    """Return whether every value, or every item of a list, is a scalar, which a query has without quotes."""
     listed = without_none(kind)
     if (get_origin(listed) or listed) not in _LISTS:
         return has_plain_texts(schemas.schema_of(kind), schemas)

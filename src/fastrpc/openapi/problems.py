@@ -7,7 +7,7 @@ from fastrpc.status import Status
 
 __all__ = ["HTTP_STATUS", "PROBLEM"]
 
-#: The HTTP statuses of answers that are problems, with their phrases.
+#: The HTTP statuses of problem responses, with their phrases.
 HTTP_STATUS: Final = {
     400: "Bad Request",
     401: "Unauthorized",

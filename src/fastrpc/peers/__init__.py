@@ -1,4 +1,4 @@
-"""Calls from a loop, by a client or by a server that calls its clients.
+"""Calls from an event loop: by a client, or by a server that calls its clients.
 
-It knows connections only as compiled engines, and uses nothing of `client/` and `server/`.
+This package uses connections only as compiled engines, and does not depend on `client/` or `server/`.
 """

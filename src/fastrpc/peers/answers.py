@@ -1,6 +1,6 @@
-"""The long requests and answers of a caller, which compiled code leaves to this module.
+"""The slow path of a caller's long requests and answers, which compiled code passes to this module.
 
-The modules of compression are imported on use: most clients compress nothing.
+The compression modules are imported on use, because most clients compress nothing.
 """
 
 from collections.abc import Coroutine
@@ -71,7 +71,7 @@ class Answers:
         return values if head._is_attempt else await self.finish_batch(head, values)
 
     async def finish_batch(self, head: AwaitedCall, values: list[Any]) -> list[Any]:
-        """Raise the first error of a batch, or return errors in their places."""
+        """Return a batch's results. Raise its first error, unless errors are to be returned in their places."""
         raise NotImplementedError
 
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:

@@ -1,4 +1,4 @@
-"""A batch for its runner: the calls in it, and the call that represents all of them."""
+"""A batch as its runner uses it: the calls in it, and the head call that represents all of them."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator
@@ -15,7 +15,7 @@ __all__ = ["Batch", "outcomes_of"]
 
 
 async def outcomes_of(calls: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Make calls at once, each in a task that only errors end; return the outcomes, errors in place of values."""
+    """Make calls concurrently, one task each, and return the outcomes in order, with errors in place of values."""
     return await asyncio.gather(*(without_exit(call, AROUND_CALL) for call in calls), return_exceptions=True)
 
 
@@ -34,12 +34,12 @@ class Batch:
 
     @property
     def is_long(self) -> bool:
-        """Whether arguments are compressed in slices: each call is then made separately."""
+        """Whether arguments have to be compressed in slices: each call is then made separately."""
         return bool(self._calls.is_long(self.head))
 
     @property
     def needs_ready(self) -> bool:
-        """Whether the batch waits for the settings of its peer."""
+        """Whether the batch has to wait for its peer's settings."""
         return self.head._needs_ready
 
     def start_clock(self) -> None:
@@ -51,19 +51,19 @@ class Batch:
         self.head._start_clock()
 
     def singles(self) -> Iterator[Any]:
-        """Yield the calls of the batch, each to be made from its beginning within the deadline of the batch."""
+        """Yield the calls of the batch as new calls with the deadline of the batch."""
         return map(partial(self._calls.single, self.head), range(self._calls.size))
 
     def attempted(self, index: int) -> Any:
-        """Return one of its calls, which the batch has attempted once."""
+        """Return one call of the batch, marked as already attempted once."""
         return self._calls.attempted(self.head, index)
 
     def attempt_on(self, connection: Any) -> Any:
-        """Make the batch on a connection: return the coroutine, or for a `SyncClient` whether it was sent."""
+        """Send the batch on a connection. Return the coroutine, or for a `SyncClient` whether it was sent."""
         return self._calls.attempt_on(self.head, connection)
 
     def finish(self) -> list[Any]:
-        """Return the outcomes of a batch that `attempt_on` sent without a loop."""
+        """Return the results of a batch that `attempt_on` sent without a loop."""
         values: list[Any] = self._calls.finish(self.head)
         return values
 
@@ -85,7 +85,7 @@ class Batch:
         return [error] * size
 
     def result(self, values: list[Any]) -> list[Any]:
-        """Return the outcomes of its calls, or raise the first error unless errors are to be returned."""
+        """Return the results of the calls. Raise the first error, unless errors are to be returned."""
         for value in values:
             mark_own_call(value)
         for value in values:

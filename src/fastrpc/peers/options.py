@@ -19,7 +19,7 @@ def address_of(place: Any) -> Address:
 
 
 def _preferred(place: Any) -> str:
-    """Return the name of a preferred endpoint. It may be any text from a caller, and is only compared."""
+    """Return the name of a preferred endpoint. It is only compared with other names, so any text is allowed."""
     if not isinstance(place, str | Address | Endpoint):
         raise ConfigError(f"prefer is {place!r}, it must be an Endpoint, an Address or a text, or None")
     try:
@@ -29,7 +29,7 @@ def _preferred(place: Any) -> str:
 
 
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the options of a view and resolve names."""
+    """Check the options of a view, and replace names by the objects that they name."""
     unknown = options.keys() - OPTION_NAMES
     if unknown:
         raise TypeError(

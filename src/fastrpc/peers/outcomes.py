@@ -1,4 +1,4 @@
-"""Outcomes of calls: replies, the results of a batch, errors as interceptors see them, the mark of own errors."""
+"""Outcomes of calls: replies, results of batches, errors for interceptors, the mark of errors from own calls."""
 
 import asyncio
 import contextlib
@@ -50,7 +50,7 @@ def reply_of(call: ClientCall, value: Any, received: bytes | None = None) -> Rep
 
 
 def result_of(call: ClientCall, value: Any) -> Any:
-    """Return the result of a call as its verb gives it."""
+    """Return the result of a call in the form that its verb returns."""
     verb = made_by(call)
     if verb == "notify":  # An interceptor may have returned a value, but a one-way call has no value.
         return None
@@ -60,13 +60,13 @@ def result_of(call: ClientCall, value: Any) -> Any:
 def note_failure(call: ClientCall, error: BaseException) -> None:
     """Record the error of a call for the interceptors around it. An interceptor may have raised it."""
     if isinstance(error, FastRPCError) and not call._may_have_run:
-        # A CallError has processed="yes", but if an interceptor raised it, it may concern another call.
+        # A CallError has processed="yes", but an interceptor may have raised it for another call.
         error.processed = "no"
     call._note_outcome(status_of(error), error)
 
 
 def metadata_blocks(call: ClientCall | None) -> tuple[bytes, bytes]:
-    """Return the encoded metadata of the beginning and of the end of an answer; both empty if there is no call."""
+    """Return an answer's encoded initial and trailing metadata; both empty if there is no call."""
     return split_answer(None if call is None else call._received_block)
 
 
@@ -83,10 +83,10 @@ def count_unsent(call: ClientCall, error: BaseException) -> None:
 
 
 async def give_turn() -> None:
-    """Let the loop turn once before the error of a call that found no endpoint.
+    """Let the loop run one iteration before a call that found no endpoint raises its error.
 
-    Otherwise a task that calls again after each error would never suspend: the loop would dial no server, and cancel
-    nothing.
+    Otherwise a task that calls again after each error would never suspend, so the loop could neither dial a server nor
+    cancel the task.
     """
     await asyncio.sleep(0)
 
@@ -102,15 +102,15 @@ def is_away(error: FastRPCError) -> bool:
 
 
 def is_absence(error: BaseException) -> TypeGuard[FastRPCError]:
-    """Return whether an error says that a server, a store or a broker that this process called is away."""
+    """Return whether an error says that a server, store or broker called by this process is unavailable."""
     return is_of_own_call(error) and is_away(error)
 
 
 @contextlib.contextmanager
 def own_call() -> Iterator[None]:
-    """Mark errors as raised by a call of this process: an uncaught one is not the handler's answer to its caller.
+    """Mark errors as raised by a call of this process. If a handler does not catch it, such an error is not its answer.
 
-    Attempts of calls mark their errors themselves; this context is for other awaits of a client.
+    Attempts of calls mark their errors themselves; this context manager is for other awaits of a client.
     """
     try:
         yield

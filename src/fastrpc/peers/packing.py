@@ -1,4 +1,4 @@
-"""Compression of long requests, answers and messages in slices, in turn with the loop's other deferred work."""
+"""Compression of long requests, answers and messages in slices, alternating with other deferred work of the loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from fastrpc.user_code import plain_error
 
 __all__ = ["Packing", "PackingDone", "pack_arguments", "pack_in_time"]
 
-#: Gets the payload to send, whether it is compressed, and the error of a failed compression.
+#: Called with the payload to send, whether it is compressed, and the error of a failed compression.
 PackingDone = Callable[[bytes, bool, BaseException | None], None]
 
 
 class Packing:
-    """One payload that is compressed in slices, from the next turn of the loop on.
+    """The compression of one payload in slices, from the next loop iteration on.
 
     Args:
-        done: gets the result; the original payload if compression does not shrink it.
+        done: called with the result; with the original payload if compression does not shrink it.
     """
 
     def __init__(self, turns: Turns, compressor: Compressor, payload: bytes, done: PackingDone) -> None:
@@ -31,7 +31,7 @@ class Packing:
         SlicedWork(turns, self._step).queue()
 
     def stop(self) -> None:
-        """Give up: `done` is no longer called."""
+        """Stop the compression; `done` will not be called."""
         if not self._is_over:
             self._end()
 
@@ -73,7 +73,7 @@ async def pack_in_time(attempt: AwaitedCall, compressor: Compressor, arguments: 
 
 
 async def pack_arguments(attempt: AwaitedCall) -> None:
-    """Compress the arguments of a stream before its attempt begins, if that takes long."""
+    """Compress the arguments of a stream before its attempt starts, if the compression takes long."""
     found = attempt._stream_to_pack()
     if found is not None:
         attempt._take_packed(*await pack_in_time(attempt, *found))

@@ -11,9 +11,9 @@ __all__ = ["Peer", "at_address", "limit_name_of", "presenting"]
 
 
 class Peer:
-    """The other side of a connection: its claims, and the data of the transport.
+    """The other side of a connection: data that it claims, and data of the transport.
 
-    A server's `authenticate` gets one Peer; `current_call().peer` is another.
+    A server's `authenticate` gets another Peer object than `current_call().peer`.
     """
 
     __slots__ = (
@@ -33,17 +33,17 @@ class Peer:
 
     #: The address of the peer, in the scheme of its transport, such as `tcp://10.0.0.7:51814`.
     address: Address
-    #: Its authentication scheme: "bearer" for a token, "certificate" for TLS alone; "" if its connection sent no
-    #: credentials: credentials of a single call, as by HTTP and gRPC, are in the metadata of that call.
+    #: Its authentication scheme: "bearer" for a token, "certificate" for TLS alone, "" if the connection sent no
+    #: credentials. Credentials of a single call, as in HTTP and gRPC, are in the metadata of that call.
     scheme: str
-    #: Its credentials, such as a token, in the clear and for as long as the connection lasts: they are verified again
-    #: when a file of tokens changes, and a handler may pass them on. None if it sent none.
+    #: Its credentials, such as a token, in plain text; None if it sent none. They are kept until the connection closes:
+    #: they are verified again when a file of tokens changes, and a handler may pass them on.
     credentials: str | None
     #: The verified TLS certificate of the peer; None if it has none. The dict has the keys of
     #: `ssl.SSLSocket.getpeercert()`, and `dns_names`, `uris`, `fingerprint` (SHA-256) and `expires` (seconds of
     #: `time.time()`).
     certificate: Mapping[str, Any] | None
-    #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default; "websocket" for a WebSocket,
+    #: The name of its protocol, as in `ServerConfig.protocols`: usually "native"; "websocket" for a WebSocket,
     #: "connect" and "grpc_web" for calls from web pages. The peer of a call has the protocol of that call.
     protocol: str
     #: An id that is the same on all connections of one Client that serves; None for a peer that does not serve, and for
@@ -68,17 +68,17 @@ class Peer:
         self.id = None
         self._calling: PeerCalling | None = None
         self._connection: Any = None
-        #: Whether the peer gets only notifications, as by rpcx.
+        #: Whether the peer can only get notifications, as over rpcx.
         self._is_pushed = False
         self._client: PeerClient | None = None
-        #: The address of the peer for logs, from the first log record on.
+        #: The address of the peer as text for logs, cached for the first record.
         self._shown: str | None = None
-        #: The number of the user whose process connected, for a unix socket.
+        #: For a unix socket, the user id of the process that connected.
         self._user = user
 
     @property
     def client(self) -> "PeerClient | None":
-        """The client that calls this peer, over rpcx by `notify` only; None unless the peer serves."""
+        """A client for calls to this peer, or None if the peer does not serve. Over rpcx only `notify` works."""
         if self._client is None and self._calling is not None:
             if not self._is_pushed:
                 self._client = PeerClient(self._calling, self.address, self._connection, Peer)
@@ -90,20 +90,20 @@ class Peer:
         return self._client
 
     def _serve(self, connection: Any, calling: PeerCalling, *, is_pushed: bool) -> None:
-        """Note that the peer serves calls on this connection, or takes pushes there."""
+        """Note that the peer serves calls on this connection, or accepts pushes on it."""
         self._is_pushed = is_pushed
         if not is_pushed:
             self.id = connection.peer.client_id.hex() or None
         self._connection, self._calling = connection, calling
 
     def _limit_name(self) -> bytes:
-        """Return the name under which limits count its calls: an IP address, an IPv6 /64, a user of this machine."""
+        """Return the key under which limits count the peer's calls: an IPv4 address, an IPv6 /64, or a local user."""
         if self.address.host:
             return _limit_name(self.address.host)
         return f"{self.address.scheme}:{'' if self._user is None else self._user}".encode()
 
     def _lose(self) -> None:
-        """Note that the connection is gone."""
+        """Note that the connection is closed."""
         self._connection = None
 
     def __str__(self) -> str:
@@ -133,12 +133,12 @@ def at_address(known: Peer, address: Address) -> Peer:
 
 
 def limit_name_of(peer: Peer | None) -> bytes:
-    """Return the name under which limits count the calls of a peer; empty if it has no name."""
+    """Return the key under which limits count the calls of a peer; empty if it has no key."""
     return b"" if peer is None else peer._limit_name()
 
 
 def _limit_name(host: str) -> bytes:
-    """Return the network of an address, or the name that another transport has for its peer."""
+    """Return the network of an IP address, or the unchanged name of a peer of another transport."""
     try:
         return network_name(packed_address(host))
     except OSError:

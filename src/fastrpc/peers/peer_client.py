@@ -1,6 +1,6 @@
 """Calls to the other side of one connection, by `Peer.client`.
 
-Such a call is sent on that connection or fails, without a pick, a dial or a retry.
+Such a call is sent on that connection or fails. It picks no endpoint, dials no connection, and is not retried.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ __all__ = ["PeerCalling", "PeerClient", "PeerRunner"]
 
 S = TypeVar("S")
 
-#: Options of `with_options` that choose a connection or an attempt.
+#: Options of `with_options` that control the choice of connections or further attempts.
 _WITHOUT_EFFECT = ("wait_for_ready", "fail_mode", "hash_key", "endpoint", "prefer")
 
 
@@ -61,12 +61,12 @@ class PeerCalling:
 
 
 class PeerClient(Caller, StreamVerbs):
-    """Call the other side of a connection, if that serves as well.
+    """Call the peer of a connection, if the peer serves as well.
 
-    A handler gets a PeerClient as `current_call().peer.client`, a server from `Server.peers()`; the object may be kept.
-    It never retries. A call may take `Timeouts.call` seconds, and inside a handler no longer than that handler. After
-    the connection ended, or is about to end, calls raise ConnectionLostError: the other side reconnects by itself,
-    which makes another Peer.
+    A handler gets a PeerClient as `current_call().peer.client`, other code from `Server.peers()`. The object may be
+    kept. It never retries. A call has the timeout `Timeouts.call`, and inside a handler also the handler's deadline.
+    When the connection is closed or draining, calls raise ConnectionLostError. The peer reconnects by itself; the new
+    connection has another Peer.
     """
 
     def __init__(
@@ -93,17 +93,17 @@ class PeerClient(Caller, StreamVerbs):
         return PeerRunner(calling, address, peer_at)
 
     def with_options(self, **options: Unpack[CallOptions]) -> Self:
-        """Return a light view with other options for its calls, as `Client.with_options` does.
+        """Return a cheap view of this client with other call options, as `Client.with_options` does.
 
         Raises:
-            ConfigError: the option chooses among connections or attempts, but there is only one.
+            ConfigError: an option controls connections or attempts, of which a PeerClient has only one.
         """
         _check_effect(options)
         return super().with_options(**options)
 
     @property
     def is_closed(self) -> bool:
-        """Whether no more calls can be sent: the connection ended, or its other side drains."""
+        """Whether no further calls can be sent, because the connection is closed or the peer drains."""
         return cast(bool, self._state.runner.is_closed)
 
     async def wait_closed(self) -> None:
@@ -131,10 +131,10 @@ class PeerRunner(Answers):
     """The slow path of the calls of a PeerClient.
 
     Args:
-        peer_at: makes the `Peer` at an address.
+        peer_at: returns the `Peer` for an address.
     """
 
-    #: The retry policy: it never retries.
+    #: The retry policy: none.
     policy = None
 
     def __init__(self, calling: PeerCalling, address: Address, peer_at: Callable[[Address], Any]) -> None:
@@ -147,11 +147,11 @@ class PeerRunner(Answers):
         self.connection: Connection | None = None
         self._state: CallerState | None = None
         self._generation = process_generation()
-        # Futures of waits for the end, or for room in the output.
+        # Futures of tasks that wait for the end of the connection, or for room in the output.
         self._waiters: set[asyncio.Future[None]] = set()
 
     def attend(self, connection: Any, state: CallerState) -> None:
-        """Call on this connection for as long as it takes calls."""
+        """Use this connection for calls as long as it accepts them."""
         if connection is not None and watch_calls(connection, Endpoint(self.address), self._end):
             self.is_closed = False
             self.connection, self._state = connection, state
@@ -159,7 +159,7 @@ class PeerRunner(Answers):
             state.set_connections([connection])
 
     def _end(self) -> None:
-        """Note that no more calls can be sent; drop all data of the connection."""
+        """Note that no further calls can be sent, and drop all data of the connection."""
         self.is_closed = True
         if self._state is not None:
             self._state.set_connections(())
@@ -167,7 +167,7 @@ class PeerRunner(Answers):
         self.wake()
 
     def wake(self) -> None:
-        """Let all waits check again."""
+        """Make all waiting tasks check their conditions again."""
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
@@ -186,7 +186,7 @@ class PeerRunner(Answers):
             self._waiters.discard(waiter)
 
     def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Refuse a loop other than the connection's, and another process."""
+        """Refuse the use in another loop than the connection's, or in another process."""
         self.check_loop(loop)
 
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -219,7 +219,7 @@ class PeerRunner(Answers):
         raise error
 
     async def run_later(self, call: AwaitedCall) -> Any:
-        """Make a call as soon as earlier calls were sent: a client that reads slowly then holds no more memory."""
+        """Make a call after earlier calls were sent, so that output for a slow reader does not accumulate."""
         await self._begin_with_room(call)
         return await self._attempted(call)
 
@@ -243,7 +243,7 @@ class PeerRunner(Answers):
             raise error from None
 
     def _room_for(self, call: AwaitedCall) -> asyncio.Future[None] | None:
-        """Return the future that is done once there may be room for a call; None: there is room, or no connection."""
+        """Return a future that is done when there may be room for a call. None: there is room, or no connection."""
         if self.connection is None:
             return None
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -265,7 +265,7 @@ class PeerRunner(Answers):
         return result_of(call, value)
 
     def run_streamed(self, call: AwaitedCall) -> Any:
-        """Return the coroutine that makes a call with a stream of messages among its arguments."""
+        """Return the coroutine that makes a call whose arguments include a stream of messages."""
         return self.streams.call(call)
 
     def retry(self, call: AwaitedCall, error: FastRPCError) -> None:
@@ -290,7 +290,7 @@ class PeerRunner(Answers):
         return Batch(head).result(values)
 
     def peer(self, call: AwaitedCall) -> Any:
-        """Return the peer of a call of ours."""
+        """Return the peer of an outgoing call."""
         return self._peer_at(self.address)
 
 

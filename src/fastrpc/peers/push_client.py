@@ -1,7 +1,7 @@
 """Notifications to a peer that speaks rpcx, by `Peer.client`.
 
-A notification to such a peer is a message of its server, which the peer does not answer. No event shows whether the
-peer listens.
+A notification to such a peer is an rpcx message from the server, which the peer does not answer. The server cannot know
+whether the peer handles it.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class _PushRunner(PeerRunner):
         self._engine: Link | None = None
 
     def attend(self, connection: Any, state: CallerState) -> None:
-        """Push on this connection for as long as it lasts."""
+        """Push on this connection until it closes."""
         if connection is not None and not connection.is_closed:
             self.is_closed = False
             self._engine = connection
@@ -51,7 +51,7 @@ class _PushRunner(PeerRunner):
         self.wake()
 
     def on_end(self) -> None:
-        """Note that nothing more can be pushed."""
+        """Note that the connection has ended."""
         self._engine = None
         self._end()
 
@@ -68,7 +68,7 @@ class _PushRunner(PeerRunner):
         )
 
     async def run(self, call: AwaitedCall) -> Any:
-        """Push a notification as soon as earlier ones are sent; other calls to such a peer fail."""
+        """Push a notification after earlier ones were sent. Other calls to such a peer fail."""
         if made_by(call) != "notify" or self.is_closed:
             return await super().run(call)
         await self._begin_with_room(call)

@@ -1,4 +1,4 @@
-"""Routes of the methods that a client calls, and the verb that each kind of method takes."""
+"""Routes of the methods that a client calls, and the verbs with which each kind of method can be called."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -24,7 +24,7 @@ _ITEMS = 1_000_000
 #: The payload of a call: an array of its arguments, one value, or a protobuf message.
 PayloadForm = Literal["arguments", "value", "message"]
 
-#: Advice for a verb that the kind of a method does not take.
+#: The correct verb for each kind of method, for the error about a wrong verb.
 _VERBS: "dict[Kind, str]" = {
     "unary": "gives one answer: write client.call(…)",
     "client_stream": "gives one answer to a stream: write client.call(…), or client.open(…) to send by hand",
@@ -32,10 +32,10 @@ _VERBS: "dict[Kind, str]" = {
     "both_ways": "streams both ways: write client.stream(…), or client.open(…) to send by hand",
 }
 
-#: The kinds that `call` takes.
+#: The kinds that `call` accepts.
 _CALLED: "frozenset[Kind]" = frozenset({"unary", "client_stream"})
 
-#: The kinds that each verb of streams takes.
+#: The kinds that each streaming verb accepts.
 _STREAMED: "dict[str, frozenset[Kind]]" = {
     "call": frozenset({"client_stream"}),
     "stream": frozenset({"server_stream", "both_ways"}),
@@ -49,7 +49,7 @@ _VALUE_CODECS = frozenset(VALUE_CODECS.values())
 
 @cache
 def _definition_finder() -> "Callable[[Any], MethodDefinition]":
-    """Return `method_definition`: an import in each call would cost more than the remaining work of the call."""
+    """Return `method_definition`, imported once: an import in each call would cost more than the rest of the call."""
     from fastrpc.rpc.service import method_definition
 
     return method_definition
@@ -64,8 +64,8 @@ class RouteMaker:
         self._limits = config.limits
         self._totals = totals
         wire = config.wire_protocol if isinstance(config, ClientConfig) else None
-        # Whether each connection states its protocol; if not, the protocol of all connections, and the form of their
-        # payloads.
+        # Whether connections may have different protocols. If not, the protocol and the payload form of all
+        # connections.
         self._has_forms = isinstance(config, ClientConfig) and wire is None and not by_value
         self._protocol = "rpcx" if by_value else "native"
         self._payload: PayloadForm = "value" if by_value else "arguments"
@@ -92,10 +92,10 @@ class RouteMaker:
             return self._route(definition, codec, self._protocol, self._payload)
 
     def stream_route(self, method: Any, codec: str, verb: str, has_input: bool) -> MethodRoute:
-        """Return the route of a method for a verb that streams; for a name, the verb implies the kind.
+        """Return the route of a method for a streaming verb, which implies the kind if the method is given by name.
 
         Raises:
-            TypeError: the method is not of a kind that the verb takes.
+            TypeError: the verb does not accept this kind of method.
         """
         if isinstance(method, str):
             kind: Kind = "both_ways" if verb == "open" or has_input else "server_stream"
@@ -128,7 +128,7 @@ class RouteMaker:
         if payload == "message":
             from fastrpc.rpc.protobuf.marshals import message_marshal
 
-            # Methods of bytes, and of the user's protobuf messages, have no other form.
+            # Methods of bytes or of the user's protobuf messages have only one form of payload.
             as_json = codec == "json" and codec_for(definition, codec) == codec
             marshal = message_marshal(definition, depth=depth, items=_ITEMS, as_json=as_json)
             sent_as = f"{names.grpc_service}.{names.grpc_method(definition.name)}"
@@ -187,7 +187,7 @@ def _payload_of(traits: ClientTraits) -> PayloadForm:
 
 
 class _NamedMethod:
-    """A method known only by its name, and by the kind that the verb implies."""
+    """A method of which only the name is known, and the kind that the verb implies."""
 
     style = "async"
     idempotent = False
@@ -200,7 +200,7 @@ class _NamedMethod:
     def __init__(self, full_name: str, kind: "Kind") -> None:
         from fastrpc.rpc.service import check_name_length
 
-        # The name of a bare function of Phobos has a dot, with no service in front of it.
+        # The name of a bare function of Phobos begins with the dot, without a service.
         _, dot, name = full_name.rpartition(".")
         if not dot or not name or not full_name.isascii():
             raise ConfigError(f"{full_name!r} is not a method name", hint="write it as service.method")

@@ -6,10 +6,10 @@
                                                                  │
                                                  interceptors, if there are any
 
-`finish` is the end of the last attempt, `conclude` the end of the stream. Between them the program takes the received
-messages, and then the interceptors continue, whose outcome counts.
+`finish` is the end of the last attempt, `conclude` the end of the stream. Between them the program reads the received
+messages; then the interceptors continue, and their outcome is the stream's outcome.
 
-The tasks of a stream hold no reference to it: a stream that the program drops is cancelled, even while they work.
+The tasks of a stream hold no reference to it, so a stream that the program drops is cancelled even while they run.
 """
 
 import asyncio
@@ -46,13 +46,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class StreamStarter(Protocol):
-    """The maker of a stream's attempts."""
+    """The part that makes a stream's attempts."""
 
     async def open(self, stream: "Stream[Any, Any]") -> None:
-        """Return once an attempt is under way, or raise the error that prevents one."""
+        """Return after an attempt has started, or raise the error that prevents it."""
 
     def retry(self, stream: "Stream[Any, Any]", error: FastRPCError) -> bool:
-        """Return whether another attempt follows the attempt that failed with `error`, and has begun."""
+        """Start another attempt after `error` ended the last one. Return False if no attempt follows."""
 
 
 class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
@@ -82,13 +82,13 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self._starter = starter
         self._source = messages
         self.is_fed = messages is not None
-        #: Done once the first attempt is under way or failed; None before the first request for it.
+        #: Done when the first attempt has started or failed; None before the stream is begun.
         self._begun: asyncio.Future[None] | None = None
         # Tasks that attempt and send; and the interceptors, if there are any.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._attempting: asyncio.Task[None] | None = None
         self._interception: asyncio.Task[None] | None = None
-        # Futures for waits: for the first attempt, for the initial metadata, and for the end of the last attempt.
+        # Futures of tasks that wait for the first attempt, the initial metadata or the end of the last attempt.
         self._waiters: set[asyncio.Future[None]] = set()
         # Whether the last attempt ended; whether the interceptors are notified of its end.
         self._is_finished = self._is_told = False
@@ -100,14 +100,14 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
     def __del__(self) -> None:
         loop = None if self._begun is None else self._begun.get_loop()
         if loop is not None and _runs_elsewhere(loop):
-            # The garbage collector runs in any thread: this keeps the stream until its loop has ended it.
+            # The garbage collector may run in any thread. `_Ending` keeps the stream alive until its loop has ended it.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_Ending(self._let_go))
         else:
             self._let_go()
 
     def _let_go(self) -> None:
-        """End all work: the program no longer holds the stream."""
+        """End all work, because the program no longer refers to the stream."""
         try:
             if self._begun is not None and not self._begun.get_loop().is_closed():
                 self._stop_tasks()
@@ -140,7 +140,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         def receive_many(self, limit: int = 4096) -> Coroutine[Any, Any, list[T_co]]: ...
 
     else:
-        # `await`, `with` and `for` are each refused with a message.
+        # `await`, `with` and `for` raise an error that names the right statement.
         def __iter__(self):
             raise TypeError(
                 f"{self.origin.method}: a stream is entered by `async with` and read by `async for`; "
@@ -180,11 +180,11 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
     @property
     def metadata(self) -> Metadata:
-        """The first metadata; LookupError before it or a message has arrived."""
+        """The initial metadata; LookupError before it or a message has arrived."""
         return self._known_metadata("await stream.headers()")
 
     async def headers(self) -> Metadata:
-        """Return the first metadata, once it or a message has come."""
+        """Wait until the initial metadata or a message has arrived, and return the initial metadata."""
         await self.begin()
         while not self.has_sign and not self._is_over:
             await self._wait()
@@ -194,7 +194,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
     @property
     def reply(self) -> Reply[T_co]:
-        """The reply, known at the end, after the last message.
+        """The reply, available at the end, after the last message.
 
         Raises:
             LookupError: the stream has not ended yet.
@@ -202,7 +202,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         """
         if not self._is_over:
             if self.input_ended and not self.waiting:
-                # The failure is known, although interceptors have not ended the stream.
+                # The stream has failed, although its interceptors have not ended it yet.
                 self._check_failure()
             raise LookupError(f"{self.origin.method}: the stream has not ended yet")
         return self._made_reply()
@@ -210,7 +210,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
     # Its life
 
     async def begin(self) -> None:
-        """Start the call, unless it has begun; `async with`, sending and receiving do so.
+        """Start the call unless it has started. `async with`, sending and receiving call this method.
 
         Raises:
             UnavailableError: no endpoint could be reached.
@@ -222,7 +222,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
                 await asyncio.shield(self._begun)
             return
         if self._is_over:
-            # The call was cancelled before it began.
+            # The call was cancelled before it started.
             return
         self._begun = asyncio.get_running_loop().create_future()
         try:
@@ -241,13 +241,13 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         """End the stream now, without waiting: the handler is cancelled, received messages are dropped."""
         is_decided = self._is_finished and (self._failure is not None or not self.waiting)
         if is_decided and not self._is_over:
-            # The last attempt failed, or its messages were taken: interceptors get this outcome, and end the stream.
+            # The last attempt failed, or its messages were read: the interceptors get this outcome and end the stream.
             self._drop_messages()
             if not self._is_over:
                 return
         error = None
         if not self._is_over or (self.waiting and self._failure is None):
-            # The call is still running, or its successful end follows messages that are no longer read.
+            # The call still runs, or it succeeded but the program does not read its remaining messages.
             error = self._cancelled()
         self._stop_tasks()
         self._drop(error)
@@ -276,7 +276,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
     # For its runner
 
     def enter_loop(self, idle_seconds: float) -> None:
-        """Bind the stream to the running loop, where a wait for a message takes `idle_seconds` at most; 0: any time.
+        """Bind the stream to the running loop. A wait for a message takes at most `idle_seconds`; 0: no limit.
 
         Raises:
             DeadlineExceededError: no time is left for the call.
@@ -286,7 +286,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self._start_clock()
 
     def start_attempt(self, attempt: AwaitedCall, sign: Any = None, pick: Any = None) -> None:
-        """Send an attempt; `sign`, a future, is done at the first sign of the server."""
+        """Send an attempt. The future `sign` is done at the server's first frame for it."""
         attempt._begin(self, sign, pick)
         self.wake()
 
@@ -296,7 +296,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self._attempt._give_up()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a part of the stream's work as a task, which ends with the stream and holds no reference to it."""
+        """Run a part of the stream's work as a task that ends with the stream and holds no reference to it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(partial(_task_ended, weakref.ref(self)))
@@ -315,12 +315,12 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         return task
 
     def forget(self, task: asyncio.Task[Any]) -> None:
-        """Note that a task ended."""
+        """Remove an ended task."""
         self._tasks.discard(task)
         self.wake()
 
     def _stop_work(self) -> None:
-        """Stop sending, and stop attempts unless one was chosen: then they end by themselves."""
+        """Stop sending, and stop the attempts unless one was chosen: in that case they end by themselves."""
         for task in self._tasks:
             if task is not self._attempting or not self.is_chosen:
                 _stop(task)
@@ -344,7 +344,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         return waiter
 
     def wake(self) -> None:
-        """Wake all waiters for a change, so that they check again."""
+        """Wake all tasks that wait for a change, so that they check again."""
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
@@ -356,7 +356,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             await self._wait()
 
     async def wait_open(self, task: asyncio.Task[Any]) -> None:
-        """Return once an attempt is under way or its task has ended; raise the reason if no attempt follows."""
+        """Return after an attempt has started or its task has ended. Raise the reason if no attempt follows."""
         try:
             while not self.is_open and not task.done():
                 await self._wait()
@@ -367,12 +367,12 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self._check_failure()
 
     def until_told(self) -> asyncio.Future[None] | None:
-        """Return the future for which interceptors have to wait, None once they may get the end."""
+        """Return the future that interceptors have to wait for; None if they may get the end now."""
         return None if self._is_told or self._is_over else self.change()
 
     @property
     def failure(self) -> BaseException | None:
-        """The error of the last attempt, or of the stream, to be raised."""
+        """The error to raise: of the last attempt, or of the stream."""
         return None if self._failure is None else self._again(self._failure)
 
     def on_sign(self) -> None:
@@ -409,7 +409,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self.wake()
 
     def conclude(self, error: BaseException | None, value: Any = NO_VALUE) -> None:
-        """End the stream: received messages are returned first, then the error is raised; None is a clean end."""
+        """End the stream. Received messages can still be read; then the error is raised, or None ends it normally."""
         if self._is_over:
             return
         self._is_finished = True
@@ -423,10 +423,10 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
 
 class _Ending:
-    """Ends a stream that was dropped in another thread: in its loop, or at once if that stops or closes first.
+    """Ends a stream that was dropped in another thread: in its loop, or here if the loop stops or closes before.
 
     Args:
-        let_go: the method that ends the stream, and holds it until then.
+        let_go: the bound method that ends the stream; it keeps the stream alive until then.
     """
 
     __slots__ = ("_let_go",)
@@ -440,7 +440,7 @@ class _Ending:
             let_go()
 
     def __del__(self) -> None:
-        # Otherwise the attempts would keep their borrowed pointers to the stream.
+        # End it here, because otherwise the attempts would keep their borrowed pointers to the stream.
         self()
 
 
@@ -477,7 +477,7 @@ def _current_task() -> asyncio.Task[Any] | None:
 def _send_packed(
     stream_of: "weakref.ref[Stream[Any, Any]]", payload: bytes, is_smaller: bool, error: BaseException | None
 ) -> None:
-    """Send a message that was compressed, if its stream is still there."""
+    """Send a compressed message, if its stream still exists."""
     stream = stream_of()
     if stream is not None:
         stream._packed(payload, is_smaller, error)

@@ -12,10 +12,10 @@ __all__ = ["split_messages", "takes_stream"]
 def split_messages(
     routes: RouteMaker, codec: str, verb: str, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[MethodRoute, tuple[Any, ...], dict[str, Any], Any]:
-    """Return the route of a method, its arguments without the stream, and the stream; None with `open` or without one.
+    """Return a method's route, its arguments without the stream, and the stream, or None for `open` or no stream.
 
     Raises:
-        TypeError: the verb does not fit the kind of method, its stream is missing, or `open` is given a stream.
+        TypeError: the verb does not fit the kind of method, the stream is missing, or `open` is given a stream.
     """
     messages = None
     if isinstance(method, str) and verb != "open":
@@ -35,7 +35,7 @@ def takes_stream(route: MethodRoute) -> bool:
 
 
 def _check_opened(route: MethodRoute, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuse a stream among the arguments of `open`: otherwise the error would name a wrong number of arguments."""
+    """Refuse a stream among the arguments of `open`, whose error would otherwise be about the number of arguments."""
     stream = route.definition.signature.stream
     if stream is not None and (len(args) > len(route.definition.parameters) or stream.name in kwargs):
         other = "call" if route.kind == "client_stream" else "stream"

@@ -1,4 +1,4 @@
-"""Makes streams from the arguments of a verb, for their users to begin."""
+"""Make streams from the arguments of a verb. The program starts them."""
 
 from typing import Any, Generic, TypeVar, cast
 
@@ -18,17 +18,17 @@ M = TypeVar("M")
 
 
 class BaseStreamMaker(Generic[M]):
-    """Makes the streams of one caller, of either client: `M` is their class."""
+    """Makes the streams of one caller, a `Client` or a `SyncClient`. `M` is the class of the streams."""
 
     def __init__(self, routes: RouteMaker, idle_seconds: float) -> None:
         self._routes = routes
         self._idle_seconds = idle_seconds
 
     def make(self, verb: str, view: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> M:
-        """Return a stream that has not begun; the stream parameter is taken from the arguments, unless it is `open`.
+        """Return a stream that has not started. The stream parameter is taken from the arguments, except for `open`.
 
         Raises:
-            TypeError: the method is not of a kind that the verb takes, or its stream is missing.
+            TypeError: the verb does not accept this kind of method, or the stream is missing.
         """
         options = view._options
         route, args, kwargs, messages = split_messages(
@@ -51,7 +51,7 @@ class StreamMaker(BaseStreamMaker[Stream[Any, Any]]):
         return Stream(self, options, hash_key, route, given, messages=messages)
 
     async def call(self, call: AwaitedCall) -> Any:
-        """Call a method that streams its input only, and return its one answer."""
+        """Call a method that streams only its input, and return its one answer."""
         if made_by(call) == "notify":
             raise TypeError(
                 f"{call.method} takes a stream, which a notification cannot send: write client.call(…)"
@@ -63,15 +63,15 @@ class StreamMaker(BaseStreamMaker[Stream[Any, Any]]):
             return stream.reply if made_by(call) == "request" else value
 
     async def _first_attempt(self, call: AwaitedCall, connection: Any) -> AwaitedCall:
-        """Return the first attempt of a stream on a connection, which is ready to be sent."""
+        """Return the first attempt of a stream, ready to be sent on a connection."""
         attempt = call._attempt_on(connection, 0)
         await pack_arguments(attempt)
         return attempt
 
     async def open(self, stream: Stream[Any, Any]) -> None:
-        """Return once an attempt is under way, or raise the error that prevents one."""
+        """Return after an attempt has started, or raise the error that prevents it."""
         raise NotImplementedError
 
     def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:
-        """Return whether another attempt follows the attempt that failed with `error`, and has begun."""
+        """Start another attempt after `error` ended the last one. Return False if no attempt follows."""
         raise NotImplementedError

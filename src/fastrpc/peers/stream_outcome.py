@@ -1,4 +1,4 @@
-"""The outcome of a stream of either client for its user: metadata, the one answer, reply, failure."""
+"""The outcome of a stream, of `Client` or `SyncClient`: metadata, the one answer, reply, failure."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,12 @@ else:
 
 __all__ = ["NO_VALUE", "StreamOutcome"]
 
-#: Stands for "there is no answer", as None may be an answer.
+#: The value that means "no answer", because None may be an answer.
 NO_VALUE: Any = object()
 
 
 class StreamOutcome(ClientStream):
-    """The outcome of a stream; the other base class has the waits."""
+    """The outcome of a stream. The waiting methods are in the other base class."""
 
     # Whether the stream ended.
     _is_over = False
@@ -33,12 +33,13 @@ class StreamOutcome(ClientStream):
     _is_taken = False
 
     def _keep_outcome(self, error: BaseException | None, value: Any) -> None:
-        """Note the end of the stream, with its error and the value of its interceptors."""
+        """Record the end of the stream, with its error and the value that its interceptors returned."""
         self._is_over = True
         self._failure = self._kept(error)
         self._value = value
         if self.origin.error is not None:
-            # The program gets this error now, and the stream keeps a copy, as its traceback may hold the stream.
+            # The program gets this error now. The stream keeps a copy, because the error's traceback may refer to the
+            # stream.
             self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
 
     def _answer(self) -> Any:
@@ -67,7 +68,7 @@ class StreamOutcome(ClientStream):
     # Its call and its attempt
 
     def _start_clock(self) -> None:
-        """Give the call its deadline.
+        """Set the call's deadline.
 
         Raises:
             DeadlineExceededError: no time is left for the call.
@@ -76,29 +77,29 @@ class StreamOutcome(ClientStream):
 
     @property
     def _attempt_failure(self) -> BaseException | None:
-        """The error of the attempt, which is never raised; None if it has none."""
+        """The attempt's error, or None. It is never raised itself."""
         return None if self._attempt is None else self._attempt._failure
 
     def _count_end(self, error: BaseException | None) -> None:
-        """Count the attempt, now that its messages were read or are no longer wanted."""
+        """Count the attempt after its messages were read or dropped."""
         if self._attempt is not None:
             self._attempt._count_end(error)
 
-    # For its runner, and for calls of gRPC
+    # For the stream's runner, and for gRPC calls
 
     @property
     def is_over(self) -> bool:
-        """Whether it ended: all messages were taken, or are no longer wanted."""
+        """Whether the stream ended: all messages were read, or are not wanted any more."""
         return self._is_over
 
     def metadata_blocks(self) -> tuple[bytes, bytes]:
-        """Return the encoded metadata of the beginning and of the end."""
+        """Return the encoded initial and trailing metadata."""
         head, trailing = metadata_blocks(self._attempt)
         return self._first_block or head, trailing
 
     @property
     def needs_no_attempt(self) -> bool:
-        """Whether the stream has an attempt that it uses, has failed, or has ended."""
+        """Whether the stream has chosen an attempt, has failed, or has ended."""
         return self._is_over or self._failure is not None or self.is_chosen
 
     def check_wanted(self) -> None:
@@ -106,20 +107,20 @@ class StreamOutcome(ClientStream):
         self._check_failure()
 
     def adopt_attempt(self) -> bool:
-        """Give the call the results of the last attempt; return whether one was made."""
+        """Copy the results of the last attempt to the call. Return whether there was an attempt."""
         attempt = self._attempt
         if attempt is not None:
             self.origin._adopt(attempt)
         return attempt is not None
 
     def answer_of_attempt(self) -> Any:
-        """Return the answer of a method that streams its input only, as interceptors get it; None for other methods."""
+        """Return the value that interceptors get: the answer of a method that streams only its input, else None."""
         if self.gives_stream or self._attempt is None:
             return None
         return self._attempt._answer()
 
     def _known_metadata(self, waiting: str) -> Metadata:
-        """Return the first metadata; `waiting` is the expression that waits for it."""
+        """Return the initial metadata. `waiting` is the expression that waits for it, for the error."""
         if self._metadata is None:
             self._metadata = self._first_metadata
         if self._metadata is None and self._is_over and self._failure is None:

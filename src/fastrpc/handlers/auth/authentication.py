@@ -178,9 +178,7 @@ class Authentication:
     # Connections
 
     def opened(self, connection: _Certified) -> bool:
-        """Verify the certificate of a newly opened connection, if it has one. Return whether the verdict was
-        immediate.
-        """
+        """Verify the certificate of an opened connection, if it has one. Return whether the verdict was immediate."""
         peer = connection.describe_peer()
         if peer.certificate is None:
             return True
@@ -235,9 +233,7 @@ class Authentication:
     # Answers for connections and calls
 
     def answer_now(self, peer: Peer) -> Answer | None:
-        """Return the verdict on a token; None if it takes time, or is delayed because the host presented wrong
-        tokens.
-        """
+        """Return the verdict on a token; None if it takes time, or is delayed after wrong tokens of the host."""
         known = self.verdicts.known(peer)
         if isinstance(known, Verdict):
             # A known token is not a guess, even if this host presented wrong tokens before.
