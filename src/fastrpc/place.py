@@ -14,25 +14,24 @@ __all__ = ["HINTS", "Place", "checked_place", "coordinates_of"]
 _LATITUDE: Final = 90.0
 _LONGITUDE: Final = 180.0
 
-#: The label with the zones, separated by commas, for which a registry intends an endpoint, as Kubernetes does.
+#: The label with the zones, separated by commas, that should use an endpoint, as in Kubernetes' topology hints.
 HINTS: Final = "hints"
 
-#: The properties of a place that records have as labels.
+#: The properties of a place that registry records contain as labels.
 _AS_LABELS: Final = ("region", "latitude", "longitude")
 
 
 class Place:
     """Where a program runs: its zone and region, its coordinates, and further labels.
 
-    A server with a registry registers it with its addresses: region and coordinates are labels of these names. Fields
-    that are not given come from the environment: `FASTRPC_ZONE`, `FASTRPC_REGION`, `FASTRPC_LATITUDE`,
-    `FASTRPC_LONGITUDE`.
+    A server registers its place with its addresses; region and coordinates become labels. Missing fields are read from
+    the environment: `FASTRPC_ZONE`, `FASTRPC_REGION`, `FASTRPC_LATITUDE`, `FASTRPC_LONGITUDE`.
 
     Args:
         zone: the smallest area, such as an availability zone; "" is unknown.
         region: the larger area around the zone; "" is unknown.
         latitude, longitude: in degrees, both or neither.
-        labels: further texts by which selectors filter.
+        labels: further texts that selectors filter by.
         weight: the share of the calls, relative to other servers; 0: no calls.
 
     Raises:
@@ -67,7 +66,7 @@ class Place:
             raise ConfigError(f"the place has no {missing}", hint="give both coordinates, or neither")
         self.zone = os.environ.get("FASTRPC_ZONE", "") if zone is None else zone
         self.region = os.environ.get("FASTRPC_REGION", "") if region is None else region
-        # An endpoint checks the other fields.
+        # The constructor of Endpoint checks the other fields.
         made = Endpoint("memory://place", weight=weight, labels=labels, zone=self.zone)
         self.labels, self.weight = made.labels, made.weight
         if not isinstance(self.region, str):
@@ -83,7 +82,7 @@ class Place:
         return Endpoint(address, weight=self.weight, labels={**self.labels, **labels}, zone=self.zone)
 
     def over(self, **fields: Any) -> "Place":
-        """Return this place with other fields."""
+        """Return a copy of this place with other values of some fields."""
         known = {name: getattr(self, name) for name in Place.__slots__}
         return Place(**(known | fields))
 

@@ -1,4 +1,4 @@
-"""A file that is replaced as a whole: a reader sees the old content or the new one."""
+"""Atomic replacement of a file: a reader sees either the old or the new content."""
 
 import contextlib
 import os
@@ -14,12 +14,12 @@ __all__ = ["replaced_file"]
 def replaced_file(path: Path, *, buffering: int = -1) -> Iterator[BinaryIO]:
     """Yield a file that replaces `path` at the end of the block.
 
-    Until then it has a temporary name in the same folder, and only its owner can read it. After an error the temporary
-    file is removed, and the old content stays. For content that has to survive a power loss, end the block with
+    Until then the new file has a temporary name in the same folder, and only its owner can read it. After an error the
+    temporary file is removed, and the old content stays. If the content has to survive a power loss, end the block with
     `os.fsync` of the file, and sync the folder after the block.
 
     Args:
-        buffering: as `open` has it; 0 writes each piece at once.
+        buffering: as for `open`; 0 writes each piece immediately.
 
     Raises:
         OSError: the file cannot be written or renamed.

@@ -1,4 +1,4 @@
-"""A limit of time for a block, which also holds in a task that is being cancelled."""
+"""A timeout for a block, which also works in a task that is being cancelled."""
 
 import asyncio
 import sys
@@ -7,22 +7,22 @@ from types import TracebackType
 
 __all__ = ["time_limit"]
 
-#: Earlier, `asyncio.timeout` ended a block without time left in a cancelled task with CancelledError, so that code
+#: In earlier versions, if no time was left in a cancelled task, `asyncio.timeout` raised CancelledError, so that code
 #: after the block, such as a kill, did not run.
 _IS_RELIABLE = sys.version_info >= (3, 11, 4)
 
 
 def time_limit(seconds: float | None) -> AbstractAsyncContextManager[asyncio.Timeout]:
-    """Return `asyncio.timeout(seconds)`, as CPython 3.11.4 has it.
+    """Return `asyncio.timeout(seconds)` with the behaviour of CPython 3.11.4.
 
     Raises:
-        TimeoutError: by the block, at its end: its time was over.
+        TimeoutError: raised by the block at its end, if its time was over.
     """
     return asyncio.timeout(seconds) if _IS_RELIABLE else _TimeLimit(seconds)
 
 
 class _TimeLimit:
-    """Counts the cancellations that were there before its block."""
+    """A timeout that ignores cancellations from before its block."""
 
     def __init__(self, seconds: float | None) -> None:
         self._scope = asyncio.timeout(seconds)

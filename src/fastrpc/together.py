@@ -1,4 +1,4 @@
-"""Works that are done at once, each to its end."""
+"""Concurrent awaitables, each of which runs to its end."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def together(works: Iterable[Awaitable[T]]) -> list[T]:
-    """Do works at once, and return their results; raise the first error once all have ended."""
+    """Run awaitables concurrently and return their results. Raise the first error after all have ended."""
     found: list[T] = []
     for outcome in await asyncio.gather(*works, return_exceptions=True):
         if isinstance(outcome, BaseException):

@@ -1,4 +1,4 @@
-"""Leave out the package's own frames from tracebacks: they would bury the lines of the program."""
+"""Remove the package's own frames from tracebacks, where they would hide the lines of the program."""
 
 import os
 import types
@@ -8,10 +8,10 @@ __all__ = ["OWN", "frames_to_program", "of_program", "shortened"]
 
 E = TypeVar("E", bound=BaseException)
 
-#: Set to "full", it keeps all frames of failed calls.
+#: The environment variable whose value "full" keeps all frames of failed calls.
 VARIABLE: Final = "FASTRPC_TRACEBACKS"
 
-#: This package, and its compiled modules, which name their files by the path in the source tree.
+#: The folder of this package, and the paths that its compiled modules state: their paths in the source tree.
 OWN: Final = (os.path.join(os.path.dirname(__file__), ""), "src/fastrpc/")
 
 #: The most errors of one chain of causes that are examined.
@@ -19,10 +19,10 @@ _MOST: Final = 32
 
 
 def shortened(error: E) -> E:
-    """Return the error of a failed call, to be raised once more, without our frames so far.
+    """Remove our frames from the traceback of a failed call's error, and return the error to be raised again.
 
-    Frames of interceptors, codecs and other code of the program stay. The causes of the error lose our frames as well.
-    It is called in an `except` since a `with` block would cost every call.
+    Frames of interceptors, codecs and other code of the program stay. Our frames are removed from the error's causes as
+    well. Call it in an `except`: a `with` block would cost time in every call.
     """
     if os.environ.get(VARIABLE) == "full":
         return error
@@ -44,7 +44,7 @@ def of_program(
     """Return a traceback without the frames of files in these folders.
 
     Args:
-        keeps_first: keep the first frame, wherever it is.
+        keeps_first: keep the first frame even if it is of such a file.
     """
     kept = []
     one = traceback
@@ -60,7 +60,7 @@ def of_program(
 
 
 def frames_to_program() -> int:
-    """Return the `stacklevel` with which a warning names the program's line; compiled code has no frames."""
+    """Return the `stacklevel` with which a warning names the program's line. Compiled code has no frames."""
     # Imported here: few programs get such a warning.
     from inspect import currentframe
 

@@ -53,12 +53,12 @@ class StreamVerbs:
                 async for number in numbers:
                     print(number)
 
-        Nothing is sent before the block is entered; leaving it early cancels the handler. If the method takes a stream
-        as well, pass an iterable of messages, asynchronous or not: it is sent while answers are read. `Timeouts.call`
-        does not apply: `with_options(timeout=)` limits the whole stream.
+        Nothing is sent before the block is entered. Leaving the block early cancels the handler. If the method takes a
+        stream as well, pass an iterable of messages, asynchronous or not: they are sent while answers are read.
+        `Timeouts.call` does not apply; `with_options(timeout=)` limits the whole stream.
 
         Raises:
-            TypeError: the method gives one answer, or its stream is missing.
+            TypeError: the method returns a single answer, or the argument for its stream is missing.
         """
         return self._streams().make("stream", self, method, args, kwargs)
 
@@ -89,7 +89,7 @@ class StreamVerbs:
     @overload
     def open(self, method: str, /, *args: Any, **kwargs: Any) -> "Stream[Any, Any]": ...
     def open(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a method that takes a stream, to send its messages by hand; pass its arguments without the stream.
+        """Call a method that takes a stream, and send the messages with `send`. Pass its other arguments here.
 
         ::
 
@@ -104,5 +104,5 @@ class StreamVerbs:
         return self._streams().make("open", self, method, args, kwargs)
 
     def _streams(self) -> Any:
-        """Return the maker of its streams."""
+        """Return the maker of the client's streams."""
         return self._state.runner.streams

@@ -1,4 +1,4 @@
-"""Decompression of answers and messages in slices, in turn with the loop's other deferred work."""
+"""Decompression of answers and messages in slices, alternating with other deferred work of the loop."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ __all__ = ["message_steps", "unpack"]
 
 
 async def unpack(call: ClientCall, most: int) -> None:
-    """Decompress the answer of a call, which keeps the result; a short one at once, unless other work waits.
+    """Decompress a call's answer and store the result in the call. A short answer is decompressed in one step.
 
     Raises:
         DecodeError: it is damaged, has more than `most` bytes, or its compressor is unknown.

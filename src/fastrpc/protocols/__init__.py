@@ -1,1 +1,1 @@
-"""The wire protocols of servers, one in each file. The first bytes of a connection select one."""
+"""The wire protocols, one per file. A server selects the protocol of a connection by its first bytes."""

@@ -56,7 +56,7 @@ class Match(Enum):
 
     YES = auto()
     NO = auto()
-    #: The bytes match, unless another protocol matches as well.
+    #: The bytes match, but any other protocol that matches takes precedence.
     OTHERWISE = auto()
     #: More bytes are needed.
     MORE = auto()
@@ -79,24 +79,24 @@ class ServerParts:
     spin_microseconds: int
     #: Whether callers may list the services.
     reveals_services: bool
-    #: The parts that connections of the HTTP gateway share; None if it is not served.
+    #: The parts that connections of the HTTP gateway share; None without a gateway.
     http: "HttpService | None" = None
-    #: Finds the clients of trusted proxies (`fastrpc.server.http.forwarded`); None: none are trusted.
+    #: Determines the client behind a trusted proxy (`fastrpc.server.http.forwarded`); None: no proxy is trusted.
     proxies: Any = None
 
 
 class StreamSession(Session, asyncio.BufferedProtocol):
-    """A session as a BufferedProtocol, which asyncio's own loops check for; uvloop needs no base class."""
+    """A session that derives from BufferedProtocol, because asyncio's own loops check for it. uvloop does not."""
 
     __slots__ = ()
 
 
 class PeerConnection(typing.Protocol):
-    """A connection, as far as its peer can be named."""
+    """A connection whose peer can be identified."""
 
     @property
     def peer_name(self) -> Any:
-        """The name of the peer in its transport: host and port, or a path."""
+        """The peer's name as its transport reports it: host and port, or a path."""
 
     @property
     def transport(self) -> asyncio.BaseTransport | None: ...
@@ -115,39 +115,39 @@ class ServerEngine(PeerConnection, typing.Protocol):
 
     @property
     def connection(self) -> "ServedConnection":
-        """The calls of this connection; its `held_bytes` and `return_credit` are used when memory is short."""
+        """The calls of this connection. When memory is short, `held_bytes` and `return_credit` are used."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
-        """Take no new calls, and call `ServedConnection.note_drain`; the reason is one of GOAWAY in PROTOCOL.md."""
+        """Accept no new calls, and call `ServedConnection.note_drain`. The reason is a GOAWAY code of PROTOCOL.md."""
 
     @property
     def has_drained(self) -> bool:
-        """Whether no call is under way and all output is sent, so that the connection may be closed."""
+        """Whether no call runs and all output was sent, so that the connection may be closed."""
 
     def end_calls(self, text: str) -> object:
-        """Answer every call under way with UNAVAILABLE and this text: `Gate.end_calls`."""
+        """Answer every running call with UNAVAILABLE and this text, by `Gate.end_calls`."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """Send the peer the reason, as far as the protocol can, and close once all output is sent."""
+        """Send the peer the reason, if the protocol supports it, and close the connection after all output was sent."""
 
     def abort(self) -> None:
         """Close at once."""
 
     def stats(self) -> dict[str, Any]:
-        """Return `calls`, `one_way`, `buffered` and `credit`: counts, and bytes of output and of the peer's window."""
+        """Return `calls`, `one_way` calls, `buffered` bytes of output, and `credit`: bytes that the peer may send."""
 
 
 @typing.runtime_checkable
 class LastRequest(typing.Protocol):
-    """A server's `Engine` that may wait for a last request in a drain, since its protocol has no goodbye."""
+    """A server's `Engine` that may wait for a last request during a drain, because its protocol has no GOAWAY."""
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether it carries nothing: no call, no output, no part of a request."""
+        """Whether the connection is idle: no call in progress, no output to send, no partly received request."""
 
 
 class ClientEngine(PeerConnection, typing.Protocol):
-    """The interface of a client's `Engine`, besides bytes and its `calling`; `CallingEngine` implements all of it.
+    """The interface of a client's `Engine`, in addition to its bytes and `calling`. `CallingEngine` implements it.
 
     An engine calls these methods of its owner, if it has one: `connection_ready`, `connection_draining` and
     `connection_lost` (with the error), `connection_used` if `announces_calls`, `connection_aged`, `connection_crowded`
@@ -159,7 +159,7 @@ class ClientEngine(PeerConnection, typing.Protocol):
 
     @property
     def endpoint(self) -> Any:
-        """The endpoint to which the connection leads."""
+        """The endpoint of the connection."""
 
     @property
     def peer(self) -> WireSettings:
@@ -167,7 +167,7 @@ class ClientEngine(PeerConnection, typing.Protocol):
 
     @property
     def is_usable(self) -> bool:
-        """Whether it takes new calls."""
+        """Whether the connection accepts new calls."""
 
     @property
     def is_ready(self) -> bool:
@@ -175,19 +175,19 @@ class ClientEngine(PeerConnection, typing.Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection is over."""
+        """Whether the connection is closed."""
 
     @property
     def is_aged(self) -> bool:
-        """Whether it is older than `Keepalive.max_age`: it accepts calls until its successor does."""
+        """Whether the connection is older than `Keepalive.max_age`. It accepts calls until its replacement is ready."""
 
     @property
     def is_dispensable(self) -> bool:
-        """Whether it ended because no call needed it."""
+        """Whether the connection was closed because no call needed it."""
 
     @property
     def closed_text(self) -> str | None:
-        """Why the connection ended, as far as the peer gave a reason."""
+        """The reason that the peer gave for closing the connection, or None."""
 
     @property
     def auth_status(self) -> int:
@@ -195,33 +195,33 @@ class ClientEngine(PeerConnection, typing.Protocol):
 
     @property
     def auth_text(self) -> str | None:
-        """The text of that verdict."""
+        """The text of the server's verdict about the credential."""
 
     @property
     def peer_replaces(self) -> bool:
-        """Whether the server asks for another connection in place of this one."""
+        """Whether the server asks the client to replace this connection."""
 
     @property
     def calls_in_flight(self) -> int:
-        """The calls of ours that are under way."""
+        """The number of outgoing calls in flight."""
 
     def await_crowd(self, calls: int) -> None:
-        """Tell the owner once when a call is sent while `calls` others are in flight; 0: never."""
+        """Notify the owner once, when a call is sent while `calls` other calls are in flight; 0: never."""
 
     def begin_probe(self, call: Any) -> None:
-        """Note that a call only asks for health; an engine may answer it by a ping of its protocol."""
+        """Announce a call that only asks for health. An engine may use a ping of its protocol instead."""
 
     def end_probe(self, call: Any) -> None:
-        """Note that such a call ended, or was not sent."""
+        """Note that a health call ended, or was not sent."""
 
     def present(self, token: bytes) -> None:
-        """Show the server another token, after it accepted an expiring one."""
+        """Send the server a new token, after it accepted a token that expires."""
 
     def retire(self) -> None:
-        """Take no new calls, and close once the calls under way have ended."""
+        """Accept no new calls, and close the connection after the running calls have ended."""
 
     def close(self) -> None:
-        """Close once all output is sent; calls under way fail."""
+        """Fail the running calls, and close the connection after all output was sent."""
 
     def abort(self) -> None:
         """Close at once."""
@@ -237,7 +237,7 @@ class ClientParts:
     protocol: "Protocol"
     endpoint: "Endpoint"
     config: "ClientConfig"
-    #: The timeouts of the configuration, without `idle` where the connection stays open.
+    #: The timeouts of the configuration. `idle` is unset for connections that stay open.
     timeouts: "Timeouts"
     #: The settings that the native protocol announces.
     settings: WireSettings
@@ -250,7 +250,7 @@ class ClientParts:
     renews: bool = False
     #: Whether the client serves calls of its servers.
     serves: bool = False
-    #: The factor by which its pings are rarer than the settings say, because the server found them too many.
+    #: The factor by which the interval of pings exceeds the settings, after the server complained of too many pings.
     ping_factor: int = 1
 
     @property
@@ -261,11 +261,11 @@ class ClientParts:
 
 @named_value_class
 class HealthCheck:
-    """The call by which a server of a protocol reports its health."""
+    """The call that asks a server of a protocol for its health."""
 
     method: str
     codec: str
-    #: Makes the argument of the call for the name of a service.
+    #: Returns the argument of the call for a service's name.
     question: Callable[[str], Any]
     #: Returns "SERVING" for an answer, or the reason why the service is not serving.
     verdict: Callable[[Any], str]
@@ -273,7 +273,7 @@ class HealthCheck:
 
 @named_value_class
 class ClientTraits:
-    """The properties of a protocol of clients that are known without a connection."""
+    """The properties of a client protocol that are known without a connection."""
 
     #: Whether the payload of a call is one value, not an array of its arguments.
     takes_values: bool = False
@@ -286,7 +286,7 @@ class ClientTraits:
     compressors: tuple[str, ...] | None = None
     #: None: the health check of the native protocol.
     health: HealthCheck | None = None
-    #: Makes the layer that translates between an engine's stream and its transport; None: no translation.
+    #: Returns a layer that translates between an engine's stream and its transport; None: no translation.
     stream_layer: Callable[[ClientParts, StreamSession], Any] | None = None
     io_layer: Callable[[ClientParts, BlockingIO], BlockingIO] | None = None
 
@@ -296,19 +296,19 @@ class Protocol:
     """A protocol that servers or clients can speak, or both."""
 
     name: str
-    #: Takes the bytes received so far, at most 256. The first YES in the order of `ServerConfig.protocols` is final,
-    #: even if an earlier protocol asked for more bytes.
+    #: Called with the bytes received so far, at most 256. The first YES in the order of `ServerConfig.protocols` is
+    #: final, even if a protocol listed before asked for more bytes.
     detect: Callable[[bytes], Match] | None = None
     server_engine: Callable[[ServerParts], Engine] | None = None
     client_engine: Callable[[ClientParts], Engine] | None = None
-    #: The names on which TLS may agree by ALPN, the client's first; None for no name.
+    #: The ALPN names of the protocol. Clients offer the first; None stands for a peer without ALPN.
     agreed: tuple[str | None, ...] = (None,)
     traits: ClientTraits = ClientTraits()
 
 
 _protocols: dict[str, Protocol] = {}
 
-#: The modules of our protocols, which register their halves. They are imported on first use.
+#: The modules of the built-in protocols, each of which registers its half. They are imported on first use.
 _SERVERS = {
     "native": "fastrpc.protocols.native",
     "http": "fastrpc.protocols.http.gateway",
@@ -335,18 +335,17 @@ def register(
 ) -> None:
     """Register a protocol: `ServerConfig(protocols=("native", name))`, `ClientConfig(wire_protocol=name)`.
 
-    Its two halves may be registered one after the other.
+    The server half and the client half may be registered separately.
 
     Args:
-        detect: decides by the first bytes of a server's connection whether it speaks the protocol.
-        server_engine: makes the engine of a server's connection; it fits `ServerEngine`.
-        client_engine: makes the engine of a client's connection, of a loop or of threads; it fits `ClientEngine`.
-        agreed: the names for ALPN: the name that clients offer first, and None for a peer without ALPN; left out, the
-            names of the other half, else none.
-        traits: the properties of the client half.
+        detect: decides by the first bytes of a server's connection whether the peer speaks the protocol. server_engine:
+        returns the engine of a server's connection, a `ServerEngine`. client_engine: returns the engine of a client's
+        connection, on a loop or for threads, a `ClientEngine`. agreed: the ALPN names. Clients offer the first name;
+        None stands for a peer without ALPN. Default: the names of the other half, if it was registered. traits: the
+        properties of the client half.
 
     Raises:
-        ConfigError: another protocol has that name, or neither half is given.
+        ConfigError: another protocol has this name, or neither half is given.
     """
     if (detect is None) != (server_engine is None) or (server_engine is None and client_engine is None):
         raise ConfigError(
@@ -355,7 +354,7 @@ def register(
     if agreed is None:
         agreed = _protocols[name].agreed if name in _protocols else (None,)
     elif not agreed:
-        raise ConfigError(f"protocol {name!r} agrees to nothing by ALPN", hint="give (None,) for no name")
+        raise ConfigError(f"protocol {name!r} has an empty list of ALPN names", hint="give (None,) for no name")
     given = Protocol(name, detect, server_engine, client_engine, agreed, traits or ClientTraits())
     known = _protocols.get(name, given)
     merged = Protocol(
@@ -375,7 +374,7 @@ def register(
 
 
 def _extends(merged: Protocol, known: Protocol) -> bool:
-    """Return whether a protocol still has everything that was registered for it before."""
+    """Return whether a merged protocol keeps all that was registered before."""
     if known.client_engine is not None and merged.traits != known.traits:
         return False
     return merged.agreed == known.agreed and all(
@@ -389,7 +388,7 @@ def _extends(merged: Protocol, known: Protocol) -> bool:
 
 
 def protocol_named(name: str) -> Protocol:
-    """Return a registered protocol of servers; `ServerConfig` has already refused unknown names."""
+    """Return a registered server protocol. `ServerConfig` has already refused unknown names."""
     known = _protocols.get(name)
     if (known is None or known.server_engine is None) and name in _SERVERS:
         importlib.import_module(_SERVERS[name])
@@ -397,14 +396,14 @@ def protocol_named(name: str) -> Protocol:
 
 
 def serves_pages_by_http2(config: "ServerConfig") -> bool:
-    """Return whether the HTTP gateway of a server takes HTTP/2."""
+    """Return whether a server's HTTP gateway accepts HTTP/2."""
     return "http" in config.protocols and config.http.http2
 
 
 def server_protocols(config: "ServerConfig") -> list[Protocol]:
-    """Return the protocols that a server detects: the names in its settings, and HTTP/2 for the gateway.
+    """Return the protocols that a server detects: those in its settings, and HTTP/2 for the gateway.
 
-    One engine serves gRPC and, by HTTP/2, the gateway: the name `grpc` stands for it if the settings have that name.
+    One engine serves both gRPC and the gateway over HTTP/2. If the settings name `grpc`, that protocol is this engine.
     """
     found = [protocol_named(name) for name in config.protocols]
     if serves_pages_by_http2(config) and "grpc" not in config.protocols:
@@ -413,7 +412,7 @@ def server_protocols(config: "ServerConfig") -> list[Protocol]:
 
 
 def client_protocol(name: str) -> Protocol:
-    """Return a registered protocol of clients; `ClientConfig` has already refused unknown names."""
+    """Return a registered client protocol. `ClientConfig` has already refused unknown names."""
     known = _protocols.get(name)
     if (known is None or known.client_engine is None) and name in _CLIENTS:
         importlib.import_module(_CLIENTS[name])
@@ -421,15 +420,15 @@ def client_protocol(name: str) -> Protocol:
 
 
 def linked(wire: "Wire", parts: ServerParts, *, timeouts: "Timeouts | None" = None) -> "Link":
-    """Return the engine of a server's connection whose protocol is a `Wire`: the link that holds it.
+    """Return the engine of a server's connection whose protocol is a `Wire`: a link around the wire.
 
     Args:
-        timeouts: replace the timeouts of the server's settings.
+        timeouts: the timeouts to use instead of the server's settings.
 
     Raises:
         RuntimeError: another link holds the wire.
     """
-    # Imported on first use: clients have no such connections.
+    # Imported on first use, because clients have no links.
     from fastrpc._core.server.link import Link
 
     link = Link(

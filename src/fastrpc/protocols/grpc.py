@@ -1,4 +1,4 @@
-"""HTTP/2 on the server side: gRPC, and there gRPC-Web, Connect and the HTTP gateway."""
+"""HTTP/2 on the server side: for gRPC, gRPC-Web, Connect and the HTTP gateway."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -12,7 +12,7 @@ from fastrpc.tls import H2_ALPN
 
 __all__ = ["detect_http2", "grpc_engine"]
 
-#: The begin of every HTTP/2 connection (RFC 9113, section 3.4); the engine checks the remaining bytes.
+#: The start of every HTTP/2 connection (RFC 9113, section 3.4). The engine checks the rest of the preface.
 _PREFACE: Final = b"PRI * HTTP/2.0"
 
 
@@ -29,7 +29,7 @@ def grpc_engine(parts: ServerParts) -> Link:
     web = pages = None
     serves_grpc = "grpc" in config.protocols
     if serves_pages_by_http2(config):
-        # Imported on first use, with the rooms of HTTP.
+        # Imported on first use, with the packages for HTTP.
         from fastrpc._core.http.http_pages import HttpPages
 
         assert parts.http is not None
@@ -56,7 +56,7 @@ def grpc_engine(parts: ServerParts) -> Link:
 
 @lru_cache(maxsize=16)
 def _of_pages(timeouts: Timeouts, idle_seconds: float) -> Timeouts:
-    """Return the timeouts of a connection without gRPC: it rests as long as by HTTP/1.1."""
+    """Return the timeouts of a connection without gRPC, whose idle timeout is the one of HTTP/1.1."""
     return replace(timeouts, idle=idle_seconds)
 
 

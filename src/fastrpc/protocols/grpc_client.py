@@ -20,20 +20,21 @@ __all__ = ["authority_of", "grpc_client_engine", "ping_interval", "validity"]
 _CODECS = ("raw", "json", "protobuf")
 _COMPRESSORS = ("gzip", "deflate")
 
-#: The length in front of a message has 32 bits; servers announce no lower limit.
+#: The length before a message has 32 bits, and servers announce no lower limit.
 _MOST_MESSAGE = 2**32 - 1
 _MOST_METADATA = 65_535
 
-#: Servers of gRPC drop clients that send more pings than one in five minutes, unless they are set up otherwise.
+#: By default gRPC servers close connections of clients that send more than one ping in five minutes.
 _RARE_PINGS = 300.0
 
-#: A server says nothing about its workers: calls that wait for a stream open further connections, up to this number.
+#: The most connections of a SyncClient to a server. A gRPC server does not announce how many worker processes it has,
+#: so the client opens another connection when a call waits for a stream.
 _MOST_CONNECTIONS = 8
 
 
 @functools.cache
 def _every_server() -> WireSettings:
-    """Return the limits and numbers of a server of gRPC that are the same for all servers."""
+    """Return the limits and numbers of a gRPC server, which are the same for all servers."""
     settings = WireSettings(True)
     settings.max_message = _MOST_MESSAGE
     settings.max_metadata = _MOST_METADATA
@@ -44,14 +45,14 @@ def _every_server() -> WireSettings:
 
 
 def _server_of_threads() -> WireSettings:
-    """Return the same for a connection of threads, which adds connections only when a call waits for a stream."""
+    """Return these limits for a connection of threads, of which more are opened only when a call waits for a stream."""
     settings = _every_server().copy()
     settings.workers = 1
     return settings
 
 
 def validity(token: bytes) -> float:
-    """Return the validity of a token in seconds, as a JWT states it; 0 for others, as gRPC servers report none."""
+    """Return the validity of a JWT in seconds; 0 for another token, as gRPC servers do not report the validity."""
     pieces = token.split(b".")
     if len(pieces) != 3:
         return 0.0
@@ -63,7 +64,7 @@ def validity(token: bytes) -> float:
 
 
 def authority_of(address: Address) -> str:
-    """Return the name of a server for requests."""
+    """Return the value of `:authority` in requests to a server."""
     if not address.port:
         return "localhost"
     if address.scheme == "relay":
@@ -72,7 +73,7 @@ def authority_of(address: Address) -> str:
 
 
 def ping_interval(keepalive: Keepalive, factor: int = 1) -> float:
-    """Return the seconds of silence after which a server with a call under way is pinged; 0: never."""
+    """Return the seconds without data after which a server is pinged while a call runs; 0: never."""
     if keepalive.interval is None:
         return 0.0
     return factor * (_RARE_PINGS if keepalive.interval == Keepalive().interval else keepalive.interval)
@@ -83,15 +84,15 @@ _SERVING = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 
 
 def _health_question(service: str) -> bytes:
-    """Return a grpc.health.v1.HealthCheckRequest, whose one field is the name of a service."""
+    """Return an encoded grpc.health.v1.HealthCheckRequest, whose only field is the name of a service."""
     name = service.encode()
-    # The length is one byte up to 127, else two: names are short.
+    # The varint of the length: one byte up to 127, else two. Names are never longer.
     length = bytes((len(name),)) if len(name) < 128 else bytes((len(name) & 127 | 128, len(name) >> 7))
     return b"\x0a" + length + name if name else b""
 
 
 def _health_verdict(answer: bytes) -> str:
-    """Return the status in a grpc.health.v1.HealthCheckResponse, whose one field it is."""
+    """Return the only field of a grpc.health.v1.HealthCheckResponse, the status."""
     number = answer[1] if answer[:1] == b"\x08" and len(answer) > 1 else 0
     return _SERVING[number] if number < len(_SERVING) else str(number)
 
@@ -103,7 +104,7 @@ def grpc_client_engine(parts: ClientParts) -> GrpcClient:
         parts,
         scheme="https" if is_encrypted(address) else "http",
         authority=authority_of(address),
-        # Threads get a copy: their number of connections depends on waiting calls (`GrpcClient`).
+        # Threads get a separate object, because their number of connections changes with waiting calls (`GrpcClient`).
         peer=_every_server() if parts.loop is not None else _server_of_threads(),
         ping_interval=ping_interval(parts.config.keepalive, parts.ping_factor),
         validity=validity,

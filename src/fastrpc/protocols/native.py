@@ -9,7 +9,7 @@ __all__ = ["detect_native", "native_engine"]
 
 
 def detect_native(data: bytes) -> Match:
-    """Return whether a connection begins with the magic."""
+    """Return whether a connection begins with the native protocol's magic."""
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
         return Match.NO
     return Match.YES if len(data) >= len(MAGIC) else Match.MORE

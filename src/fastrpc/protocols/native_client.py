@@ -10,21 +10,22 @@ from fastrpc.tls import ALPN
 
 __all__ = ["EARLY_BYTES", "native_client_engine", "native_connection"]
 
-#: Bytes of short requests that wait for the end of a turn of the loop; more are sent at once. Otherwise the client
-#: would write all requests of a turn before its server sees the first one, and sleep while the server handles them.
+#: The most bytes of requests that wait for the end of a loop iteration. Beyond this they are sent immediately:
+#: otherwise the client would write all requests of an iteration before its server gets the first, and be idle while the
+#: server handles them.
 EARLY_BYTES = 1_024
 
 
 def native_client_engine(parts: ClientParts) -> ClientConnection | BlockingConnection:
     """Make the engine of a connection."""
-    # Under TLS all short requests of a turn wait for its end: they are sent in few records.
+    # With TLS all short requests wait for the end of the loop iteration, so that they need few TLS records.
     return native_connection(parts, 0 if is_encrypted(parts.endpoint.address) else EARLY_BYTES)
 
 
 def native_connection(
     parts: ClientParts, early_bytes: int, **options: Any
 ) -> ClientConnection | BlockingConnection:
-    """Make a native connection, on a loop or for threads; a translation may be below it."""
+    """Make a native connection, on a loop or for threads, possibly above a translation."""
     config = parts.config
     shared: dict[str, Any] = {
         "endpoint": parts.endpoint,

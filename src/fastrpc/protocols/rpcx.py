@@ -1,4 +1,4 @@
-"""rpcx, and Phobos, which has the same frames, on the server side."""
+"""rpcx and Phobos, which have the same frames, on the server side."""
 
 from functools import partial
 
@@ -11,9 +11,9 @@ __all__ = ["detect", "server_engine"]
 
 
 def detect(profile: Profile, data: bytes) -> Match:
-    """Return whether a connection begins with the magic of a profile; the engine judges the remaining bytes.
+    """Return whether a connection begins with the magic of a profile. The engine checks the remaining bytes.
 
-    The first frame of a process that speaks Phobos begins with the magic of rpcx if the process ever served rpcx.
+    If a Phobos process has ever served rpcx, its first frame begins with rpcx's magic.
     """
     if not data:
         return Match.MORE

@@ -1,4 +1,4 @@
-"""rpcx, and Phobos, on the client side: a translation below a native connection."""
+"""rpcx and Phobos on the client side: a translation below a native connection."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ from fastrpc.protocols.native_client import EARLY_BYTES, native_connection
 
 __all__ = ["RpcxStream", "rpcx_client_engine", "rpcx_io", "rpcx_stream", "rpcx_translation"]
 
-#: The most calls under way on one connection; a Go server has no such limit and announces none.
+#: The most calls in flight on one connection. A Go server has no such limit and announces none.
 _MOST_CALLS = 10_000
 _MOST_METADATA = 65_535
 
@@ -23,7 +23,7 @@ _PROFILES = {profile.name: profile for profile in (RPCX, PHOBOS)}
 
 
 class RpcxStream(RpcxLayer, asyncio.BufferedProtocol):
-    """The layer as a BufferedProtocol, which asyncio's own loops check for."""
+    """The layer, derived from BufferedProtocol, because asyncio's own loops check for it."""
 
     __slots__ = ()
 
@@ -31,7 +31,7 @@ class RpcxStream(RpcxLayer, asyncio.BufferedProtocol):
 def rpcx_translation(
     config: ClientConfig, wire: str = "rpcx", *, takes_pushes: bool = False
 ) -> RpcxTranslation:
-    """Make the translation of one connection, which announces the abilities of rpcx.
+    """Make the translation of a connection. To the native side it announces the abilities of rpcx.
 
     Args:
         wire: "rpcx" or "phobos".
@@ -39,7 +39,7 @@ def rpcx_translation(
     """
     settings = WireSettings(True)
     settings.max_frame = 1_048_576
-    # Only the peer limits the size, and it does not announce its limit.
+    # Only the peer limits the message size, and it does not announce its limit.
     settings.max_message = 2**31
     settings.max_metadata = _MOST_METADATA
     settings.max_calls = _MOST_CALLS
@@ -73,14 +73,14 @@ def rpcx_stream(
 
 
 def rpcx_io(io: BlockingIO, config: ClientConfig, wire: str) -> RpcxBlockingIO:
-    """Return the I/O of a blocking rpcx connection; it owns `io`, which carries the bytes."""
+    """Return the I/O object of a blocking rpcx connection. It owns `io`, which sends and receives the bytes."""
     return RpcxBlockingIO(io, rpcx_translation(config, wire))
 
 
 def rpcx_client_engine(parts: ClientParts) -> Any:
-    """Make the engine of a connection: a native one, whose peer is the translation below it."""
-    # The translation answers each request only as a whole, so pacing gains nothing, and its frames do not show that the
-    # peer lives.
+    """Make the engine of a connection: a native engine whose peer is the translation below it."""
+    # No pacing: the translation passes on only whole requests. Only answers prove that the peer is alive, because other
+    # frames come from the translation itself.
     return native_connection(parts, EARLY_BYTES, is_paced=False, answers_prove=True)
 
 

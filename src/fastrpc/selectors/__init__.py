@@ -1,9 +1,9 @@
-"""Selectors choose the endpoint of a call: the interface, the built-in ones, and filters that narrow the endpoints.
+"""Selectors, which choose the endpoint of a call: the interface, the built-in selectors, and filters.
 
 Picking happens for every attempt and is compiled (`_core/balancing/selectors.pyx`, `key_selectors.pyx`,
-`wrapping_selectors.pyx`); the files here are its public classes. The first line of a compiled selector's docstring is
-its signature, as Cython constructors lack one.
-Depends on endpoints and the core, not on the network or clients.
+`wrapping_selectors.pyx`); the files here contain the public classes. The first line of a compiled selector's docstring
+is its signature, as Cython constructors lack one. This package depends on endpoints and the core, not on the network or
+clients.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The interface of selectors, the table that finds one by name, and the adapter for custom ones.
+"""The interface of selectors, their look-up by name, and the adapter for custom selectors.
 
 Round robin and smooth weighting keep their position when the endpoints change. While connections are opened and closed
 the list changes many times a second, and a restart would give some endpoints a multiple of their share. If a picked
@@ -53,7 +53,8 @@ _METHODS = ("update", "pick", "observe")
 #: Seconds between two records about exceptions of one selector.
 _LOG_SECONDS = 60.0
 
-#: Narrows endpoints: gets all of them in order, and a function that returns whether one is healthy.
+#: A function that selects endpoints. It gets the endpoints in order, and a function that returns whether one is
+#: healthy.
 Filter: TypeAlias = Callable[[Sequence[Endpoint], Callable[[Endpoint], bool]], Sequence[Endpoint]]
 
 
@@ -78,20 +79,20 @@ class Selector(Protocol):
     def observe(self, endpoint: Endpoint, seconds: float, error: Exception | None) -> None:
         """Record the outcome of an attempt. Called once per attempt, in any order.
 
-        An exception changes nothing for the call: it is logged, at most once a minute.
+        An exception does not affect the call. It is logged, at most once a minute.
         """
         ...
 
 
-#: The numbers of clients without a name.
+#: The numbers in the generated names of clients.
 _NUMBERS = itertools.count()
 
 
 class ClientName:
-    """The name of a client, by which each client chooses endpoints in a different order: rendezvous hashing.
+    """The name of a client. Each name orders endpoints differently (rendezvous hashing).
 
     Args:
-        name: if None, a name made of the host, the process and a number, which changes after a fork.
+        name: None generates a name of host, process and a number, which changes after a fork.
 
     Raises:
         ConfigError: the name cannot be a key.
@@ -105,13 +106,13 @@ class ClientName:
 
     @property
     def hash(self) -> int:
-        """The hash of the name, of 64 bits."""
+        """The 64-bit hash of the name."""
         if self._given is not None:
             return self._given
         return key_hash(f"{socket.gethostname()} {os.getpid()} {self._number}")
 
     def ranked(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-        """Return endpoints in the order in which this client takes them."""
+        """Return endpoints in this client's order of preference."""
         own = f"{self.hash:x}"
 
         def rank(endpoint: Endpoint) -> tuple[int, str]:
@@ -121,7 +122,7 @@ class ClientName:
         return sorted(endpoints, key=rank)
 
     def share(self, text: str) -> float:
-        """Return a number from 0 to 1, so that only a share of all clients does something."""
+        """Return a number from 0 to 1 for a text, by which only a share of all clients does something."""
         return key_hash(f"{self.hash:x} share {text}") / 2.0**64
 
 
@@ -131,7 +132,7 @@ def selector_names() -> list[str]:
 
 
 def inner_selector(choice: BaseSelector | str) -> BaseSelector:
-    """Return the selector inside another one, for one client.
+    """Return the inner selector for a wrapping selector of one client.
 
     Raises:
         ConfigError: the choice is neither a name nor an object of `fastrpc.selectors`.
@@ -146,10 +147,10 @@ def inner_selector(choice: BaseSelector | str) -> BaseSelector:
 
 
 def check_entries(by: str | None, when: Mapping[str, str] | None) -> None:
-    """Refuse entries of metadata that no call can show to a selector.
+    """Refuse metadata entries that no call can have or that selectors cannot read.
 
     Raises:
-        ConfigError: a call cannot have the key or its value.
+        ConfigError: a call cannot have this key or value.
     """
     entries = [] if by is None else [("by", by, "")]
     if isinstance(when, Mapping):
@@ -163,7 +164,7 @@ def check_entries(by: str | None, when: Mapping[str, str] | None) -> None:
 
 
 def selector_for(choice: Selector | str | None) -> BaseSelector:
-    """Return the selector of a client, given as an object, by its name, or not at all.
+    """Return the selector of a client, given an object, a name or None.
 
     Raises:
         ConfigError: the name is unknown, or the object lacks methods of a selector.
@@ -173,7 +174,7 @@ def selector_for(choice: Selector | str | None) -> BaseSelector:
     if isinstance(choice, str):
         return cast(BaseSelector, built_in("selector", choice, _BUILT_IN))
     if isinstance(choice, BaseSelector):
-        # The compiled picks bypass methods that a subclass overrides.
+        # Only unchanged classes: the compiled picks would bypass methods that a subclass overrides.
         is_ours = all(getattr(type(choice), name) is getattr(BaseSelector, name) for name in _METHODS)
         return choice if is_ours else _adapted(choice)
     missing = [name for name in _METHODS if not callable(getattr(choice, name, None))]
@@ -191,7 +192,7 @@ def _adapted(choice: Selector) -> UserSelector:
 
 
 class _ObserveLog:
-    """Logs exceptions of a custom selector's `observe`: at once, then at most once a minute, with the number."""
+    """Logs exceptions of a custom selector's `observe`: the first immediately, then once a minute with their number."""
 
     def __init__(self, name: str) -> None:
         self._name = name

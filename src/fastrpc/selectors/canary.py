@@ -1,4 +1,4 @@
-"""A part of the calls to other endpoints, such as endpoints of a new version."""
+"""Canary releases: a part of the calls goes to other endpoints, for example to a new version."""
 
 from collections.abc import Mapping
 
@@ -10,17 +10,17 @@ __all__ = ["Canary"]
 
 
 class Canary(CanarySelector):
-    """Send a part of the calls to the endpoints that a filter keeps, and the other calls to the other endpoints.
+    """Send a part of the calls to the endpoints that a filter keeps, and all other calls to the remaining endpoints.
 
-    If no endpoint of a side can take calls, or all were tried for this call, the other side gets it. `percent` may be
-    set while it runs.
+    If a side has no endpoint that can take the call, or all were tried for it, the other side gets the call. `percent`
+    may be changed at any time.
 
     Args:
-        inner: picks on both sides, by name or as an object of `fastrpc.selectors` with its filters.
-        to: the filter of the canary, such as `version(">=2")`.
+        inner: the selector of both sides, as a name or an object of `fastrpc.selectors` with its filters. to: the
+        filter of the canary, such as `version(">=2")`.
         percent: the share of the calls that go to the canary.
-        by: the metadata entry whose hash decides, so that a user stays on one side; None, and calls without it: chance.
-        when: pairs of metadata; a call with one of them goes to the canary.
+        by: the metadata entry whose hash decides, so that a user stays on one side. None, or a call without the entry:
+        random. when: metadata entries; a call with one of these entries goes to the canary.
 
     Raises:
         ConfigError: an argument cannot be used, such as a key of metadata that no call can have.

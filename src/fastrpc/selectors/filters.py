@@ -28,7 +28,7 @@ _VERSION = re.compile(r"v?(\d+(?:\.\d+)*)")
 def labels(**wanted: str) -> Filter:
     """Keep endpoints that have all these labels: `labels(tier="fast", stage="blue")`.
 
-    The label `group` may name several groups of rpcx, separated by commas; one match is enough.
+    An endpoint's label `group` may name several rpcx groups, separated by commas; one match is enough.
     """
 
     def has(endpoint: Endpoint, name: str, value: str) -> bool:
@@ -44,8 +44,8 @@ def labels(**wanted: str) -> Filter:
 def version(condition: str) -> Filter:
     """Keep endpoints whose version meets a condition such as `"2"`, `">=1.4"` or `">=1.4, <2"`.
 
-    Versions are numbers between dots, compared number by number, as many as the condition has: `"2"` and `">=2"` both
-    take 2.7.1. A suffix after the numbers is ignored. An endpoint without a version meets no condition.
+    Versions are numbers separated by dots. Only as many numbers as in the condition are compared: `"2"` and `">=2"`
+    both match 2.7.1. A suffix after the numbers is ignored. An endpoint without a version meets no condition.
 
     Raises:
         ConfigError: the condition cannot be read.
@@ -74,9 +74,9 @@ def version(condition: str) -> Filter:
 
 
 def zone(name: str, *, sound: float = 0.7) -> Filter:
-    """Keep the endpoints of one zone while at least this share of them is healthy; otherwise keep all zones.
+    """Keep the endpoints of one zone while at least the share `sound` of them is healthy, otherwise all zones.
 
-    If `sound` is low, few endpoints may carry the whole load; if it is high, the zone is left after a single failure.
+    If `sound` is low, few endpoints may get the whole load; if it is high, a single failure makes calls use all zones.
     """
     if not 0 < sound <= 1:
         raise ConfigError(f"sound is {sound!r}, it must be a number above 0 and at most 1")
@@ -93,11 +93,12 @@ def subset(size: int, *, client: str | bytes | int | None = None) -> Filter:
     """Keep `size` endpoints of a large endpoint set, so that not every client connects to every server.
 
     The choice depends only on the client's name and the endpoints (rendezvous hashing, Thaler and Ravishankar, 1998):
-    adding or removing an endpoint changes at most one of the chosen ones. Each of many clients must have a different
-    name; the servers then get about equal shares.
+    adding or removing an endpoint changes at most one chosen endpoint. Each client must have a different name; with
+    many clients the servers then get about equal shares.
 
     Args:
-        client: the name, which chooses the same endpoints after a restart; None makes one of host and process.
+        client: the client's name. A fixed name chooses the same endpoints after a restart; None generates a name of
+            host and process.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ConfigError(f"size is {size!r}, it must be a whole number from 1")

@@ -1,4 +1,4 @@
-"""The picks of Go rpcx, for clients in both languages that must map keys to the same endpoints."""
+"""The key selectors of Go rpcx, for fleets in which Go and Python clients must map keys to the same endpoints."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ __all__ = ["DoubleJump", "JumpHash", "go_text", "rpcx_key"]
 
 
 def go_text(value: object) -> str | None:
-    """Return the text in which Go prints a scalar (`%v`); None for anything else, which Go prints differently."""
+    """Return a scalar as Go prints it (`%v`); None for other values, which Go prints differently."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | str):
@@ -19,7 +19,7 @@ def go_text(value: object) -> str | None:
 
 
 def _go_float(value: float) -> str:
-    """Print the shortest digits, with an exponent below 1e-4 and from 1e21 on."""
+    """Format with the fewest digits, and with an exponent below 1e-4 and from 1e21 on."""
     if value != value or value in (float("inf"), float("-inf")):
         return "NaN" if value != value else "+Inf" if value > 0 else "-Inf"
     mantissa, _, exponent = f"{value!r}e0".partition("e")
@@ -45,7 +45,7 @@ def _go_float(value: float) -> str:
 def rpcx_key(method: str, arguments: tuple[Any, ...]) -> str | None:
     """Return the key that rpcx hashes, "/Path/Method/argument", for a method "Path.Method".
 
-    Only one scalar or text has the same form in every language; None for any other arguments.
+    None unless the argument is a single scalar or text: other values do not have the same form in every language.
     """
     text = go_text(arguments[0]) if len(arguments) == 1 else None
     if text is None:
@@ -55,11 +55,11 @@ def rpcx_key(method: str, arguments: tuple[Any, ...]) -> str | None:
 
 
 class JumpHash(JumpHashSelector):
-    """Pick by jump hash over the addresses in their order.
+    """Pick by jump hash over the sorted addresses.
 
-    The key is `hash_key`, or else rpcx's key of method and argument; a call without either may use any endpoint. It
-    spreads better than a ring and needs no memory, but removing an endpoint from the middle of the list moves half of
-    the keys. Only keys of a listed endpoint that cannot take calls now use another one.
+    The key is `hash_key`, else rpcx's key of method and argument; a call with neither may use any endpoint. Jump hash
+    spreads keys better than a ring and needs no memory, but removing an endpoint from the middle of the list moves half
+    of the keys. While a listed endpoint is unavailable, only its keys use other endpoints.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
@@ -73,11 +73,11 @@ class JumpHash(JumpHashSelector):
 
 
 class DoubleJump(DoubleJumpSelector):
-    """Pick as rpcx's consistent hash does, by double jump hash; the key is made as for `JumpHash`.
+    """Pick by double jump hash, like rpcx's consistent hash. The key is the same as for `JumpHash`.
 
-    The endpoint of a key depends on the order in which endpoints joined and left the list, not on connections. Within
-    one change this side orders them by address; Go leaves that to chance, so after a change of several endpoints two Go
-    clients may differ as well. Only keys of a listed endpoint that cannot take calls now use another one.
+    The endpoint of a key depends on the order in which endpoints were added to and removed from the list, not on
+    connections. Endpoints of one change are ordered by address here and randomly in Go, so after a change of several
+    endpoints even two Go clients may differ. While a listed endpoint is unavailable, only its keys use other endpoints.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one

@@ -1,4 +1,4 @@
-"""Filters by place: the client's zone while it can carry its calls, the nearest endpoints, the nearest scope.
+"""Filters by place: the client's zone while it can handle its calls, the nearest endpoints, the nearest scope.
 
 ::
 
@@ -7,10 +7,10 @@
     │ ● ● ● ● ● ● ● ○ ○ ○          │  headroom × S < N: some join  │ ● ● ● ● …
     └──────────────────────────────┘           └──────────────────┘
 
-The share of the calls that stays in the zone is Envoy's (`zone aware routing`, and priorities with an overprovisioning
-factor of 140): min(1, headroom × S / N). Selectors pick evenly, so the share follows from the number of endpoints that
-join, N / headroom − S. Each client takes the first endpoints in its own order. The last one joins at some of the
-clients only, so that their mean is the share.
+The share of the calls that stays in the zone is as in Envoy (`zone aware routing`, and priorities with an
+overprovisioning factor of 140): min(1, headroom × S / N). Selectors pick evenly, so the share follows from the number
+of endpoints that join, N / headroom − S. Each client adds the first endpoints in its own order. As that number is
+rarely whole, the last endpoint joins only at a part of the clients, so that the mean over all clients is right.
 """
 
 import logging
@@ -29,10 +29,10 @@ logger = logging.getLogger("fastrpc.client")
 
 _IsSound = Callable[[Endpoint], bool]
 
-#: The radius of the earth in meters, as rpcx and Phobos have it.
+#: The radius of the earth in meters, as in rpcx and Phobos.
 EARTH_METERS: Final = 6_378_100.0
 
-#: If a smaller share of endpoints is sound, all endpoints are kept, as in Envoy.
+#: If a smaller share of endpoints is healthy, all endpoints are kept, as in Envoy.
 PANIC_SHARE: Final = 0.5
 
 
@@ -43,24 +43,23 @@ def zones(
     headroom: float = 1.4,
     client: str | bytes | int | None = None,
 ) -> Filter:
-    """Keep the endpoints of the client's zone, and as many of the next zones as it needs help.
+    """Keep the endpoints of the client's zone, and as many of the next zones as are needed for its load.
 
-    While the number of healthy endpoints of the zone, times `headroom`, is below the number of listed endpoints,
+    If the number of healthy endpoints of the zone, times `headroom`, is below the number of its listed endpoints,
     healthy endpoints of the next zones join: the zones of `order`, then the region's other zones, then zones by
-    distance, then all others. A zone without an endpoint is skipped. If less than half of all endpoints are sound, all
-    are kept.
+    distance, then all others. A zone without an endpoint is skipped. If less than half of all endpoints are healthy,
+    all are kept.
 
-    A registry may assign endpoints to zones, as Kubernetes does by its hints. These zones count if all endpoints
-    have a hint and one of them is assigned to the client's zone.
+    A registry may assign endpoints to zones, like Kubernetes' topology hints. These assignments are used if all
+    endpoints have a hint and an endpoint is assigned to the client's zone.
 
     Args:
-        order: the zones after the client's zone.
-        place: where this program is; None: as the environment says. Without a zone all endpoints are kept, and the log
-            has a warning.
-        headroom: the load that endpoints can take, as a factor of their usual one. Too low leaves the zone for a single
-            failure, too high overloads the remaining endpoints.
-        client: a name shared by all clients that choose the same endpoints, which selectors by key need; None: each
-            client chooses separately.
+        order: the zones to use after the client's zone.
+        place: the location of this program; None: read from the environment. Without a zone all endpoints are kept, and
+        a warning is logged. headroom: the load that an endpoint can handle, as a multiple of its usual load. Too low
+        sends calls to other zones after a single failure, too high overloads the remaining endpoints. client: the same
+        name for all clients that have to choose the same endpoints, as key selectors need; None: each client chooses
+        separately.
 
     Raises:
         ConfigError: an argument has the wrong type or range.
@@ -100,7 +99,9 @@ class _Zones:
         return [each for each in endpoints if id(each) in kept]
 
     def _kept(self, groups: Sequence[Sequence[Endpoint]], sound: set[int]) -> Iterable[Endpoint]:
-        """Return the endpoints to pick from; the first group is the client's zone, or the zone in its place."""
+        """Return the endpoints to pick from. The first group is the client's zone, or the next zone that has
+        endpoints.
+        """
         first, *others = groups
         staying = [each for each in first if id(each) in sound]
         wanted = _weight(first) / self._headroom
@@ -134,7 +135,7 @@ class _Zones:
         return [groups[zone] for zone in sorted(groups, key=lambda zone: self._rank(zone, groups[zone]))]
 
     def _rank(self, zone: str, members: Sequence[Endpoint]) -> tuple[int, float, str]:
-        """Return the place of a zone in their order, the client's zone first."""
+        """Return the sort key of a zone; the client's zone is first."""
         if zone == self._place.zone:
             return 0, 0.0, zone
         if zone in self._order:
@@ -148,13 +149,13 @@ class _Zones:
 
 
 def closest(keep: int = 1, *, place: Place | None = None) -> Filter:
-    """Keep the `keep` nearest healthy endpoints, and all that are as near as the last of them.
+    """Keep the `keep` nearest healthy endpoints, and further ones at the same distance as the last of these.
 
-    Endpoints without coordinates come last; if no endpoint is sound, all are kept.
+    Endpoints without coordinates come last. If no endpoint is healthy, all are kept.
 
     Args:
         keep: the number of endpoints.
-        place: the location of this program; None: as in the environment.
+        place: the location of this program; None: read from the environment.
 
     Raises:
         ConfigError: the place has no coordinates, or `keep` is not a number from 1.
@@ -179,11 +180,11 @@ def closest(keep: int = 1, *, place: Place | None = None) -> Filter:
 
 
 class Nearest:
-    """Keep the sound endpoints of the nearest group that has some; if no group has any, keep all.
+    """Keep the healthy endpoints of the nearest group that has some. If no group has any, keep all endpoints.
 
     Args:
-        label: names the group of an endpoint.
-        order: the groups, the nearest first; endpoints of other groups are last.
+        label: the label with an endpoint's group.
+        order: the groups, nearest first. Endpoints of other groups come last.
         server: the label that the endpoints of one server share.
     """
 
@@ -199,7 +200,7 @@ class Nearest:
         return groups[min(groups)] if groups else endpoints
 
     def of_each_server(self, endpoints: Sequence[Endpoint], is_sound: _IsSound) -> Sequence[Endpoint]:
-        """Return one endpoint of each server: the nearest that is healthy, otherwise the nearest."""
+        """Return one endpoint of each server: the nearest healthy one, or the nearest if none is healthy."""
         found: dict[str, Endpoint] = {}
         for each in sorted(endpoints, key=lambda each: (not is_sound(each), self._rank(each))):
             found.setdefault(each.labels.get(self._server) or each.address.place, each)
@@ -215,7 +216,7 @@ def _weight(endpoints: Sequence[Endpoint]) -> int:
 
 
 def _part(own: int, taken: int, more: int, wanted: float) -> float:
-    """Return the share of clients that take one more endpoint, so that the mean of their shares is `own / wanted`."""
+    """Return the share of clients that add one more endpoint, so that the mean share of own calls is `own / wanted`."""
     if not own:
         return (wanted - taken) / (more - taken)
     without, with_it = own / taken, own / more
@@ -223,7 +224,7 @@ def _part(own: int, taken: int, more: int, wanted: float) -> float:
 
 
 def _hinted(endpoint: Endpoint) -> frozenset[str]:
-    """Return the zones for which a registry intends an endpoint."""
+    """Return the zones to which a registry assigns an endpoint."""
     return frozenset(filter(None, endpoint.labels.get(HINTS, "").split(",")))
 
 

@@ -1,4 +1,4 @@
-"""Any endpoint, with equal probability."""
+"""The selector that picks any endpoint with equal probability."""
 
 from fastrpc._core.balancing.selectors import RandomSelector
 
@@ -6,7 +6,7 @@ __all__ = ["Random"]
 
 
 class Random(RandomSelector):
-    """Pick at random. This needs no state, and many clients never pick in step.
+    """Pick at random. This needs no state, and clients never pick in lockstep.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one

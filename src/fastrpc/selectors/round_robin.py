@@ -1,4 +1,4 @@
-"""One endpoint after the other."""
+"""The selector that picks one endpoint after the other."""
 
 from fastrpc._core.balancing.selectors import RoundRobinSelector
 
@@ -6,7 +6,7 @@ __all__ = ["RoundRobin"]
 
 
 class RoundRobin(RoundRobinSelector):
-    """Pick by turns, beginning anywhere: the default, and right if servers and calls are similar.
+    """Pick in turn, beginning at a random endpoint. The default, suitable if servers and calls are similar.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one

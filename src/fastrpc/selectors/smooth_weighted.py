@@ -1,4 +1,4 @@
-"""By weight, spread out."""
+"""The selector that picks by weight."""
 
 from fastrpc._core.balancing.selectors import SmoothWeightedSelector
 
@@ -6,7 +6,7 @@ __all__ = ["SmoothWeighted"]
 
 
 class SmoothWeighted(SmoothWeightedSelector):
-    """Pick by `Endpoint.weight` so that picks of the same endpoint are spread: 5, 1, 1 give a a b a c a a.
+    """Pick by `Endpoint.weight`, with even gaps between picks of an endpoint: weights 5, 1, 1 give a a b a c a a.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one

@@ -1,4 +1,4 @@
-"""One endpoint for each key, kept through changes of the list."""
+"""The selector that keeps the endpoint of each key when the list changes."""
 
 from collections.abc import Callable
 
@@ -12,17 +12,16 @@ __all__ = ["Sticky"]
 class Sticky(StickySelector):
     """Keep the endpoint of each `hash_key` while it is listed; all calls without a key share one endpoint.
 
-    If an endpoint is ejected, drains, has no connection or an open breaker, the call goes to another endpoint, but the
-    binding stays for ten seconds before it moves. Bindings belong to this client; `with_options(prefer=)` continues a
-    session in another process.
+    While an endpoint is ejected, drains, has no connection or an open breaker, calls use another endpoint. The binding
+    moves only after ten seconds of this. Bindings belong to this client; to continue a session in another process, use
+    `with_options(prefer=)`.
 
     Args:
-        inner: picks the endpoint of a new key, by name or as an object of `fastrpc.selectors` with its filters. If
-            endpoints are equally loaded, `LeastLoaded` gives a new key to the endpoint with the fewest keys, relative
-            to its weight.
-        keep: seconds since its last call after which a key is forgotten.
-        most: the largest number of keys; the least recently used key makes room.
-        clock: returns seconds, for tests; None takes the monotonic clock.
+        inner: the selector that picks the endpoint of a new key, as a name or an object of `fastrpc.selectors` with its
+        filters. With `LeastLoaded`, a new key gets the endpoint with the fewest keys per weight among equally loaded
+        endpoints. keep: seconds since its last call after which a key is forgotten.
+        most: the largest number of keys; a further key replaces the least recently used key. clock: a function that
+            returns seconds, for tests; None: the monotonic clock.
     """
 
     __slots__ = ()

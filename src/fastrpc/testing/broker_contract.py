@@ -1,4 +1,4 @@
-"""The tests that every broker passes, for your own broker; they need pytest and asynchronous tests.
+"""The tests that every broker must pass, to run with your own broker. They need pytest and an asyncio plugin.
 
 ::
 
@@ -36,11 +36,12 @@ _LOG = TopicSettings("orders.new")
 class BrokerContract(RepeatContract):
     """The tests. A subclass has the fixture `broker`: an entered `BrokerBackend` without topics."""
 
-    #: The publisher that is kept for a message of the publisher "shop"; a broker with identities keeps the identity.
+    #: The publisher that the broker stores for a message of publisher "shop"; a broker with identities stores the
+    #: identity.
     kept_publisher: str | None = "shop"
 
     async def pass_time(self, broker: BrokerBackend, seconds: float) -> None:
-        """Let time pass; a subclass whose broker has another clock moves that clock."""
+        """Let time pass. Override it if the broker has a test clock to move."""
         await asyncio.sleep(seconds)
 
     # Topics
@@ -280,7 +281,7 @@ class BrokerContract(RepeatContract):
         taking = asyncio.ensure_future(member.take(1))
         await asyncio.sleep(0)
         publishing = asyncio.ensure_future(_publish(broker, b"1"))
-        # This runs as soon as anything may have been assigned, and before the take continues.
+        # Let other tasks run: messages may have been assigned, but `take` has not continued yet.
         await asyncio.sleep(0)
         taking.cancel()
         await publishing
@@ -325,7 +326,7 @@ class BrokerContract(RepeatContract):
             pytest.skip("this broker has no bound of bytes")
         await broker.declare(TopicSettings("jobs", None, ("one",), max_bytes=100_000))
         member = await broker.join(GroupSettings("one", "jobs"))
-        # These are more messages than there is room for.
+        # More messages than the broker has room for.
         too_many = [_publish(broker, b"x" * 1000, topic="jobs") for _ in range(100)]
         outcomes = await asyncio.gather(*too_many, return_exceptions=True)
         refused = [one for one in outcomes if isinstance(one, BrokerError)]
@@ -402,7 +403,7 @@ class BrokerContract(RepeatContract):
         taking = asyncio.ensure_future(member.take(5))
         await asyncio.sleep(0)
         await _publish(broker, b"next")
-        # The other group has got the message by then.
+        # By now the other group would have got the message as well.
         assert [one.body for one in await witness.take(5)] == [b"next"]
         stopped = next(group for group in await broker.groups() if group.name == "a")
         assert (stopped.lag, stopped.under_way, taking.done()) == (1, 0, False)
@@ -456,7 +457,7 @@ class BrokerContract(RepeatContract):
         await leaving.close()
         await self.pass_time(broker, 1.0)
         names = [group.name for group in await broker.groups()]
-        # On a machine that stalls, the clock of the broker may be ahead.
+        # If the machine stalled, the broker's clock may be ahead.
         if time.monotonic() < began + 2.0:
             assert names == ["a", "b"]
         await self.pass_time(broker, 1.1)
@@ -488,7 +489,7 @@ async def _taken(member: Membership, count: int) -> Sequence[Delivery]:
 
 
 async def _sees_only_later_ones(broker: BrokerBackend, member: Membership) -> bool:
-    """Return whether a member finds only a message that is published now, after all others."""
+    """Return whether a member gets only a message that is published now, and no earlier message."""
     await _publish(broker, b"marker")
     found = await member.take(5)
     for one in found:

@@ -1,4 +1,4 @@
-"""The tests of publications that are repeated: a part of the contract of brokers."""
+"""The tests of repeated publications, a part of the broker contract."""
 
 import pytest
 from msgspec.structs import replace
@@ -11,7 +11,7 @@ _FIRST = OutgoingMessage("orders.new", b"1", made_id="0123-1")
 
 
 class RepeatContract:
-    """The tests. A broker whose limits mention no repeats passes them without being tested."""
+    """The tests. They are skipped for a broker whose limits do not support repeats."""
 
     @pytest.mark.parametrize("settings", [{}, {"keep_seconds": None, "groups": ("g",)}], ids=["log", "queue"])
     async def test_a_repeated_publication_is_kept_once(
@@ -28,7 +28,7 @@ class RepeatContract:
         (one,) = await member.take(5)
         assert one.id == kept.id
         assert await member.ack(one.token)
-        # The group has handled the message, so a queue no longer keeps it.
+        # The group has handled the message, so a queue does not store it any more.
         other = OutgoingMessage("orders.new", b"2", made_id="0123-2")
         found = await broker.publish([replace(_FIRST, age=1.0), replace(other, age=1.0)])
         assert [one.is_duplicate for one in found] == [True, False]

@@ -1,4 +1,4 @@
-"""A broker in memory whose time the test moves."""
+"""A broker in memory whose clock is moved by the test."""
 
 import asyncio
 import math
@@ -18,10 +18,10 @@ from fastrpc.testing.clock import FakeClock
 
 __all__ = ["KeptMessage", "SteeredBroker", "broker"]
 
-#: Turns of the loop from a message that can be delivered to the start of its handler, with some to spare.
+#: More loop iterations than pass from the moment when a message can be delivered to the start of its handler.
 _TURNS: Final = 10
 
-#: Turns after which handlers count as running in threads, which need time.
+#: Loop iterations after which handlers are assumed to run in threads, which need real time.
 _BUSY_TURNS: Final = 200
 _PAUSE_SECONDS: Final = 0.001
 
@@ -34,7 +34,7 @@ class KeptMessage:
 
     topic: str
 
-    #: The value as subscribers get it; bytes if it does not decode.
+    #: The value as subscribers get it; bytes if it cannot be decoded.
     value: Any
     key: str | None
     id: str
@@ -43,7 +43,7 @@ class KeptMessage:
 
 
 class SteeredBroker(Broker):
-    """A broker whose delays and retries come by `advance`.
+    """A broker whose delays and retries elapse only by `advance`.
 
     Attributes:
         published: the messages that were published by this object, in their order, without duplicates.
@@ -57,7 +57,7 @@ class SteeredBroker(Broker):
         super().__init__(self._memory)
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, from one due message to the next. Each message is handled before more time passes."""
+        """Move the clock, from one due message to the next. Each message is handled before the clock moves on."""
         end = self._time() + seconds
         while True:
             await self.settled()
@@ -69,7 +69,7 @@ class SteeredBroker(Broker):
         await self.settled()
 
     async def settled(self) -> None:
-        """Wait until the subscribers of servers have nothing to do at this instant."""
+        """Wait until the subscribers of servers have nothing to do at the clock's present time."""
         quiet = turns = 0
         while quiet < _TURNS:
             turns += 1
@@ -78,19 +78,19 @@ class SteeredBroker(Broker):
             quiet = quiet + 1 if is_idle and not await self._holds_any() else 0
 
     async def _holds_any(self) -> bool:
-        """Return whether messages are on their way to a subscriber that has not started them."""
+        """Return whether messages are assigned to subscribers that have not started to handle them."""
         groups = {one.group for one in self.subscribers}
         return any(state.under_way and state.name in groups for state in await self._memory.groups())
 
     def _move_to(self, instant: float) -> None:
-        # The clock counts whole nanoseconds, so one is added, to pass the instant for certain.
+        # The clock counts whole nanoseconds: add one, so that it passes the instant in any case.
         left = max(0.0, instant - self._time())
         if left:
             self._time.advance(math.ceil(left / _NANOSECOND) * _NANOSECOND + _NANOSECOND)
         self._memory.catch_up()
 
     async def keep(self, topic: Topic[Any] | str, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages, and note them."""
+        """Store messages, and record them in `published`."""
         kept = await super().keep(topic, messages)
         decode = decoder_of(topic.type if isinstance(topic, Topic) else None)
         for message, published in zip(messages, kept, strict=True):
@@ -132,7 +132,7 @@ async def broker(clock: FakeClock | None = None) -> AsyncIterator[SteeredBroker]
             await broker.settled()
 
     Args:
-        clock: the clock of its delays and retries; None makes one.
+        clock: the clock of delays and retries; None: a new clock.
     """
     async with SteeredBroker(FakeClock() if clock is None else clock) as opened:
         yield opened

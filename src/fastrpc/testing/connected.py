@@ -26,7 +26,7 @@ __all__ = ["connected", "handling"]
 
 _numbers = itertools.count(1)
 
-#: The credentials of a client with an identity; without any, the client could not send large messages.
+#: The credentials of a client with an identity. A client without credentials cannot send large messages.
 _CREDENTIALS = "connected"
 
 
@@ -101,7 +101,7 @@ def handling(
     *,
     method: str = "test.handling",
 ) -> Iterator[Any]:
-    """Make `current_call()` work around a direct call of a handler; yield that call.
+    """Make `current_call()` work while a test calls a handler directly. Yields the current call.
 
     Its `peer` is at `memory://test`.
 

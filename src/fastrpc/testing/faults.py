@@ -38,16 +38,17 @@ class FaultyTransport:
             async with fastrpc.Client(faulty.address("tcp://127.0.0.1:8972")) as client:
                 ...
 
-    The same seed gives the n-th connection the same faults. Bytes are never changed nor reordered. `cut` and `drop` let
-    a test choose the moment, such as the middle of a stream; `delay` may be changed at any time.
+    With the same seed the n-th connection has the same faults. Bytes are neither changed nor reordered. `cut` and
+    `drop` let a test choose the moment, such as the middle of a stream; `delay` may be changed at any time.
 
     Args:
         seed: the seed of all random faults.
-        delay: most seconds by which each piece is delayed.
-        split: most bytes of a piece; written bytes arrive in such pieces. None leaves them whole.
-        cut_after: bytes; each connection is reset after a random number from 1 to this. None never cuts.
-        refuse: share of the attempts to connect that fail, from 0 to 1.
-        drop_after: bytes; each connection falls silent after a random number from 1 to this. None never drops.
+        delay: the longest delay of a piece in seconds.
+        split: the most bytes of a piece; written bytes arrive in pieces. None does not split them. cut_after: each
+        connection is reset after a random number of bytes from 1 to this. None never resets. refuse: share of the
+        attempts to connect that fail, from 0 to 1.
+        drop_after: each connection becomes silent after a random number of bytes from 1 to this: further bytes are
+            lost. None never drops.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class FaultyTransport:
         _check("cut_after", cut_after, cut_after is None or cut_after >= 1, "1 byte or more, or None")
         _check("refuse", refuse, 0 <= refuse <= 1, "a number from 0 to 1")
         _check("drop_after", drop_after, drop_after is None or drop_after >= 1, "1 byte or more, or None")
-        #: The prefix of addresses that lead through it.
+        #: The scheme of addresses that lead through this transport.
         self.scheme = f"faulty-{next(_numbers)}"
         self.seed = seed
         self.delay = delay
@@ -73,7 +74,7 @@ class FaultyTransport:
         self.cut_after = cut_after
         self.refuse = refuse
         self.drop_after = drop_after
-        #: Connections that were made, connections that were cut, and connections that fell silent.
+        #: The numbers of connections that were made, that were reset, and that became silent.
         self.connections = 0
         self.cuts = 0
         self.drops = 0
@@ -93,7 +94,7 @@ class FaultyTransport:
         remove_transport(self)
 
     def address(self, target: str | Address) -> Address:
-        """Return the target for a client that leads to `target` through this transport."""
+        """Return the address with which a client connects to `target` through this transport."""
         if not self._is_entered:
             raise RuntimeError("the addresses of a FaultyTransport hold inside `with faulty:`")
         return Address(self.scheme, path=str(Address.parse(target)))
@@ -104,7 +105,7 @@ class FaultyTransport:
             between.cut()
 
     def drop(self) -> None:
-        """Let every open connection fall silent now: bytes of both sides are lost without notice."""
+        """Make every open connection silent now: further bytes of both sides are lost without notice."""
         for between in list(self._open):
             between.fall_silent()
 
@@ -161,14 +162,14 @@ class _Faults:
         return self.random[way].uniform(0.0, self.owner.delay)
 
     def drops(self, size: int) -> bool:
-        """Count bytes; True if the connection has to become silent before them."""
+        """Count bytes. Return True if the connection has to become silent before these bytes."""
         if self._heard is None:
             return False
         self._heard -= size
         return self._heard <= 0
 
     def carries(self, size: int) -> bool:
-        """Count bytes; False if the connection has to be cut instead."""
+        """Count bytes. Return False if the connection has to be reset before these bytes."""
         if self._left is None:
             return True
         self._left -= size
@@ -176,7 +177,7 @@ class _Faults:
 
 
 class _Queue:
-    """One direction of a connection: pieces that leave in order, each after its delay."""
+    """One direction of a connection: pieces are passed on in order, each after its delay."""
 
     def __init__(self, faults: _Faults, way: str, deliver: Callable[[bytes], None]) -> None:
         self.size = 0
@@ -194,7 +195,7 @@ class _Queue:
         self.wake()
 
     def then(self, close: _Close) -> None:
-        """Run a function after all earlier pieces have left."""
+        """Run a function after all queued pieces were passed on."""
         self._pieces.append(close)
         self.wake()
 
@@ -223,10 +224,10 @@ class _Queue:
 
 
 class _Between(asyncio.Transport, asyncio.BufferedProtocol):
-    """An adapter: the protocol of a real transport, and the transport of a session.
+    """An adapter: to the real transport it is the protocol, to the session it is the transport.
 
     Args:
-        forget: called with it once its connection is lost.
+        forget: called with this object after its connection was lost.
     """
 
     _READ_BYTES = 65_536
@@ -263,7 +264,7 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
             self.abort()
 
     def fall_silent(self) -> None:
-        """Lose everything from now on, in both directions."""
+        """Lose all bytes from now on, in both directions."""
         if not self._is_silent and not self._is_closing:
             self._faults.owner.drops += 1
             self._is_silent = True
@@ -293,7 +294,7 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
         elif exc is None and not self._is_closing:
             self._received.then(lambda: self._lose(None))
         else:
-            # Nothing more is read, even if reading is paused.
+            # Pieces that wait while reading is paused are dropped as well.
             self._received.clear()
             self._lose(exc)
 
@@ -304,7 +305,7 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
         self._sent.is_held = False
         self._sent.wake()
 
-    # Pieces that have left the queues
+    # Pieces that come out of the queues
 
     def _send(self, piece: bytes) -> None:
         if not self._faults.carries(len(piece)):
@@ -317,7 +318,7 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
             self._session.resume_writing()
 
     def _is_heard(self, piece: bytes) -> bool:
-        """Return whether a piece arrives, or is lost in silence."""
+        """Return whether a piece arrives. A piece of a silent connection is lost."""
         if not self._is_silent and self._faults.drops(len(piece)):
             self.fall_silent()
         return not self._is_silent
@@ -385,7 +386,7 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
         self._end_silence()
 
     def _end_silence(self) -> None:
-        """Report to the session an end that was held back: the real connection reports it only once."""
+        """Report to the session the end of the real connection that was held back while the connection was silent."""
         if self._has_ended:
             asyncio.get_running_loop().call_soon(self._lose, None)
 

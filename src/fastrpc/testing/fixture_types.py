@@ -1,4 +1,4 @@
-"""The types of the pytest fixtures, for typed tests. Works without pytest."""
+"""The types of the pytest fixtures, for typed tests. This module works without pytest."""
 
 import asyncio
 from collections.abc import Generator, Sequence
@@ -26,7 +26,9 @@ _HOW_TO_ENTER: Final = (
 
 
 class Connecting:
-    """A server in memory and its client: `async with` it, or await the client and let the test's end close both."""
+    """A server in memory and its client. Use `async with`, or await the client: the end of the test then closes
+    both.
+    """
 
     def __init__(self, sources: tuple[Any, ...], options: dict[str, Any]) -> None:
         self._context = connected(*sources, **options)
@@ -53,7 +55,7 @@ class Connecting:
         return self.__aenter__().__await__()
 
     if not TYPE_CHECKING:
-        # Only for the message: type checkers already refuse these.
+        # These methods exist only for their error texts: type checkers already refuse their use.
 
         def __getattr__(self, name):
             if name.startswith("__"):
@@ -67,21 +69,21 @@ class Connecting:
             pass
 
     def close(self) -> None:
-        """Close everything that is still open after the test."""
+        """Close client and server after the test if they are still open."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.run_until_complete(self.__aexit__(None, None, None))
 
 
 class ServedAddress(str):
-    """The address of a server on a thread; the server ends with the `with` block, or else with the test."""
+    """The address of a server on a thread. The server stops at the end of the `with` block, or of the test."""
 
     __slots__ = ("_stack",)
 
-    # A copy is made only from the text, and then gets the stack of the original.
+    # Copying creates a new object from the text alone and then sets the original's stack.
     def __new__(cls, address: str, stack: ExitStack | None = None) -> Self:
         return super().__new__(cls, address)
 
-    # The server ends with the stack.
+    # Closing the stack stops the server.
     def __init__(self, address: str, stack: ExitStack) -> None:
         self._stack = stack
 
@@ -94,7 +96,7 @@ class ServedAddress(str):
         self.close()
 
     def close(self) -> None:
-        """Stop the server; closing twice is fine."""
+        """Stop the server. Closing twice is allowed."""
         self._stack.close()
 
 

@@ -1,4 +1,4 @@
-"""Fixtures that pytest finds wherever fastrpc is installed."""
+"""Fixtures that pytest loads in every environment with fastrpc."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack

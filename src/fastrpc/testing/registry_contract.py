@@ -1,7 +1,8 @@
-"""The suite for registries of others: the promises of `WatchedRegistry`, on which clients, servers and programs rely.
+"""Tests for custom registries. They check the promises of `WatchedRegistry` on which clients, servers and programs
+rely.
 
-A registry whose `watch` is an async generator is enough for a client, but not for these checks: they use the methods of
-a `Watch`, the names of services, and threads without a loop.
+For a client a registry whose `watch` is an async generator is enough. These checks need more: they use the methods of a
+`Watch`, the names of services, and threads without a loop.
 
 ::
 
@@ -9,7 +10,8 @@ a `Watch`, the names of services, and threads without a loop.
     def test_registry(check: registry_contract.RegistryCheck) -> None:
         check.run(lambda: open_registry("redis-of-ours://127.0.0.1:7000"))
 
-Each check uses a different service, so that a running server will do. A check fails with AssertionError.
+Each check uses a different service, so the tests may use a running registry server. A failed check raises
+AssertionError.
 """
 
 import asyncio
@@ -28,15 +30,15 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["CHECKS", "RegistryCheck", "RegistryOpener"]
 
-#: Returns a registry object, a new one for the same records each time; a check closes it.
+#: Returns a new registry object for the same records on each call. The check closes the object.
 RegistryOpener: TypeAlias = Callable[[], Any]
 
 _Check: TypeAlias = Callable[["_Registries"], Awaitable[None]]
 
-#: Seconds for a change to arrive, and for a change that must not arrive.
+#: Seconds to wait for a change that must arrive, and for a change that must not arrive.
 ARRIVE_SECONDS, ABSENT_SECONDS = 20.0, 1.5
 
-#: Seconds between two questions to a registry that is asked again and again.
+#: Seconds between two requests to a registry in a loop.
 PAUSE_SECONDS = 0.002
 
 FULL = Endpoint(
@@ -56,7 +58,7 @@ OUT = Endpoint(ONE.address, weight=0, labels={"group": "blue"}, protocols=("nati
 
 
 class RegistryCheck:
-    """One promise of a registry; its text is the promise."""
+    """The check of one promise of a registry. Its text states the promise."""
 
     def __init__(self, check: _Check) -> None:
         self.name = check.__name__.removeprefix("_")
@@ -79,7 +81,7 @@ class RegistryCheck:
 
 
 class _Registries:
-    """Registry objects of one check, and its service."""
+    """The registry objects and the service of one check."""
 
     def __init__(self, opener: RegistryOpener, stack: contextlib.AsyncExitStack) -> None:
         self._opener = opener
@@ -211,7 +213,7 @@ async def _later_one_at_an_address_stays_when_the_earlier_one_leaves(registries:
         watch.wait(0)
         await earlier.__aexit__(None, None, None)
         change = asyncio.ensure_future(anext(watch))
-        # This is longer than a second look at an empty list takes.
+        # Longer than a registry waits before it checks an empty list again.
         done, _ = await asyncio.wait([change], timeout=ABSENT_SECONDS)
         change.cancel()
         await asyncio.gather(change, return_exceptions=True)
@@ -246,7 +248,7 @@ async def _record_that_changes_is_never_missing(registries: _Registries) -> None
 async def _earlier_one_at_an_address_that_changes_leaves_the_later_one(registries: _Registries) -> None:
     async with registries.watch() as watch, registries.open().register(registries.service, ONE) as earlier:
         if not hasattr(earlier, "change"):
-            # A change is then another registration, which is the later one.
+            # In such a registry a change is a second registration, the later one.
             return
         await _shows(watch, ONE)
         async with registries.open().register(registries.service, NEWER):
@@ -313,7 +315,7 @@ async def _record_is_removed_by_its_address(registries: _Registries) -> None:
         try:
             found = await asyncio.to_thread(registry.remove, registries.service, ONE.address)
         except ConfigError:
-            # Records of this kind of registry end with their servers.
+            # In this kind of registry, records are removed with their servers.
             return
         _require(found, "remove returns False for a record")
         _require(
@@ -358,7 +360,7 @@ CHECKS = tuple(
 
 
 async def _shows(watch: Any, *endpoints: Endpoint) -> None:
-    """Return once a watch has exactly these endpoints."""
+    """Return when a watch has exactly these endpoints."""
     try:
         async with time_limit(ARRIVE_SECONDS):
             while watch.latest is None or set(watch.latest.endpoints) != set(endpoints):
@@ -372,13 +374,13 @@ async def _shows(watch: Any, *endpoints: Endpoint) -> None:
 
 
 async def _registered(registrar: Registrar, service: str, endpoint: Endpoint) -> None:
-    """Give a server's record to the registry, as a server does."""
+    """Register an endpoint as a server does."""
     registrar.want({(service, endpoint.address): endpoint})
     await registrar.settle()
 
 
 async def _lists_until(watch: Any, endpoint: Endpoint) -> list[tuple[Endpoint, ...]]:
-    """Return all lists of a watch until it has exactly this endpoint."""
+    """Return all lists that a watch reports until it has exactly this endpoint."""
     found = []
     try:
         async with time_limit(ARRIVE_SECONDS):
@@ -392,7 +394,7 @@ async def _lists_until(watch: Any, endpoint: Endpoint) -> list[tuple[Endpoint, .
 
 @contextlib.asynccontextmanager
 async def _always_named(registry: Any, service: str) -> AsyncIterator[None]:
-    """Ask for the names of all services again and again, and fail if one answer lacks a service."""
+    """Request the names of all services repeatedly, and fail if an answer lacks a service."""
     is_over = threading.Event()
 
     def ask() -> bool:
@@ -411,7 +413,7 @@ async def _always_named(registry: Any, service: str) -> AsyncIterator[None]:
 
 
 def _threads_left(before: set[threading.Thread]) -> list[str]:
-    """Return the names of new threads that do not end, except threads of the loop, which serve any use."""
+    """Return the names of new threads that do not end, except the event loop's executor threads."""
     until = time.monotonic() + ARRIVE_SECONDS
     new = [one for one in set(threading.enumerate()) - before if not one.name.startswith("asyncio_")]
     for one in new:
@@ -425,7 +427,7 @@ def _numbered(number: int) -> Endpoint:
 
 @contextlib.contextmanager
 def _raises(kind: type[FastRPCError | RuntimeError], *, but: Status | None = None) -> Iterator[None]:
-    """Expect an error, with any status but one."""
+    """Expect an error with any status except one."""
     try:
         yield
     except kind as error:

@@ -1,4 +1,4 @@
-"""A server on a thread, for tests that are not asynchronous."""
+"""A server on a thread, for synchronous tests."""
 
 import asyncio
 import threading
@@ -26,19 +26,19 @@ def serving(
     broker: str | None = None,
     address: str = "tcp://127.0.0.1:0",
 ) -> Iterator[str]:
-    """Serve `sources` on a new thread and yield the address; drains and ends on leaving.
+    """Serve `sources` on a new thread and yield the address. The server drains and stops at the end of the block.
 
     Args:
         interceptors: functions around every call, the first outermost.
         authenticate, authorize, limits: as for `Server`.
-        config: settings as a value, see `fastrpc.config`.
+        config: the settings, see `fastrpc.config`.
         broker: the URL of the server's broker. A broker of `fastrpc.testing.broker` belongs to the loop of the test:
             `connected` takes it.
 
     Raises:
         ConfigError: a source or a setting is wrong.
         OSError: the server cannot listen at the address.
-        Exception: of a source that cannot start, or that cannot end, if the block raised nothing.
+        Exception: raised by a source that cannot start, or that cannot end (unless the block raised).
     """
     started = threading.Event()
     server = Server(
@@ -94,7 +94,7 @@ class _Thread(threading.Thread):
             await self._stopping.wait()
 
     def stop(self) -> None:
-        """Let the server drain and the thread end."""
+        """Make the server drain and the thread end."""
         with suppress(RuntimeError):
-            # The loop is already closed if a handler ended it: KeyboardInterrupt, SystemExit.
+            # The loop is already closed if a handler ended it by KeyboardInterrupt or SystemExit.
             self._loop.call_soon_threadsafe(self._stopping.set)

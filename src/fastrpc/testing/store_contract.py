@@ -1,4 +1,4 @@
-"""The tests that every store passes, for your own store; they need pytest and asynchronous tests.
+"""The tests that every store must pass, to run with your own store. They need pytest and an asyncio plugin.
 
 ::
 
@@ -25,7 +25,7 @@ class StoreContract:
     """The tests. A subclass has the fixture `store`: an entered `StoreBackend` without items."""
 
     async def pass_time(self, store: StoreBackend, seconds: float) -> None:
-        """Let leases age; a subclass whose store has a test clock moves that clock."""
+        """Let leases age. Override it if the store has a test clock to move."""
         await asyncio.sleep(seconds)
 
     async def test_item_knows_its_revisions(self, store: StoreBackend) -> None:
@@ -238,5 +238,5 @@ def _latest(changes: list[ItemChange]) -> dict[str, bytes | None]:
 
 
 async def _taken(changes: AsyncGenerator[ItemChange, None]) -> ItemChange:
-    """Return the next change, as a coroutine for a task."""
+    """Return the next change. A coroutine, so that a task can run it."""
     return await anext(changes)

@@ -1,4 +1,4 @@
-"""A store in memory whose time the test moves."""
+"""A store in memory whose clock is moved by the test."""
 
 import asyncio
 import weakref
@@ -14,15 +14,15 @@ from fastrpc.testing.clock import FakeClock
 
 __all__ = ["SteeredStore", "store"]
 
-#: The shortest lease is renewed three times in its second.
+#: The step of the clock: the shortest lease, of one second, is renewed three times per second.
 _STEP_SECONDS: Final = 0.3
 
-#: Turns of the loop for a renewal, and for the block that a loss cancels.
+#: Loop iterations for a renewal, or for the end of a block that a loss cancels.
 _TURNS: Final = 4
 
 
 class SteeredStore(Store):
-    """A store whose leases end by `advance`, and whose locks can be taken away."""
+    """A store whose leases expire only by `advance`, and whose locks can be taken away."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._time = clock
@@ -31,7 +31,7 @@ class SteeredStore(Store):
         super().__init__(self._local, clock=clock)
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass: renewed leases continue, others end."""
+        """Move the clock: renewed leases continue, others expire."""
         while seconds > 0:
             self._time.advance(min(seconds, _STEP_SECONDS))
             seconds -= _STEP_SECONDS
@@ -43,7 +43,7 @@ class SteeredStore(Store):
                 pass
 
     async def lose(self, lock: Lock | StoreLease) -> None:
-        """Take a lock or lease away: its block is cancelled, and the next contender holds it."""
+        """Take a lock or lease away. Its block is cancelled, and the next waiter gets it."""
         lease = lock if isinstance(lock, StoreLease) else lock.lease
         await self._local.revoke(lease.id)
         lease.lose("the test took it away")
@@ -70,7 +70,7 @@ async def store(clock: FakeClock | None = None) -> AsyncIterator[SteeredStore]:
             await store.lose(lock)
 
     Args:
-        clock: the clock of its leases; None makes one.
+        clock: the clock of the leases; None: a new clock.
     """
     async with SteeredStore(FakeClock() if clock is None else clock) as opened:
         yield opened

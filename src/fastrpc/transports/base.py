@@ -1,4 +1,4 @@
-"""The interface of a transport, and the lookup of the transport for an address.
+"""The interface of transports, and the look-up of an address's transport.
 
 To add one: write a file in this folder with an object that fits `Transport`, and register it below. A separate package
 registers the object as an entry point of the group `fastrpc.transports`, named after the scheme. Socket transports
@@ -41,19 +41,19 @@ __all__ = [
     "transport_for",
 ]
 
-#: Connections that may wait to be accepted; the system refuses or delays more.
-#: Too low refuses bursts of new clients; too high has no effect, as the system caps it (`net.core.somaxconn`).
+#: The most connections that wait to be accepted. The system refuses or delays further connections. Too low refuses
+#: bursts of new clients; too high has no effect, because the system caps it (`net.core.somaxconn`).
 BACKLOG = 1024
 
-#: The default for the seconds of silence after which the system drops a connection: the sum of the defaults of
-#: `Keepalive.interval` and `Keepalive.timeout`.
+#: The default of `DialOptions.silence_seconds`: the sum of the defaults of `Keepalive.interval` and
+#: `Keepalive.timeout`.
 SILENCE_SECONDS = 20.0
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
 SessionFactory = Callable[[], asyncio.BufferedProtocol]
 
-# `ListenOptions` has a field called `socket`.
+# An alias, because `ListenOptions` has a field called `socket`.
 _Socket = socket.socket
 
 
@@ -67,11 +67,11 @@ class DialOptions:
     #: Seconds without a sign of life after which the system drops a connection (tcp).
     silence_seconds: float = SILENCE_SECONDS
 
-    #: Certificates of an encrypted connection (tls); None trusts the system's authorities. With it, only loopback is
-    #: dialled without encryption (tcp).
+    #: Certificates of an encrypted connection (tls); None trusts the system's authorities. If it is set, only loopback
+    #: addresses are dialled without encryption (tcp).
     tls: TLS | None = None
 
-    #: The name that client and server agree to by ALPN; None for a protocol without a name there (tls).
+    #: The ALPN name to offer; None for a protocol without an ALPN name (tls).
     agreed: str | None = ALPN
 
 

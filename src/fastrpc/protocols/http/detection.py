@@ -7,13 +7,13 @@ from fastrpc.protocols.base import Match, StreamSession
 
 __all__ = ["detect_http1", "http1_stream"]
 
-#: The bytes of a method's name, as far as methods are in use.
+#: The bytes in the names of all methods in use.
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
-#: More letters than any method has.
+#: A limit that no method's name reaches.
 _MOST_LETTERS = 16
 
-#: The method that begins connections of HTTP/2 (RFC 9113, section 3.4), and no request of HTTP/1.1.
+#: The start of HTTP/2 connections (RFC 9113, section 3.4), which is no method of HTTP/1.1.
 _HTTP2_METHOD = b"PRI"
 
 
