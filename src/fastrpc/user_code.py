@@ -1,8 +1,8 @@
 """Calls of user code in tasks, callbacks and threads of fastrpc.
 
-An event loop, a thread, a future or a generator gives some exceptions a meaning: SystemExit ends the program,
-CancelledError the task, GeneratorExit and StopIteration the generator. User code that raises one does not mean it.
-`contained` turns each of them into a ContainedError, which is answered or logged as any other error.
+Some exceptions control an event loop, a thread, a future or a generator: SystemExit ends the program, CancelledError
+the task, GeneratorExit and StopIteration the generator. They must not have this effect if user code raises them.
+`contained` converts them to a ContainedError, which is answered or logged like any other error.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Called in place of the signal; None: no server of this process drains on its own.
+#: Called instead of raising the signal. None: no server of this process handles interrupts.
 _on_interrupt: Callable[[], None] | None = None
 
 
 class ContainedError(RuntimeError):
-    """User code raised an exception that is not a plain error, which is the cause."""
+    """User code raised an exception that is not an ordinary error. That exception is the `__cause__`."""
 
 
 def as_error(error: BaseException, name: str) -> Exception:
-    """Return an error that only says that the code of this name failed: itself, or a ContainedError in its place."""
+    """Return an exception that has no effect on loops: the same if it is ordinary, else a ContainedError."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
         return error
     stand_in = ContainedError(f"{name} raised {type(error).__name__}")
@@ -43,10 +43,10 @@ def as_error(error: BaseException, name: str) -> Exception:
 
 
 def plain_error(error: BaseException, name: str) -> Exception:
-    """Return the error to report for an exception of a function of this name; the function does not await.
+    """Return the error to report for an exception of the named function, which must not await.
 
     Raises:
-        KeyboardInterrupt: it is Ctrl-C in the main thread without a loop, which is for the program.
+        KeyboardInterrupt: Ctrl-C in the main thread without a loop, which the program has to handle.
     """
     if isinstance(error, KeyboardInterrupt):
         loop = _running_loop()
@@ -58,16 +58,16 @@ def plain_error(error: BaseException, name: str) -> Exception:
 
 
 def pass_interrupt(loop: asyncio.AbstractEventLoop) -> None:
-    """Raise a KeyboardInterrupt that ended code on the loop again, with the effect of Ctrl-C: a server drains."""
-    # From its own callback: without a handler of the signal the exception then leaves the loop.
+    """Raise a KeyboardInterrupt from code on the loop again, with the effect of Ctrl-C: a server drains."""
+    # Raised in a separate callback, so that without a signal handler the exception leaves the loop.
     loop.call_soon(_interrupt)
 
 
 @contextlib.contextmanager
 def interrupts_handled(handler: Callable[[], None]) -> Iterator[None]:
-    """Call `handler` inside the block, on any loop, for each KeyboardInterrupt that `pass_interrupt` passes.
+    """Inside the block, on any loop, call `handler` for each KeyboardInterrupt given to `pass_interrupt`.
 
-    A signal would count as a second Ctrl-C where a drain is under way, and cut it off.
+    During a drain a signal would count as a second Ctrl-C and end the drain.
     """
     global _on_interrupt
     before, _on_interrupt = _on_interrupt, handler
@@ -85,9 +85,9 @@ def _interrupt() -> None:
 
 
 class without_exit(Coroutine[Any, Any, T]):  # noqa: N801 (used as a function)
-    """A coroutine that is the whole of a task: only errors end it.
+    """Wraps a task's outermost coroutine, so that only ordinary errors end the task.
 
-    CancelledError has its usual meaning there, and StopAsyncIteration would mean that an iteration has ended.
+    CancelledError keeps its meaning. StopAsyncIteration is converted, because it would end an iteration.
     """
 
     __slots__ = ("_name", "_work")
@@ -126,12 +126,12 @@ class without_exit(Coroutine[Any, Any, T]):  # noqa: N801 (used as a function)
 
 
 class contained:  # noqa: N801 (used as a function)
-    """Let only errors leave a block of user code: `with contained("the check of a setting"): check(value)`.
+    """Let only ordinary errors leave a block of user code: `with contained("the check of a setting"): check(value)`.
 
-    The block may await. Three exceptions pass unchanged: a cancellation of the task that runs it; the GeneratorExit of
-    a coroutine or generator that is closed outside this task; and Ctrl-C in the main thread without a loop, which is
-    for the program. The GeneratorExit of a coroutine closed by its own task cannot be distinguished from one raised by
-    user code: it becomes an error.
+    The block may await. Three exceptions pass unchanged: a cancellation of the task that runs the block; the
+    GeneratorExit of a coroutine or generator that is closed outside this task; and Ctrl-C in the main thread without a
+    loop, which the program has to handle. A GeneratorExit of a coroutine that its own task closes cannot be
+    distinguished from a GeneratorExit raised by user code, and becomes an error.
     """
 
     __slots__ = ("_name", "_task")
@@ -152,7 +152,7 @@ class contained:  # noqa: N801 (used as a function)
             raise plain from error
 
     def _is_meant(self, error: BaseException) -> bool:
-        """Return whether an exception is meant for the task that runs the block, or for its coroutine."""
+        """Return whether an exception is a cancellation of the block's task or the closing of its coroutine."""
         if isinstance(error, asyncio.CancelledError):
             return self._task is not None and self._task.cancelling() > 0
         return isinstance(error, GeneratorExit) and _current_task() is not self._task

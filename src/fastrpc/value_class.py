@@ -1,11 +1,12 @@
 """Frozen dataclasses with slots, made without generated source.
 
-`dataclass` writes and compiles the methods of each class, which took a third of the import of a client. Here all
-classes share them. `fields`, `replace`, `asdict`, `inspect.signature`, copies and subclasses work as with a dataclass.
+`dataclass` generates and compiles the methods of each class, which took a third of a client's import time. Here all
+classes share the methods. `fields`, `replace`, `asdict`, `inspect.signature`, copies and subclasses work as with a
+dataclass.
 
-Their methods know only which fields are given, shown and compared. A class that needs more is refused with a TypeError:
-it extends a dataclass, has an `InitVar` or a `field` with `init`, `repr`, `compare` or `hash`, or defines a method that
-is generated here. `dataclass(frozen=True, slots=True)` supports all of this, and may extend a class of values.
+All fields are set by the constructor, shown and compared. A class that needs more is refused with a TypeError: it
+extends a dataclass, has an `InitVar` or a `field` with `init`, `repr`, `compare` or `hash`, or defines a method that is
+provided here. `dataclass(frozen=True, slots=True)` supports all of this, and may extend a class of values.
 """
 
 import inspect
@@ -17,7 +18,7 @@ __all__ = ["frozen_class", "named_value_class", "value_class"]
 
 _Kind = TypeVar("_Kind")
 
-#: The methods that every class is given, and the methods of classes that are compared by their fields.
+#: The methods that every class gets, and the methods that classes compared by their fields get.
 _GIVEN = frozenset({"__init__", "__setattr__", "__delattr__", "__getstate__", "__setstate__"})
 _COMPARING = frozenset({"__eq__", "__hash__"})
 
@@ -25,26 +26,26 @@ _COMPARING = frozenset({"__eq__", "__hash__"})
 # Type checkers follow `dataclass_transform` only if it decorates a function.
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value_class(cls: type[_Kind]) -> type[_Kind]:
-    """Make a class of values, as `dataclass(frozen=True, slots=True)` does."""
+    """Make a class of values, like `dataclass(frozen=True, slots=True)`."""
     return _with_comparison(cls, kw_only=False)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def named_value_class(cls: type[_Kind]) -> type[_Kind]:
-    """Make a class of values that are given by name, as `dataclass(frozen=True, kw_only=True, slots=True)` does."""
+    """Make a class of values with keyword arguments, like `dataclass(frozen=True, kw_only=True, slots=True)`."""
     return _with_comparison(cls, kw_only=True)
 
 
 def frozen_class(cls: type[_Kind], *, kw_only: bool) -> type[_Kind]:
-    """Make a frozen class with slots; it keeps a comparison and a `repr` that it defines or inherits.
+    """Make a frozen class with slots. A comparison and a `repr` that it defines or inherits are kept.
 
     Raises:
-        TypeError: it needs features of a dataclass.
+        TypeError: the class needs features of a dataclass.
     """
     _check_class(cls, _GIVEN)
     made: Any = dataclass(init=False, repr=False, eq=False, slots=True, kw_only=kw_only)(cls)
     _check_fields(made)
-    # Dataclasses that derive from it read these.
+    # Derived dataclasses read these parameters.
     made.__dataclass_params__.init = made.__dataclass_params__.frozen = True
     made.__init__ = _initializer(made)
     made.__setattr__, made.__delattr__ = _frozen(made)
@@ -53,7 +54,7 @@ def frozen_class(cls: type[_Kind], *, kw_only: bool) -> type[_Kind]:
 
 
 def _check_class(cls: type[Any], given: frozenset[str]) -> None:
-    """Refuse a class with inherited fields, or with its own method in the place of a given one."""
+    """Refuse a class with inherited fields, or with its own version of a provided method."""
     for base in cls.__mro__[1:]:
         if "__dataclass_fields__" in vars(base):
             raise _refusal(cls.__qualname__, f"extends the dataclass {base.__qualname__}")
@@ -62,7 +63,7 @@ def _check_class(cls: type[Any], given: frozenset[str]) -> None:
 
 
 def _check_fields(made: Any) -> None:
-    """Refuse fields that are not given, shown or compared."""
+    """Refuse fields that the constructor does not set, or that are not shown or compared."""
     for one in made.__dataclass_fields__.values():
         place = f"{made.__qualname__}.{one.name}"
         if one._field_type.name == "_FIELD_INITVAR":
@@ -81,7 +82,7 @@ def _refusal(place: str, text: str) -> TypeError:
 
 
 def _initializer(made: Any) -> Callable[..., None]:
-    """Return the `__init__` of a class, with the signature that `dataclass` gives it."""
+    """Return the `__init__` of a class, with the same signature as in a dataclass."""
     signature = _signature(made)
     names = frozenset(one.name for one in fields(made))
     defaults = {one.name: one.default for one in fields(made) if one.default is not MISSING}
@@ -113,7 +114,7 @@ def _initializer(made: Any) -> Callable[..., None]:
 
 
 class _Factory:
-    """The default in a signature of a value that is made anew each time."""
+    """The default value that a signature shows for a field with a default factory."""
 
     def __repr__(self) -> str:
         return "<factory>"
@@ -138,7 +139,7 @@ def _signature(made: Any) -> inspect.Signature:
 
 
 def _frozen(made: Any) -> tuple[Callable[[Any, str, Any], None], Callable[[Any, str], None]]:
-    """Return the methods that refuse changes; a subclass may have further, mutable attributes."""
+    """Return the methods that refuse changes of fields. A subclass may have further, mutable attributes."""
     names = frozenset(one.name for one in fields(made))
 
     def refuse_value(self: Any, name: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""A value that is read from a file, and read again when the file changes."""
+"""A value that is read from a file again whenever the file changes."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["LOOK_SECONDS", "WatchedFile"]
 
-#: Seconds between two looks at the file. Too low costs system calls, too high keeps old content for longer.
+#: Seconds between two checks of the file. Too low costs system calls, too high keeps old content for longer.
 LOOK_SECONDS: Final = 1.0
 
 #: Longest file in bytes.
@@ -23,16 +23,16 @@ _Print = tuple[int, int, int, int] | None
 
 
 class WatchedFile(Generic[T]):
-    """The value of a file, made again when the file changes.
+    """The value of a file, read again when the file changes.
 
-    A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
-    replaces them. A change takes effect once two looks a second apart agree, or once the file has been unchanged for a
-    second, so that a half-written file is not read. After a change to an unusable file the previous value stays.
+    A change is detected by device, inode, size and modification time. Links are followed, because Kubernetes replaces
+    links. A change takes effect when two checks a second apart agree, or when the file was last modified more than a
+    second ago, so that a half-written file is not read. If the new file cannot be used, the previous value stays.
 
     Args:
-        kind: names the file in logs: "the policy", "the tokens".
-        read: makes the value; raises ConfigError for content that cannot be used, without secrets in the text.
-        opener: opens the file, as the `opener` of `open` does; raises ConfigError for a file that may not be used.
+        kind: the name of the file in logs, such as "the policy" or "the tokens".
+        read: converts the content to the value. It raises ConfigError, without secrets in the text, if this fails.
+        opener: as for `open`; raises ConfigError for a file that must not be used.
 
     Raises:
         ConfigError: the file cannot be used.
@@ -57,11 +57,11 @@ class WatchedFile(Generic[T]):
         self._clock = clock
         self._wall_clock = wall_clock
         self._seen = self._taken = _print_of(self.path)
-        # The file that could not be used, and was logged; one whose content is useless, with its last change.
+        # The unusable file that was logged, and the last state of a file whose content is unusable.
         self._warned: object = self
         self._useless: object = self
         self.value = self._made()
-        #: How often another value was taken.
+        #: The number of times that a new value was read.
         self.version = 0
         self._look_due = clock() + LOOK_SECONDS
 

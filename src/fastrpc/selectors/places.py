@@ -99,9 +99,7 @@ class _Zones:
         return [each for each in endpoints if id(each) in kept]
 
     def _kept(self, groups: Sequence[Sequence[Endpoint]], sound: set[int]) -> Iterable[Endpoint]:
-        """Return the endpoints to pick from. The first group is the client's zone, or the next zone that has
-        endpoints.
-        """
+        """Return the endpoints to pick from. The first group is the client's zone, or the next zone with endpoints."""
         first, *others = groups
         staying = [each for each in first if id(each) in sound]
         wanted = _weight(first) / self._headroom

@@ -26,9 +26,7 @@ _HOW_TO_ENTER: Final = (
 
 
 class Connecting:
-    """A server in memory and its client. Use `async with`, or await the client: the end of the test then closes
-    both.
-    """
+    """A server in memory and its client: use `async with`, or await the client, which the test's end closes."""
 
     def __init__(self, sources: tuple[Any, ...], options: dict[str, Any]) -> None:
         self._context = connected(*sources, **options)

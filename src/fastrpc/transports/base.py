@@ -64,7 +64,7 @@ class DialOptions:
     A transport ignores options that do not apply to it.
     """
 
-    #: Seconds without a sign of life after which the system drops a connection (tcp).
+    #: Seconds without any packet from the peer after which the system drops a connection (tcp).
     silence_seconds: float = SILENCE_SECONDS
 
     #: Certificates of an encrypted connection (tls); None trusts the system's authorities. If it is set, only loopback
@@ -82,45 +82,45 @@ class ListenOptions:
     A transport ignores options that do not apply to it.
     """
 
-    #: Connections that may wait to be accepted.
+    #: The most connections that wait to be accepted.
     backlog: int = BACKLOG
 
-    #: Several processes listen at one port, and the system spreads connections over them (tcp).
+    #: Whether several processes may listen at one port; the system then spreads connections over them (tcp).
     reuse_port: bool = False
 
-    #: A bound socket to listen on, in place of a new one; the listener owns it from then on (tcp, unix).
+    #: A bound socket to listen on instead of a new one. The listener owns it (tcp, unix).
     socket: _Socket | None = None
 
-    #: Seconds without a sign of life after which the system drops a connection (tcp).
+    #: Seconds without any packet from the peer after which the system drops a connection (tcp).
     silence_seconds: float = SILENCE_SECONDS
 
     #: Certificates of encrypted connections (tls).
     tls: TLS | None = None
 
-    #: The names that both sides may agree on by ALPN, before a byte is parsed; None means no protocol (tls).
+    #: The accepted ALPN names; None accepts a peer without ALPN (tls).
     agreed: tuple[str | None, ...] = (ALPN,)
 
-    #: Wraps the factory of sessions in a factory of objects that begin an accepted connection before a byte of it is
-    #: read (tcp, tls).
+    #: Wraps the session factory in a factory of objects that handle the start of an accepted connection, before any
+    #: byte is read (tcp, tls).
     wrap: Callable[[SessionFactory], SessionFactory] | None = None
 
-    #: Whether an accepted connection is served, given its peer as sockets name it; None: all are served. Others are
-    #: closed before anything is made for them (tcp, tls).
+    #: Called with a peer's socket address; returns whether its connection is served. None: all are served. Other
+    #: connections are closed before any object is made for them (tcp, tls).
     admits: Callable[[Any], bool] | None = None
 
 
 class Listener(Protocol):
-    """A listening address: it makes a session for each accepted connection."""
+    """A listening address, which makes a session for each accepted connection."""
 
     @property
     def address(self) -> Address:
         """The bound address with the real port; a target for a client."""
 
     def close(self) -> None:
-        """Stop accepting at once. Open connections stay; closing twice is allowed."""
+        """Stop accepting immediately. Open connections stay. Closing twice is allowed."""
 
     async def wait_closed(self) -> None:
-        """Wait until no further session will be made. Do not wait for connections to end."""
+        """Wait until no further session will be made. This does not wait for connections to end."""
 
 
 @runtime_checkable
@@ -128,11 +128,11 @@ class Reloading(Protocol):
     """A listener with files that may change, such as certificates."""
 
     def reload(self) -> None:
-        """Read them again now. Open connections stay."""
+        """Read the files again now. Open connections stay."""
 
 
 def reload_listeners(listeners: Iterable[Listener]) -> None:
-    """Read the files of all listeners that have files again now."""
+    """Read the files of all `Reloading` listeners again now."""
     for listener in listeners:
         if isinstance(listener, Reloading):
             listener.reload()
@@ -140,10 +140,10 @@ def reload_listeners(listeners: Iterable[Listener]) -> None:
 
 @runtime_checkable
 class DrainingListener(Protocol):
-    """A listener behind a queue of connections that were not accepted yet."""
+    """A listener with a queue of connections that were not accepted yet."""
 
     def drain(self) -> None:
-        """Stop accepting, as `close` does, but take the connections that wait first."""
+        """Accept the connections that wait, then stop accepting like `close`."""
 
 
 def drain_listeners(listeners: Iterable[Listener]) -> None:
@@ -167,7 +167,7 @@ class Transport(Protocol):
     ) -> tuple[asyncio.Transport, S]:
         """Connect, and bind a new session to the connection.
 
-        Callers set the timeout, by `asyncio.timeout`. A cancelled dial leaves nothing open.
+        Callers set a timeout by `asyncio.timeout`. A cancelled dial leaves no connection open.
 
         Raises:
             ConnectError: no connection could be made; the message names the address and the system's error.
@@ -179,7 +179,8 @@ class Transport(Protocol):
         """Accept connections at an address; a session is made for each, on the running loop.
 
         Raises:
-            OSError: the address is not available; class and number are the system's, the message names the address.
+            OSError: the address is unavailable; it has the system's class and number, and the message names the
+                address.
         """
 
 
@@ -194,7 +195,7 @@ class BlockingTransport(Protocol):
         """
 
 
-#: The transports in rooms above this one are registered by the front door.
+#: Transports of higher-ranked packages are registered in `fastrpc/__init__.py`.
 register(
     "transports",
     {
@@ -208,7 +209,7 @@ register(
 #: scheme -> module and name of its transport, loaded on first use.
 _TRANSPORTS = places("transports")
 
-#: Schemes of other addresses, and hints for an address to listen at.
+#: Hints for schemes that are no transports: how to write an address to listen at.
 _ADVICE = {
     "http": '; servers speak HTTP at tcp:// once their protocols name "http"',
     "https": '; servers speak HTTP at tls:// once their protocols name "http"',
@@ -222,8 +223,8 @@ def dial_options(config: ClientConfig, agreed: str | None, tls: TLS | None) -> D
     """Return the dial options of a client's settings.
 
     Args:
-        agreed: the name of the protocol in ALPN; None for no name.
-        tls: the certificates, which may be of the registry.
+        agreed: the ALPN name of the protocol; None: no name.
+        tls: the certificates, which may come from the registry.
     """
     return DialOptions(silence_seconds=silence_seconds(config.keepalive), tls=tls, agreed=agreed)
 
@@ -238,7 +239,7 @@ def transport_for(address: Address) -> Transport:
     """Return the transport of an address.
 
     Raises:
-        ConfigError: no transport has its scheme; the message lists the known schemes.
+        ConfigError: no transport has the address's scheme; the message lists the known schemes.
     """
     transport = _loaded.get(address.scheme)
     if transport is None:
@@ -261,7 +262,7 @@ def _load(address: Address) -> Transport:
     place = _TRANSPORTS.get(address.scheme)
     if place is not None:
         return cast(Transport, load(place))
-    # Imported on first use: it loads the parsers of package metadata, too slow for every import of fastrpc.
+    # Imported on first use, because it loads parsers of package metadata, which would slow every import of fastrpc.
     from importlib.metadata import entry_points
 
     foreign = entry_points(group="fastrpc.transports")

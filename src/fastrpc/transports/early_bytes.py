@@ -1,4 +1,4 @@
-"""Bytes that came before their receiver was known."""
+"""Bytes that were received before their protocol was known."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,9 +7,9 @@ __all__ = ["replay"]
 
 
 def replay(early: bytes, transport: asyncio.Transport, taker: Callable[[], asyncio.BufferedProtocol]) -> None:
-    """Feed bytes to the protocol that `taker` returns, asked before each piece: it may pass its transport on.
+    """Feed bytes to the protocol that `taker` returns. It is called for each piece, as the protocol may change.
 
-    Pausing the transport does not hold the bytes back, so they have to be few: at most one first read, for which a
+    Pausing the transport does not delay these bytes, so there may be only few: at most one first read, for which a
     session has room.
 
     Raises:

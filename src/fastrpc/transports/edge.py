@@ -1,7 +1,8 @@
-"""Listening sockets of a server that refuses some peers: these are closed before anything is made for them.
+"""Listening sockets of a server that refuses some peers, whose connections are closed before any object is made for
+them.
 
-An event loop makes a transport for each accepted connection, and reports its peer's address only then. Under a flood
-that costs several times as much as accepting and closing, and the loop accepts as long as connections arrive.
+An event loop makes a transport for each accepted connection before it reports the peer's address. In a flood this costs
+several times as much as accepting and closing, and the loop accepts as long as connections arrive.
 """
 
 import asyncio
@@ -14,14 +15,14 @@ from typing import Any, Final
 
 __all__ = ["JudgedServer", "accept_judged", "admitted"]
 
-#: Connections that are served in one turn of the loop; others run between.
+#: The most connections accepted in one loop iteration, so that other callbacks run in between.
 _MOST_AT_ONCE: Final = 32
 
-#: Seconds without accepting after an error that lasts, as asyncio waits for descriptors and memory.
+#: Seconds without accepting after a lasting error such as a lack of descriptors or memory; the same as in asyncio.
 PAUSE_SECONDS: Final = 1.0
 
-#: Errors of one connection (accept(2)). After other errors, such as of a system without descriptors or of a filter of
-#: its calls, the next attempt fails as well.
+#: Errors that concern only one connection (accept(2)). After other errors, such as a lack of descriptors or a seccomp
+#: filter, the next attempt fails as well.
 _OF_ONE: Final = {
     *(
         errno.ECONNABORTED,
@@ -34,7 +35,7 @@ _OF_ONE: Final = {
     *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, getattr(errno, "ENONET", 0)),
 }
 
-#: With a linger of 0 seconds the peer gets a reset, and no state of the connection is left here.
+#: With a linger of 0 seconds the peer gets a reset, and this system keeps no state of the connection.
 _LINGER: Final = struct.pack("ii", 1, 0)
 
 
@@ -62,7 +63,7 @@ def accept_judged(bound: socket.socket, admits: Callable[[Any], bool] | None) ->
         OSError: the next attempt would fail as well.
     """
     try:
-        # `accept` makes an object at once; for a refused connection that costs as much as everything else here.
+        # `accept` would make a socket object, which for a refused connection costs as much as all other steps here.
         descriptor, peer_name = bound._accept()  # type: ignore[attr-defined]
     except BlockingIOError:
         raise
@@ -76,7 +77,7 @@ def accept_judged(bound: socket.socket, admits: Callable[[Any], bool] | None) ->
         os.close(descriptor)
         raise
     if not is_admitted:
-        # Only its options and its end are used: the family has no part in either.
+        # Only an option is set and the socket is closed, neither of which depends on the address family.
         _reset(socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor))
         return None
     connection = socket.socket(bound.family, bound.type, bound.proto, descriptor)
@@ -89,18 +90,18 @@ def _reset(connection: socket.SocketType) -> None:
     try:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
     except OSError:
-        # Some systems set nothing on a connection that its peer has reset.
+        # Some systems refuse to set options of a connection that the peer has reset.
         pass
     finally:
         connection.close()
 
 
 class JudgedServer:
-    """Accepts at one socket, in the place of the server of an event loop.
+    """Accepts connections at one socket, instead of an event loop's server.
 
     Args:
-        admits: whether a connection is served, by its peer as sockets name it.
-        serve: takes over a connection that is.
+        admits: called with a peer's socket address; returns whether its connection is served. serve: called with each
+            connection to serve, which it then owns.
     """
 
     def __init__(
@@ -133,14 +134,14 @@ class JudgedServer:
         self._loop.add_reader(self._bound.fileno(), self._accept)
 
     def _accept(self) -> None:
-        """Accept connections up to the first refused one, so that calls need not wait for the end of a flood."""
+        """Accept connections up to the first refused one, so that a flood does not delay calls."""
         for _ in range(_MOST_AT_ONCE):
             try:
                 connection = accept_judged(self._bound, self._admits)
             except BlockingIOError:
                 return
             except OSError as error:
-                # Waiting connections would fail again at once.
+                # Waiting connections would fail again immediately.
                 self._pause(PAUSE_SECONDS)
                 text = "a connection could not be accepted"
                 context = {"message": text, "exception": error, "socket": self._bound}
@@ -151,6 +152,6 @@ class JudgedServer:
             self._serve(connection)
 
     def _pause(self, seconds: float) -> None:
-        """Accept nothing for `seconds`."""
+        """Accept no connections for `seconds`."""
         self._loop.remove_reader(self._bound.fileno())
         self._resumes = self._loop.call_later(seconds, self._resume)

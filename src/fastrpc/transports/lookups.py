@@ -1,7 +1,7 @@
-"""Lookups of host names for event loops, in separate threads.
+"""Look-ups of host names for event loops, in separate threads.
 
-The pool of the loop belongs to the program. While a resolver does not answer, abandoned lookups would take all threads
-of that pool, and the end of the loop would wait for them.
+The loop's default executor belongs to the program. While a resolver does not answer, abandoned look-ups would occupy
+all its threads, and the end of the loop would wait for them.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from typing import Any
 
 __all__ = ["look_up"]
 
-#: Lookups of one name in progress. A single one would hold up the name until the resolver gives up a lost question,
-#: which takes seconds; many would ask a silent resolver again and again.
+#: The most concurrent look-ups of one name. With a single one, a lost DNS query would block the name for seconds, until
+#: the resolver gives up; many would send query after query to a silent resolver.
 MOST_OF_A_NAME = 3
 
-#: Lookups in progress in one loop.
+#: The most concurrent look-ups of one loop.
 MOST_LOOKUPS = 64
 
 _Answer = list[tuple[Any, ...]]
@@ -25,7 +25,7 @@ _Name = tuple[str | None, int, int]
 
 
 class _Lookups:
-    """The lookups of one event loop while there are any."""
+    """The running look-ups of one event loop. The object exists while there are any."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -34,10 +34,10 @@ class _Lookups:
         self._under_way: dict[_Name, list[asyncio.Future[_Answer]]] = {}
 
     async def answer(self, name: _Name) -> _Answer:
-        """Return the answer of a new lookup, or of the newest one if the name has enough."""
+        """Return the answer of a new look-up, or of the newest running one if the name has the most."""
         if self._takes(name):
             await self._room.acquire()
-            # Other dials that waited for room may have begun enough meanwhile.
+            # Checked again: other dials that waited may have started the most look-ups meanwhile.
             if self._takes(name):
                 self._begin(name)
             else:
@@ -45,7 +45,7 @@ class _Lookups:
         return await asyncio.shield(self._under_way[name][-1])
 
     def _takes(self, name: _Name) -> bool:
-        """Return whether a further lookup of a name may begin."""
+        """Return whether a further look-up of a name may start."""
         return len(self._under_way.get(name, ())) < MOST_OF_A_NAME
 
     def _begin(self, name: _Name) -> None:
@@ -68,7 +68,7 @@ class _Lookups:
             del self._under_way[name]
         if not self._under_way:
             _of_loops.pop(self._loop, None)
-        # An error that came too late for every dial is no news.
+        # Mark the error as retrieved: it came too late for every dial, and need not be reported.
         done.exception()
 
 
@@ -85,7 +85,7 @@ async def look_up(host: str | None, port: int, flags: int) -> _Answer:
     lookups = _of_loops.get(loop)
     if lookups is None:
         for other in list(_of_loops):
-            # A loop that closes before it takes an answer does not remove itself.
+            # A loop that is closed before it gets an answer does not remove itself.
             if other.is_closed():
                 _of_loops.pop(other, None)
         lookups = _of_loops[loop] = _Lookups(loop)

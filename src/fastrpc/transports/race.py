@@ -1,6 +1,6 @@
-"""The race between the addresses of one host: if one does not answer soon, the next one is tried in parallel.
+"""The race between the addresses of a host: if an address does not answer soon, the next is tried in parallel.
 
-An event loop runs its race in `tcp`; `Race` is for threads without a loop.
+`Race` is for threads without a loop. For event loops the race is in `tcp`.
 """
 
 import errno
@@ -15,13 +15,13 @@ from fastrpc.transports.sockets import close_all
 
 __all__ = ["Failure", "Places", "Race", "next_delay"]
 
-#: Seconds before the next address is tried, and the least seconds if a host has many.
-#: Source: RFC 8305, sections 5 and 8, "Connection Attempt Delay".
+#: Seconds before the next address is tried, and the lowest value of this delay for hosts with many addresses. Source:
+#: RFC 8305, sections 5 and 8, "Connection Attempt Delay".
 NEXT_SECONDS = 0.25
 LEAST_SECONDS = 0.01
 
-#: Seconds in which all addresses are tried, if the least delay allows it: half of the default of `Timeouts.connect`.
-#: With a longer time a few silent addresses keep a host with many addresses out of reach.
+#: Seconds in which all addresses are tried, if the lowest delay allows it: half of the default of `Timeouts.connect`.
+#: With a longer time a few silent addresses would make a host with many addresses unreachable.
 ALL_SECONDS = 0.5
 
 #: The addresses of a host, each with its family and its form for a socket.
@@ -32,7 +32,7 @@ Failure: TypeAlias = tuple[str, Exception]
 
 
 def next_delay(count: int) -> float:
-    """Return the seconds before the next one of a number of addresses is tried."""
+    """Return the seconds before the next address is tried, for a host with `count` addresses."""
     return min(NEXT_SECONDS, max(LEAST_SECONDS, ALL_SECONDS / count))
 
 
@@ -41,8 +41,8 @@ class Race:
 
     Args:
         places: the addresses.
-        due: the instant at which the race ends; None for never.
-        failures: gets the error of each address that fails.
+        due: the instant at which the race ends; None: never.
+        failures: a list to which the errors of failed addresses are added.
     """
 
     def __init__(self, places: Places, due: float | None, failures: list[Failure]) -> None:
@@ -53,7 +53,7 @@ class Race:
         self._delay = next_delay(len(places))
 
     def run(self) -> tuple[str, socket.socket]:
-        """Return the host and the socket of the next connection; its address is not tried again.
+        """Return the host and the socket of the next connection. Its address will not be tried again.
 
         Raises:
             OSError: every address failed, or the time is over.
@@ -82,12 +82,13 @@ class Race:
             close_all(list(trying))
 
     def handshake_seconds(self) -> float | None:
-        """Return the time for TLS: half of the rest if there are further addresses; None without a limit."""
+        """Return the seconds for the TLS handshake: half of the rest if addresses are left, else all; None: no limit.
+        """
         left = self._patience(None)
         return left if left is None or not self._left else left / 2
 
     def _begin(self, place: tuple[str, int], trying: dict[socket.socket, tuple[str, int]]) -> bool:
-        """Begin to connect; return False if that failed at once."""
+        """Start to connect; return False if this failed immediately."""
         family, name = self._left[place]
         try:
             one = socket.socket(family, socket.SOCK_STREAM)
@@ -109,14 +110,14 @@ class Race:
         self._failures.append((place[0], failure))
 
     def _patience(self, until: float | None) -> float | None:
-        """Return the seconds until an instant, or until the end of the race if that is earlier; None for ever."""
+        """Return the seconds until an instant or the end of the race, whichever is earlier; None: no limit."""
         ends = min((one for one in (until, self._due) if one is not None), default=None)
         return None if ends is None else max(0.0, ends - time.monotonic())
 
 
 def _decided(trying: Iterable[socket.socket], seconds: float | None) -> list[socket.socket]:
     """Wait for the sockets that have connected or failed, and return them."""
-    # Not epoll, whose set a child would share: a signal handler may fork here.
+    # Not epoll, because a child would share its set, and a signal handler may fork here.
     poll = select.poll()
     numbers = {one.fileno(): one for one in trying}
     for number in numbers:

@@ -1,4 +1,4 @@
-"""The shared parts of socket transports: handing a connection to its session, listening, error texts."""
+"""Shared code of socket transports: passing a connection to its session, listening, error texts."""
 
 import asyncio
 import errno
@@ -37,12 +37,12 @@ S = TypeVar("S", bound=asyncio.BufferedProtocol)
 class Handover(asyncio.BufferedProtocol):
     """Hold a new connection until its session takes over.
 
-    A session is made only once its connection is established and its dial was not cancelled. uvloop closes the
-    connection of a cancelled dial without notice, but every session must get `connection_lost` after
+    A session is made only after its connection is established and if its dial was not cancelled. The reason: uvloop
+    closes the connection of a cancelled dial without notice, but every session must get `connection_lost` after
     `connection_made`.
     """
 
-    #: The size of the first read; the peer has received nothing yet, so it sends little.
+    #: The size of the first read. The peer has received no bytes yet, so it sends few.
     _FIRST_READ_BYTES = 65_536
 
     def __init__(self) -> None:
@@ -85,9 +85,9 @@ class Handover(asyncio.BufferedProtocol):
             raise self._loss if isinstance(self._loss, OSError) else reset
 
     def to(self, session_factory: Callable[[], S]) -> S:
-        """Make the session, and pass it the connection and the bytes received so far.
+        """Make the session, and pass the connection and the bytes received so far to it.
 
-        Call `ensure_alive` first, in the same turn of the loop.
+        Call `ensure_alive` first, in the same loop iteration.
         """
         transport = cast(asyncio.Transport, self._transport)
         try:
@@ -114,7 +114,7 @@ class _Layer(TLSLayer, asyncio.BufferedProtocol):
 def encrypted(session_factory: SessionFactory, end: "ServerEnd") -> SessionFactory:
     """Return the session factory for accepted connections with TLS.
 
-    The session is connected before the handshake, so that its limits and its timeout hold during it.
+    The session gets its connection before the handshake, so that its limits and timeout apply to the handshake.
     """
     loop = asyncio.get_running_loop()
 
@@ -129,7 +129,7 @@ def encrypted(session_factory: SessionFactory, end: "ServerEnd") -> SessionFacto
 async def encrypted_session(
     handover: Handover, end: "ClientEnd", session_factory: Callable[[], S]
 ) -> tuple[asyncio.Transport, S]:
-    """Open TLS on a new connection; return the transport above it and its session.
+    """Start TLS on a new connection; return the transport above TLS and its session.
 
     Raises:
         OSError: the handshake failed; the text says why.
@@ -148,7 +148,7 @@ async def encrypted_session(
 
 
 class _Listener:
-    """Listener over the servers of an event loop, or over servers that refuse some peers."""
+    """The listener over an event loop's servers, or over servers that refuse some peers."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class _Listener:
         self._before_close = before_close
         self._end = end
         self._admits = admits
-        # Accepted connections without a session.
+        # The tasks of accepted connections that have no session yet.
         self._beginning: set[asyncio.Task[Any]] = set()
 
     def reload(self) -> None:
@@ -175,11 +175,11 @@ class _Listener:
             self._end.reload()
 
     def drain(self) -> None:
-        """Stop accepting; take the waiting connections, which the system would reset together with received bytes."""
+        """Stop accepting, but first accept the waiting connections: the system would reset them."""
         self._stop_accepting(takes_last=True)
 
     def close(self) -> None:
-        # Connections that wait at a shared socket are left to its other listeners.
+        # Connections that wait at a shared socket are left for its other listeners.
         self._stop_accepting(takes_last=False)
 
     def _stop_accepting(self, *, takes_last: bool) -> None:
@@ -212,15 +212,16 @@ class _Listener:
     def _begun(self, made: asyncio.Task[Any]) -> None:
         self._beginning.discard(made)
         error = None if made.cancelled() else made.exception()
-        # A connection whose peer has left meanwhile gets no session.
+        # A connection that its peer has closed meanwhile gets no session.
         if error is not None and not isinstance(error, OSError):
             context = {"message": "an accepted connection got no session", "exception": error, "task": made}
             made.get_loop().call_exception_handler(context)
 
     async def wait_closed(self) -> None:
         await asyncio.gather(*self._beginning, return_exceptions=True)
-        # `Server.wait_closed` does not serve here: since Python 3.12 it waits for the connections as well. A connection
-        # accepted just before `close` gets its transport in the next turn, and its session one turn later.
+        # `Server.wait_closed` cannot be used: since Python 3.12 it waits for the connections as well. A connection
+        # accepted just before `close` gets its transport in the next loop iteration, and its session in the iteration
+        # after that.
         for _ in range(3):
             await asyncio.sleep(0)
 
@@ -248,8 +249,8 @@ async def open_listener(
     """Accept connections on bound sockets, which the listener then owns. A failure closes them.
 
     Args:
-        end: the TLS of the connections, whose files the listener can read again.
-        admits: whether a connection is served, given its peer as sockets name it; None: all are served.
+        end: the TLS settings of the connections, whose files the listener can read again.
+        admits: called with a peer's socket address; returns whether its connection is served. None: all are served.
     """
     loop = asyncio.get_running_loop()
     servers: list[asyncio.AbstractServer | JudgedServer] = []
@@ -261,7 +262,7 @@ async def open_listener(
                 servers.append(judged)
                 judged.start(backlog)
                 continue
-            # This also holds for unix sockets: `create_unix_server` would remove the file of a shared socket.
+            # Used for unix sockets as well: `create_unix_server` would remove the file of a shared socket.
             server = await loop.create_server(
                 session_factory, sock=bound, backlog=backlog, start_serving=False
             )
@@ -297,7 +298,7 @@ def connect_error(
 
 
 def listen_error(address: Address, failure: Exception) -> OSError:
-    """Return the error of a failed listen, with the system's class and number, naming the address, with a note."""
+    """Return the error of a failed listen: it has the system's class and number, names the address, and has a note."""
     text = f"cannot listen at {address}: {_reason(failure)}"
     number = failure.errno if isinstance(failure, OSError) else errno.EINVAL
     if isinstance(failure, socket.gaierror):
@@ -310,7 +311,7 @@ def listen_error(address: Address, failure: Exception) -> OSError:
     return error
 
 
-#: The most bytes in the path of a unix socket: the system's address has one more, which ends the path.
+#: The most bytes in the path of a unix socket, without the byte that ends the path in the system's structure.
 LONGEST_PATH: Final = 107 if sys.platform == "linux" else 103
 
 #: The remedy for a longer path.
@@ -319,7 +320,7 @@ _PATH_HINT: Final = (
     "directory; for any:// FASTRPC_HOST_FOLDER names a shorter folder"
 )
 
-#: The remedy for an address that is not available, by the system's number.
+#: The remedy for an unavailable address, by the system's error number.
 _LISTEN_HINTS: Final = {
     errno.EADDRINUSE: "another program listens there: stop it, or give another address",
     errno.EADDRNOTAVAIL: "this machine has no such address: 127.0.0.1 and 0.0.0.0 work anywhere",

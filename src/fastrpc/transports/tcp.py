@@ -32,10 +32,10 @@ __all__ = ["ENCRYPTED", "TRANSPORT", "TcpTransport", "bind", "set_options", "wat
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
-#: Tries to find one free port for all addresses of a host when the port is 0.
+#: The number of attempts to find a port that is free at all addresses of a host, if the port is 0.
 _PORT_TRIES = 16
 
-#: The longest time without traffic before the first probe that Linux takes (MAX_TCP_KEEPIDLE).
+#: The longest idle time before the first probe that Linux accepts (MAX_TCP_KEEPIDLE).
 _LONGEST_IDLE_SECONDS = 32_767
 
 #: The machine lacks this address family or address; other addresses of the host may work.
@@ -55,7 +55,7 @@ class TcpTransport:
     async def dial(
         self, address: Address, session_factory: Callable[[], S], options: DialOptions
     ) -> tuple[asyncio.Transport, S]:
-        """Connect to the first address of the host that answers."""
+        """Connect to the address of the host that answers first."""
         started = time.monotonic()
         failures: list[Failure] = []
         end = self._end_for(address, options)
@@ -84,7 +84,7 @@ class TcpTransport:
     async def listen(
         self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> Listener:
-        """Accept connections at every address of the host, all with one port."""
+        """Accept connections at every address of the host, all with the same port."""
         sockets = [] if options.socket is None else [options.socket]
         try:
             if options.socket is None:
@@ -102,7 +102,7 @@ class TcpTransport:
                 end = ServerEnd(options.tls or TLS(), agreed=options.agreed)
                 session_factory = encrypted(session_factory, end)
             if options.wrap is not None:
-                # The header of a proxy comes first, in plain bytes.
+                # Outermost, because a proxy sends its header in plain text, before TLS.
                 session_factory = options.wrap(session_factory)
             return await open_listener(
                 shown, sockets, session_factory, options.backlog, end=end, admits=options.admits
@@ -117,7 +117,7 @@ class TcpTransport:
         """Return our end of an encrypted connection."""
         if not self._is_encrypted:
             return None
-        # Imported on first use: most connections within a machine or a cluster are plain.
+        # Imported on first use, because most connections within a machine or a cluster are not encrypted.
         from fastrpc.tls.ends import ClientEnd
 
         return ClientEnd(options.tls, address.host, options.agreed)
@@ -132,7 +132,7 @@ class TcpTransport:
         )
 
     def connect(self, address: Address, timeout: float | None, options: DialOptions) -> BlockingIO:
-        """Connect without an event loop. `timeout` does not bound the name lookup."""
+        """Connect without an event loop. `timeout` does not limit the name look-up."""
         end = self._end_for(address, options)
         started = time.monotonic()
         failures: list[Failure] = []
@@ -157,7 +157,7 @@ class TcpTransport:
 def _opened(
     connected: socket.socket, seconds: float | None, end: "ClientEnd | None", options: DialOptions
 ) -> BlockingIO:
-    """Return the I/O object of a new connection, after the handshake of TLS."""
+    """Return the I/O object of a new connection, after the TLS handshake."""
     try:
         connected.setblocking(True)
         set_options(connected, options.silence_seconds)
@@ -174,7 +174,7 @@ def _opened(
 
 
 def bind(address: Address, *, silence_seconds: float = SILENCE_SECONDS) -> list[socket.socket]:
-    """Bind at every address of the host, all with one port, without listening; needs no event loop.
+    """Bind at every address of the host, all with the same port, without listening. This needs no event loop.
 
     Raises:
         OSError: the address is not available; the message names it.
@@ -191,7 +191,7 @@ def bind(address: Address, *, silence_seconds: float = SILENCE_SECONDS) -> list[
 
 
 def _is_loopback(place: _Place) -> bool:
-    # Imported here: it takes a millisecond, and few clients need it.
+    # Imported here, because the import takes a millisecond and few clients need it.
     import ipaddress
 
     found = ipaddress.ip_address(place[0].partition("%")[0])
@@ -206,17 +206,17 @@ class _HasOptions(Protocol):
 
 
 def set_options(opened: _HasOptions, silence_seconds: float) -> None:
-    """Send small frames at once, and let the system detect a vanished peer."""
+    """Send small frames immediately (TCP_NODELAY), and let the system detect a peer that has disappeared."""
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     seconds = max(2, round(silence_seconds))
-    # Half of the time passes without traffic, then three probes share the other half.
+    # The first half of the time passes without traffic; three probes share the other half.
     watch_peer(opened, max(1, seconds // 2), max(1, seconds // 6))
     # This option also bounds unacknowledged data, which keepalive ignores.
     _set_if_known(opened, ("TCP_USER_TIMEOUT",), max(1, round(silence_seconds * 1000)))
 
 
 def watch_peer(opened: _HasOptions, idle_seconds: int, probe_seconds: int) -> None:
-    """Make the system send three probes after a silence, and fail the connection if no probe is answered."""
+    """Make the system send three probes after an idle time, and close the connection if no probe is answered."""
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # macOS has the option under the second name.
     _set_if_known(opened, ("TCP_KEEPIDLE", "TCP_KEEPALIVE"), min(idle_seconds, _LONGEST_IDLE_SECONDS))
@@ -225,7 +225,7 @@ def watch_peer(opened: _HasOptions, idle_seconds: int, probe_seconds: int) -> No
 
 
 def _set_if_known(opened: _HasOptions, names: Sequence[str], value: int) -> None:
-    """Set the TCP option that this system has under one of these names, if any."""
+    """Set a TCP option under the first of these names that this system has, if it has one."""
     for name in names:
         option = getattr(socket, name, None)
         if option is not None:
@@ -234,7 +234,7 @@ def _set_if_known(opened: _HasOptions, names: Sequence[str], value: int) -> None
 
 
 async def _resolve(address: Address, *, passive: bool = False) -> list[_Place]:
-    """Return the numeric addresses of a host, in the order the system prefers, each once."""
+    """Return the numeric addresses of a host without duplicates, in the system's order of preference."""
     host = address.host or None
     flags = socket.AI_PASSIVE if passive else 0
     try:
@@ -242,25 +242,25 @@ async def _resolve(address: Address, *, passive: bool = False) -> list[_Place]:
             host, address.port, type=socket.SOCK_STREAM, flags=flags | socket.AI_NUMERICHOST
         )
     except (socket.gaierror, UnicodeError):
-        # The host is a name, whose lookup may wait for the network.
+        # The host is a name, whose look-up may wait for the network.
         found = await look_up(host, address.port, flags)
     return list(_distinct(found))
 
 
 def _looked_up(address: Address, flags: int = 0) -> Places:
-    """Return the addresses of a host; blocks."""
+    """Return the addresses of a host. This blocks."""
     return _distinct(
         socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=flags)
     )
 
 
 def _distinct(found: Iterable[tuple[Any, ...]]) -> Places:
-    """Return the addresses of an answer of `getaddrinfo` in its order, each once."""
+    """Return the addresses in an answer of `getaddrinfo`, in its order and without duplicates."""
     places: Places = {}
     for family, _, _, _, name in found:
         places.setdefault(_numeric(name), (family, name))
     if not places:
-        # Python's own functions never return this; replaced ones do.
+        # `getaddrinfo` never returns an empty list, but a replacement of it may.
         raise socket.gaierror(socket.EAI_NONAME, "the host has no address")
     return places
 
@@ -275,7 +275,7 @@ def _numeric(place: tuple[Any, ...]) -> _Place:
 def _connect_error(
     address: Address, failures: Sequence[Failure], failure: Exception, started: float
 ) -> ConnectError:
-    """Name the numeric address of each failed attempt, unless the target names it already."""
+    """Return the error of a failed dial. It names the numeric address of each attempt, unless the target is numeric."""
     attempts = list(failures)
     if not attempts or (len(attempts) == 1 and attempts[0][0] == address.host):
         attempts = [("", failure)]
@@ -283,16 +283,16 @@ def _connect_error(
 
 
 async def _connect_one(place: _Place) -> _Made:
-    # The dial is by host and port, never with `sock=`: when such a dial is cancelled, uvloop closes the descriptor
-    # twice, and by then the number may belong to another file (MagicStack/uvloop#738).
+    # Dial by host and port, never with `sock=`: when a dial with `sock=` is cancelled, uvloop closes the descriptor
+    # twice, and by then its number may belong to another file (MagicStack/uvloop#738).
     return await asyncio.get_running_loop().create_connection(Handover, *place)
 
 
 async def _connect_any(places: Sequence[_Place], failures: list[Failure]) -> _Made:
-    """Return the first connection made. When a place does not answer soon, try the next in parallel.
+    """Return the first connection that is made. If a place does not answer soon, try the next in parallel.
 
     Raises:
-        OSError: every place failed; `failures` says how.
+        OSError: every place failed; `failures` has the errors.
     """
     if len(places) == 1:
         try:
@@ -322,7 +322,7 @@ async def _first_made(
     failures: list[Failure],
     seconds: float | None,
 ) -> asyncio.Task[_Made] | None:
-    """Return the first attempt that succeeds; None once all have failed or the time has passed."""
+    """Return the first attempt that succeeds, or None after all have failed or the time has passed."""
     deadline = None if seconds is None else time.monotonic() + seconds
     running = {attempt for attempt in attempts if not attempt.done()}
     while running:
@@ -347,13 +347,13 @@ def _discard(attempt: asyncio.Task[_Made]) -> None:
 
 
 def _bind_all(places: Sequence[_Place], reuse_port: bool) -> list[socket.socket]:
-    """Bind a socket for each place, all with one port."""
+    """Bind a socket for each place, all with the same port."""
     picks_port = len(places) > 1 and places[0][1] == 0
     for tries_left in reversed(range(_PORT_TRIES if picks_port else 1)):
         try:
             return _bind_each(places, reuse_port)
         except OSError as failure:
-            # The port that was free at the first address is taken at another one.
+            # The port that was free at the first address is in use at another address.
             if failure.errno != errno.EADDRINUSE or not tries_left:
                 raise
     raise AssertionError("unreachable: the last try returns or raises")
@@ -384,7 +384,7 @@ def _bind(host: str, port: int, reuse_port: bool) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":
-            # Without this option a restart fails while old connections of the port are in TIME_WAIT.
+            # Without this option a restart would fail while old connections of the port are in TIME_WAIT.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             _set_reuse_port(bound)

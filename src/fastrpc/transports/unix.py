@@ -29,8 +29,8 @@ __all__ = ["TRANSPORT", "UnixTransport", "bind", "removal_of", "user_of"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
-#: Seconds to wait for another process that is starting in the same directory. A start takes microseconds; a process
-#: that holds the lock for longer has other reasons, and the start continues without the lock.
+#: Seconds to wait for another process that starts in the same directory. A start takes microseconds. If a process holds
+#: the lock for longer, it is not starting, and this start continues without the lock.
 _LOCK_SECONDS = 1.0
 
 #: The process, the user and the group of a peer (struct ucred of Linux).
@@ -50,13 +50,13 @@ class UnixTransport:
         loop = asyncio.get_running_loop()
         try:
             _check_path(address.path)
-            # The dial is by path, never with `sock=`: see `transports/tcp.py`.
+            # Dial by path, never with `sock=`: see `transports/tcp.py`.
             transport, handover = await loop.create_unix_connection(Handover, address.path)
         except (OSError, ValueError) as failure:
             raise connect_error(address, [("", failure)], time.monotonic() - started) from failure
         try:
             if transport.get_extra_info("peername") is None:
-                # asyncio takes EAGAIN, here "the backlog is full", for a connection in progress.
+                # asyncio treats EAGAIN as a connection in progress, but here it means that the backlog is full.
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             handover.ensure_alive()
         except OSError as failure:
@@ -67,9 +67,9 @@ class UnixTransport:
     async def listen(
         self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> Listener:
-        """Accept connections at a path. Replace the stale file of a listener that has ended.
+        """Accept connections at a path. The stale socket file of an ended listener is replaced.
 
-        Closing removes the file, unless the socket was given: then the file belongs to its creator.
+        Closing removes the file, unless the socket was given: then its creator owns the file.
         """
         bound = options.socket
         before_close = None
@@ -102,7 +102,7 @@ class UnixTransport:
 
 
 def user_of(transport: asyncio.BaseTransport) -> int | None:
-    """Return the number of the user whose process connected; None if the system does not report it."""
+    """Return the user id of the process that connected; None if the system does not report it."""
     connected = transport.get_extra_info("socket")
     option = getattr(socket, "SO_PEERCRED", None)
     if connected is None or option is None:
@@ -116,7 +116,7 @@ def user_of(transport: asyncio.BaseTransport) -> int | None:
 
 
 class _Removal:
-    """Remove the present socket file, but no file that has replaced it."""
+    """Removes a socket file, unless another file has replaced it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -124,18 +124,18 @@ class _Removal:
         self._identity = _identity(path)
 
     def run(self) -> None:
-        # A forked child closes only its copy of the listener; the parent still listens there.
+        # A forked child closes only its copy of the listener: the parent still listens.
         if self._process_id == os.getpid() and self._identity and self._identity == _identity(self._path):
             Path(self._path).unlink(missing_ok=True)
 
 
 def removal_of(address: Address) -> Callable[[], None]:
-    """Return a function that removes the socket file that is at a path now, from this process only."""
+    """Return a function that removes the present socket file of an address. In a forked child it does nothing."""
     return _Removal(address.path).run
 
 
 def _identity(path: str) -> tuple[int, int, int] | None:
-    """Return the identity of a file. The inode number alone is not enough: the system reuses it at once."""
+    """Return the identity of a file. The inode number alone is not enough: the system reuses it immediately."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -161,9 +161,9 @@ async def bind(
             _remove_if_stale(address.path)
             bound.bind(address.path)
             if mode is not None:
-                # Before a client can connect.
+                # Set before `listen`, so before a client can connect.
                 os.chmod(address.path, mode)
-            # Within the lock: a socket that is bound but does not listen yet looks stale.
+            # Still under the lock: a socket that is bound but does not listen yet looks stale.
             bound.listen(backlog)
             return bound, removal_of(address)
     except BaseException:
@@ -172,13 +172,13 @@ async def bind(
 
 
 def _check_path(path: str) -> None:
-    """Refuse a path that no socket can have. Some systems and loops would cut it, and reach another socket.
+    """Refuse a path that no socket can have. Some systems and loops would truncate it and use another socket.
 
     Raises:
         OSError: the path is too long.
         ValueError: it has a NUL, or a character that the file system cannot encode.
     """
-    # A NUL at the start begins a name without a file, as Linux has them.
+    # A leading NUL marks an abstract name of Linux, which has no file.
     if "\0" in path[1:]:
         raise ValueError("embedded null byte")
     if len(os.fsencode(path)) > LONGEST_PATH:
@@ -211,11 +211,11 @@ def _remove_if_stale(path: str) -> None:
 
 @asynccontextmanager
 async def _starting_in(directory: Path) -> AsyncIterator[None]:
-    """Keep other processes from binding in this directory: one could mistake a new file for a stale one."""
+    """Keep other processes from binding in this directory, where they could mistake a new file for a stale one."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
-        # If this process may create files in the directory but cannot open it, there is no lock.
+        # Without a lock: this process may create files in the directory, but cannot open the directory itself.
         yield
         return
     try:
@@ -231,7 +231,7 @@ def _locked(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as failure:
-        # Wait only while another process holds the lock; some file systems have no locks.
+        # Retry only while another process holds the lock. Some file systems have no locks.
         return failure.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
 

@@ -1,6 +1,6 @@
-"""Payload types beyond msgspec's: of the standard library, numpy arrays, pydantic models, and your own.
+"""Payload types that msgspec lacks: types of the standard library, numpy arrays, pydantic models, and your own.
 
-One file for each library of types; nothing here imports a library before a program did. May import errors.
+There is one file per library. No library is imported before the program imports it. This package may import `errors`.
 """
 
 from fastrpc.types.base import register

@@ -1,4 +1,4 @@
-"""IP addresses, networks and interfaces travel as text."""
+"""IP addresses, networks and interfaces are sent as text."""
 
 import ipaddress
 from collections.abc import Callable
@@ -22,7 +22,8 @@ _CLASSES = frozenset(
 #: The formats of JSON Schema, which has no format for networks and interfaces.
 _FORMATS = {ipaddress.IPv4Address: "ipv4", ipaddress.IPv6Address: "ipv6"}
 
-#: Longest text of an address, with a prefix and a zone; the classes split a text before they refuse it.
+#: Longest text of an address with prefix and zone. It is checked first, because the classes split a text before they
+#: refuse it.
 LONGEST_TEXT = 256
 
 
@@ -39,7 +40,7 @@ def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
     name = annotation.__name__
 
     def convert(plain: Any) -> Any:
-        # The classes also take numbers and packed bytes.
+        # The classes would also accept numbers and packed bytes.
         if not isinstance(plain, str):
             raise ValueError(f"Expected `{name}` as text, got `{type(plain).__name__}`")
         if len(plain) > LONGEST_TEXT:

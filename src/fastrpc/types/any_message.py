@@ -1,4 +1,4 @@
-"""A detail of an error that is a protobuf message of any type."""
+"""A protobuf message of any type, as a detail of an error."""
 
 from typing import Any, NamedTuple, TypeVar
 
@@ -8,9 +8,9 @@ M = TypeVar("M")
 
 
 class AnyMessage(NamedTuple):
-    """A protobuf message whose class is unknown here: the URL of its type, and its bytes.
+    """A protobuf message whose class is unknown: the URL of its type, and its bytes.
 
-    `fastrpc.grpc.AnyMessage` is this class. By gRPC the details of an error are a list of them.
+    `fastrpc.grpc.AnyMessage` is this class. In gRPC the details of an error are a list of AnyMessages.
     """
 
     #: A URL that ends in `/` and the full name of the type, such as `type.googleapis.com/google.rpc.RetryInfo`.

@@ -1,12 +1,12 @@
-"""numpy arrays travel as msgpack extension type 1 (PROTOCOL.md 4), and arrive without a copy.
+"""numpy arrays are sent as msgpack extension type 1 (PROTOCOL.md 4), and received without a copy.
 
 ::
 
     u8 n | dtype, n bytes | u8 ndim | ndim x u64 dimension | 0 to 15 zeros | values in C order, little-endian
 
-A received array is a read-only view of its message, and keeps it alive. numpy needs aligned values: `aligned_encoder`
-places them at multiples of 16 bytes of the payload, where the receiver's memory is aligned. Values at other offsets are
-copied.
+A received array is a read-only view of its message, and keeps it alive. numpy needs aligned values, so
+`aligned_encoder` places them at multiples of 16 bytes in the payload, whose memory is aligned at the receiver. Values
+at other offsets are copied.
 """
 
 import math
@@ -33,7 +33,7 @@ LONGEST_BODY: Final = 2**32 - 1
 MOST_BYTES: Final = 2**63 - 1
 LAST_CHARACTER: Final = 0x10FFFF
 
-#: The types that an array may hold, for the error about another type.
+#: The element types that an array may have, for the error about another type.
 _TRAVELLING: Final = (
     ": the values must be numbers of up to 64 bits (complex ones 128), booleans, text, bytes or times"
 )
@@ -44,10 +44,10 @@ _DTYPE: Final = re.compile(
     r"|<[mM]8(\[[0-9]{0,9}(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
 )
 
-#: `long` and `long long` are two classes for one type of values; this is the class that arrives.
+#: `long` and `long long` may be two classes with the same values. Maps each to the class that is received.
 _INTEGERS: Final = {numpy.dtype(code).type: numpy.dtype(numpy.dtype(code).str).type for code in "bhilqBHILQ"}
 
-#: Represents an array while the other values are encoded. No payload has it by chance, and no sender knows it.
+#: A placeholder for arrays while the other values are encoded. It is random, so no other value contains it.
 _MARK: Final = os.urandom(16)
 
 _Array = numpy.ndarray[Any, Any]
@@ -63,7 +63,7 @@ def payload_type(cls: type[Any]) -> PayloadType | None:
 
 
 def array_in(data: memoryview) -> _Array:
-    """Return the array in the body of an extension: a read-only view, or a copy where the values are not aligned.
+    """Return the array in an extension's body: a read-only view, or a copy if the values are not aligned.
 
     Raises:
         ValueError: the bytes are not an array.
@@ -84,7 +84,7 @@ def array_in(data: memoryview) -> _Array:
 
 
 def aligned_encoder() -> Callable[[Any], bytes]:
-    """Return an encoder of msgpack that aligns the values of arrays, and copies them only once."""
+    """Return a msgpack encoder that aligns the values of arrays and copies them only once."""
 
     def encode(value: Any) -> bytes:
         arrays: list[_Array] = []
@@ -100,7 +100,7 @@ def aligned_encoder() -> Callable[[Any], bytes]:
 
 
 def _marked(arrays: list[_Array], value: Any) -> Any:
-    """Note an array and return the mark in its place; encode any other value."""
+    """Append an array to `arrays` and return its placeholder; encode any other value."""
     if type(value) is numpy.ndarray or type(value) is numpy.memmap:
         arrays.append(_portable(value))
         return msgspec.Raw(_MARK)
@@ -108,7 +108,7 @@ def _marked(arrays: list[_Array], value: Any) -> Any:
 
 
 def _pieces(parts: list[bytes], arrays: list[_Array]) -> Iterator[Any]:
-    """Yield the payload's pieces: its parts, with an array between each two parts."""
+    """Yield the payload's pieces: the parts, and between each two parts an array."""
     at = 0
     for before, array in zip(parts, arrays, strict=False):
         yield before
@@ -137,7 +137,7 @@ def _encode(array: _Array, codec: str) -> msgspec.msgpack.Ext:
 
 
 def _portable(array: _Array) -> _Array:
-    """Return the array in little-endian values and C order; if it has this form, the array itself."""
+    """Return the array with little-endian values in C order; without a copy if it has this form."""
     if _DTYPE.fullmatch(array.dtype.newbyteorder("<").str) is None:
         raise TypeError(f"numpy arrays of dtype {array.dtype} do not travel{_TRAVELLING}")
     if array.ndim > MOST_DIMENSIONS:
@@ -153,7 +153,7 @@ def _head(array: _Array) -> bytes:
 
 
 def _values(array: _Array) -> Any:
-    """Return the bytes of a contiguous array, as a buffer. Some types of values have no buffer."""
+    """Return the bytes of a contiguous array as a buffer, even for element types that have no buffer."""
     return array.reshape(-1).view(numpy.uint8)
 
 
@@ -182,7 +182,7 @@ def _dtype(text: str) -> numpy.dtype[Any]:
 
 
 def _check_values(array: _Array) -> None:
-    """Refuse bytes that are invalid values of their type: numpy uses them unchecked."""
+    """Refuse bytes that are invalid values of their type, because numpy does not check them."""
     if not array.size:
         return
     if array.dtype.kind == "b" and array.view(numpy.uint8).max() > 1:
@@ -216,10 +216,10 @@ def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
 
 
 def _scalars(dtype: Any) -> tuple[type[Any], ...]:
-    """Return the classes of values that an annotation names; an empty list means any class."""
+    """Return the element classes that an annotation allows; an empty tuple: any class."""
     kind = (*get_args(dtype), Any)[0]
     members = get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
-    # A contract written by `fastrpc contract` has the name of `numpy.bool`.
+    # A contract written by `fastrpc contract` contains the name `numpy.bool`.
     classes = [numpy.bool_ if member is bool else get_origin(member) or member for member in members]
     found = [cls for cls in classes if isinstance(cls, type) and issubclass(cls, numpy.generic)]
     for scalar in found:
@@ -231,7 +231,7 @@ def _scalars(dtype: Any) -> tuple[type[Any], ...]:
 
 
 def _sizes(shape: Any) -> tuple[int | None, ...] | None:
-    """Return the size of each dimension in an annotation, None for any; no tuple if their number is open."""
+    """Return the dimensions' sizes in an annotation (None: any size), or None if it allows any number of dimensions."""
     sizes = get_args(shape)
     if get_origin(shape) is not tuple or Ellipsis in sizes:
         return None

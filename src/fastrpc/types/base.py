@@ -1,7 +1,8 @@
-"""The interface of payload types, and the table that finds one by its class.
+"""The interface of payload types, and their look-up by class.
 
-msgspec calls a hook for each value of a class that it does not know. The hook finds the `PayloadType` here: registered
-by the program, or for a library by the module of the class, so that no library is imported for it.
+msgspec calls a hook for each value of an unknown class. The hook looks up the `PayloadType` here. The program has
+registered it, or it belongs to a library, which is recognized by the module of the class, so that no library has to be
+imported.
 """
 
 import importlib
@@ -34,7 +35,7 @@ T = TypeVar("T")
 #: The msgpack extension type of numpy arrays.
 ARRAY_EXTENSION: Final = 1
 
-#: Prepares the conversion of plain values to a type that this one holds.
+#: Returns the function that converts plain values to a type inside this type.
 Inner: TypeAlias = Callable[[Any], Callable[[Any], Any]]
 
 #: The file for the classes of a library, by the library's module.
@@ -48,7 +49,7 @@ _LIBRARIES: Final = {
     "pydantic_core": "fastrpc.types.models",
 }
 
-#: Classes whose subclasses msgspec encodes like themselves, without asking the hook; so are subclasses of `uuid.UUID`.
+#: Classes whose subclasses msgspec encodes like the class itself, without calling the hook. `uuid.UUID` is one, too.
 _ENCODED_AS_BASE: Final = (list, tuple, set, frozenset, dict, Enum)
 
 _registered: set[type[Any]] = set()
@@ -58,7 +59,7 @@ _known: dict[type[Any], "PayloadType"] = {}
 
 
 class ModelField(NamedTuple):
-    """A field of a class that validates by itself."""
+    """A field of a class that validates its values itself."""
 
     name: str
     #: The key of the field in the payload; None if it has no key, or different keys for encoding and decoding.
@@ -71,31 +72,31 @@ class ModelField(NamedTuple):
 
 
 class ModelKeys(NamedTuple):
-    """The keys that a class reads from a payload before it validates them itself."""
+    """The payload keys that a self-validating class reads."""
 
     #: The type of the value at each key.
     types: dict[str, Any]
-    #: Whether it handles keys that are none of its fields.
+    #: Whether the class handles keys that are not its fields.
     takes_others: bool
 
 
 class Mistake(NamedTuple):
-    """A mistake in a value whose class validates by itself."""
+    """A mistake in a value of a self-validating class."""
 
-    #: Where it is below the value, such as ".lines[0].price".
+    #: The path from the value to the mistake, such as ".lines[0].price".
     place: str
-    #: The words of the validation.
+    #: The text of the validation.
     reason: str
-    #: The expected form, and the type that was found. Never a part of the value, which may be secret.
+    #: The expected form and the actual type. It never contains a part of the value, which may be secret.
     expected: str
     got: str
 
 
 class MistakesError(ValueError):
-    """A value whose class validates by itself is refused.
+    """A self-validating class has refused a value.
 
     Attributes:
-        mistakes: all of them, at least one; the text names the first ones.
+        mistakes: all mistakes, at least one. The text names the first ones.
     """
 
     def __init__(self, text: str, mistakes: Sequence[Mistake]) -> None:
@@ -106,42 +107,42 @@ class MistakesError(ValueError):
 class PayloadType(NamedTuple):
     """The conversion of one class's values to values that msgspec encodes, and back."""
 
-    #: (value, codec name) -> a value that msgspec encodes; TypeError or ValueError if this one cannot travel.
+    #: (value, codec name) -> a value that msgspec encodes; TypeError or ValueError if the value cannot be sent.
     encode: Callable[[Any, str], Any]
-    #: (annotation, inner) -> a function from the plain value to the value, whose ValueError names the misfit; TypeError
-    #: if values of this annotation cannot be decoded.
+    #: (annotation, inner) -> a function that converts a plain value to the value, or raises a ValueError that names the
+    #: mistake. TypeError if values of this annotation cannot be decoded.
     decoder: Callable[[Any, Inner], Callable[[Any], Any]]
-    #: The type whose payload an annotation of this class has, if it holds values of other types.
+    #: For a class that contains values of other types: returns the type with the same payload as an annotation.
     plain_type: Callable[[Any], Any] | None = None
-    #: Returns the fields of a class that validates them itself.
+    #: Returns the fields of a self-validating class.
     fields: Callable[[Any], list[ModelField]] | None = None
-    #: Returns the keys that such a class accepts; None if its payload is the payload of its one field.
+    #: Returns the keys that a self-validating class accepts; None if its payload is the payload of its only field.
     keys: Callable[[Any], ModelKeys | None] | None = None
-    #: Whether values are arrays, and whether they may have arrays inside.
+    #: Whether values are arrays, and whether they may contain arrays.
     is_array: bool = False
     may_hold_arrays: bool = False
-    #: Whether no sender can predict the hashes of values.
+    #: Whether hashes of values are seeded, so that no sender can predict them.
     is_seeded: bool = False
     #: Returns the JSON Schema of a class; None if any JSON value is possible, or `plain_type` has it.
     schema: Callable[[Any], dict[str, Any]] | None = None
-    #: Returns the JSON Schema of values as they are sent; None if they are sent in the form in which they are taken.
+    #: Returns the JSON Schema of sent values; None if it is the schema of received values.
     sent_schema: Callable[[Any], dict[str, Any]] | None = None
 
 
 def register(cls: type[T], /, *, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
-    """Make a class a payload type, in this whole process.
+    """Make a class a payload type in this process.
 
     A registration applies to exactly this class, not to subclasses. Register it before a service with it is added or
     called: until then, the class is refused.
 
     Args:
-        encode: returns anything that msgspec encodes, or another payload type.
+        encode: returns a value that msgspec encodes, or a value of another payload type.
         decode: gets the plain form of `encode`'s result (dicts, lists, texts, numbers) and returns the value. Its
             ValueError is a mistake of the caller, INVALID_ARGUMENT; any other exception is a failure of the handler,
             INTERNAL.
 
     Raises:
-        ConfigError: the class is registered already, or travels without being registered.
+        ConfigError: the class is registered already, or needs no registration.
     """
     if not isinstance(cls, type):
         raise ConfigError(f"{cls!r} is not a class", hint="write register(Class, encode=…, decode=…)")
@@ -158,12 +159,12 @@ def register(cls: type[T], /, *, encode: Callable[[T], Any], decode: Callable[[A
 
 
 def find(cls: type[Any]) -> PayloadType | None:
-    """Return the payload type of a class that msgspec does not know; None if it cannot travel."""
+    """Return the payload type of a class that msgspec does not support; None if it cannot be sent."""
     known = _known.get(cls)
     if known is not None:
         return known
     for base in cls.__mro__:
-        # Classes of protobuf that were made at run time have no module.
+        # Protobuf classes that were made at run time have no module.
         library = _LIBRARIES.get((base.__module__ or "").partition(".")[0])
         if library is not None:
             known = importlib.import_module(library).payload_type(cls)
@@ -174,7 +175,7 @@ def find(cls: type[Any]) -> PayloadType | None:
 
 
 def encode_value(codec_name: str, value: Any) -> Any:
-    """Return the form of a value that msgspec encodes; TypeError if there is no such form."""
+    """Return a value that msgspec can encode for a value; TypeError if there is none."""
     known = find(type(value))
     if known is None and _is_native(type(value)):
         # # msgspec asks for it only as a key.
@@ -204,7 +205,7 @@ def with_arrays(plain: Any) -> Any:
 
 
 def _is_native(cls: type[Any]) -> bool:
-    """Whether msgspec itself encodes or decodes the class."""
+    """Return whether msgspec itself encodes or decodes the class."""
     if issubclass(cls, _ENCODED_AS_BASE) or any(base.__module__ == "uuid" for base in cls.__mro__):
         return True
     try:
@@ -222,7 +223,7 @@ def _own_type(cls: type[Any], encode: Callable[[Any], Any], decode: Callable[[An
     def convert(plain: Any) -> Any:
         value = decode(with_arrays(plain))
         if not isinstance(value, cls):
-            # This is not a TypeError, which would blame the caller.
+            # Not a TypeError, which would report a mistake of the caller.
             raise RuntimeError(
                 f"`decode` of {cls.__qualname__} returned a {type(value).__name__}, not an instance of it"
             )

@@ -1,4 +1,4 @@
-"""`deque` travels as an array, `Counter` as a map."""
+"""`deque` is sent as an array, `Counter` as a map."""
 
 from collections import Counter, deque
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def _counter_decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
 
 
 def _item(annotation: Any) -> Any:
-    """Return T of `deque[T]` or `Counter[T]`, Any of a bare one."""
+    """Return T of `deque[T]` or `Counter[T]`; Any without brackets."""
     return (*get_args(annotation), Any)[0]
 
 

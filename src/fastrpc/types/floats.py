@@ -1,7 +1,7 @@
-"""Numbers of 32 bits: `Annotated[float, fastrpc.Float32]`, for peers that take no others, such as the `float32` of Go.
+"""32-bit numbers, `Annotated[float, fastrpc.Float32]`, for peers that accept no others, such as Go's `float32`.
 
-In Python such a number is a float. msgpack has a form of four bytes for it, which msgspec reads but does not write: an
-encoder gets the bytes. Other codecs get the shortest number that is equal in 32 bits, as Go writes it.
+In Python such a number is a float. msgpack has a four-byte form for it, which msgspec reads but does not write, so the
+encoder gets these bytes. Other codecs get the shortest number that is equal in 32 bits, as Go writes it.
 """
 
 import struct
@@ -22,23 +22,24 @@ _FORM: Final = 0xCA
 _pack: Final[Callable[[int, Any], bytes]] = struct.Struct(">Bf").pack
 _as_float: Final = struct.Struct("=f")
 
-#: Digits that distinguish all numbers of 32 bits.
+#: The number of decimal digits that distinguishes all 32-bit numbers.
 _MOST_DIGITS: Final = 9
-#: Digits of a decimal number that survive 32 bits unchanged.
+#: The number of decimal digits that a conversion to 32 bits preserves.
 _FEWEST_DIGITS: Final = 6
 
-#: The annotation of a number that is sent in 32 bits. Its range is checked when it is sent; either width is read.
+#: The annotation of a number that is sent in 32 bits. The range is checked when it is sent. Received numbers may have
+#: 32 or 64 bits.
 Float32: Final = msgspec.Meta(extra_json_schema={"format": "float"}, extra={"fastrpc.bits": 32})
 
 
 class _Key(float):
-    """A key of a map, which has to be hashable, as the bytes for an encoder are not."""
+    """A key of a map. Keys have to be hashable, which the object with the encoder's bytes is not."""
 
     __slots__ = ()
 
 
 def packed(value: Any) -> Any:
-    """Return the form of a number for an encoder of msgpack; other values are unchanged: the receiver refuses them.
+    """Return a number in the form for a msgpack encoder. Other values stay unchanged; the receiver refuses them.
 
     Raises:
         ValueError: the number is beyond the range.
@@ -52,12 +53,12 @@ def packed(value: Any) -> Any:
 
 
 def packed_key(value: Any) -> Any:
-    """Return the packed form of a key of a map."""
+    """Return a map key in the form for a msgpack encoder."""
     return _Key(_nearest(value)) if _is_number(value) else value
 
 
 def shortest_float(value: Any) -> Any:
-    """Return the number with the fewest digits that is equal in 32 bits; other values are unchanged.
+    """Return the number with the fewest digits that is equal in 32 bits. Other values stay unchanged.
 
     Raises:
         ValueError: the number is beyond the range.
@@ -74,7 +75,7 @@ def shortest_float(value: Any) -> Any:
 
 
 def payload_type(cls: type[Any]) -> PayloadType | None:
-    """Return the payload type of the class of keys, for encoders."""
+    """Return the payload type for the class of keys, which encoders use."""
     return _KEY if cls is _Key else None
 
 
@@ -83,7 +84,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _nearest(value: Any) -> float:
-    """Return the nearest number of 32 bits; ValueError if the value is beyond their range."""
+    """Return the nearest 32-bit number; ValueError if the value is out of range."""
     try:
         found: float = _as_float.unpack(_as_float.pack(float(value)))[0]
     except OverflowError:
@@ -92,7 +93,7 @@ def _nearest(value: Any) -> float:
 
 
 def _beyond(value: Any) -> ValueError:
-    # Python writes no integer of very many digits.
+    # Python refuses to convert integers with very many digits to text.
     is_long = isinstance(value, int) and value.bit_length() > 128
     text = f"an integer of {value.bit_length()} bits" if is_long else repr(value)
     return ValueError(f"{text} is beyond the range of Float32, ±3.4028235e+38")

@@ -1,4 +1,4 @@
-"""pydantic models travel as the map of `model_dump(by_alias=True)` and are validated on arrival."""
+"""pydantic models are sent as the map of `model_dump(by_alias=True)` and validated by the receiver."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -23,14 +23,14 @@ __all__ = ["key_converter", "payload_type"]
 
 #: The most errors of one model that the text of a refusal names; further errors are counted.
 MOST_ERRORS = 4
-#: Errors of one model that are read; pydantic makes one per mistake of a peer, and takes microseconds for each.
+#: The most errors of one model that are read: pydantic makes one per mistake of a peer, in microseconds each.
 MOST_READ = 1_000
 
-#: Errors with texts of pydantic. A text of a validator may hold the value.
+#: Errors whose texts are pydantic's own. The text of a program's validator may contain the value.
 _FORMS: Final = frozenset(get_args(core_schema.ErrorType)) - {"value_error", "assertion_error"}
-#: The facts in texts of pydantic that are taken from the value.
+#: Parts of pydantic's texts that are taken from the value.
 _FROM_VALUE: Final = frozenset({"error", "encoding_error", "tz_actual"})
-#: The end of a text of pydantic that names the found value.
+#: The end of pydantic's texts that quotes the value.
 _FOUND: Final = re.compile(", (got|unable to) .*")
 _TYPES: Final[dict[type[Any], str]] = {
     **{kind: kind.__name__ for kind in (bool, int, float, str, bytes)},
@@ -41,14 +41,14 @@ _TYPES: Final[dict[type[Any], str]] = {
 
 
 def payload_type(cls: type[Any]) -> PayloadType | None:
-    """Return the payload type of a model, or of a value that a model holds; None for models of pydantic 1."""
+    """Return the payload type of a model, or of a value inside a model; None for models of pydantic 1."""
     if issubclass(cls, pydantic.BaseModel):
         return _MODEL
     return _URL if hasattr(cls, "unicode_string") else None
 
 
 def key_converter(kind: Any) -> Callable[[Sequence[Any]], list[Any]]:
-    """Return the function by which pydantic converts plain values to keys of this type in a model."""
+    """Return a function that converts plain values to keys of this type as pydantic does in a model."""
     items: Any = list.__class_getitem__(kind)
     adapter = pydantic.TypeAdapter(items, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
     return adapter.validate_python
@@ -58,7 +58,8 @@ def _encode(model: pydantic.BaseModel, codec: str) -> Any:
     plain = model.model_dump(by_alias=True)
     if codec != "json" or not _has_bytes(plain):
         return plain
-    # Only texts are taken from this dump: msgspec writes the other values, and refuses values that JSON cannot carry.
+    # Only texts are taken from this dump. msgspec encodes the other values, and refuses values that JSON cannot
+    # represent.
     return _with_texts(plain, to_jsonable_python(model, by_alias=True, serialize_unknown=True))
 
 
@@ -71,7 +72,7 @@ def _has_bytes(plain: Any) -> bool:
 
 
 def _with_texts(plain: Any, texts: Any) -> Any:
-    """Return a dump whose bytes are replaced by their text in the JSON dump: the model decodes it by the same rule."""
+    """Replace bytes in a dump by their text in the JSON dump, which the model decodes by the same rule."""
     if not _has_bytes(plain):
         return plain
     is_alike = isinstance(texts, dict if isinstance(plain, dict) else list) and len(plain) == len(texts)
@@ -103,7 +104,7 @@ def _fields(cls: Any) -> list[ModelField]:
     return [
         ModelField(
             name,
-            # The payload of a root model is the payload of its one field.
+            # The payload of a root model is the payload of its only field.
             None if issubclass(cls, pydantic.RootModel) else _wire_name(name, field),
             _annotation(field),
             field.is_required(),
@@ -120,7 +121,7 @@ def _keys(cls: Any) -> ModelKeys | None:
     types: dict[str, Any] = {}
     for name, field in cls.model_fields.items():
         for path in _taken_paths(cls.model_config, name, field):
-            # Other fields may be in the value at the first part of a path.
+            # The value under the first key of a longer path may contain other fields, too.
             types[str(path[0])] = field.annotation if len(path) == 1 else Any
     validators = cls.__pydantic_decorators__.model_validators.values()
     # A validator that runs before the fields may read other keys.
@@ -129,7 +130,7 @@ def _keys(cls: Any) -> ModelKeys | None:
 
 
 def _taken_paths(config: Any, name: str, field: Any) -> list[list[str | int]]:
-    """Return the places in a payload from which a field is taken."""
+    """Return the paths in a payload from which a field is read."""
     alias = field.validation_alias
     if alias is None or config.get("validate_by_alias") is False:
         return [[name]]
@@ -140,7 +141,7 @@ def _taken_paths(config: Any, name: str, field: Any) -> list[list[str | int]]:
 
 
 def _annotation(field: Any) -> Any:
-    """Return the annotation of a field as it was written, with metadata that is not pydantic's."""
+    """Return the annotation of a field as the program wrote it, with metadata that is not pydantic's."""
     return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
@@ -150,7 +151,7 @@ def _wire_name(name: str, field: Any) -> str | None:
 
 
 def _described(mistakes: Sequence[Mistake]) -> str:
-    """Return mistakes in the form of msgspec: the place of the first comes at the end."""
+    """Return mistakes as text in msgspec's form, with the path of the first mistake at the end."""
     first = mistakes[0]
     more = [f"{one.place.lstrip('.') or 'the model'}: {one.reason}" for one in mistakes[1:MOST_ERRORS]]
     if len(mistakes) > MOST_ERRORS:
@@ -160,7 +161,7 @@ def _described(mistakes: Sequence[Mistake]) -> str:
 
 
 def _mistake(cls: Any, given: Any, error: Any) -> Mistake:
-    """Return an error of a model as a mistake in the value that was given for it."""
+    """Convert an error of a model to a mistake in the given value."""
     kind, place, reason = error["type"], _place(cls, given, error), _reason(error)
     if kind == "missing":
         return Mistake(place, reason, "a value", "nothing")
@@ -173,7 +174,7 @@ def _mistake(cls: Any, given: Any, error: Any) -> Mistake:
 
 
 def _reason(error: Any) -> str:
-    """Return the text of an error, without the parts of the value that pydantic quotes."""
+    """Return the text of an error without the parts that quote the value."""
     kind, text, facts = error["type"], error["msg"], error.get("ctx", {})
     if kind == "union_tag_invalid":
         return f"Input should be one of {facts['expected_tags']} by its {facts['discriminator']}"
@@ -183,7 +184,7 @@ def _reason(error: Any) -> str:
 
 
 def _place(cls: Any, given: Any, error: Any) -> str:
-    """Return the place of an error: it names fields, and no keys of maps, which are data."""
+    """Return the path of an error. It contains names of fields, but no keys of maps, which are data."""
     place, value, left = "", given, len(error["loc"])
     for part in error["loc"]:
         left -= 1
@@ -194,13 +195,13 @@ def _place(cls: Any, given: Any, error: Any) -> str:
             place, value = f"{place}.{part}" if is_name else f"{place}[...]", value[part]
         elif error["type"] == "missing" and not left:
             place += f"[{part}]" if isinstance(part, int) else f".{part}"
-        # Other parts are members of unions and functions, by their names.
+        # Other parts are the names of union members and functions.
     return place
 
 
 @cache
 def _names(cls: Any) -> frozenset[str]:
-    """Return the names by which a model, and all that is inside it, takes fields."""
+    """Return the names of fields that a model, and the types inside it, accept."""
     found: set[str] = set()
     waiting: list[tuple[Any, bool]] = [(cls.__pydantic_core_schema__, False)]
     while waiting:
@@ -240,7 +241,7 @@ _MODEL = PayloadType(
     keys=_keys,
     may_hold_arrays=True,
     schema=partial(_schema, mode="validation"),
-    # The sent form has computed fields, and no excluded fields.
+    # Sent values have computed fields, but not excluded fields.
     sent_schema=partial(_schema, mode="serialization"),
 )
 _URL = PayloadType(_encode_url, _url_decoder)

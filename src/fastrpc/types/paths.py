@@ -1,4 +1,4 @@
-"""Paths travel as text."""
+"""Paths are sent as text."""
 
 import pathlib
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _CLASSES = frozenset(
         pathlib.PurePath,
         pathlib.PurePosixPath,
         pathlib.PureWindowsPath,
-        # The other system's class cannot be made here.
+        # The class of the other system (Windows or POSIX) cannot be instantiated here.
         type(pathlib.Path()),
     }
 )
@@ -42,5 +42,5 @@ def _schema(annotation: Any) -> dict[str, Any]:
     return {"type": "string", "format": "path"}
 
 
-# A path is hashed by its text.
+# A path has the hash of its text, which is seeded.
 _PATH = PayloadType(_encode, _decoder, is_seeded=True, schema=_schema)

@@ -1,7 +1,7 @@
-"""Memory connections: `memory://name`, between parts of one process and without a socket.
+"""Memory connections, `memory://name`, between parts of one process and without a socket.
 
 A connection is a pair of `MemoryEnd`s. An end writes immutable chunks to the inbox of the other end, whose event loop
-copies them into its session's buffer: all chunks written in one turn of a loop arrive by one callback in the next. The
+copies them into its session's buffer: all chunks written in one loop iteration arrive by one callback in the next. The
 two ends may be on different loops in different threads.
 """
 
@@ -38,14 +38,14 @@ class MemoryListener:
         self._session_factory = session_factory
         self._backlog = backlog
         self._numbers = itertools.count(1)
-        # Any thread appends.
+        # Any thread may append.
         self._waiting: deque[MemoryEnd | socket.socket] = deque()
         self._starting: set[asyncio.Task[Any]] = set()
         self._is_closed = False
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can accept: not closed, not a forked child's copy, not on a closed loop."""
+        """Whether the listener can accept: it is open, in the process that made it, and its loop is not closed."""
         return not self._is_closed and self.process_id == os.getpid() and not self._loop.is_closed()
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class MemoryListener:
         )
 
     def take(self, arrival: MemoryEnd | socket.socket) -> None:
-        """Queue a new connection's far end, from any thread.
+        """Queue the listener's end of a new connection. May be called from any thread.
 
         Raises:
             OSError: the listener cannot accept it.
@@ -121,7 +121,7 @@ class MemoryListener:
             arrival.close()
 
 
-#: name -> its listener. Single dict operations only: they need no lock, which a fork could leave locked.
+#: Name -> listener. Only single dict operations are used: these need no lock, which a fork could leave locked.
 _listeners: dict[str, MemoryListener] = {}
 
 
@@ -131,7 +131,7 @@ def _forget(listener: MemoryListener) -> None:
 
 
 def _sweep() -> None:
-    """Forget every listener that cannot accept any more: it would keep its server and its loop alive."""
+    """Remove listeners that cannot accept any more, because they would keep their server and loop alive."""
     for listener in list(_listeners.values()):
         if not listener.is_alive:
             _forget(listener)
@@ -171,7 +171,7 @@ class MemoryTransport:
     async def listen(
         self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> MemoryListener:
-        """Take a name. A name is free again once its listener's loop is closed."""
+        """Listen at a name. The name is free again after the listener or its loop was closed."""
         _sweep()
         listener = MemoryListener(address, session_factory, options.backlog)
         holder = _listeners.setdefault(address.path, listener)

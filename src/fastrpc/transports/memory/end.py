@@ -1,12 +1,13 @@
-"""One end of a connection in memory: an asyncio transport that writes to the other end.
+"""One end of a memory connection: an asyncio transport that writes to the other end.
 
     write ──► peer's inbox ── one call_soon ──► get_buffer, buffer_updated ──► resume_writing here
 
-To a session an end behaves like a TCP transport of asyncio or uvloop. Two cases that TCP leaves to chance are defined
-here: bytes written before `close` or `write_eof` arrive; bytes that the peer has not read at `abort` do not.
+To a session an end behaves like a TCP transport of asyncio or uvloop. Two cases that depend on timing with TCP are
+defined here: bytes written before `close` or `write_eof` arrive; bytes that the peer has not read at `abort` do not
+arrive.
 
-Threads: one thread alone writes a field, except the inbox and the flags marked "any thread". A thread that sets such a
-flag checks the guarded state afterwards, so at least one of two threads sees the other's change.
+Threads: only one thread writes a field, except the inbox and the flags marked "any thread". A thread that sets such a
+    flag checks the guarded state afterwards, so at least one of two threads notices the other's change.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ S = TypeVar("S", bound=asyncio.BufferedProtocol)
 #: The size hint for `get_buffer`, the same as uvloop's.
 _SIZE_HINT = 65_536
 
-#: The most bytes delivered to one session in one turn of the loop, so that other sessions get their turn.
+#: The most bytes delivered to one session in one loop iteration, so that other sessions are not delayed.
 _TURN_BYTES = 1_048_576
 
 #: Bytes in flight above which the writer is asked to pause; asyncio's default.
@@ -34,7 +35,7 @@ _HIGH_WATER = 65_536
 
 
 class _Mark(Enum):
-    """The entries of an inbox other than bytes."""
+    """Entries of an inbox that are not bytes."""
 
     END = "the peer writes no more"
     GONE = "the peer is closed"
@@ -51,13 +52,13 @@ class MemoryEnd(asyncio.Transport):
     ) -> None:
         super().__init__({"sockname": names[0], "peername": names[1], "socket": None})
         self._loop: Final = loop
-        # All callbacks run in this context: the writer's context variables do not reach the reader.
+        # All callbacks run in this context, so that the reader does not see the writer's context variables.
         self._context: Final = context
         self._session: asyncio.BufferedProtocol | None = None
         # None once either end is closed, so that the two ends do not keep each other alive.
         self._peer: MemoryEnd | None = None
 
-        # Receiving. The peer's thread appends to the inbox and sets the flags (any thread).
+        # Receiving. The peer's thread appends to the inbox and sets the flags ("any thread").
         self._inbox: deque[_Item] = deque()
         self._is_due = False
         self._is_reset = False
@@ -65,14 +66,14 @@ class MemoryEnd(asyncio.Transport):
         self.taken = 0  # bytes delivered in all
         self._is_paused = False
 
-        # Sending. Size of the write buffer = _written - peer's taken.
+        # Sending. The size of the write buffer is `_written` minus the bytes that the peer has taken.
         self._written = 0
         self._is_writing_paused = False
         self._has_ended = False
         self._is_refused = False  # bytes were written to a peer that is closed
         self._low, self._high = _HIGH_WATER // 4, _HIGH_WATER
 
-        # Open -> closing (connection_lost is scheduled) -> lost.
+        # The states: open, closing (`connection_lost` is scheduled), lost.
         self._is_closing = False
         self.is_lost = False
 
@@ -85,7 +86,7 @@ class MemoryEnd(asyncio.Transport):
         return ends
 
     def join(self, peer: "MemoryEnd") -> None:
-        """Write to another end from now on."""
+        """Set the end to which this end writes."""
         self._peer = peer
 
     def __repr__(self) -> str:
@@ -195,7 +196,7 @@ class MemoryEnd(asyncio.Transport):
             raise RuntimeError("Cannot call write() after write_eof()")
         peer = self._peer
         if peer is None or peer.is_lost:
-            # As with TCP, but a reading session first gets the bytes that the peer wrote.
+            # As with TCP, except that a session that reads first gets the bytes that the peer wrote.
             self._is_refused = True
             if peer is None or self._is_paused:
                 self._break(_reset_error())
@@ -216,7 +217,7 @@ class MemoryEnd(asyncio.Transport):
             return
         self._is_writing_paused = True
         self._tell(self._session.pause_writing, "pause_writing")
-        # The peer may have read in its own thread before it could see that this end waits.
+        # The peer may have read in its thread before it could notice that this end waits.
         if self.get_write_buffer_size() <= self._low:
             self._call_soon(self._resume_writer)
 
@@ -227,10 +228,10 @@ class MemoryEnd(asyncio.Transport):
                 self._tell(self._session.resume_writing, "resume_writing")
 
     def note_read(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Go on writing, if the peer has read enough; called in the thread of the peer's loop.
+        """Resume writing if the peer has read enough. Called in the thread of the peer's loop.
 
         Returns:
-            Whether the loop of this end is open, as far as it was needed.
+            False if a callback had to be scheduled but the loop of this end is closed, else True.
         """
         if not self._is_writing_paused or self.get_write_buffer_size() > self._low:
             return True
@@ -239,7 +240,7 @@ class MemoryEnd(asyncio.Transport):
     # --- delivery -----------------------------------------------------------------------------
 
     def receive(self, items: Iterable[_Item], loop: asyncio.AbstractEventLoop) -> bool:
-        """Take items from the peer, in the thread of its loop; return whether they may still be read."""
+        """Append items of the peer to the inbox, in the peer's thread. Return whether they may still be read."""
         self._inbox.extend(items)
         if self._is_due:
             return True
@@ -247,7 +248,7 @@ class MemoryEnd(asyncio.Transport):
         return self._call_from(loop, self._deliver)
 
     def reset(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Drop unread bytes, as the peer has closed at once; called in the thread of its loop."""
+        """Drop unread bytes, because the peer has aborted. Called in the thread of the peer's loop."""
         self._is_reset = True
         self.receive((), loop)
 
@@ -257,7 +258,7 @@ class MemoryEnd(asyncio.Transport):
             self._call_soon(self._deliver)
 
     def _deliver(self) -> None:
-        """Pass the received items to the session; runs at most once in a turn of the loop."""
+        """Pass the received items to the session. Runs at most once per loop iteration."""
         self._is_due = False
         if self._session is None or self._is_closing:
             return
@@ -321,7 +322,7 @@ class MemoryEnd(asyncio.Transport):
         session = self._session
         assert session is not None
         if mark is _Mark.GONE:
-            # As with TCP: writing to a closed peer fails; an end that does not write may stay half open.
+            # As with TCP, writing to a closed peer fails, and an end that does not write may stay half open.
             if self._is_refused or self.get_write_buffer_size():
                 self._break(_reset_error())
             self._peer = None
@@ -339,7 +340,7 @@ class MemoryEnd(asyncio.Transport):
     # --- ends and errors ----------------------------------------------------------------------
 
     def _break(self, error: Exception | None) -> None:
-        """Close at once; the peer sees a reset."""
+        """Close immediately; the peer sees a reset."""
         if self._is_closing:
             return
         self._is_closing = True
@@ -399,7 +400,7 @@ class MemoryEnd(asyncio.Transport):
             self._note_closed_loop()
 
     def _note_closed_loop(self) -> None:
-        """Close at once: the loop of the peer is closed."""
+        """Close immediately, because the loop of the peer is closed."""
         if not self._is_closing:
             self._break(_reset_error())
 
