@@ -66,7 +66,7 @@ class WatchedFile(Generic[T]):
         self._look_due = clock() + LOOK_SECONDS
 
     def look(self) -> bool:
-        """Look at the file if the last look is a second ago; return whether a new value was taken."""
+        """Check the file if the last check is a second ago. Return whether a new value was read."""
         now = self._clock()
         if now < self._look_due:
             return False
@@ -74,11 +74,11 @@ class WatchedFile(Generic[T]):
         before, self._seen = self._seen, _print_of(self.path)
         if self._seen == self._taken or not (self._seen == before or self._rests()):
             return False
-        # A file with useless content is not read again until it changes; an unreadable one may become readable.
+        # A file with unusable content is not read again until it changes. An unreadable file may become readable.
         return self._useless != self._state() and self._take()
 
     def reload(self) -> bool:
-        """Read the file now; return whether its value was taken."""
+        """Read the file now. Return whether a new value was read."""
         self._seen = _print_of(self.path)
         return self._take()
 
@@ -118,7 +118,7 @@ class WatchedFile(Generic[T]):
         try:
             text = content.decode()
         except UnicodeDecodeError as error:
-            # Without the bytes: they may be a secret.
+            # The error does not show the bytes, which may be a secret.
             raise ConfigError(f"{self._kind} {self.path!r} is not UTF-8 at byte {error.start}") from None
         try:
             return self._read(text)
@@ -129,12 +129,12 @@ class WatchedFile(Generic[T]):
         return ConfigError(f"{self._kind} {self.path!r}: {error.message}", hint=error.hint)
 
     def _rests(self) -> bool:
-        """Return whether the file has been unchanged for a second, so that one look suffices."""
+        """Return whether the file has been unchanged for a second, so that one check is enough."""
         changed_at = self._changed_at()
         return changed_at is not None and changed_at <= self._wall_clock() - LOOK_SECONDS
 
     def _changed_at(self) -> float | None:
-        """Return the time of the last change of the file, its rights included; None: there is no file."""
+        """Return the time of the last change of the file or its permissions; None: there is no file."""
         try:
             return os.stat(self.path).st_ctime
         except (OSError, ValueError):

@@ -178,7 +178,7 @@ def encode_value(codec_name: str, value: Any) -> Any:
     """Return a value that msgspec can encode for a value; TypeError if there is none."""
     known = find(type(value))
     if known is None and _is_native(type(value)):
-        # # msgspec asks for it only as a key.
+        # msgspec calls the hook for such a class only if the value is a key.
         hint = "; msgpack has such keys: codec='msgpack'" if codec_name == "json" else ""
         raise TypeError(f"{type(value).__name__} is not a type for a key of a map in {codec_name}{hint}")
     if known is None:

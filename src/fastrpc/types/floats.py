@@ -42,7 +42,7 @@ def packed(value: Any) -> Any:
     """Return a number in the form for a msgpack encoder. Other values stay unchanged; the receiver refuses them.
 
     Raises:
-        ValueError: the number is beyond the range.
+        ValueError: the number is out of range.
     """
     if not _is_number(value):
         return value
@@ -61,7 +61,7 @@ def shortest_float(value: Any) -> Any:
     """Return the number with the fewest digits that is equal in 32 bits. Other values stay unchanged.
 
     Raises:
-        ValueError: the number is beyond the range.
+        ValueError: the number is out of range.
     """
     if not _is_number(value):
         return value

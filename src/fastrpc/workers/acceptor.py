@@ -1,4 +1,4 @@
-"""Accept connections in one process and hand them to others."""
+"""Accept connections in one process and pass them to others."""
 
 import asyncio
 import os
@@ -38,12 +38,13 @@ class ListeningSocket:
 class Acceptor:
     """The listening sockets of a server with several processes.
 
-    One process accepts the connections, and passes them on to the others in turn. When several processes accept at one
-    socket, or at one port by SO_REUSEPORT, chance distributes the connections. RPC clients have few, long-lived
-    connections, so chance would leave some processes idle. A single acceptor also keeps the backlog when a worker dies.
+    One process accepts the connections and passes them to the others in turn. If several processes accept at one
+    socket, or at one port by SO_REUSEPORT, connections are distributed randomly. RPC clients have few, long-lived
+    connections, so some processes would be idle. With a single acceptor the backlog also survives the death of a
+    worker.
 
     Args:
-        takeover: has the sockets of the program that this one replaces.
+        takeover: the connection with the sockets of the program that this program replaces.
     """
 
     def __init__(
@@ -57,8 +58,8 @@ class Acceptor:
         self._config = config
         self._wanted = list(wanted)
         self._contexts: list[ContextSource] = []
-        # The functions that remove the files of unix sockets, by the index of their address; None for files of the
-        # previous program, until this one owns them.
+        # Index of an address -> function that removes the file of its unix socket; None for a file of the previous
+        # program that this program does not own yet.
         self._removals: dict[int, Callable[[], None] | None] = {}
         try:
             for index, one in enumerate(wanted):
@@ -89,12 +90,12 @@ class Acceptor:
         if tls is None:
             check_listening(address, self._config)
         if address.scheme == "tls":
-            # Each worker makes its own contexts: a check here finds mistakes before the first worker starts.
+            # Each worker makes its own contexts. These are made only to find mistakes before the first worker starts.
             self._contexts.append(server_contexts(tls or self._config.tls or TLS()))
         return address
 
     def _bound(self, index: int, address: Address) -> tuple[Address, list[socket.socket]]:
-        """Return the real address and its new sockets."""
+        """Bind new sockets; return the real address and the sockets."""
         if address.scheme in {"tcp", "tls"}:
             bound = tcp.bind(address, silence_seconds=silence_seconds(self._config.keepalive))
             host, port = bound[0].getsockname()[:2]
@@ -111,7 +112,7 @@ class Acceptor:
         )
 
     def check_certificates(self) -> None:
-        """Check the certificate files of workers that are about to replace others.
+        """Check the certificate files before new workers replace others.
 
         Raises:
             ConfigError: the files cannot replace those in use.
@@ -120,16 +121,16 @@ class Acceptor:
             contexts.check()
 
     def listen(self) -> None:
-        """Start listening. Before that, connections are refused (tcp) or wait (unix)."""
+        """Start listening. Until then connections are refused (tcp) or wait (unix)."""
         for listening_socket in self.listening_sockets:
             try:
                 listening_socket.socket.listen(BACKLOG)
             except OSError as failure:
-                # Two programs can bind to one port as long as neither listens.
+                # Two programs can bind to the same port while neither listens.
                 raise listen_error(self.addresses[listening_socket.index], failure) from None
             listening_socket.socket.setblocking(False)
 
-    # Passing the sockets on to another program, or taking them over from one
+    # Passing the sockets to another program, and taking them over from another program
 
     def shares(self) -> list[tuple[dict[str, Any], list[socket.socket]]]:
         """Return the sockets of each address, described for the program that takes them over."""
@@ -141,13 +142,13 @@ class Acceptor:
         return shares
 
     def own(self) -> None:
-        """Remove the files of all sockets at the end: the program that made them has handed this duty over."""
+        """From now on remove the files of all sockets at the end, which the previous program will not do any more."""
         for index, remove in self._removals.items():
             if remove is None:
                 self._removals[index] = unix.removal_of(self.addresses[index])
 
     def leave(self, names: Container[str]) -> bool:
-        """Leave the addresses of these names to another program; return whether this program has no further address."""
+        """Leave these addresses to another program. Return whether this program has no address left."""
         left = {index for index, address in enumerate(self.addresses) if _name(address) in names}
         for index in left:
             self._removals.pop(index, None)
@@ -166,13 +167,13 @@ class Acceptor:
         self.abandon()
 
     def abandon(self) -> None:
-        """Close this process's copies only; the parent keeps listening."""
+        """Close only this process's copies of the sockets. The parent continues to listen."""
         close_all([listening_socket.socket for listening_socket in self.listening_sockets])
         self.listening_sockets.clear()
 
 
 def _address_at(wanted: Address, bound: Address, config: ServerConfig) -> Address:
-    """Return the address of a socket that another program has bound: this program decides about TLS."""
+    """Return the address of a socket bound by another program, with TLS according to this program's settings."""
     if bound.scheme == "unix":
         return bound
     if is_inherited(wanted):
@@ -181,7 +182,7 @@ def _address_at(wanted: Address, bound: Address, config: ServerConfig) -> Addres
 
 
 def _name(address: Address) -> str:
-    """Return the address in a form for another program, whose working directory may differ."""
+    """Return the address in a form that does not depend on the working directory."""
     if address.scheme != "unix":
         return str(address)
     return str(Address("unix", path=os.path.abspath(address.path)))

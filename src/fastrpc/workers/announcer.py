@@ -1,7 +1,7 @@
 """The announcer: the process that keeps the workers' shared addresses in a registry.
 
 It is a separate process because registries need threads, and the supervisor, which forks, must not have any. A worker
-cannot do it: its end would withdraw the address for all workers.
+cannot do this: its end would withdraw the address of all workers.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ __all__ = ["announce", "run_announcer"]
 def run_announcer(
     plan: Plan, channel: WorkerEnd, addresses: list[Address], started: Started, place: ProcessPlace
 ) -> ExitCode:
-    """Keep the workers' services registered until the supervisor orders the end, or is gone.
+    """Keep the workers' services registered until the supervisor orders the end or has ended.
 
     Raises:
         ConfigError: the registry cannot hold a record.
         StoreError: the registry refuses a record.
     """
-    # Only the supervisor answers signals to the whole process group.
+    # Ignore signals to the whole process group, which only the supervisor handles.
     with (
         signals_handled(lambda _: None, signal.SIGINT, signal.SIGTERM),
         asyncio.Runner(loop_factory=loop_factory()) as runner,
@@ -46,7 +46,7 @@ def run_announcer(
 async def announce(
     plan: Plan, channel: WorkerEnd, records: dict[Record, Endpoint], place: ProcessPlace
 ) -> ExitCode:
-    """Keep records registered, as the kept settings say, until the supervisor orders the end.
+    """Keep records registered, with the kept settings applied, until the supervisor orders the end.
 
     Raises:
         ConfigError: the registry cannot hold a record.
@@ -57,7 +57,7 @@ async def announce(
     kept = KeptSettings(place, Parts(records=registrar))
     answer = None if plan.config.admin_address is None else partial(_answer, registrar, kept)
     reporter = Reporter(place, "announcer", lambda: registrar.is_registered, answer, kept.catch_up)
-    # The reporter's first beat catches up with the settings, before the first record.
+    # The reporter's first beat applies the kept settings before the first record is written.
     reporter.start()
     orders = _Orders(channel)
     registrar.want(records)
@@ -71,7 +71,7 @@ async def announce(
         if not orders.must_quit:
             settling.cancel()
             await registrar.retire()
-            # The workers begin their drain now, and end the announcement when this process ends.
+            # The workers start to drain now, and may stop accepting when this process ends.
             channel.report(retired=True)
             await orders.quits_within(plan.config.timeouts.announce)
     finally:
@@ -84,13 +84,13 @@ async def announce(
 
 
 async def _answer(registrar: Registrar, kept: KeptSettings, question: str) -> dict[str, Any]:
-    """Return this process's part of a page, the records, or its value of an act."""
+    """Answer a question of the monitor: with the records for a page, or the value of a setting."""
     of_act = question.partition(" ")[2]
     return await kept.answer(of_act) if of_act else {"records": registrar.shown()}
 
 
 class _Orders:
-    """The orders of the supervisor: DRAIN or QUIT."""
+    """The supervisor's orders: DRAIN or QUIT."""
 
     def __init__(self, channel: WorkerEnd) -> None:
         self._channel = channel
@@ -104,7 +104,7 @@ class _Orders:
         return self._quit.is_set()
 
     async def quits_within(self, seconds: float) -> None:
-        """Return after `seconds`, or once QUIT comes."""
+        """Return after `seconds`, or earlier when QUIT is received."""
         with contextlib.suppress(TimeoutError):
             async with time_limit(seconds):
                 await self._quit.wait()

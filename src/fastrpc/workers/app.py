@@ -47,7 +47,7 @@ class App:
         app = fastrpc.App([Arith, Users], interceptors=[log])       # fastrpc run module:app
 
     A function that returns an App, `def make() -> fastrpc.App`, may be given instead. The function is called once,
-    before worker processes are forked: it has no event loop and should start no threads. The sources run in each
+    before worker processes are forked, so it has no event loop and should start no threads. The sources run in each
     worker.
 
     Args:
@@ -69,7 +69,7 @@ class App:
         ConfigError: interceptors, limits, registry or config are invalid.
     """
 
-    #: The advice of `handlers/sources.py` if an App is given as a source.
+    #: The hint in the error of `handlers/sources.py` if an App is given as a source.
     place_of_source: ClassVar[str] = (
         "give it alone to serve() or fastrpc run; annotate a function that returns one: -> fastrpc.App"
     )
@@ -79,12 +79,12 @@ class App:
     authenticate: Authenticate | None = field(default=None, kw_only=True)
     authorize: Authorize | None = field(default=None, kw_only=True)
     limits: Sequence[Limit] = field(default=(), kw_only=True)
-    #: Its URL may hold a token.
+    #: Not shown, because the URL may contain a token.
     registry: "RegistryOption | None" = field(default=None, kw_only=True, repr=False)
     place: Place | None = field(default=None, kw_only=True)
     store: str | None = field(default=None, kw_only=True, repr=False)
     broker: str | None = field(default=None, kw_only=True, repr=False)
-    #: Never None after the App is made.
+    #: Never None after construction.
     config: ServerConfig | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -120,12 +120,12 @@ def _check_registry(registry: Any, config: ServerConfig) -> None:
     # Imported on first use: most servers have no registry.
     from fastrpc.registries.base.urls import open_registry
 
-    # Each process opens its own registry. This call only raises the error of a wrong URL where the URL is written.
+    # Each process opens its own registry. This call only serves to raise the error of a wrong URL here.
     open_registry(registry, tls=config.tls)
 
 
 def loaded(plan: Plan) -> Plan:
-    """Return a plan with its sources loaded, and with the settings of the App if the source is one.
+    """Return a plan with its sources loaded. If the source is an App, its settings become the plan's.
 
     Raises:
         ConfigError: an App is combined with other sources, or a setting is given both by the plan and the App.
@@ -164,7 +164,7 @@ def loaded(plan: Plan) -> Plan:
 
 
 def _mounted(plan: Plan, source: Any) -> Plan:
-    """Return the plan of a command for an application of ASGI at "/"; a function may make the application."""
+    """Return a command's plan with an ASGI application, or the result of its maker, mounted at "/"."""
     application = _made_application(source) if makes_application(source) else source
     config = plan.config
     if "/" in config.http.mounts:
@@ -202,7 +202,7 @@ def _with_http(protocols: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _place(plan: Plan, own: Place | None) -> Place | None:
-    """Return the place of a plan, or of its App if the plan has none, with the fields of the command line."""
+    """Return the place of the plan, else of its App, with fields replaced by the command line."""
     place = own if plan.place is None else plan.place
     if not plan.placed:
         return place
@@ -210,13 +210,13 @@ def _place(plan: Plan, own: Place | None) -> Place | None:
 
 
 def _check_given_once(plan: Plan, app: App) -> None:
-    """Refuse settings that a program gives in addition to an App; a command line overrides the App."""
+    """Refuse settings that a program passes in addition to an App. Those of a command line override the App."""
     given = {
         "interceptors": plan.interceptors != (),
         "authenticate": plan.authenticate is not None,
         "authorize": plan.authorize is not None,
         "limits": plan.limits != (),
-        # An App without a registry may be served with one.
+        # A registry may be passed if the App has none.
         "registry": plan.registry is not None and app.registry is not None,
         "place": plan.place is not None and app.place is not None,
         "store": plan.store is not None and app.store is not None,
@@ -231,23 +231,23 @@ def _check_given_once(plan: Plan, app: App) -> None:
 
 
 def app_of(source: Any) -> App | None:
-    """Return an App, or call a function that returns one; None for another source."""
+    """Return the App that a source is or that a function returns; None for another source."""
     if isinstance(source, App):
         return source
     return _made(source) if _makes_app(source) else None
 
 
 def _flat(sources: Sequence[Any]) -> Sequence[Any]:
-    """Return the sources without an enclosing list of one list."""
+    """Return the sources. If there is only one source, a list, return that list."""
     while len(sources) == 1 and isinstance(sources[0], list | tuple):
         sources = sources[0]
     return sources
 
 
 def _makes_app(source: Any) -> bool:
-    """Return whether a function returns an App: by its annotation, or if it has none, by its code naming this App.
+    """Return whether a function returns an App, by its annotation, or without annotation by whether its code uses App.
 
-    The function cannot be called to find out: functions that are sources run in each worker only, on its loop.
+    It cannot be called to find out, because functions that are sources must run only in each worker, on its loop.
     """
     while isinstance(source, functools.partial):
         source = source.func

@@ -21,20 +21,21 @@ __all__ = ["LATE_SECONDS", "Crew"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds beyond the limit of the drain before a worker that has not ended is killed.
+#: Seconds after the drain's limit at which a worker that has not ended is killed.
 LATE_SECONDS = 2.0
 
 
 class Crew:
     """All processes of one server, and the events that its supervisor waits for.
 
-    Each file of the selector has a function without arguments, which is called once the file can be read.
+    Each file in the selector is registered with a function without arguments, which is called when the file is
+    readable.
 
     Args:
         others: the processes other than the workers.
         on_report: called with a process and its report.
         on_end: called with a process that has ended.
-        let_go: closes, in a new process, the resources that only the supervisor needs.
+        let_go: called in a new process; closes the resources that only the supervisor needs.
     """
 
     def __init__(
@@ -47,20 +48,20 @@ class Crew:
         on_end: Callable[[WorkerRecord], None],
         let_go: Callable[[WorkerRecord], None],
     ) -> None:
-        #: Workers that serve, or will serve; a roll replaces them.
+        #: The workers that serve or will serve. A roll replaces them.
         self.workers = workers
-        #: All processes: also workers that a roll starts, and workers that drain after one.
+        #: All processes, including workers that a roll is starting, and replaced workers that drain.
         self.processes = [*workers, *others]
         self.clock = clock
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
-        # During a roll there are twice as many workers, and the announcer or a draining announcer.
+        # A place for each process: during a roll there are twice as many workers, and an announcer.
         self.board = Scoreboard(2 * len(workers) + 1)
         self._on_report = on_report
         self._on_end = on_end
         self._let_go = let_go
 
     def close(self) -> None:
-        """Release the resources shared by all processes, which have ended."""
+        """Release the resources shared by all processes, after these have ended."""
         self.board.close()
         self.selector.close()
 
@@ -89,7 +90,7 @@ class Crew:
             theirs.close()
             raise
         if worker.place is not None:
-            # Parent and child both note the process id, as each needs it at once.
+            # Parent and child both record the process id, because each needs it immediately.
             worker.place.give(worker.process_id or os.getpid())
         if worker.process_id == 0:
             self._become(worker, ours, theirs)
@@ -99,11 +100,11 @@ class Crew:
         self.selector.register(worker.channel, selectors.EVENT_READ, partial(self._hear, worker))
 
     def _become(self, worker: WorkerRecord, ours: socket.socket, theirs: socket.socket) -> None:
-        """Run the worker in the child, and end the process in every case."""
+        """Run the worker in the child, and end the child's process in every case."""
         code: int = ExitCode.NOT_STARTED
         try:
             signal.set_wakeup_fd(-1)
-            # If a child kept copies of these sockets, no process would see the other end close.
+            # If a child kept copies of these sockets, no process would notice that the other end is closed.
             ours.close()
             for other in self.processes:
                 if other.channel is not None:
@@ -111,7 +112,7 @@ class Crew:
             self.selector.close()
             self._let_go(worker)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            # SIGHUP is for the supervisor, even when a terminal sends it to all.
+            # Only the supervisor handles SIGHUP, even when a terminal sends it to all processes.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             channel = WorkerEnd(theirs)
             try:
@@ -124,7 +125,7 @@ class Crew:
     # Life
 
     def wait(self, until: float | None) -> None:
-        """Wait for events until an instant, or for ever, and handle at most one round of events."""
+        """Wait for events until an instant, or without limit, and handle at most one round of events."""
         timeout = None if until is None else max(0.0, until - self.clock())
         for key, _ in self.selector.select(timeout):
             key.data()
@@ -140,10 +141,11 @@ class Crew:
                 worker.channel.tell(command)
 
     def end(self, command: int, seconds: float) -> None:
-        """Send a command to end. Processes that still start read none: they get SIGTERM, and workers are killed later.
+        """Send a command to end. Processes that are still starting read no commands: they get SIGTERM, and are killed
+        later.
 
         Args:
-            seconds: until a worker that still starts is killed.
+            seconds: the time after which a worker that is still starting is killed.
         """
         self.tell(command)
         for worker in self.processes:
@@ -153,7 +155,7 @@ class Crew:
                     worker.kill_at = self.clock() + seconds
 
     def any_alive(self, besides: WorkerRecord | None = None) -> bool:
-        """Return whether any process other than the given one lives."""
+        """Return whether any process other than the given one runs."""
         return any(worker.is_alive for worker in self.processes if worker is not besides)
 
     def _hear(self, worker: WorkerRecord) -> None:
@@ -169,14 +171,14 @@ class Crew:
         return min((one.kill_at for one in self.processes if one.kill_at is not None), default=None)
 
     def kill_late(self) -> None:
-        """Kill the processes whose time is over."""
+        """Kill the processes that had to end before now."""
         now = self.clock()
         for worker in list(self.processes):
             if worker.kill_at is not None and worker.kill_at <= now:
                 self.kill(worker)
 
     def kill(self, worker: WorkerRecord) -> None:
-        """Kill a process, if it lives."""
+        """Kill a process if it still runs."""
         worker.kill_at = None
         if worker.is_alive:
             with contextlib.suppress(ProcessLookupError):
@@ -184,7 +186,7 @@ class Crew:
             self._reap(worker, 0)
 
     def kill_all(self) -> None:
-        """Kill the remaining processes, which ignored the order to end."""
+        """Kill the remaining processes, which did not obey the order to end."""
         for worker in list(self.processes):
             self.kill(worker)
 

@@ -1,12 +1,12 @@
-"""Process 1 of a container: it gets the signals, and orphans become its children.
+"""Process 1 of a container, which gets the signals, and to which orphaned processes are reparented.
 
-A process that serves cannot reap zombies: it does not know which children its program waits for. So the program runs in
-a child, and process 1 only does this::
+A serving process cannot reap zombies, because it does not know which children its program waits for. So the program
+runs in a child, and process 1 only does this::
 
     process 1 ── passes signals on, reaps zombies ──► ends with the code of its child
         └── the program, which serves
 
-With several workers their supervisor is process 1, and does this itself.
+With several workers the supervisor is process 1 and does this itself.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from fastrpc.workers.process import flush_output
 
 __all__ = ["go_on_in_a_child", "is_needed"]
 
-#: The signals that the child gets.
+#: The signals that are passed on to the child.
 _PASSED_ON: Final = frozenset(
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
     if hasattr(signal, name)
 )
 
-#: Plus the number of a signal this is a shell's exit code for a program that the signal ended.
+#: If a signal ended the child, the exit code is this plus the signal's number, as in a shell.
 _SIGNALLED: Final = 128
 
 #: The largest descriptor of a standard stream.
@@ -36,7 +36,8 @@ _LAST_STREAM: Final = 2
 def is_needed() -> bool:
     """Return whether this is process 1 and may continue in a child.
 
-    False if it has threads or children: threads end with the fork, and only this process could await its children.
+    False if the process has threads or children: threads do not survive a fork, and only this process can wait for its
+    children.
     """
     return (
         os.getpid() == 1
@@ -47,10 +48,10 @@ def is_needed() -> bool:
 
 
 def go_on_in_a_child() -> None:
-    """Return in a child; this process remains, and ends with the code of the child."""
+    """Fork, and return in the child. This process stays, and ends with the exit code of the child."""
     awaited = _PASSED_ON | {signal.SIGCHLD}
     flush_output()
-    # No signal gets lost between the fork and the wait.
+    # Blocked, so that no signal is lost between the fork and the wait.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     child = os.fork()
     if child:
@@ -80,7 +81,7 @@ def _stay_behind(child: int, awaited: frozenset[signal.Signals]) -> NoReturn:
 
 
 def _close_descriptors() -> None:
-    """Close all descriptors except the standard streams: only the child may hold connections open."""
+    """Close all descriptors except the standard streams, so that only the child keeps connections open."""
     try:
         opened = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
@@ -89,7 +90,7 @@ def _close_descriptors() -> None:
         return
     for descriptor in opened:
         if descriptor > _LAST_STREAM:
-            # The list contains the descriptor through which it was read, which is already closed.
+            # The list contains the descriptor of the listing itself, which is already closed.
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
@@ -102,6 +103,6 @@ def _reap(child: int) -> None:
             if not ended:
                 return
             if ended == child:
-                # Below 0 it is the number of the signal that ended the child.
+                # A negative code is the number of the signal that ended the child.
                 code = os.waitstatus_to_exitcode(status)
                 os._exit(code if code >= 0 else _SIGNALLED - code)

@@ -1,4 +1,4 @@
-"""All listening sockets of a supervisor: made, taken from the previous program, or left to the next one."""
+"""All listening sockets of a supervisor: new ones, or taken over from the previous program; passed on to the next."""
 
 import contextlib
 import socket
@@ -21,7 +21,7 @@ class Listeners:
     """The sockets of the services, of the admin pages, and the control socket.
 
     Args:
-        environment: returns the variables of the service manager, for a program that replaces this one.
+        environment: returns the service manager's variables, for a program that replaces this program.
     """
 
     def __init__(
@@ -29,20 +29,20 @@ class Listeners:
     ) -> None:
         self.services: Acceptor
         self.admin: Acceptor | None = None
-        #: The socket at which another program may take over from this one.
+        #: The socket through which another program can take over from this program.
         self.control: Control | None = None
         self._plan = plan
         self._clock = clock
         self._environment = environment
-        #: The connection to the program that this one replaces.
+        #: The connection to the program that this program replaces.
         self._takeover: Takeover | None = None
         self._ends = contextlib.ExitStack()
 
     def bind(self) -> None:
-        """Bind all addresses, or take their sockets from the program that is taken over; call `close` next.
+        """Bind all addresses, or take over their sockets from the previous program. `close` must be called at the end.
 
         Raises:
-            OSError: an address is not available.
+            OSError: an address is unavailable.
             ConfigError: a setting is invalid, or the other program refuses the takeover.
         """
         plan, config, taken = self._plan, self._plan.config, None
@@ -77,7 +77,7 @@ class Listeners:
         self._ends.close()
 
     def abandon(self, *, keeps_admin: bool) -> None:
-        """Close, in a new process, its copies of the sockets; the monitor keeps the sockets of the admin pages."""
+        """Close a new process's copies of the sockets. The monitor keeps the sockets of the admin pages."""
         self.services.abandon()
         if self.admin is not None and not keeps_admin:
             self.admin.abandon()
@@ -90,16 +90,16 @@ class Listeners:
 
     @property
     def are_taken(self) -> bool:
-        """Whether another program had the sockets before."""
+        """Whether the sockets were taken over from another program."""
         return self._takeover is not None
 
     @property
     def taken_environment(self) -> Mapping[str, str]:
-        """The variables of the service manager that the program before this one had."""
+        """The service manager's variables of the previous program."""
         return {} if self._takeover is None else self._takeover.environment
 
     def conclude_takeover(self) -> None:
-        """Notify the previous program that this program serves; return once the previous one drains, or has ended.
+        """Notify the previous program that this program serves. Return when the previous one drains or has ended.
 
         Raises:
             ConfigError: the previous program stops for another reason, and keeps its addresses.
@@ -108,13 +108,13 @@ class Listeners:
         self._takeover.conclude()
 
     def own(self) -> None:
-        """Remove the files of the sockets at the end: the program that made them has handed this duty over."""
+        """From now on remove the sockets' files at the end, which the previous program will not do any more."""
         self.services.own()
         if self.admin is not None:
             self.admin.own()
 
     def _offer(self) -> tuple[dict[str, Any], list[socket.socket]]:
-        """Return the description and the sockets for a program that replaces this one."""
+        """Return the description and the sockets for a program that replaces this program."""
         shares = self.services.shares()
         if self.admin is not None:
             shares += self.admin.shares()

@@ -1,7 +1,7 @@
 """Log records on standard error, for programs that do not configure logging.
 
-A program may configure logging at any time: on import, in the function that returns its App, in a source of services,
-in a handler. So the check is repeated for every record.
+A program may configure logging at any time: on import, in the function that returns its App, in a source, in a handler.
+So handlers are looked up for every record.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is not a generic class at run time
-    """Writes our records unless a handler of the program gets them."""
+    """Writes records of fastrpc that no handler of the program gets."""
 
     #: Names of the events that are not written.
     left_out: frozenset[str] = frozenset()
@@ -30,7 +30,7 @@ class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is
 
 @contextlib.contextmanager
 def fallback_logging() -> Iterator[None]:
-    """Write our warnings and errors to standard error, as Python does for loggers without a handler."""
+    """Inside the block write fastrpc's warnings and errors to standard error, unless the program has handlers."""
     handler = FallbackHandler()
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     handler.setLevel(logging.WARNING)

@@ -35,7 +35,7 @@ __all__ = [
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:8972"
 
-#: The schemes of stores and brokers that one process holds.
+#: The schemes of stores and brokers that are inside one process.
 _OF_ONE_PROCESS = frozenset({"memory", "sqlite"})
 
 
@@ -51,7 +51,7 @@ class ExitCode(IntEnum):
 
 
 class NothingToServeError(ConfigError):
-    """The sources of a program hold no service, which is a mistake of usage: exit code 2."""
+    """The sources of a program contain no service. This is a usage error: exit code 2."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -62,20 +62,20 @@ class NothingToServeError(ConfigError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
-    """The report made once every process serves."""
+    """The report that is made when every process serves."""
 
     #: Targets for a client, with real ports.
     addresses: tuple[str, ...]
     #: Method names of each service.
     services: dict[str, list[str]]
-    #: The module that the event loop comes from.
+    #: The module of the event loop.
     loop: str
     process_ids: tuple[int, ...]
     #: The version of each service that declares one.
     versions: dict[str, str] = field(default_factory=dict)
-    #: Names of the methods that the server starts by itself, for each service with such methods.
+    #: For each service with such methods, the names of methods that the server starts by itself.
     background: dict[str, list[str]] = field(default_factory=dict)
-    #: Sentences about settings that were not given, and that follow from others.
+    #: Sentences about settings that were not given but derived from others.
     inferred: tuple[str, ...] = ()
     #: The addresses in each scope of `any://`; empty without `any://`.
     scopes: dict[str, list[str]] = field(default_factory=dict)
@@ -93,11 +93,11 @@ class Plan:
     interceptors: tuple[Interceptor, ...] = ()
     authenticate: Any = None
     authorize: Any = None
-    #: From the command line: interceptors around the program's, and sources that are entered before the program's.
+    #: From the command line: interceptors around the program's interceptors, and sources opened before the program's.
     outermost: tuple[Interceptor, ...] = ()
     foremost: tuple[Any, ...] = ()
-    #: From the command line: makes a context, entered once the server of a process has started, and left once its
-    #: connections are closed, before the sources.
+    #: From the command line: returns a context manager that is entered after the server of a process has started, and
+    #: exited after its connections are closed, before the sources.
     beside: "Callable[[Server], AbstractAsyncContextManager[Any]] | None" = None
     #: Called after each reload of the server, on its loop.
     on_reload: Callable[[], None] = lambda: None
@@ -106,38 +106,39 @@ class Plan:
     shared_limits: "tuple[RateLimiter | None, ...]" = ()
     #: Whether `load` already returns the loaded sources.
     is_loaded: bool = False
-    #: Whether the sources have to hold a service if nothing is mounted; a gateway and a registry serve without one.
+    #: Whether the sources must contain a service unless an application is mounted. A gateway and a registry need none.
     needs_service: bool = False
     #: Applies the command line to the settings of an App; None without a command line.
     configure: Callable[[ServerConfig], ServerConfig] | None = None
-    #: Its URL may hold a token.
+    #: Not shown, because the URL may contain a token.
     registry: "RegistryOption | None" = field(default=None, repr=False)
-    #: Whether the registry of an App counts: workers leave it to the announcer, a development server registers nothing.
+    #: Whether to use the registry of an App. Workers leave it to the announcer, and a development server registers
+    #: nothing.
     registers: bool = True
-    #: Each process opens it. It may name a file of secrets.
+    #: Opened by each process. Not shown, because it may name a file of secrets.
     store: str | None = field(default=None, repr=False)
     broker: str | None = field(default=None, repr=False)
-    #: The advertised addresses, in the order of the addresses other than `any://`; if empty, the bound ones are
+    #: The advertised addresses, in the order of the addresses other than `any://`. If empty, the bound addresses are
     #: advertised.
     advertise: "tuple[Advertise, ...]" = ()
     #: The sockets for the addresses; empty until several processes are about to start.
     wanted: tuple[WantedSocket, ...] = ()
-    #: Where the program runs; None: as the environment says. The second value has the fields of the command line, which
+    #: Where the program runs; None: read from the environment. The second value has the command line's fields, which
     #: override it.
     place: Place | None = None
     placed: Mapping[str, Any] = field(default_factory=dict)
-    #: With several workers, the seconds without a sign of life of a worker's event loop until it is killed; None:
+    #: With several workers, the seconds without a heartbeat of a worker's event loop until the worker is killed; None:
     #: never.
     worker_timeout: float | None = 60.0
-    #: With several workers, the number of calls, 10 % more or fewer, after which a worker is replaced; None: never.
+    #: With several workers, the number of calls (± 10 %) after which a worker is replaced; None: never.
     max_calls: int | None = None
-    #: The control socket, at which another program may take over from this one, and whether this program itself takes
-    #: over there.
+    #: The control socket through which another program can take over from this program, and whether this program takes
+    #: over through it.
     control: Address | None = None
     takeover: bool = False
-    #: From the command line: sentences about settings that were not given and follow from others.
+    #: From the command line: sentences about settings that were not given but derived from others.
     inferred: tuple[str, ...] = ()
-    #: Called once every process serves.
+    #: Called when every process serves.
     on_started: Callable[[Started], None] | None = None
     #: Called at the end of each request and call, in the process that serves it; None in most programs.
     on_ended: Callable[["Ended"], None] | None = None
@@ -172,7 +173,7 @@ class Plan:
             )
 
     def _check_shared(self, name: str, url: str | None, shared: str) -> None:
-        """Refuse a store or a broker that one process holds, if there are several workers."""
+        """Refuse a store or a broker that is inside one process if there are several workers."""
         scheme = (url or "").partition("://")[0].lower()
         if self.workers > 1 and scheme in _OF_ONE_PROCESS:
             raise ConfigError(
@@ -181,7 +182,7 @@ class Plan:
             )
 
     def advertised(self) -> "list[Advertise]":
-        """Return the advertised address for each address to listen at; `any://` needs none."""
+        """Return the advertised address for each address to listen at except `any://`."""
         rest: Advertise = False if self.advertise else None
         given = iter(self.advertise)
         return [None if names_scopes(address) else next(given, rest) for address in self.addresses]
@@ -209,7 +210,7 @@ def _traceback_of(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
     except OSError as second:
-        # CPython 3.15 loads the module that writes it on first use, when there may be no descriptor left.
+        # CPython 3.15 imports the module that formats tracebacks on first use, when there may be no descriptor left.
         return f"(no traceback: {second})"
 
 

@@ -1,4 +1,4 @@
-"""The life of one process that serves: start, signals, drain, end."""
+"""The life of a serving process: start, signals, drain, end."""
 
 import asyncio
 import contextlib
@@ -34,21 +34,21 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: Some systems lack SIGHUP.
 RELOAD_SIGNALS = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
 
-#: Seconds that the registry gets to answer a process that is stopped while it registers.
+#: Seconds to wait for the registry's answer if the process is stopped while it registers.
 OPENING_SECONDS = 5.0
 
-#: Seconds that a quitting process gets to close its connections.
+#: Seconds in which a quitting process may close its connections.
 QUIT_SECONDS = 0.3
 
 
 class ServingProcess:
-    """Run a Server until a stop request; a second request makes it quit at once.
+    """Runs a Server until it is asked to stop. A second request makes it quit immediately.
 
     Args:
-        open_listener: starts accepting once the services are made; returns the bound addresses.
+        open_listener: called after the services were opened; starts to accept, and returns the bound addresses.
         on_leaving: called when the drain begins.
-        on_interrupt: called on the loop for the first KeyboardInterrupt of user code before a drain; None: the process
-            drains.
+        on_interrupt: called on the loop for the first KeyboardInterrupt that user code raises before a drain; None: the
+            process drains.
     """
 
     def __init__(
@@ -62,10 +62,11 @@ class ServingProcess:
         self._open_listener = open_listener
         self._on_leaving = on_leaving
         self._on_interrupt = self.drain if on_interrupt is None else on_interrupt
-        # Whether user code asked for the drain.
+        # Whether a KeyboardInterrupt of user code caused the drain.
         self._was_interrupted = False
         self._stops = 0
-        # Opens the listeners. Clients may call as soon as the first one is open, before the registry has answered.
+        # The task that opens the listeners. Clients may call when the first listener is open, before the registry has
+        # answered.
         self._opening: asyncio.Task[list[str]] | None = None
         self._has_started = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -113,26 +114,28 @@ class ServingProcess:
                 self._last_resort.cancel()
 
     def stop(self) -> None:
-        """Drain; quit at once when called again. Threads and signal handlers may call `stop`, `drain` and `quit`."""
+        """Drain, or quit immediately if called again. Threads and signal handlers may call `stop`, `drain` and
+        `quit`.
+        """
         if self._stops:
             self.quit()
         else:
             self.drain()
 
     def drain(self) -> None:
-        """Drain; further calls have no effect."""
+        """Drain. Further calls have no effect."""
         self._stops = max(1, self._stops)
         self._wake()
 
     def quit(self) -> None:
         """Quit at once."""
         self._stops = 2
-        # The loop may be blocked, or a handler may refuse to end.
+        # Needed if the loop is blocked or a handler does not end.
         self._end_anyway(ExitCode.INTERRUPTED)
         self._wake()
 
     def _interrupt(self) -> None:
-        """Handle a KeyboardInterrupt of user code: only the first one counts, and only if no drain has begun."""
+        """Handle a KeyboardInterrupt of user code. Only the first has an effect, and only before a drain."""
         if self._stops or self._was_interrupted or self._loop is None:
             return
         self._was_interrupted = True
@@ -196,14 +199,14 @@ class ServingProcess:
         return await asyncio.shield(self._opening)
 
     async def _drain(self, server: Server, opening: asyncio.Task[list[str]]) -> bool:
-        # The opening gets some time to end: if cancelled, it would close a listener at which connections wait.
+        # Give the opening time to end: a cancellation would close a listener at which connections wait.
         await asyncio.wait([opening], timeout=OPENING_SECONDS)
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)
         return await server.drain()
 
     def _code_of_drain(self, is_clean: bool) -> ExitCode:
-        """Return the exit code after a drain, which a KeyboardInterrupt of user code may have begun."""
+        """Return the exit code after a drain, which depends on whether user code caused it by a KeyboardInterrupt."""
         if not is_clean:
             return ExitCode.DRAIN_TIMED_OUT
         return ExitCode.INTERRUPTED if self._was_interrupted else ExitCode.DONE
@@ -227,7 +230,7 @@ class ServingProcess:
         )
 
     def _end_anyway(self, code: ExitCode) -> None:
-        """End the process soon, even with a blocked loop or a handler that does not end."""
+        """End the process soon, even if its loop is blocked or a handler does not end."""
         if self._last_resort is None:
             self._last_resort = threading.Timer(2 * QUIT_SECONDS, leave, (code,))
             self._last_resort.daemon = True
@@ -235,7 +238,7 @@ class ServingProcess:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return the function that makes uvloop's loop, if uvloop is installed; None for asyncio's loop."""
+    """Return the function that makes uvloop's loop, or None, for asyncio's loop, if uvloop is not installed."""
     try:
         import uvloop
     except ImportError:
@@ -252,12 +255,14 @@ def signals_handled(handler: Callable[[int], None], *numbers: int) -> Iterator[N
         yield
     finally:
         for number, earlier in before.items():
-            # None means a handler of C code, which cannot be restored.
+            # None means that C code had set the handler, which cannot be restored.
             signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
 
 
 def reap_adopted(own: Container[int]) -> None:
-    """Reap the zombies that process 1 of a container adopts, and leave its own children to `waitpid`."""
+    """Reap zombies that process 1 of a container has adopted, except its own children, for which `waitpid` is
+    called.
+    """
     if os.getpid() != 1 or not hasattr(os, "waitid"):
         return
     with contextlib.suppress(ChildProcessError):  # This process has no children.
@@ -275,13 +280,13 @@ def flush_output() -> None:
 
 
 def leave(code: int) -> None:
-    """End the process at once, without waiting for its threads."""
+    """End the process immediately, without waiting for its threads."""
     flush_output()
     os._exit(code)
 
 
 async def _unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
-    """Return the result of `work`; cancel it and return None once `event` is set."""
+    """Return the result of `work`. If `event` is set before, cancel the work and return None."""
     task = asyncio.ensure_future(work)
     waiter = asyncio.ensure_future(event.wait())
     try:

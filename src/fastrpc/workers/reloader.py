@@ -57,13 +57,13 @@ class SourceFiles:
 
 
 class Reloader(Supervisor):
-    """Serve with one worker process; only it imports the app, and a failed import waits for the next change.
+    """Serves with one worker process, which alone imports the app. After a failed import it waits for the next change.
 
     Args:
         on_failure: called with the error when the app cannot be served.
 
     Raises:
-        ConfigError: an address is `any://`: clients find its servers by records, and this one registers none.
+        ConfigError: an address is `any://`, whose clients need registry records; this server registers none.
     """
 
     def __init__(self, plan: Plan, files: SourceFiles, on_failure: Callable[[Exception], None]) -> None:
@@ -72,7 +72,7 @@ class Reloader(Supervisor):
                 "a server for development registers nothing, so no client finds it at any://",
                 hint="give another address, such as unix:///path, or use `fastrpc run`",
             )
-        # The worker has no timeout: a developer may halt it in a debugger.
+        # Without a timeout, because a developer may halt the worker in a debugger.
         super().__init__(replace(plan, workers=1, worker_timeout=None))
         self._files = files
         self._on_failure = on_failure
@@ -87,7 +87,7 @@ class Reloader(Supervisor):
         self._crew.start(self._worker)
 
     def _report(self) -> None:
-        """Report each start as soon as the worker does."""
+        """Report each start of the worker, as soon as it has reported it."""
 
     def _hear(self, worker: WorkerRecord, report: dict[str, Any]) -> None:
         super()._hear(worker, report)

@@ -1,4 +1,4 @@
-"""When a process of the supervisor that ended starts again."""
+"""The times at which ended processes of a supervisor start again."""
 
 import logging
 
@@ -11,12 +11,12 @@ __all__ = ["Restarts"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds of life after which the end of a worker counts as its first failure again.
+#: If a worker has run for this number of seconds, its end counts as the first failure again.
 STABLE_SECONDS = 10.0
 
 
 class Restarts:
-    """Starts processes of a crew again, after a pause that each failure makes longer."""
+    """Restarts processes of a crew, after a pause that grows with each failure."""
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
@@ -53,7 +53,7 @@ class Restarts:
                 try:
                     self._crew.start(worker)
                 except OSError as error:
-                    # The other processes continue to serve, and the system may allow this one to start later.
+                    # The other processes continue to serve, and the start of this process may succeed later.
                     pause = self._put_off(worker)
                     text = "%s cannot start: %s; another attempt follows in %.1f s"
                     logger.error(text, worker.name, error, pause, extra={"event": "not_started"})

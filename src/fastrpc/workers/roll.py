@@ -1,4 +1,4 @@
-"""A roll: workers that serve are replaced by new ones, and no call fails.
+"""A roll: the replacement of running workers by new ones, without failed calls.
 
 ::
 
@@ -6,9 +6,9 @@
                         │
                         └─► one cannot start: the new ones end, the old ones stay
 
-A worker that has served `--max-calls` is replaced alone, in the same way. After a SIGHUP all workers are replaced at
-once, as in nginx: the connections of the old workers spread evenly over the new ones. If they were replaced one by one,
-the first new worker would get the connections of all old ones.
+A worker that has served `--max-calls` is replaced alone, in the same way. After a SIGHUP all workers are replaced
+together, as in nginx, so the connections of the old workers spread evenly over the new ones. If workers were replaced
+one by one, the first new worker would get most connections.
 """
 
 import logging
@@ -28,12 +28,12 @@ logger = logging.getLogger("fastrpc.server")
 
 
 class _Roll:
-    """Some workers, and their replacements until all of these serve."""
+    """The workers to replace, and their replacements, until all replacements serve."""
 
     def __init__(self, old: list[WorkerRecord], *, is_reload: bool) -> None:
         self.old = old
         self.fresh = [WorkerRecord(worker.name, worker.work, worker.role) for worker in old]
-        #: Whether a signal asked for the roll; otherwise the workers have served enough calls.
+        #: Whether a signal requested the roll. Otherwise the workers have served `--max-calls`.
         self.is_reload = is_reload
 
     @property
@@ -58,25 +58,26 @@ class Rolling:
         self._systemd = systemd
         self._timeouts = timeouts
         self._roll: _Roll | None = None
-        # The number of requests so far, and the number when the last roll began. A flag would not do: a signal may set
-        # it between any two instructions, so that a roll replaces only half of the workers, or a request is lost.
+        # The number of requests so far, and the number when the last roll began. A flag is not enough: a signal may set
+        # it between any two instructions, so that a roll would replace only half of the workers, or a request would be
+        # lost.
         self._asked = 0
         self._taken_up = 0
 
     def ask(self) -> None:
-        """Replace all workers; a signal handler may call this."""
+        """Request the replacement of all workers. A signal handler may call this."""
         self._asked += 1
 
     def starts(self, worker: WorkerRecord) -> bool:
-        """Return whether this is a new worker of the current roll. If it ends, the roll ends with it."""
+        """Return whether this is a new worker of the current roll, which is given up if the worker ends."""
         return self._roll is not None and worker in self._roll.fresh
 
     def go_on(self) -> None:
-        """Start a roll that was asked for, and end a roll whose new workers serve."""
+        """Start a requested roll, and end a roll whose new workers serve."""
         if self._roll is None:
             workers, processes = self._crew.workers, self._crew.processes
-            # A roll waits until workers replaced by the last one have ended: there are places for two sets of workers,
-            # and one for a worker that restarts.
+            # A roll waits until the workers replaced by the last roll have ended, because the scoreboard has places for
+            # two sets of workers and one more process.
             is_free = sum(one.role is not None for one in processes) <= len(workers) + 1
             asked = self._asked
             is_reload = asked != self._taken_up
@@ -101,7 +102,7 @@ class Rolling:
                 self._check_files()
                 self._crew.start(worker)
             except (ConfigError, OSError) as error:
-                # The roll is given up, as after any failure. For example, the system allows no more processes.
+                # For example, the system allows no more processes. The roll is given up, as after any failure.
                 worker.failed = failure_to_values(error)
                 return
 
@@ -116,14 +117,14 @@ class Rolling:
         for worker in roll.old:
             worker.wants_successor = False
         for worker in roll.fresh:
-            # A living worker leaves the list when it is reaped.
+            # A worker that still runs is removed from the list when it is reaped.
             if worker.is_alive:
                 self._crew.kill(worker)
             else:
                 self._crew.processes.remove(worker)
 
     def _end(self, roll: _Roll) -> None:
-        """Give every new connection to the new workers, and let the old ones drain."""
+        """Pass all new connections to the new workers, and let the old workers drain."""
         successors = dict(zip(roll.old, roll.fresh, strict=True))
         self._crew.workers = [successors.get(worker, worker) for worker in self._crew.workers]
         for worker in roll.old:

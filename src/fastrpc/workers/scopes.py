@@ -1,4 +1,4 @@
-"""A plan of several processes at `any://`: the registry of its scopes, and its addresses in them."""
+"""A plan with several processes at `any://`: the registry of the scopes, and the addresses in them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +12,12 @@ __all__ = ["scopes_of", "with_scopes"]
 
 
 def with_scopes(plan: Plan) -> Plan:
-    """Return a plan with its sockets, which for `any://` are in all scopes.
+    """Return a plan with its sockets. For `any://` there is a socket in each scope.
 
-    The plan for `any://` also has the registry of the scopes; the announcer is its first user.
+    For `any://` the plan also has the registry of the scopes, which the announcer opens first.
 
     Raises:
-        ConfigError: there is no scope in which several processes can listen.
+        ConfigError: several processes can listen in none of the scopes.
         StoreError: the host folder cannot be used.
     """
     pairs = list(zip(plan.addresses, plan.advertised(), strict=True))
@@ -33,8 +33,8 @@ def with_scopes(plan: Plan) -> Plan:
     for address, advertise in pairs:
         if names_scopes(address):
             for one in registry.places(is_one_process=False):
-                # A program that takes over from this one finds each socket by its scope: other parts of the address
-                # differ.
+                # A program that takes over from this program finds each socket by its scope, because other parts of the
+                # address may differ.
                 named = Address.parse(f"any://?scopes={one.scope}")
                 wanted.append(WantedSocket(named, one.address, one.advertised(place), one.tls))
         else:
@@ -43,7 +43,7 @@ def with_scopes(plan: Plan) -> Plan:
 
 
 def scopes_of(plan: Plan, addresses: Sequence[Address]) -> dict[str, list[str]]:
-    """Return the bound addresses of such a plan in each scope; empty without scopes."""
+    """Return the bound addresses of a plan in each scope of `any://`; empty without `any://`."""
     found: dict[str, list[str]] = {}
     if scopes_among(plan.addresses) is None:
         return found

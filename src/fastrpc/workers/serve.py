@@ -46,7 +46,8 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds for threads to end by themselves before the process ends without waiting for them.
 THREAD_SECONDS = 0.2
 
-#: Whether a plan runs in this process: if its module calls `serve` when it is imported, the call raises a clear error.
+#: Whether a plan runs in this process. If the served module itself calls `serve` on import, the call raises a clear
+#: error.
 _is_running = False
 
 
@@ -69,34 +70,33 @@ def serve(
     """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
 
     It uses uvloop if installed. Unless the program configures logging, warnings and errors, such as the traceback of a
-    failed handler, are written to standard error. At a terminal it prints a line with addresses and protocols once it
-    serves, and nothing else.
+    failed handler, are written to standard error. At a terminal it prints one line, with addresses and protocols, when
+    it serves.
 
     Args:
         sources: instances of classes under `@service`, classes or functions without arguments that make them,
             lists of these, or functions marked `@contextlib.asynccontextmanager` that yield a list. Classes and
-            functions run once in each worker, on its loop. Or one `App`, or a function that returns one, with its own
-            interceptors, limits and config.
-        address: one address to listen at, or several.
+        functions are called once in each worker, on its loop. Alternatively one `App`, or a function that returns an
+        App, with its own interceptors, limits and config. address: one address to listen at, or several.
         workers: the number of processes that share the connections. A worker that dies is restarted.
-        registry: the registry for every service, used once for all workers: a URL, an object of
-            `fastrpc.registries` that was not used yet, or a list of them.
-        advertise: the address to register in place of `address`, see `Server.listen`. For several addresses, give a
+        registry: the registry for every service: a URL, an object of `fastrpc.registries` that was not used yet, or a
+        list of these. All workers share one registration. advertise: the address to register in place of `address`, see
+        `Server.listen`. For several addresses, give a
             list in their order; addresses beyond the end of the list are not registered.
         config: the settings, see `fastrpc.config`; None: the defaults.
         interceptors: functions around every call, the first outermost.
         authenticate, authorize: identify callers and decide on their calls; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
-        place: the place where the program runs, for its records in the registry; None: as the environment says.
-        store: the URL of a store for scheduled methods, see `Server`; each worker opens it.
-        broker: the URL of a broker for subscribers, see `Server`; each worker opens it.
+        place: the place where the program runs, for its records in the registry; None: read from the environment.
+        store: the URL of a store for scheduled methods, see `Server`; each worker opens it. broker: the URL of a broker
+        for subscribers, see `Server`; each worker opens it.
 
     Raises:
-        OSError: an address is not available; the message names it.
+        OSError: an address is unavailable; the message names it.
         ConfigError: a source or a setting is invalid.
-        RuntimeError: called outside the main thread or inside a loop, or a worker process could not start.
-        SystemExit: 2 if the sources hold no service, which the log says; 4 if calls were cut off because they took
-            longer than `Timeouts.drain`, 130 if a second signal cut them off.
+        RuntimeError: `serve` was called outside the main thread or inside a loop, or a worker process could not start.
+        SystemExit: 2 if the sources contain no service (this is logged); 4 if calls were cancelled because they took
+            longer than `Timeouts.drain`; 130 if a second signal cancelled them.
     """
     with ShownAtProgram():
         plan = Plan(
@@ -127,7 +127,7 @@ def serve(
 
 def _run_told(plan: Plan) -> ExitCode:
     """Serve a plan; at a terminal, print the addresses and protocols."""
-    # The settings of an App are known only after it is loaded.
+    # The settings of an App are known only after the App is loaded.
     known = [plan]
 
     def tell(started: Started) -> None:
@@ -147,7 +147,8 @@ def run(
 ) -> ExitCode:
     """Serve a plan, and return the exit code.
 
-    The function itself ends the process if handlers that were cut off still hold threads: Python would wait for them.
+    If cancelled handlers still occupy threads, this function ends the process itself, because Python would wait for the
+    threads.
 
     Args:
         supervise: replaces the default supervision of workers, and loads the plan itself.
@@ -162,8 +163,8 @@ def run(
             plan = loaded(plan)
             on_loaded(plan)
             _warn_of_memory(plan)
-            # A program with a control socket may have to serve and drain at the same time, which its supervisor
-            # arranges.
+            # A program with a control socket may have to start new processes while old ones drain, which needs a
+            # supervisor.
             is_supervised = plan.workers > 1 or plan.control is not None
             supervise = partial(_run_workers if is_supervised else _run_here, plan)
             if not is_supervised and init.is_needed():
@@ -196,7 +197,7 @@ def _several(advertise: "Advertise | Sequence[Advertise]") -> "tuple[Advertise, 
 def _run_here(plan: Plan) -> ExitCode:
     scopes = scopes_among(plan.addresses)
     if scopes is not None and plan.registry is None:
-        # A program at `any://` has the registry of the scopes before the server listens, for settings that need a
+        # At `any://` the registry of the scopes is set before the server listens, because some settings need a
         # registry.
         plan = replace(plan, registry=str(scopes))
 
@@ -229,7 +230,7 @@ def _run_here(plan: Plan) -> ExitCode:
 
 
 def _feed(systemd: Systemd) -> None:
-    """Tell the service manager again and again that the event loop runs."""
+    """Notify the service manager's watchdog periodically that the event loop runs."""
     if systemd.interval is not None:
         asyncio.get_running_loop().call_later(systemd.interval, _feed, systemd)
         systemd.feed()

@@ -1,4 +1,4 @@
-"""The acts of a server of several workers: the monitor passes them on."""
+"""Acts on a server with several workers, which the monitor passes on to its processes."""
 
 import json
 import os
@@ -22,16 +22,16 @@ from fastrpc.workers.monitoring.scoreboard import ProcessPlace, Role, Scoreboard
 
 __all__ = ["ActedWorkers"]
 
-#: Seconds for processes to run an act, or to report its value beforehand.
+#: Seconds that processes have to carry out an act, or to report the setting's value before it.
 ACT_SECONDS: Final = 3.0
 
-#: Seconds without a sign of life after which a process is not asked. It carries out missed acts once it runs again.
+#: Seconds without a beat after which a process is not asked. It carries out missed acts when it runs again.
 SILENT_SECONDS: Final = 2.5
 
-#: The purpose of the processes that have a setting.
+#: The roles of the processes that a setting applies to.
 ROLES: Final = {Where.SERVICES: (Role.WORKER,), Where.RECORDS: (Role.ANNOUNCER,), Where.ALL: tuple(Role)}
 
-#: The error if no process answered.
+#: The error text if no process answered.
 SILENCE: Final = {
     Where.RECORDS: "the process that registers the server does not answer, nothing was changed",
     Where.SERVICES: "no worker answers, nothing was changed",
@@ -49,12 +49,12 @@ class _Asking(Protocol):
 
 
 class ActedWorkers:
-    """A server of several workers, as acts change it. This object lives in the process of the monitor.
+    """A server with several workers, as the object of acts. It is in the monitor's process.
 
     Args:
         asking: asks the processes.
         has_registry: whether a process registers the server.
-        tell: sends a signal to a process: `os.kill`.
+        tell: sends a signal to a process, like `os.kill`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ActedWorkers:
         self._supervisor = os.getppid()
         self._is_ending = False
         self._kept = KeptSettings(board, Parts())
-        # A monitor that ran before this one may have kept some settings.
+        # A previous monitor may have recorded settings.
         self._kept.catch_up()
 
     @property
@@ -84,7 +84,7 @@ class ActedWorkers:
         """Apply a setting in all processes that have it, if each still has the value that the caller saw.
 
         Args:
-            note: called once the setting is kept, before the processes are told of it.
+            note: called after the setting was recorded, before the processes are notified.
 
         Raises:
             ActRefusedError: the act is not carried out.
@@ -94,7 +94,7 @@ class ActedWorkers:
         subject, wanted = setting.wanted(values)
         places = [one for one in self._board.living() if one.role in ROLES[setting.where]]
         processes = [place.process for place in places]
-        # A starting process catches up with the settings before its first sign of life.
+        # Not processes that are starting: they apply the recorded settings before their first beat.
         asked = [one for one in places if one.has_begun and one.silent_seconds < SILENT_SECONDS]
         ask = self._asker(name, subject, asked)
         answers = await ask(False)
@@ -103,7 +103,7 @@ class ActedWorkers:
             raise _refused(setting, answers, refusals)
         check_was(values["was"], wanted, found)
         self._keep(name, setting, values, note)
-        # From here on each process carries out the setting, at its next beat at the latest.
+        # From now on each process carries out the setting, at its next beat at the latest.
         answers = await ask(True)
         found, _ = self._found(setting, subject, answers)
         without = [process for process in processes if str(process) not in answers]
@@ -123,7 +123,7 @@ class ActedWorkers:
     def _asker(
         self, name: str, subject: str, places: Sequence[ProcessPlace]
     ) -> Callable[[bool], Awaitable[Mapping[str, Mapping[str, Any]]]]:
-        """Return the function that asks for the values; its argument says whether they are set already."""
+        """Return a function that asks for the values. Its argument states whether they were set already."""
 
         def ask(is_set: bool) -> Awaitable[Mapping[str, Mapping[str, Any]]]:
             question = json.dumps([name, subject, is_set], ensure_ascii=False)
@@ -134,7 +134,7 @@ class ActedWorkers:
     def _found(
         self, setting: Setting, subject: str, answers: Mapping[str, Mapping[str, Any]]
     ) -> tuple[dict[int, Any], list[ActRefusedError]]:
-        """Return the values by process, and the refusals of processes."""
+        """Return the values and the refusals, by process."""
         found = {
             int(process): answer["value"]
             for process, answer in answers.items()
@@ -155,21 +155,21 @@ class ActedWorkers:
         return found, refusals
 
     def drain(self) -> list[int]:
-        """Tell the supervisor to drain; return its process.
+        """Signal the supervisor to drain; return a list with its process id.
 
         Raises:
-            ActRefusedError: the server drains already, or the supervisor is gone.
+            ActRefusedError: the server drains already, or the supervisor has ended.
         """
         self._check_goes_on()
-        # A second signal would cut calls off.
+        # A second signal would cancel calls.
         self._is_ending = True
         return self._told(signal.SIGTERM)
 
     def roll(self) -> list[int]:
-        """Tell the supervisor to replace the workers; return its process.
+        """Signal the supervisor to replace the workers; return a list with its process id.
 
         Raises:
-            ActRefusedError: the server drains, or the supervisor is gone.
+            ActRefusedError: the server drains, or the supervisor has ended.
         """
         self._check_goes_on()
         return self._told(signal.SIGHUP)
@@ -189,7 +189,7 @@ class ActedWorkers:
 def _refused(
     setting: Setting, answers: Mapping[str, Mapping[str, Any]], refusals: Sequence[ActRefusedError]
 ) -> ActRefusedError:
-    """Return the reason why no process has a value."""
+    """Return the error for the case that no process has a value."""
     if refusals:
         return refusals[0]
     if answers:
@@ -198,14 +198,14 @@ def _refused(
 
 
 def _problem(setting: Setting, answers: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return why a kept setting has no full effect yet; "" if it has."""
+    """Return the reason why a recorded setting is not fully in effect yet; "" if it is."""
     if setting.where is Where.RECORDS and not answers:
         return "the process that registers the server did not answer: it sends the records once it runs"
     return next((text for answer in answers.values() if (text := answer.get("problem"))), "")
 
 
 def _shared(found: Mapping[int, Any]) -> Any:
-    """Return the value that all processes have, or the values by process."""
+    """Return the value if all processes have the same, else the values by process."""
     values: Iterable[Any] = found.values()
     first = next(iter(values))
     return (

@@ -2,9 +2,9 @@
 
 ::
 
-    {"name": …, "process": …, "own": {"figures": …, "families": …}, "past": the same for earlier ones in this place}
+    {"name": …, "process": …, "own": {"figures": …, "families": …}, "past": the sums of earlier processes at this place}
 
-Every child starts with the counts that its parent had before the fork, and subtracts them from its own figures.
+A child inherits the counts of its parent at the fork, and subtracts them from its own figures.
 """
 
 import json
@@ -26,10 +26,10 @@ def counted_before(failing: set[str]) -> dict[str, Any]:
 
 
 class Counted:
-    """The records of one process.
+    """The maker of one process's records.
 
     Args:
-        left: the record of the process that had its place before.
+        left: the last record of the process that had this place before.
     """
 
     def __init__(self, name: str, process: int, left: bytes) -> None:
@@ -42,9 +42,9 @@ class Counted:
         self._past = json.dumps(past.values()).encode()
 
     def record(self, told: Iterable[Gauge]) -> bytes:
-        """Return the record of this moment, with these gauges."""
-        # Encoded one by one: thousands of methods at once would block the loop; so would the garbage collector, if all
-        # their objects lived at the same time.
+        """Return the record of the present counts, with these gauges."""
+        # Encoded one by one, because encoding thousands of methods in one step would block the loop. So would the
+        # garbage collector if all their objects existed at the same time.
         methods = b", ".join(json.dumps(row).encode() for row in in_turns(method_values()))
         families = program_families(self._failing, without=family_names())
         head, process = json.dumps(self._head)[:-1], json.dumps(process_values(told))
@@ -68,7 +68,7 @@ class CountedSum:
         self.families = FamilySum()
 
     def add(self, record: bytes, process: int | None) -> None:
-        """Add a record; its gauges count only if its process still has the place."""
+        """Add a record. Its gauges count only if it is from the present process at its place."""
         values = json.loads(record)
         is_alive = values["process"] == process
         self.figures.add(values["own"]["figures"], is_alive=is_alive)
@@ -76,7 +76,7 @@ class CountedSum:
         self.add_values(values["past"])
 
     def add_values(self, values: dict[str, Any]) -> None:
-        """Add the counts of processes that are gone."""
+        """Add the counts of ended processes."""
         self.figures.add(values["figures"], is_alive=False)
         self.families.add(values["families"], None)
 

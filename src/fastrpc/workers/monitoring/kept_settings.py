@@ -1,12 +1,12 @@
-"""The settings that acts have made in a server of several processes.
+"""Settings made by acts in a server with several processes.
 
 ::
 
     monitor ──► the record of the server on the scoreboard ──► each process, at a question or its next beat
 
-The record lasts as long as the server. So a process has all settings even if it starts later, hangs meanwhile or
-replaces a killed one, and even if the monitor is killed in the middle of an act. If an announcer is killed between two
-records of the registry, its successor writes all of them.
+The record exists as long as the server. So a process gets all settings even if it starts later, hangs meanwhile or
+replaces a killed process, and even if the monitor is killed in the middle of an act. If an announcer is killed between
+two records of the registry, its successor writes all records.
 """
 
 import json
@@ -24,7 +24,7 @@ logger = logging.getLogger("fastrpc.server")
 
 
 class _Kept(Protocol):
-    """The record of the server: on the scoreboard, or on a place of it."""
+    """The server's record of settings, on the scoreboard or a place of it."""
 
     @property
     def kept_version(self) -> int: ...
@@ -33,9 +33,9 @@ class _Kept(Protocol):
 
 
 class _Made(NamedTuple):
-    """A setting made by an act; of later settings of one act and subject only the last is kept."""
+    """A setting made by an act. Only the last setting of the same act and subject is kept."""
 
-    #: Counts the settings of a server.
+    #: The number of the setting, counted per server.
     number: int
     act: str
     subject: str
@@ -43,7 +43,7 @@ class _Made(NamedTuple):
 
 
 class KeptSettings:
-    """The settings as one process has carried them out.
+    """The settings that one process has carried out.
 
     Args:
         record: the record of the server.
@@ -57,7 +57,7 @@ class KeptSettings:
         self._number = 0
 
     def catch_up(self) -> None:
-        """Carry out the settings that are new here; if they cannot be read whole now, the next call does it."""
+        """Carry out settings that are new for this process. If the record cannot be read now, the next call does it."""
         version = self._record.kept_version
         if version == self._version:
             return
@@ -75,7 +75,7 @@ class KeptSettings:
         return _made_of(self._record.kept() or b"[]")
 
     def override(self) -> Override:
-        """Return the override of the records, as the settings make it."""
+        """Return the override of registry records that the settings result in."""
         override = CONFIGURED
         for made in self.made():
             setting = ACTS[made.act]
@@ -91,14 +91,14 @@ class KeptSettings:
         return json.dumps([*others, _Made(number, act, subject, value)]).encode()
 
     async def answer(self, question: str) -> dict[str, Any]:
-        """Answer the monitor's question for the value of a setting, after carrying the setting out if it is new.
+        """Answer the monitor's question for the value of a setting. If the setting is new, carry it out first.
 
         Args:
             question: JSON with act and subject, and whether the value is set already.
 
         Returns:
-            `value`, None if the process has none, and `problem`, the reason why it has no full effect yet, or ""; or
-            `refused`, the reason of the refusal here, and its `status`.
+            `value` (None if the process has none) and `problem`, the reason why it is not fully in effect yet, or "";
+            or, after a refusal, its reason as `refused` and its `status`.
         """
         self.catch_up()
         act, subject, is_set = json.loads(question)
@@ -108,14 +108,14 @@ class KeptSettings:
             value = self.look(setting, subject)
         except ActRefusedError as error:
             return {"refused": error.text, "status": error.status}
-        # The question for a value before an act does not wait for a registry.
+        # A question before the act must not wait for a registry.
         return {"value": value, "problem": await problem_of(setting, self._parts) if is_set else ""}
 
     def look(self, setting: Setting, subject: str) -> Any:
         """Return the value of a setting in this process; None: it has no value.
 
         Raises:
-            ActRefusedError: there is no such subject here, or the act has no meaning now.
+            ActRefusedError: this process has no such subject, or the act is impossible now.
         """
         return setting.look(self._parts, subject) if self._parts.has(setting.where) else None
 
@@ -127,7 +127,7 @@ class KeptSettings:
         try:
             setting.set(self._parts, made.subject, made.value)
         except FastRPCError as error:
-            # A new version of the program may lack the service.
+            # The setting may be for a service that a new version of the program lacks.
             logger.warning(
                 "the act %s of %s has no effect here: %s", made.act, printable(made.subject), error.message
             )

@@ -1,4 +1,4 @@
-"""Answers of several workers to the question for one admin page, as the values of the page."""
+"""Merge the answers of several workers to the values of an admin page."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -9,12 +9,12 @@ from fastrpc.server.admin.state import MOST_ROWS
 
 __all__ = ["merge_of"]
 
-#: The fields by which pages are ordered, the largest first.
+#: The fields by which the rows of pages are sorted, largest first.
 ORDERS = {"calls": "age_seconds", "ended": "ended", "logs": "time"}
 
 
 def merge_of(name: str) -> Callable[[dict[str, dict[str, Any]]], dict[str, Any]]:
-    """Return the function that makes the values of a page from the answers of workers, by process number."""
+    """Return the function that makes a page's values from the workers' answers by process id."""
     merges = {
         "services": _services,
         "figures": _figures,
@@ -36,7 +36,7 @@ def _rows(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the services; their state is the workers' common state, or a list of the different ones."""
+    """Return the services. A state is the workers' common state, or a list of their different states."""
     services: dict[str, dict[str, Any]] = {}
     states: dict[str, set[str]] = {}
     for answer in answers.values():
@@ -49,7 +49,7 @@ def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _figures(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the services, the state and the levels of loggers; where workers differ, each of the different values."""
+    """Return the services, the state and the levels of loggers. If workers differ, all their values are listed."""
     names = dict.fromkeys(name for answer in answers.values() for name in answer["log_levels"])
     levels = {name: _together(answer["log_levels"][name] for answer in answers.values()) for name in names}
     state = _together(answer["state"] for answer in answers.values())
@@ -61,12 +61,12 @@ def _together(values: Iterable[str]) -> str:
 
 
 def _store(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the store of the worker that hosts one."""
+    """Return the store of the worker that has one."""
     return next((answer for answer in answers.values() if answer["store"]), {"store": []})
 
 
 def _messages(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the broker with the counts of all workers, and the groups as one worker lists them."""
+    """Return the broker with the counts of all workers added up, and the list of groups from one worker."""
     shown = [answer for answer in answers.values() if answer["messages"]]
     if not shown:
         return {"messages": []}
@@ -75,7 +75,7 @@ def _messages(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
         for row in answer["topics"]:
             counts = dict(row)
             topics[counts.pop("topic")].update(counts)
-    # Another worker may not have found the groups on its broker's server yet.
+    # The longest list, because a worker may not have fetched the groups from its broker's server yet.
     most = max(shown, key=lambda answer: len(answer["groups"]))
     return {
         "messages": most["messages"] | {"topics": len(topics)},

@@ -1,8 +1,7 @@
-"""The monitor: the process with the admin pages of several workers.
+"""The monitor: the process that serves the admin pages of several workers.
 
-It is a separate process, as the announcer is: the supervisor has no loop, and a worker may be blocked or gone just when
-the pages are needed. It reads the records that workers write to the scoreboard, and asks them for everything that is
-true only at the moment.
+It is a separate process, because the supervisor has no loop, and a worker may be blocked or dead just when the pages
+are needed. It reads the records that workers write to the scoreboard, and asks the workers for momentary values.
 """
 
 import asyncio
@@ -39,24 +38,24 @@ __all__ = ["Workers", "run_monitor"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds that workers have for an answer; the page shows the answers received by then.
+#: Seconds that workers have for an answer. The page shows the answers received in this time.
 ANSWER_SECONDS = 0.2
 
-#: Seconds without a sign of life after which a process counts as not ready: several of its beats.
+#: Seconds without a beat after which a process counts as not ready: several intervals of its beats.
 SILENT_SECONDS = 5.0
 
-#: Commands that show, in place of a process that does not answer, the content of a page.
+#: Commands that show the content of a page for a process that does not answer.
 HINTS = {"stacks": "py-spy dump --pid {}"}
 
-#: Metrics of each process, which begin with this text, have no counts from before the fork.
+#: Metrics whose names begin with this text describe one process, so no counts from before the fork are subtracted.
 OF_PROCESS = "process_"
 
 
 def run_monitor(
     plan: Plan, channel: WorkerEnd, board: Scoreboard, sockets: Sequence[socket.socket]
 ) -> ExitCode:
-    """Serve the admin pages until the supervisor orders the end, or is gone."""
-    # Only the supervisor answers signals to the whole process group.
+    """Serve the admin pages until the supervisor orders the end or has ended."""
+    # Ignore signals to the whole process group, which only the supervisor handles.
     with (
         signals_handled(lambda _: None, signal.SIGINT, signal.SIGTERM),
         asyncio.Runner(loop_factory=loop_factory()) as runner,
@@ -104,13 +103,13 @@ class Workers:
         self._exposition = Exposition()
         # The last complete record of each place.
         self._records: dict[int, bytes] = {}
-        # Not numbers that a previous monitor used: its answers may still be on the scoreboard.
+        # Begin with a number that no previous monitor used, whose answers may still be on the scoreboard.
         self._numbers = itertools.count(time.monotonic_ns())
-        # A process keeps only its last answer of each kind, so it is asked one question of a kind at a time.
+        # A process keeps only its last answer of each kind, so only one question of a kind is asked at a time.
         self._asking = {kind: asyncio.Lock() for kind in Kind}
-        # Questions under way: the places that have not answered yet, and the waiter.
+        # Number of a pending question -> the places that have not answered yet, and the waiter.
         self._questions: dict[int, tuple[set[int], asyncio.Future[None]]] = {}
-        # The monitor reports the values of the supervisor, which each worker leaves out.
+        # The counts inherited from the supervisor: the monitor reports them, and each worker subtracts them.
         before = counted_before(self._failing)
         before["families"] = [one for one in before["families"] if not one[0].startswith(OF_PROCESS)]
         self._before = before
@@ -119,7 +118,7 @@ class Workers:
 
     @property
     def is_ready(self) -> bool:
-        """Whether at least one worker takes calls and, if that is demanded, the registry has the server's records."""
+        """Whether at least one worker accepts calls and, if required, the registry has the server's records."""
         if self.is_draining:
             return False
         ready = {
@@ -130,7 +129,7 @@ class Workers:
         return Role.WORKER in ready and (not self._config.ready_needs_registry or Role.ANNOUNCER in ready)
 
     async def values(self, name: str) -> Callable[[], dict[str, Any]]:
-        """Return the function that makes the values of a page, by its name."""
+        """Return the function that makes the values of the named page."""
         if name == "config":
             return lambda: {"config": shown_settings(self._config)}
         workers = [place for place in self._board.living() if place.role == Role.WORKER]
@@ -144,7 +143,7 @@ class Workers:
         return lambda: merge(answers) | _missing(asked, answers, HINTS.get(name))
 
     async def _services(self, workers: Sequence[ProcessPlace]) -> Callable[[], dict[str, Any]]:
-        """Return the function that makes the page of services: of the workers, with the records of the announcer."""
+        """Return the function that makes the services page from the workers' answers and the announcer's records."""
         asked = {place.process: place for place in self._board.living() if place.role == Role.ANNOUNCER}
         asked |= {place.process: place for place in workers}
         answers = await self.answers("services", list(asked.values()))
@@ -161,17 +160,17 @@ class Workers:
         asked = {place.process: Role(place.role).name.lower() for place in living if place.process}
         await self._ask("metrics", living)
         answers = await self.answers("figures", living)
-        # The process that answered may have been replaced at its place meanwhile.
+        # A process that answered may have been replaced at its place meanwhile.
         return lambda: self._figures(asked, answers)
 
     async def answers(
         self, question: str, places: Sequence[ProcessPlace], seconds: float | None = None
     ) -> dict[str, dict[str, Any]]:
-        """Return the answers to a question that came in time, by process number.
+        """Return the answers to a question that were received in time, by process id.
 
         Args:
             question: the name of a page, or another name with a space and its argument.
-            seconds: the time; None: as long as for a page.
+            seconds: the time to wait; None: as long as for a page.
         """
         answers: dict[str, dict[str, Any]] = {}
         kind = kind_of(question)
@@ -198,8 +197,8 @@ class Workers:
         total.add_values(self._before)
         total.figures.add_refused(self._board.refused())
         for place in self._board.places:
-            # A record that is being rewritten all the time cannot be read. The last one is used then, so that no count
-            # falls.
+            # A record that is rewritten all the time cannot be read. Then the last record read is used, so that no
+            # count falls.
             record = place.read(Kind.COUNTED) or self._records.get(place.index)
             if record:
                 self._records[place.index] = record
@@ -207,7 +206,7 @@ class Workers:
         return total
 
     async def _ask(self, question: str, places: Sequence[ProcessPlace], seconds: float | None = None) -> int:
-        """Return the number of a question once all have answered, or the time for it is over."""
+        """Ask a question. Return its number after all have answered, or the time is over."""
         number = next(self._numbers)
         asked: set[int] = set()
         for place in places:
@@ -281,7 +280,7 @@ class Workers:
 def _with_records(
     name: str, answers: dict[str, dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]] | None]:
-    """Return a page with services, with the announcer's records in it, and these records, or None."""
+    """Return the services page with the announcer's records added, and these records, or None."""
     of_workers = {process: answer for process, answer in answers.items() if "services" in answer}
     merged = merge_of(name)(of_workers)
     of_others = [answer["records"] for answer in answers.values() if "services" not in answer]
@@ -292,7 +291,7 @@ def _with_records(
 def _missing(
     asked: Iterable[int], answers: dict[str, dict[str, Any]], hint: str | None = None
 ) -> dict[str, Any]:
-    """Return the processes that did not answer in time, if there are any, with a hint for each."""
+    """Return the processes that did not answer in time, each with a hint, if there are any."""
     missing = [process for process in asked if str(process) not in answers]
     if not missing:
         return {}

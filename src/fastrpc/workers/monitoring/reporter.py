@@ -1,4 +1,4 @@
-"""Reports of one process to the others: its heartbeat, its counts, answers to their questions."""
+"""Reports of one process to the others: its heartbeats, its counts, and answers to questions."""
 
 import asyncio
 import contextlib
@@ -21,32 +21,32 @@ __all__ = ["Reporter"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds between two reports: a killed process loses the figures of this time at most.
+#: Seconds between two reports. If a process is killed, at most the counts of this time are lost.
 REPORT_SECONDS = 1.0
 
 #: Seconds after which a report that is still being written is logged as late.
 LATE_SECONDS = 10.0
 
-#: Seconds for the final report of a process that ends: fewer than `LATE_SECONDS` of the crew, after which its
-#: supervisor kills it although it has drained.
+#: Seconds for the final report of a process that ends. They must be fewer than the crew's `LATE_SECONDS`, after which
+#: the supervisor kills the process although it has drained.
 LAST_SECONDS = 1.5
 
-#: The largest share of the time for reports of very many methods.
+#: The largest share of time that reports may take, if there are very many methods.
 REPORT_SHARE = 0.05
 
-#: Bytes of a question: its name and an argument; the longest argument is the subject of an act.
+#: The most bytes of a question, which is a name and an argument. The longest argument is the subject of an act.
 QUESTION_BYTES = 4_096
 
 
 class Reporter:
-    """Writes into the process's place on the scoreboard, from its event loop.
+    """Writes reports into the process's place on the scoreboard, from the process's event loop.
 
     Args:
-        name: of the process, as people know it.
-        is_ready: returns whether the process takes calls now.
-        answer: returns the values for a question, when they are made. A question is the name of an admin page, or
-            another name with a space and its argument. None: there are no pages, and only signs of life are written.
-        on_beat: called once a second.
+        name: the name of the process for people.
+        is_ready: returns whether the process accepts calls now.
+        answer: a coroutine function that returns the values for a question: the name of an admin page, or another name
+        with a space and an argument. None: there are no pages, and only heartbeats are written. on_beat: called once a
+        second.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Reporter:
         self._place = place
         self._is_ready = is_ready
         self._on_beat = on_beat
-        # The function that counts the connections: those taken so far, those open now.
+        # The function that returns the numbers of connections accepted so far and open now.
         self._connections: Callable[[], tuple[int, int]] | None = None
         self._is_counting = False
         self._answer = answer
@@ -68,10 +68,11 @@ class Reporter:
         self._timer: asyncio.TimerHandle | None = None
         self._next_report = 0.0
         self._is_writing = False
-        # The instant at which the report that is being written is late; None: it is logged already.
+        # The instant from which the report being written counts as late; None: this was logged already.
         self._late_at: float | None = None
         self._counted: Counted | None = None
-        # The threads of counts and of answers: a collector of the program may hang, and the answers show where.
+        # One thread for counts, another for answers: a collector of the program may hang, and an answer then shows
+        # where.
         self._counting: ThreadPoolExecutor | None = None
         self._telling: ThreadPoolExecutor | None = None
         if answer is not None:
@@ -83,14 +84,14 @@ class Reporter:
             self._telling = ThreadPoolExecutor(1, thread_name_prefix="fastrpc-answer")
 
     def start(self) -> None:
-        """Report from now on; call it on the loop."""
+        """Start to report. Call it on the loop."""
         self._loop = asyncio.get_running_loop()
         if self._counted is not None:
             self._loop.add_reader(self._place.answering.fileno(), self._hear)
         self._tick()
 
     def close(self) -> None:
-        """Write the final counts, and stop. The loop may be closed."""
+        """Write the final counts and stop. The loop may already be closed."""
         for task in self._answering:
             task.cancel()
         if self._timer is not None:
@@ -104,7 +105,7 @@ class Reporter:
         self._place.set_ready(False)
 
     def _write_last(self, thread: ThreadPoolExecutor) -> None:
-        """Write the final counts, unless a collector of the program hangs: it must not hold up the end."""
+        """Write the final counts, but do not wait for a collector of the program that hangs."""
         try:
             writing = thread.submit(self._write, (), b"")
         except RuntimeError:  # No thread can be started now.
@@ -117,16 +118,16 @@ class Reporter:
         thread.shutdown(wait=False, cancel_futures=True)
 
     def beat(self) -> None:
-        """Tell that this process lives, and whether it takes calls."""
+        """Write a heartbeat, and whether the process accepts calls."""
         self._place.beat()
         self._place.set_ready(self._is_ready())
 
     def count_connections(self, connections: Callable[[], tuple[int, int]]) -> None:
-        """Report these numbers from now on: the connections taken so far, and those open now."""
+        """Set the function that returns the numbers of connections accepted so far and open now."""
         self._connections = connections
 
     def connections_changed(self) -> None:
-        """Report the number of connections soon, once for all changes of a turn."""
+        """Report the number of connections soon, once for all changes of a loop iteration."""
         if not self._is_counting:
             self._is_counting = True
             self._loop.call_soon(self._count)
@@ -137,8 +138,8 @@ class Reporter:
             self._place.set_connections(*self._connections())
 
     def _tick(self) -> None:
-        # The timer is set first: if a beat raised an exception and no other followed, the process would be killed as
-        # hung.
+        # Set the timer first: if a beat raised an exception and no further beat followed, the process would be killed
+        # as hung.
         self._timer = self._loop.call_later(REPORT_SECONDS, self._tick)
         self.beat()
         self._count()
@@ -150,7 +151,7 @@ class Reporter:
             self._report(b"")
 
     def _judge_report(self, now: float) -> None:
-        """Log once that a report is late: until it is written, readers get the previous counts."""
+        """Log once that a report is late. Until it is written, readers get the previous counts."""
         if self._late_at is not None and now >= self._late_at:
             self._late_at = None
             logger.error(
@@ -160,7 +161,7 @@ class Reporter:
             )
 
     def _hear(self) -> None:
-        """Take a question, which comes after its number."""
+        """Receive a question, which follows its number."""
         try:
             number, _, question = self._place.answering.recv(QUESTION_BYTES).partition(b" ")
         except OSError:
@@ -176,9 +177,9 @@ class Reporter:
         if not self._is_writing:
             self._is_writing, self._late_at = True, time.monotonic() + LATE_SECONDS
         elif self._late_at is None:
-            # Questions would pile up behind a report that hangs.
+            # Not queued: questions would pile up behind a report that hangs.
             return
-        # Objects of this loop report their gauges here: in the thread they could change, or end, meanwhile.
+        # Gauges are read here, on the loop, because their objects could change or end while the thread reads them.
         self._submit(self._counting, partial(self._write, list(gauges()), number))
 
     async def _answer_to(self, question: str, number: bytes) -> None:
@@ -195,7 +196,7 @@ class Reporter:
         try:
             thread.submit(work)
         except RuntimeError as error:
-            # The process ends, or no thread can be started now.
+            # The process is ending, or no thread can be started now.
             self._is_writing = False
             logger.warning("this process cannot report its counts: %s", error)
 

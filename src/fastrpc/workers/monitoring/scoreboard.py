@@ -2,16 +2,16 @@
 
 ::
 
-    the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records;
-                   then one row for the whole server, and the connections that the supervisor refused, by reason
+    the header     a row of 8 words per place: its process, heartbeat and connections, and its valid records; then one
+                   row for the whole server, and the connections that the supervisor refused, by reason
     records        two for each row and kind: one is valid while the other is written
 
-The supervisor makes it before the first fork. A process writes into its own place. When it is killed its counts stay,
-and the next process in the place adds to them. Counts sent as messages would be lost with their sender or their
-receiver; files would need a directory that can be written, which containers often lack.
+The supervisor makes it before the first fork. A process writes only into its own place. If the process is killed, its
+counts stay, and the next process in the place adds to them. Counts sent as messages would be lost with the sender or
+the receiver; files would need a writable directory, which containers often lack.
 
-A record becomes valid by one store of one word, so a process may be killed at any instant. A pair of sockets for each
-place carries questions and the notice that an answer was written: both ends outlive the process in the place.
+Storing a single word makes a record valid, so a process may be killed at any instant. Each place has a socket pair for
+questions and for the notice that an answer was written. Both ends stay open when the process in the place ends.
 """
 
 import contextlib
@@ -28,44 +28,44 @@ from fastrpc.handlers.method_limits import EDGE_REASONS, EdgeReason
 
 __all__ = ["Kind", "ProcessPlace", "Role", "Scoreboard", "kind_of"]
 
-#: Words of a place, and their bytes.
+#: The number of words of a place, and their bytes.
 WORDS = 8
 WORD_BYTES = 8
 
-#: The words of a row: the number of the living process, 0 for none; its purpose; the instant of its last sign of life,
-#: in ns; whether it runs and takes calls; its taken and its open connections; then, for each kind, which of its two
-#: records is valid, 0 for none.
+#: The words of a row: the id of the running process, or 0; its role; the instant of its last heartbeat in ns; its state
+#: (STARTS and others); the numbers of its accepted and open connections; then for each kind which of the two records is
+#: valid, or 0.
 PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
 
-#: The values of READY: the process starts, runs, takes calls.
+#: The values of READY: the process starts, runs, accepts calls.
 STARTS, RUNS, TAKES_CALLS = range(3)
 
-#: In the row of the whole server, the number of times that its record was replaced, in the word of the first kind.
+#: In the row of the whole server, the word of the first kind has the number of times that the record was replaced.
 VERSION = 0
 
-#: The taken connections are in the upper half of their word, the open ones in the lower.
+#: The upper half of the word for connections has the accepted ones, the lower half the open ones.
 HALF_WORD = 1 << 32
 
-#: The space of one record, enough for some 100,000 methods. The file has holes: only written bytes take memory. A
-#: system that limits the size of files (`ulimit -f`) counts the full size.
+#: The space of one record, enough for about 100,000 methods. The file is sparse: only written bytes need memory. A
+#: limit of the file size (`ulimit -f`) applies to the full size.
 RECORD_BYTES = 64 << 20
 
-#: Before the bytes of a record: their number, and their checksum.
+#: The head of a record: the number of its bytes, and their checksum.
 PREFIX_BYTES = 16
 
-#: Retries of a read while a record is rewritten.
+#: The number of times that a read is tried while a record is being rewritten.
 LOOKS = 5
 
 
 class Role(IntEnum):
-    """The purpose of a process."""
+    """The role of a process."""
 
     WORKER = 1
     ANNOUNCER = 2
 
 
 class Kind(IntEnum):
-    """The kinds of records: the counts of a process, and its last answers about a page and about an act."""
+    """The kinds of records: a process's counts, its last answer for a page, and its last answer for an act."""
 
     COUNTED = 0
     ANSWER = 1
@@ -73,7 +73,7 @@ class Kind(IntEnum):
 
 
 def kind_of(question: str) -> Kind:
-    """Return the kind of the record with the answer to a question; questions of acts have an argument at the end."""
+    """Return the kind of record for the answer to a question. Questions of acts end with an argument."""
     return Kind.ACT if " " in question else Kind.ANSWER
 
 
@@ -84,7 +84,7 @@ class ProcessPlace:
         self.index = index
         self._board = board
         self._row = index * WORDS
-        #: The ends of the asker, and of the process that answers.
+        #: The socket of the asking process, and of the answering process.
         self.asking, self.answering = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         for end in (self.asking, self.answering):
             end.setblocking(False)
@@ -92,7 +92,7 @@ class ProcessPlace:
     # For the supervisor
 
     def prepare(self, role: Role) -> None:
-        """Make the place ready for a process that is about to start; the counts of its predecessor stay."""
+        """Prepare the place for a process that is about to start. The counts of the previous process stay."""
         words = self._board.words
         words[self._row + READY] = STARTS
         words[self._row + CONNECTIONS] = 0
@@ -100,11 +100,11 @@ class ProcessPlace:
         words[self._row + ROLE] = role
 
     def give(self, process: int) -> None:
-        """Give the place to a process."""
+        """Assign the place to a process."""
         self._board.words[self._row + PROCESS] = process
 
     def take_back(self) -> None:
-        """Mark the place as free: the process is gone."""
+        """Mark the place as free after its process has ended."""
         self._board.words[self._row + PROCESS] = 0
 
     # For the process
@@ -114,12 +114,12 @@ class ProcessPlace:
         self._board.words[self._row + BEAT] = time.monotonic_ns()
 
     def set_ready(self, is_ready: bool) -> None:
-        """Tell whether the process takes calls."""
+        """Write a heartbeat, and whether the process accepts calls."""
         self._board.words[self._row + READY] = TAKES_CALLS if is_ready else RUNS
 
     def set_connections(self, taken: int, is_open: int) -> None:
-        """Tell how many connections it was handed in all, and how many are open now."""
-        # Both numbers are in one store: readers never see one without the other.
+        """Write how many connections the process has accepted in total, and how many are open now."""
+        # Both numbers are stored together, so readers never see one without the other.
         self._board.words[self._row + CONNECTIONS] = (taken % HALF_WORD) * HALF_WORD + is_open
 
     def write(self, kind: Kind, record: bytes) -> None:
@@ -130,12 +130,12 @@ class ProcessPlace:
 
     @property
     def process(self) -> int:
-        """The number of the living process; 0 for none."""
+        """The id of the running process, or 0."""
         return self._board.words[self._row + PROCESS]
 
     @property
     def role(self) -> int:
-        """The purpose of the process."""
+        """The role of the process."""
         return self._board.words[self._row + ROLE]
 
     @property
@@ -144,16 +144,16 @@ class ProcessPlace:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the process has reported that it lives: it answers questions."""
+        """Whether the process has written a heartbeat and so answers questions."""
         return self._board.words[self._row + READY] != STARTS
 
     @property
     def silent_seconds(self) -> float:
-        """The time since the last sign of life."""
+        """The seconds since the last heartbeat."""
         return (time.monotonic_ns() - self._board.words[self._row + BEAT]) / 1e9
 
     def connections(self, handed: int) -> int:
-        """Return the number of open connections; `handed`, the number sent in all, adds connections on their way."""
+        """Return the number of open connections. Sent but not yet accepted ones count; `handed` is the total sent."""
         taken, is_open = divmod(self._board.words[self._row + CONNECTIONS], HALF_WORD)
         return is_open + (handed - taken) % HALF_WORD
 
@@ -172,11 +172,11 @@ class ProcessPlace:
 
 
 class Scoreboard:
-    """The memory, and its places."""
+    """The shared memory and its places."""
 
     def __init__(self, places: int) -> None:
         self._file = _shared_file()
-        # The last words count the refusals.
+        # The words after the rows count refusals.
         rows = places + 1
         self._refused_at = {reason: rows * WORDS + number for number, reason in enumerate(EDGE_REASONS)}
         self._server = places
@@ -185,14 +185,14 @@ class Scoreboard:
         os.ftruncate(self._file, header)
         self._records_at = header
         self._map = mmap.mmap(self._file, header)
-        #: The identity of the server for readers of its figures, which changes with each start.
+        #: An identity of the server for readers of its figures. It changes with each start.
         self.identity = secrets.token_hex(8)
-        #: All rows, and the refusals. A word is stored and read whole: it is aligned.
+        #: All rows, and the counts of refusals. Words are aligned, so they are read and stored atomically.
         self.words = memoryview(self._map).cast("Q")
         self.places = [ProcessPlace(self, index) for index in range(places)]
 
     def living(self) -> list[ProcessPlace]:
-        """Return the places of processes that live."""
+        """Return the places of running processes."""
         return [place for place in self.places if place.process]
 
     def free_place(self) -> ProcessPlace:
@@ -200,7 +200,7 @@ class Scoreboard:
         return next(place for place in self.places if not place.process)
 
     def count_refused(self, reason: EdgeReason) -> None:
-        """Count a connection that the supervisor refused; only the supervisor may."""
+        """Count a connection that the supervisor refused. Only the supervisor may call this."""
         self.words[self._refused_at[reason]] += 1
 
     def refused(self) -> dict[str, int]:
@@ -217,13 +217,13 @@ class Scoreboard:
         return self.read(self._server, Kind(0))
 
     def keep(self, record: bytes) -> None:
-        """Replace the record of the whole server; only one process may.
+        """Replace the record of the whole server. Only one process may call this.
 
         Raises:
             ValueError: the record is longer than its space.
         """
         self.write(self._server, Kind(0), record)
-        # The version changes after the record, so a reader of the new version reads the new record.
+        # The version changes after the record, so a reader that sees the new version reads the new record.
         self.words[self._server * WORDS + VERSION] += 1
 
     def write(self, index: int, kind: Kind, record: bytes) -> None:
@@ -272,7 +272,7 @@ class Scoreboard:
 
 
 def _shared_file() -> int:
-    """Return the descriptor of memory without a name."""
+    """Return the descriptor of an anonymous memory file."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("fastrpc-scoreboard", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:
