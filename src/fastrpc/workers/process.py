@@ -114,9 +114,7 @@ class ServingProcess:
                 self._last_resort.cancel()
 
     def stop(self) -> None:
-        """Drain, or quit immediately if called again. Threads and signal handlers may call `stop`, `drain` and
-        `quit`.
-        """
+        """Drain; quit if called again. Threads and signal handlers may call `stop`, `drain` and `quit`."""
         if self._stops:
             self.quit()
         else:
@@ -260,9 +258,7 @@ def signals_handled(handler: Callable[[int], None], *numbers: int) -> Iterator[N
 
 
 def reap_adopted(own: Container[int]) -> None:
-    """Reap zombies that process 1 of a container has adopted, except its own children, for which `waitpid` is
-    called.
-    """
+    """Reap zombies that process 1 of a container has adopted. Its own children are left to `waitpid`."""
     if os.getpid() != 1 or not hasattr(os, "waitid"):
         return
     with contextlib.suppress(ChildProcessError):  # This process has no children.

@@ -261,11 +261,11 @@ def _check_place() -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    raise RuntimeError("serve() blocks and makes its own event loop; inside a running one use Server")
+    raise RuntimeError("serve() blocks and makes its own event loop; inside a running loop use Server")
 
 
 def _warn_of_memory(plan: Plan) -> None:
-    """Warn that the messages of a broker in memory end with this process."""
+    """Warn that the messages of a broker in memory are lost when this process ends."""
     if plan.broker is not None and plan.broker.startswith("memory://"):
         logger.warning(
             "the broker is in the memory of this process: its messages end with it, and no other process can publish "

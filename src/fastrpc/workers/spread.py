@@ -1,4 +1,4 @@
-"""How the connections of a server with several processes spread over its workers."""
+"""Distribution of a server's connections over its worker processes."""
 
 import contextlib
 import logging
@@ -19,28 +19,28 @@ __all__ = ["Spread"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Connections accepted in one round of events; between rounds other events are handled. No call waits for this, as this
-#: process serves no calls.
+#: The most connections accepted in one round of events. Between rounds other events are handled. This delays no call,
+#: because the supervisor serves no calls.
 MOST_AT_ONCE = 32
 
-#: Seconds between the start of a worker and the first connections that move to it, and between further ones.
+#: Seconds between the start of a worker and the first move of connections to it, and between further moves.
 FIRST_MOVE_SECONDS = 0.2
 MOVE_SECONDS = 0.5
 
-#: The most moves after the start of a worker: connections with endless streams never move.
+#: The most moves after the start of a worker, because connections with endless streams never move.
 MOST_MOVES = 20
 
-#: Connections of a worker that are moved at once: their clients reconnect.
+#: The most connections that one worker moves at the same time, because their clients then reconnect.
 MOVED_AT_ONCE = 64
 
-#: A worker with fewer connections than this share of the mean gets some from other workers.
+#: A worker with fewer connections than this share of the mean gets connections of other workers.
 FAIR = 0.8
 
-#: Seconds without accepting after every worker refused a connection, or after no descriptor was left.
+#: Seconds without accepting after all workers refused a connection, or when no descriptor is left.
 PAUSE_SECONDS = 0.05
 
-#: Seconds without accepting after connections were refused and no further one waits. A flood then costs one round of
-#: events and one futile attempt for each pause; without the pause it would cost both for almost each connection.
+#: Seconds without accepting after connections were refused and no further connection waits. In a flood each pause then
+#: costs one round of events and one futile attempt; without pauses almost every connection would cost both.
 REST_SECONDS = 0.001
 
 #: Seconds between two records about connections that cannot be accepted.
@@ -48,15 +48,15 @@ RECORD_SECONDS = 60.0
 
 
 class Spread:
-    """Accepts connections, and hands each to the worker with the fewest; workers with equal numbers take turns.
+    """Accepts connections and passes each to the worker with the fewest. Workers with equal numbers take turns.
 
-    The number of connections decides, and turns alone would not suffice: a worker that started later would have fewer
-    connections than the others for as long as connections live, and connections of RPC clients live long. For the same
-    reason a worker that replaces a dead one gets connections of the others: they tell some clients to reconnect, as at
-    a connection's maximum age, which fails no call.
+    Turns alone are not enough: a worker that started later would have fewer connections than the others until these
+    close, and RPC clients keep connections for long. For the same reason a worker that replaces a dead worker gets
+    connections of the others: these ask some clients to reconnect, as at a connection's maximum age, which fails no
+    call.
 
     Args:
-        admits: returns whether a connection is served, given its peer as sockets name it; None: all are served.
+        admits: called with a peer's socket address; returns whether its connection is served. None: all are served.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class Spread:
         self._workers = workers
         self._clock = clock
         self._admits = admits
-        # Whether a connection was refused or lost since connections last ran out.
+        # Whether a connection was refused or lost since the last time that no connection waited.
         self._has_refused = False
         self._turn = 0
-        #: When to accept again, after a pause.
+        #: The instant at which to accept again after a pause; None: no pause.
         self.resume_at: float | None = None
-        #: When connections move next, if their numbers differ too much between workers.
+        #: The instant of the next move, if the numbers of connections differ too much between workers.
         self.move_at: float | None = None
         self._moves_left = 0
-        # Failed attempts to accept since the last log record about them, and the time of that record.
+        # Failed attempts to accept since the last log record about such failures, and the time of that record.
         self._failures = 0
         self._told_at = -math.inf
 
@@ -92,14 +92,14 @@ class Spread:
             self._selector.register(listening_socket, selectors.EVENT_READ, take)
 
     def stop(self) -> None:
-        """Accept no more connections."""
+        """Stop accepting connections."""
         self.resume_at = None
         for listening_socket in self._acceptor.listening_sockets:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(listening_socket)
 
     def take_last(self) -> None:
-        """Take the connections that wait, before the sockets close: the system would reset them."""
+        """Accept the connections that wait. When the sockets close, the system would reset them."""
         for listening_socket in self._acceptor.listening_sockets:
             self._take_up_to(listening_socket, BACKLOG)
 
@@ -109,7 +109,7 @@ class Spread:
         self.move_at = self._clock() + FIRST_MOVE_SECONDS
 
     def balance(self) -> None:
-        """Move connections, if it is time to, from workers with more than their share while another has far fewer."""
+        """If a move is due and a worker has far too few connections, move some from workers with too many."""
         if self.move_at is None or self._clock() < self.move_at:
             return
         workers = [worker for worker in self._workers() if worker.takes_connections]
@@ -136,7 +136,7 @@ class Spread:
                 return
 
     def take(self, listening_socket: ListeningSocket) -> bool:
-        """Take a waiting connection; return whether to try another: one was waiting, and a worker took it."""
+        """Accept a waiting connection for a worker. Return False if none waits or no worker can receive it."""
         try:
             connection = accept_judged(listening_socket.socket, self._admits)
         except BlockingIOError:
@@ -175,7 +175,7 @@ class Spread:
             self._failures, self._told_at = 0, self._clock()
 
     def _pause(self, seconds: float) -> None:
-        # If one round has two reasons, the longer pause counts.
+        # If a round has two reasons to pause, the longer pause applies.
         resume_at = max(self.resume_at or 0.0, self._clock() + seconds)
         self.stop()
         self.resume_at = resume_at

@@ -1,10 +1,12 @@
-"""The supervisor of several processes that serve at one address: it starts, feeds, restarts and ends them.
+"""The supervisor of several processes that serve at one address: it starts and restarts them, passes connections to
+them, and ends them.
 
-It has no event loop and no thread, so it can fork at any time. It accepts connections, closes each that `Addresses` or
-`ConnectionRate` refuses, and hands the others to the workers (see `acceptor`, `spread`). Workers do everything else.
-A signal to the whole process group is harmless: workers obey only the supervisor. With a registry there is one more
-process, see `announcer`; with admin pages another, see `monitor`. `crew` begins and ends processes, `restarts` starts
-them again, `roll` replaces workers by new ones. `listeners` has all sockets; another program may take them over.
+It has no event loop and no thread, so it can fork at any time. It accepts connections, closes those refused by
+`Addresses` or `ConnectionRate`, and passes the others to the workers (see `acceptor`, `spread`). Workers do everything
+else. A signal to the whole process group does no harm, because workers obey only the supervisor. With a registry there
+is one more process (`announcer`), and another with admin pages (`monitor`). `crew` starts and ends processes,
+`restarts` starts them again, `roll` replaces workers by new ones. `listeners` has all sockets; another program may take
+them over.
 """
 
 import contextlib
@@ -40,13 +42,15 @@ __all__ = ["Supervisor"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds that quitting workers get before they are killed; by themselves they need less.
+#: Seconds after which quitting workers are killed. Normally they need less.
 QUIT_SECONDS = 1.0
 
-#: Seconds for the end of a worker that still starts, and of applications if another process could not start.
+#: Seconds for the end of a worker that is still starting, and for the shutdown of applications if another process could
+#: not start.
 SHUTDOWN_SECONDS = 5.0
 
-#: Seconds that the withdrawal from the registry may take. A registration waits less long for its withdrawal.
+#: Seconds that the withdrawal from the registry may take. They exceed the time that a registration waits for its
+#: withdrawal.
 WITHDRAW_SECONDS = 7.0
 
 
@@ -57,7 +61,7 @@ class Supervisor:
         plan = with_scopes(plan)
         self._plan = replace(plan, shared_limits=shared_limiters(plan.limits))
         self._clock = clock
-        #: The process that registers their services; it takes no connections.
+        #: The process that registers the workers' services. It gets no connections.
         self._announcer = (
             None if plan.registry is None else WorkerRecord("announcer", self._run_announcer, Role.ANNOUNCER)
         )
@@ -84,7 +88,7 @@ class Supervisor:
         Raises:
             OSError: an address is not available.
             ConfigError: a source or a setting is invalid.
-            RuntimeError: a worker could not start for another reason; a note has its traceback.
+            RuntimeError: a worker could not start for another reason. A note has the worker's traceback.
         """
         with contextlib.ExitStack() as ends:
             self._listeners = Listeners(self._plan, self._clock, lambda: self._systemd.environment)
@@ -121,7 +125,7 @@ class Supervisor:
         ends.callback(self._kill_all)
 
     def _edge(self) -> Callable[[Any], bool] | None:
-        """Return the function that decides by the peer whether a connection is served; None: all are served."""
+        """Return the function that decides by a peer's address whether to serve its connection; None: serve all."""
         if not limits_connections(self._plan.limits):
             return None
         # Imported on first use: most servers take every address.
@@ -132,7 +136,7 @@ class Supervisor:
         return edges.admits_connection
 
     def _kill_all(self) -> None:
-        # Workers that end now are not started again.
+        # Counts as a stop request, so that workers that end now are not restarted.
         self._stops = max(1, self._stops)
         self._crew.kill_all()
 
@@ -166,7 +170,7 @@ class Supervisor:
         return self._drain()
 
     def _start(self) -> bool:
-        """Start all processes; return False if a signal arrived before it accepted connections."""
+        """Start all processes. Return False if a signal arrived before this program accepted connections."""
         self._start_all()
         if self._must_stop():
             return False
@@ -175,11 +179,11 @@ class Supervisor:
             self._spread.accept()
         if not self._must_stop():
             self._start_monitor()
-        # The announcement comes last, after everything else that may fail: it replaces the records of the previous
+        # The announcement is last, after all steps that may fail, because it replaces the records of the previous
         # program.
         if not self._must_stop():
             self._announce()
-        # Clients may have called this program already, unless it replaces another: then they still call that one.
+        # Clients may have called this program already. If it replaces another program, they still call that program.
         return not self._must_stop() or not self._listeners.are_taken
 
     def _serve(self) -> None:
@@ -201,20 +205,20 @@ class Supervisor:
     # Starting
 
     def _start_all(self) -> None:
-        """Return once every worker serves, or a signal arrived; raise the error of a worker that cannot start."""
+        """Return when every worker serves or a signal arrived. Raise the error of a worker that cannot start."""
         for worker in self._crew.workers:
             self._crew.start(worker)
         self._await_started(self._crew.workers)
 
     def _start_monitor(self) -> None:
-        """Return once the admin pages are served, if there are any."""
+        """Return when the admin pages are served, if there are any."""
         if self._monitor is not None and self._listeners.admin is not None:
             self._listeners.admin.listen()
             self._crew.start(self._monitor)
             self._await_started([self._monitor])
 
     def _announce(self) -> None:
-        """Return once the registry took the records or is known to be unreachable; raise its refusal."""
+        """Return when the registry has stored the records or is known to be unreachable. Raise its refusal."""
         if self._announcer is not None:
             self._services = Started(**(self._crew.workers[0].started or {}))
             self._crew.start(self._announcer)
@@ -257,7 +261,7 @@ class Supervisor:
         return run_monitor(self._plan_with_pages(), channel, self._crew.board, sockets)
 
     def _plan_with_pages(self) -> Plan:
-        """Return the plan with the real address of the admin pages: a socket that was passed on is taken already."""
+        """Return the plan with the real address of the admin pages: a passed socket (`fd://`) is in use already."""
         admin = self._listeners.admin
         if admin is None or not admin.addresses:
             return self._plan
@@ -281,25 +285,25 @@ class Supervisor:
 
     @property
     def _successor(self) -> Successor | None:
-        """The program that serves in this one's place; None before a takeover."""
+        """The program that has replaced this program; None before a takeover."""
         control = self._listeners.control
         return None if control is None else control.successor
 
     def _take_place(self) -> None:
-        """Have the old program drain, and take over the duty to remove the files of its sockets."""
+        """Make the old program drain. From now on this program removes the files of the sockets."""
         if self._listeners.are_taken:
             self._listeners.conclude_takeover()
-            # This program accepts only from here on: a failed start would lose the calls of accepted connections.
+            # Not before: a failed start would lose the calls of accepted connections.
             self._spread.accept()
             self._listeners.own()
         if self._listeners.control is not None:
             self._listeners.control.open(self._crew.selector)
 
     def _give_way(self, successor: Successor) -> None:
-        """Leave new connections, the files of sockets and the service manager to the program that replaces this one."""
+        """Leave new connections, the sockets' files and the service manager to the program's successor."""
         self._spread.stop()
         self._listeners.services.leave(successor.addresses)
-        # At addresses that the other program does not serve, this one accepts until it has announced the drain.
+        # At addresses that the other program does not serve, this program accepts until it has announced the drain.
         self._spread.accept()
         admin = self._listeners.admin
         if admin is not None and admin.leave(successor.addresses):
@@ -326,7 +330,7 @@ class Supervisor:
             self._wakers[0].recv(4096)
 
     def _wait(self, until: float | None) -> None:
-        """Handle a round of events, waiting until `until` at most, and all that is due."""
+        """Wait for a round of events, at most until `until`, handle it, and do all that is due."""
         control = self._listeners.control
         instants = [until, self._crew.kill_due, self._spread.resume_at, self._refused.due]
         instants += [
@@ -346,10 +350,10 @@ class Supervisor:
         self._restarts.plan(worker)
 
     def _look(self) -> None:
-        """Hook: look for changes that call for a restart."""
+        """Hook: check for changes that require a restart."""
 
     def _next_look(self) -> float | None:
-        """Hook: return the instant of the next look; None for no look."""
+        """Hook: return the instant of the next check; None: no check."""
 
     def _restart_due(self) -> None:
         self._look()
@@ -362,8 +366,8 @@ class Supervisor:
 
     def _hear(self, worker: WorkerRecord, report: dict[str, Any]) -> None:
         if report.get("interrupted"):
-            # Several workers may report an interrupt, even during a drain. Only a signal cuts a drain off: at most one
-            # stop is counted.
+            # Several workers may report an interrupt, even during a drain. They count as one stop request, because only
+            # a signal may end a drain early.
             self._stops = max(1, self._stops)
         if "started" in report and self._is_serving and worker in self._crew.workers:
             self._spread.worker_started()
@@ -372,7 +376,7 @@ class Supervisor:
         worker.failed = report.get("failed", worker.failed)
         worker.wants_successor = report.get("wants_successor", worker.wants_successor)
         worker.has_retired = report.get("retired", worker.has_retired)
-        # While all workers drain, each still takes connections until it has announced the drain for long enough.
+        # When all workers drain, each still gets connections until it has announced the drain for long enough.
         worker.is_leaving = report.get("leaving", worker.is_leaving) and not self._must_stop()
 
     def _ended(self, worker: WorkerRecord) -> None:
@@ -386,7 +390,7 @@ class Supervisor:
     # Ending
 
     def _drain(self) -> ExitCode:
-        """Drain the workers. They take connections while they announce the drain."""
+        """Drain the workers. They still get connections while they announce the drain."""
         timeouts = self._plan.config.timeouts
         began_at = self._clock()
         if self._listeners.control is not None:
@@ -400,7 +404,7 @@ class Supervisor:
         if not timeouts.announce:
             self._stop_accepting()
         self._crew.end(DRAIN, SHUTDOWN_SECONDS)
-        # Where another program accepts connections, clients need not learn that this one drains.
+        # If another program accepts connections, the drain need not be announced to clients before.
         told_at = self._clock()
         announced_at = told_at + (timeouts.announce if self._listeners.services.listening_sockets else 0.0)
         while self._stops < 2 and self._crew.any_alive(self._monitor) and self._clock() < announced_at:
@@ -409,7 +413,7 @@ class Supervisor:
         if timeouts.drain is None:
             ended = self._await_end(None, urgent=False)
         else:
-            # The workers announce the drain to their connections in either case.
+            # The workers announce the drain to their connections in any case.
             grace = timeouts.announce + timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
             ended = self._await_end(told_at + grace, urgent=False)
         if self._stops > 1:
@@ -418,20 +422,20 @@ class Supervisor:
         self._end_monitor()
         seconds = self._clock() - began_at
         logger.info("the drain ended after %.1f s", seconds, extra={"event": "drain_ended"})
-        # A worker that was still starting has cut no call off.
+        # A worker that was still starting has cancelled no call.
         codes = {one.code or ExitCode.DONE for one in self._crew.workers if one.started is not None}
         if not ended or codes - {ExitCode.DONE, ExitCode.INTERRUPTED}:
             return ExitCode.DRAIN_TIMED_OUT
         return ExitCode.INTERRUPTED if ExitCode.INTERRUPTED in codes else ExitCode.DONE
 
     def _stop_accepting(self) -> None:
-        """Hand over the connections that wait, and close the listening sockets."""
+        """Pass the connections that wait to the workers, and close the listening sockets."""
         self._spread.take_last()
         self._spread.stop()
         self._listeners.services.close()
 
     def _withdraw(self) -> None:
-        """Withdraw from the registry; the workers serve until that is done."""
+        """Withdraw from the registry. The workers serve until this is done."""
         announcer = self._announcer
         if announcer is None or announcer.channel is None:
             return
@@ -443,12 +447,12 @@ class Supervisor:
             self._crew.kill(announcer)
 
     def _quit(self) -> None:
-        """End the workers at once."""
+        """End the workers immediately."""
         self._crew.end(QUIT, SHUTDOWN_SECONDS)
         self._await_end(self._clock() + QUIT_SECONDS, urgent=True)
 
     def _end_others(self) -> None:
-        """End the workers of a program that cannot start, so that the applications that they have started shut down."""
+        """End the workers of a program that cannot start, so that applications started in them shut down."""
         self._spread.stop()
         self._crew.end(DRAIN, SHUTDOWN_SECONDS)
         until = self._clock() + SHUTDOWN_SECONDS
@@ -474,5 +478,5 @@ class Supervisor:
             while monitor.is_alive and self._clock() < until:
                 self._wait(until)
             if monitor.is_alive:
-                # If the monitor continued, it would answer at sockets that now belong to another program.
+                # Otherwise the monitor would answer at sockets that now belong to another program.
                 self._crew.kill(monitor)

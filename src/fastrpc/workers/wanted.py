@@ -1,4 +1,4 @@
-"""The sockets that a program with several processes wants."""
+"""The sockets that a program with several processes needs."""
 
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -14,9 +14,9 @@ __all__ = ["WantedSocket"]
 class WantedSocket(NamedTuple):
     """An address to listen at."""
 
-    #: The address in the form that a takeover compares; for `any://` one of its scopes.
+    #: The address in the form that a takeover compares; for `any://` with one scope.
     named: Address
-    #: The same address, with a place for a new socket.
+    #: The address at which to bind a new socket.
     place: Address
     advertise: "Advertise" = None
     #: The certificates of its connections; None: the server's.
@@ -24,5 +24,5 @@ class WantedSocket(NamedTuple):
 
     @classmethod
     def at(cls, address: Address, advertise: "Advertise" = None) -> Self:
-        """Return the socket for an address that is not part of a scope."""
+        """Return the wanted socket for an address other than `any://`."""
         return cls(address, address, advertise)

@@ -1,4 +1,4 @@
-"""The watchdog over workers: a hung worker is killed, and systemd learns whether the server lives."""
+"""The watchdog of workers, which kills hung workers and notifies systemd while the server is alive."""
 
 import logging
 import math
@@ -17,17 +17,17 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds between two checks.
 LOOK_SECONDS = 1.0
 
-#: Seconds that a hung worker gets to write its stacks before it is killed.
+#: Seconds that a hung worker has to write its stacks before it is killed.
 STACKS_SECONDS = 0.5
 
 
 class Watchdog:
-    """Looks at the workers' signs of life.
+    """Checks the workers' heartbeats.
 
     Args:
-        workers: the serving workers; while none of them answers, the server counts as hung.
-        processes: all processes: workers that drain after a roll may hang, too.
-        timeout: seconds without a sign of life after which a worker is killed; None: never.
+        workers: the serving workers. If all of them hang, the server counts as hung.
+        processes: all processes, because workers that drain after a roll may hang, too.
+        timeout: seconds without a heartbeat after which a worker is killed; None: never.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class Watchdog:
         self._systemd = systemd
         self._timeout = timeout
         self._clock = clock
-        # Processes that were overdue at the last check, and how long each had been silent then.
+        # The processes that were overdue at the last check, with the seconds since their heartbeat at that time.
         self._suspects: dict[int, float] = {}
-        # Processes that were still starting at the last check, and were logged.
+        # Processes whose slow start was logged, and that were still starting at the last check.
         self._slow: set[int] = set()
         self._is_needed = timeout is not None or systemd.interval is not None
         self._step = min(LOOK_SECONDS, systemd.interval or LOOK_SECONDS, timeout or LOOK_SECONDS)
@@ -53,7 +53,7 @@ class Watchdog:
         self.due: float | None = clock() + self._step if self._is_needed else None
 
     def look(self) -> None:
-        """Check if a check is due: dump the stacks of a worker that hangs, and have it killed."""
+        """If a check is due, check all workers. Make a hung worker dump its stacks, and plan its kill."""
         if self.due is None or self._clock() < self.due:
             return
         self.due = self._clock() + self._step
@@ -75,9 +75,9 @@ class Watchdog:
     def _find_hung(self, started: list[WorkerRecord], silent: Mapping[int, float], timeout: float) -> None:
         overdue = [one for one in started if silent[one.process_id] >= timeout and one.kill_at is None]
         for worker in overdue:
-            # A worker is killed at the second check, if it gave no sign of life since the first. One check proves
-            # nothing: all workers are overdue after the machine stood still, and each is overdue for a moment if the
-            # limit is not longer than the time between two signs.
+            # A worker is killed at the second check if there was no heartbeat since the first. One check proves
+            # nothing: all workers are overdue after the machine was suspended, and a worker is overdue for a moment if
+            # the timeout is not longer than the time between two heartbeats.
             before = self._suspects.get(worker.process_id, math.inf)
             if silent[worker.process_id] >= before + self._step / 2:
                 logger.error(
@@ -92,7 +92,7 @@ class Watchdog:
         self._suspects = {worker.process_id: silent[worker.process_id] for worker in overdue}
 
     def _find_slow(self, timeout: float) -> None:
-        """Log each worker once that takes long to start; it is not killed, as it may have much to load."""
+        """Log each worker once that takes long to start. It is not killed, because it may have much to load."""
         slow = [
             one
             for one in self._processes()

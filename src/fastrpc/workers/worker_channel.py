@@ -1,4 +1,4 @@
-"""The channel between a supervisor and a worker process, a pair of sockets.
+"""The channel between a supervisor and a worker process: a socket pair.
 
 ::
 
@@ -24,7 +24,7 @@ QUIT = 0xFF
 
 
 class SupervisorEnd:
-    """The supervisor's side; never blocks."""
+    """The supervisor's end, which never blocks."""
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
@@ -35,7 +35,7 @@ class SupervisorEnd:
         return self._socket.fileno()
 
     def hand_over(self, index: int, connection: socket.socket) -> bool:
-        """Hand a connection to the worker; return False if it cannot take one now."""
+        """Send a connection to the worker. Return False if the worker cannot receive it now."""
         try:
             return socket.send_fds(self._socket, [bytes([index])], [connection.fileno()]) == 1
         except OSError:
@@ -49,7 +49,7 @@ class SupervisorEnd:
             return False
 
     def reports(self) -> list[dict[str, Any]]:
-        """Return the reports that have arrived; none if the worker is gone."""
+        """Return the reports that have arrived, an empty list if the worker has ended."""
         try:
             while data := self._socket.recv(65_536):
                 self._received += data
@@ -67,7 +67,7 @@ class WorkerEnd:
     """The worker's side."""
 
     def __init__(self, connected: socket.socket) -> None:
-        #: Whether the supervisor lives, as far as this process knows.
+        #: False after this process has noticed the end of the supervisor.
         self.is_open = True
         connected.setblocking(False)
         self._socket = connected
@@ -76,7 +76,7 @@ class WorkerEnd:
         return self._socket.fileno()
 
     def report(self, **values: Any) -> None:
-        """Send a report, and block until it is written. Do nothing if the supervisor is gone."""
+        """Send a report and block until it is written. Do nothing if the supervisor has ended."""
         self._socket.setblocking(True)
         with contextlib.suppress(OSError):
             self._socket.sendall(json.dumps(values).encode() + b"\n")
@@ -85,7 +85,7 @@ class WorkerEnd:
     def receive(self) -> tuple[int, socket.socket | None] | None:
         """Return the next command with its connection; None if no command has arrived.
 
-        The loss of the supervisor counts as DRAIN.
+        The end of the supervisor counts as DRAIN.
         """
         try:
             data, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
@@ -99,7 +99,7 @@ class WorkerEnd:
         if not descriptors:
             return data[0], None
         connection = socket.socket(fileno=descriptors[0])
-        # Otherwise a program that a handler starts would keep the connection open.
+        # Otherwise programs that a handler starts would keep the connection open.
         connection.set_inheritable(False)
         return data[0], connection
 

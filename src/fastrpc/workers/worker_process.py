@@ -1,4 +1,4 @@
-"""A worker: one of several processes that serve at one address, with connections from the supervisor."""
+"""A worker: one of several processes that serve at one address, and get their connections from the supervisor."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ __all__ = ["Worker", "run_worker"]
 logger = logging.getLogger("fastrpc.server")
 
 
-#: The settings of a worker, whose pages the monitor serves.
+#: Settings of a worker that differ from the plan, because the monitor serves the admin pages.
 _WITHOUT_PAGES: Final[dict[str, Any]] = {
     "admin_address": None,
     "admin_token": None,
@@ -40,39 +40,39 @@ _WITHOUT_PAGES: Final[dict[str, Any]] = {
     "ready_needs_registry": False,
 }
 
-#: The spread of the workers' limits of calls: this share above and below.
+#: The spread of the workers' limits of calls: up to this share above and below the setting.
 MAX_CALLS_SPREAD = 0.1
 
 #: Seconds between two requests for a successor.
 AGE_SECONDS = 60.0
 
-#: Seconds between two records about connections that were lost.
+#: Seconds between two log records about lost connections.
 RECORD_SECONDS = 60.0
 
 
 def run_worker(
     plan: Plan, channel: WorkerEnd, addresses: list[Address], place: tuple[str, ProcessPlace]
 ) -> ExitCode:
-    """Serve until the supervisor orders the end, or is gone.
+    """Serve until the supervisor orders the end or has ended.
 
     Args:
         place: the worker's name, and its place on the scoreboard.
     """
     worker = Worker(plan, channel, addresses, place)
     if not faulthandler.is_enabled():
-        # The supervisor ends a hung worker by SIGABRT: its stacks show where.
+        # The supervisor kills a hung worker by SIGABRT, which writes the stacks that show where the worker hangs.
         with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):  # No standard error.
             faulthandler.enable(all_threads=True)
-    # A terminal sends SIGINT to the whole group, and a service manager SIGTERM. The supervisor counts such a signal, so
-    # no worker counts it again.
+    # A terminal sends SIGINT to the whole process group, and a service manager sends SIGTERM to it. The supervisor
+    # handles these signals, so the workers do not.
     with signals_handled(worker.note_signal, signal.SIGINT, signal.SIGTERM):
         return worker.run()
 
 
 class Worker:
-    """Connect a channel with a serving process."""
+    """Connects a serving process with the supervisor's channel."""
 
-    #: The gate of the server, once that has started.
+    #: The gate of the server; None before the server has started.
     _gate: Gate | None = None
 
     def __init__(
@@ -96,13 +96,13 @@ class Worker:
         self._addresses = addresses
         self._wanted = plan.wanted
         self._server: Server | None = None
-        # Spread, so that workers with equal numbers of calls are replaced one after another.
+        # Spread, so that workers that serve equal numbers of calls are replaced one after another.
         spread = random.uniform(1 - MAX_CALLS_SPREAD, 1 + MAX_CALLS_SPREAD)
         self._most_calls = None if plan.max_calls is None else plan.max_calls * spread
         self._calls_before = _served_calls()
         self._told_age_at = float("-inf")
         self._taken = 0
-        # Connections for which the system had no descriptor.
+        # The number of connections that were closed because the system had no descriptor for them.
         self._lost = 0
         self._told_loss_at = float("-inf")
         self._moved: set[Any] = set()
@@ -112,7 +112,7 @@ class Worker:
             replace(plan, config=config, on_started=self._report, registry=None, registers=False),
             self._open_listener,
             lambda: channel.report(leaving=True),
-            # Ctrl-C would have reached the whole group, so the supervisor drains all workers.
+            # A KeyboardInterrupt of user code has the effect of Ctrl-C, so the supervisor drains all workers.
             lambda: channel.report(interrupted=True),
         )
 
@@ -123,14 +123,14 @@ class Worker:
             self._reporter.close()
 
     def note_signal(self, number: int) -> None:
-        """Drain on a SIGTERM sent to this process alone; leave other signals to the supervisor."""
+        """Drain on a SIGTERM sent only to this process. The supervisor handles other signals."""
         if number == signal.SIGTERM:
             self._process.drain()
 
     async def _open_listener(self, server: Server) -> list[str]:
         opened = server.opened_parts()
         self._server, self._gate = server, opened.gate
-        # This runs before the first connection: a worker that cannot serve must not replace another one.
+        # Done before the first connection, because a worker that cannot serve must not replace another worker.
         wanted = dict(zip(self._addresses, self._wanted, strict=True))
         certificates = {address: one.tls for address, one in wanted.items()}
         opened.accepting.prepare(certificates, are_judged=True)
@@ -138,14 +138,14 @@ class Worker:
             opened.accepting.advertise(address, one.advertise)
         self._state = server.admin_state(self._config, takes_connections=True, keeps_recent=self._has_pages)
         self._kept = KeptSettings(self._place, Parts(self._state.acted))
-        # Before the first call.
+        # Apply the settings of acts before the first call.
         self._kept.catch_up()
         self._reporter.count_connections(self._connections)
         for address in self._addresses:
             opened.gate.dispatcher.listens(address)
         opened.gate.dispatcher.on_lost = self._reporter.connections_changed
         self._reporter.start()
-        # The supervisor logs it once for all workers.
+        # The supervisor logs the drain once for all workers.
         server.log_drain(logging.DEBUG)
         asyncio.get_running_loop().add_reader(self._channel.fileno(), self._receive)
         return [str(address) for address in self._addresses]
@@ -160,7 +160,7 @@ class Worker:
         if not of_act:
             return self._state.table(page)
         answer = await self._kept.answer(of_act)
-        # Probes see at once whether this worker takes calls.
+        # Write the new state immediately for readiness probes.
         self._reporter.beat()
         return answer
 
@@ -190,7 +190,7 @@ class Worker:
                     return
 
     def _note_loss(self) -> None:
-        """Note that the system had no descriptor left for a connection, and has therefore closed it."""
+        """Count a connection that the system closed because it had no descriptor for it."""
         self._lost += 1
         if time.monotonic() >= self._told_loss_at + RECORD_SECONDS:
             self._told_loss_at = time.monotonic()
@@ -205,7 +205,8 @@ class Worker:
             try:
                 os.close(os.dup(self._channel.fileno()))
             except OSError:
-                # The connections count as open until then, so that the next ones go to other workers.
+                # No descriptor is free yet. Until then the lost connections count as open, so that other workers get
+                # the next ones.
                 return
             self._taken, self._lost = self._taken + self._lost, 0
             self._reporter.connections_changed()
@@ -215,14 +216,14 @@ class Worker:
         self._reporter.connections_changed()
 
     def _connections(self) -> tuple[int, int]:
-        """Return the connections taken so far, and those open now."""
-        # Leaving connections do not count: they are about to end.
+        """Return the numbers of connections received so far and open now."""
+        # Connections that move to another worker do not count, because they will close soon.
         engines = set() if self._gate is None else self._gate.engines
         self._moved &= engines
         return self._taken, len(self._taking) + len(engines) - len(self._moved)
 
     def _look_at_age(self) -> None:
-        """Ask for a successor once `_most_calls` calls were served, and again if that successor could not start."""
+        """Request a successor after `_most_calls` calls, and again if the successor could not start."""
         if self._most_calls is None or time.monotonic() < self._told_age_at + AGE_SECONDS:
             return
         served = _served_calls() - self._calls_before
@@ -245,5 +246,5 @@ class Worker:
 
 
 def _served_calls() -> int:
-    """Return the calls that this process has served, including the calls that its parent counted."""
+    """Return the number of calls served by this process, including calls counted by its parent before the fork."""
     return sum(one.ended_calls for one in default_registry if one.side == "server")

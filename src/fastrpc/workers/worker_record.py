@@ -13,11 +13,11 @@ __all__ = ["WorkerRecord", "ending", "start_failure"]
 
 
 class WorkerRecord:
-    """The record of one worker, or of another process: its name, and its present process.
+    """The record of a worker or another process: its name and its present process.
 
     Args:
         work: the function that the process runs.
-        role: its purpose; None: it has no place on the scoreboard.
+        role: the role of the process; None: it has no place on the scoreboard.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class WorkerRecord:
         self.started: dict[str, Any] | None = None
         self.failed: dict[str, Any] | None = None
         self.is_leaving = False
-        #: Whether the process asked for a successor, and serves until that one serves.
+        #: Whether the process has requested a successor. It serves until the successor serves.
         self.wants_successor = False
-        #: Whether the process has marked its records in the registry as leaving; it removes them by itself.
+        #: Whether the process has marked its registry records as draining. It removes them itself.
         self.has_retired = False
         self.code = 0
         self.began_at = 0.0
@@ -42,7 +42,7 @@ class WorkerRecord:
         self.failures = 0
         #: The instant at which the process is killed if it has not ended by then.
         self.kill_at: float | None = None
-        #: Number of connections that were handed to it.
+        #: The number of connections that were sent to the process.
         self.handed = 0
 
     @property
@@ -51,16 +51,16 @@ class WorkerRecord:
 
     @property
     def takes_connections(self) -> bool:
-        """Whether it may get connections now."""
+        """Whether the process may get connections now."""
         return self.channel is not None and self.started is not None and not self.is_leaving
 
     @property
     def connections(self) -> int:
-        """The number of its connections, including connections handed to it that it has not read yet."""
+        """The number of the process's connections, including sent connections that it has not received yet."""
         return 0 if self.place is None else self.place.connections(self.handed)
 
     def takes(self, index: int, connection: socket.socket) -> bool:
-        """Hand over a connection; return False if the worker cannot take it now."""
+        """Send a connection to the worker. Return False if the worker cannot receive it now."""
         if (
             not self.takes_connections
             or self.channel is None

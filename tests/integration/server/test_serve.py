@@ -475,7 +475,7 @@ class TestServe:
             ),
             (
                 "import asyncio\nasync def main():\n    fastrpc.serve(services.Work)\nasyncio.run(main())",
-                "inside a running one use Server",
+                "inside a running loop use Server",
             ),
         ],
     )

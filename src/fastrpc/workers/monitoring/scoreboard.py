@@ -163,7 +163,7 @@ class ProcessPlace:
 
     @property
     def kept_version(self) -> int:
-        """How often the record of the whole server was replaced."""
+        """The number of times that the record of the whole server was replaced."""
         return self._board.kept_version
 
     def kept(self) -> bytes:
@@ -209,7 +209,7 @@ class Scoreboard:
 
     @property
     def kept_version(self) -> int:
-        """How often the record of the whole server was replaced."""
+        """The number of times that the record of the whole server was replaced."""
         return self.words[self._server * WORDS + VERSION]
 
     def kept(self) -> bytes:

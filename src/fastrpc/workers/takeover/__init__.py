@@ -1,8 +1,8 @@
-"""One program takes the place of another that serves, and no connection is refused.
+"""Replacement of a serving program by another program, without refused connections.
 
     takeover         the new program: gets the listening sockets
-    control          the program that serves: gives them away over its control socket, and drains
-    control_channel  their messages
+    control          the serving program: sends the sockets over its control socket, and drains control_channel  their
+    messages
 
-It imports nothing else of `workers/`.
+This package imports no other module of `workers/`.
 """

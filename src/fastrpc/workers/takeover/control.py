@@ -1,7 +1,8 @@
-"""The control socket of a server: a new program gets the listening sockets there, and takes over.
+"""The control socket of a server, through which a new program gets the listening sockets and takes over.
 
-Only programs of the same user may take over: the file of the socket has mode 0600, and the system reports the user that
-connects. This program serves until the new one reports that it serves. Without that report it continues to serve.
+Only programs of the same user may take over: the file of the socket has mode 0600, and the system reports the
+connecting user. This program serves until the new program reports that it serves. Without that report it continues to
+serve.
 """
 
 import asyncio
@@ -25,33 +26,33 @@ __all__ = ["Control", "Successor"]
 
 logger = logging.getLogger("fastrpc.audit")
 
-#: Programs that may wait for an answer.
+#: The most programs that wait for an answer.
 BACKLOG = 8
 
-#: Seconds for a message to a program that does not read; a message fits into the buffer of the socket.
+#: Seconds to wait for a program that does not read. A message fits into the socket's buffer.
 SEND_SECONDS = 1.0
 
-#: Seconds without accepting after no descriptor was left.
+#: Seconds without accepting when no descriptor is left.
 PAUSE_SECONDS = 1.0
 
-#: Only the user of the server may connect.
+#: The mode of the socket's file: only the server's user may connect.
 MODE = 0o600
 
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """The program that replaces this one."""
+    """The program that replaces this program."""
 
     process: int
-    #: The addresses of the sockets that it got from this program.
+    #: The addresses that it serves with sockets from this program.
     addresses: frozenset[str]
 
 
 class Control:
-    """The control socket, and the program that is about to replace this one.
+    """The control socket, and the program that is about to replace this program.
 
     Args:
-        bound: the control socket of the previous program; None makes one.
+        bound: the control socket of the previous program; None: a new socket.
         offer: returns a description of the sockets for a new program, and the sockets.
     """
 
@@ -76,29 +77,29 @@ class Control:
         self._inbox: Inbox | None = None
         self._process = 0
         self._clock = clock
-        #: When to answer programs again, after a pause.
+        #: The instant at which to accept programs again after a pause; None: no pause.
         self.resume_at: float | None = None
-        #: The program that replaces this one; None before a takeover.
+        #: The program that has replaced this program; None before a takeover.
         self.successor: Successor | None = None
 
     # Life
 
     def open(self, selector: selectors.BaseSelector) -> None:
-        """Answer other programs from now on, as this program now serves."""
+        """Accept other programs from now on, because this program now serves."""
         if self._remove is None:
-            # From now on this program removes the file of the socket.
+            # From now on this program removes the socket's file.
             self._remove = unix.removal_of(self.address)
         self._selector = selector
         selector.register(self.socket, selectors.EVENT_READ, self._accept)
 
     def resume(self) -> None:
-        """Answer programs again once a pause is over."""
+        """Accept programs again if a pause is over."""
         if self.resume_at is not None and self._clock() >= self.resume_at and self._selector is not None:
             self.resume_at = None
             self._selector.register(self.socket, selectors.EVENT_READ, self._accept)
 
     def give_way(self) -> None:
-        """Tell the successor that this program drains, and leave the control socket to it."""
+        """Notify the successor that this program drains, and leave the control socket to it."""
         self._remove = None
         if self._connection is not None:
             with contextlib.suppress(OSError):
@@ -121,7 +122,7 @@ class Control:
         self.abandon()
 
     def abandon(self) -> None:
-        """Close only the copies of this process."""
+        """Close only this process's copies of the sockets."""
         self.socket.close()
         if self._connection is not None:
             self._connection.close()
@@ -151,7 +152,7 @@ class Control:
             self._give(connection, process)
 
     def _give(self, connection: socket.socket, process: int) -> None:
-        """Give the sockets to a program, and wait for its report."""
+        """Send the sockets to a program, and wait for its report."""
         values, sockets = self._offer()
         try:
             connection.settimeout(SEND_SECONDS)
@@ -159,7 +160,7 @@ class Control:
             send_sockets(connection, [*sockets, self.socket])
             connection.setblocking(False)
         except ConnectionError:
-            # A program that finds its control socket in use connects and leaves at once.
+            # A program that finds its control socket in use connects and disconnects immediately.
             text = "process %d connected at %s and left: it was not started with --takeover, or has ended"
             logger.info(text, process, self.address, extra={"event": "takeover_given_up"})
             connection.close()
@@ -183,7 +184,7 @@ class Control:
                 return
             addresses = frozenset(map(str, message["serves"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            text = "takeover by process %d ended before it served, this program serves on: %s"
+            text = "takeover by process %d ended before it served, this program continues to serve: %s"
             logger.warning(text, self._process, error, extra={"event": "takeover_failed"})
             self._selector.unregister(self._connection)
             self._connection.close()

@@ -1,14 +1,14 @@
-"""The messages of two programs over a control socket while one takes the other's place.
+"""The messages over a control socket, between a program and the program that replaces it.
 
 ::
 
-    new program ──► old    (connects; the system tells its user)
-    new program ◄── old    {"process", "version", "listeners", "environment"} with the listening sockets,
+    new program ──► old    (connects; the system reports its user) new program ◄── old    {"process", "version",
+    "listeners", "environment"} with the listening sockets,
                            or {"refused": why}
     new program ──► old    {"serves": [addresses]}: it serves, with these of the sockets
     new program ◄── old    {"drains": true}, or {"refused": why}
 
-A message is its length in four bytes, then JSON. The sockets come last, a group of them with each further byte.
+A message is its length in four bytes, then JSON. Then the sockets are sent, in groups, each with one further byte.
 """
 
 import json
@@ -19,15 +19,15 @@ from typing import Any
 
 __all__ = ["VERSION", "Inbox", "peer_of", "receive", "send", "send_sockets", "take_sockets"]
 
-#: The version of these messages: programs of different releases take over from each other.
+#: The version of these messages, because programs of different releases take over from each other.
 VERSION = 1
 
 _LENGTH = struct.Struct("!I")
 
-#: Bytes of a message. Addresses take some hundred bytes each.
+#: The most bytes of a message. An address needs a few hundred bytes.
 MOST_BYTES = 1 << 20
 
-#: Sockets sent with one byte; Linux allows 253 (SCM_MAX_FD).
+#: The most sockets sent with one byte; Linux allows 253 (SCM_MAX_FD).
 AT_ONCE = 200
 
 #: The process, the user and the group of a peer (struct ucred of Linux).
@@ -35,7 +35,7 @@ _CREDENTIALS = struct.Struct("iII")
 
 
 class Inbox:
-    """Messages that arrive in parts, for a reader that must not wait."""
+    """A non-blocking reader of messages, which may arrive in parts."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -79,7 +79,7 @@ def receive(connection: socket.socket) -> dict[str, Any]:
 
 
 def send_sockets(connection: socket.socket, sockets: Sequence[socket.socket]) -> None:
-    """Send sockets, which stay open here."""
+    """Send sockets. They stay open in this process."""
     for start in range(0, len(sockets), AT_ONCE):
         part = [one.fileno() for one in sockets[start : start + AT_ONCE]]
         socket.send_fds(connection, [b"+"], part)
@@ -105,7 +105,7 @@ def take_sockets(connection: socket.socket, count: int) -> list[socket.socket]:
 
 
 def peer_of(connection: socket.socket) -> tuple[int, int]:
-    """Return the process and the user at the other end (Linux)."""
+    """Return the process id and the user id of the peer (Linux)."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     process, user, _ = _CREDENTIALS.unpack(raw)
     return process, user
@@ -114,7 +114,7 @@ def peer_of(connection: socket.socket) -> tuple[int, int]:
 def _exactly(connection: socket.socket, size: int) -> bytes:
     received = b""
     while len(received) < size:
-        # Sockets come with the bytes after a message, so a read of the message must not take these bytes.
+        # Sockets are attached to the bytes after a message, so these bytes must not be read with the message.
         data = connection.recv(size - len(received))
         if not data:
             raise ConnectionResetError("the connection was closed")

@@ -1,13 +1,12 @@
-"""A new program takes over from a serving program: it gets the listening sockets, and the old one drains.
+"""The new program's side of a takeover: it gets the listening sockets, and the old program drains.
 
 ::
 
     connect ──► the old one's sockets ──► start, serve, register ──► tell the old one ──► it drains
                                                   │
-                                                  └─► it fails: its copies are closed, the old one serves on
+                                                  └─► it fails: its copies are closed, the old one continues
 
-Sockets are handed over, not bound a second time: no connection is refused, and no connection waits at an abandoned
-socket.
+Sockets are passed on instead of bound a second time, so no connection is refused or waits at an abandoned socket.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ __all__ = ["Given", "Takeover"]
 
 logger = logging.getLogger("fastrpc.audit")
 
-#: Seconds that the old program has for each answer.
+#: The timeout of each answer of the old program in seconds.
 ANSWER_SECONDS = 10.0
 
 
@@ -34,21 +33,21 @@ ANSWER_SECONDS = 10.0
 class Given:
     """The sockets of one address of the old program."""
 
-    #: The address as given: port 0 and `fd://` are not real addresses.
+    #: The address as it was given, perhaps with port 0 or `fd://`.
     wanted: Address
     address: Address
     sockets: tuple[socket.socket, ...]
-    #: Whether the program that listens there is to remove the socket's file at its end.
+    #: Whether the program that listens at the socket has to remove the socket's file at its end.
     removes_file: bool
 
     def fits(self, wanted: Address) -> bool:
-        """Return whether these are the sockets for an address."""
+        """Return whether these sockets belong to a given address."""
         places = {_place(self.wanted), _place(self.address)}
         return _place(wanted) in places
 
 
 class Takeover:
-    """The connection to the program that this one replaces.
+    """The connection to the program that this program replaces.
 
     Raises:
         ConfigError: no program listens at the control socket, or the program there refuses the takeover.
@@ -86,9 +85,9 @@ class Takeover:
                 f"takeover, this one version {VERSION}",
                 hint="stop it, and start this one without --takeover",
             )
-        #: The number of the old program's process.
+        #: The process id of the old program.
         self.process = int(values["process"])
-        #: The variables of the service manager that the old program had.
+        #: The service manager's variables of the old program.
         self.environment: Mapping[str, str] = dict(values["environment"])
         counts = [int(one["sockets"]) for one in values["listeners"]]
         sockets = take_sockets(self._connection, sum(counts) + 1)
@@ -101,7 +100,7 @@ class Takeover:
         logger.info("takeover: this program takes the place of process %d", self.process)
 
     def take(self, wanted: Address) -> Given | None:
-        """Return the sockets for an address, once; None if the old program has none for it."""
+        """Return and remove the sockets for an address; None if the old program has none for it."""
         found = next((one for one in self._given if one.fits(wanted)), None)
         if found is not None:
             self._given.remove(found)
@@ -109,17 +108,17 @@ class Takeover:
         return found
 
     def address_of(self, wanted: Address) -> Address | None:
-        """Return where the sockets for an address are bound; None if the old program has none for it."""
+        """Return the bound address of the sockets for an address; None if the old program has none for it."""
         return next((one.address for one in self._given if one.fits(wanted)), None)
 
     def let_go(self) -> None:
-        """Close the sockets that were not taken: connections there would never be accepted."""
+        """Close the sockets that were not taken, because connections to them would never be accepted."""
         for one in self._given:
             close_all(one.sockets)
         self._given.clear()
 
     def conclude(self) -> None:
-        """Notify the old program that this one serves with its sockets; return once it drains, or has ended.
+        """Notify the old program that this program serves with its sockets. Return when it drains or has ended.
 
         Raises:
             ConfigError: the old program stops for another reason, and keeps its addresses.
@@ -127,10 +126,10 @@ class Takeover:
         try:
             with contextlib.suppress(OSError):
                 send(self._connection, serves=self._taken)
-            # Also if the old program has ended: it may have sent the reason before its end.
+            # Read even if the old program has ended: it may have sent a reason before its end.
             answer = receive(self._connection)
         except (OSError, ValueError) as failure:
-            # This program has the sockets, and no other one can use their addresses.
+            # Continue: this program has the sockets, so no other program can use their addresses.
             logger.warning("takeover: process %d gives no answer, this one serves: %s", self.process, failure)
         else:
             if "refused" in answer:
@@ -140,13 +139,13 @@ class Takeover:
         self._connection.close()
 
     def close(self) -> None:
-        """Give up: close the copies of the sockets that were not taken, and the connection."""
+        """Close the connection and the sockets that were not taken."""
         self.let_go()
         self._connection.close()
 
 
 def _place(address: Address) -> tuple[str, str, int, str]:
-    """Return the identity of an address's socket: `tcp` and `tls` are the same, as TLS begins only on connections."""
+    """Return the identity of an address's socket. `tcp` and `tls` are the same, as TLS concerns only connections."""
     scheme = "tcp" if address.scheme == "tls" else address.scheme
     path = os.path.abspath(address.path) if scheme == "unix" else address.path
     return scheme, address.host, address.port, path
