@@ -46,8 +46,7 @@ _MOST_NAMES: Final = 200
 
 
 class BoundedNames:
-    """The names with their own metric series: the first names used. A name keeps its series after its object is gone.
-    """
+    """The names with a separate metric series: the first names used. A name keeps its series after its object's end."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()

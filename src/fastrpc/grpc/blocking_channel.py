@@ -30,7 +30,7 @@ def insecure_channel(
     *,
     credentials: Any = None,
 ) -> "BlockingChannel":
-    """Return a channel without encryption. The arguments are those of `grpc.insecure_channel`, and `credentials`."""
+    """Return a channel without encryption, with the arguments of grpcio's function and `credentials`."""
     warn_of_wrapped("grpc.insecure_channel")
     return BlockingChannel(AioChannel(target, None, options, compression, None, credentials))
 

@@ -25,7 +25,7 @@ def server(
     compression: Any = None,
     **settings: Any,
 ) -> "BlockingServer":
-    """Return a server that runs servicers in a thread pool, with the arguments of `grpc.server`.
+    """Return a server that runs servicers in a thread pool, with the arguments of `server` in grpcio.
 
     Args:
         settings: `config`, `authenticate`, `authorize`, `call_limits`, `registry`, as for `fastrpc.grpc.aio.server`.

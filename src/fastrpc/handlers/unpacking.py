@@ -8,8 +8,7 @@
 
 All running decompressions together use at most a quarter of `Memory.process_bytes` (`Room` in
 `_core/server/memory_budget.pyx`), for any number of connections. A started payload never waits: if it exceeds its
-stated size it continues while there is room, and is refused if there is none. So no payload waits while it holds
-memory.
+stated size it continues while there is room, and is refused without room. So no payload waits while it holds memory.
 
 The requests of a server wait in one `_Queue`, its stream messages in another, so messages that handlers hold do not
 delay requests. All connections share a few milliseconds of each loop iteration with the loop's other deferred work

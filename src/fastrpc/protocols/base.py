@@ -354,7 +354,9 @@ def register(
     if agreed is None:
         agreed = _protocols[name].agreed if name in _protocols else (None,)
     elif not agreed:
-        raise ConfigError(f"protocol {name!r} has an empty list of ALPN names", hint="give (None,) for no name")
+        raise ConfigError(
+            f"protocol {name!r} has an empty list of ALPN names", hint="give (None,) for no name"
+        )
     given = Protocol(name, detect, server_engine, client_engine, agreed, traits or ClientTraits())
     known = _protocols.get(name, given)
     merged = Protocol(

@@ -36,8 +36,7 @@ _LOG = TopicSettings("orders.new")
 class BrokerContract(RepeatContract):
     """The tests. A subclass has the fixture `broker`: an entered `BrokerBackend` without topics."""
 
-    #: The publisher that the broker stores for a message of publisher "shop"; a broker with identities stores the
-    #: identity.
+    #: The stored publisher of a message of publisher "shop"; a broker with identities stores the identity.
     kept_publisher: str | None = "shop"
 
     async def pass_time(self, broker: BrokerBackend, seconds: float) -> None:
@@ -403,7 +402,7 @@ class BrokerContract(RepeatContract):
         taking = asyncio.ensure_future(member.take(5))
         await asyncio.sleep(0)
         await _publish(broker, b"next")
-        # By now the other group would have got the message as well.
+        # When the witness gets the message, group a would have got it as well.
         assert [one.body for one in await witness.take(5)] == [b"next"]
         stopped = next(group for group in await broker.groups() if group.name == "a")
         assert (stopped.lag, stopped.under_way, taking.done()) == (1, 0, False)

@@ -117,7 +117,7 @@ class TcpTransport:
         """Return our end of an encrypted connection."""
         if not self._is_encrypted:
             return None
-        # Imported on first use, because most connections within a machine or a cluster are not encrypted.
+        # Imported on first use, because most connections within a machine or a cluster are plain text.
         from fastrpc.tls.ends import ClientEnd
 
         return ClientEnd(options.tls, address.host, options.agreed)

@@ -175,7 +175,7 @@ def find(cls: type[Any]) -> PayloadType | None:
 
 
 def encode_value(codec_name: str, value: Any) -> Any:
-    """Return a value that msgspec can encode for a value; TypeError if there is none."""
+    """Convert a value to one that msgspec encodes; TypeError if it cannot be sent."""
     known = find(type(value))
     if known is None and _is_native(type(value)):
         # msgspec calls the hook for such a class only if the value is a key.

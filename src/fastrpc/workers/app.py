@@ -210,7 +210,7 @@ def _place(plan: Plan, own: Place | None) -> Place | None:
 
 
 def _check_given_once(plan: Plan, app: App) -> None:
-    """Refuse settings that a program passes in addition to an App. Those of a command line override the App."""
+    """Refuse settings that a program passes in addition to an App. Settings of a command line override the App's."""
     given = {
         "interceptors": plan.interceptors != (),
         "authenticate": plan.authenticate is not None,

@@ -168,8 +168,7 @@ cdef class BaseSelector:
         listed = [endpoint_state for endpoint_state in known if endpoint_state.weight] or known
         by_id = {id((<EndpointState>each).endpoint): each for each in known}
         # No pick may happen before all fields agree. Up to Python 3.11 each allocation may start a garbage collection,
-        # which runs finalizers; these may pick themselves or let other threads pick. So may objects that are released
-        # here.
+        # which runs finalizers; these may pick, or let other threads pick. So may objects that are released here.
         before = (self.endpoint_states, self._by_name, self._by_id)
         is_collecting = PyGC_Disable()
         try:
@@ -384,8 +383,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         self._order = self.endpoint_states
         for index in range(<Py_ssize_t>self.size):
             self._weights[index] = weights[index]
-            # Limit the saved credit: it may stem from a list with heavier endpoints, and would now cause a burst of
-            # picks.
+            # Limit the saved credit: credit from a list with heavier endpoints would now cause a burst.
             self._start[index] = max(-self._total, min(self._total, (<EndpointState>self.endpoint_states[index]).current))
         memcpy(self._current, self._start, self.size * sizeof(int64_t))
         return 0

@@ -42,8 +42,7 @@ def server(
     call_limits: Sequence[Limit] = (),
     registry: "str | Registry | None" = None,
 ) -> "AioServer":
-    """Return a server for generated services. The arguments are those of `grpc.aio.server` and some of
-    `fastrpc.Server`.
+    """Return a server for generated services, with the arguments of `grpc.aio.server` and some of `fastrpc.Server`.
 
     Args:
         migration_thread_pool: runs servicers with plain `def`; None: threads of the server.

@@ -51,7 +51,7 @@ def checked_authorize(authorize: Any) -> Any:
 
 
 def is_authenticator(authenticate: Any) -> bool:
-    """Return whether this is an object like those of `fastrpc.auth`, not a function."""
+    """Return whether this is an object like the ones in `fastrpc.auth`, not a function."""
     return not isinstance(authenticate, type) and all(
         callable(getattr(authenticate, name, None)) for name in ("verify", "handles")
     )
