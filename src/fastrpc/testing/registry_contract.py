@@ -1,5 +1,4 @@
-"""Tests for custom registries. They check the promises of `WatchedRegistry` on which clients, servers and programs
-rely.
+"""Tests for custom registries: the promises of `WatchedRegistry` on which clients, servers and programs rely.
 
 For a client a registry whose `watch` is an async generator is enough. These checks need more: they use the methods of a
 `Watch`, the names of services, and threads without a loop.

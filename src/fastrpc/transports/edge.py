@@ -1,5 +1,4 @@
-"""Listening sockets of a server that refuses some peers, whose connections are closed before any object is made for
-them.
+"""Listening sockets of a server that refuses some peers: it closes their connections before it makes any object.
 
 An event loop makes a transport for each accepted connection before it reports the peer's address. In a flood this costs
 several times as much as accepting and closing, and the loop accepts as long as connections arrive.

@@ -82,7 +82,7 @@ class Race:
             close_all(list(trying))
 
     def handshake_seconds(self) -> float | None:
-        """Return the seconds for the TLS handshake: half of the rest if addresses are left, else all; None: no limit."""
+        """Return the seconds for the handshake: half of the rest if addresses are left, else all. None: no limit."""
         left = self._patience(None)
         return left if left is None or not self._left else left / 2
 

@@ -175,7 +175,7 @@ def find(cls: type[Any]) -> PayloadType | None:
 
 
 def encode_value(codec_name: str, value: Any) -> Any:
-    """Convert a value to one that msgspec encodes; TypeError if it cannot be sent."""
+    """Convert a value to a form that msgspec encodes; TypeError if it cannot be sent."""
     known = find(type(value))
     if known is None and _is_native(type(value)):
         # msgspec calls the hook for such a class only if the value is a key.

@@ -141,8 +141,7 @@ class Crew:
                 worker.channel.tell(command)
 
     def end(self, command: int, seconds: float) -> None:
-        """Send a command to end. Processes that are still starting read no commands: they get SIGTERM, and are killed
-        later.
+        """Send a command to end. Starting processes read no commands: they get SIGTERM, and workers are killed later.
 
         Args:
             seconds: the time after which a worker that is still starting is killed.

@@ -1,5 +1,4 @@
-"""The supervisor of several processes that serve at one address: it starts and restarts them, passes connections to
-them, and ends them.
+"""The supervisor of several processes that serve at one address: it starts, restarts and ends them.
 
 It has no event loop and no thread, so it can fork at any time. It accepts connections, closes those refused by
 `Addresses` or `ConnectionRate`, and passes the others to the workers (see `acceptor`, `spread`). Workers do everything

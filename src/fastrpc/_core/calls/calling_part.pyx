@@ -41,8 +41,8 @@ cdef class CallingPart:
         raise NotImplementedError
 
     cdef int send(self, Call call, bytes payload) except -1:
-        """Send a call whose deadline the caller watches. Raises EncodeError if it cannot be encoded, and CallError if
-        the protocol lacks this kind of call.
+        """Send a call, but do not watch its deadline. EncodeError: it cannot be encoded. CallError: the protocol lacks
+        this kind of call.
         """
         raise NotImplementedError
 
