@@ -77,8 +77,8 @@ class FastRPCError(Exception):
 
     Attributes:
         message: the text, without the hint.
-        status: the reason of a failed call; the status that a caller gets if a handler raises this error. processed:
-        whether the handler ran: "no", "yes" or "unknown".
+        status: the reason of a failed call; the status that a caller gets if a handler raises this error.
+        processed: whether the handler ran: "no", "yes" or "unknown".
         retryable: whether the same call may be sent again immediately.
         is_lasting: whether a connection keeps failing in the same way until someone changes a certificate or a setting.
         hint: the remedy; None without a remedy. `str(error)` has it in brackets.
@@ -189,7 +189,7 @@ class CallError(FastRPCError):
 
     Raises:
         TypeError: neither status nor message is given, or they are swapped; `retry_after` is not a number, or the
-        message is not text.
+            message is not text.
         ValueError: `retry_after` is negative or not finite; `status` is OK or unknown.
     """
 

@@ -55,8 +55,8 @@ class RateLimit:
     Args:
         rate: calls a second; 0.1 is one call in ten seconds.
         burst: calls at the same moment after a quiet time. Too low refuses calls that honest callers send together, too
-        high admits load peaks. per: the owner of a bucket: "server", "service", "method", "peer" (its IP address
-        without the port, an IPv6
+            high admits load peaks.
+        per: the owner of a bucket: "server", "service", "method", "peer" (its IP address without the port, an IPv6
             address by its /64, the user of a unix socket), "identity", or "metadata:<key>", the value of that entry.
             The last two need `Server(authenticate=…)`; callers without an identity then share one bucket.
         methods: the calls that count: `shop.pay`, `shop.*` (the methods of a service), `shop.**` (services below it,
@@ -88,11 +88,12 @@ class ConcurrencyLimit:
 
     Args:
         limit: calls in progress, from the queue or their start to their end; or "adaptive". Too low leaves the server
-        idle, too high makes calls wait for each other inside their handlers. per: the key of a count, as for
-        `RateLimit`; "server" or "method" for an adaptive limit. methods: the calls that count, as for `RateLimit`.
+            idle, too high makes calls wait for each other inside their handlers.
+        per: the key of a count, as for `RateLimit`; "server" or "method" for an adaptive limit.
+        methods: the calls that count, as for `RateLimit`.
         initial: an adaptive limit before the first call.
-        floor: the lowest adaptive limit. If it is too low, a slow moment stops nearly all calls. ceiling: the highest
-        adaptive limit.
+        floor: the lowest adaptive limit. If it is too low, a slow moment stops nearly all calls.
+        ceiling: the highest adaptive limit.
 
     Raises:
         ConfigError: an argument has the wrong type or range.
@@ -149,8 +150,8 @@ class Addresses:
     403, or PERMISSION_DENIED in gRPC.
 
     Args:
-        allow: networks such as "10.0.0.0/8". If it is not empty, all other addresses are denied. deny: networks that
-        are denied.
+        allow: networks such as "10.0.0.0/8". If it is not empty, all other addresses are denied.
+        deny: networks that are denied.
 
     Raises:
         ConfigError: a text is not a network, or both lists are empty.
@@ -183,8 +184,8 @@ class ConnectionRate:
     Args:
         rate: connections a second; 0.1 is one connection in ten seconds.
         burst: connections at the same moment after a quiet time; None: `rate`, rounded up. Too low refuses clients that
-        open several connections together, and several computers behind one address. per: the owner of a bucket:
-        "address" (an IPv4 address or the /64 of an IPv6 address) or "server".
+            open several connections together, and several computers behind one address.
+        per: the owner of a bucket: "address" (an IPv4 address or the /64 of an IPv6 address) or "server".
 
     Raises:
         ConfigError: an argument has the wrong type or range.

@@ -24,8 +24,8 @@ class LoopThread:
 
     Args:
         close: returns a coroutine. If this object is freed before `stop`, the thread runs this coroutine and ends;
-        without `close` the thread continues to run. owner: the name of the owning object, for the warning that it was
-        not closed.
+            without `close` the thread continues to run.
+        owner: the name of the owning object, for the warning that it was not closed.
     """
 
     def __init__(

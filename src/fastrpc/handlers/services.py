@@ -50,9 +50,9 @@ class ServiceTable:
     """The services that this side offers on its connections.
 
     Args:
-        calling: the part that outgoing calls use on the same connections, if the peer serves as well. address_of:
-        returns the address of a connection's peer. limits: the limits of the server; this object applies the limits of
-        calls.
+        calling: the part that outgoing calls use on the same connections, if the peer serves as well.
+        address_of: returns the address of a connection's peer.
+        limits: the limits of the server; this object applies the limits of calls.
     """
 
     def __init__(

@@ -60,8 +60,8 @@ def openapi_document(
     Args:
         about: title, version, description and servers; None: the defaults.
         schemes: the credential schemes that the server accepts. If there is a scheme, every method that is not public
-        requires credentials. may_call: returns whether to list a method. Services without listed methods are left out.
-        None lists all.
+            requires credentials.
+        may_call: returns whether to list a method. Services without listed methods are left out. None lists all.
     """
     listed = [
         (one, [method for method in one.methods.values() if may_call is None or may_call(method)])

@@ -338,11 +338,12 @@ def register(
     The server half and the client half may be registered separately.
 
     Args:
-        detect: decides by the first bytes of a server's connection whether the peer speaks the protocol. server_engine:
-        returns the engine of a server's connection, a `ServerEngine`. client_engine: returns the engine of a client's
-        connection, on a loop or for threads, a `ClientEngine`. agreed: the ALPN names. Clients offer the first name;
-        None stands for a peer without ALPN. Default: the names of the other half, if it was registered. traits: the
-        properties of the client half.
+        detect: decides by the first bytes of a server's connection whether the peer speaks the protocol.
+        server_engine: returns the engine of a server's connection, a `ServerEngine`.
+        client_engine: returns the engine of a client's connection, on a loop or for threads, a `ClientEngine`.
+        agreed: the ALPN names. Clients offer the first name; None stands for a peer without ALPN. Default: the names of
+            the other half, if it was registered.
+        traits: the properties of the client half.
 
     Raises:
         ConfigError: another protocol has this name, or neither half is given.

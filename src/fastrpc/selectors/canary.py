@@ -16,11 +16,12 @@ class Canary(CanarySelector):
     may be changed at any time.
 
     Args:
-        inner: the selector of both sides, as a name or an object of `fastrpc.selectors` with its filters. to: the
-        filter of the canary, such as `version(">=2")`.
+        inner: the selector of both sides, as a name or an object of `fastrpc.selectors` with its filters.
+        to: the filter of the canary, such as `version(">=2")`.
         percent: the share of the calls that go to the canary.
         by: the metadata entry whose hash decides, so that a user stays on one side. None, or a call without the entry:
-        random. when: metadata entries; a call with one of these entries goes to the canary.
+            random.
+        when: metadata entries; a call with one of these entries goes to the canary.
 
     Raises:
         ConfigError: an argument cannot be used, such as a key of metadata that no call can have.

@@ -18,10 +18,10 @@ class ConsistentHash(ConsistentHashSelector):
 
     Args:
         bound: an endpoint has at most this many times its share of the calls in flight. Too low moves keys for small
-        bursts, too high lets one key overload its endpoint; None keeps a key at its endpoint under any load.
+            bursts, too high lets one key overload its endpoint; None keeps a key at its endpoint under any load.
         least_load: calls in flight that an endpoint accepts regardless of `bound`, so that keys do not move while there
-        are few calls. filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`,
-        `subset` or one
+            are few calls.
+        filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
             of your own.
         seed: makes random picks repeatable, for tests; None: a random seed.
     """

@@ -56,10 +56,11 @@ def zones(
     Args:
         order: the zones to use after the client's zone.
         place: the location of this program; None: read from the environment. Without a zone all endpoints are kept, and
-        a warning is logged. headroom: the load that an endpoint can handle, as a multiple of its usual load. Too low
-        sends calls to other zones after a single failure, too high overloads the remaining endpoints. client: the same
-        name for all clients that have to choose the same endpoints, as key selectors need; None: each client chooses
-        separately.
+            a warning is logged.
+        headroom: the load that an endpoint can handle, as a multiple of its usual load. Too low sends calls to other
+            zones after a single failure, too high overloads the remaining endpoints.
+        client: the same name for all clients that have to choose the same endpoints, as key selectors need; None: each
+            client chooses separately.
 
     Raises:
         ConfigError: an argument has the wrong type or range.

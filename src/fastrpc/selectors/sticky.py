@@ -18,10 +18,11 @@ class Sticky(StickySelector):
 
     Args:
         inner: the selector that picks the endpoint of a new key, as a name or an object of `fastrpc.selectors` with its
-        filters. With `LeastLoaded`, a new key gets the endpoint with the fewest keys per weight among equally loaded
-        endpoints. keep: seconds since its last call after which a key is forgotten.
-        most: the largest number of keys; a further key replaces the least recently used key. clock: a function that
-            returns seconds, for tests; None: the monotonic clock.
+            filters. With `LeastLoaded`, a new key gets the endpoint with the fewest keys per weight among equally
+            loaded endpoints.
+        keep: seconds since its last call after which a key is forgotten.
+        most: the largest number of keys; a further key replaces the least recently used key.
+        clock: a function that returns seconds, for tests; None: the monotonic clock.
     """
 
     __slots__ = ()

@@ -44,9 +44,9 @@ class FaultyTransport:
     Args:
         seed: the seed of all random faults.
         delay: the longest delay of a piece in seconds.
-        split: the most bytes of a piece; written bytes arrive in pieces. None does not split them. cut_after: each
-        connection is reset after a random number of bytes from 1 to this. None never resets. refuse: share of the
-        attempts to connect that fail, from 0 to 1.
+        split: the most bytes of a piece; written bytes arrive in pieces. None does not split them.
+        cut_after: each connection is reset after a random number of bytes from 1 to this. None never resets.
+        refuse: share of the attempts to connect that fail, from 0 to 1.
         drop_after: each connection becomes silent after a random number of bytes from 1 to this: further bytes are
             lost. None never drops.
     """

@@ -99,8 +99,8 @@ class JudgedServer:
     """Accepts connections at one socket, instead of an event loop's server.
 
     Args:
-        admits: called with a peer's socket address; returns whether its connection is served. serve: called with each
-            connection to serve, which it then owns.
+        admits: called with a peer's socket address; returns whether its connection is served.
+        serve: called with each connection to serve, which it then owns.
     """
 
     def __init__(

@@ -74,22 +74,23 @@ def serve(
     it serves.
 
     Args:
-        sources: instances of classes under `@service`, classes or functions without arguments that make them,
-            lists of these, or functions marked `@contextlib.asynccontextmanager` that yield a list. Classes and
-        functions are called once in each worker, on its loop. Alternatively one `App`, or a function that returns an
-        App, with its own interceptors, limits and config. address: one address to listen at, or several.
+        sources: instances of classes under `@service`, classes or functions without arguments that make them, lists of
+            these, or functions marked `@contextlib.asynccontextmanager` that yield a list. Classes and functions are
+            called once in each worker, on its loop. Alternatively one `App`, or a function that returns an App, with
+            its own interceptors, limits and config.
+        address: one address to listen at, or several.
         workers: the number of processes that share the connections. A worker that dies is restarted.
         registry: the registry for every service: a URL, an object of `fastrpc.registries` that was not used yet, or a
-        list of these. All workers share one registration. advertise: the address to register in place of `address`, see
-        `Server.listen`. For several addresses, give a
+            list of these. All workers share one registration.
+        advertise: the address to register in place of `address`, see `Server.listen`. For several addresses, give a
             list in their order; addresses beyond the end of the list are not registered.
         config: the settings, see `fastrpc.config`; None: the defaults.
         interceptors: functions around every call, the first outermost.
         authenticate, authorize: identify callers and decide on their calls; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
         place: the place where the program runs, for its records in the registry; None: read from the environment.
-        store: the URL of a store for scheduled methods, see `Server`; each worker opens it. broker: the URL of a broker
-        for subscribers, see `Server`; each worker opens it.
+        store: the URL of a store for scheduled methods, see `Server`; each worker opens it.
+        broker: the URL of a broker for subscribers, see `Server`; each worker opens it.
 
     Raises:
         OSError: an address is unavailable; the message names it.

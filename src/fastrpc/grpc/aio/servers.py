@@ -47,8 +47,9 @@ def server(
     Args:
         migration_thread_pool: runs servicers with plain `def`; None: threads of the server.
         config: the settings of the server. It always speaks gRPC, and what `protocols` adds. Without settings callers
-        get the texts of exceptions, as in grpcio; with settings `expose_errors` decides. authenticate, authorize,
-        registry: as for `fastrpc.Server`. call_limits: how much callers may ask for, see `fastrpc.limits`.
+            get the texts of exceptions, as in grpcio; with settings `expose_errors` decides. authenticate, authorize,
+            registry: as for `fastrpc.Server`.
+        call_limits: how much callers may ask for, see `fastrpc.limits`.
     """
     warn_of_wrapped("grpc.aio.server", interceptors)
     given = (migration_thread_pool, handlers, interceptors, options, maximum_concurrent_rpcs, compression)

@@ -45,8 +45,8 @@ class Reporter:
         name: the name of the process for people.
         is_ready: returns whether the process accepts calls now.
         answer: a coroutine function that returns the values for a question: the name of an admin page, or another name
-        with a space and an argument. None: there are no pages, and only heartbeats are written. on_beat: called once a
-        second.
+            with a space and an argument. None: there are no pages, and only heartbeats are written.
+        on_beat: called once a second.
     """
 
     def __init__(
