@@ -7,8 +7,8 @@ names at a relay.
 
     shop.pay       this method
     shop.*         the methods of the service `shop`
-    shop.**        these methods, and the methods of all services below, such as shop.orders.list **             every
-    method except of the built-in services `fastrpc.*`, which must be named explicitly
+    shop.**        these methods, and the methods of all services below, such as shop.orders.list
+    **             every method except the built-in ones, `fastrpc.*`, which must be named explicitly
 
     shop/limits    this key
     shop/*/limits  in a key any word may be `*`, in a method only the last one

@@ -4,9 +4,9 @@
 
     CallError                                     its own status, message, details and `retry_after`
     a group of CallErrors and own-call errors     as its first leaf
-    an error of a call that this process made     UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED; other statuses: as a crash
-    NotImplementedError                           UNIMPLEMENTED any other, SystemExit too                     INTERNAL
-    (gRPC services: UNKNOWN) with an id, which is in the log, too
+    an error of a call that this process made     UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED; others: as a crash
+    NotImplementedError                           UNIMPLEMENTED
+    any other, SystemExit too                     INTERNAL (gRPC services: UNKNOWN) with an id, which is in the log, too
 
 A caller never gets the text of an exception or the message of another server: both may contain private data.
 

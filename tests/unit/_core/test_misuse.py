@@ -54,9 +54,9 @@ def test_value_of_another_schedule_is_refused() -> None:
     first, second = Schedule(), Schedule()
     value = first.schedule(1 << 30, "here")
 
-    with pytest.raises(ValueError, match="elsewhere"):
+    with pytest.raises(ValueError, match="by another schedule"):
         second.reschedule(value, 1 << 31)
-    with pytest.raises(ValueError, match="elsewhere"):
+    with pytest.raises(ValueError, match="by another schedule"):
         second.cancel(ScheduledValue())
 
 

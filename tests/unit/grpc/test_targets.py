@@ -60,7 +60,7 @@ def test_another_target_is_refused(target: str) -> None:
 
 
 def test_round_robin_over_encrypted_addresses_of_a_name_is_refused() -> None:
-    with pytest.raises(ConfigError, match="without encryption only"):
+    with pytest.raises(ConfigError, match="works only without encryption"):
         target_of("dns:///orders:443", is_encrypted=True, policy="round_robin")
 
 

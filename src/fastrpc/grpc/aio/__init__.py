@@ -1,8 +1,8 @@
 """grpc.aio with our server and channels: `from fastrpc.grpc import aio` in place of `from grpc import aio`.
 
-    servers   `server`;  interceptors: of servers
-    channels  `insecure_channel`, `secure_channel`;  calls, stream_calls: what their methods return
-    interception  of calls, by interceptors
+    servers   `server`;  interceptors: interceptors of servers
+    channels  `insecure_channel`, `secure_channel`;  calls, stream_calls: the calls that channels return
+    interception  interceptors of channels
 
 Every other public name is the name in grpc.aio.
 """

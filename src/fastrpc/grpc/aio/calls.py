@@ -2,8 +2,8 @@
 
 ::
 
-    multicallable(request) ──► UnaryUnaryCall     sends immediately, or a task awaits `client.call` StreamCall         a
-    task starts a `Stream`, another task sends an iterable (stream_calls)
+    multicallable(request) ──► UnaryUnaryCall     sends immediately, or a task awaits `client.call`
+                               StreamCall         a task starts a `Stream`, another sends an iterable (stream_calls)
 """
 
 import asyncio

@@ -2,8 +2,8 @@
 
 ::
 
-    the header     a row of 8 words per place: its process, heartbeat and connections, and its valid records; then one
-                   row for the whole server, and the connections that the supervisor refused, by reason
+    the header     a row of 8 words per place: its process, heartbeat and connections, and its valid records;
+                   then one row for the whole server, and the connections that the supervisor refused, by reason
     records        two for each row and kind: one is valid while the other is written
 
 The supervisor makes it before the first fork. A process writes only into its own place. If the process is killed, its

@@ -2,10 +2,10 @@
 
 ::
 
-    new program ──► old    (connects; the system reports its user) new program ◄── old    {"process", "version",
-    "listeners", "environment"} with the listening sockets,
+    new program ──► old    (connects; the system reports its user)
+    new program ◄── old    {"process", "version", "listeners", "environment"} with the listening sockets,
                            or {"refused": why}
-    new program ──► old    {"serves": [addresses]}: it serves, with these of the sockets
+    new program ──► old    {"serves": [addresses]}: it serves with the sockets of these addresses
     new program ◄── old    {"drains": true}, or {"refused": why}
 
 A message is its length in four bytes, then JSON. Then the sockets are sent, in groups, each with one further byte.
