@@ -44,8 +44,7 @@ class Batcher(Generic[T, R]):
             is raised for its caller, an exception of `run` for all callers. `async def`, or `def`, which runs in a
             thread.
         size: the most items of one run. A low size causes more runs, a high size makes all callers wait for a long run.
-        wait: seconds for which the first item waits for others; 0: one turn of the loop. A long wait slows single
-            calls.
+        wait: seconds for which the first item waits for others; 0: one loop iteration. A long wait slows single calls.
         key: returns the key of an item. Items with different keys are put into different batches, which run at the same
             time.
     """

@@ -90,7 +90,7 @@ class FastRPCError(Exception):
 
     is_lasting: bool = False
 
-    #: The value that a handler on the other side gave as details, as plain data, or None.
+    #: The details given by the handler on the other side, as plain data, or None.
     details: Any = None
     #: The details as another protocol sent them.
     _details_as_sent: bytes | None = None
@@ -244,7 +244,7 @@ class DeadlineExceededError(FastRPCError, TimeoutError):
     """The call's deadline passed, here or on the other side.
 
     Attributes:
-        retry_after: seconds that the other side asks to wait; None if it names no wait.
+        retry_after: seconds that the other side asks to wait, or None.
     """
 
     retry_after: float | None = None

@@ -87,7 +87,7 @@ def target_of(target: str, *, is_encrypted: bool, policy: str) -> ChannelTarget:
         # Each address of the name becomes an endpoint of the `dns://` registry, which follows changes.
         if is_encrypted:
             raise ConfigError(
-                f"{target!r}: round_robin over the addresses of a host name works only without encryption",
+                f"{target!r}: a list of addresses from DNS works only without encryption",
                 hint="give each address: ipv4:10.0.0.1:443,10.0.0.2:443 with TLS(server_name=…)",
             )
         return ChannelTarget(f"dns://{authority}/{place}", selector)

@@ -77,7 +77,7 @@ def _job(
 
 
 class _SubmittedJob(CallJob):
-    """A function in an executor, cancelled if it has not begun by its deadline."""
+    """A function in an executor, cancelled if it has not started by its deadline."""
 
     __slots__ = ("_future",)
 

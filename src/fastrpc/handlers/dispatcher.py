@@ -339,7 +339,7 @@ class Dispatcher:
         )
 
     async def wait_closed(self) -> None:
-        """Wait until every connection is gone."""
+        """Wait until every connection is closed."""
         await self.wait_until(lambda: not self.gate.engines)
 
     def _is_idle(self) -> bool:

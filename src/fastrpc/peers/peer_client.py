@@ -1,4 +1,4 @@
-"""Calls to the other side of one connection, by `Peer.client`.
+"""Calls to the peer of one connection, by `Peer.client`.
 
 Such a call is sent on that connection or fails. It picks no endpoint, dials no connection, and is not retried.
 """

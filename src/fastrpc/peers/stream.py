@@ -82,7 +82,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self._starter = starter
         self._source = messages
         self.is_fed = messages is not None
-        #: Done when the first attempt has started or failed; None before the stream is begun.
+        #: Done when the first attempt has started or failed; None before the stream is started.
         self._begun: asyncio.Future[None] | None = None
         # Tasks that attempt and send; and the interceptors, if there are any.
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -12,7 +12,7 @@ __all__ = ["message_steps", "unpack"]
 
 
 async def unpack(call: ClientCall, most: int) -> None:
-    """Decompress a call's answer and store the result in the call. A short answer is decompressed in one step.
+    """Decompress a call's answer and store the result in the call; immediately if it is short and no other work waits.
 
     Raises:
         DecodeError: it is damaged, has more than `most` bytes, or its compressor is unknown.

@@ -131,7 +131,7 @@ class ServerEngine(PeerConnection, typing.Protocol):
         """Send the peer the reason, if the protocol supports it, and close the connection after all output was sent."""
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close immediately."""
 
     def stats(self) -> dict[str, Any]:
         """Return `calls`, `one_way` calls, `buffered` bytes of output, and `credit`: bytes that the peer may send."""
@@ -224,7 +224,7 @@ class ClientEngine(PeerConnection, typing.Protocol):
         """Fail the running calls, and close the connection after all output was sent."""
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close immediately."""
 
     def stats(self) -> dict[str, int]:
         """Return `calls`, `waiting`, `buffered` and `credit`."""

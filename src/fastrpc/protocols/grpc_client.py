@@ -27,8 +27,8 @@ _MOST_METADATA = 65_535
 #: By default gRPC servers close connections of clients that send more than one ping in five minutes.
 _RARE_PINGS = 300.0
 
-#: The most connections of a SyncClient to a server. A gRPC server does not announce how many worker processes it has,
-#: so the client opens another connection when a call waits for a stream.
+#: The most connections of a client to a server. A gRPC server does not announce how many worker processes it has, so
+#: the client opens another connection when a call waits for a stream.
 _MOST_CONNECTIONS = 8
 
 

@@ -1,4 +1,4 @@
-"""The tests that every broker must pass, to run with your own broker. They need pytest and an asyncio plugin.
+"""The tests that every broker must pass, to run with your own broker. They need pytest with asynchronous tests.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The tests that every store must pass, to run with your own store. They need pytest and an asyncio plugin.
+"""The tests that every store must pass, to run with your own store. They need pytest with asynchronous tests.
 
 ::
 

@@ -229,7 +229,9 @@ def _url_decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
 def _schema(cls: Any, mode: Any) -> dict[str, Any]:
     try:
         found: dict[str, Any] = cls.model_json_schema(by_alias=True, mode=mode)
-    except pydantic.errors.PydanticInvalidForJsonSchema:  # it has a field that pydantic takes as it is
+    except (
+        pydantic.errors.PydanticInvalidForJsonSchema
+    ):  # it has a field that pydantic accepts without validation
         return {"title": cls.__name__}
     return found
 

@@ -126,7 +126,7 @@ class ServingProcess:
         self._wake()
 
     def quit(self) -> None:
-        """Quit at once."""
+        """Quit immediately."""
         self._stops = 2
         # Needed if the loop is blocked or a handler does not end.
         self._end_anyway(ExitCode.INTERRUPTED)

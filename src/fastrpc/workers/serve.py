@@ -67,7 +67,7 @@ def serve(
     store: str | None = None,
     broker: str | None = None,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
+    """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits immediately.
 
     It uses uvloop if installed. Unless the program configures logging, warnings and errors, such as the traceback of a
     failed handler, are written to standard error. At a terminal it prints one line, with addresses and protocols, when

@@ -77,7 +77,7 @@ async def test_a_service_without_servers_suggests_checks() -> None:
     async with Client("slow", registry=StaticRegistry({"slow": []})) as client:
         with pytest.raises(NoEndpointError, match="no endpoint serves it") as nobody:
             await client.call(Slow.wait)
-    assert "check the name of the service" in str(nobody.value.hint)
+    assert "check the service's name" in str(nobody.value.hint)
 
 
 async def test_filters_without_a_match_name_the_fields_to_compare() -> None:

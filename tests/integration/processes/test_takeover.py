@@ -146,7 +146,9 @@ async def test_a_new_program_killed_during_its_start_leaves_the_old_one_running(
                 await asyncio.to_thread(another.wait_errors, text)
                 assert await ended(another) == 3
             new.signal(signal.SIGKILL)
-            await asyncio.to_thread(old.wait_errors, "ended before it served, this program serves on")
+            await asyncio.to_thread(
+                old.wait_errors, "ended before it served, this program continues to serve"
+            )
         (tmp_path / "slow").unlink()
         async with Client(first["addresses"][0]) as client:
             assert await client.with_options(timeout=20).call("work.where") in first["process_ids"]

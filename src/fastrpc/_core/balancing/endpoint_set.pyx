@@ -118,7 +118,7 @@ cdef class Pick:
             endpoint_set.undo(self.endpoint_state, self._method, self._ticket)
 
     def __del__(self):
-        # A pick that is never ended, for example because its task is never resumed, must not hold its slot for ever.
+        # A pick that is never ended, for example because its task is never resumed, must not occupy its slot forever.
         self.dropped()
 
 

@@ -345,7 +345,7 @@ cdef class StickySelector(WrappingSelector):
         return 0
 
     cdef int _free(self, Py_ssize_t place) except -1:
-        """Free the number of an endpoint that has left and has no bindings."""
+        """Free the number of an endpoint that was removed and has no bindings."""
         del self._numbers[self._names[place]]
         self._spare.append(place)
         return 0

@@ -57,7 +57,7 @@ cdef Py_ssize_t kept_bytes = 0
 cdef enum:
     # The first block has room for a small answer.
     FIRST_BLOCK = 128
-    # A block above this is freed once it is empty: one burst must not pin memory for ever.
+    # A block above this is freed once it is empty: one burst must not occupy memory forever.
     KEPT_BLOCK = 65536
     # Memory for a payload grows with the received bytes, not with the announced size. These are the initial size, and
     # the growth factor on a connection that has delivered large payloads completely before.

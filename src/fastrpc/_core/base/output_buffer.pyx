@@ -32,7 +32,7 @@ cdef class OutputBuffer:
 
     @cython.final
     cdef int keep(self, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1:
-        """Append a part without copying it; its payload lives until all of it is sent."""
+        """Append a part of a payload without copying. The payload is referenced until the part is sent."""
         if self.chunks is None:
             self.chunks = []
         if self.out.size:

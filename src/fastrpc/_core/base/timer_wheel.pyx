@@ -180,7 +180,7 @@ cdef class TimerWheel:
 
 @cython.final
 cdef class ScheduledValue:
-    # The timer lives while it is linked: the schedule's set holds it.
+    # While the timer is linked, the schedule's set keeps this object alive.
     cdef Timer _timer
     cdef readonly object value
     # The schedule that made the value; its wheel may hold the timer.

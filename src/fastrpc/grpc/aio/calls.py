@@ -198,7 +198,7 @@ class UnaryUnaryCall(ChannelCall, aio.UnaryUnaryCall):  # type: ignore[misc]
             self._is_taken = True
         except Exception as error:
             self._fail(error)
-        # The future is set here: a callback of the task would cost one more turn of the loop.
+        # The future is set here: a callback of the task would cost one more loop iteration.
         if not self._future.done():
             self._future.set_result(None)
 

@@ -1,4 +1,4 @@
-"""A server of grpc.aio, over a server of ours."""
+"""A server with the interface of grpc.aio, over a `fastrpc.Server`."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

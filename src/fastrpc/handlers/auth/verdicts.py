@@ -168,7 +168,7 @@ class Verdicts:
         return UNDECIDED
 
     def close(self) -> None:
-        """Give up all verifications under way."""
+        """Cancel all running verifications."""
         for task in list(self._tasks):
             task.cancel()
 

@@ -225,5 +225,5 @@ class Reporter:
 
     def _tell(self, number: bytes) -> None:
         if number:
-            with contextlib.suppress(OSError):  # The monitor is gone, or has too many answers to read.
+            with contextlib.suppress(OSError):  # The monitor has ended, or has too many unread answers.
                 self._place.answering.send(number)

@@ -110,7 +110,7 @@ class ProcessPlace:
     # For the process
 
     def beat(self) -> None:
-        """Give a sign of life."""
+        """Write a heartbeat."""
         self._board.words[self._row + BEAT] = time.monotonic_ns()
 
     def set_ready(self, is_ready: bool) -> None:
