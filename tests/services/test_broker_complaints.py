@@ -247,7 +247,7 @@ async def test_a_removed_group_begins_anew_and_does_not_loop(
         await shop.remove_group(GROUP)
         await shop.publish(JOBS, 2)
         await eventually(lambda: (2, 1) in handler.seen)
-    assert len([one for one in caplog.records if "begins anew" in one.getMessage()]) == 1
+    assert len([one for one in caplog.records if "subscribes again" in one.getMessage()]) == 1
 
 
 # A long task runs twice, or for ever

@@ -152,7 +152,7 @@ def test_sync_full_is_the_default_of_sqlite(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("memory", "memory://.* keeps nothing on a disk, sync=full is refused.*leave the option sync out"),
+        ("memory", "memory://.* keeps nothing on a disk, so sync=full is refused.*leave the option sync out"),
         ("broker-memory", "broker://.* no option sync"),
         ("broker-sqlite", "broker://.* no option sync"),
         ("nats", "nats://.*sync=full needs the option monitor.*monitor=http://host:8222"),
@@ -201,7 +201,7 @@ def subscribed(topic: Any, **options: Any) -> type[Any]:
         (
             "redis",
             subscribed(ORDERS, ordered=True),
-            "ordered=True is not for redis://.*leave ordered out, or use another broker",
+            "ordered=True is not supported by redis://.*leave ordered out, or use another broker",
         ),
         (
             "nats",

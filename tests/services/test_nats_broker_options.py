@@ -72,8 +72,8 @@ def test_a_path_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"keep_seconds": 1e12}, "keep_seconds .* nats:// keeps to 9e\\+09.*keep_seconds=None"),
-        ({"keep_seconds": 0.01}, "keep_seconds .* nats:// needs 0.1"),
+        ({"keep_seconds": 1e12}, "keep_seconds .* nats:// has at most 9e\\+09.*keep_seconds=None"),
+        ({"keep_seconds": 0.01}, "keep_seconds .* nats:// has at least 0.1"),
         ({"dedupe_seconds": 1e12}, "dedupe_seconds"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The checks of a program's arguments that the verbs of a broker share.
+"""Argument checks that several methods of a broker share.
 
 They raise ConfigError, or TypeError for a value of a wrong type.
 """
@@ -24,13 +24,13 @@ __all__ = [
 
 
 def check_values(values: object) -> None:
-    """Refuse one value in place of several: the characters of a text would be messages."""
+    """Refuse a single text or bytes object as `values`: each character would become a message."""
     if isinstance(values, str | bytes | bytearray | memoryview) or not hasattr(values, "__len__"):
         raise TypeError(f"values is a {type(values).__name__}, it must be a sequence of values")
 
 
 def check_short(option: str, text: str) -> None:
-    """Refuse a key or an id that is no text of 1 to 512 bytes."""
+    """Check that a key or an id is a text of 1 to 512 bytes."""
     if not isinstance(text, str):
         raise TypeError(f"the {option} of a message is {text!r}, it must be text")
     if not 0 < len(bytes_of(text, f"the {option} of a message")) <= TEXT_BYTES:
@@ -40,14 +40,14 @@ def check_short(option: str, text: str) -> None:
 
 
 def check_letters(group: str, ids: Sequence[str]) -> None:
-    """Refuse the name of a group, or ids of its dead letters, that none can have."""
+    """Check the name of a group and the ids of its dead letters."""
     check_group(group)
     for id in ids:
         check_short("id", id)
 
 
 def check_in_flight(limits: BrokerLimits, in_flight: int) -> None:
-    """Refuse a number of messages that a member cannot hold."""
+    """Check that one member of a group may hold `in_flight` unsettled messages."""
     if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
         raise ConfigError(f"in_flight is {shown(in_flight)}, it must be a number from 1")
     if limits.most_in_flight is not None and in_flight > limits.most_in_flight:
@@ -58,7 +58,7 @@ def check_in_flight(limits: BrokerLimits, in_flight: int) -> None:
 
 
 def one_each(option: str, given: Sequence[str | None] | None, values: Sequence[Any]) -> Sequence[str | None]:
-    """Return one key or id for each value; none given: None for each."""
+    """Return one key or id for each value; return a None for each if `given` is None."""
     if given is None:
         return [None] * len(values)
     if isinstance(given, str) or len(given) != len(values):
@@ -67,15 +67,16 @@ def one_each(option: str, given: Sequence[str | None] | None, values: Sequence[A
 
 
 def check_group_options(limits: BrokerLimits, group: str | None, start: Place, ordered: bool) -> None:
-    """Refuse options of a subscription that do not fit together, or that the broker does not have."""
+    """Check that the options of a subscription fit together and that the broker supports them."""
     if group is not None:
         check_group(group)
     elif start != "new":
         raise ConfigError(
-            f"start is {start!r}, and a broadcast begins now", hint="name a group, or leave start out"
+            f"start is {start!r}, but a broadcast has only new messages",
+            hint="name a group, or leave start out",
         )
     if ordered and not limits.has_order:
         raise ConfigError(
-            f"ordered=True is not for {limits.scheme}://, which has no order by key",
+            f"ordered=True is not supported by {limits.scheme}://, which has no order by key",
             hint="leave ordered out, or use another broker",
         )

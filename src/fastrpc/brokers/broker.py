@@ -1,4 +1,4 @@
-"""A broker with types: what `open_broker` returns."""
+"""The typed broker that `open_broker` returns."""
 
 import secrets
 import time
@@ -53,13 +53,13 @@ __all__ = ["Broker", "open_broker"]
 
 T = TypeVar("T")
 
-#: The shortest age of a repeat: an age of 0 would be a first attempt.
+#: The shortest age of a repeat, in seconds: an age of 0 means the first attempt.
 _SHORTEST_AGE: Final = 0.001
 
 _VERBS: Final = Verbs(BrokerError)
 _finish: Final = _VERBS.finish
 
-# A program publishes to the same names again and again.
+# Cached because a program publishes to the same names many times.
 _check_name: Final = lru_cache(maxsize=1024)(check_name)
 
 
@@ -78,19 +78,19 @@ def open_broker(url: str, *, tls: TLS | None = None, credentials: CredentialSour
 
 
 class Broker:
-    """Publishes messages to topics, subscribes to them, and looks after groups and dead letters.
+    """A client that publishes messages to topics, subscribes to them, and manages groups and dead letters.
 
-    Each verb ends within the deadline of the call or the `fastrpc.timeout` around it; without a deadline it ends within
-    5 s. Until then reads and publications are repeated while the broker is away, and other writes if they did not
-    start.
+    Each method ends within the deadline of the call or the `fastrpc.timeout` around it; without a deadline it ends
+    within 5 s. While the broker is unreachable, reads and publications are repeated until then. Other writes are
+    repeated only if they did not start.
     """
 
     def __init__(self, opening: Opening) -> None:
         self._opened = OpenedBackend(opening, "broker", BrokerError)
         self._topics = DeclaredTopics()
         self._subscriptions: set[Subscription[Any]] = set()
-        # The first part of ids for messages without one. Each opening makes a new one: a forked process opens the
-        # broker again.
+        # The first part of the ids that are made for messages without an id. Each opening makes a new one, since a
+        # forked process opens the broker again.
         self._run = ""
         # The limits of the backend; None until it is open.
         self._limits: BrokerLimits | None = None
@@ -115,7 +115,7 @@ class Broker:
 
     @property
     def backend(self) -> BrokerBackend:
-        """The broker below, without types, deadlines and repeats.
+        """The backend, without types, deadlines and repeats.
 
         Raises:
             BrokerError: it is closed.
@@ -124,10 +124,10 @@ class Broker:
         return self._opened.backend
 
     async def declare(self, topic: Topic[Any]) -> None:
-        """Make a topic, as its first use does. Declare a pattern before you publish to one of its names.
+        """Create a topic; its first use does so too. Declare a pattern before you publish to one of its names.
 
         Raises:
-            ConfigError: the broker has it with other settings, or another topic that overlaps.
+            ConfigError: the topic exists with other settings, or it overlaps with another topic.
         """
         work = partial(self._topics.declare, self.backend, topic)
         await _finish(f"the declaration of {topic.name!r}", work)
@@ -164,24 +164,24 @@ class Broker:
         delay: float = 0,
         headers: Mapping[str, str] | None = None,
     ) -> Published:
-        """Keep a message; return once the broker has it.
+        """Publish a message; return once the broker has stored it.
 
         Args:
-            topic: a text means the topic that covers it, else `Topic(text)`.
-            value: bytes and messages of protobuf as they are, all else as JSON.
-            key: messages of a key keep their order in a group that asks for it.
-            id: a message of the same id is kept once within `Topic.dedupe_seconds`, so publishing it again is safe.
-                None: this publication has a random id, under which it is repeated.
+            topic: a text means the declared topic that covers it, or `Topic(text)` if no topic does.
+            value: bytes and protobuf messages are sent in their own encoding, all other values as JSON.
+            key: messages with the same key keep their order in a group with `ordered=True`.
+            id: the broker keeps one message per id within `Topic.dedupe_seconds`, so publishing it again is safe.
+                None: this publication gets a random id, which its repeats share.
             delay: seconds before its first delivery.
             headers: texts for subscribers, with the names of metadata.
 
         Raises:
-            EncodeError: the value cannot be JSON; or the value is bytes or a protobuf message and the topic is of
-                another type, or the reverse. Type checkers find values of other wrong types, and subscribers check the
-                type as they
-                decode.
-            ConfigError: an argument is wrong, or the broker cannot do it.
-            BrokerError: the broker refuses it, or is away; `processed` is "unknown" if it may have kept it.
+            EncodeError: the value cannot be encoded as JSON; or either the value or the type of the topic is bytes or
+                protobuf, and the other is not. Other wrong types are not checked here: type checkers find them, and
+                subscribers check the type when they decode.
+            ConfigError: an argument is wrong, or the broker does not support it.
+            BrokerError: the broker refuses the message or is unreachable; `processed` is "unknown" if it may have
+                kept the message.
         """
         message = self._outgoing(topic, value, key, id, delay, headers)
         return (await self.keep(topic, (message,)))[0]
@@ -212,7 +212,7 @@ class Broker:
         keys: Sequence[str | None] | None = None,
         ids: Sequence[str | None] | None = None,
     ) -> Sequence[Published]:
-        """Keep messages, all or none, in their order. Arguments and errors as of `publish`.
+        """Publish messages, all or none, in their order. Other arguments and errors are the same as for `publish`.
 
         Args:
             keys: one for each value.
@@ -275,15 +275,17 @@ class Broker:
     ) -> Subscription[Any]:
         """Return the messages of a group, for `async with` and then `async for`.
 
-        A message whose value does not decode becomes a dead letter, and does not come out.
+        A message whose value cannot be decoded becomes a dead letter and is not yielded.
 
         Args:
-            pattern: a topic, or a name or pattern; a text means the topic that covers it, else `Topic(text)`.
+            pattern: a topic, or a text with a name or pattern, which means the declared topic that covers it, or
+                `Topic(text)` if no topic does.
             type: the type of the values if `pattern` is a text, as for `Topic`.
-            group: its members share the messages. None: a broadcast, whose every member gets all messages from now on.
-            start: the beginning of a group that does not exist: "oldest", "new", a datetime or a sequence.
-            ordered: one message of a key at a time is under way in the group.
-            in_flight: the most messages that are not settled; more stay with the broker.
+            group: the members of a group share its messages. None: a broadcast, in which each member gets all messages
+                from now on.
+            start: where a new group starts: "oldest", "new", a datetime or a sequence number.
+            ordered: the group handles one message of each key at a time.
+            in_flight: the most messages that this member holds unsettled; the others wait at the broker.
 
         Raises:
             ConfigError: an argument is wrong, or the broker cannot do it.
@@ -305,7 +307,7 @@ class Broker:
         ordered: bool,
         in_flight: int,
     ) -> Subscription[Any]:
-        """Return a subscription as `subscribe` does, whose values another function decodes.
+        """Return a subscription like `subscribe`, but decode its values with the given function.
 
         Raises:
             ConfigError: an argument is wrong, or the broker cannot do it.
@@ -324,7 +326,7 @@ class Broker:
         return await _finish("the list of groups", self.backend.groups)
 
     async def seek(self, group: str, to: Place) -> None:
-        """Move a group to "oldest", "new", a datetime or a sequence number; messages under way count as lost.
+        """Move a group to "oldest", "new", a datetime or a sequence number; members lose their messages under way.
 
         Raises:
             BrokerError: NOT_FOUND: there is no such group.
@@ -343,7 +345,7 @@ class Broker:
         await _finish(f"removal of {group!r}", partial(self.backend.remove_group, group), writes=True)
 
     async def dead_letters(self, group: str) -> Sequence[DeadLetter]:
-        """Return the dead letters of a group, the oldest death first. BrokerError as of `seek`."""
+        """Return the dead letters of a group, the oldest death first. BrokerError: NOT_FOUND."""
         check_group(group)
         return await _finish(f"the dead letters of {group!r}", partial(self.backend.dead_letters, group))
 
@@ -358,7 +360,7 @@ class Broker:
         return await _finish(f"discard of {group!r}", partial(self.backend.discard, group, ids), writes=True)
 
     async def keep(self, topic: Topic[Any] | str, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep checked messages of one topic, all or none. BrokerError as of `publish`."""
+        """Publish messages of one topic that were checked already, all or none. Raise BrokerError as `publish` does."""
         backend = self._opened.backend
         if self._topics.has(topic):
             try:
@@ -366,7 +368,7 @@ class Broker:
             except BrokerError as error:
                 if error.status is not Status.NOT_FOUND:
                     raise
-            # The broker has lost the topic, as a broker in memory does when it restarts.
+            # The broker has lost the topic: a broker in memory has restarted.
             self._topics.forget(topic)
         # Both steps share one timeout.
         with timeout(PATIENCE_SECONDS if scope_deadline() is None else None):
@@ -406,7 +408,7 @@ class Broker:
         return OutgoingMessage(name, body, key, id, float(delay), kept, made_id=made_id)
 
     async def _join(self, pattern: Topic[Any] | str, group: GroupSettings) -> Membership:
-        # Read again each time: the broker may have been closed meanwhile, or have lost the topic during an outage.
+        # Read `backend` again for each attempt: the broker may have been closed, or have lost the topic in an outage.
         backend = self.backend
         await self._topics.declare(backend, pattern)
         membership = await backend.join(group)
@@ -428,7 +430,7 @@ class Broker:
 
 
 async def _published(backend: BrokerBackend, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-    """Publish messages, in as many attempts as are safe."""
+    """Publish messages; retry where a repeated attempt is safe."""
     limits = backend.limits
     finish = _finish
     if limits.ends_in_time or (limits.ends_by_itself and scope_deadline() is None):
@@ -441,7 +443,7 @@ async def _published(backend: BrokerBackend, messages: Sequence[OutgoingMessage]
         f"publication to {messages[0].topic!r}",
         partial(backend.publish, messages),
         writes=True,
-        # The backend keeps one message for each id, so an attempt may follow an attempt that may have been kept.
+        # The backend keeps one message for each id, so an attempt whose result is unknown may be repeated.
         idempotent=limits.finds_repeats or all(message.id is not None for message in messages),
         repeat=partial(_repeated, backend, messages),
     )
@@ -450,6 +452,6 @@ async def _published(backend: BrokerBackend, messages: Sequence[OutgoingMessage]
 def _repeated(
     backend: BrokerBackend, messages: Sequence[OutgoingMessage], age: float
 ) -> Awaitable[Sequence[Published]]:
-    """Publish messages again some seconds after an attempt that may have been kept."""
+    """Publish messages again, some seconds after a first attempt that may have been kept."""
     age = max(age, _SHORTEST_AGE)
     return backend.publish([one if one.made_id is None else replace(one, age=age) for one in messages])

@@ -10,7 +10,7 @@ from fastrpc.hosted.backend_urls import BackendURLs
 
 __all__ = ["Opening", "open_backend"]
 
-#: A URL or, in its place, a backend itself, which is entered in the same way.
+#: An opened URL, or a backend that takes its place: both are entered by `async with`.
 Opening: TypeAlias = AbstractAsyncContextManager[BrokerBackend]
 
 _URLS: Final = BackendURLs[BrokerBackend](
@@ -31,9 +31,9 @@ _URLS: Final = BackendURLs[BrokerBackend](
 def open_backend(
     text: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None
 ) -> Opening:
-    """Return the backend at a URL, to be entered.
+    """Return the backend at a URL, for one `async with`.
 
     Raises:
-        ConfigError: the scheme is unknown, an option is wrong, or the broker takes no credentials.
+        ConfigError: the scheme is unknown, an option is wrong, or the broker does not accept credentials.
     """
     return _URLS.open(text, tls=tls, credentials=credentials)

@@ -1,4 +1,4 @@
-"""The broker of the server whose handler runs here."""
+"""Look up the broker of the server whose handler is running."""
 
 from typing import cast
 
@@ -9,9 +9,9 @@ __all__ = ["current_broker"]
 
 
 def current_broker() -> Broker:
-    """Return the broker of the server whose handler, subscriber or scheduled method runs here.
+    """Return the broker of the server whose handler, subscriber or scheduled method is running.
 
     Raises:
-        LookupError: the server has no broker, or no handler runs here.
+        LookupError: the server has no broker, or the caller is not in a handler.
     """
     return cast(Broker, resource_here("broker"))

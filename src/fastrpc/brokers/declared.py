@@ -1,4 +1,4 @@
-"""The topics that a program uses, each declared with its first use."""
+"""Declare each topic that a program uses at its first use."""
 
 import asyncio
 from contextvars import Context
@@ -11,48 +11,48 @@ from fastrpc.errors import ConfigError, copied_error
 
 __all__ = ["DeclaredTopics", "check_pattern"]
 
-#: Names that are remembered; a program may publish to any number of names below a pattern.
+#: Most names that are remembered: a program may publish to any number of names that a pattern covers.
 _REMEMBERED_NAMES: Final = 10_000
 
 
 class _Declaration:
-    """A declaration under way, for all calls that wait for it."""
+    """A declaration in progress, which several calls may wait for."""
 
     __slots__ = ("task", "topic", "waiting")
 
     def __init__(self, topic: Topic[Any] | str, task: asyncio.Task[None]) -> None:
         self.topic = topic
         self.task = task
-        # The exception is retrieved here too, as no call may be left to raise it.
+        # Retrieve the exception here too: there may be no waiting call left to raise it.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.waiting = 0
 
 
 class DeclaredTopics:
-    """Declares topics at a broker, each once, and finds the topics that cover plain names."""
+    """The topics that this process has declared at a broker, and the names that existing topics cover."""
 
     def __init__(self) -> None:
         self._topics: dict[str, Topic[Any]] = {}
-        # Names and patterns given as text, which a topic of the broker covers.
+        # Names and patterns that were passed as text and that a topic of the broker covers.
         self._covered: set[str] = set()
         self._under_way: dict[str, _Declaration] = {}
 
     def has(self, topic: Topic[Any] | str) -> bool:
-        """Return whether a topic, or a topic that covers a text, is declared."""
+        """Return whether a topic is declared; for a text, whether a declared topic covers it."""
         if isinstance(topic, str):
             return topic in self._covered
         found = self._topics.get(topic.name)
         return found is topic or found == topic
 
     def forget(self, topic: Topic[Any] | str) -> None:
-        """Declare a topic again with its next use: the broker may have lost it."""
+        """Forget that a topic is declared, so that its next use declares it again: the broker may have lost it."""
         if isinstance(topic, str):
             self._covered.discard(topic)
         else:
             self._topics.pop(topic.name, None)
 
     async def declare(self, backend: BrokerBackend, topic: Topic[Any] | str) -> None:
-        """Make a topic at the broker; for a text only if no other topic covers it.
+        """Create a topic at the broker; for a text, only if no topic covers it.
 
         Concurrent calls share one declaration, which continues while one of them waits.
 
@@ -92,7 +92,7 @@ class DeclaredTopics:
             try:
                 await backend.declare(Topic(text).settings)
             except ConfigError:
-                # Another program may have declared a topic that covers it meanwhile.
+                # In the meantime another program may have declared a topic that covers it.
                 if await backend.covering(text) is None:
                     raise
         if len(self._covered) >= _REMEMBERED_NAMES:
@@ -101,7 +101,7 @@ class DeclaredTopics:
 
 
 def check_pattern(name: str, limits: BrokerLimits) -> None:
-    """Check that a text is a name, or a pattern if the broker has patterns. ConfigError: it is neither."""
+    """Raise ConfigError if a text is a pattern and the broker has no patterns, or if it is malformed."""
     if not TopicPattern(name).is_name and not limits.has_patterns:
         raise ConfigError(
             f"{name!r} is a pattern, which {limits.scheme}:// does not have", hint="name each topic"
@@ -112,7 +112,7 @@ def _check_limits(topic: Topic[Any], limits: BrokerLimits) -> None:
     check_pattern(topic.name, limits)
     if topic.max_bytes != MAX_BYTES and not limits.has_max_bytes:
         raise ConfigError(
-            f"the topic {topic.name!r} has max_bytes, which {limits.scheme}:// does not keep to",
+            f"the topic {topic.name!r} has max_bytes, which {limits.scheme}:// does not enforce",
             hint="leave max_bytes out, and set keep_seconds",
         )
     most = limits.queue_groups

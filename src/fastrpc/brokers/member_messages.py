@@ -1,4 +1,4 @@
-"""The messages that one membership has delivered, until they are settled."""
+"""The messages that were delivered to one membership and are not settled yet."""
 
 import contextlib
 import logging
@@ -17,11 +17,11 @@ __all__ = ["UNREADABLE", "MemberMessages", "absence_in", "logged_absence"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: The reason of a dead letter with a value that does not decode.
+#: The reason of a dead letter whose value cannot be decoded.
 UNREADABLE: Final = "the value does not decode"
 
-#: Messages that may be taken at once even with few free places. With more places, a take gets at most half of them, so
-#: that the broker prepares the other half in parallel.
+#: Most messages of one take if `in_flight` is small. Otherwise a take gets at most half of `in_flight`, so that the
+#: broker prepares the other half in parallel.
 _LEAST_AT_ONCE: Final = 16
 
 _finish: Final = Verbs(BrokerError).finish
@@ -31,27 +31,30 @@ class MemberMessages:
     """The unsettled messages of one membership.
 
     Args:
-        in_flight: the most messages of this member, besides messages whose acks are on their way.
-        on_room: is called when there may be room for another message.
+        in_flight: the most messages of this member, not counting messages whose acks are being sent.
+        on_room: called when there may be room for another message.
     """
 
     def __init__(self, membership: Membership, in_flight: int, on_room: Callable[[], None]) -> None:
         self.membership = membership
         self._in_flight = in_flight
-        #: In the order in which they were taken.
+        #: The unsettled messages, in the order in which they were taken.
         self.unsettled: dict[Message[Any], None] = {}
         self._on_room = on_room
-        # Messages whose acks of `begin_acks` are on their way.
+        # The number of messages whose acks `begin_acks` is sending.
         self._acks = 0
-        # Whether other members may already have all messages.
+        # True if the membership has ended, so that other members may already have the messages.
         self._is_over = False
 
     def room(self) -> int:
-        """Return how many more messages may arrive: `in_flight`, plus as many whose acks are being sent."""
+        """Return how many more messages may arrive.
+
+        At most `in_flight` messages are unsettled, plus at most `in_flight` messages whose acks are being sent.
+        """
         return self._in_flight - len(self.unsettled) + min(self._acks, self._in_flight)
 
     def take(self) -> Coroutine[Any, Any, Sequence[Delivery]]:
-        """Wait for messages, at most as many as there is room for; there must be room."""
+        """Wait for messages, at most `room` of them. `room` must be above 0."""
         return self.membership.take(min(self.room(), max(self._in_flight // 2, _LEAST_AT_ONCE)))
 
     def is_lost(self, message: Message[Any]) -> bool:
@@ -59,7 +62,7 @@ class MemberMessages:
         return not is_held or self.membership.is_lost(message.token)
 
     def unsettled_but(self, messages: Collection[Message[Any]]) -> list[Message[Any]]:
-        """Return the unsettled messages except some."""
+        """Return the unsettled messages except the given messages."""
         return [one for one in self.unsettled if one not in messages]
 
     async def settle(
@@ -79,14 +82,14 @@ class MemberMessages:
         messages: Sequence[Message[Any]],
         tell: Callable[[BrokerError | None], None],
     ) -> bool:
-        """Acknowledge the messages that are held, as `Subscription.begin_acks` does.
+        """Start to acknowledge the messages that are still held; see `Subscription.begin_acks`.
 
-        Messages whose acks are being sent leave room for up to `in_flight` others. So these acks may wait for the
-        broker's next commit until their number reaches `in_flight`.
+        While acks are being sent, up to `in_flight` further messages may arrive. So acks may wait for the broker's next
+        commit, until their number reaches `in_flight`.
         """
         begin: Callable[..., None] | None = getattr(self.membership, "begin_acks", None)
         if begin is None:
-            # The backend acknowledges in tasks.
+            # This backend needs a task for its acks.
             return False
         held = [message for message in messages if not self.is_lost(message)]
         self._acks += len(messages)
@@ -107,7 +110,7 @@ class MemberMessages:
         return True
 
     async def acknowledge(self, messages: Sequence[Message[Any]]) -> None:
-        """Acknowledge the messages that are held."""
+        """Acknowledge the messages that are still held."""
 
         async def attempt() -> None:
             held = [message for message in messages if not self.is_lost(message)]
@@ -132,23 +135,23 @@ class MemberMessages:
                 await self.membership.close()
 
     async def hand_back(self, messages: Sequence[Message[Any]]) -> None:
-        """Have messages delivered to others, uncounted."""
+        """Hand messages back to other members; their deliveries do not count."""
 
         async def hand_back(message: Message[Any]) -> None:
             await self.membership.hand_back(message.token)
             self.unsettled.pop(message, None)
 
         async with logged_absence():
-            # In one step, so that the broker keeps all outcomes in one commit.
+            # Concurrently, so that the broker keeps all outcomes in one commit.
             await together(map(hand_back, messages))
 
     async def return_deliveries(self, found: Sequence[Delivery]) -> None:
-        """Hand back deliveries that no subscriber has seen, uncounted."""
+        """Hand back deliveries that no subscriber has seen; they do not count."""
         async with logged_absence():
             await together(self.membership.hand_back(one.token) for one in found)
 
     def forget(self, message: Message[Any]) -> None:
-        """Make room, as the message is settled or lost."""
+        """Remove a message that is settled or lost, which makes room for another."""
         self._forget_all((message,))
 
     def _forget_all(self, messages: Sequence[Message[Any]]) -> None:
@@ -159,7 +162,7 @@ class MemberMessages:
 
 @contextlib.asynccontextmanager
 async def logged_absence() -> AsyncIterator[None]:
-    """Log an error of the broker, which is away or does not answer in time, while a subscriber leaves."""
+    """Log an error of a broker that is unreachable or too slow while a subscriber leaves its group."""
     try:
         async with time_limit(PATIENCE_SECONDS):
             yield
@@ -168,5 +171,5 @@ async def logged_absence() -> AsyncIterator[None]:
 
 
 def absence_in(error: Exception) -> str:
-    """Return the text of a broker's error, or of the end of the time for its answer, which has no text itself."""
+    """Return the text of a broker's error; a timeout has no text and gets one here."""
     return str(error) or f"no answer within {PATIENCE_SECONDS:g} s"

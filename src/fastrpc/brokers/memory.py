@@ -1,4 +1,4 @@
-"""The broker in memory, `memory://name`. All that open a name in a process share one, until the last closes it."""
+"""The broker in memory, `memory://name`. A process has one per name, which is shared until its last user closes it."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ __all__ = ["MemoryBroker", "open_memory"]
 
 
 class MemoryBroker(EmbeddedBroker):
-    """Keeps messages only in this process, for one event loop.
+    """A broker that keeps messages only in the memory of this process, for one event loop.
 
     Args:
         clock: returns an instant in seconds that never decreases. A clock that does not follow the loop's time
@@ -34,13 +34,13 @@ _NAMED: Final = NamedBackends[BrokerBackend]("broker", MemoryBroker)
 
 
 def open_memory(url: RegistryURL) -> AbstractAsyncContextManager[BrokerBackend]:
-    """Return the broker `memory://name`, to be entered.
+    """Return the broker `memory://name`, for one `async with`.
 
     Raises:
         ConfigError: the URL has no name, a path or an option.
     """
     for sync in url.take_all("sync"):
         raise ConfigError(
-            f"{url} keeps nothing on a disk, sync={sync} is refused", hint="leave the option sync out"
+            f"{url} keeps nothing on a disk, so sync={sync} is refused", hint="leave the option sync out"
         )
     return _NAMED.open(url)

@@ -1,4 +1,4 @@
-"""A message as its subscriber sees it, to be settled once."""
+"""A message as its subscriber sees it. It is settled once."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ __all__ = ["MessageHolder", "Message", "acknowledge", "check_delay", "retry_paus
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: Seconds of the longest pause before another delivery, unless the subscriber names one.
+#: The longest pause before another delivery, in seconds, unless the subscriber sets the pause.
 _LONGEST_PAUSE: Final = 300.0
 
 
@@ -22,7 +22,7 @@ class MessageHolder(Protocol):
     """The member of a group that holds a message."""
 
     def is_lost(self, message: "Message[Any]") -> bool:
-        """Return whether another member may have a message that was not settled here."""
+        """Return whether another member may have a message that this member has not settled."""
 
     async def settle(
         self, message: "Message[Any]", verb: str, work: Callable[[Membership], Awaitable[bool]]
@@ -30,14 +30,14 @@ class MessageHolder(Protocol):
         """Settle a message by a verb of the membership; return whether it was still held."""
 
     def forget(self, message: "Message[Any]") -> None:
-        """Make room for another message in place of a lost message."""
+        """Remove a lost message, which makes room for another."""
 
 
 class Message(Generic[T_co]):
-    """A message of a group, which its subscriber acknowledges, hands back or rejects, once.
+    """A message of a group. Its subscriber settles it once: by `ack`, `nack`, `reject` or `hand_back`.
 
-    These verbs return True once the broker has kept the outcome. They return False and do nothing if the message was
-    settled before, or another member may have it.
+    These methods return True once the broker has kept the outcome. They return False and do nothing if the message was
+    settled before, or if another member may have it.
 
     Attributes:
         topic: the name to which it was published.
@@ -45,9 +45,9 @@ class Message(Generic[T_co]):
         id: identifies the message to the broker and to idempotent handlers.
         sequence: the message's number in the topic.
         headers: the headers that the publisher gave, and `content-type`.
-        publisher: the identity that published it, as known to the broker's server; None without an identity.
-        published_at: in UTC.
-        delivery: 1 for its first delivery, and one more after each failure.
+        publisher: the identity of the publisher, as the broker's server knows it, or None.
+        published_at: the time of publication, in UTC.
+        delivery: the number of this delivery: 1 for the first one; each failure adds 1.
     """
 
     __slots__ = (
@@ -89,20 +89,20 @@ class Message(Generic[T_co]):
         """Acknowledge the message: the group has handled it.
 
         Raises:
-            BrokerError: the broker is away; the message may be delivered again.
+            BrokerError: the broker is unreachable; the message may be delivered again.
         """
         return await self._settle("ack", lambda membership: membership.ack(self.token))
 
     async def nack(self, delay: float | None = None) -> bool:
-        """Have the message delivered again, with the next number of `delivery`.
+        """Let the broker deliver the message again, with the next number of `delivery`.
 
         Args:
-            delay: seconds until the next delivery; None: 1 after the first delivery, doubled after each further one, at
-                most 300.
+            delay: seconds until the next delivery; None: 1 s after the first delivery, doubled after each further
+                delivery, at most 300 s.
 
         Raises:
             ConfigError: the delay is not a number of seconds from 0.
-            BrokerError: the broker is away; the message is delivered again, perhaps earlier.
+            BrokerError: the broker is unreachable; the message is delivered again, perhaps earlier.
         """
         if delay is None:
             delay = retry_pause(self.delivery)
@@ -114,11 +114,11 @@ class Message(Generic[T_co]):
         """Make the message a dead letter: its group gets it again only by a replay.
 
         Args:
-            reason: is kept with the dead letter.
+            reason: a text that is kept with the dead letter.
             error: the text of the error that caused it, which is kept as well.
 
         Raises:
-            BrokerError: the broker is away; the message may be delivered again.
+            BrokerError: the broker is unreachable; the message may be delivered again.
         """
         if not isinstance(reason, str) or not reason:
             raise ConfigError(f"the reason of a rejected message is {reason!r}, it must be a text")
@@ -128,26 +128,26 @@ class Message(Generic[T_co]):
         return await self._settle("reject", lambda membership: membership.reject(self.token, *texts))
 
     async def hand_back(self) -> bool:
-        """Have the message delivered again at once, to any member of the group; this delivery does not count.
+        """Return the message to the broker: any member may get it immediately, and this delivery is not counted.
 
         Raises:
-            BrokerError: the broker is away; the message may be delivered again.
+            BrokerError: the broker is unreachable; the message may be delivered again.
         """
         return await self._settle("hand back", lambda membership: membership.hand_back(self.token))
 
     def forget(self) -> None:
-        """Free the place of a lost message for another one; nothing is settled."""
+        """Make room for another message in place of this lost message, without settling it."""
         if self.is_lost:
             self._holder.forget(self)
 
     def note_ack(self, is_ours: bool) -> None:
-        """Note the outcome of an acknowledgement that was sent with others: whether the message was still held."""
+        """Record the outcome of an ack that was sent with others: whether the message was still held."""
         self._is_settled = self._is_settled or is_ours
 
     async def _settle(self, verb: str, work: Callable[[Membership], Awaitable[bool]]) -> bool:
         if self._is_settled:
             return False
-        # Another verb may have settled the message meanwhile.
+        # Another method may have settled the message in the meantime.
         is_ours = await self._holder.settle(self, verb, work)
         self._is_settled = self._is_settled or is_ours
         return is_ours
@@ -157,19 +157,19 @@ class Message(Generic[T_co]):
 
 
 async def acknowledge(messages: Sequence[Message[Any]], membership: Membership) -> None:
-    """Acknowledge messages of one membership, in one attempt. BrokerError: some of them may be acknowledged."""
+    """Acknowledge messages of one membership, in one attempt. BrokerError: some may be acknowledged, some not."""
     settled = await membership.ack_many([message.token for message in messages])
     for message, is_ours in zip(messages, settled, strict=True):
         message.note_ack(is_ours)
 
 
 def retry_pause(delivery: int) -> float:
-    """Return the seconds after a failed delivery of this number."""
+    """Return the seconds to wait after a failed delivery with this number."""
     # 2 to the power of 9 is above the longest pause.
     return min(2.0 ** min(delivery - 1, 9), _LONGEST_PAUSE)
 
 
 def check_delay(delay: Any) -> None:
-    """Refuse anything but a number of seconds from 0. ConfigError."""
+    """Raise ConfigError unless the delay is a number of seconds from 0."""
     if not is_seconds(delay):
         raise ConfigError(f"delay is {shown(delay)}, it must be a number of seconds from 0")

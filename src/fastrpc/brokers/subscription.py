@@ -1,7 +1,7 @@
-"""A subscription: an asynchronous iterator of messages, which outlives the absence of its broker.
+"""A subscription: an asynchronous iterator of messages, which survives outages of its broker.
 
-One task takes messages from the membership while there is room. While the broker is away it tries to join again;
-messages of the former membership then count as lost.
+One task takes messages from the membership while there is room. If the broker becomes unreachable, the task tries to
+join again; messages of the former membership count as lost.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ logger = logging.getLogger("fastrpc.broker")
 
 T = TypeVar("T")
 
-#: Turns of the loop in which the request of a take is sent.
+#: Iterations of the loop within which the request of a take is sent.
 _TURNS_TO_LEAVE: Final = 2
 
-#: Seconds until a cancelled task that goes on is cancelled again; longer than its cleanup takes.
+#: Seconds after which a cancelled task that has not ended is cancelled again. Its cleanup takes less time.
 _AGAIN_SECONDS: Final = PATIENCE_SECONDS + 1.0
 
 _finish: Final = Verbs(BrokerError).finish
 
 
 async def cancelled(task: asyncio.Task[None] | None) -> None:
-    """Cancel a task, and wait for its end. A client of a broker may drop a cancellation, so it is repeated."""
+    """Cancel a task and wait for its end. Repeat the cancellation, as the client library of a broker may drop it."""
     while task is not None and not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=_AGAIN_SECONDS)
@@ -47,8 +47,9 @@ async def cancelled(task: asyncio.Task[None] | None) -> None:
 class Subscription(Generic[T]):
     """The messages of a group: an asynchronous context manager, and an iterator inside.
 
-    Several tasks may iterate; each message is for one of them. The end of the block hands back all unsettled messages,
-    uncounted. If an exception ends the block, messages that the iterator returned are counted.
+    Several tasks may iterate; each message is returned to one of them. The end of the block hands back all unsettled
+    messages. Their deliveries do not count, except if an exception ends the block: then deliveries of messages that the
+    iterator has returned count.
     """
 
     def __init__(
@@ -63,24 +64,24 @@ class Subscription(Generic[T]):
         self._join = join
         self._decode = decode
         self._in_flight = in_flight
-        # The set belongs to the broker, which ends subscriptions that are left open.
+        # The set belongs to the broker, which closes all subscriptions in it when it is closed.
         self._is_open = is_open
         self._member: MemberMessages | None = None
         self._task: asyncio.Task[None] | None = None
-        # Messages that the iterator has not yielded yet.
+        # Messages that have arrived and that the iterator has not returned yet.
         self._ready: deque[Message[T]] = deque()
-        # Messages that are not handed back at the end.
+        # Messages that `close` does not hand back.
         self._kept: Collection[Message[T]] = ()
         self._failure: Exception | None = None
-        # Whether it takes no more messages, and whether it has left its group too.
+        # True if the subscription takes no more messages; true if it has also left its group.
         self._has_stopped = self._is_left = False
-        # Iterators that wait, the longest wait first; each message wakes one.
+        # Futures of waiting iterators, the longest wait first; each message wakes one iterator.
         self._waiters: deque[asyncio.Future[None]] = deque()
-        # A message was settled.
+        # Set when there may be room for more messages.
         self._room = asyncio.Event()
-        #: Called when all returned messages count as lost, since the broker was away.
+        #: Called when all returned messages count as lost, because the membership has ended.
         self.on_lost: Callable[[], None] = lambda: None
-        #: Is called when `next_now` has messages; unless it is set, iterators are woken.
+        #: Called when `next_now` has messages. By default it wakes waiting iterators.
         self.on_messages: Callable[[], None] = lambda: self._wake(len(self._ready))
 
     async def __aenter__(self) -> Self:
@@ -89,10 +90,10 @@ class Subscription(Generic[T]):
         return self
 
     async def begin(self) -> None:
-        """Enter it, in place of `async with`; if the broker is away, it joins the group when the broker is back.
+        """Start without `async with`. If the broker is unreachable, join the group once it can be reached.
 
         Raises:
-            ConfigError: the broker cannot do it.
+            ConfigError: the broker lacks a feature that an option requires.
             BrokerError: the broker refuses it.
         """
         self._check_unused()
@@ -112,7 +113,7 @@ class Subscription(Generic[T]):
             raise RuntimeError("a subscription is entered once; make another one with subscribe(…)")
 
     async def _begin(self, membership: Membership | None) -> None:
-        """Take messages from now on; without a membership it joins first."""
+        """Start the task that takes messages. If `membership` is None, the task joins the group first."""
         if self._has_stopped:
             # While it joined.
             if membership is not None:
@@ -123,7 +124,7 @@ class Subscription(Generic[T]):
             None if membership is None else MemberMessages(membership, self._in_flight, self._room.set)
         )
         self._is_open.add(self)
-        # The task outlasts a deadline of the caller.
+        # The task has an empty context, since it runs longer than the caller's deadline.
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._keep_taking(), context=contextvars.Context())
         self._task.add_done_callback(self._on_end)
@@ -137,10 +138,10 @@ class Subscription(Generic[T]):
         return self
 
     async def __anext__(self) -> Message[T]:
-        """Return the next message; after a retryable BrokerError, the following call continues.
+        """Return the next message. After a retryable BrokerError the iteration can be continued.
 
         Raises:
-            BrokerError: the broker has been away for 5 s, or the group was removed.
+            BrokerError: the broker has been unreachable for 5 s, or the group was removed.
         """
         while (message := self.next_now()) is None:
             if self._is_left:
@@ -155,27 +156,27 @@ class Subscription(Generic[T]):
         return message
 
     def next_now(self) -> Message[T] | None:
-        """Return the next message that is here and still held, without a wait, or None."""
+        """Return the next message that has arrived and is still held, or None; do not wait."""
         while self._ready and not self._is_left:
             message = self._ready.popleft()
             if not message.is_lost:
                 return message
-            # Another member may already have it.
+            # Skip the message: another member may already have it.
             if self._member is not None:
                 self._member.forget(message)
         return None
 
     def put_back(self, message: Message[T]) -> None:
-        """Let a message be returned again, before all others: its receiver was interrupted."""
+        """Put a message back at the front, so that it is returned again: its receiver was interrupted."""
         if not self._is_left:
             self._ready.appendleft(message)
             self._wake(1)
 
     def begin_acks(self, messages: Sequence[Message[T]], tell: Callable[[BrokerError | None], None]) -> bool:
-        """Acknowledge messages without a task; return False if the backend cannot do so.
+        """Acknowledge messages without a task; return False if the backend does not support this.
 
         Args:
-            tell: is called as `acknowledge` would return, or with its error.
+            tell: called with None when `acknowledge` would return, or with the error that it would raise.
         """
         member = self._member
         if member is None:
@@ -184,19 +185,19 @@ class Subscription(Generic[T]):
         return member.begin_acks(messages, tell)
 
     async def acknowledge(self, messages: Sequence[Message[T]]) -> None:
-        """Acknowledge returned messages; lost messages are skipped.
+        """Acknowledge returned messages; skip lost messages.
 
         Raises:
-            BrokerError: the broker is away; messages that are not lost can be acknowledged again.
+            BrokerError: the broker is unreachable; messages that are not lost can be acknowledged again.
         """
         if self._member is not None:
             await self._member.acknowledge(messages)
 
     async def stop_taking(self, refused: Sequence[Message[T]] = ()) -> None:
-        """Take no more messages, and hand back unreturned ones; the others are settled as before.
+        """Stop taking messages, and hand back messages that were not returned yet. The others can still be settled.
 
         Args:
-            refused: messages that came out, and are handed back too.
+            refused: returned messages that are handed back, too.
         """
         self._has_stopped = True
         await cancelled(self._task)
@@ -206,9 +207,9 @@ class Subscription(Generic[T]):
             await self._member.hand_back([message for message in back if not message.is_lost])
 
     async def keep(self, messages: Collection[Message[T]]) -> None:
-        """Take no more messages, and hand back all but some, which stay taken until they are settled.
+        """Stop taking messages, and hand back all except the given messages, which can still be settled.
 
-        Messages that are not settled when it is closed are counted.
+        If a given message is unsettled when the subscription is closed, its delivery counts.
         """
         self._kept = messages
         await self.stop_taking()
@@ -216,7 +217,7 @@ class Subscription(Generic[T]):
             await self._member.hand_back(self._member.unsettled_but(messages))
 
     async def close(self) -> None:
-        """Leave the group: hand back all messages that were not settled, and end the iteration."""
+        """Leave the group: hand back all unsettled messages, and end the iteration."""
         await self._leave()
 
     aclose = close
@@ -236,7 +237,7 @@ class Subscription(Generic[T]):
             self._ready.clear()
 
     async def _wait(self) -> None:
-        """Wait for a message, a failure or the end."""
+        """Wait until there is a message, a failure or the end."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
@@ -246,12 +247,12 @@ class Subscription(Generic[T]):
                 with contextlib.suppress(ValueError):
                     self._waiters.remove(waiter)
             else:
-                # It was woken, and does not take the message for which it was woken.
+                # This cancelled iterator was woken for a message: wake another iterator.
                 self._wake(1)
             raise
 
     def _wake(self, count: int) -> None:
-        """Wake iterators that wait; a cancelled iterator does not count."""
+        """Wake this many waiting iterators, not counting cancelled iterators."""
         while count and self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -259,9 +260,9 @@ class Subscription(Generic[T]):
                 count -= 1
 
     async def _keep_taking(self) -> None:
-        """Take messages until the block ends; join again if the broker was away."""
+        """Take messages until the block ends; join again after an outage of the broker."""
         absence = _Absence()
-        # A client of a broker may raise an error in place of a cancellation.
+        # Check the flag, since the client library of a broker may replace a cancellation by another error.
         while not self._has_stopped:
             try:
                 if self._member is None:
@@ -281,7 +282,7 @@ class Subscription(Generic[T]):
                     await asyncio.sleep(pause)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        """Tell iterators that no message will come, for any cause of the end."""
+        """End waiting iterators with an error, since no more messages arrive."""
         error = None if task.cancelled() else task.exception()
         if error is None:
             error = BrokerError(
@@ -303,9 +304,9 @@ class Subscription(Generic[T]):
             await ahead.end()
 
     async def _pass_on(self, found: Sequence[Delivery], member: MemberMessages, ahead: "_TakeAhead") -> None:
-        """Have the messages of deliveries come out of the iterator, and bury each whose value does not decode.
+        """Decode deliveries and pass them to the iterator; make undecodable messages dead letters.
 
-        The wait for further deliveries must not hold these messages.
+        This is a separate function so that the wait for further deliveries has no references to these messages.
         """
         faulty = [fault for one in found if (fault := self._read(one, member)) is not None]
         if len(found) > 1 and member.room() > 0:
@@ -316,7 +317,7 @@ class Subscription(Generic[T]):
             await member.bury(message, str(error))
 
     def _read(self, delivery: Delivery, member: MemberMessages) -> tuple[Message[T], DecodeError] | None:
-        """Make the message of a delivery, ready for the iterator; return it with its error if it does not decode."""
+        """Decode a delivery and queue its message for the iterator; return it with its error if it is undecodable."""
         try:
             value = self._decode(delivery)
         except DecodeError as error:
@@ -329,7 +330,7 @@ class Subscription(Generic[T]):
         return None
 
     async def _lose_member(self) -> None:
-        """Give up a membership: the broker delivers its messages again, to this group's members."""
+        """Leave a failed membership. The broker delivers its messages again to members of the group."""
         member, self._member = self._member, None
         self._ready.clear()
         if member is not None:
@@ -342,10 +343,9 @@ class Subscription(Generic[T]):
 
 
 class _TakeAhead:
-    """A take that begins before the messages of the previous take are handled: the broker sends the next messages
-    meanwhile.
+    """A take that starts before the messages of the previous take are handled, so that the broker sends the next ones.
 
-    There is room for its messages: handlers that run meanwhile only make more.
+    There is room for its messages: handlers that run in the meantime only free more room.
     """
 
     def __init__(self, member: MemberMessages) -> None:
@@ -354,7 +354,7 @@ class _TakeAhead:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a take is under way, or its messages are here."""
+        """True if a take is in progress, or has messages."""
         return self._taking is not None
 
     async def begin(self) -> None:
@@ -364,7 +364,7 @@ class _TakeAhead:
             await asyncio.sleep(0)
 
     async def take(self) -> Sequence[Delivery]:
-        """Return the messages of the take that has begun, or of a new one."""
+        """Return the messages of the take that was started, or of a new take."""
         if self._taking is None:
             return await self._member.take()
         found = await self._taking
@@ -372,7 +372,7 @@ class _TakeAhead:
         return found
 
     async def end(self) -> None:
-        """End the take that has begun, and hand back its messages."""
+        """Cancel the take that was started, and hand back its messages."""
         taking, self._taking = self._taking, None
         if taking is None:
             return
@@ -383,10 +383,10 @@ class _TakeAhead:
 
 
 class _Absence:
-    """The time for which a broker has been away, from the first failure after the last message.
+    """The duration of an outage, from the first failure after the last message.
 
-    A broker that lets a member join, and fails again, is still away; a membership that lasted for as long as a
-    subscriber waits ends the absence as a message does.
+    If the broker lets a member join but fails again soon, the outage continues. It ends with a message, or after a
+    membership that lasted as long as a subscriber waits for an error.
     """
 
     def __init__(self) -> None:
@@ -394,11 +394,11 @@ class _Absence:
         self._joined_at: float | None = self._now()
         self._since: float | None = None
         self._pause = pauses()
-        #: Whether subscribers have waited long enough for an error.
+        #: True if the outage has lasted so long that subscribers get an error.
         self.is_long = False
 
     def interrupt(self) -> None:
-        """Note a new membership."""
+        """Record a new membership."""
         self._joined_at = self._now()
 
     def end(self) -> None:
@@ -407,7 +407,7 @@ class _Absence:
             self._since, self._pause = None, pauses()
 
     def note(self, error: BrokerError) -> float:
-        """Note a failure; return the seconds until the next attempt, not less than the broker asks for."""
+        """Record a failure; return the seconds until the next attempt, at least as long as the broker asks for."""
         now = self._now()
         if self._joined_at is not None and now - self._joined_at > PATIENCE_SECONDS:
             self.end()

@@ -1,4 +1,4 @@
-"""The blocking twin of brokers: the same verbs, over one thread with an event loop.
+"""The blocking variant of brokers. It has the same methods and runs an event loop in one thread.
 
 ::
 
@@ -32,12 +32,12 @@ T_co = TypeVar("T_co", covariant=True)
 def open_broker(
     url: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None
 ) -> "SyncBroker":
-    """Return the broker at a URL, for one `with`. Arguments as of `fastrpc.brokers.open_broker`."""
+    """Return the broker at a URL, for one `with`. For the arguments see `fastrpc.brokers.open_broker`."""
     return SyncBroker(asynchronous.open_broker(url, tls=tls, credentials=credentials))
 
 
 class SyncBroker:
-    """Publishes and subscribes for threads, with the verbs of `Broker`."""
+    """A broker for threads, with the methods of `Broker`."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -53,7 +53,7 @@ class SyncBroker:
         self._life.leave(kind, error, traceback)
 
     def declare(self, topic: Topic[Any]) -> None:
-        """Make a topic, as its first use does."""
+        """Create a topic; its first use does so too."""
         self._life.run(self._broker.declare(topic))
 
     @overload
@@ -79,7 +79,7 @@ class SyncBroker:
         headers: Mapping[str, str] | None = None,
     ) -> Published: ...
     def publish(self, topic: Any, value: Any, **options: Any) -> Published:
-        """Keep a message; return once the broker has it. Arguments as of `Broker.publish`."""
+        """Publish a message; return once the broker has stored it. For the arguments see `Broker.publish`."""
         return self._life.run(self._broker.publish(topic, value, **options))
 
     @overload
@@ -101,7 +101,7 @@ class SyncBroker:
         ids: Sequence[str | None] | None = None,
     ) -> Sequence[Published]: ...
     def publish_many(self, topic: Any, values: Sequence[Any], **options: Any) -> Sequence[Published]:
-        """Keep messages, all or none, in their order."""
+        """Publish messages, all or none, in their order."""
         return self._life.run(self._broker.publish_many(topic, values, **options))
 
     @overload
@@ -141,7 +141,7 @@ class SyncBroker:
         in_flight: int = 100,
     ) -> "SyncSubscription[Any]": ...
     def subscribe(self, pattern: Any, type: Any = None, /, **options: Any) -> "SyncSubscription[Any]":
-        """Return the messages of a group, for `with` and then `for`. Arguments as of `Broker.subscribe`."""
+        """Return the messages of a group, for `with` and then `for`. For the arguments see `Broker.subscribe`."""
         thread = self._life.thread
         return SyncSubscription(thread, self._broker.subscribe(pattern, type, **options))
 
@@ -150,7 +150,7 @@ class SyncBroker:
         return self._life.run(self._broker.groups())
 
     def seek(self, group: str, to: Place) -> None:
-        """Move a group to "oldest", "new", a datetime or a sequence number; messages under way count as lost."""
+        """Move a group to "oldest", "new", a datetime or a sequence number; members lose their messages under way."""
         self._life.run(self._broker.seek(group, to))
 
     def remove_group(self, group: str) -> None:
@@ -205,13 +205,13 @@ class SyncSubscription(Generic[T]):
         try:
             self._thread.run(work)
         except BrokerError:
-            # If the broker has ended, the group is left already.
+            # If the broker is closed, the subscription has left its group already.
             if not self._thread.is_closed:
                 raise
 
 
 class SyncMessage(Generic[T_co]):
-    """A message of a group for threads, with the attributes and verbs of `Message`."""
+    """A message of a group for threads, with the attributes and methods of `Message`."""
 
     def __init__(self, thread: BlockingThread, message: Message[T_co]) -> None:
         self._thread = thread
@@ -236,22 +236,22 @@ class SyncMessage(Generic[T_co]):
         return self._thread.run(self._message.ack())
 
     def nack(self, delay: float | None = None) -> bool:
-        """Have the message delivered again, with the next number of `delivery`."""
+        """Let the broker deliver the message again, with the next number of `delivery`."""
         return self._thread.run(self._message.nack(delay))
 
     def reject(self, reason: str, error: str = "") -> bool:
         """Make the message a dead letter: its group gets it again only by a replay.
 
-        Arguments as of `Message.reject`.
+        For the arguments see `Message.reject`.
         """
         return self._thread.run(self._message.reject(reason, error))
 
     def hand_back(self) -> bool:
-        """Have the message delivered again at once, to any member of the group; this delivery does not count."""
+        """Return the message to the broker: any member may get it immediately, and this delivery is not counted."""
         return self._thread.run(self._message.hand_back())
 
     def forget(self) -> None:
-        """Free the place of a lost message for another one; nothing is settled."""
+        """Make room for another message in place of this lost message, without settling it."""
 
         async def forget() -> None:
             self._message.forget()

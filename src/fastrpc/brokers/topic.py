@@ -13,16 +13,16 @@ __all__ = ["MAX_BYTES", "Topic"]
 
 T = TypeVar("T")
 
-#: Seconds of a week: a topic keeps messages for this long by default.
+#: The default of `keep_seconds`: a week.
 _KEEP_SECONDS: Final = 604_800
 
-#: The bytes of the messages of a topic by default.
+#: The default of `max_bytes`.
 MAX_BYTES: Final = 1024 * 1024 * 1024
 
 _DEDUPE_SECONDS: Final = 120
 
 
-# No slots: `Topic[Order](…)` sets an attribute, which a frozen class with slots refuses with a wrong error.
+# No slots: `Topic[Order](…)` sets `__orig_class__`, for which a frozen class with slots raises the wrong error.
 @dataclass(init=False, frozen=True)
 class Topic(Generic[T]):
     """A named place for messages: a log, or a queue.
@@ -31,17 +31,17 @@ class Topic(Generic[T]):
     it, and refuses new ones when it is full. The first use of a topic declares it at the broker.
 
     Args:
-        name: dotted, such as `orders.new`, or a pattern of names: `*` is one word, `**` at the end one or more. Topics
-            do not overlap.
-        type: the type of the values, to which they are decoded strictly. None: JSON becomes plain data, and all else
-            stays bytes.
+        name: a dotted name, such as `orders.new`, or a pattern of names: `*` is one word, `**` at the end one or more
+            words. Topics must not overlap.
+        type: the type of the values, which are decoded strictly. None: JSON becomes plain data, all other values stay
+            bytes.
         keep_seconds: seconds for which a log keeps a message. None: a queue.
         groups: the groups of a queue.
-        max_bytes: bytes of all messages.
+        max_bytes: the most bytes of all messages.
         dedupe_seconds: seconds within which a second message with the same id is a duplicate.
 
     Raises:
-        ConfigError: a value is wrong, a queue has no groups, or a log has some.
+        ConfigError: a value is wrong, a queue has no groups, or a log has groups.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Topic(Generic[T]):
 
     @property
     def settings(self) -> TopicSettings:
-        """The settings with which it is declared."""
+        """The settings with which the topic is declared."""
         keep = None if self.keep_seconds is None else float(self.keep_seconds)
         groups = tuple(sorted(self.groups))
         return TopicSettings(self.name, keep, groups, self.max_bytes, float(self.dedupe_seconds))

@@ -1,6 +1,6 @@
-"""The trace of a publisher in the headers of its message: publisher and handler share one trace.
+"""Carry the trace context of a publisher in the headers of its message, so that the handler joins the trace.
 
-The trace travels under names with the prefix `frpc-`, as the global propagator of OpenTelemetry writes it.
+The global propagator of OpenTelemetry writes the fields; their names get the prefix `frpc-`.
 """
 
 import sys
@@ -15,8 +15,8 @@ __all__ = ["metadata_of", "with_trace"]
 
 
 def with_trace(headers: dict[str, str], most_bytes: int) -> dict[str, str]:
-    """Return headers with the trace of the code that runs here, unless they would be longer than allowed."""
-    # A program that traces has loaded it; without it there is no trace.
+    """Return headers with the current trace context, or without it if they would be too long."""
+    # If this module is not imported, the program does not trace.
     propagate: Any = sys.modules.get("opentelemetry.propagate")
     if propagate is None:
         return headers
@@ -30,7 +30,7 @@ def with_trace(headers: dict[str, str], most_bytes: int) -> dict[str, str]:
 
 
 def metadata_of(headers: Mapping[str, str]) -> bytes | None:
-    """Return the encoded metadata of a delivery: its headers, and the trace under its usual names.
+    """Return the encoded metadata of a delivery: its headers, and the trace context under its usual names.
 
     Raises:
         TypeError, ValueError: the headers are not metadata.

@@ -1,6 +1,6 @@
-"""Values and headers of messages: JSON that is decoded strictly to a type, bytes and protobuf messages as they are.
+"""Encode and decode the values of messages: JSON, bytes, or protobuf.
 
-The header `content-type` distinguishes the three.
+JSON is decoded strictly to a type; bytes are not changed. The header `content-type` says which of the three a value is.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from fastrpc.user_code import plain_error
 
 __all__ = ["CONTENT_TYPE", "decoder_of", "encode_message", "readable_headers"]
 
-#: The header that names the form of a value.
+#: The header that states the encoding of a value.
 CONTENT_TYPE: Final = "content-type"
 
 _BYTES: Final = "application/octet-stream"
@@ -33,15 +33,15 @@ _BYTES_LIKE: Final = (bytes, bytearray, memoryview)
 def encode_message(
     topic: str, value: Any, kind: Any, headers: Mapping[str, str] | None
 ) -> tuple[bytes, dict[str, str]]:
-    """Return body and headers of a message.
+    """Return the body and the headers of a message.
 
     Args:
-        kind: the type of the topic; None: the value decides.
-        headers: the headers that the publisher gave; for a value of bytes they may state its form.
+        kind: the type of the topic; None: the encoding depends on the value.
+        headers: the headers that the publisher gave. For a value of bytes they may state a content type.
 
     Raises:
-        EncodeError: the value cannot be JSON; or either the value or the type is bytes or protobuf, and the other is
-            not. Values of other types are not checked.
+        EncodeError: the value cannot be encoded as JSON; or either the value or the type is bytes or protobuf, and the
+            other is not. Other mismatches are not checked.
         ConfigError: body or headers are too long, or a header is reserved for fastrpc.
     """
     form, encode = _JSON, _encoder_of(kind) if type(value) is kind else None
@@ -56,7 +56,7 @@ def encode_message(
     if len(body) > MESSAGE_BYTES:
         raise ConfigError(
             f"the message for {topic!r} has {len(body)} bytes, the limit is {MESSAGE_BYTES}",
-            hint="keep large values elsewhere, and publish their name",
+            hint="store large values elsewhere, and publish a reference",
         )
     if not headers:
         return body, {CONTENT_TYPE: form}
@@ -64,7 +64,7 @@ def encode_message(
     if kept.setdefault(CONTENT_TYPE, form) != form and form != _BYTES:
         raise ConfigError(
             f"the header {CONTENT_TYPE} is {kept[CONTENT_TYPE]!r}, this value is {form}",
-            hint="leave it out, or publish bytes",
+            hint="leave the header out, or publish bytes",
         )
     size = sum(len(name) + len(bytes_of(text, f"the header {name!r}")) for name, text in kept.items())
     if size > HEADER_BYTES:
@@ -78,7 +78,7 @@ def decoder_of(kind: Any) -> Callable[[Delivery], Any]:
     """Return the function that decodes the values of deliveries to a type.
 
     Args:
-        kind: None: JSON becomes plain data, and all else stays bytes.
+        kind: the type; None: JSON becomes plain data, all other values stay bytes.
 
     Raises:
         ConfigError: values of this type cannot be decoded.
@@ -95,7 +95,7 @@ def decoder_of(kind: Any) -> Callable[[Delivery], Any]:
 
 
 def readable_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers without the names that fastrpc keeps for itself."""
+    """Return headers without the names that are reserved for fastrpc."""
     for name in headers:
         if name.startswith(OWN_PREFIX):
             return {name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)}
@@ -103,14 +103,16 @@ def readable_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
-    """Return the form and the bytes of a value."""
+    """Return the content type and the bytes of a value."""
     is_bytes = isinstance(value, _BYTES_LIKE)
     is_message = not is_bytes and _is_message_type(type(value))
     if kind is not None and (is_bytes or is_message or kind is bytes or _is_message_type(kind)):
-        # Subscribers would refuse these values as well, when the publisher can no longer correct them.
+        # Check this here: subscribers would refuse the value, too, but only later.
         fits = is_bytes if kind is bytes else _is_message_type(kind) and isinstance(value, kind)
         if not fits:
-            raise EncodeError(f"{name} is a {type(value).__name__}, the topic has {type_text(kind)}")
+            raise EncodeError(
+                f"{name} is a {type(value).__name__}, but the topic has the type {type_text(kind)}"
+            )
     if is_bytes:
         return _BYTES, bytes(value)
     if is_message:
@@ -119,7 +121,7 @@ def _encode(value: Any, kind: Any, name: str) -> tuple[str, bytes]:
 
 
 def _json_encoder_of(kind: type[Any]) -> Callable[[Any], bytes] | None:
-    """Return the encoder of a class, as of `json_encoder`; None: its values have no JSON form."""
+    """Return the encoder of a class, see `json_encoder`; None if its values cannot be JSON."""
     return None if issubclass(kind, _BYTES_LIKE) or is_protobuf(kind) else json_encoder(kind)
 
 
@@ -127,7 +129,7 @@ _encoder_of: Final[Callable[[Any], Callable[[Any], bytes] | None]] = lru_cache(m
 
 
 def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[Delivery], Any]:
-    """Return a decoder that refuses values of another form; a value without a stated form may have any form."""
+    """Return a decoder that refuses values with another content type. Values without a content type are accepted."""
 
     def decoded(delivery: Delivery) -> Any:
         if delivery.headers.get(CONTENT_TYPE) != form and (found := _form(delivery)) not in ("", form):
@@ -135,8 +137,8 @@ def _strict(kind: Any, form: str, decode: Callable[[bytes], Any]) -> Callable[[D
         try:
             return decode(delivery.body)
         except BaseException as error:
-            # As in `decode_json`, this would otherwise need the name of each decoded message. The checks of a class may
-            # raise anything, and tasks of fastrpc run them.
+            # Catch every exception: the checks of a user's class may raise anything. `decode_json` is not used here, as
+            # it needs the name of each message in advance.
             raise undecoded(plain_error(error, type_text(kind)), kind, _shown(delivery)) from error
 
     return decoded
@@ -151,5 +153,5 @@ def _body(delivery: Delivery) -> bytes:
 
 
 def _form(delivery: Delivery) -> str:
-    """Return the form of a value, without parameters; "" if no header states it."""
+    """Return the content type of a value without parameters; "" if no header states it."""
     return delivery.headers.get(CONTENT_TYPE, "").partition(";")[0].strip().lower()

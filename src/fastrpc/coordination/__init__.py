@@ -1,14 +1,15 @@
-"""Parts built from clients and servers: stores of keys with types, the embedded registry.
+"""Parts that are built from clients and servers: typed key-value stores, locks, the embedded registry.
 
 This package may import every package of a lower rank than the command line, except `files` and `testing`.
 
-A store is a backend of `stores`, to which `store.py` gives types, deadlines and repeats; `store_urls.py` finds it. The
-parts that every hosted service shares are in `hosted`.
+A store has a backend of the package `stores`. `store_urls.py` finds the backend, and `store.py` adds types, deadlines
+and repeats. The parts that all hosted services share are in `hosted`.
 
 `registry/` is a service that clients call, so it ranks above client and server; `registries/base/urls.py` refers to it
-only by a text. A watch returns the list when it differs from the cursor's list: by a stream (`follow`), or by a call
-that waits (`watch`), so that languages without streams can use it. The registry keeps no state for a watcher between
-two streams or calls. Cursors are compared for equality only and change with the process, which reveals a restart.
+only by name. A watch returns the list of instances when it differs from the list that the cursor stands for: as a
+stream (`follow`), or as a call that waits (`watch`) for languages without streams. Between two streams or calls the
+registry keeps no state of a watcher. Cursors are only compared for equality. They change when the registry's process
+restarts, so watchers notice it.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The changes of a key or prefix, which continue at their position after an outage of the store."""
+"""The changes of a key or prefix. After an outage of the store they continue where they stopped."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -25,15 +25,15 @@ class Change(Generic[T_co]):
     kind: Literal["put", "deleted"]
     key: str
 
-    #: None for a deleted key.
+    #: The new item; None if the key was deleted.
     item: Item[T_co] | None
 
-    #: All changes of a transaction have the same revision.
+    #: The revision of the change, which all changes of a transaction share.
     revision: int
 
 
 class ItemChanges:
-    """The changes after a revision, each once. They come from one watch of a backend after another.
+    """The changes after a revision, each once. If a watch of the backend ends, the next watch continues.
 
     Args:
         after: the revision.
@@ -42,18 +42,18 @@ class ItemChanges:
     def __init__(self, backend: StoreBackend, watched: str, after: int) -> None:
         self._backend = backend
         self._watched = watched
-        # All changes up to this revision were returned, and for the next revision the changes of some keys.
+        # All changes up to this revision were returned; of the next revision, the changes of these keys.
         self._reached = after
         self._latest = after
         self._seen: set[str] = set()
         self._source: AsyncGenerator[ItemChange, None] | None = None
 
     async def next(self) -> ItemChange:
-        """Return the next change. After a StoreError or a cancelled wait the next call continues from there.
+        """Return the next change. After a StoreError or a cancellation, the next call continues at the same position.
 
         Raises:
             CompactedError: the store no longer has the changes.
-            StoreError: the store is away.
+            StoreError: the store is unreachable.
         """
         while True:
             if self._source is None:
@@ -73,10 +73,10 @@ class ItemChanges:
                 return change
 
     async def close(self) -> None:
-        """End the watch of the backend."""
+        """Close the watch of the backend."""
         source, self._source = self._source, None
         if isinstance(source, ItemWatch) and source.reached > self._latest:
-            # Without this the history up to there may be gone before the next watch.
+            # Otherwise the store might drop the history from the last change on before the next watch.
             self._reached = self._latest = source.reached
             self._seen = set()
         if source is not None:
@@ -88,9 +88,9 @@ class _Wait:
     """The wait of a task for the next change.
 
     Attributes:
-        cancelling: the number of cancellations of the task before the wait.
-        ended: done at the end of the wait.
-        is_left: whether the block has ended, and cancelled the task.
+        cancelling: `task.cancelling()` before the wait.
+        ended: a future that is done when the wait has ended.
+        is_left: True if the block has ended and has cancelled the task.
     """
 
     task: asyncio.Task[Any]
@@ -102,7 +102,8 @@ class _Wait:
 class Changes(Generic[T]):
     """The changes of a key or prefix: an asynchronous context manager, and an iterator inside.
 
-    Each change comes once, in the order of revisions. The end of the block ends the iteration, in another task as well.
+    Each change is returned once, in the order of revisions. The end of the block ends the iteration, even if another
+    task iterates.
     """
 
     def __init__(self, backend: StoreBackend, watched: str, kind: Any, after: int | None) -> None:
@@ -126,7 +127,7 @@ class Changes(Generic[T]):
     ) -> None:
         self._is_left = True
         if self._wait is not None:
-            # The watch of the backend is closed where it runs.
+            # Another task waits: cancel it, and let it close the watch of the backend.
             self._wait.is_left = True
             self._wait.task.cancel()
             await asyncio.shield(self._wait.ended)
@@ -137,12 +138,12 @@ class Changes(Generic[T]):
         return self
 
     async def __anext__(self) -> Change[T]:
-        """Return the next change; after an error the next call continues after it.
+        """Return the next change. After an error the next call continues.
 
         Raises:
             CompactedError: the store no longer has the changes.
-            StoreError: the store has been away for 5 s.
-            DecodeError: the value does not fit.
+            StoreError: the store has been unreachable for 5 s.
+            DecodeError: the value of a change cannot be decoded to the type; the next call skips this change.
         """
         changes = self._changes
         if changes is None:
@@ -150,7 +151,7 @@ class Changes(Generic[T]):
         if self._is_left:
             raise StopAsyncIteration
         if self._wait is not None:
-            raise RuntimeError("another task iterates over this watch; open one for each")
+            raise RuntimeError("another task iterates over this watch; open a separate watch for each task")
         task = asyncio.current_task()
         assert task is not None
         wait = self._wait = _Wait(task, task.cancelling(), asyncio.get_running_loop().create_future())
@@ -167,7 +168,7 @@ class Changes(Generic[T]):
         return Change("deleted" if item is None else "put", change.key, item, change.revision)
 
     async def _next(self, changes: ItemChanges) -> ItemChange:
-        """Return the next change, even after the store was away for a while."""
+        """Return the next change; wait during an outage of the store, up to a limit."""
         wait = pauses()
         clock = asyncio.get_running_loop().time
         away_since: float | None = None
@@ -179,7 +180,7 @@ class Changes(Generic[T]):
                 if not error.retryable:
                     raise
                 if away_since is not None and clock() - begun > PATIENCE_SECONDS:
-                    # The watch may have been quiet until another outage, or unanswered; a read shows which.
+                    # A quiet watch does not show whether the store has answered since. A read does.
                     await finish(f"watch of {self._watched!r}", self._revision)
                     away_since, wait = None, pauses()
                 away_since = clock() if away_since is None else away_since
@@ -188,7 +189,7 @@ class Changes(Generic[T]):
                 await asyncio.sleep(wait())
 
     async def _revision(self) -> int:
-        """Return the present revision of the store, by a request that needs a right to these keys only."""
+        """Return the present revision of the store, by a request that needs only the right to these keys."""
         if not self._watched or self._watched.endswith("/"):
             return (await self._backend.list(self._watched, limit=1)).revision
         return (await self._backend.transact([Unchanged(self._watched, 0)], [])).revision

@@ -1,4 +1,4 @@
-"""The locks that this process holds or waits for, as gauges."""
+"""Gauges of the locks and elections that this process holds or waits for."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from fastrpc.gauges import Gauge, tells_gauges
 
 __all__ = ["Contender", "Contenders", "contenders"]
 
-#: Names of elections with separate gauges; further names count as `_other`.
+#: Most names of elections with separate gauges; further names count as `_other`.
 _MOST_NAMES: Final = 200
 
 
@@ -23,7 +23,7 @@ class Contender(Protocol):
 
 
 class Contenders:
-    """The contenders whose block is entered or being entered."""
+    """The contenders that hold their lock or wait for it."""
 
     def __init__(self) -> None:
         self.locks: set[Contender] = set()
@@ -47,7 +47,7 @@ class Contenders:
             yield "fastrpc_leader", (name,), terms
 
 
-# Contenders by process: a parent's contenders do not describe its child.
+# By process id: a forked child does not hold its parent's locks.
 _of_process: dict[int, Contenders] = {}
 
 

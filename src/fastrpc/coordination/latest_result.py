@@ -8,12 +8,12 @@ __all__ = ["LatestResult"]
 
 T = TypeVar("T")
 
-#: Seconds for which a result is kept: callers woken by the same change are answered by then.
+#: Seconds for which a result is kept. Callers that were woken by the same change are answered within this time.
 _KEPT_SECONDS: Final = 1.0
 
 
 class LatestResult(Generic[T]):
-    """Keeps one result for about a second."""
+    """A cache of one result for about a second."""
 
     def __init__(self) -> None:
         self._key: Hashable = None
@@ -22,7 +22,7 @@ class LatestResult(Generic[T]):
         self._timer: asyncio.TimerHandle | None = None
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the result for a key; make it unless it is the latest result."""
+        """Return the result for a key. Call `make` unless the cached result has this key."""
         found = self._found
         if found is None or self._key != key:
             self._key, found = key, make()
@@ -34,7 +34,7 @@ class LatestResult(Generic[T]):
         return found
 
     def _forget(self) -> None:
-        """Drop the result unless it was made after the timer was set: a later result is kept for a second, too."""
+        """Drop the result, unless it was made after the timer was set: such a result is kept for its own second."""
         loop = asyncio.get_running_loop()
         until = self._made_at + _KEPT_SECONDS
         if loop.time() < until:

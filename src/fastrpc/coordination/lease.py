@@ -1,7 +1,8 @@
-"""A lease that is renewed while a block runs, and the cancellation of that block when it may have ended.
+"""A lease that is renewed while a block runs. The block is cancelled when the lease may have expired.
 
-The lease is valid for 0.9 of its seconds after the last confirmed renewal was sent. A store keeps it for the whole time
-after it received the renewal. So the block is cancelled first, for any delay of the link.
+Here the lease is valid for 0.9 of its seconds, counted from when the last confirmed renewal was sent. The store keeps
+it for the whole time, counted from when it received the renewal. So the block is always cancelled before the store
+ends the lease.
 """
 
 import asyncio
@@ -20,11 +21,11 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["StoreLease", "boot_time"]
 
-#: The share of a lease's seconds for which it is valid here. A store keeps it for the whole time.
+#: The share of a lease's seconds for which it counts as valid here. The store keeps it for the whole time.
 _VALID_SHARE: Final = 0.9
 
-#: Fractions of a lease's seconds: between renewals, until a retry, and between checks of the clock, which jumps over a
-#: suspension.
+#: Divisors of a lease's seconds: the pause between renewals, the pause before a retry, and the pause between checks of
+#: the clock, which find out that the machine was suspended.
 _RENEWALS: Final = 3
 _ATTEMPTS: Final = 15
 _LOOKS: Final = 30
@@ -35,21 +36,21 @@ _BOOT_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def boot_time() -> float:
-    """Return the seconds since the machine booted, including suspensions where the system counts them."""
+    """Return the seconds since the machine booted, including suspensions if the system counts them."""
     return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
 
 class StoreLease:
     """A lease of a store while its block runs: an asynchronous context manager, to be entered once.
 
-    The task that entered is cancelled when the lease is lost, as `asyncio.timeout` does it, and LockLostError comes out
-    of the block.
+    When the lease is lost, the task that entered the block is cancelled, and the block raises LockLostError, in the way
+    of `asyncio.timeout`.
 
     Attributes:
         id: the name of the lease in the store, for `put(…, lease=…)`.
         ttl: the seconds for which the store keeps it after a renewal.
-        loss: the error that came out of the block because the lease was lost, or None.
-        revocations: ends leases; its store waits for them when it closes.
+        loss: the error that the block raised because the lease was lost, or None.
+        revocations: the revocations of leases, for which the store waits when it is closed.
     """
 
     def __init__(
@@ -69,11 +70,11 @@ class StoreLease:
         self._clock = clock
         self._valid_until = self._renewal_due = 0.0
         self._is_over = False
-        # The entering task: its earlier cancellations, and whether the lease added one.
+        # The task that entered the block; its earlier cancellations; whether the lease has cancelled it.
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._has_cancelled = False
-        # The context of renewals and of the end: no deadline or call of the entering task limits them.
+        # An empty context for renewals and the revocation, so that no deadline of the entering task applies.
         self._context = contextvars.Context()
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.Task[None] | None = None
@@ -88,8 +89,8 @@ class StoreLease:
         in_time = self._backend.limits.ends_in_time
         self.id = await finish(f"lease of {self._owner}", self._make, writes=True, ends_in_time=in_time)
         if not self.is_valid:
-            # Making the lease took too long. The task is running: before Python 3.13 it could not take back its own
-            # cancellation.
+            # Creating the lease took too long. Raise the error directly: before Python 3.13 a running task cannot take
+            # back a cancellation of itself.
             self._lost = self._reason()
             raise self._told_loss()
         self._task, self._cancelling = task, task.cancelling()
@@ -100,7 +101,7 @@ class StoreLease:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._is_over and self._lost is None and not self.is_valid:
-            # The process was stopped, or its loop hung.
+            # The process was suspended, or its loop was blocked.
             self._lost = self._reason()
         await self.end()
         is_ours = False
@@ -112,11 +113,11 @@ class StoreLease:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the store cannot have ended it yet."""
+        """True if the store cannot have ended the lease yet."""
         return not self._is_over and self._lost is None and self._clock() < self._valid_until
 
     def check(self) -> None:
-        """Check the clock: renew the lease if that is due, or give it up if it may have ended. A timer checks, too."""
+        """Check the clock: renew the lease if it is due, or lose it if it may have expired. A timer calls this, too."""
         if self._timer is not None:
             self._timer.cancel()
         if self._task is None or self._is_over or self._lost is not None:
@@ -141,12 +142,12 @@ class StoreLease:
         self._task.cancel()
 
     async def end(self) -> None:
-        """End the lease and its items in the store. Wait for one attempt; further attempts do not need this task."""
+        """End the lease and its items in the store. Wait for one attempt; further attempts run in the background."""
         self._stop()
         is_alive, self._is_over = self.is_valid, True
         if is_alive:
             try:
-                # A deadline that has passed must not delay contenders that wait.
+                # The caller's deadline does not apply: even if it has passed, waiting contenders must not be delayed.
                 await self.revocations.revoke(self._backend, self.id, self.ttl, self._context)
             except (StoreError, TimeoutError) as error:
                 self._failure = error

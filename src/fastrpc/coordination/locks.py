@@ -1,9 +1,10 @@
-"""Locks, semaphores and elections of any store, by one recipe.
+"""Locks, semaphores and elections, with the same algorithm for every store.
 
-Each contender has a lease, and with it creates an item `<folder><lease id>`. The item with the lowest creation revision
-holds the lock; each other contender watches the item before its own, so the order is first come, first served. After
-the wait all items are read again: a contender whose own item has ended meanwhile does not hold the lock. The token of a
-hold is the creation revision: it rises with each hold. Nested names are items of other locks.
+Each contender has a lease, under which it creates an item `<folder><lease id>`. The contender whose item has the lowest
+creation revision holds the lock. Each other contender watches the item before its own, so the order is first come,
+first served. After the wait a contender reads all items again: if its own item was removed in the meantime, it does not
+hold the lock. The token of a hold is the creation revision, which rises with each hold. Items with nested names belong
+to other locks.
 """
 
 import asyncio
@@ -43,13 +44,13 @@ T = TypeVar("T")
 LOCKS: Final = "locks/"
 LEADERS: Final = "leaders/"
 
-#: The most bytes of a lease id, in any store.
+#: Most bytes of a lease id in any store.
 _LEASE_ID_BYTES: Final = 40
 
-#: Seconds after which a waiter asks a store again that is away.
+#: Seconds after which a waiter tries an unreachable store again.
 _AWAY_SECONDS: Final = 0.5
 
-#: Seconds before the next candidacy after a loss, or while the store is away.
+#: Seconds before the next candidacy after a loss, or while the store is unreachable.
 CANDIDACY_SECONDS: Final = 1.0
 
 
@@ -70,10 +71,11 @@ class Lock:
     """A lock, one slot of a semaphore or an election: an asynchronous context manager, to be entered once.
 
     Attributes:
-        name: without its folder.
-        token: rises with each hold; 0 before. A resource can use it to refuse a holder that was paused.
-        is_election: whether it is an election.
-        lease: renewed while the block runs.
+        name: the name without its folder.
+        token: a number that rises with each hold; 0 before the first. A resource can use it to refuse a holder that
+            was paused.
+        is_election: True for an election.
+        lease: the lease that is renewed while the block runs.
     """
 
     def __init__(
@@ -124,7 +126,7 @@ class Lock:
 
     @property
     def is_held(self) -> bool:
-        """Whether no other program can hold the lock yet, by the clock of this machine."""
+        """True if, by the clock of this machine, no other program can hold the lock yet."""
         return self._is_entered and self.lease.is_valid
 
     def held(self) -> Unchanged:
@@ -132,7 +134,7 @@ class Lock:
         return Unchanged(self._key, self.token)
 
     async def release(self) -> None:
-        """Let the next contender hold the lock before the block ends."""
+        """Release the lock before the block ends."""
         self._is_entered = False
         contenders().discard(self)
         await self.lease.end()
@@ -142,12 +144,12 @@ class Lock:
         return self._folder + self.lease.id
 
     async def _queue(self) -> tuple[list[Item[bytes]], int]:
-        """Make the item of this contender; return what `_look` returns."""
+        """Create the item of this contender; return the result of `_look`."""
         if not self._backend.limits.in_order:
             self.token = await self._put()
             return await self._look()
-        # Most locks are free, so the list does not wait for the answer to the item. Tasks start in the order in which
-        # they are made, eager tasks as well.
+        # Request the list without waiting for the item, since most locks are free. Tasks, including eager tasks, start
+        # in the order of their creation.
         making = asyncio.create_task(self._put())
         listing = asyncio.create_task(_contenders(self._backend, self._folder))
         try:
@@ -159,7 +161,7 @@ class Lock:
             await asyncio.gather(making, listing, return_exceptions=True)
             raise
         if revision < self.token:
-            # The list was read before the item was made.
+            # The list was read before the item was created.
             return await self._look()
         return self._ahead_of(items, revision)
 
@@ -187,7 +189,7 @@ class Lock:
             raise LockLostError(f"{self._folder[:-1]} was lost before it was held")
 
     def _refusal(self, ahead: list[Item[bytes]], is_refused: bool) -> StoreError:
-        """Return the error of a waiter whose wait is over, or whose caller's deadline has passed."""
+        """Return the error of a waiter whose wait has timed out, or whose caller's deadline has passed."""
         first, *others = ahead
         holder = _holder(first, len(others) - self._slots + 1)
         text = f"{self._folder[:-1]} is held by {holder.value or 'another one'!r} with token {holder.token}"
@@ -198,11 +200,11 @@ class Lock:
         )
 
     async def _look(self) -> tuple[list[Item[bytes]], int]:
-        """Return the items before our item, and the revision after which they may have changed."""
+        """Return the items before our item, and the revision at which they were read."""
         return self._ahead_of(*await _contenders(self._backend, self._folder))
 
     def _ahead_of(self, items: list[Item[bytes]], revision: int) -> tuple[list[Item[bytes]], int]:
-        """Return the result of `_look` from a list that was read after our item was made."""
+        """Return the result of `_look` from a list that was read after our item was created."""
         if not any(item.key == self._key for item in items):
             raise LockLostError(f"{self._folder[:-1]} was lost before it was held: its item has ended")
         return [item for item in items if item.created < self.token], revision
@@ -210,10 +212,11 @@ class Lock:
     async def _look_after_change(
         self, ahead: list[Item[bytes]], revision: int
     ) -> tuple[list[Item[bytes]], int]:
-        """Check again once enough items ahead have ended: for a lock the item before, for a semaphore all but its
-        slots.
+        """Wait until this contender may hold the lock, then return the result of `_look`.
 
-        So after a departure only the programs ask the store that may hold the lock next.
+        A contender for a lock waits for the item before its own. A contender for a semaphore waits until fewer items
+        are ahead than the semaphore has slots. So when an item is removed, only contenders that may be next query the
+        store.
         """
         keys = {item.key for item in (ahead[-1:] if self._slots == 1 else ahead)}
         watched = ahead[-1].key if self._slots == 1 else self._folder
@@ -230,7 +233,7 @@ class Lock:
         except LockLostError:
             raise
         except StoreError as error:
-            # How long a wait outlasts a store that is away depends on this contender's lease and the caller's deadline.
+            # Continue during an outage: only this contender's lease and the caller's deadline limit the wait.
             if not is_away(error):
                 raise
             await asyncio.sleep(_AWAY_SECONDS)
@@ -247,7 +250,7 @@ async def watch_holder(backend: StoreBackend, folder: str, name: str) -> AsyncGe
     """Yield the holder, then each next holder; None while there is no holder.
 
     Raises:
-        StoreError: the store has been away for 5 s, or until the caller's deadline.
+        StoreError: the store has been unreachable for 5 s, or until the caller's deadline.
     """
     path = _folder_of(folder, name)
     shown: int | None = None
@@ -270,7 +273,7 @@ async def watch_holder(backend: StoreBackend, folder: str, name: str) -> AsyncGe
         except CompactedError:
             continue
         except StoreError as error:
-            # The list was read successfully before. If the watch lasted for a while, this is another outage.
+            # The list was read before. If the watch has lasted longer than the limit, this is a new outage.
             if failing_since is None or clock() - begun > PATIENCE_SECONDS:
                 failing_since, wait = clock(), pauses()
             if not is_away(error) or clock() - failing_since > PATIENCE_SECONDS:
@@ -279,10 +282,10 @@ async def watch_holder(backend: StoreBackend, folder: str, name: str) -> AsyncGe
 
 
 async def run_as_leader(make_lock: Callable[[], Lock], function: Callable[[Lock], Awaitable[T]]) -> T:
-    """Run a function at each election, cancel it at each loss, until it returns; return its result.
+    """Run a function when elected, cancel it when the leadership is lost, and repeat until it returns a result.
 
-    While the store is away the candidacy is repeated, up to the caller's deadline; other errors of the store and errors
-    of the function are raised.
+    While the store is unreachable the candidacy is repeated, up to the caller's deadline. Other errors of the store and
+    errors of the function are raised.
     """
     while True:
         lock = make_lock()
@@ -298,10 +301,10 @@ async def run_as_leader(make_lock: Callable[[], Lock], function: Callable[[Lock]
 
 
 def stands_again(lock: Lock, error: StoreError, *, is_elected: bool) -> bool:
-    """Return whether a candidacy is repeated after an error; if so, the error is logged.
+    """Return whether a candidacy is repeated after an error, and log the error in this case.
 
     Args:
-        is_elected: whether the function raised it; the function may hold other locks and use the store.
+        is_elected: whether the error comes from the function, which may hold other locks and use the store.
     """
     loss = lock.lease.loss
     if is_elected:
@@ -315,13 +318,13 @@ def stands_again(lock: Lock, error: StoreError, *, is_elected: bool) -> bool:
 
 
 def _folder_of(folder: str, name: str) -> str:
-    """Return the prefix of the items of a lock; ConfigError for a name that is not a key."""
+    """Return the prefix of the items of a lock. ConfigError: the name is not a valid key."""
     check_key(f"{folder}{name}/{'0' * _LEASE_ID_BYTES}")
     return f"{folder}{name}/"
 
 
 async def _contenders(backend: StoreBackend, folder: str) -> tuple[list[Item[bytes]], int]:
-    """Return the items of a lock, the holder's first, and a revision: a watch from there misses no change of them."""
+    """Return the items of a lock, the holder's first, and a revision from which a watch misses no change of them."""
     items: list[Item[bytes]] = []
     revision: int | None = None
     after = ""
@@ -331,7 +334,7 @@ async def _contenders(backend: StoreBackend, folder: str) -> tuple[list[Item[byt
             lambda after=after: backend.list(folder, after=after),  # type: ignore[misc]
             ends_in_time=backend.limits.ends_in_time,
         )
-        # An item that ends between two pages is a change after the first page.
+        # Use the revision of the first page: an item that is removed between two pages is a change after it.
         revision = page.revision if revision is None else revision
         items += [item for item in page.items if "/" not in item.key[len(folder) :]]
         if not page.is_cut:

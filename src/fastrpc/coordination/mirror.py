@@ -1,4 +1,4 @@
-"""The values of a prefix, kept current."""
+"""A local copy of the values below a prefix, which follows changes of the store."""
 
 import asyncio
 import contextvars
@@ -22,18 +22,18 @@ logger = logging.getLogger("fastrpc.store")
 
 T = TypeVar("T")
 
-#: Items of one request.
+#: Most items of one request.
 _PAGE_ITEMS: Final = 1000
 
 
 class Mirror(Mapping[str, T]):
     """The values of a prefix by key: an asynchronous context manager, and a mapping inside.
 
-    While the store is away, all values stay. If a new value is bad, the last good one stays.
+    While the store is unreachable, all values stay. If a new value cannot be decoded, the last good value stays.
 
     Attributes:
-        revision: the revision of the latest change here.
-        error: the reason why the mirror may be outdated: the store is away. None while it is current.
+        revision: the revision of the latest change in the mirror.
+        error: the reason why the mirror may be outdated, such as an unreachable store; None while it is current.
     """
 
     def __init__(self, backend: StoreBackend, prefix: str, kind: Any) -> None:
@@ -56,7 +56,7 @@ class Mirror(Mapping[str, T]):
     def __len__(self) -> int:
         return len(self._values)
 
-    # The views are copies of one moment: the values may change during an iteration, in a thread at any time.
+    # The views are copies, since the values may change during an iteration, and at any time for other threads.
 
     def items(self) -> ItemsView[str, T]:
         return self._values.copy().items()
@@ -66,7 +66,7 @@ class Mirror(Mapping[str, T]):
 
     async def __aenter__(self) -> Self:
         await self._take_all()
-        # The task outlives the caller's deadline.
+        # The context is empty, since the task runs longer than the caller's deadline.
         self._task = asyncio.get_running_loop().create_task(self._keep(), context=contextvars.Context())
         return self
 
@@ -93,7 +93,7 @@ class Mirror(Mapping[str, T]):
                 await self._follow()
             except StoreError as error:
                 if self.error is None:
-                    logger.warning("the mirror of %r keeps what it has: %s", self._prefix, error)
+                    logger.warning("the mirror of %r keeps its values: %s", self._prefix, error)
                 self.error, is_whole = error, False
                 await asyncio.sleep(wait())
 
@@ -103,7 +103,7 @@ class Mirror(Mapping[str, T]):
             while True:
                 change = await changes.next()
                 if change.revision <= self._revisions.get(change.key, 0):
-                    # The mirror has a newer item than this later page of the list.
+                    # The mirror already has a newer item.
                     continue
                 if change.item is not None:
                     self._take(change.item)
@@ -114,14 +114,14 @@ class Mirror(Mapping[str, T]):
             await changes.close()
 
     async def _take_all(self) -> None:
-        """Take the present items, and drop the others."""
+        """Read all present items, and drop the others."""
         revision: int | None = None
         present: set[str] = set()
         after = ""
         while True:
             work = partial(self._backend.list, self._prefix, limit=_PAGE_ITEMS, after=after)
             page = await finish(f"mirror of {self._prefix!r}", work)
-            # A change between two pages comes after the first page.
+            # Use the revision of the first page, so that changes between two pages are not missed.
             revision = page.revision if revision is None else revision
             for item in page.items:
                 present.add(item.key)

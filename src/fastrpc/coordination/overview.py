@@ -1,6 +1,6 @@
 """The state of a store as plain data, for the admin page `/store`.
 
-It has the first keys of each kind. The only values are the texts of lock holders.
+It has the first keys of each kind, and no values except the texts of lock holders.
 """
 
 from itertools import islice
@@ -14,19 +14,19 @@ from fastrpc.stores.local import LocalStore
 
 __all__ = ["overview", "overview_of"]
 
-#: The most contenders that are read for each row of locks: a page must not block the loop.
+#: Most contenders that are read for each row of locks, since the page must not block the loop.
 _CONTENDERS: Final = 20
 
-#: Characters of the text that a holder gave.
+#: Most characters that are shown of a holder's text.
 _HOLDER_CHARACTERS: Final = 100
 
 
 class _Opened(Protocol):
-    """The part of a store that its overview needs."""
+    """The part of a store that the overview uses."""
 
     @property
     def backend(self) -> StoreBackend:
-        """The backend; StoreError for a store that is closed."""
+        """The backend. StoreError: the store is closed."""
 
 
 def overview_of(store: _Opened, most_rows: int) -> dict[str, Any] | None:

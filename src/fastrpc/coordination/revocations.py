@@ -1,4 +1,4 @@
-"""The ends of leases in a store. The store runs them, so that a cancelled owner leaves no lease."""
+"""Revocations of leases, which the store runs as tasks, so that a cancelled owner leaves no lease behind."""
 
 import asyncio
 import contextvars
@@ -13,32 +13,31 @@ __all__ = ["Revocations"]
 
 
 class Revocations:
-    """Ends leases, each in a task that repeats its attempts until the lease has expired by itself."""
+    """Revokes leases, each in a task that repeats its attempts until the lease has expired."""
 
     def __init__(self) -> None:
-        # The running tasks, and for each the most seconds for which a close waits.
+        # The running tasks, and how many seconds `close` waits for each at most.
         self._running: dict[asyncio.Task[None], float] = {}
         self._is_closed = False
 
     async def revoke(
         self, backend: StoreBackend, lease: str, ttl: float, context: contextvars.Context
     ) -> None:
-        """End a lease and its items; return after the first attempt.
+        """End a lease and remove its items; return after the first attempt.
 
-        A cancelled wait ends at once; the attempts continue.
+        If the call is cancelled, the attempts continue.
 
         Args:
-            ttl: the seconds after which the lease ends by itself.
+            ttl: the seconds after which the lease expires by itself.
             context: the context of the task, so that no deadline of a caller limits it.
 
         Raises:
-            StoreError, TimeoutError: the first attempt failed, and further attempts may follow; or the store is
-                closed, and no attempt follows.
+            StoreError, TimeoutError: the first attempt failed; further attempts follow, except if the store is closed.
         """
         if self._is_closed:
             raise StoreError(f"the lease {lease} was not revoked: the store is closed", processed="no")
         loop = asyncio.get_running_loop()
-        # The error is a result here, as the wait for it may be cancelled.
+        # The error is passed as a result: an exception that is never retrieved would be logged if this is cancelled.
         attempted: asyncio.Future[Exception | None] = loop.create_future()
         task = loop.create_task(_keep_revoking(backend, lease, ttl, attempted), context=context)
         self._running[task] = _patience(ttl)
@@ -48,9 +47,9 @@ class Revocations:
             raise error
 
     async def close(self) -> None:
-        """Wait for each lease that has not ended yet, for at most 5 s or its ttl; then give it up, and refuse new ones.
+        """Wait for all revocations, for each at most 5 s or its ttl; then stop them, and refuse further revocations.
 
-        A lease that is revoked meanwhile is waited for as well, within the same 5 s.
+        This includes revocations that start during the wait, within the same 5 s.
         """
         loop = asyncio.get_running_loop()
         timers: dict[asyncio.Task[None] | None, asyncio.TimerHandle] = {
@@ -67,7 +66,7 @@ class Revocations:
             self.give_up()
 
     def give_up(self) -> None:
-        """Let each lease expire by itself, and refuse new ones."""
+        """Stop all revocations, so that the leases expire by themselves, and refuse further revocations."""
         self._is_closed = True
         for task in list(self._running):
             task.cancel()
@@ -104,7 +103,7 @@ async def _keep_revoking(
 
 
 async def _attempt(backend: StoreBackend, lease: str, seconds: float) -> Exception | None:
-    """Return the error of an attempt."""
+    """Make one attempt; return its error, or None."""
     try:
         async with time_limit(seconds):
             await backend.revoke(lease)

@@ -1,4 +1,4 @@
-"""Rights at the embedded registry, to register services and read its lists, and at a store, to read and write keys."""
+"""Rights at the embedded registry (to register services, to read lists) and at a store (to read and write keys)."""
 
 from typing import Final
 
@@ -9,11 +9,11 @@ __all__ = ["READ", "READ_KEYS", "REGISTER", "WRITE_KEYS"]
 
 
 def _grants_key(pattern: KeyPattern, key: str) -> bool:
-    """Return whether a key fits a pattern, or every key of a prefix, which is "" or ends in `/`."""
+    """Return whether a pattern covers a key, or all keys of a prefix, which is "" or ends in `/`."""
     return pattern.covers(key) if not key or key.endswith("/") else pattern.matches(key)
 
 
-#: Rights to services at a registry.
+#: The rights to register and to read services at a registry.
 REGISTER: Final[Grant[MethodPattern]] = Grant(
     "register",
     "service",
@@ -29,7 +29,7 @@ READ: Final[Grant[MethodPattern]] = Grant(
     MethodPattern.covers,
 )
 
-#: Rights to keys and prefixes at a store.
+#: The rights to read and to write keys and prefixes at a store.
 READ_KEYS: Final[Grant[KeyPattern]] = Grant(
     "read",
     "key",

@@ -1,7 +1,7 @@
-"""The runs of scheduled methods: on the leader of each schedule, or in every process.
+"""Run scheduled methods: on the leader of each schedule, or in every process.
 
-Before its run the leader writes each instant to `schedules/<name>`, on the condition that its lock item exists and the
-key is unchanged: no instant starts twice, even if two processes take themselves for the leader.
+Before a run the leader writes its instant to `schedules/<name>`, on the condition that its lock item exists and the key
+is unchanged. So no instant is run twice, even if two processes consider themselves the leader.
 """
 
 import asyncio
@@ -30,18 +30,18 @@ logger = logging.getLogger("fastrpc.server")
 
 SCHEDULES: Final = "schedules/"
 
-#: If its process comes this many seconds late, an instant is skipped, unless `missed` is "once".
+#: An instant is skipped if the process is late by more than this many seconds, unless `missed` is "once".
 _LATE_SECONDS: Final = 15.0
 
-#: Seconds between two looks at the wall clock, which may be set.
+#: Seconds between two checks of the wall clock, since it may be set.
 _LOOK_SECONDS: Final = 10.0
 
 
 def current_store() -> Store:
-    """Return the store of the server whose handler or scheduled method runs here.
+    """Return the store of the server whose handler or scheduled method is running.
 
     Raises:
-        LookupError: the server has no store, or no handler runs here.
+        LookupError: the server has no store, or the caller is not in a handler.
     """
     return cast(Store, resource_here("store"))
 
@@ -50,7 +50,7 @@ class Schedules:
     """The scheduled methods of the services of one server.
 
     Args:
-        broker: the broker of the server, for its runs.
+        broker: the broker of the server, which `current_broker` returns in runs.
     """
 
     def __init__(
@@ -65,21 +65,21 @@ class Schedules:
         """Run the scheduled methods of a service from now on.
 
         Raises:
-            ConfigError: a method is scheduled on the leader, and there is no store.
+            ConfigError: a method is scheduled on the leader, but there is no store.
         """
         for method, schedule in schedules_of(type(service)).items():
             name = f"{service_name}.{method}"
             if schedule.on == "leader" and self._store is None:
                 raise ConfigError(
-                    f"{name} is scheduled on the leader, and the server has no store",
-                    hint="give the URL of one, store=…, or write on='each'",
+                    f"{name} is scheduled on the leader, but the server has no store",
+                    hint="pass store=URL to the server, or write on='each'",
                 )
             function = getattr(service, method)
             job = _Job(name, function, schedule, self._store, self._clock, self._broker)
             self._jobs.setdefault(service_name, []).append(job)
 
     async def stop(self, service_name: str | None = None, seconds: float | None = 0) -> bool:
-        """Start no further run, of one service or of all; return whether all running jobs ended in time."""
+        """Stop the schedules of one service or of all. Return True if no run had to be cancelled."""
         names = list(self._jobs) if service_name is None else [service_name]
         jobs = [job for name in names for job in self._jobs.pop(name, ())]
         return all(await asyncio.gather(*(job.stop(seconds) for job in jobs)))
@@ -103,16 +103,16 @@ class _Job:
         self._clock = clock
         self._is_running = False
         self._is_leaving = False
-        # The instant of the last warning in the log.
+        # The instant about which the log was warned last.
         self._told: float | None = None
         self._task = asyncio.create_task(self._keep(), name=f"schedule {name}", context=contextvars.Context())
 
     async def stop(self, seconds: float | None) -> bool:
-        """Let a run end, after `seconds` cancel it; return whether it ended before that."""
+        """Wait for a run, and cancel it after `seconds`; return whether it ended before that."""
         self._is_leaving = True
         if not self._is_running:
-            # The task may still have to give up its lead by a request to the store; a second cancellation would
-            # interrupt that request.
+            # Do not cancel it again: it may still release its leadership by a request to the store, which a second
+            # cancellation would interrupt.
             self._task.cancel()
             await asyncio.wait([self._task])
             return True
@@ -135,7 +135,7 @@ class _Job:
                 else:
                     await self._store.run_while_leading(f"{SCHEDULES}{self._name}", self._run_as_leader)
             except Exception as error:
-                # For example, the store is away, or another program wrote a value to the key.
+                # For example, the store is unreachable, or another program has written to the key.
                 known = isinstance(error, FastRPCError)
                 text = "the schedule %s is interrupted: %s"
                 logger.warning(text, self._name, error, exc_info=None if known else error)
@@ -152,7 +152,7 @@ class _Job:
         key = f"{SCHEDULES}{self._name}"
         item = await self._store.get(key, float)
         if item is None:
-            # This is the first leader of all: only later instants count as missed.
+            # This is the first leader ever, so no earlier instant counts as missed.
             reached, condition = self._clock(), absent(key)
             outcome = await self._store.transact([lock.held(), condition], [Put(key, reached)])
         else:
@@ -163,7 +163,7 @@ class _Job:
         while not self._is_leaving:
             if outcome is not None:
                 if not outcome.succeeded:
-                    raise StoreError(f"another one may lead {self._name}", processed="no")
+                    raise StoreError(f"another process may lead {self._name}", processed="no")
                 condition = unchanged(key, outcome.revision)
             instant = await self._due(reached)
             outcome = await self._store.transact([lock.held(), condition], [Put(key, instant)])
@@ -171,11 +171,11 @@ class _Job:
                 reached = await self._run(instant)
 
     async def _due(self, reached: float) -> float:
-        """Wait for the first instant after a given one; if several have passed, return the latest."""
+        """Wait for the first instant after `reached`. If several instants have passed already, return the latest."""
         while True:
             due = self._schedule.after(reached)
             if not due > reached:
-                raise RuntimeError(f"the instant after {reached} cannot be {due}")
+                raise RuntimeError(f"the instant after {reached} cannot be {due}, it must be later")
             now = await self._reach(due, reached)
             if now < due:
                 reached = now
@@ -188,10 +188,10 @@ class _Job:
             reached = now
 
     async def _reach(self, due: float, reached: float) -> float:
-        """Wait for an instant; return the time then, or if the clock was set back, a time to continue from."""
+        """Wait for an instant; return the time. If the clock was set back, return the time from which to continue."""
         pause = 0.0
         while True:
-            # This yields even without a pause: other tasks run between two instants.
+            # Sleep even for 0 seconds, so that other tasks run between two instants.
             await asyncio.sleep(pause)
             now = self._clock()
             if now >= due:
@@ -202,17 +202,17 @@ class _Job:
             elif reached > now + _LATE_SECONDS:
                 text = "the clock is set back by some %.0f s: the schedule %s goes on with its instants from now on"
                 logger.warning(text, reached - now, self._name)
-                # Instants since the last check are not skipped.
+                # Continue from the time of the last check, so that no instant since then is skipped.
                 return now - pause
             pause = min(due - now, _LOOK_SECONDS)
 
     def _leaves_out_instants(self, kept: float) -> bool:
-        """Return whether a future instant precedes the instant up to which runs have started."""
+        """Return whether the stored instant `kept` suppresses instants that are still in the future."""
         soon = self._clock() + _LATE_SECONDS
         return kept > soon and self._schedule.after(soon) < kept
 
     async def _tell_kept(self) -> None:
-        """Log the stored instant that suppresses others; StoreError if another instant is stored."""
+        """Warn that the stored instant suppresses other instants. StoreError: another instant was stored."""
         assert self._store is not None
         key = f"{SCHEDULES}{self._name}"
         item = await self._store.get(key, float)
@@ -228,15 +228,15 @@ class _Job:
             logger.warning(text, self._name, until, key)
 
     def _called(self) -> Any:
-        """Call the method in a thread; a future reports its end to the loop."""
+        """Call a plain method in a thread; return a future of its result."""
         with contained(self._name):
             return self._function()
 
     async def _run(self, instant: float) -> float:
-        """Run the method; return the instant up to which no other run is due."""
+        """Run the method; return the instant after which the next run is due."""
         self._is_running, outcome = True, "cancelled"
         try:
-            # A wrapper of a coroutine function runs in the loop, as for `@method`.
+            # Like for `@method`, a wrapper of a coroutine function runs on the loop.
             is_async = form_of(self._function) == "coroutine"
             with contained(self._name):
                 result = self._function() if is_async else await asyncio.to_thread(self._called)
@@ -245,7 +245,7 @@ class _Job:
             outcome = "ok"
         except Exception as error:
             outcome = "failed"
-            # While a store, a broker or a server is away, each run fails: one line says so.
+            # Log a failure without a traceback if a store, a broker or a server is unreachable, as each run fails then.
             text = "the scheduled method %s failed: %s: %s"
             told = None if is_absence(error) else error
             logger.error(text, self._name, type(error).__name__, error, exc_info=told)

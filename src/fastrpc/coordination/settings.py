@@ -1,4 +1,4 @@
-"""Settings that follow a key. They keep the last good value, even if the store is away or a bad value is written."""
+"""Settings that follow a key. The last good value stays if the store is unreachable or a bad value is written."""
 
 import asyncio
 import contextvars
@@ -32,15 +32,15 @@ T = TypeVar("T")
 
 
 class Following(Generic[T]):
-    """The last good value of a key, an asynchronous context manager.
+    """The last good value of a key, as an asynchronous context manager.
 
-    A value is decoded strictly: unknown fields are refused, then `check` may refuse it by any exception. A refused or
-    deleted value changes only `error`. If on entry the store is away or has a bad value, the value of the cache file is
-    used, or else the default; without either, entering raises StoreError.
+    A value is decoded strictly, so unknown fields are refused; then `check` may refuse it by raising any exception. A
+    refused or deleted value changes only `error`. If the store is unreachable or has no good value at the start, the
+    value of the cache file is used, else the default. Without both, entering raises StoreError.
 
     Args:
-        default: the value if there is no other; Ellipsis requires a value.
-        cache_file: keeps the last good value for a start without the store.
+        default: the value if there is no other value; Ellipsis means that a value is required.
+        cache_file: a file that keeps the last good value, for a start without the store.
 
     Raises:
         TypeError: `check` is an `async def` function.
@@ -66,7 +66,7 @@ class Following(Generic[T]):
         cache_file: str | os.PathLike[str] | None = None,
     ) -> None:
         check_key(key)
-        # If `check` is an object, its `__call__` counts.
+        # `check` may be an object whose `__call__` is `async def`.
         if any(map(inspect.iscoroutinefunction, (check, type(check).__call__))):
             raise TypeError(
                 "check is an async def function, which refuses nothing; write a plain one: def check(value)"
@@ -77,10 +77,10 @@ class Following(Generic[T]):
         self._default = default
         self._check = check
         self._file = None if cache_file is None else SnapshotFile(Path(cache_file))
-        # The revision of the latest item that was checked, and the reason of its refusal.
+        # The revision of the latest item that was checked; the reason why it was refused.
         self._judged = 0
         self._refusal: Exception | None = None
-        # Each good value sets it and replaces it.
+        # Each new good value sets this event and replaces it by a new one.
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -98,7 +98,7 @@ class Following(Generic[T]):
             self._note(error)
         if not self.revision:
             self._begin_without(item)
-        # The task is not limited by the deadline of this call.
+        # The context is empty, so that the deadline of this call does not apply to the task.
         self._task = asyncio.get_running_loop().create_task(
             self._keep_following(), context=contextvars.Context()
         )
@@ -114,7 +114,7 @@ class Following(Generic[T]):
         self._changed.set()
 
     def changes(self) -> AsyncGenerator[T, None]:
-        """Yield each good value from now on; a slow reader gets only the latest. Ends when the store is closed."""
+        """Yield each new good value; a slow reader gets only the latest. Closing the store ends the iteration."""
         return self._changes(self._changed)
 
     async def _changes(self, changed: asyncio.Event) -> AsyncGenerator[T, None]:
@@ -126,7 +126,7 @@ class Following(Generic[T]):
             yield self.value
 
     def _begin_without(self, item: Item[bytes] | None) -> None:
-        """Begin with the value of the cache file or the default."""
+        """Start with the value of the cache file or the default."""
         if self.error is not None and self._file is not None:
             try:
                 kept = self._file.read(lambda file: file.read())
@@ -151,7 +151,7 @@ class Following(Generic[T]):
                     await self._keep(item)
                 await self._watch(item, max(oldest, 0 if item is None else item.revision))
             except CompactedError as error:
-                # The key is read again once this revision is known, so that no change is missed in between.
+                # Read the key again below, and watch from this revision on, so that no change is missed.
                 oldest = error.oldest
             except Exception as error:
                 self._note(error)
@@ -163,7 +163,7 @@ class Following(Generic[T]):
         async with aclosing(self._backend.watch(self._key, after=after)) as changes:
             async for change in changes:
                 if item is None:
-                    # The watch may first show the history from before the key was read as absent.
+                    # Read the key: this change may be older than the read that found no key.
                     item = await finish(f"follow of {self._key!r}", lambda: self._backend.get(self._key))
                 elif change.revision > item.revision:
                     item = change.item
@@ -210,7 +210,7 @@ class Following(Generic[T]):
     def _refuse(self, text: str, error: Exception) -> None:
         self.error = self._refusal = error
         count("settings_rejected", self._key)
-        logger.warning("the setting %r %s; the value before is kept", self._key, text)
+        logger.warning("the setting %r %s; the last good value is kept", self._key, text)
 
     def _note(self, error: Exception) -> None:
         if self.error is None or not isinstance(self.error, StoreError):

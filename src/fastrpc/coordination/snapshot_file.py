@@ -1,4 +1,4 @@
-"""A value in a file that outlasts a power loss."""
+"""A file that keeps one value across a power loss."""
 
 import logging
 import os
@@ -27,14 +27,14 @@ class SnapshotFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_failing = False
-        # A write may continue in its thread after its caller was cancelled.
+        # A lock, as a write may continue in its thread after its caller was cancelled.
         self._writing = threading.Lock()
         self._number = -1
         self._claim: int | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def claim(self) -> None:
-        """Lock the folder against other programs, until `release` or the end of this program.
+        """Lock the folder against other programs until `release`, or until this program ends.
 
         Raises:
             StoreError: another program holds the lock.
@@ -53,7 +53,7 @@ class SnapshotFile:
                 hint="end it, or give each registry a separate folder",
             ) from None
         except OSError as error:
-            # Some network file systems have no locks.
+            # Continue without a lock: some network file systems have none.
             os.close(descriptor)
             logger.warning("cannot lock %s: %s", self._path.parent, error)
             return
@@ -79,9 +79,10 @@ class SnapshotFile:
             return take(file)
 
     def write(self, pieces: Iterable[bytes], number: int) -> bool:
-        """Replace the content, unless the present one has this number or a greater one.
+        """Replace the content, unless the present content has at least this number.
 
-        Any thread may call it. Return whether this content, or a newer one, is saved; log the first failure in a row.
+        Any thread may call it. Return whether this or newer content is saved. Of consecutive failures only the first is
+        logged.
         """
         with self._writing:
             if number <= self._number:
@@ -99,7 +100,7 @@ class SnapshotFile:
             return True
 
     def _write(self, pieces: Iterable[bytes]) -> None:
-        # Unbuffered: other threads can run between two pieces.
+        # Unbuffered, so that other threads can run between two pieces.
         with replaced_file(self._path, buffering=0) as file:
             for piece in pieces:
                 _write_all(file, piece)

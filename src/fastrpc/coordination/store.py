@@ -1,4 +1,4 @@
-"""A key-value store with types: what `open_store` returns."""
+"""The typed key-value store that `open_store` returns."""
 
 import asyncio
 import os
@@ -52,10 +52,10 @@ class Put:
 
     key: str
 
-    #: Bytes are written as they are, all other values as JSON.
+    #: The value. Bytes are written unchanged, all other values as JSON.
     value: Any
 
-    #: The lease with which the item ends.
+    #: The lease of the item: when it ends, the item is removed.
     lease: _HasId | None = None
 
 
@@ -70,8 +70,8 @@ class ItemList(Sequence[Item[T_co]], Generic[T_co]):
     """Items in the order of their keys, at one revision of the store.
 
     Attributes:
-        revision: the revision of the list; a watch after it misses nothing.
-        is_cut: whether more items follow.
+        revision: the revision of the list; a watch after this revision misses no change.
+        is_cut: True if more items follow.
     """
 
     def __init__(self, items: Sequence[Item[T_co]], revision: int, is_cut: bool) -> None:
@@ -120,15 +120,15 @@ def open_store(url: str, *, tls: TLS | None = None, credentials: CredentialSourc
 class Store:
     """Keys with values, revisions, watches and leases.
 
-    Each verb ends within the deadline of the call or `fastrpc.timeout` around it; without a deadline within 5 s. Until
-    then reads are repeated while the store is away, and writes if they did not start.
+    Each method ends within the deadline of the call or the `fastrpc.timeout` around it; without a deadline it ends
+    within 5 s. Until then, if the store is unreachable, reads are repeated, and writes only if they did not start.
     """
 
     def __init__(self, opening: Opening, *, clock: Callable[[], float] = boot_time) -> None:
         self._opened = OpenedBackend(opening, "store", StoreError)
-        # A clock for leases.
+        # The clock of leases.
         self._clock = clock
-        # Settings that follow keys until the store closes.
+        # The settings that follow keys; they end when the store is closed.
         self._followings = AsyncExitStack()
         self._revocations = Revocations()
 
@@ -149,7 +149,7 @@ class Store:
         try:
             await self._followings.aclose()
         except asyncio.CancelledError:
-            # A close that was cancelled waits no longer.
+            # If closing was cancelled, do not wait any longer.
             self._revocations.give_up()
             raise
         finally:

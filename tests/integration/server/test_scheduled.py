@@ -127,7 +127,7 @@ def test_wrong_store_is_refused_on_the_line_that_names_it(make: Any, text: str) 
 
 async def test_schedule_of_a_leader_without_a_store_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"jobs\.job is scheduled on the leader, and the server has no store"
+        ConfigError, match=r"jobs\.job is scheduled on the leader, but the server has no store"
     ):
         await Server(Jobs).start()
 

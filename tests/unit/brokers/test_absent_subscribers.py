@@ -174,7 +174,7 @@ async def test_removed_group_is_an_error_and_begins_anew_after_pauses(
     await eventually(lambda: backend.members[10].settled == [("ack", 1)])
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 10
-    assert "billing.bill begins anew" in caplog.text
+    assert "billing.bill subscribes again" in caplog.text
 
 
 @pytest.mark.virtual_time
@@ -327,7 +327,7 @@ async def test_subscriber_takes_as_many_messages_as_it_can_start(
         (
             BrokerLimits("small", has_order=False),
             {"topic": ORDERS, "ordered": True},
-            r"ordered=True is not for small://.*leave ordered out, or use another broker",
+            r"ordered=True is not supported by small://.*leave ordered out, or use another broker",
         ),
         (
             BrokerLimits("small", has_patterns=False),
@@ -337,7 +337,7 @@ async def test_subscriber_takes_as_many_messages_as_it_can_start(
         (
             BrokerLimits("small", has_max_bytes=False),
             {"topic": Topic("orders", max_bytes=10)},
-            r"max_bytes, which small:// does not keep to.*leave max_bytes out",
+            r"max_bytes, which small:// does not enforce.*leave max_bytes out",
         ),
         (
             BrokerLimits("small", queue_groups=1),

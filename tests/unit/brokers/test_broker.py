@@ -286,7 +286,7 @@ QUEUE = Topic("jobs", keep_seconds=None, groups=("a", "b"))
         (lambda broker: broker.subscribe("orders.*", group="a"), "'orders.*' is a pattern, which weak://"),
         (
             lambda broker: broker.subscribe("orders", group="a", ordered=True),
-            "ordered=True is not for weak://",
+            "ordered=True is not supported by weak://",
         ),
     ],
 )

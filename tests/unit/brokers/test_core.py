@@ -37,7 +37,7 @@ class TestTopics:
             (TopicSettings("b", groups=("x",)), "the topic 'b' is a log with groups"),
             (TopicSettings("b", None, ("x", "x")), "names a group twice"),
             (TopicSettings("b", None, ("x y",)), "not the name of a group"),
-            (TopicSettings("b", None, ("g",)), "the group g of b is one of a"),
+            (TopicSettings("b", None, ("g",)), "the group g of b belongs to a"),
             (TopicSettings("**"), "overlaps with the topic a"),
             (TopicSettings("a", max_bytes=5), "max_bytes=1073741824, not 5"),
         ],

@@ -366,7 +366,7 @@ async def test_broker_that_closes_ends_its_subscriptions(backend: SmallBroker) -
         ((ORDERS, int), {}, "a type is given beside the topic 'orders.new'"),
         (("orders..new",), {}, "is not a topic"),
         (("orders",), {"group": "a b"}, "is not the name of a group"),
-        (("orders",), {"start": "oldest"}, "start is 'oldest', and a broadcast begins now"),
+        (("orders",), {"start": "oldest"}, "start is 'oldest', but a broadcast has only new messages"),
         (("orders",), {"in_flight": 0}, "in_flight is 0, it must be a number from 1"),
         (("orders",), {"in_flight": True}, "in_flight is True"),
         (("orders",), {"in_flight": -(10**5000)}, "in_flight is a number of 16610 bits"),

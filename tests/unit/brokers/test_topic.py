@@ -54,7 +54,7 @@ def test_topic_is_a_value_that_is_hashed_and_compared_and_does_not_change() -> N
         ({"max_bytes": 0}, "max_bytes of the topic 'orders' is 0, it must be a number of bytes from 1 to"),
         ({"max_bytes": 1.5}, "max_bytes"),
         ({"keep_seconds": None}, "the queue orders has no groups"),
-        ({"groups": ("billing",)}, "is a log with groups, which only a queue has"),
+        ({"groups": ("billing",)}, "is a log with groups, but only a queue declares groups"),
         ({"keep_seconds": None, "groups": "billing"}, "groups of the topic 'orders' is 'billing'"),
         ({"keep_seconds": None, "groups": ("a", "a")}, "the topic orders names a group twice"),
         ({"keep_seconds": None, "groups": ("a b",)}, "is not the name of a group"),

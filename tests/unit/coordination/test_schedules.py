@@ -317,7 +317,7 @@ async def test_job_inside_an_ordinary_wrapper_runs(wrapper: Any, monkeypatch: py
 
 async def test_leader_needs_a_store() -> None:
     with pytest.raises(
-        ConfigError, match=r"jobs\.job is scheduled on the leader, and the server has no store"
+        ConfigError, match=r"jobs\.job is scheduled on the leader, but the server has no store"
     ):
         process(None, Skipping([]))
 

@@ -267,7 +267,7 @@ async def test_mirror_lists_again_when_the_history_is_gone(
         await backend.store.delete("a/2")
         await eventually(lambda: mirror.error is None and mirror.revision == 4)
         assert dict(mirror) == {"a/1": 3, "a/3": 3}
-    assert "the mirror of 'a/' keeps what it has: gone" in caplog.text
+    assert "the mirror of 'a/' keeps its values: gone" in caplog.text
 
 
 async def test_bad_value_is_not_in_the_log_of_a_mirror(

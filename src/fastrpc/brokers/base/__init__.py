@@ -1,4 +1,4 @@
-"""The interface of a backend of publish and subscribe: topics, groups, deliveries, dead letters, all of bytes.
+"""The interface of a publish-and-subscribe backend: topics, groups, deliveries and dead letters. Values are bytes.
 
 ::
 
@@ -6,9 +6,10 @@
                                                          ▲                │ ├──nack(delay)──► again, counted
                                                          └── hand_back ───┘ └──reject────► DeadLetter ──replay──► group
 
-A backend keeps, counts and orders messages. The facade adds types, pauses between retries, and the number of deliveries
-after which a message is dead: it reads the number of each delivery, and settles the delivery by one of four verbs.
-Values that are made for each message are structs, which cost a third of dataclasses.
+A backend stores messages, keeps their order and counts their deliveries. The facade adds types, pauses between retries,
+and a limit of deliveries after which a message becomes a dead letter. It reads the number of each delivery and settles
+it by one of four verbs: ack, nack, reject, hand_back. Objects that exist once per message are msgspec structs, which
+take a third of the time of dataclasses.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,10 +56,11 @@ class TopicSettings:
 
     name: str
 
-    #: Seconds for which a log keeps messages, handled or not. None: a queue, kept until each of `groups` handled them.
+    #: Seconds for which a log keeps each message, handled or not. None makes the topic a queue, which keeps a message
+    #: until each of `groups` has handled it.
     keep_seconds: float | None = 604_800.0
 
-    #: The groups of a queue. They exist from the declaration on, and are kept without members, too.
+    #: The groups of a queue. They exist from the declaration on, even without members.
     groups: tuple[str, ...] = ()
 
     #: The most bytes of all messages. Beyond this limit a log drops its oldest messages, and a queue refuses new ones.
@@ -69,7 +71,7 @@ class TopicSettings:
 
 
 class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
-    """A message to be kept."""
+    """A message to publish."""
 
     #: A name, never a pattern.
     topic: str
@@ -83,15 +85,15 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     delay: float = 0.0
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
-    #: The identity that publishes it, as the backend's server knows it.
+    #: The identity of the publisher, as the backend's server has authenticated it.
     publisher: str | None = None
 
     #: The id of a message whose publisher gives none. All attempts of one publication share it, and no other message
     #: has it. None: the backend makes one.
     made_id: str | None = None
 
-    #: If this is a repeat under `made_id`: seconds since the first attempt, whose message the broker may have kept. 0:
-    #: this is the first attempt.
+    #: 0 for the first attempt. For a repeat under `made_id`: seconds since the first attempt, whose message the broker
+    #: may have kept.
     age: float = 0.0
 
 
@@ -100,10 +102,10 @@ class Published(msgspec.Struct, frozen=True, gc=False):
 
     id: str
 
-    #: The number in its topic; later messages have greater numbers.
+    #: The number of the message in its topic; later messages have greater numbers.
     sequence: int
 
-    #: Whether the broker had kept an earlier message with this id, and so did not keep this one.
+    #: True if the broker had already kept a message with this id, and dropped this one.
     is_duplicate: bool = False
 
 
@@ -111,7 +113,8 @@ class Published(msgspec.Struct, frozen=True, gc=False):
 class GroupSettings:
     """The settings with which a member joins a group."""
 
-    #: None: a broadcast, which is a separate group for this member: it begins now and ends when the member leaves.
+    #: None: a broadcast, which is a separate group for this member. It starts with the next message that is published
+    #: and ends when the member leaves.
     name: str | None
 
     #: A topic's name, or a pattern below one topic.
@@ -120,7 +123,7 @@ class GroupSettings:
     #: The place where the group begins if it does not exist yet.
     start: Place = "new"
 
-    #: Whether at most one message of each key is under way at a time.
+    #: True if at most one message of each key is under way at a time.
     is_ordered: bool = False
 
 
@@ -138,10 +141,10 @@ class Delivery(msgspec.Struct, frozen=True):
     #: UTC.
     published_at: datetime
 
-    #: 1 for the first one; a delivery that was handed back is not counted.
+    #: The number of this delivery, from 1; deliveries that were handed back are not counted.
     delivery: int
 
-    #: Identifies this delivery to its membership.
+    #: The argument that identifies this delivery in calls of its `Membership`.
     token: Any
 
 
@@ -158,10 +161,10 @@ class DeadLetter:
     publisher: str | None
     published_at: datetime
 
-    #: Deliveries in all.
+    #: The number of its deliveries.
     deliveries: int
 
-    #: Why, in a word or a sentence, such as "deliveries".
+    #: The reason of its death, a word or a sentence, such as "deliveries".
     reason: str
 
     #: The text of the last error.
@@ -182,7 +185,7 @@ class GroupState:
     #: Messages that are neither settled nor dead, those under way included.
     lag: int
 
-    #: Seconds since the oldest of these messages was published; 0 without messages.
+    #: Seconds since the oldest message of `lag` was published; 0 without messages.
     oldest_seconds: float
     under_way: int
     dead: int
@@ -193,9 +196,9 @@ class GroupState:
 
 @dataclass(frozen=True, slots=True)
 class BrokerLimits:
-    """The abilities of a backend. An option that needs more raises ConfigError before anything is sent."""
+    """The abilities of a backend. An option that it does not support raises ConfigError before anything is sent."""
 
-    #: The scheme of its URL, for messages.
+    #: The scheme of its URL, for error texts.
     scheme: str
     has_patterns: bool = True
     has_delay: bool = True
@@ -211,16 +214,16 @@ class BrokerLimits:
     #: Most messages of an ordered group under way at once, over all keys; None: one of each key.
     ordered_at_once: int | None = None
 
-    #: Whether a delivery that was handed back is not counted.
+    #: True if `hand_back` does not add to the number of deliveries.
     hands_back_uncounted: bool = True
 
-    #: Whether a publication ends by itself at the caller's deadline, or without a deadline within 5 s.
+    #: True if the backend itself ends a publication at the caller's deadline, or within 5 s without a deadline.
     ends_in_time: bool = False
 
-    #: Whether a publication ends by itself within 5 s; a caller with an earlier deadline cancels it.
+    #: True if the backend itself ends a publication within 5 s; a caller with an earlier deadline cancels it.
     ends_by_itself: bool = False
 
-    #: Whether it keeps only one message when a publication is repeated under its `made_id`.
+    #: True if the backend keeps only one message when a publication is repeated under its `made_id`.
     finds_repeats: bool = False
 
 
@@ -229,36 +232,36 @@ AcksTold: TypeAlias = Callable[[Sequence[bool], BrokerError | None], None]
 
 
 class Membership(Protocol):
-    """One member of one group. For one event loop.
+    """One member of one group. It belongs to one event loop.
 
-    Each token is settled once, by the first of the four verbs. A verb returns False and changes nothing if another
-    member may have the message by now: the group was sought or removed, or the lease of the delivery has ended.
+    The first of the four verbs settles a token. A verb returns False and changes nothing if another member may have the
+    message by now, because the group was moved by `seek` or removed, or the lease of the delivery has expired.
     """
 
     async def take(self, most: int) -> Sequence[Delivery]:
         """Wait for messages and return 1 to `most` of them; from then on they are under way.
 
-        If the call is cancelled, it has put no message under way.
+        A cancelled call puts no message under way.
 
         Raises:
-            BrokerError: the broker ended or is away, or the group was removed.
+            BrokerError: the broker has stopped or is unreachable, or the group was removed.
         """
 
     def is_lost(self, token: Any) -> bool:
         """Return whether another member may already have the message."""
 
     async def ack(self, token: Any) -> bool:
-        """Settle a message; return once the broker has kept that."""
+        """Settle a message as handled; return once the broker has stored this."""
 
     async def ack_many(self, tokens: Sequence[Any]) -> Sequence[bool]:
-        """Settle messages, in one step if that is cheaper; return for each whether it was under way here.
+        """Settle messages as handled, in one step if that is cheaper; return for each whether this member held it.
 
         Raises:
             BrokerError: some of them may be settled. Messages that are not lost can be settled again.
         """
 
     async def nack(self, token: Any, delay: float) -> bool:
-        """Deliver a message again after `delay` seconds, counted.
+        """Deliver a message again after `delay` seconds. The current delivery counts.
 
         Raises:
             ConfigError: the delay is not a number of seconds from 0.
@@ -268,20 +271,20 @@ class Membership(Protocol):
         """Make a message a dead letter of the group."""
 
     async def hand_back(self, token: Any) -> bool:
-        """Deliver a message again at once, uncounted."""
+        """Deliver a message again immediately. The current delivery does not count."""
 
     async def close(self) -> None:
-        """Leave the group: messages under way are delivered to others at once, counted. Closing twice is fine."""
+        """Leave the group. Other members get its messages immediately; its deliveries count. Closing twice is fine."""
 
 
 class TellingMembership(Membership, Protocol):
-    """A member whose acks need no task."""
+    """A member that can report acks to a callback, without a task."""
 
     def begin_acks(self, tokens: Sequence[Any], tell: AcksTold, *, may_wait: bool) -> None:
-        """Settle messages. Call `tell` with the result of `ack_many` once that is kept, or with an error.
+        """Start to settle messages. Call `tell` with the result of `ack_many` once it is stored, or with an error.
 
         Args:
-            may_wait: whether the broker may keep this together with later changes, at the latest after some 10 ms.
+            may_wait: whether the broker may store the acks together with later changes, after at most some 10 ms.
 
         Raises:
             BrokerError: nothing is settled, and `tell` is not called.
@@ -289,7 +292,7 @@ class TellingMembership(Membership, Protocol):
 
 
 class BrokerBackend(Protocol):
-    """A broker of bytes. For one event loop.
+    """A broker whose messages are bytes. It belongs to one event loop.
 
     `processed` of a BrokerError is "no" if the broker did nothing; `retryable` says that the same request may succeed
     within seconds. A backend repeats no request; callers cancel their requests at their deadlines.
@@ -305,7 +308,7 @@ class BrokerBackend(Protocol):
     ) -> None: ...
 
     async def declare(self, topic: TopicSettings) -> None:
-        """Make a topic, and the groups of a queue; do nothing if the topic exists with these settings.
+        """Create a topic, and the groups of a queue; do nothing if the topic exists with these settings.
 
         Raises:
             ConfigError: the topic exists with other settings, or overlaps with another topic.
@@ -323,16 +326,16 @@ class BrokerBackend(Protocol):
         """
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages, all or none, in this order; return once they are kept.
+        """Store messages, all or none, in this order; return once they are stored.
 
         Raises:
-            BrokerError: NOT_FOUND: no topic holds a name; INVALID_ARGUMENT: a message is out of bounds, or due after
-                its log drops it; RESOURCE_EXHAUSTED: a queue or the disk is full, and `retry_after` says when to try
-                again; FAILED_PRECONDITION: the broker cannot tell whether a repeated message was kept before.
+            BrokerError: NOT_FOUND: no topic covers a name. INVALID_ARGUMENT: a message is too large, or its log would
+                drop it before it is due. RESOURCE_EXHAUSTED: a queue or the disk is full; `retry_after` says when to
+                try again. FAILED_PRECONDITION: the broker cannot tell whether a repeated message was kept before.
         """
 
     async def join(self, group: GroupSettings) -> Membership:
-        """Become a member of a group, which begins now if it does not exist.
+        """Become a member of a group. Create the group if it does not exist.
 
         Raises:
             ConfigError: the group has another pattern or order, or no topic covers the pattern.
@@ -342,7 +345,7 @@ class BrokerBackend(Protocol):
         """Return all groups but broadcasts, sorted by name."""
 
     async def seek(self, group: str, to: Place) -> None:
-        """Continue a group at another place; messages under way count as lost. BrokerError: NOT_FOUND."""
+        """Move a group to another place; its members lose their messages under way. BrokerError: NOT_FOUND."""
 
     async def remove_group(self, group: str) -> None:
         """Remove a group with its dead letters. BrokerError: NOT_FOUND, or FAILED_PRECONDITION for a queue's group."""

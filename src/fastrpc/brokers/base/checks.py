@@ -1,4 +1,4 @@
-"""The bounds of messages and topics, the same for every backend."""
+"""Limits of messages and topics, which all backends share."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -25,21 +25,21 @@ __all__ = [
     "with_id",
 ]
 
-#: Most bytes of a key, and of an id.
+#: Most bytes of a key, and most bytes of an id.
 TEXT_BYTES: Final = 512
 
-#: Numbers of messages and bytes of topics are signed whole numbers of 64 bits, as in files and protocols.
+#: The greatest sequence number and size: files and protocols hold them as signed 64-bit integers.
 _GREATEST: Final = 2**63 - 1
 
-#: Differs from the headers of every message.
+#: A sentinel that is equal to no headers.
 _NO_HEADERS_YET: Final = object()
 
-#: Memory that a text takes besides its characters, including its place in a dictionary.
+#: Bytes of memory that a text occupies besides its characters, including its place in a dictionary.
 _OBJECT_BYTES: Final = 100
 
 
 def check_outgoing(message: OutgoingMessage) -> int:
-    """Check sizes and delay of a message; return the bytes of its parts, including the size of an object for each text.
+    """Check the sizes and the delay of a message. Return its bytes in memory: its parts, and an overhead per text.
 
     Raises:
         BrokerError: INVALID_ARGUMENT: a size or the delay is out of bounds.
@@ -66,7 +66,7 @@ def check_outgoing(message: OutgoingMessage) -> int:
 def sizes_of(messages: Sequence[OutgoingMessage]) -> list[int]:
     """Check messages that have no id; return the bytes of each, as `check_outgoing` counts them.
 
-    Messages that have no key, and share their headers and their publisher, differ only in their bodies.
+    The common case is fast: messages without keys that share headers and publisher differ only in their bodies.
     """
     sizes: list[int] = []
     headers: object = _NO_HEADERS_YET
@@ -92,7 +92,7 @@ def sizes_of(messages: Sequence[OutgoingMessage]) -> list[int]:
 
 
 def with_id(message: OutgoingMessage) -> OutgoingMessage:
-    """Return a message with its made id as the publisher's id, for a backend that has an index of all ids."""
+    """Return a message with `made_id` as its `id`, for a backend that indexes the ids of all messages."""
     return message if message.made_id is None else replace(message, id=message.made_id, made_id=None)
 
 
@@ -139,7 +139,7 @@ def check_topic(topic: TopicSettings) -> None:
         )
     if keep is not None and topic.groups:
         raise ConfigError(
-            f"the topic {topic.name!r} is a log with groups, which only a queue has",
+            f"the topic {topic.name!r} is a log with groups, but only a queue declares groups",
             hint="leave groups out, as groups join a log when they subscribe; or write keep_seconds=None",
         )
     if len(set(topic.groups)) < len(topic.groups):
@@ -198,7 +198,7 @@ def _text_size(message: OutgoingMessage, name: str, text: str) -> int:
 def _headers_size(message: OutgoingMessage) -> int:
     size = 0
     for name, value in message.headers.items():
-        # Does the work of `_bytes_of`, whose calls would take most of the time of a check.
+        # Inlines `_bytes_of`: its calls would take most of the time of a check.
         size += len(name) if name.isascii() else len(name.encode())
         size += len(value) if value.isascii() else len(value.encode())
     if size > HEADER_BYTES:
@@ -225,7 +225,7 @@ def _refused(message: OutgoingMessage, fault: str, hint: str | None = None) -> B
 
 
 def no_group(name: str) -> BrokerError:
-    """Return the error of a verb whose group does not exist."""
+    """Return the error for a group that does not exist."""
     return BrokerError(
         f"there is no group {name}",
         status=Status.NOT_FOUND,

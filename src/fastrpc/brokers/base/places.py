@@ -1,4 +1,4 @@
-"""Places in a topic as texts, for commands and for callers in other languages."""
+"""Convert places in a topic to and from text, for the command line and for callers in other languages."""
 
 from datetime import datetime
 from typing import Final

@@ -1,4 +1,4 @@
-"""Numbers of seconds that programs give, of any size."""
+"""Checks of numbers of seconds, which callers may pass with any size."""
 
 import sys
 from typing import Final
@@ -9,13 +9,13 @@ _LONGEST: Final = sys.float_info.max
 
 
 def is_seconds(value: object) -> bool:
-    """Return whether it is a number of seconds from 0 that can be added to an instant."""
-    # Any whole number can be compared; arithmetic with one beyond the greatest float raises OverflowError.
+    """Return whether a value is a number of seconds, 0 or more, that can be added to an instant."""
+    # An int of any size can be compared, but arithmetic with an int beyond the greatest float raises OverflowError.
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST
 
 
 def shown(value: object) -> str:
-    """Return a value for an error; CPython refuses the text of an int with thousands of digits."""
+    """Return a value as text for an error. CPython refuses to convert an int with thousands of digits."""
     if isinstance(value, int) and value.bit_length() > sys.float_info.max_exp:
         return f"a number of {value.bit_length()} bits"
     return repr(value)

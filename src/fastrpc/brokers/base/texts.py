@@ -1,4 +1,4 @@
-"""Texts of messages that travel and are kept: headers, keys and ids, and the reasons of dead letters."""
+"""Texts that are sent and stored with messages: headers, keys, ids, and the reasons of dead letters."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -10,10 +10,10 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["OWN_PREFIX", "bytes_of", "checked_headers", "copied_headers", "kept_text", "shared_headers"]
 
-#: The prefix of the headers of fastrpc itself.
+#: The prefix of header names that are reserved for fastrpc.
 OWN_PREFIX: Final = "frpc-"
 
-#: Most characters that are kept of a reason, and of an error.
+#: Most characters that are kept of a reason, and most that are kept of an error.
 _TEXT_CHARACTERS: Final = 4096
 
 
@@ -38,14 +38,14 @@ def bytes_of(text: str, name: str) -> bytes:
 
 
 def copied_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers as a dictionary, which encoders need."""
-    # `dict` looks up each name in a view, which takes six times as long.
+    """Return a copy of headers as a dictionary, which encoders require."""
+    # `dict(view)` would look up each name, which takes six times as long.
     return headers.copy() if isinstance(headers, MappingProxyType) else dict(headers)
 
 
 @lru_cache(maxsize=1024)
 def _check_name(name: str) -> None:
-    """Check that the name of a header is a name of metadata. Programs use the same names again and again."""
+    """Check that the name of a header is a valid name of metadata. It is cached because programs repeat names."""
     if name == "authorization":
         raise ConfigError(
             "the header 'authorization' is refused: a broker keeps headers, and all subscribers see them"
@@ -54,7 +54,7 @@ def _check_name(name: str) -> None:
 
 
 def shared_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return checked headers that do not change. Most messages have only `content-type`, and share one mapping.
+    """Return checked, read-only headers. Most messages have only `content-type`; these share one mapping.
 
     Raises the errors of `checked_headers`.
     """

@@ -1,4 +1,4 @@
-"""A broker of this process for one event loop: the core that decides, waiting takes, a timer, and a journal.
+"""A broker inside this process, for one event loop: the core with its rules, waiting takes, a timer and a journal.
 
 It may import `brokers.base`, `brokers.local` and the group commits of stores.
 """

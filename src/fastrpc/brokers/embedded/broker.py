@@ -1,4 +1,4 @@
-"""The broker of a process: it keeps messages in memory, or in a journal by group commits."""
+"""The embedded broker of a process. It keeps messages in memory, or in a journal that is written by group commits."""
 
 import asyncio
 import time
@@ -39,16 +39,16 @@ from fastrpc.stores.local.commits import Commits
 
 __all__ = ["EmbeddedBroker", "utc_now"]
 
-#: Seconds after which a timer checks again: loops accept no instants in the far future.
+#: Longest delay of a timer, in seconds; for a later instant it is set again. Event loops refuse far instants.
 _LONGEST_TIMER: Final = 86_400.0
 
-#: Messages in memory that the journal has, too.
+#: Bytes of messages that stay in memory although the journal has them.
 _CACHE_BYTES: Final = 64 * 1024 * 1024
 
-#: Seconds after which a started delivery is counted in the journal, if no other change is kept before.
+#: Seconds after which the journal counts a started delivery, if no other commit counts it earlier.
 _PROGRESS_SECONDS: Final = 0.01
 
-#: Bytes of a message in a journal beside its parts.
+#: Bytes of a message's row in a journal besides its body.
 _ROW_BYTES: Final = 200
 
 _logger = getLogger("fastrpc.broker")
@@ -60,21 +60,21 @@ def utc_now() -> datetime:
 
 
 class EmbeddedBroker:
-    """Keeps messages of one process, for one event loop.
+    """A broker inside one process, for one event loop.
 
-    All changes that arrive during a commit form the next one. If the journal is too full for a commit, its messages
-    are refused, and the rest is kept. Any other failed commit ends the broker.
+    All changes that arrive during a commit form the next commit. If the journal has no space for a commit, the messages
+    in it are refused, and its other changes are kept. Any other failed commit stops the broker.
 
     Args:
         journal: None keeps nothing across restarts.
         clock: returns an instant in seconds that never decreases. A clock that does not follow the loop's time
             needs `catch_up` after each move.
         wall: returns the time of day, in UTC.
-        on_failed: called with the error of the commit that ended the broker.
-        cache_bytes: messages of a journal that stay in memory.
+        on_failed: called with the error of the commit that stopped the broker.
+        cache_bytes: the most bytes of messages that stay in memory although the journal has them.
     """
 
-    #: Told to monitors while it is open.
+    #: The figures that monitors read while the broker is open.
     figures: BrokerFigures
 
     def __init__(
@@ -89,7 +89,7 @@ class EmbeddedBroker:
     ) -> None:
         self.limits = limits
         self.wall = wall
-        #: Whether it takes requests.
+        #: True while the broker accepts requests.
         self.is_open = False
         self._clock = clock
         self._noted: list[Change] = []
@@ -107,9 +107,9 @@ class EmbeddedBroker:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = inf
         self._progress: asyncio.TimerHandle | None = None
-        # How many of the noted changes may wait for a commit with others.
+        # The number of noted changes that may wait until another change needs a commit.
         self._riding = 0
-        # Functions to call after the commit of noted changes; all functions whose commit has not ended.
+        # Functions to call after the commit of the noted changes; all functions that were not called yet.
         self._tells: list[Tell] = []
         self._untold: set[Tell] = set()
         self._readings: set[asyncio.Task[None]] = set()
@@ -160,7 +160,7 @@ class EmbeddedBroker:
         await closing
 
     async def declare(self, topic: TopicSettings) -> None:
-        """Make a topic, and its groups."""
+        """Create a topic and its groups."""
         self.core.declare(topic, self.now())
         await self._done()
 
@@ -194,7 +194,7 @@ class EmbeddedBroker:
                 return published
             if records:
                 raise full_disk()
-            # The earlier messages of their ids may not have been kept.
+            # The earlier messages with these ids may not have been stored yet.
 
     async def join(self, group: GroupSettings) -> EmbeddedMembership:
         """Become a member of a group."""
@@ -212,7 +212,7 @@ class EmbeddedBroker:
         return self.core.groups(self.now())
 
     async def seek(self, group: str, to: Place) -> None:
-        """Let a group go on from a place."""
+        """Move a group to another place."""
         self.core.seek(group, to, self.now(), self.wall())
         await self._done()
 
@@ -247,7 +247,7 @@ class EmbeddedBroker:
         found = self.core.group(group)
         if self._commits is None or self._journal is None:
             return None
-        # The latest deaths may wait for their commit.
+        # The latest dead letters may still wait for their commit.
         self.dispatch()
         await self.kept()
         numbers = {number for number, _ in found.dead.of(ids)}
@@ -256,15 +256,15 @@ class EmbeddedBroker:
         return bodies if self.core.group(group) is found else {}
 
     def counts(self) -> Mapping[str, TopicCounts]:
-        """Return the numbers of messages of each topic since the start, by outcome."""
+        """Return the message counters of each topic since the start."""
         return {topic.settings.name: topic.counts for topic in self.core.topics}
 
     def file_bytes(self) -> int:
-        """Return the bytes on the disk; 0 in memory."""
+        """Return the size of the journal on the disk in bytes; 0 without a journal."""
         return 0 if self._journal is None else self._journal.file_bytes()
 
     def catch_up(self) -> None:
-        """Do all work that is due by now; the loop's timer does so as well."""
+        """Do all work that is due. The loop's timer calls it, too."""
         now = self._clock()
         while (due := self.core.next_due()) is not None and due <= now:
             self.core.advance(now)
@@ -274,10 +274,10 @@ class EmbeddedBroker:
         """Return the instant at which something is due next; None: never."""
         return self.core.next_due()
 
-    # For the memberships
+    # Called by the memberships
 
     def now(self) -> float:
-        """Return the instant, with all done that is due by then. BrokerError: the broker is closed, or failed."""
+        """Do all work that is due, and return the present instant. BrokerError: the broker is closed or has failed."""
         if not self.is_open:
             raise self._ended()
         now = self._clock()
@@ -287,9 +287,9 @@ class EmbeddedBroker:
         return now
 
     def dispatch(self) -> bool:
-        """Serve takes that wait, set the timer, and hand changes to the next commit.
+        """Serve waiting takes, set the timer, and add the changes to the next commit.
 
-        Return whether there were any changes besides acks that may wait.
+        Return True if there were changes, other than acks that may wait.
         """
         left = self.core.left
         if left.roused:
@@ -302,10 +302,11 @@ class EmbeddedBroker:
         return self._commit()
 
     def when_kept(self, tell: Tell, *, may_wait: bool = False) -> None:
-        """Hand changes to the next commit; call a function as soon as `kept` would return, or with its error.
+        """Add the changes to the next commit. Call a function once they are kept, or with the error of the broker.
 
         Args:
-            may_wait: whether they wait for a commit with others, or for the commit that counts started deliveries.
+            may_wait: whether the changes may wait until another change needs a commit, or until the commit that
+                counts started deliveries.
         """
         if not self._noted:
             tell(None)
@@ -317,7 +318,7 @@ class EmbeddedBroker:
         self.dispatch()
 
     async def kept(self) -> None:
-        """Return once all changes so far are kept, but for messages without room. BrokerError: that is unknown."""
+        """Return once all changes are kept, except messages that did not fit. BrokerError: they may not be kept."""
         while not await self._is_kept():
             if not self.is_open:
                 raise closed_full()
@@ -335,7 +336,7 @@ class EmbeddedBroker:
             self._timer.cancel()
         self._timer_due = due
         delay = min(max(0.0, due - self._clock()), _LONGEST_TIMER)
-        # Not in the context of the caller, which the timer would keep.
+        # In an empty context: the timer would keep the caller's context alive.
         self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer, context=Context())
 
     def _on_timer(self) -> None:
@@ -373,7 +374,7 @@ class EmbeddedBroker:
         return KeptChanges(changes, size, tells)
 
     def _complete(self, batch: Sequence[KeptChanges]) -> Sequence[KeptChanges]:
-        """Add how far the groups are, for the changes so far."""
+        """Return the changes of a commit with the present cursors of the groups added."""
         self.core.note_progress()
         return [*batch, self._taken()]
 
@@ -407,7 +408,7 @@ class EmbeddedBroker:
         self.dispatch()
 
     def _undo(self, lost: Sequence[KeptChanges]) -> None:
-        """Forget messages. The journal has kept all other changes of its commit, and gets later ones again."""
+        """Drop the messages of commits that did not fit. Changes that the journal has not kept are committed again."""
         self.core.undo()
         later = [one for one in lost if not one.has_rest]
         rest = [change for one in later for change in one.changes if type(change) is not MessagesAppended]
@@ -429,7 +430,7 @@ class EmbeddedBroker:
             reading.add_done_callback(self._readings.discard)
 
     async def _read(self, topic: str, numbers: Sequence[int]) -> None:
-        """Have messages in memory that groups go on with."""
+        """Read the next messages of groups from the journal into memory."""
         assert self._commits is not None
         assert self._journal is not None
         try:
@@ -440,7 +441,7 @@ class EmbeddedBroker:
             return
         if self.is_open:
             for record in records:
-                # The thread has its own memory: the copy replaces messages that have left the cache.
+                # Copy each body in this thread: the copies reuse the memory of bodies that the cache has dropped.
                 record.body = bytes(memoryview(record.body))
             self.core.feed(topic, records, damaged, self._clock())
             self.dispatch()
@@ -448,7 +449,7 @@ class EmbeddedBroker:
     async def _read_ids(self, topic: str, first: int, last: int) -> Mapping[str, int]:
         assert self._commits is not None
         assert self._journal is not None
-        # Later, after the thread has ended, nothing would be read.
+        # Raises if the broker is closed: the thread that reads has ended then.
         self.now()
         return await self._commits.read(partial(self._journal.read_ids, topic, first, last))
 
@@ -474,5 +475,5 @@ class EmbeddedBroker:
 
 
 def _older(messages: Sequence[OutgoingMessage], seconds: float) -> Sequence[OutgoingMessage]:
-    """Return messages some seconds later."""
+    """Return messages with `seconds` added to the age of repeats."""
     return [replace(one, age=one.age + seconds) if one.age else one for one in messages]

@@ -1,4 +1,4 @@
-"""The groups of a broker in this process, for monitors."""
+"""The groups of an embedded broker, for monitors."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,13 @@ from fastrpc.brokers.local.core import BrokerCore
 
 __all__ = ["CoreGroups"]
 
-#: Seconds for which a look at very many groups may hold the loop before it pauses; the length of a pause, in looks.
+#: A look that blocks the loop longer than this, in seconds, is followed by a pause of 20 times its own length.
 _LONG_LOOK_SECONDS: Final = 0.05
 _PAUSE_IN_LOOKS: Final = 20.0
 
 
 class CoreGroups:
-    """Looks at the groups of a core on the loop of its broker.
+    """Reads the states of a core's groups, on the loop of its broker.
 
     Args:
         clock: the broker's.
@@ -31,11 +31,11 @@ class CoreGroups:
         self._found: Sequence[GroupState] = ()
 
     def begin(self) -> None:
-        """Look on this loop."""
+        """Read states on the running loop from now on."""
         self._loop = asyncio.get_running_loop()
 
     def states(self) -> Sequence[GroupState]:
-        """Return the present groups; in another thread, return the groups of the last look, and schedule a new look."""
+        """Return the present states. In another thread, return the last known states and schedule a new reading."""
         if _running_loop() is self._loop:
             self._look()
         elif self._loop is not None:

@@ -1,4 +1,4 @@
-"""The ids of messages that the journal alone has, read for publications that are repeated."""
+"""Read the ids of messages that are only in the journal, for publications that are repeated."""
 
 import asyncio
 from bisect import bisect_left
@@ -11,18 +11,18 @@ from fastrpc.brokers.local.repeats import UnreadError
 
 __all__ = ["IdReadings"]
 
-#: Messages that are read between two commits: some 10 ms.
+#: Messages that are read between two commits. It takes about 10 ms.
 _READ_AT_ONCE: Final = 5_000
 
-#: Reads the ids of the messages of a topic, from one to another.
+#: A function that reads the ids of a topic's messages, from a first to a last number.
 ReadIds: TypeAlias = Callable[[str, int, int], Awaitable[Mapping[str, int]]]
 
 
 class IdReadings:
-    """Reads ids, for all repeats of a topic at once.
+    """Reads ids from the journal; all repeats of a topic share one reading.
 
     Args:
-        feed: takes what was read.
+        feed: called with the ids that were read.
     """
 
     def __init__(self, read: ReadIds, feed: Callable[[UnreadError, Mapping[str, int]], None]) -> None:
@@ -32,7 +32,7 @@ class IdReadings:
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
     async def finish(self, unread: UnreadError) -> None:
-        """Return once these ids or others of the topic were read. The cancel of one wait ends no reading."""
+        """Return once a reading of the topic has ended. Cancelling one caller does not stop the reading."""
         topic = unread.topic
         task = self._under_way.get(topic)
         if task is None:
@@ -45,7 +45,7 @@ class IdReadings:
         ids: dict[str, int] = {}
         numbers, start = unread.numbers, 0
         while start < len(numbers):
-            # Messages between them that are in memory are read as well.
+            # The range includes messages between these numbers that are in memory.
             end = bisect_left(numbers, numbers[start] + _READ_AT_ONCE, start)
             ids.update(await self._read(unread.topic, numbers[start], numbers[end - 1]))
             start = end
@@ -54,5 +54,5 @@ class IdReadings:
     def _end(self, topic: str, task: asyncio.Task[None]) -> None:
         del self._under_way[topic]
         if not task.cancelled():
-            # The error is passed to all waiting callers; there may be none left.
+            # Retrieve the error, which waiting callers raise: there may be none left.
             task.exception()

@@ -1,4 +1,4 @@
-"""The journal of a broker of this process, and the changes that wait for their commit."""
+"""The interface of an embedded broker's journal, and the changes that it commits."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,51 +15,51 @@ __all__ = ["BrokerKeeping", "KeptBroker", "KeptChanges", "Tell"]
 
 @dataclass(frozen=True, slots=True)
 class KeptBroker:
-    """All that a journal kept."""
+    """The content of a journal, from which a broker continues."""
 
     topics: Sequence[SavedTopic] = ()
     groups: Sequence[SavedGroup] = ()
 
 
-#: Is told that changes are kept, or of an error.
+#: A function that is called with None once changes are kept, or with an error.
 Tell: TypeAlias = Callable[[BrokerError | None], None]
 
 
 class KeptChanges(msgspec.Struct, eq=False):
-    """The changes of one step, in their order."""
+    """The changes of one step, in order."""
 
     changes: Sequence[Change]
 
     #: Bytes of its messages.
     size: int
 
-    #: Are called once they are kept, or with the error of the broker.
+    #: Functions to call once the changes are kept, or with the error of the broker.
     tells: Sequence[Tell] = ()
 
-    #: Whether a full commit has kept all changes except messages.
+    #: True if a commit that did not fit has kept all changes except the messages.
     has_rest: bool = False
 
 
 class BrokerKeeping(CommitJournal[KeptChanges, KeptBroker], Protocol):
-    """A journal of a broker. A commit without room refuses only its messages: it keeps all other changes."""
+    """The journal of a broker. A commit that does not fit on the disk drops only its messages, and keeps the rest."""
 
     def read(self, topic: str, numbers: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
-        """Return messages of a topic that are there, in order, and the numbers of damaged ones.
+        """Return the existing messages with these numbers, in order, and the numbers of damaged messages.
 
-        The times of the messages count from the instant at which each was kept. It is called between two commits.
+        The times of a message count from the instant at which it was kept. The broker calls this between two commits.
         """
 
     def read_ids(self, topic: str, first: int, last: int) -> Mapping[str, int]:
-        """Return the numbers of a topic's present messages in a range, by id.
+        """Return the numbers of a topic's existing messages in a range, by id.
 
-        Damaged messages are left out. Called between two commits.
+        Damaged messages are left out. The broker calls this between two commits.
         """
 
     def read_letters(self, group: str, numbers: Collection[int]) -> Mapping[int, bytes]:
-        """Return the bodies of dead letters that are there and whole, by number. It is called between two commits."""
+        """Return the bodies of existing, undamaged dead letters, by number. It is called between two commits."""
 
     def stop_waiting(self) -> None:
-        """Wait for room no longer: the broker closes. Any thread may call it."""
+        """Stop waiting for disk space, because the broker closes. Any thread may call it."""
 
     def file_bytes(self) -> int:
-        """Return the bytes on the disk. Any thread may ask."""
+        """Return the size on the disk in bytes. Any thread may call it."""

@@ -1,4 +1,4 @@
-"""One member of a group of a broker of this process."""
+"""One member of a group of an embedded broker."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +18,7 @@ __all__ = ["EmbeddedMembership", "JoinedBroker"]
 
 
 class JoinedBroker(Protocol):
-    """The broker, as its members need it."""
+    """The part of the broker that its members use."""
 
     core: BrokerCore
     takes: Takes
@@ -51,7 +51,7 @@ class EmbeddedMembership:
             now = self._broker.now()
             if self._has_left:
                 raise _left()
-            # After a wait: the messages that arrived in the turns between.
+            # Add messages that arrived between the end of the wait and this turn of the loop.
             found += self._broker.core.take(self._group, self._member, most - len(found), now)
             if found:
                 self._broker.dispatch()
@@ -59,10 +59,12 @@ class EmbeddedMembership:
             found = [one for one in await self._wait(most) if not self._group.is_lost(one.token)]
 
     def begin_take(self, most: int, on_end: Callable[[Take], None]) -> Take:
-        """Return a take that has messages, or has `on_end` called once it has messages or an error. For a service.
+        """Return a take. It has messages, or it waits and calls `on_end` once it has messages or an error.
+
+        The broker's service uses it.
 
         Raises:
-            BrokerError: as of `take`.
+            BrokerError: for the reasons of `take`.
         """
         now = self._broker.now()
         if self._has_left:
@@ -75,14 +77,14 @@ class EmbeddedMembership:
         return take
 
     def withdraw(self, take: Take) -> None:
-        """Have a take of `begin_take` wait no longer."""
+        """End the wait of a take that `begin_take` returned."""
         self._broker.takes.remove(self._group, take)
 
     async def _wait(self, most: int) -> list[Delivery]:
         take = AwaitedTake(self._member, most)
         self._takes.add(take)
         self._broker.takes.add(self._group, take)
-        # The search for messages may have set an alarm for a delayed message.
+        # `core.take` may have set an alarm for a delayed message.
         self._broker.dispatch()
         try:
             return await take.result()
@@ -117,7 +119,7 @@ class EmbeddedMembership:
         return [self._group.settle(token, now) for token in tokens]
 
     async def nack(self, token: Any, delay: float) -> bool:
-        """Deliver a message again after `delay` seconds, counted."""
+        """Deliver a message again after `delay` seconds. The current delivery counts."""
         return await self._settled(self._group.retry(token, delay, self._broker.now()))
 
     async def reject(self, token: Any, reason: str, error: str) -> bool:
@@ -126,7 +128,7 @@ class EmbeddedMembership:
         return await self._settled(self._group.reject(token, reason, error, now, self._broker.wall()))
 
     async def hand_back(self, token: Any) -> bool:
-        """Deliver a message again at once, uncounted."""
+        """Deliver a message again immediately. The current delivery does not count."""
         return await self._settled(self._group.hand_back(token, self._broker.now()))
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Takes that wait for messages, by group; the longest wait gets the next message."""
+"""Takes that wait for messages, by group. The take that has waited longest gets the next message."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -16,10 +16,10 @@ __all__ = ["AwaitedTake", "Take", "Takes"]
 
 
 class Take:
-    """A take that waits.
+    """A call of a member that waits for messages.
 
     Args:
-        on_end: called with it once it has messages or an error.
+        on_end: called with the take once it has messages or an error.
     """
 
     __slots__ = ("_on_end", "error", "found", "member", "most")
@@ -33,17 +33,17 @@ class Take:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether its task has been cancelled, and will find out."""
+        """True if the waiting task was cancelled but has not run since."""
         return False
 
     def end(self, error: BrokerError | None = None) -> None:
-        """End the wait, with the messages that were found or an error."""
+        """End the wait, with the messages in `found` or with an error."""
         self.error = error
         self._on_end(self)
 
 
 class AwaitedTake(Take):
-    """A take for which a task waits."""
+    """A take that a task awaits."""
 
     __slots__ = ("_ended",)
 
@@ -53,37 +53,37 @@ class AwaitedTake(Take):
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether its task has been cancelled, and will find out."""
+        """True if the waiting task was cancelled but has not run since."""
         return self._ended.cancelled()
 
     async def result(self) -> list[Delivery]:
-        """Wait for messages. BrokerError: no more messages will arrive."""
+        """Wait for messages. BrokerError: the broker has stopped, or the group was removed."""
         await self._ended
         if self.error is not None:
             raise self.error
         return self.found
 
     def wake(self) -> None:
-        """End the wait of the task."""
+        """Resume the task."""
         if not self._ended.done():
             self._ended.set_result(None)
 
 
 class Takes:
-    """All waiting takes. While a group has a waiting take, it has no message that can start."""
+    """All waiting takes. A group has waiting takes only while it has no message that can be delivered."""
 
     def __init__(self, core: BrokerCore, clock: Callable[[], float]) -> None:
         self._core = core
         self._clock = clock
-        # By group, the longest wait first.
+        # The takes of each group, in the order in which they started to wait.
         self._waiting: dict[MessageGroup, OrderedDict[Take, None]] = {}
 
     def add(self, group: MessageGroup, take: Take) -> None:
-        """Have a take wait for messages."""
+        """Let a take wait for messages."""
         self._waiting.setdefault(group, OrderedDict())[take] = None
 
     def remove(self, group: MessageGroup, take: Take) -> None:
-        """Have a take wait no longer."""
+        """Remove a take, so that it no longer waits."""
         takes = self._waiting.get(group)
         if takes is not None:
             takes.pop(take, None)
@@ -98,7 +98,7 @@ class Takes:
             take.end(error)
 
     def serve(self) -> None:
-        """Give messages to takes of the groups that may have some."""
+        """Give messages to the waiting takes of groups that may have messages."""
         ended: dict[Take, BrokerError | None] = {}
         for group in self._core.roused():
             if group in self._waiting:
@@ -112,7 +112,7 @@ class Takes:
         takes: OrderedDict[Take, None],
         ended: dict[Take, BrokerError | None],
     ) -> None:
-        """Give one message to each take in turn, the longest wait first, then further messages to takes with room."""
+        """Give one message to each take, the longest wait first; then fill the takes that accept more."""
         if group.is_removed:
             text = f"the group {group.name} was removed"
             for take in takes:
@@ -143,7 +143,7 @@ class Takes:
         ended: dict[Take, BrokerError | None],
         now: float,
     ) -> bool:
-        """Give the only take of a group all that it wants, by one step; return False if its task was cancelled."""
+        """Give the only take of a group its messages in one step; return False if its task was cancelled."""
         (take,) = takes
         if take.is_cancelled:
             return False

@@ -1,4 +1,4 @@
-"""The decisions of embedded brokers, without I/O and without a clock.
+"""The state and the rules of embedded brokers, without I/O and without a clock.
 
-May import `brokers.base`, and nothing that uses an event loop.
+This package may import `brokers.base`, but nothing that uses an event loop.
 """

@@ -1,4 +1,4 @@
-"""The instants at which something is due, one for each object, in one heap."""
+"""A heap of alarms: each object has at most one instant at which it is woken."""
 
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -8,15 +8,15 @@ __all__ = ["WOKEN_AT_ONCE", "Alarms"]
 
 T = TypeVar("T")
 
-#: Messages that an object checks per wake-up; for more it schedules another wake-up, so that others have a turn.
+#: Most messages that an object checks per wake-up. For more it schedules another wake-up, so that others get a turn.
 WOKEN_AT_ONCE: Final = 1_000
 
-#: The most outdated alarms that stay in the heap beyond the number of current ones.
+#: Most outdated alarms in the heap beyond the number of current alarms; with more, the heap is rebuilt.
 _SPARE: Final = 64
 
 
 class Alarms(Generic[T]):
-    """Knows the next instant of each object."""
+    """The next instant of each object."""
 
     def __init__(self) -> None:
         # The instant of each object.
@@ -49,7 +49,7 @@ class Alarms(Generic[T]):
         return None
 
     def due(self, now: float) -> list[T]:
-        """Return the objects whose instants have come, and forget their instants."""
+        """Remove and return the objects whose instants have passed."""
         found = []
         while (due := self.next()) is not None and due <= now:
             _, _, target = heappop(self._heap)

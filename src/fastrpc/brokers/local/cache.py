@@ -1,4 +1,4 @@
-"""Records of a journal that are also in memory, up to a number of bytes; the oldest leave first."""
+"""A bounded cache of a journal's records in memory. The oldest records are dropped first."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from typing import Final, Protocol
 
 __all__ = ["RecordCache"]
 
-#: The most places of removed records that are kept, beyond the number of present records.
+#: Most places of removed records beyond the number of present records; with more, these places are removed.
 _SPARE: Final = 1_000
 
 
 class _Holder(Protocol):
-    """Holds records of one topic. `evict` drops a record and returns its size, or None if it has left before."""
+    """The holder of one topic's records. `evict` drops a record and returns its size, or None if it is gone already."""
 
     def evict(self, sequence: int) -> int | None: ...
 
@@ -29,35 +29,35 @@ class _Held(Protocol):
 
 
 class RecordCache:
-    """Counts the records of all topics that are in memory.
+    """Counts the records of all topics in memory, and drops the oldest beyond a limit.
 
     Args:
-        most_bytes: a record beyond them leaves memory, except the latest one.
+        most_bytes: the most bytes of records in memory; the latest record stays even if it is larger.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        # The places of records, in two columns: the collector of cycles would visit a pair for each one.
+        # The places of records, as two columns. With a tuple per record the garbage collector would visit each tuple.
         self._holders: deque[_Holder] = deque()
         self._numbers: deque[int] = deque()
         self._count = 0
-        #: Bytes of all records.
+        #: Bytes of all records in memory.
         self.size = 0
 
     @property
     def places(self) -> int:
-        """The places of present records and of some removed ones."""
+        """The number of places, including places of some removed records."""
         return len(self._numbers)
 
     def add(self, holder: _Holder, records: Sequence[_Held]) -> None:
-        """Note records that their holder has from now on; the bytes are within their bound after `trim`."""
+        """Add records of a holder. The limit is enforced by `trim`."""
         self._holders.extend([holder] * len(records))
         self._numbers.extend([one.sequence for one in records])
         self._count += len(records)
         self.size += sum([one.size for one in records])
 
     def trim(self) -> None:
-        """Let the earliest records leave until the bytes are within their bound; the end of each step calls it."""
+        """Drop the earliest records until the rest fits the limit. Each step of the broker calls it at its end."""
         holders, numbers = self._holders, self._numbers
         while self.size > self._most_bytes and len(numbers) > 1:
             size = holders.popleft().evict(numbers.popleft())
@@ -66,14 +66,14 @@ class RecordCache:
                 self.size -= size
 
     def remove(self, size: int) -> None:
-        """Note that a record has left."""
+        """Subtract the size of a record that its holder has removed."""
         self._count -= 1
         self.size -= size
         if len(self._numbers) > _SPARE + 2 * self._count:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Forget the places of records that were removed."""
+        """Remove the places of removed records."""
         places = zip(self._holders, self._numbers, strict=True)
         held = [(holder, number) for holder, number in places if holder.is_held(number)]
         self._holders = deque(holder for holder, _ in held)

@@ -1,4 +1,4 @@
-"""Replayed messages that the cursor of their group has not reached, and that are delivered when it does."""
+"""Replayed messages beyond the cursor of their group. They are delivered when the cursor reaches them."""
 
 from collections.abc import Iterator
 from heapq import heappop, heappush
@@ -7,13 +7,13 @@ __all__ = ["Coming"]
 
 
 class Coming:
-    """The numbers of replayed messages beyond the cursor, the smallest first."""
+    """A queue of the numbers of replayed messages beyond the cursor, the smallest first."""
 
     def __init__(self) -> None:
         self._numbers: list[int] = []
         #: The smallest number; None: no message waits.
         self.next: int | None = None
-        #: The latest number that was taken; 0: no number was taken. A later replay of a smaller number starts at once.
+        #: The latest number that was taken; 0 before the first. A later replay of a smaller number need not wait.
         self.latest = 0
 
     def __iter__(self) -> Iterator[int]:

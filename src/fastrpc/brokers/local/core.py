@@ -1,4 +1,4 @@
-"""The broker without I/O: callers pass the time, and it decides and changes everything at once.
+"""The broker without I/O: callers pass the time, and each call completes without waiting.
 
 ::
 
@@ -59,19 +59,21 @@ from fastrpc.status import Status
 
 __all__ = ["BrokerCore"]
 
-#: Most topics of a broker; topics are never removed. Each takes some kilobytes, and is compared with each new pattern.
+#: Most topics of a broker. Topics are never removed; each occupies some kilobytes and is compared with each new
+#: pattern.
 _MOST_TOPICS: Final = 10_000
 
 _name_of: Final[Callable[[Record], str]] = attrgetter("topic")
 
 
 class BrokerCore:
-    """Topics and groups.
+    """The topics and groups of a broker, with all rules.
 
     Args:
-        note: is called with each change, in order, but not with changes of broadcasts; None: there is no journal.
-        tell: is called with the text of each event that an operator has to know.
-        cache_bytes: the most bytes of messages in memory that are in a journal too; None: all messages stay in memory.
+        note: called with each change in order, except changes of broadcasts; None: there is no journal.
+        tell: called with a text about each event that an operator has to know.
+        cache_bytes: the most bytes of messages that stay in memory although a journal has them; None: all messages
+            stay in memory.
     """
 
     def __init__(
@@ -83,11 +85,11 @@ class BrokerCore:
     ) -> None:
         cache = None if cache_bytes is None else RecordCache(cache_bytes)
         self._effects = Effects(note, tell, cache=cache)
-        #: The work that is left after a step.
+        #: The work that a step leaves to its caller.
         self.left: LeftWork = self._effects
         self.topics = Topics()
         self._groups: dict[str, MessageGroup] = {}
-        # Groups of logs that have no member, until they are removed.
+        # Groups of logs that have no member, with the instants at which they are removed.
         self._vacant: Alarms[MessageGroup] = Alarms()
         self.repeats = Repeats(self._effects)
         self._incoming = IncomingMessages(self.topics, self.repeats)
@@ -95,14 +97,14 @@ class BrokerCore:
     # Topics
 
     def declare(self, settings: TopicSettings, now: float) -> None:
-        """Make a topic with its groups, unless it exists.
+        """Create a topic with its groups, unless it exists.
 
         Raises:
             ConfigError: a setting is wrong, the topic exists with other settings, or it overlaps with another topic.
             BrokerError: RESOURCE_EXHAUSTED: there are too many topics.
         """
         check_topic(settings)
-        # A whole number of seconds may be beyond the 64 bits of a journal.
+        # An int of seconds may not fit in the journal's 64 bits.
         keep = None if settings.keep_seconds is None else float(settings.keep_seconds)
         settings = replace(settings, keep_seconds=keep, dedupe_seconds=float(settings.dedupe_seconds))
         present = self.topics.get(settings.name)
@@ -119,8 +121,8 @@ class BrokerCore:
         for name in settings.groups:
             if name in self._groups:
                 raise ConfigError(
-                    f"the group {name} of {settings.name} is one of {self._groups[name].topic.settings.name}",
-                    hint="a group has one topic: give this one another name",
+                    f"the group {name} of {settings.name} belongs to {self._groups[name].topic.settings.name}",
+                    hint="a group belongs to one topic: choose another name for the group",
                 )
         if len(self.topics) >= _MOST_TOPICS:
             raise BrokerError(
@@ -135,12 +137,12 @@ class BrokerCore:
             self._begin(name, topic.pattern, topic, 0, now)
 
     def covering(self, pattern: str) -> TopicSettings | None:
-        """Return the topic that holds every name of a pattern. ConfigError: the pattern is malformed."""
+        """Return the topic that covers every name of a pattern, or None. ConfigError: the pattern is malformed."""
         topic = self.topics.covering(TopicPattern(pattern))
         return None if topic is None else topic.settings
 
     def restore(self, topics: Sequence[SavedTopic], groups: Sequence[SavedGroup], now: float) -> None:
-        """Continue from the end of a journal; nothing was declared yet."""
+        """Load the topics and groups of a journal. No topic may have been declared before."""
         for saved in topics:
             topic = KeptTopic(saved.settings, self._effects)
             topic.restore(saved, now)
@@ -165,15 +167,16 @@ class BrokerCore:
 
         Raises:
             BrokerError: NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, FAILED_PRECONDITION.
-            UnreadError: no message is kept; `repeats.feed` has to be called first.
+            UnreadError: no message was kept, as ids have to be read from the journal. Pass them to `repeats.feed`, then
+                publish again.
         """
         return self._incoming.publish(messages, now, wall)
 
     def committed(self, records: Sequence[Record], now: float) -> None:
-        """Deliver messages from now on. They were the oldest uncommitted messages of their topics."""
+        """Make committed messages deliverable. They were the oldest uncommitted messages of their topics."""
         for name, run in groupby(records, _name_of):
             self.topics.of(name).reveal([*run], now)
-        # After the drops of all names, which need the ids of their records.
+        # Trim after the topics have dropped messages, since a drop needs the id of the record.
         self._effects.trim()
 
     def undo(self) -> None:
@@ -185,18 +188,18 @@ class BrokerCore:
     # Messages that are not in memory
 
     def wanted(self) -> list[tuple[str, Sequence[int]]]:
-        """Return topics with the numbers of messages that groups need now, in order; `feed` takes these messages."""
+        """Return topics with the numbers of messages that groups need next, in order. Pass the messages to `feed`."""
         found = [(cast(KeptTopic, topic), topic.wanted()) for topic in self._effects.reading]
         self._effects.reading.clear()
         return [(topic.settings.name, numbers) for topic, numbers in found]
 
     def feed(self, topic: str, records: Sequence[Record], damaged: Collection[int], now: float) -> None:
-        """Continue with messages that were read; damaged ones are kept, but not delivered."""
+        """Continue with messages that were read. Damaged messages are kept but not delivered."""
         self.topics[topic].feed(records, damaged, now)
         self._effects.trim()
 
     def note_progress(self) -> None:
-        """Note the places of all groups that have moved on since the last time."""
+        """Note the cursors that have advanced since the last call as changes for the journal."""
         for group in self._effects.moved:
             group.note_progress()
         self._effects.moved.clear()
@@ -204,7 +207,7 @@ class BrokerCore:
     # Members
 
     def join(self, settings: GroupSettings, now: float, wall: datetime) -> tuple[MessageGroup, GroupMember]:
-        """Add a member to a group; a missing group begins now.
+        """Add a member to a group. Create the group if it does not exist.
 
         Raises:
             ConfigError: the group has another pattern or order, no topic covers it, or a queue does not name it.
@@ -236,7 +239,7 @@ class BrokerCore:
         return group.take(member, most, now)
 
     def leave(self, group: MessageGroup, member: GroupMember, now: float) -> None:
-        """Remove a member; others get its messages. A broadcast ends with it."""
+        """Remove a member; other members get its messages. A broadcast is removed with its member."""
         if member in group.members:
             group.leave(member, now)
             self._left(group, now)
@@ -268,7 +271,7 @@ class BrokerCore:
         if topic is None:
             raise ConfigError(
                 f"no topic covers {settings.pattern}",
-                hint="declare one, or subscribe to a pattern below one topic",
+                hint="declare a topic, or subscribe to a pattern that one topic covers",
             )
         if settings.name is None:
             return self._begin(None, pattern, topic, topic.log.visible, now)
@@ -293,7 +296,7 @@ class BrokerCore:
     # Time
 
     def next_due(self) -> float | None:
-        """Return the instant at which `advance` has something to do."""
+        """Return the next instant at which `advance` has to be called, or None."""
         due = self._effects.alarms.next()
         other = self._vacant.next()
         return other if due is None or (other is not None and other < due) else due
@@ -309,7 +312,7 @@ class BrokerCore:
             self._remove(group, now)
 
     def roused(self) -> list[MessageGroup]:
-        """Return the groups that may have messages since the last look, and the removed groups."""
+        """Return the groups that may have got messages, and the groups that were removed, since the last call."""
         groups = list(self._effects.roused)
         self._effects.roused.clear()
         return cast(list[MessageGroup], groups)
@@ -328,7 +331,7 @@ class BrokerCore:
         return group
 
     def seek(self, name: str, to: Place, now: float, wall: datetime) -> None:
-        """Let a group continue from a place. BrokerError: NOT_FOUND."""
+        """Move a group to another place. BrokerError: NOT_FOUND."""
         check_place(to)
         group = self.group(name)
         group.move(_cursor(group.topic, to, now, wall), now)
@@ -348,7 +351,7 @@ class BrokerCore:
         """Return the dead letters of a group, the oldest death first. BrokerError: NOT_FOUND.
 
         Args:
-            bodies: the bodies that a journal has, by the numbers of the dead letters.
+            bodies: the bodies of dead letters that were read from a journal, by number.
         """
         return [death.letter() for death in self.group(name).dead.all(bodies)]
 
@@ -367,7 +370,7 @@ class BrokerCore:
 def _cursor(topic: KeptTopic, place: Place, now: float, wall: datetime) -> int:
     """Return the number that precedes the first message of a place."""
     if isinstance(place, datetime):
-        # The broker's clock counts, as the wall clock may have jumped since.
+        # Convert to the broker's clock, since the wall clock may have jumped after the message was kept.
         return topic.log.since(now - (wall - place).total_seconds())
     if isinstance(place, int):
         return max(0, place - 1)

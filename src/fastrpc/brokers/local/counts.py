@@ -1,4 +1,4 @@
-"""The numbers of messages of one topic since the broker started, by outcome."""
+"""Message counters of one topic since the broker started."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ __all__ = ["TopicCounts"]
 
 @dataclass(slots=True)
 class TopicCounts:
-    """Counts of events. A message counts once when it is published, and once for each group by its outcome there."""
+    """Counters of events. A message counts once when it is published, and in each group once by its outcome."""
 
     published: int = 0
     acked: int = 0
@@ -18,5 +18,6 @@ class TopicCounts:
     #: Messages whose content cannot be delivered.
     damaged: int = 0
 
-    #: Messages that a broadcast rejected, or that were dropped before it took them. Only their number is kept.
+    #: Messages that a broadcast rejected, or that the log dropped before the broadcast took them. A broadcast has no
+    #: dead letters, so only their number is kept.
     missed: int = 0

@@ -1,4 +1,4 @@
-"""The names of messages that a group gets."""
+"""Decide which messages a group gets, by their topic names."""
 
 from typing import Final
 
@@ -6,12 +6,12 @@ from fastrpc.brokers.base.names import TopicPattern
 
 __all__ = ["Coverage"]
 
-#: Names of messages that are remembered.
+#: Most names whose result is cached.
 _KNOWN_NAMES: Final = 1_000
 
 
 class Coverage:
-    """Compares names with the pattern of a group, each once.
+    """Matches names with the pattern of a group and caches the results.
 
     Args:
         is_whole: whether the group has the pattern of its topic, and so gets every message.
@@ -23,7 +23,7 @@ class Coverage:
         self._known: dict[str, bool] = {}
 
     def has(self, name: str) -> bool:
-        """Return whether messages of a name are for the group."""
+        """Return whether the group gets messages of this name."""
         if self._is_whole:
             return True
         known = self._known.get(name)

@@ -9,7 +9,7 @@ __all__ = ["DeadLetters"]
 
 
 class DeadLetters:
-    """Keeps deaths by number, in their order.
+    """The deaths of messages by number, in their order.
 
     Args:
         has_bodies: whether the bodies are in memory; otherwise a journal has them.
@@ -28,13 +28,13 @@ class DeadLetters:
     def add(
         self, record: Record, deliveries: int, reason: str, error: str, died_at: datetime
     ) -> tuple[int, Death]:
-        """Keep a dead letter; return it with its number."""
+        """Add a dead letter; return it with its number."""
         number, death = self._last + 1, Death(record, deliveries, reason, error, died_at)
         self.restore(number, death)
         return number, death
 
     def restore(self, number: int, death: Death) -> None:
-        """Keep a dead letter under its number, which is greater than all others."""
+        """Add a dead letter of a journal. Its number is greater than all present numbers."""
         self._last = number
         self._deaths[number] = death if self._has_bodies else death.with_body(b"")
         self.size += death.size
@@ -54,7 +54,7 @@ class DeadLetters:
         """Remove the dead letters with these ids, or all if no id is given. Return them with their numbers.
 
         Args:
-            bodies: the bodies in a journal, by number; a dead letter whose body is missing stays.
+            bodies: bodies that were read from a journal, by number; dead letters without a body there stay.
         """
         taken = _with_bodies(self.of(ids), bodies)
         for number, death in taken:
@@ -63,7 +63,7 @@ class DeadLetters:
         return taken
 
     def all(self, bodies: Mapping[int, bytes] | None = None) -> list[Death]:
-        """Return all deaths, the oldest first; with `bodies` of a journal, only deaths whose bodies it has."""
+        """Return all deaths, the oldest first; with `bodies` of a journal, only deaths that have a body there."""
         return [death for _, death in _with_bodies(self._deaths.items(), bodies)]
 
 

@@ -1,4 +1,4 @@
-"""The messages of a group that wait for their instant."""
+"""The delayed messages of a group."""
 
 from collections.abc import Iterator, Mapping
 from heapq import heapify, heappop, heappush
@@ -9,12 +9,12 @@ from fastrpc.brokers.local.records import Entry
 
 __all__ = ["DelayedMessages"]
 
-#: The most outdated instants that stay in the heap beyond the number of current ones.
+#: Most outdated instants in the heap beyond the number of current instants; with more, the heap is rebuilt.
 _SPARE: Final = 64
 
 
 class DelayedMessages:
-    """A heap of instants with the numbers of their messages; some no longer count.
+    """A heap of instants with the numbers of their messages. Some entries may be outdated.
 
     Args:
         open, replays: all messages that may wait, by number.
@@ -31,7 +31,7 @@ class DelayedMessages:
         """Note the instant of a message."""
         heappush(self._heap, (due, sequence))
         if len(self._heap) > _SPARE + 2 * (len(self._open) + len(self._replays)):
-            # Includes past instants until their messages are checked.
+            # Instants that have passed stay until their messages are checked.
             self._heap = list({one for one in self._heap if self._counts(*one)})
             heapify(self._heap)
 

@@ -1,4 +1,4 @@
-"""The effects of a step of the broker beyond its own state."""
+"""The work that a step of the broker leaves behind: alarms, changes for the journal, groups to serve."""
 
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ __all__ = ["Effects", "LeftWork", "Mover", "ReadingTopic", "Sleeper"]
 
 
 class Mover(Protocol):
-    """A group, whose place in a topic advances."""
+    """A group with a cursor that advances in a topic."""
 
     def note_progress(self) -> None:
-        """Note its present place."""
+        """Note the present cursor as a change for the journal."""
 
 
 class ReadingTopic(Protocol):
-    """A topic with messages that are not in memory."""
+    """A topic some of whose messages are only in the journal."""
 
     def wanted(self) -> Sequence[int]:
         """Return the numbers of messages to be read next, in order."""
@@ -34,50 +34,53 @@ class Sleeper(Protocol):
 
 
 class LeftWork(Protocol):
-    """The work that steps leave to their caller. A part without work is empty; looking at a part costs no call."""
+    """The work that steps leave to their caller, as collections that are empty without work.
+
+    They are attributes, so that checking one costs no call.
+    """
 
     @property
     def roused(self) -> Sized:
-        """For `BrokerCore.roused`."""
+        """Groups for `BrokerCore.roused`."""
 
     @property
     def reading(self) -> Sized:
-        """For `BrokerCore.wanted`."""
+        """Topics for `BrokerCore.wanted`."""
 
     @property
     def moved(self) -> Sized:
-        """For `BrokerCore.note_progress`."""
+        """Groups for `BrokerCore.note_progress`."""
 
 
 @dataclass(slots=True)
 class Effects:
-    """Shared by all parts of one broker."""
+    """The effects of a step, in one object that all parts of a broker share."""
 
     #: A function that is called with each change that a journal keeps; None: there is no journal.
     note: Callable[[Change], None] | None
 
-    #: A function that is called with the text of each event that an operator has to know.
+    #: A function that is called with a text about each event that an operator has to know.
     tell: Callable[[str], None]
 
-    #: Groups whose place has advanced since a journal last noted it.
+    #: Groups whose cursor has advanced since it was last noted for the journal.
     moved: dict[Mover, None] = field(default_factory=dict)
 
-    #: Topics some of whose messages have to be read.
+    #: Topics with messages that have to be read from the journal.
     reading: dict[ReadingTopic, None] = field(default_factory=dict)
 
     #: Groups that were removed, or may have a message for a waiting member.
     roused: dict[Sleeper, None] = field(default_factory=dict)
 
-    #: Bounds the records in memory that are in a journal too; None: all records stay in memory.
+    #: The cache that bounds the records in memory; None: all records stay in memory.
     cache: RecordCache | None = None
 
-    #: Delayed messages of groups, and old ones of topics.
+    #: The instants at which delayed messages of groups are due and old messages of topics expire.
     alarms: Alarms[Sleeper] = field(default_factory=Alarms)
 
-    #: Messages that topics no longer keep.
+    #: The ids of messages that topics no longer keep.
     removed: RemovedIds = field(default_factory=RemovedIds)
 
     def trim(self) -> None:
-        """Drop records beyond the bytes of the cache from memory; a step that adds records ends with it."""
+        """Drop the oldest records beyond the limit of the cache. Each step that adds records calls it at its end."""
         if self.cache is not None:
             self.cache.trim()

@@ -1,4 +1,4 @@
-"""A group of members that share the messages of a topic, each message from its first delivery to its end."""
+"""A group of members that share the messages of a topic."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -35,16 +35,16 @@ from fastrpc.brokers.local.topic import KeptTopic
 
 __all__ = ["MessageGroup"]
 
-#: Waiting messages that are read at once.
+#: Waiting messages that are read from the journal in one step.
 _READ_AT_ONCE: Final = 64
 
 
 class MessageGroup:
-    """Hands out the messages of its pattern.
+    """Delivers the messages of its pattern to its members.
 
-    Messages up to the cursor are handled, except the entries in `open`, which wait or are under way, in order. Beyond
-    the cursor nothing has started since the start of the broker; messages that started earlier are known from a
-    journal. Replayed messages are kept separately, without order.
+    Messages up to the cursor are handled, except the entries in `open`, which wait or are under way, in order. No
+    message beyond the cursor was delivered since the broker started; earlier deliveries are known from the journal.
+    Replayed messages are kept separately, without order.
 
     Args:
         None for a broadcast, which keeps no dead letters.
@@ -58,7 +58,7 @@ class MessageGroup:
         self.pattern = pattern
         self.topic = topic
         self.is_whole = pattern.text == topic.settings.name
-        #: Whether at most one message of a key is under way; the group's members decide it.
+        #: True if at most one message of a key is under way. The members set it when they join.
         self.is_ordered = False
         self.is_removed = False
         self.members: set[GroupMember] = set()
@@ -76,32 +76,32 @@ class MessageGroup:
         self._replays: dict[int, Entry] = {}
         self._coming = Coming()
         self._resumed = Resumed()
-        # The numbers of open messages that can start, stale ones included; then the delayed messages.
+        # The numbers of open messages that can be delivered, outdated numbers included; and the delayed messages.
         self._ready: list[int] = []
         self._later = DelayedMessages(self.open, self._replays)
         self._lines = KeyLines()
-        #: Messages beyond the cursor.
+        #: The number of messages beyond the cursor.
         self.behind = self.topic.count_after(cursor, self, self.is_whole)
 
     # Its content
 
     @property
     def lag(self) -> int:
-        """Messages that are neither settled nor dead."""
+        """The number of messages that are neither settled nor dead."""
         return self.behind + len(self.open) + len(self._replays)
 
     @property
     def expired(self) -> int:
-        """Messages that the log dropped before it handled them."""
+        """The number of messages that the log dropped before the group handled them."""
         return self._losses.count
 
     @property
     def is_stopped(self) -> bool:
-        """Whether its dead letters leave no room for another."""
+        """True if the dead letters fill the topic's `max_bytes`: the group delivers nothing until some are removed."""
         return self.dead.size >= self.topic.settings.max_bytes
 
     def covers(self, name: str) -> bool:
-        """Return whether messages of a name are for this group."""
+        """Return whether the group gets messages of this name."""
         return self._coverage.has(name)
 
     def holds(self, sequence: int) -> bool:
@@ -117,7 +117,7 @@ class MessageGroup:
         return self._oldest.kept_at(self, self.topic.log, self.open, self._replays)
 
     def note_progress(self) -> None:
-        """Note its place for the journal."""
+        """Note the present cursor as a change for the journal."""
         if self._note is not None and not self.is_removed:
             first = next(iter(self.open), None)
             position = self.cursor if first is None else first - 1
@@ -126,7 +126,7 @@ class MessageGroup:
     # Messages to members
 
     def take(self, member: GroupMember, most: int, now: float) -> list[Delivery]:
-        """Start at most `most` messages, in the order in which they were kept."""
+        """Deliver at most `most` messages to a member, in the order in which they were published."""
         due = self._later.next()
         if due is not None and due <= now:
             self.wake(now)
@@ -145,7 +145,7 @@ class MessageGroup:
         return taken
 
     def _next_ready(self, now: float) -> Entry | None:
-        """Return the first waiting message that can start, with its record, which may have to be read first."""
+        """Return the first ready message with its record; None if no message is ready or its record must be read."""
         while self._ready:
             sequence = self._ready[0]
             entry = self._waiting(sequence)
@@ -161,7 +161,7 @@ class MessageGroup:
         return None
 
     def _scan(self, now: float) -> Entry | None:
-        """Move the cursor to the next message that can start; return it with its record."""
+        """Move the cursor to the next message that can be delivered; return it with its record."""
         log, coming, is_ordered = self.topic.log, self._coming, self.is_ordered
         holds_all = self.is_whole and not self._resumed.settled
         while True:
@@ -193,11 +193,11 @@ class MessageGroup:
             self._defer(entry, now)
 
     def _defer(self, entry: Entry, now: float) -> None:
-        """Let a message wait although the cursor has passed it."""
+        """Let a message that the cursor has passed wait until it can be delivered."""
         if not entry.is_replay:
             entry.record = None
         if not entry.is_counted:
-            # A message that was passed without a count counts as started.
+            # After a restart, a message below the cursor without a count would count as delivered once.
             self._note_count(entry)
         self._offer(entry, now)
 
@@ -220,12 +220,12 @@ class MessageGroup:
     # Which message may start
 
     def _waiting(self, sequence: int) -> Entry | None:
-        """Return a message of the log or a replayed message; their numbers differ."""
+        """Return the open or replayed message with this number, or None. No number is in both."""
         entry = self.open.get(sequence)
         return self._replays.get(sequence) if entry is None else entry
 
     def _enter(self, entry: Entry) -> None:
-        """Let a message wait for its turn among the messages of its key."""
+        """Add a message to the line of its key."""
         if self.is_ordered and entry.key is not None:
             self._lines.enter(entry.key, entry.sequence)
 
@@ -237,7 +237,7 @@ class MessageGroup:
         )
 
     def _offer(self, entry: Entry, now: float) -> None:
-        """Let a waiting message start once it is due and, in an ordered group, the first of its key."""
+        """Make a waiting message ready once it is due and, in an ordered group, the first of its key."""
         sequence = entry.sequence
         if entry.due > now:
             self._later.add(entry.due, sequence)
@@ -247,7 +247,7 @@ class MessageGroup:
             self._effects.roused[self] = None
 
     def _free(self, key: str | None, now: float) -> None:
-        """Let the next message of a key start."""
+        """Make the next message of a key ready."""
         if self.is_ordered and key is not None:
             following = self._lines.first(key, self.open, self._replays)
             entry = None if following is None else self._waiting(following)
@@ -255,7 +255,7 @@ class MessageGroup:
                 self._offer(entry, now)
 
     def wake(self, now: float) -> None:
-        """Let due messages start."""
+        """Make messages ready that are due."""
         for sequence in self._later.due(now):
             entry = self._waiting(sequence)
             if entry is not None and entry.due <= now:
@@ -267,7 +267,7 @@ class MessageGroup:
     # The end of a delivery
 
     def is_lost(self, entry: Entry) -> bool:
-        """Return whether another member may already have the message of a delivery."""
+        """Return whether a delivery is no longer the current delivery of its message."""
         return entry.member is not None and self._waiting(entry.sequence) is not entry
 
     def settle(self, entry: Entry, now: float) -> bool:
@@ -292,14 +292,14 @@ class MessageGroup:
         return True
 
     def hand_back(self, entry: Entry, now: float) -> bool:
-        """Redeliver a message that is under way at once, without counting this delivery; False: as in `retry`."""
+        """Redeliver a message that is under way immediately; this delivery does not count. False: as in `retry`."""
         if not self._conclude(entry):
             return False
         self._again(entry, entry.deliveries - 1, now, now)
         return True
 
     def reject(self, entry: Entry, reason: str, error: str, now: float, died_at: datetime) -> bool:
-        """Turn a message that is under way into a dead letter, but not in a broadcast; False: as in `retry`."""
+        """Turn a message that is under way into a dead letter; a broadcast only drops it. False: as in `retry`."""
         reason, error = kept_text(reason), kept_text(error)
         if not self._conclude(entry):
             return False
@@ -321,10 +321,10 @@ class MessageGroup:
         return True
 
     def leave(self, member: GroupMember, now: float) -> None:
-        """Remove a member; its messages are delivered to others at once."""
+        """Remove a member; other members get its messages immediately."""
         self.members.remove(member)
         for entry in sorted(member.under_way, key=lambda entry: entry.sequence):
-            # The entry keeps its member: the delivery is lost, not settled.
+            # The old entry keeps its member, which marks the delivery as lost instead of settled.
             self._again(entry, entry.deliveries, now, now)
         member.under_way.clear()
 
@@ -373,7 +373,7 @@ class MessageGroup:
     # Messages that leave without a delivery
 
     def drop(self, sequence: int, now: float) -> None:
-        """Remove a message that the log no longer keeps; if it is under way, its delivery may still end."""
+        """Remove a message that the log no longer keeps. If it is under way, its member may still settle it."""
         if self._misses(sequence, now):
             self._losses.add(now)
 
@@ -407,7 +407,7 @@ class MessageGroup:
     # For operators
 
     def move(self, cursor: int, now: float) -> None:
-        """Continue after a number; messages that were under way, delayed or replayed are lost."""
+        """Set the cursor. Messages that were under way, delayed or replayed are lost."""
         self.topic.move(self, cursor, now)
         self._lose_all()
         self._begin(cursor)
@@ -417,7 +417,7 @@ class MessageGroup:
             self._note(GroupMoved(self._label, cursor))
 
     def end(self, now: float) -> None:
-        """Leave the topic; the group's deliveries are lost."""
+        """Remove the group from its topic; members lose their messages under way."""
         self.topic.remove(self, now)
         self.is_removed = True
         self._lose_all()
@@ -428,7 +428,7 @@ class MessageGroup:
         self._effects.roused[self] = None
 
     def order(self, is_ordered: bool, now: float) -> None:
-        """Switch the order of keys on or off, while the group has no member."""
+        """Switch the order by key on or off. The group has no member then."""
         if self.is_ordered is not is_ordered:
             self.is_ordered = is_ordered
             self._ready, self._later, self._lines = [], DelayedMessages(self.open, self._replays), KeyLines()
@@ -441,10 +441,14 @@ class MessageGroup:
                 self._offer(entry, now)
 
     def replay(self, ids: Collection[str], now: float, bodies: Mapping[int, bytes] | None = None) -> int:
-        """Redeliver dead letters with these ids, or all, as delivery 1; a journal gives `bodies`. Return how many."""
+        """Redeliver dead letters with these ids, or all, as delivery 1. Return their number.
+
+        Args:
+            bodies: the bodies of dead letters that were read from a journal, by number.
+        """
         taken = self.dead.take(ids, bodies)
         for number, death in taken:
-            # After a seek the group may still have to handle the message anyway.
+            # After a seek the group may still have to handle the message itself.
             sequence = death.record.sequence
             is_held = (
                 sequence in self._replays
@@ -455,17 +459,17 @@ class MessageGroup:
                 self._note((LetterDiscarded if is_held else LetterReplayed)(self._label, number))
             if not is_held:
                 self.revive(death.record, 0, now, now)
-        # The group may have been stopped.
+        # The group may have been stopped by its many dead letters.
         self._effects.roused[self] = None
         return len(taken)
 
     def revive(self, record: Record, deliveries: int, due: float, now: float) -> None:
-        """Add a message that only this group gets."""
+        """Add a replayed message, which only this group gets."""
         sequence = record.sequence
         assert sequence not in self.open
         entry = self._replays[sequence] = Entry(sequence, record.key, deliveries, due, True, True, record)
         if sequence > max(self.cursor, self._coming.latest):
-            # After a seek, or a restart.
+            # The cursor may be before the message after a seek or a restart.
             self._coming.add(sequence)
             self._effects.roused[self] = None
         else:
@@ -473,7 +477,7 @@ class MessageGroup:
             self._offer(entry, now)
 
     def restore(self, saved: SavedGroup, now: float) -> None:
-        """Continue from the end of a journal, before the first member joins."""
+        """Load the state that a journal kept, before the first member joins."""
         log = self.topic.log
         self._resumed.restore(saved, lambda number: number in log and self.covers(self.topic.name_of(number)))
         self.behind -= len(self._resumed.settled)

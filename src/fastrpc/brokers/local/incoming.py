@@ -1,4 +1,4 @@
-"""Messages on their way into topics: each is checked, and recognized if it was published before."""
+"""Check published messages, detect duplicates, and append the others to their topics."""
 
 import secrets
 from collections.abc import Sequence
@@ -17,24 +17,24 @@ from fastrpc.brokers.local.topics import Topics
 
 __all__ = ["IncomingMessages"]
 
-#: A message to be kept with its topic, its size, and the number of an earlier message of its id.
+#: The topic of a message, the message, its size, and the number of an earlier message with the same id.
 _Planned: TypeAlias = tuple[KeptTopic, OutgoingMessage, int, int | None]
 
 
 class IncomingMessages:
-    """Puts messages into their topics."""
+    """Appends published messages to topics."""
 
     def __init__(self, topics: Topics, repeats: Repeats) -> None:
         self._topics = topics
         self._repeats = repeats
-        # Ids of messages whose clients made none.
+        # The prefix of ids for messages without one.
         self._run = secrets.token_hex(8)
         self._ids = count(1)
 
     def publish(
         self, messages: Sequence[OutgoingMessage], now: float, wall: datetime
     ) -> tuple[list[Published], list[Record]]:
-        """Keep messages, as `BrokerCore.publish` does."""
+        """Append messages to their topics; see `BrokerCore.publish`."""
         if len(messages) == 1:
             return self._publish_one(messages[0], now, wall)
         topic = self._plain_topic(messages)
@@ -53,7 +53,7 @@ class IncomingMessages:
             if id is None:
                 id = message.made_id or self._made_id()
             elif number is None:
-                # Another message of this publication may have the same id.
+                # An earlier message of the same call may have the same id.
                 number = topic.ids.find(id, now)
             if number is not None:
                 published.append(Published(id, number, True))
@@ -66,7 +66,7 @@ class IncomingMessages:
     def _publish_one(
         self, message: OutgoingMessage, now: float, wall: datetime
     ) -> tuple[list[Published], list[Record]]:
-        """Keep a single message in few steps: programs publish one message at a time mostly."""
+        """Append a single message. This is the fast path, as programs mostly publish one message at a time."""
         topic, message, size, number = self._planned(message, now)
         id = message.id or message.made_id
         if number is not None:
@@ -79,7 +79,7 @@ class IncomingMessages:
         return [Published(id, records[0].sequence)], records
 
     def _plain_topic(self, messages: Sequence[OutgoingMessage]) -> KeptTopic | None:
-        """Return the topic if all messages have the same one and need no search for ids, as most do; else None."""
+        """Return the topic if all messages have the same topic and no id that must be looked up; else None."""
         if not messages:
             return None
         name = messages[0].topic
@@ -103,7 +103,7 @@ class IncomingMessages:
         if message.id is not None:
             number = topic.ids.find(message.id, now)
         elif (message.age or topic.ids.size) and (made_id := message.made_id) is not None:
-            # The first attempt may arrive after its repeat, on a connection that was given up.
+            # The first attempt may arrive after its repeat: it was sent on a connection that the client has abandoned.
             number = topic.ids.find(made_id, now)
             if number is None and message.age:
                 number = self._repeats.find(topic, made_id, message.age, now)

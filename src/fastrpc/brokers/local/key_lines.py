@@ -1,4 +1,4 @@
-"""The order of messages with the same key: the first one starts alone, the others wait for it."""
+"""Lines of messages with the same key. Only the first of a line may be under way; the others wait for it."""
 
 from collections.abc import Container
 from heapq import heappop, heappush
@@ -22,7 +22,7 @@ class KeyLines:
             heappush(line, sequence)
 
     def may_start(self, key: str, sequence: int) -> bool:
-        """Return whether a message is the first of its key, and none of the key is under way."""
+        """Return whether a message is the first of its key and no message of the key is under way."""
         return key not in self._busy and self._lines[key][0] == sequence
 
     def start(self, key: str) -> None:
@@ -30,7 +30,7 @@ class KeyLines:
         self._busy.add(key)
 
     def end(self, key: str) -> None:
-        """Note that the message of a key is not under way any more."""
+        """Note that no message of a key is under way."""
         self._busy.discard(key)
 
     def first(self, key: str, open: Container[int], replays: Container[int]) -> int | None:

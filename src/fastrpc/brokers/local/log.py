@@ -12,32 +12,32 @@ from fastrpc.brokers.local.records import KeptPlace, Record
 
 __all__ = ["Log"]
 
-#: Rows of removed messages that are kept, beyond the number of present messages.
+#: Most rows of removed messages beyond the number of present messages; with more, these rows are removed.
 _SPARE: Final = 64
 
-#: Messages that are read at once, and their bytes.
+#: Most messages of one reading, and the most bytes.
 _READ_MESSAGES: Final = 256
 _READ_BYTES: Final = 1024 * 1024
 
-#: Places that are restored at once.
+#: Places that are restored in one step.
 _RESTORED_AT_ONCE: Final = 1_000
 
 
 class Log:
-    """Knows the place of each kept message, and holds the records in memory: all of them without a journal.
+    """The places of all messages, and the records in memory. Without a journal all records are in memory.
 
     Messages after `visible` wait for their commit and are not delivered yet.
 
     Args:
-        counts_names: whether it has messages of several names, and counts each.
-        cache: bounds the committed records in memory; None: all stay.
+        counts_names: whether the log has messages of several names and counts the messages of each name.
+        cache: bounds the committed records in memory; None: all records stay.
     """
 
     def __init__(self, *, counts_names: bool = False, cache: RecordCache | None = None) -> None:
         self._cache = cache
         self._records: dict[int, Record] = {}
-        # A row for each message, by number; from `_head` on for all kept messages, and some removed ones. A removed
-        # message has no size.
+        # Columns with a row for each message, by number. Rows from `_head` on are in use; they include some removed
+        # messages, whose size is 0.
         self._numbers = array("q")
         self._sizes = array("I")
         self._instants = array("d")
@@ -49,9 +49,9 @@ class Log:
         self.last = 0
         #: The number of the latest committed message.
         self.visible = 0
-        #: Bytes of all messages, and of committed ones.
+        #: Bytes of all messages; bytes of the committed messages.
         self.size = self.visible_size = 0
-        # Each name by its number, and its count of committed messages; with a single name nothing is counted.
+        # The names, by their numbers; the number of committed messages of each name, if there are several names.
         self._names: list[str] = []
         self._numbers_of_names: dict[str, int] = {}
         self._by_name: Counter[int] | None = Counter() if counts_names else None
@@ -63,13 +63,13 @@ class Log:
         return self._place(sequence) >= 0
 
     def append(self, records: Sequence[Record]) -> None:
-        """Keep records with the next numbers."""
+        """Append records, which have the next numbers."""
         self._add(records)
         for record in records:
             self._records[record.sequence] = record
 
     def _add(self, places: Sequence[KeptPlace | Record]) -> None:
-        """Keep messages with rising numbers beyond the latest one."""
+        """Add messages. Their numbers rise and are greater than the latest number."""
         sizes = [place.size for place in places]
         self._numbers.extend([place.sequence for place in places])
         self._sizes.extend(sizes)
@@ -86,7 +86,7 @@ class Log:
         self.size += sum(sizes)
 
     def restore(self, places: Iterable[KeptPlace], last: int) -> None:
-        """Begin with committed messages, whose records are not in memory, and the number of the latest message."""
+        """Start with committed messages, whose records are not in memory, and the number of the latest message."""
         rows = iter(places)
         while some := list(islice(rows, _RESTORED_AT_ONCE)):
             self._add(some)
@@ -96,7 +96,7 @@ class Log:
             self._by_name.update(self._name_numbers)
 
     def reveal(self, records: Sequence[Record]) -> None:
-        """Note that the first uncommitted messages are committed now; their records stay until the cache is trimmed."""
+        """Mark the first uncommitted messages as committed. Their records stay in memory until the cache is trimmed."""
         self.visible = records[-1].sequence
         self.visible_size += sum([record.size for record in records])
         if self._by_name is not None:
@@ -112,7 +112,7 @@ class Log:
         return self._records.get(sequence)
 
     def hold(self, record: Record) -> None:
-        """Hold the record of a message in memory until the cache is trimmed, if the message is kept.
+        """Keep the record of a message in memory until the cache is trimmed. Ignore records of removed messages.
 
         The times in a record from a journal count from the instant at which the message was kept.
         """
@@ -128,24 +128,24 @@ class Log:
         return sequence in self._records
 
     def evict(self, sequence: int) -> int | None:
-        """Drop the record of a message from memory; return its size, or None if it has left before."""
+        """Drop the record of a message from memory; return its size, or None if it is not in memory."""
         record = self._records.pop(sequence, None)
         return None if record is None else record.size
 
     def kept_at(self, sequence: int) -> float:
-        """Return the instant of a kept message."""
+        """Return the instant at which an existing message was published."""
         return self._instants[self._place(sequence)]
 
     def name(self, sequence: int) -> str | None:
-        """Return the name of a kept message; None: the name of the topic."""
+        """Return the name of an existing message; None if it is the name of the topic."""
         return None if self._by_name is None else self._names[self._name_numbers[self._place(sequence)]]
 
     def set_left(self, sequence: int, groups: int) -> None:
-        """Note how many groups have to handle a kept message."""
+        """Set the number of groups that still have to handle an existing message."""
         self._left[self._place(sequence)] = groups
 
     def left(self, sequence: int) -> int:
-        """Return how many groups have to handle a kept message."""
+        """Return the number of groups that still have to handle an existing message."""
         return self._left[self._place(sequence)]
 
     # Where messages are
@@ -161,7 +161,7 @@ class Log:
         return None
 
     def following(self, sequence: int) -> Record | None:
-        """Return the committed record with the next number, if it is in memory: no message comes between them."""
+        """Return the record with the number `sequence + 1` if it is committed and in memory, else None."""
         record = self._records.get(sequence + 1)
         return record if sequence < self.visible else None
 
@@ -180,7 +180,7 @@ class Log:
         return None
 
     def absent(self, sequence: int) -> Sequence[int]:
-        """Return the numbers of the next messages that are not in memory, from a number on: at most one reading."""
+        """Return the numbers of the next messages that are not in memory, at most as many as one reading has."""
         found: list[int] = []
         size = 0
         for place in range(bisect_left(self._numbers, sequence, self._head), len(self._numbers)):
@@ -201,23 +201,23 @@ class Log:
         return self.visible
 
     def first_since(self, instant: float) -> int:
-        """Return the number of the first message since an instant, committed or not; else one beyond the last."""
+        """Return the number of the first message since an instant, committed or not; `last + 1` without such a message."""
         place = bisect_left(self._instants, instant, self._head)
         return self._numbers[place] if place < len(self._numbers) else self.last + 1
 
     def before(self, sequence: int, count: int) -> int:
-        """Return the number where the last `count` messages up to a number begin; removed messages may count too."""
+        """Return the first number of the last `count` messages up to a number; removed messages may count, too."""
         place = bisect_right(self._numbers, sequence, self._head) - count
         return self._numbers[max(place, self._head)] if self._head < len(self._numbers) else sequence
 
     def between(self, first: int, last: int) -> list[int]:
-        """Return the numbers of the messages from one to another, committed or not."""
+        """Return the numbers of the messages from `first` to `last`, committed or not."""
         numbers, sizes = self._numbers, self._sizes
         start, end = bisect_left(numbers, first, self._head), bisect_right(numbers, last, self._head)
         return [numbers[place] for place in range(start, end) if sizes[place]]
 
     def most_between(self, first: int, last: int) -> int:
-        """Return an upper bound of the number of messages between two numbers."""
+        """Return an upper bound for the number of messages from `first` to `last`."""
         return max(
             0, bisect_right(self._numbers, last, self._head) - bisect_left(self._numbers, first, self._head)
         )
@@ -286,7 +286,7 @@ class Log:
         numbers, head = self._numbers, self._head
         if head >= len(numbers):
             return -1
-        # Most numbers follow each other.
+        # Most messages have consecutive numbers, so the row can be computed.
         place = head + sequence - numbers[head]
         if not head <= place < len(numbers) or numbers[place] != sequence:
             place = bisect_left(numbers, sequence, head)
@@ -305,7 +305,7 @@ class Log:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Forget the rows of removed messages."""
+        """Remove the rows of removed messages."""
         if len(self._numbers) == self._count:
             self._head = 0
             return
@@ -320,7 +320,7 @@ class Log:
         self._head = 0
 
     def _tidy_names(self, counts: Counter[int]) -> None:
-        """Forget the names of removed messages."""
+        """Remove names that no message has."""
         present = sorted(set(self._name_numbers))
         if len(self._names) > _SPARE + 2 * len(present):
             numbers = {old: new for new, old in enumerate(present)}

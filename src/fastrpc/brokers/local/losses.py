@@ -13,12 +13,12 @@ _TOLD_SECONDS: Final = 60.0
 
 
 class Losses:
-    """Counts lost messages, and reports them to an operator; messages of a broadcast are only counted.
+    """Counts lost messages and reports them to an operator. Messages that a broadcast lost are only counted.
 
     Args:
-        group: None: a broadcast.
-        topic: its name.
-        counts: the counts of the topic.
+        group: the name of the group; None: a broadcast.
+        topic: the name of the topic.
+        counts: the counters of the topic.
         tell: a function that is called with the text of a report.
     """
 

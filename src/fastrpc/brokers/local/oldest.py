@@ -25,13 +25,13 @@ class OldestMessage:
     """
 
     def __init__(self, cursor: int) -> None:
-        # From the cursor up to here no message is left.
+        # No message is left between the cursor and this number.
         self._empty_to = cursor
 
     def kept_at(
         self, group: _Holder, log: Log, started: Mapping[int, Entry], replays: Mapping[int, Entry]
     ) -> float | None:
-        """Return the instant at which the oldest message was kept; None: no message is left.
+        """Return the instant at which the oldest message was published; None if no message is left.
 
         Args:
             started: the messages up to the cursor, by number and in order.

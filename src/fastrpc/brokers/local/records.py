@@ -1,4 +1,4 @@
-"""Messages in a broker of this process, and the records that a journal writes of each change."""
+"""Messages of an embedded broker, and the changes that it writes to its journal."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ __all__ = [
     "TopicDeclared",
 ]
 
-#: Memory of a kept message besides its texts and bytes: the record, its places in the log, its entry in a group.
+#: Bytes of memory of a message besides its texts and body: the record, its row in the log, its entry in a group.
 RECORD_BYTES: Final = 800
 
 
@@ -58,12 +58,12 @@ class Record(msgspec.Struct, eq=False, gc=False):
     #: The earliest instant of its next delivery.
     due: float
 
-    #: The bytes that it counts for.
+    #: Bytes that count towards the limit of the topic.
     size: int
 
 
 class KeptPlace(msgspec.Struct, frozen=True, gc=False):
-    """A kept message, whose record may have left memory."""
+    """A message of a log, without its record, which may be only in the journal."""
 
     sequence: int
     size: int
@@ -74,7 +74,7 @@ class KeptPlace(msgspec.Struct, frozen=True, gc=False):
 
 
 class Entry(msgspec.Struct, eq=False):
-    """A message that its group has not handled, with its latest delivery; a further delivery has a new entry.
+    """An unhandled message of a group with its latest delivery. Each further delivery has a new entry.
 
     The entry is the token of its delivery: the message is under way while this object is the group's entry.
     """
@@ -84,20 +84,20 @@ class Entry(msgspec.Struct, eq=False):
     deliveries: int
     due: float
 
-    #: Whether it is a replayed message, which only its group has, and which needs no log.
+    #: True for a replayed message: only this group has it, and the log may have dropped it.
     is_replay: bool = False
 
-    #: Whether a journal has the number of its deliveries. If not, a message that the group has passed was started once.
+    #: True if a journal has the number of deliveries. Without a number, a message below the cursor was delivered once.
     is_counted: bool = False
 
-    #: Set from the start of the delivery on; for a replayed message it is always set.
+    #: Set once the message is under way; always set for a replayed message.
     record: Record | None = None
 
-    #: The member that holds it; None: it waits, or is settled.
+    #: The member that holds the message; None: the message waits or is settled.
     member: "GroupMember | None" = None
 
     def delivery(self) -> Delivery:
-        """Return the delivery that starts now."""
+        """Return the delivery for the member. The record must be set."""
         record = self.record
         assert record is not None
         return Delivery(
@@ -135,15 +135,15 @@ class Death:
 
     @property
     def size(self) -> int:
-        """Bytes that it counts for."""
+        """Bytes that count towards the limit of the group's dead letters."""
         return self.record.size + len(self.reason) + len(self.error)
 
     def with_body(self, body: bytes) -> "Death":
-        """Return the death with another body: b"" if a journal keeps the body, or the body read from the journal."""
+        """Return a copy with another body: b"" while a journal keeps the body, or the body read from the journal."""
         return replace(self, record=msgspec.structs.replace(self.record, body=body))
 
     def letter(self) -> DeadLetter:
-        """Return the dead letter in the form for users."""
+        """Return the dead letter in its public form."""
         record = self.record
         return DeadLetter(
             topic=record.topic,
@@ -162,25 +162,25 @@ class Death:
 
 
 class TopicDeclared(msgspec.Struct, frozen=True, eq=False):
-    """A topic was made, without its groups."""
+    """A topic was created. Its groups are separate changes."""
 
     topic: TopicSettings
 
 
 class MessagesAppended(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Messages were published together; they are delivered only after `committed`."""
+    """Messages were published in one call. They are delivered after `BrokerCore.committed`."""
 
     topic: str
 
-    #: They share one time of publication.
+    #: The messages. They share one time of publication.
     records: Sequence[Record]
 
-    #: The numbers of messages whose publisher gave their id, by which duplicates are found.
+    #: The numbers of messages with an id from their publisher, which is used to find duplicates.
     with_own_ids: Sequence[int]
 
 
 class MessageDamaged(msgspec.Struct, frozen=True, eq=False):
-    """A journal keeps a message that cannot be delivered, as its content is damaged."""
+    """A message in a journal cannot be delivered because its content is damaged."""
 
     topic: str
     sequence: int
@@ -192,12 +192,12 @@ class MessageDropped(msgspec.Struct, frozen=True, eq=False, gc=False):
     topic: str
     sequence: int
 
-    #: The id of a message that may be repeated; "": unknown; None: too old.
+    #: The id, if the publication may still be repeated; "" if the id is unknown; None if the message is too old.
     id: str | None = None
 
 
 class GroupBegun(msgspec.Struct, frozen=True, eq=False):
-    """A group was made; it gets the messages after a number."""
+    """A group was created; it gets the messages after a number."""
 
     group: str
     topic: str
@@ -206,7 +206,7 @@ class GroupBegun(msgspec.Struct, frozen=True, eq=False):
 
 
 class GroupMoved(msgspec.Struct, frozen=True, eq=False):
-    """A group was moved by a seek: it gets the messages after a number, and keeps only its dead letters."""
+    """A group was moved by a seek. It gets the messages after a number, and keeps only its dead letters."""
 
     group: str
     position: int
@@ -219,9 +219,9 @@ class GroupRemoved(msgspec.Struct, frozen=True, eq=False):
 
 
 class DeliveryCounted(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """The number of started deliveries of a message; the next one starts at `due` at the earliest.
+    """The number of deliveries of a message. The next delivery starts at `due` at the earliest.
 
-    The first delivery of a message that was not counted before is noted by `GroupProgressed` only.
+    The first delivery of a message without an earlier `DeliveryCounted` is recorded by `GroupProgressed` only.
     """
 
     group: str
@@ -240,11 +240,11 @@ class MessageSettled(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class GroupProgressed(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """The place of a group after all changes before this one.
+    """The progress of a group after all earlier changes.
 
     Attributes:
         position: all messages up to it are handled.
-        passed: the number up to which each later message is settled, counted, or was started once.
+        passed: each message after `position` up to this number is settled, has a count, or was delivered once.
     """
 
     group: str
@@ -261,14 +261,14 @@ class MessageDied(msgspec.Struct, frozen=True, eq=False):
 
 
 class LetterReplayed(msgspec.Struct, frozen=True, eq=False):
-    """A dead letter was replayed: its group gets the message again, counted from 1."""
+    """A dead letter was replayed: its group gets the message again, as delivery 1."""
 
     group: str
     number: int
 
 
 class LetterDiscarded(msgspec.Struct, frozen=True, eq=False):
-    """A dead letter was forgotten."""
+    """A dead letter was discarded."""
 
     group: str
     number: int
@@ -296,11 +296,11 @@ class SavedTopic:
     """A topic as a journal kept it.
 
     Attributes:
-        last: the number of its latest message, kept or not.
+        last: the number of its latest message, even if that message is no longer kept.
         places: the kept messages, by number.
-        ids: each id that publishers gave, with number and instant of its latest message, sorted by instant.
+        ids: each id from a publisher with the number and instant of its latest message, sorted by instant.
         removed: ids and numbers of messages that are no longer kept.
-        removed_until: all removed messages that were kept after this instant are among them.
+        removed_until: `removed` has all removed messages that were published after this instant.
     """
 
     settings: TopicSettings
@@ -317,10 +317,10 @@ class SavedGroup:
 
     Attributes:
         position: all messages up to it are handled.
-        passed: the number up to which each later message is settled, counted, or was started once.
-        settled: the handled messages beyond the position.
-        counted: deliveries of messages that are not settled, each with the earliest instant of the next delivery.
-        replayed: messages of only this group, in the same form as counted ones.
+        passed: each message after `position` up to this number is settled, has a count, or was delivered once.
+        settled: the handled messages after `position`.
+        counted: numbers of deliveries of unsettled messages, each with the earliest instant of the next delivery.
+        replayed: replayed messages, which only this group gets, in the form of `counted`.
     """
 
     name: str

@@ -4,10 +4,10 @@ from typing import Final, Protocol
 
 __all__ = ["REMOVED_IDS", "REPEATED_SECONDS", "RemovedIds"]
 
-#: Ids that are always remembered. The most are twice this number, some 15 MB.
+#: The fewest of the latest ids that are remembered. At most twice as many are, which occupy some 15 MB.
 REMOVED_IDS: Final = 50_000
 
-#: A log that removes a message older than these seconds does not remember its id: few publications are repeated later.
+#: Age in seconds from which the id of a removed message is not remembered: few publications are repeated so late.
 REPEATED_SECONDS: Final = 60.0
 
 
@@ -16,7 +16,7 @@ class _Topic(Protocol):
 
 
 class RemovedIds:
-    """Remembers the latest ids of all topics, in two halves: the older half is forgotten as a whole."""
+    """Remembers the latest ids of all topics in two halves. The older half is forgotten as a whole."""
 
     def __init__(self) -> None:
         self._new: dict[str, int] = {}
@@ -26,7 +26,7 @@ class RemovedIds:
         self._old_ends: dict[_Topic, float] = {}
 
     def add(self, topic: _Topic, id: str, sequence: int, now: float) -> None:
-        """Remember a message that is removed now."""
+        """Remember the id of a message that is being removed."""
         self._new[id] = sequence
         self._new_ends[topic] = now
         if len(self._new) >= REMOVED_IDS:
@@ -36,6 +36,6 @@ class RemovedIds:
             self._old_ends, self._new_ends = self._new_ends, {}
 
     def find(self, id: str) -> int | None:
-        """Return the number of a message."""
+        """Return the number of the removed message with this id, or None."""
         number = self._new.get(id)
         return self._old.get(id) if number is None else number

@@ -1,13 +1,13 @@
-"""Repeated publications whose ids have no index: the earlier message is searched among the recent messages.
+"""Find the message of an earlier attempt when a publication is repeated under an id that has no index.
 
-A publication costs nothing here until one of its topic is repeated. The earlier publication is then found, if it
-exists, in:
+Ids that the client made are not indexed, so a first attempt costs nothing here. A repeat is looked up in:
 
 - the index of publishers' ids, which has a repeated message from its first repeat on;
-- `RemovedIds`: messages that a topic keeps no longer;
-- the messages that it keeps since the first attempt, in memory or in the journal, see `UnreadError`.
+- `RemovedIds`: messages that the topic no longer keeps;
+- the messages that the topic has kept since the first attempt, in memory or in the journal, see `UnreadError`.
 
-`KeptTopic.removed_until` tells how far back removed messages are known. A repeat of an earlier publication is refused.
+`KeptTopic.removed_until` is the instant since which removed messages are known. A repeat of an earlier first attempt is
+refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,21 +22,22 @@ from fastrpc.status import Status
 
 __all__ = ["KnownIds", "RecentTopic", "Repeats", "UnreadError"]
 
-#: Seconds that a request may travel: the first attempt may be older by this than its publisher states.
+#: Seconds that a request may take to arrive: the first attempt may be older by this than its publisher states.
 _ON_THE_WAY: Final = 5.0
 
-#: Messages from before the start that are always searched, even if old: the wall clock may have jumped since.
+#: Messages from before the broker's start that are always searched, whatever their age: the wall clock may have
+#: jumped since.
 _FEWEST_MESSAGES: Final = 10_000
 
-#: Most messages that are searched, which takes a second of a thread; and most ids that are remembered, some 40 MB.
+#: Most messages that are searched, which occupies a thread for a second; also most ids that are cached, some 40 MB.
 _MOST_MESSAGES: Final = 200_000
 
-#: Seconds after the latest repeat for which the ids of its topic are remembered.
+#: Seconds for which the ids of a topic are cached after its latest repeat.
 _REMEMBERED_SECONDS: Final = 30.0
 
 
 class RecentTopic(Protocol):
-    """The messages of a topic."""
+    """The part of a topic that `Repeats` uses."""
 
     @property
     def log(self) -> Log: ...
@@ -44,31 +45,31 @@ class RecentTopic(Protocol):
     @property
     def name(self) -> str: ...
 
-    #: The number of the latest message from before the start, and the instant of the start.
+    #: The number of the latest message from before the broker's start, and the instant of the start.
     restored: int
     restored_at: float
 
-    #: Removed messages that were kept after this instant are known by their ids.
+    #: The ids of all removed messages that were published after this instant are known.
     removed_until: float
 
 
 class KnownIds(msgspec.Struct):
-    """The numbers of a range of messages of a topic, by id."""
+    """A cache of the ids of a topic's messages in a range of numbers."""
 
     first: int
     last: int
     used_at: float
 
-    #: The range of messages that has to be read, and the messages that are known after it.
+    #: The numbers of messages whose ids have to be read; the first and the last number that are known afterwards.
     unread: tuple[Sequence[int], int, int] | None = None
     numbers: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class UnreadError(Exception):
-    """The ids of messages have to be read before a repeat can be judged; pass them to `Repeats.feed`.
+    """Raised if ids must be read from the journal before a repeat can be recognized. Pass the ids to `Repeats.feed`.
 
     Attributes:
-        numbers: the messages, in order.
+        numbers: the numbers of messages to read, in order.
     """
 
     def __init__(self, topic: str, known: KnownIds) -> None:
@@ -78,7 +79,7 @@ class UnreadError(Exception):
 
 
 class Repeats:
-    """Finds the earlier messages of repeats."""
+    """Finds the messages that earlier attempts of repeated publications kept."""
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
@@ -91,7 +92,7 @@ class Repeats:
             age: seconds since the first attempt.
 
         Raises:
-            UnreadError: first some ids have to be read.
+            UnreadError: some ids have to be read first.
             BrokerError: FAILED_PRECONDITION: the broker cannot know whether a message was kept.
         """
         number = self._effects.removed.find(id)
@@ -111,11 +112,11 @@ class Repeats:
             known.unread = None
 
     def forget(self) -> None:
-        """Forget all ids, since some of the messages were undone."""
+        """Clear the cache, since some messages were undone."""
         self._known.clear()
 
     def wake(self, now: float) -> None:
-        """Forget the ids of topics without repeats."""
+        """Forget the ids of topics without recent repeats."""
         self._known = {
             topic: known for topic, known in self._known.items() if known.used_at + _REMEMBERED_SECONDS > now
         }
@@ -135,7 +136,7 @@ class Repeats:
         if known is not None:
             missing = log.most_between(first, known.first - 1) + log.most_between(known.last + 1, last)
         if known is None or missing > most or len(known.numbers) + missing > 2 * _MOST_MESSAGES:
-            # Drop the known ids if it is cheaper to read all messages than to fill the gap up to these ids.
+            # Drop the known ids if reading all messages is cheaper than filling the gap up to the known range.
             known, missing = KnownIds(first, first - 1, now), most
         if missing > _MOST_MESSAGES:
             raise _untold(topic.name, f"some {missing} messages came since")
@@ -158,7 +159,7 @@ class Repeats:
         return known.numbers
 
     def _make_room(self, topic: str, missing: int) -> None:
-        """Forget the ids of other topics if there are too many, except topics that are being read."""
+        """Forget the ids of other topics if the cache would be too large, except topics that are being read."""
         others = {name: known for name, known in self._known.items() if name != topic}
         if sum(len(known.numbers) for known in others.values()) + missing > _MOST_MESSAGES:
             for name, known in others.items():

@@ -1,4 +1,4 @@
-"""The messages beyond the cursor of a group that had started before the broker did."""
+"""Messages beyond a group's cursor that were delivered before the broker restarted."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ __all__ = ["Resumed"]
 
 
 class Resumed:
-    """Knows settled and counted messages from the journal; all others were started once.
+    """The settled and counted messages from the journal. Each other message up to `passed` was delivered once.
 
     Attributes:
-        passed: the number up to which this holds; 0: for no message.
-        settled: the numbers of settled messages that the group has not passed yet.
+        passed: the last number that was delivered before the restart; 0 if there was no delivery.
+        settled: the numbers of settled messages beyond the cursor.
     """
 
     def __init__(self) -> None:
@@ -21,18 +21,18 @@ class Resumed:
         self._counted: dict[int, tuple[int, float]] = {}
 
     def restore(self, saved: SavedGroup, is_kept: Callable[[int], bool]) -> None:
-        """Begin with the journal's record of a group, about the messages that are kept for it."""
+        """Load the journal's state of a group, without messages that are no longer kept."""
         self.passed = saved.passed
         self.settled = {number for number in saved.settled if number > saved.position and is_kept(number)}
         self._counted = {number: counted for number, counted in saved.counted.items() if is_kept(number)}
 
     def entry_of(self, record: Record) -> Entry:
-        """Return the entry of a message that the group passes now."""
+        """Return the entry of a message that the cursor reaches."""
         sequence = record.sequence
         entry = Entry(sequence, record.key, 0, record.due, False, False, record)
         counted = self._counted.pop(sequence, None) if self._counted else None
         if counted is not None:
-            # A journal counts a message that only waited before it notes a start beyond that message.
+            # 0 deliveries means that the cursor passed the message before, but the message had to wait.
             entry.deliveries, entry.due = counted
             entry.is_counted = True
         elif sequence <= self.passed:

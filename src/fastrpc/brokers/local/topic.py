@@ -1,4 +1,4 @@
-"""One topic: its messages, the limits of their age and size, and the groups that get them."""
+"""One topic: its messages, the limits of age and size, and its groups."""
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,22 +28,22 @@ from fastrpc.status import Status
 
 __all__ = ["Reader", "KeptTopic"]
 
-#: Ids may take as many bytes as messages may, and at least this many.
+#: Ids may occupy as many bytes as the topic's messages, and always this many.
 _IDS_BYTES: Final = 64 * 1024 * 1024
 
-#: Seconds after which a queue that was full may have room.
+#: Seconds after which a publication that found the queue full may be tried again.
 _FULL_SECONDS: Final = 1.0
 
-#: Names of messages whose groups are remembered.
+#: Most names whose groups are cached.
 _KNOWN_NAMES: Final = 10_000
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Reader(Sleeper, Protocol):
-    """A group, as its topic sees it."""
+    """The part of a group that its topic uses."""
 
-    #: The number up to which the group has looked at messages, and how many messages come after it.
+    #: The number of the last message that the group has looked at, and the number of messages after it.
     cursor: int
     behind: int
 
@@ -60,7 +60,7 @@ class Reader(Sleeper, Protocol):
 
 
 class KeptTopic:
-    """Keeps messages: a log until they are old or too many, a queue until each group has handled them."""
+    """A topic with its messages. A log keeps them up to a limit, a queue until each group has handled them."""
 
     def __init__(self, settings: TopicSettings, effects: Effects) -> None:
         self.settings = settings
@@ -73,14 +73,14 @@ class KeptTopic:
         self.name = settings.name
         self.restored = 0
         self.restored_at = self.removed_until = -inf
-        # Numbers of messages that groups need and that are not in memory, and these groups. One reading is under way
-        # at a time.
+        # The numbers of messages that groups need and that are not in memory, and these groups. Only one reading is in
+        # progress at a time.
         self._is_reading = False
         self._wanted: set[int] = set()
         self._hungry: dict[Reader, None] = {}
         self._effects = effects
         self._groups: list[Reader] = []
-        # The groups that cover a name.
+        # The groups that get messages of a name, by name.
         self._covering: dict[str, list[Reader]] = {}
 
     # Publishing
@@ -111,7 +111,7 @@ class KeptTopic:
             )
         if not adds_ids:
             if self.ids.size:
-                # As the look for an id does.
+                # A publication with ids does this when it looks up its ids.
                 self.ids.forget_old(now)
         elif self.ids.size >= max(most, _IDS_BYTES):
             oldest = self.ids.oldest()
@@ -128,7 +128,7 @@ class KeptTopic:
         now: float,
         published_at: datetime,
     ) -> list[Record]:
-        """Keep messages, each with its id and its size; no group gets them before `reveal`."""
+        """Append messages with their ids and sizes. No group gets them before `reveal`."""
         number = self.log.last
         records: list[Record] = []
         with_own_ids: list[int] = []
@@ -157,7 +157,7 @@ class KeptTopic:
         return records
 
     def reveal(self, records: Sequence[Record], now: float) -> None:
-        """Give the next committed messages, all of one name, to their groups."""
+        """Make the next committed messages, which share a name, available to their groups."""
         self.log.reveal(records)
         self.counts.published += len(records)
         roused, numbers = self._effects.roused, [one.sequence for one in records]
@@ -170,8 +170,8 @@ class KeptTopic:
             for number in numbers:
                 self._set_left(number, sum(number > group.cursor for group in named), now)
         elif self.log.visible_size > self.settings.max_bytes:
-            # A commit drops as many messages as it adds: a later drop may find no record in memory, and lose the
-            # message's id.
+            # Drop at least as many messages as were added, since their records are in memory now. A later drop may find
+            # no record in memory, and lose the message's id.
             self._drop_old(now, max(WOKEN_AT_ONCE, len(records)))
         elif self.settings.keep_seconds is not None:
             self._effects.alarms.set(self, records[0].kept_at + self.settings.keep_seconds)
@@ -182,18 +182,18 @@ class KeptTopic:
         self.log.undo()
 
     def restore(self, saved: SavedTopic, now: float) -> None:
-        """Begin with the messages that a journal kept."""
+        """Load the messages that a journal kept."""
         self.log.restore(saved.places, saved.last)
         for id, sequence, kept_at in saved.ids:
             self.ids.add(id, sequence, kept_at)
         self.restored, self.restored_at = saved.last, now
-        # This comes first: remembering the ids below may forget others, which sets this value later.
+        # Set this first: adding ids below may make the broker forget older ids, which moves this instant forward.
         self.removed_until = min(saved.removed_until, now)
         for id, sequence in saved.removed:
             self._effects.removed.add(self, id, sequence, now)
 
     def recount(self, now: float) -> None:
-        """Recount the groups that have to handle each message, once all groups are known."""
+        """Recount the groups that have to handle each message, after all groups of a journal were added."""
         if self.is_queue:
             for sequence in self.log.newer(0):
                 self._set_left(sequence, sum(group.holds(sequence) for group in self._groups), now)
@@ -202,7 +202,7 @@ class KeptTopic:
     # Messages that are not in memory
 
     def want(self, group: Reader, numbers: Sequence[int]) -> None:
-        """Have messages read, for a group that continues with them."""
+        """Request messages from the journal for a group that needs them next."""
         self._wanted.update(numbers)
         self._hungry[group] = None
         if not self._is_reading:
@@ -214,9 +214,9 @@ class KeptTopic:
         return sorted(self._wanted)
 
     def feed(self, records: Sequence[Record], damaged: Collection[int], now: float) -> None:
-        """Continue with messages that were read; damaged ones are kept, but not delivered."""
+        """Continue with messages that were read. Damaged messages are kept but not delivered."""
         for record in reversed(records):
-            # The first message is needed first, and is evicted last.
+            # Add the first message last, so that it is evicted last: it is needed first.
             self.log.hold(record)
         for sequence in damaged:
             if sequence in self.log:
@@ -239,14 +239,14 @@ class KeptTopic:
             self._effects.note(MessageDamaged(self.settings.name, sequence))
 
     def name_of(self, sequence: int) -> str:
-        """Return the name of a kept message."""
+        """Return the name of an existing message."""
         name = self.log.name(sequence)
         return self.settings.name if name is None else name
 
     # The end of messages
 
     def handled(self, sequence: int, now: float) -> None:
-        """Note that one more group has handled a message; a queue keeps a message until all groups have."""
+        """Note that one more group has handled a message; a queue removes the message after the last group."""
         if self.is_queue and sequence in self.log:
             self._set_left(sequence, self.log.left(sequence) - 1, now)
 
@@ -260,11 +260,11 @@ class KeptTopic:
                     group.drop(sequence, now)
 
     def wake(self, now: float) -> None:
-        """Drop the messages that a log no longer keeps."""
+        """Drop messages beyond the limits of a log."""
         self._drop_old(now, WOKEN_AT_ONCE)
 
     def _drop_old(self, now: float, most: int) -> None:
-        """Drop at most `most` messages that a log no longer keeps; the next alarm drops the others."""
+        """Drop at most `most` messages beyond the limits of a log; the next alarm drops the others."""
         keep = self.settings.keep_seconds
         if keep is None:
             return
@@ -308,32 +308,32 @@ class KeptTopic:
         return found
 
     def add(self, group: Reader) -> None:
-        """Give messages to another group."""
+        """Add a group, which gets messages from now on."""
         self._groups.append(group)
         self._covering.clear()
 
     def remove(self, group: Reader, now: float) -> None:
-        """Stop giving messages to a group; a queue keeps no messages for it."""
+        """Remove a group; a queue no longer keeps messages for it."""
         self.move(group, self.log.last, now)
         self._groups.remove(group)
         self._covering.clear()
 
     def move(self, group: Reader, cursor: int, now: float) -> None:
-        """Note in a queue that a group now gets all messages after a number."""
+        """Update the messages of a queue for a group that now gets all messages after a number."""
         if self.is_queue and group.name is not None:
             for sequence in self.log.newer(0):
                 is_after = sequence > cursor and group.covers(self.name_of(sequence))
                 self._set_left(sequence, self.log.left(sequence) + is_after - group.holds(sequence), now)
 
     def count_after(self, cursor: int, group: Reader, is_whole: bool) -> int:
-        """Return how many messages a group has after a number."""
+        """Return the number of messages after a cursor that a group gets."""
         if is_whole:
             return self.log.count_after(cursor)
         return sum(count for name, count in self.log.names_after(cursor).items() if group.covers(name))
 
 
 def _kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return immutable headers. Most messages have only `content-type`, and share one mapping."""
+    """Return immutable headers. Most messages have only `content-type`; these share one mapping."""
     if type(headers) is MappingProxyType:
         return headers
     if len(headers) > 1:

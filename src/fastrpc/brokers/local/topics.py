@@ -1,4 +1,4 @@
-"""The topics of one broker, found by their names and patterns."""
+"""Look up the topics of one broker by names and patterns."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,17 +10,17 @@ from fastrpc.status import Status
 
 __all__ = ["Topics"]
 
-#: Names of messages whose topics are remembered.
+#: Most names of messages whose topics are cached.
 _KNOWN_NAMES: Final = 10_000
 
 
 class Topics:
-    """Topics that share no names and are never removed. A name is compared with patterns only."""
+    """The topics of a broker. They share no names and are never removed. Plain names are looked up in a dictionary."""
 
     def __init__(self) -> None:
         self._by_text: dict[str, KeptTopic] = {}
         self._patterns: list[KeptTopic] = []
-        # The topics of names to which messages were published.
+        # The topics of published names, as a cache.
         self._known: dict[str, KeptTopic] = {}
 
     def __iter__(self) -> Iterator[KeptTopic]:
@@ -49,19 +49,19 @@ class Topics:
         return next((topic for topic in self if topic.pattern.overlaps(pattern)), None)
 
     def covering(self, pattern: TopicPattern) -> KeptTopic | None:
-        """Return the topic that holds every name of a pattern."""
+        """Return the topic that covers every name of a pattern, or None."""
         found = self._by_text.get(pattern.text)
         if found is None:
             found = next((topic for topic in self._patterns if pattern.is_below(topic.pattern)), None)
         return found
 
     def of(self, name: str) -> KeptTopic:
-        """Return the topic of messages of a name.
+        """Return the topic for a published name.
 
         Raises:
             TypeError: the name is not text.
             ConfigError: the name is malformed, or a pattern.
-            BrokerError: NOT_FOUND: no topic holds it.
+            BrokerError: NOT_FOUND: no topic covers the name.
         """
         topic = self._known.get(name) or self.holding(name)
         if topic is None:
@@ -74,7 +74,7 @@ class Topics:
         return topic
 
     def holding(self, name: str) -> KeptTopic | None:
-        """Return the topic that holds the messages of a name; None if it does not exist.
+        """Return the topic that covers a name, or None.
 
         Raises:
             TypeError: the name is not text.

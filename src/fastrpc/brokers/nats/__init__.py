@@ -1,20 +1,21 @@
-"""The broker over NATS JetStream, `nats://host:4222`: for several machines; uses the package nats-py.
+"""The broker over NATS JetStream, `nats://host:4222`, for several machines. It uses the package nats-py.
 
     names       streams, consumers and subjects below one base
     jetstream   requests over one connection
-    link        the connection, made anew after each loss; errors of the broker
+    link        the connection, which is opened again after each loss; errors of the broker
     topics      topics as streams
     groups      groups as durable pull consumers
     letters     dead letters
     messages    headers of messages
     publishing  publications
-    held        messages that a member holds, and the terms for it
+    held        messages that a member holds, and the limits for the member
     member      a member of a group
     broker      the backend
 
-Options: `replicas` (1), `lease` (30, seconds after which a message of a member that is gone is delivered again), `sync`
-(`normal`; `full` with `monitor=http://host:8222` of each server), `base` (`fastrpc`, before all names), `manage`
-(`true`: missing streams and consumers are made), and the logins and TLS of the registry (`registries/nats`).
+Options: `replicas` (1); `lease` (30, seconds after which a message of a vanished member is delivered again); `sync`
+(`normal`; `full` with `monitor=http://host:8222` of each server); `base` (`fastrpc`, the prefix of all names); `manage`
+(`true`: missing streams and consumers are created); and the options of the registry for logins and TLS
+(`registries/nats`).
 """
 
 import re
@@ -29,7 +30,7 @@ __all__ = ["open_nats"]
 
 
 def open_nats(url: RegistryURL) -> BrokerBackend:
-    """Return the broker at `nats://host:port,host:port?replicas=3`, to be entered; without a port it is 4222.
+    """Return the broker at `nats://host:port,host:port?replicas=3`, for one `async with`. The default port is 4222.
 
     Raises:
         ConfigError: an option is wrong, or nats-py is not installed.
@@ -40,7 +41,9 @@ def open_nats(url: RegistryURL) -> BrokerBackend:
     from fastrpc.registries.nats.connection import take_access
 
     if url.path:
-        raise ConfigError(f"{url} has a path", hint="name topics where they are used, and a base by ?base=")
+        raise ConfigError(
+            f"{url} has a path, which nats:// does not use", hint="write a prefix of all names as ?base="
+        )
     access = take_access(url, BrokerError)
     sync, monitors = url.take("sync", "normal", one_of("normal", "full")), url.take_all("monitor")
     _check_sync_options(url, sync, monitors)

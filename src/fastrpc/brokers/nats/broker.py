@@ -33,7 +33,7 @@ __all__ = ["NatsBroker"]
 
 
 class NatsBroker:
-    """Keeps messages in JetStream, for one event loop."""
+    """A broker that keeps messages in JetStream, for one event loop."""
 
     def __init__(self, access: NatsAccess, options: NatsOptions) -> None:
         self._link = JetStreamLink(access, options)
@@ -43,19 +43,19 @@ class NatsBroker:
         self._publishing = Publishing(self._link, self._topics)
         self._members: set[NatsMembership] = set()
         self._recent = RecentGroups(self.groups)
-        #: Reported to monitors while the broker is open.
+        #: The figures that monitors read while the broker is open.
         self.figures = BrokerFigures(lambda: self._link.counts, self._recent)
 
     @property
     def limits(self) -> BrokerLimits:
-        """The abilities of the server, as far as known."""
+        """The abilities of the server; before the first connection, of a recent server."""
         return self._link.limits
 
     async def __aenter__(self) -> Self:
         try:
             await self._link.connected()
         except BrokerError as error:
-            # The verbs try to connect again. Only a wrong setting fails the start.
+            # Only a wrong setting fails the start: later calls try to connect again.
             if not error.retryable:
                 await self._link.close()
                 raise
@@ -79,7 +79,7 @@ class NatsBroker:
             self.figures.end()
 
     async def declare(self, topic: TopicSettings) -> None:
-        """Make a topic, and its groups."""
+        """Create a topic and its groups."""
         await self._topics.declare(topic)
 
     async def topics(self) -> Sequence[TopicSettings]:
@@ -104,7 +104,7 @@ class NatsBroker:
         if topic is None:
             raise ConfigError(
                 f"no topic covers {group.pattern}",
-                hint="declare one, or subscribe to a pattern below one topic",
+                hint="declare a topic, or subscribe to a pattern that one topic covers",
             )
         found, info = await self._groups.join(group, topic.settings)
         return NatsMembership(self._link, self._groups, found, topic.run, info, self._members)
@@ -114,7 +114,7 @@ class NatsBroker:
         return await self._groups.states(lambda name: len(self._members_of(name)))
 
     async def seek(self, group: str, to: Place) -> None:
-        """Let a group continue from a place."""
+        """Move a group to another place."""
         info = await self._groups.seek(group, to)
         for member in self._members_of(group):
             member.move(info)

@@ -1,7 +1,7 @@
 """Groups as durable pull consumers, each with a stream of its dead letters.
 
-The stream is made first and claims the group's name: JetStream makes a stream of a name once. Its metadata has topic
-and pattern. A group without a consumer has ended.
+The stream is created first and claims the group's name: JetStream creates only one stream of a name. Its metadata has
+the topic and the pattern. A group whose consumer is missing has ended.
 """
 
 import asyncio
@@ -25,40 +25,42 @@ __all__ = ["ConsumerGroup", "Groups", "nanoseconds"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: Metadata of a stream of dead letters, and of a consumer.
+#: Keys in the metadata of a stream of dead letters and of a consumer.
 _GROUP: Final = "frpc-group"
 _TOPIC: Final = "frpc-group-topic"
 _PATTERN: Final = "frpc-pattern"
 _ORDERED: Final = "frpc-ordered"
 
-#: Most deliveries of a group that are not settled, messages that wait for their retry included.
+#: Most unsettled deliveries of a group, including messages that wait for their retry.
 _UNDER_WAY: Final = 10_000
 
-#: Members that may wait at once.
+#: Most members that may wait for messages at the same time.
 _WAITING: Final = 4_096
 
-#: Seconds after which a broadcast without its member ends, and likewise a consumer that replaces another one.
+#: Seconds after which JetStream removes the consumer of a broadcast whose member is gone, or a temporary consumer.
 _SHORT_SECONDS: Final = 60
 
-#: Codes of refusals of a consumer that exists with another configuration.
+#: Error codes of JetStream if the consumer exists with another configuration.
 _IS_THERE: Final = frozenset({10013, 10148})
 
-#: Seconds within which the member that has claimed a name makes its group, and between two looks for the group.
+#: Seconds for which members wait for the member that has claimed a name to create its group; seconds between checks.
 _BEGIN_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.05
 
-#: The consumer of dead letters whose maker may remove the claim of an ended group. It delivers nothing, and ends soon.
+#: A consumer that works as a lock: the member that creates it may remove the claim of an ended group. It delivers
+#: nothing and expires soon.
 _REMOVER: Final = "remover"
 
-#: The consumer of the dead letters of a queue's group that says whether the group is ordered. It delivers nothing.
+#: A consumer whose description says whether a queue's group is ordered. It belongs to the stream of dead letters and
+#: delivers nothing.
 _ORDER: Final = "order"
 
 
 class ConsumerGroup:
-    """A group, by its names.
+    """A group with the names of its stream and its consumer.
 
     Args:
-        name: None: a broadcast.
+        name: the name of the group; None: a broadcast.
     """
 
     def __init__(self, link: JetStreamLink, name: str | None, topic: str, pattern: str) -> None:
@@ -70,7 +72,7 @@ class ConsumerGroup:
 
     @property
     def place(self) -> str:
-        """The end of API subjects about its consumer."""
+        """The last part of the API subjects for its consumer."""
         return f"{self.stream}.{self.consumer}"
 
 
@@ -79,7 +81,7 @@ class Groups:
 
     def __init__(self, link: JetStreamLink) -> None:
         self._link = link
-        # Names of groups that this process has joined. If such a group is missing, it has lost its place.
+        # Names of groups that this process has joined. If such a group is missing, JetStream has lost it and its place.
         self._joined: set[str] = set()
         # By group.
         self._missed: dict[str, MissedMessages] = defaultdict(MissedMessages)
@@ -101,12 +103,12 @@ class Groups:
         return await self._link.find(f"CONSUMER.INFO.{group.place}")
 
     async def declare(self, name: str, topic: TopicSettings) -> None:
-        """Make a group of a queue, which gets all its messages."""
+        """Create a group of a queue, which gets all messages of the queue."""
         group = await self.find(name) or await self._claimed(name, topic, topic.name)
         if group.topic != topic.name:
             raise ConfigError(
-                f"the group {name} of {topic.name} is one of {group.topic}",
-                hint="a group has one topic: give this one another name",
+                f"the group {name} of {topic.name} belongs to {group.topic}",
+                hint="a group belongs to one topic: choose another name for the group",
             )
         if await self.info(group) is None:
             await self._begun(group, topic, "oldest", None)
@@ -114,13 +116,13 @@ class Groups:
     async def join(
         self, settings: GroupSettings, topic: TopicSettings
     ) -> tuple[ConsumerGroup, dict[str, Any]]:
-        """Return a group, which is made if it is missing, and the answer of JetStream about it."""
+        """Create a group if it is missing. Return it with the answer of JetStream about its consumer."""
         name, pattern = settings.name, settings.pattern
         if name is None:
             _check_broadcast(topic)
             group = ConsumerGroup(self._link, None, topic.name, pattern)
             return group, await self._begun(group, topic, "new", settings.is_ordered)
-        # Before the search: another member here may make the group during it.
+        # Read this before the search: during it another member in this process may create the group.
         was_joined = name in self._joined
         found, info = await self._present_or_free(name, pattern)
         if topic.keep_seconds is None and name not in topic.groups:
@@ -140,7 +142,7 @@ class Groups:
     async def _present_or_free(
         self, name: str, pattern: str
     ) -> tuple[ConsumerGroup | None, dict[str, Any] | None]:
-        """Return the group of a name, and the answer of JetStream about its consumer; a group that ended is without.
+        """Return the group of a name with JetStream's answer about its consumer; the answer is None if it has ended.
 
         Raises:
             ConfigError: the group has another pattern.
@@ -155,17 +157,18 @@ class Groups:
                 raise _other_pattern(group, pattern)
             age = datetime.fromisoformat(told["ts"]) - datetime.fromisoformat(told["created"])
             if age.total_seconds() <= _BEGIN_SECONDS or not await self._freed(group, claim, told["created"]):
-                # Another member is about to make the group, or to remove the claim.
+                # Another member is about to create the group or to remove the claim.
                 await asyncio.sleep(_LOOK_SECONDS)
         return None, None
 
     async def _freed(self, group: ConsumerGroup, claim: str, made_at: str) -> bool:
-        """Remove the claim of an ended group; return False if another member removes it or has made the group.
+        """Remove the claim of an ended group; return False if another member removes it or has created the group.
 
-        Of several members one removes it, as JetStream makes a consumer once; so a later claim is never removed.
+        One of several members removes it, since JetStream lets only one create the consumer. So a later claim is
+        never removed.
 
         Args:
-            made_at: when the claim was made.
+            made_at: the time at which the claim was made.
         """
         config = {"durable_name": _REMOVER, "name": _REMOVER, "ack_policy": "none"}
         config |= {"description": secrets.token_hex(8)}
@@ -182,7 +185,7 @@ class Groups:
         return True
 
     def missed(self, group: ConsumerGroup, info: Mapping[str, Any]) -> MissedMessages | None:
-        """Return the count of messages that a group missed; None if it is unknown, and for a queue, which drops none.
+        """Return the counter of messages that a group missed; None if it is unknown, or for a queue, which drops none.
 
         Args:
             info: the answer of JetStream about the group's consumer.
@@ -192,13 +195,13 @@ class Groups:
         return self._missed[group.name]
 
     async def explain(self, group: ConsumerGroup, missed: MissedMessages) -> int:
-        """Find out which messages a group missed; return the number of its stream's first message."""
+        """Count the messages that a group missed; return the number of its stream's first message."""
         first = int((await self._link.api(f"STREAM.INFO.{group.stream}"))["state"]["first_seq"])
         self._link.counts[group.topic].expired += missed.explain(group.name, first)
         return first
 
     async def seek(self, name: str, to: Place) -> dict[str, Any]:
-        """Continue a group at another place; return JetStream's answer."""
+        """Move a group to another place; return JetStream's answer."""
         check_place(to)
         group = await self.present(name)
         present = (await self._link.api(f"CONSUMER.INFO.{group.place}"))["config"]
@@ -207,7 +210,7 @@ class Groups:
         }
         if not _is_of_queue({"config": kept}):
             return await self._again(group, {**kept, **_start(to)})
-        # A queue drops messages that no group waits for, so a temporary consumer waits for them meanwhile.
+        # A queue drops messages that no consumer waits for. A temporary consumer keeps them while the group has none.
         hold = f"{group.consumer}+hold"
         config = {**kept, "deliver_policy": "all", "inactive_threshold": nanoseconds(_SHORT_SECONDS)}
         await self._create(group.stream, {**config, "durable_name": hold, "name": hold})
@@ -225,7 +228,7 @@ class Groups:
                 status=Status.FAILED_PRECONDITION,
                 processed="no",
             )
-        # A group without its claim was removed; a group with its claim was lost.
+        # Remove the claim, too: a missing group with a claim counts as lost, without a claim as removed.
         await self._link.find(f"STREAM.DELETE.{self._link.names.dead_stream(name)}")
         await self._link.find(f"CONSUMER.DELETE.{group.place}")
         self._joined.discard(name)
@@ -234,7 +237,7 @@ class Groups:
         """Return the states of all groups but broadcasts, sorted by name.
 
         Args:
-            members: returns the members of a group in this process.
+            members: returns the number of members that a group has in this process.
         """
 
         async def state(stream: Mapping[str, Any]) -> GroupState | None:
@@ -242,7 +245,7 @@ class Groups:
             info = await self.info(group)
             if info is None or group.name is None:
                 return None
-            # The server knows the waiting members.
+            # The server knows only the members that wait.
             known = max(members(group.name), int(info["num_waiting"]))
             lag = info["num_pending"] + info["num_ack_pending"]
             return GroupState(
@@ -270,7 +273,7 @@ class Groups:
         return missed.count + max(ahead, 0)
 
     async def _oldest(self, group: ConsumerGroup, info: Mapping[str, Any]) -> float:
-        """Return the age of the oldest message that is not settled, by the server's clock."""
+        """Return the age of the oldest unsettled message in seconds, by the server's clock."""
         found = await self._link.find(
             f"STREAM.MSG.GET.{group.stream}",
             seq=info["ack_floor"]["stream_seq"] + 1,
@@ -289,7 +292,7 @@ class Groups:
         config = {
             "name": self._link.names.dead_stream(name),
             "subjects": [self._link.names.dead(name)],
-            # A dead letter that is published twice replaces itself.
+            # A dead letter that is published again replaces the earlier copy.
             "max_msgs_per_subject": 1,
             "storage": "file",
             "num_replicas": self._link.options.replicas,
@@ -300,7 +303,7 @@ class Groups:
         try:
             await self._link.api(f"STREAM.CREATE.{config['name']}", **config)
         except BrokerError:
-            # Another process may have claimed the group meanwhile.
+            # Another process may have claimed the group in the meantime.
             found = await self.find(name)
             if found is None:
                 raise
@@ -309,7 +312,7 @@ class Groups:
         return ConsumerGroup(self._link, name, topic.name, pattern)
 
     async def _check_claim(self, group: ConsumerGroup, info: Mapping[str, Any]) -> None:
-        """Check that a group that was made still has its name: a slow member may lose its claim, and a group may end.
+        """Check that a new group still has its claim: a slow member may have lost it, and a group may have ended.
 
         Args:
             info: the answer of JetStream about the group's consumer.
@@ -318,7 +321,7 @@ class Groups:
         if found is not None and found.pattern == group.pattern:
             return
         if info["config"].get("filter_subjects") == self._filters(group):
-            # It is not the other member's consumer.
+            # The consumer is ours; the claim belongs to another member.
             await self._link.find(f"CONSUMER.DELETE.{group.place}")
         if found is not None:
             raise _other_pattern(found, group.pattern)
@@ -330,7 +333,7 @@ class Groups:
     async def _begun(
         self, group: ConsumerGroup, topic: TopicSettings, start: Place, is_ordered: bool | None
     ) -> dict[str, Any]:
-        """Make the consumer of a group; is_ordered None: its first member decides."""
+        """Create the consumer of a group. If `is_ordered` is None, the first member decides the order."""
         config = self._config(group, topic, is_ordered) | _start(start)
         if group.name is not None and not self._link.options.manages:
             raise _missing(
@@ -367,7 +370,7 @@ class Groups:
     async def _with_order(
         self, group: ConsumerGroup, info: dict[str, Any], is_ordered: bool
     ) -> dict[str, Any]:
-        """Check that a group has this order; the first member of a queue's group decides it."""
+        """Check that a group has this order. The first member of a queue's group decides it."""
         kept = info["config"].get("metadata", {}).get(_ORDERED)
         is_undecided = kept is None
         if is_undecided:
@@ -384,7 +387,7 @@ class Groups:
         return await self._create(group.stream, config, action="update")
 
     async def _decided(self, group: ConsumerGroup, is_ordered: bool) -> str:
-        """Return the order of a queue's group, which its first member decides: JetStream makes a consumer once."""
+        """Return the order of a queue's group. The first member decides it: JetStream creates a consumer only once."""
         stream, wanted = self._link.names.dead_stream(group.name or ""), str(is_ordered).lower()
         config = {"durable_name": _ORDER, "name": _ORDER, "ack_policy": "none", "description": wanted}
         try:
@@ -406,7 +409,7 @@ class Groups:
 
 
 def nanoseconds(seconds: float) -> int:
-    """Return seconds as JetStream counts them."""
+    """Return seconds as nanoseconds, JetStream's unit."""
     return int(seconds * 1e9)
 
 
@@ -420,12 +423,12 @@ def _start(place: Place) -> dict[str, Any]:
 
 
 def _is_of_queue(info: Mapping[str, Any]) -> bool:
-    """Return whether a group is of a queue, by the answer of JetStream about its consumer: it stays without members."""
+    """Return whether a group belongs to a queue. The consumer of such a group does not expire without members."""
     return "inactive_threshold" not in info["config"]
 
 
 def _beginning(group: ConsumerGroup, start: Place, was_joined: bool) -> Place:
-    """Return the place at which a missing group begins: the oldest message if it has lost its place."""
+    """Return the place at which a missing group starts: the oldest message if JetStream has lost the group."""
     if not was_joined:
         return start
     logger.error("the group %s is gone from NATS, and begins again at the oldest message", group.name)
@@ -440,11 +443,11 @@ def _other_pattern(group: ConsumerGroup, pattern: str) -> ConfigError:
 
 
 def _check_broadcast(topic: TopicSettings) -> None:
-    # A stream by interest keeps a message until each consumer has had it, even a consumer whose member is slow.
+    # A stream with retention by interest keeps a message until each consumer has had it, even a slow consumer.
     if topic.keep_seconds is None:
         raise ConfigError(
             f"a broadcast of the queue {topic.name} is refused: nats:// would keep each message until the broadcast "
-            "has had it, and a slow one would fill the queue",
+            "has had it, and a slow broadcast would fill the queue",
             hint=f"subscribe with one of its groups, {', '.join(topic.groups)}; or publish to a log as well, "
             "which has keep_seconds",
         )

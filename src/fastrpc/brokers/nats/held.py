@@ -1,4 +1,4 @@
-"""A message that is leased to a member, and the terms of a consumer for its members."""
+"""A message that is leased to a member, and the limits that a consumer sets for its members."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -9,10 +9,10 @@ from fastrpc.brokers.base import Delivery
 
 __all__ = ["PULL_SECONDS", "Held", "Terms"]
 
-#: Seconds for which a pull is open.
+#: Seconds for which a pull request stays open.
 PULL_SECONDS: Final = 30.0
 
-#: The part of a lease that is relied on here: the server counts from the time of sending.
+#: The part of a lease that the client relies on: the server counts from the time at which it sent the message.
 _COUNTED: Final = 0.9
 
 
@@ -30,15 +30,15 @@ class Held:
 
 
 class Terms(NamedTuple):
-    """The demands of a consumer on its members, in its configuration."""
+    """The limits in a consumer's configuration that its members have to obey."""
 
     lease_seconds: float
 
-    #: Seconds without a pull after which the server is shown that there is a member.
+    #: Seconds without a pull after which the member sends one, so that the server does not remove the consumer.
     idle_seconds: float
 
-    #: Most messages of a pull. In an ordered group a pull ends with its message: a pull that stays open would get the
-    #: retry.
+    #: Most messages of a pull. In an ordered group it is 1, so that a pull ends with its message: a pull that stayed
+    #: open would get the retry.
     most: int
 
     @classmethod

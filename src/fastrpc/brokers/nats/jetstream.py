@@ -1,6 +1,6 @@
-"""One connection to JetStream: requests, whose answers share one inbox, and errors in the answers.
+"""Requests over one connection to JetStream. All answers arrive in one inbox.
 
-nats-py starts a timer and reads random bytes for each request; here one timer serves all of them.
+nats-py starts a timer and reads random bytes for each request; here one timer serves all requests.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class UnsentError(Exception):
-    """A request was not sent; the cause says why."""
+    """Raised if a request was not sent. `__cause__` has the reason."""
 
 
 class JetStream:
-    """Asks the server, for one connection.
+    """Sends requests to the server over one connection.
 
     Args:
-        on_silence: is called when a request has waited for too long, and nothing that was sent after it was answered.
+        on_silence: called when a request has timed out and no answer has arrived since it was sent.
     """
 
     def __init__(self, client: Client, on_silence: Callable[["JetStream"], None]) -> None:
@@ -43,8 +43,8 @@ class JetStream:
         self._on_silence = on_silence
         self._prefix = f"{client.new_inbox()}."
         self._numbers = count(1)
-        # Requests by number, the oldest first. A request whose caller has stopped waiting stays until its answer, or
-        # until it is checked.
+        # Requests by number, the oldest first. A request whose caller has stopped waiting stays until its answer or its
+        # timeout.
         self._waiting: dict[str, tuple[asyncio.Future[Msg], float]] = {}
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
@@ -57,7 +57,7 @@ class JetStream:
         await self.subscribe(f"{self._prefix}*", self._on_answer)
 
     async def subscribe(self, subject: str, receive: Callable[[Msg], Any]) -> Any:
-        """Subscribe to a subject; the number of requested messages bounds how many arrive."""
+        """Subscribe to a subject without a limit of pending messages, as only requested messages arrive."""
         return await self.client.subscribe(subject, cb=receive, pending_msgs_limit=0, pending_bytes_limit=0)
 
     async def ask(self, subject: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Msg:
@@ -72,7 +72,7 @@ class JetStream:
     async def send(
         self, subject: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> "asyncio.Future[Msg]":
-        """Send a request; return the future of its answer, for `heard`. UnsentError: it was not sent."""
+        """Send a request; return a future of its answer, to be passed to `heard`. UnsentError: it was not sent."""
         number = f"{next(self._numbers):x}"
         try:
             if self._error is not None:
@@ -90,12 +90,12 @@ class JetStream:
         """Return the answer of the API of JetStream.
 
         Raises:
-            nats.js.errors.APIError: it refuses. Further errors as of `ask`.
+            nats.js.errors.APIError: JetStream refuses the request. Also raises the errors of `ask`.
         """
         return answer_in(await self.ask(f"$JS.API.{verb}", json.dumps(body).encode()))
 
     async def find(self, verb: str, **body: Any) -> dict[str, Any] | None:
-        """Return the answer of the API; None if stream, consumer or message are missing."""
+        """Return the answer of the API; None if the stream, consumer or message is missing."""
         try:
             return await self.api(verb, **body)
         except APIError as error:
@@ -104,7 +104,7 @@ class JetStream:
             raise
 
     async def listed(self, subject: str) -> list[dict[str, Any]]:
-        """Return the streams with subjects that another subject covers."""
+        """Return the streams that have a subject covered by the given subject."""
         found: list[dict[str, Any]] = []
         while True:
             page = await self.api("STREAM.LIST", subject=subject, offset=len(found))
@@ -128,7 +128,7 @@ class JetStream:
         place, inbox = f"{stream}.{made['name']}", self.client.new_inbox()
         subscription = await self.subscribe(inbox, receive)
         try:
-            # Request one more than exist: the server then says that no more follow.
+            # Request one message more than exist, so that the server reports the end.
             request = json.dumps({"batch": made["num_pending"] + 1, "no_wait": True}).encode()
             await self.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{place}", request, inbox)
             await status
@@ -138,7 +138,7 @@ class JetStream:
         return found
 
     def fail(self, error: Exception) -> None:
-        """End all requests: the connection is lost."""
+        """End all requests with an error, because the connection is lost."""
         self._error = self._error or error
         if self._timer is not None:
             self._timer.cancel()
@@ -149,7 +149,7 @@ class JetStream:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the connection is lost."""
+        """True if the connection is lost."""
         return self._error is not None or self.client.is_closed
 
     async def _on_answer(self, message: Msg) -> None:
@@ -159,12 +159,12 @@ class JetStream:
             waiting[0].set_result(message)
 
     def _look(self) -> None:
-        """End requests that wait for too long; the timer runs while there are any."""
+        """End requests that have timed out. The timer runs while there are requests."""
         self._timer = None
         end = self._now() - ANSWER_SECONDS
         late = list(takewhile(lambda one: one[1][1] <= end, self._waiting.items()))
         for number, (future, sent_at) in late:
-            # A silent server ends all requests.
+            # The callback below may end all other requests.
             self._waiting.pop(number, None)
             if not future.done():
                 future.set_exception(TimeoutError(f"no answer within {ANSWER_SECONDS:g} s"))
@@ -182,7 +182,7 @@ def heard(answer: Msg) -> Msg:
 
 
 def answer_in(message: Msg) -> dict[str, Any]:
-    """Return the JSON of an answer. APIError: it is a refusal."""
+    """Return the JSON of an answer. APIError: JetStream refused the request."""
     found = _decode(message.data)
     if (error := found.get("error")) is not None:
         raise APIError(**error)
@@ -191,5 +191,5 @@ def answer_in(message: Msg) -> dict[str, Any]:
 
 def status_of(message: Msg) -> str | None:
     """Return the status of a message that the server itself sent; None for any other message."""
-    # A message of a stream has a subject for its acknowledgement.
+    # A message of a stream differs: it has a reply subject, for its acknowledgement.
     return None if message.headers is None or message.reply else message.headers.get("Status")

@@ -1,4 +1,4 @@
-"""Dead letters: each group has a stream of them, with a subject for each."""
+"""Dead letters: each group has a stream for its dead letters, with one subject per dead letter."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ __all__ = ["LetterStreams"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: A consumer that is paused until then has stopped.
+#: The end of a consumer's pause that means that the group is stopped.
 _STOPPED_UNTIL: Final = "2200-01-01T00:00:00Z"
 
 
@@ -38,7 +38,7 @@ class LetterStreams:
     async def keep(
         self, group: ConsumerGroup, message: Msg, delivery: Delivery, reason: str, error: str
     ) -> None:
-        """Keep a dead letter under a fixed id: a second letter of the same message replaces it."""
+        """Store a dead letter under a fixed id: a second letter of the same message replaces it."""
         assert group.name is not None
         fixed = DeliveryNumbers.of(message)
         subject = self._link.names.dead(group.name, str(fixed.sequence), delivery.id)
@@ -89,7 +89,7 @@ class LetterStreams:
         return count
 
     async def _go_on(self, group: ConsumerGroup) -> None:
-        """Let a stopped group continue once there is room."""
+        """Resume a stopped group if its dead letters have room again."""
         if not await self._is_full(group):
             await self._link.find(f"CONSUMER.PAUSE.{group.place}")
 
@@ -106,7 +106,7 @@ class LetterStreams:
                 found.append((message, letter_in(message, died_at)))
             except DecodeError as error:
                 logger.warning(
-                    "the stream %s has a message of another program at %s, which is not a dead letter: %s",
+                    "the stream %s has a message of another program at %s that is not a dead letter: %s",
                     self._stream(group),
                     message.subject,
                     error,

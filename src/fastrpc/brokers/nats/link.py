@@ -1,4 +1,4 @@
-"""The connection of a broker to JetStream, which all verbs use; its errors are errors of the broker."""
+"""The connection of a broker to JetStream. It turns errors of NATS into BrokerError."""
 
 import asyncio
 import logging
@@ -29,56 +29,56 @@ T = TypeVar("T")
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: The abilities with a server of 2.12 or later.
+#: The abilities with nats-server 2.12 or later.
 LIMITS: Final = BrokerLimits(
     "nats", ordered_at_once=1, hands_back_uncounted=False, ends_by_itself=True, finds_repeats=True
 )
 
-#: The oldest server: the first with consumers that pause, and with batches of direct reads.
+#: The oldest supported server version: the first with pauses of consumers and with batches of direct reads.
 _OLDEST: Final = (2, 11)
-#: The first with messages for later, and with batches that are kept as a whole.
+#: The first server version with delayed messages and with atomic batches.
 _WITH_LATER: Final = (2, 12)
 
-#: Codes of refusals for want of room: of a stream, of the account, of the disk.
+#: Error codes of JetStream if a stream, the account or the disk is full.
 _FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077, 10161})
 
-#: Codes of refusals of a batch: parts of it were lost with a connection or a restart; too many batches are under way.
+#: Error codes of JetStream for a batch: parts were lost with a connection or a restart; too many batches are open.
 _BATCH_ENDED: Final = frozenset({10176, 10210})
 
-#: Headers of a message of a batch.
+#: Headers of the messages of a batch.
 BATCH_ID: Final = "Nats-Batch-Id"
 BATCH_NUMBER: Final = "Nats-Batch-Sequence"
 
-#: A number that no message of a batch has.
+#: A sequence number beyond every batch.
 _BEYOND: Final = "1000000"
 
 _UNAVAILABLE: Final = 503
 
-#: Bytes that may wait in the client of NATS for a request to be sent at once: half of the client's limit.
+#: Most bytes in the send buffer of nats-py with which a request still counts as sent immediately: half of its limit.
 _PENDING_BYTES: Final = 1024 * 1024
 
 
 class JetStreamLink:
-    """Sends requests to JetStream over a connection that is made anew after each loss."""
+    """Sends requests to JetStream, and connects again after each loss of the connection."""
 
     def __init__(self, access: NatsAccess, options: NatsOptions) -> None:
         self.options = options
         self.names = SubjectNames(options.base)
         self.limits = LIMITS
-        #: The longest message that the server takes, with its headers.
+        #: Most bytes of a message with its headers that the server accepts.
         self.most_bytes = MESSAGE_BYTES
         self._access = access
         self._connection = NatsConnection(access, self._enter)
         self._connection.listeners.add(self._on_loss)
         self._present: JetStream | None = None
         self._is_sync_checked = False
-        #: Whether the link is closed, so that verbs can send no request.
+        #: True if the link is closed: it sends no more requests.
         self.is_closed = False
         #: The messages that this process published and settled, by topic.
         self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
         #: Called when the connection is lost.
         self.listeners: set[Callable[[], None]] = set()
-        # Work that is never cancelled, and drains of subscriptions, which are cancelled when the link closes.
+        # Tasks that are never cancelled; drains of subscriptions, which are cancelled when the link closes.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._drains: set[asyncio.Task[Any]] = set()
 
@@ -88,7 +88,7 @@ class JetStreamLink:
         self._connection.end()
         await self._connection.drop()
         self._on_loss()
-        # Without its connection a drain waits for an answer that cannot arrive, and cancelling it disturbs no reader.
+        # Without a connection a drain would wait forever. Cancelling it is safe now: the reader has stopped.
         for drain in self._drains:
             drain.cancel()
         if self._tasks:
@@ -106,7 +106,7 @@ class JetStreamLink:
         try:
             stream = await self._connection.entered()
             if stream.is_lost:
-                # The connection was given up, and is not closed yet.
+                # The connection was abandoned but is not closed yet.
                 await self._connection.drop()
                 stream = await self._connection.entered()
             return stream
@@ -118,7 +118,7 @@ class JetStreamLink:
         """Return the answer to a request.
 
         Raises:
-            BrokerError: the server is away; `processed` says whether the request may have arrived.
+            BrokerError: the server is unreachable; `processed` says whether the request may have arrived.
             nats.errors.NoRespondersError: no stream or consumer listens at the subject.
         """
         stream = self._present
@@ -134,7 +134,7 @@ class JetStreamLink:
             raise self.failure(error) from error
 
     async def ask_each(self, subjects: Sequence[str], body: bytes) -> list[Exception | None]:
-        """Send the same request to each subject; return for each the error of `ask`, or None after an answer."""
+        """Send the same request to each subject. Return for each None after an answer, or the error of `ask`."""
         stream = self._present or await self.connected()
         asked: list[asyncio.Future[Msg] | UnsentError] = []
         for subject in subjects:
@@ -157,25 +157,25 @@ class JetStreamLink:
         return None
 
     def is_ready(self, size: int) -> bool:
-        """Return whether a request of this size leaves at once."""
+        """Return whether a request of this size would be sent immediately."""
         stream = self._present
         return stream is not None and bool(stream.client.pending_data_size + size <= _PENDING_BYTES)
 
     async def api(self, verb: str, **body: Any) -> dict[str, Any]:
-        """Return the answer of the API of JetStream. BrokerError: it refuses or is away."""
+        """Return the answer of the API of JetStream. BrokerError: it refuses the request or is unreachable."""
         return await self._managed(lambda stream: stream.api(verb, **body))
 
     async def find(self, verb: str, **body: Any) -> dict[str, Any] | None:
-        """Return the answer of the API; None if its object is missing. BrokerError as of `api`."""
+        """Return the answer of the API; None if the object is missing. Raises the errors of `api`."""
         return await self._managed(lambda stream: stream.find(verb, **body))
 
     async def listed(self, subject: str) -> list[dict[str, Any]]:
-        """Return the streams with subjects that another subject covers. BrokerError as of `api`."""
+        """Return the streams that have a subject covered by the given subject. Raises the errors of `api`."""
         return await self._managed(lambda stream: stream.listed(subject))
 
     async def server_time(self, stream: str) -> datetime:
-        """Return the time of day of the server, or a slightly later one. BrokerError as of `api`."""
-        # The time of day may jump meanwhile.
+        """Return the time of day of the server, or a slightly later time. Raises the errors of `api`."""
+        # The loop's clock, since the wall clock may jump in between.
         clock = asyncio.get_running_loop().time
         began = clock()
         # Each answer about a stream has the server's time.
@@ -183,18 +183,18 @@ class JetStreamLink:
         return datetime.fromisoformat(found["ts"]) + timedelta(seconds=clock() - began)
 
     async def read(self, stream: str) -> list[Msg]:
-        """Return all messages of a stream. BrokerError as of `api`."""
+        """Return all messages of a stream. Raises the errors of `api`."""
         return await self._managed(lambda connection: connection.read(stream))
 
     async def kept(self, subject: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Return the answer to a message for a stream. Errors as of `ask`, and BrokerError: it is refused."""
+        """Publish a message to a stream; return the answer. Raises the errors of `ask`. BrokerError: it is refused."""
         try:
             return answer_in(await self.ask(subject, body, headers))
         except APIError as error:
             raise self.refused(error) from error
 
     async def kept_batch(self, messages: Sequence[tuple[str, bytes, Mapping[str, str]]]) -> dict[str, Any]:
-        """Return the answer to the last message of a batch. Errors as of `kept`."""
+        """Publish a batch and return the answer to its last message. Raises the errors of `kept`."""
         first, *others = messages
         stream = await self.connected()
         try:
@@ -217,9 +217,9 @@ class JetStreamLink:
             raise self.failure(error) from error
 
     async def _abandon(self, stream: JetStream, subject: str, headers: Mapping[str, str]) -> None:
-        """End a batch that is not committed: the server would wait for 10 s, and refuses more than 50 of a stream.
+        """End a batch that was not committed. The server would keep it open for 10 s, and allows 50 batches per stream.
 
-        A number that no batch has ends it. A batch that is committed meanwhile stays.
+        A message with a sequence number beyond every batch ends it. A batch that was committed in the meantime stays.
         """
         ended = {BATCH_ID: headers[BATCH_ID], BATCH_NUMBER: _BEYOND}
         try:
@@ -228,7 +228,7 @@ class JetStreamLink:
             logger.debug("a batch is not ended: %s", error)
 
     def refused(self, error: APIError) -> BrokerError:
-        """Return an error of the broker for a refusal of JetStream."""
+        """Return the BrokerError for a refusal of JetStream."""
         told = self._access.failure(error).message
         if error.err_code in _FULL:
             return BrokerError(
@@ -254,9 +254,9 @@ class JetStreamLink:
         return told
 
     async def drained(self, subscription: Any) -> None:
-        """End a subscription, once all its messages were received. Errors as of `ask`."""
-        # After a cancelled drain nats-py stops reading from the connection: its reader sets the result of a cancelled
-        # future.
+        """End a subscription after all its messages were received. Raises the errors of `ask`."""
+        # The drain runs in a separate task, since cancelling it breaks nats-py: the reader of the connection stops with
+        # an error when it sets the result of the cancelled future.
         task = self._begun(subscription.drain())
         self._drains.add(task)
         task.add_done_callback(self._drains.discard)
@@ -313,7 +313,7 @@ class JetStreamLink:
         self.most_bytes = client.max_payload
 
     def _on_silence(self, stream: JetStream) -> None:
-        """Give up a connection whose server does not answer."""
+        """Abandon a connection whose server does not answer."""
         if stream is self._present:
             self._on_loss()
             self._begun(self._connection.drop())

@@ -5,8 +5,8 @@
     take ──pull──► server ──messages──► _ready ──take──► Held ──ack, nack, reject, hand_back──► settled
                                            └─── leased from their arrival; renewed until they are settled
 
-One pull is open at a time. It asks for all available messages, or waits for one. The member outlives a lost connection:
-its next pull uses the new connection, and it keeps its messages for their lease.
+One pull is open at a time. It requests all available messages, or waits for one. A member survives the loss of its
+connection: it keeps its messages for their lease, and its next pull uses the new connection.
 """
 
 import asyncio
@@ -38,38 +38,39 @@ __all__ = ["NatsMembership", "removed"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: Seconds between two heartbeats of a pull, and seconds without one after which the group is checked.
+#: Seconds between two heartbeats of a pull; seconds without a heartbeat after which the group is checked.
 _BEAT_SECONDS: Final = 2.0
 _SILENCE_SECONDS: Final = 5.0
 
-#: Seconds for which a message that arrived for a cancelled take waits for the next take.
+#: Seconds for which a message of a cancelled take is kept for the next take.
 _GRACE_SECONDS: Final = 0.5
 
 #: Part of a lease after which it is renewed.
 _RENEWED_AFTER: Final = 1 / 3
 
-#: Seconds within which a group exists again after a seek.
+#: Seconds for which a group may be missing during a seek.
 _MOVE_SECONDS: Final = 1.0
 
-#: JetStream counts nanoseconds in 64 bits.
+#: The longest pause in seconds: JetStream counts nanoseconds in 64 bits.
 _LONGEST_PAUSE: Final = 9e9
 
-#: The reason of a dead letter with a header of fastrpc that another program has written.
+#: The reason of a dead letter whose fastrpc headers are malformed, because another program wrote them.
 _UNREADABLE: Final = "its headers do not decode"
 
 _SIGN_OF_LIFE: Final = "100"
 
-#: Ends of a pull after which the group may be gone: it was deleted or moved, or no server answers for it.
+#: Statuses that end a pull and after which the group may be gone: it was deleted or moved, or no server answers for
+#: it.
 _DOUBTS: Final = frozenset({"409", "503"})
 
 
 class NatsMembership:
-    """One member.
+    """One member of a group.
 
     Args:
-        run: names the stream, as for `id_of`.
+        run: identifies the stream, as in `id_of`.
         info: the answer of JetStream about the group's consumer.
-        members: contains this member until it leaves.
+        members: a set that contains this member until it leaves.
     """
 
     def __init__(
@@ -94,17 +95,17 @@ class NatsMembership:
             self._missed.restart(info)
         self._terms = Terms.of(info["config"])
         self._held: dict[Held, None] = {}
-        # Messages that no take has returned.
+        # Messages that have arrived and that no take has returned yet.
         self._ready: deque[Held] = deque()
         self._takes = 0
         self._woken = asyncio.Event()
-        # The connection with the inbox, and how many messages the open pull may still deliver; 0: no pull is open.
+        # The connection of the inbox; how many messages the open pull may still deliver, 0 if no pull is open.
         self._stream: JetStream | None = None
         self._subscription: Any = None
         self._inbox = ""
         self._open = 0
         self._pulled_at = self._heard_at = self._now()
-        # The server has reported that the group, or its place in the group, may no longer exist.
+        # True if the server has reported that the group or this membership may no longer exist.
         self._is_doubted = False
         self._error: BrokerError | None = None
         self._under_way: set[asyncio.Task[None]] = set()
@@ -167,13 +168,13 @@ class NatsMembership:
                 await self._explain(one, failure)
         outcomes: list[bool] = []
         for token in tokens:
-            # A token that occurs twice is settled once.
+            # The second occurrence of a token gives False.
             outcomes.append(token in acked)
             acked.discard(token)
         return outcomes
 
     async def nack(self, token: Any, delay: float) -> bool:
-        """Deliver a message again after `delay` seconds, counted."""
+        """Deliver a message again after `delay` seconds. The current delivery counts."""
         check_pause(delay)
         pause = json.dumps({"delay": nanoseconds(min(delay, _LONGEST_PAUSE))})
         is_ours = await self._settle(token, b"-NAK " + pause.encode() if delay else b"-NAK")
@@ -181,7 +182,7 @@ class NatsMembership:
         return is_ours
 
     async def hand_back(self, token: Any) -> bool:
-        """Deliver a message again at once; the server counts it."""
+        """Deliver a message again immediately. The server counts the current delivery."""
         return await self._settle(token, b"-NAK")
 
     async def reject(self, token: Any, reason: str, error: str) -> bool:
@@ -217,7 +218,7 @@ class NatsMembership:
         self._wake()
 
     def move(self, info: Mapping[str, Any]) -> None:
-        """Lose all messages if JetStream's answer shows that the group continues at another place."""
+        """Drop all messages if JetStream's answer shows that the group was moved to another place."""
         if info["created"] != self._created:
             self._created = info["created"]
             if self._missed is not None:
@@ -240,7 +241,7 @@ class NatsMembership:
         return found
 
     async def _wait(self, most: int) -> None:
-        """Wait for a message, or for an event that requires another check."""
+        """Wait for a message, or for an event after which `take` checks its conditions again."""
         if self._is_doubted:
             await self._look()
         self._woken.clear()
@@ -301,14 +302,14 @@ class NatsMembership:
         try:
             held.delivery = delivery_in(*parts)
         except DecodeError as error:
-            # Another delivery would have the same outcome.
+            # Make it a dead letter: another delivery would fail in the same way.
             held.delivery = unread_delivery_in(*parts)
             self._begun(self._bury(held, str(error)))
         else:
             self._ready.append(held)
 
     async def _bury(self, held: Held, error: str) -> None:
-        """Make a dead letter of a message that no take can return; on failure it is delivered again after its lease."""
+        """Make an undecodable message a dead letter. If that fails, it is delivered again after its lease."""
         assert held.delivery is not None
         name = f"{held.delivery.id!r} of {held.delivery.topic}"
         logger.warning("%s is a dead letter of %s: %s", name, self._told_name, error)
@@ -319,7 +320,7 @@ class NatsMembership:
             self._held.pop(held, None)
 
     def _stop_pull(self) -> None:
-        """End the open pull of a cancelled take; a message that still arrives is for the next take."""
+        """End the open pull of a cancelled take. A message that still arrives is kept for the next take."""
         if self._open:
             self._begun(self._ended(self._subscription))
             self._stream, self._subscription, self._inbox, self._open = None, None, "", 0
@@ -330,7 +331,7 @@ class NatsMembership:
         task.add_done_callback(self._under_way.discard)
 
     async def _ended(self, subscription: Any) -> None:
-        """End a subscription, and return its messages unless another take asks for them."""
+        """End a subscription; hand back its messages unless another take asks for them."""
         try:
             await self._link.drained(subscription)
             await asyncio.sleep(_GRACE_SECONDS)
@@ -340,11 +341,11 @@ class NatsMembership:
             logger.info("messages for a cancelled take are delivered again after their lease: %s", error)
 
     async def _return(self, held: Held) -> None:
-        """Hand back a message that no take has returned. BrokerError: the message comes again after its lease."""
+        """Hand back a message that no take has returned. BrokerError: it is delivered again after its lease."""
         try:
             await self.hand_back(held)
         finally:
-            # Otherwise its lease would be renewed.
+            # Remove it first, so that its lease is not renewed.
             self._held.pop(held, None)
 
     def _wake(self) -> None:
@@ -370,14 +371,14 @@ class NatsMembership:
         return self._end(token)
 
     def _end(self, token: Held) -> bool:
-        """Note that a message is settled; return False if it was no longer held, since the group was sought."""
+        """Remove a settled message; return False if it was no longer held, because the group was moved."""
         if self._held.pop(token, self) is self:
             return False
         token.is_settled = True
         return True
 
     async def _explain(self, token: Held, failure: Exception) -> None:
-        """Raise the error of a settlement, unless the message is lost as its group is gone."""
+        """Raise the error of a settlement, unless the group is gone and so the message is lost."""
         if not isinstance(failure, NoRespondersError):
             raise failure
         await self._look()
@@ -385,7 +386,7 @@ class NatsMembership:
             raise self._link.failure(failure, processed="no") from failure
 
     async def _leave(self) -> None:
-        """Give all messages back, and end a broadcast."""
+        """Hand back all messages; remove the group if it is a broadcast."""
         subscription, self._subscription = self._subscription, None
         if subscription is not None and self._stream is not None and not self._stream.is_lost:
             await self._link.drained(subscription)
@@ -411,10 +412,10 @@ class NatsMembership:
                 elif self._now() - self._pulled_at > self._terms.idle_seconds:
                     await self._touch()
             except (BrokerError, NoRespondersError) as error:
-                # A take notices it; messages whose lease ends count as lost.
+                # The next take reports the error. Messages whose lease expires count as lost.
                 logger.debug("the lease of messages of %s is not renewed: %s", self._told_name, error)
             except Exception:
-                # Continue: otherwise no lease would be renewed, and no silent pull would be noticed.
+                # Continue, so that other leases are renewed and silent pulls are noticed.
                 logger.exception("the lease of messages of %s is not renewed", self._told_name)
 
     @property
@@ -434,27 +435,26 @@ class NatsMembership:
 
     async def _renewed(self, held: Held, now: float) -> None:
         await self._link.ask(held.message.reply, b"+WPI")
-        # A lease that has ended is not renewed: the subscriber has forgotten the lost message, so renewals would never
-        # stop.
+        # An expired lease is not renewed: the subscriber has forgotten the lost message, so renewals would never stop.
         if self._now() < held.until:
             held.until = now + self._terms.lease_seconds
 
     def _watch(self) -> None:
-        """Have a take check the group if its pull is silent."""
+        """Let a take check the group if its pull has no heartbeats."""
         if self._open and self._now() - self._heard_at > _SILENCE_SECONDS:
             self._open, self._is_doubted = 0, True
             self._wake()
 
     async def _touch(self) -> None:
-        """Show the server that the group has a member, by a pull for which each message is too large."""
+        """Send a pull that no message fits, so that the server sees that the group has a member."""
         self._pulled_at = self._now()
         await self._link.ask(self._next, b'{"batch": 1, "no_wait": true, "max_bytes": 1}')
 
     async def _look(self) -> None:
-        """Check that the group exists, and that it is the same group.
+        """Check that the group still exists and was not replaced by another group of its name.
 
         Raises:
-            BrokerError: the group was removed, or was lost; in the second case the error is retryable.
+            BrokerError: the group was removed; or JetStream has lost it, in which case the error is retryable.
         """
         end = self._now() + _MOVE_SECONDS
         while (info := await self._groups.info(self.group)) is None:

@@ -1,8 +1,8 @@
-"""Messages in the form of NATS: a body and headers.
+"""Encode and decode messages as NATS messages: a body and headers.
 
-Headers of a publisher keep their names. The others are fastrpc's: `frpc-id`, `frpc-key`, `frpc-publisher`; `frpc-rest`
-is JSON of everything that a NATS header cannot carry, such as blanks at its ends and line ends. A dead letter has
-`frpc-dead`, and a message that a group gets again has `frpc-again`; each is JSON of the original message.
+Headers of a publisher keep their names. fastrpc adds `frpc-id`, `frpc-key` and `frpc-publisher`. `frpc-rest` has, as
+JSON, everything that a NATS header cannot carry, such as leading blanks and line ends. A dead letter has `frpc-dead`,
+and a replayed message `frpc-again`; each describes the original message as JSON.
 """
 
 import json
@@ -39,7 +39,7 @@ T = TypeVar("T")
 #: The header by which JetStream finds duplicates.
 MESSAGE_ID: Final = "Nats-Msg-Id"
 
-#: The header of a message that was delayed: the subject of its schedule.
+#: The header of a message that was delayed. It has the subject of the message's schedule.
 SCHEDULER: Final = "Nats-Scheduler"
 
 _ID: Final = "frpc-id"
@@ -49,7 +49,7 @@ _REST: Final = "frpc-rest"
 _DEAD: Final = "frpc-dead"
 _AGAIN: Final = "frpc-again"
 
-#: Prefixes of headers that are not the publisher's: the headers above, and JetStream's.
+#: Prefixes of reserved headers: the headers above, and JetStream's.
 _OWN: Final = ("frpc-", "Nats-")
 _KNOWN: Final = frozenset({MESSAGE_ID, _ID, _KEY, _PUBLISHER})
 
@@ -57,7 +57,7 @@ _KNOWN: Final = frozenset({MESSAGE_ID, _ID, _KEY, _PUBLISHER})
 _REASON_CHARACTERS: Final = 512
 _ERROR_CHARACTERS: Final = 1024
 
-#: The number of words in the subject of an acknowledgement, which describe the delivery.
+#: The number of words that describe the delivery in the subject of an acknowledgement, if the server has a domain.
 _WORDS_WITH_DOMAIN: Final = 11
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,11 +67,11 @@ def headers_of(message: OutgoingMessage, *, id: str | None = None) -> dict[str, 
     """Return the headers of a message.
 
     Args:
-        id: for a message that gets its number later, since JetStream then removes its own headers.
+        id: the id of a delayed message. It is needed because JetStream removes its own headers when it delivers.
     """
     found = dict(message.headers)
     if (given := message.id) is not None:
-        # A quoted id is never equal to another id.
+        # Only quoted ids start with "%", so a quoted id is never equal to a plain id.
         found[MESSAGE_ID] = given if _is_plain(given) and given[0] != "%" else f"%{quote(given, safe='')}"
         if found[MESSAGE_ID] != given:
             id = given
@@ -106,12 +106,12 @@ class _Parts(msgspec.Struct, frozen=True):
 
 
 class _Was(msgspec.Struct, frozen=True):
-    """The first delivery of a message that is dead, or that a group gets again."""
+    """The original message and delivery of a dead letter or of a replayed message."""
 
     topic: str
     sequence: int
 
-    #: Nanoseconds since 1970, in 64 bits.
+    #: The time of publication, in nanoseconds since 1970.
     at: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -127,22 +127,22 @@ _read_death: Final = msgspec.json.Decoder(_Death).decode
 
 
 def _read(name: str, text: str, read: Callable[[str], T]) -> T:
-    """Return the value of one of our headers, which any program may have written. DecodeError: it is malformed."""
+    """Return the value of a fastrpc header, which any program may have written. DecodeError: it is malformed."""
     try:
         return read(text)
-    # A text that is not UTF-8 raises it as well.
+    # This includes UnicodeDecodeError.
     except ValueError as error:
         raise DecodeError(f"the header {name} does not decode: {error}") from error
 
 
 def _parts(given: Mapping[str, str] | None, default_id: str) -> tuple[str, _Parts]:
-    """Return the id and the parts of a message in its headers.
+    """Return the id and the parts of a message that its headers describe.
 
     Args:
         default_id: the id of a message that another program published without an id.
 
     Raises:
-        DecodeError: a header of ours is malformed.
+        DecodeError: a fastrpc header is malformed.
     """
     found = given or {}
     if (rest := found.get(_REST)) is not None:
@@ -151,7 +151,7 @@ def _parts(given: Mapping[str, str] | None, default_id: str) -> tuple[str, _Part
         id = found.get(_ID) or found.get(MESSAGE_ID)
         parts = _Parts(id, found.get(_KEY), found.get(_PUBLISHER), _plain(found))
     id = parts.id or default_id
-    # The id becomes part of the subject of a dead letter.
+    # A longer id is refused: it may become part of the subject of a dead letter.
     if (length := len(id.encode())) > TEXT_BYTES:
         raise DecodeError(f"the id has {length} bytes, the limit is {TEXT_BYTES}")
     return id, parts
@@ -162,7 +162,7 @@ def _plain(found: Mapping[str, str]) -> dict[str, str]:
 
 
 class DeliveryNumbers(NamedTuple):
-    """The numbers of a delivery, in the subject for its acknowledgement."""
+    """The numbers of a delivery, which the subject of its acknowledgement has."""
 
     deliveries: int
     sequence: int
@@ -170,14 +170,14 @@ class DeliveryNumbers(NamedTuple):
     #: The number of the delivery in its consumer.
     number: int
 
-    #: Since 1970, when the message was kept.
+    #: The time at which the message was kept, in nanoseconds since 1970.
     nanoseconds: int
 
     @classmethod
     def of(cls, message: Msg) -> "DeliveryNumbers":
         """Return the numbers of a message of a consumer."""
-        # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<number>.<nanoseconds>.<pending>; if the server has a
-        # domain, two more words before the stream and one at the end.
+        # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<number>.<nanoseconds>.<pending>. A server with a domain
+        # adds two words before the stream and one at the end.
         words = message.reply.split(".")[:_WORDS_WITH_DOMAIN]
         return cls(int(words[-5]), int(words[-4]), int(words[-3]), int(words[-2]))
 
@@ -186,16 +186,16 @@ def id_of(run: str, sequence: int) -> str:
     """Return the id of a message whose publisher gave no id.
 
     Args:
-        run: identifies the stream: a later stream of the same name has another one.
+        run: identifies the stream; a later stream of the same name has another `run`.
     """
     return f"{run}-{sequence:x}"
 
 
 def delivery_in(message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: str, token: Any) -> Delivery:
-    """Return the delivery in a message of a consumer. Arguments as of `id_of`.
+    """Return the delivery in a message of a consumer. `run` is the argument of `id_of`.
 
     Raises:
-        DecodeError: a header of ours is malformed.
+        DecodeError: a fastrpc header is malformed.
     """
     id, parts = _parts(message.headers, id_of(run, reply.sequence))
     topic, number, at = names.name_in(message.subject), reply.sequence, reply.nanoseconds
@@ -219,7 +219,7 @@ def delivery_in(message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: 
 def unread_delivery_in(
     message: Msg, reply: DeliveryNumbers, names: SubjectNames, run: str, token: Any
 ) -> Delivery:
-    """Return the delivery in a message, and ignore all our headers, as one of them is malformed."""
+    """Return the delivery in a message without the fastrpc headers, because one of them is malformed."""
     plain = replace(message, headers=_plain(message.headers or {}))
     return delivery_in(plain, reply, names, run, token)
 
@@ -245,7 +245,7 @@ def _was(delivery: Delivery | DeadLetter) -> dict[str, Any]:
 
 
 def _kept(given: Mapping[str, str] | None, id: str) -> dict[str, str]:
-    """Return the headers of a message for a copy, without JetStream's and malformed ones."""
+    """Return headers for a copy of a message, without JetStream's headers and without malformed headers."""
     own = ("Nats-", _AGAIN, _DEAD)
     found = {name: text for name, text in (given or {}).items() if not name.startswith(own)}
     try:
@@ -278,14 +278,14 @@ def letter_in(message: Msg, died_at: datetime) -> DeadLetter:
 
 
 def replay_headers(message: Msg, letter: DeadLetter, id: str) -> dict[str, str]:
-    """Return the headers with which a group gets a dead letter again.
+    """Return the headers of a dead letter that is replayed to its group.
 
     Args:
-        id: the id by which JetStream finds a replay that was sent twice.
+        id: the message id by which JetStream drops a replay that is sent twice.
     """
     return {**_kept(message.headers, letter.id), _AGAIN: json.dumps(_was(letter)), MESSAGE_ID: id}
 
 
 def at_nanoseconds(nanoseconds: int) -> datetime:
-    """Return the time of day, in UTC."""
+    """Convert nanoseconds since 1970 to a datetime in UTC."""
     return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

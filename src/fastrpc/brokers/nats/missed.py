@@ -1,11 +1,12 @@
-"""Messages that a log dropped before a group got them: JetStream does not count them.
+"""Count the messages that a log dropped before a group got them. JetStream does not count them.
 
-JetStream numbers the deliveries of a consumer. Between two deliveries of consecutive numbers the stream holds no
-message for the group, so the stream numbers between them that lie below its first message were dropped. A process sees
-only the deliveries to its own members, and only a group that gets all messages of its topic can count.
+JetStream numbers the deliveries of a consumer. If two deliveries have consecutive numbers, but there is a gap between
+their stream numbers, then the group got no message in the gap: the numbers of the gap below the stream's first message
+were dropped. A process sees only the deliveries to its own members. Only a group that gets all messages of its topic
+can be counted.
 
-A delayed message has two stream numbers: its schedule is removed when it is due. So the messages that were due since
-the latest count are not lost.
+A delayed message has two stream numbers, as its schedule is removed when it is due. So the delayed messages that were
+delivered since the latest count are subtracted.
 """
 
 import logging
@@ -19,15 +20,15 @@ __all__ = ["MissedMessages"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: Seconds between two errors about a group.
+#: Shortest time between two log messages about a group, in seconds.
 _TELL_SECONDS: Final = 60.0
 
 
 class MissedMessages:
-    """The messages that one group missed, as far as members in this process know."""
+    """Counts the messages that one group missed, as far as the members in this process can tell."""
 
     def __init__(self) -> None:
-        #: Since the first member joined here.
+        #: The number of missed messages since the first member joined in this process.
         self.count = 0
         self._number = self._sequence = 0
         self._gaps: list[tuple[int, int]] = []
@@ -37,11 +38,11 @@ class MissedMessages:
 
     @property
     def has_gaps(self) -> bool:
-        """Whether there are gaps that the stream has to explain."""
+        """True if there are gaps whose messages may have been dropped: `explain` has to be called."""
         return bool(self._gaps)
 
     def restart(self, info: Mapping[str, Any]) -> None:
-        """Go on from the place of a consumer."""
+        """Continue from the place of a consumer."""
         delivered = info["delivered"]
         if delivered["consumer_seq"] < self._number or not self._number:
             self._number, self._sequence = delivered["consumer_seq"], delivered["stream_seq"]
@@ -50,7 +51,7 @@ class MissedMessages:
         """Note a delivery."""
         if reply.number == self._number + 1 and reply.sequence > self._sequence + 1:
             self._gaps.append((self._sequence + 1, reply.sequence))
-        # Without a gap its schedule is in none, so it would hide a message that is lost later.
+        # Without a gap its schedule is in no gap. Counting it would hide a message that is lost later.
         if was_delayed and reply.deliveries == 1 and self._gaps:
             self._delayed += 1
         if reply.number > self._number:
@@ -58,8 +59,8 @@ class MissedMessages:
             self._sequence = max(self._sequence, reply.sequence)
 
     def explain(self, name: str | None, first: int) -> int:
-        """Count the dropped messages in gaps of a stream that begins at `first`; return their number."""
-        # The other replayed messages belong to other groups.
+        """Count the dropped messages in the gaps; return their number. `first` is the stream's first message."""
+        # Replayed messages in the gaps belong to other groups.
         gone = sum(max(min(end, first) - start, 0) for start, end in self._gaps)
         lost = max(gone - self._delayed, 0)
         self._gaps.clear()

@@ -4,13 +4,14 @@
 
     stream    fastrpc+orders-new                     a topic
     subject   fastrpc.topic.orders.new               its messages
-    subject   fastrpc.again.orders-new.GROUP         dead letters that one group gets again
+    subject   fastrpc.again.orders-new.GROUP         dead letters that are replayed to one group
     subject   fastrpc.later.orders-new.NUMBER        messages that wait for their time
     consumer  billing-bill                           a group
     stream    fastrpc+dead+billing-bill              a group's dead letters; the claim to the group's name
     subject   fastrpc.dead.billing-bill.NUMBER.ID    a dead letter
 
-A name becomes one word: dots are `-`, and all but ASCII letters, digits and `_` is `=` with hexadecimal digits.
+A name becomes one word: a dot becomes `-`, and each other character than ASCII letters, digits and `_` becomes `=` with
+hexadecimal digits.
 """
 
 import re
@@ -20,18 +21,18 @@ from typing import Final
 
 __all__ = ["SubjectNames", "word_of"]
 
-#: Longest word that is readable as a whole: streams are folders, with names of at most 255 bytes.
+#: Most characters of a word; longer words end with a hash. Streams are folders, whose names have at most 255 bytes.
 _WORD_CHARACTERS: Final = 100
 
 _ESCAPED: Final = re.compile(r"[^A-Za-z0-9_]")
 
 
 class SubjectNames:
-    """The names below a base, which has letters, digits, `_` and `-`."""
+    """The names of streams and subjects below a base. The base has letters, digits, `_` and `-`."""
 
     def __init__(self, base: str) -> None:
         self.base = base
-        #: Covers the subjects of all topics; of all dead letters.
+        #: Wildcards that cover the subjects of all topics, and the subjects of all dead letters.
         self.topics = f"{base}.topic.>"
         self.letters = f"{base}.dead.>"
         self._topic_prefix = f"{base}.topic."
@@ -53,15 +54,15 @@ class SubjectNames:
         return subject.removeprefix(self._topic_prefix)
 
     def again(self, topic: str, group: str = "*") -> str:
-        """Return the subject of the dead letters that are delivered to a group again; "*": to any group."""
+        """Return the subject of dead letters that are replayed to a group; "*" means any group."""
         return f"{self.base}.again.{word_of(topic)}.{group if group == '*' else word_of(group)}"
 
     def later(self, topic: str, number: str = "*") -> str:
-        """Return the subject of a delayed message; "*": of any."""
+        """Return the subject of a delayed message; "*" means any number."""
         return f"{self.base}.later.{word_of(topic)}.{number}"
 
     def dead(self, group: str, number: str = "*", id: str | None = None) -> str:
-        """Return the subject of a dead letter; None: of any id."""
+        """Return the subject of a dead letter; an id of None means any id."""
         last = "*" if id is None else urlsafe_b64encode(id.encode()).decode().rstrip("=")
         return f"{self.base}.dead.{word_of(group)}.{number}.{last}"
 
@@ -76,9 +77,9 @@ class SubjectNames:
 
 
 def word_of(name: str) -> str:
-    """Return a name of a topic or group as one word; different names give different words."""
+    """Convert the name of a topic or group to one word. Different names give different words."""
     word = _ESCAPED.sub(lambda one: "-" if one[0] == "." else f"={one[0].encode().hex()}=", name)
     if len(word) <= _WORD_CHARACTERS:
         return word
-    # No other word has "===".
+    # No other word contains "===".
     return f"{word[:32]}==={sha256(name.encode()).hexdigest()}"

@@ -12,13 +12,13 @@ class NatsOptions:
     #: The prefix of all names of streams and subjects.
     base: str = "fastrpc"
 
-    #: Whether streams and consumers that are missing are made.
+    #: True if missing streams and consumers are created.
     manages: bool = True
 
-    #: Copies of each stream.
+    #: The number of copies of each stream.
     replicas: int = 1
 
-    #: Seconds after which a message that no member renews is delivered again.
+    #: Seconds after which a message whose lease is not renewed is delivered again.
     lease_seconds: int = 30
 
     #: "normal", or "full": the server syncs each message before it acknowledges it.

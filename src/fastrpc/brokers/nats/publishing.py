@@ -1,4 +1,4 @@
-"""Publications: a single message, and several as one batch that JetStream keeps as a whole."""
+"""Publish a single message, or several messages as one atomic batch."""
 
 import asyncio
 import secrets
@@ -21,22 +21,22 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["Publishing", "ServerClock"]
 
-#: Names that are remembered with their topics.
+#: Most names whose topics are cached.
 _REMEMBERED: Final = 10_000
 
-#: Most messages of a batch, JetStream's limit.
+#: Most messages of a batch: JetStream's limit.
 _BATCH: Final = 1_000
 
-#: Most batches of this process that are under way. JetStream refuses more than 50 of a stream, by all processes.
+#: Most open batches of this process. JetStream allows 50 per stream, for all processes together.
 _BATCHES: Final = 16
 
-#: Code of the refusal of a batch with a message that exists already.
+#: Error code of JetStream for a batch with the id of an existing message.
 _DUPLICATE: Final = 10201
 
-#: Bytes for the headers of a dead letter and its replay: each kept message must have room to become a dead letter.
+#: Bytes that are reserved for the headers of a dead letter and its replay, so that each message can become one.
 _RESERVED_BYTES: Final = 10 * 1024
 
-#: Seconds for which the difference of two clocks is relied on, and by which a clock that is set again jumps.
+#: Seconds for which a measured difference of clocks is used; also the smallest jump of a clock that is detected.
 _CLOCK_SECONDS: Final = 60.0
 _JUMP_SECONDS: Final = 0.05
 
@@ -54,13 +54,13 @@ class Publishing:
         self._batches = asyncio.Semaphore(_BATCHES)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages in this order; up to 1,000 messages of one topic without delays are kept all or none."""
+        """Publish messages in this order. Up to 1,000 messages of one topic without delays are kept all or none."""
         if len(messages) == 1:
             messages = (message,) = (with_id(messages[0]),)
             check_outgoing(message)
             topic = self._of_names.get(message.topic)
             if topic is not None and not message.delay and self._link.is_ready(len(message.body)):
-                # One request, whose answer the connection waits for no longer than a few seconds.
+                # This is one request, which the connection ends within a few seconds.
                 return [await self._alone(message, topic)]
         try:
             async with time_limit(PATIENCE_SECONDS) as limit:
@@ -72,7 +72,7 @@ class Publishing:
             raise BrokerError(text, status=Status.DEADLINE_EXCEEDED) from error
 
     async def _by_steps(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages by several requests."""
+        """Publish messages by several requests."""
         if len(messages) == 1:
             return [await self._alone(messages[0], await self._checked(messages[0]))]
         messages = [with_id(message) for message in messages]
@@ -91,7 +91,7 @@ class Publishing:
         return published
 
     async def _checked(self, message: OutgoingMessage) -> FoundTopic:
-        """Return the topic of a message that is within all bounds."""
+        """Check a message against all limits; return its topic."""
         check_outgoing(message)
         topic = self._of_names.get(message.topic)
         if topic is None:
@@ -140,7 +140,7 @@ class Publishing:
         )
 
     async def _later(self, message: OutgoingMessage, topic: FoundTopic) -> Published:
-        """Keep a message for later delivery: with the number of its schedule, and with another one when it is due."""
+        """Publish a delayed message. Its schedule has a number; when it is due, the message gets another number."""
         name, number = topic.settings.name, f"{self._run}-{next(self._numbers):x}"
         id = message.id or number
         at = await self._clock.now(self._link.names.topic_stream(name)) + timedelta(seconds=message.delay)
@@ -168,10 +168,10 @@ class Publishing:
         return published
 
     async def _batch(self, messages: Sequence[OutgoingMessage], topic: FoundTopic) -> list[Published]:
-        """Keep messages as a whole; a message with a repeated id is left out."""
+        """Publish messages as one batch, without messages whose id is repeated in it."""
         batch = f"{self._run}-{next(self._numbers):x}"
         asked: list[tuple[str, bytes, dict[str, str]]] = []
-        # The place in the batch of each message, and of each id.
+        # The place of each message in the batch; the place of each id.
         places: list[int] = []
         of_ids: dict[str, int] = {}
         for message in messages:
@@ -194,7 +194,7 @@ class Publishing:
         except BrokerError as error:
             if getattr(error.__cause__, "err_code", None) != _DUPLICATE:
                 raise
-            # Some exist already: each says whether it is a duplicate.
+            # Some messages exist already. Publish them singly, so that each answer says whether it is a duplicate.
             return await self._one_by_one(messages, [topic] * len(messages))
         published, before = [], 0
         for message, place in zip(messages, places, strict=True):
@@ -210,22 +210,22 @@ class Publishing:
         return published
 
     def _check_size(self, message: OutgoingMessage, headers: Mapping[str, str]) -> None:
-        """Check that the server takes a message, and its dead letter."""
+        """Check that the server accepts a message of this size, and its dead letter."""
         most = self._link.most_bytes - _RESERVED_BYTES
-        # Headers take less than is reserved for them.
+        # Headers are always smaller than the reserved bytes.
         if len(message.body) <= most - _RESERVED_BYTES:
             return
         size = len(message.body) + sum(len(name) + len(text.encode()) + 4 for name, text in headers.items())
         if size > most:
             raise BrokerError(
-                f"a message for {message.topic} has {size} bytes with its headers, the server takes {most}",
+                f"a message for {message.topic} has {size} bytes with its headers, the server accepts {most}",
                 status=Status.INVALID_ARGUMENT,
                 processed="no",
                 hint="raise max_payload of nats-server to 2MB",
             )
 
     async def _unheard(self, name: str) -> BrokerError:
-        """Return the error of a message for which there was no stream."""
+        """Return the error of a message whose subject no stream has."""
         self._of_names.clear()
         if await self._topics.covering(name) is None:
             return _no_topic(name)
@@ -233,21 +233,21 @@ class Publishing:
 
 
 class ServerClock:
-    """The time of day of the server, which starts delayed messages.
+    """The time of day of the server, by which delayed messages are scheduled.
 
-    If the local clock is slow, messages would start early. The difference is requested again after a minute, and after
-    a jump of the local clock.
+    With a slow local clock, messages would be delivered too early. The difference of the clocks is measured again after
+    a minute, and after a jump of the local clock.
     """
 
     def __init__(self, link: JetStreamLink) -> None:
         self._link = link
         self._ahead = timedelta(0)
-        # The instant of the latest request, by the clock of the loop, and the time of day here less that instant.
+        # The instant of the latest request by the loop's clock; the local time of day minus that instant.
         self._asked_at: float | None = None
         self._offset = 0.0
 
     async def now(self, stream: str) -> datetime:
-        """Return the time of the server, or a later one by at most the time of a request."""
+        """Return the time of the server, or a time that is later by at most the duration of a request."""
         clock = asyncio.get_running_loop().time
         has_jumped = abs(datetime.now(UTC).timestamp() - clock() - self._offset) > _JUMP_SECONDS
         if self._asked_at is None or has_jumped or clock() - self._asked_at > _CLOCK_SECONDS:

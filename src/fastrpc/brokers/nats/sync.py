@@ -1,4 +1,4 @@
-"""Whether NATS servers sync each message, as reported by their monitoring port."""
+"""Check that NATS servers sync each message, by a request to their monitoring port."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Topics as streams: a log has limits; a queue keeps messages while groups have interest, and refuses more if full."""
+"""Topics as streams. A log has retention by limits; a queue has retention by interest and refuses messages if full."""
 
 import asyncio
 import json
@@ -16,22 +16,22 @@ from fastrpc.errors import BrokerError, ConfigError
 
 __all__ = ["FoundTopic", "StreamTopics", "settings_in"]
 
-#: Metadata of a stream: the settings of its topic. JetStream's own settings cover a part of them.
+#: The key of a topic's settings in the metadata of its stream. JetStream's own settings cover only a part of them.
 _TOPIC: Final = "frpc-topic"
 
-#: Codes of refusals: subjects of another stream, a stream of this name.
+#: Error codes of JetStream if another stream has a subject, and if a stream of this name exists.
 _OVERLAPS: Final = 10065
 _IS_THERE: Final = 10058
 
-#: Seconds of JetStream's ages: it refuses shorter ages, and counts nanoseconds in 64 bits.
+#: The shortest and the longest age of a stream's messages in seconds: JetStream counts nanoseconds in 64 bits.
 _LEAST_SECONDS: Final = 0.1
 _MOST_SECONDS: Final = 9e9
 
-#: Looks for an overlapping stream that was made at the same time, and seconds between two of them.
+#: The number of checks for an overlapping stream that was created at the same time; seconds between two checks.
 _LOOKS: Final = 20
 _LOOK_SECONDS: Final = 0.05
 
-#: Features of servers from 2.12 on that a stream asks for.
+#: Settings of a stream that servers support from 2.12 on.
 _FLAGS: Final = ("allow_msg_schedules", "allow_atomic")
 
 
@@ -40,7 +40,7 @@ class FoundTopic(NamedTuple):
 
     settings: TopicSettings
 
-    #: The identity of this stream, which differs from a later stream of the same name.
+    #: Identifies this stream; a later stream of the same name has another `run`.
     run: str
 
 
@@ -52,10 +52,10 @@ class StreamTopics:
         self._groups = groups
 
     async def declare(self, topic: TopicSettings) -> None:
-        """Make a topic, with its groups; do nothing if the topic exists with these settings."""
+        """Create a topic with its groups; do nothing if the topic exists with these settings."""
         check_topic(topic)
         _check_seconds(topic)
-        # Flags depend on the version of the server.
+        # Connect first: the flags depend on the version of the server.
         await self._link.connected()
         wanted = self._config(topic)
         config = await self._found(topic) or await self._made(topic, wanted)
@@ -67,7 +67,7 @@ class StreamTopics:
             changes = {}
         self._check_kept(topic, {**config, **changes}, wanted)
         if any(config.get(name) != value for name, value in changes.items()):
-            # From here on the queue keeps messages for its groups: no message arrived before them.
+            # Set the subjects and the retention of a queue only now: its groups exist, so no message can be dropped.
             subjects = [*dict.fromkeys((*config["subjects"], *wanted["subjects"]))]
             await self._link.api(
                 f"STREAM.UPDATE.{config['name']}", **{**config, **changes, "subjects": subjects}
@@ -83,7 +83,7 @@ class StreamTopics:
         wanted = TopicPattern(pattern)
         found = await self._link.listed(self._link.names.subject(pattern))
         if len(found) != 1:
-            # Topics do not overlap, so a topic that covers the pattern is the only topic that touches it.
+            # Topics do not overlap: if a topic covers the pattern, it is the only topic that shares names with it.
             return None
         settings, made_at = settings_in(found[0]["config"]), datetime.fromisoformat(found[0]["created"])
         run = f"{int(made_at.timestamp() * 1e6):x}"
@@ -100,7 +100,7 @@ class StreamTopics:
         if not self._link.options.manages:
             raise self._missing(topic, wanted)
         try:
-            # A queue without its groups would drop all messages.
+            # Begin with retention by limits: a queue without its groups would drop all messages.
             made = {**wanted, "retention": "limits"}
             info = await self._link.api(f"STREAM.CREATE.{wanted['name']}", **made)
         except BrokerError as error:
@@ -114,13 +114,14 @@ class StreamTopics:
         return dict(info["config"])
 
     async def _stay_alone(self, topic: TopicSettings, info: Mapping[str, Any], *, is_new: bool) -> None:
-        """Refuse a topic if another topic that overlaps was made at the same time, and remove its new stream.
+        """Refuse a topic, and remove its new stream, if an overlapping topic was created at the same time.
 
-        The server lets both streams begin, and may not list the earlier one yet. The later one ends; if the earlier one
-        sees the later one stay, it ends too. A stream with messages stays, as another program uses it already.
+        The server lets both processes create their streams, and may not list the earlier stream yet. The later stream
+        is removed. If the later stream stays for too long, the earlier stream is removed, too. A stream that has
+        messages stays, since another program uses it already.
 
         Args:
-            is_new: whether this process has made the stream, so that it may remove it.
+            is_new: whether this process has created the stream, so that it may remove it.
         """
         name = info["config"]["name"]
         for _ in range(_LOOKS):
@@ -161,7 +162,7 @@ class StreamTopics:
         }
 
     def _check_kept(self, topic: TopicSettings, config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        """Check that a stream, which another program may have made, keeps the promises of its topic."""
+        """Check that a stream, which another program may have created, has the settings that its topic needs."""
         for name in ("storage", "retention", "discard", "max_age", "max_bytes"):
             if config.get(name, 0) != wanted[name]:
                 raise ConfigError(
@@ -171,13 +172,13 @@ class StreamTopics:
                 )
         if config.get("persist_mode") == "async":
             raise ConfigError(
-                f"nats://: the stream {config['name']} has persist_mode=async, which acknowledges messages that a "
-                "kill of the server loses",
-                hint="make the stream anew without persist_mode",
+                f"nats://: the stream {config['name']} has persist_mode=async, which acknowledges messages that are "
+                "lost if the server is killed",
+                hint="delete the stream, and create it without persist_mode",
             )
         if config["num_replicas"] < wanted["num_replicas"]:
             raise ConfigError(
-                f"nats://: replicas={wanted['num_replicas']} of the URL, the stream {config['name']} has "
+                f"nats://: the URL has replicas={wanted['num_replicas']}, but the stream {config['name']} has "
                 f"{config['num_replicas']}",
                 hint=f"nats stream edit {config['name']} --replicas={wanted['num_replicas']}, or leave replicas out",
             )
@@ -190,10 +191,10 @@ class StreamTopics:
 
 
 def settings_in(config: Mapping[str, Any]) -> TopicSettings:
-    """Return the topic of a stream.
+    """Return the settings of a stream's topic.
 
     Raises:
-        ConfigError: the stream is another program's.
+        ConfigError: the stream belongs to another program.
     """
     try:
         found = json.loads(config["metadata"][_TOPIC])
@@ -207,7 +208,7 @@ def settings_in(config: Mapping[str, Any]) -> TopicSettings:
 
 
 def _age_order(info: Mapping[str, Any]) -> tuple[datetime, str]:
-    """Return a value that is less for the stream that was made earlier, by the answer of JetStream about it."""
+    """Return a key that sorts streams by age, from the answer of JetStream about a stream."""
     return datetime.fromisoformat(info["created"]), info["config"]["name"]
 
 
@@ -215,7 +216,7 @@ def _overlap(topic: TopicSettings, others: Sequence[Mapping[str, Any]]) -> Confi
     names = ", ".join(_name_of(one["config"]) for one in others)
     return ConfigError(
         f"the topic {topic.name} overlaps with {names}",
-        hint="topics share no names: publish to the existing topic, or give this one another name",
+        hint="topics must not share names: publish to the existing topic, or choose another name for the new topic",
     )
 
 
@@ -231,10 +232,10 @@ def _check_seconds(topic: TopicSettings) -> None:
         value = getattr(topic, name)
         if value is not None and value > _MOST_SECONDS:
             raise ConfigError(
-                f"{name} of the topic {topic.name!r} is {value}, nats:// keeps to {_MOST_SECONDS:g}",
+                f"{name} of the topic {topic.name!r} is {value}, nats:// has at most {_MOST_SECONDS:g}",
                 hint="write keep_seconds=None for a queue, which drops nothing" if name[0] == "k" else None,
             )
     if topic.keep_seconds is not None and topic.keep_seconds < _LEAST_SECONDS:
         raise ConfigError(
-            f"keep_seconds of the topic {topic.name!r} is {topic.keep_seconds}, nats:// needs {_LEAST_SECONDS}"
+            f"keep_seconds of the topic {topic.name!r} is {topic.keep_seconds}, nats:// has at least {_LEAST_SECONDS}"
         )

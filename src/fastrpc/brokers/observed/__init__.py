@@ -1,4 +1,4 @@
-"""Brokers for monitors and for the admin page: counts of messages, and the states of groups.
+"""Figures of brokers for monitors and for the admin page: message counters, and the states of groups.
 
-May import `brokers.base` and the counts of `brokers.local`; each backend that counts holds its figures.
+This package may import `brokers.base` and `brokers.local.counts`. Each backend with counters has a `BrokerFigures`.
 """

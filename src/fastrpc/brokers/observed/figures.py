@@ -1,7 +1,8 @@
-"""The messages and groups of a backend for monitors: counts by topic and outcome, and gauges of groups.
+"""The messages and groups of a backend for monitors: counters by topic and outcome, and gauges of groups.
 
-A message is counted once, in the process that has it: the program of `memory://` or `sqlite:///`, `fastrpc broker` for
-clients with `broker://`. Clients of other servers count the messages that they publish and settle themselves.
+A message is counted once, in the process that keeps it: the program that opened `memory://` or `sqlite:///`, or
+`fastrpc broker` for clients of `broker://`. For other servers, each client counts the messages that it publishes and
+settles.
 """
 
 import threading
@@ -19,30 +20,30 @@ __all__ = ["BrokerFigures", "GroupSource"]
 
 _OUTCOMES: Final = tuple(field.name for field in fields(TopicCounts))
 
-# Guards the counts of the process: the monitor of a program may ask in a thread.
+# Guards the counters of the process: a monitor may read them in any thread.
 _counting: Final = threading.Lock()
 
-# Topics with their groups.
+# The topics and groups that have their own gauges; their number is limited.
 _labels: Final = BoundedNames()
 
 
 class GroupSource(Protocol):
-    """Knows the groups of a broker."""
+    """A source of the group states of a broker."""
 
     def begin(self) -> None:
-        """Look on this loop from now on."""
+        """Read states on the running loop from now on."""
 
     def states(self) -> Sequence[GroupState]:
-        """Return the groups as far as they are known. Any thread may ask."""
+        """Return the last known states. Any thread may call it."""
 
 
 class BrokerFigures:
-    """Reports the counts and the groups of one backend, from `begin` to `end`. Any thread may ask.
+    """Reports the counters and the groups of one backend, from `begin` to `end`. Any thread may read them.
 
     Args:
-        counts: returns the numbers of each topic since the backend was made.
-        groups: knows its groups.
-        file_bytes: returns the bytes on the disk.
+        counts: returns the counters of each topic since the backend was created.
+        groups: the source of the group states.
+        file_bytes: returns the size on the disk in bytes.
     """
 
     def __init__(
@@ -55,22 +56,22 @@ class BrokerFigures:
         self._groups = groups
         self._file_bytes = file_bytes
         self._is_open = False
-        # The counts that were added to the counts of the process.
+        # The part of the counts that was added to the counters of the process.
         self._told: dict[str, TopicCounts] = {}
 
     def begin(self) -> None:
-        """Tell monitors from now on."""
+        """Report to monitors from now on."""
         self._groups.begin()
         self._is_open = True
         tells_gauges(self)
 
     def end(self) -> None:
-        """Tell the last counts."""
+        """Report the last counts."""
         self._is_open = False
         self._tell_counts()
 
     def gauges(self) -> Iterator[Gauge]:
-        """Return the gauges, after adding all counts to the counts of the process."""
+        """Yield the gauges, after adding the new counts to the counters of the process."""
         if not self._is_open:
             return
         self._tell_counts()
@@ -79,7 +80,7 @@ class BrokerFigures:
             yield "fastrpc_messages_file_bytes", (), size
 
     def shown(self, most_rows: int) -> dict[str, Any]:
-        """Return all figures, and the first topics and groups, for the admin page: names, and no messages."""
+        """Return the figures of the admin page: totals, and the first topics and groups. They contain no messages."""
         counts, groups = self._counts(), self._groups.states()
         return {
             "messages": {"topics": len(counts), "groups": len(groups), "file_bytes": self._file_bytes()},
@@ -91,9 +92,9 @@ class BrokerFigures:
         }
 
     def _tell_counts(self) -> None:
-        """Add all that happened since the last time to the counts of the process.
+        """Add all events since the last call to the counters of the process.
 
-        There are too many messages to count one by one.
+        Adding each event when it happens would be too slow.
         """
         with _counting:
             for topic, counts in list(self._counts().items()):
@@ -109,7 +110,7 @@ class BrokerFigures:
 
 
 def _group_gauges(groups: Sequence[GroupState]) -> Iterator[Gauge]:
-    """Yield the gauges of groups; groups beyond the most names share one."""
+    """Yield the gauges of groups; groups beyond the limit of names share one gauge."""
     lag: dict[tuple[str, str], int] = {}
     oldest: dict[tuple[str, str], float] = {}
     dead: dict[tuple[str, str], int] = {}

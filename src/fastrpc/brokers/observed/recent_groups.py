@@ -1,4 +1,4 @@
-"""The groups of a broker at the last look: callers ask at any moment, while a look needs the loop."""
+"""The last known group states of a broker's server: any thread may read them, while a query needs the event loop."""
 
 import asyncio
 import contextlib
@@ -16,19 +16,19 @@ __all__ = ["RecentGroups"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: The shortest pause between two looks: in seconds, and as a multiple of a look's duration, to bound its share of time.
+#: The shortest pause between two queries, in seconds and as a multiple of a query's duration, which bounds the load.
 _PAUSE_SECONDS: Final = 10.0
 _PAUSE_IN_LOOKS: Final = 20.0
 
-#: Seconds that reading the groups may take.
+#: Timeout of a query, in seconds.
 _LOOK_SECONDS: Final = 5.0
 
 
 class RecentGroups:
-    """Asks a server for its groups while a monitor asks here, once in some seconds at most.
+    """Queries a server for its groups when a monitor reads them, but at most once in `_PAUSE_SECONDS`.
 
     Args:
-        look: returns the groups now.
+        look: queries the server and returns the present states.
     """
 
     def __init__(self, look: Callable[[], Awaitable[Sequence[GroupState]]]) -> None:
@@ -39,18 +39,18 @@ class RecentGroups:
         self._found: Sequence[GroupState] = ()
 
     def begin(self) -> None:
-        """Begin to look, on this loop."""
+        """Query on the running loop from now on."""
         self._loop = asyncio.get_running_loop()
 
     async def end(self) -> None:
-        """Stop looking."""
+        """Stop querying."""
         self._loop = None
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
 
     def states(self) -> Sequence[GroupState]:
-        """Return the groups of the last look; an empty list before the first look. Any thread may ask."""
+        """Return the states of the last query, none before the first; start a query if due. Any thread may call it."""
         loop = self._loop
         if loop is not None and time.monotonic() >= self._next_look:
             with contextlib.suppress(RuntimeError):  # The loop is closed.

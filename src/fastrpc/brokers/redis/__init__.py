@@ -1,15 +1,17 @@
-"""Redis 6.2 and later, and Valkey, over streams: one server, or the master that sentinels name; uses the package redis.
+"""The broker over streams of Redis (6.2 or later) or Valkey: one server, or the master that sentinels report.
+
+It uses the package redis.
 
     keys, entries            names of keys, messages as entries of streams
-    lua, *_scripts           each change is one script; their invariants stand in `lua`
-    link, bells              two threads: commands, and what wakes takes
+    lua, *_scripts           each change is one script; `lua` documents the invariants
+    link, bells              two threads: for commands, and for the channel that wakes takes
     durability               the settings that a server needs
     membership, broadcast    members
-    groups, backend          groups as operators see them, the broker
+    groups, backend          groups for joins and for operators, the broker
 
-Options: `sync` ("normal", or "full": each message survives a power cut), `appendfsync` (the setting of a host that
-shows none), `lease` (30 seconds), `manage` ("false": no topic and no group is made), `base` (`fastrpc`), and options of
-the connection, which the registry `redis://` has as well.
+Options: `sync` ("normal", or "full": each message survives a power cut), `appendfsync` (the setting of a server that
+does not show its settings), `lease` (30 seconds), `manage` ("false": no topics and no groups are created), `base`
+(`fastrpc`), and the options of the connection, which are the same as for the registry `redis://`.
 """
 
 from typing import TYPE_CHECKING
@@ -26,7 +28,7 @@ __all__ = ["open_redis"]
 
 
 def open_redis(url: RegistryURL) -> "RedisBroker":
-    """Return the broker `redis://host:port`, or `redis://host:port,host:port?master=NAME` for sentinels, to be entered.
+    """Return the broker `redis://host:port`, or `redis://host:port,host:port?master=NAME` for sentinels.
 
     Raises:
         ConfigError: an option is wrong, or redis is not installed.

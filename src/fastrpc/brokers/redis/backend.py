@@ -53,7 +53,7 @@ _encode_topic: Final = msgspec.json.Encoder().encode
 
 
 class RedisBroker:
-    """Keeps messages in streams, for one event loop."""
+    """A broker that keeps messages in streams of Redis, for one event loop."""
 
     link: RedisLink
     _groups: RedisGroups
@@ -77,14 +77,14 @@ class RedisBroker:
         self._process = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self.channel = f"{self._base}:bell:{self._process}"
-        # The topics that this process uses, and whose groups it maintains.
+        # The topics that this process uses and maintains, see `_tend`.
         self._topics: dict[str, TopicSettings] = {}
         self._members: set[RedisMembership | Broadcast] = set()
         self._by_name: dict[str, RedisMembership] = {}
         self._recent = RecentGroups(self.groups)
         #: The messages that this process published and settled, by topic.
         self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
-        #: Reported to monitors while the broker is open.
+        #: The figures that monitors read while the broker is open.
         self.figures = BrokerFigures(lambda: self.counts, self._recent)
 
     async def __aenter__(self) -> Self:
@@ -114,7 +114,7 @@ class RedisBroker:
             await self._recent.end()
             self._tending.cancel()
             await asyncio.wait([self._tending])
-            # If the server is away, the leases end by themselves.
+            # If the server is unreachable, the leases expire.
             with contextlib.suppress(BrokerError):
                 await together(member.close() for member in list(self._members))
             await self.link.close()
@@ -125,14 +125,14 @@ class RedisBroker:
     # Topics
 
     async def declare(self, topic: TopicSettings) -> None:
-        """Make a topic, and the groups of a queue."""
+        """Create a topic, and the groups of a queue."""
         check_topic(topic)
         if not self._options.may_create:
             present = await self.covering(topic.name)
             if present is None:
                 raise ConfigError(
-                    f"there is no topic {topic.name}, and manage=false forbids making one",
-                    hint="declare it by a program without manage=false",
+                    f"there is no topic {topic.name}, and manage=false forbids creating it",
+                    hint="declare it in a program without manage=false",
                 )
             check_same(topic, present)
             return
@@ -189,7 +189,7 @@ class RedisBroker:
                 f"no topic holds {name}",
                 status=Status.NOT_FOUND,
                 processed="no",
-                hint="declare it before a message is published to it",
+                hint="declare the topic before you publish to it",
             )
         self.counts[name].published += kept[1::2].count(0)
         return [
@@ -200,10 +200,10 @@ class RedisBroker:
     def _check(self, message: OutgoingMessage, name: str) -> None:
         if message.topic != name:
             raise BrokerError(
-                f"messages for {name} and {message.topic} are published together, which no script can do",
+                f"messages for {name} and {message.topic} are published together, which redis:// cannot do atomically",
                 status=Status.INVALID_ARGUMENT,
                 processed="no",
-                hint="publish the messages of each topic by themselves",
+                hint="publish the messages of each topic in a separate call",
             )
         if message.delay:
             raise BrokerError(
@@ -225,7 +225,8 @@ class RedisBroker:
         topic = await self.covering(group.pattern)
         if topic is None:
             raise ConfigError(
-                f"no topic covers {group.pattern}", hint="declare one, or subscribe to a name of a topic"
+                f"no topic covers {group.pattern}",
+                hint="declare a topic, or subscribe to the name of a declared topic",
             )
         await self._bells.hear()
         key = topic_key(self._base, topic.name)
@@ -253,7 +254,7 @@ class RedisBroker:
         )
         if not told:
             raise ConfigError(
-                f"the topic {topic.name} has no group {name}, and manage=false forbids making one",
+                f"the topic {topic.name} has no group {name}, and manage=false forbids creating it",
                 hint="let a program without manage=false join it first",
             )
         epoch, outcome = told
@@ -265,11 +266,11 @@ class RedisBroker:
         logger.error("the group %s was lost at the server: it begins at the oldest message", name)
 
     async def restore(self, topic: TopicSettings, group: GroupSettings, member: str) -> bytes:
-        """Make a group that the server has lost; return its epoch."""
+        """Create a group again that the server has lost; return its epoch."""
         name = group.name or ""
         if not self._options.may_create:
             raise BrokerError(
-                f"the group {name} was lost at the server, and manage=false forbids making one",
+                f"the group {name} was lost at the server, and manage=false forbids creating it",
                 status=Status.NOT_FOUND,
                 processed="no",
             )
@@ -289,7 +290,7 @@ class RedisBroker:
         return await self._groups.states(await self._groups.topics())
 
     async def seek(self, group: str, to: Place) -> None:
-        """Let a group continue from a place."""
+        """Move a group to another place."""
         await self._groups.seek(group, to)
         self._lose(group)
 
@@ -321,7 +322,7 @@ class RedisBroker:
     # Time
 
     def report(self, topic: TopicSettings, reports: Iterable[Sequence[Any]]) -> None:
-        """Tell operators of events."""
+        """Log events for operators, and count lost messages."""
         for name, event, number in reports:
             group = name.decode()
             if event == b"expired":
@@ -359,7 +360,7 @@ class RedisBroker:
                 logger.exception("leases of messages are not renewed")
 
     async def _tend(self, topic: str) -> None:
-        """Drop old messages, members whose leases have ended, and groups without members."""
+        """Remove old messages, members whose leases have expired, and groups without members."""
         may_remove = "1" if self._options.may_create else "0"
         reports = await self._run(list, TEND, topic, "", may_remove)
         if reports:
@@ -377,8 +378,8 @@ class RedisBroker:
                 member.bell.ring()
             return
         for content in contents:
-            # A message has the key of a topic, and may name a group whose members have lost their messages, and a
-            # member to wake.
+            # The lines of a message: the key of a topic; optionally a group; optionally a member to wake. A group
+            # without a member means that all its members have lost their messages.
             key, *names = content.decode().split("\n")
             if len(names) == 2:
                 self._wake(key, *names)
@@ -391,7 +392,7 @@ class RedisBroker:
                     member.bell.ring()
 
     def _wake(self, key: str, group: str, name: str) -> None:
-        """Wake a take for a message of its group; if no take waits there, wake another member of the group."""
+        """Wake a member for a message of its group. If it has no waiting take, wake another member of the group."""
         member = self._by_name.get(name)
         if member is not None:
             member.bell.ring()

@@ -1,4 +1,4 @@
-"""Wake takes when a topic has changed: a thread receives the messages of one channel."""
+"""Wake waiting takes when a topic has changed. A thread receives these events from one channel."""
 
 import asyncio
 import logging
@@ -14,17 +14,17 @@ __all__ = ["TopicBell", "Bells"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: Seconds of silence after which a subscription has to prove that its connection lives.
+#: Seconds without a message after which the client subscribes again, to find out whether the connection is alive.
 _QUIET_SECONDS: Final = 10.0
 
-#: Seconds until a retry after the first failure of the channel, and the most after later failures. Takes poll
-#: meanwhile.
+#: Seconds until a retry after the first failure of the channel, and the longest pause after later failures. Until
+#: then takes poll.
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 
 
 class TopicBell:
-    """Ends waits for messages. Used on one event loop."""
+    """A counter of events that takes can wait for. It belongs to one event loop."""
 
     def __init__(self) -> None:
         #: The number of rings.
@@ -39,7 +39,7 @@ class TopicBell:
                 wait.set_result(None)
 
     async def wait(self, since: int, seconds: float) -> None:
-        """Wait until it has rung more than `since` times, or for some seconds."""
+        """Wait until `count` exceeds `since`, for at most some seconds."""
         if self.count != since:
             return
         loop = asyncio.get_running_loop()
@@ -54,10 +54,10 @@ class TopicBell:
 
 
 class Bells:
-    """Receives the messages of one channel in a thread. Made inside the event loop.
+    """Receives the messages of one channel in a thread. Create it on the event loop that uses it.
 
     Args:
-        heard: is called in the loop with the contents of messages, or with None if messages may have been lost.
+        heard: called in the loop with the contents of messages, or with None if messages may have been lost.
     """
 
     def __init__(self, client: RedisClient, channel: str, heard: Callable[[set[bytes] | None], None]) -> None:
@@ -70,7 +70,7 @@ class Bells:
         self._thread = threading.Thread(target=self._work, name="fastrpc-redis-bells", daemon=True)
 
     async def hear(self) -> None:
-        """Return once the thread listens to the channel or has failed to; after a failure it keeps trying."""
+        """Return once the thread has subscribed to the channel, or has failed once; it keeps trying after a failure."""
         if self._hears is None:
             self._hears = self._loop.create_future()
             self._thread.start()
@@ -87,16 +87,16 @@ class Bells:
         pause = _FIRST_PAUSE_SECONDS
         while not self._is_over.is_set():
             try:
-                # Subscribe again each time: a silently cut connection fails then.
+                # Subscribe again after each silence, since this fails if the connection was cut without notice.
                 self._client.subscribe("SUBSCRIBE", [self._channel])
                 pause = _FIRST_PAUSE_SECONDS
                 self._tell(None)
                 while messages := self._client.messages(_QUIET_SECONDS, more_seconds=0.0):
                     self._tell({content for _, content in messages})
             except Exception as error:
-                # Takes report to their callers that the server is away. If this thread ended, joins would wait.
+                # Continue: takes report an unreachable server to their callers. Without this thread, joins would hang.
                 if not isinstance(error, BrokerError) or error.status is Status.INTERNAL:
-                    logger.exception("the channel %s is not heard for %g s", self._channel, pause)
+                    logger.exception("the channel %s cannot be received, retry in %g s", self._channel, pause)
                 self._tell(None)
                 self._is_over.wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -105,7 +105,7 @@ class Bells:
         try:
             self._loop.call_soon_threadsafe(self._on_messages, contents)
         except RuntimeError:
-            # The loop was closed, and with it all that waits.
+            # If the loop is closed, no caller waits any more.
             if not self._loop.is_closed():
                 raise
 

@@ -1,4 +1,4 @@
-"""A member that gets all messages from now on; its place, its retries and their numbers are in this process only."""
+"""A member that gets all messages from now on. Only this process knows its place and its retries."""
 
 import heapq
 import itertools
@@ -28,7 +28,7 @@ class _Held:
 
 
 class Broadcast:
-    """One broadcast. `begin` comes before all else."""
+    """One broadcast. Call `begin` first."""
 
     def __init__(self, owner: GroupOwner, topic: TopicSettings, key: str, group: GroupSettings) -> None:
         self.key, self.group = key, group
@@ -37,15 +37,15 @@ class Broadcast:
         self._owner = owner
         self._topic = topic
         self._counts = owner.counts[topic.name]
-        # The last entry that was read.
+        # The id of the last entry that was read.
         self._after = b"$"
-        # Messages to be delivered again, by instant; among equal instants the number keeps their order.
+        # A heap of messages to deliver again: instant, a number that orders equal instants, message.
         self._again: list[tuple[float, int, _Held]] = []
         self._numbers = itertools.count()
         self._has_left = False
 
     async def begin(self) -> None:
-        """Note the place of the next message."""
+        """Set the start of the broadcast to the next message."""
         self._after = (await self._look(1))[0]
 
     async def take(self, most: int) -> Sequence[Delivery]:
@@ -56,7 +56,7 @@ class Broadcast:
             since = self.bell.count
             found = self._due(most)
             if len(found) < most:
-                # From here on the messages belong to this take: nothing is awaited until it returns.
+                # There is no await between the answer and the return, so no message is lost if the take is cancelled.
                 found += await self._new(most - len(found), found)
             if found:
                 return found
@@ -80,7 +80,7 @@ class Broadcast:
                 self._repeat(one.token, 0.0, one.token.number)
             raise
         if self._after != before:
-            # Another take has them.
+            # A concurrent take has read these messages.
             return []
         found = [self._delivery(entry, fields_of(words), 1) for entry, words, *_ in told[3]]
         if found:
@@ -100,7 +100,7 @@ class Broadcast:
         return told
 
     def is_lost(self, token: _Held) -> bool:
-        """Return whether the member has left with a message that was not settled."""
+        """Return whether the member has left the group with this message unsettled."""
         return self._has_left and not token.is_settled
 
     async def ack(self, token: _Held) -> bool:
@@ -149,10 +149,10 @@ class Broadcast:
         self.bell.ring()
 
     async def renew(self) -> None:
-        """Do nothing: its messages have no lease."""
+        """Do nothing: the messages of a broadcast have no lease."""
 
     def lose_all(self) -> None:
-        """Do nothing: a broadcast has no seek."""
+        """Do nothing: a broadcast cannot be moved by `seek`."""
 
     async def close(self) -> None:
         """End."""

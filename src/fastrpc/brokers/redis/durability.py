@@ -1,4 +1,4 @@
-"""The settings that a server needs, asked at the start: a broker that cannot keep a promise does not start."""
+"""Check the settings of a Redis server at the start: a broker whose server may lose messages does not start."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ __all__ = ["check_durability", "check_settings"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: The oldest server with all commands of the scripts.
+#: The oldest server version with all commands of the scripts.
 _OLDEST: Final = (6, 2)
 
 _SETTINGS: Final = (
@@ -30,14 +30,14 @@ _VERSION: Final = re.compile(rb"^redis_version:(\d+)\.(\d+)", re.MULTILINE)
 async def check_durability(
     link: RedisLink, url: str, *, sync: str, stated: str | None, has_sentinels: bool
 ) -> None:
-    """Refuse a server that cannot keep messages as `sync` says, and warn where a fail-over may lose some.
+    """Refuse a server that does not keep messages as durably as `sync` says; warn if a fail-over may lose some.
 
     Args:
         stated: the option `appendfsync`, for servers that do not show their settings.
 
     Raises:
-        ConfigError: the server keeps less.
-        BrokerError: the server is away.
+        ConfigError: the settings of the server are not durable enough.
+        BrokerError: the server is unreachable.
     """
     version = _VERSION.search(await _allowed(link, b"", bytes, "INFO", "server"))
     if version is not None and (int(version[1]), int(version[2])) < _OLDEST:
@@ -62,10 +62,10 @@ async def check_durability(
 
 
 def check_settings(shown: Mapping[str, str], url: str, *, sync: str, stated: str | None) -> None:
-    """Refuse settings that keep less than `sync` says. ConfigError.
+    """Raise ConfigError if the settings are less durable than `sync` says.
 
-    With everysec, Redis answers before it writes while an fsync is under way, for up to two seconds: killing Redis then
-    loses these answered writes. With always or no it writes before it answers.
+    With everysec, Redis may answer up to two seconds before it writes, while an fsync is in progress. If it is killed
+    then, these answered writes are lost. With always or no it writes before it answers.
 
     Args:
         shown: the settings; empty if the server hides them.
@@ -79,7 +79,7 @@ def check_settings(shown: Mapping[str, str], url: str, *, sync: str, stated: str
         fsync = stated
     elif shown["appendonly"] != "yes":
         raise ConfigError(
-            f"{url} has appendonly {shown['appendonly']}: kept messages would not survive its end",
+            f"{url} has appendonly {shown['appendonly']}: messages would be lost when the server ends",
             hint="set appendonly yes in the settings of the server, or use another broker",
         )
     else:
@@ -87,7 +87,7 @@ def check_settings(shown: Mapping[str, str], url: str, *, sync: str, stated: str
         if stated not in (None, fsync):
             raise ConfigError(
                 f"{url} has appendfsync {fsync}, the option appendfsync says {stated}",
-                hint="leave the option out where the server shows its settings",
+                hint="leave the option out if the server shows its settings",
             )
     if sync == "full" and fsync != "always":
         raise ConfigError(
@@ -102,13 +102,13 @@ def check_settings(shown: Mapping[str, str], url: str, *, sync: str, stated: str
     policy = shown.get("maxmemory-policy", "noeviction")
     if shown.get("maxmemory", "0") != "0" and policy != "noeviction":
         raise ConfigError(
-            f"{url} has maxmemory-policy {policy}: it would drop messages where its memory is full",
-            hint="set maxmemory-policy noeviction: publications are refused then",
+            f"{url} has maxmemory-policy {policy}: it would drop messages when its memory is full",
+            hint="set maxmemory-policy noeviction, which refuses publications instead",
         )
 
 
 async def _allowed(link: RedisLink, default: Any, kind: Any, *words: str) -> Any:
-    """Return the answer to a query; the default if the server refuses the query."""
+    """Return the answer to a query, or the default if the server refuses the query."""
     try:
         return await link.ask(kind, *words)
     except BrokerError as error:

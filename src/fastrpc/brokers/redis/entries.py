@@ -1,4 +1,4 @@
-"""Messages as entries of streams: fields and values, all of bytes."""
+"""Encode and decode messages as entries of streams: fields and values are bytes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -13,10 +13,10 @@ __all__ = ["Fields", "delivery_of", "fields_of", "letter_fields_of", "letter_of"
 #: The fields of an entry by name.
 Fields = dict[bytes, bytes]
 
-#: The leading words of a dead letter, about its death; the words of its message follow.
+#: The number of leading words of a dead letter that describe its death; the words of its message follow.
 _DEATH_WORDS: Final = 8
 
-#: Most digits of a number of 64 bits.
+#: Most digits of a 64-bit number.
 _NUMBER_BYTES: Final = 20
 
 _encode_headers: Final = msgspec.json.Encoder().encode
@@ -24,7 +24,7 @@ _decode_headers: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def words_of(message: OutgoingMessage, id: str) -> list[str | bytes]:
-    """Return the names and values of the fields of a message."""
+    """Return the fields of a message as names and values in turn."""
     words: list[str | bytes] = ["body", message.body, "id", id]
     if message.key is not None:
         words += ("key", message.key)
@@ -41,7 +41,7 @@ def fields_of(words: Sequence[bytes]) -> Fields:
 
 
 def letter_fields_of(words: Sequence[bytes]) -> Fields:
-    """Return the fields of a dead letter: the fields of its death come first, and hide fields of the message."""
+    """Return the fields of a dead letter. Fields of its death override fields of the message."""
     return fields_of(words[_DEATH_WORDS:]) | fields_of(words[:_DEATH_WORDS])
 
 
@@ -77,7 +77,7 @@ def letter_of(topic: str, death: bytes, fields: Fields) -> DeadLetter:
         headers=_headers_of(fields),
         publisher=_text(fields.get(b"publisher")),
         published_at=published_at(entry),
-        # An entry of another program may have any words.
+        # Another program may have written an entry with any words.
         deliveries=int(deliveries) if deliveries.isdigit() and len(deliveries) <= _NUMBER_BYTES else 0,
         reason=_text(fields.get(b"reason")) or "",
         error=_text(fields.get(b"error")) or "",

@@ -1,4 +1,4 @@
-"""Scripts for operators: states, places, dead letters. Invariants as of `lua.py`."""
+"""Scripts for operators: states, places, dead letters. For the invariants see `lua.py`."""
 
 from typing import Final
 
@@ -6,9 +6,9 @@ from fastrpc.brokers.redis.lua import ON_GROUP, ON_TOPIC, Script
 
 __all__ = ["DISCARD", "FORGET", "REMOVE", "REPLAY", "SEEK", "STATE"]
 
-#: ARGV: group. Returns members, pending entries of the log, entries of both streams that are under way, messages beyond
-#: the last delivered one, replays, dead letters, expired messages, the oldest entry that is not settled ("": none), and
-#: the time in milliseconds; nothing without the group.
+#: ARGV: group. Returns nothing if the group does not exist. Else returns the numbers of members, of pending entries of
+#: the log, of entries of both streams that are under way, of messages beyond the last delivered message, of replays, of
+#: dead letters, of expired messages; the oldest unsettled entry ("": none); the time in milliseconds.
 STATE: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -56,8 +56,8 @@ return {
 """,
 )
 
-#: ARGV: group, the first part of the channels of processes, the entry before its next message. As `REMOVE`.
-#: All that is pending or replayed is lost; dead letters stay.
+#: ARGV: group, the prefix of the channels of processes, the entry before its next message. Returns whether the group
+#: existed. Pending and replayed messages are lost; dead letters stay.
 SEEK: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -80,7 +80,7 @@ return 1
 """,
 )
 
-#: ARGV: group, the first part of the channels of processes. Returns whether the group existed.
+#: ARGV: group, the prefix of the channels of processes. Returns whether the group existed.
 REMOVE: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -95,7 +95,7 @@ return is_there
 )
 
 #: ARGV: group, entries of dead letters. Returns how many were replayed.
-#: A letter leaves the dead ones and enters the replays, which no other group reads, in the same step.
+#: Each letter moves from the dead letters to the replays, which no other group reads, in one step.
 REPLAY: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -126,8 +126,8 @@ DISCARD: Final = Script(
     "return redis.call('XDEL', key('dead'), unpack(ARGV, 2))",
 )
 
-#: KEYS[2]: the hash of all groups. ARGV: group, the name of the topic. Forgets the topic of a group that is removed,
-#: unless the group has begun again meanwhile.
+#: KEYS[2]: the hash of all groups. ARGV: group, the name of the topic. Forgets the topic of a removed group, unless the
+#: group was created again in the meantime.
 FORGET: Final = Script(
     ON_TOPIC,
     ON_GROUP,

@@ -17,12 +17,12 @@ from fastrpc.registries.redis.server import Word
 
 __all__ = ["RedisGroups"]
 
-#: The most dead letters of one answer: even the longest ones fit.
+#: Most dead letters of one answer: even if all are as long as possible, the answer fits the limit.
 _PAGE: Final = 8
 
 
 class RedisGroups:
-    """The groups below a base. A group has one topic, which the hash of all groups names."""
+    """The groups below a base. Each group has one topic, which the hash of all groups stores."""
 
     def __init__(self, link: RedisLink, base: str) -> None:
         self._link = link
@@ -30,7 +30,7 @@ class RedisGroups:
         self._index = f"{base}:groups"
 
     async def check_topic(self, name: str, topic: str) -> None:
-        """Refuse a group that has another topic. ConfigError."""
+        """Raise ConfigError if a group belongs to another topic."""
         kept = await self._link.ask(bytes | None, "HGET", self._index, name)
         other = topic if kept is None else kept.decode()
         if other != topic and await self._is_there(other, name):
@@ -46,18 +46,18 @@ class RedisGroups:
         lease: int = 0,
         may_create: bool = True,
     ) -> tuple[bytes, bytes] | None:
-        """Make a group, or find it; return its epoch, and "made", "lost" or "kept".
+        """Create a group, or find it; return its epoch, and "made", "lost" (created again) or "kept" (found).
 
         Args:
-            member: joins it; "": no member.
-            start: the entry before its first message.
-            lease: the milliseconds of the member.
+            member: the member that joins the group; "": no member.
+            start: the entry before the first message of the group.
+            lease: the lease of the member in milliseconds.
 
         Returns:
-            None if the topic is missing, or the group is missing and may not be made.
+            None if the topic is missing, or the group is missing and must not be created.
 
         Raises:
-            ConfigError: the group has another topic.
+            ConfigError: the group belongs to another topic.
         """
         keys = topic_key(self._base, topic), self._index
         words = name, member, start, lease, "1" if may_create else "0", self._base, topic
@@ -67,7 +67,7 @@ class RedisGroups:
         return (told[0], told[1]) if told else None
 
     async def forget(self, name: str, topic: str) -> None:
-        """Note that a topic no longer has a group."""
+        """Forget the topic of a removed group."""
         await self._link.run(int, FORGET, (topic_key(self._base, topic), self._index), (name, topic))
 
     async def topics(self) -> dict[str, str]:
@@ -84,7 +84,7 @@ class RedisGroups:
         return topic
 
     async def states(self, topics: dict[str, str]) -> list[GroupState]:
-        """Return the states of groups with their topics, sorted by name."""
+        """Return the states of groups, sorted by name. `topics` has the topic of each group."""
         names = sorted(topics)
         found = await asyncio.gather(
             *[self._run(list[int | bytes], STATE, topics[name], name) for name in names]
@@ -92,7 +92,7 @@ class RedisGroups:
         return [_state(name, topics[name], told) for name, told in zip(names, found, strict=True) if told]
 
     async def seek(self, name: str, to: Place) -> None:
-        """Let a group continue from a place."""
+        """Move a group to another place."""
         check_place(to)
         topic = await self.topic_of(name)
         if not await self._run(int, SEEK, topic, name, f"{self._base}:bell:", entry_before(to)):

@@ -1,4 +1,4 @@
-"""Commands of one event loop, sent by a thread: commands that arrive meanwhile share one write.
+"""Commands of one event loop, sent by a thread. Commands that arrive during a round trip share the next write.
 
 ::
 
@@ -22,17 +22,19 @@ from fastrpc.status import Status
 
 __all__ = ["ANSWER_ROOM", "RedisLink"]
 
-#: Most bytes that a command may request, and that the words of all commands of one write may have.
+#: Most bytes that one command may request in its answer; also the most bytes of all commands of one write.
 ANSWER_ROOM: Final = 4 * 1024 * 1024
 
-#: Most commands of one write, and most of them with long answers: the client bounds all answers together.
+#: Most commands of one write, and most commands with long answers among them: the client limits the bytes of all
+#: answers together.
 _MOST_COMMANDS: Final = 512
 _MOST_LONG: Final = 4
 
-#: Seconds after which a server without memory may have some.
+#: Seconds after which a command may be tried again that the server refused because its memory was full.
 _FULL_SECONDS: Final = 1.0
 
-#: Refusals before any effect (of a script: before its first write). The same command may succeed within seconds.
+#: Errors by which the server refuses a command before any effect, and a script before its first write. The same command
+#: may succeed within seconds.
 _PASSING: Final = (
     exceptions.ClusterDownError,
     exceptions.MasterDownError,
@@ -56,12 +58,12 @@ class _Command:
 
 
 class RedisLink:
-    """A connection for the coroutines of one event loop; made inside it."""
+    """A connection for the coroutines of one event loop. Create it on that loop."""
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client
         self._loop = asyncio.get_running_loop()
-        # Commands of this turn of the loop.
+        # Commands of this iteration of the loop.
         self._fresh: list[_Command] = []
         self._queue: SimpleQueue[list[_Command] | None] = SimpleQueue()
         self._is_closed = False
@@ -72,18 +74,18 @@ class RedisLink:
         """Return the answer to a command.
 
         Raises:
-            BrokerError: the server is away, or refuses; `processed` says whether it may have run the command.
+            BrokerError: the server is unreachable or refuses the command; `processed` says whether it may have run.
         """
         return await self._send(kind, words, None)
 
     def run(
         self, kind: Any, script: Script, keys: Sequence[str], words: Sequence[Word]
     ) -> "asyncio.Future[Any]":
-        """Return the future answer of a script. Errors as of `ask`."""
+        """Run a script; return a future of its answer. The future raises the errors of `ask`."""
         return self._send(kind, ("EVALSHA", script.digest, len(keys), *keys, *words), script)
 
     async def close(self) -> None:
-        """Send all commands that were given, and end the thread."""
+        """Send all waiting commands, and end the thread."""
         if not self._is_closed:
             self._is_closed = True
             self._hand_over()
@@ -138,7 +140,7 @@ class RedisLink:
                 raise ValueError(f"{len(answers)} answers to {len(commands)} commands")
             return answers
         except Exception as error:
-            # A fault of the client: the thread continues, and its callers get the error.
+            # A bug in the client must not end the thread: pass the error to the callers.
             fault = BrokerError(f"Redis: {error!r}", status=Status.INTERNAL)
             fault.__cause__ = error
             return [copied_error(fault) for _ in commands]
@@ -147,7 +149,7 @@ class RedisLink:
         answers = self._client.pipeline([(one.kind, one.words) for one in commands])
         unknown = [index for index, one in enumerate(answers) if _has_cause(one, exceptions.NoScriptError)]
         if unknown:
-            # The server was restarted, and lacks the scripts. Scripts of one kind run in their order.
+            # The server has restarted and lacks the scripts. Run each script in the order of its commands.
             texts = {
                 one.script.text for one in (commands[index] for index in unknown) if one.script is not None
             }
@@ -168,7 +170,7 @@ class RedisLink:
 
 
 def _of_one_write(commands: Sequence[_Command]) -> int:
-    """Return how many of the first commands fit into one write and the bound of its answers."""
+    """Return the number of leading commands that fit the limits of one write and of its answers."""
     size = long = 0
     for index, command in enumerate(commands):
         size += command.size
@@ -193,7 +195,7 @@ def _has_cause(answer: Any, kind: type[Exception]) -> bool:
 
 
 def _told(error: BrokerError) -> BrokerError:
-    """Return an error with the facts that decide whether its command is repeated."""
+    """Return a copy of an error with `processed` and `retryable` set, which decide whether the command is repeated."""
     told = copied_error(error)
     assert isinstance(told, BrokerError)
     cause = error.__cause__
@@ -205,6 +207,6 @@ def _told(error: BrokerError) -> BrokerError:
     elif isinstance(cause, _PASSING) or _PASSING_WORDS.search(error.message):
         told.processed, told.retryable = "no", True
     elif not isinstance(cause, exceptions.ResponseError):
-        # The server is away, or its answer was lost.
+        # The server is unreachable, or its answer was lost.
         told.retryable = True
     return told

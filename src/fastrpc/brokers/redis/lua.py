@@ -1,14 +1,14 @@
-"""The scripts: each changes a topic or a group atomically.
+"""The common parts of the Lua scripts. Each script changes a topic or a group atomically.
 
-KEYS[1] is the hash of a topic, whose name begins all other keys (`keys.py`). Invariants that hold between scripts:
+KEYS[1] is the hash of a topic; its name is the prefix of all other keys (`keys.py`). Invariants between scripts:
 
-- An entry is pending in the stream's group exactly while it is in `leases`; its score is the instant from which another
-  member may start it. The same holds for `replays` and `again`.
-- The consumer of a pending entry is the member that may settle it; `-` is the consumer of entries that wait.
-- A member enters `waiting` when a take finds less than it asked for. It leaves when it is woken, finds enough, or
-  leaves the group. A woken member that takes nothing wakes another member.
-- `epoch` changes with each beginning and each move of a group, so a member knows that its messages are lost.
-- A message is in one place of a group: beyond its last delivered entry, pending, dead, or handled.
+- An entry of the log is in `leases` exactly while it is pending in the stream's group. Its score is the instant from
+  which another member may get it. The same holds for entries of `replays` and the set `again`.
+- The consumer of a pending entry is the member that may settle it; entries that wait have the consumer `-`.
+- A member is added to `waiting` when a take gets fewer messages than it asked for. It is removed when it is woken, when
+  a take gets enough, or when it leaves the group. A woken member that takes nothing wakes another member.
+- `epoch` changes when a group is created or moved. A member with an older epoch knows that its messages are lost.
+- A message is in exactly one state of a group: beyond the last delivered entry, pending, dead, or handled.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ __all__ = ["ON_GROUP", "ON_TOPIC", "TRIMMING", "Script"]
 
 
 class Script:
-    """A script and its digest, by which a server that has it runs it."""
+    """A script and its digest, by which it is called (EVALSHA)."""
 
     __slots__ = ("digest", "text")
 
@@ -126,7 +126,7 @@ local function ring_members(channels)
 end
 """
 
-#: `reports` are events for operators: group, event, number.
+#: The parts that trim a log. `reports` has events for operators: group, event, number.
 TRIMMING: Final = """
 local reports = {}
 local function lose(of, count)

@@ -1,4 +1,4 @@
-"""Scripts of members: each delivery from its beginning to its end. Invariants as of `lua.py`."""
+"""Scripts of members: join, take, settle, renew, leave. For the invariants see `lua.py`."""
 
 from typing import Final
 
@@ -6,13 +6,13 @@ from fastrpc.brokers.redis.lua import ON_GROUP, ON_TOPIC, TRIMMING, Script
 
 __all__ = ["ACK", "BEGIN", "LEAVE", "LOOK", "NACK", "REJECT", "RENEW", "STOP_WAITING", "TAKE"]
 
-#: KEYS[2]: the hash of all groups. ARGV: group, member ("": none), the entry before its first message, milliseconds of
-#: a lease, "1" if it may be made, the base, the name of the topic.
-#: Returns its epoch and "made", "lost" or "kept"; its topic alone if it has another one; nothing without the topic, or
-#: where it may not be made.
-#: A group begins and has its topic noted in one step, so it has one topic. If the noted topic has no such group, the
-#: name is free for another topic. If the server lost a group but has its hash, the group begins at the oldest message
-#: with nothing pending.
+#: KEYS[2]: the hash of all groups. ARGV: group, member ("": none), the entry before the group's first message,
+#: milliseconds of a lease, "1" if the group may be created, the base, the name of the topic.
+#: Returns the group's epoch and "made", "lost" or "kept"; only the group's topic if that is another topic; nothing if
+#: the topic is missing, or the group is missing and must not be created.
+#: The script creates the group and stores its topic in one step, so a group has one topic. If the stored topic has no
+#: such group, the name is free for another topic. If the server has lost the stream's group but not the hash of the
+#: group, the group starts at the oldest message, and no message is pending.
 BEGIN: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -54,12 +54,12 @@ return {epoch, outcome}
 """,
 )
 
-#: ARGV: group, member, most messages, milliseconds of a lease, the channel to wake, most bytes.
-#: Returns -1 if the group was removed, -2 if the server lost it; else its epoch, milliseconds until the next entry that
-#: waits (-1 without one, -2 if there may be more now), reports, and for each message entry, words, number of the
-#: delivery, and 1 for a replay.
-#: Each message that it returns is pending for this member alone, under a lease; if it returns fewer than the most, the
-#: channel is told of the next change. The one script decides who claims a message, so no lock is needed.
+#: ARGV: group, member, most messages, milliseconds of a lease, the channel of the process, most bytes.
+#: Returns -1 if the group was removed, -2 if the server lost it. Else returns its epoch; milliseconds until the next
+#: waiting entry is due (-1 without such an entry, -2 if there may be more messages now); reports; and for each message
+#: its entry, its words, the number of the delivery, and 1 for a replay.
+#: Each returned message is pending for this member, under a lease. If fewer than the most messages are returned, the
+#: next change is published to the channel. Members need no lock, as the server runs one script at a time.
 TAKE: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -141,8 +141,9 @@ return {epoch, wait, reports, found}
 """,
 )
 
-#: ARGV: the entry after which to look, most messages, the channel to wake, most bytes. Returns the last entry that was
-#: kept where the first argument is "$", else as `TAKE`; nothing without the topic. For broadcasts: it changes no group.
+#: For broadcasts; the script changes no group. ARGV: the entry before the first message to read, most messages, the
+#: channel of the process, most bytes. Returns nothing if the topic is missing. If the first argument is "$", returns
+#: the id of the last entry, else messages in the form of `TAKE`.
 LOOK: Final = Script(
     ON_TOPIC,
     """
@@ -176,8 +177,9 @@ return {'', -1, {}, found}
 """,
 )
 
-#: ARGV of scripts that settle: group, member, epoch, stream, and the entry. They return 1; 0 if the message is settled,
-#: as by an earlier attempt; -1 if another member has it, or it is delivered again, or the group was replaced.
+#: ARGV of scripts that settle: group, member, epoch, stream, entry. They return 1 on success; 0 if the message is
+#: settled already, for example by an earlier attempt; -1 if another member has it, it waits for another delivery, or
+#: the group was replaced.
 _SETTLING: Final = """
 local consumer, source = ARGV[2], key(ARGV[4])
 if ARGV[4] == 'log' then
@@ -217,7 +219,7 @@ local function finish(entry)
 end
 """
 
-#: ARGV: as above, with any number of entries. Returns an outcome for each.
+#: ARGV: as for all scripts that settle, but with any number of entries. Returns the outcome of each entry.
 ACK: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -236,9 +238,11 @@ return outcomes
 """,
 )
 
-#: ARGV: as above; milliseconds of the pause, and what is added to the number of deliveries: -1 hands a message back.
-#: The script also returns 0 if the message waits for its next delivery, as after an earlier attempt.
-#: A pause may be longer than a lease, and an idle time cannot lie ahead: `leases` has its end.
+#: ARGV: as for all scripts that settle; then milliseconds of the pause, and a number to add to the deliveries: -1 if
+#: the message is handed back. The script also returns 0 if the message waits for its next delivery already, for
+#: example after an earlier attempt.
+#: The end of the pause is stored in `leases`: a pause may be longer than a lease, and Redis allows no idle time that
+#: lies in the future.
 NACK: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -259,8 +263,8 @@ return 1
 """,
 )
 
-#: ARGV: as above; the entry in the log, reason, error, and the words of the message.
-#: The message leaves its place and is a dead letter in the same step.
+#: ARGV: as for all scripts that settle; then the entry in the log, reason, error, and the words of the message.
+#: The message is settled and becomes a dead letter in one step.
 REJECT: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -280,8 +284,8 @@ return 1
 """,
 )
 
-#: ARGV: group, member, epoch, milliseconds of a lease, the number of entries of the log, these, entries of replays.
-#: Returns 1 for each that is still the member's, else 0; nothing if the group is another one.
+#: ARGV: group, member, epoch, milliseconds of a lease, the number of entries of the log, these entries, entries of
+#: `replays`. Returns 1, and for each entry 1 if the member still holds it, else 0; nothing if the epoch has changed.
 RENEW: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -304,7 +308,7 @@ return outcomes
 """,
 )
 
-#: ARGV: group, member. Ends the wait of a member that takes no more for now, and wakes another one if it was woken.
+#: ARGV: group, member. Marks a member without a waiting take. If it was woken before, another member is woken.
 STOP_WAITING: Final = Script(
     ON_TOPIC,
     ON_GROUP,

@@ -1,4 +1,4 @@
-"""One member of a group: takes messages under leases, renews these, and settles the messages."""
+"""One member of a group. It takes messages under leases, renews the leases, and settles the messages."""
 
 import asyncio
 import contextlib
@@ -24,33 +24,33 @@ from fastrpc.status import Status
 
 __all__ = ["GroupOwner", "HeldMessage", "RedisMembership", "left", "stop_waiting"]
 
-#: Answers of `TAKE`: the group was removed; there may be more messages now.
+#: Answers of the script `TAKE`: the group was removed; there may be more messages now.
 _REMOVED: Final = -1
 _FULL: Final = -2
 
-#: The fields that are not part of a message.
+#: The fields of an entry that are not part of a message.
 _OWN_FIELDS: Final = {b"n", b"entry"}
 
 
 class GroupOwner(Protocol):
-    """The broker of a membership."""
+    """The part of the broker that its memberships use."""
 
     link: RedisLink
 
-    #: Seconds of a lease.
+    #: The length of a lease in seconds.
     lease: float
 
-    #: The channel that wakes its takes.
+    #: The channel whose messages wake the takes of this process.
     channel: str
 
     #: The messages that this process published and settled, by topic.
     counts: defaultdict[str, TopicCounts]
 
     async def restore(self, topic: TopicSettings, group: GroupSettings, member: str) -> bytes:
-        """Make a group that the server has lost; return its epoch."""
+        """Create a group again that the server has lost; return its epoch."""
 
     def report(self, topic: TopicSettings, reports: Sequence[Sequence[Any]]) -> None:
-        """Tell operators of events."""
+        """Log events for operators, and count lost messages."""
 
     def forget(self, membership: Any) -> None:
         """Stop renewing the leases of a membership."""
@@ -60,11 +60,11 @@ class GroupOwner(Protocol):
 class HeldMessage:
     """The token of a delivery."""
 
-    #: The entry in its stream: "log" or "replays".
+    #: The entry id, and the stream of the entry: "log" or "replays".
     entry: bytes
     stream: str
 
-    #: The entry in the log.
+    #: The id of the message's entry in the log; a replay has another entry.
     origin: bytes
     fields: Fields
     epoch: bytes
@@ -73,15 +73,15 @@ class HeldMessage:
     until: float
     is_lost: bool = False
 
-    #: Whether a verb settles it, or has done so.
+    #: True once a verb has started to settle the message.
     is_claimed: bool = False
 
-    #: Whether an attempt to settle it has an unknown outcome.
+    #: True if the outcome of an attempt to settle the message is unknown.
     may_be_settled: bool = False
 
 
 class RedisMembership:
-    """A member. A consumer of the stream's group has its name."""
+    """A member of a group. Its name is the name of its consumer in the stream's group."""
 
     def __init__(
         self,
@@ -101,19 +101,19 @@ class RedisMembership:
         self._group_name = group.name or ""
         self._epoch = epoch
         self._held: dict[tuple[str, bytes], HeldMessage] = {}
-        # The number of takes that wait or ask.
+        # The number of takes in progress.
         self._takes = 0
-        # Answers of takes that are under way.
+        # The pending answers of takes.
         self._asking: set[asyncio.Future[Any]] = set()
-        # Messages that this turn of the loop acknowledges.
+        # Messages that are acknowledged in this iteration of the loop.
         self._acks: list[tuple[HeldMessage, asyncio.Future[int]]] = []
-        # After an answer that was not full: the earlier count of the bell's rings, and when to poll anyway.
+        # After an answer that was not full: the bell's count before the request, and the instant of the next poll.
         self._idle: tuple[int, float] | None = None
         self._has_left = False
 
     @property
     def is_taking(self) -> bool:
-        """Whether a take will look for messages once the bell rings."""
+        """True if a take will request messages once the bell rings."""
         return self._takes > 0
 
     async def take(self, most: int) -> Sequence[Delivery]:
@@ -123,7 +123,7 @@ class RedisMembership:
             return await self._take(most)
         except asyncio.CancelledError:
             if self._takes == 1 and not self._has_left:
-                # The member may have been woken for a message, which it leaves to other members.
+                # The member may have been woken for a message that it will not take: another member has to be woken.
                 stop_waiting(self._owner.link, self.key, self._group_name, self.name)
             raise
         finally:
@@ -147,7 +147,7 @@ class RedisMembership:
                 return found
 
     async def _claim(self, most: int) -> tuple[float | None, list[Delivery]]:
-        """Return the seconds until the group may have more messages, None for at once, and its present messages."""
+        """Return the seconds until the group may have more messages, None for immediately, and the claimed messages."""
         until = time.monotonic() + self._owner.lease
         lease, channel = milliseconds(self._owner.lease), self._owner.channel
         answer = self._run(list, TAKE, self.name, most, lease, channel, ANSWER_ROOM)
@@ -167,8 +167,8 @@ class RedisMembership:
             self._epoch = await self._owner.restore(self._topic, self.group, self.name)
             return None, []
         found = self._started(told, until)
-        # After a full answer, ask again at once: more messages may wait. Otherwise poll now and then, as the bell may
-        # miss a message.
+        # After a full answer request again immediately, as more messages may wait. Otherwise poll at intervals, as the
+        # bell may miss an event.
         is_full = told[1] == _FULL
         longest = self._owner.lease / 3
         return None if is_full else longest if told[1] < 0 else min(told[1] / 1000, longest), found
@@ -190,7 +190,7 @@ class RedisMembership:
         token = HeldMessage(entry, stream, origin, fields, self._epoch, until)
         earlier = self._held.get((stream, entry))
         if earlier is not None:
-            # Its lease had ended.
+            # The lease of the earlier delivery had expired.
             earlier.is_lost = True
         self._held[stream, entry] = token
         return delivery_of(self._topic.name, origin, fields, number, token)
@@ -202,7 +202,7 @@ class RedisMembership:
                 token = one.token
                 token.is_claimed = True
                 self._held.pop((token.stream, token.entry), None)
-                # Without an answer, or after the end of the broker, its lease ends.
+                # If this fails, or the broker is closed, the lease expires.
                 with contextlib.suppress(BrokerError):
                     self._settle_by(NACK, token, 0, -1).add_done_callback(_leave_to_lease)
 
@@ -211,7 +211,7 @@ class RedisMembership:
     def is_lost(self, token: HeldMessage) -> bool:
         """Return whether another member may already have the message."""
         if not token.is_lost and not token.is_claimed and time.monotonic() >= token.until:
-            # Final: its lease is not renewed any more.
+            # This is final, as the lease is no longer renewed.
             self._lose(token)
         return token.is_lost
 
@@ -222,10 +222,10 @@ class RedisMembership:
         return is_ours
 
     async def ack_many(self, tokens: Sequence[HeldMessage]) -> Sequence[bool]:
-        """Settle messages, with one command for each stream that holds some of them."""
+        """Settle messages as handled, with one command per stream."""
         ours = [token for token in tokens if self._may_settle(token)]
         try:
-            # Futures, so none of them needs a task.
+            # `_ack` returns futures, so `gather` creates no tasks.
             outcomes = await asyncio.gather(*map(self._ack, ours), return_exceptions=True)
         except BaseException as error:
             for token in ours:
@@ -247,7 +247,7 @@ class RedisMembership:
     async def nack(self, token: HeldMessage, delay: float) -> bool:
         """Deliver a message again after `delay` seconds, counted."""
         check_pause(delay)
-        # A pause is rounded up: no message is delivered early.
+        # The pause is rounded up, so that no message is delivered early.
         pause = milliseconds(delay) if delay else 0
         is_ours = await self._again(token, pause, 0)
         self._counts.retried += is_ours
@@ -269,7 +269,7 @@ class RedisMembership:
 
     async def _again(self, token: HeldMessage, pause: int, added: int) -> bool:
         is_ours = await self._settle(token, lambda one: self._settle_by(NACK, one, pause, added))
-        # This member may take the message again.
+        # A take of this member may get the message again.
         self.bell.ring()
         return is_ours
 
@@ -291,14 +291,14 @@ class RedisMembership:
         return True
 
     def _note_fault(self, token: HeldMessage, error: BaseException) -> None:
-        """Note that a verb has failed."""
+        """Record that a verb has failed, so that another attempt is possible."""
         token.is_claimed = False
         token.may_be_settled |= not isinstance(error, FastRPCError) or error.processed != "no"
 
     def _note_end(self, token: HeldMessage, outcome: int) -> bool:
-        """Note the answer to a verb; return whether it has settled the message."""
+        """Record the answer to a verb; return whether the message is settled by this member."""
         self._held.pop((token.stream, token.entry), None)
-        # An earlier attempt has settled it: while the lease holds, no other member can.
+        # 0 after an attempt with an unknown outcome: that attempt settled it, as no other member can during the lease.
         is_ours = outcome == 1 or (outcome == 0 and token.may_be_settled and time.monotonic() < token.until)
         token.is_lost = not is_ours
         return is_ours
@@ -307,7 +307,7 @@ class RedisMembership:
         return self._run(int, script, self.name, token.epoch, token.stream, token.entry, *words)
 
     def _ack(self, token: HeldMessage) -> "asyncio.Future[int]":
-        """Acknowledge a message, together with all messages of this turn of the loop."""
+        """Acknowledge a message in one command with all messages of this iteration of the loop."""
         outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if not self._acks:
             asyncio.get_running_loop().call_soon(self._send_acks)
@@ -331,7 +331,7 @@ class RedisMembership:
     # Leases
 
     async def renew(self) -> None:
-        """Renew the leases of all held messages; messages that other members may have are lost from then on."""
+        """Renew the leases of all held messages. Messages that other members may have become lost."""
         now = time.monotonic()
         held = [one for one in self._held.values() if not self.is_lost(one)]
         logged, replays = [[one for one in held if one.stream == name] for name in ("log", "replays")]
@@ -340,7 +340,7 @@ class RedisMembership:
         entries = [one.entry for one in (*logged, *replays)]
         outcomes = await self._run(list[int], RENEW, self.name, self._epoch, lease, len(logged), *entries)
         if not outcomes:
-            # The next take finds out why.
+            # The next take reports the reason.
             self.lose_all()
             self.bell.ring()
             return
@@ -351,7 +351,7 @@ class RedisMembership:
                 self._lose(one)
 
     def lose_all(self) -> None:
-        """Lose all messages: the group was sought, removed or lost."""
+        """Mark all messages as lost, because the group was moved, removed or lost."""
         for one in list(self._held.values()):
             self._lose(one)
 
@@ -369,13 +369,13 @@ class RedisMembership:
         self.bell.ring()
         asking = list(self._asking)
         if asking:
-            # This comes first: messages of cancelled takes are handed back before the member leaves.
+            # First hand back the messages of cancelled takes; then the member leaves.
             await asyncio.wait(asking)
             await asyncio.sleep(0)
         self.lose_all()
         silence = next((error for one in asking if (error := one.exception()) and _is_silence(error)), None)
         if silence is not None:
-            # The answer to a further request would be waited for as long.
+            # The server is silent: another request would only wait for its timeout, too.
             raise silence
         await self._run(int, LEAVE, self.name)
 
@@ -384,7 +384,7 @@ class RedisMembership:
 
 
 class _Shared:
-    """Passes the answers of one command on to the waiting callers."""
+    """Distributes the outcomes of one command to the waiting callers."""
 
     def __init__(self, outcomes: Sequence["asyncio.Future[int]"]) -> None:
         self._outcomes = outcomes
@@ -406,8 +406,8 @@ def _share(outcomes: Sequence["asyncio.Future[int]"], error: Exception) -> None:
 
 
 def stop_waiting(link: RedisLink, key: str, group: str, member: str) -> None:
-    """Mark a member as not waiting; if it was woken before, another member is woken."""
-    # If the server is away, takes check again by themselves.
+    """Mark a member as without a waiting take. If it was woken before, the server wakes another member."""
+    # If the server is unreachable, takes find messages by polling.
     with contextlib.suppress(BrokerError):
         link.run(int, STOP_WAITING, (key,), (group, member)).add_done_callback(_leave_to_lease)
 
@@ -418,10 +418,10 @@ def _leave_to_lease(answer: "asyncio.Future[int]") -> None:
 
 
 def _is_silence(error: BaseException) -> bool:
-    """Return whether an error says that the server did not answer in time."""
+    """Return whether an error means that the server did not answer in time."""
     return isinstance(error.__cause__, TimeoutError | exceptions.TimeoutError)
 
 
 def left() -> BrokerError:
-    """Return the error of a take of a member that has left."""
+    """Return the error of a take of a member that has left its group."""
     return BrokerError("the member has left its group", processed="no")

@@ -9,23 +9,23 @@ __all__ = ["RedisOptions"]
 class RedisOptions:
     """The options of one URL."""
 
-    #: For errors, without secrets.
+    #: The URL without secrets, for error texts.
     url: str
     scheme: str = "redis"
 
-    #: The first part of all keys.
+    #: The prefix of all keys.
     base: str = "fastrpc"
 
-    #: "full": each message survives a power cut.
+    #: "normal", or "full": each message survives a power cut.
     sync: str = "normal"
 
-    #: The setting of a server that does not show it.
+    #: The setting `appendfsync` of a server that does not show its settings.
     appendfsync: str | None = None
 
-    #: Seconds after which others get the messages of a member that does not renew them.
-    #: Too low, and a process that stalls loses its messages; too high, and the messages of a dead process wait.
+    #: Seconds after which other members get the messages of a member that does not renew its leases. If it is too low,
+    #: a process that stalls loses its messages; if it is too high, the messages of a dead process wait.
     lease: float = 30.0
 
-    #: Whether topics and groups may be made and removed.
+    #: True if topics and groups may be created and removed.
     may_create: bool = True
     has_sentinels: bool = False

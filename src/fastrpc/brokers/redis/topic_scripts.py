@@ -1,4 +1,4 @@
-"""Scripts of topics: declaration, publication, age. Invariants as of `lua.py`."""
+"""Scripts of topics: declare, publish, remove what is old. For the invariants see `lua.py`."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from fastrpc.brokers.redis.lua import ON_GROUP, ON_TOPIC, TRIMMING, Script
 
 __all__ = ["DECLARE", "PUBLISH", "TEND"]
 
-#: ARGV: settings, milliseconds of dedupe and of keep ("" for a queue). Returns the settings that hold.
+#: ARGV: settings, dedupe and keep in milliseconds (keep is "" for a queue). Returns the settings of the topic.
 #: The settings of a topic never change: the first declaration counts.
 DECLARE: Final = Script(
     ON_TOPIC,
@@ -20,10 +20,10 @@ return ARGV[1]
 """,
 )
 
-#: ARGV: for each message "1" if its id was given, the number of its words, and the words. KEYS[2…]: the keys of the ids
-#: that were given. Returns an entry, and 1 for a duplicate, for each message; nothing without the topic.
-#: An id and its entry are kept together, so each id has exactly one message. The field
-#: `n` of an entry counts the messages of the topic without a gap.
+#: ARGV: for each message "1" if its publisher gave an id, the number of its words, and the words. KEYS[2…]: the keys of
+#: these ids. Returns for each message its entry, and 1 if it is a duplicate; nothing if the topic is missing.
+#: An id and its entry are stored in one step, so each id has exactly one message. The field `n` of an entry numbers the
+#: messages of the topic without gaps.
 PUBLISH: Final = Script(
     ON_TOPIC,
     """
@@ -72,8 +72,8 @@ return kept
 """,
 )
 
-#: ARGV: "", "1" if groups may be removed. Drops old messages, members whose leases have ended, and groups of a log that
-#: had no member for as long as it keeps messages. Returns reports.
+#: ARGV: "", "1" if groups may be removed. Removes old messages, members whose leases have expired, and groups of a log
+#: that had no member for as long as the log keeps messages. Returns `reports`.
 TEND: Final = Script(
     ON_TOPIC,
     ON_GROUP,

@@ -1,1 +1,1 @@
-"""The broker that many processes use: the service `fastrpc.broker`, its server and its client half."""
+"""A broker that many processes share: the service `fastrpc.broker` and its client."""

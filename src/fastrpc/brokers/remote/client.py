@@ -36,10 +36,10 @@ __all__ = ["RemoteBroker", "open_remote"]
 
 
 def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -> "RemoteBroker":
-    """Return the broker at `broker://host:port`; the options of `store://` hold.
+    """Return the broker at `broker://host:port`. The options are the same as for `store://`.
 
     Raises:
-        ConfigError: an option is wrong, or a token would travel in the clear.
+        ConfigError: an option is wrong, or a token would be sent in plain text.
     """
     return RemoteBroker(
         hosted_client(
@@ -54,7 +54,7 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
 
 
 class RemoteBroker:
-    """A `BrokerBackend`: the broker that a server of `fastrpc.broker` has."""
+    """A `BrokerBackend` that calls the service `fastrpc.broker` of a server."""
 
     limits: Final = BrokerLimits(
         "broker", most_in_flight=MOST_UNDER_WAY, ends_in_time=True, finds_repeats=True
@@ -83,7 +83,7 @@ class RemoteBroker:
             await self._publications.finish()
 
     async def declare(self, topic: TopicSettings) -> None:
-        """Make a topic, and its groups."""
+        """Create a topic and its groups."""
         check_topic(topic)
         with BROKER_ERRORS:
             await self._client.call(BrokerService.declare, topic)
@@ -130,7 +130,7 @@ class RemoteBroker:
             return await self._client.call(BrokerService.groups)
 
     async def seek(self, group: str, to: Place) -> None:
-        """Let a group continue from a place."""
+        """Move a group to another place."""
         check_place(to)
         with BROKER_ERRORS:
             await self._client.call(BrokerService.seek, group, text_of(to))

@@ -1,4 +1,4 @@
-"""One member of a group that is served by one stream of `consume`."""
+"""One member of a group, which a caller uses through one stream of `consume`."""
 
 import asyncio
 from collections import deque
@@ -38,7 +38,7 @@ MOST_UNDER_WAY: Final = 100_000
 
 @dataclass(slots=True)
 class _News:
-    """The content of the next result."""
+    """The content of a result that is not sent yet."""
 
     deliveries: list[DeliveredMessage] = field(default_factory=list)
     has_more: bool = False
@@ -54,12 +54,12 @@ class _News:
 
     @property
     def numbers(self) -> int:
-        """The number of settlements that it reports."""
+        """The number of settlements that the result reports."""
         return len(self.kept) + len(self.lost) + len(self.failures)
 
 
 class ServedMembership(TellingMembership, Protocol):
-    """A member whose takes need no task. Arguments and errors as of `EmbeddedMembership`."""
+    """A member whose takes need no task. For arguments and errors see `EmbeddedMembership`."""
 
     def begin_take(self, most: int, on_end: Callable[[Take], None]) -> Take: ...
 
@@ -71,30 +71,30 @@ class Consumer:
 
     ::
 
-        ConsumeRequest ──► read ──► take, acks: told of; others: tasks ──► news ──► ConsumeResult
+        ConsumeRequest ──► read ──► take, acks: callbacks; others: tasks ──► news ──► ConsumeResult
 
-    At most one take is open, and no take is open while deliveries wait to be sent: so a slow reader holds no further
+    At most one take is open, and none while deliveries wait to be sent. So a caller that reads slowly gets no further
     messages.
 
     Args:
-        membership: is closed at the end.
-        check: refuses a caller whose right has ended.
+        membership: the membership, which `close` closes.
+        check: raises an error if the caller's permission has ended.
     """
 
     def __init__(self, membership: ServedMembership, check: Callable[[], None]) -> None:
         self._membership = membership
         self._check = check
-        # The tokens of deliveries that are not settled.
+        # The tokens of unsettled deliveries, by the numbers that the caller knows.
         self._under_way: dict[int, Any] = {}
         self._numbers = count(1)
         self._size = BatchSize()
         self._wanted = 0
         self._taking: Take | None = None
-        # Acks that are not kept.
+        # The number of acks that the broker has not kept yet.
         self._acks = 0
         self._settling: set[asyncio.Task[None]] = set()
         self._news: deque[_News] = deque()
-        # Set where `next` has to look.
+        # Set when `next` has to check its conditions again.
         self._wake = TaskSignal()
         self._reading: asyncio.Future[None] | None = None
         self._has_ended = False
@@ -102,7 +102,7 @@ class Consumer:
         self._context = copy_context()
 
     def begin(self, requests: AsyncIterator[ConsumeRequest], drain: asyncio.Future[None]) -> None:
-        """Follow the requests of the caller."""
+        """Start to process the requests of the caller."""
         self._drain = drain
         drain.add_done_callback(self._wake.set)
         self._reading = asyncio.ensure_future(self._read(requests))
@@ -118,7 +118,7 @@ class Consumer:
             self._wake.clear()
             if self._news:
                 return self._news.popleft().result()
-            # The former deliveries were sent.
+            # The previous deliveries were sent, so the next take may start.
             self._begin_take()
             if self._failure is not None:
                 raise self._failure
@@ -129,7 +129,7 @@ class Consumer:
             await self._wake.wait()
 
     def note_losses(self) -> None:
-        """Tell the caller of messages that other members may already have."""
+        """Report the messages that other members may already have to the caller."""
         lost = [number for number, token in self._under_way.items() if self._membership.is_lost(token)]
         for number in lost:
             del self._under_way[number]
@@ -200,7 +200,7 @@ class Consumer:
         if take.error is not None:
             self._fail(take.error)
         else:
-            # Others' steps end the take, and the check is about this caller.
+            # A step of another caller may end the take, but the check must run in the context of this caller.
             self._context.run(self._deliver, take.found)
 
     def _deliver(self, found: Sequence[Delivery]) -> None:
@@ -210,16 +210,16 @@ class Consumer:
         for number, one in zip(numbers, found, strict=True):
             self._under_way[number] = one.token
         try:
-            # Checked each time: a right may end before the stream does.
+            # Check before each delivery: a permission may end before the stream does.
             self._check()
         except Exception as refusal:
-            # Errors in a program's own rights are caught too: this code runs in the steps of unrelated callers.
+            # Catch every error of a program's access check: this code may run in a step of another caller.
             self._fail(refusal)
             self._spawn(self._hand_back(numbers))
             return
         news, size = self._latest(), 0
         if news.is_idle:
-            # These came after it.
+            # A further result, as these deliveries follow the previous result.
             news = self._further()
         shared: Mapping[str, str] = {}
         headers: Mapping[str, str] | None = None
@@ -292,19 +292,19 @@ class Consumer:
         self._wake.set()
 
     async def _hand_back(self, numbers: Sequence[int]) -> None:
-        # A number may be settled already.
+        # Skip numbers that are settled already.
         tokens = [self._under_way.pop(number) for number in numbers if number in self._under_way]
         await together(map(self._membership.hand_back, tokens))
 
     # The end
 
     def _latest(self) -> _News:
-        """Return the news of the last result that is not sent."""
+        """Return the content of the last unsent result."""
         self._wake.set()
         return self._news[-1] if self._news else self._further()
 
     def _further(self) -> _News:
-        """Return the news of a further result."""
+        """Append a further result and return its content."""
         self._news.append(_News())
         return self._news[-1]
 
@@ -314,7 +314,7 @@ class Consumer:
         self._wake.set()
 
     async def close(self) -> None:
-        """Leave the group; unsent messages are delivered again without being counted, the others are counted."""
+        """Leave the group. Its messages are delivered again; only deliveries that were sent to the caller count."""
         self._wanted = 0
         if self._taking is not None:
             self._membership.withdraw(self._taking)

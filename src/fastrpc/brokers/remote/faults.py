@@ -1,4 +1,4 @@
-"""Errors of a broker as answers of its service, and back."""
+"""Convert errors of a broker to answers of its service, and back."""
 
 from types import TracebackType
 from typing import Any, Final
@@ -12,7 +12,7 @@ __all__ = ["BROKER_ERRORS", "TOLD", "call_error"]
 
 
 def call_error(error: BaseException | None) -> CallError | None:
-    """Return the answer for an error of a broker; None for any other error."""
+    """Return the answer for an error of a broker, or None for any other error."""
     if isinstance(error, ConfigError):
         fault = BrokerFault(True, error.hint)
         return CallError(Status.INVALID_ARGUMENT, error.message, details=fault)
@@ -31,7 +31,7 @@ def _own_error(error: CallError) -> FastRPCError | None:
 
 
 class _Told:
-    """Turns the errors of the broker inside the block into answers."""
+    """A context manager that converts errors of the broker to answers."""
 
     __slots__ = ()
 

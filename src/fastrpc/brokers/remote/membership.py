@@ -31,33 +31,33 @@ __all__ = ["RemoteMembership"]
 
 
 class _Held(msgspec.Struct, eq=False):
-    """A message to be settled, which names its delivery."""
+    """The token of a delivery: a message that has to be settled."""
 
     number: int
     is_lost: bool = False
 
-    #: The answer to the settlement; None before it and after it is passed on.
+    #: The pending answer to the settlement; None before the settlement and after the answer was passed on.
     answer: "asyncio.Future[bool] | _Answers | None" = None
 
 
 class _Answers:
-    """The answer to several acks, which all of their messages share instead of a future.
+    """The answer to several acks. Their messages share it, instead of one future each.
 
     Args:
-        tell: is called with the result of `ack_many`, or with an error as well.
+        tell: called with the result of `ack_many`, or with an error.
     """
 
     __slots__ = ("_asked", "_failure", "_left", "_tell")
 
     def __init__(self, tell: AcksTold) -> None:
-        # None: a message that was not held.
+        # The messages in order; None for a message that was not held.
         self._asked: list[_Held | None] = []
         self._left = 0
         self._tell = tell
         self._failure: BrokerError | None = None
 
     def begin(self, tokens: Sequence[_Held], held: Mapping[int, _Held]) -> list[int]:
-        """Be the answer for the messages among some that are held and not being settled; return their numbers."""
+        """Become the answer of the messages that are held and not being settled; return the numbers of these."""
         numbers = []
         for token in tokens:
             if token.answer is None and held.get(token.number) is token:
@@ -74,21 +74,21 @@ class _Answers:
         return not self._left
 
     def set_result(self, is_kept: bool) -> None:
-        """Note the answer for one message."""
+        """Record the answer for one message."""
         self._left -= 1
         if not self._left:
             settled = [token is not None and not token.is_lost for token in self._asked]
             self._tell(settled, self._failure)
 
     def set_exception(self, error: BrokerError) -> None:
-        """Note the failure of one message; the first failure counts."""
+        """Record the failure of one message. The first failure is the error of all."""
         if self._failure is None:
             self._failure = error
         self.set_result(False)
 
 
 class _Take:
-    """A take that waits, and its batch."""
+    """A waiting take and its batch."""
 
     __slots__ = ("answer", "found")
 
@@ -102,20 +102,20 @@ class RemoteMembership:
 
     ::
 
-        take, ack, … ──► requests of this turn of the loop ──► one ConsumeRequest
+        take, ack, … ──► requests of one loop iteration ──► one ConsumeRequest
         take, ack, … ◄── answers ◄── read ◄── ConsumeResult
 
-    One task opens the stream and reads it, another one sends.
+    One task opens and reads the stream, another task sends.
     """
 
     def __init__(self, client: Client, settings: GroupSettings) -> None:
         self._client = client
         self._settings = settings
         self._held: dict[int, _Held] = {}
-        # The server gets one take at a time; further takes wait.
+        # Only one take is sent at a time; further takes wait.
         self._take_turn = asyncio.Lock()
         self._take: _Take | None = None
-        # A take was cancelled, and its batch may be on its way.
+        # True if a take was cancelled and its batch may still arrive.
         self._is_withdrawing = False
         self._idle = asyncio.Event()
         # The next request.
@@ -127,16 +127,16 @@ class RemoteMembership:
         self._is_leaving = False
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._failure: Exception | None = None
-        #: Ends with the membership; in a context without the deadline of the caller.
+        #: The task that ends with the membership. Its context is empty, so the caller's deadline does not apply.
         self.task = asyncio.get_running_loop().create_task(self._run(), context=Context())
         self.task.add_done_callback(self._on_end)
 
     async def join(self) -> None:
-        """Wait until the server has let it join.
+        """Wait until the server has accepted the member.
 
         Raises:
             ConfigError: the group has another pattern or order, or no topic covers the pattern.
-            BrokerError: the broker is away, or refuses it.
+            BrokerError: the broker is unreachable, or refuses the member.
         """
         try:
             await asyncio.shield(self._joined)
@@ -151,7 +151,7 @@ class RemoteMembership:
             while True:
                 self._check()
                 found = await self._taken(most)
-                # A seek may have made some of them lost meanwhile.
+                # A seek may have made some messages lost in the meantime.
                 found = [one for one in found if not one.token.is_lost]
                 if found:
                     return found
@@ -175,7 +175,7 @@ class RemoteMembership:
         return take.found
 
     def is_lost(self, token: Any) -> bool:
-        """Return whether another member may already have the message, as far as the broker has reported."""
+        """Return whether another member may already have the message, as last reported by the broker."""
         return bool(token.is_lost)
 
     async def ack(self, token: Any) -> bool:
@@ -217,11 +217,11 @@ class RemoteMembership:
         return await self._settled(token, "hand_back")
 
     async def close(self) -> None:
-        """Leave the group, after messages that no take returned are handed back."""
+        """Hand back the messages that no take has returned; then leave the group."""
         if not self._is_leaving:
             self._is_leaving = True
             if self._take is not None:
-                # Also for a take that is cancelled, and has not noticed.
+                # This covers a take that was cancelled but has not run since.
                 self._withdraw()
                 if not self._take.answer.done():
                     self._take.answer.set_exception(_left())
@@ -250,14 +250,14 @@ class RemoteMembership:
         return await token.answer
 
     def _hand_back(self, found: Sequence[Delivery]) -> None:
-        """Hand back messages that no take returned."""
+        """Hand back messages that no take has returned."""
         self._settlements += [Settlement(one.token.number, "hand_back") for one in found]
         self._has_requests.set()
 
     def _withdraw(self) -> None:
-        """Request no more messages, and hand back a batch that is on its way."""
+        """Withdraw the request for messages, and hand back a batch that still arrives."""
         if self._wanted:
-            # The take was not sent.
+            # The request was not sent yet.
             self._wanted = None
         elif self._failure is None and not self._is_withdrawing:
             self._is_withdrawing = True
@@ -286,7 +286,7 @@ class RemoteMembership:
                     for result in await stream.receive_many():
                         self._note(result)
             except StreamEndedError:
-                # The server ends it after the last request.
+                # The server ends the stream after the last request.
                 return
             finally:
                 sending.cancel()
@@ -296,7 +296,7 @@ class RemoteMembership:
         while True:
             await self._has_requests.wait()
             self._has_requests.clear()
-            # All of this turn of the loop.
+            # Send all requests of this iteration of the loop.
             while (request := self._next_request()) is not None:
                 await stream.send(request)
             if self._is_leaving and not self._is_withdrawing:
@@ -339,7 +339,7 @@ class RemoteMembership:
             if token is None:
                 continue
             token.is_lost = not is_kept
-            # The answer refers to its tokens: token and answer would keep the message until the cycle collector runs.
+            # Break the reference cycle of token and answer, so that the message is freed without the garbage collector.
             answer, token.answer = token.answer, None
             if answer is not None and not answer.done():
                 answer.set_result(is_kept)
@@ -422,12 +422,12 @@ def _end_wait(
 
 
 def _utf8(text: str) -> str:
-    """Return a text that UTF-8 can hold: errors may name files of any bytes."""
+    """Replace characters that UTF-8 cannot encode: errors may contain file names with any bytes."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def _unanswered(failure: Exception) -> BrokerError:
-    """Return the error of a settlement whose answer is lost."""
+    """Return the error of a settlement whose answer was lost."""
     return BrokerError(
         f"the broker has not confirmed the end of a message: {failure}",
         processed="unknown",

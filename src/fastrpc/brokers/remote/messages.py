@@ -1,4 +1,4 @@
-"""The structs of `fastrpc.broker`: messages and settlements as they travel, and their checks."""
+"""The structs that the service `fastrpc.broker` sends and receives, and their checks."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -34,13 +34,13 @@ __all__ = [
     "weights_of",
 ]
 
-#: Most bytes of a message between client and server: sixteen of the longest values, in base64.
+#: Most bytes of an RPC message between client and server: sixteen values of the greatest size, in base64.
 MESSAGE_BYTES: Final = 24 * 1024 * 1024
 
-#: Approximate bytes of a message besides its texts: its numbers and the names of its fields.
+#: Approximate bytes of an encoded message besides its texts: numbers and names of fields.
 _FRAME_BYTES: Final = 256
 
-#: The end of a delivery.
+#: A way to settle a delivery.
 Verb = Literal["ack", "nack", "reject", "hand_back"]
 
 
@@ -51,18 +51,18 @@ class PublishedMessage(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     key: str | None = None
 
-    #: The broker keeps one of several messages with the same id, see `age`; None: the broker makes an id.
+    #: The broker keeps only one message with the same id, see `age`; None: the broker makes an id.
     id: str | None = None
 
     #: Seconds before the first delivery.
     delay: float = 0.0
     headers: Mapping[str, str] | None = None
 
-    #: The trace of the publisher, by the names of its propagator, such as traceparent.
+    #: The trace context of the publisher: the fields of its propagator, such as traceparent.
     trace: Mapping[str, str] | None = None
 
-    #: None: the publisher gave the id, and a second message with it is a duplicate. Otherwise the client made the id
-    #: for this publication alone, and these are the seconds since its first attempt; 0: the first attempt.
+    #: None: the publisher gave the id, and a second message with the id is a duplicate. Otherwise the client made the
+    #: id for one publication, and `age` is the seconds since its first attempt; 0 for the first attempt.
     age: float | None = None
 
 
@@ -76,7 +76,7 @@ class DeliveredMessage(msgspec.Struct, frozen=True, gc=False):
     sequence: int
     published_at: datetime
 
-    #: 1 for the first delivery; a delivery that was handed back is not counted.
+    #: The number of this delivery, from 1; deliveries that were handed back are not counted.
     delivery: int = 1
     key: str | None = None
     publisher: str | None = None
@@ -99,7 +99,7 @@ class Settlement(msgspec.Struct, frozen=True):
     #: For nack: seconds until the next delivery.
     delay: float = 0.0
 
-    #: For reject: both are kept with the dead letter.
+    #: For reject: `reason` and `error` are kept with the dead letter.
     reason: str = ""
     error: str = ""
 
@@ -113,27 +113,27 @@ class PulledSettlement(msgspec.Struct, frozen=True):
     #: For nack: seconds until the next delivery.
     delay: float = 0.0
 
-    #: For reject: both are kept with the dead letter.
+    #: For reject: `reason` and `error` are kept with the dead letter.
     reason: str = ""
     error: str = ""
 
-    #: For renew: seconds from now on.
+    #: For renew: the length of the new lease in seconds, from now.
     lease_seconds: float = 30.0
 
 
 class ConsumeRequest(msgspec.Struct, frozen=True):
     """A step of a consumer."""
 
-    #: Most messages of the next batch; each request gets one batch. 0 withdraws the previous request, None keeps it.
+    #: Request a batch of at most this many messages. 0 withdraws the previous request; None does not change it.
     take: int | None = None
 
-    #: Numbers of messages that are handled.
+    #: Numbers of messages to acknowledge.
     acks: Sequence[int] = ()
 
-    #: Other ends of deliveries.
+    #: Other settlements.
     settlements: Sequence[Settlement] = ()
 
-    #: Whether the acks may be kept with other changes, or within some 10 ms: the consumer needs no answer before.
+    #: True if the broker may keep the acks together with later changes, after at most some 10 ms.
     may_wait: bool = False
 
 
@@ -149,17 +149,17 @@ class SettlementFailure(msgspec.Struct, frozen=True):
 
 
 class ConsumeResult(msgspec.Struct, frozen=True):
-    """News for a consumer. The first one is empty: the caller is a member of the group."""
+    """Deliveries and outcomes for a consumer. The first result is empty and means that the caller has joined."""
 
     deliveries: Sequence[DeliveredMessage] = ()
 
-    #: Whether further results have messages of the same batch.
+    #: True if further results have messages of the same batch.
     has_more: bool = False
 
-    #: Whether a request to take messages was taken back: no delivery follows until the next one.
+    #: True if the request for messages was withdrawn: no delivery follows before another request.
     is_idle: bool = False
 
-    #: Numbers of messages whose settlement is kept.
+    #: Numbers of messages that are settled.
     kept: Sequence[int] = ()
 
     #: Numbers of messages that other members may already have.
@@ -168,7 +168,7 @@ class ConsumeResult(msgspec.Struct, frozen=True):
 
 
 class BrokerFault(msgspec.Struct, frozen=True):
-    """The details of a refusal: whether an argument or the configuration is wrong, and a way out."""
+    """The details of a refusal: whether an argument or the configuration is wrong, and a hint."""
 
     is_config: bool = False
     hint: str | None = None
@@ -184,7 +184,7 @@ def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessag
     """Return a message for the backend.
 
     Raises:
-        ConfigError: a text or a header is not allowed; the backend checks everything else.
+        ConfigError: a text or a header is invalid; the backend checks everything else.
         TypeError: a header is not text.
     """
     id, made_id, age = message.id, None, message.age
@@ -212,7 +212,7 @@ def outgoing(message: PublishedMessage, publisher: str | None) -> OutgoingMessag
 
 
 def sent(message: OutgoingMessage) -> PublishedMessage:
-    """Return a message as its publisher sends it."""
+    """Return a message in the form in which its publisher sends it."""
     headers, trace = sent_headers(message.headers)
     id, age = message.id, None
     if id is None and message.made_id is not None:
@@ -221,7 +221,7 @@ def sent(message: OutgoingMessage) -> PublishedMessage:
 
 
 def sent_headers(headers: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Mapping[str, str] | None]:
-    """Return the headers of the publisher and its trace, as they travel."""
+    """Split headers into the publisher's headers and the trace context, in the form in which they are sent."""
     for name in headers:
         if name.startswith(OWN_PREFIX):
             break
@@ -234,10 +234,10 @@ def sent_headers(headers: Mapping[str, str]) -> tuple[Mapping[str, str] | None, 
 
 
 def delivered(number: int, one: Delivery, headers: Mapping[str, str] | None = None) -> DeliveredMessage:
-    """Return a delivery as it travels.
+    """Return a delivery in the form in which it is sent.
 
     Args:
-        headers: its headers as a dictionary; None: build one.
+        headers: the headers as a dictionary; None: create one.
     """
     return DeliveredMessage(
         number,
@@ -269,12 +269,12 @@ class Weighed(Protocol):
 
 
 def weight(one: Weighed) -> int:
-    """Return the bytes of a message as it travels, about, by which results are cut."""
+    """Return the approximate bytes of a message when it is sent. Results are split by these sizes."""
     return weights_of((one,))[0]
 
 
 def weights_of(messages: Sequence[Weighed]) -> list[int]:
-    """Return the weight of each message. Headers that messages share are read once."""
+    """Return the weight of each message. Headers that messages share are measured once."""
     headers: Mapping[str, str] | None = None
     size_of_headers = 0
     weights = []

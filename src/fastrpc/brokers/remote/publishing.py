@@ -1,4 +1,4 @@
-"""Publications over `fastrpc.broker`: messages that are published at about the same time share a call."""
+"""Publish over `fastrpc.broker`: messages that are published at about the same time share a call."""
 
 import asyncio
 from asyncio import get_running_loop
@@ -21,25 +21,25 @@ from fastrpc.user_code import as_error
 
 __all__ = ["Publications"]
 
-#: Messages that share a call. With fewer, a commit of the broker has fewer rows, each of which costs more; with more,
-#: the broker is idle while a client with 64 publications under way prepares the next ones.
+#: Most messages of a call. With a smaller limit, each commit of the broker has fewer rows, each of which takes longer.
+#: With a greater limit, the broker is idle while a client with 64 publications under way prepares the next messages.
 _MOST_MESSAGES: Final = 32
 
-#: Bytes of the values that share a call: a longer call would delay the others.
+#: Most bytes of the values of a call: a longer call would delay other calls.
 _MOST_BYTES: Final = 256 * 1024
 
-#: Turns of the loop in which woken publishers publish again and their call is sent.
+#: Iterations of the loop that woken publishers need to publish again and to have their call sent.
 _TURNS_BETWEEN: Final = 2
 
-#: Seconds for which a message waits for others that share a call: the woken publishers of a call that ends publish
-#: again within this time, and a broker far away takes longer to answer.
+#: Most seconds for which a message is held for the publishers of a call that is about to end: they publish again within
+#: this time after they are woken. A distant broker takes longer to answer.
 _HELD_SECONDS: Final = 0.001
 
-#: A message is held if a call that others share is expected to end within this time. It is longer than the hold, since
-#: a call may end earlier than the latest one took. A call with a longer rest would not end within the hold.
+#: A message is held only if a shared call is expected to end within this time, in seconds. It is longer than
+#: `_HELD_SECONDS`, since a call may be faster than the latest call.
 _REST_SECONDS: Final = 2 * _HELD_SECONDS
 
-#: Statuses of a refusal whose cause may be a single message.
+#: Statuses of refusals that a single message of a call may cause.
 _OF_ONE: Final = frozenset(
     {
         Status.FAILED_PRECONDITION,
@@ -51,7 +51,7 @@ _OF_ONE: Final = frozenset(
 )
 
 
-#: The wait of a publisher; None as its result means that the message is sent in a separate call.
+#: The future for which a publisher waits. The result None means that the message is sent in a separate call.
 _Wait: TypeAlias = "asyncio.Future[Published | None]"
 
 
@@ -62,12 +62,12 @@ class _Batch:
 
     def __init__(self) -> None:
         self.messages: list[OutgoingMessage] = []
-        #: One wait for each message.
+        #: The futures of the publishers, one per message.
         self.waits: list[_Wait] = []
         #: Bytes of the values.
         self.size = 0
         self.has_begun = False
-        #: Whether its turn is over and it waits for the publishers of a call.
+        #: True if the batch is held: its iteration of the loop is over, and it waits for publishers of another call.
         self.is_held = False
 
     def add(self, message: OutgoingMessage) -> _Wait:
@@ -80,52 +80,53 @@ class _Batch:
 
 
 class Publications:
-    """Messages that a client publishes one by one.
+    """Publishes single messages of a client in shared calls.
 
     ::
 
-        alone so far ──────────────────────────────────────────────► publish
-        others ──► a batch, until the next turn ──► one message ───► publish
-                        ▲ │                     └── several ───────► publish_many ──refused──► each by `publish`
-                        │ ▼ one message, beside a call of several
+        lone message ──────────────────────────────────────────────► publish
+        others ──► a batch, for one iteration ──► one message ─────► publish
+                        ▲ │                    └─ several ─────────► publish_many ──refused──► each by `publish`
+                        │ ▼ one message, during a shared call
                         held for a millisecond
 
-    A message is alone so far if no other one is under way and the latest batch had one message: it is sent at once. All
-    others wait until the next turn of the loop for the messages that are published in this turn.
+    A message is sent immediately if no other message is under way and the latest batch had only one message. Every
+    other message joins a batch, which is sent in the next iteration of the loop.
 
-    A message that is alone in its batch while others share a call is held until the publishers of a call are woken and
-    have published again, for a millisecond at most: their messages join it. Otherwise it would repeatedly have a
-    separate commit of the broker, and the others would wait for that commit. A call that is not expected to end soon,
-    since the latest one took longer, holds no message. The end of one wait ends neither the call nor the other waits.
+    If a batch has only one message while a call with several messages is under way, the batch is held: until the
+    publishers of that call were woken and have published again, or for at most a millisecond. Their messages join the
+    batch. Otherwise the single message would cause a separate commit of the broker, for which the others would wait. A
+    batch is not held if the call is expected to last too long, judged by the latest call. Cancelling one publisher
+    cancels neither the call nor the other publishers.
 
-    Messages are sent in the order in which they were published, also during `publish_many` and publications with a
-    deadline. After `finish` has begun each message is sent alone, and the closed client refuses it.
+    Messages are sent in the order in which they were published, even if `publish_many` and publications with a deadline
+    are called in between. Once `finish` was called, each message is sent alone, and the closed client refuses it.
 
-    `publish_many` keeps all messages or none, so after a refusal each message is sent alone, and its error names its
-    own fault. A publication with a deadline is sent alone as well: its call carries the deadline.
+    `publish_many` keeps all messages or none. So after a refusal each message is sent alone, and each gets its own
+    error. A publication with a deadline is sent alone, too, since its call has the deadline.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        # The batch that takes messages.
+        # The batch to which messages are added.
         self._batch: _Batch | None = None
-        # Whether the latest batch had several messages.
+        # True if the latest batch had several messages.
         self._comes_together = False
-        # The number of messages that are sent alone.
+        # The number of messages under way that were sent alone.
         self._lone = 0
-        # The tasks of all calls with batches; of calls with several messages, with the instant at which each began, the
-        # earliest first; and of calls that have not begun.
+        # The tasks of all calls of batches; the calls of several messages with their start times, the earliest first;
+        # the tasks that have not started.
         self._calls: set[asyncio.Task[None]] = set()
         self._shared: dict[asyncio.Task[None], float] = {}
         self._due: set[asyncio.Task[None] | None] = set()
-        # Seconds that the latest call took that several messages shared.
+        # The duration of the latest call with several messages, in seconds.
         self._took = 0.0
         self._is_ending = False
-        # Calls whose publishers are woken in one of the next turns.
+        # Ended calls whose publishers are woken in one of the next iterations of the loop.
         self._answered: deque[tuple[Sequence[_Wait], Sequence[Published]]] = deque()
 
     async def publish(self, message: OutgoingMessage) -> tuple[Published]:
-        """Keep a message; return its answer. BrokerError: it may not be kept."""
+        """Publish a message; return the answer. BrokerError: the message may not be kept."""
         batch = self._batch
         is_alone = not (self._comes_together or self._lone or batch or self._calls or self._answered)
         has_deadline = scope_deadline() is not None
@@ -138,7 +139,7 @@ class Publications:
             if len(batch.waits) == _MOST_MESSAGES:
                 self._begin(batch)
         else:
-            # There is no room in a batch that is held.
+            # The held batch is full.
             self._begin_held()
             batch = self._batch = _Batch()
             wait = batch.add(message)
@@ -148,29 +149,29 @@ class Publications:
         return (await self._alone(message) if published is None else published,)
 
     async def finish(self) -> None:
-        """Begin no further batch, and return once the calls of all batches have ended; the client ends them before."""
+        """Start no further batches, and wait for the calls of all batches, which the client has ended before."""
         self._is_ending = True
         self._begin_waiting()
         while self._calls:
-            # Behind the batch that took messages another batch of the same turn may begin, and then no further batch.
+            # One more batch of the same iteration may start after the current batch, but no further batch.
             await asyncio.wait(self._calls)
 
     async def _is_shared(self, batch: _Batch) -> bool:
-        """Wait for the other messages of this turn, and begin their call; return False if there are none.
+        """Wait for the other messages of this iteration and start their call; return False if there are no others.
 
-        Cancelled: the others are sent without the first one. While others share a call a single message is held.
+        If this is cancelled, the others are sent without the first message. A single message may be held.
         """
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
             batch.waits[0].cancel()
-            # The call leaves it out.
+            # The call leaves the cancelled message out.
             if not batch.has_begun and len(batch.waits) > 1:
                 self._begin(batch)
             self._close(batch)
             raise
         self._comes_together = len(batch.waits) > 1
-        # A message after others that have not been sent is sent like them, not before them.
+        # Send this message by a task, too, so that it does not overtake messages that are not sent yet.
         if not batch.has_begun and (self._comes_together or self._due):
             self._begin(batch)
         elif self._batch is batch and self._shared and self._is_end_near():
@@ -181,45 +182,46 @@ class Publications:
         return batch.has_begun or batch.is_held
 
     def _is_end_near(self) -> bool:
-        """Return whether the earliest call that messages share is expected to end soon."""
+        """Return whether the earliest shared call is expected to end soon."""
         began = next(iter(self._shared.values()))
         return began + self._took - get_running_loop().time() <= _REST_SECONDS
 
     async def release(self) -> None:
-        """Let all messages leave that have not left: a call that shares nothing with them is to follow."""
+        """Send all waiting messages now, so that a separate call that follows does not overtake them."""
         self._begin_waiting()
         if self._due:
-            # Their calls are sent in the next turn.
+            # Their calls are sent in the next iteration of the loop.
             await asyncio.sleep(0)
 
     def _begin_waiting(self) -> None:
-        """Begin the call of the batch that takes messages, whether its turn is over or not."""
+        """Start the call of the current batch immediately."""
         if self._batch is not None:
             self._begin(self._batch)
 
     def _begin_held(self) -> None:
-        """Begin the call of a batch that is held."""
+        """Start the call of the current batch if it is held."""
         if self._batch is not None and self._batch.is_held:
             self._begin(self._batch)
 
     def _end_hold(self, batch: _Batch) -> None:
-        """Begin the call of a batch that was held for as long as may be."""
+        """Start the call of a batch that was held for the longest time."""
         if not batch.has_begun:
             self._begin(batch)
 
     def _close(self, batch: _Batch) -> None:
-        """Let a batch accept no more messages."""
+        """Stop adding messages to a batch."""
         if self._batch is batch:
             self._batch = None
 
     async def _alone(self, one: OutgoingMessage) -> Published:
-        # The server checks the other messages: a message that it refuses in the batch is then sent alone.
+        # Only lone messages are checked here. If the server refuses a batch, each message is sent alone.
         check_outgoing(one)
         self._lone += 1
         try:
             with BROKER_ERRORS:
                 if one.made_id is not None:
-                    # A server of an earlier version skips a field that it does not know, and refuses an argument.
+                    # `publish` has no argument for `age`, which a server of an earlier version would refuse. It ignores
+                    # the field of the struct in `publish_many`.
                     (kept,) = await self._client.call(BrokerService.publish_many, [sent(one)])
                     return kept
                 headers, trace = sent_headers(one.headers)
@@ -230,7 +232,7 @@ class Publications:
             self._lone -= 1
 
     def _begin(self, batch: _Batch) -> None:
-        """Publish messages, in a task that no cancelled publisher ends."""
+        """Publish a batch in a separate task, which no cancelled publisher cancels."""
         batch.has_begun = True
         self._close(batch)
         loop = get_running_loop()
@@ -243,7 +245,7 @@ class Publications:
 
     async def _together(self, batch: _Batch) -> None:
         self._due.discard(asyncio.current_task())
-        # Nothing is published for callers that were cancelled until now.
+        # Leave out messages whose callers were cancelled.
         pairs = zip(batch.messages, batch.waits, strict=True)
         messages = [sent(message) for message, wait in pairs if not wait.done()]
         waits = [wait for wait in batch.waits if not wait.done()]
@@ -257,9 +259,9 @@ class Publications:
             self._wake()
 
     def _wake(self) -> None:
-        """Wake the publishers of one call, and later the publishers of the next call, when its messages are sent.
+        """Wake the publishers of one call; wake the publishers of the next call after the messages of these were sent.
 
-        Otherwise client and broker would work in turn: each would wait for all messages that are under way.
+        If all were woken together, client and broker would alternate, each waiting for all messages of the other.
         """
         for wait, published in zip(*self._answered[0], strict=True):
             if not wait.done():
@@ -267,9 +269,9 @@ class Publications:
         get_running_loop().call_soon(self._wake_next, _TURNS_BETWEEN, context=Context())
 
     def _wake_next(self, turns: int) -> None:
-        """Wake the publishers of the next call when some turns of the loop have passed, this one included."""
+        """Wake the publishers of the next call after `turns` iterations of the loop, including this one."""
         if turns == _TURNS_BETWEEN:
-            # The woken publishers have published again in this turn.
+            # The woken publishers have published again in this iteration of the loop.
             self._begin_held()
         if turns > 1:
             get_running_loop().call_soon(self._wake_next, turns - 1, context=Context())
@@ -279,7 +281,7 @@ class Publications:
             self._wake()
 
     def _on_end(self, waits: Sequence[_Wait], task: asyncio.Task[None]) -> None:
-        """Note the end of a call, and tell the publishers of a failed call."""
+        """Handle the end of a call; pass the error of a failed call to its publishers."""
         self._calls.discard(task)
         self._due.discard(task)
         began = self._shared.pop(task, None)
@@ -289,11 +291,11 @@ class Publications:
         if error is not None:
             self._tell(waits, error)
         if not self._answered:
-            # No answer is about to wake publishers; after a failure its publishers publish again in the next turn.
+            # No answer is about to wake publishers. After a failure publishers publish again in the next iteration.
             get_running_loop().call_soon(self._begin_held, context=Context())
 
     def _tell(self, waits: Sequence[_Wait], error: BaseException) -> None:
-        """Give publishers the error of their call."""
+        """Pass the error of a call to its publishers."""
         told = BROKER_ERRORS.of(error) if isinstance(error, FastRPCError) else error
         failure = as_error(told, "a publication")
         is_of_one = (

@@ -1,4 +1,4 @@
-"""Messages that callers pull by plain calls, each until it is settled or its lease ends."""
+"""Messages that callers pull by unary calls. Each is held until it is settled or its lease expires."""
 
 import asyncio
 import secrets
@@ -20,26 +20,26 @@ from fastrpc.together import together
 
 __all__ = ["LONGEST_LEASE_SECONDS", "LONGEST_WAIT_SECONDS", "MOST_OF_OWNER", "MOST_PULLED", "PulledMessages"]
 
-#: Longest wait of a pull, in seconds. The least one is for a broker that reads from a disk.
+#: The longest and the shortest wait of a pull, in seconds. A broker may need the shortest wait to read from a disk.
 LONGEST_WAIT_SECONDS: Final = 60.0
 _LEAST_WAIT_SECONDS: Final = 0.05
 
-#: Bounds of the seconds of a lease.
+#: The shortest and the longest lease, in seconds.
 _LEAST_LEASE_SECONDS: Final = 1.0
 LONGEST_LEASE_SECONDS: Final = 43_200.0
 
-#: Most messages of one pull, and of all pulls together that are not settled: of each identity, and of all callers.
+#: Most messages of one pull; most unsettled pulled messages of one identity; most unsettled pulled messages in total.
 _MOST_AT_ONCE: Final = 1_000
 MOST_OF_OWNER: Final = 50_000
 MOST_PULLED: Final = 100_000
 
-#: The approximate bytes of the messages of one pull; further messages are handed back.
+#: Approximate limit of the bytes of one pull; messages beyond it are handed back.
 _PULLED_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(slots=True, eq=False)
 class _Pull:
-    """The membership of one call of `pull`; it lasts while one of its messages is under way."""
+    """The membership of one call of `pull`. It ends when none of its messages is under way."""
 
     membership: Membership
     left: int = 0
@@ -55,18 +55,18 @@ class _Lease:
 
 
 class _Places:
-    """The places for messages that are pulled, or may be by a call that waits."""
+    """Limits the messages that are pulled or reserved by waiting calls."""
 
     def __init__(self) -> None:
         self._used = 0
-        # By owner with a place.
+        # The used places of each owner.
         self._used_of: Counter[str] = Counter()
 
     def reserve(self, owner: str | None, most: int) -> int:
         """Reserve as many places as are free, at most `most`; return their number.
 
         Raises:
-            BrokerError: RESOURCE_EXHAUSTED: all places are taken.
+            BrokerError: RESOURCE_EXHAUSTED: no place is free.
         """
         if owner is not None:
             used = self._used_of[owner]
@@ -89,10 +89,10 @@ class _Places:
 
 
 class PulledMessages:
-    """Leases of messages, by their tokens.
+    """The leases of pulled messages, by their tokens.
 
-    A lease that ends returns its message, counted: it is delivered again at once, with the next number. So a message
-    whose answer was lost in transit is delivered again after its lease. A restart of the broker forgets all leases.
+    When a lease expires, its message is delivered again immediately, with the next delivery number. This includes
+    messages whose answer was lost in transit. A restart of the broker forgets all leases.
     """
 
     def __init__(self) -> None:
@@ -112,19 +112,19 @@ class PulledMessages:
         """Take messages as a member of a group.
 
         Args:
-            seconds: of the wait for a first message, and of the lease.
-            owner: the caller, and the only one who may settle them.
-            drain: ends the wait.
+            seconds: the longest wait for a first message, and the length of the lease.
+            owner: the caller; only this identity may settle the messages.
+            drain: ends the wait when it is done.
 
         Raises:
             ConfigError: an argument is out of bounds, or the group has another pattern or order.
-            BrokerError: RESOURCE_EXHAUSTED: too many pulled messages are not settled.
+            BrokerError: RESOURCE_EXHAUSTED: too many pulled messages are unsettled.
         """
         wait, lease = seconds
         _check_most(most)
         _check_lease(lease)
         check_pause(wait)
-        # Before the wait: any number of calls may wait.
+        # Reserve before the wait, since any number of calls may wait.
         most = left = self._places.reserve(owner, most)
         try:
             found = await self._pulled(await backend.join(settings), most, seconds, owner, drain)
@@ -134,7 +134,7 @@ class PulledMessages:
             self._places.free(owner, left)
 
     async def settle(self, settlements: Sequence[PulledSettlement], owner: str | None) -> list[bool]:
-        """Settle or renew messages; False: the lease has ended, or it is not the owner's.
+        """Settle or renew messages; return for each False if the lease has expired or belongs to another owner.
 
         Raises:
             ConfigError: a number is out of bounds; nothing is settled.
@@ -185,7 +185,7 @@ class PulledMessages:
         try:
             is_ours = await ended(lease.pull.membership, lease.token, one)
         except BaseException:
-            # The message may still be under way: the caller tries again, or the lease ends.
+            # The message may still be under way. Keep the lease, so that the caller can try again.
             self._begin(one.token, lease, lease.seconds)
             raise
         await self._release(lease)
@@ -198,9 +198,9 @@ class PulledMessages:
         return name
 
     def _begin(self, name: str, lease: _Lease, seconds: float) -> None:
-        """Have a lease last from now on."""
+        """Start a lease that lasts some seconds from now."""
         lease.seconds = seconds
-        # Not in the context of the caller, which the timer would keep.
+        # In an empty context: the timer would keep the caller's context alive.
         lease.timer = asyncio.get_running_loop().call_later(seconds, self._expire, name, context=Context())
         self._leases[name] = lease
 
@@ -211,7 +211,7 @@ class PulledMessages:
         task.add_done_callback(self._ending.discard)
 
     async def _give_back(self, lease: _Lease) -> None:
-        # A broker that cannot keep it delivers the message again as the member leaves.
+        # If the broker cannot settle it, the message is delivered again when the member leaves.
         with suppress(BrokerError):
             await lease.pull.membership.nack(lease.token, 0.0)
         await self._release(lease)
@@ -226,7 +226,7 @@ class PulledMessages:
 async def _taken_at_once(
     membership: Membership, most: int, seconds: float, drain: asyncio.Future[None]
 ) -> Sequence[Delivery]:
-    """Return messages for one answer; the messages of a cancelled call are handed back."""
+    """Take messages for one answer. If the call is cancelled, hand its messages back."""
     found = await taken(membership, most, seconds, drain)
     size, count = 0, 0
     for one in found:
@@ -237,7 +237,7 @@ async def _taken_at_once(
     try:
         await hand_back(membership, found[count:])
     except asyncio.CancelledError:
-        # A broker that cannot hand messages back delivers them when the member leaves.
+        # If this fails, the messages are delivered again when the member leaves.
         with suppress(BrokerError):
             await hand_back(membership, found)
         raise
@@ -245,7 +245,7 @@ async def _taken_at_once(
 
 
 def _left(most: int, used: int, limit: int, text: str) -> int:
-    """Return the places that are left below a limit, at most `most`."""
+    """Return the number of places that are free below a limit, at most `most`."""
     if used >= limit:
         raise BrokerError(
             f"{text}, the limit is {limit}", status=Status.RESOURCE_EXHAUSTED, processed="no", retry_after=1.0

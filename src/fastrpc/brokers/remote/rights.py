@@ -1,4 +1,4 @@
-"""Rights at a broker: to publish, to subscribe, to join groups, and to manage topics."""
+"""Permissions of callers at a broker: to publish, to subscribe, to join groups, and to manage topics."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -13,7 +13,7 @@ __all__ = ["GROUPS", "MANAGE", "PUBLISH", "SUBSCRIBE", "BrokerRights"]
 
 
 def _covers(pattern: TopicPattern, name: str) -> bool:
-    """Return whether a pattern grants a right to every name of a topic or of a pattern."""
+    """Return whether the pattern of a rule covers a name, or every name of a pattern."""
     return TopicPattern(name).is_below(pattern)
 
 
@@ -34,7 +34,7 @@ _OF_TOPICS: Final = (PUBLISH, SUBSCRIBE, MANAGE)
 
 
 class BrokerRights:
-    """Decides about the running call of `fastrpc.broker`.
+    """Checks whether the caller of the running call has the rights for it.
 
     ======================================  =====================================================================
     publish                                 `publish` for the name
@@ -48,7 +48,7 @@ class BrokerRights:
     ======================================  =====================================================================
 
     Args:
-        rights: None: every caller has all rights.
+        rights: the rights of the policy; None: every caller has all rights.
     """
 
     def __init__(self, rights: ServiceRights | None) -> None:
@@ -56,38 +56,38 @@ class BrokerRights:
 
     @property
     def is_free(self) -> bool:
-        """Whether every caller has all rights."""
+        """True if every caller has all rights."""
         return self._rights is None
 
     def check_publish(self, names: Iterable[str]) -> None:
-        """Refuse a publication. CallError: PERMISSION_DENIED, as from all checks."""
+        """Check the right to publish. All checks raise CallError: PERMISSION_DENIED."""
         if self._rights is not None:
             self._rights.check(PUBLISH, [*names])
 
     def check_subscribe(self, pattern: str, group: str | None) -> None:
-        """Refuse a subscription."""
+        """Check the right to subscribe."""
         if self._rights is not None:
             self._rights.check(SUBSCRIBE, [pattern])
             if group is not None:
                 self._rights.check(GROUPS, [group])
 
     def check_declare(self, topic: TopicSettings, present: TopicSettings | None) -> None:
-        """Refuse a declaration; every caller that sees a topic may declare it again with the same settings."""
+        """Check the right to declare. A caller that sees a topic may declare it again with the same settings."""
         rights = self._rights
         if rights is None or (present == topic and self.sees(topic)):
             return
         if not rights.granted(MANAGE, [topic.name]):
             rights.check(PUBLISH, [topic.name])
-            # Groups of a queue begin with it, and keep its messages.
+            # A declaration of a queue creates its groups, for which the queue then keeps messages.
             rights.check(GROUPS, topic.groups)
 
     def check_covering(self, pattern: str) -> None:
-        """Refuse a question for the topic that covers a pattern."""
+        """Check the right to query the topic that covers a pattern."""
         if self._rights is not None and not self._has_any(pattern):
             self._rights.check(SUBSCRIBE, [pattern])
 
     def sees(self, topic: TopicSettings) -> bool:
-        """Return whether the caller sees a topic in lists."""
+        """Return whether the caller may see a topic in lists."""
         if self._rights is None:
             return True
         pattern = TopicPattern(topic.name)
@@ -96,7 +96,7 @@ class BrokerRights:
         )
 
     def sees_group(self, group: GroupState) -> bool:
-        """Return whether the caller sees a group in lists."""
+        """Return whether the caller may see a group in lists."""
         rights = self._rights
         return (
             rights is None
@@ -105,7 +105,7 @@ class BrokerRights:
         )
 
     def check_group(self, name: str, present: GroupState | None) -> None:
-        """Refuse access to a group; the caller learns of an absent group only with a right to it."""
+        """Check the right to manage a group. Without the right, the error does not show whether the group exists."""
         rights = self._rights
         if rights is None:
             return

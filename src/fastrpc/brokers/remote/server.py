@@ -17,20 +17,20 @@ DEFAULT_BROKER_ADDRESS = "tcp://127.0.0.1:8971"
 
 
 class BrokerServer(HostedServer):
-    """A broker that serves while its `async with` block lasts; `fastrpc broker` is the same as a command.
+    """A broker that serves during its `async with` block. The command `fastrpc broker` does the same.
 
     Args:
         address: the address to listen at; port 0 chooses a free one.
         data_dir: a folder that keeps messages across restarts; None keeps them in memory only.
-        sync: "full" keeps them across a power loss, "normal" across the end of the process only.
+        sync: "full" keeps messages across a power loss, "normal" only across the end of the process.
         tls: certificates for an address `tls://`; with `require_client_cert` only clients with a certificate may call.
-        authenticate: identifies callers, see `Server`; without it every client that can connect may do all.
-        policy: the rules, whose keys `publish`, `subscribe`, `groups` and `manage` grant these rights; without it every
-            identity has them.
+        authenticate: identifies callers, see `Server`; without it every client that can connect has all rights.
+        policy: the rules; their keys `publish`, `subscribe`, `groups` and `manage` grant these rights. Without a policy
+            every identity has all rights.
 
     Raises:
-        ConfigError: the address is neither TCP nor TLS, the policy comes without `authenticate`, or an argument
-            cannot be used.
+        ConfigError: the address is neither TCP nor TLS, there is a policy without `authenticate`, or an argument is
+            invalid.
     """
 
     _scheme = "broker"

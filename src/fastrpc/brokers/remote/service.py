@@ -1,7 +1,7 @@
 """A broker as a service: topics in memory or in a folder, for many processes.
 
-`consume` carries messages and settlements of one member both ways. `pull` and `settle` are unary calls for languages
-without streams, and `follow` is for readers that settle nothing, such as server-sent events.
+`consume` is a bidirectional stream with the messages and settlements of one member. `pull` and `settle` are unary
+calls for languages without streams. `follow` is for readers that settle nothing, such as server-sent events.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ __all__ = ["BrokerService", "broker_config"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: Bytes of the dead letters in one message of their stream.
+#: Approximate bytes of the dead letters in one message of the stream of `dead_letters`.
 _LETTERS_BYTES: Final = 1024 * 1024
 
 
@@ -67,17 +67,17 @@ def broker_config(tls: TLS | None) -> ServerConfig:
 class BrokerService(HealthSource):
     """A broker for clients with `broker://host:port`.
 
-    After a commit that may have been kept or not every call fails, and the health of the service is NOT_SERVING.
+    After a commit whose outcome is unknown every call fails, and the health of the service is NOT_SERVING.
 
     Args:
         data_dir: a folder that keeps messages across restarts; None keeps them in memory only.
-        sync: "full" keeps them across a power loss, "normal" across the end of the process only.
-        rights: grant publishing and subscribing; None: every caller may do all.
+        sync: "full" keeps messages across a power loss, "normal" only across the end of the process.
+        rights: the rights of callers; None: every caller has all rights.
         clock: returns an instant in seconds that never decreases.
         wall: returns the time of day, in UTC.
 
     Attributes:
-        failure: the error that ended the broker, until it is entered again; None while it serves.
+        failure: the error that stopped the broker; None while it serves, and after it is entered again.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class BrokerService(HealthSource):
 
     async def __aenter__(self) -> Self:
         backend = self._made()
-        # The failure of an earlier broker is over.
+        # Forget the failure of an earlier run.
         self.failure = None
         self._failed.clear()
         self._backend = await backend.__aenter__()
@@ -120,18 +120,18 @@ class BrokerService(HealthSource):
             await backend.__aexit__(kind, error, traceback)
 
     def shown(self, most_rows: int) -> dict[str, Any] | None:
-        """Return topics and groups for the admin page, without messages; None while the broker is closed."""
+        """Return the topics and groups for the admin page, without messages; None while the broker is closed."""
         return None if self._backend is None else self._backend.figures.shown(most_rows)
 
     async def failed(self) -> BrokerError:
-        """Wait for the error that ends the broker before it is closed."""
+        """Wait until an error stops the broker; return the error."""
         await self._failed.wait()
         assert self.failure is not None
         return self.failure
 
     @property
     def backend(self) -> EmbeddedBroker:
-        """The broker below, which has no rights. BrokerError: it is closed."""
+        """The broker below, which does not check rights. BrokerError: it is closed."""
         if self._backend is None:
             raise BrokerError("the broker is closed", processed="no", retryable=True)
         return self._backend
@@ -201,7 +201,7 @@ class BrokerService(HealthSource):
             finally:
                 consumers.discard(consumer)
                 await consumer.close()
-                # Other members may have joined meanwhile, and made a new set for the group.
+                # In the meantime other members may have joined and created a new set for the group.
                 if not consumers and self._consumers.get(group or "") is consumers:
                     del self._consumers[group or ""]
 
@@ -242,7 +242,7 @@ class BrokerService(HealthSource):
             settings = GroupSettings(group, pattern, place_of(start), ordered)
             seconds = (wait_seconds, lease_seconds)
             found = await self._pulled.pull(self.backend, settings, most, seconds, _caller(), drain)
-        # A right may end during the wait: the leases give the messages to others.
+        # Check again, since a right may end during the wait. The messages are delivered to others after their leases.
         check()
         return found
 
@@ -335,7 +335,7 @@ class BrokerService(HealthSource):
     def _made(self) -> EmbeddedBroker:
         if self._folder is None:
             return MemoryBroker(clock=self._clock, wall=self._wall)
-        # Imported here: a broker in memory needs no SQLite.
+        # Import SQLite only here: a broker in memory does not need it.
         from fastrpc.brokers.sqlite import sqlite_broker
 
         return sqlite_broker(
@@ -343,13 +343,13 @@ class BrokerService(HealthSource):
         )
 
     def _fail(self, error: BrokerError) -> None:
-        logger.error("the broker has ended: %s", error)
+        logger.error("the broker has stopped: %s", error)
         self.failure = error
         self._failed.set()
         self.set_serving(False)
 
     def _checked(self, pattern: str, group: str | None) -> Callable[[], None]:
-        """Check a subscription; return the check, to be repeated."""
+        """Check the right to subscribe; return the check, so that it can be repeated."""
         with TOLD:
             TopicPattern(pattern)
             if group is not None:
@@ -359,21 +359,21 @@ class BrokerService(HealthSource):
         return check
 
     async def _check_group(self, name: str) -> None:
-        """Refuse a caller that may not look after a group."""
+        """Check the caller's right to manage a group."""
         check_group(name)
         if not self._rights.is_free:
             found = (group for group in await self.backend.groups() if group.name == name)
             self._rights.check_group(name, next(found, None))
 
     async def _tell_losses(self, group: str) -> None:
-        """Tell the members of a group of messages that other members may already have."""
+        """Tell the members of a group which messages other members may already have."""
         for consumer in self._consumers.get(group, ()):
             consumer.note_losses()
-        # Members on the same connection are notified before this call is answered.
+        # This lets the streams of members on the same connection send before the answer to this call.
         await asyncio.sleep(0)
 
 
 def _caller() -> str | None:
-    """Return the name of the caller; None without an identity."""
+    """Return the identity of the caller, or None."""
     identity = current_call().identity
     return None if identity is None else identity.name

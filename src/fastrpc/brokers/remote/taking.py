@@ -1,4 +1,4 @@
-"""Messages taken for callers: batches of bounded size, and the end of a wait."""
+"""Take messages for callers: in batches of limited size, for a limited time."""
 
 import asyncio
 from collections import deque
@@ -14,22 +14,22 @@ from fastrpc.together import together
 
 __all__ = ["BATCH_BYTES", "BatchSize", "ended", "followed", "hand_back", "taken"]
 
-#: Messages of the first batch, and the most of one.
+#: Most messages of the first batch, and of every batch.
 _FIRST_BATCH: Final = 8
 _LARGEST_BATCH: Final = 512
 
-#: Bytes of a batch, about.
+#: Approximate bytes of a batch.
 BATCH_BYTES: Final = 1024 * 1024
 
 
 class BatchSize:
-    """The number of messages to take at once, so that a batch has about a megabyte."""
+    """The most messages of the next batch, chosen so that a batch has about a megabyte."""
 
     def __init__(self) -> None:
         self.messages = _FIRST_BATCH
 
     def note(self, weights: Sequence[int]) -> None:
-        """Note the bytes of each message of a batch."""
+        """Adapt the number to a batch whose messages have these bytes."""
         size = sum(weights) // len(weights) + 1
         self.messages = max(1, min(BATCH_BYTES // size, 2 * self.messages, _LARGEST_BATCH))
 
@@ -37,9 +37,9 @@ class BatchSize:
 async def taken(
     membership: Membership, most: int, seconds: float | None, drain: asyncio.Future[None]
 ) -> Sequence[Delivery]:
-    """Return messages; an empty list after the seconds, or once the connection drains.
+    """Take messages; return an empty list after `seconds`, or once the connection drains.
 
-    Cancelled: no message is under way by it.
+    A cancelled call puts no message under way.
     """
     taking = asyncio.ensure_future(membership.take(most))
     waited: list[asyncio.Future[Any]] = [taking, drain]
@@ -54,7 +54,7 @@ async def taken(
 
 
 async def _withdrawn(taking: asyncio.Future[Sequence[Delivery]]) -> Sequence[Delivery]:
-    """End a take; return the messages that it still got."""
+    """Cancel a take; return the messages that it had got by then."""
     if not taking.done():
         taking.cancel()
         await asyncio.wait([taking])
@@ -64,12 +64,12 @@ async def _withdrawn(taking: asyncio.Future[Sequence[Delivery]]) -> Sequence[Del
 async def followed(
     membership: Membership, check: Callable[[], None], drain: asyncio.Future[None]
 ) -> AsyncGenerator[DeliveredMessage, None]:
-    """Yield messages until the connection drains, and leave the group.
+    """Yield messages until the connection drains; then leave the group.
 
-    A message counts as handled once the reader has asked for the next one.
+    A message is acknowledged once the reader asks for the next message.
 
     Args:
-        check: refuses a caller whose right has ended.
+        check: raises an error if the caller's right has ended.
     """
     size = BatchSize()
     waiting: deque[Delivery] = deque()
@@ -93,12 +93,12 @@ async def followed(
 
 
 async def hand_back(membership: Membership, messages: Iterable[Delivery]) -> None:
-    """Deliver messages to others at once, uncounted; messages handed back before are skipped."""
+    """Hand back messages, so that others get them immediately; skip messages that were handed back before."""
     await together(membership.hand_back(one.token) for one in messages)
 
 
 async def ended(membership: Membership, token: Any, end: Any) -> bool:
-    """Settle a message by the verb of a settlement other than `renew`."""
+    """Settle a message by the verb of a settlement. The verb is not `renew`."""
     if end.verb == "ack":
         return await membership.ack(token)
     if end.verb == "nack":
@@ -109,7 +109,7 @@ async def ended(membership: Membership, token: Any, end: Any) -> bool:
 
 
 async def _acknowledge(membership: Membership, tokens: list[Any]) -> None:
-    """Acknowledge messages, and forget them."""
+    """Acknowledge messages, and clear the list."""
     acks = [membership.ack(token) for token in tokens]
     tokens.clear()
     await together(acks)

@@ -1,4 +1,4 @@
-"""A signal for one task. An `asyncio.Event` takes three calls of Python for each wait."""
+"""A signal for one task. It is faster than an `asyncio.Event`, whose wait takes three Python calls."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ __all__ = ["TaskSignal"]
 
 
 class TaskSignal:
-    """A flag that wakes the waiting task, and stays set until that task clears it."""
+    """A flag that wakes the waiting task. It stays set until the task clears it."""
 
     __slots__ = ("_is_set", "_waiter")
 
@@ -16,17 +16,17 @@ class TaskSignal:
         self._waiter: asyncio.Future[None] | None = None
 
     def set(self, _: Any = None) -> None:
-        """Let the present wait end, or the next one."""
+        """Set the flag, which ends the present or the next wait."""
         self._is_set = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def clear(self) -> None:
-        """Let the next wait last until the signal is set again."""
+        """Clear the flag, so that the next wait lasts until it is set again."""
         self._is_set = False
 
     def wait(self) -> "asyncio.Future[None]":
-        """Return a future that is done once the signal is set; one task waits at a time."""
+        """Return a future that is done once the flag is set. Only one task may wait at a time."""
         self._waiter = asyncio.get_running_loop().create_future()
         if self._is_set:
             self._waiter.set_result(None)

@@ -1,11 +1,11 @@
-"""The broker in a folder of one process, `sqlite:///folder`: a file of SQLite, and all that is delivered in memory.
+"""The broker in a folder, `sqlite:///folder`, for one process. A file of SQLite keeps the messages.
 
 tables    the schema
-rows      messages and dead letters as bytes, with their sums
-writing   changes as rows
-reading   rows as the broker goes on with them
-journal   commits, without room as well
-copying   a copy of all that is readable
+rows      encode and decode messages and dead letters, with checksums
+writing   write changes as rows
+reading   load the state of a broker
+journal   commits, and what happens if the disk is full
+copying   copy everything that is readable
 """
 
 import time
@@ -35,14 +35,14 @@ def sqlite_broker(
     wall: Callable[[], datetime] = utc_now,
     on_failed: Callable[[BrokerError], None] = lambda error: None,
 ) -> EmbeddedBroker:
-    """Return the broker of a folder, to be entered.
+    """Return the broker of a folder, for one `async with`.
 
     Args:
-        folder: made if it is missing, with the mode 0700. Others must not be able to enter it.
-        sync: "full" keeps commits across a power loss, "normal" across the end of the process only.
+        folder: the folder; it is created if it is missing, with mode 0700. Other users must not have access to it.
+        sync: "full" keeps commits across a power loss, "normal" only across the end of the process.
         clock: returns an instant in seconds that never decreases.
         wall: returns the time of day, in UTC.
-        on_failed: called with the error of the commit that ended the broker.
+        on_failed: called with the error of the commit that stopped the broker.
 
     Raises:
         ConfigError: `sync` is unknown, or SQLite is older than 3.35.

@@ -1,4 +1,4 @@
-"""A copy of all that is readable in the folder of a broker: a backup of a stopped one, a repair, a compaction."""
+"""Copy all that is readable in the folder of a stopped broker: as a backup, a repair, or a compaction."""
 
 import shutil
 import sqlite3
@@ -19,16 +19,16 @@ from fastrpc.stores.sqlite.numbers import NumbersFile
 
 __all__ = ["CopyReport", "copy_broker"]
 
-#: Numbers that are tried one by one after a damaged place, before the rest of a table is given up.
+#: Row numbers that are tried singly after a damaged page. If none is readable, the rest of the table is skipped.
 _LOOKED_AT: Final = 100_000
 
-#: The least that is added to the numbers of topics if a file may lack messages whose numbers were given.
+#: The least number that is added to the sequence numbers of topics if the file may lack messages with later numbers.
 _LOST_NUMBERS: Final = 1 << 20
 
-#: The tables whose rows have a number. Damaged messages are left out.
+#: The tables whose rows have a row number. The table `damaged` is not copied.
 _WITH_NUMBERS: Final = frozenset(("topics", "positions", "messages", "letters"))
 
-#: Rows without their topic or their group.
+#: Statements that delete rows whose topic or group is missing.
 _ORPHANS: Final = (
     "DELETE FROM messages WHERE topic NOT IN (SELECT number FROM topics)",
     "DELETE FROM ids WHERE topic NOT IN (SELECT number FROM topics)",
@@ -44,11 +44,11 @@ class CopyReport:
     """The content of a copy.
 
     Attributes:
-        topics: how many it has.
-        groups: how many it has.
-        messages: how many it has.
-        dead: dead letters that it has.
-        damaged: rows that cannot be read, or whose checksum is wrong; the copy lacks them.
+        topics: the number of topics.
+        groups: the number of groups.
+        messages: the number of messages.
+        dead: the number of dead letters.
+        damaged: the number of rows that are not copied, as they cannot be read or their checksum is wrong.
     """
 
     topics: int
@@ -59,7 +59,7 @@ class CopyReport:
 
 
 def copy_broker(folder: Path, new: Path) -> CopyReport:
-    """Copy all that is readable in the folder of a broker into a new folder, which appears once it is whole.
+    """Copy all that is readable in the folder of a broker into a new folder, which appears once it is complete.
 
     Raises:
         BrokerError: NOT_FOUND: the folder has no broker; ALREADY_EXISTS: the new folder exists; FAILED_PRECONDITION:
@@ -85,7 +85,7 @@ def copy_broker(folder: Path, new: Path) -> CopyReport:
 
 
 def _made(source: sqlite3.Connection, new: Path, numbers: NumbersFile | None) -> CopyReport:
-    """Make the copy in a temporary place, then move it; a failed copy leaves nothing."""
+    """Make the copy in a temporary folder, then move it. A failed copy is removed."""
     new.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{new.name}-", dir=new.parent))
     try:
@@ -103,7 +103,7 @@ def _made(source: sqlite3.Connection, new: Path, numbers: NumbersFile | None) ->
 
 
 def _numbers_of(folder: Path) -> NumbersFile | None:
-    """Return the second file of a broker; None if it is missing or damaged."""
+    """Open the file of sequence numbers; return None if it is missing or damaged."""
     numbers = NumbersFile(folder, BROKER)
     try:
         return numbers if numbers.read() else None
@@ -119,12 +119,12 @@ def _copied(
     for table, columns in COLUMNS.items():
         copy.add(table, len(columns))
     target.execute("UPDATE numbers SET latest = (SELECT coalesce(max(number), 0) FROM messages)")
-    # Everything in a topic whose row cannot be read is left out.
+    # Rows whose topic or group could not be read are left out.
     for statement in _ORPHANS:
         target.execute(statement)
     lost = 0
     if copy.damaged or numbers is None or not numbers.is_clean:
-        # Each message that the file lacks had another number, up to the greatest, and may have been of any topic.
+        # The file may lack messages of any topic, with any numbers up to `reserved`.
         reserved = 0 if numbers is None else numbers.reserved
         lost = max(_LOST_NUMBERS, reserved - latest_number(target))
     target.execute(f"UPDATE topics SET last = {LATEST_SEQUENCE} + ?", (lost,))  # noqa: S608
@@ -153,7 +153,7 @@ def _check_version(source: sqlite3.Connection, path: Path) -> None:
 
 
 class _Copy:
-    """Copies rows, and counts the damaged ones."""
+    """Copies rows, and counts damaged rows."""
 
     def __init__(self, source: sqlite3.Connection, target: sqlite3.Connection) -> None:
         self._source = source
@@ -161,7 +161,7 @@ class _Copy:
         self.damaged = 0
 
     def add(self, table: str, columns: int) -> None:
-        """Copy all rows of a table that are readable and whole."""
+        """Copy all rows of a table that are readable and undamaged."""
         rows = self._by_number(table) if table in _WITH_NUMBERS else self._in_order(table)
         marks = ", ".join("?" * columns)
         self._target.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", self._whole(table, rows))  # noqa: S608
@@ -180,7 +180,7 @@ class _Copy:
             self.damaged += 1
 
     def _by_number(self, table: str) -> Iterator[tuple[Any, ...]]:
-        """Yield rows by their numbers; after a damaged page it continues with the next readable number."""
+        """Yield rows in the order of their numbers. After a damaged page, continue with the next readable number."""
         number, misses = -1, 0
         while misses < _LOOKED_AT:
             try:

@@ -19,18 +19,18 @@ from fastrpc.stores.sqlite.folder import SqliteFolder, Sync
 
 __all__ = ["SqliteBrokerJournal"]
 
-#: Seconds after which changes without messages are written again to a disk that was full.
+#: Seconds after which changes other than messages are written again if the disk was full.
 _AGAIN_SECONDS: Final = 1.0
 
 
 class SqliteBrokerJournal:
-    """Keeps the changes of a broker in a folder that belongs to one process at a time. One thread calls it.
+    """A journal of a broker in a folder, which one process at a time may use. One thread calls it.
 
     Args:
-        place: the folder; made if it is missing, with the mode 0700. Others must not be able to enter it.
-        sync: "full" keeps commits across a power loss, "normal" across the end of the process only.
-        clock: the broker's.
-        wall: seconds of the wall clock.
+        place: the folder; it is created if it is missing, with mode 0700. Other users must not have access to it.
+        sync: "full" keeps commits across a power loss, "normal" only across the end of the process.
+        clock: the clock of the broker.
+        wall: returns the time of day in seconds since 1970.
 
     Raises:
         ConfigError: `sync` is unknown, or SQLite is older than 3.35.
@@ -51,7 +51,7 @@ class SqliteBrokerJournal:
         self._closes = threading.Event()
 
     def open(self) -> KeptBroker:
-        """Open the file; return everything it keeps except the messages. BrokerError: it is unusable."""
+        """Open the file; return its content, without the bodies of messages. BrokerError: the file is unusable."""
         kept = self.folder.open(self._read)
         self.folder.read(self._writer.open)
         return kept
@@ -64,14 +64,14 @@ class SqliteBrokerJournal:
         except sqlite3.OperationalError as error:
             if hasattr(error, "sqlite_errorcode"):
                 raise
-            # Python's sqlite3 raised this: a text is not UTF-8.
+            # Python's sqlite3 raises this if a text is not UTF-8.
             raise BROKER.damaged(self.folder.path, str(error)) from error
 
     def commit(self, batch: Sequence[KeptChanges]) -> None:
-        """Keep changes.
+        """Write changes.
 
         Raises:
-            BrokerError: RESOURCE_EXHAUSTED: there is no room, and the messages are not kept; all other changes are.
+            BrokerError: RESOURCE_EXHAUSTED: the disk is full; all changes are kept except the messages.
         """
         size = sum(one.size for one in batch)
         try:
@@ -83,12 +83,12 @@ class SqliteBrokerJournal:
             raise
 
     def read(self, topic: str, numbers: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
-        """Return the existing messages of a topic with these numbers, in order, and the numbers of damaged ones."""
+        """Return the existing messages of a topic with these numbers, in order, and the numbers of damaged messages."""
         known = self._writer.topic(topic)
         return self.folder.read(lambda connection: read_records(connection, known, numbers))
 
     def read_ids(self, topic: str, first: int, last: int) -> Mapping[str, int]:
-        """Return the numbers of existing, whole messages of a topic, by id. BrokerError: DATA_LOSS."""
+        """Return the numbers of existing, undamaged messages of a topic, by id. BrokerError: DATA_LOSS."""
         try:
             known = self._writer.topic(topic)
             return self.folder.read(lambda connection: read_ids(connection, known, first, last))
@@ -96,7 +96,7 @@ class SqliteBrokerJournal:
             raise BROKER.damaged(self.folder.path, str(error)) from error
 
     def read_letters(self, group: str, numbers: Collection[int]) -> Mapping[int, bytes]:
-        """Return the bodies of existing, whole dead letters, by number. BrokerError: DATA_LOSS."""
+        """Return the bodies of existing, undamaged dead letters, by number. BrokerError: DATA_LOSS."""
         reader = self._writer.group(group)
         if reader is None:
             return {}
@@ -106,7 +106,7 @@ class SqliteBrokerJournal:
             raise BROKER.damaged(self.folder.path, str(error)) from error
 
     def stop_waiting(self) -> None:
-        """Stop waiting for room. Any thread may call it."""
+        """Stop waiting for disk space. Any thread may call it."""
         self._closes.set()
 
     def close(self) -> None:
@@ -114,11 +114,11 @@ class SqliteBrokerJournal:
         self.folder.close()
 
     def room(self) -> int:
-        """Return the free bytes. Any thread may ask."""
+        """Return the free bytes of the disk. Any thread may call it."""
         return self.folder.room()
 
     def file_bytes(self) -> int:
-        """Return the size of the file and its log. Any thread may ask."""
+        """Return the size of the file and its log in bytes. Any thread may call it."""
         return self.folder.file_bytes()
 
     def _commit(self, changes: Sequence[Change], size: int) -> None:
@@ -132,13 +132,13 @@ class SqliteBrokerJournal:
                 is_single=writer.is_single(changes),
             )
         except BrokerError:
-            # The changes were undone, but the writer counts them as done.
+            # Open the writer again: its state includes changes that were rolled back.
             self.folder.read(writer.open)
             raise
         writer.latest += count
 
     def _keep_rest(self, batch: Sequence[KeptChanges]) -> None:
-        """Keep all changes except messages, as soon as there is room for them."""
+        """Write all changes except messages. Wait until the disk has space for them."""
         changes = [change for one in batch for change in one.changes if type(change) is not MessagesAppended]
         while not self._closes.is_set():
             try:

@@ -1,4 +1,4 @@
-"""The content of a broker's file, for the start of the broker, and its messages in batches."""
+"""Read a broker's file: the state for the start of the broker, and batches of messages."""
 
 import logging
 import sqlite3
@@ -28,7 +28,7 @@ _logger = logging.getLogger("fastrpc.broker")
 def read_records(
     connection: sqlite3.Connection, topic: int, numbers: Sequence[int]
 ) -> tuple[list[Record], list[int]]:
-    """Return the existing messages with these numbers, in order, and the numbers of damaged ones."""
+    """Return the existing messages with these numbers, in order, and the numbers of damaged messages."""
     wanted = set(numbers)
     if numbers[-1] - numbers[0] < 2 * len(numbers):
         try:
@@ -42,7 +42,7 @@ def read_records(
 
 
 def read_ids(connection: sqlite3.Connection, topic: int, first: int, last: int) -> dict[str, int]:
-    """Return the numbers of the present messages in a range, by id."""
+    """Return the numbers of the existing messages in a range, by id."""
     rows = connection.execute(
         "SELECT sequence, head FROM messages INDEXED BY places WHERE topic = ? AND sequence BETWEEN ? AND ?",
         (topic, first, last),
@@ -51,7 +51,7 @@ def read_ids(connection: sqlite3.Connection, topic: int, first: int, last: int) 
 
 
 def read_bodies(connection: sqlite3.Connection, group: int, numbers: Collection[int]) -> dict[int, bytes]:
-    """Return the bodies of the dead letters of a group that are whole, by number."""
+    """Return the bodies of a group's undamaged dead letters, by number."""
     rows = connection.execute(
         "SELECT * FROM letters INDEXED BY letters_of WHERE reader = ? AND NOT is_replayed", (group,)
     )
@@ -69,7 +69,7 @@ def _read_one_by_one(
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
-            # The page is damaged; others are whole.
+            # The page is damaged; other pages may be readable.
             damaged.append(number)
         else:
             found = _checked(iter(rows))
@@ -96,11 +96,11 @@ def _whole(told: Any, head: Any, body: Any) -> Record | None:
 
 
 class BrokerReader:
-    """Reads what a file keeps.
+    """Reads the content of a file.
 
     Args:
-        now: the instant of the broker's clock.
-        wall: the same instant of the wall clock, in seconds.
+        now: the present instant of the broker's clock.
+        wall: the present instant of the wall clock, in seconds.
     """
 
     def __init__(self, connection: sqlite3.Connection, now: float, wall: float) -> None:
@@ -110,7 +110,7 @@ class BrokerReader:
         self._topics: dict[int, str] = {}
 
     def read(self) -> KeptBroker:
-        """Return all but the messages.
+        """Return the state of the broker, without the bodies of messages.
 
         Raises:
             ArithmeticError, LookupError, TypeError, ValueError: a row is damaged.
@@ -118,17 +118,17 @@ class BrokerReader:
         return KeptBroker(self._read_topics(), self._read_groups())
 
     def _instant(self, wall: float) -> float:
-        """Return a time of day as an instant of the clock: both advance equally across restarts."""
+        """Convert a time of day to an instant of the broker's clock. This assumes that both clocks advance equally."""
         return self._now + wall - self._wall
 
     def _kept_at(self, wall: float) -> float:
-        # The wall clock may have been set back.
+        # An instant in the future becomes the present: the wall clock may have been set back.
         return min(self._now, self._instant(wall))
 
     def _read_topics(self) -> list[SavedTopic]:
         found = []
         removed = SavedRemovals(self._connection)
-        # A value that is not a number passes through `max`, and is refused below.
+        # `max` may return a value that is not a number, which is refused below.
         topics = self._connection.execute(
             f"SELECT number, name, settings, {LATEST_SEQUENCE} FROM topics ORDER BY number"  # noqa: S608
         ).fetchall()
@@ -145,17 +145,18 @@ class BrokerReader:
             gone, until = removed.of(number)
             until = self._instant(until)
             if settings.keep_seconds is not None:
-                # A log forgets old ids, and removes its first messages.
+                # A log does not remember ids older than this, and has removed messages.
                 until = max(until, self._now - REPEATED_SECONDS)
                 until = min(until, next((place.kept_at for place in places), until))
             found.append(SavedTopic(settings, last, places, ids, gone, until))
         return found
 
     def _read_ids(self, topic: int, seconds: float) -> list[tuple[str, int, float]]:
-        """Return the ids of a topic that are not forgotten, by age.
+        """Return the ids of a topic that are young enough, sorted by age.
 
-        If an instant is later than a later row's, or in the future, a clock was wrong. The id then counts as older: at
-        worst a duplicate is kept twice, while an id that counts as fresh would lose a new message with this id.
+        An instant that is in the future, or later than the instant of a later row, comes from a wrong clock. The id
+        then counts as older. At worst a duplicate is kept twice, whereas an id that counts as younger would make the
+        broker drop a new message with this id.
         """
         ids = self._connection.execute("SELECT * FROM ids WHERE topic = ? ORDER BY sequence DESC", (topic,))
         fresh: dict[str, tuple[str, int, float]] = {}
@@ -205,7 +206,9 @@ class BrokerReader:
             _, number, _, is_replayed, deliveries, due, _, head, body = row
             if not is_sound("letters", row):
                 _logger.error(
-                    "the dead letter %r of %s is damaged: it is kept in the file alone", number, name
+                    "the dead letter %r of %s is damaged: it stays in the file, but is not shown",
+                    number,
+                    name,
                 )
                 continue
             death, kept = death_of(head, body)

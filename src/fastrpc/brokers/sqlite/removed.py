@@ -1,4 +1,4 @@
-"""The ids of removed messages as rows, one for each commit: publications are repeated across restarts."""
+"""Rows with the ids of removed messages, one row per commit, so that repeats are recognized after a restart."""
 
 import logging
 import sqlite3
@@ -13,11 +13,11 @@ from fastrpc.brokers.local.removed import REMOVED_IDS
 
 __all__ = ["RemovedRows", "SavedRemovals"]
 
-#: Made by the first commit: a file without it is by an earlier version of fastrpc, which needs none.
+#: The first commit creates the table, since a file of an earlier version of fastrpc lacks it.
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS removed
     (number INTEGER PRIMARY KEY, kept REAL NOT NULL, content BLOB NOT NULL)"""
 
-#: Ids and numbers of each topic; an unknown id is empty.
+#: Encodes the ids and numbers of each topic; an unknown id is empty.
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(dict[int, list[tuple[str, int]]]).decode
 
@@ -25,16 +25,16 @@ _logger = logging.getLogger("fastrpc.broker")
 
 
 class RemovedRows:
-    """Writes removed ids, and deletes old ones by halves, as `RemovedIds` forgets them."""
+    """Writes removed ids. Like `RemovedIds` it deletes the older half of the ids as a whole."""
 
     def __init__(self) -> None:
         self.has_table = False
         self._count = 0
-        # The latest row of the older half.
+        # The number of the latest row of the older half.
         self._old = 0
 
     def open(self, connection: sqlite3.Connection) -> None:
-        """Read a file: its latest rows are the newer half, as before the start."""
+        """Read the rows of a file, and find the boundary between the two halves."""
         self.has_table, self._count, self._old = _has_table(connection), 0, 0
         if not self.has_table:
             return
@@ -48,7 +48,7 @@ class RemovedRows:
     def write(
         self, connection: sqlite3.Connection, wall: float, removed: Mapping[int, Sequence[tuple[str, int]]]
     ) -> None:
-        """Write the removed messages of a commit, within its transaction."""
+        """Write the ids of messages that a commit removes, in its transaction."""
         if not self.has_table:
             connection.execute(_TABLE)
             self.has_table = True
@@ -64,11 +64,11 @@ class RemovedRows:
 
 
 class SavedRemovals:
-    """Ids of removed messages that a file has."""
+    """The ids of removed messages in a file."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._ids: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
-        # Removed messages that were kept until then may be missing here: by topic, and for all topics.
+        # Removed messages that were published before these times of day may be missing: by topic, and for all topics.
         self._until: dict[int, float] = {}
         self._until_all = -inf
         if not _has_table(connection):
@@ -91,7 +91,7 @@ class SavedRemovals:
                 self._until[topic] = kept
 
     def of(self, topic: int) -> tuple[Sequence[tuple[str, int]], float]:
-        """Return the ids and numbers for a topic, and the time of day since which they are all its removed messages."""
+        """Return the ids and numbers of a topic's removed messages, and since which time of day they are complete."""
         return self._ids[topic], max(self._until_all, self._until.get(topic, -inf))
 
 

@@ -1,4 +1,4 @@
-"""The checks of rows: damage may have changed any value of a file, also its type."""
+"""Checks of rows. Damage may have changed any value of a file, including its type."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import NoneType
@@ -14,7 +14,7 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["COLUMNS", "checked", "is_sound", "is_whole", "settings_of"]
 
-#: The types of the columns of each table that is copied.
+#: The types of the columns of the tables that are copied.
 COLUMNS: Final[Mapping[str, tuple[Any, ...]]] = {
     "topics": (int, str, bytes, int),
     "positions": (int, str, int, str, int, int),
@@ -27,7 +27,7 @@ COLUMNS: Final[Mapping[str, tuple[Any, ...]]] = {
 
 
 def is_whole(told: Any, head: Any, body: Any) -> bool:
-    """Return whether the sum of a message or a dead letter is right."""
+    """Return whether the checksum of a message or a dead letter is right."""
     return isinstance(head, bytes) and isinstance(body, bytes) and sum_of(head, body) == told
 
 
@@ -35,7 +35,7 @@ def settings_of(name: Any, content: Any) -> TopicSettings:
     """Return the settings of a topic.
 
     Raises:
-        ValueError: they are damaged.
+        ValueError: the row is damaged.
     """
     try:
         settings = msgspec.msgpack.decode(content, type=TopicSettings)
@@ -72,7 +72,7 @@ def checked(table: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, 
 
 
 def is_sound(table: str, row: tuple[Any, ...]) -> bool:
-    """Return whether a row is whole."""
+    """Return whether a row is undamaged."""
     try:
         return bool([*checked(table, (row,))])
     except ValueError:
@@ -81,7 +81,7 @@ def is_sound(table: str, row: tuple[Any, ...]) -> bool:
 
 def _check_sum(row: tuple[Any, ...]) -> None:
     if not is_whole(*row[-3:]):
-        raise ValueError(f"the sum of the row {row[0]} is wrong")
+        raise ValueError(f"the checksum of the row {row[0]} is wrong")
 
 
 _CHECKS: Final[Mapping[str, Callable[[tuple[Any, ...]], Any]]] = {

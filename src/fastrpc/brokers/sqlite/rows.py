@@ -1,4 +1,4 @@
-"""The content of rows: messages and dead letters as bytes, with a sum over them."""
+"""Encode and decode the content of rows: messages and dead letters as bytes, with a checksum."""
 
 import zlib
 from array import array
@@ -39,7 +39,7 @@ class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class _HeadToId(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The first fields of a `_Head`."""
+    """The first fields of a `_Head`, up to the id."""
 
     sequence: int
     topic: str
@@ -68,12 +68,12 @@ _decode_letter: Final = msgspec.msgpack.Decoder(_Letter).decode
 
 def sum_of(head: bytes, body: bytes) -> int:
     """Return the CRC-32 of a row."""
-    # A copy of a small body takes less time than another call.
+    # Copying a small body is faster than another call of `crc32`.
     return zlib.crc32(head + body) if len(body) <= _COPIED_BYTES else zlib.crc32(body, zlib.crc32(head))
 
 
 def head_of(record: Record) -> bytes:
-    """Return a message without its body as bytes."""
+    """Encode a message without its body."""
     return _encode(
         (
             record.sequence,
@@ -90,12 +90,12 @@ def head_of(record: Record) -> bytes:
 
 
 def record_of(head: bytes, body: bytes) -> Record:
-    """Return the message of a row; its times count from the instant at which it was kept."""
+    """Return the message of a row; its times are relative to the instant at which it was kept."""
     return _as_record(_decode_head(head), body)
 
 
 def id_of(head: Any) -> str | None:
-    """Return the id of the message of a row; None if it is damaged."""
+    """Return the id of the message of a row, or None if the row is damaged."""
     try:
         return _decode_to_id(head).id
     except (TypeError, msgspec.DecodeError):
@@ -103,13 +103,13 @@ def id_of(head: Any) -> str | None:
 
 
 def letter_of(death: Death, kept: float) -> bytes:
-    """Return a dead letter without the body of its message as bytes."""
+    """Encode a dead letter without the body of its message."""
     head = msgspec.Raw(head_of(death.record))
     return _encode((head, kept, death.deliveries, death.reason, death.error, death.died_at))
 
 
 def death_of(head: bytes, body: bytes) -> tuple[Death, float]:
-    """Return the dead letter of a row, and the instant at which its message was kept, of the wall clock."""
+    """Return the dead letter of a row, and the time of day at which its message was kept, in seconds."""
     letter = _decode_letter(head)
     record = _as_record(letter.head, body)
     return Death(record, letter.deliveries, letter.reason, letter.error, letter.died_at), letter.kept
@@ -132,7 +132,7 @@ def _as_record(head: _Head, body: bytes) -> Record:
 
 
 class KeptPlaces:
-    """The places of the messages of a topic. A million of them take some megabytes."""
+    """The places of a topic's messages as columns. A million places occupy some megabytes."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -140,16 +140,17 @@ class KeptPlaces:
         self._names: list[str | None] = []
 
     def add(self, sequence: int, size: int, kept_at: float, name: str | None) -> None:
-        """Add the next row; without a name it has the name of the topic."""
+        """Add the next row. If `name` is None, the message has the name of the topic."""
         self._numbers.append(sequence)
         self._sizes.append(size)
         self._instants.append(kept_at)
         self._names.append(name)
 
     def mend(self, now: float) -> None:
-        """Make the instants rise with the numbers, up to now: they may come from a wrong clock.
+        """Make the instants rise with the numbers, up to now, since they may come from a wrong clock.
 
-        An instant in the future becomes the next row's instant; an instant before an earlier row's becomes that row's.
+        An instant in the future is replaced by the next row's instant, an instant that is earlier than the previous
+        row's by the previous row's instant.
         """
         instants, following = self._instants, now
         for place in range(len(instants) - 1, -1, -1):

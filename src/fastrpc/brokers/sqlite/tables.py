@@ -1,4 +1,4 @@
-"""The tables of a broker: topics, messages, their ids, groups with what they settled and counted, dead letters."""
+"""The tables of a broker: topics, messages, ids, groups, settled and counted messages, dead letters."""
 
 import sqlite3
 from typing import Final
@@ -8,10 +8,10 @@ from fastrpc.stores.sqlite.file import FileKind
 
 __all__ = ["BROKER", "LATEST_SEQUENCE", "BrokerTables", "latest_number"]
 
-# `messages.number` counts the messages of all topics, in the order of their commits; `sequence` is the number that a
-# user sees. `kept` are seconds of the wall clock, which may have jumped between two. `name` is NULL for the name of the
-# topic. `topics.last` and `numbers.latest` are lower bounds: existing messages may have greater numbers.
-# `numbers.commits` differs after each commit that changes nothing else.
+# `messages.number` numbers the messages of all topics in the order of their commits; `sequence` is the number in the
+# topic, which users see. `kept` is a time of day in seconds; the clock may have jumped between two rows. `name` is NULL
+# if a message has the name of its topic. `topics.last` and `numbers.latest` are lower bounds: existing messages may
+# have greater numbers. `numbers.commits` changes with each commit that adds no messages.
 _SCRIPT: Final = """
 BEGIN;
 CREATE TABLE topics (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, settings BLOB NOT NULL,
@@ -40,7 +40,7 @@ _TABLES: Final = frozenset(
     ("topics", "messages", "damaged", "ids", "positions", "settled", "counted", "letters", "numbers")
 )
 
-#: The number of the latest message of a row of `topics`. It is in the index, whose pages a start reads anyway.
+#: The number of the latest message of a row of `topics`. It is read from the index, which a start reads anyway.
 LATEST_SEQUENCE: Final = """max(topics.last, coalesce((SELECT max(sequence) FROM messages INDEXED BY places
     WHERE topic = topics.number), 0))"""
 
@@ -56,8 +56,8 @@ BROKER: Final = FileKind(
     application=0x66727062,
     schema=1,
     script=_SCRIPT,
-    # Publishers at full rate fill some five of these with each commit; pages of 4,096 bytes take 1.3 times the time, as
-    # each is a separate write and wastes most of a row at its end. A commit of one message takes 4 µs more.
+    # At full rate each commit fills some five pages. Pages of 4,096 bytes take 1.3 times as long, as each page is a
+    # separate write and wastes the space of most of a row at its end. A commit of one message takes 4 µs longer.
     page_bytes=8192,
     copies=1,
     error=BrokerError,
@@ -75,7 +75,7 @@ class BrokerTables:
     kind: Final = BROKER
 
     def damage_in(self, connection: sqlite3.Connection) -> str | None:
-        # The check does not read the rows, of which there may be gigabytes: each message has a checksum.
+        # This check does not read the rows, which may be gigabytes: each message has a checksum for that.
         found = {
             name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         }
@@ -92,14 +92,14 @@ class BrokerTables:
         return False
 
     def raise_to(self, connection: sqlite3.Connection, number: int, *, is_incomplete: bool) -> None:
-        # Each lost message had another number, and may have been of any topic.
+        # The lost messages had different numbers, and all of them may have been in the same topic.
         lost = number - self.latest(connection)
         connection.execute(f"UPDATE topics SET last = {LATEST_SEQUENCE} + ?", (lost,))  # noqa: S608
         connection.execute("UPDATE numbers SET latest = ?", (number,))
 
 
 def latest_number(connection: sqlite3.Connection) -> int:
-    """Return the number of the latest message of all topics, which may be removed; 0: there was none."""
+    """Return the number of the latest message of all topics, even if it was removed; 0 if there was no message."""
     (latest,) = connection.execute("SELECT latest FROM numbers").fetchone()
     (kept,) = connection.execute(_LATEST_NUMBER).fetchone()
     return max(int(latest), int(kept))

@@ -1,4 +1,4 @@
-"""The changes of a broker as rows, all of one commit at once."""
+"""Write the changes of a broker as rows, all changes of a commit together."""
 
 import sqlite3
 from collections import defaultdict
@@ -30,32 +30,32 @@ from fastrpc.brokers.sqlite.tables import LATEST_SEQUENCE, latest_number
 
 __all__ = ["BrokerWriter"]
 
-#: The number of ids of a topic above which old ones are removed, and the most that are removed at once.
+#: Old ids of a topic are removed after this many further ids; at most as many are removed in one step.
 _IDS_BETWEEN: Final = 500
 _IDS_AT_ONCE: Final = 1_000
 
 _OLD_IDS: Final = """DELETE FROM ids WHERE topic = ?1 AND sequence IN (SELECT sequence FROM
     (SELECT sequence, kept FROM ids WHERE topic = ?1 ORDER BY sequence LIMIT ?2) WHERE kept NOT BETWEEN ?3 AND ?4)"""
 
-#: Values of the row of a message.
+#: The number of values of a message's row.
 _VALUES: Final = 9
 
-#: A message without a name has an empty name here. For None and bytes, SQLite's module searches an adapter each time,
-#: which takes longer than a call of SQL and a copy.
+#: The placeholders of a row. "" stands for no name, and texts for bytes: for each None and bytes, Python's sqlite3
+#: searches an adapter, which takes longer than `NULLIF` and a copy.
 _MESSAGE: Final = "(?, ?, ?, ?, ?, NULLIF(?, ''), ?, ?, ?)"
 _INSERT: Final = "INSERT INTO messages VALUES "
 
-#: Statements for numbers of messages, the largest first. SQLite writes the rows of one statement while Python runs;
-#: after each statement its thread waits for the GIL.
+#: Statements that insert many messages, the largest first. While SQLite executes a statement it does not hold the GIL,
+#: but after each statement its thread waits for the GIL.
 _INSERTS: Final = tuple(
     (count, _INSERT + ", ".join([_MESSAGE] * count)) for count in (64, 32, 16, 8, 4, 2, 1)
 )
 
-#: Numbers of messages that one statement writes.
+#: The numbers of messages that a single statement can insert.
 _OF_ONE_STATEMENT: Final = frozenset(count for count, _ in _INSERTS)
 
-#: Messages of a topic after which its row records the latest number, which the messages have too. A copy of a damaged
-#: file adds more than this to the numbers of topics.
+#: Messages of a topic after which its row records the latest number. In between, only the messages have the number. A
+#: copy of a damaged file adds more than this to the numbers of topics.
 _TOLD_AFTER: Final = 1 << 16
 
 
@@ -64,7 +64,7 @@ class _KnownTopic:
     number: int
     dedupe_seconds: float
 
-    #: The number of its latest message, and the number in its row.
+    #: The number of its latest message; the number that its row records.
     last: int = 0
     told: int = 0
     ids: int = 0
@@ -75,14 +75,14 @@ class _Step:
     """The rows of one commit that are written together, at its end."""
 
     connection: sqlite3.Connection
-    # The number of messages, and the values of their rows, row by row.
+    # The number of messages; the values of their rows, one row after the other.
     count: int = 0
     messages: list[Any] = field(default_factory=list)
     ids: list[tuple[Any, ...]] = field(default_factory=list)
     # By topic.
     last: dict[str, int] = field(default_factory=dict)
     dropped: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    # The keys are the numbers of topics.
+    # By the number of the topic.
     removed: defaultdict[int, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     # By group.
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -91,11 +91,11 @@ class _Step:
 
 
 class BrokerWriter:
-    """Writes changes. It holds the numbers of topics and groups, the groups with rows, and the latest numbers.
+    """Writes changes. It caches the numbers of topics and groups, and which groups have which rows.
 
     Args:
-        clock: the broker's.
-        wall: seconds of the wall clock.
+        clock: the clock of the broker.
+        wall: returns the time of day in seconds since 1970.
     """
 
     def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
@@ -105,9 +105,9 @@ class BrokerWriter:
         self.latest = 0
         self._topics: dict[str, _KnownTopic] = {}
         self._groups: dict[str, int] = {}
-        # The places of groups that were written since the start.
+        # The places of groups that were written last, since the start.
         self._places: dict[int, tuple[int, int]] = {}
-        # Groups that have rows of messages settled out of order, and the counted messages of each.
+        # The groups that have rows in `settled`; the groups that have rows in `counted`.
         self._with_settled: set[int] = set()
         self._with_counted: set[int] = set()
         self._removed = RemovedRows()
@@ -151,7 +151,7 @@ class BrokerWriter:
         return self._groups.get(name)
 
     def is_single(self, changes: Sequence[Change]) -> bool:
-        """Return whether `write` executes one statement only: the changes are messages, as many as one has room for."""
+        """Return whether `write` needs only one statement: all changes are messages that one statement can insert."""
         count = 0
         for change in changes:
             if type(change) is not MessagesAppended or change.with_own_ids:
@@ -162,7 +162,7 @@ class BrokerWriter:
         return count in _OF_ONE_STATEMENT and self._removed.has_table
 
     def write(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
-        """Write changes, within a transaction."""
+        """Write changes, in a transaction of the caller."""
         step = _Step(connection)
         writers = self._writers
         for change in changes:
@@ -184,7 +184,7 @@ class BrokerWriter:
         has_moved = False
         for group in {*step.places, *step.settled, *step.counted}:
             has_moved |= self._write_group(step, group)
-        # The messages of the commit hold the latest number; without messages, `commits` changes the file.
+        # New messages contain the latest number. A commit without messages increments `commits` instead.
         if step.dropped or not (step.messages or has_moved):
             latest = self.latest + step.count
             connection.execute("UPDATE numbers SET latest = ?, commits = commits + 1", (latest,))
@@ -243,7 +243,7 @@ class BrokerWriter:
         for topic in self._topics.values():
             if topic.ids >= _IDS_BETWEEN:
                 topic.ids = 0
-                # An instant in the future comes from a wrong clock.
+                # Ids from the future, which come from a wrong clock, are removed, too.
                 now = self._wall()
                 row = topic.number, _IDS_AT_ONCE, now - topic.dedupe_seconds, now
                 step.connection.execute(_OLD_IDS, row)
@@ -300,7 +300,7 @@ class BrokerWriter:
             step.settled[group].append(change.sequence)
 
     def _write_group(self, step: _Step, group: int) -> bool:
-        """Write the rows of a group; return whether its place differs from the place written before."""
+        """Write the rows of a group; return whether its place has changed."""
         connection = step.connection
         settled, counted = step.settled.get(group, []), step.counted.get(group, {})
         place = step.places.get(group)
@@ -365,7 +365,7 @@ class BrokerWriter:
         )
 
     def _on_wall(self, instant: float) -> float:
-        """Return the time of day of an instant, in seconds."""
+        """Convert an instant of the broker's clock to a time of day, in seconds."""
         return self._wall() + instant - self._clock()
 
 
@@ -376,7 +376,7 @@ def _tell_last(step: _Step, topic: _KnownTopic) -> None:
 
 
 def _insert(connection: sqlite3.Connection, values: Sequence[Any]) -> None:
-    """Insert messages, many with each statement."""
+    """Insert messages, many per statement."""
     done = 0
     for count, statement in _INSERTS:
         size = count * _VALUES
@@ -386,7 +386,7 @@ def _insert(connection: sqlite3.Connection, values: Sequence[Any]) -> None:
 
 
 def _runs(numbers: Sequence[int]) -> Iterable[tuple[int, int]]:
-    """Yield first and last number of each run."""
+    """Yield the first and the last number of each run of consecutive numbers."""
     ordered = sorted(numbers)
     first = last = ordered[0]
     for number in ordered[1:]:

@@ -1,7 +1,7 @@
-"""The deliveries of one method: each message becomes a call of it, begun at the gate.
+"""The deliveries of one method: each message becomes a call, which the gate starts.
 
-Deliveries have no engine and no byte stream: messages come from a subscription, and the outcome of a call settles its
-message.
+There is no protocol engine and no byte stream: messages come from a subscription, and the outcome of a call settles
+its message.
 """
 
 import asyncio
@@ -31,37 +31,37 @@ logger = logging.getLogger("fastrpc.broker")
 
 
 class Settling(Protocol):
-    """The part that settles a message by the outcome of its call."""
+    """The interface that settles a message by the outcome of its call."""
 
     def handled(self, message: Message[Any]) -> None:
-        """The handler has returned."""
+        """Settle a message whose handler has returned."""
 
     def failed(self, message: Message[Any], failure: Failure) -> None:
-        """The handler, or an interceptor around it, raised, or its time was over."""
+        """Settle a message whose handler or interceptor raised, or whose deadline has passed."""
 
     def refused(
         self, message: Message[Any], status: int, text: str, pushback_ms: int, is_faulty: bool
     ) -> None:
-        """The call was not started; faulty: it never can be."""
+        """Settle a message whose call was not started. If `is_faulty`, it never can be."""
 
     def left(self, message: Message[Any] | None) -> None:
-        """Handle the end of a call whose message is not to be settled; None: the message is no longer known."""
+        """Handle the end of a call whose message is not settled. None: the message is no longer known."""
 
 
 class _Started(msgspec.Struct, eq=False):
-    """A message whose call is under way."""
+    """A message whose call is in progress."""
 
     message: Message[Any]
     is_cancelled: bool = False
 
-    #: The failure of a call whose thread continues after its deadline.
+    #: The failure of a call whose handler continues in a thread after the deadline.
     failure: Failure | None = None
 
-    #: Whether that thread has begun the handler, and returned.
+    #: True once the handler has started in its thread; true once it has returned.
     has_begun: bool = False
     has_returned: bool = False
 
-    #: Whether the thread outlasts the deliveries.
+    #: True if the deliveries have ended before the handler in the thread.
     outlasts: bool = False
 
 
@@ -70,7 +70,7 @@ class Deliveries(DeliveringConnection):
 
     Args:
         handler: the method of the instance.
-        limits: the depth and the items of values, for the route.
+        limits: the most depth and the most items of values, for the route.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class Deliveries(DeliveringConnection):
 
     @property
     def under_way(self) -> int:
-        """The number of messages that are started and not ended."""
+        """The number of messages whose calls are in progress."""
         return len(self._started)
 
     def start(self, message: Message[Any]) -> None:
-        """Start a message, whose value is its `Delivery`.
+        """Start the call of a message. The value of the message is its `Delivery`.
 
         Raises:
             TypeError, ValueError: its headers are not metadata.
@@ -110,12 +110,12 @@ class Deliveries(DeliveringConnection):
         self.gate.deliver(call, delivery.body)
 
     def cancel(self) -> None:
-        """Cancel all handlers; none of their messages is settled."""
+        """Cancel all handlers, without settling their messages."""
         for call, started in list(self._started.items()):
             self._cancel(call, started)
 
     def cancel_lost(self) -> None:
-        """Cancel the handlers of messages that other members may have received by now."""
+        """Cancel the handlers of messages that other members may already have."""
         for call, started in list(self._started.items()):
             if not started.is_cancelled and started.message.is_lost:
                 logger.warning("a handler of %r is cancelled: its message is lost", started.message)
@@ -127,13 +127,14 @@ class Deliveries(DeliveringConnection):
             self.gate.cancel_call(call)
 
     def end(self) -> list[Message[Any]]:
-        """Stop starting calls and reporting ends; return the messages whose handlers continue in threads.
+        """Stop starting calls and reporting outcomes. Return the messages whose handlers continue in threads.
 
-        These still count as under way; `Settling.left` is called when their threads return.
+        These still count in `under_way`; `Settling.left` is called when their handlers return.
         """
         found = []
         for call, started in list(self._started.items()):
-            # Before the check of the thread, which sets and checks in the opposite order.
+            # Set `outlasts` before checking `has_returned`: the thread sets and checks in the opposite order, so at
+            # least one side sees the other.
             started.is_cancelled = started.outlasts = True
             if started.has_begun and not started.has_returned:
                 found.append(started.message)
@@ -154,7 +155,7 @@ class Deliveries(DeliveringConnection):
     def fail(self, call: ServerCall, failure: Failure) -> None:
         started = self._started.get(call)
         if started is not None and failure.goes_on:
-            # The message stays taken until the thread has returned.
+            # The message stays under way until the handler has returned in its thread.
             started.failure = failure
             if not started.has_returned:
                 return
@@ -202,15 +203,15 @@ class Deliveries(DeliveringConnection):
         return run
 
     def _returned(self, call: Any) -> None:
-        """Note the end of a handler; in its thread."""
+        """Record the end of a handler. Called in its thread."""
         started = self._started.get(call)
         if started is None:
             return
-        # Before the check of the others; `fail` and `end` do it in the opposite order, so at least one side sees the
-        # other.
+        # Set `has_returned` before checking the other flags: `fail` and `end` set and check in the opposite order, so
+        # at least one side sees the other.
         started.has_returned = True
         if started.outlasts or started.failure is not None:
-            # A loop that has ended has left the group.
+            # If the loop is closed, the group was left already.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._end_late, call)
 

@@ -1,4 +1,4 @@
-"""A marked method for the gate: its parameter, its route, and the marshal that decodes messages."""
+"""A marked method as a route of the gate: its parameter, and how messages are decoded."""
 
 from collections.abc import Callable
 from typing import Any, Final, get_args, get_origin
@@ -22,20 +22,20 @@ from fastrpc.status import Status
 
 __all__ = ["PROTOCOL", "SubscribedMethod"]
 
-#: The name under which deliveries are counted.
+#: The protocol name of deliveries in metrics and logs.
 PROTOCOL: Final = "messages"
 
-#: The codec whose payload is one value, decoded by a function.
+#: A codec whose payload is a single value, which a function decodes.
 _CODEC: Final = "protobuf"
 
 
 class _MessageFaults(Faults):
-    """The rules for subscribers: the text of an exception stays in the broker, with the dead letter."""
+    """The error rules for subscribers: the dead letter gets the text of an exception, as no caller sees it."""
 
     tells_unimplemented = False
 
     def status_of_crash(self, error: BaseException) -> Status:
-        """Return the status for an exception that is not an answer."""
+        """Return the status for an exception that has no status."""
         return Status.INTERNAL
 
     def text_of_crash(self, error: BaseException) -> str:
@@ -50,7 +50,7 @@ class SubscribedMethod:
     """One marked method of an instance.
 
     Args:
-        cls: the class of the service, and its names.
+        cls: the class of the service; `names` are its names.
         attribute: the name of the method in the class.
 
     Raises:
@@ -65,13 +65,13 @@ class SubscribedMethod:
         self._function = getattr(cls, attribute)
         self._signature = read_signature(self._function)
         self._parameter = self._signature.received()[0]
-        #: The type of values, and whether the handler takes the message around it.
+        #: The type of values; whether the handler has a parameter `Message` instead of the value.
         self.type, self.takes_message = self._kinds(cls)
         self._options = (cls, names, attribute)
 
     @property
     def group(self) -> str | None:
-        """The group, None for a broadcast."""
+        """The name of the group; None for a broadcast."""
         if self.subscription.is_broadcast:
             return None
         return self.name if self.subscription.group is None else self.subscription.group
@@ -79,13 +79,13 @@ class SubscribedMethod:
     def route(
         self, handler: Callable[..., Any], decode: Callable[[bytes], Any], *, depth: int, items: int
     ) -> MethodRoute:
-        """Return the route of the method, to which no name leads.
+        """Return the route of the method. It has no name, so no client can call it.
 
         Args:
-            decode: returns the argument of the handler, for the body of the message that is started now.
+            decode: returns the argument of the handler from the body of the message whose call is being started.
         """
         cls, names, attribute = self._options
-        # The topic has the types, so no name in the annotations is looked up again.
+        # The topic has the type, so the annotations need not be resolved again.
         signature = self._signature.untyped()
         definition = MethodDefinition(
             cls, names, attribute, self._function, options=MethodOptions(attribute), signature=signature
@@ -109,11 +109,11 @@ class SubscribedMethod:
 
     @property
     def runs_in_thread(self) -> bool:
-        """Whether the handler is a `def`."""
+        """True if the handler is a plain `def`."""
         return not self._signature.is_async
 
     def _kinds(self, cls: type[Any]) -> tuple[Any, bool]:
-        """Return the type of the values, and whether the handler takes a `Message` of it."""
+        """Return the type of the values, and whether the handler's parameter is a `Message` of this type."""
         topic = self.subscription.topic
         name, told = (topic, None) if isinstance(topic, str) else (topic.name, topic.type)
         annotation = self._parameter.annotation
@@ -135,7 +135,7 @@ class SubscribedMethod:
         wanted = None if found is Any else found
         if told is not None and wanted is not None and told != wanted:
             raise ConfigError(
-                f"{self.name} takes {type_text(wanted)}, the topic {name!r} has {type_text(told)}",
+                f"{self.name} takes {type_text(wanted)}, but the topic {name!r} has {type_text(told)}",
                 hint="write the type of the topic at the parameter",
             )
         return (wanted if told is None else told), takes_message

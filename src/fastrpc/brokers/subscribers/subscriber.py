@@ -1,4 +1,4 @@
-"""The deliveries of one method in one process, from its subscription to the gate, and the ends of its messages."""
+"""Run one method for messages: pass them from the subscription to the gate, and settle them by the outcomes."""
 
 import asyncio
 import contextvars
@@ -28,25 +28,26 @@ __all__ = ["Subscriber"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: The reason of a dead letter after its last delivery, and of a message over a limit of the server.
+#: The reason of a dead letter after its last allowed delivery; the reason for a message beyond a limit of the server.
 EXHAUSTED: Final = "deliveries"
 TOO_LARGE: Final = "the message is over a limit of the server"
 
-#: Characters of an error that are kept with a dead letter.
+#: Most characters of an error that are kept with a dead letter.
 _ERROR_CHARACTERS: Final = 2_000
 
-#: The push-back that forbids a retry. It is meant for callers: a broker delivers the message again.
+#: The push-back that tells clients not to retry. It is ignored here: the broker delivers the message again.
 _NO_PUSHBACK: Final = 0xFFFFFFFF
 
-#: Statuses of a call that did not start because the server has too much to do, or ends.
+#: Statuses of a call that did not start because the server is overloaded or shutting down.
 _OF_LOAD: Final = frozenset(
     {Status.RESOURCE_EXHAUSTED, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED}
 )
 
-#: Seconds between checks for messages lost during their handlers: their lease has ended, or their group was sought.
+#: Seconds between checks for messages that were lost while their handlers run: the lease has expired, or the group was
+#: moved.
 _LOOK_SECONDS: Final = 1.0
 
-#: Seconds for cancelled handlers to end before their messages are handed back.
+#: Seconds within which cancelled handlers should end, before their messages are handed back.
 _CLEANUP_SECONDS: Final = 1.0
 
 
@@ -55,7 +56,7 @@ class Subscriber:
 
     Args:
         handler: the method of the instance.
-        limits: the depth and the items of values.
+        limits: the most depth and the most items of values.
 
     Raises:
         ConfigError: the broker lacks a feature that an option requires, or the values of the topic cannot be decoded.
@@ -69,55 +70,56 @@ class Subscriber:
         self._rules = method.subscription
         self._deliveries = Deliveries(gate, method, handler, self, **limits)
         self._subscription = self._subscribe()
-        # The pauses after messages that are handed back, until one is handled.
+        # The growing pauses before refused messages are handed back; reset when a message is handled.
         self._pause: Callable[[], float] | None = None
-        # The pauses after subscriptions that ended, until a message arrives.
+        # The growing pauses before subscribing again; reset when a message arrives.
         self._renewal = pauses()
-        # Messages whose handlers have returned, until their acks begin; requests of acks without an answer.
+        # Messages that are handled and wait for their acks; the number of ack requests without an answer.
         self._handled: list[Message[Any]] = []
         self._acks = 0
-        # Whether the messages of a batch are being started: acks of handlers that return meanwhile follow at once.
+        # True while the messages of a batch are being started: handlers that return during this are acknowledged at its
+        # end.
         self._is_starting = False
         self._absences = MinuteLog(
             lambda _, text: logger.warning("%s", text), lambda: asyncio.get_running_loop().time()
         )
         self._task: asyncio.Task[None] | None = None
-        # The tasks that settle messages, and refused messages that wait for a moment to be handed back.
+        # Tasks that settle messages; refused messages that wait before they are handed back.
         self._settling: set[asyncio.Task[None]] = set()
         self._holding: dict[Message[Any], asyncio.TimerHandle] = {}
         self._waiter: asyncio.Future[None] | None = None
-        # Set while messages are under way.
+        # The timer of the next check for lost messages, while messages are under way.
         self._look: asyncio.TimerHandle | None = None
         self._is_leaving = False
-        # Messages whose handlers continue in threads after the end; the group is left once these threads have returned.
+        # Messages whose handlers continue in threads after `stop`; the group is left once they have returned.
         self._outlasting: set[Message[Any]] = set()
         broker.subscribers.add(self)
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has joined its group, and no message is under way here."""
+        """True if the subscriber has joined its group and has no message under way."""
         is_joining = self._task is None and not self._is_leaving
         return not (is_joining or self._is_under_way or self._holding)
 
     @property
     def _is_under_way(self) -> bool:
-        """Whether a call is under way, or the end of one is not kept."""
+        """True if a call is in progress, or the broker has not kept the outcome of a call yet."""
         return bool(self._deliveries.under_way or self._settling or self._handled or self._acks)
 
     @property
     def group(self) -> str | None:
-        """The name of its group; None for a broadcast."""
+        """The name of the group; None for a broadcast."""
         return self._method.group
 
     async def begin(self) -> None:
-        """Join the group, now or once the broker can be reached, and start messages from then on.
+        """Join the group, now or once the broker is reachable, and handle its messages from then on.
 
         Raises:
-            ConfigError: the broker cannot do it, or has the group with other settings.
+            ConfigError: the broker lacks a feature, or has the group with other settings.
             BrokerError: the broker refuses it.
         """
         try:
-            # The service may have been removed before its start, and while it joins.
+            # The service may be removed before this starts, or while it joins.
             if not self._is_leaving:
                 await self._subscription.begin()
         except BaseException:
@@ -130,18 +132,18 @@ class Subscriber:
         )
 
     async def stop_taking(self) -> None:
-        """Take no more messages."""
+        """Stop taking messages."""
         self._is_leaving = True
         await cancelled(self._task)
         self._task = None
         self._deliveries.note_drain()
-        # Refused messages are delivered to others at once.
+        # Hand back refused messages without a further pause.
         refused = list(self._holding)
         self._stop_holding()
         await self._subscription.stop_taking(refused)
 
     async def stop(self, seconds: float | None) -> bool:
-        """Let handlers end, then cancel the others and hand back their messages; return whether none was cancelled."""
+        """Wait for handlers, then cancel the rest and hand back their messages. Return True if none was cancelled."""
         is_clean = True
         try:
             await self.stop_taking()
@@ -173,7 +175,7 @@ class Subscriber:
     def _subscribe(self) -> Subscription[Any]:
         rules, topic = self._rules, self._rules.topic
         self._check_order(self._broker.backend.limits)
-        # The value of each message is its delivery, which the gate decodes.
+        # Pass the delivery as the value of the message: the call decodes it later.
         subscription = self._broker.subscription(
             topic if isinstance(topic, Topic | str) else topic.name,
             _as_it_is,
@@ -187,7 +189,7 @@ class Subscriber:
         return subscription
 
     def _check_order(self, limits: BrokerLimits) -> None:
-        """Refuse more ordered messages at once than the broker hands out. ConfigError."""
+        """Raise ConfigError if `concurrency` exceeds the ordered messages that the broker delivers at a time."""
         rules, most = self._rules, limits.ordered_at_once
         if rules.is_ordered and most is not None and rules.concurrency > most:
             raise ConfigError(
@@ -197,27 +199,29 @@ class Subscriber:
             )
 
     async def _keep(self) -> None:
-        """Restart after an error of the subscription."""
+        """Keep the subscription going: subscribe again after an error."""
         while not self._is_leaving:
             try:
-                # Messages start when they arrive.
+                # Most messages are started by `_start_ready`, when they arrive.
                 async for message in self._subscription:
                     self._start(message)
             except BrokerError as error:
                 if error.retryable:
-                    # The text omits the hint, which is for a caller.
+                    # Leave out the hint, which is meant for callers.
                     self._absences.note(f"{self._method.name} gets no messages", error.message)
                     continue
-                logger.error("%s begins anew, as its subscription has ended: %s", self._method.name, error)
+                logger.error(
+                    "%s subscribes again, as its subscription has ended: %s", self._method.name, error
+                )
             except Exception as error:
-                text = "%s begins anew, as its subscription has ended"
+                text = "%s subscribes again, as its subscription has ended"
                 logger.error(text, self._method.name, exc_info=error)
             await self._renew()
 
     async def _renew(self) -> None:
-        """Subscribe again, with as many attempts as necessary."""
+        """Subscribe again; retry until it succeeds."""
         self._deliveries.cancel()
-        # A client of a broker may raise an error in place of the cancellation.
+        # Check the flag, since the client library of a broker may replace a cancellation by another error.
         while not self._is_leaving:
             await self._subscription.close()
             await asyncio.sleep(self._renewal())
@@ -229,7 +233,7 @@ class Subscriber:
                 logger.error("%s cannot subscribe: %s", self._method.name, error)
 
     def _start_ready(self) -> None:
-        """Start the present messages, and acknowledge messages whose handlers have returned by then."""
+        """Start the messages that have arrived, then acknowledge messages whose handlers have returned already."""
         if self._is_leaving:
             return
         self._renewal = pauses()
@@ -254,7 +258,7 @@ class Subscriber:
         self._look = loop.call_later(_LOOK_SECONDS, self._cancel_lost, context=contextvars.Context())
 
     def _cancel_lost(self) -> None:
-        """Cancel handlers whose messages other members may have; check again while handlers run."""
+        """Cancel handlers whose messages other members may have. Check again later while handlers run."""
         self._look = None
         self._deliveries.cancel_lost()
         if self._deliveries.under_way:
@@ -263,7 +267,7 @@ class Subscriber:
     # The ends of their calls
 
     def handled(self, message: Message[Any]) -> None:
-        """Acknowledge a message, together with the others of this turn of the loop or of this batch."""
+        """Acknowledge a message together with others of this iteration of the loop or of this batch."""
         self._pause = None
         self._handled.append(message)
         if len(self._handled) == 1 and not self._is_starting:
@@ -286,7 +290,7 @@ class Subscriber:
         self._wake()
 
     def failed(self, message: Message[Any], failure: Failure) -> None:
-        """Let the broker deliver a message again, or make it a dead letter."""
+        """Let the broker deliver a message again, or make it a dead letter after its last delivery."""
         rules, pushback_ms = self._rules, failure.pushback_ms
         has_pushback = 0 < pushback_ms < _NO_PUSHBACK
         if not failure.has_run and failure.status in _OF_LOAD:
@@ -303,14 +307,14 @@ class Subscriber:
     def refused(
         self, message: Message[Any], status: int, text: str, pushback_ms: int, is_faulty: bool
     ) -> None:
-        """Hand back a message that could not start now; make a message that never can a dead letter."""
+        """Hand back a message whose call could not start now; make it a dead letter if it never can."""
         if is_faulty:
             self._bury(message, TOO_LARGE if status == Status.RESOURCE_EXHAUSTED else UNREADABLE, text)
         else:
             self._hand_back(message, pushback_ms)
 
     def left(self, message: Message[Any] | None) -> None:
-        """Note the end of a call whose message is lost, or handed back with the subscription."""
+        """Handle the end of a call whose message is lost, or is handed back with the subscription."""
         if message is not None and message in self._outlasting:
             self._spawn(self._end_outlasting(message))
         elif message is not None:
@@ -318,7 +322,7 @@ class Subscriber:
         self._wake()
 
     async def _end_outlasting(self, message: Message[Any]) -> None:
-        """Let a message be delivered again, counted: its handler outlasted the end, and may have done its work."""
+        """Settle a message whose handler ran on after `stop`: its delivery counts, as the work may be done."""
         await self._settled(message, lambda: message.nack(0.0))
         self._outlasting.discard(message)
         if not self._outlasting:
@@ -330,7 +334,7 @@ class Subscriber:
         self._settle(message, lambda: message.reject(reason, error))
 
     def _hand_back(self, message: Message[Any], pushback_ms: int) -> None:
-        """Hand a message back after a pause; without a pause it would return at once. It keeps its place meanwhile."""
+        """Hand a message back after a pause, since otherwise it would return immediately. Until then it stays taken."""
         if self._is_leaving:
             self._settle(message, message.hand_back)
             return
@@ -355,17 +359,17 @@ class Subscriber:
         self._spawn(self._settled(message, settle))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        # Without the deadline of the handler in whose step this may run.
+        # In an empty context: this may run in the step of a handler, whose deadline must not apply.
         task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
         task.add_done_callback(self._wake)
 
     async def _acknowledged(self, messages: Sequence[Message[Any]], error: BrokerError | None = None) -> None:
-        """Acknowledge messages, with as many attempts as necessary while they are held.
+        """Acknowledge messages; retry while they are held.
 
         Args:
-            error: of an attempt that was made.
+            error: the error of an attempt that was made before.
         """
         pause = pauses()
         while messages:
@@ -378,7 +382,7 @@ class Subscriber:
                 logger.warning("the ends of %s are not kept yet: %s", _shown(messages), failure)
                 error = None
             except Exception:
-                # A single message may have caused the error: from here on each is settled separately.
+                # A single message may have caused the error, so settle each separately from here on.
                 for message in messages:
                     self._settle(message, message.ack)
                 return
@@ -386,17 +390,17 @@ class Subscriber:
             messages = [message for message in messages if not message.is_lost]
 
     async def _settled(self, message: Message[Any], settle: Callable[[], Awaitable[bool]]) -> None:
-        """Settle a message, with as many attempts as necessary while it is held."""
+        """Settle a message; retry while it is held."""
         pause = pauses()
         while not message.is_lost:
             try:
                 await settle()
                 return
             except BrokerError as error:
-                logger.warning("the end of %r is not kept yet: %s", message, error)
+                logger.warning("the outcome of %r is not kept yet: %s", message, error)
             except Exception as error:
-                # For example, a backend may refuse a pause: the message must not stay here for ever.
-                logger.error("%r is handed back, as its end cannot be kept", message, exc_info=error)
+                # Such a message must not stay here forever. An example is a pause that the backend refuses.
+                logger.error("%r is handed back, as its outcome cannot be kept", message, exc_info=error)
                 settle = message.hand_back
             await asyncio.sleep(pause())
         message.forget()
@@ -404,7 +408,7 @@ class Subscriber:
     # The end
 
     async def _rests(self, seconds: float | None) -> bool:
-        """Wait until no call is under way and all ends are kept; return False if that takes too long."""
+        """Wait until no call is in progress and all outcomes are kept; return False on timeout."""
         try:
             async with time_limit(seconds):
                 while self._is_under_way:
@@ -420,7 +424,7 @@ class Subscriber:
 
 
 def _shown(messages: Sequence[Message[Any]]) -> str:
-    """Return a text for the log."""
+    """Return a text about messages for the log."""
     return f"{messages[0]!r}" if len(messages) == 1 else f"{messages[0]!r} and {len(messages) - 1} others"
 
 

@@ -23,8 +23,8 @@ class Subscribers:
     """The subscribers of the services of a server.
 
     Args:
-        broker: the open broker; None if the server has none.
-        depth, items: the bounds of values.
+        broker: the open broker; None if the server has no broker.
+        depth, items: the most depth and the most items of values.
     """
 
     def __init__(self, broker: Broker | None, gate: Gate, *, depth: int, items: int) -> None:
@@ -35,7 +35,7 @@ class Subscribers:
         self._beginning: set[asyncio.Task[None]] = set()
 
     def add(self, names: ServiceNames, service: Any) -> list[Subscriber]:
-        """Make the subscribers of a service, which take no message yet.
+        """Create the subscribers of a service. They take no messages before `begin`.
 
         Raises:
             ConfigError: there is no broker, or it lacks a feature that an option requires.
@@ -57,11 +57,11 @@ class Subscribers:
         return made
 
     async def begin(self, subscribers: Iterable[Subscriber]) -> None:
-        """Take messages from now on. Errors as of `Subscriber.begin`."""
+        """Start to take messages. Raises the errors of `Subscriber.begin`."""
         await asyncio.gather(*(one.begin() for one in subscribers))
 
     def begin_soon(self, subscribers: Iterable[Subscriber]) -> None:
-        """Take messages from one of the next turns on; if a subscriber cannot begin, the log says why."""
+        """Start to take messages in a task. If a subscriber cannot start, the error is logged."""
         task = asyncio.get_running_loop().create_task(
             self._begin_logged(subscribers), context=contextvars.Context()
         )
@@ -69,11 +69,11 @@ class Subscribers:
         task.add_done_callback(self._beginning.discard)
 
     async def stop_taking(self) -> None:
-        """Take no more messages."""
+        """Stop taking messages."""
         await asyncio.gather(*(one.stop_taking() for made in self._by_service.values() for one in made))
 
     async def stop(self, service: str | None, seconds: float | None) -> bool:
-        """Stop the subscribers of one service or of all; return whether each handler ended without being cut off."""
+        """Stop the subscribers of one service or of all services. Return True if no handler was cancelled."""
         names = list(self._by_service) if service is None else [service]
         made = [one for name in names for one in self._by_service.pop(name, ())]
         return all(await asyncio.gather(*(one.stop(seconds) for one in made)))
@@ -82,4 +82,4 @@ class Subscribers:
         try:
             await self.begin(subscribers)
         except Exception as error:
-            logger.error("a subscriber that was added cannot begin: %s", error)
+            logger.error("a subscriber that was added cannot start: %s", error)

@@ -1,5 +1,5 @@
-"""The dialect of Deimos, for a store of this process: its keys as a tree, by HTTP.
+"""The HTTP API of Deimos for a store of this process, with its keys as a tree.
 
-`application` takes requests, `requests` reads them, `tree` executes them, `events` keeps the history, `answers` writes
-nodes and errors in the form of Deimos. Differences from a Deimos are listed in `docs/guide/deimos.md`.
+`application` receives requests, `requests` parses them, `tree` executes them, `events` keeps the history, and `answers`
+writes nodes and errors in the format of Deimos. `docs/guide/deimos.md` lists the differences from Deimos.
 """

@@ -1,4 +1,4 @@
-"""Answers of Deimos: nodes, events and errors, as Go writes them in JSON."""
+"""Answers of Deimos: nodes, events and errors, in the JSON that Go writes."""
 
 import json
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from typing import Any, Final
 
 __all__ = ["NEVER", "DialectError", "KeyEvent", "KeyNode", "body_of", "path_of"]
 
-#: The expiration of a node that has lost its expiration: the year 1 of Go.
+#: The expiration of a node whose expiration was removed. Deimos shows it as the year 1, Go's zero time.
 NEVER: Final = -1
 
-#: The HTTP status and the message of each code.
+#: The HTTP status and the message of each error code.
 _ERRORS: Final = {
     100: (404, "Key not found"),
     101: (412, "Compare failed"),
@@ -33,7 +33,7 @@ _ERRORS: Final = {
 
 _SECOND: Final = 1_000_000_000
 
-#: Go escapes these characters in JSON, and replaces bytes that are not UTF-8.
+#: Characters that Go escapes in JSON, and bytes that are not UTF-8, which Go replaces.
 _ESCAPES: Final = {ord(one): f"\\u{ord(one):04x}" for one in "&<>\u2028\u2029"} | dict.fromkeys(
     range(0xDC80, 0xDD00), "\\ufffd"
 )
@@ -43,8 +43,8 @@ class DialectError(Exception):
     """A refused request.
 
     Args:
-        code: a code of Deimos.
-        cause: the key or the values that the error is about.
+        code: an error code of Deimos.
+        cause: the key or the values that caused the error.
         index: the index of the store; 0 for a request that cannot be read.
     """
 
@@ -55,7 +55,7 @@ class DialectError(Exception):
         self._code, self._cause = code, cause
 
     def body(self) -> bytes:
-        """Return the error as a JSON object and a line end."""
+        """Return the error as a JSON object that ends with a newline."""
         found = {
             "errorCode": self._code,
             "message": self._message,
@@ -73,16 +73,16 @@ class KeyNode:
     modified: int
     created: int
 
-    #: None for a directory, and for a deleted key.
+    #: The value; None for a directory and for a deleted key.
     value: bytes | None = None
 
     is_directory: bool = False
 
-    #: Nanoseconds since 1970, `NEVER`, or None for a permanent node; and the seconds that are left, rounded up.
+    #: The expiration in nanoseconds since 1970, `NEVER`, or None for a permanent node; the seconds left, rounded up.
     expires: int | None = None
     seconds_left: int = 0
 
-    #: The nodes of a directory that is listed, and the bytes that they take.
+    #: The nodes of a listed directory, and their bytes in the answer.
     nodes: Sequence["KeyNode"] = ()
     nodes_size: int = 0
 
@@ -92,7 +92,7 @@ class KeyNode:
         return 200 + len(self.key) + len(self.value or b"") + self.nodes_size
 
     def fields(self) -> dict[str, Any]:
-        """Return the node as Deimos shows it."""
+        """Return the fields of the node in the JSON of Deimos."""
         found: dict[str, Any] = {"key": path_of(self.key)}
         if self.value is not None:
             found["value"] = self.value.decode(errors="surrogateescape")
@@ -115,7 +115,7 @@ class KeyEvent:
     node: KeyNode
     before: KeyNode | None = None
 
-    #: Keys and directories that were removed with a directory.
+    #: The keys and directories below a directory that were removed together with it.
     removed: Sequence[str] = field(default=(), repr=False)
 
     @property
@@ -124,22 +124,22 @@ class KeyEvent:
 
     @property
     def is_creation(self) -> bool:
-        """Whether the key did not exist before."""
+        """True if the key did not exist before."""
         return self.action == "create" or (self.action == "set" and self.before is None)
 
     @property
     def is_of_file(self) -> bool:
-        """Whether the event is about a key, not only about a directory."""
+        """True if the event is about a key and not a directory."""
         return not (self.node if self.before is None else self.before).is_directory
 
     def size(self) -> int:
-        """Return the bytes that the event keeps."""
+        """The bytes that the event occupies in the history."""
         before = 0 if self.before is None else self.before.size
         return self.node.size + before + sum(map(len, self.removed))
 
 
 def body_of(event: KeyEvent) -> bytes:
-    """Return an event as JSON and a line end."""
+    """Return an event as JSON that ends with a newline."""
     found = {"action": event.action, "node": event.node.fields()}
     if event.before is not None:
         found["prevNode"] = event.before.fields()
@@ -147,7 +147,7 @@ def body_of(event: KeyEvent) -> bytes:
 
 
 def path_of(key: str) -> str:
-    """Return a key as Deimos writes it."""
+    """Return a key as a path of Deimos."""
     return f"/{key}"
 
 
@@ -160,7 +160,7 @@ def _instant(nanoseconds: int) -> str:
     if nanoseconds == NEVER:
         return "0001-01-01T00:00:00Z"
     seconds, rest = divmod(nanoseconds, _SECOND)
-    # A platform's clock is avoided: its range may be shorter.
+    # `datetime.fromtimestamp` is avoided, since its range depends on the platform.
     instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     fraction = f".{rest:09}".rstrip("0") if rest else ""
     return f"{instant:%Y-%m-%dT%H:%M:%S}{fraction}Z"

@@ -1,4 +1,4 @@
-"""The dialect of Deimos as an application of ASGI."""
+"""The HTTP API of Deimos as an ASGI application."""
 
 import asyncio
 import html
@@ -20,7 +20,7 @@ from fastrpc.stores.local import LocalStore
 
 __all__ = ["DeimosApplication", "deimos_app"]
 
-#: Seconds of a watch; a watch without an event ends empty after them.
+#: Seconds after which a watch without an event ends with an empty body.
 WATCH_SECONDS: Final = 300.0
 
 _JSON: Final = (b"content-type", b"application/json")
@@ -35,11 +35,11 @@ _Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 def deimos_app(store: Store | StoreService) -> "DeimosApplication":
-    """Return an application that speaks the dialect of Deimos, for `HTTP(mounts={"/": …})`.
+    """Return an application with the HTTP API of Deimos, for `HTTP(mounts={"/": …})`.
 
     Args:
-        store: an `open_store` of `memory://` or `sqlite://`, or a `StoreService`, whose rights apply. It has to be open
-            from before the server starts until the server has ended.
+        store: the result of `open_store` for `memory://` or `sqlite://`, or a `StoreService`, whose rights then apply.
+            It has to be open before the server starts, and until the server has ended.
     """
     if not isinstance(store, (Store, StoreService)):
         raise ConfigError(
@@ -49,7 +49,7 @@ def deimos_app(store: Store | StoreService) -> "DeimosApplication":
 
 
 class DeimosApplication:
-    """The application; see `deimos_app`."""
+    """The ASGI application of `deimos_app`."""
 
     def __init__(self, store: Store | StoreService) -> None:
         self._store = store
@@ -57,18 +57,18 @@ class DeimosApplication:
         self._opened: KeyTree | None = None
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        """Take a request, or the start and the end of the server."""
+        """Handle a request, or the lifespan of the server."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
             await _Exchange(self, scope, receive, send).answer()
         else:
-            # Deimos has no WebSocket: the handshake is refused.
+            # Refuse the handshake, since Deimos has no WebSocket.
             await send({"type": "websocket.close"})
 
     @property
     def tree(self) -> KeyTree:
-        """The keys; they are followed from the first use."""
+        """The tree of the keys. It observes the store from the first use on."""
         if self._opened is None:
             self._opened = KeyTree(self.local)
         return self._opened
@@ -78,7 +78,7 @@ class DeimosApplication:
         """The store of this process.
 
         Raises:
-            ConfigError: it is on another machine, or closed.
+            ConfigError: the store is not in this process, or it is closed.
         """
         found = self._store.local if isinstance(self._store, StoreService) else self._store.backend
         if not isinstance(found, LocalStore):
@@ -88,7 +88,7 @@ class DeimosApplication:
         return found
 
     def check(self, right: Grant[KeyPattern], keys: Sequence[str]) -> None:
-        """Refuse the running request if its caller lacks a right to one of the keys or prefixes."""
+        """Raise an error if the caller of the running request lacks a right to one of the keys or prefixes."""
         if self._rights is not None:
             try:
                 self._rights.check(right, keys)
@@ -131,7 +131,7 @@ class _Exchange:
             await self._respond(error.status, (index, _JSON), error.body())
 
     def _refuse_pages(self) -> None:
-        """Refuse requests of pages in browsers, whose forms and scripts need no permission to send them."""
+        """Refuse requests of web pages in browsers: any page could send them without permission."""
         site = self._headers.get(b"sec-fetch-site", b"none")
         if b"origin" in self._headers or site not in (b"none", b"same-origin"):
             raise DialectError(110, "pages in browsers are refused")
@@ -178,7 +178,7 @@ class _Exchange:
         await self._respond(405, ((b"allow", allowed), *_TEXT), b"Method Not Allowed\n")
 
     async def _form(self) -> bytes | None:
-        """Return the parameters in the body; None if the client left before its end: a condition may be missing."""
+        """Return the parameters in the body; None if the client disconnected first, as a condition might be missing."""
         if self._verb == "GET" or not is_form(self._headers.get(b"content-type", b"")):
             return b""
         body, has_more = bytearray(), True
@@ -205,11 +205,11 @@ class _Exchange:
         )
 
     async def _committed(self, request: KeyRequest) -> tuple[KeyEvent, int]:
-        """Return the result of a request and its index, once all changes that the result depends on are committed.
+        """Return the result of a request and its index, after all changes on which the result depends are committed.
 
         Raises:
-            DialectError: the request is refused, by changes that are committed as well.
-            StoreError: the store has ended, or is full.
+            DialectError: the request is refused; the changes on which this depends are committed, too.
+            StoreError: the store has stopped, or is full.
         """
         tree = self._app.tree
         work = {"GET": tree.get, "PUT": tree.put, "POST": tree.post, "DELETE": tree.delete}[self._verb]
@@ -228,10 +228,10 @@ class _Exchange:
                 return result, index
             if self._verb != "GET" and isinstance(result, KeyEvent):
                 raise DialectError(111, "the disk of the store is full", tree.index)
-            # The store has undone a change that the request read.
+            # Execute the request again: the store has undone a change that the request had read.
 
     def _check(self, request: KeyRequest) -> None:
-        """Refuse a caller without the right to a key, or for a directory without the right to all keys below it."""
+        """Check the caller's right to the key; for a directory, also the right to all keys below it."""
         tree = self._app.tree
         key = tree.next_child(request.key) if self._verb == "POST" else request.key
         below = f"{key}/" if key else ""
@@ -241,7 +241,7 @@ class _Exchange:
         elif (node := tree.find(key)) is not None and node.is_directory:
             self._app.check(right, [below])
         elif request.is_directory and request.ttl is not None:
-            # Everything below the directory ends with it.
+            # Everything below the directory is removed with it.
             self._app.check(right, [key, below])
         else:
             self._app.check(right, [key])
@@ -266,13 +266,13 @@ class _Exchange:
                 over.add_done_callback(lambda _: found.close())
             try:
                 while (event := await found.next()) is not None:
-                    # The right is checked each time: it may end before the watch does.
+                    # Check the right for each event, since it may end before the watch does.
                     self._check(request)
                     await self._part(body_of(event), has_more=True)
                     if not request.is_stream:
                         break
             except DialectError:
-                # The head is sent, so only the end of the body can report the error.
+                # The head was sent already, so the error can only end the body.
                 pass
             finally:
                 end.cancel()
@@ -280,7 +280,7 @@ class _Exchange:
             await self._part(b"", has_more=False)
 
     def _shows(self, request: KeyRequest, event: KeyEvent) -> bool:
-        """Return whether an event may be reported: the right to a directory does not cover a key of that name."""
+        """Return whether the caller may see an event: the right to a directory does not cover a key of that name."""
         is_below = not request.is_recursive or event.node.key != request.key or not event.is_of_file
         return is_below or self._app.may_read(request.key)
 
@@ -292,7 +292,7 @@ class _Exchange:
     async def _respond(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         await self._begin(status, fields)
         if self._verb != "HEAD":
-            # The body is chunked, as Go sends it.
+            # Send the body chunked, as Go does.
             await self._part(body, has_more=True)
         await self._part(b"", has_more=False)
 

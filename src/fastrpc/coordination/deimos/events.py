@@ -1,4 +1,4 @@
-"""The latest events of a store in the form of Deimos, and the watches for further ones."""
+"""The history of a store's events in the form of Deimos, and watches for further events."""
 
 import asyncio
 import bisect
@@ -12,17 +12,17 @@ from fastrpc.coordination.deimos.answers import DialectError, KeyEvent
 
 __all__ = ["EventLog", "EventWatch"]
 
-#: Events that are kept, and the bytes of their values.
+#: Most events of the history, and most bytes.
 _EVENTS: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
 
-#: The most events, and their bytes, by which a watch may lag before it ends; its client continues from the history.
+#: Most unsent events of a watch, and most bytes. With more, the watch ends, and its client continues from the history.
 _BEHIND: Final = 1_000
 _BEHIND_BYTES: Final = 16 * 1024 * 1024
 
 
 class EventLog:
-    """Keeps events in the order of their revisions; they are visible once their change is committed.
+    """The events in the order of their revisions. An event becomes visible once its change is committed.
 
     Args:
         start: the first revision whose events are known.
@@ -41,35 +41,35 @@ class EventLog:
         self._coming.append(event)
 
     def commit(self, revision: int) -> None:
-        """Show the events up to a revision."""
+        """Make the events up to a revision visible."""
         while self._coming and self._coming[0].revision <= revision:
             event = self._coming.popleft()
             self._events.append(event)
             self._bytes += event.size()
             self._tell(event)
         while self._bytes > _BYTES or len(self._events) > _EVENTS * 1.1:
-            # A tenth is removed at once, as each removal moves all other events.
+            # Remove some tenth of the events together, since a removal moves all other events.
             count = max(len(self._events) // 11, 1)
             self._start = self._events[count - 1].revision + 1
             self._bytes -= sum(event.size() for event in self._events[:count])
             del self._events[:count]
 
     def forget(self) -> None:
-        """Forget the events whose changes were not committed."""
+        """Drop the events whose changes were not committed."""
         self._coming.clear()
 
     def end(self) -> None:
-        """End all watches, and refuse others: the store has ended."""
+        """End all watches and refuse new watches, because the store has stopped."""
         self._is_over = True
         for watches in self._watches.values():
             for watch in watches:
                 watch.close()
 
     def after(self, key: str, since: int, *, is_recursive: bool) -> Iterator[KeyEvent]:
-        """Yield the kept events of a key, or also of all keys below it, from a revision on.
+        """Yield the events of a key in the history from a revision on; if `is_recursive`, also of the keys below it.
 
         Raises:
-            DialectError: 401: the request asks for events before the first kept one.
+            DialectError: 401: the history starts after the requested revision.
         """
         if since < self._start:
             cause = f"the requested history has been cleared [{self._start}/{since}]"
@@ -78,7 +78,7 @@ class EventLog:
         below = f"{key}/" if key else ""
         for event in self._events[begin:]:
             found = event.node.key
-            # The watch of a key gets the removal of a directory above the key, as a live watch does.
+            # Include the removal of a directory above the key, as a live watch does.
             has_gone = key.startswith(found) and key in event.removed
             if found == key or has_gone or (is_recursive and found.startswith(below)):
                 yield event
@@ -92,20 +92,20 @@ class EventLog:
         is_stream: bool,
         shows: Callable[[KeyEvent], bool] = lambda event: True,
     ) -> "EventWatch":
-        """Return a watch from a revision on, 0 for now.
+        """Return a watch from a revision on; 0 means from now.
 
         Args:
-            shows: returns whether its client may see an event. It is asked now if a single event of the history is
+            shows: returns whether the client may see an event. It is called now if a single event of the history is
                 requested, otherwise before each event is sent.
 
         Raises:
-            DialectError: as in `after`; 300: the store has ended.
+            DialectError: 401, see `after`; 300: the store has stopped.
         """
         if self._is_over:
             raise DialectError(300, "the store has ended", self._latest)
         kept: Iterator[KeyEvent] = self.after(key, since, is_recursive=is_recursive) if since else iter(())
         events = list(itertools.islice(filter(shows, kept), None if is_stream else 1))
-        # A single event is not checked again: no later event is held.
+        # A single event of the history was checked above and is not checked again: the watch has no further event.
         asks = shows if is_stream or not events else lambda event: True
         return EventWatch(self._watches, key, since, events, asks, is_recursive=is_recursive)
 
@@ -118,7 +118,7 @@ class EventLog:
         words = key.split("/")
         for end in range(len(words)):
             above = "/".join(words[:end])
-            # Events of hidden keys go only to watches of these keys.
+            # Events of hidden keys are sent only to watches of these keys.
             if "/_" not in f"/{key.removeprefix(above).lstrip('/')}":
                 for watch in self._watches.get(above, ()):
                     if watch.is_recursive:
@@ -129,7 +129,7 @@ class EventLog:
 
 
 class EventWatch:
-    """The next events of a key, from the history and as they come, while its `with` block lasts."""
+    """A watch of a key, as a context manager: events of the history, then events as they happen."""
 
     def __init__(
         self,
@@ -165,19 +165,19 @@ class EventWatch:
             del self._watches[self._key]
 
     def tell(self, event: KeyEvent) -> None:
-        """Add an event; a watch that lags too far ends."""
+        """Add an event. End the watch if it has too many unsent events."""
         if not self._is_open:
             return
         if event.revision >= self._since:
             self._events.append(event)
             self._bytes += event.size()
             self._changed.set()
-        # A single event may exceed the bound.
+        # A single event may exceed the limit of bytes.
         if len(self._events) > self._most or (len(self._events) > 1 and self._bytes > self._most_bytes):
             self.close()
 
     def close(self) -> None:
-        """End the watch now and drop its events: the client may be slow to notice."""
+        """End the watch immediately and drop its events, since its client may notice the end late."""
         self._is_open = False
         self._events.clear()
         self._bytes = 0

@@ -1,4 +1,4 @@
-"""A port that speaks only the dialect of Deimos, in addition to the service of a store."""
+"""A port with only the HTTP API of Deimos, in addition to the port of a store service."""
 
 from types import TracebackType
 from typing import Final, Self
@@ -13,19 +13,19 @@ from fastrpc.server.server import Server
 
 __all__ = ["DeimosPort", "address_of"]
 
-#: For each scheme of HTTP, the scheme of an address to listen at.
+#: The address scheme of each URL scheme.
 _SCHEMES: Final = {"http": "tcp", "https": "tls"}
 
 
 class DeimosPort:
-    """Serves the keys of a store while its `async with` block lasts; the service has to be entered before.
+    """Serves the keys of a store during its `async with` block. The service has to be entered before.
 
     Args:
         address: `http://host:port`, or `https://` with certificates; port 0 chooses a free one.
-        authenticate: identifies callers: each request then needs `Authorization`, which clients of Deimos never send.
+        authenticate: identifies callers. Each request then needs `Authorization`, which clients of Deimos never send.
 
     Raises:
-        ConfigError: the address is of another form.
+        ConfigError: the address has another form.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class DeimosPort:
         )
         config = ServerConfig(protocols=("http",), http=http, tls=tls)
         self._server = Server(config=config, authenticate=authenticate)
-        #: The address; until the port listens, the wanted address.
+        #: The bound address; before the port listens, the requested address.
         self.address = self._wanted
 
     @property
@@ -54,7 +54,7 @@ class DeimosPort:
         return f"{self._scheme}://{str(self.address).partition('://')[2]}"
 
     def reload(self) -> None:
-        """Read the files of certificates again now; open connections stay."""
+        """Read the certificate files again now. Open connections are not affected."""
         self._server.reload()
 
     async def __aenter__(self) -> Self:
@@ -73,12 +73,12 @@ class DeimosPort:
 
 
 def address_of(url: str) -> Address:
-    """Return the address to listen at for a URL of HTTP.
+    """Return the address to listen at for an HTTP URL.
 
     Raises:
-        ConfigError: the URL is not such an address.
+        ConfigError: the URL has another form.
     """
     scheme, _, place = url.partition("://")
     if scheme.lower() not in _SCHEMES:
-        raise ConfigError(f"{url} is not an address of HTTP", hint="write http://host:port, or https://")
+        raise ConfigError(f"{url} is not an HTTP address", hint="write http://host:port, or https://")
     return Address.parse(f"{_SCHEMES[scheme.lower()]}://{place.rstrip('/')}")

@@ -1,4 +1,4 @@
-"""Requests of Deimos: their paths, and parameters in the query or in a form, parsed as Go parses them."""
+"""Parse requests of Deimos as Go does: paths, and parameters in the query or in a form."""
 
 import posixpath
 import re
@@ -15,7 +15,7 @@ __all__ = ["FORM_BYTES", "KeyRequest", "clean_path", "is_form", "read_request"]
 #: Most bytes of a form.
 FORM_BYTES: Final = 1024 * 1024
 
-#: Most parameters of a request: each costs time.
+#: Most parameters of a request, to bound the time that parsing takes.
 _PARAMETERS: Final = 1_000
 
 _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
@@ -27,7 +27,7 @@ _MOST_NUMBER: Final = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """A request for a key or directory, "" for the root."""
+    """A request for a key or directory. The root is ""."""
 
     key: str
     value: bytes
@@ -39,33 +39,33 @@ class KeyRequest:
     #: 0: from now on.
     wait_index: int
 
-    #: None: no condition.
+    #: The condition that the key exists, or that it does not; None: no condition.
     must_exist: bool | None
     value_before: bytes | None
 
     #: 0: no condition.
     index_before: int
 
-    #: Seconds; None: permanent.
+    #: The time to live in seconds; None: permanent.
     ttl: int | None
 
     @property
     def is_conditional(self) -> bool:
-        """Whether it compares a value or an index."""
+        """True if the request compares a value or an index."""
         return self.value_before is not None or self.index_before > 0
 
 
 def clean_path(path: str) -> str:
-    """Return a path without `//`, `.` and `..`; a slash at its end stays."""
+    """Return a path without `//`, `.` and `..`. A trailing slash stays."""
     cleaned = posixpath.normpath(f"/{path.lstrip('/')}")
     return f"{cleaned}/" if path.endswith("/") and cleaned != "/" else cleaned
 
 
 def read_request(verb: str, path: str, query: bytes, form: bytes) -> KeyRequest:
-    """Return a request.
+    """Parse a request.
 
     Args:
-        path: the part after `/keys`, escaped.
+        path: the escaped path after `/keys`.
         form: parameters in the body, which take precedence over parameters in the query.
 
     Raises:
@@ -131,7 +131,7 @@ class _Parameters:
 
 
 def _parsed(text: bytes) -> dict[str, str]:
-    """Return the parameters of a form or query; of two with one name the first counts."""
+    """Return the parameters of a form or query. Of several with the same name, the first counts."""
     if len(text) > FORM_BYTES or text.count(b"&") >= _PARAMETERS:
         raise DialectError(209, f"a form has at most {FORM_BYTES} bytes and {_PARAMETERS} fields")
     if b";" in text:
@@ -169,6 +169,6 @@ def _key(path: str) -> str:
 
 
 def is_form(content_type: bytes) -> bool:
-    """Return whether a body of this content type has parameters."""
+    """Return whether a body of this content type is a form with parameters."""
     kind = content_type.partition(b";")[0]
     return kind.strip().lower() == b"application/x-www-form-urlencoded"

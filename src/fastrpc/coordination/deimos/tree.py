@@ -1,7 +1,7 @@
 """The keys of a store as the tree of Deimos: directories, times, conditions.
 
-An item is a file. A directory is above a key, or has an item below `_deimos/`, which no request reaches: such items
-keep empty directories, their times and their indexes.
+An item of the store is a file. A directory exists above a key, or if it has an item below `_deimos/`. No request can
+reach these items: they store empty directories, and the times and indexes of directories.
 """
 
 import itertools
@@ -23,33 +23,33 @@ __all__ = ["KeyTree"]
 #: Most bytes of the nodes in one answer.
 _LISTED_BYTES: Final = 8 * 1024 * 1024
 
-#: The prefix of the items of directories.
+#: The prefix of the items that store directories.
 _DIRECTORIES: Final = "_deimos/"
 
-#: Prefixes of the locks, leaders and schedules of programs with `store://`; clients of Deimos may only read them.
+#: Prefixes of the locks, leaders and schedules of programs that use `store://`. Clients of Deimos may only read them.
 _READ_ONLY: Final = frozenset({"locks", "leaders", "schedules", "_deimos"})
 
-#: The time of a key that expires at once: a lease cannot have 0 seconds.
+#: The lease of a key that expires immediately, as a lease of 0 seconds is not possible.
 _SHORTEST_SECONDS: Final = 0.01
 
-#: The earliest valid expiration: the year 2000, as in Deimos.
+#: The earliest valid expiration in nanoseconds since 1970: the year 2000, as in Deimos.
 _FIRST_EXPIRATION: Final = 946_684_800_000_000_000
 _SECOND: Final = 1_000_000_000
 
 
 class KeyTree:
-    """Executes the requests of Deimos. Methods change the store at once; `LocalStore.settled` waits for the commit.
+    """Executes the requests of Deimos. Methods change the store immediately; `LocalStore.settled` waits for the commit.
 
-    The tree observes its store until `close`.
+    The tree observes its store until `close` is called.
     """
 
     def __init__(self, store: LocalStore, *, now: Callable[[], int] = time.time_ns) -> None:
         self._store = store
         self._items, self._leases = store.content.items, store.content.leases
         self._now = now
-        # The expirations of the tree's leases, in nanoseconds since 1970.
+        # The expirations of the tree's leases, by lease, in nanoseconds since 1970.
         self._ends: dict[str, int] = {}
-        # The event of the change that is being made.
+        # The event of the change in progress.
         self._event: KeyEvent | None = None
         history = store.observe(self)
         self.log = EventLog(history[0].revision if history else store.revision + 1)
@@ -79,7 +79,7 @@ class KeyTree:
         return None if marker is None else self._node(key, marker, is_directory=True)
 
     def get(self, request: KeyRequest) -> KeyEvent:
-        """Return a node; for a directory with its nodes."""
+        """Return a node; a directory includes its nodes."""
         node = self._found(request.key)
         if node.is_directory:
             node = self._listed(node, is_recursive=request.is_recursive)
@@ -125,7 +125,7 @@ class KeyTree:
     # The interface for the store
 
     def ending(self, lease: str, keys: Sequence[str]) -> Sequence[str]:
-        """Return the keys that end with a lease: its keys, and all keys in a directory whose time is over."""
+        """Return the keys that are removed with a lease: its keys, and all keys in a directory that expires with it."""
         gone = set(keys)
         for key in keys:
             directory = key.removeprefix(_DIRECTORIES)
@@ -140,7 +140,7 @@ class KeyTree:
         return sorted(gone)
 
     def made(self, changes: Sequence[Uncommitted], *, is_end: bool) -> None:
-        """Note the event of changes that are being made."""
+        """Record the event of changes that are not committed yet."""
         event, self._event = self._event, None
         if event is not None:
             self.log.add(event)
@@ -154,11 +154,11 @@ class KeyTree:
                 self._ends.pop(before.lease, None)
 
     def committed(self, revision: int) -> None:
-        """Show the events up to a revision."""
+        """Make the events up to a revision visible."""
         self.log.commit(revision)
 
     def undone(self) -> None:
-        """Forget the events that are not shown."""
+        """Drop the events that are not visible yet."""
         self.log.forget()
         self._forget_ends()
 
@@ -168,11 +168,11 @@ class KeyTree:
         self._ends = {name: end for name, end in self._ends.items() if name in there}
 
     def ended(self) -> None:
-        """End the watches: the store has ended."""
+        """End the watches, because the store has stopped."""
         self.log.end()
 
     def _remember(self, history: Sequence[ItemChange]) -> None:
-        """Note the events before this start, as far as items show them; the times of these events are unknown."""
+        """Rebuild the events of an earlier run from the store's history. The times of these events are unknown."""
         known: dict[str, Item[bytes]] = {}
         for revision, group in itertools.groupby(history, key=lambda change: change.revision):
             changes = list(group)
@@ -181,7 +181,8 @@ class KeyTree:
                 if change not in of_directories:
                     self.log.add(self._event_of(known.get(change.key), change, is_end=False))
             if len(of_directories) == len(changes):
-                # No event is shown for directories made above a made directory, or deleted below a deleted one.
+                # A transaction has one event: not for parent directories that were created as well, nor for
+                # directories below a deleted directory.
                 shown = (max if changes[0].item else min)(changes, key=lambda change: len(change.key))
                 key, item = shown.key.removeprefix(_DIRECTORIES), shown.item or known.get(shown.key)
                 created = revision if item is None else item.created
@@ -217,7 +218,7 @@ class KeyTree:
         return self._do(KeyEvent(action, node, before), steps, expires)
 
     def _change(self, request: KeyRequest, action: str) -> KeyEvent:
-        """Replace the value and the time of a node, which keeps its created index."""
+        """Replace the value and the expiration of a node, which keeps its created index."""
         key = request.key
         self._check_writable(key)
         before = self._found(key)
@@ -231,13 +232,13 @@ class KeyTree:
 
         def steps(lease: str | None) -> Iterator[Write | Deletion]:
             if is_directory:
-                # The indexes of the node are the indexes at its creation.
+                # The directory's item is new, so it has the indexes of this creation.
                 yield Write(_DIRECTORIES + key, b"", lease)
             else:
                 yield Write(key, request.value, lease)
 
         if before.expires is not None:
-            # The node is shown with its new time, as Deimos does it.
+            # The answer has the new expiration, as in Deimos.
             shown = NEVER if expires is None else expires
             before = replace(before, expires=shown)
         return self._do(KeyEvent(action, node, before), steps, expires)
@@ -256,11 +257,11 @@ class KeyTree:
         steps: Callable[[str | None], Iterator[Write | Deletion]],
         expires: int | None,
     ) -> KeyEvent:
-        """Make the change of an event.
+        """Change the store and return the event.
 
         Raises:
-            DialectError: an item for a child or a directory would have too long a key.
-            StoreError: the store has ended, or is full.
+            DialectError: the key of a child's or a directory's item would be too long.
+            StoreError: the store has stopped, or is full.
         """
         for step in steps(None):
             if isinstance(step, Write) and len(step.key.encode()) > KEY_BYTES:
@@ -286,7 +287,7 @@ class KeyTree:
         """Return a node.
 
         Raises:
-            DialectError: the node, or a directory above it, is missing; or a file is above it.
+            DialectError: the node or a directory above it is missing, or a file is above it.
         """
         missing = self._missing_above(key)
         if missing:
@@ -297,7 +298,7 @@ class KeyTree:
         return node
 
     def _missing_above(self, key: str) -> list[str]:
-        """Return the missing directories above a key; DialectError: one is a file."""
+        """Return the missing directories above a key. DialectError: a file is above the key."""
         words = key.split("/")
         missing: list[str] = []
         for end in range(1, len(words)):
@@ -345,7 +346,7 @@ class KeyTree:
         return names, sorted(nodes)
 
     def _listed(self, directory: KeyNode, *, is_recursive: bool) -> KeyNode:
-        """Return a directory with its nodes that are not hidden: its children, or all nodes below it."""
+        """Return a directory with its visible nodes: its children, or all nodes below it."""
         nodes, size = [], 0
         for key in self._children(directory.key):
             node = self.find(key)
@@ -359,7 +360,7 @@ class KeyTree:
         return replace(directory, nodes=nodes, nodes_size=size)
 
     def _children(self, directory: str) -> list[str]:
-        """Return the sorted keys of a directory's children that are not hidden; skip the nodes below the children."""
+        """Return the sorted keys of a directory's visible children; skip the nodes below the children."""
         found = set()
         below = f"{directory}/" if directory else ""
         for prefix in (below, _DIRECTORIES + below):
@@ -368,13 +369,13 @@ class KeyTree:
                 name, slash, _ = item.key.removeprefix(prefix).partition("/")
                 if not name.startswith("_"):
                     found.add(below + name)
-                # "0" sorts after "/".
+                # Continue after all keys below the child: "0" is the character after "/".
                 behind = f"{prefix}{name}0" if slash else f"{item.key}\0"
                 item = next(self._items.below(prefix, behind), None)
         return sorted(found)
 
     def _node(self, key: str, item: Item[bytes], *, is_directory: bool = False) -> KeyNode:
-        """Return the node of an item; the item of a directory may be the item of its first key."""
+        """Return the node of an item. For a directory, `item` may be the item of its first key."""
         expires = self._expires(item) if not is_directory or item.key.startswith(_DIRECTORIES) else None
         if is_directory:
             return KeyNode(key, item.created, item.created, None, True, expires, self._left(expires))
@@ -394,7 +395,7 @@ class KeyTree:
         return KeyNode(key, revision, created, value, is_directory, expires, self._left(expires))
 
     def _event_of(self, before: Item[bytes] | None, change: ItemChange, *, is_end: bool) -> KeyEvent:
-        """Return the event of a change that the store itself made, or a client of another protocol."""
+        """Return the event of a change that was made by the store itself or by a client of another protocol."""
         node_before = None if before is None else self._node(change.key, before)
         if change.item is not None:
             return KeyEvent("set", self._node(change.key, change.item), node_before)
@@ -414,14 +415,14 @@ class KeyTree:
         return found
 
     def _expiration(self, ttl: int | None) -> int | None:
-        """Return the end of a time in seconds, computed as Go does it: in 64-bit integers."""
+        """Return the expiration for a time to live in seconds, computed with 64-bit integers like in Go."""
         if ttl is None:
             return None
         found = _wrapped(self._now() + _wrapped(_wrapped(ttl) * _SECOND))
         return found if found >= _FIRST_EXPIRATION else None
 
     def _left(self, expires: int | None) -> int:
-        """Return the seconds until an expiration, rounded up; from then on rounded towards 0."""
+        """Return the seconds until an expiration, rounded up; after the expiration, rounded towards 0."""
         if expires is None:
             return 0
         left = expires - self._now()
@@ -429,5 +430,5 @@ class KeyTree:
 
 
 def _wrapped(number: int) -> int:
-    """Return a whole number, wrapped to 64 bits."""
+    """Wrap an integer to signed 64 bits."""
     return (number + 2**63) % 2**64 - 2**63

@@ -1,4 +1,4 @@
-"""The tasks that a registry runs in the background, and their failures."""
+"""Background tasks of a registry, and the logging of their failures."""
 
 import asyncio
 import contextlib
@@ -12,17 +12,17 @@ logger = logging.getLogger("fastrpc.registry")
 
 
 class RegistryTasks:
-    """Tasks that last until the registry stops."""
+    """Background tasks, which run until the registry stops."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run some work in the background."""
+        """Run a coroutine in the background."""
         self._tasks.append(asyncio.create_task(work))
 
     async def stop(self) -> None:
-        """Cancel all tasks; log the error of a task that ended before."""
+        """Cancel all tasks; log the errors of tasks that ended before."""
         for task in self._tasks:
             task.cancel()
         outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -33,7 +33,7 @@ class RegistryTasks:
 
 
 class TaskFailures:
-    """The errors of one background task, which continues. In a row of errors the first of each kind is logged."""
+    """Logs the errors of a background task, which continues: in a series of errors, only the first of each kind."""
 
     def __init__(self, effect: str) -> None:
         self._effect = effect

@@ -1,4 +1,4 @@
-"""`registry://host:port`: the embedded registry, called by a blocking client in the registry object's threads."""
+"""The backend of `registry://host:port`: a blocking client of the embedded registry, used in background threads."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -29,11 +29,11 @@ __all__ = ["EmbeddedRegistry", "RecordLease", "open_embedded"]
 SERVICES_AT_ONCE = 10_000
 
 _CONFIG = ClientConfig(
-    # Event loops close watches, and a lingering close must not block them.
+    # Watches are closed on event loops, which a slow close must not block.
     timeouts=Timeouts(
         connect=ANSWER_SECONDS, call=ANSWER_SECONDS, stream_idle=WAIT_SECONDS + ANSWER_SECONDS, linger=0.0
     ),
-    # Pollers and leases have their own pauses; a second backoff must not add to them.
+    # Pollers and leases pause by themselves: another long backoff must not add to that.
     backoff=Backoff(first=0.05, longest=0.2),
     keepalive=Keepalive(interval=2.0, timeout=2.0),
 )
@@ -42,11 +42,11 @@ _CONFIG = ClientConfig(
 def open_embedded(url: RegistryURL) -> BackedRegistry:
     """Open `registry://host:port`; the option `ttl` is the seconds after which a crashed server is dropped (10).
 
-    With `tls=true` the connection is encrypted. `token_file` names a file with the token to show, which is read again
-    when it changes; `token` is the token itself.
+    With `tls=true` the connection is encrypted. `token` is the token to send; `token_file` is a file with the token,
+    which is read again when it changes.
 
     Raises:
-        ConfigError: an option is wrong, or a token would travel in the clear.
+        ConfigError: an option is wrong, or a token would be sent in plain text.
     """
     tls = url.take_tls()
     scheme = "tcp" if tls is None else "tls"
@@ -60,13 +60,13 @@ def open_embedded(url: RegistryURL) -> BackedRegistry:
 
 
 class EmbeddedRegistry:
-    """A backend: a server of `fastrpc.registry`.
+    """A registry backend that calls the service `fastrpc.registry`.
 
     Args:
         addresses: addresses of one registry.
-        lease_seconds: silence after which a server is dropped.
+        lease_seconds: seconds without a renewal after which a server is dropped.
         tls: certificates for `tls://` addresses.
-        credentials: the token to show, or a function that returns it.
+        credentials: the token to send, or a function that returns it.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class EmbeddedRegistry:
     ) -> None:
         self._addresses = addresses
         self._credentials = credentials
-        # The URL was checked already: plain text beyond this machine needs `allow_insecure`.
+        # This is safe: the check of the URL allows plain text to another machine only with `allow_insecure`.
         self._config = replace(_CONFIG, tls=tls, allow_insecure_credentials=True)
         self._lease_seconds = lease_seconds
         # All leases share one client, since one thread uses them.
         self._client: SyncClient | None = None
 
     def open_lookup(self, service: str) -> "ServiceLookup":
-        # A separate connection: closing it interrupts a waiting query.
+        # Use a separate connection, as closing it interrupts a waiting query.
         return ServiceLookup(service, self._connect())
 
     def open_shared(self) -> SharedLookup:
@@ -129,10 +129,10 @@ class EmbeddedRegistry:
 
 
 class RecordLease:
-    """One record at the registry, under its own lease."""
+    """One record at the registry, under a separate lease."""
 
     def __init__(self, client: SyncClient, service: str, record: str, lease_seconds: float) -> None:
-        # After an outage, the record must be written again within five seconds.
+        # Renew often enough that the record is written again within five seconds after an outage.
         self.renew_seconds = min(2.0, lease_seconds / 3)
         self._client = client
         self._service, self._lease_seconds = service, lease_seconds
@@ -155,7 +155,8 @@ class RecordLease:
             except CallError as error:
                 if error.status is not Status.UNIMPLEMENTED:
                     raise
-        # At an older registry a new lease takes the record over, and the previous lease ends without it.
+        # A registry of an older version lacks `change`: register again, which takes over the record. Then end the
+        # previous lease, which no longer has the record.
         before = self._lease
         is_held = self.renew()
         if is_held:

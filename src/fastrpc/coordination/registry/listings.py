@@ -1,4 +1,4 @@
-"""Lists that are read in pages: a list stays unchanged while a reader may request its next page."""
+"""Lists that are read in pages. A list is kept unchanged while readers may request its next page."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from fastrpc.stores.base import Folder
 
 __all__ = ["PAGE_BYTES", "Listings", "page_of"]
 
-#: Most bytes of records in one page: far below the default message limit, and quickly encoded.
+#: Most bytes of records in one page: far below the default message limit, and fast to encode.
 PAGE_BYTES = 1024 * 1024
 
 #: Seconds for which a list is kept after the last request for one of its pages.
@@ -36,7 +36,7 @@ class Listings:
     """Keeps outdated lists while readers fetch their pages.
 
     Args:
-        most_bytes: bytes of all kept lists, except the latest one of each service.
+        most_bytes: the most bytes of all kept lists, not counting the latest list of each service.
         clock: returns an instant in seconds that never decreases.
     """
 

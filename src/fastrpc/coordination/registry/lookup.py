@@ -22,7 +22,7 @@ __all__ = ["ANSWER_SECONDS", "ServiceLookup", "call_errors"]
 #: Seconds for an answer, in addition to the wait of a watch.
 ANSWER_SECONDS = 2.0
 
-#: Bytes of records per page, and seconds for all pages of a list.
+#: Most bytes of records per page; the timeout for all pages of a list, in seconds.
 PAGE_BYTES = 1024 * 1024
 PAGES_SECONDS = 10.0
 
@@ -31,15 +31,15 @@ BEGINNINGS = 5
 
 _NO_REGISTRY_HINT = "a server is dialled as tcp://host:port, and `fastrpc registry` starts a registry"
 
-#: Statuses of a permanent refusal, where a retry cannot help.
+#: Statuses of permanent refusals, after which a retry cannot succeed.
 _FINAL = {Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICATED, Status.UNIMPLEMENTED}
 
 
 class ServiceLookup:
-    """Fetches the list of a service. The server reports changes by a stream, or answers a query when there is a change.
+    """Fetches the list of a service. The server reports changes in a stream, or answers a query when there is a change.
 
-    The first query, and each query after a failure, returns at once. Then a stream continues from its cursor, so that
-    no change in between is lost. A server without such a stream is queried repeatedly.
+    The first query, and each query after a failure, returns immediately. Then a stream continues from the cursor of the
+    answer, so that no change is lost in between. A server without such a stream is queried repeatedly.
     """
 
     def __init__(self, service: str, client: SyncClient) -> None:
@@ -49,7 +49,7 @@ class ServiceLookup:
         self.cursor = ""
         self._entries: list[Entry] = []
         self._decoded = DecodedRecords(lambda _, record: _entry(record))
-        # The stream of changes, and the seconds after which the server reports that nothing changed.
+        # The stream of changes; the seconds after which the server reports that nothing has changed.
         self._stream: SyncStream[Any, ServiceList] | None = None
         self._stream_wait = 0.0
         self._has_streams = True
@@ -68,10 +68,10 @@ class ServiceLookup:
         return Listing(self._entries, is_restart=is_restart)
 
     def _next(self, wait_seconds: float) -> ServiceList | None:
-        """Return the first page of the list, now or when it changes; None if the wait is over."""
+        """Return the first page of the list: immediately, or when it changes; None after `wait_seconds`."""
         if wait_seconds <= 0.0 or not self.cursor:
             self._leave_stream()
-            # The server may be another one now.
+            # Try the stream again, since another server may answer now.
             self._has_streams = True
             return self._watched("", wait_seconds)
         if self._has_streams:
@@ -88,7 +88,7 @@ class ServiceLookup:
         if self._stream is None or self._stream_wait != wait_seconds:
             self._leave_stream()
             arguments = (self._service, self.cursor, wait_seconds, FOLLOWED_BYTES)
-            # A lost connection is an error at once: the next query has a time limit.
+            # Fail immediately if the connection is lost: the next query has a time limit.
             client = self.client.with_options(fail_mode="failfast")
             self._stream = client.stream(RegistryService.follow, *arguments)
             self._stream_wait = wait_seconds
@@ -97,7 +97,7 @@ class ServiceLookup:
         except BaseException as error:
             self._leave_stream()
             if isinstance(error, UnavailableError) and error.processed == "yes":
-                # The connection drains: the next stream continues from the same cursor on another connection.
+                # The connection drains. The next stream continues from the same cursor on another connection.
                 return None
             raise
         return None if found.cursor == self.cursor else found
@@ -113,7 +113,7 @@ class ServiceLookup:
             records = self._following(first)
             if records is not None:
                 return first, records
-            # A stream's message that is under way would be older than the answer.
+            # Close the stream: its next message could be older than the answer.
             self._leave_stream()
             first = self._watched("", 0.0)
         raise StoreError(f"the list of {self._service} changes too fast to be read page by page")
@@ -132,13 +132,13 @@ class ServiceLookup:
         records = list(first.records)
         following = first.following
         until = time.monotonic() + PAGES_SECONDS
-        # Further records would be ignored.
+        # Stop at the limit, since further records would be ignored.
         while following and len(records) <= MOST_ENDPOINTS:
             if time.monotonic() > until:
                 raise StoreError(f"the list of {self._service} did not come within {PAGES_SECONDS:g} s")
             if following != len(records):
                 raise StoreError(
-                    f"the page behind {len(records)} records of {self._service} begins at {following}"
+                    f"the page after {len(records)} records of {self._service} begins at record {following}"
                 )
             arguments = (self._service, first.cursor, following, PAGE_BYTES)
             try:
@@ -159,7 +159,7 @@ class ServiceLookup:
 
 @contextlib.contextmanager
 def call_errors() -> Iterator[None]:
-    """Turn the error of a call into StoreError."""
+    """Convert errors of calls to StoreError."""
     try:
         yield
     except FastRPCError as error:
@@ -168,11 +168,11 @@ def call_errors() -> Iterator[None]:
                 "the server there is no registry", status=error.status, hint=_NO_REGISTRY_HINT
             ) from error
         is_final = error.status in _FINAL or (
-            # The registry itself answers so when it is full; a server that sheds load uses another status.
+            # The registry itself uses this status when it is full. A server that sheds load uses another status.
             isinstance(error, CallError) and error.status is Status.RESOURCE_EXHAUSTED
         )
         status = error.status if is_final else Status.UNAVAILABLE
-        # The text omits the hint, which is for callers of a service.
+        # Leave out the hint, which is meant for callers of a service.
         raise StoreError(printable(error.message), status=status) from error
 
 

@@ -12,7 +12,7 @@ __all__ = [
     "check_registration",
 ]
 
-#: Longest record in bytes. Address, zone, version and a few labels take some hundred.
+#: Most bytes of a record. An address, a zone, a version and a few labels take some hundred bytes.
 LONGEST_RECORD_BYTES = 8_192
 
 #: Longest lease in seconds: the record of a crashed server is removed after it.
@@ -41,7 +41,7 @@ def check_lease_seconds(seconds: float) -> None:
 
 
 def check_registration(service: str, record: str) -> str:
-    """Return the address of a record, if the record may be in the list of a service.
+    """Check that a record may be in the list of a service; return its address.
 
     Raises:
         ValueError: the record is refused; the message has the reason.

@@ -1,4 +1,4 @@
-"""The file of a registry's records: restored when it starts, written after changes."""
+"""The snapshot file of a registry's records. It is read at the start and written after changes."""
 
 import asyncio
 import logging
@@ -16,23 +16,23 @@ __all__ = ["SavedRecords"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Fewest seconds that leases last after a restart, so that every server can renew first.
+#: Leases last at least this many seconds after a restart, so that every server can renew in time.
 GRACE_SECONDS = 15.0
 
-#: Seconds from a change to its snapshot, and between two snapshots. After a slow snapshot the pause is this many times
-#: its duration.
+#: Seconds between a change and its snapshot, and between two snapshots; after a slow snapshot, a multiple of its
+#: duration.
 SNAPSHOT_SECONDS = 0.5
 SNAPSHOT_REST = 4.0
 
 #: Records that are restored in one iteration of the loop.
 RESTORED_AT_ONCE = 500
 
-#: Records left out of a snapshot that are logged one by one.
+#: Most records that are logged singly if they cannot be restored.
 MOST_LOGGED = 100
 
 
 class SavedRecords:
-    """Keeps the records of a store across restarts, in a folder that no other registry may use at the same time.
+    """Keeps the records of a store across restarts, in a folder that only this registry may use.
 
     Raises:
         OSError: the folder cannot be created.
@@ -83,7 +83,7 @@ class SavedRecords:
         except StoreError as error:
             kept = self._file.set_aside()
             logger.error(
-                "the snapshot cannot be read, it is kept as %s and no record is restored: %s", kept, error
+                "the snapshot cannot be read: it is kept as %s, and no record is restored: %s", kept, error
             )
             return
         if found is None:
@@ -103,7 +103,7 @@ class SavedRecords:
         self._saved_revision = self._store.revision
 
     async def _save(self) -> None:
-        """Write all records in another thread; the loop only copies a table of references."""
+        """Write all records in another thread. The loop only copies a table of references."""
         revision = self._store.revision
         if revision == self._saved_revision:
             return

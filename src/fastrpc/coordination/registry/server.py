@@ -17,18 +17,19 @@ DEFAULT_REGISTRY_ADDRESS = "tcp://127.0.0.1:8970"
 
 
 class RegistryServer(HostedServer):
-    """A registry that serves while its `async with` block lasts; `fastrpc registry` is the same as a command.
+    """A registry that serves during its `async with` block. The command `fastrpc registry` does the same.
 
     Args:
         address: the address to listen at; port 0 chooses a free one.
         data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
-        records_bytes: most bytes of all records, services and addresses together (128 MiB); more are refused.
+        records_bytes: the most bytes of all records, services and addresses together (128 MiB); more are refused.
         tls: certificates for an address `tls://`; with `require_client_cert` only clients with a certificate may call.
         authenticate: identifies callers, see `Server`; without it every client that can connect may register and read.
-        policy: the rules, whose keys `register` and `read` grant these rights; without it every identity has them.
+        policy: the rules; their keys `register` and `read` grant these rights. Without a policy every identity has
+            both.
 
     Raises:
-        ConfigError: the address is neither TCP nor TLS, the policy comes without `authenticate`, or cannot be used.
+        ConfigError: the address is neither TCP nor TLS, there is a policy without `authenticate`, or it is invalid.
     """
 
     _scheme = "registry"

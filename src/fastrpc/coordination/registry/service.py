@@ -1,8 +1,8 @@
 """The embedded registry as a service: leases, records and watches.
 
-`watch` is a unary call that returns when the list differs from the caller's, or when its wait is over, so that
-languages without streams can use the registry. `follow` does the same as a stream, with a message for each answer;
-`follow_many` reports many services in one stream.
+`watch` is a unary call that returns when the list differs from the caller's list, or after its wait, so that languages
+without streams can use the registry. `follow` does the same as a stream, with one message per answer. `follow_many`
+reports many services in one stream.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ LONGEST_WAIT_SECONDS = 60.0
 #: Shortest wait of `follow` between two messages, in seconds.
 SHORTEST_WAIT_SECONDS = 0.1
 
-#: Most bytes of records in a message of `follow`: a watcher that does not read holds its window and one message.
+#: Most bytes of records in a message of `follow`. A watcher that does not read occupies its window and one message.
 FOLLOWED_BYTES = 16 * 1024
 
 #: Most services of one `follow_many`.
 MOST_FOLLOWED = 10_000
 
-#: Seconds until the next attempt after leases could not be ended.
+#: Seconds until the next attempt after expired leases could not be removed.
 RETRY_SECONDS = 0.5
 
 
@@ -53,8 +53,8 @@ class RegistryService:
 
     Args:
         data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
-        records_bytes: most bytes of all records, services and addresses together; more are refused.
-        rights: grant registering and reading; None: every caller may do both.
+        records_bytes: the most bytes of all records, services and addresses together; more are refused.
+        rights: the rights of callers to register and to read; None: every caller has both.
 
     Raises:
         ConfigError: `records_bytes` is not a positive whole number.
@@ -113,8 +113,8 @@ class RegistryService:
     @method(idempotent=True)
     async def renew(self, lease: str) -> bool:
         """Renew a registration; False if it is gone and must be registered again."""
-        # Another server at the address may have taken the record over and then removed it. A server that still holds
-        # the record must not be replaced: the two would replace each other for ever.
+        # If the lease has lost its record to another server at the same address, report False only once that server has
+        # removed the record. Otherwise the two servers would replace each other forever.
         self._check(REGISTER, *self._store.written_under(lease))
         return await self._store.renew(lease) and self._store.is_whole(lease)
 
@@ -146,10 +146,10 @@ class RegistryService:
     async def watch(
         self, service: str, after: str = "", wait_seconds: float = 0.0, page_bytes: int = 0
     ) -> ServiceList:
-        """Return the list of a service, at once if its cursor differs from `after`.
+        """Return the list of a service, immediately if its cursor differs from `after`.
 
         Otherwise wait for a change, at most `wait_seconds`, and return the list after it. With `page_bytes` the answer
-        has only the first records, of about this many bytes; `page` returns the others.
+        has only the first records, up to about this many bytes; `page` returns the others.
         """
         self._check(READ, service)
         found = await self._store.list(service)
@@ -165,17 +165,17 @@ class RegistryService:
     async def follow(
         self, service: str, after: str = "", wait_seconds: float = 15.0, page_bytes: int = FOLLOWED_BYTES
     ) -> AsyncIterator[ServiceList]:
-        """Yield the list of a service when its cursor changes; the first time when the cursor differs from `after`.
+        """Yield the list of a service once its cursor differs from `after`, then after each change.
 
-        After `wait_seconds` without a change a message with the last cursor and no records shows that the registry is
-        alive. A message has only the first records, at most some 16 KiB; `page` returns the others. A reader that is
-        behind gets the latest list only. The stream ends with UNAVAILABLE when its connection drains.
+        After `wait_seconds` without a change, a message with the last cursor and no records shows that the registry is
+        alive. A message has only the first records, at most some 16 KiB; `page` returns the others. A slow reader gets
+        only the latest list. The stream ends with UNAVAILABLE when its connection drains.
         """
         _check_wait(wait_seconds)
         size = min(max(page_bytes, 1), FOLLOWED_BYTES)
         with self._watchers.watching(service) as wakeup:
             while True:
-                # The right is checked each time: it may end before the stream does.
+                # Check the right for each message, since it may end before the stream does.
                 self._check(READ, service)
                 found = await self._store.list(service)
                 cursor = self._lists.cursor(found)
@@ -191,7 +191,7 @@ class RegistryService:
     async def follow_many(
         self, services: dict[str, str], wait_seconds: float = 15.0
     ) -> AsyncIterator[dict[str, ServiceList]]:
-        """Yield the lists of services whose cursors differ from the given ones, then each list that changes.
+        """Yield the lists of services whose cursors differ from the cursors in `after`, then each list that changes.
 
         Like `follow` for many services: a message has the first pages of some lists, or no list after `wait_seconds`
         without a change. The caller needs the right to read all of them.
@@ -205,7 +205,7 @@ class RegistryService:
         after = dict(services)
         with self._watchers.watching_many(after) as (wakeup, changed):
             while True:
-                # The rights are checked each time: they may end before the stream does.
+                # Check the rights for each message, since they may end before the stream does.
                 self._check(READ, *after)
                 message = await self._next_lists(after, changed)
                 if message:
@@ -217,16 +217,16 @@ class RegistryService:
 
     @method(idempotent=True)
     async def page(self, service: str, cursor: str, start: int, page_bytes: int) -> ServiceList:
-        """Return further records of the list version of a cursor, from a position on.
+        """Return further records of the list with this cursor, from a position on.
 
-        ABORTED means that the list has changed and is no longer kept: begin again with `watch`.
+        ABORTED means that the list has changed and its old version is no longer kept: call `watch` again.
         """
         self._check(READ, service)
         found = await self._store.list(service)
         if self._lists.cursor(found) != cursor:
             kept = self._lists.outdated(service, cursor)
             if kept is None:
-                raise CallError(Status.ABORTED, f"the list of {service} has changed; begin anew")
+                raise CallError(Status.ABORTED, f"the list of {service} has changed; call watch again")
             found = kept
         if not 0 < start < len(found.items):
             raise CallError(
@@ -249,7 +249,7 @@ class RegistryService:
         return dict(itertools.islice(behind, limit))
 
     async def _change(self, service: str, lease: str, record: str) -> None:
-        """Replace the record of a lease, unless another lease has the item now."""
+        """Replace the record of a lease, unless another lease has taken over the item."""
         try:
             key = check_registration(service, record)
             if not self._store.has_written(lease, service, key):
@@ -260,7 +260,7 @@ class RegistryService:
         except ValueError as error:
             raise CallError(Status.INVALID_ARGUMENT, str(error)) from None
         except StoreError as error:
-            # The registry is full, or the lease has ended, which the renewal reports.
+            # NOT_FOUND means that the lease has ended, which the renewal reports. Other errors are for the caller.
             if error.status is not Status.NOT_FOUND:
                 raise CallError(error.status, error.message) from None
 
@@ -269,7 +269,7 @@ class RegistryService:
             self._rights.check(right, services)
 
     async def _next_lists(self, after: dict[str, str], changed: dict[str, None]) -> dict[str, ServiceList]:
-        """Return the first pages of changed lists, as many as a message holds."""
+        """Return the first pages of changed lists, as many as fit into a message."""
         message: dict[str, ServiceList] = {}
         left = FOLLOWED_BYTES
         while changed and left > 0:
@@ -284,7 +284,7 @@ class RegistryService:
         return message
 
     async def _changed(self, service: str, wait: float) -> Folder:
-        """Return the list after its next change, or the same one when the wait ends or the server drains."""
+        """Return the list after its next change, or the unchanged list when the wait ends or the server drains."""
         with self._watchers.watching(service) as wakeup:
             await wakeup.wait(wait)
         return await self._store.list(service)

@@ -1,4 +1,4 @@
-"""The lists of services as callers get them: with cursors, whole or in pages."""
+"""The lists of services in the form for callers: with cursors, whole or in pages."""
 
 import secrets
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from fastrpc.stores.base import Folder
 
 __all__ = ["ServiceList", "ServiceLists"]
 
-#: Most bytes of a list that is requested without pages, so that it fits into a message of the default limit.
+#: Most bytes of a list that is requested without pages, so that it fits the default message limit.
 WHOLE_LIST_BYTES = 16 * 1024 * 1024 - 1024 * 1024
 
 
@@ -20,8 +20,8 @@ WHOLE_LIST_BYTES = 16 * 1024 * 1024 - 1024 * 1024
 class ServiceList(SharedResult):
     """The list of a service, or one page of it."""
 
-    #: Identifies this version of the list. A watch with this cursor waits for the next version. The part before the dot
-    #: changes when the registry restarts.
+    #: The identifier of this version of the list. A watch with this cursor waits for the next version. The part before
+    #: the dot changes when the registry restarts.
     cursor: str
 
     #: JSON records, in the order of their addresses.
@@ -35,13 +35,13 @@ class ServiceLists:
     """Builds the lists of one run of a registry, and keeps outdated lists while their pages are read.
 
     Args:
-        most_bytes: bytes of all kept lists, except the latest one of each service.
+        most_bytes: the most bytes of all kept lists, not counting the latest list of each service.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self._instance = secrets.token_hex(4)
         self._listings = Listings(most_bytes)
-        # The list, or its first page, after the latest change. All watchers of a service get the same object.
+        # The latest result, a list or its first page. All watchers of a service get the same object.
         self._latest: LatestResult[ServiceList] = LatestResult()
 
     def cursor(self, folder: Folder) -> str:
@@ -64,7 +64,7 @@ class ServiceLists:
         return self._latest.get(key, lambda: self._part(folder, 0, len(folder.items)))
 
     def first_page(self, service: str, folder: Folder, page_bytes: int) -> ServiceList:
-        """Return the first page of a list, made once for all watchers."""
+        """Return the first page of a list, which is built once for all watchers."""
         key = (service, folder.revision, "page", page_bytes)
         page = self._latest.get(key, lambda: self._part(folder, 0, page_of(folder, 0, page_bytes)))
         if page.following:
@@ -72,7 +72,7 @@ class ServiceLists:
         return page
 
     def page(self, service: str, folder: Folder, start: int, page_bytes: int) -> ServiceList:
-        """Return one page, and keep the list for the following ones."""
+        """Return one page, and keep the list for the following pages."""
         if start == 0:
             return self.first_page(service, folder, page_bytes)
         end = page_of(folder, start, page_bytes)

@@ -16,17 +16,17 @@ __all__ = ["ServicesLookup"]
 
 
 class ServicesLookup:
-    """Fetches the lists that changed since their cursors, by a stream; a new stream continues from the same cursors."""
+    """Fetches the lists that have changed since their cursors, in a stream. A new stream continues from the cursors."""
 
     def __init__(self, client: SyncClient) -> None:
         self._client = client
         self._lookups: dict[str, ServiceLookup] = {}
-        # The services whose lists have to be read again.
+        # The services whose lists must be read again.
         self._again: set[str] = set()
-        # The stream of changes, and the seconds after which the server reports that nothing changed.
+        # The stream of changes; the seconds after which the server reports that nothing has changed.
         self._stream: SyncStream[Any, dict[str, ServiceList]] | None = None
         self._stream_wait = 0.0
-        # Held while a wait is interrupted, which ends its stream.
+        # Held while `interrupt` closes the stream of a wait.
         self._waking = threading.Lock()
         self._is_woken = False
 
@@ -72,13 +72,13 @@ class ServicesLookup:
         self._client.close()
 
     def _received(self, wait_seconds: float) -> dict[str, ServiceList]:
-        """Return the first pages of the changed lists; no page without a change."""
+        """Return the first pages of the changed lists; an empty dictionary without a change."""
         if self._stream is None or self._stream_wait != wait_seconds:
             self._leave_stream()
             cursors = {
                 name: "" if name in self._again else lookup.cursor for name, lookup in self._lookups.items()
             }
-            # A lost connection is an error at once: the next query has a time limit.
+            # Fail immediately if the connection is lost: the next query has a time limit.
             client = self._client.with_options(fail_mode="failfast")
             self._stream = client.stream(RegistryService.follow_many, cursors, wait_seconds)
             self._stream_wait = wait_seconds
@@ -90,7 +90,7 @@ class ServicesLookup:
         except BaseException as error:
             is_drain = isinstance(error, UnavailableError) and error.processed == "yes"
             if self._is_woken or is_drain:
-                # The next stream continues from the same cursors, on another connection if this one drains.
+                # The next stream continues from the same cursors; if this connection drains, on another connection.
                 self._leave_stream()
                 return {}
             raise

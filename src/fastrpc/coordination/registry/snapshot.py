@@ -7,8 +7,8 @@
     ["arith", "tcp://10.0.0.8:8972", null, "decade…", 10.0]
     ]}
 
-The elements are service, address, record, lease and the seconds of the lease; the record is null if another lease
-has taken the address over.
+The elements are the service, the address, the record, the lease, and the seconds of the lease. The record is null if
+another lease has taken over the address.
 """
 
 import re
@@ -31,11 +31,11 @@ __all__ = ["Fault", "encode_snapshot", "read_snapshot"]
 _BEGIN = b'{"format": 2, "records": [\n'
 _END = b"]}\n"
 
-#: Longest line in bytes: each byte of a record may take six in JSON, and all other fields are short.
+#: Most bytes of a line: a byte of a record may become six bytes in JSON, and all other fields are short.
 _LINE_BYTES = 6 * LONGEST_RECORD_BYTES + 4_096
 
-#: Bytes per write. Each write releases the interpreter lock, so this bounds how long an event loop of this process
-#: waits for the thread: some 0.2 ms.
+#: Bytes per write. Each write releases the GIL, so this limits how long an event loop of this process waits for the
+#: thread: some 0.2 ms.
 _BATCH_BYTES = 65_536
 
 _LEASE = re.compile(r"[0-9a-f]{16}")
@@ -53,7 +53,7 @@ class _Line(msgspec.Struct, array_like=True):
 class Fault:
     """A line that is not restored."""
 
-    #: Service and address as far as they can be parsed, and the line number.
+    #: The service and the address, as far as they can be parsed, and the line number.
     name: str
 
     reason: str
@@ -77,7 +77,7 @@ def encode_snapshot(items: Iterable[SavedItem]) -> Iterator[bytes]:
 
 
 def read_snapshot(read_line: Callable[[int], bytes]) -> tuple[list[SavedItem], list[Fault]]:
-    """Return the valid records, and the faults of all others.
+    """Return the valid records, and a fault for each invalid record.
 
     Args:
         read_line: returns the next line, cut at the given number of bytes; b"" at the end.

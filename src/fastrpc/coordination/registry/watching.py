@@ -1,4 +1,4 @@
-"""The handlers that stream the lists of services; changes of these services wake the handlers."""
+"""Wake the handlers that wait for changes of services."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ class ServiceWatchers:
     """The handlers that wait for changes of one service or of several."""
 
     def __init__(self) -> None:
-        #: The handlers of each service that has any.
+        #: The waiting handlers, by service.
         self.by_service: dict[str, Watchers] = {}
 
     def wake(self, service: str) -> None:
@@ -23,7 +23,7 @@ class ServiceWatchers:
 
     @contextlib.contextmanager
     def watching(self, service: str) -> Iterator[Wakeup]:
-        """Yield the wake-up of the present handler, which is woken at every change of a service."""
+        """Yield a wake-up for the current handler, which every change of the service wakes."""
         watchers = self.by_service.setdefault(service, Watchers())
         try:
             with watchers.watching() as wakeup:
@@ -34,7 +34,7 @@ class ServiceWatchers:
 
     @contextlib.contextmanager
     def watching_many(self, services: Iterable[str]) -> Iterator[tuple[Wakeup, dict[str, None]]]:
-        """Yield the wake-up of the present handler, and the services to check: first all, then changed ones."""
+        """Yield a wake-up for the current handler, and the services to check: first all, then those with changes."""
         changed = dict.fromkeys(services)
         with Watchers().watching() as wakeup:
             notes = {service: _Note(service, changed, wakeup) for service in changed}
@@ -52,7 +52,7 @@ class ServiceWatchers:
 
 
 class _Note:
-    """Notes the changes of one service for a handler that follows several."""
+    """Records changes of one service for a handler that follows several services."""
 
     def __init__(self, service: str, changed: dict[str, None], wakeup: Wakeup) -> None:
         self._service = service

@@ -1,1 +1,1 @@
-"""The store that many processes use: the service `fastrpc.store`, its server and its client half."""
+"""A store that many processes share: the service `fastrpc.store`, its server, and its client."""

@@ -42,10 +42,10 @@ __all__ = ["STORE_ERRORS", "RemoteStore", "open_remote"]
 
 
 def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -> "RemoteStore":
-    """Return the store at `store://host:port`; options as for `registry://`.
+    """Return the store at `store://host:port`. The options are the same as for `registry://`.
 
     Raises:
-        ConfigError: an option is wrong, or a token would travel in the clear.
+        ConfigError: an option is wrong, or a token would be sent in plain text.
     """
     return RemoteStore(
         hosted_client(
@@ -60,9 +60,10 @@ def open_remote(url: RegistryURL, credentials: CredentialSource | None = None) -
 
 
 class RemoteStore:
-    """A `StoreBackend`: the store of a server of `fastrpc.store`."""
+    """A `StoreBackend` that calls the service `fastrpc.store` of a server."""
 
-    #: The store is one process, so one connection suffices, and its handlers start in the order of their requests.
+    #: Requests stay in order: there is one server process and one connection, and its handlers start in the order of
+    #: their requests.
     limits: Final = StoreLimits(ends_in_time=True, in_order=True)
 
     def __init__(self, client: Client) -> None:
@@ -86,7 +87,7 @@ class RemoteStore:
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
     ) -> ItemPage:
-        """Return the first items of a prefix whose keys sort after `after`, of about a megabyte at most."""
+        """Return the first items of a prefix whose keys sort after `after`, at most about a megabyte."""
         check_prefix(prefix)
         with STORE_ERRORS:
             return await self._client.call(StoreService.list, prefix, limit, after)
@@ -106,7 +107,7 @@ class RemoteStore:
             return await self._client.call(StoreService.delete, key, expect)
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
-        """Do all operations if all keys have the expected revisions, otherwise none."""
+        """Execute all operations if all keys have the expected revisions, otherwise none."""
         check_transaction(when, do)
         writes = [step for step in do if isinstance(step, Write)]
         deletions = [step.key for step in do if isinstance(step, Deletion)]
@@ -114,7 +115,7 @@ class RemoteStore:
             return await self._client.call(StoreService.transact, when, writes, deletions)
 
     def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
-        """Return each change of a key, or of all keys of a prefix, in order."""
+        """Yield each change of a key, or of all keys of a prefix, in order."""
         check_watched(watched)
         return ItemWatch(self._watch(watched, after))
 
@@ -134,7 +135,7 @@ class RemoteStore:
                     yield part
 
     async def lease(self, seconds: float) -> str:
-        """Make a lease; after `seconds` without `renew` it ends, together with its items."""
+        """Create a lease. After `seconds` without `renew` it ends, together with its items."""
         check_lease_seconds(seconds)
         with STORE_ERRORS:
             return await self._client.call(StoreService.lease, seconds)
@@ -145,7 +146,7 @@ class RemoteStore:
             return await self._client.call(StoreService.renew, lease)
 
     async def revoke(self, lease: str) -> bool:
-        """End a lease and its items now; return whether it was alive."""
+        """End a lease now and remove its items; return whether the lease existed."""
         with STORE_ERRORS:
             return await self._client.call(StoreService.revoke, lease)
 

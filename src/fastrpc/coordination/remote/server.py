@@ -17,20 +17,20 @@ DEFAULT_STORE_ADDRESS = "tcp://127.0.0.1:8969"
 
 
 class StoreServer(HostedServer):
-    """A store that serves while its `async with` block lasts; `fastrpc store` is the same as a command.
+    """A store that serves during its `async with` block. The command `fastrpc store` does the same.
 
     Args:
         address: the address to listen at; port 0 chooses a free one.
         data_dir: a folder that keeps the items across restarts; None keeps them in memory only.
-        sync: "full" keeps them across a power loss, "normal" across the end of the process only.
+        sync: "full" keeps items across a power loss, "normal" only across the end of the process.
         tls: certificates for an address `tls://`; with `require_client_cert` only clients with a certificate may call.
         authenticate: identifies callers, see `Server`; without it every client that can connect may read and write.
-        policy: the rules, whose keys `read_keys` and `write_keys` grant these rights; without it every identity has
-            them.
+        policy: the rules; their keys `read_keys` and `write_keys` grant these rights. Without a policy every identity
+            has both.
 
     Raises:
-        ConfigError: the address is neither TCP nor TLS, the policy comes without `authenticate`, or an argument
-            cannot be used.
+        ConfigError: the address is neither TCP nor TLS, there is a policy without `authenticate`, or an argument is
+            invalid.
     """
 
     _scheme = "store"

@@ -1,7 +1,7 @@
 """A store as a service: keys in memory or in a folder, for many processes.
 
-`changes` is a unary call that returns when there are changes, or when its wait is over, for languages without streams.
-`watch` does the same as a stream, with a message for each answer.
+`changes` is a unary call that returns when there are changes, or after its wait, for languages without streams. `watch`
+does the same as a stream, with one message per answer.
 """
 
 import asyncio
@@ -55,10 +55,10 @@ __all__ = [
 
 logger = logging.getLogger("fastrpc.store")
 
-#: Most bytes of a message: the 64 longest values of a transaction, in base64.
+#: Most bytes of an RPC message: the 64 values of a transaction with the greatest size, in base64.
 MESSAGE_BYTES: Final = 24 * 1024 * 1024
 
-#: Most bytes of keys and values together, by default.
+#: The default of the most bytes of keys and values together.
 MOST_BYTES: Final = 1024 * 1024 * 1024
 
 #: Seconds without a change after which a message shows that the store is alive.
@@ -67,7 +67,7 @@ ALIVE_SECONDS: Final = 15.0
 #: Longest wait of `changes`, in seconds.
 LONGEST_WAIT_SECONDS: Final = 60.0
 
-#: Bytes of values in one list: further items are in the next one.
+#: Approximate bytes of the values in one page of a list.
 LISTED_BYTES: Final = 1024 * 1024
 
 
@@ -77,18 +77,19 @@ class ChangeBatch(SharedResult):
 
     changes: Sequence[ItemChange]
 
-    #: The next changes follow this revision. It rises even without changes, since the history is bounded.
+    #: The revision after which to continue. It rises even without changes, so that it stays within the bounded
+    #: history.
     revision: int
 
 
 @dataclass(frozen=True, slots=True)
 class BackupPart:
-    """A part of all items of one moment."""
+    """A part of a backup, which has all items and leases of one moment."""
 
-    #: The revision of the store at the moment.
+    #: The revision of the store at that moment.
     revision: int
 
-    #: The leases of items of this part and of later parts.
+    #: Leases, some of which have items in later parts.
     leases: Sequence[LeaseChange]
 
     items: Sequence[Item[bytes]]
@@ -107,13 +108,13 @@ class StoreService(HealthSource):
 
     Args:
         data_dir: a folder that keeps the items across restarts; None keeps them in memory only.
-        sync: "full" keeps them across a power loss, "normal" across the end of the process only.
+        sync: "full" keeps items across a power loss, "normal" only across the end of the process.
         most_bytes: the most bytes of keys and values together; more are refused.
-        rights: grant reading and writing keys; None: every caller may do both.
+        rights: the rights of callers to read and to write keys; None: every caller has both.
         clock: returns an instant in seconds that never decreases.
 
     Attributes:
-        failure: the error that ended the store, until it is entered again; None while it serves.
+        failure: the error that stopped the store; None while it serves, and after it is entered again.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -141,7 +142,8 @@ class StoreService(HealthSource):
         tells_gauges(self)
 
     async def __aenter__(self) -> Self:
-        # Even without a folder no revision of an earlier process is repeated: revisions are the tokens of locks.
+        # Without a folder start at the time of day, so that no revision of an earlier process is repeated: revisions
+        # are the tokens of locks.
         begin = revision_of_now() if self._journal is None else 0
         store = LocalStore(
             self._journal,
@@ -151,7 +153,7 @@ class StoreService(HealthSource):
             on_failed=self._fail,
         )
         self._store = await store.__aenter__()
-        # Entering again clears the failure of an earlier store.
+        # Forget the failure of an earlier run.
         self.failure = None
         self._failed.clear()
         self.set_serving(True)
@@ -165,7 +167,7 @@ class StoreService(HealthSource):
         await self._store.__aexit__(kind, error, traceback)
 
     async def failed(self) -> StoreError:
-        """Wait for the error that ends the store before it is closed."""
+        """Wait until an error stops the store; return the error."""
         await self._failed.wait()
         assert self.failure is not None
         return self.failure
@@ -248,11 +250,10 @@ class StoreService(HealthSource):
 
     @method(idempotent=True)
     async def watch(self, watched: str, after: int | None = None) -> AsyncIterator[ChangeBatch]:
-        """Yield changes of a key or prefix after a revision, None for the present one; the first message has no
-        changes.
+        """Yield changes of a key or prefix after a revision; None means the present revision.
 
-        A message without changes shows that the store is alive; it comes after at most 15 s without a change. The
-        stream ends with UNAVAILABLE when its connection drains.
+        The first message has no changes. After 15 s without a change, a message without changes shows that the store is
+        alive. The stream ends with UNAVAILABLE when its connection drains.
         """
         reached = self._store.revision if after is None else after
         self._check(READ_KEYS, watched)
@@ -263,7 +264,7 @@ class StoreService(HealthSource):
             while not drain.done():
                 changes = await self._store.next_changes(watched, reached, ALIVE_SECONDS, drain)
                 found = self._batch(watched, reached, changes)
-                # The right is checked each time: it may end before the stream does.
+                # Check the right for each message, since it may end before the stream does.
                 self._check(READ_KEYS, watched)
                 reached = found.revision
                 yield found
@@ -292,7 +293,7 @@ class StoreService(HealthSource):
 
     @method(idempotent=True)
     async def backup(self) -> AsyncIterator[BackupPart]:
-        """Yield all items and leases, as they are when the stream begins; the caller may read every key."""
+        """Yield all items and leases of the moment at which the stream starts. Needs the right to read every key."""
         self._check(READ_KEYS, "")
         with _TOLD:
             saved = await self._store.saved()
@@ -306,22 +307,22 @@ class StoreService(HealthSource):
 
     @property
     def local(self) -> LocalStore:
-        """The store itself, which checks no rights."""
+        """The store itself, which does not check rights."""
         return self._store
 
     @property
     def rights(self) -> ServiceRights | None:
-        """The guard of the callers' rights; None: every caller has all."""
+        """The rights of callers; None: every caller has all rights."""
         return self._rights
 
     def _fail(self, error: StoreError) -> None:
-        logger.error("the store has ended: %s", error)
+        logger.error("the store has stopped: %s", error)
         self.failure = error
         self._failed.set()
         self.set_serving(False)
 
     def _batch(self, watched: str, reached: int, found: tuple[Sequence[ItemChange], int]) -> ChangeBatch:
-        """Return the next changes; watchers that get the same changes share the object."""
+        """Return the next changes. Watchers that get the same changes share one object."""
         changes, revision = found
         if not changes:
             return ChangeBatch(changes, revision)
@@ -332,11 +333,11 @@ class StoreService(HealthSource):
             self._rights.check(right, keys)
 
     def _keys_beside(self, lease: str | None) -> Sequence[str]:
-        """Return the other keys of a lease: a caller that adds a key needs the right to write all of them."""
+        """Return the keys of a lease: a caller that adds a key to it needs the right to write all of them."""
         return () if lease is None or self._rights is None else self._store.content.keys_of(lease)
 
     def _check_any(self, *keys: str) -> None:
-        """Refuse a caller that may not write all keys of a lease or, if it has no keys, may write no key at all."""
+        """Check the right to write all keys of a lease; if it has none, check that the caller may write any key."""
         if keys:
             self._check(WRITE_KEYS, *keys)
         elif self._rights is not None:
@@ -344,7 +345,7 @@ class StoreService(HealthSource):
 
 
 class _Told:
-    """Turns the errors of the store inside the block into answers."""
+    """A context manager that converts errors of the store to answers."""
 
     __slots__ = ()
 
