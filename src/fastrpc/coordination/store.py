@@ -157,7 +157,7 @@ class Store:
 
     @property
     def backend(self) -> StoreBackend:
-        """The store below, without types, deadlines and repeats.
+        """The backend, without types, deadlines and repeats.
 
         Raises:
             StoreError: it is closed.
@@ -170,13 +170,13 @@ class Store:
     @overload
     async def get(self, key: str, type: type[T], *, stale: bool = False) -> Item[T] | None: ...
     async def get(self, key: str, type: Any = bytes, *, stale: bool = False) -> Item[Any] | None:
-        """Return the item of a key, its value decoded strictly to a type; None for an absent one.
+        """Return the item of a key, its value decoded strictly to a type; None if the key does not exist.
 
         Args:
-            stale: whether an older item is allowed, which some stores return sooner.
+            stale: whether the item may be outdated, which is faster in some stores.
 
         Raises:
-            DecodeError: the value does not fit.
+            DecodeError: the value cannot be decoded to the type.
         """
         backend = self.backend
         work = partial(backend.get, key, stale=stale)
@@ -197,7 +197,7 @@ class Store:
         """Return the first items of a prefix, which is "" or ends in `/`, whose keys sort after `after`.
 
         Raises:
-            DecodeError: a value does not fit; the message names its key.
+            DecodeError: a value cannot be decoded to the type; the message names its key.
         """
         backend = self.backend
         work = partial(backend.list, prefix, limit=limit, after=after, stale=stale)
@@ -211,8 +211,8 @@ class Store:
         """Write an item, bytes unchanged and any other value as JSON; return its revision.
 
         Args:
-            expect: the expected revision of the key; 0: it must not exist.
-            lease: the item ends with it.
+            expect: the expected revision of the key; 0 means that it must not exist.
+            lease: the lease of the item: when it ends, the item is removed.
 
         Raises:
             StoreConflictError: the key has another revision.
@@ -224,18 +224,18 @@ class Store:
         return await finish(f"put of {key!r}", work, writes=True, ends_in_time=in_time)
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Remove a key; return whether it existed. StoreConflictError as in `put`."""
+        """Remove a key; return whether it existed. StoreConflictError: the key has another revision."""
         backend = self.backend
         work = partial(backend.delete, key, expect=expect)
         in_time = backend.limits.ends_in_time
         return await finish(f"delete of {key!r}", work, writes=True, ends_in_time=in_time)
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Put | Delete]) -> Outcome:
-        """Do all operations if all conditions hold, otherwise none; the outcome then has the present items.
+        """Execute all operations if all conditions hold, otherwise none; the outcome then has the present items.
 
         Args:
-            when: conditions made by `unchanged`, `absent` and `lock.held()`.
-            do: `Put` and `Delete` operations, each key once.
+            when: conditions from `unchanged`, `absent` and `lock.held()`.
+            do: `Put` and `Delete` operations, at most one for each key.
         """
         backend = self.backend
         limits = backend.limits
@@ -260,11 +260,11 @@ class Store:
         A slow reader may get only the latest change of a key.
 
         Args:
-            after: begin after this revision; None: from now on.
-            every_change: whether to get each change; if one is lost, raise CompactedError.
+            after: return changes after this revision; None: from now on.
+            every_change: return every change; raise CompactedError if one is lost.
 
         Raises:
-            ConfigError: this store cannot show every change.
+            ConfigError: this store does not support `every_change`.
         """
         backend = self.backend
         if every_change and not backend.limits.every_change:
@@ -278,13 +278,13 @@ class Store:
     @overload
     def mirror(self, prefix: str, type: type[T]) -> Mirror[T]: ...
     def mirror(self, prefix: str, type: Any = bytes) -> Mirror[Any]:
-        """Return the values of a prefix by key, for `async with`: a mapping that is kept current."""
+        """Return a mapping of the keys below a prefix to their values, for `async with`. It follows changes."""
         return Mirror(self.backend, prefix, type)
 
     def lease(self, ttl: float) -> StoreLease:
-        """Return a lease for `async with`, renewed while the block runs. Items that are put with the lease end with it.
+        """Return a lease for `async with`, which is renewed while the block runs. At its end its items are removed.
 
-        When the lease is lost the block is cancelled, and LockLostError is raised from it.
+        When the lease is lost, the block is cancelled, and LockLostError is raised.
         """
         lease = StoreLease(self.backend, ttl, clock=self._clock)
         lease.revocations = self._revocations
@@ -293,21 +293,22 @@ class Store:
     def lock(self, name: str, *, ttl: float = 15, wait: float | None = None, value: str = "") -> Lock:
         """Return a lock for `async with`; waiting callers get it in the order of arrival.
 
-        A paused holder may act after the end of its hold: pass `lock.token`, which rises with each hold, to everything
-        that it writes to. When the lock is lost, the block is cancelled and LockLostError is raised.
+        A holder that was paused may act after another program got the lock. To prevent this, pass `lock.token`, which
+        rises with each hold, to everything that it writes to. When the lock is lost, the block is cancelled and
+        LockLostError is raised.
 
         Args:
-            ttl: seconds after which another program may hold it if this process dies.
-            wait: the longest wait in seconds, after which LockHeldError is raised; 0: do not wait. A deadline around it
-                ends the wait, too.
-            value: a text that shows others who holds the lock.
+            ttl: seconds after which another program may get the lock if this process dies.
+            wait: the longest wait in seconds, after which LockHeldError is raised; 0: do not wait. The caller's
+                deadline ends the wait, too.
+            value: a text that describes the holder to other programs.
         """
         return self._lock(name, ttl=ttl, wait=wait, value=value)
 
     def semaphore(
         self, name: str, slots: int, *, ttl: float = 15, wait: float | None = None, value: str = ""
     ) -> Lock:
-        """Return one of a number of slots for `async with`, like `lock`; its token does not fence."""
+        """Return a slot of a semaphore for `async with`, like `lock`. Its token cannot serve to refuse late holders."""
         return self._lock(name, slots=slots, ttl=ttl, wait=wait, value=value)
 
     async def holder(self, name: str) -> Holder | None:
@@ -315,10 +316,10 @@ class Store:
         return await read_holder(self.backend, LOCKS, name)
 
     def lead(self, name: str, value: str, *, ttl: float = 15) -> Lock:
-        """Return a candidacy for `async with`, which is entered when it is elected, and ends as a lock does.
+        """Return a candidacy for `async with`. The block is entered when elected, and ends like the block of a lock.
 
         Args:
-            value: describes the leader to others, for example by its address.
+            value: a text that describes the leader to other programs, for example its address.
         """
         return self._lock(name, folder=LEADERS, ttl=ttl, value=value)
 
@@ -333,7 +334,7 @@ class Store:
     async def run_while_leading(
         self, name: str, function: Callable[[Lock], Awaitable[T]], *, value: str = "", ttl: float = 15
     ) -> T:
-        """Run `function(lock)` at each election, cancel it at each loss, until it returns; return its result."""
+        """Run `function(lock)` when elected, cancel it when the leadership is lost; repeat until it returns."""
         return await run_as_leader(lambda: self.lead(name, value, ttl=ttl), function)
 
     async def follow(
@@ -345,12 +346,12 @@ class Store:
         check: Callable[[T], object] | None = None,
         cache_file: str | os.PathLike[str] | None = None,
     ) -> Following[T]:
-        """Return the last good value of a key, kept current until the store closes.
+        """Return the last good value of a key, which follows changes until the store is closed.
 
         Args:
-            default: the value if the store has none; Ellipsis requires a value in the store.
-            check: refuses a value by any exception; a plain function.
-            cache_file: keeps the last good value for a start without the store.
+            default: the value if the store has no value; Ellipsis means that a value is required.
+            check: a plain function that refuses a value by raising any exception.
+            cache_file: a file that keeps the last good value, for a start without the store.
 
         Raises:
             StoreError: there is no value.

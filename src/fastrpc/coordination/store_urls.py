@@ -15,7 +15,7 @@ from fastrpc.stores.sqlite import SqliteJournal
 
 __all__ = ["Opening", "known_stores", "open_backend", "open_memory", "open_sqlite"]
 
-#: A URL or, in its place, a backend itself, which is entered in the same way.
+#: An opened URL, or a backend that takes its place: both are entered by `async with`.
 Opening: TypeAlias = AbstractAsyncContextManager[StoreBackend]
 
 _URLS: Final = BackendURLs[StoreBackend](
@@ -39,21 +39,21 @@ _IN_MEMORY: Final = NamedBackends[StoreBackend]("store", LocalStore)
 def open_backend(
     text: str, *, tls: TLS | None = None, credentials: CredentialSource | None = None
 ) -> Opening:
-    """Return the backend at a URL, to be entered.
+    """Return the backend at a URL, for one `async with`.
 
     Raises:
-        ConfigError: the scheme is unknown, an option is wrong, or the store takes no credentials.
+        ConfigError: the scheme is unknown, an option is wrong, or the store does not accept credentials.
     """
     return _URLS.open(text, tls=tls, credentials=credentials)
 
 
 def known_stores() -> list[str]:
-    """Return the schemes of all stores, installed ones included."""
+    """Return the schemes of all stores, including installed plug-ins."""
     return _URLS.known()
 
 
 def open_memory(url: RegistryURL) -> Opening:
-    """Return the store `memory://name`: all that open it in this process share it, until the last one closes it."""
+    """Return the store `memory://name`. A process has one per name, which is shared until its last user closes it."""
     return _IN_MEMORY.open(url)
 
 

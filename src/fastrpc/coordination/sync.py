@@ -1,4 +1,4 @@
-"""The blocking twin of stores: the same verbs, over one thread with an event loop.
+"""The blocking variant of stores. It has the same methods and runs an event loop in one thread.
 
 ::
 
@@ -40,7 +40,7 @@ def open_store(
 
 
 class SyncStore:
-    """Keys with values, revisions, watches and leases, for threads, with the verbs of `Store`."""
+    """A store for threads, with the methods of `Store`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -60,7 +60,7 @@ class SyncStore:
     @overload
     def get(self, key: str, type: type[T], *, stale: bool = False) -> Item[T] | None: ...
     def get(self, key: str, type: Any = bytes, *, stale: bool = False) -> Item[Any] | None:
-        """Return the item of a key, its value decoded strictly to a type; None for an absent one."""
+        """Return the item of a key, its value decoded strictly to a type; None if the key does not exist."""
         return self._life.run(self._store.get(key, type, stale=stale))
 
     @overload
@@ -86,7 +86,7 @@ class SyncStore:
         return self._life.run(self._store.delete(key, expect=expect))
 
     def transact(self, when: Sequence[Unchanged], do: Sequence[Put | Delete]) -> Outcome:
-        """Do all operations if all conditions hold, otherwise none."""
+        """Execute all operations if all conditions hold, otherwise none."""
         return self._life.run(self._store.transact(when, do))
 
     @overload
@@ -109,11 +109,11 @@ class SyncStore:
     @overload
     def mirror(self, prefix: str, type: type[T]) -> "SyncMirror[T]": ...
     def mirror(self, prefix: str, type: Any = bytes) -> "SyncMirror[Any]":
-        """Return the values of a prefix by key, for `with`: a mapping that is kept current."""
+        """Return a mapping of the keys below a prefix to their values, for `with`. It follows changes."""
         return SyncMirror(self._life.thread, self._store.mirror(prefix, type))
 
     def lease(self, ttl: float) -> SyncLease:
-        """Return a lease for `with`, renewed while the block runs. Items that are put with the lease end with it."""
+        """Return a lease for `with`, which is renewed while the block runs. At its end its items are removed."""
         return SyncLease(self._life.thread, self._store.lease(ttl))
 
     def lock(self, name: str, *, ttl: float = 15, wait: float | None = None, value: str = "") -> SyncLock:
@@ -123,7 +123,7 @@ class SyncStore:
     def semaphore(
         self, name: str, slots: int, *, ttl: float = 15, wait: float | None = None, value: str = ""
     ) -> SyncLock:
-        """Return one of a number of slots for `with`, like `lock`; its token does not fence."""
+        """Return a slot of a semaphore for `with`, like `lock`. Its token cannot serve to refuse late holders."""
         return SyncLock(
             self._life.thread, self._store.semaphore(name, slots, ttl=ttl, wait=wait, value=value)
         )
@@ -133,7 +133,7 @@ class SyncStore:
         return self._life.run(self._store.holder(name))
 
     def lead(self, name: str, value: str, *, ttl: float = 15) -> SyncLock:
-        """Return a candidacy for `with`, entered when elected."""
+        """Return a candidacy for `with`. The block is entered when elected."""
         return SyncLock(self._life.thread, self._store.lead(name, value, ttl=ttl))
 
     def leader(self, name: str) -> Holder | None:
@@ -147,10 +147,10 @@ class SyncStore:
     def run_while_leading(
         self, name: str, function: Callable[[SyncLock], T], *, value: str = "", ttl: float = 15
     ) -> T:
-        """Run `function(lock)` in this thread at each election, until it returns and still leads; return its result.
+        """Run `function(lock)` in this thread when elected; repeat until it returns as the leader. Return its result.
 
-        The function is not cancelled when the leadership is lost: it checks `lock.lost`, or calls `lock.check()`
-        between two steps, and then runs again at the next election.
+        The function is not cancelled when the leadership is lost: it has to check `lock.lost` or call `lock.check()`
+        between its steps. It is called again at the next election.
         """
         thread = self._life.thread
         while True:
@@ -174,7 +174,7 @@ class SyncStore:
         check: Callable[[T], object] | None = None,
         cache_file: str | os.PathLike[str] | None = None,
     ) -> Following[T]:
-        """Return the last good value of a key, kept current until the store closes; any thread may read it."""
+        """Return the last good value of a key, which follows changes until the store is closed, for any thread."""
         return self._life.run(
             self._store.follow(key, type, default=default, check=check, cache_file=cache_file)
         )
@@ -207,7 +207,7 @@ class SyncChanges(Generic[T]):
 
 
 class SyncMirror(Generic[T]):
-    """The values of a prefix: a context manager, which gives the mapping that is kept current."""
+    """The values of a prefix: a context manager that returns a mapping which follows changes."""
 
     def __init__(self, thread: BlockingThread, mirror: Mirror[T]) -> None:
         self._thread = thread

@@ -1,4 +1,4 @@
-"""Locks and leases of the blocking twin: a thread cannot be cancelled, so it checks whether its lock is lost."""
+"""Blocking locks and leases. A thread cannot be cancelled, so it has to check whether its lock is lost."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ __all__ = ["SyncLease", "SyncLock"]
 
 
 class _Holding:
-    """A task of the loop that is inside a lock or lease for a thread."""
+    """A task on the event loop that holds a lock or a lease for a thread."""
 
     def __init__(self, thread: BlockingThread, held: Lock | StoreLease, lost: threading.Event) -> None:
         self._thread = thread
@@ -29,7 +29,7 @@ class _Holding:
         try:
             self._thread.run(self._enter())
         except BaseException:
-            # An interrupt may arrive after the lock is held and before the block begins.
+            # Release the lock: an interrupt may arrive after the lock was acquired and before the block starts.
             with contextlib.suppress(StoreError, RuntimeError):
                 self._thread.run(self._abandon())
             raise
@@ -76,10 +76,10 @@ class _Holding:
 
 
 class SyncLease:
-    """A lease for `with`, renewed while the block runs.
+    """A lease for `with`, which is renewed while the block runs.
 
     Attributes:
-        lost: set when the lease may have ended.
+        lost: an event that is set when the lease may have ended.
     """
 
     def __init__(self, thread: BlockingThread, lease: StoreLease) -> None:
@@ -115,7 +115,7 @@ class SyncLock:
     LockLostError is raised.
 
     Attributes:
-        lost: set when another program may hold the lock.
+        lost: an event that is set when another program may hold the lock.
     """
 
     def __init__(self, thread: BlockingThread, lock: Lock) -> None:
@@ -135,7 +135,7 @@ class SyncLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether no other program can hold the lock yet, by the clock of this machine."""
+        """True if, by the clock of this machine, no other program can hold the lock yet."""
         return self._lock.is_held
 
     def held(self) -> Unchanged:
@@ -147,7 +147,7 @@ class SyncLock:
         _check(self.lost, self._lock.lease)
 
     def release(self) -> None:
-        """Let the next contender hold the lock before the block ends."""
+        """Release the lock before the block ends."""
         self._thread.run(self._lock.release())
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Fields of a value that its type does not have: a misspelt setting must not count as its default."""
+"""Find fields of a value that its type does not have, so that a misspelt setting is not taken for its default."""
 
 import types
 from collections.abc import Iterator
@@ -29,10 +29,9 @@ def _type_of(kind: Any) -> schema.Type:
 
 @lru_cache(maxsize=256)
 def _keys_of(cls: type[Any]) -> tuple[dict[str, schema.Type], bool] | schema.Type:
-    """Return a model's types by key, and whether it takes other keys; for a model without keys, the type of its one
-    field.
+    """Return a model's types by key, and whether it accepts other keys. For a root model, return the type of its field.
 
-    Nothing is known about a class that is not a model.
+    The fields of a class that is not a model are unknown.
     """
     known = find(cls) if isinstance(cls, type) else None
     if known is None or known.keys is None or known.fields is None:
@@ -61,7 +60,7 @@ def _type_in_model(kind: Any) -> schema.Type:
 
 
 def _unknown(plain: Any, kind: schema.Type, path: str) -> list[str]:
-    """Return the unknown fields by the union member that has the fewest; an empty list if the value fits no member."""
+    """Return the unknown fields of the union member with the fewest; an empty list if no member can have this value."""
     fewest: list[str] = []
     for part in _choices(kind):
         if not _may_be(plain, part):
@@ -76,12 +75,12 @@ def _unknown(plain: Any, kind: schema.Type, path: str) -> list[str]:
 
 def _may_be(plain: Any, part: schema.Type) -> bool:
     if isinstance(part, schema.CustomType):
-        # Among custom types only models are checked.
+        # The only custom types that are checked are models, which are objects in JSON.
         return isinstance(plain, dict)
     if isinstance(plain, list):
         return isinstance(part, _List | _Row)
     if isinstance(part, schema.StructType) and part.tag is not None and isinstance(plain, dict):
-        # Another tag belongs to another member of a union.
+        # A value with another tag belongs to another member of the union.
         return plain.get(part.tag_field or "") == part.tag
     return isinstance(plain, dict) and isinstance(part, _Object | schema.DictType)
 
@@ -124,7 +123,7 @@ def _items_of(row: schema.TupleType | schema.NamedTupleType) -> tuple[schema.Typ
 
 
 def _choices(kind: schema.Type) -> Iterator[schema.Type]:
-    """Yield the members of a union. At most one member fits a value, except tagged objects and models."""
+    """Yield the members of a union, or the type itself. Except tagged objects and models, at most one fits a value."""
     if isinstance(kind, schema.Metadata):
         yield from _choices(kind.type)
     elif isinstance(kind, schema.UnionType):

@@ -1,4 +1,4 @@
-"""Values of items: bytes as they are, all other values as JSON that is decoded strictly to a type."""
+"""Encode and decode values of items: bytes unchanged, all other values as JSON that is decoded strictly."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def encode_value_of(key: str, value: Any, limits: StoreLimits) -> bytes:
     """Return the bytes of a value.
 
     Raises:
-        EncodeError: the value cannot be JSON.
+        EncodeError: the value cannot be encoded as JSON.
         ConfigError: the value is longer than the store allows.
     """
     is_bytes = isinstance(value, bytes | bytearray | memoryview)
@@ -27,7 +27,7 @@ def decode_value(key: str, value: bytes, kind: Any) -> Any:
     """Return a value as a type; bytes stay bytes.
 
     Raises:
-        DecodeError: the value does not fit.
+        DecodeError: the value cannot be decoded to the type.
         ConfigError: values of this type cannot be decoded.
     """
     if kind is bytes:

@@ -1,4 +1,4 @@
-"""The end of each verb of a store, whose failures are StoreErrors."""
+"""Run the requests of a store, with repeats and time limits; failures raise StoreError."""
 
 from typing import Final
 

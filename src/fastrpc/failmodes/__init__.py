@@ -1,6 +1,7 @@
-"""Fail modes decide what follows a failed attempt: the interface, the rules of safe retries, the built-in modes.
+"""Fail modes, which decide whether and where a failed attempt is repeated.
 
-Depends on calls and endpoints, not on clients or the network: picking and attempting are passed in.
+The package has the interface, the rules for safe retries, and the built-in modes. It depends on calls and endpoints,
+but not on clients or the network: the functions that pick an endpoint and make an attempt are passed in.
 """
 
 from typing import TYPE_CHECKING

@@ -1,14 +1,14 @@
 """The interface of fail modes, the rules for retries, and the table that finds a mode by name.
 
-Fail modes use `Attempts`, which only decides. So the rules of safe retries are written once, for both clients, and a
+Fail modes ask `Attempts` before each retry. So the rules for safe retries are in one place for both clients, and a
 custom fail mode cannot break them. The final error never has `processed` "no" if an earlier attempt may have run.
 
-`retry_after` is honoured even when another endpoint is free: it is from a server that did not start the call. Without
-it the next attempt follows at once, so restarts cost no time.
+A server that did not start the call may send `retry_after`. It is obeyed even if another endpoint is free. Without it
+the next attempt follows immediately, so restarts of servers cost no time.
 
-Only the tier next to a failure retries (`inside_retry`). Each tier has its own budget: when all three tiers retried,
-one offered call became 1.78 calls at the bottom. Now it becomes 1.21, the limit of the last tier's budget. A handler
-that wants its callers to retry raises its own error.
+If a call passes several tiers of servers, only the tier next to a failure retries (`inside_retry`). When all of three
+tiers retried, each with its own budget, one call at the top became 1.78 calls at the bottom. Now it becomes 1.21, the
+limit of the last tier's budget. A handler that wants its callers to retry raises its own error.
 """
 
 import random
@@ -47,10 +47,10 @@ __all__ = [
     "was_load",
 ]
 
-#: Returns the endpoint of the next attempt. An endpoint that failed in this call is returned only if there is no other.
+#: Returns the endpoint of the next attempt. An endpoint that failed in this call is returned only as the last choice.
 Pick: TypeAlias = Callable[[], Endpoint]
 
-#: Makes one attempt.
+#: Makes one attempt at an endpoint.
 Attempt: TypeAlias = Callable[[Endpoint], Awaitable[Any]]
 
 _Run = TypeVar("_Run", bound=Callable[..., Any])
@@ -65,7 +65,7 @@ _BUILT_IN = {
 
 _MOST_RETRIES = 100
 
-# The `processed` of several attempts is the worst among them.
+# The `processed` of several attempts is the greatest of their values.
 _CERTAINTY = {"no": 0, "unknown": 1, "yes": 2}
 
 
@@ -82,49 +82,49 @@ class AttemptedCall(Protocol):
 
     @property
     def is_idempotent(self) -> bool:
-        """Whether the server may run it twice."""
+        """True if the server may run the call twice."""
 
     @property
     def inside_retry(self) -> bool:
-        """Whether the calling handler itself serves a retry."""
+        """True if the caller is a handler that itself serves a retry."""
 
     @property
     def retry_policy(self) -> "RetryPolicy":
-        """The rules and the budget of its client."""
+        """The retry rules and the retry budget of the client."""
 
     def remaining(self) -> float | None:
-        """Return the seconds left before the deadline; None without a deadline."""
+        """Return the seconds left until the deadline, or None without a deadline."""
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep, with a loop or without one."""
 
 
 class FailMode(Protocol):
-    """Decides what follows a failed attempt."""
+    """Decides whether and where a failed attempt is repeated."""
 
     async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
         """Return the answer of the successful attempt, or raise the error of the call.
 
-        A stream for which it returns without a successful attempt ends with the error of the last attempt.
+        If it returns without a successful attempt, a stream ends with the error of the last attempt.
 
-        For a SyncClient it must await only `attempt` and `call.sleep`. A fail mode that needs more has the attribute
-        `needs_loop = True`, and a SyncClient refuses it.
+        A fail mode for a SyncClient must await only `attempt` and `call.sleep`. A fail mode that awaits anything else
+        sets the attribute `needs_loop = True`, and a SyncClient refuses it.
         """
 
 
 class SequentialMode(FailMode, Protocol):
-    """A fail mode that makes one attempt at a time; `Attempts` decides about each further one."""
+    """A fail mode that makes one attempt at a time and lets `Attempts` decide about retries."""
 
     @property
     def retries(self) -> int:
-        """Attempts after the first one."""
+        """The number of attempts after the first one."""
 
 
 def sequential(run: _Run) -> _Run:
     """Mark the `run` of a `SequentialMode`.
 
-    The client makes the first attempt of such a mode itself and ends the call there if no retry is possible. The mark
-    is on the method: a class that overrides `run` does not inherit it.
+    The client itself makes the first attempt of such a mode, and calls `run` only if a retry is possible. The mark is
+    on the method, so a class that overrides `run` does not inherit it.
     """
     run.__dict__["is_sequential"] = True
     return run
@@ -139,9 +139,9 @@ class RetryPolicy:
     """The retry policy of one client, for all fail modes.
 
     Args:
-        budget: shared by all calls of the client, which counts its calls there.
-        uniform: returns a random number between two; for tests.
-        clock: returns seconds that only grow; for tests.
+        budget: the retry budget that all calls of the client share.
+        uniform: returns a random number between two numbers; for tests.
+        clock: returns an instant in seconds that never decreases; for tests.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class RetryPolicy:
     def pause(self, retries: int) -> float:
         """Return the seconds to wait after this many retries."""
         backoff = self.settings.backoff
-        # The pause grows in steps: as one power it could overflow.
+        # Multiply step by step: a single power could overflow.
         wait = backoff.first
         for _ in range(retries):
             if wait >= backoff.longest:
@@ -170,11 +170,11 @@ class RetryPolicy:
 
 
 class Attempts:
-    """The attempts of one call. It only decides: both clients and every fail mode use it.
+    """Decides about the attempts of one call. Both clients and all fail modes use it.
 
     Args:
-        retries: attempts after the first one.
-        elsewhere: whether the next attempt uses another endpoint, and need not wait for this one.
+        retries: the number of attempts after the first one.
+        elsewhere: whether the next attempt uses another endpoint, so that it need not wait for the failed endpoint.
     """
 
     def __init__(self, call: AttemptedCall, retries: int, *, elsewhere: bool = True) -> None:
@@ -185,11 +185,11 @@ class Attempts:
         self._elsewhere = elsewhere
         self._had_free = False
         self._worst: FastRPCError | None = None
-        # No retry before this: a refusal asked for it, while another attempt was running.
+        # The earliest instant of a retry: a refusal asked for it while another attempt was running.
         self._earliest = 0.0
 
     def note(self, error: Exception) -> None:
-        """Record an error for which no further attempt begins, as another attempt is still running."""
+        """Record the error of an attempt that is not repeated, because another attempt is still running."""
         if asked := getattr(error, "retry_after", None):
             self._earliest = max(self._earliest, self._policy.clock() + asked)
         if isinstance(error, FastRPCError) and (
@@ -200,8 +200,9 @@ class Attempts:
     def after(self, error: Exception) -> float | None:
         """Return the seconds to wait before the next attempt; None if a retry is not allowed.
 
-        A call that provably did not start is retried once at once, free of attempts and budget. Any other retry uses
-        both, and needs an idempotent method if the handler may have run.
+        The first time that a call provably did not start, it is retried immediately, and this retry is not counted. Any
+        other retry counts as an attempt and against the budget, and if the handler may have run, the method must be
+        idempotent.
         """
         if not isinstance(error, FastRPCError):
             return None
@@ -222,7 +223,7 @@ class Attempts:
         remaining = self._call.remaining()
         if remaining is not None and pause >= remaining:
             return None
-        # An attempt that reached no server causes no load.
+        # An attempt that reached no server caused no load, so its retry is free.
         if not isinstance(error, ConnectError) and not self._policy.budget.take():
             return None
         self._left -= 1
@@ -242,7 +243,7 @@ class Attempts:
         return error
 
     def _may_repeat(self, error: FastRPCError) -> bool:
-        """Return whether a retry is safe and may help."""
+        """Return whether a retry is safe and may succeed."""
         if error.processed == "no":
             return error.retryable
         return self._call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
@@ -262,12 +263,12 @@ class Attempts:
 
 
 def was_load(error: FastRPCError) -> bool:
-    """Return whether the attempt cost a server work, be it only a refusal: then a retry uses the budget."""
+    """Return whether an attempt caused work at a server, even if only a refusal. A retry then counts in the budget."""
     return error.processed != "no" or isinstance(error, OverloadedError | CallError)
 
 
 async def try_elsewhere(call: AttemptedCall, pick: Pick, attempt: Attempt, retries: int) -> Any:
-    """Return the first answer of endpoints picked one after the other, or raise the last error."""
+    """Try endpoints one after the other; return the first answer, or raise the last error."""
     attempts = Attempts(call, retries)
     earlier: Exception | None = None
     try:
@@ -289,7 +290,7 @@ async def try_elsewhere(call: AttemptedCall, pick: Pick, attempt: Attempt, retri
             if pause:
                 await call.sleep(pause)
     finally:
-        # The errors' tracebacks reference this frame; a reference back would be a cycle.
+        # Avoid a reference cycle: the tracebacks of the errors refer to this frame.
         del attempts, earlier
 
 
@@ -305,7 +306,7 @@ def check_retries(retries: object) -> int:
 
 
 def fail_mode_for(choice: FailMode | str) -> FailMode:
-    """Return the fail mode given as an object or by its name.
+    """Return the fail mode for a name or an object.
 
     Raises:
         ConfigError: the name is unknown, or the object cannot run calls.
@@ -324,13 +325,13 @@ def blocking_fail_mode_for(choice: FailMode | str) -> FailMode:
     """Return the fail mode of a client that has no event loop.
 
     Raises:
-        ConfigError: as `fail_mode_for`, or the fail mode cannot do without a loop.
+        ConfigError: for the reasons of `fail_mode_for`, or because the fail mode needs an event loop.
     """
     mode = fail_mode_for(choice)
     if getattr(mode, "needs_loop", False):
         raise ConfigError(
-            f"fail_mode is {type(mode).__name__}, which makes attempts beside each other; "
+            f"fail_mode is {type(mode).__name__}, which makes concurrent attempts; "
             "a SyncClient makes one at a time",
-            hint="take 'failover' here, or a Client",
+            hint="use 'failover', or a Client instead of a SyncClient",
         )
     return mode

@@ -1,9 +1,9 @@
-"""A second, concurrent attempt if the first one is slow; the first answer wins.
+"""Hedging: a second, concurrent attempt if the first attempt is slow. The first answer wins.
 
 A feedback rule sets the delay: an attempt that takes longer raises the delay by 10 %, any other attempt lowers it by
-0.5 %. So one attempt in twenty takes longer than the delay, even after a change of latency and although slow attempts
-are cancelled. An expired timer does not prove that an attempt took longer: uvloop's timers have whole milliseconds, and
-a blocked loop runs timers before it reads received bytes.
+0.5 %. So in the long run one attempt in twenty takes longer than the delay, even if the latency changes, and although
+slow attempts are cancelled. An expired timer does not prove that an attempt was slow: uvloop's timers have a resolution
+of milliseconds, and a loop that was blocked runs timers before it reads received bytes.
 """
 
 import asyncio
@@ -21,29 +21,29 @@ from fastrpc.user_code import contained
 
 __all__ = ["FailBackup", "SlowLimit"]
 
-# Most methods with their own limit; further ones share one.
+# Most methods with separate limits; all further methods share one limit.
 _MOST_METHODS = 1_000
 
-# The change of the limit by one observation: 10 % up by an attempt above it, half a percent down by another.
+# The increase of the limit, 10 %, by an attempt that takes longer; any other attempt lowers the limit by 0.5 %.
 _STEP = 0.1
 
-# Attempts whose longest is the first limit; until then nothing is hedged.
+# The number of attempts whose longest sets the first limit. Until then no second attempts are made.
 _FIRST_ATTEMPTS = 10
 
-# Kinds of calls that send only their arguments.
+# The kinds of calls that can be hedged: they send only arguments.
 _HEDGED = {"unary", "server_stream"}
 
-# The resolution of a loop's timers. uvloop rounds less than half of it to 0.
+# The resolution of a loop's timers. uvloop rounds less than half of this to 0.
 _TIMER_SECONDS = 0.001
 
 
 class SlowLimit:
-    """Follows the time that all but `slow_share` of the attempts of a method keep.
+    """Estimates the time that only the share `slow_share` of a method's attempts exceeds.
 
-    The rule only asks whether an attempt passed the limit, so an attempt cancelled after it counts as ended. Each
-    attempt that passes raises the limit, each other one lowers it, so that in the long run the wanted share passes (Ma,
-    Muthukrishnan, Sandler, "Frugal streaming for estimating quantiles", arXiv 1407.1121, with steps in proportion to
-    the limit).
+    Each attempt that exceeds the limit raises it, each other attempt lowers it, so that in the long run the intended
+    share exceeds it (Ma, Muthukrishnan, Sandler, "Frugal streaming for estimating quantiles", arXiv 1407.1121, here
+    with steps in proportion to the limit). The rule needs only whether an attempt exceeded the limit, so attempts that
+    were cancelled after the limit count, too.
     """
 
     def __init__(self, slow_share: float = 0.05) -> None:
@@ -53,11 +53,11 @@ class SlowLimit:
 
     @property
     def seconds(self) -> float | None:
-        """The limit; None while too few attempts are known."""
+        """The limit in seconds; None while too few attempts were observed."""
         return self._seconds if self._observed >= _FIRST_ATTEMPTS else None
 
     def observe(self, seconds: float) -> None:
-        """Record the time of an attempt, or its lower bound."""
+        """Record the duration of an attempt, or a lower bound."""
         self._observed += 1
         if self._observed <= _FIRST_ATTEMPTS:
             self._seconds = max(self._seconds, seconds)
@@ -68,18 +68,19 @@ class SlowLimit:
 
 
 class FailBackup:
-    """Make a second attempt elsewhere when the first one takes long; the first answer wins, the other is cancelled.
+    """Make a second attempt elsewhere if the first one is slow. The first answer wins; the other attempt is cancelled.
 
-    Second attempts need an idempotent method and the client's retry budget; other calls are tried as by `FailOver`. If
-    a method returns a stream, its first message counts as the answer; a method that takes a stream is tried once. A
-    SyncClient, whose threads make one attempt at a time, refuses this mode.
+    Second attempts need an idempotent method and count in the client's retry budget. Other calls are tried as by
+    `FailOver`. For a method that returns a stream, the first message counts as the answer. A method that receives a
+    stream is tried once. A SyncClient refuses this mode, since its threads make one attempt at a time.
 
     Args:
-        delay: seconds after which the second attempt is made; None takes the time that 95 % of the method's calls keep.
-        retries: attempts after failures, as in `FailOver`.
+        delay: seconds after which the second attempt is made; None: the time within which 95 % of the method's calls
+            end.
+        retries: the number of attempts after failures, as in `FailOver`.
     """
 
-    #: Two concurrent attempts require a loop.
+    #: True, as concurrent attempts need an event loop.
     needs_loop = True
 
     def __init__(
@@ -119,7 +120,7 @@ class _Race:
         self._clock = mode.clock
         self._limit = mode.limit_of(call.method)
         self._delay = self._limit.seconds if mode.delay is None else mode.delay
-        # The first attempt measures the method; later attempts exist only when it is slow.
+        # Only the first attempt is measured: later attempts exist only if it is slow.
         self._started = self._clock()
         self._first = self._start()
         self._running = [self._first]
@@ -141,7 +142,7 @@ class _Race:
                     continue
                 ended = [future for future in self._running if future in done]
                 self._running = [future for future in self._running if future not in done]
-                # All are retrieved: asyncio reports an error beside an answer otherwise.
+                # Retrieve all errors: otherwise asyncio would log an error that ends together with an answer.
                 errors = [_error_of(future) for future in ended]
                 for future, error in zip(ended, errors, strict=True):
                     if error is None:
@@ -151,17 +152,17 @@ class _Race:
             await self._stop()
 
     def _wait_seconds(self) -> float | None:
-        """Return the seconds left to wait for the first attempt; None if it stays the only one."""
+        """Return the seconds until the second attempt; None if there is to be no second attempt."""
         if self._delay is None:
             return None
         left = self._delay - (self._clock() - self._started)
         return max(left, _TIMER_SECONDS) if left > 0.0 else 0.0
 
     async def _has_answer(self) -> bool:
-        """Return whether an attempt has ended meanwhile.
+        """Return whether an attempt has ended by now.
 
-        A delayed loop runs timers before it reads received bytes: give it time to read, and give the attempt time to
-        handle them.
+        A loop that was blocked runs timers before it reads received bytes. So let it read first, and let the attempt
+        handle the bytes.
         """
         for _ in range(2):
             await asyncio.sleep(0)
@@ -171,12 +172,12 @@ class _Race:
         return asyncio.ensure_future(self._contained(self._pick()))
 
     async def _contained(self, endpoint: Endpoint) -> Any:
-        """Make an attempt in a task; an exception such as SystemExit would end the loop."""
+        """Make an attempt in a task. Contain exceptions such as SystemExit, which would end the loop."""
         with contained("an attempt"):
             return await self._attempt(endpoint)
 
     def _hedge(self) -> None:
-        """Start a second attempt if the budget allows and there is a place for it."""
+        """Start a second attempt if the budget allows it and there is an endpoint for it."""
         if not self._call.retry_policy.budget.take():
             return
         try:
@@ -205,21 +206,21 @@ class _Race:
             raise self._attempts.final(last) from unavailable
 
     async def _stop(self) -> None:
-        """Cancel the running attempts, and wait for their end: that takes one turn of the loop."""
+        """Cancel the running attempts, and wait for their end, which takes one iteration of the loop."""
         self._observe_first()
         for future in self._running:
             future.cancel()
         if self._running:
             await asyncio.wait(self._running)
             for future in self._running:
-                # Retrieved, so that asyncio does not report an unretrieved error.
+                # Retrieve the error, which asyncio would log otherwise.
                 _error_of(future)
 
     def _observe_first(self) -> None:
-        """Learn the time of the first attempt, or its lower bound, if that is informative."""
+        """Record the duration of the first attempt, or a lower bound if that already exceeds the limit."""
         seconds = self._clock() - self._started
         if self._first.done():
-            # A successful attempt ends the call at once, so this one has just ended.
+            # A successful attempt ends the call immediately, so `seconds` is its duration.
             if not self._first.cancelled() and self._first.exception() is None:
                 self._limit.observe(seconds)
         elif self._limit.seconds is not None and seconds > self._limit.seconds:
@@ -227,5 +228,5 @@ class _Race:
 
 
 def _error_of(future: asyncio.Future[Any]) -> BaseException | None:
-    """Return the error of an attempt that has ended; None for an answer and for a cancelled attempt."""
+    """Return the error of an attempt that has ended; None after an answer or a cancellation."""
     return None if future.cancelled() else future.exception()

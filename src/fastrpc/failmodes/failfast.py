@@ -10,11 +10,11 @@ __all__ = ["FailFast"]
 class FailFast:
     """Fail with the first error.
 
-    Only a call that a leaving server provably did not start is sent once more; for the caller it looks like a call made
-    a moment later.
+    One exception: if a server that shuts down provably did not start the call, the call is sent once more. For the
+    caller this is the same as calling a moment later.
     """
 
-    #: Attempts after the first failed one.
+    #: The number of attempts after the first one.
     retries = 0
 
     @sequential

@@ -1,4 +1,4 @@
-"""Another attempt elsewhere."""
+"""Retry at another endpoint."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ __all__ = ["FailOver"]
 
 
 class FailOver:
-    """Try up to `retries` other endpoints, as far as it is safe and the client's budget allows.
+    """Try up to `retries` other endpoints, if that is safe and the client's retry budget allows it.
 
-    The first attempt that cost no server any work does not count.
+    The first attempt that caused no work at any server does not count.
     """
 
     def __init__(self, retries: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""Another attempt at the same place."""
+"""Retry at the same endpoint."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ __all__ = ["FailTry"]
 
 
 class FailTry:
-    """Try the same endpoint up to `retries` times more, for services where each endpoint holds its own part.
+    """Try the same endpoint up to `retries` more times, for services whose endpoints hold different data.
 
-    The first attempt that cost the server no work does not count, unless it did not connect.
+    The first attempt that caused no work at the server does not count, except if the connection failed.
     """
 
     def __init__(self, retries: int = 3) -> None:
@@ -33,5 +33,5 @@ class FailTry:
                 if pause:
                     await call.sleep(pause)
         finally:
-            # The errors' tracebacks reference this frame; a reference back would be a cycle.
+            # Avoid a reference cycle: the tracebacks of the errors refer to this frame.
             del attempts

@@ -1,7 +1,7 @@
-"""Files of a server for its clients: a ready service, and the transfers of both clients.
+"""Transfer files between clients and servers: a ready-made service, and functions for both clients.
 
-May import everything below the command line but `coordination` and `testing`: the service needs
-only `rpc`, the transfers a client. `fastrpc.files.sync` has the transfers of a `SyncClient`.
+This package may import everything below the command line except `coordination` and `testing`. The service needs only
+`rpc`; the transfers need a client. `fastrpc.files.sync` has the transfers for a `SyncClient`.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from fastrpc.files.service import FileService
 
 __all__ = ["FileDigest", "FileInfo", "FileService", "download", "upload"]
 
-#: Not for servers, as transfers load a client. Each is imported when a program first asks for it.
+#: Names that are imported on first access, so that servers do not import a client.
 _MODULE_OF = {"download": "client", "upload": "client", "sync": "sync"}
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`download` and `upload` of a `Client`, or of a server from and to a client that serves."""
+"""`download` and `upload` with a `Client`, or of a server with a peer that serves files over its own connection."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ __all__ = ["MESSAGES_AT_ONCE", "download", "upload"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: The most messages that one job writes.
+#: Most messages that one job writes to the disk.
 MESSAGES_AT_ONCE = 16
 
 
@@ -40,16 +40,15 @@ async def download(
 ) -> FileDigest:
     """Copy the file `name` of a `FileService` to `path`, and return its size and SHA-256.
 
-    Until the copy is complete and has the service's digest, its name is `<path>.fastrpc-part`; a download that failed
-    or was killed resumes with this file, unless `resume` is False. After a change of the remote file the download
-    starts again.
+    Until the copy is complete and has the right digest, its name is `<path>.fastrpc-part`. A later download resumes
+    with this file, unless `resume` is False. If the remote file changes, the download starts again.
 
     Args:
         progress: called with the bytes received and the size of the file.
 
     Raises:
-        CallError: the service refuses the name, the file changes again and again, or another transfer writes `path`.
-        UnavailableError: there is no connection, or it broke: call `download` again.
+        CallError: the service refuses the name, the file keeps changing, or another transfer writes `path`.
+        UnavailableError: there is no connection, or the connection was lost: call `download` again.
         OSError: the disk of this machine reports an error.
     """
     with _LoopRuntime(client) as runtime:
@@ -68,15 +67,15 @@ async def upload(
 ) -> FileDigest:
     """Copy the file at `path` to a `FileService` as `name`, and return its size and SHA-256.
 
-    The file is hashed first. The service gives the copy its name once size and digest are right; an upload that failed
-    or was killed resumes after the bytes that the service has, unless `resume` is False.
+    The file is hashed first. The service gives the copy its final name once its size and digest are right. A later
+    upload resumes after the bytes that the service has already, unless `resume` is False.
 
     Args:
         progress: called with the bytes sent and the size of the file.
 
     Raises:
         CallError: the service refuses the name or the file, or another call writes it.
-        UnavailableError: there is no connection, or it broke: call `upload` again.
+        UnavailableError: there is no connection, or the connection was lost: call `upload` again.
         OSError: the file cannot be read.
     """
     with _LoopRuntime(client) as runtime:
@@ -85,11 +84,11 @@ async def upload(
 
 
 class _LoopRuntime:
-    """Runs a transfer with a client of an event loop, and a thread."""
+    """Runs a transfer with an asynchronous client and a thread for the disk."""
 
     def __init__(self, client: Client | PeerClient) -> None:
         check_client(client, (Client, PeerClient), "fastrpc.files.sync takes a SyncClient")
-        # The client of a peer has only one connection anyway.
+        # A client of a peer has only one connection, so all calls reach the same process.
         self._is_pinned = isinstance(client, PeerClient)
         self._client = client
         self._pool = new_pool(1)
@@ -100,13 +99,13 @@ class _LoopRuntime:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # The thread ends after its present jobs.
+        # The thread ends after the jobs that were started.
         self._pool.shutdown(wait=False)
 
     async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
         reply = await self._client.request(method, *args)
         if not self._is_pinned:
-            # Another server may have another version of the file, and has no part of the transfer.
+            # Stay at this server: another server may have another version of the file, and lacks the partial file.
             self._client = self._client.with_options(endpoint=reply.endpoint)
             self._is_pinned = True
         return reply.value
@@ -138,7 +137,7 @@ class _LoopRuntime:
 
 
 class _Messages:
-    """The messages of a stream."""
+    """The messages of a stream, in batches."""
 
     def __init__(self, stream: Stream[Any, memoryview]) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""SHA-256 of files: computed a slice at a time, and remembered as long as the file stays the same."""
+"""SHA-256 of files, computed slice by slice, and cached as long as the file does not change."""
 
 import hashlib
 import os
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Digests", "FileHash"]
 
-#: Bytes that are read and hashed in one step, which takes some milliseconds.
+#: Bytes that one step reads and hashes, in some milliseconds.
 SLICE_BYTES = 8 * 1024 * 1024
 BLOCK_BYTES = 256 * 1024
 
-#: The number of files whose digests are remembered.
+#: Most files whose digests are cached.
 MOST_DIGESTS = 256
 
-#: Seconds in which a file may change again without getting another time. Linux updates the time every 10 ms at most;
-#: other systems count whole seconds, or two.
+#: Seconds within which a file may change again without a change of its time. On Linux the time of files has a
+#: resolution of at most 10 ms, on other systems of a second or two.
 FINE_TICK_SECONDS = 0.1
 COARSE_TICK_SECONDS = 2.0
 
@@ -53,7 +53,7 @@ class FileHash:
         self._hash, self.position = known, position
 
     def continue_by(self, block: bytes | memoryview) -> None:
-        """Hash bytes that were just written after the others."""
+        """Hash bytes that were just appended to the file."""
         self._hash.update(block)
         self.position += len(block)
 
@@ -63,19 +63,19 @@ class FileHash:
         return FileDigest(self.position, self._hash.hexdigest())
 
     def copy(self) -> "Hash":
-        """Return a copy of the SHA-256 so far, which can continue hashing."""
+        """Return a copy of the SHA-256 state, which can be updated further."""
         return self._hash.copy()
 
 
 class Digests:
-    """The digests of the files last hashed; any thread may use it."""
+    """A cache of the digests of recently hashed files. Any thread may use it."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[int, ...], Hash] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, status: os.stat_result) -> "Hash | None":
-        """Return the SHA-256 of a file, which can be read or continued; None if it is unknown."""
+        """Return the SHA-256 state of a file, or None if it is unknown."""
         with self._lock:
             known = self._known.get(_key(status))
             if known is None:
@@ -84,10 +84,10 @@ class Digests:
             return known.copy()
 
     def keep(self, status: os.stat_result, since: float, hashing: FileHash) -> None:
-        """Remember the SHA-256 of a whole file that had this status both before and after it was hashed.
+        """Cache the SHA-256 of a whole file that had this status both before and after it was hashed.
 
-        If the file was changed just before `since`, the start of hashing, no digest is kept: the file may have changed
-        again within the same tick.
+        Nothing is cached if the file was changed just before `since`, the start of hashing: it may have changed again
+        with the same time.
         """
         is_coarse = status.st_ctime_ns % 1_000_000_000 == 0
         if since - status.st_ctime < (COARSE_TICK_SECONDS if is_coarse else FINE_TICK_SECONDS):

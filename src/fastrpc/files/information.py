@@ -1,4 +1,4 @@
-"""Files as a file service describes them."""
+"""The information that a file service returns about files."""
 
 import os
 import stat
@@ -12,11 +12,11 @@ class FileInfo:
     """A file or a folder of a file service.
 
     Attributes:
-        path: its name, relative to the root of the service.
-        size: bytes; 0 for a folder.
-        modified: seconds since 1970.
-        is_directory: whether it is a folder.
-        version: changes with the content.
+        path: the name, relative to the root of the service.
+        size: the size in bytes; 0 for a folder.
+        modified: the time of the last change, in seconds since 1970.
+        is_directory: True for a folder.
+        version: a text that changes with the content.
     """
 
     path: str
@@ -28,14 +28,14 @@ class FileInfo:
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """Size and SHA-256, in hexadecimal digits, of a whole file."""
+    """The size of a whole file, and its SHA-256 in hexadecimal digits."""
 
     size: int
     sha256: str
 
 
 def version_of(status: os.stat_result) -> str:
-    """Return a text that changes when a file is written or replaced."""
+    """Return a text that changes when the file is written or replaced."""
     return f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
 
 

@@ -1,23 +1,23 @@
-"""Names of files, as callers write them: relative to the root, with `/` between folders."""
+"""Names of files that callers send: relative to the root, with `/` between folders."""
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 __all__ = ["PART_SUFFIX", "is_partial", "parts_of", "quoted"]
 
-#: The suffix of the name of an unfinished file.
+#: The suffix of the names of unfinished files.
 PART_SUFFIX = ".fastrpc-part"
 
-#: The longest name, and the longest part of a name, in bytes: PATH_MAX and NAME_MAX of Linux.
+#: The longest name and the longest part of a name, in bytes: Linux's PATH_MAX and NAME_MAX.
 LONGEST_NAME = 4_096
 LONGEST_PART = 255
 
-#: The most characters of a name that an error repeats.
+#: Most characters of a name that an error text contains.
 _MOST_QUOTED = 200
 
 
 def is_partial(part: str) -> bool:
-    """Return whether this is the name of an unfinished file."""
+    """Return whether a part of a name is the name of an unfinished file."""
     return part.endswith(PART_SUFFIX)
 
 
@@ -34,7 +34,7 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 
 def quoted(name: str) -> str:
-    """Return a name as an error shows it."""
+    """Return a name in quotes for an error text."""
     return repr(name if len(name) <= _MOST_QUOTED else f"{name[:_MOST_QUOTED]}…")
 
 

@@ -1,13 +1,13 @@
-"""A file that is being written: `<name>.fastrpc-part`, until it is whole and takes its name.
+"""A file that is being written: `<name>.fastrpc-part`, until it is complete and gets its final name.
 
 ::
 
     open: claim it ──► start_at: an offset ──► hash_on: the part kept ──► write … ──► finish ──► close
 
-The claim is a lock of the system on the partial file, so it also excludes other processes, and ends with its holder.
-The content is on the disk before the file gets its name, and the name is on the disk when `finish` returns: a file of
-that name is complete, also after a loss of power. A partial file may lose bytes that the system had not written yet,
-which the digest of the whole shows.
+The claim is a file lock on the partial file. So it also excludes other processes, and ends with the process of its
+holder. The content is synced before the file gets its final name, and the name is synced before `finish` returns. So a
+file with the final name is complete, even after a power loss. A partial file may lose unsynced bytes in a power loss,
+which the check of the digest detects.
 """
 
 import errno
@@ -25,27 +25,27 @@ from fastrpc.files.write_behind import Piece
 
 __all__ = ["PartialFile"]
 
-#: The number of times that a partial file may be replaced between opening and locking, as its last writer ends.
+#: Attempts to open and lock a partial file that other writers replace in between.
 CLAIM_ATTEMPTS = 10
 
-#: Permissions of a new file, before the umask; a replaced file keeps its permissions.
+#: Permissions of a new file, before the umask. A file that is replaced keeps its permissions.
 NEW_MODE = 0o666
 _PERMISSIONS = 0o777
 
-#: Up to this number, pieces are written one by one. If there are more they are short, and are joined.
+#: Up to this number, pieces are written singly. More pieces are joined first, as they are short.
 _FEW_PIECES = 64
 
-# Errors for folders that cannot be synced: they are not readable, or their file system does not support it.
+# Errors of folders that cannot be synced: they are not readable, or the file system does not support it.
 _NO_SYNC = {errno.EACCES, errno.EINVAL}
 
 
 class PartialFile:
-    """A partial file until it gets its name. Every method blocks; any thread may call it, one at a time.
+    """A partial file until it gets its final name. Every method blocks; any thread may call one at a time.
 
     Args:
-        find: returns the place of the whole file; this object closes it.
-        label: the name for error messages.
-        digests: where digests of files are remembered.
+        find: returns the place of the final file; this object closes it.
+        label: the name for error texts.
+        digests: the cache of digests.
     """
 
     def __init__(self, find: Callable[[], RootPlace], label: str, digests: Digests) -> None:
@@ -61,11 +61,11 @@ class PartialFile:
         self.position = 0
 
     def open(self) -> int:
-        """Claim the partial file, and make it if it does not exist; return its size.
+        """Claim the partial file, and create it if it does not exist; return its size.
 
         Raises:
             BlockingIOError: another writer has the file.
-            CallError: the name belongs to something other than a regular file.
+            CallError: the name belongs to something that is not a regular file.
         """
         if self._is_closed:
             return 0
@@ -79,7 +79,7 @@ class PartialFile:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def _claim(self, folder: int, part: str) -> bool:
-        """Open and lock the partial file; return False if the file was replaced meanwhile."""
+        """Open and lock the partial file; return False if the file was replaced in between."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
         mode = NEW_MODE if self._mode is None else self._mode | stat.S_IRUSR | stat.S_IWUSR
         descriptor = os.open(part, flags, mode, dir_fd=folder)
@@ -97,7 +97,7 @@ class PartialFile:
                 os.close(descriptor)
 
     def start_at(self, offset: int) -> None:
-        """Keep the first `offset` bytes, which `hash_on` has to hash, and write after them.
+        """Keep only the first `offset` bytes and continue after them. `hash_on` has to hash these bytes.
 
         Raises:
             CallError: ABORTED: the file has fewer bytes.
@@ -113,7 +113,7 @@ class PartialFile:
         self.position = offset
 
     def hash_on(self) -> bool:
-        """Hash the next slice of the kept part; return whether there is more."""
+        """Hash the next slice of the kept bytes; return whether there is more to hash."""
         if self._hashing.advance(self.position):
             return True
         if self._hashing.position < self.position:
@@ -132,16 +132,16 @@ class PartialFile:
 
     @property
     def digest(self) -> FileDigest:
-        """Size and digest of the bytes written so far."""
+        """The size and the digest of the bytes written so far."""
         return self._hashing.digest
 
     def discard(self) -> None:
-        """Drop all bytes, as the next writer cannot use them."""
+        """Remove all bytes, because the next writer cannot use them."""
         os.ftruncate(self._descriptor, 0)
         self.position = 0
 
     def finish(self) -> None:
-        """Give the file its final name, once all of it is on the disk."""
+        """Sync the file, then give it its final name."""
         assert self._place is not None
         folder, name = self._place.folder, self._place.name
         if self._mode is not None:
@@ -152,7 +152,7 @@ class PartialFile:
         _sync_folder(folder)
 
     def close(self, *, keeps: bool = True) -> None:
-        """End the claim. If `keeps` is set, the bytes written, if any, stay for the next writer."""
+        """Release the claim. If `keeps` is set, the written bytes stay for the next writer."""
         self._is_closed = True
         place, self._place = self._place, None
         try:

@@ -1,12 +1,12 @@
-"""Pieces of a file that are read while the previous ones are sent.
+"""Read pieces of a file while the previous pieces are sent.
 
-A job reads while the loop takes its pieces, so the thread wakes the loop for each piece, and the loop need not wake a
-thread. The job ends after some pieces, as other jobs wait for the same threads: a job that reads a whole file from a
-slow disk would occupy a thread until its end.
+A job reads several pieces while the loop takes them. So the thread wakes the loop for each piece, but the loop does not
+have to wake a thread for each. A job ends after some pieces, since other jobs wait for the same threads: a job that
+reads a whole file from a slow disk would occupy a thread for too long.
 
-A handler counts each piece before it is read; a sent piece counts as output instead. One piece is read ahead once the
-caller has taken one, as long as there is enough memory. A download that has begun waits while memory is full, and holds
-no piece meanwhile.
+Each piece counts towards the memory of the process: before it is read as a piece of its handler, once it is sent as
+output. One piece is read ahead after the caller has taken the first, if there is enough memory. While memory is full,
+a download that has started waits and holds no piece.
 """
 
 import asyncio
@@ -21,43 +21,43 @@ from fastrpc.files.reader import PIECE_BYTES
 
 __all__ = ["Pieces", "ReadAhead"]
 
-#: Pieces that are read before one is taken, if pieces are not counted. More pieces would be sent at once, and delay
-#: small calls of the same connection.
+#: Most pieces that are read ahead if pieces are not counted. More pieces would be sent together, and delay small calls
+#: of the same connection.
 PIECES_AHEAD = 2
 
-#: Pieces that a job reads, and the seconds after which it begins no further piece, so that other jobs have a turn.
+#: Most pieces that one job reads; seconds after which it starts no further piece. So other jobs get a turn.
 PIECES_AT_ONCE = 8
 TURN_SECONDS = 0.02
 
 
-#: Bytes of a piece that are counted as output because they may be sent while the other bytes wait for credit: all of it
-#: is in memory.
+#: Bytes of a piece that may be sent, and so count as output, while its other bytes wait for credit. The whole piece
+#: stays in memory until then.
 SENT_BYTES = 64 * 1024
 
-#: The interval at which a download checks for memory while the process is full.
+#: The interval in seconds at which a download checks for memory while memory is full.
 NO_ROOM_SECONDS = 0.05
 
 
 class Pieces(Protocol):
-    """Counts the pieces of a handler: `HeldPieces` of the core."""
+    """The interface of `HeldPieces` of the core, which counts the pieces of a handler."""
 
     def hold(self, size: int) -> None:
-        """Count `size` bytes from now on."""
+        """Set the number of counted bytes to `size`."""
 
     def may_hold(self, size: int) -> bool:
-        """Return whether the process has room for `size` bytes."""
+        """Return whether the process has memory for `size` bytes."""
 
     @property
     def may_read_ahead(self) -> bool:
-        """Whether a piece may be read while the one before it is sent."""
+        """Return whether a piece may be read while the previous piece is sent."""
 
 
 class ReadAhead:
-    """Takes, in an event loop, the pieces that jobs read.
+    """Passes the pieces that jobs read to a task of an event loop.
 
     Args:
         read: returns the next piece, or empty bytes at the end.
-        start: starts a job, after earlier jobs that wait for a thread.
+        start: starts a job; it runs after earlier jobs.
         pieces: the counter of pieces, which has counted the first piece already; None: pieces are not counted.
     """
 
@@ -71,27 +71,27 @@ class ReadAhead:
         self._start = start
         self._counted = pieces
         self._loop = asyncio.get_running_loop()
-        # The job appends, the loop takes.
+        # The job appends pieces, the loop removes them.
         self._pieces: deque[bytes] = deque()
-        # The number of pieces that the loop took, that it allows to be read in total, and that the job has read.
+        # The number of pieces that the loop has taken; the number that may be read in total; the number that was read.
         self._taken = 0
         self._most = PIECES_AHEAD if pieces is None else 1
         self._done = 0
-        # Set and forgotten by the loop; a job with a new piece wakes the waiter there.
+        # The future of a waiting task. Only the loop sets it; a job with a new piece wakes it on the loop.
         self._waiting: asyncio.Future[None] | None = None
         self._reading = self._start_reading()
 
     async def take(self) -> bytes:
-        """Return the next piece, or empty bytes at the end; do not call this again after the end."""
+        """Return the next piece, or empty bytes at the end. It must not be called again after the end."""
         await self.has_more()
         return self.pop()
 
     async def has_more(self) -> bool:
-        """Return whether a piece follows, which `pop` takes. There is room for it."""
+        """Wait until `pop` has a piece, and memory for it; return False at the end."""
         if self._counted is not None and self._most == self._taken:
             while not self._counted.may_hold(PIECE_BYTES):  # noqa: ASYNC110
-                # No event reports that there is room, as memory is freed in many ways. In the end the largest holder is
-                # closed.
+                # Poll, since memory is freed in many ways and no event reports it. If memory stays full, the largest
+                # holder is closed in the end.
                 await asyncio.sleep(NO_ROOM_SECONDS)
             self._counted.hold(PIECE_BYTES)
             self._most += 1
@@ -100,7 +100,7 @@ class ReadAhead:
         return bool(self._pieces[0])
 
     def pop(self) -> bytes:
-        """Take the next piece, and let one more be read ahead."""
+        """Return the next piece, and allow the job to read one more."""
         piece = self._pieces.popleft()
         self._taken += 1
         if self._counted is None:
@@ -114,31 +114,31 @@ class ReadAhead:
         return piece
 
     def _may_start(self) -> bool:
-        """Return whether a job has work to do, and the previous job succeeded."""
+        """Return whether a job has to be started, and the previous job succeeded."""
         return self._done < self._most and self._reading.done() and self._reading.exception() is None
 
     def _start_reading(self) -> Future[None]:
         reading = self._start(self._fill)
-        # The read may have failed.
+        # Wake the waiter at the end of the job, too, since the read may have failed.
         reading.add_done_callback(self._wake)
         return reading
 
     async def _wait(self) -> None:
-        """Return once there may be a piece."""
+        """Wait until there may be a piece."""
         if self._reading.done():
             self._reading.result()
             if not self._pieces:
                 self._reading = self._start_reading()
         self._waiting = self._loop.create_future()
         try:
-            # A piece may have arrived just before.
+            # Check again: a piece may have arrived before the future was set.
             if not self._pieces and not self._reading.done():
                 await self._waiting
         finally:
             self._waiting = None
 
     def _fill(self) -> None:
-        """Read until enough is ahead, or until it is the turn of other jobs; in a job, whose end wakes the waiter."""
+        """Read pieces until enough are ahead or other jobs must get a turn. This is the job."""
         ends = time.monotonic() + TURN_SECONDS
         for left in reversed(range(PIECES_AT_ONCE)):
             piece = self._read()
@@ -149,6 +149,6 @@ class ReadAhead:
             self._wake()
 
     def _wake(self, _: object = None) -> None:
-        """Let the waiter look again; called in the thread of the job."""
+        """Wake the waiting task. Called in the thread of the job."""
         if (waiting := self._waiting) is not None:
             wake(self._loop, waiting)

@@ -1,4 +1,4 @@
-"""Errors of the system as callers see them: with the name that the caller gave, never a path of this machine."""
+"""Convert system errors to errors for callers, with the name that the caller gave and no path of this machine."""
 
 import errno
 from collections.abc import Callable, Iterator
@@ -22,14 +22,14 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Seconds after which a writer that found another writer may retry. The other may be the handler of a killed caller,
+#: Seconds after which a writer may retry if another writer has the file. That may be the handler of a killed caller,
 #: which ends soon.
 BUSY_SECONDS = 0.2
 
 _NO_ROOM = "there is no room left for"
 _NOT_ALLOWED = "the server may not do this with"
 
-#: Errors about a name or the disk. All other errors are faults of the server.
+#: Errors about a name or the disk, with their status and text. All other errors are bugs of the server.
 _TOLD: dict[int, tuple[Status, str]] = {
     errno.EISDIR: (Status.INVALID_ARGUMENT, "a folder has the name"),
     errno.ENAMETOOLONG: (Status.INVALID_ARGUMENT, "the file system takes no name as long as"),
@@ -45,15 +45,15 @@ _TOLD: dict[int, tuple[Status, str]] = {
     errno.EIO: (Status.DATA_LOSS, "the disk failed at"),
 }
 
-# If the walk finds an unexpected link, the link leads outside, or was placed there meanwhile.
+# Errors that mean that a file is missing. ELOOP means a link that leads outside or was placed there during the walk.
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 def check_client(client: object, wanted: tuple[type[Any], ...], others: str) -> None:
-    """Refuse a client of another kind.
+    """Raise an error if a client is of another type.
 
     Args:
-        others: which module has these transfers for which other kind of client.
+        others: a text that names the module with the transfers for other types of clients.
     """
     if not isinstance(client, wanted):
         kinds = " or ".join(kind.__name__ for kind in wanted)
@@ -62,7 +62,7 @@ def check_client(client: object, wanted: tuple[type[Any], ...], others: str) -> 
 
 @contextmanager
 def refused_by_system(name: str) -> Iterator[None]:
-    """Turn the errors that the system raises for a name into a `CallError` without the path that they contain."""
+    """Convert system errors for a name to a `CallError`, without the path that they contain."""
     try:
         yield
     except BlockingIOError:
@@ -79,7 +79,7 @@ def refused_by_system(name: str) -> Iterator[None]:
 
 
 def refused(name: str, job: Callable[P, T]) -> Callable[P, T]:
-    """Return a job whose system errors become refusals of a name."""
+    """Return a job that converts its system errors by `refused_by_system`."""
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         with refused_by_system(name):
@@ -89,7 +89,7 @@ def refused(name: str, job: Callable[P, T]) -> Callable[P, T]:
 
 
 def told_of_path(path: str, job: Callable[P, T]) -> Callable[P, T]:
-    """Return a job on a file of this machine whose errors name its path."""
+    """Return a job on a local file whose system errors contain the path."""
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -104,8 +104,8 @@ def told_of_path(path: str, job: Callable[P, T]) -> Callable[P, T]:
 
 
 def missing(name: str) -> CallError:
-    """Return the error for a name that leads to nothing, or out of the root."""
-    # The text is the same for every missing name: callers must not learn the target of a link that leads outside.
+    """Return the error for a name that does not exist or leads out of the root."""
+    # The text depends only on the name, so that callers cannot learn whether the target of a link outside exists.
     folder = ", or no folder for it" if "/" in name else ""
     return CallError(Status.NOT_FOUND, f"there is no {quoted(name)}{folder}")
 

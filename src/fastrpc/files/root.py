@@ -1,8 +1,8 @@
-"""The folder that a file service never leaves, for no name and no link that is moved meanwhile.
+"""The root folder of a file service. No name leads out of it, even if links and folders are moved at the same time.
 
-A name is walked part by part, each opened relative to the previous folder and never through a link. A link is read and
-its target walked instead: links that stay inside are followed, and other links lead to nothing. No path is examined
-before it is opened: only the state of a descriptor is reliable.
+A name is walked part by part: each part is opened relative to the previous folder, without following links. A link is
+read, and its target is walked in its place, so links that stay inside work, and other links do not exist for callers.
+Checks use open descriptors, never paths, since a path may change between a check and its use.
 """
 
 import errno
@@ -19,28 +19,28 @@ from fastrpc.status import Status
 
 __all__ = ["RootPlace", "Root", "check_regular"]
 
-#: Most parts that the walk of one name opens, parts that links add included.
+#: Most parts that the walk of one name opens, including parts of the targets of links.
 MOST_STEPS = 8_192
 
-#: Most links on the way of one name, as in Linux.
+#: Most links in the walk of one name, as in Linux.
 MOST_LINKS = 40
 
-# With this flag, where the system has it, a folder can be opened that may be passed through but not read.
+# O_PATH, where the system has it, also opens folders that may be passed through but not read.
 _PASSED = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 
-#: Opening a pipe must not wait for its other end, and opening a terminal must not make it ours.
+#: With these flags opening a pipe does not wait for its other end, and a terminal does not become the controlling one.
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class RootPlace:
-    """An open folder, and the name of an entry that it has or may get: `.` for the folder itself."""
+    """An open folder, and the name of an entry that exists or may be created in it; `.` for the folder itself."""
 
     __slots__ = ("folder", "name", "status")
 
     def __init__(self, folder: int, name: str, status: os.stat_result | None) -> None:
         self.folder = folder
         self.name = name
-        #: The status of the entry, never of a link; None without an entry.
+        #: The status of the entry, which is never a link; None if the entry does not exist.
         self.status = status
 
     def __enter__(self) -> Self:
@@ -53,7 +53,7 @@ class RootPlace:
 
     @property
     def found(self) -> os.stat_result:
-        """The status of the entry; FileNotFoundError if there is no entry."""
+        """The status of the entry. FileNotFoundError: the entry does not exist."""
         if self.status is None:
             raise _nothing_there()
         return self.status
@@ -76,11 +76,11 @@ class Root:
         self._path = os.path.abspath(os.fspath(path))
         if not os.path.isdir(self._path):
             raise ConfigError(f"the root {self._path} is not a folder", hint="create it, or give another one")
-        #: The prefixes of the absolute targets of links that lead to a place inside.
+        #: Absolute targets of links that begin with one of these paths are inside the root.
         self._prefixes = {self._path, os.path.realpath(self._path)}
 
     def place(self, name: str) -> RootPlace:
-        """Return the place that a name leads to; the caller closes it.
+        """Return the place of a name. The caller closes it.
 
         Raises:
             CallError: NOT_FOUND: a folder on the way is missing, or the name leads out of the root.
@@ -90,7 +90,7 @@ class Root:
             return walk.run()
 
     def open_file(self, name: str) -> int:
-        """Return a descriptor of a regular file, to be read.
+        """Return a readable descriptor of a regular file.
 
         Raises:
             CallError: NOT_FOUND, INVALID_ARGUMENT or PERMISSION_DENIED.
@@ -138,7 +138,7 @@ class Root:
         return place
 
     def infos(self, names: list[str]) -> list[FileInfo]:
-        """Describe files and folders; skip other kinds of entries, and entries that lead outside or no longer exist."""
+        """Describe files and folders. Skip other kinds of entries, and entries that lead outside or no longer exist."""
         found = []
         for name in names:
             try:
@@ -153,7 +153,7 @@ class Root:
         return os.open(self._path, _PASSED & ~os.O_NOFOLLOW)
 
     def beneath(self, target: str) -> str | None:
-        """Return an absolute target relative to the root; None if it is outside."""
+        """Return an absolute path relative to the root, or None if it is outside."""
         for prefix in self._prefixes:
             if target == prefix or target.startswith(prefix.rstrip("/") + "/"):
                 return target[len(prefix) :]
@@ -165,17 +165,17 @@ class _Walk:
 
     def __init__(self, root: Root, parts: tuple[str, ...]) -> None:
         self._root = root
-        # The remaining parts of the walk, in reverse order, and the folders walked so far, none of which is a link.
+        # The remaining parts in reverse order; the folders walked so far, none of which is a link.
         self._left = list(reversed(parts))
         self._passed: list[str] = []
         self._links = 0
         self._folder = -1
 
     def run(self) -> RootPlace:
-        """Return the place to which the name leads.
+        """Return the place of the name.
 
         Raises:
-            FileNotFoundError: the name leads nowhere, or outside.
+            FileNotFoundError: the name does not exist, or leads outside.
         """
         self._folder = self._root.open_itself()
         try:
@@ -191,7 +191,7 @@ class _Walk:
                 os.close(self._folder)
 
     def _step(self, part: str) -> RootPlace | None:
-        """Walk one part; return the target of the name once it is known."""
+        """Walk one part; return the place of the name after the last part."""
         if part in {"", "."}:
             return None
         if part == "..":
@@ -222,7 +222,7 @@ class _Walk:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            # Something else has replaced the link, so look again.
+            # The link was replaced by something else: walk the part again.
             target = part
         inside = self._root.beneath(target) if target.startswith("/") else target
         if inside is None or self._links > MOST_LINKS:
@@ -232,7 +232,7 @@ class _Walk:
             self._restart([])
 
     def _restart(self, parts: list[str]) -> None:
-        """Continue at the root, with these parts first: the parent of an open folder may have changed meanwhile."""
+        """Continue from the root, with these parts first. The parent of an open folder may have changed."""
         self._left += reversed(parts)
         self._passed = []
         self._enter(self._root.open_itself())
@@ -252,10 +252,10 @@ def _nothing_there() -> FileNotFoundError:
 
 
 def check_regular(name: str, status: os.stat_result) -> None:
-    """Refuse an entry that is not a regular file.
+    """Check that an entry is a regular file.
 
     Raises:
-        CallError: INVALID_ARGUMENT.
+        CallError: INVALID_ARGUMENT: it is not.
     """
     if stat.S_ISDIR(status.st_mode):
         raise CallError(Status.INVALID_ARGUMENT, f"{quoted(name)} is a folder")

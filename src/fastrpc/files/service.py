@@ -39,13 +39,13 @@ S = TypeVar("S")
 
 SERVICE_NAME = "files"
 
-#: Seconds that the digest of a file may take: disks read some 100 MB each second.
+#: Seconds that the digest of a file may take: disks read some 100 MB per second.
 DIGEST_SECONDS = 86_400.0
 
-#: Entries of a folder that one job looks at.
+#: Most entries of a folder that one job describes.
 ENTRIES_AT_ONCE = 256
 
-#: Classes of file services under other names.
+#: The classes of file services with other names.
 _classes: dict[tuple[type[Any], str], type[Any]] = {}
 
 _LARGEST_SIZE = 2**63 - 1
@@ -56,11 +56,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class FileService:
     """The files below a folder, which callers never leave.
 
-    Disk and hashing run in threads. Folders are neither made nor removed, and no file is removed.
+    Disk and hashing run in threads. Folders are not created, and nothing is removed.
 
     Args:
         root: the folder.
-        writable: let callers write files.
+        writable: whether callers may write files.
         name: the name of the service.
 
     Raises:
@@ -70,7 +70,7 @@ class FileService:
     def __new__(
         cls, root: str | os.PathLike[str], *, writable: bool = False, name: str = SERVICE_NAME
     ) -> Self:
-        # Under another name it is another service, and so another class.
+        # A service with another name needs another class.
         return super().__new__(_renamed(cls, name))
 
     def __init__(
@@ -89,7 +89,7 @@ class FileService:
 
     @method(idempotent=True)
     async def list(self, path: str = "") -> AsyncIterator[FileInfo]:
-        """Describe the entries of a folder, in the order of their names, without the entries of folders inside."""
+        """Describe the entries of a folder in the order of their names; do not descend into subfolders."""
         lane = self._lane()
         names = await lane.run(self._root.names_in, path)
         if path:
@@ -100,14 +100,14 @@ class FileService:
 
     @method(idempotent=True)
     async def read(self, path: str, offset: int = 0, version: str = "") -> AsyncIterator[bytes]:
-        """Return a file from an offset on, in pieces of 256 KiB.
+        """Return the content of a file from an offset on, in pieces of 256 KiB.
 
-        ABORTED means that the file does not have the given version, or was changed while it was read.
+        ABORTED means that the file does not have the given version, or has changed while it was read.
         """
         lane = self._lane()
         reader = self._reader(path)
         pieces = pieces_of_call()
-        # The count begins before the first wait, so that later requests see it.
+        # Count the first piece before the first wait, so that later requests see the count.
         pieces.begin(PIECE_BYTES)
         try:
             await lane.run(reader.open)
@@ -117,7 +117,7 @@ class FileService:
                 await room
             ahead = ReadAhead(refused(path, reader.read), lane.start, pieces)
             while await ahead.has_more():
-                # No name here refers to the piece, so it can be freed: its encoded form may wait for long.
+                # Keep no reference to the piece, so that it can be freed while its encoded form waits to be sent.
                 yield ahead.pop()
         finally:
             pieces.hold(0)
@@ -125,7 +125,7 @@ class FileService:
 
     @method(idempotent=True, timeout=DIGEST_SECONDS)
     async def digest(self, path: str) -> FileDigest:
-        """Return size and SHA-256 of a file. ABORTED means that it was changed meanwhile."""
+        """Return the size and the SHA-256 of a file. ABORTED means that the file has changed while it was read."""
         lane = self._lane()
         reader = self._reader(path)
         try:
@@ -140,10 +140,10 @@ class FileService:
     async def write(
         self, data: AsyncIterator[bytes], path: str, offset: int, size: int, sha256: str
     ) -> FileDigest:
-        """Write a file from an offset on, and give it its name once its size and SHA-256 are the given ones.
+        """Write a file from an offset on. Give it its final name if its size and SHA-256 equal the arguments.
 
         Until then its name is `<path>.fastrpc-part`, and the first `offset` bytes of that file are kept. ABORTED means
-        that it has fewer bytes, or that another call writes it.
+        that this file has fewer bytes, or that another call writes it.
         """
         self._check_write(path, offset, size, sha256)
         lane = self._lane()
@@ -184,7 +184,7 @@ class FileService:
         return FileReader(functools.partial(self._root.open_file, path), path, self._digests)
 
     def _lane(self) -> Lane:
-        """Return a lane for one call, with threads of this process."""
+        """Return a lane for one call. The threads belong to this process."""
         if self._pool is None or self._process != os.getpid():
             self._pool, self._process = new_pool(), os.getpid()
         return Lane(self._pool)
@@ -192,16 +192,16 @@ class FileService:
 
 @service(SERVICE_NAME)
 class FilePieces(Protocol):
-    """The pieces of `FileService.read` as downloads take them: views of received payloads, written without a copy."""
+    """The contract by which downloads call `FileService.read`: pieces are views of payloads, so they need no copy."""
 
     @method(idempotent=True)
     def read(self, path: str, offset: int = 0, version: str = "") -> AsyncIterator[memoryview]:
-        """Return a file from an offset on."""
+        """Return the content of a file from an offset on."""
         ...
 
 
 def service_named(name: str) -> type[FileService]:
-    """Return the class of a file service of this name.
+    """Return the class of a file service with this name.
 
     Raises:
         ConfigError: the name is not a valid name of a service.
@@ -210,12 +210,12 @@ def service_named(name: str) -> type[FileService]:
 
 
 def pieces_named(name: str) -> type[FilePieces]:
-    """Return the contract of the pieces of a file service of this name.
+    """Return the class `FilePieces` for a file service with this name.
 
     Raises:
         ConfigError: the name is not a valid name of a service.
     """
-    # No instance of a contract is made, so it does not matter that the class is abstract.
+    # The class may be abstract, since a contract is never instantiated.
     return _renamed(FilePieces, name)  # type: ignore[type-abstract]
 
 
@@ -247,7 +247,7 @@ async def write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int)
 
 
 def pieces_of_call() -> HeldPieces:
-    """Return the counter of pieces of the running handler; pieces of a plain function are not counted."""
+    """Return the counter of pieces for the running handler. Without a call it counts nothing."""
     try:
         call = current_call()
     except LookupError:

@@ -1,7 +1,7 @@
-"""`download` and `upload` of a `SyncClient`.
+"""`download` and `upload` with a `SyncClient`.
 
-The calling thread receives and sends; another thread, which ends with the transfer, reads, writes and hashes
-concurrently.
+The calling thread sends and receives. At the same time another thread, which ends with the transfer, reads, writes and
+hashes.
 """
 
 import os
@@ -38,7 +38,7 @@ def download(
     progress: Progress | None = None,
     resume: bool = True,
 ) -> FileDigest:
-    """Copy the file `name` of a `FileService` to `path`, as `fastrpc.files.download` does."""
+    """Copy the file `name` of a `FileService` to `path`. See `fastrpc.files.download`."""
     with new_pool(1) as pool:
         runtime = _BlockingRuntime(client, pool)
         transfer = FetchedFile(runtime, service, os.fspath(path), progress)
@@ -55,7 +55,7 @@ def upload(
     progress: Progress | None = None,
     resume: bool = True,
 ) -> FileDigest:
-    """Copy the file at `path` to a `FileService` as `name`, as `fastrpc.files.upload` does."""
+    """Copy the file at `path` to a `FileService` as `name`. See `fastrpc.files.upload`."""
     with new_pool(1) as pool:
         runtime = _BlockingRuntime(client, pool)
         transfer = SentFile(runtime, service, os.fspath(path), progress)
@@ -64,7 +64,7 @@ def upload(
 
 
 class _BlockingRuntime:
-    """Runs a transfer over a blocking client, with a thread for the disk. None of its coroutines waits for a loop."""
+    """Runs a transfer with a blocking client and a thread for the disk. Its coroutines never suspend."""
 
     def __init__(self, client: SyncClient, pool: ThreadPoolExecutor) -> None:
         check_client(client, (SyncClient,), "fastrpc.files takes a Client or PeerClient")
@@ -75,7 +75,7 @@ class _BlockingRuntime:
     async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
         reply = self._client.request(method, *args)
         if not self._is_pinned:
-            # Another server may have another version of the file, and has no part of the transfer.
+            # Stay at this server: another server may have another version of the file, and lacks the partial file.
             self._client = self._client.with_options(endpoint=reply.endpoint)
             self._is_pinned = True
         return reply.value
@@ -91,7 +91,7 @@ class _BlockingRuntime:
         def pieces() -> Iterator[bytes]:
             reading = self.start(reader.read)
             while piece := reading.result():
-                # The disk is read while this piece is sent.
+                # Read the next piece while this piece is sent.
                 reading = self.start(reader.read)
                 yield piece
                 on_piece(len(piece))
@@ -109,7 +109,7 @@ class _BlockingRuntime:
 
 
 class _Messages:
-    """The messages of a stream."""
+    """The messages of a stream, in batches."""
 
     def __init__(self, stream: SyncStream[Any, memoryview]) -> None:
         self._stream = stream

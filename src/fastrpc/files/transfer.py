@@ -1,6 +1,6 @@
-"""Getting and putting one file, written once for both clients.
+"""Download and upload one file, with code that both clients share.
 
-These coroutines await only a `Runtime`, which may or may not have an event loop.
+These coroutines await only methods of a `Runtime`, which may or may not have an event loop.
 """
 
 import errno
@@ -32,43 +32,43 @@ T = TypeVar("T")
 #: Called with the bytes transferred, and the size of the file.
 Progress = Callable[[int, int], object]
 
-#: The number of times that a transfer is begun before it gives up on a file that changes or that another call writes.
+#: Most starts of a transfer whose file keeps changing or is written by another call.
 ATTEMPTS = 5
 
 
 class Messages(Protocol):
-    """The messages of a stream that is being read."""
+    """The messages of a received stream."""
 
     async def take(self) -> Sequence[Piece]:
         """Return the messages that have arrived, at least one; an empty list at the end."""
 
 
 class Runtime(Protocol):
-    """The means of a transfer: a client, and a thread for disk and hashing."""
+    """The environment of a transfer: a client, and a thread for disk and hashing."""
 
     async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
-        """Return the answer of a method; all calls after the first answer use the endpoint that gave it."""
+        """Call a method and return the answer. All calls after the first answer use the same endpoint."""
 
     def receive(self, method: Callable[..., Any], /, *args: Any) -> AbstractAsyncContextManager[Messages]:
-        """Return the stream of a method."""
+        """Call a method and return its stream."""
 
     async def send(
         self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
     ) -> Any:
-        """Return the answer of a method to the pieces of a file; after each piece is sent, report its bytes."""
+        """Call a method with the pieces of a file and return the answer. Report the size of each sent piece."""
 
     def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a blocking job concurrently with the coroutine; at most one job runs."""
+        """Run a blocking job concurrently with the coroutine. At most one job runs at a time."""
 
     async def wait(self, started: Future[T]) -> T:
-        """Return the result of a job."""
+        """Wait for a job and return its result."""
 
     async def pause(self, seconds: float) -> None:
         """Wait."""
 
 
 class _Transfer:
-    """The state shared by both directions."""
+    """The common part of downloads and uploads."""
 
     def __init__(self, runtime: Runtime, service: str, path: str, progress: Progress | None) -> None:
         self._runtime = runtime
@@ -89,10 +89,10 @@ class _Transfer:
 
 
 class FetchedFile(_Transfer):
-    """A file of a service on its way to a path of this machine."""
+    """Copies a file of a service to a local path."""
 
     async def run(self, name: str, *, resume: bool) -> FileDigest:
-        """Copy the file; if `resume`, continue after the part of an earlier download. Return its digest."""
+        """Copy the file and return its digest. If `resume`, continue after the bytes of an earlier download."""
         info: FileInfo = await self._runtime.ask(self._files.stat, name)
         partial = PartialFile(functools.partial(local_place, self._path), self._path, Digests())
         try:
@@ -123,7 +123,7 @@ class FetchedFile(_Transfer):
             await self._run(partial.discard)
             now: FileInfo = await self._runtime.ask(self._files.stat, info.path)
             if offset or now.version != info.version:
-                # The part came from another version.
+                # The bytes of the earlier download came from another version.
                 raise changed(info.path)
             text = f"the digest of the bytes received for {quoted(info.path)} is {digest}, the service has {theirs}"
             raise CallError(Status.DATA_LOSS, text)
@@ -148,10 +148,10 @@ class FetchedFile(_Transfer):
 
 
 class SentFile(_Transfer):
-    """A file of this machine on its way to a service."""
+    """Copies a local file to a service."""
 
     async def run(self, name: str, *, resume: bool) -> FileDigest:
-        """Copy the file; if `resume`, continue after the part of an earlier upload. Return its digest."""
+        """Copy the file and return its digest. If `resume`, continue after the bytes of an earlier upload."""
         for attempts_left in reversed(range(ATTEMPTS)):
             reader = FileReader(functools.partial(open_local, self._path), self._path)
             try:
@@ -168,12 +168,12 @@ class SentFile(_Transfer):
         raise AssertionError("the last attempt returns or raises")
 
     async def _offset(self, reader: FileReader, name: str) -> int:
-        """Return how many bytes of the file the service has, after comparing the digest of the part that it keeps."""
+        """Return how many bytes of the file the service has. Bytes whose digest differs do not count."""
         try:
             held: FileDigest = await self._runtime.ask(self._files.digest, name + PART_SUFFIX)
         except CallError as error:
             if error.status in {Status.NOT_FOUND, Status.INVALID_ARGUMENT}:
-                # `write` refuses the name itself, not the name of its part.
+                # The name may be invalid. Continue: the error of `write` has the name of the file, not of the part.
                 return 0
             raise
         if held.size > reader.size:
@@ -203,7 +203,7 @@ class SentFile(_Transfer):
 
 
 def local_place(path: str) -> RootPlace:
-    """Return the path to write to: the target of a link is replaced, not the link."""
+    """Return the place to write to. If the path is a link, this is the target, so that the link stays."""
     folder, name = os.path.split(os.path.realpath(path))
     try:
         status = os.stat(os.path.join(folder, name))

@@ -1,7 +1,7 @@
-"""Pieces on their way to the disk: while it writes, further ones are received from the network.
+"""Write pieces to the disk while further pieces are received from the network.
 
-A job writes until no piece waits, so one job writes many pieces. Only the network side appends pieces and counts the
-appended ones; only the job takes pieces and counts the taken ones.
+A job writes until no piece waits, so one job writes many pieces. Only the network side appends and counts appended
+pieces; only the job removes and counts removed pieces.
 """
 
 from collections import deque
@@ -10,14 +10,14 @@ from concurrent.futures import Future
 
 __all__ = ["Piece", "WriteBehind"]
 
-#: A piece to write: a value, or a view of received bytes.
+#: A piece to write: bytes, or a view of a received payload.
 Piece = bytes | memoryview
 
-#: The most bytes, and the most pieces, that may wait for the disk. More would leave the processor's cache.
+#: Most bytes and most pieces that wait for the disk. More bytes would not fit into the processor's cache.
 HELD_BYTES = 512 * 1024
 HELD_PIECES = 4_096
 
-#: Bytes that are written at a time, in whole pieces.
+#: Bytes that are written together, in whole pieces.
 BLOCK_BYTES = 256 * 1024
 
 
@@ -45,7 +45,7 @@ class WriteBehind:
         self._taken = 0
 
     async def put(self, pieces: Sequence[Piece]) -> None:
-        """Append pieces; return as soon as there is room for more."""
+        """Append pieces; return once there is room for more."""
         self._pieces += pieces
         self._put += sum(map(len, pieces))
         if self._writing is not None:
@@ -56,14 +56,14 @@ class WriteBehind:
         self._writing = self._start(self._drain) if self._pieces else None
 
     async def flush(self) -> None:
-        """Return once all is written."""
+        """Return once all pieces are written."""
         while self._writing is not None:
             await self._wait(self._writing)
-            # A job may have ended just before the last piece arrived.
+            # Start another job for pieces that arrived just after the last job had ended.
             self._writing = self._start(self._drain) if self._pieces else None
 
     def _drain(self) -> None:
-        """Write until no piece waits; in a job."""
+        """Write until no piece waits. This is the job."""
         while self._pieces:
             block: list[Piece] = []
             size = 0

@@ -1,6 +1,7 @@
-"""The parts that every hosted service shares: its server, the rights of callers, the end of verbs, the blocking twin.
+"""Parts that all hosted services share: the server, the rights of callers, repeats and deadlines, the blocking variant.
 
-This package depends neither on keys nor on messages: `coordination` says which rights and errors a store has.
+This package knows neither keys nor messages: `coordination` and `brokers` define the rights and errors of stores and
+brokers.
 
 It may import every package of a lower rank except `batcher`, `files`, `grpc` and `workers`.
 """

@@ -1,6 +1,6 @@
-"""Backends by their URL, such as `sqlite:///var/lib/shop`, and backends in a process's memory by their name.
+"""Find backends by URL, such as `sqlite:///var/lib/shop`, and backends in memory by name.
 
-Options have the names and the meaning that they have for registries: `tls=true` with its files, secrets by file.
+Options have the same names and meanings as for registries, such as `tls=true` and its files.
 """
 
 import asyncio
@@ -26,11 +26,12 @@ class BackendURLs(Generic[B]):
     """The URLs of one kind of backend.
 
     Args:
-        name: the name of the kind in errors, such as "store".
-        table: scheme -> "module:function" that makes a backend of a `RegistryURL`; imported on first use.
-        entry_points: the group of functions that other packages install.
-        form: shows URLs in hints.
-        with_credentials: the scheme with a function that also takes the credentials; None: there is no such scheme.
+        name: the name of the kind in error texts, such as "store".
+        table: the function of each scheme, which makes a backend from a `RegistryURL`, as "module:function". It is
+            imported on first use.
+        entry_points: the group of entry points by which other packages add schemes.
+        form: an example of a URL for hints.
+        with_credentials: the scheme whose function also accepts credentials; None if no scheme does.
     """
 
     def __init__(
@@ -51,10 +52,10 @@ class BackendURLs(Generic[B]):
     def open(
         self, text: str, *, tls: TLS | None, credentials: CredentialSource | None
     ) -> AbstractAsyncContextManager[B]:
-        """Return the backend at a URL, to be entered.
+        """Return the backend at a URL, for one `async with`.
 
         Raises:
-            ConfigError: the scheme is unknown, an option is wrong, or the backend takes no credentials.
+            ConfigError: the scheme is unknown, an option is wrong, or the backend does not accept credentials.
         """
         if not isinstance(text, str) or "://" not in text:
             raise ConfigError(
@@ -67,11 +68,11 @@ class BackendURLs(Generic[B]):
             return cast(AbstractAsyncContextManager[B], opener(url, credentials))
         if credentials is not None:
             other = "" if self._with_credentials is None else f", or use {self._with_credentials}://"
-            raise ConfigError(f"{url} shows no credentials", hint=f"leave credentials out{other}")
+            raise ConfigError(f"{url} does not accept credentials", hint=f"leave credentials out{other}")
         return cast(AbstractAsyncContextManager[B], opener(url))
 
     def known(self) -> list[str]:
-        """Return all schemes, installed ones included."""
+        """Return all schemes, including the schemes of installed packages."""
         from importlib.metadata import entry_points
 
         return sorted({*self._table, *entry_points(group=self._entry_points).names})
@@ -80,7 +81,7 @@ class BackendURLs(Generic[B]):
         place = self._table.get(url.scheme)
         if place is not None:
             return cast(Callable[..., Any], load(place))
-        # Imported here: it loads parsers of package metadata.
+        # Import this late: it loads parsers of package metadata.
         from importlib.metadata import entry_points
 
         for entry in entry_points(group=self._entry_points):
@@ -98,17 +99,17 @@ class _Open(Generic[B]):
     loop: asyncio.AbstractEventLoop
     users: int = 0
 
-    #: The backend; None until the first user has entered it, for which the others wait.
+    #: The backend; None until the first user has entered it. Other users wait for that.
     backend: B | None = None
     entering: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class NamedBackends(Generic[B]):
-    """Backends `memory://name`: all that open a name in this process share one, until the last one closes it.
+    """Backends `memory://name`. A process has one per name, which is shared until its last user closes it.
 
     Args:
-        name: the name of the kind in errors, such as "store".
-        make: returns a new backend, to be entered.
+        name: the name of the kind in error texts, such as "store".
+        make: returns a new backend, for one `async with`.
     """
 
     def __init__(self, name: str, make: Callable[[], AbstractAsyncContextManager[B]]) -> None:
@@ -118,10 +119,10 @@ class NamedBackends(Generic[B]):
         self._open: dict[tuple[int, str], _Open[B]] = {}
 
     def open(self, url: RegistryURL) -> AbstractAsyncContextManager[B]:
-        """Return the backend of a name, to be entered.
+        """Return the backend of a name, for one `async with`.
 
         Raises:
-            ConfigError: the URL has no plain name, has an option, or certificates are given.
+            ConfigError: the URL has no plain name or has an option, or certificates are given.
         """
         if not url.place or url.path:
             raise ConfigError(f"{url} is not the name of a {self._name}", hint="write memory://name")
@@ -137,7 +138,7 @@ class NamedBackends(Generic[B]):
             found = self._open[place] = _Open(self._make(), loop)
         if found.loop is not loop:
             raise ConfigError(
-                f"memory://{name} is open in another event loop", hint="give this one another name"
+                f"memory://{name} is open in another event loop", hint="use another name in this event loop"
             )
         found.users += 1
         try:

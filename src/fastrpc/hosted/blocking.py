@@ -1,4 +1,4 @@
-"""The blocking twin of an asynchronous object: a thread with an event loop, in which the object is entered."""
+"""The base of blocking variants: a thread with an event loop, in which the asynchronous object is entered."""
 
 import asyncio
 import concurrent.futures
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class BlockingThread:
-    """A thread with an event loop, for coroutines of other threads.
+    """A thread with an event loop that runs coroutines for other threads.
 
     Args:
-        name: names the object that the thread serves in errors, such as "store".
-        failure: the class of errors for a closed object.
+        name: the name of the object in error texts, such as "store".
+        failure: the class of the error that is raised after the object was closed.
     """
 
     def __init__(self, name: str, failure: type[FastRPCError]) -> None:
@@ -31,23 +31,23 @@ class BlockingThread:
         self._failure = failure
         self._loop = asyncio.new_event_loop()
         self._process = os.getpid()
-        # Reentrant: the collector may end an iterator in a thread that holds it.
+        # Reentrant: the garbage collector may close an iterator in a thread that holds the lock.
         self._lock = threading.RLock()
         self._is_closed = False
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"fastrpc {name}", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T], *, unwanted: Callable[[T], None] | None = None) -> T:
-        """Return the result of a coroutine, which has the deadline of the calling thread.
+        """Run a coroutine and return its result. The deadline of the calling thread applies.
 
-        An interrupt of the calling thread ends the coroutine, and is raised once the coroutine has ended.
+        If the calling thread is interrupted, the coroutine is cancelled, and the interrupt is raised after its end.
 
         Args:
-            unwanted: is called in the loop with the result of a coroutine that returned in spite of the interrupt.
+            unwanted: called in the loop with the result of a coroutine that returned in spite of the cancellation.
 
         Raises:
-            RuntimeError: this process was forked from the process that began the thread.
-            FastRPCError: of the class of failures: the object is closed, or another thread closes it meanwhile.
+            RuntimeError: this process was forked from the process that started the thread.
+            FastRPCError: of the class `failure`: the object is closed, or another thread closes it during the wait.
         """
         begun = self.begin(work)
         try:
@@ -60,21 +60,21 @@ class BlockingThread:
             raise
 
     def _give_up(self, begun: "_Begun[T]", unwanted: Callable[[T], None] | None) -> None:
-        """End a coroutine whose waiting thread was interrupted, and wait for its end."""
+        """Cancel a coroutine whose waiting thread was interrupted, and wait for its end."""
         is_over = threading.Event()
         with self._lock:
-            # The end of the thread ends all coroutines.
+            # Closing cancels all coroutines.
             if self._is_closed:
                 return
             self._loop.call_soon_threadsafe(begun.give_up, unwanted, is_over)
         is_over.wait()
 
     def begin(self, work: Coroutine[Any, Any, T]) -> "_Begun[T]":
-        """Begin a coroutine without waiting for it. Raises the errors of `run`, except for a close that comes later."""
+        """Start a coroutine without waiting for it. Raises the errors of `run`, except for a later close."""
         if self.is_of_parent:
             work.close()
             raise RuntimeError(f"the {self._name} was opened before a fork; open it in each process")
-        # The end of the thread ends the coroutines that have begun, and no other can begin.
+        # Hold the lock: `close` cancels coroutines that have started, and none may start afterwards.
         with self._lock:
             if self._is_closed:
                 work.close()
@@ -96,22 +96,22 @@ class BlockingThread:
             while True:
                 yield self.run(take())
         finally:
-            # The collector may end it in any thread, even after the object was closed, so nothing waits here.
+            # Do not wait: the garbage collector may close the generator in any thread, even after `close`.
             with contextlib.suppress(self._failure, RuntimeError):
                 self.begin(end())
 
     @property
     def is_closed(self) -> bool:
-        """Whether the thread has ended, or ends now."""
+        """True if the thread has ended or is ending."""
         return self._is_closed
 
     @property
     def is_of_parent(self) -> bool:
-        """Whether the thread stayed with the process from which this one was forked."""
+        """True if the thread belongs to the parent of this forked process."""
         return self._process != os.getpid()
 
     def close(self) -> None:
-        """End the thread and everything that other threads wait for."""
+        """End the thread, and cancel everything that other threads wait for."""
         with self._lock:
             self._is_closed = True
         asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
@@ -121,7 +121,7 @@ class BlockingThread:
 
 
 class _Begun(Generic[T]):
-    """A coroutine in the loop of a thread, and its result for another thread. The verbs run in the loop."""
+    """A coroutine in the loop of a thread, and its result for another thread. The methods run in the loop."""
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         self._work = work
@@ -129,16 +129,16 @@ class _Begun(Generic[T]):
         self.result: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def has_raised(self, error: BaseException) -> bool:
-        """Return whether the coroutine has raised this error. Any thread may ask."""
+        """Return whether the coroutine has raised this error. Any thread may call it."""
         return self.result.done() and not self.result.cancelled() and self.result.exception() is error
 
     def start(self) -> None:
-        """Begin the coroutine."""
+        """Start the coroutine."""
         self._task = asyncio.get_running_loop().create_task(self._work)
         self._task.add_done_callback(self._end)
 
     def give_up(self, unwanted: Callable[[T], None] | None, is_over: threading.Event) -> None:
-        """End the coroutine, pass its result, if it still has one, to `unwanted`, and set `is_over`."""
+        """Cancel the coroutine. After its end pass its result, if any, to `unwanted`, and set `is_over`."""
 
         def end(task: asyncio.Task[T]) -> None:
             try:
@@ -169,12 +169,12 @@ async def _cancel_others() -> None:
 
 
 class BlockingLife:
-    """The life of a blocking twin: a thread enters its asynchronous original for the time of a `with`.
+    """The life cycle of a blocking variant: during a `with` block, a thread has entered the asynchronous object.
 
     Args:
-        original: the asynchronous object, which is entered and left.
-        name: names it in errors and in the function that opens it: "store" for `open_store`.
-        failure: the class of errors for a closed object.
+        original: the asynchronous object.
+        name: the name of the object in error texts and in the function that opens it: "store" for `open_store`.
+        failure: the class of the error that is raised after the object was closed.
     """
 
     def __init__(
@@ -187,10 +187,10 @@ class BlockingLife:
 
     @property
     def thread(self) -> BlockingThread:
-        """The thread of the original, to run its coroutines.
+        """The thread that runs the coroutines of the original.
 
         Raises:
-            FastRPCError: of the class of failures: the object is closed.
+            FastRPCError: of the class `failure`: the object is closed.
         """
         if self._thread is None:
             raise self._failure(
@@ -199,7 +199,7 @@ class BlockingLife:
         return self._thread
 
     def enter(self) -> None:
-        """Begin the thread, and enter the original in it."""
+        """Start the thread, and enter the original in it."""
         if self._thread is not None:
             raise RuntimeError(f"the {self._name} is open already")
         thread = BlockingThread(self._name, self._failure)
@@ -207,7 +207,7 @@ class BlockingLife:
         try:
             thread.run(self._original.__aenter__(), unwanted=lambda original: is_entered.set())
         except BaseException as error:
-            # An interrupt may come after the original was entered.
+            # Leave the original if an interrupt arrives after it was entered.
             try:
                 if is_entered.is_set():
                     thread.run(self._original.__aexit__(type(error), error, error.__traceback__))
@@ -219,7 +219,7 @@ class BlockingLife:
     def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave the original, and end the thread; in a forked process do nothing."""
+        """Leave the original, and end the thread. In a forked process do nothing."""
         thread, self._thread = self._thread, None
         if thread is None or thread.is_of_parent:
             return
@@ -229,7 +229,7 @@ class BlockingLife:
             thread.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the result of a coroutine of the original. Raises the errors of `thread` and of its `run`."""
+        """Run a coroutine of the original and return its result. Raises the errors of `thread` and its `run`."""
         try:
             thread = self.thread
         except self._failure:

@@ -1,4 +1,4 @@
-"""The drain of the connection of a call, as a future for handlers that wait."""
+"""The drain of a call's connection, as a future for handlers that wait."""
 
 import asyncio
 from types import TracebackType
@@ -9,12 +9,12 @@ __all__ = ["draining"]
 
 
 def draining() -> "_Drain":
-    """Return a context manager whose future is done once the connection of the present call drains."""
+    """Return a context manager with a future that is done once the connection of the current call drains."""
     return _Drain()
 
 
 class _Drain:
-    """Gives a future that is done once the connection of the present call drains."""
+    """A context manager with a future that is done once the connection of the current call drains."""
 
     __slots__ = ("_drain", "_draining")
 

@@ -1,4 +1,4 @@
-"""The errors of calls of a hosted service, as errors of its backend."""
+"""Convert errors of calls of a hosted service to errors of a backend."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -10,7 +10,7 @@ from fastrpc.status import Status
 
 __all__ = ["BackendErrors"]
 
-#: Statuses of a backend that did nothing.
+#: Statuses that mean that the backend did nothing.
 _REFUSALS: Final = frozenset(
     {
         Status.FAILED_PRECONDITION,
@@ -25,13 +25,12 @@ _REFUSALS: Final = frozenset(
 
 
 class BackendErrors:
-    """Turns the errors of calls inside the block into errors of a backend.
+    """A context manager that converts errors of calls to errors of a backend.
 
     Args:
         command: the name of the command that serves the backend: "store" or "broker".
-        failure: the class of its errors.
-        own_error: returns the error for an answer that only this backend gives; None for an answer that any service may
-            give.
+        failure: the class of the backend's errors.
+        own_error: returns the error for an answer that is specific to this backend; None for other answers.
     """
 
     __slots__ = ("_command", "_failure", "_own_error")
@@ -69,12 +68,12 @@ class BackendErrors:
         )
 
     def _hint(self, error: FastRPCError) -> str | None:
-        """Return the hint for the user of a backend, who does not see its client and the client's options."""
+        """Return a hint for the user of a backend, who does not see the client and its options."""
         is_absent = error.hint == ABSENT_HINT
         return f"is it running? `fastrpc {self._command}` serves one" if is_absent else error.hint
 
     def _answered(self, error: CallError) -> FastRPCError:
-        # The backend has ended before its server: the next server may answer soon.
+        # The backend has stopped before its server; another server may answer soon.
         is_away = error.status is Status.UNAVAILABLE
         details: Any = error.details
         return self._failure(
@@ -82,7 +81,7 @@ class BackendErrors:
             status=error.status,
             processed="no" if error.status in _REFUSALS else "unknown",
             retryable=is_away or error.retry_after is not None or error.retryable,
-            # An answer carries the hint of a backend in its details.
+            # The details of an answer may have the backend's hint.
             hint=(details.get("hint") if isinstance(details, dict) else None) or error.hint,
             retry_after=error.retry_after,
         )

@@ -1,4 +1,4 @@
-"""The time for which a backend is open: it is entered once, by one process."""
+"""An opened backend, which is entered once and by one process."""
 
 import os
 from contextlib import AbstractAsyncContextManager
@@ -13,12 +13,12 @@ B = TypeVar("B")
 
 
 class OpenedBackend(Generic[B]):
-    """A backend that is entered and left with the object that offers its verbs.
+    """The backend of an object, which enters and leaves it.
 
     Args:
-        opening: is entered, and gives the backend.
-        name: names the object in errors and in the function that opens it: "store" for `open_store`.
-        failure: the class of errors for a closed object.
+        opening: a context manager that returns the backend.
+        name: the name of the object in error texts and in the function that opens it: "store" for `open_store`.
+        failure: the class of the error that is raised after the object was closed.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class OpenedBackend(Generic[B]):
         """The backend.
 
         Raises:
-            FastRPCError: of the class of failures: it is closed.
+            FastRPCError: of the class `failure`: it is closed.
             RuntimeError: this process was forked from the process that entered it.
         """
         if self._backend is None:
@@ -51,7 +51,7 @@ class OpenedBackend(Generic[B]):
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is open, and this process entered it."""
+        """True if the backend is open and was entered by this process."""
         return self._backend is not None and self._process == os.getpid()
 
     async def enter(self) -> None:
@@ -62,7 +62,7 @@ class OpenedBackend(Generic[B]):
         """
         if self._backend is not None:
             raise RuntimeError(f"the {self._name} is open already")
-        # A backend may be opened only once, even if the opening failed.
+        # A backend can be entered only once, even if that failed.
         if self._was_entered:
             raise RuntimeError(f"a {self._name} is entered once; open another one with open_{self._name}(…)")
         self._was_entered = True

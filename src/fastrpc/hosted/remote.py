@@ -1,4 +1,4 @@
-"""Clients of hosted services that a URL names: `store://host:port`, `broker://host:port`."""
+"""Create clients of hosted services from URLs: `store://host:port`, `broker://host:port`."""
 
 from fastrpc.client.client import Client
 from fastrpc.client.credentials import CredentialSource
@@ -22,13 +22,13 @@ def hosted_client(
     timeouts: Timeouts,
     message_bytes: int,
 ) -> Client:
-    """Return a client, not entered yet, for the one hosted service that a URL names; the URL's options are used up.
+    """Return a client, which is not entered yet, for the hosted service at a URL. Remove the URL's options.
 
     Args:
-        service, contents: words for errors, such as "store" and "other keys".
+        service, contents: words for error texts, such as "store" and "other keys".
 
     Raises:
-        ConfigError: an option is wrong, or a token would travel in the clear.
+        ConfigError: an option is wrong, or a token would be sent in plain text.
     """
     tls = url.take_tls()
     places = url.places(None)
@@ -45,12 +45,12 @@ def hosted_client(
     addresses = [Address("tcp" if tls is None else "tls", host=host, port=port) for host, port in places]
     config = ClientConfig(
         timeouts=timeouts,
-        # Verbs have their own pauses; a second backoff must not add to them.
+        # `Verbs` pauses between attempts: another long backoff must not add to that.
         backoff=Backoff(first=0.05, longest=0.2),
         keepalive=Keepalive(interval=2.0, timeout=2.0),
         limits=Limits(message_bytes=message_bytes),
         tls=tls,
-        # The URL was checked already.
+        # This is safe: the check of the URL allows plain text to another machine only with `allow_insecure`.
         allow_insecure_credentials=True,
     )
     client = Client(addresses, credentials=shown, fail_mode="failfast", config=config)

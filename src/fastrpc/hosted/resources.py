@@ -1,4 +1,4 @@
-"""The store and the broker of a server, for the code that it runs: handlers and background work."""
+"""Give handlers and background work access to the store and the broker of their server."""
 
 import contextvars
 from collections.abc import Mapping
@@ -12,20 +12,20 @@ _of_run: Final[contextvars.ContextVar[Mapping[str, Any]]] = contextvars.ContextV
 
 
 def run_with(resources: Mapping[str, Any]) -> None:
-    """Give code that runs outside calls the resources of its server, by their names."""
+    """Set the resources, by name, for code of a server that runs outside calls."""
     _of_run.set(resources)
 
 
 def resource_here(name: str) -> Any:
-    """Return the "store" or the "broker" of the server whose code runs here.
+    """Return the "store" or the "broker" of the server that runs the current code.
 
     Raises:
-        LookupError: the server has none, or the code does not run in a server.
+        LookupError: the server has no such resource, or the code does not run in a server.
     """
     found = _of_run.get({}).get(name)
     if found is None:
         connection: Any = getattr(current_call(), "connection", None)
         found = None if connection is None else getattr(connection.gate.dispatcher, name)
     if found is None:
-        raise LookupError(f"this server has no {name}: give it one, Server(…, {name}=URL)")
+        raise LookupError(f"this server has no {name}: write Server(…, {name}=URL)")
     return found

@@ -1,4 +1,4 @@
-"""Rights at a hosted service: a policy grants them to callers, for all names that fit its patterns."""
+"""Rights at a hosted service. A policy grants them to callers for names that match its patterns."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,27 +22,27 @@ P = TypeVar("P")
 class Grant(Generic[P]):
     """One right at a service, such as reading keys."""
 
-    #: The right and its kind of names, as a refusal names them: "may not write 'a'", "may write no key".
+    #: The words for the right and for its kind of names in refusals: "may not write 'a'", "may write no key".
     verb: str
     noun: str
 
-    #: The key of a rule that grants it.
+    #: The key of a rule that grants the right.
     key: str
 
     #: Returns the patterns for which a policy grants the right to a caller.
     patterns: Callable[[Policy, Identity | None], Sequence[P]]
 
-    #: Returns whether a pattern grants the right to a name.
+    #: Returns whether a pattern covers a name.
     covers: Callable[[P, str], bool]
 
 
 def rights_of(
     authenticate: Authenticate | None, policy: Policy | None, *, command: str
 ) -> "ServiceRights | None":
-    """Return the guard of callers' rights; None if every caller has all rights.
+    """Return the object that checks the rights of callers; None if every caller has all rights.
 
     Args:
-        command: the command of the service, whose full name is `fastrpc.` and this.
+        command: the command of the service. The name of the service is `fastrpc.<command>`.
 
     Raises:
         ConfigError: there is a policy without `authenticate`, or the policy cannot be used.
@@ -56,7 +56,7 @@ def rights_of(
     if authenticate is None:
         raise ConfigError(
             "policy is given without authenticate: no caller would have a right",
-            hint=f"write authenticate=StaticTokens.from_file(…); fastrpc {command} takes --tokens FILE",
+            hint=f"write authenticate=StaticTokens.from_file(…); or run fastrpc {command} --tokens FILE",
         )
     return ServiceRights(policy, command)
 
@@ -64,14 +64,14 @@ def rights_of(
 class ServiceRights(Rules):
     """The rights that a policy grants at one service.
 
-    As the server's `authorize` it lets every identified caller call the service. The service then calls `check` with
-    the names in the arguments. For other services `allow` and `deny` of the policy decide.
+    Used as the server's `authorize`, it lets every caller with an identity call the service. The service then calls
+    `check` with the names in the arguments. For other services `allow` and `deny` of the policy decide.
 
     Args:
         name: the name of the service without `fastrpc.`.
 
     Raises:
-        ConfigError: a rule gives a right to callers without an identity, who can call no method of the service.
+        ConfigError: a rule grants a right to callers without an identity, who can call no method of the service.
     """
 
     def __init__(self, policy: Policy, name: str) -> None:
@@ -90,15 +90,15 @@ class ServiceRights(Rules):
 
     @property
     def version(self) -> int:
-        """A number that rises when the file of the policy is read again."""
+        """A number that rises each time the policy file is read again."""
         return self._policy.version
 
     def look(self) -> None:
-        """Read the file of the policy again if it changed."""
+        """Read the policy file again if it has changed."""
         self._policy.look()
 
     def reload(self) -> None:
-        """Read the file of the policy again now."""
+        """Read the policy file again now."""
         self._policy.reload()
 
     def decide(self, identity: Identity | None, method: str) -> Decision:
@@ -110,7 +110,7 @@ class ServiceRights(Rules):
     # The interface for its service
 
     def check(self, grant: Grant[P], names: Iterable[str]) -> None:
-        """Refuse the running call if its caller lacks the right to one of the names.
+        """Check that the caller of the running call has the right to all names.
 
         Raises:
             CallError: PERMISSION_DENIED.
@@ -121,7 +121,7 @@ class ServiceRights(Rules):
                 raise self._refusal(f"may not {grant.verb} {name!r}", f'{grant.key} = ["{name}"]')
 
     def check_any(self, grant: Grant[P]) -> None:
-        """Refuse the running call if its caller has the right to no name.
+        """Check that the caller of the running call has the right to at least one name.
 
         Raises:
             CallError: PERMISSION_DENIED.
@@ -130,12 +130,12 @@ class ServiceRights(Rules):
             raise self._refusal(f"may {grant.verb} no {grant.noun}", grant.key)
 
     def granted(self, grant: Grant[P], names: Iterable[str]) -> list[str]:
-        """Return the names to which the caller of the running call has the right; no refusal is recorded."""
+        """Return the names to which the caller of the running call has the right. Refusals are not logged."""
         patterns = self.patterns(grant)
         return [name for name in names if any(grant.covers(pattern, name) for pattern in patterns)]
 
     def patterns(self, grant: Grant[P]) -> Sequence[P]:
-        """Return the patterns for which the caller of the running call has a right."""
+        """Return the patterns for which the caller of the running call has the right."""
         self._policy.look()
         return grant.patterns(self._policy, current_call().identity)
 

@@ -1,4 +1,4 @@
-"""A server of one hosted service, inside a program."""
+"""Serve one hosted service inside a program."""
 
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -15,7 +15,7 @@ __all__ = ["HostedServer", "check_hosted", "url_of"]
 
 
 class HostedServer:
-    """Serves one service at one address while its `async with` block lasts."""
+    """Serves one service at one address during its `async with` block."""
 
     #: The scheme of the URL for clients.
     _scheme: ClassVar[str]
@@ -35,7 +35,7 @@ class HostedServer:
 
     @property
     def address(self) -> Address:
-        """The address of the listener; for clients use `url`."""
+        """The address of the listener. Clients use `url`."""
         return self._address
 
     @property
@@ -62,19 +62,19 @@ class HostedServer:
         return self._server.stats()
 
     def reload(self) -> None:
-        """Read the files of tokens and rules again now; open connections stay."""
+        """Read the files of tokens and rules again now. Open connections are not affected."""
         self._server.reload()
 
     async def close(self) -> None:
-        """Stop at once, without waiting for running calls."""
+        """Stop immediately, without waiting for running calls."""
         await self._server.close()
 
 
 def check_hosted(address: Address) -> None:
-    """Refuse an address that the URL for clients cannot name.
+    """Check that clients can reach an address by a URL.
 
     Raises:
-        ConfigError: the address is neither TCP nor TLS, or no socket of its name was passed on.
+        ConfigError: the address is neither TCP nor TLS, or no socket of this name was passed to the process.
     """
     real = inherited_address(address, is_encrypted=False) if is_inherited(address) else address
     if real.scheme not in ("tcp", "tls"):

@@ -1,4 +1,4 @@
-"""The end of each verb of a backend: within the caller's deadline. Until then the verb is repeated if that is safe."""
+"""Run the requests ("verbs") of a backend: repeat them if that is safe, until the caller's deadline."""
 
 import asyncio
 import random
@@ -15,15 +15,15 @@ __all__ = ["PATIENCE_SECONDS", "Verbs", "pause_asked_by", "pauses", "seconds_lef
 
 T = TypeVar("T")
 
-#: Seconds for a verb without a deadline of its caller.
+#: Seconds for a verb whose caller has no deadline.
 PATIENCE_SECONDS: Final = 5.0
 
 
 class Verbs:
-    """The verbs of one kind of backend, whose failures have one class.
+    """Runs the verbs of one kind of backend.
 
     Args:
-        failure: the class of failures.
+        failure: the class of the backend's errors.
     """
 
     def __init__(self, failure: type[FastRPCError]) -> None:
@@ -39,17 +39,18 @@ class Verbs:
         ends_in_time: bool = False,
         repeat: Callable[[float], Awaitable[T]] | None = None,
     ) -> T:
-        """Return the result of a verb. A read is repeated; a write only if the backend did nothing.
+        """Run a verb and return its result. Repeat a read; repeat a write only if the backend did nothing.
 
         Args:
-            verb: the name of the verb in errors.
-            idempotent: whether to repeat a write that may have arrived, as the backend does it once.
-            ends_in_time: whether an attempt ends by itself within the time.
-            repeat: replaces `work` after an attempt that may have arrived; it gets the seconds since the first attempt.
+            verb: the name of the verb in error texts.
+            idempotent: whether a write that may have arrived can be repeated, since the backend executes it only once.
+            ends_in_time: whether an attempt ends by itself before the deadline.
+            repeat: called instead of `work` after an attempt that may have arrived, with the seconds since the first
+                attempt.
 
         Raises:
-            FastRPCError: of the class of failures: the backend refuses the verb, or the time is over; `processed` is
-                "unknown" if a write may have arrived.
+            FastRPCError: of the class `failure`: the backend refuses the verb, or the deadline has passed; `processed`
+                is "unknown" if a write may have arrived.
         """
         if not ends_in_time:
             left = seconds_left()
@@ -57,7 +58,7 @@ class Verbs:
             return await _Attempts(self._failure, verb, seconds, writes, idempotent).run(
                 work, seconds, repeat
             )
-        # A timer of the loop takes longer than the other work of the client for a call.
+        # Avoid a timer of the loop, which takes longer than the rest of the client's work for a call.
         began = time.monotonic()
         try:
             return await work()
@@ -75,10 +76,10 @@ class Verbs:
         idempotent: bool = False,
         repeat: Callable[[float], Awaitable[T]] | None = None,
     ) -> T:
-        """Return the result of a verb whose first attempt has ended by itself. Arguments and errors as for `finish`.
+        """Continue a verb whose first attempt has failed. Other arguments and errors are the same as for `finish`.
 
         Args:
-            first: the instant at which the first attempt began, by `time.monotonic`, and its error.
+            first: the start of the first attempt, by `time.monotonic`, and its error.
         """
         began, error = first
         deadline = scope_deadline()
@@ -90,7 +91,7 @@ class Verbs:
 
 
 class _Attempts:
-    """The attempts of one verb within its seconds. Arguments as for `Verbs`."""
+    """The attempts of one verb within its time limit. For the arguments see `Verbs`."""
 
     def __init__(
         self, failure: type[FastRPCError], verb: str, seconds: float, writes: bool, idempotent: bool
@@ -100,14 +101,14 @@ class _Attempts:
         self._seconds = seconds
         self._writes = writes
         self._idempotent = idempotent
-        # The error of the latest attempt, and whether any attempt may have reached the backend.
+        # The error of the latest attempt; whether any attempt may have reached the backend.
         self._latest: FastRPCError | None = None
         self._may_have_arrived = False
 
     async def run(
         self, work: Callable[[], Awaitable[T]], left: float, repeat: Callable[[float], Awaitable[T]] | None
     ) -> T:
-        """Attempt the verb for `left` of its seconds. Arguments as for `Verbs.finish`."""
+        """Attempt the verb for at most `left` seconds. For the arguments see `Verbs.finish`."""
         is_under_way = False
         wait = pauses()
         now = asyncio.get_running_loop().time
@@ -137,7 +138,7 @@ class _Attempts:
             ) from self._latest
 
     def note(self, error: FastRPCError, left: float) -> None:
-        """Note the error of an attempt, after which another may follow.
+        """Record the error of an attempt. Return if another attempt may follow.
 
         Raises:
             FastRPCError: no other attempt may follow.
@@ -152,12 +153,12 @@ class _Attempts:
         self._may_have_arrived = self._may_have_arrived or error.processed != "no"
 
     def _final(self, error: FastRPCError) -> FastRPCError:
-        """Return the error of the verb for its last attempt's error."""
+        """Return the final error of the verb from the error of the last attempt."""
         processed = error.processed
         if self._writes and self._may_have_arrived and processed == "no":
             processed = "unknown"
         if error.status is Status.DEADLINE_EXCEEDED:
-            # The attempt ended on its own at the deadline.
+            # The attempt ended by itself at the deadline.
             return self._failure(
                 f"{self._verb} did not end within {self._seconds:.3g} s: {error.message}",
                 status=Status.DEADLINE_EXCEEDED,
@@ -173,7 +174,7 @@ class _Attempts:
 
 
 def pause_asked_by(error: FastRPCError) -> float:
-    """Return the seconds after which the backend asks for the next attempt."""
+    """Return the seconds that the backend asks to wait before the next attempt."""
     return getattr(error, "retry_after", None) or 0.0
 
 
@@ -184,7 +185,7 @@ def seconds_left() -> float | None:
 
 
 def pauses() -> Callable[[], float]:
-    """Return a function that gives the seconds of each pause between attempts: longer each time, up to a second."""
+    """Return a function that returns the next pause between attempts in seconds. Pauses grow up to a second."""
     longest = 0.05
 
     def pause() -> float:

@@ -1,4 +1,4 @@
-"""ASGI: our services in other servers, and other applications in our servers.
+"""ASGI: our services in other servers, and ASGI applications in our servers.
 
     application    `fastrpc.asgi`: settings, lifespan, scopes
     application_requests, application_answers    a request as HTTP/1.1, its answer as events

@@ -1,13 +1,13 @@
-"""`fastrpc.asgi`: the HTTP gateway as an ASGI 3 application, in a server of another kind.
+"""`fastrpc.asgi`: the HTTP gateway as an ASGI 3 application for other servers.
 
 ::
 
     scope, receive ──► request head, body ──► ExchangeTransport ──► the engine of the gateway ──► gate, handler
     send ◄── EngineAnswer, or frames ◄── ExchangeTransport ◄─────────────────────┘
 
-Each request is passed to a new engine as HTTP/1.1, which the engine parses in C: some 30 µs of a call, 8 of them in the
-engine and its handler. So parsing, gate, codecs, limits, error texts and the rules for browsers are the gateway's, each
-written once; an engine that takes the fields directly would need its own copy of them.
+Each request is passed to a new engine as HTTP/1.1, which the engine parses in C. A call takes some 30 µs, 8 of them in
+the engine and its handler. So the application shares the gateway's parsing, gate, codecs, limits, error texts and rules
+for browsers. An engine that accepts header fields directly would need a copy of this code.
 """
 
 import asyncio
@@ -40,17 +40,17 @@ from fastrpc.workers.plan import Plan
 
 __all__ = ["ASGIApplication", "asgi"]
 
-#: Settings of ServerConfig and HTTP that a server keeps for its own connections.
+#: Settings of ServerConfig and HTTP that concern the connections of a server, so an application refuses them.
 _OF_CONNECTIONS: Final = ("tls", "proxy_protocol", "admin_address", "spin_microseconds", "keepalive")
 _OF_HTTP: Final = ("http2", "mount_authenticated", "mounts", "root_path", "trusted_proxies")
 
-#: The host names for which the state of the gateway is kept: a server has few.
+#: Most host names whose `ServerParts` are cached: a server has few names.
 _MOST_HOSTS: Final = 16
 
-#: The address of an application, which listens nowhere.
+#: The placeholder address of an application, which does not listen.
 _NOWHERE: Final = Address("memory", path="asgi")
 
-#: Stands for every address beyond loopback (RFC 5737).
+#: An example address (RFC 5737) that stands for every address except loopback.
 _ELSEWHERE: Final = "192.0.2.1"
 
 logger = logging.getLogger("fastrpc.server")
@@ -65,17 +65,18 @@ def asgi(
     authorize: Authorize | None = None,
     call_limits: Sequence[Limit] = (),
 ) -> "ASGIApplication":
-    """Return services as an ASGI 3 application: for uvicorn, hypercorn or granian, or as a part of another application.
+    """Return an ASGI 3 application of services, for uvicorn, hypercorn or granian, or to mount in another application.
 
     ::
 
         app = fastrpc.asgi(Orders, config=ServerConfig(http=HTTP(websocket=True)))     # uvicorn orders:app
 
     Args:
-        sources: as for `Server`, or one `App`.
-        config: the settings; settings of connections, such as `tls` and `keepalive`, belong to the ASGI server.
-        interceptors, authenticate, authorize: as for `Server`.
-        call_limits: as `limits` of `Server`; each process counts for itself.
+        sources: the services, see `Server`; or one `App`.
+        config: the settings, without settings of connections such as `tls` and `keepalive`, which belong to the ASGI
+            server.
+        interceptors, authenticate, authorize: see `Server`.
+        call_limits: see `limits` of `Server`. Each process counts separately.
 
     Raises:
         ConfigError: the arguments are invalid, or a setting belongs to the ASGI server.
@@ -93,18 +94,18 @@ def asgi(
 
 
 class ASGIApplication:
-    """Services as an ASGI 3 application; made by `fastrpc.asgi`."""
+    """Services as an ASGI 3 application. Created by `fastrpc.asgi`."""
 
     def __init__(self, plan: Plan) -> None:
         if plan.registry is not None:
             raise ConfigError(
-                "registry is given, and an ASGI application has no address to register",
+                "registry is given, but an ASGI application has no address to register",
                 hint="leave it out, or serve by fastrpc.serve()",
             )
         edge = next((limit for limit in plan.limits if isinstance(limit, Addresses | ConnectionRate)), None)
         if edge is not None:
             raise ConfigError(
-                f"call_limits has {type(edge).__name__}, and an ASGI application accepts no connections",
+                f"call_limits has {type(edge).__name__}, but an ASGI application accepts no connections",
                 hint="set it in the server around, or serve by fastrpc.serve()",
             )
         self._make = partial(
@@ -118,10 +119,10 @@ class ASGIApplication:
             store=plan.store,
             broker=plan.broker,
         )
-        # The server is made here, so that wrong arguments raise in this call. Each lifespan ends it and makes another.
+        # Create the server here, so that wrong arguments raise in this call. Each lifespan replaces it at its end.
         self._server = self._make()
         self._serving: _Serving | None = None
-        # Whether a lifespan enters the sources now.
+        # True while a lifespan is entering the sources.
         self._is_entering = False
         self._has_warned = False
 
@@ -144,9 +145,10 @@ class ASGIApplication:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """Enter the sources, and leave them at the end: for a program whose ASGI server sends no lifespan.
+        """Enter the sources, and leave them at the end, for programs whose ASGI server does not send a lifespan.
 
-        Starlette and FastAPI pass no lifespan to mounted applications: enter this in theirs.
+        Starlette and FastAPI do not pass the lifespan to mounted applications: enter this in the lifespan of the outer
+        application.
         """
         if self._serving is not None or self._is_entering:
             raise RuntimeError("the sources of this ASGI application are entered already")
@@ -159,7 +161,7 @@ class ASGIApplication:
             yield
         finally:
             try:
-                # Requests that arrive meanwhile are served while it drains, and then get 503.
+                # New requests are served while it drains, and get 503 afterwards.
                 await self._server.__aexit__(None, None, None)
             finally:
                 self._server, self._serving = self._make(), None
@@ -167,7 +169,7 @@ class ASGIApplication:
     async def _follow_lifespan(
         self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
     ) -> None:
-        """Enter and leave the sources with the lifespan of the ASGI server."""
+        """Enter and leave the sources at the events of the ASGI server's lifespan."""
         await receive()
         step = "startup"
         try:
@@ -177,7 +179,7 @@ class ASGIApplication:
                 await receive()
         except Exception:
             await send({"type": f"lifespan.{step}.failed", "message": traceback.format_exc()})
-            # The error is raised as by Starlette, whose test client waits for it; ASGI servers send nothing more.
+            # Raise the error like Starlette, whose test client expects it. ASGI servers send no more events.
             raise
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -188,28 +190,28 @@ class ASGIApplication:
         return self._serving
 
     async def _surroundings(self, scope: Mapping[str, Any]) -> Surroundings:
-        """Return the parts of this application that a request needs, entering the sources unless they are entered."""
+        """Return the parts of this application that a request needs. Enter the sources if no lifespan has done so."""
         serving = self._serving
         if serving is None:
             if not self._has_warned:
                 self._has_warned = True
                 logger.warning(
-                    "fastrpc.asgi: the first request enters the sources, and nothing leaves them: the server around "
-                    "passes no lifespan; write `async with app.lifespan()` in its own"
+                    "fastrpc.asgi: the first request enters the sources, and nothing leaves them: the enclosing server "
+                    "passes no lifespan; write `async with app.lifespan()` in the lifespan of the outer application"
                 )
             serving = await self._begin()
         return serving.surroundings(scope)
 
 
 class _Serving:
-    """The application while its sources are entered: bound to one loop."""
+    """The state of an application while its sources are entered. It belongs to one event loop."""
 
     def __init__(self, server: Server) -> None:
         opened = server.opened_parts()
         opened.gate.dispatcher.listens(Address("tcp"))
         self._accepting, self._offer = opened.accepting, opened.offer
         self._loop = asyncio.get_running_loop()
-        # All requests have the context variables of the start: a waiting request is started by the end of another.
+        # All requests run with the context variables of the start: a waiting request starts when another ends.
         self._context = copy_context()
         self._parts: OrderedDict[str, ServerParts] = OrderedDict()
 
@@ -220,7 +222,7 @@ class _Serving:
         return Surroundings(self._context, self._parts_at(_host_of(scope)), self._offer.is_closed)
 
     def _parts_at(self, host: str) -> ServerParts:
-        """Return the parts of engines for requests to a host of this machine."""
+        """Return the engine parts for requests to this host name."""
         found = self._parts.get(host)
         if found is None:
             if len(self._parts) >= _MOST_HOSTS:
@@ -231,9 +233,10 @@ class _Serving:
 
 
 def _host_of(scope: Mapping[str, Any]) -> str:
-    """Return the host of the server, as far as it says who may read about the services, and which Host is its own.
+    """Return the host that decides who may read about the services, and which Host fields are accepted.
 
-    A server that listens everywhere shows loopback for a proxy on the same machine: only a client there is local.
+    A server that listens at all addresses has loopback in the scope if a proxy runs on the same machine. So loopback
+    counts only if the client is local, too.
     """
     server, client = scope.get("server"), scope.get("client")
     host = str(server[0]) if server else ""
@@ -246,10 +249,10 @@ def _is_near(host: str) -> bool:
 
 
 def _http_only(config: Any) -> ServerConfig:
-    """Return the settings of an HTTP-only server for connections of another server.
+    """Return the settings for a server that serves only HTTP and does not listen itself.
 
     Raises:
-        ConfigError: a setting is set that only a server that listens can keep.
+        ConfigError: a setting concerns connections, which another server accepts.
     """
     if not isinstance(config, ServerConfig):
         return checked_config(config)
@@ -260,7 +263,7 @@ def _http_only(config: Any) -> ServerConfig:
         found.append("protocols")
     if found:
         raise ConfigError(
-            f"ServerConfig.{found[0]} is set, and only a server that listens can keep it",
-            hint="set it in the server around the application, or serve by fastrpc.serve()",
+            f"ServerConfig.{found[0]} is set, but an ASGI application does not accept connections",
+            hint="set it in the ASGI server, or serve by fastrpc.serve()",
         )
     return replace(config, protocols=("http",))

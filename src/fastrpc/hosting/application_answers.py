@@ -1,11 +1,11 @@
-"""Answers of the engine, as events of ASGI: a head, and the parts of a body without the marks of HTTP/1.1."""
+"""Convert HTTP/1.1 answers of the engine to ASGI events: a start, and parts of the body without HTTP/1.1 framing."""
 
 from collections.abc import Iterator
 from typing import Any, Final
 
 __all__ = ["EngineAnswer"]
 
-#: Fields about the connection, which are the affair of the server around, as is the date.
+#: Fields that the ASGI server sets itself: fields about its connection, and the date.
 _OF_CONNECTION: Final = frozenset({b"connection", b"date", b"transfer-encoding", b"upgrade"})
 
 _BODILESS: Final = frozenset({101, 204, 304})
@@ -16,23 +16,23 @@ _LINE_END: Final = b"\r\n"
 
 
 class EngineAnswer:
-    """The reader of one answer in pieces of any size. The engine is ours: its answers are well formed."""
+    """Reads one answer of the engine in pieces of any size. It relies on well-formed answers."""
 
     def __init__(self, *, is_head: bool) -> None:
         self._is_head = is_head
         self._kept = b""
         self.status = 0
         self.fields: list[tuple[bytes, bytes]] = []
-        # Remaining bytes of the body or of a chunk; -1: the end of the connection ends it.
+        # Remaining bytes of the body or of a chunk; -1 if the body lasts until the end of the connection.
         self._left = 0
         self._is_chunked = False
         self.is_whole = False
-        #: Whether it began with 100 Continue.
+        #: True if the answer began with 100 Continue.
         self.asks_for_body = False
 
     @property
     def has_begun(self) -> bool:
-        """Whether its head is here."""
+        """True if the head has arrived."""
         return self.status != 0
 
     @property
@@ -42,11 +42,11 @@ class EngineAnswer:
 
     @property
     def ends_with_connection(self) -> bool:
-        """Whether the end of the connection ends it."""
+        """True if the body lasts until the end of the connection."""
         return self._left < 0
 
     def take(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """Yield the events of further bytes; no bytes mean the end of the connection."""
+        """Yield the events for further bytes. Empty bytes mean the end of the connection."""
         if not data:
             yield from self._end()
             return
@@ -93,7 +93,7 @@ class EngineAnswer:
             self._left = 0
 
     def _chunks(self) -> Iterator[dict[str, Any]]:
-        """Yield the content of each chunk, cut where its bytes end for now."""
+        """Yield the content of chunks as far as it has arrived."""
         while self._kept and not self.is_whole:
             if not self._left:
                 line, end, rest = self._kept.partition(_LINE_END)
@@ -103,14 +103,14 @@ class EngineAnswer:
                 self.is_whole = self._left == len(_LINE_END)
                 continue
             part, self._kept = self._kept[: self._left], self._kept[self._left :]
-            # The line end after a chunk may be cut.
+            # Only a part of the line end after a chunk may have arrived.
             content = part[: max(0, self._left - len(_LINE_END))]
             self._left -= len(part)
             if content:
                 yield _part(content, has_more=True)
 
     def _end(self) -> Iterator[dict[str, Any]]:
-        """The connection has ended; so has an answer without a length. An answer that never began was cut off."""
+        """Handle the end of the connection, which ends an answer without a length. Other answers are incomplete."""
         self.is_whole = True
         if not self.has_begun:
             yield {"type": "http.response.start", "status": 503, "headers": []}

@@ -1,4 +1,4 @@
-"""Scopes of ASGI as requests of HTTP/1.1, and one exchange: body events in, response events out."""
+"""Convert an ASGI scope and its body events to an HTTP/1.1 request, and send the response events."""
 
 import asyncio
 import ipaddress
@@ -12,18 +12,18 @@ from fastrpc.hosting.application_transport import ExchangeTransport, Surrounding
 
 __all__ = ["FIELDS_OF_BODY", "answer_request", "opened_transport", "request_head"]
 
-#: Fields about the connection of the enclosing server, and fields that ASGI replaces by events.
+#: Fields about the ASGI server's connection, and fields that ASGI replaces by events.
 _OF_CONNECTION: Final = frozenset(b"connection keep-alive te trailer transfer-encoding upgrade".split())
 _OF_CHUNKS: Final = _OF_CONNECTION | {b"content-length"}
 FIELDS_OF_BODY: Final = _OF_CHUNKS | {b"expect"}
 
-#: The end of the head of a request whose body comes in chunks.
+#: The end of a request head whose body is chunked.
 _CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
 
-#: The most digits of a length that the engine takes.
+#: Most digits of a content length that the engine accepts.
 _DIGITS: Final = 18
 
-#: Line ends inside a part would begin another one: the engine refuses the byte that replaces them.
+#: Replaces line ends in a field, which would start another field, by a byte that the engine refuses.
 _IN_VALUE: Final = bytes.maketrans(b"\r\n", b"\0\0")
 _IN_NAME: Final = bytes.maketrans(b"\r\n:", b"\0\0\0")
 _IN_TARGET: Final = bytes.maketrans(b"\r\n ", b"\0\0\0")
@@ -38,7 +38,7 @@ def request_head(
 
     Args:
         left_out: the names of fields that are not passed on.
-        more: fields after the others.
+        more: fields to append.
     """
     version = b"1.0" if scope.get("http_version") == "1.0" else b"1.1"
     method = verb.encode("latin-1", "replace").translate(_IN_TARGET)
@@ -50,9 +50,9 @@ def request_head(
 
 
 def _target_of(scope: Mapping[str, Any]) -> bytes:
-    """Return path and query as they were sent, without the prefix of the application.
+    """Return the path and the query in the form in which they were sent, without the prefix of the application.
 
-    An enclosing program may rewrite only the decoded path. That path then counts, and the sent form is unknown.
+    If an enclosing program has rewritten the decoded path, that path counts, and its raw form is unknown.
     """
     root, path = _root_of(scope), scope["path"]
     raw: bytes = (scope.get("raw_path") or b"").partition(b"?")[0]
@@ -73,19 +73,19 @@ def _root_of(scope: Mapping[str, Any]) -> str:
 
 
 def _is_below(path: str, root: str) -> bool:
-    """Whether a path begins with the prefix; older ASGI servers have already removed the prefix."""
+    """Return whether a path begins with the prefix. Older ASGI servers remove the prefix themselves."""
     return path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/")
 
 
 def opened_transport(surroundings: Surroundings, scope: Mapping[str, Any]) -> ExchangeTransport:
-    """Return the transport of an exchange, which gives the engine the peer."""
+    """Return the transport of an exchange. It tells the engine the address of the client."""
     scheme = "tls" if scope.get("scheme") in ("https", "wss") else "tcp"
     extra = {"peername": _peer_of(scope), "scheme": scheme, "root_path": _root_of(scope)}
     return ExchangeTransport(surroundings, extra)
 
 
 def _peer_of(scope: Mapping[str, Any]) -> Any:
-    """Return host and port of the client; another text that a proxy passed on; None without any."""
+    """Return the host and port of the client, or a text from a proxy, or None."""
     client = scope.get("client") or ("", 0)
     host = str(client[0])
     if not host:
@@ -113,8 +113,8 @@ async def answer_request(
         while not answer.is_whole:
             data = await transport.read()
             if not data and answer.has_begun and (body.is_cut or not answer.ends_with_connection):
-                # The enclosing server closes the connection of an answer that stops. An answer that has not begun is
-                # reported as 503 even to a client that is gone: enclosing middleware treats no answer as a defect.
+                # The ASGI server closes the connection if an answer stops. If no answer has started, send 503 even if
+                # the client has disconnected: enclosing middleware treats a missing answer as a bug.
                 return
             for event in answer.take(data):
                 await send(event)
@@ -130,7 +130,7 @@ async def answer_request(
 
 
 class _Body:
-    """The reader of one request: its head, its body, and the end of its client."""
+    """Reads one request: the head, the body, and the disconnect of the client."""
 
     def __init__(
         self, transport: ExchangeTransport, scope: Mapping[str, Any], receive: Callable[[], Awaitable[Any]]
@@ -138,30 +138,30 @@ class _Body:
         self._transport = transport
         self._scope = scope
         self._receive = receive
-        #: Whether its client is gone.
+        #: True if the client has disconnected.
         self.is_cut = False
-        #: Whether its body is wanted: an enclosing server requests it with `Expect` as soon as it is received here.
+        #: Set when the body is wanted. With `Expect`, the ASGI server sends 100 Continue at our first `receive`.
         self.goes_on = asyncio.Event()
 
     async def run(self) -> None:
-        """Give the request to the engine, and close once the client is gone."""
+        """Pass the request to the engine. Close the transport once the client has disconnected."""
         try:
             if await self._pass_on():
-                # Only the end follows.
+                # Only the disconnect can follow.
                 await self._part()
         except Exception:
             logger.exception("the body of a request to fastrpc.asgi cannot be read")
             self._transport.abort()
 
     async def _pass_on(self) -> bool:
-        """Pass head and body on; return whether both are whole."""
+        """Pass the head and the body on; return whether both are complete."""
         fields: dict[bytes, bytes] = dict(self._scope["headers"])
         version, verb = self._scope.get("http_version", "1.1"), self._scope["method"]
         is_newer, is_chunked = version > "1.1", b"transfer-encoding" in fields
         head = request_head(self._scope, verb, _OF_CHUNKS if is_chunked else _OF_CONNECTION)
         if not is_chunked and b"content-length" not in fields:
-            # A body of HTTP/2 needs neither field: a Content-Type announces it, except with GET. Otherwise only its
-            # first part shows whether there is a body: a route without one does not accept even an empty one in chunks.
+            # In HTTP/2 a body needs neither field. A Content-Type announces a body, except with GET. Otherwise the
+            # first part shows whether there is a body: a route without one refuses even an empty chunked body.
             is_chunked = is_newer and b"content-type" in fields and verb not in {"GET", "HEAD"}
             if not is_chunked and (is_newer or b"expect" not in fields):
                 return await self._pass_on_unknown(head, is_newer)
@@ -171,12 +171,12 @@ class _Body:
             await self.goes_on.wait()
         if is_chunked:
             return await self._pass_on_chunks(b"", True)
-        # The engine refuses other forms.
+        # Other forms are passed on, and the engine refuses them.
         length = fields.get(b"content-length", b"")
         return await self._pass_on_known(int(length) if length.isdigit() and len(length) <= _DIGITS else 0)
 
     async def _pass_on_known(self, left: int) -> bool:
-        """Pass on a body of `left` bytes; further bytes would be the next request."""
+        """Pass on a body of `left` bytes, and drop further bytes, which the engine would take for another request."""
         has_more = True
         while has_more:
             part, has_more = await self._part()
@@ -190,7 +190,7 @@ class _Body:
 
     async def _pass_on_unknown(self, head: bytes, is_newer: bool) -> bool:
         """Pass on a body whose first part shows whether there is one."""
-        # With HTTP/2 that part may never arrive: the request counts, and its time runs, before it does.
+        # With HTTP/2 pass the head on first: the part may never arrive, and the request has to count and time out.
         early, head = (head, b"") if is_newer else (b"", head)
         self._transport.push(early)
         part, has_more = await self._part()
@@ -203,7 +203,7 @@ class _Body:
         return True
 
     async def _pass_on_chunks(self, part: bytes | None, has_more: bool) -> bool:
-        """Pass on this part of a body, and the further ones."""
+        """Pass on this part of a body and all further parts as chunks."""
         while part is not None:
             if part:
                 await self._transport.feed(b"%x\r\n%b\r\n" % (len(part), part))
@@ -214,7 +214,7 @@ class _Body:
         return False
 
     async def _part(self) -> tuple[bytes | None, bool]:
-        """Return the next part of the body, and whether more follow; None: the client is gone."""
+        """Return the next part of the body and whether more parts follow; the part is None after a disconnect."""
         event = await self._receive()
         if event["type"] == "http.disconnect":
             self._cut()

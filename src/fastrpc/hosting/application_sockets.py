@@ -1,4 +1,4 @@
-"""Scopes of WebSockets: messages of ASGI as frames of a client, and the frames of the engine as messages."""
+"""Serve WebSocket scopes: convert ASGI messages to client frames, and frames of the engine to ASGI messages."""
 
 import asyncio
 import logging
@@ -19,20 +19,20 @@ _PONG: Final = 10
 
 _FINAL: Final = 0x80
 _MASKED: Final = 0x80
-#: The number of bytes of a longer length, by the value of the second byte of a frame that announces it.
+#: The number of bytes of an extended length, by the 7-bit length in the second byte of a frame.
 _LENGTHS: Final = {126: 2, 127: 8}
 
-#: A mask that changes no byte: the frames never reach a wire.
+#: A mask that changes no byte, as the frames are never sent over a network.
 _MASK: Final = bytes(4)
 
-#: The code of a close frame without a code, and the code of a refusal: a policy was violated (RFC 6455, section 7.4.1).
+#: The code for a close frame without a code; the code of a refusal: policy violation (RFC 6455, section 7.4.1).
 _NO_CODE: Final = 1005
 _POLICY_VIOLATION: Final = 1008
 
 #: The status of an accepted handshake.
 _SWITCHING_PROTOCOLS: Final = 101
 
-#: Fields of the client's handshake with the ASGI server. The engine gets another handshake, `_HANDSHAKE`.
+#: Fields of the client's handshake with the ASGI server, which are left out: the engine gets `_HANDSHAKE` instead.
 _OF_HANDSHAKE: Final = FIELDS_OF_BODY | {
     f"sec-websocket-{name}".encode() for name in ("extensions", "key", "protocol", "version")
 }
@@ -55,14 +55,14 @@ async def answer_socket(
     send: Callable[[Any], Awaitable[None]],
 ) -> None:
     """Serve the WebSocket of a scope."""
-    # The event of the handshake has nothing that the scope lacks.
+    # Skip the event of the handshake: the scope has all its data.
     await receive()
     transport = opened_transport(surroundings, scope)
     reading = surroundings.parts.loop.create_task(_pass_on(transport, _handshake(scope), receive))
     try:
         first = await _accept(transport, scope, send)
         end = None if first is None else await _send_messages(transport, send, first)
-        # granian closes no WebSocket while a task waits in `receive`.
+        # Cancel the task first, since granian does not close a WebSocket while a task waits in `receive`.
         reading.cancel()
         await asyncio.wait([reading])
         if end is not None:
@@ -83,13 +83,13 @@ def _handshake(scope: Mapping[str, Any]) -> bytes:
 async def _pass_on(
     transport: ExchangeTransport, handshake: bytes, receive: Callable[[], Awaitable[Any]]
 ) -> None:
-    """Give the engine the handshake and all messages, and close once the client is gone."""
+    """Pass the handshake and all messages to the engine. Close the transport once the client has disconnected."""
     try:
         await transport.feed(handshake)
         while (event := await receive())["type"] == "websocket.receive":
             text, content = event.get("text"), event.get("bytes")
             if text is not None:
-                # Surrogates pass here: the engine refuses text that is not UTF-8.
+                # Let surrogates pass, since the engine refuses text that is not UTF-8.
                 await transport.feed(_client_frame(_TEXT, text.encode("utf-8", "surrogatepass")))
             else:
                 await transport.feed(_client_frame(_BINARY, content or b""))
@@ -101,7 +101,7 @@ async def _pass_on(
 async def _accept(
     transport: ExchangeTransport, scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]
 ) -> bytes | None:
-    """Accept or refuse the handshake as the engine does; return the bytes after its answer, or None if it refused."""
+    """Accept or refuse the handshake like the engine. Return the bytes after its answer, or None if it refused."""
     answer = EngineAnswer(is_head=False)
     events: list[dict[str, Any]] = []
     while not answer.is_whole:
@@ -129,7 +129,7 @@ async def _send_messages(
 ) -> dict[str, Any] | None:
     """Send the engine's messages; return the event of its close frame, or None if it sent no close frame.
 
-    Without that event the ASGI server cuts the connection.
+    Without that event the ASGI server drops the connection.
     """
     kept = bytearray(data)
     while True:
@@ -139,7 +139,7 @@ async def _send_messages(
             elif opcode == _BINARY:
                 await send({"type": "websocket.send", "bytes": content})
             elif opcode == _PING:
-                # Only the ASGI server sends pings to the client: the engine gets its answer here.
+                # Answer the engine's ping here, since only the ASGI server can ping the client.
                 transport.push(_client_frame(_PONG, content))
             elif opcode == _CLOSE:
                 code = int.from_bytes(content[:2], "big") if content else _NO_CODE
@@ -151,7 +151,7 @@ async def _send_messages(
 
 
 def _frames(kept: bytearray) -> Iterator[tuple[int, bytes]]:
-    """Yield and remove the complete frames at the start of these bytes; the engine neither masks nor splits frames."""
+    """Remove and yield the complete frames at the start of these bytes. The engine neither masks nor splits frames."""
     while len(kept) >= 2:
         length_bytes = _LENGTHS.get(kept[1], 0)
         begin = 2 + length_bytes

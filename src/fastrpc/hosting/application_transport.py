@@ -1,11 +1,11 @@
-"""The transport of one exchange: a scope's events supply its input, and their answer reads its output.
+"""The transport of one exchange: its input comes from the events of a scope, its output is read for the answer.
 
 ::
 
     feed ──► session's buffer, outside of any task        write ──► kept ──► read
 
-Both directions are bounded: `feed` returns once the session has taken all input, and a session waits while its output
-is not read, as with a socket.
+Both directions have flow control: `feed` returns once the session has taken all input, and a session waits while its
+output is not read, like with a socket.
 """
 
 import asyncio
@@ -23,12 +23,15 @@ __all__ = ["ExchangeTransport", "Surroundings"]
 #: The size hint for `get_buffer`, the same as uvloop's.
 _SIZE_HINT: Final = 65_536
 
-#: Seconds between two checks whether calls without an answer are still running after a sent answer.
+#: Seconds between checks whether calls without an answer still run after the answer was sent.
 _LOOK_SECONDS: Final = 1.0
 
 
 class Surroundings(NamedTuple):
-    """The context of an application's callbacks, the parts that its engines share, and whether no engine begins now."""
+    """The environment of an exchange.
+
+    It has the context of callbacks, the parts that engines share, and whether the server is closing.
+    """
 
     context: Context
     parts: ServerParts

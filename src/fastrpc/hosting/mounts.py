@@ -1,4 +1,4 @@
-"""The applications of `HTTP(mounts={"/": app})`: their paths, their requests, their start and their end."""
+"""The applications of `HTTP(mounts={"/": app})`: paths, requests, startup and shutdown."""
 
 import asyncio
 import contextlib
@@ -33,13 +33,13 @@ __all__ = ["Mounts"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: The service of all applications in metrics and logs; its methods are their paths.
+#: The service name of all applications in metrics and logs. The method names are their paths.
 SERVICE: Final = "_mount"
 
-#: The methods that a warning names.
+#: Most methods that a warning names.
 _MOST_TOLD: Final = 20
 
-#: The number of arguments of applications of other kinds, with the way out.
+#: Other kinds of applications, recognized by their number of arguments, with hints.
 _OTHER_KINDS: Final = {
     0: ("no arguments", "give an instance of a class, and the result of a function: app = make()"),
     1: ("ASGI 2", "wrap it by asgiref.compatibility.guarantee_single_callable"),
@@ -50,21 +50,22 @@ _OTHER_KINDS: Final = {
 class Mounts:
     """The applications of one server, in this process.
 
-    Entering it starts the applications, leaving it ends their requests and shuts them down.
+    Entering starts the applications; leaving ends their requests and shuts them down.
 
     Raises:
-        ConfigError: an application cannot be imported or is of another kind, or the settings of identities clash.
+        ConfigError: an application cannot be imported or is not ASGI 3, or `mount_authenticated` does not fit
+            `authenticate`.
     """
 
     def __init__(self, config: ServerConfig, gate: Gate) -> None:
         _check_identities(config, has_authentication=gate.guards.access is not None)
         self._seconds = config.timeouts.drain
         self._gate = gate
-        # Pages of other origins can call no method, and only applications may answer them.
+        # True if web pages of other origins can call no method. Then only applications may answer them.
         self._is_closed_to_pages = config.http.json and not config.http.cors_origins
         needs_identity = gate.guards.access is not None and bool(config.http.mount_authenticated)
         self._mounts: list[_Mount] = []
-        # The key is the identity of the application, which may be mounted at several paths.
+        # By the `id` of the application, since it may be mounted at several paths.
         self._lifespans: dict[int, Lifespan] = {}
         for prefix, given in sorted(config.http.mounts.items(), key=lambda item: -len(item[0])):
             application = _application(prefix, given)
@@ -73,7 +74,7 @@ class Mounts:
         self._started: list[Lifespan] = []
 
     def __call__(self, path: bytes) -> "_Mount | None":
-        """Return the application at a raw path: the longest prefix of whole segments; None if no prefix fits."""
+        """Return the application at a raw path: the longest prefix of whole segments counts; None if no prefix fits."""
         for mount in self._mounts:
             if mount.has(path):
                 return mount
@@ -123,32 +124,32 @@ class _Mount:
         self._prefix = "" if prefix == "/" else prefix
         self._exact, self._below = self._prefix.encode(), f"{self._prefix}/".encode()
         self._lifespan = lifespan
-        # The console's page answers only these paths; all others stay with the gateway.
+        # The console answers only its own paths; all other paths stay with the gateway.
         application: object = lifespan.application
         self._only = application.paths if isinstance(application, FixedPaths) else None
-        #: Whether a request without an identity is refused, for the core.
+        #: True if the core refuses requests without an identity.
         self.needs_identity = needs_identity
-        # The requests whose application has not returned, and the event that is set at the end of the last one.
+        # Requests whose application has not returned; an event that is set when the last one returns.
         self._running: set[MountedRequest] = set()
         self._none_runs = asyncio.Event()
-        #: The route by which the gate counts requests of the application.
+        #: The route of the application for the gate, which counts requests by it.
         self.route = _route(prefix, self._handle, config)
 
     def has(self, path: bytes) -> bool:
-        """Return whether a path is one of this application."""
+        """Return whether a path belongs to this application."""
         if self._only is not None:
             return path.removeprefix(self._exact) in self._only
         return path.startswith(self._below) or (path == self._exact and bool(path))
 
     def warn_of_taken(self, methods: Iterable[MethodRoute]) -> None:
-        """Warn of methods that take over routes of an application which answers pages of other origins itself."""
+        """Warn if methods take over routes of an application that has CORS middleware."""
         taken = taken_over(self._lifespan.application, self._prefix, methods)
         if taken:
             told = ", ".join(f"{name} ({path})" for name, path in taken[:_MOST_TOLD])
             more = f" and {len(taken) - _MOST_TOLD} more" if len(taken) > _MOST_TOLD else ""
             logger.warning(
-                "the application at %s has CORS middleware, and methods take over routes of it: %s%s. Pages of other "
-                "origins get 403 there, as HTTP.cors_origins is empty: list their origins in it",
+                "the application at %s has CORS middleware, but methods take over some of its routes: %s%s. Pages of "
+                "other origins get 403 there, as HTTP.cors_origins is empty: list their origins in it",
                 self.place,
                 told,
                 more,
@@ -156,7 +157,7 @@ class _Mount:
             )
 
     async def _handle(self, body: bytes) -> bytes:
-        """Run the application for one request; the core has its body."""
+        """Run the application for one request. The core has the body."""
         request = current_request()
         socket = request.socket
         self._running.add(request)
@@ -167,7 +168,7 @@ class _Mount:
         except Exception as error:
             if not _is_of_client(error):
                 raise
-            # The record has the traceback: the error may hide a mistake of the application.
+            # Log the traceback, since the error may hide a bug of the application.
             logger.debug("the client of a request to %s is gone", self.route.method, exc_info=True)
         finally:
             if socket is not None:
@@ -182,7 +183,7 @@ class _Mount:
         return b""
 
     async def end(self) -> None:
-        """Notify the application that its requests are over, then cancel them; wait a while after each step."""
+        """Report a disconnect to the running requests, then cancel them. Wait for some time after each step."""
         for step in (MountedRequest.leave_now, MountedRequest.cancel):
             self._none_runs.clear()
             for request in list(self._running):
@@ -199,11 +200,11 @@ class _Mount:
 
 
 def _is_of_client(error: BaseException | None) -> bool:
-    """Return whether an error is, or is caused by, the error that reports a lost client to an application."""
+    """Return whether an error, or one of its causes, is the error by which an application learns of a disconnect."""
     found, waiting = set[int](), [error]
     while waiting:
         error = waiting.pop()
-        # Errors can name each other as their causes.
+        # Causes may form a cycle.
         if error is None or id(error) in found:
             continue
         if isinstance(error, ClientGoneError):
@@ -217,7 +218,7 @@ def _check_identities(config: ServerConfig, *, has_authentication: bool) -> None
     is_needed = config.http.mount_authenticated
     if has_authentication and is_needed is None:
         raise ConfigError(
-            "HTTP.mounts and authenticate are set, and HTTP.mount_authenticated is None",
+            "HTTP.mounts and authenticate are set, but HTTP.mount_authenticated is None",
             hint="True: applications get only requests with an identity; False: they get all, and check callers",
         )
     if is_needed and not has_authentication:
@@ -242,7 +243,7 @@ def _application(prefix: str, given: Any) -> Callable[..., Any]:
 
 @service("mounts")
 class _Applications:
-    """The form of every application, for its route: bytes in, and no output except its own."""
+    """The signature of every application for its route: bytes in, no result, as the application answers itself."""
 
     @method(public=True, codec="raw")
     async def handle(self, body: bytes) -> bytes:

@@ -1,9 +1,9 @@
-"""Methods that take over routes of mounted applications which answer pages of other origins (CORS).
+"""Find methods that take over routes of mounted applications with CORS middleware.
 
-The middleware of an application does not see the requests that our methods answer. A page whose origin it allows gets
-403 there, until `HTTP.cors_origins` has that origin.
+The middleware of an application does not see requests that our methods answer. So a page of an origin that the
+middleware allows gets 403 there, unless `HTTP.cors_origins` has the origin.
 
-Starlette, FastAPI and frameworks with the same attributes expose their routes; others do not.
+The routes of Starlette, FastAPI and frameworks with the same attributes can be read; others cannot.
 """
 
 import re
@@ -16,23 +16,23 @@ from fastrpc.rpc.routes import HttpRoute, RoutePart
 
 __all__ = ["taken_over"]
 
-#: Applications inside applications that are looked at.
+#: Most levels of nested applications that are searched.
 _DEEPEST: Final = 16
 
-#: A parameter in the path of a route: its name, and its kind unless that is a text.
+#: A parameter in the path of a route: its name, and its kind if that is not text.
 _PARAMETER: Final = re.compile(r"\{[^{}:]*(?::(?P<kind>[a-z]+))?\}")
 _KINDS: Final = {"int": "[0-9]+", "float": r"[0-9]+(\.[0-9]+)?", "uuid": "[0-9a-fA-F-]+"}
 
 
 class _Route(NamedTuple):
-    """A route of an application; None as its verbs are all."""
+    """A route of an application. `verbs` is None if it accepts all verbs."""
 
     verbs: frozenset[str] | None
     path: str
 
 
 def taken_over(application: Any, prefix: str, methods: Iterable[MethodRoute]) -> list[tuple[str, str]]:
-    """Return the methods that take over routes of an application with CORS middleware, each with the route.
+    """Return the methods that take over routes of an application with CORS middleware, each with its route.
 
     Args:
         prefix: the path at which the application is mounted, "" for "/".
@@ -49,7 +49,7 @@ def taken_over(application: Any, prefix: str, methods: Iterable[MethodRoute]) ->
 
 
 def _paths_of(method: MethodRoute) -> Iterator[tuple[str | None, Sequence[RoutePart]]]:
-    """Yield the paths of a method with their verbs; None is all verbs."""
+    """Yield the verbs and paths of a method; None means all verbs."""
     definition = method.definition
     route: HttpRoute | None = definition.options.http
     if route is not None:
@@ -60,13 +60,13 @@ def _paths_of(method: MethodRoute) -> Iterator[tuple[str | None, Sequence[RouteP
 
 
 def _routes(application: Any, prefix: str, has_cors: bool, depth: int) -> Iterator[_Route]:
-    """Yield the routes below middleware for CORS."""
+    """Yield the routes of an application that are below CORS middleware."""
     while depth < _DEEPEST:
         has_cors = has_cors or _has_cors(application)
         routes = getattr(application, "routes", None)
         if isinstance(routes, Iterable):
             break
-        # A middleware, with its inner application.
+        # This is a middleware: continue with its inner application.
         application, depth = getattr(application, "app", None), depth + 1
     else:
         return
@@ -80,13 +80,13 @@ def _routes(application: Any, prefix: str, has_cors: bool, depth: int) -> Iterat
 
 
 def _flat(routes: Iterable[Any]) -> Iterable[Any]:
-    """Return routes, and the routes of included routers, which FastAPI keeps separately."""
+    """Return routes, including the routes of included routers, which FastAPI stores separately."""
     flatten = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", None)
     return list(routes) if flatten is None else list(flatten(list(routes)))
 
 
 def _has_cors(application: Any) -> bool:
-    """Return whether this is middleware for CORS, or an application that has it."""
+    """Return whether an object is CORS middleware, or an application with CORS middleware."""
     around = getattr(application, "user_middleware", None) or ()
     classes = [type(application), *(getattr(one, "cls", None) for one in around)]
     return getattr(application, "cors_config", None) is not None or any(
@@ -101,19 +101,19 @@ def _is_taken(route: _Route, verb: str | None, parts: Sequence[RoutePart]) -> bo
 
 
 def _likeness(route: _Route, parts: Sequence[RoutePart]) -> int:
-    """Return in how many segments both have a parameter, or both a text."""
+    """Return the number of segments in which both have a parameter, or both a text."""
     pairs = zip(parts, route.path[1:].split("/"), strict=False)
     return sum(part.is_fixed == (_PARAMETER.search(segment) is None) for part, segment in pairs)
 
 
 def _overlap(parts: Sequence[RoutePart], segments: Sequence[str]) -> bool:
-    """Return whether a path may fit both the parts of our template and the segments of a route."""
+    """Return whether some path matches both the parts of our template and the segments of a route."""
     for at, segment in enumerate(segments):
         if at == len(parts):
             return False
         parameter = _PARAMETER.search(segment)
         if parts[at].takes_rest or (parameter is not None and parameter["kind"] == "path"):
-            # Several segments of either are compared no further.
+            # A part that covers several segments may match anything.
             return True
         if not _fits(parts[at], segment):
             return False
@@ -121,11 +121,11 @@ def _overlap(parts: Sequence[RoutePart], segments: Sequence[str]) -> bool:
 
 
 def _fits(part: RoutePart, segment: str) -> bool:
-    """Return whether a segment of a path may fit a part of our template and a segment of a route."""
+    """Return whether some segment of a path matches both a part of our template and a segment of a route."""
     if not part.is_fixed:
         return segment != ""
     texts = _PARAMETER.split(segment)
-    # The kinds come between the texts.
+    # The split texts alternate with kinds.
     pattern = re.escape(texts[0])
     for kind, text in zip(texts[1::2], texts[2::2], strict=True):
         pattern += _KINDS.get(kind or "", ".+") + re.escape(text)

@@ -15,34 +15,34 @@ logger = logging.getLogger("fastrpc.server")
 
 _VERSIONS: Final = {**ASGI, "spec_version": "2.0"}
 
-#: The answer of an application that mistakes its lifespan for a request: it has no lifespan.
+#: Stands for the answer of an application that treats its lifespan as a request, so it does not support lifespans.
 _UNSUPPORTED: Final = "unsupported"
 
 
 class LifespanError(ConfigError):
-    """The startup of a mounted application failed."""
+    """Raised if the startup of a mounted application has failed."""
 
 
 class Lifespan:
     """The lifespan of one application.
 
     Args:
-        place: the first path at which it is mounted, for errors and logs.
+        place: the first path at which the application is mounted, for errors and logs.
     """
 
     def __init__(self, application: Callable[..., Any], place: str) -> None:
         self.application = application
         self.place = place
-        #: The values that the application leaves for its requests.
+        #: The lifespan state, which the application sets for its requests.
         self.state: dict[str, Any] = {}
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        # The event that was sent last; the last event that the application has received, and its answer.
+        # The event that was sent last; the event that the application received last; the pending answer.
         self._asked = self._received = ""
         self._answer: asyncio.Future[dict[str, Any]] | None = None
 
     async def start(self) -> None:
-        """Let the application start; an application that raises at once, or answers as to a request, has no lifespan.
+        """Start the application. If it raises before it receives an event, or answers by HTTP, it has no lifespan.
 
         Raises:
             LifespanError: its startup failed.
@@ -50,7 +50,7 @@ class Lifespan:
         try:
             answer = await self._ask("lifespan.startup")
         except BaseException:
-            # A drain can cancel this wait after the answer: an application that has started is shut down.
+            # A drain may cancel this after the answer: shut down an application that has started.
             await (self.stop() if self._has_started() else self._end())
             raise
         if answer is None:
@@ -65,9 +65,9 @@ class Lifespan:
             self._task.add_done_callback(self._note_death)
 
     async def stop(self) -> None:
-        """Let the application shut down; an error of the shutdown is logged."""
+        """Shut the application down. Log an error of the shutdown."""
         if self._task is None or self._task.done():
-            # The end of the task is logged already.
+            # `_note_death` has logged the end of the task.
             return
         self._task.remove_done_callback(self._note_death)
         try:
@@ -83,7 +83,7 @@ class Lifespan:
             await self._end()
 
     async def _ask(self, event: str) -> dict[str, Any] | None:
-        """Send an event, and return the answer; None if the application ended without an answer."""
+        """Send an event and return the answer, or None if the application has ended without an answer."""
         self._answer = asyncio.get_running_loop().create_future()
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
@@ -142,9 +142,9 @@ class Lifespan:
         answer.set_result(message)
 
     async def _end(self) -> None:
-        """End the task of the application, which may not return by itself."""
+        """Wait briefly for the task of the application, then cancel it."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            # The application has answered; an exception that it raises afterwards is not an answer.
+            # The application has answered, so ignore an exception that it raises afterwards.
             await asyncio.wait((asyncio.gather(task, return_exceptions=True),), timeout=1.0)

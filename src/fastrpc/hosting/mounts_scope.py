@@ -20,9 +20,9 @@ def scope_of(request: MountedRequest, root: str, prefix: str, state: Mapping[str
     """Return the scope of a request.
 
     Args:
-        root: the start of all paths that a proxy has stripped, `HTTP.root_path`.
+        root: the prefix that a proxy has removed from all paths, `HTTP.root_path`.
         prefix: the path at which the application is mounted, "" for "/".
-        state: the state that the lifespan of the application left.
+        state: the lifespan state of the application.
     """
     head, call = request.head, request.call
     raw_path, _, query = head.target.partition("?")
@@ -54,12 +54,12 @@ def scope_of(request: MountedRequest, root: str, prefix: str, state: Mapping[str
 
 
 def _client(address: Address) -> tuple[str, int] | None:
-    """Return the client in ASGI's form: host and port; None for a client at a unix socket."""
+    """Return the host and port of the client, ASGI's form; None for a unix socket."""
     return (address.host, address.port) if address.host else None
 
 
 def _server(name: Any) -> tuple[str, int | None] | None:
-    """Return the server's address as ASGI has it: host and port, or the path of a unix socket."""
+    """Return the server's address in ASGI's form: host and port, or the path of a unix socket and None."""
     if isinstance(name, tuple):
         return name[0], name[1]
     return (name, None) if isinstance(name, str) and name else None

@@ -1,6 +1,6 @@
-"""Interceptors for operating a service: a log of calls, and traces.
+"""Interceptors for operating a service: an access log, and traces.
 
-May import calls and the layers below. Each interceptor loads what it needs when it is made.
+This package may import calls and the layers below. Each interceptor imports its dependencies when it is created.
 """
 
 from fastrpc.interceptors.access_log import AccessLog

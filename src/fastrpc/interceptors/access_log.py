@@ -1,4 +1,4 @@
-"""The access log: a record of each call on the logger `fastrpc.access`."""
+"""The access log: one record per call on the logger `fastrpc.access`."""
 
 import logging
 import math
@@ -25,16 +25,16 @@ class AccessLog:
     A record has these fields: `side`, `service`, `method`, `status`, `peer`, `identity`, `duration_ms`, `bytes` (of all
     payloads), `trace_id` and `request_id`. A field without a value is None. A stream is one call.
 
-    Calls made inside a served call carry its request id on, in the metadata entry `frpc-request-id`. The caller's own
-    id is kept if it consists of 1 to 128 letters, digits, `.`, `_` or `-`.
+    Calls that a handler makes pass the request id of its call on, in the metadata entry `frpc-request-id`. An id from
+    the caller is kept if it consists of 1 to 128 letters, digits, `.`, `_` or `-`.
 
-    On a server the log is outside all interceptors, whatever its place in the list. Calls that are refused before an
-    interceptor could see them are not logged.
+    On a server the log runs outside all interceptors, whatever its position in the list. Calls that are refused before
+    interceptors run are not logged.
 
     Args:
         level: the level of the records, a number or a name such as `"debug"`.
-        sample: the share of the calls that are logged. Calls with one request id are logged by all servers or by none.
-        slow_seconds: calls of this length or longer are logged in any case, as are calls that fail.
+        sample: the share of calls that are logged. Calls with the same request id are logged by all servers or by none.
+        slow_seconds: calls that take at least this long are always logged, and so are calls that fail.
 
     Raises:
         ConfigError: an argument has another type or is out of range.
@@ -50,11 +50,11 @@ class AccessLog:
             raise ConfigError(
                 f"AccessLog.slow_seconds is {slow_seconds!r}, it must be a number of seconds or None"
             )
-        #: The log that a server calls at the end of each call, without running this object as an interceptor.
+        #: A server calls this log directly at the end of each call, and does not run this object as an interceptor.
         self._call_log = CallLog(records.write, sample, slow_seconds)
 
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
-        """Run a call of a client, or of an interceptor of the program that calls this one."""
+        """Run and log a call. Used by clients, and by interceptors of a program that call this object."""
         if call.side == "client":
             request_id_of(call)  # From here on the id travels with the call.
         try:

@@ -1,4 +1,4 @@
-"""The names in OpenTelemetry's semantic conventions for RPC of all recorded values, in the pinned version.
+"""Names from OpenTelemetry's semantic conventions for RPC, in the pinned version, for all recorded values.
 
 https://opentelemetry.io/docs/specs/semconv/rpc/
 """
@@ -34,31 +34,31 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.45.0"
 # Attributes of spans and metrics.
 SYSTEM: Final = "rpc.system.name"
 SYSTEM_NAME: Final = "fastrpc"
-#: The system of calls by gRPC, which has the name of their protocol.
+#: The RPC system of gRPC calls.
 GRPC: Final = "grpc"
 METHOD: Final = "rpc.method"
-#: The method of calls whose own name is left out; spans also have this name.
+#: The method name, also in names of spans, for calls whose method is not recorded.
 OTHER: Final = "_OTHER"
 METHOD_ORIGINAL: Final = "rpc.method_original"
 STATUS: Final = "rpc.status_code"
 ERROR_TYPE: Final = "error.type"
-#: The target of a client, which represents all servers that it reaches.
+#: The target of a client, which stands for all servers that the client reaches.
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 #: The server of the last attempt.
 PEER_ADDRESS: Final = "network.peer.address"
 PEER_PORT: Final = "network.peer.port"
 
-# Metrics: histograms of seconds, with the bounds that the conventions advise.
+# Metrics: histograms of seconds, with the buckets that the conventions recommend.
 CLIENT_DURATION: Final = "rpc.client.call.duration"
 SERVER_DURATION: Final = "rpc.server.call.duration"
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
-#: The event of an attempt, and the attribute with its number, are names of fastrpc: the conventions define neither.
+#: The event of an attempt, and the attribute with its number. The conventions define neither.
 ATTEMPT: Final = "fastrpc.attempt"
 ATTEMPT_NUMBER: Final = "fastrpc.attempt.number"
 
-#: The statuses that are an error on each side, as the conventions say for gRPC: a server counts only its own faults.
+#: The statuses that count as errors on each side, as the conventions define for gRPC: on a server, only its own faults.
 ERRORS: Final = {
     "client": frozenset(Status) - {Status.OK},
     "server": frozenset(

@@ -1,4 +1,4 @@
-"""The interceptor that makes spans and metrics of calls, for OpenTelemetry."""
+"""The interceptor that records spans and metrics of calls by OpenTelemetry."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ __all__ = ["OpenTelemetry"]
 
 
 class OpenTelemetry:
-    """Record a span and the duration of each call, and carry the trace from client to server.
+    """Record a span and the duration of each call, and propagate the trace from client to server.
 
     ::
 
@@ -26,11 +26,11 @@ class OpenTelemetry:
     stream is one span. Reflection, health checks and the registry's own calls have no spans.
 
     It needs the extra `otel`, the API of OpenTelemetry. Without an SDK nothing is recorded, and only calls with a trace
-    to carry on take longer. A provider that is set later counts from the next call on.
+    to propagate take longer. A provider that is set later is used from the next call on.
 
     Args:
-        tracer_provider: makes the tracer; None: the global provider, which may be set later.
-        meter_provider: makes the histograms of durations; None: the global provider.
+        tracer_provider: the provider of the tracer; None: the global provider, which may be set later.
+        meter_provider: the provider of the histograms of durations; None: the global provider.
 
     Raises:
         ConfigError: the package `opentelemetry-api` is not installed.
@@ -43,15 +43,15 @@ class OpenTelemetry:
         meter_provider: "MeterProvider | None" = None,
     ) -> None:
         try:
-            # Imported on first use: the package is optional.
+            # Import this late: the package is optional.
             from fastrpc.interceptors.spans import CallSpans
         except ImportError as error:
             raise ConfigError(
                 f"OpenTelemetry() needs opentelemetry-api: {error}", hint="pip install 'fastrpc[otel]'"
             ) from error
         self._spans = CallSpans(tracer_provider, meter_provider)
-        #: This function is asked before each call. If it finds nothing to record or to carry, this object does not run
-        #: (`Chain`).
+        #: `Chain` calls this function before each call. If there is nothing to record or to propagate, it skips this
+        #: object.
         self._concerns = self._spans.concern
 
     async def __call__(self, call: Call, proceed: Proceed) -> Any:

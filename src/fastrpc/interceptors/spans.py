@@ -42,13 +42,13 @@ __all__ = ["CallSpans"]
 
 _SCOPE = "fastrpc"
 
-#: The most methods that have their own name in spans, as a client may call any number of methods.
+#: Most methods with separate names in spans, as a client may call any number of methods.
 _METHODS = 1_000
 
-#: Built-in services that run in the background, or are polled.
+#: Built-in services without spans: they are called in the background or polled.
 _UNTRACED = ("fastrpc.reflection.", "fastrpc.health.", "fastrpc.registry.")
 
-# The place where the API keeps the providers of the process.
+# The namespace in which the API stores the providers of the process.
 _TRACE_NAMES = vars(trace)
 _METER_NAMES = vars(sys.modules.get("opentelemetry.metrics._internal", metrics))
 _UNKNOWN = object()
@@ -61,13 +61,13 @@ class _Begun(NamedTuple):
 
     span: trace.Span
     attributes: dict[str, Any]
-    #: Restores the context around the call; None if the call runs in this context.
+    #: The token that restores the previous context; None if the context was not changed.
     token: Token[Context] | None
     began: float
 
 
 class _Metadata(Getter[MutableMapping[str, str]], Setter[MutableMapping[str, str]]):
-    """Gives a propagator access to a call's metadata, whose keys are in lower case."""
+    """The access of a propagator to a call's metadata, whose keys are in lower case."""
 
     def get(self, carrier: MutableMapping[str, str], key: str) -> list[str] | None:
         """Return the texts under a key."""
@@ -79,7 +79,7 @@ class _Metadata(Getter[MutableMapping[str, str]], Setter[MutableMapping[str, str
         return list(carrier)
 
     def set(self, carrier: MutableMapping[str, str], key: str, value: str) -> None:
-        """Add a text, in place of the program's text."""
+        """Set the text of a key; replace a text that the program has set."""
         carrier[key.lower()] = value
 
 
@@ -94,7 +94,7 @@ class _Fields:
         self._keys: frozenset[bytes] = frozenset()
 
     def keys(self) -> frozenset[bytes]:
-        """Return the keys as they are in encoded metadata."""
+        """Return the keys in the form of encoded metadata."""
         propagator = propagate.get_global_textmap()
         if propagator is not self._propagator:
             self._keys = frozenset(field.lower().encode() for field in propagator.fields)
@@ -103,23 +103,23 @@ class _Fields:
 
 
 class _Recording:
-    """Whether spans or durations of calls are recorded, which depends on the provider.
+    """Finds out whether spans or durations of calls are recorded, which depends on the providers.
 
-    An SDK that is disabled by `OTEL_SDK_DISABLED` sets providers that do nothing.
+    With `OTEL_SDK_DISABLED` an SDK sets providers that do nothing.
     """
 
     def __init__(
         self, tracer_provider: trace.TracerProvider | None, meter_provider: metrics.MeterProvider | None
     ) -> None:
         self._given = tracer_provider, meter_provider
-        #: The global providers at the time when `_is_on` was determined.
+        #: The global providers for which `_is_on` was determined.
         self._global: tuple[Any, Any] | None = None
         self._is_on = False
 
     def is_on(self) -> bool:
-        """Return whether a call that begins now is recorded."""
-        # While nothing is set, the functions of the API read the environment each time, which takes longer than a call
-        # of ours. With a version that lacks these names every call counts as recorded.
+        """Return whether a call that starts now is recorded."""
+        # Read the API's variables directly: while no provider is set, its functions read the environment each time,
+        # which takes longer than a whole call. If a version lacks these names, every call counts as recorded.
         providers = (
             _TRACE_NAMES.get("_TRACER_PROVIDER", _UNKNOWN),
             _METER_NAMES.get("_METER_PROVIDER", _UNKNOWN),
@@ -143,7 +143,7 @@ class _Recording:
 
 
 class CallSpans:
-    """Begins and ends the spans of calls."""
+    """Starts and ends the spans of calls."""
 
     def __init__(
         self, tracer_provider: trace.TracerProvider | None, meter_provider: metrics.MeterProvider | None
@@ -165,11 +165,11 @@ class CallSpans:
             )
         }
         self._methods: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
-        #: The keys are the pools of clients.
+        #: Attributes of servers, by the pools of clients.
         self._servers: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
     def concern(self, call: Call | None) -> bool:
-        """Return whether a call has something to record or carry on; None for a call that a client is about to make."""
+        """Return whether a call has something to record or propagate. None: a call that a client is about to make."""
         if self._recording.is_on():
             return call is None or self.traces(call.method)
         if call is None:
@@ -177,11 +177,11 @@ class CallSpans:
         return call._has_received(self._fields.keys())
 
     def traces(self, method: str) -> bool:
-        """Return whether calls of a method get spans: calls of built-in services get no spans."""
+        """Return whether calls of a method get spans. Calls of some built-in services do not."""
         return not method.startswith(_UNTRACED)
 
     def begin(self, call: Call) -> _Begun:
-        """Begin the span of a call, and make it the current one."""
+        """Start the span of a call, and make it the current span."""
         side = call.side
         peer = call.peer
         system = GRPC if peer is not None and peer.protocol == GRPC else SYSTEM_NAME
@@ -191,7 +191,7 @@ class CallSpans:
         around: Context | None = None
         if side == "server":
             metadata = call.metadata
-            # The work of a server belongs to the trace of its caller, even if the server's loop has another trace.
+            # A served call belongs to the trace of its caller, even if the server's context has another trace.
             around = propagate.extract(metadata, Context(), _METADATA) if metadata else Context()
         original = {METHOD_ORIGINAL: _full(call.method)} if attributes[METHOD] == OTHER else {}
         span = self._tracer.start_span(name, around, kind=_KINDS[side], attributes=attributes | original)
@@ -199,7 +199,7 @@ class CallSpans:
         span_context = span.get_span_context()
         if not span_context.is_valid and not around:
             if side == "client" and contexts.get_current():
-                # The metadata is baggage, for example. If there is nothing to carry, the encoded metadata is unchanged.
+                # There may be something to propagate, such as baggage. Otherwise the encoded metadata is not touched.
                 propagate.inject(call.metadata, None, _METADATA)
             return _Begun(span, attributes, None, begun)
         inside = trace.set_span_in_context(span, around)
@@ -213,7 +213,7 @@ class CallSpans:
         return _Begun(span, attributes, token, begun)
 
     def end(self, call: Call, begun: _Begun) -> None:
-        """End the span of a call, with its outcome."""
+        """End the span of a call and record the outcome."""
         seconds = time.perf_counter() - begun.began
         span, side = begun.span, call.side
         status = Status.CANCELLED if call.status is None else Status(call.status)
@@ -232,19 +232,19 @@ class CallSpans:
             contexts.detach(begun.token)
 
     def _of_method(self, method: str, system: str) -> tuple[str, dict[str, Any]]:
-        """Return the name of the spans of a method, and their attributes."""
+        """Return the span name and the attributes of a method."""
         if len(self._methods) >= _METHODS:
-            # Further methods would make as many series of each metric.
+            # Beyond the limit, do not create further series of each metric.
             return system, {SYSTEM: system, METHOD: OTHER}
         full = _full(method)
         found = self._methods[method, system] = full, {SYSTEM: system, METHOD: full}
         return found
 
     def _server_of(self, call: Any) -> dict[str, Any]:
-        """Return the attributes of the target of a client, which are the same for all of its calls."""
+        """Return the attributes of a client's target, which all its calls share."""
         pool = call._options.shared.pool
         if pool is None:
-            # The client of a server uses a connection that the other side dialled.
+            # A server's client of a peer uses a connection that the peer opened, so there is no target.
             return {}
         found = self._servers.get(pool)
         if found is None:
@@ -253,20 +253,20 @@ class CallSpans:
 
 
 def _full(method: str) -> str:
-    """Return the name of a method in the form of the conventions."""
+    """Return the full name of a method in the form of the conventions."""
     service, _, name = method.rpartition(".")
     return f"{service}/{name}"
 
 
 def _server_at(target: Any) -> dict[str, Any]:
-    """Return the attributes of a target: one address, otherwise the text of many or the service in a registry."""
+    """Return the attributes of a target: an address, a text for several addresses, or the service in a registry."""
     if target.registry is not None or len(target.endpoints) != 1:
         return {SERVER_ADDRESS: str(target)}
     return _place(target.endpoints[0].address, SERVER_ADDRESS, SERVER_PORT)
 
 
 def _watch_attempts(call: Any, span: trace.Span) -> None:
-    """Make an event of each attempt."""
+    """Add an event to the span for each attempt."""
 
     def began(number: int, endpoint: Endpoint | None) -> None:
         span.add_event(ATTEMPT, {ATTEMPT_NUMBER: number, **_peer_of(endpoint)})

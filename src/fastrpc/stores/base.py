@@ -34,13 +34,13 @@ __all__ = [
     "revision_of_now",
 ]
 
-#: Most bytes of a key. Consul takes 512 as well.
+#: Most bytes of a key: Consul's limit.
 KEY_BYTES: Final = 512
 
-#: Most bytes of a value: transactions of Consul are base64 within 512 KiB.
+#: Most bytes of a value: a transaction of Consul has values in base64 and at most 512 KiB.
 VALUE_BYTES: Final = 256 * 1024
 
-#: Most compares and operations of a transaction. Consul takes 64 as well.
+#: Most conditions and operations of a transaction: Consul's limit.
 TRANSACTION_STEPS: Final = 64
 
 SHORTEST_LEASE_SECONDS: Final = 1.0
@@ -55,13 +55,13 @@ class Item(Generic[T_co]):
     key: str
     value: T_co
 
-    #: The store's revision when this was written.
+    #: The revision of the store at which the item was written.
     revision: int
 
-    #: The lease with which the item ends; None for a permanent item.
+    #: The lease of the item: when it ends, the item is removed. None for a permanent item.
     lease: str | None = None
 
-    #: The revision that created it, after its last deletion; 0 in a store of folders.
+    #: The revision at which the key was created, after its last deletion; 0 in a store with folders.
     created: int = 0
 
 
@@ -69,7 +69,7 @@ class Item(Generic[T_co]):
 class Folder:
     """All items of one folder, at one moment."""
 
-    #: Differs after each change in this folder, and is never reused for other items; 0 for an empty folder.
+    #: A number that differs after each change of the folder and is never used again; 0 for an empty folder.
     revision: int
 
     #: The items are in the order of their keys.
@@ -81,7 +81,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Requires the revision of a key; 0: the key is absent."""
+    """The condition that a key has a revision; 0 means that the key must not exist."""
 
     key: str
     revision: int
@@ -89,18 +89,18 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Writes an item over any other."""
+    """The operation that writes an item, whether the key exists or not."""
 
     key: str
     value: bytes
 
-    #: None for a permanent item.
+    #: The lease of the item; None for a permanent item.
     lease: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Removes a key if it exists."""
+    """The operation that removes a key if it exists."""
 
     key: str
 
@@ -124,16 +124,16 @@ class ItemPage:
 
     items: tuple[Item[bytes], ...]
 
-    #: The revision of the store at this moment: a watch after it misses nothing.
+    #: The revision of the store at this moment: a watch after this revision misses no change.
     revision: int
 
-    #: Whether more items follow.
+    #: True if more items follow.
     is_cut: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ItemChange:
-    """One key, written or deleted. All changes of a transaction have the same revision."""
+    """A change of one key: it was written or deleted. All changes of a transaction have the same revision."""
 
     key: str
     revision: int
@@ -143,13 +143,13 @@ class ItemChange:
 
 
 class ItemWatch(AsyncGenerator[ItemChange, None]):
-    """The changes of a generator that also reports how far they are complete: a later watch may continue from there.
+    """A watch that also knows up to which revision it is complete, so that a later watch may continue from there.
 
     Args:
-        changes: yields changes, and revisions up to which all changes were yielded.
+        changes: yields changes, and in between revisions up to which all changes were yielded.
 
     Attributes:
-        reached: the latest of these revisions; 0 before the first.
+        reached: the latest revision up to which all changes were yielded; 0 before the first.
     """
 
     def __init__(self, changes: AsyncGenerator[ItemChange | int, None]) -> None:
@@ -175,22 +175,22 @@ class ItemWatch(AsyncGenerator[ItemChange, None]):
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
-    """The bounds of a store. A request beyond a bound raises ConfigError before it is sent."""
+    """The limits of a store. A request beyond a limit raises ConfigError before it is sent."""
 
     #: The shortest lease in seconds.
     least_lease: float = SHORTEST_LEASE_SECONDS
     most_lease: float = float("inf")
 
-    #: Whether leases have whole seconds.
+    #: True if the length of a lease must be whole seconds.
     whole_seconds: bool = False
 
-    #: Whether a watch yields every change of a key, not only its latest.
+    #: True if a watch yields every change of a key, and not only the latest.
     every_change: bool = True
 
     #: The most bytes of a value.
     most_value: int = VALUE_BYTES
 
-    #: The most compares and operations of a transaction, together.
+    #: The most conditions and operations of a transaction together.
     most_transaction: int = TRANSACTION_STEPS
 
     #: The most keys of a transaction.
@@ -199,27 +199,27 @@ class StoreLimits:
     #: The most items of a lease; None: any number.
     lease_items: int | None = None
 
-    #: Whether values are UTF-8.
+    #: True if values must be UTF-8.
     is_text: bool = False
 
-    #: Whether a request ends by itself at the deadline of its caller, and after 5 s at the latest.
+    #: True if a request ends by itself at the caller's deadline, and after 5 s at the latest.
     ends_in_time: bool = False
 
-    #: Whether requests usually take effect in the order in which they were made. A caller that relies on it saves a
-    #: wait, and checks the order.
+    #: True if requests usually take effect in the order in which they were made. A caller may use this to save a wait,
+    #: but must check the order.
     in_order: bool = False
 
-    #: Whether no key may be below another key: if `shop/limits` exists, `shop` cannot.
+    #: True if a key cannot be below another key: if `shop/limits` exists, `shop` cannot.
     is_tree: bool = False
 
 
 class StoreBackend(Protocol):
-    """A store with one revision for all keys: a whole number that increases with each change. For one event loop.
+    """A store with one revision for all keys: an integer that rises with each change. It belongs to one event loop.
 
-    Reads return what is committed. `processed` of a StoreError is "no" if the store did nothing; `retryable` says that
-    the same request may succeed within seconds. A backend repeats no request. Callers cancel their requests at their
-    deadlines, unless the store `ends_in_time`. The functions of this module check keys, prefixes, transactions and
-    leases.
+    Reads return only committed items. `processed` of a StoreError is "no" if the store did nothing; `retryable` means
+    that the same request may succeed within seconds. A backend does not repeat requests. Callers cancel requests at
+    their deadlines, except if the store `ends_in_time`. The functions of this module check keys, prefixes,
+    transactions and leases.
     """
 
     @property
@@ -232,7 +232,7 @@ class StoreBackend(Protocol):
     ) -> None: ...
 
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
-        """Return the item of a key; with `stale` perhaps an older item, from a member of the store that lags."""
+        """Return the item of a key. With `stale` it may be outdated, from a member of the cluster that lags."""
 
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
@@ -245,39 +245,39 @@ class StoreBackend(Protocol):
         """Write an item and return its revision.
 
         Raises:
-            StoreConflictError: the key does not have the expected revision; 0: it must not exist.
+            StoreConflictError: the key does not have the expected revision, where 0 means that it must not exist.
             StoreError: NOT_FOUND: the lease has ended; RESOURCE_EXHAUSTED: the store is full.
         """
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Remove a key; return whether it existed. StoreConflictError as in `put`."""
+        """Remove a key; return whether it existed. StoreConflictError: the key does not have the expected revision."""
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
-        """Do all operations if all keys have the expected revisions, otherwise none."""
+        """Execute all operations if all keys have the expected revisions, otherwise none."""
 
     def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
-        """Return the changes of a key or prefix in order, after a revision or from now on.
+        """Yield the changes of a key or prefix in order, after a revision or from now on.
 
-        An `ItemWatch` also reports how far it reached without a change.
+        The result may be an `ItemWatch`.
 
         Raises:
-            CompactedError: the history begins after the revision, or ends before it.
-            StoreError: the store ended, or is away.
+            CompactedError: the history starts after the revision, or ends before it.
+            StoreError: the store has stopped, or is unreachable.
         """
 
     async def lease(self, seconds: float) -> str:
-        """Make a lease; after `seconds` without `renew` it ends, together with its items."""
+        """Create a lease. After `seconds` without `renew` it ends, and its items are removed."""
 
     async def renew(self, lease: str) -> bool:
         """Renew a lease; False if it has ended."""
 
     async def revoke(self, lease: str) -> bool:
-        """End a lease and its items now; return whether it was alive."""
+        """End a lease now and remove its items; return whether the lease existed."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseChange:
-    """A lease, made or ended."""
+    """A change of a lease: it was created or has ended."""
 
     name: str
 
@@ -287,7 +287,7 @@ class LeaseChange:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """All that a journal keeps."""
+    """The content of a journal."""
 
     revision: int = 0
 
@@ -300,26 +300,26 @@ class Saved:
 
 
 class Journal(Protocol):
-    """Keeps the changes of a store across restarts. One thread calls it."""
+    """A journal that keeps the changes of a store across restarts. One thread calls it."""
 
     def open(self) -> Saved:
-        """Return the kept content. StoreError: another store holds it, it is damaged, or of a later version."""
+        """Return the content. StoreError: another store uses it, or it is damaged or of a later version."""
 
     def commit(self, changes: Sequence[ItemChange | LeaseChange], compacted: int) -> None:
-        """Keep changes, all or none, and forget the history up to a revision.
+        """Write changes, all or none, and drop the history up to a revision.
 
-        StoreError with RESOURCE_EXHAUSTED: there is no room, and no change is kept. After any other error the changes
-        may be kept.
+        StoreError with RESOURCE_EXHAUSTED: the journal is full, and no change is kept. After any other error the
+        changes may be kept.
         """
 
     def close(self) -> None: ...
 
     def room(self) -> int:
-        """Return the room in bytes of keys and values; negative: no room is left. Any thread may ask."""
+        """Return how many bytes of keys and values fit; negative if the journal is full. Any thread may call it."""
 
 
 def check_key(key: str) -> None:
-    """Raise ConfigError unless a key consists of printable words joined by `/`."""
+    """Raise ConfigError if a key is not made of printable words joined by `/`."""
     if not key.isprintable():
         raise ConfigError(f"the key {key!r} has characters that cannot be printed")
     words = key.split("/")
@@ -335,7 +335,7 @@ def check_key(key: str) -> None:
 
 
 def check_prefix(prefix: str) -> None:
-    """Raise ConfigError unless a prefix is empty, or consists of words that each end in `/`."""
+    """Raise ConfigError if a prefix is neither empty nor made of words that each end in `/`."""
     if prefix:
         if not prefix.endswith("/"):
             raise ConfigError(f"the prefix {prefix!r} does not end in '/'")
@@ -343,7 +343,7 @@ def check_prefix(prefix: str) -> None:
 
 
 def check_watched(watched: str) -> None:
-    """Raise ConfigError unless a text is a key or a prefix."""
+    """Raise ConfigError if a text is neither a key nor a prefix."""
     if watched.endswith("/") or not watched:
         check_prefix(watched)
     else:
@@ -351,16 +351,16 @@ def check_watched(watched: str) -> None:
 
 
 def check_lease_seconds(seconds: float, limits: StoreLimits = StoreLimits()) -> None:
-    """Raise ConfigError unless a store keeps a lease for `seconds`; NaN and infinity are refused as well."""
+    """Raise ConfigError if a store cannot keep a lease for `seconds`. NaN and infinity are refused, too."""
     if not limits.least_lease <= seconds <= limits.most_lease or seconds == float("inf"):
         upper = "" if limits.most_lease == float("inf") else f" to {limits.most_lease:g} s"
         raise ConfigError(f"the lease has {seconds:g} s, it must be from {limits.least_lease:g} s{upper}")
     if limits.whole_seconds and seconds != int(seconds):
-        raise ConfigError(f"the lease has {seconds:g} s, this store takes whole seconds")
+        raise ConfigError(f"the lease has {seconds:g} s, this store needs whole seconds")
 
 
 def check_transaction(when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> None:
-    """Raise ConfigError for too many steps, a wrong key, a value too long or two operations on one key."""
+    """Raise ConfigError if a transaction has too many steps, an invalid key, a long value, or a key twice."""
     steps = len(when) + len(do)
     if steps > TRANSACTION_STEPS:
         raise ConfigError(f"the transaction has {steps} steps, the limit is {TRANSACTION_STEPS}")
@@ -375,7 +375,7 @@ def check_transaction(when: Sequence[Unchanged], do: Sequence[Write | Deletion])
 
 
 def check_page(prefix: str, limit: int) -> None:
-    """Raise ConfigError for a wrong prefix or number of items."""
+    """Raise ConfigError if a prefix or a number of items is invalid."""
     check_prefix(prefix)
     if limit < 1:
         raise ConfigError(f"limit is {limit}, it must be a whole number from 1")
@@ -392,9 +392,9 @@ def check_outcome(outcome: Transacted, key: str, expect: int | None) -> Transact
 
 
 def revision_of_now() -> int:
-    """Return the revision at which a store begins that has no record of earlier revisions.
+    """Return the first revision of a store that has no record of earlier revisions.
 
-    The revision has a thousand numbers for each millisecond since 2020, more than a store uses: it exceeds all earlier
-    revisions, unless the wall clock was set back.
+    It is a thousand times the milliseconds since 2020. A store uses fewer revisions than that, so it exceeds all
+    earlier revisions, unless the wall clock was set back.
     """
     return max(int(time.time() * 1000) - 1_577_836_800_000, 0) << 10

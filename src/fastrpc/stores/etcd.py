@@ -1,6 +1,6 @@
-"""A store in etcd 3.4 or later, by the JSON gateway of its API v3.
+"""A store in etcd 3.4 or later, by the JSON gateway of its v3 API.
 
-Its leases are etcd's leases, named by their ids in hexadecimal, as etcd's own recipes name keys.
+Leases are etcd's leases. Their names are their ids in hexadecimal, as in the keys of etcd's own recipes.
 """
 
 import contextlib
@@ -48,16 +48,16 @@ __all__ = ["EtcdStore", "open_etcd_store"]
 
 T = TypeVar("T")
 
-#: Keys of a page. Even with the longest values of a store they fit into a response.
+#: Keys of a page. Even with the longest values, a response is not too large.
 PAGE_KEYS: Final = 40
 
-#: Seconds without a change after which a read proves that the member has a quorum and its watch missed nothing.
+#: Seconds without a change after which a read checks that the member has a quorum and the watch missed no change.
 PROOF_SECONDS = 15.0
 
-#: Seconds that a change may take from the member to the watch.
+#: Seconds that a change may take to appear in the watch.
 UNDER_WAY_SECONDS: Final = 0.5
 
-#: The first version with this API, and the versions whose members diverge when they are killed.
+#: The first version with this API; the range of versions whose members may diverge when they are killed.
 _FIRST_VERSION: Final = (3, 4, 0)
 _DIVERGING_VERSIONS: Final = ((3, 5, 0), (3, 5, 1), (3, 5, 2))
 
@@ -90,12 +90,12 @@ class _Granted(msgspec.Struct):
 
 
 class _Kept(msgspec.Struct):
-    #: Present only in the answer to a renewal.
+    #: The result, which only the answer to a renewal has.
     result: _Granted | None = None
 
 
 def open_etcd_store(url: RegistryURL) -> "EtcdStore":
-    """Return the store `etcd://host:port,host:port?base=…&user=…&password_file=…`; without a port it is 2379.
+    """Return the store `etcd://host:port,host:port?base=…&user=…&password_file=…`. The default port is 2379.
 
     Raises:
         ConfigError: an option is wrong.
@@ -121,7 +121,7 @@ class EtcdStore:
     async def __aenter__(self) -> Self:
         self._threads.open()
         try:
-            # If the cluster is away now, the first request asks it.
+            # If the cluster is unreachable now, the first request checks the version.
             with contextlib.suppress(StoreError):
                 await self._check_version()
         except BaseException:
@@ -188,7 +188,7 @@ class EtcdStore:
 
     async def lease(self, seconds: float) -> str:
         check_lease_seconds(seconds, self.limits)
-        # A lease whose answer is lost expires.
+        # If the answer is lost, the lease expires.
         return f"{(await self._ask('lease/grant', {'TTL': int(seconds)}, _Granted)).ID:x}"
 
     async def renew(self, lease: str) -> bool:
@@ -198,7 +198,7 @@ class EtcdStore:
         return await self._keep("lease/revoke", lease)
 
     async def _keep(self, path: str, lease: str) -> bool:
-        """Renew or end a lease; return whether it was alive."""
+        """Renew or end a lease; return whether it existed."""
         try:
             kept = await self._ask(path, {"ID": _id(lease)}, _Kept)
         except StoreError as error:
@@ -211,7 +211,7 @@ class EtcdStore:
         return (await self._ask("kv/range", keys | {"count_only": True}, Range)).header.revision
 
     def _listed(self, gateway: Gateway, request: dict[str, Any], limit: int) -> ItemPage:
-        """Read pages at one revision, until there are enough items."""
+        """Read pages at one revision until there are enough items."""
         items: list[Item[bytes]] = []
         while True:
             page = gateway.ask("kv/range", request, Range)
@@ -230,7 +230,7 @@ class EtcdStore:
     async def _transact(
         self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]
     ) -> tuple[Transacted, int]:
-        """Return the outcome, and how many keys were deleted."""
+        """Execute a transaction; return the outcome and the number of deleted keys."""
         check_transaction(when, do)
         request = {
             "compare": [
@@ -264,7 +264,7 @@ class EtcdStore:
         return {"key": self._base.outer(key).encode()}
 
     def _item(self, found: KeyValue) -> Item[bytes] | None:
-        """Return a key as an item; None for a key of another program that does not fit."""
+        """Return a key as an item, or None for a key of another program that is invalid here."""
         key = self._base.inner(_text(found.key))
         lease = f"{found.lease:x}" if found.lease else None
         return (
@@ -278,7 +278,7 @@ class EtcdStore:
         )
 
     async def _check_version(self) -> None:
-        """Ask each member for its version, once.
+        """Check the version of each member once.
 
         Raises:
             ConfigError: a member would lose acknowledged writes.
@@ -305,7 +305,7 @@ class EtcdStore:
 
 
 class _Watch:
-    """The changes of a range of keys after a revision; blocking."""
+    """The changes of a range of keys after a revision. The methods block."""
 
     def __init__(self, keys: dict[str, Any], reached: int) -> None:
         self._keys = keys
@@ -313,7 +313,7 @@ class _Watch:
         #: The revision up to which all changes were returned, as etcd reports from time to time; 0 before the first
         #: report.
         self.complete = 0
-        # The number of keys at that revision: a dead watch shows another number.
+        # The number of keys according to the watch. If the store has another number, the watch missed changes.
         self._count = 0
         self._watch: KeyWatch | None = None
 
@@ -322,7 +322,7 @@ class _Watch:
 
         Raises:
             CompactedError: the changes are compacted, or the revision is in the future.
-            StoreError: the watch is refused, or ended.
+            StoreError: the watch is refused, or has ended.
         """
         if self._watch is None:
             self._watch = self._opened(gateway)
@@ -335,7 +335,7 @@ class _Watch:
         except CompactedError:
             raise
         except StoreError as error:
-            # Only a refusal at the beginning counts: a later one may mean that a login has ended.
+            # Drop the status: only a refusal at the start is final. A later refusal may mean that a login has expired.
             raise StoreError(error.message) from error
         for change in changes:
             self._reached = change.kv.mod_revision
@@ -346,7 +346,7 @@ class _Watch:
         return changes
 
     def _opened(self, gateway: Gateway) -> KeyWatch:
-        """Begin at a member that has a quorum and has reached the revision."""
+        """Start a watch at a member that has a quorum and has reached the revision."""
         try:
             found = gateway.ask("kv/range", self._counted | {"revision": self._reached}, Range)
             self._count = found.count if self._reached else 0
@@ -360,11 +360,11 @@ class _Watch:
                     oldest=latest,
                     hint="list the items again, and watch after the revision of that list",
                 ) from error
-            # If the history is compacted, the watch reports up to which revision.
+            # The history is compacted: start the watch, which reports up to which revision.
         return gateway.watch(self._keys, self._reached + 1)
 
     def _proven(self, gateway: Gateway, watch: KeyWatch) -> list[KeyChange]:
-        """Return no change if a read with a quorum finds none, else the changes that the watch has not reported yet."""
+        """Read with a quorum. If there are new changes, return them from the watch, which must have them soon."""
         request = self._keys | {"limit": 1, "keys_only": True, "min_mod_revision": self._reached + 1}
         found = gateway.ask("kv/range", request, Range)
         if not found.kvs and found.count == self._count:
@@ -386,5 +386,5 @@ def _id(lease: str) -> str:
 
 
 def _text(key: bytes) -> str:
-    """Return a key as text; bytes that are not UTF-8 become a character that no key has."""
+    """Return a key as text. Bytes that are not UTF-8 become characters that no valid key has."""
     return key.decode("utf-8", "surrogateescape")

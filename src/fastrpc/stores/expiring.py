@@ -1,4 +1,4 @@
-"""The end of expired leases of a store of this process, in turns that leave time for other work of its loop."""
+"""End the expired leases of a store in this process, in batches between which the event loop can do other work."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["EXPIRED_AT_ONCE", "keep_expiring"]
 
-#: Most leases that a store ends in one turn of its loop; each takes some 7 microseconds.
+#: Most leases that a store ends in one iteration of the loop. Each takes some 7 µs.
 EXPIRED_AT_ONCE: Final = 256
 
 
@@ -17,15 +17,15 @@ async def keep_expiring(expire: Callable[[], float | None], changed: asyncio.Eve
     """End leases when they expire, until this is cancelled.
 
     Args:
-        expire: ends at most EXPIRED_AT_ONCE leases, and returns the seconds until the next lease may expire; None: no
-            lease.
-        changed: is set when a lease may expire earlier.
+        expire: ends at most EXPIRED_AT_ONCE leases; returns the seconds until the next lease may expire, or None
+            without leases.
+        changed: an event that is set when a lease may expire earlier.
     """
     while True:
         changed.clear()
         left = expire()
         if left == 0.0:
-            # A peer may make leases as fast as it can, and these expire as fast: let calls run in between.
+            # Let calls run in between: a peer may create leases as fast as it can, and these expire as fast.
             await asyncio.sleep(0)
             continue
         with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""A store in this process's memory, for one event loop; its items can be saved and restored one by one."""
+"""A store in memory with folders, for one event loop. Its items can be saved and restored one by one."""
 
 import asyncio
 import bisect
@@ -18,12 +18,12 @@ __all__ = ["MOST_BYTES", "MOST_ITEMS", "MemoryStore", "SavedItem"]
 #: The most items of a store, and the most leases.
 MOST_ITEMS = 100_000
 
-#: The default of the most bytes of all items of a store, counting folders, keys and values. Too low refuses servers of
-#: a registry, too high lets strangers fill the memory: items take up to twice as much.
+#: The default of the most bytes of all items of a store, counting folders, keys and values. If it is too low, a
+#: registry refuses servers; if it is too high, strangers may fill the memory, where items occupy up to twice as much.
 MOST_BYTES = 128 * 1024 * 1024
 
 
-#: Entries of leases that were given up, which stay in the list of ends beyond the present leases.
+#: Most entries of removed leases in the heap of ends, beyond the number of present leases.
 _DUES_KEPT = 1_000
 
 
@@ -31,9 +31,9 @@ class _Lease:
     def __init__(self, seconds: float, due: float) -> None:
         self.seconds = seconds
         self.due = due
-        #: The items that end with it.
+        #: The items of the lease, which are removed with it.
         self.items: set[tuple[str, str]] = set()
-        #: The items ever written under the lease, even if another lease has taken them over since.
+        #: All items that were written under the lease, even if another lease has taken them over.
         self.written: set[tuple[str, str]] = set()
 
 
@@ -44,18 +44,18 @@ class SavedItem:
     folder: str
     key: str
 
-    #: None for an item that was written under this lease and now belongs to another lease.
+    #: The value; None if the item was written under this lease and now belongs to another lease.
     value: bytes | None
 
-    #: None for a permanent item.
+    #: The lease of the item; None for a permanent item.
     lease: str | None
 
-    #: How long the lease lasts without being renewed.
+    #: The length of the lease in seconds.
     lease_seconds: float
 
 
 class MemoryStore:
-    """Keeps items in folders. Leases end in `expire`, which returns the seconds until its next call.
+    """A store with items in folders. The owner has to call `expire`, which ends leases.
 
     Args:
         clock: returns an instant in seconds that never decreases.
@@ -76,20 +76,20 @@ class MemoryStore:
         self._on_change = on_change
         self._most_items = most_items
         self._most_bytes = most_bytes
-        # Items by folder and key. There is one table for all, which `save` copies as a whole.
+        # Items by folder and key, in one dictionary, which `save` copies as a whole.
         self._items: dict[tuple[str, str], Item[bytes]] = {}
         self._bytes = 0
-        # The ordered keys of each folder that has items, and its latest list once it was requested.
+        # The sorted keys of each folder with items; the latest list of each folder, if it was requested.
         self._folders: dict[str, list[str]] = {}
         self._lists: dict[str, Folder] = {}
         self._revisions: dict[str, int] = {}
         self._leases: dict[str, _Lease] = {}
-        # Leases whose item another lease took over, or which was deleted.
+        # Leases that have lost an item: another lease has taken it over, or it was deleted.
         self._overtaken: set[str] = set()
         # When each lease may end: one entry per lease, put back if it was renewed meanwhile.
         self._dues: list[tuple[float, str]] = []
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
-        #: Grows with each change of an item.
+        #: A number that rises with each change of an item.
         self.revision = 0
 
     async def get(self, folder: str, key: str) -> Item[bytes] | None:
@@ -99,7 +99,7 @@ class MemoryStore:
         return self._folder(folder)
 
     async def put(self, folder: str, key: str, value: bytes, *, lease: str | None = None) -> int:
-        """Write an item, over any other; return its revision. StoreError: its lease has ended, or the store is full."""
+        """Write an item; return its revision. StoreError: its lease has ended, or the store is full."""
         return self._put(folder, key, value, lease)
 
     async def delete(self, folder: str, key: str) -> bool:
@@ -107,7 +107,7 @@ class MemoryStore:
         return self._delete(folder, key)
 
     async def compare_and_set(self, folder: str, key: str, value: bytes, expected: int) -> bool:
-        """Write an item if its revision is the expected one, 0 for no item; return whether it was."""
+        """Write an item if the key has the expected revision, where 0 means no item; return whether it was written."""
         item = self._items.get((folder, key))
         if (0 if item is None else item.revision) != expected:
             return False
@@ -115,7 +115,7 @@ class MemoryStore:
         return True
 
     async def watch(self, folder: str, after: int = -1) -> AsyncGenerator[Folder, None]:
-        """Yield the current folder, then each change of it; skip the one at revision `after`."""
+        """Yield the folder, then yield it after each change. Skip it while it has the revision `after`."""
         while True:
             found = self._folder(folder)
             if found.revision != after:
@@ -133,7 +133,7 @@ class MemoryStore:
                     del self._waiting[folder]
 
     async def lease(self, seconds: float) -> str:
-        """Create a lease; without `renew` for `seconds` it ends, together with its items."""
+        """Create a lease. After `seconds` without `renew` it ends, and its items are removed."""
         name = secrets.token_hex(8)
         self._add_lease(name, seconds, self._clock() + seconds)
         return name
@@ -147,7 +147,7 @@ class MemoryStore:
         return True
 
     async def revoke(self, lease: str) -> bool:
-        """End a lease and its items now; return whether it was alive."""
+        """End a lease now and remove its items; return whether the lease existed."""
         if lease not in self._leases:
             return False
         self._end_lease(lease)
@@ -157,7 +157,7 @@ class MemoryStore:
         return True
 
     def is_whole(self, lease: str) -> bool:
-        """Return whether the lease is alive and all items that were written under it exist, under any lease."""
+        """Return whether the lease exists, and all items that were written under it exist, under any lease."""
         found = self._alive(lease)
         return found is not None and all(place in self._items for place in found.written)
 
@@ -167,16 +167,16 @@ class MemoryStore:
         return set() if found is None else {folder for folder, _ in found.written}
 
     def has_written(self, lease: str, folder: str, key: str) -> bool:
-        """Return whether an item was written under a lease that has not ended, even if another lease has it now."""
+        """Return whether an item was written under an existing lease, even if another lease has taken it over."""
         found = self._leases.get(lease)
         return found is not None and (folder, key) in found.written
 
     def folders(self) -> dict[str, int]:
-        """Return the number of items of each folder that has any."""
+        """Return the number of items of each folder with items."""
         return {name: len(keys) for name, keys in sorted(self._folders.items())}
 
     def expire(self) -> float | None:
-        """End expired leases, at most `EXPIRED_AT_ONCE`; return the seconds until the next may expire, if any."""
+        """End at most `EXPIRED_AT_ONCE` expired leases; return the seconds until the next may expire, or None."""
         now = self._clock()
         for _ in range(EXPIRED_AT_ONCE):
             if not self._dues or self._dues[0][0] > now:
@@ -198,16 +198,15 @@ class MemoryStore:
         self._overtaken.discard(name)
 
     def save(self) -> Iterator[SavedItem]:
-        """Return all items, for `restore`; another thread may iterate them while the store changes.
+        """Return an iterator of all items, for `restore`. Another thread may iterate while the store changes.
 
-        An item that changes meanwhile is saved in its old or its new state. The revision changes as well, so a caller
-        that saves again after each change of the revision misses nothing. Until this returns, it only copies a list of
-        references.
+        The call itself only copies references. An item that changes during the iteration is saved in its old or its new
+        state. As the revision changes, too, a caller that saves again after each change of the revision misses nothing.
         """
         return self._saved(list(self._items), list(self._overtaken))
 
     def restore(self, saved: SavedItem, grace_seconds: float) -> None:
-        """Restore one item; its lease starts again and lasts at least for the grace period.
+        """Restore one item. Its lease starts again and lasts at least `grace_seconds`.
 
         Raises:
             StoreError: the store is full.
@@ -228,7 +227,7 @@ class MemoryStore:
             size = sum(len(item.value) for item in items)
             found = Folder(self._revisions.get(name, 0), items, size)
             if items:
-                # All watchers request the same list after each change.
+                # Cache the list, since after each change all watchers request it.
                 self._lists[name] = found
         return found
 
@@ -256,7 +255,7 @@ class MemoryStore:
         return revision
 
     def _check_room(self, before: Item[bytes] | None, more_bytes: int) -> None:
-        """Refuse a write that needs more room than there is, of a new item or in place of an earlier one."""
+        """Check that a write fits the limits. `before` is the item that it replaces, if any."""
         if before is None and len(self._items) >= self._most_items:
             raise StoreError(
                 f"the store has {len(self._items)} items, the limit is {self._most_items}",
@@ -288,7 +287,7 @@ class MemoryStore:
         keys = self._folders[folder]
         del keys[bisect.bisect_left(keys, key)]
         if not keys:
-            # Empty lists are equal: a removed folder needs no memory.
+            # An empty folder has the revision 0 again, so nothing has to be remembered.
             del self._folders[folder], self._revisions[folder]
         return True
 

@@ -1,4 +1,4 @@
-"""The shared parts of stores on other machines: their blocking clients in threads, and the prefix of all their keys."""
+"""Common parts of stores on other machines: blocking clients in threads, and the prefix of all keys."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from fastrpc.stores.base import check_key, check_prefix
 
 __all__ = ["ClientThread", "ClientThreads", "KeyPrefix", "ended_lease"]
 
-#: Requests of a store at once; further ones wait.
+#: Most concurrent requests of a store; further requests wait.
 _MOST_REQUESTS: Final = 32
 
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class ClientThread(Generic[C]):
-    """A blocking client, and the only thread that uses it."""
+    """A blocking client and the only thread that uses it."""
 
     def __init__(self, client: C) -> None:
         self._client = client
@@ -36,7 +36,7 @@ class ClientThread(Generic[C]):
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._client)
 
     def close(self) -> None:
-        """Interrupt a request and end the thread."""
+        """Interrupt a running request and end the thread."""
         self._client.close()
         self._thread.shutdown(wait=False)
 
@@ -45,7 +45,7 @@ class ClientThreads(Generic[C]):
     """The clients of a store, for its event loop.
 
     Args:
-        connect: makes a client, whose `close` another thread may call.
+        connect: creates a client. Its `close` may be called in another thread.
     """
 
     def __init__(self, connect: Callable[[], C]) -> None:
@@ -54,7 +54,7 @@ class ClientThreads(Generic[C]):
         self._lent: set[ClientThread[C]] = set()
         self._places = asyncio.Semaphore(_MOST_REQUESTS)
         self._refusal: str | None = "the store is closed"
-        # Watches that begin now; writes wait for them.
+        # Watches that are starting. Writes wait for them.
         self._beginning: set[asyncio.Future[Any]] = set()
 
     def open(self) -> None:
@@ -67,7 +67,7 @@ class ClientThreads(Generic[C]):
         self._idle.clear()
 
     async def ask(self, work: Callable[[C], T], *, writes: bool = False) -> T:
-        """Do some work with a client. If the caller stops waiting, the work is interrupted."""
+        """Run a function with a client. If the caller is cancelled, interrupt the function."""
         if writes and self._beginning:
             await asyncio.wait(self._beginning)
         async with self._places:
@@ -75,7 +75,7 @@ class ClientThreads(Generic[C]):
                 return await thread.run(work)
 
     def begin(self, work: Awaitable[T]) -> "asyncio.Future[T]":
-        """Begin a watch: it shows all writes of this store from now on."""
+        """Start a watch. Later writes of this store wait for its start, so that it yields them."""
         beginning = asyncio.ensure_future(work)
         self._beginning.add(beginning)
         beginning.add_done_callback(self._begun)
@@ -84,7 +84,7 @@ class ClientThreads(Generic[C]):
     def _begun(self, beginning: "asyncio.Future[Any]") -> None:
         self._beginning.discard(beginning)
         if not beginning.cancelled():
-            # The exception of a watch that is not read is retrieved here.
+            # Retrieve the exception, in case no task iterates over the watch.
             beginning.exception()
 
     @contextlib.contextmanager
@@ -92,13 +92,13 @@ class ClientThreads(Generic[C]):
         """Lend a client.
 
         Args:
-            again: whether the client may be lent again afterwards; if not, it is closed.
+            again: whether the client can be lent again afterwards; otherwise it is closed.
         """
         if self._refusal is not None:
             raise StoreError(self._refusal, processed="no")
         one = self._idle.pop() if self._idle else ClientThread(self._connect())
         self._lent.add(one)
-        # After an unexpected error or a cancel a request may still run: such a client is closed.
+        # Close the client: after an unexpected error or a cancellation its request may still run.
         is_reusable = False
         try:
             yield one
@@ -109,7 +109,7 @@ class ClientThreads(Generic[C]):
                 raise StoreError(self._refusal, processed=error.processed) from error
             error.retryable = error.status is Status.UNAVAILABLE
             if not error.retryable or not getattr(error.__cause__, "was_sent", True):
-                # The request was refused, or not even sent.
+                # The request was refused, or was not sent.
                 error.processed = "no"
             raise
         finally:
@@ -129,11 +129,11 @@ class KeyPrefix:
         check_prefix(self.prefix)
 
     def outer(self, key: str) -> str:
-        """Return the key on the server for a key, or prefix of keys, of this store."""
+        """Return the key on the server for a key or prefix of this store."""
         return self.prefix + key
 
     def inner(self, key: str) -> str | None:
-        """Return our key for a key on the server; None for an invalid one, which another program wrote."""
+        """Return the key in this store for a key on the server; None for an invalid key of another program."""
         inner = key.removeprefix(self.prefix)
         try:
             check_key(inner)
@@ -143,6 +143,6 @@ class KeyPrefix:
 
 
 def ended_lease(*names: str) -> StoreError:
-    """Return the error for a write with a lease that has ended."""
+    """Return the error for a write whose lease has ended."""
     text = f"there is no lease {' or '.join(map(repr, names))}"
     return StoreError(text, status=Status.NOT_FOUND, processed="no")

@@ -280,6 +280,6 @@ async def test_accepting_continues_once_there_are_descriptors(monkeypatch: pytes
 def test_an_asgi_application_accepts_no_connections() -> None:
     for limit in (DENIED[0], ConnectionRate(1)):
         with pytest.raises(
-            ConfigError, match=f"call_limits has {type(limit).__name__}, and an ASGI application"
+            ConfigError, match=f"call_limits has {type(limit).__name__}, but an ASGI application"
         ):
             fastrpc.asgi(Who, call_limits=[limit])

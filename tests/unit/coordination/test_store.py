@@ -347,7 +347,7 @@ def test_wrong_url_is_refused(url: str, text: str) -> None:
 
 
 def test_credentials_are_refused_for_a_store_that_takes_none() -> None:
-    with pytest.raises(ConfigError, match="memory://a shows no credentials"):
+    with pytest.raises(ConfigError, match="memory://a does not accept credentials"):
         open_store("memory://a", credentials="token")
 
 

@@ -211,7 +211,7 @@ def test_a_journal_that_is_garbage_is_closed(
     assert ([change.revision for change in saved.history], saved.revision, caplog.text) == ([1], 1, "")
 
 
-@pytest.mark.parametrize(("options", "told"), [([], b""), (["open"], b"as this process was forked")])
+@pytest.mark.parametrize(("options", "told"), [([], b""), (["open"], b"when this process was forked")])
 def test_a_forked_child_leaves_the_log_of_a_later_process(
     folder: Path, options: list[str], told: bytes
 ) -> None:

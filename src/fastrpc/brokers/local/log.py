@@ -201,7 +201,7 @@ class Log:
         return self.visible
 
     def first_since(self, instant: float) -> int:
-        """Return the number of the first message since an instant, committed or not; `last + 1` without such a message."""
+        """Return the number of the first message since an instant, committed or not; `last + 1` if there are none."""
         place = bisect_left(self._instants, instant, self._head)
         return self._numbers[place] if place < len(self._numbers) else self.last + 1
 

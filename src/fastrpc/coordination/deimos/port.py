@@ -80,5 +80,5 @@ def address_of(url: str) -> Address:
     """
     scheme, _, place = url.partition("://")
     if scheme.lower() not in _SCHEMES:
-        raise ConfigError(f"{url} is not an HTTP address", hint="write http://host:port, or https://")
+        raise ConfigError(f"{url} is not an address of HTTP", hint="write http://host:port, or https://")
     return Address.parse(f"{_SCHEMES[scheme.lower()]}://{place.rstrip('/')}")

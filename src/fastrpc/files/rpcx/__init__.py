@@ -1,7 +1,8 @@
-"""Files between peers that speak rpcx: its service `_filetransfer`, and the transfers of both clients.
+"""Transfer files by rpcx: its service `_filetransfer`, and functions for both clients.
 
-A call returns a token and an address; a connection that shows the token there sends or gets the bytes of one file. The
-other side of either half may be Go's. `fastrpc.files.rpcx.sync` has the transfers of a `SyncClient`.
+A call returns a token and an address. A connection to that address sends the token, then sends or receives the bytes of
+one file. The other side may be a client or server of rpcx in Go. `fastrpc.files.rpcx.sync` has the transfers for a
+`SyncClient`.
 """
 
 import importlib
@@ -11,7 +12,7 @@ from fastrpc.files.rpcx.service import RpcxFiles
 
 __all__ = ["RpcxFiles", "download", "upload"]
 
-#: Not for servers, as transfers load a client.
+#: Names that are imported on first access, so that servers do not import a client.
 _TRANSFERS = frozenset({"download", "upload"})
 
 if TYPE_CHECKING:

@@ -1,14 +1,14 @@
-"""The connection of one transfer: a token, then the bytes of a file, and nothing else.
+"""The connection of one transfer. The client sends a token; then one side sends the bytes of a file.
 
 ::
 
-    32 bytes ──► its ticket ──► begin: the method that gave it ──► handler ── receive, send ──────────────┐
-    close: all of it is there; reset: it is not ◄── write_answer, write_failure ◄─────────────────────────┘
+    token (32 bytes) ──► ticket ──► begin: the method that gave it ──► handler ── receive, send ──────────┐
+    close: the file is complete; reset: it is not ◄── write_answer, write_failure ◄───────────────────────┘
 
-The transfer is a call of the method that gave the token, by the protocol "rpcx-files". So policies, limits, drain,
-metrics and the access log hold for it, and its caller is the caller of that method. rpcx has no error message here: a
-closed connection means a complete file, a reset one a failed transfer. So the system resets these connections at any
-close, until a transfer is complete.
+The transfer is a call of the method that gave the token, with the protocol "rpcx-files". So policies, limits, drain,
+metrics and the access log apply to it, and its caller is the caller of that method. rpcx has no error message here: a
+closed connection means a complete file, a reset connection means a failed transfer. So the socket is set to reset
+(SO_LINGER) until the transfer is complete.
 """
 
 import asyncio
@@ -37,33 +37,33 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["PROTOCOL", "Accepted", "TransferStream", "TransferWire"]
 
-#: The name under which transfers are counted.
+#: The protocol name of transfers in metrics and logs.
 PROTOCOL = "rpcx-files"
 
-#: Bytes that may wait for the disk, or for the network.
+#: Most bytes that wait for the disk, or for the network.
 HELD_BYTES = 512 * 1024
 
-#: Seconds in which a token has to arrive, and seconds without a byte after which a transfer is given up.
+#: Seconds within which a token has to arrive; seconds without a byte after which a transfer fails.
 TOKEN_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
 
-#: The most open connections without a token. Beyond it, the connection that has been silent for longest is closed.
+#: Most open connections without a token. With more, the connection that has been silent for longest is closed.
 MOST_SILENT = 64
 
-#: The rules of a connection. It has no drain and no age: its server ends the transfers that outlast a drain. It does
-#: not linger, as the peer takes the end of our output for the end of a file.
+#: The timeouts of a connection. There is no drain and no age, since the server ends transfers that outlast its drain.
+#: There is no lingering close, since the peer takes the end of our output for the end of the file.
 _TIMEOUTS: Final = Timeouts(handshake=TOKEN_SECONDS, idle=None, drain=None, linger=None)
-#: A handler gives up on a peer that takes nothing. After the handler's answer, or if the handler does not give up, the
-#: connection does.
+#: Closes the connection of a peer that reads nothing, after the handler has answered or if the handler does not end.
+#: Usually the handler ends first.
 _KEEPALIVE: Final = Keepalive(interval=None, timeout=2 * SILENCE_SECONDS + 5)
 
-#: The system's action on close: a reset, or the output that is left and then the end.
+#: Values of SO_LINGER: on close, reset the connection; on close, send the remaining output, then FIN.
 _RESETS: Final = struct.pack("ii", 1, 0)
 _ENDS: Final = struct.pack("ii", 0, 0)
 
 
 class Accepted:
-    """The connections of one listener of transfers."""
+    """The open connections of one listener for transfers."""
 
     def __init__(self, tickets: Tickets) -> None:
         self.tickets = tickets
@@ -81,19 +81,19 @@ class Accepted:
         return TransferStream(link, loop=asyncio.get_running_loop())
 
     def transfer_of(self, connection: ServedConnection) -> "TransferWire | None":
-        """Return the transfer on a connection, None for a connection of another listener."""
+        """Return the transfer on a connection, or None for a connection of another listener."""
         return self._open.get(connection)
 
     def opened(self, wire: "TransferWire") -> None:
-        """Note a connection, which has not sent a token yet."""
+        """Add a new connection, which has not sent a token yet."""
         self._open[wire.connection] = wire
 
     def lost(self, wire: "TransferWire") -> None:
-        """Note that a connection has ended."""
+        """Remove a connection that has ended."""
         self._open.pop(wire.connection, None)
 
     def close(self) -> None:
-        """End all transfers at once."""
+        """End all transfers immediately."""
         for wire in list(self._open.values()):
             wire.reset()
 
@@ -102,16 +102,16 @@ class TransferWire(PythonWire):
     """The bytes of one transfer's connection."""
 
     def __init__(self, accepted: Accepted) -> None:
-        # The last byte of a file does not end the transfer: the file is still to be stored.
+        # Stay open after the peer's last byte: the file has to be stored then.
         super().__init__(PROTOCOL, outlasts_input=True)
         self._accepted = accepted
-        #: The transfer to make, once its token has arrived.
+        #: The ticket of the transfer, once the token has arrived.
         self.ticket: Ticket | None = None
         self._received: deque[bytes] = deque()
         self._received_bytes = 0
         self._has_ended = False
         self._is_given_up = False
-        #: Whether the transfer is complete: from here on a close is the end of a file.
+        #: True once the transfer is complete: from then on a close means the end of the file.
         self.is_complete = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -142,7 +142,7 @@ class TransferWire(PythonWire):
         """
         self.send(piece)
         self.count_moved(cast(ServerCall, current_call()), 0, len(piece))
-        # The write is tried in the next turn of the loop.
+        # Let the loop write, in its next iteration.
         await asyncio.sleep(0)
         while self.unsent_bytes() > HELD_BYTES:
             if self._is_write_paused():
@@ -163,7 +163,7 @@ class TransferWire(PythonWire):
             except TimeoutError:
                 before, taken = taken, self.taken_bytes()
                 if taken > before:
-                    # The peer is slow: the system asks for more only when a third of its buffer has been sent.
+                    # The peer reads slowly: the socket becomes writable only after a third of its buffer was sent.
                     continue
                 text = f"the peer {what} for {SILENCE_SECONDS:g} s"
                 raise CallError(Status.DEADLINE_EXCEEDED, text) from None
@@ -171,7 +171,7 @@ class TransferWire(PythonWire):
                 self._waiter = None
 
     def wake(self) -> None:
-        """Note a change that the handler may wait for."""
+        """Wake the handler if it waits."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -206,20 +206,20 @@ class TransferWire(PythonWire):
         self.wake()
 
     def _begin(self, ticket: Ticket) -> None:
-        """Go on with the method that gave the ticket."""
+        """Call the method that gave the ticket."""
         self.act_for(ticket.caller)
         shown = self.connection.peer_info
         if shown is not None and ticket.peer is not None:
-            # The credential is verified again when a file of tokens changes.
+            # Copy the credential, so that it is verified again when a file of tokens changes.
             shown.scheme, shown.credentials = ticket.peer.scheme, ticket.peer.credentials
             shown.certificate = ticket.peer.certificate
         takes_msgpack = "msgpack" in self.gate.codecs.values()
-        # An empty map of arguments: the ticket has them.
+        # The arguments are an empty map, as the ticket has the real ones.
         codec, payload = ("msgpack", b"\x91\x80") if takes_msgpack else ("json", b"[{}]")
         self.begin(method=ticket.method, payload=payload, codec=codec, timeout=math.inf)
 
     def ended(self) -> None:
-        """Note that the peer sends no more."""
+        """Handle the end of the peer's output."""
         self._has_ended = True
         if self.ticket is None:
             self.reset()
@@ -239,14 +239,14 @@ class TransferWire(PythonWire):
         self.reset()
 
     def reset(self) -> None:
-        """Close at once, so that the peer sees an error and not the end of a file."""
+        """Reset the connection, so that the peer sees an error instead of the end of the file."""
         self._is_given_up = True
         if self.link is not None:
             self.link.abort()
 
 
 class TransferStream(StreamSession):
-    """The byte stream of a transfer, which outlasts the peer's last byte: the file is stored after it."""
+    """The byte stream of a transfer. It stays open after the peer's last byte, while the file is stored."""
 
     __slots__ = ()
 
@@ -262,7 +262,7 @@ class TransferStream(StreamSession):
 
     def eof_received(self) -> bool:
         if self.is_put_off:
-            # Input that arrived earlier is handled first.
+            # Handle the input that arrived before.
             asyncio.get_running_loop().call_soon(self.eof_received)
         else:
             self.wire.ended()
@@ -273,20 +273,20 @@ class TransferStream(StreamSession):
         self.wire.wake()
 
     def end_written(self) -> None:
-        # If only a part of a file was sent, it is not worth waiting until the peer takes it.
+        # Do not wait until the peer has read an incomplete file.
         if self.wire.is_complete:
             super().end_written()
         else:
             self.end_at_once()
 
     def end_at_once(self) -> None:
-        # A complete transfer is reset as well: its last bytes may be lost.
+        # Reset even a complete transfer, since its last bytes may be lost.
         _set_end(self.transport, _RESETS)
         super().end_at_once()
 
 
 def _set_end(transport: asyncio.BaseTransport | None, linger: bytes) -> None:
-    """Set how the system ends a connection (SO_LINGER)."""
+    """Set SO_LINGER, which decides how the system closes a connection."""
     connected = None if transport is None else transport.get_extra_info("socket")
     if connected is not None:
         # The socket may be closed already.

@@ -1,4 +1,4 @@
-"""The files of a folder as rpcx's service `_filetransfer`."""
+"""A server for rpcx's service `_filetransfer`, with the files of a folder."""
 
 import asyncio
 import contextlib
@@ -39,17 +39,17 @@ __all__ = ["SERVICE_NAME", "RpcxFiles"]
 
 SERVICE_NAME = "_filetransfer"
 
-#: The most transfers that were asked for and have not begun, and the seconds in which each has to begin.
+#: Most unused tokens; seconds for which a token is valid.
 MOST_WAITING = 1_024
 TICKET_SECONDS = 30.0
 
-#: Seconds in which transfers that were cut off can close their files.
+#: Seconds within which interrupted transfers can close their files.
 _END_SECONDS = 5.0
 
-#: The default for the largest file that callers may write.
+#: The default of the largest file that callers may write.
 MOST_BYTES = 1024 * 1024 * 1024
 
-#: The keys of a reply, as JSON tags of Go name them; clients of Go ignore the last one.
+#: The keys of a reply, as in Go's JSON tags. Go clients ignore the last one.
 _KEYS = ("Token", "Addr", "FileSize")
 _JSON_KEYS = ("token", "addr", "file_size")
 _JSON = frozenset({CODECS["json"], *(number for number, name in VALUE_CODECS.items() if name == "json")})
@@ -62,18 +62,18 @@ _EVERY_ADDRESS = {"", "0.0.0.0", "::", "0"}  # noqa: S104 (it is looked for, not
 class RpcxFiles:
     """The files below a folder for callers that speak rpcx: `SendFile` and `DownloadFile` of Go's XClient.
 
-    A call returns a token and an address. There the caller shows the token, and sends or gets the plain bytes of the
-    file. A token is valid once, for 30 s. The transfer is a call of the same method again, of the same caller, so that
-    policies, limits, drain and metrics hold for it. Folders are neither made nor removed, and no file is removed.
+    A call returns a token and an address. The caller connects to the address, sends the token, and sends or receives
+    the bytes of the file. A token is valid once, for 30 s. The transfer is another call of the same method by the same
+    caller, so that policies, limits, drain and metrics apply to it. Folders are not created, and nothing is removed.
 
     Args:
         root: the folder, which callers never leave.
-        writable: let callers write files.
-        address: where transfers are accepted, `tcp://host:port` with a host that callers reach. Port 0 is a free one;
-            several worker processes need it, as only the process that issued a token knows it.
-        advertise: the `host:port` that callers get in place of that address.
+        writable: whether callers may write files.
+        address: the address at which transfers are accepted, `tcp://host:port` with a host that callers can reach. Port
+            0 chooses a free port; several worker processes need it, as only the process that issued a token knows it.
+        advertise: the `host:port` that callers get instead of `address`.
         most_bytes: the size of the largest file that callers may write.
-        allow_plain: serve callers with TLS as well, although transfers are not encrypted.
+        allow_plain: whether callers with TLS are served, although transfers are in plain text.
 
     Raises:
         ConfigError: `root` is not a folder, or callers cannot dial `address` by TCP.
@@ -102,11 +102,11 @@ class RpcxFiles:
         self._listener: Listener | None = None
         self._gate: Gate | None = None
         self._pool: ThreadPoolExecutor | None = None
-        # A future for each transfer, done when the transfer has closed its file.
+        # A future for each transfer, which is done when the transfer has closed its file.
         self._under_way: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
-        # The pool is made here, as it would not outlive the fork of worker processes.
+        # Create the pool here: threads do not survive the fork of worker processes.
         self._pool = new_pool()
         transport = transport_for(self._address)
         self._listener = await transport.listen(self._address, self._stream, ListenOptions())
@@ -119,7 +119,7 @@ class RpcxFiles:
             await listener.wait_closed()
         self._accepted.close()
         if self._under_way:
-            # Transfers that were cut off close their files in threads of the pool.
+            # Interrupted transfers close their files in threads of the pool.
             await asyncio.wait(self._under_way, timeout=_END_SECONDS)
         self._gate = None
         if self._pool is not None:
@@ -127,13 +127,13 @@ class RpcxFiles:
 
     def _stream(self) -> Any:
         if self._gate is None:
-            # No token was given out, so every connection is refused.
+            # No token was issued yet, so refuse every connection.
             return _Refused()
         return self._accepted.stream(self._gate)
 
     @method("TransferFile", timeout=DIGEST_SECONDS)
     async def transfer_file(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Return a token and an address for the bytes of a file, whose name and size are given."""
+        """Return a token and an address for writing a file with the given name and size."""
         transfer = self._transfer()
         if transfer is not None:
             assert transfer.ticket is not None
@@ -148,7 +148,7 @@ class RpcxFiles:
 
     @method("DownloadFile", timeout=DIGEST_SECONDS)
     async def download_file(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Return a token and an address for the bytes of a file whose name is given, and its size."""
+        """Return a token and an address for reading the file with the given name, and its size."""
         transfer = self._transfer()
         if transfer is not None:
             assert transfer.ticket is not None
@@ -209,12 +209,12 @@ class RpcxFiles:
     # Transfers
 
     def _transfer(self) -> TransferWire | None:
-        """Return the transfer that the current call is; None for a call that requests one."""
+        """Return the transfer if the current call is a transfer; None if the call requests a token."""
         return self._accepted.transfer_of(cast(ServerCall, current_call()).connection)
 
     @contextlib.contextmanager
     def _noted(self) -> Iterator[None]:
-        """Count a transfer until it has closed its file."""
+        """Register a transfer until it has closed its file."""
         ended = asyncio.get_running_loop().create_future()
         self._under_way.add(ended)
         try:
@@ -243,7 +243,8 @@ class RpcxFiles:
             await lane.run(job(partial.finish))
             is_whole = True
         finally:
-            # rpcx resumes no transfer. Closing is one job, as the call that waits for it may be cancelled here.
+            # An incomplete file is dropped, as rpcx cannot resume a transfer. Closing is a single job, as this call may
+            # be cancelled while it waits.
             await lane.run(partial.close, keeps=is_whole or not is_claimed)
 
     async def _send(self, transfer: TransferWire, ticket: Ticket) -> None:
@@ -270,7 +271,7 @@ class RpcxFiles:
 
 
 class _Refused(asyncio.Protocol):
-    """The answer to a connection that arrives before any token was given out."""
+    """Closes a connection that arrives before any token was issued."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).abort()
@@ -282,7 +283,8 @@ def _checked_address(text: str, advertise: str | None) -> Address:
         raise ConfigError(f"address is {text!r}, rpcx transfers files only by tcp://host:port")
     if address.host in _EVERY_ADDRESS and advertise is None:
         raise ConfigError(
-            f"callers cannot dial {text!r}", hint="name a host that they reach, or give advertise='host:port'"
+            f"callers cannot dial {text!r}",
+            hint="use a host that callers can reach, or give advertise='host:port'",
         )
     return address
 
@@ -294,7 +296,7 @@ def _checked_place(text: str) -> str:
     return text
 
 
-# Go's names of fields in MessagePack, and those in JSON.
+# Names of fields in Go's MessagePack, and in its JSON
 
 
 def _text(args: Mapping[str, Any], *names: str) -> str:

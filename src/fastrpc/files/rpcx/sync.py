@@ -1,4 +1,4 @@
-"""`download` and `upload` by rpcx of a `SyncClient`."""
+"""`download` and `upload` by rpcx with a `SyncClient`."""
 
 import os
 
@@ -14,14 +14,14 @@ __all__ = ["download", "upload"]
 def download(
     client: SyncClient, name: str, path: str | os.PathLike[str], *, allow_plain: bool = False
 ) -> FileDigest:
-    """Copy a file of rpcx's file service to `path`, as `fastrpc.files.rpcx.download` does."""
+    """Copy a file of rpcx's file service to `path`. See `fastrpc.files.rpcx.download`."""
     return _run(client, Fetching(name, os.fspath(path), allow_plain=allow_plain))
 
 
 def upload(
     client: SyncClient, path: str | os.PathLike[str], name: str, *, allow_plain: bool = False
 ) -> FileDigest:
-    """Copy the file at `path` to rpcx's file service, as `fastrpc.files.rpcx.upload` does."""
+    """Copy the file at `path` to rpcx's file service. See `fastrpc.files.rpcx.upload`."""
     return _run(client, Sending(os.fspath(path), name, allow_plain=allow_plain))
 
 

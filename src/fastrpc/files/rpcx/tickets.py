@@ -1,4 +1,4 @@
-"""Tickets for transfers: each has a token that is valid once, and for a short time."""
+"""Tickets for transfers. Each has a token that is valid once and for a short time."""
 
 import secrets
 import time
@@ -19,7 +19,7 @@ TOKEN_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One transfer that a caller may make.
+    """The permission for one transfer.
 
     Attributes:
         method: the full name of the method that gave the ticket.
@@ -28,8 +28,8 @@ class Ticket:
         size: the bytes of the file.
         sha256: the digest of the file in hexadecimal digits; "" if unknown.
         version: the version of a file to be read.
-        peer: the caller with its credential, which is verified again when a file of tokens changes.
-        holder: the name under which the tickets of this caller are counted.
+        peer: the caller's connection with its credential, which is verified again when a file of tokens changes.
+        holder: the name by which the tickets of this caller are counted.
     """
 
     method: str
@@ -43,27 +43,26 @@ class Ticket:
 
 
 class Tickets:
-    """Tickets that were given out and not used.
+    """The issued and unused tickets.
 
     Args:
-        most: the most tickets at a time. Beyond it, the holder of the most tickets loses its oldest one, unless that is
-            the caller.
-        seconds: how long each ticket is valid.
+        most: the most tickets at a time. With more, the holder of the most tickets loses its oldest ticket. If that is
+            the caller, the call is refused.
+        seconds: the seconds for which a ticket is valid.
     """
 
     def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._seconds = seconds
         self._clock = clock
-        # In the order in which the tickets expire.
+        # The tickets and their expirations by token, in the order of expiration.
         self._given: OrderedDict[bytes, tuple[Ticket, float]] = OrderedDict()
 
     def give(self, ticket: Ticket) -> bytes:
         """Return a token for a ticket.
 
         Raises:
-            CallError: RESOURCE_EXHAUSTED: too many tickets are open, and no holder has more of them than the caller
-                would have.
+            CallError: RESOURCE_EXHAUSTED: there are too many tickets, and no holder has more than the caller.
         """
         self._drop_old()
         if len(self._given) >= self._most and not self._take_back(ticket.holder):
@@ -77,13 +76,13 @@ class Tickets:
         return token
 
     def take(self, token: bytes) -> Ticket | None:
-        """Use up a token and return its ticket; None for an unknown token."""
+        """Return the ticket of a token and invalidate the token; None for an unknown token."""
         self._drop_old()
         found = self._given.pop(token, None)
         return None if found is None else found[0]
 
     def _take_back(self, asker: str) -> bool:
-        """Take the oldest ticket from the holder of the most; return False if the caller would then have as many."""
+        """Drop the oldest ticket of the holder with the most; return False if the caller would then have as many."""
         counts = Counter(ticket.holder for ticket, _ in self._given.values())
         holder, most = counts.most_common(1)[0]
         if counts[asker] + 1 >= most:

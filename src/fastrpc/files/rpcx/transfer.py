@@ -1,4 +1,4 @@
-"""Getting and sending one file by rpcx, over a separate connection: written once, blocking, for both clients."""
+"""Send or receive one file by rpcx over a separate connection. The code blocks, and both clients use it."""
 
 import contextlib
 import errno
@@ -28,12 +28,12 @@ from fastrpc.transports.tcp import watch_peer
 
 __all__ = ["Fetching", "Sending", "Transfer"]
 
-#: Seconds in which a connection has to be made, and seconds without a byte after which a transfer ends, until the
-#: server has the whole file.
+#: Timeout of the connect, in seconds; also the seconds without a byte after which a transfer fails, as long as the
+#: server does not have the whole file.
 SILENCE_SECONDS = 20.0
 
-#: Seconds in which a server has to store a file that it received whole: a busy disk may take minutes. A server that
-#: hangs delays an upload by this time.
+#: Seconds within which a server has to store a completely received file: a busy disk may take minutes. If the server
+#: hangs, the upload fails after this time.
 STORE_SECONDS = 600.0
 
 #: The longest address that is accepted from a server.
@@ -41,16 +41,16 @@ _MOST_BYTES = 4_096
 
 
 class Transfer(Protocol):
-    """One transfer. Its methods block, one at a time, except `cancel`, which any thread may call."""
+    """One transfer. Its methods block and are called one at a time; any thread may call `cancel` at any time."""
 
-    #: The method that gives the token.
+    #: The method of the service that returns the token.
     method: str
 
     def prepare(self) -> dict[str, Any]:
-        """Open the file here, and return the request for the transfer."""
+        """Open the local file, and return the request for the transfer."""
 
     def run(self, answer: Any, server: Address) -> FileDigest:
-        """Make the transfer that the server at an address allowed; return the digest of the copy."""
+        """Make the transfer with the token in an answer of the server; return the digest of the copy."""
 
     def cancel(self) -> None:
         """Make `run` fail now."""
@@ -60,7 +60,7 @@ class Transfer(Protocol):
 
 
 class _Connected:
-    """The connection of a transfer."""
+    """The common part of transfers: the connection."""
 
     def __init__(self, path: str, *, allow_plain: bool) -> None:
         self.path = path
@@ -72,8 +72,8 @@ class _Connected:
         """Connect to the address of an answer, and send the token of the answer.
 
         Raises:
-            CallError: the answer does not come from rpcx's file service.
-            ConfigError: calls to the server are encrypted, and this connection would not be.
+            CallError: the answer is not one of rpcx's file service.
+            ConfigError: calls to the server are encrypted, but this connection would not be.
             UnavailableError: the address cannot be reached.
         """
         if server.scheme == "tls" and not self._allow_plain:
@@ -90,7 +90,7 @@ class _Connected:
         return connected
 
     def _dial(self, place: Address) -> socket.socket:
-        """Connect to the first address of a host that answers; `cancel` ends it."""
+        """Connect to the first address of a host that accepts. `cancel` ends this."""
         found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
         failure: OSError | None = None
         for family, kind, number, _, address in found:
@@ -98,7 +98,7 @@ class _Connected:
                 self._socket = connected = socket.socket(family, kind, number)
                 connected.settimeout(0)
                 code = connected.connect_ex(address)
-                # From here on `cancel` ends the dial.
+                # From here on `cancel` can end the connect.
                 connected.settimeout(SILENCE_SECONDS)
                 if self._is_cancelled:
                     raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
@@ -115,7 +115,7 @@ class _Connected:
         self._is_cancelled = True
         connected = self._socket
         if connected is not None:
-            # The connection may have ended by itself.
+            # The connection may have ended already.
             with contextlib.suppress(OSError):
                 connected.shutdown(socket.SHUT_RDWR)
 
@@ -125,7 +125,7 @@ class _Connected:
 
 
 class Fetching(_Connected):
-    """A file of a server on its way to a path of this machine."""
+    """Copies a file of a server to a local path."""
 
     method = "DownloadFile"
 
@@ -145,7 +145,7 @@ class Fetching(_Connected):
         connected = self.connect(answer, server)
         write = told_of_path(self.path, self._partial.write)
         place = memoryview(bytearray(PIECE_BYTES))
-        # Servers in Go do not report the size.
+        # Go servers do not report the size.
         told = answer.get("FileSize")
         while size := self._receive(connected, place):
             if isinstance(told, int) and self._partial.position + size > told:
@@ -169,12 +169,12 @@ class Fetching(_Connected):
 
     def close(self) -> None:
         self.disconnect()
-        # rpcx resumes no transfer.
+        # Drop an incomplete file, as rpcx cannot resume a transfer.
         self._partial.close(keeps=self._is_whole or not self._is_claimed)
 
 
 class Sending(_Connected):
-    """A file of this machine on its way to a server."""
+    """Copies a local file to a server."""
 
     method = "TransferFile"
 
@@ -188,7 +188,7 @@ class Sending(_Connected):
         while told_of_path(self.path, self._reader.hash_on)(self._reader.size):
             pass
         self._reader.start_at(0)
-        # Servers in Go do not use the digest; a server of fastrpc stores only a file that has this digest.
+        # A fastrpc server stores the file only if it has this digest. Go servers ignore the digest.
         meta = {"sha256": self._reader.digest.sha256}
         return {"FileName": self._name, "FileSize": self._reader.size, "Meta": meta}
 
@@ -211,7 +211,7 @@ class Sending(_Connected):
             raise _broken(f"the transfer of {quoted(self._name)}", error) from None
 
     def _await_end(self, connected: socket.socket) -> None:
-        """Wait until the server closes. A server of fastrpc resets the connection if it did not store the file."""
+        """Wait until the server closes the connection. A fastrpc server resets it if it did not store the file."""
         try:
             connected.shutdown(socket.SHUT_WR)
             watch_peer(connected, 10, 5)
@@ -239,13 +239,13 @@ def _told(answer: Any, server: Address) -> tuple[bytes, Address]:
             Status.DATA_LOSS, f"{server} gave no address of a transfer: {error.message}"
         ) from None
     if place.host in {"", "0.0.0.0", "::"}:  # noqa: S104 (it is not listened at)
-        # A server in Go that listens at every address reports this one.
+        # A Go server that listens at all addresses reports such an address.
         place = Address("tcp", host=server.host or "127.0.0.1", port=place.port)
     return token, place
 
 
 def _check_connected(connected: socket.socket, code: int) -> None:
-    """Wait until a connection that was begun is made."""
+    """Wait until a started connect has completed."""
     if code == errno.EINPROGRESS:
         poll = select.poll()
         poll.register(connected, select.POLLOUT)
@@ -258,10 +258,10 @@ def _check_connected(connected: socket.socket, code: int) -> None:
 
 
 def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float = 0.0) -> int:
-    """Repeat a step for as long as the peer takes output, even slowly.
+    """Repeat a step that times out, as long as the peer still reads our output, even slowly.
 
     Args:
-        seconds: the longest silence of a peer that has taken all output.
+        seconds: how long a peer may be silent after it has read all output.
     """
     ends = time.monotonic() + seconds
     while True:
@@ -270,13 +270,14 @@ def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float
             return step()
         except TimeoutError as error:
             left = _unsent(connected)
-            # With an error number the connection has ended, which the next step would mistake for the end of a stream.
+            # A timeout has no error number. With a number the connection has failed, and another step would mistake
+            # that for the end of the stream.
             if error.errno is not None or (left >= before and (left or time.monotonic() >= ends)):
                 raise
 
 
 def _unsent(connected: socket.socket) -> int:
-    """Return the bytes that the system has not sent yet; 0 if it does not report them."""
+    """Return the number of bytes that the system has not sent yet; 0 if it does not report it."""
     try:
         return int.from_bytes(fcntl.ioctl(connected, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     except OSError:

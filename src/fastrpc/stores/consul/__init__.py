@@ -1,4 +1,4 @@
-"""A store in Consul 1.8 or later, by the HTTP interface of an agent."""
+"""A store in Consul 1.8 or later, by the HTTP API of an agent."""
 
 from fastrpc.stores.consul.store import ConsulStore, open_consul_store
 

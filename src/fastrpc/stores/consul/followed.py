@@ -1,4 +1,4 @@
-"""The changes that a watch of Consul has seen, for a watch that continues from there."""
+"""The changes that a watch of Consul has seen, from which a later watch can continue."""
 
 from collections import deque
 from typing import Final
@@ -9,29 +9,29 @@ from fastrpc.stores.base import Item, ItemChange
 
 __all__ = ["Followed"]
 
-#: The latest changes that are kept, to be shown again.
+#: Most changes that are kept for later watches.
 _KEPT_CHANGES: Final = 100
 
 
 class Followed:
-    """The state of a key or prefix that a watch has shown; a later watch can continue from it."""
+    """The state that a watch of a key or prefix has reached. A later watch can continue from it."""
 
     def __init__(self) -> None:
         self.index = Index()
-        #: The changes after this revision are kept.
+        #: The revision after which all changes are kept.
         self.base = 0
         self._changes: deque[ItemChange] = deque()
-        # The revision of each key in the latest answer; None means a revision up to `_reached`.
+        # The revision of each key in the latest answer; None: an unknown revision, at most `_reached`.
         self._known: dict[str, int | None] = {}
         self._reached = 0
 
     def begin(self, known: dict[str, int | None]) -> None:
-        """Take the keys of the first answer."""
+        """Start with the keys of the first answer."""
         self._known = known
         self.base = self._reached = self.index.latest
 
     def reach_back(self, watched: str, after: int, items: dict[str, Item[bytes]]) -> None:
-        """Show the changes after an earlier revision; the first answer has them only for a single key."""
+        """Extend the changes back to an earlier revision, which is possible only for a watch of a single key."""
         if self.base <= after:
             return
         if watched.endswith("/") or not watched:
@@ -42,10 +42,10 @@ class Followed:
             self._changes.append(ItemChange(watched, self._reached if item is None else item.revision, item))
 
     def take(self, items: dict[str, Item[bytes]]) -> None:
-        """Take an answer; all earlier changes were shown.
+        """Add the changes between the last answer and this answer.
 
         Raises:
-            CompactedError: the server has gone back to an earlier state.
+            CompactedError: the server has returned to an earlier state.
         """
         latest = self.index.latest
         changes = [ItemChange(key, item.revision, item) for key, item in items.items() if self._is_new(item)]

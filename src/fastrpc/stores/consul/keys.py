@@ -17,20 +17,20 @@ from fastrpc.stores.remote import KeyPrefix, ended_lease
 
 __all__ = ["ConsulKeys"]
 
-#: The status of a transaction that Consul did not do.
+#: The HTTP status of a transaction that Consul has not executed.
 _NOT_DONE: Final = 409
 
-#: Attempts at a transaction whose keys others change at the same time.
+#: Most attempts at a transaction whose keys are changed by others at the same time.
 _TRIES: Final = 100
 
-#: Keys that are read at once. Even with the longest values of Consul, 512 KiB each, they fit into an answer.
+#: Keys that are read in one request. Even with the longest values of Consul, 512 KiB each, the answer is not too large.
 _READ_KEYS: Final = 16
 
 _SESSION: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class _Pair(msgspec.Struct, rename="pascal"):
-    """A key and its value; the value is None in the outcome of a write or a condition."""
+    """A key and its value. The value is None in the outcome of a write or a condition."""
 
     key: str
     create_index: int
@@ -45,13 +45,13 @@ class _Failure(msgspec.Struct, rename="pascal"):
 
 
 class _Outcome(msgspec.Struct, rename="pascal"):
-    #: Each has the name "KV".
+    #: The results; each is a pair under the name "KV".
     results: list[dict[str, _Pair]] | None = None
     errors: list[_Failure] | None = None
 
 
 class ConsulKeys:
-    """The requests for keys and sessions; blocking, for one thread."""
+    """The requests for keys and sessions. They block, and one thread makes them."""
 
     def __init__(self, agent: Agent, base: KeyPrefix) -> None:
         self._agent = agent
@@ -73,11 +73,11 @@ class ConsulKeys:
     def read(
         self, watched: str, index: Index, *, stale: bool = False, wait_seconds: float = 0.0
     ) -> dict[str, Item[bytes]]:
-        """Return the item of a key, or all items of a prefix, and note their index."""
+        """Return the item of a key or all items of a prefix; store the index of the answer in `noted`."""
         is_prefix = watched.endswith("/") or not watched
         found = self._get(watched, index, stale, recurse=is_prefix, **index.options(wait_seconds))
         with self._agent.errors():
-            # A missing key has the status 404, and is None here.
+            # For a missing key, whose status is 404, `found` is None.
             pairs = typed(found if is_prefix or found is None else [found], list[_Pair] | None) or []
         items = (self._item(pair) for pair in pairs)
         return {item.key: item for item in items if item is not None}
@@ -87,9 +87,9 @@ class ConsulKeys:
     ) -> tuple[ItemPage, dict[str, int | None]]:
         """Return the first items of a prefix after a key, and all keys of the prefix with the revisions that are known.
 
-        The names are read first, as values may be long.
+        The keys are read first, as the values may be long.
         """
-        # The index of a prefix is the index of its last change; an absent key has the index of the whole store.
+        # A missing key has the index of the whole store, while a prefix has the index of its last change.
         whole = Index()
         if self._base.outer(prefix):
             self._get(prefix, whole, stale)
@@ -110,7 +110,7 @@ class ConsulKeys:
     def _read_keys(
         self, keys: Sequence[str], absent: Collection[str] = (), *, stale: bool = False
     ) -> dict[str, Item[bytes]]:
-        """Return the items of keys. If the token may write the absent keys, the items of an answer are of one moment.
+        """Return the items of keys, read in one transaction if the token may write the absent keys.
 
         Args:
             absent: the keys that are expected to be missing.
@@ -122,7 +122,7 @@ class ConsulKeys:
 
     def _read_moment(self, keys: Sequence[str], absent: set[str], *, stale: bool) -> dict[str, Item[bytes]]:
         for _ in range(_TRIES):
-            # "get" fails for a missing key. Consul reports each failed operation.
+            # Use "check-not-exists" for missing keys, for which "get" fails. Consul reports each failed operation.
             operations = [
                 {"Verb": "check-not-exists" if key in absent else "get", "Key": self._base.outer(key)}
                 for key in keys
@@ -131,7 +131,7 @@ class ConsulKeys:
             if not outcome.errors:
                 break
             if _is_denial(outcome.errors[0].what):
-                # The right to read does not cover `check-not-exists`: each key is read separately.
+                # Read each key separately: the right to read does not cover `check-not-exists`.
                 return self._read_each(keys, stale=stale)
             failed = {failure.op_index for failure in outcome.errors}
             absent ^= {key for number, key in enumerate(keys) if number in failed}
@@ -140,7 +140,7 @@ class ConsulKeys:
         items = (self._item(one["KV"]) for one in outcome.results or ())
         found = {item.key: item for item in items if item is not None}
         if len(found) + len(absent & {*keys}) < len(keys):
-            # Consul leaves out the keys that a token may not read.
+            # Consul silently leaves out keys that the token may not read.
             self._check_permission("Permission denied")
         return found
 
@@ -151,7 +151,7 @@ class ConsulKeys:
         return items
 
     def _get(self, key: str, noted: Index, stale: bool, **options: Any) -> Any:
-        """Return an answer of the key-value store, and note its index."""
+        """Return an answer of the key-value store; store its index in `noted`."""
         with self._agent.errors():
             latest, found = self._agent.client.kv.get(
                 self._base.outer(key), consistency="stale" if stale else "consistent", **options
@@ -160,9 +160,10 @@ class ConsulKeys:
         return found
 
     def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> tuple[Transacted, int]:
-        """Return the outcome, and how many keys were deleted.
+        """Execute a transaction; return the outcome and the number of deleted keys.
 
-        Each operation requires the state that was read before, so that it fits the present lease of its key.
+        The keys are read first. Each operation has the condition that its key is unchanged, since the operation depends
+        on the present lease of the key.
         """
         failure, index = "", Index()
         for _ in range(_TRIES):
@@ -171,7 +172,7 @@ class ConsulKeys:
             revisions = [0 if item is None else item.revision for item in items]
             latest, is_met = max([index.latest, *revisions]), revisions == [step.revision for step in when]
             if when and not latest and not (is_met and do):
-                # Absent keys have no revision: the revision of the store is read, then the keys are read again.
+                # If all keys are absent, there is no revision: read the revision of the store, then the keys again.
                 self.read(when[0].key, index)
                 continue
             if not is_met:
@@ -187,7 +188,7 @@ class ConsulKeys:
         raise StoreError(f"Consul did not do a transaction: {HttpError(failure)}", processed="no")
 
     def open_session(self, seconds: float) -> str:
-        # The session has no checks: a failed check of its node would end it early.
+        # Without checks: a failed check of the node would end the session early.
         options = {"behavior": "delete", "ttl": seconds, "lock_delay": 0, "checks": []}
         with self._agent.errors():
             return str(typed(self._agent.client.session.create(**options), str))
@@ -219,7 +220,7 @@ class ConsulKeys:
         return found is not None
 
     def _done(self, operations: list[dict[str, Any]], *, stale: bool = False) -> _Outcome:
-        """Do operations on keys, all or none; if none was done, the outcome has errors. `stale` is for reads only."""
+        """Execute all operations, or none; then the outcome has errors. `stale` is only for reads."""
         from consul.callback import CB
 
         def answer(response: Any) -> Any:
@@ -235,7 +236,7 @@ class ConsulKeys:
     def _present(
         self, when: Sequence[Unchanged], do: Sequence[Write | Deletion], index: Index
     ) -> dict[str, Item[bytes] | None]:
-        """Return the present items of a transaction; note the index of the only one."""
+        """Return the present items of a transaction's keys. If there is only one key, store its index in `index`."""
         keys = list(dict.fromkeys(step.key for step in (*when, *do)))
         absent = {step.key for step in when if not step.revision}
         try:
@@ -252,12 +253,12 @@ class ConsulKeys:
         return key | {"Verb": "check-index", "Index": step.revision}
 
     def _operations(self, step: Write | Deletion, present: Item[bytes] | None) -> list[dict[str, Any]]:
-        """Return the operations of a step on an item; they fail if its revision or lease has changed."""
+        """Return the Consul operations of a step. They fail if the revision or the lease of the item has changed."""
         key = {"Key": self._base.outer(step.key)}
         revision, lease = (0, None) if present is None else (present.revision, present.lease)
         if isinstance(step, Deletion):
             return [key | {"Verb": "delete-cas", "Index": revision}] if revision else []
-        # Consul does not count a write of the same value and flags as a change.
+        # Random flags make every write a change: Consul ignores a write of the same value and flags.
         written = key | {"Value": base64.b64encode(step.value).decode(), "Flags": secrets.randbits(32)}
         unlock = {"Verb": "unlock", "Session": lease}
         if step.lease is None:
@@ -266,7 +267,7 @@ class ConsulKeys:
         return [key | unlock, lock] if lease not in (None, step.lease) else [lock]
 
     def _revision(self, outcome: _Outcome, latest: int, do: Sequence[Write | Deletion]) -> int:
-        """Return the revision of a transaction's writes; a transaction of only deletions has no revision."""
+        """Return the revision of a transaction. Consul reports none for deletions, so it may have to be read."""
         if do and not any(isinstance(step, Write) for step in do):
             index = Index()
             self.read(do[0].key, index)
@@ -285,7 +286,7 @@ class ConsulKeys:
             raise StoreError(text, status=Status.PERMISSION_DENIED, processed="no")
 
     def _item(self, pair: _Pair) -> Item[bytes] | None:
-        """Return a key as an item; None for a key of another program that does not fit."""
+        """Return a key as an item, or None for a key of another program that is invalid here."""
         key = self._base.inner(pair.key)
         return (
             None
@@ -301,7 +302,7 @@ def _is_denial(failure: str) -> bool:
 def _conditions(
     when: Sequence[Unchanged], do: Sequence[Write | Deletion], present: dict[str, Item[bytes] | None]
 ) -> list[Unchanged]:
-    """Add conditions of deletions: Consul reports a deletion as done even if the key was gone, or new."""
+    """Return the conditions, plus one for each deletion: Consul reports success even if the key was gone or new."""
     found = {step.key: present[step.key] for step in do if isinstance(step, Deletion)}
     added = (Unchanged(key, item.revision if item else 0) for key, item in found.items())
     return [*when, *(one for one in added if bool(one.revision) is (len(when) + len(do) == 1))]

@@ -1,7 +1,7 @@
-"""A store in Consul 1.8 or later, by the HTTP interface of an agent.
+"""A store in Consul 1.8 or later, by the HTTP API of an agent.
 
-A lease is a session of Consul without health checks that deletes its keys at its end. An item is put under a lease by
-Consul's lock of the key for that session.
+A lease is a session of Consul without health checks that deletes its keys at its end. An item gets a lease when the
+session locks the key.
 """
 
 import contextlib
@@ -37,10 +37,10 @@ __all__ = ["ConsulStore", "open_consul_store"]
 
 T = TypeVar("T")
 
-#: Seconds for which the agent holds a request of a watch.
+#: Seconds for which the agent may delay the answer to a watch (a blocking query).
 WATCH_SECONDS: Final = 55.0
 
-#: Watches that continue from an earlier watch or a list, and their keys.
+#: Most states that are kept for later watches, and most keys of such a state.
 _KEPT_WATCHES: Final = 16
 _KEPT_KEYS: Final = 10_000
 
@@ -50,7 +50,7 @@ _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 
 
 def open_consul_store(url: RegistryURL) -> "ConsulStore":
-    """Return the store `consul://host:port?base=…&token_file=…&dc=…`; without a port it is 8500.
+    """Return the store `consul://host:port?base=…&token_file=…&dc=…`. The default port is 8500.
 
     Raises:
         ConfigError: an option is wrong, or py-consul is not installed.
@@ -63,7 +63,7 @@ def open_consul_store(url: RegistryURL) -> "ConsulStore":
 class ConsulStore:
     """The key-value store of a datacenter, below a base.
 
-    A watch reads all items of its prefix after each change. It shows changes after an earlier revision only if nothing
+    A watch reads all items of its prefix after each change. It can start from an earlier revision only if nothing has
     changed since, or if this object has listed or watched the prefix at that revision.
     """
 
@@ -72,13 +72,13 @@ class ConsulStore:
     def __init__(self, access: AgentAccess, base: KeyPrefix) -> None:
         self._threads = ClientThreads(lambda: ConsulKeys(access.connect(), base))
         self._is_known = False
-        # Followed states, by key or prefix.
+        # States for later watches, by key or prefix.
         self._followed: dict[str, Followed] = {}
 
     async def __aenter__(self) -> Self:
         self._threads.open()
         try:
-            # If the agent is away now, the first request asks it.
+            # If the agent is unreachable now, the first request checks the version.
             with contextlib.suppress(StoreError):
                 await self._check_version()
         except BaseException:
@@ -98,7 +98,7 @@ class ConsulStore:
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
     ) -> ItemPage:
-        """Return the first items; items of a page that is cut may be later than its revision."""
+        """Return the first items. If more items follow, some items may be newer than the revision of the page."""
         check_page(prefix, limit)
         followed = Followed()
         page, known = await self._ask(
@@ -125,7 +125,7 @@ class ConsulStore:
 
     def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
         check_watched(watched)
-        # The watch begins before the next write: later changes would hide which changes came after the revision.
+        # Start immediately: with later writes it would be unknown which changes came after the revision.
         beginning = self._threads.begin(self._begun(watched, after))
 
         async def changes() -> AsyncGenerator[ItemChange, None]:
@@ -151,7 +151,7 @@ class ConsulStore:
 
     async def lease(self, seconds: float) -> str:
         check_lease_seconds(seconds, self.limits)
-        # A session whose answer is lost expires.
+        # If the answer is lost, the session expires.
         return await self._ask(lambda keys: keys.open_session(seconds))
 
     async def renew(self, lease: str) -> bool:
@@ -164,7 +164,7 @@ class ConsulStore:
         """Return the state from which a watch continues."""
         kept = None if after is None else self._followed.get(watched)
         if kept is not None and after is not None and kept.base <= after:
-            # A second watch of the same keys starts anew.
+            # Only one watch can continue from a state.
             del self._followed[watched]
             return kept
         followed = Followed()
@@ -175,7 +175,7 @@ class ConsulStore:
         return followed
 
     def _keep(self, watched: str, followed: Followed) -> None:
-        """Keep a state for a later watch, unless a kept state reaches back further."""
+        """Keep a state for a later watch, except if a kept state reaches back further."""
         kept = self._followed.pop(watched, followed)
         self._followed[watched] = min(kept, followed, key=lambda one: one.base)
         if len(self._followed) > _KEPT_WATCHES:
@@ -198,7 +198,7 @@ class ConsulStore:
         return await self._threads.ask(work, writes=writes)
 
     async def _check_version(self) -> None:
-        """Check the agent's version once; ConfigError: it is too old."""
+        """Check the agent's version once. ConfigError: it is too old."""
         if not self._is_known:
             text = await self._threads.ask(lambda keys: keys.version())
             found = _VERSION.match(text)

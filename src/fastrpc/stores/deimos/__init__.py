@@ -1,6 +1,6 @@
-"""A store in Deimos, or in a store of ours that speaks its dialect.
+"""A store in Deimos, or in a fastrpc store with the HTTP API of Deimos.
 
-`store` has the verbs, `leases` the items that end, and `watching` the changes; a Deimos loses some of them.
+`store` has the requests, `leases` the items with leases, and `watching` the changes, although Deimos loses events.
 """
 
 from fastrpc.stores.deimos.store import DeimosStore, open_deimos_store

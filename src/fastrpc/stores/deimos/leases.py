@@ -1,4 +1,4 @@
-"""The leases of a store in Deimos: each is one item with a time to live, known to the store object that made it."""
+"""The leases of a store in Deimos. A lease is one item with a time to live; only its store object knows it."""
 
 import asyncio
 import contextlib
@@ -13,23 +13,23 @@ __all__ = ["ItemLease", "ItemLeases"]
 
 @dataclass(slots=True)
 class ItemLease:
-    """A lease, and its item once there is one."""
+    """A lease, and its item once it is written."""
 
     seconds: int
 
-    #: The instant at which the lease ends while it has no known item.
+    #: The instant at which the lease ends if it has no known item.
     due: float
 
-    #: The key as the store has it; None without an item.
+    #: The key of the item in Deimos; None without an item.
     key: str | None = None
     value: str = ""
 
-    #: The indexes of the item. Both are 0 until its first write is answered; the revision is also 0 while a later write
-    #: is unanswered.
+    #: The created and modified index of the item. Both are 0 until the first write is answered; the revision is also 0
+    #: while a later write is not answered.
     created: int = 0
     revision: int = 0
 
-    #: Held by a write of the lease's item, by the end of the lease, and by a renewal that does not know the item.
+    #: Held by writes of the item, by the revocation, and by a renewal for which the item is unknown.
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -46,7 +46,7 @@ class ItemLeases:
         self._names: dict[str, str] = {}
 
     def add(self, seconds: int) -> str:
-        """Make a lease without an item; return its name."""
+        """Create a lease without an item; return its name."""
         now = self._clock()
         for name, lease in list(self._leases.items()):
             if not lease.created and lease.due <= now:
@@ -56,7 +56,7 @@ class ItemLeases:
         return name
 
     def find(self, name: str) -> ItemLease | None:
-        """Return a lease; None if it has ended."""
+        """Return a lease, or None if it has ended."""
         found = self._leases.get(name)
         if found is not None and not found.created and found.due <= self._clock():
             self.remove(name)
@@ -70,9 +70,9 @@ class ItemLeases:
 
     @contextlib.contextmanager
     def writing(self, name: str, key: str, value: str, *, creates: bool) -> Iterator[None]:
-        """Note the item that the block writes under a lease: an item that may have been written ends with the lease.
+        """Bind the item that the block writes to a lease, even if the write only may have arrived.
 
-        After a failed write the lease is unchanged, and so are the key and its lease.
+        If the write has certainly failed, the lease is restored.
         """
         lease = self._leases[name]
         earlier = (lease.value, lease.created, lease.revision) if lease.key == key else None
@@ -93,7 +93,7 @@ class ItemLeases:
             raise
 
     def bind(self, name: str, key: str, value: str, created: int, revision: int) -> None:
-        """Note that an item belongs to this lease, unless the lease has ended, and to no other lease."""
+        """Bind an item to this lease, if the lease has not ended, and to no other lease."""
         self._unbind_others(name, key)
         lease = self._leases.get(name)
         if lease is None or (lease.key == key and revision < lease.revision):
@@ -102,13 +102,13 @@ class ItemLeases:
         self._names[key] = name
 
     def unbind(self, key: str) -> None:
-        """Note that a key belongs to no lease."""
+        """Remove a key from its lease."""
         name = self._names.get(key)
         if name is not None:
             self.part(name)
 
     def part(self, name: str) -> None:
-        """Note that a lease has no item."""
+        """Remove the item from a lease."""
         lease = self._leases.get(name)
         if lease is None:
             return
@@ -117,7 +117,7 @@ class ItemLeases:
         lease.due = self._clock() + lease.seconds
 
     def extend(self, name: str) -> None:
-        """Restart a lease that has no known item."""
+        """Restart the time of a lease that has no known item."""
         lease = self._leases.get(name)
         if lease is not None:
             lease.due = self._clock() + lease.seconds

@@ -1,7 +1,7 @@
-"""The verbs of a store in Deimos.
+"""The requests of a store in Deimos.
 
-A write without a condition reads its key first: only a compare-and-swap keeps the revision that created an item. A
-lease is the time to live of one item; a renewal writes the item again.
+A write without a condition first reads its key, since only a compare-and-swap keeps the created index of an item. A
+lease is the time to live of one item. A renewal writes the item again.
 """
 
 import contextlib
@@ -42,15 +42,15 @@ from fastrpc.stores.remote import ClientThreads, KeyPrefix, ended_lease
 
 __all__ = ["DeimosStore", "open_deimos_store"]
 
-#: Attempts at a write whose key others change at the same time.
+#: Most attempts at a write whose key is changed by others at the same time.
 _TRIES: Final = 100
 
-#: Items by their paths, and the index of the store.
+#: Items by path, and the index of the store.
 _Items = tuple[dict[str, Item[bytes]], int]
 
 
 def open_deimos_store(url: RegistryURL) -> "DeimosStore":
-    """Return the store `deimos://host:port,host:port?base=…&token_file=…`; without a port it is 4001.
+    """Return the store `deimos://host:port,host:port?base=…&token_file=…`. The default port is 4001.
 
     Raises:
         ConfigError: an option is wrong.
@@ -103,7 +103,7 @@ class DeimosStore:
     async def list(
         self, prefix: str = "", *, limit: int = 1000, after: str = "", stale: bool = False
     ) -> ItemPage:
-        """Return the first items of a prefix; the whole prefix is read. `stale` has no effect here."""
+        """Return the first items of a prefix. Deimos returns the whole prefix. `stale` has no effect here."""
         check_page(prefix, limit)
         _check_visible(prefix)
         items, index = await self._threads.ask(lambda client: self._below(client, prefix))
@@ -145,7 +145,7 @@ class DeimosStore:
         try:
             await self._deleted(key, expect)
         except StoreError as error:
-            # The write was refused: a directory is not a key, and no key is below another key.
+            # These refusals mean that the key is a directory, or below another key. Both are not possible in Deimos.
             if not _is_refused(error) and error.status is not Status.FAILED_PRECONDITION:
                 raise
             if expect is not None:
@@ -155,7 +155,7 @@ class DeimosStore:
         return True
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
-        """Do an operation on one key if it has the compared revision."""
+        """Execute one operation if its key has the expected revision."""
         check_transaction(when, do)
         keys = {step.key for step in (*when, *do)}
         if len(keys) > 1:
@@ -194,7 +194,7 @@ class DeimosStore:
         return ItemWatch(changes())
 
     async def lease(self, seconds: float) -> str:
-        """Make a lease. Only this object knows it; Deimos sees it once it has an item."""
+        """Create a lease. Only this object knows it, and Deimos once it has an item."""
         check_lease_seconds(seconds, self.limits)
         return self._leases.add(int(seconds))
 
@@ -204,7 +204,7 @@ class DeimosStore:
             return False
         if not found.created:
             self._leases.extend(lease)
-        # The renewal of a known item does not wait for a write that is under way and may hang: both compare and swap.
+        # The renewal of a known item need not wait for a write in progress, which may hang: both are compare-and-swaps.
         async with contextlib.nullcontext() if found.created else found.lock:
             for _ in range(_TRIES):
                 if self._leases.find(lease) is not found:
@@ -214,10 +214,10 @@ class DeimosStore:
                 if found.key is not None and not await self._is_refound(lease, found, found.key):
                     return False
                 if not found.created:
-                    # The lease has no item, or its write has not arrived yet.
+                    # The lease has no item, or the write of its item has not arrived yet.
                     self._leases.extend(lease)
                     return True
-        raise StoreError(f"others change {found.key!r} all the time", processed="no")
+        raise StoreError(f"other programs keep changing {found.key!r}", processed="no")
 
     async def revoke(self, lease: str) -> bool:
         found = self._leases.find(lease)
@@ -242,7 +242,7 @@ class DeimosStore:
             return True
 
     def _lease_for(self, name: str, key: str) -> ItemLease:
-        """Return a lease, checking that it may have the item of a key."""
+        """Return a lease, after checking that it may have the item of a key."""
         found = self._leases.find(name)
         if found is None:
             raise ended_lease(name)
@@ -251,7 +251,7 @@ class DeimosStore:
         return found
 
     async def _put(self, key: str, text: str, revision: int, lease: str | None) -> DeimosNode:
-        """Write a key that has a revision; 0: a key that does not exist."""
+        """Write a key if it has this revision; 0 means that the key does not exist."""
         form: dict[str, Any] = {"value": text}
         form |= {"prevIndex": revision} if revision else {"prevExists": "false"}
         if lease is None:
@@ -259,7 +259,7 @@ class DeimosStore:
             self._leases.unbind(key)
             return node
         async with self._lease_for(lease, key).lock:
-            # While the write waited, the lease may have ended or got another item.
+            # Check again: while the write waited, the lease may have ended or got another item.
             form["ttl"] = self._lease_for(lease, key).seconds
             with self._leases.writing(lease, key, text, creates=not revision):
                 node = await self._written(key, form)
@@ -267,7 +267,7 @@ class DeimosStore:
             return node
 
     async def _is_renewed(self, name: str, lease: ItemLease) -> bool:
-        """Write the item of a lease again; return whether the item was unchanged since this object wrote it."""
+        """Write the item of a lease again. Return False if the item has changed since this object wrote it."""
         key = lease.key
         if key is None:
             return False
@@ -282,12 +282,11 @@ class DeimosStore:
         return True
 
     async def _is_refound(self, name: str, lease: ItemLease, key: str) -> bool:
-        """Read the item of a lease that has changed, or whose write may have arrived; return whether the lease
-        continues.
+        """Read the item of a lease that has changed, or whose write may have arrived. Return whether the lease exists.
 
-        The lease has ended if its key has another item, or no item. An item without a time to live has left the lease.
-        An item that may come from an unanswered first write or from another program belongs to the lease only if its
-        key names the lease.
+        The lease has ended if the key has another item or no item. An item without a time to live no longer belongs to
+        the lease. If the item may come from an unanswered first write or from another program, it belongs to the lease
+        only if the key contains the name of the lease.
         """
         created = lease.created
         node, _ = await self._threads.ask(lambda client: self._node(client, key))
@@ -315,7 +314,7 @@ class DeimosStore:
         return Transacted(False, index, (item,) * len(when))
 
     async def _begun(self, watched: str, after: int | None) -> KeyWatcher:
-        """Return the beginning of a watch."""
+        """Return the watcher from which a watch starts."""
         items, index = await self._threads.ask(lambda client: self._watched(client, watched))
         if after is not None and after > index:
             raise CompactedError(f"Deimos has indexes up to {index}, not {after}", oldest=index)
@@ -351,10 +350,10 @@ class DeimosStore:
         return StoreConflictError(f"{key!r} has revision {revision}, not {expect}", item=item)
 
     async def _check_free(self, key: str) -> None:
-        """Refuse a key that has keys below it."""
+        """Check that no keys are below a key."""
         if (await self.list(f"{key}/", limit=1)).items:
             raise StoreError(
-                f"{key!r} is a directory, which has no value",
+                f"{key!r} is a directory, which cannot have a value",
                 status=Status.FAILED_PRECONDITION,
                 processed="no",
             )
@@ -388,7 +387,7 @@ class DeimosStore:
         return ({} if node is None or item is None else {node.key: item}), index
 
     def _item(self, node: DeimosNode, watched: str) -> Item[bytes] | None:
-        """Return a node as an item; None for an unwatched node, or a key that does not fit."""
+        """Return a node as an item, or None if it is not watched or its key is invalid here."""
         path = node.key.strip("/")
         key = self._base.inner(path) if path.startswith(self._base.prefix) else None
         is_watched = key == watched or (key is not None and _is_prefix(watched) and key.startswith(watched))
@@ -415,7 +414,7 @@ def _is_prefix(watched: str) -> bool:
 
 
 def _check_visible(key: str) -> None:
-    """Refuse a key or prefix that Deimos leaves out of lists."""
+    """Check that Deimos includes a key or prefix in lists."""
     if any(word.startswith("_") for word in key.split("/")):
         raise ConfigError(f"the key {key!r} has a word that begins with '_', which Deimos hides")
 

@@ -1,8 +1,8 @@
-"""The changes of keys in Deimos after an index. Blocking, for a thread.
+"""Watch keys in Deimos after an index. The functions block, so a thread runs them.
 
-A Deimos loses events: the end of one watch can silence others, and the deletion of a directory is a single event that
-no watch below the directory gets. So each wait ends after some seconds and continues from its index, and all keys are
-read again from time to time.
+Deimos loses events: the end of one watch can silence other watches, and the deletion of a directory is a single event,
+which watches below the directory do not get. So each wait ends after some seconds and continues from its index, and all
+keys are read again at intervals.
 """
 
 import time
@@ -19,7 +19,7 @@ __all__ = ["KeyWatcher"]
 #: Seconds after which all keys are read again.
 READ_SECONDS: Final = 15.0
 
-#: The pause after a wait that ended at once without an event.
+#: The pause in seconds after a wait that ended immediately without an event.
 _PAUSE_SECONDS: Final = 0.25
 
 _DELETIONS: Final = frozenset({"delete", "compareAndDelete", "expire"})
@@ -29,12 +29,12 @@ class KeyWatcher:
     """The changes of one key, or of all keys of a prefix.
 
     Args:
-        path: the watched key or directory, as Deimos has it.
-        item_of: returns the item of a node; None for a directory, or a key that is not watched.
-        read: returns all items by their paths, and the index of the store.
+        path: the path of the watched key or directory in Deimos.
+        item_of: returns the item of a node, or None for a directory or a key that is not watched.
+        read: returns all items by path, and the index of the store.
         reached: the index after which changes are requested.
-        begun: the index of the store when the watch begins.
-        known: the items at that index by their paths, as far as they are known.
+        begun: the index of the store at the start of the watch.
+        known: the items at that index by path, as far as they are known.
     """
 
     def __init__(
@@ -94,26 +94,26 @@ class KeyWatcher:
         if before is not None:
             self._known.setdefault(node.key, before)
         if is_deletion or node.dir:
-            # A key that becomes a directory is deleted by that.
+            # If the key has become a directory, it was deleted.
             return [self._deletion(node.key, index)] if node.key in self._known else []
         item = self._item_of(node)
         return [] if item is None else self._note(node.key, item, item.revision)
 
     def _compared(self, items: Mapping[str, Item[bytes]], index: int) -> list[ItemChange]:
-        """Return the changes that a read of all items shows and that no event has reported."""
+        """Compare a read of all items with the known items; return the changes that no event has reported."""
         if index < self.reached:
-            # # The node lags behind the index.
+            # The node lags: it does not have the changes up to `reached` yet.
             return []
         changes = [self._deletion(path, index) for path in sorted(self._known) if path not in items]
         for path, item in items.items():
-            # Revisions of changes never fall: a missed change has the revision of the read.
+            # Revisions of changes must not decrease, so a missed change gets the index of the read.
             revision = item.revision if item.revision > self.reached else index
             changes += self._note(path, item, revision)
         self.reached = index
         return sorted(changes, key=lambda change: change.revision)
 
     def _note(self, path: str, item: Item[bytes], revision: int) -> list[ItemChange]:
-        """Note an item; return its change, or no change if only its lease was renewed."""
+        """Store an item as known; return its change, or nothing if only its lease was renewed."""
         before, self._known[path] = self._known.get(path), item
         if before is not None:
             is_renewal = item.lease is not None and replace(item, revision=before.revision) == before

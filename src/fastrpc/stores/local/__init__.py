@@ -1,6 +1,6 @@
-"""A store of this process with one revision for all keys: items, leases, history.
+"""A store in this process with one revision for all keys: items, leases, history.
 
-`commits` is the group commit of any journal, and does not depend on items.
+`commits` implements group commits for any journal. It does not depend on items, and brokers use it, too.
 """
 
 from fastrpc.stores.local.leases import ITEM_LEASE

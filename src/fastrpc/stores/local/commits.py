@@ -1,7 +1,7 @@
-"""Group commit into a journal: all changes that arrive during a commit form the next one.
+"""Group commits to a journal: all changes that arrive during a commit form the next commit.
 
-It knows only the size of a change: items of a store and messages of a broker are kept by the same rules. A commit
-without room is undone, and its changes are refused. Any other failed commit is the last one.
+Stores and brokers use it, so it knows only the size of a change. If the journal is full, a commit is undone, and its
+changes are refused. After any other failed commit there is no further commit.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from fastrpc.user_code import as_error
 __all__ = ["CommitJournal", "Commits", "PendingChange"]
 
 
-#: Waits that end in one turn of the loop.
+#: Most waiting callers that are woken in one iteration of the loop.
 _WOKEN_AT_ONCE: Final = 16
 
 
@@ -38,26 +38,26 @@ Found = TypeVar("Found")
 
 
 class CommitJournal(Protocol[Change_contra, Kept_co]):
-    """Keeps changes across restarts. One thread calls it."""
+    """A journal that keeps changes across restarts. One thread calls it."""
 
     def open(self) -> Kept_co:
         """Return what is kept."""
 
     def commit(self, changes: Sequence[Change_contra]) -> None:
-        """Keep changes, all or none.
+        """Write changes, all or none.
 
-        A FastRPCError with RESOURCE_EXHAUSTED: there is no room, and none is kept. After any other error they may be
-        kept.
+        FastRPCError with RESOURCE_EXHAUSTED: the journal is full, and no change is kept. After any other error the
+        changes may be kept.
         """
 
     def close(self) -> None: ...
 
     def room(self) -> int:
-        """Return the room in bytes; negative: no room is left. Any thread may ask."""
+        """Return the free space in bytes; negative if the journal is full. Any thread may call it."""
 
 
 class _Commit:
-    """One commit that is under way or due. The cancel of one wait ends neither it nor the other waits."""
+    """A commit that is due or in progress. Cancelling a waiting caller does not affect the commit or other callers."""
 
     __slots__ = ("_is_kept", "_waiting")
 
@@ -66,7 +66,7 @@ class _Commit:
         self._waiting: list[asyncio.Future[bool]] = []
 
     def settled(self) -> "asyncio.Future[bool]":
-        """Return a future of whether its changes were kept."""
+        """Return a future whose result says whether the changes were kept."""
         ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._is_kept is None:
             self._waiting.append(ended)
@@ -75,12 +75,12 @@ class _Commit:
         return ended
 
     def end(self, is_kept: bool, on_woken: Callable[[], None]) -> None:
-        """Wake the waiting callers; call a function once all of them have gone on."""
+        """Wake the waiting callers; call `on_woken` once all of them have continued."""
         self._is_kept = is_kept
         self._wake(on_woken)
 
     def _wake(self, on_woken: Callable[[], None]) -> None:
-        """Wake some waiting callers, and a turn later the others: callers go on while others are still answered."""
+        """Wake some callers, and others in later iterations of the loop, so that the first can continue earlier."""
         if not self._waiting:
             on_woken()
             return
@@ -92,12 +92,12 @@ class _Commit:
 
 
 class Commits(Generic[Change, Kept]):
-    """Passes changes on to a journal, in its thread, and reports each outcome to its owner, in the loop.
+    """Passes changes to a journal, in the journal's thread, and reports the outcomes to the owner, in the loop.
 
     Args:
-        name: names the thread.
-        keep: called with the changes of a commit that was kept, in their order.
-        undo: called with the changes that were not kept, as there is no room for them, in their order.
+        name: the name of the thread.
+        keep: called with the changes of a commit that was kept, in order.
+        undo: called with the changes that were not kept because the journal is full, in order.
         fail: called with the error of a commit that may have been kept; no other commit follows.
         complete: called in the loop with the changes of the next commit; returns the changes for the journal.
     """
@@ -118,50 +118,50 @@ class Commits(Generic[Change, Kept]):
         self._fail = fail
         self._complete = complete
         self._thread = JournalThread(name)
-        # Changes that no commit has taken yet, and the result of the latest commit that is under way or due: whether
-        # they are kept.
+        # Changes that are in no commit yet; the latest commit that is due or in progress.
         self._pending: list[Change] = []
         self._commit: _Commit | None = None
-        # Bytes of changes that are not committed.
+        # Bytes of all changes that are not committed yet.
         self._bytes = 0
-        # The room of the journal, as of the last question after the latest commit; None: it has to be asked.
+        # The free space of the journal if it was queried since the latest commit, else None.
         self._room: int | None = None
-        # Whether a commit is under way or due, or the callers of the latest one go on.
+        # True while a commit is due or in progress, or while callers of the latest commit are being woken.
         self._is_committing = False
         self._is_over = False
         self._finishing: list[asyncio.Future[None]] = []
 
     async def open(self) -> Kept:
-        """Open the journal; return the kept content."""
+        """Open the journal; return its content."""
         try:
             return await self._thread.result(self._journal.open)
         except BaseException:
-            # A cancelled wait leaves the thread opening it.
+            # If this was cancelled, the thread may still be opening the journal: close it afterwards.
             self.close()
             raise
 
     async def finish(self) -> None:
-        """Return once there is no change left to commit."""
+        """Wait until all changes are committed."""
         while self._is_committing:
             ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._finishing.append(ended)
             await ended
 
     def close(self) -> "asyncio.Future[None]":
-        """Accept no more changes; the future is done once the thread has closed the journal, after a running commit."""
+        """Accept no more changes. The future is done once the running commit has ended and the journal is closed."""
         self._is_over = True
         closing = self._thread.result(self._journal.close)
         self._thread.end()
         return closing
 
     async def read(self, look: Callable[[], Found]) -> Found:
-        """Return what a function finds, called in the journal's thread between two commits."""
+        """Call a function in the journal's thread, between two commits; return its result."""
         return await self._thread.result(look)
 
     def is_full(self, size: int) -> bool:
-        """Return whether `size` bytes do not fit beside the bytes that wait for their commit.
+        """Return whether `size` bytes do not fit in addition to the bytes that wait for their commit.
 
-        The journal is asked once for each commit, not for each write. While it is full each write asks again.
+        The free space is queried once per commit and not for each write. While the journal is full, each write queries
+        it.
         """
         needed = self._bytes + size
         if self._room is None or self._room < needed:
@@ -172,12 +172,12 @@ class Commits(Generic[Change, Kept]):
         return True
 
     def add(self, changes: Iterable[Change]) -> None:
-        """Hand changes to the next commit."""
+        """Add changes to the next commit."""
         for one in changes:
             self.add_one(one)
 
     def add_one(self, change: Change) -> None:
-        """Hand a change to the next commit."""
+        """Add a change to the next commit."""
         if not self._pending:
             self._commit = _Commit()
             if not self._is_committing:
@@ -188,20 +188,20 @@ class Commits(Generic[Change, Kept]):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a commit is under way or due."""
+        """True if a commit is due or in progress."""
         return self._commit is not None
 
     def settled(self) -> "asyncio.Future[bool]":
-        """Return a future of whether all changes so far were kept; one of them is waiting."""
+        """Return a future whose result says whether all changes so far were kept. Requires `is_waiting`."""
         assert self._commit is not None
         return self._commit.settled()
 
     def _begin_soon(self) -> None:
-        """Begin the next commit in the next turn of the loop."""
+        """Start the next commit in the next iteration of the loop."""
         asyncio.get_running_loop().call_soon(self._begin, context=Context())
 
     def _begin(self) -> None:
-        """Begin the next commit."""
+        """Start the next commit."""
         batch, self._pending, commit = self._complete(self._pending), [], self._commit
         assert commit is not None
         if self._is_over:
@@ -226,7 +226,7 @@ class Commits(Generic[Change, Kept]):
         self._end(batch, commit, later, is_kept=error is None)
 
     def _undo_all(self, batch: Sequence[Change]) -> None:
-        """Undo a commit without room and all later changes, which were based on it."""
+        """Undo a commit that did not fit, and all later changes, which depend on it."""
         later, self._pending = self._pending, []
         self._bytes -= sum(one.size for one in later)
         self._undo([*batch, *later])
@@ -234,13 +234,13 @@ class Commits(Generic[Change, Kept]):
     def _end(
         self, batch: Sequence[Change], commit: _Commit, later: _Commit | None = None, *, is_kept: bool
     ) -> None:
-        """Tell the waits for a commit that it has ended, and begin the next one.
+        """Wake the callers of a commit, then start the next commit.
 
-        The next commit begins a turn after the woken callers have gone on, and their answers leave in that turn. The
-        thread of a commit shares the interpreter with the loop, and would hold up the answers.
+        The next commit starts one iteration of the loop after the woken callers have continued, so that their answers
+        are sent before. Otherwise the thread of the commit would compete with the loop for the GIL and delay them.
 
         Args:
-            later: has the waits for changes that were undone with the commit.
+            later: the commit of later changes that were undone, too.
         """
         self._bytes -= sum(one.size for one in batch)
         self._room = None
@@ -249,7 +249,7 @@ class Commits(Generic[Change, Kept]):
         commit.end(is_kept, self._go_on if later is None else partial(later.end, is_kept, self._go_on))
 
     def _go_on(self) -> None:
-        """Begin the next commit, or rest: all callers of the latest commit have gone on."""
+        """Start the next commit, if any, after all callers of the latest commit have continued."""
         if self._pending:
             self._begin_soon()
             return

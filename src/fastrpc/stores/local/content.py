@@ -1,4 +1,4 @@
-"""The content of a store: items and leases under one revision. It changes at once; callers pass the time."""
+"""The content of a store: items and leases under one revision. Changes take effect immediately, before a commit."""
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -19,11 +19,11 @@ __all__ = ["Content"]
 
 @dataclass(slots=True)
 class Content:
-    """The present state, with changes that no commit has kept yet.
+    """The present state of a store, including changes that are not committed yet.
 
     Attributes:
         revision: the revision of the latest change.
-        note: takes the changes of each step, in their order.
+        note: called with the changes of each step, in order.
     """
 
     items: Items
@@ -35,7 +35,7 @@ class Content:
 
     def page(self, prefix: str, limit: int, after: str) -> ItemPage:
         """Return the first items of a prefix whose keys sort after `after`."""
-        # The least key that sorts after another one.
+        # Start with the first key that sorts after `after`.
         start = f"{after}\0" if after else ""
         items = tuple(islice(self.items.below(prefix, start), limit + 1))
         return ItemPage(items[:limit], self.revision, len(items) > limit)
@@ -50,7 +50,7 @@ class Content:
         return Saved(self.revision, self.revision, self.items.all(), leases)
 
     def restore(self, saved: Saved) -> None:
-        """Begin with the content of a journal; its leases start again."""
+        """Load the content of a journal. Its leases start again."""
         self.revision = saved.revision
         for lease in saved.leases:
             if lease.seconds is not None:
@@ -61,10 +61,10 @@ class Content:
                 self.leases.keys(item.lease).add(item.key)
 
     def check(self, writes: Sequence[Write]) -> None:
-        """Check that there is room for writes, and that their leases are alive.
+        """Check that writes fit the limits, and that their leases exist.
 
         Raises:
-            StoreError: NOT_FOUND: a lease has ended; RESOURCE_EXHAUSTED: a bound is exceeded.
+            StoreError: NOT_FOUND: a lease has ended; RESOURCE_EXHAUSTED: a limit is exceeded.
         """
         for lease in {step.lease for step in writes if step.lease is not None}:
             if not self.leases.is_alive(lease):
@@ -73,13 +73,13 @@ class Content:
             self.items.check_room(writes)
 
     def alter(self, do: Sequence[Write | Deletion], over: Collection[str]) -> None:
-        """Do checked operations, then end leases, whose items are deleted."""
+        """Execute checked operations, then end leases and delete their items."""
         self._apply(do)
         for lease in [one for one in over if one in self.leases]:
             self.end_lease(lease)
 
     def add_lease(self, seconds: float, prefix: str) -> str:
-        """Make a lease of any length; its name begins with a prefix.
+        """Create a lease of any length. Its name starts with the prefix.
 
         Raises:
             StoreError: RESOURCE_EXHAUSTED: there are too many leases.
@@ -92,7 +92,7 @@ class Content:
         return name
 
     def end_lease(self, name: str) -> None:
-        """End an existing lease, and its items."""
+        """End an existing lease, and delete its items."""
         seconds = self.leases.seconds(name)
         keys: Sequence[str] = self.leases.remove(name)
         if self.observer is not None:
@@ -100,13 +100,13 @@ class Content:
         self._apply([Deletion(key) for key in keys], Uncommitted(LeaseChange(name, None), seconds))
 
     def expire(self) -> float | None:
-        """End expired leases, at most `EXPIRED_AT_ONCE`; return the seconds until the next may expire, if any."""
+        """End at most `EXPIRED_AT_ONCE` expired leases; return the seconds until the next may expire, or None."""
         for name in islice(self.leases.expired(), EXPIRED_AT_ONCE):
             self.end_lease(name)
         return self.leases.until_next()
 
     def undo(self, lost: Sequence[Uncommitted], revision: int) -> None:
-        """Return to the revision before the lost changes. Leases that these ended start again."""
+        """Undo lost changes and return to an earlier revision. Leases that the changes had ended start again."""
         for one in reversed(lost):
             change, before = one.change, one.before
             if isinstance(change, ItemChange):
@@ -122,7 +122,7 @@ class Content:
             self.observer.undone()
 
     def _apply(self, do: Iterable[Write | Deletion], *ended: Uncommitted) -> None:
-        """Apply operations under the next revision, which rises only if one of them changes anything."""
+        """Apply operations under the next revision. The revision stays the same if nothing changes."""
         revision = self.revision + 1
         changes = [
             self._replace(step, revision) for step in do if isinstance(step, Write) or step.key in self.items
@@ -144,7 +144,7 @@ class Content:
         return Uncommitted(ItemChange(step.key, revision, item), self._set(step.key, item))
 
     def _set(self, key: str, item: Item[bytes] | None) -> Item[bytes] | None:
-        """Put an item at a key, or remove its item; return the previous item."""
+        """Set or remove the item of a key; return the previous item."""
         before = self.items.put(key, item)
         if before is not None and before.lease is not None and before.lease in self.leases:
             self.leases.keys(before.lease).discard(key)

@@ -1,4 +1,4 @@
-"""The latest changes of a store, and the tasks that wait for the next one."""
+"""The latest changes of a store, and the tasks that wait for further changes."""
 
 import asyncio
 import bisect
@@ -11,43 +11,43 @@ from fastrpc.stores.base import ItemChange
 
 __all__ = ["History", "HistoryObserver", "change_size", "is_watched"]
 
-#: Changes of the history: the oldest are dropped in batches of a tenth.
+#: Most changes of the history. The oldest are dropped in batches of a tenth.
 _CHANGES: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
 
-#: Waits of this many seconds or more share one timer per second and loop: they may end a second early.
+#: Waits of at least this many seconds share one timer per second, so they may end a second early.
 _LONG_SECONDS: Final = 10.0
 
-#: Its result is a revision, and whether a change follows the revision.
+#: A future whose result is a revision, and whether a change follows the revision.
 _Waiter: TypeAlias = asyncio.Future[tuple[int, bool]]
 
 
 class HistoryObserver(Protocol):
-    """Learns of the commits of a store, and of its end."""
+    """The interface of an object that a store notifies of commits and of its end."""
 
     def committed(self, revision: int) -> None:
-        """Take the revision of the latest change that is committed."""
+        """Called with the revision of the latest committed change."""
 
     def ended(self) -> None:
-        """Learn that no change follows, as the store failed or was closed. Closing a failed store calls this again."""
+        """Called when the store has failed or was closed. Closing a failed store calls this again."""
 
 
 class History:
-    """Keeps committed changes, in order of revision."""
+    """The latest committed changes, in the order of their revisions."""
 
     def __init__(self, compacted: int = 0) -> None:
         self._changes: list[ItemChange] = []
         self._bytes = 0
         #: The revision of the last change that was dropped.
         self.compacted = compacted
-        # The revision with which the store was opened: it may exceed revisions that were lost.
+        # The revision with which the store was opened. It may be greater than lost revisions.
         self._opened_at = compacted
         self.observer: HistoryObserver | None = None
-        # Futures of watchers, by their key or prefix.
+        # Futures of waiting watchers, by watched key or prefix.
         self._waiting: dict[str, set[_Waiter]] = {}
-        # Waiters that time out in a certain second of the loop's time.
+        # Waiters that time out in a second of the loop's clock, with the timer, by second.
         self._giving_up: dict[int, tuple[set[_Waiter], asyncio.TimerHandle]] = {}
-        # The last waiter of each future that ends the waits of one watcher.
+        # The latest waiter of each watcher, by the future that ends the watcher's waits.
         self._ends: dict[asyncio.Future[None], _Waiter] = {}
 
     @property
@@ -57,14 +57,14 @@ class History:
 
     @property
     def watchers(self) -> int:
-        """How many watchers wait."""
+        """The number of waiting watchers."""
         return sum(map(len, self._waiting.values()))
 
     def restore(self, changes: Sequence[ItemChange], compacted: int, revision: int) -> None:
-        """Begin with the history of a journal.
+        """Load the history of a journal.
 
         Args:
-            revision: the revision of the store. It is higher than the last change if a journal may have lost commits.
+            revision: the revision of the store. It is greater than the last change if a journal may have lost commits.
         """
         self._changes, self.compacted, self._opened_at = list(changes), compacted, revision
         self._bytes = sum(map(change_size, changes))
@@ -74,7 +74,7 @@ class History:
         self._changes += added
         self._bytes += sum(map(change_size, added))
         while len(self._changes) > _CHANGES * 1.1 or self._bytes > _BYTES * 1.1:
-            # Whole revisions are dropped: a watcher gets all changes of a transaction or none.
+            # Drop whole revisions, so that a watcher gets all changes of a transaction or none.
             self.compacted = self._changes[max(len(self._changes) // 11 - 1, 0)].revision
             end = self._end_of(self.compacted)
             self._bytes -= sum(map(change_size, self._changes[:end]))
@@ -93,7 +93,7 @@ class History:
             revision: the present revision of the store.
 
         Raises:
-            CompactedError: the history begins after the requested revision, ends before it, or the revision was lost.
+            CompactedError: the history starts after the requested revision or ends before it, or the revision was lost.
         """
         end = self._end_of(reached)
         if not self.compacted <= reached <= revision or self._is_lost(reached, end):
@@ -105,13 +105,13 @@ class History:
         return self._changes[end:]
 
     def _is_lost(self, reached: int, end: int) -> bool:
-        """Return whether the opening of a store skipped a revision that was reported before.
+        """Return whether a revision, which may have been reported before, was lost before the store was opened.
 
-        A store has every revision except skipped ones: after its last kept commit it continues with the revision of its
-        opening.
+        A store that may have lost commits continues after its last commit with the revision of its opening. It has all
+        revisions except those in between.
 
         Args:
-            end: the number of changes up to the revision.
+            end: the number of changes in the history up to the revision.
         """
         before = self._changes[end - 1].revision if end else self.compacted
         behind = self._changes[end].revision - 1 if end < len(self._changes) else self._opened_at
@@ -123,14 +123,14 @@ class History:
         """Wait for the next change of a key or prefix, or the end of the store.
 
         Args:
-            end: ends the waits of one watcher once it is done. The caller has to make it done eventually.
+            end: a future that ends the waits of one watcher. The caller has to complete it eventually.
 
-        Returns True, and a revision that precedes the change. Or returns False, and a revision up to which nothing
-        changed: `seconds` passed, or `end` is done. Later changes may exist.
+        Returns a revision and True if a change follows the revision. After `seconds`, or once `end` is done, returns a
+        revision up to which nothing has changed, and False; later changes may exist.
         """
         loop = asyncio.get_running_loop()
         changed: _Waiter = loop.create_future()
-        # A change may wake thousands of waits. So each waits for one future without a task; long waits share timers.
+        # A change may wake thousands of watchers. So a wait is a future without a task, and long waits share timers.
         timer, second = None, 0
         if seconds is not None and seconds < _LONG_SECONDS:
             timer = loop.call_later(seconds, self._give_up, (changed,))
@@ -155,13 +155,13 @@ class History:
                 del self._waiting[watched]
 
     def _give_up_in(self, loop: asyncio.AbstractEventLoop, second: int, changed: _Waiter) -> None:
-        """Let a waiter time out in a second of the loop's time; all waiters of that second share a timer."""
+        """Let a waiter time out in a second of the loop's clock. All waiters of a second share a timer."""
         if second not in self._giving_up:
             self._giving_up[second] = set(), loop.call_at(second, self._end_second, second)
         self._giving_up[second][0].add(changed)
 
     def _stay_beyond(self, second: int, changed: _Waiter) -> None:
-        """Remove a waiter from a second; the last waiter of the second cancels its timer."""
+        """Remove a waiter from a second. Cancel the timer if it was the last waiter."""
         if second in self._giving_up:
             others, timer = self._giving_up[second]
             others.discard(changed)
@@ -178,11 +178,11 @@ class History:
     def _give_up(self, waiters: Sequence[_Waiter]) -> None:
         for changed in waiters:
             if not changed.done():
-                # The waiting task continues in another turn of the loop. A change until then follows this revision.
+                # Use the latest revision: a change before the task continues, in a later iteration, follows it.
                 changed.set_result((self.latest, False))
 
     def end(self) -> None:
-        """Wake all watchers, and tell the observer: the store ended."""
+        """Wake all watchers and notify the observer, because the store has stopped."""
         self._wake(0, *self._waiting)
         if self.observer is not None:
             self.observer.ended()
@@ -194,7 +194,7 @@ class History:
                     changed.set_result((reached, True))
 
     def _end_of(self, revision: int) -> int:
-        # The usual cases come first: watchers that keep up ask for the end of the history, or for the last change.
+        # Check the usual cases first: watchers that keep up request the end of the history or the last change.
         changes = self._changes
         if not changes or changes[-1].revision <= revision:
             return len(changes)

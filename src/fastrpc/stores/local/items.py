@@ -1,4 +1,4 @@
-"""The items of a store: by key and in the order of their keys, with bounds of their number and bytes."""
+"""The items of a store, by key and in the order of their keys, with limits of their number and bytes."""
 
 import bisect
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,10 @@ __all__ = ["Items", "full"]
 
 
 class Items:
-    """Keeps the present item of each key.
+    """The present item of each key.
 
     Args:
-        most_items: the most items; further ones are refused.
+        most_items: the most items; more are refused.
         most_bytes: the most bytes of keys and values together; more are refused.
     """
 
@@ -42,20 +42,20 @@ class Items:
         return tuple(self._items.values())
 
     def below(self, prefix: str = "", start: str = "") -> Iterator[Item[bytes]]:
-        """Yield the items of a prefix whose keys are not before `start`, in the order of their keys."""
+        """Yield the items of a prefix from the key `start` on, in the order of their keys."""
         for place in range(bisect.bisect_left(self._keys, max(prefix, start)), len(self._keys)):
             if not self._keys[place].startswith(prefix):
                 return
             yield self._items[self._keys[place]]
 
     def restore(self, items: Sequence[Item[bytes]]) -> None:
-        """Begin with the items of a journal."""
+        """Load the items of a journal."""
         self._items = {item.key: item for item in items}
         self._keys = sorted(self._items)
         self.size = sum(map(_size, items))
 
     def put(self, key: str, item: Item[bytes] | None) -> Item[bytes] | None:
-        """Put an item at a key, or remove its item; return the previous item."""
+        """Set or remove the item of a key; return the previous item."""
         before = self._items.pop(key, None)
         if before is not None:
             self.size -= _size(before)
@@ -69,7 +69,7 @@ class Items:
         return before
 
     def check_room(self, writes: Sequence[Write]) -> None:
-        """Raise StoreError with RESOURCE_EXHAUSTED if writes exceed a bound; writes that shrink the store never do."""
+        """Raise StoreError (RESOURCE_EXHAUSTED) if writes exceed a limit, except writes that shrink the store."""
         before = [self._items[step.key] for step in writes if step.key in self._items]
         if len(self._items) + len(writes) - len(before) > self._most_items:
             raise full(f"the store has {len(self._items)} items, the limit is {self._most_items}")
@@ -82,7 +82,7 @@ class Items:
 
 
 def full(text: str) -> StoreError:
-    """Return the error of a store that is full and did nothing."""
+    """Return the error of a write that a full store has refused."""
     return StoreError(text, status=Status.RESOURCE_EXHAUSTED, processed="no")
 
 

@@ -1,7 +1,7 @@
-"""A thread that calls functions in order, and notifies the loop of each end.
+"""A thread that calls functions in order and reports the end of each call to the loop.
 
-For each call an executor makes two futures and a lock, and waits for an idle thread: more work than a commit of one
-row.
+An executor would create two futures and a lock for each call, and wait for an idle thread, which is more work than a
+commit of one row.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ class _Call(NamedTuple, Generic[T]):
 
 
 class JournalThread:
-    """A thread that starts with its first call. The process may end before it: a journal keeps whole commits.
+    """A thread that starts with its first call. It is a daemon thread, since a journal keeps only whole commits.
 
     Args:
-        name: names the thread.
+        name: the name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -37,14 +37,14 @@ class JournalThread:
     def call(
         self, function: Callable[[], T], on_end: Callable[[T | None, BaseException | None], None]
     ) -> None:
-        """Call a function after the earlier ones, then call `on_end` in the running loop with its result or error."""
+        """Call a function after all earlier calls; then call `on_end` in the running loop with its result or error."""
         if not self._has_begun:
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
             self._has_begun = True
         self._calls.put(_Call(function, asyncio.get_running_loop(), on_end))
 
     def result(self, function: Callable[[], T]) -> "asyncio.Future[T]":
-        """Return a future of a function's result; cancelling it does not stop the call."""
+        """Call a function; return a future of its result. Cancelling the future does not stop the call."""
         ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def end(result: T | None, error: BaseException | None) -> None:
@@ -59,7 +59,7 @@ class JournalThread:
         return ended
 
     def end(self) -> None:
-        """Refuse further calls; the thread ends after its queued calls."""
+        """Refuse further calls. The thread ends after its queued calls."""
         self._calls.put(None)
 
     def _run(self) -> None:
@@ -69,8 +69,8 @@ class JournalThread:
                 result = call.function()
             except BaseException as raised:
                 error = raised
-            # RuntimeError: the loop was closed, and with it every task that waited.
+            # RuntimeError: the loop was closed, so no task waits any more.
             with suppress(RuntimeError):
                 call.loop.call_soon_threadsafe(call.on_end, result, error)
-            # Without this an error would keep the frames of its call until the next call.
+            # Otherwise an error would keep the frames of its call alive until the next call.
             del call, result, error

@@ -1,4 +1,4 @@
-"""The leases of a store; callers pass the time."""
+"""The leases of a store."""
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
@@ -9,22 +9,23 @@ from fastrpc.stores.local.uncommitted import Uncommitted
 
 __all__ = ["ITEM_LEASE", "Leases"]
 
-#: The prefix of names of leases that end with their item.
+#: The prefix of the names of leases that end when their item is removed.
 ITEM_LEASE: Final = "deimos-"
 
 
 class Leases:
-    """Keeps the instant at which each lease ends, and the keys of its items."""
+    """The leases with their ends and the keys of their items."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # Seconds by name. A peer may make as many leases as it can, so there is no object for each: in a full
-        # collection 200,000 objects held the loop for 60 ms, while the collector skips a dict of texts and numbers.
+        # Seconds by name. There is no object per lease, since a peer may create any number of leases: a full garbage
+        # collection with 200,000 objects blocked the loop for 60 ms, but it skips a dict of texts and numbers.
         self._seconds: dict[str, float] = {}
         self._ends: dict[str, float] = {}
-        # Keys by name, only for leases that have an item: most leases have no item yet.
+        # Keys by name, only for leases with items: most new leases have no item yet.
         self._keys: dict[str, set[str]] = {}
-        # When each lease may end: one entry per lease, put back if it was renewed meanwhile.
+        # A heap of instants at which leases may end, with one entry per lease. If a lease was renewed, its entry is put
+        # back.
         self._dues: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
@@ -34,19 +35,19 @@ class Leases:
         return name in self._ends
 
     def all(self) -> Iterator[tuple[str, float, float]]:
-        """Yield name and seconds of each lease, and the seconds until it ends."""
+        """Yield the name and the length of each lease, and the seconds until it ends."""
         now = self._clock()
         for name, due in self._ends.items():
             yield name, self._seconds[name], max(due - now, 0.0)
 
     def keys(self, name: str) -> set[str]:
-        """Return the keys of an existing lease, for the store to change."""
+        """Return the keys of an existing lease as a set that the caller may change."""
         if name not in self._ends:
             raise KeyError(name)
         return self._keys.setdefault(name, set())
 
     def seconds(self, name: str) -> float:
-        """Return the length of an existing lease in seconds; `seconds_left` is its rest."""
+        """Return the full length of an existing lease in seconds."""
         return self._seconds[name]
 
     def is_alive(self, name: str) -> bool:
@@ -67,7 +68,7 @@ class Leases:
         heapq.heappush(self._dues, (due, name))
 
     def renew(self, name: str) -> bool:
-        """Restart a lease; return whether it was alive."""
+        """Restart a lease; return False if it has ended."""
         if not self.is_alive(name):
             return False
         self._ends[name] = self._clock() + self._seconds[name]
@@ -83,7 +84,7 @@ class Leases:
         return keys
 
     def end_emptied(self, changes: Sequence[Uncommitted]) -> Iterator[Uncommitted]:
-        """Remove the leases that end with a changed item; yield the changes that result."""
+        """Remove the leases that end because their item was changed; yield the resulting changes."""
         for one in changes:
             name = one.before.lease if isinstance(one.before, Item) else None
             if name is None or not name.startswith(ITEM_LEASE):
@@ -93,7 +94,7 @@ class Leases:
                 self.remove(name)
 
     def expired(self) -> Iterator[str]:
-        """Yield the leases that have expired, for the store to remove each."""
+        """Yield the leases that have expired. The caller has to remove each."""
         now = self._clock()
         while self._dues and self._dues[0][0] <= now:
             _, name = heapq.heappop(self._dues)
@@ -104,5 +105,5 @@ class Leases:
                 yield name
 
     def until_next(self) -> float | None:
-        """Return the seconds until the next lease may expire; None without leases."""
+        """Return the seconds until the next lease may expire, or None without leases."""
         return max(self._dues[0][0] - self._clock(), 0.0) if self._dues else None

@@ -1,4 +1,4 @@
-"""The observer of a store, and the write that only it needs: the tree of Deimos has events and created indexes."""
+"""The interface of a store's observer, and a special write. The tree of Deimos needs both."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,21 +11,21 @@ __all__ = ["Creation", "StoreObserver"]
 
 
 class Creation(Write):
-    """Writes an item as a new one: it replaces any other item, and its created revision is the present one."""
+    """The operation that writes an item as new: even if the key exists, the item gets another created revision."""
 
 
 class StoreObserver(HistoryObserver, Protocol):
-    """Learns of each change of a store, of its commit, and of the end of the store."""
+    """The interface of an object that a store notifies of changes, of their commits, and of its end."""
 
     def ending(self, lease: str, keys: Sequence[str]) -> Sequence[str]:
-        """Return the keys that end with a lease: the keys of its items, and further ones."""
+        """Return the keys that are deleted when a lease ends: the keys of its items, and possibly others."""
 
     def made(self, changes: Sequence[Uncommitted], *, is_end: bool) -> None:
-        """Take the changes of items of one revision, before they are committed.
+        """Called with the item changes of one revision, before they are committed.
 
         Args:
-            is_end: whether a lease ended.
+            is_end: whether the end of a lease has caused the changes.
         """
 
     def undone(self) -> None:
-        """Forget the uncommitted changes, as there was no room for them."""
+        """Called when the uncommitted changes were undone, because the journal is full."""

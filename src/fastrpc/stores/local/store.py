@@ -1,4 +1,4 @@
-"""A store of this process with one revision for all keys, in memory or with a journal, for one event loop."""
+"""A store in this process with one revision for all keys, in memory or with a journal, for one event loop."""
 
 import asyncio
 import time
@@ -38,24 +38,24 @@ __all__ = ["LocalStore"]
 
 T = TypeVar("T")
 
-#: The most bytes of changes that a watcher gets at once.
+#: Most bytes of the changes that a watcher gets in one step.
 _CHANGED_BYTES: Final = 1024 * 1024
 
 
 class LocalStore:
-    """Keeps items in memory; with a journal it answers after the commit.
+    """A store that keeps its items in memory. With a journal it answers writes after their commit.
 
-    All writes that arrive during a commit form the next one. If the journal is too full for a commit, its writes are
-    refused and the store keeps working. Any other failed commit ends the store: later calls raise its StoreError until
-    another store opens the journal.
+    All writes that arrive during a commit form the next commit. If the journal is full, the writes of a commit are
+    refused, and the store continues. Any other failed commit stops the store: later calls raise the StoreError of the
+    commit until another store opens the journal.
 
     Args:
         journal: None keeps nothing across restarts.
         clock: returns an instant in seconds that never decreases.
         most_items: the most items, and the most leases; more are refused.
         most_bytes: the most bytes of keys and values together; more are refused.
-        first_revision: the revision of the empty store if there is no journal; its history begins there.
-        on_failed: called with the error of the commit that ended the store.
+        first_revision: the revision of the empty store without a journal; the history starts there.
+        on_failed: called with the error of the commit that stopped the store.
     """
 
     limits: Final = StoreLimits()
@@ -71,11 +71,11 @@ class LocalStore:
         on_failed: Callable[[StoreError], None] = lambda error: None,
     ) -> None:
         items, leases = Items(most_items, most_bytes), Leases(clock)
-        #: The state for pages, for gauges, and for the tree of Deimos.
+        #: The present state. Pages, gauges and the tree of Deimos read it.
         self.content = Content(items, leases, most_items, first_revision, self._note)
         self._due_changed = asyncio.Event()
         self._history = History(first_revision)
-        # None: without a journal changes are history at once.
+        # None without a journal: changes are added to the history immediately.
         self._commits: Commits[Uncommitted, Saved] | None = None
         if journal is not None:
             kept = HistoryJournal(journal, self._history)
@@ -117,7 +117,7 @@ class LocalStore:
     async def get(self, key: str, *, stale: bool = False) -> Item[bytes] | None:
         """Return the item of a key; `stale` has no effect here."""
         check_key(key)
-        # The loop of `_read`, without its function object: reads of one key are the most frequent requests.
+        # This inlines `_read`, since reads of one key are the most frequent requests.
         while True:
             found = self.content.items.get(key)
             if await self.settled():
@@ -136,19 +136,19 @@ class LocalStore:
         """Write an item and return its revision.
 
         Raises:
-            StoreConflictError: the key does not have the expected revision; 0: it must not exist.
+            StoreConflictError: the key does not have the expected revision, where 0 means that it must not exist.
             StoreError: NOT_FOUND: the lease has ended; RESOURCE_EXHAUSTED: the store is full.
         """
         return (await self._expecting(key, expect, Write(key, value, lease))).revision
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Remove a key; return whether it existed. StoreConflictError as in `put`."""
+        """Remove a key; return whether it existed. StoreConflictError: the key does not have the expected revision."""
         was_there = key in self.content.items
         await self._expecting(key, expect, Deletion(key))
         return was_there
 
     async def transact(self, when: Sequence[Unchanged], do: Sequence[Write | Deletion]) -> Transacted:
-        """Do all operations if all keys have the expected revisions, otherwise none."""
+        """Execute all operations if all keys have the expected revisions, otherwise none."""
         check_transaction(when, do)
         while True:
             self._check_open()
@@ -165,11 +165,11 @@ class LocalStore:
                 raise _full_disk()
 
     def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
-        """Return each change of a key or prefix in order, after a revision or from now on.
+        """Yield each change of a key or prefix in order, after a revision or from now on.
 
         Raises:
-            CompactedError: the history begins after the revision, or ends before it.
-            StoreError: the store ended.
+            CompactedError: the history starts after the revision, or ends before it.
+            StoreError: the store has stopped.
         """
         check_watched(watched)
         return self._watch(watched, self.revision if after is None else after)
@@ -189,17 +189,17 @@ class LocalStore:
     ) -> tuple[Sequence[ItemChange], int]:
         """Wait for changes after a revision; return some of them, in whole revisions, and the revision that they reach.
 
-        Returns no change, and the latest revision, after `seconds` without a change (a long wait may end a second
-        earlier), or once `end` is done.
+        After `seconds` without a change, or once `end` is done, return no changes and the latest revision. A long wait
+        may end a second early.
 
         Raises:
-            CompactedError, StoreError: as in `watch`.
+            CompactedError, StoreError: see `watch`.
         """
         while True:
             self._check_open()
             changes = self._history.after(reached, self.content.revision)
             if not changes:
-                # The history after `reached` has no change of these keys, so it may be compacted during the wait.
+                # Nothing has changed after `reached`, so the history may be compacted during the wait.
                 before, has_changed = await self._history.changed(watched, seconds, end)
                 reached = max(reached, before)
                 if has_changed:
@@ -218,7 +218,7 @@ class LocalStore:
                 return found, reached
 
     async def lease(self, seconds: float) -> str:
-        """Make a lease; after `seconds` without `renew` it ends, together with its items."""
+        """Create a lease. After `seconds` without `renew` it ends, and its items are removed."""
         check_lease_seconds(seconds)
         name = self.add_lease(seconds)
         if not await self.settled():
@@ -234,7 +234,7 @@ class LocalStore:
         return False
 
     async def revoke(self, lease: str) -> bool:
-        """End a lease and its items now; return whether it was alive."""
+        """End a lease now and remove its items; return whether the lease existed."""
         self._check_open()
         if lease not in self.content.leases:
             return False
@@ -248,7 +248,7 @@ class LocalStore:
         return await self._read(self.content.saved)
 
     def figures(self) -> dict[str, int]:
-        """Return how much the store holds; bytes are counted over keys and values."""
+        """Return the numbers of items, leases and other figures. Bytes include keys and values."""
         return {
             "revision": self.content.revision,
             "items": len(self.content.items),
@@ -257,10 +257,10 @@ class LocalStore:
             "watchers": self._history.watchers,
         }
 
-    # For the tree of Deimos, whose requests read and write in one step; `settled` tells whether the step is kept
+    # For the tree of Deimos, whose requests read and write in one step; `settled` reports whether the step is kept
 
     def observe(self, observer: StoreObserver | None) -> Sequence[ItemChange]:
-        """Report each later change to an observer; return the history. RuntimeError: the store has an observer."""
+        """Notify an observer of all later changes; return the history. RuntimeError: the store has an observer."""
         if observer is not None and self.content.observer is not None:
             raise RuntimeError("the store has an observer already")
         self.content.observer = observer
@@ -268,17 +268,17 @@ class LocalStore:
         return self._history.after(self._history.compacted, self.content.revision)
 
     def add_lease(self, seconds: float, prefix: str = "") -> str:
-        """Make a lease of any length; its name begins with a prefix."""
+        """Create a lease of any length. Its name starts with the prefix."""
         self._check_open()
         name = self.content.add_lease(seconds, prefix)
         self._due_changed.set()
         return name
 
     def alter(self, do: Sequence[Write | Deletion], *, over: Collection[str] = ()) -> None:
-        """Do any number of operations on different keys, then end leases and delete their items.
+        """Execute any number of operations on different keys; then end leases and delete their items.
 
         Raises:
-            StoreError: as in `put`; no operation was done.
+            StoreError: for the reasons of `put`; no operation was executed.
         """
         self._check_open()
         writes = [step for step in do if isinstance(step, Write)]
@@ -292,7 +292,7 @@ class LocalStore:
         return self._history.latest
 
     async def _read(self, look: Callable[[], T]) -> T:
-        """Return the result of a look at the items once it is committed; look again if a commit was not kept."""
+        """Return the result of a read once all that it has read is committed. Repeat it if a commit was undone."""
         while True:
             found = look()
             if await self.settled():
@@ -331,18 +331,18 @@ class LocalStore:
         self._history.add([one.change for one in changes if isinstance(one.change, ItemChange)])
 
     def _note(self, changes: Sequence[Uncommitted]) -> None:
-        """Hand changes to the next commit; without a journal they are history at once."""
+        """Add changes to the next commit, or without a journal directly to the history."""
         if self._commits is None:
             self._keep(changes)
         else:
             self._commits.add(changes)
 
     async def settled(self) -> bool:
-        """Return whether all changes so far are committed, once that is known; False: the journal is too full."""
+        """Wait for the commit of all changes so far. Return False if they were undone because the journal is full."""
         commits = self._commits
         is_kept = None if commits is None or not commits.is_waiting else await commits.settled()
         if not is_kept:
-            # A kept change must not be reported as lost, even if the store was closed since.
+            # Do not check this after a kept change, which must not be reported as lost, even if the store was closed.
             self._check_open()
         return is_kept is not False
 

@@ -1,4 +1,4 @@
-"""The changes of a store that wait for their commit, and the journal that keeps them."""
+"""Changes of a store that wait for their commit, and the adapter that writes them to a journal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ __all__ = ["HistoryJournal", "Uncommitted"]
 
 @dataclass(frozen=True, slots=True)
 class Uncommitted:
-    """A change that no commit has kept yet."""
+    """A change that is not committed yet."""
 
     change: ItemChange | LeaseChange
 
-    #: The previous state: the item of the key, or the seconds of the lease; None: there was neither.
+    #: The previous state: the item of the key, or the seconds of the lease; None if it did not exist.
     before: Item[bytes] | float | None
 
     @property
     def size(self) -> int:
-        """Bytes of key and value."""
+        """The bytes of the key and the value."""
         return change_size(self.change) if isinstance(self.change, ItemChange) else 0
 
 
 class HistoryJournal:
-    """A journal for group commits: with each commit it forgets the compacted history."""
+    """An adapter that makes a `Journal` usable for group commits. Each commit also drops the compacted history."""
 
     def __init__(self, journal: Journal, history: History) -> None:
         self._journal, self._history = journal, history
@@ -34,7 +34,7 @@ class HistoryJournal:
         return self._journal.open()
 
     def commit(self, changes: Sequence[Uncommitted]) -> None:
-        # The history changes only between two commits, never while the thread works here.
+        # Reading `compacted` in this thread is safe: the history changes only between two commits.
         self._journal.commit([one.change for one in changes], self._history.compacted)
 
     def close(self) -> None:

@@ -1,7 +1,6 @@
-"""The file of a store in a folder: the journal that writes it, and its copies.
+"""A store's file in a folder: the journal that writes it, and copies of it.
 
-`folder` depends on no table, and serves other owners as well; `tables` are the tables of a store, and `journal` uses
-both.
+`folder` is independent of the tables, and brokers use it, too. `tables` are the tables of a store. `journal` uses both.
 """
 
 from fastrpc.stores.sqlite.copies import StoreCopy, check_folder, copy_folder, restore_copy

@@ -1,8 +1,9 @@
-"""The claim of a folder by one process: private to its user, and locked against other processes.
+"""The claim of a folder by one process. The folder is private to its user, and locked against other processes.
 
-SQLite keeps the state of a file in its process as long as a connection to it lives. A forked child inherits the state,
-and nothing updates it there. A new connection would use it: it would miss the commits of a process that had the folder
-since, and overwrite their log. So a process never takes a folder that it has left with a living connection.
+SQLite keeps the state of a file in the process as long as a connection to it exists. A forked child inherits this
+state, and nothing updates it there. A new connection in the child would use it, miss the commits of other processes
+that have used the folder since, and overwrite their log. So a process never claims a folder that it has left while a
+connection existed.
 """
 
 import contextlib
@@ -16,15 +17,15 @@ from fastrpc.stores.sqlite.file import FileKind, sync_path
 
 __all__ = ["FolderClaim"]
 
-#: The claims that are held.
+#: The claims that this process holds.
 _held: "weakref.WeakSet[FolderClaim]" = weakref.WeakSet()
 
-#: The device and the number of each file with a connection that lives on without a claim.
+#: The device and the inode of each file that was left while a connection existed.
 _left: set[tuple[int, int]] = set()
 
 
 class FolderClaim:
-    """Holds a folder until it is released, or until the process ends."""
+    """The claim of a folder. It lasts until it is released, or until the process ends."""
 
     def __init__(self, folder: Path, kind: FileKind) -> None:
         self._folder, self._kind = folder, kind
@@ -32,15 +33,15 @@ class FolderClaim:
 
     @property
     def is_held(self) -> bool:
-        """Whether this process holds the folder."""
+        """True if this process holds the folder."""
         return self._descriptor is not None
 
     def take(self) -> None:
-        """Make the folder, and lock it against other processes.
+        """Create the folder if it is missing, and lock it against other processes.
 
         Raises:
-            FastRPCError: of the kind's class: other users can enter the folder, another process holds it, or this
-                process has left it.
+            FastRPCError: of the kind's class: other users have access to the folder, another process holds it, or this
+                process has left it while a connection existed.
         """
         folder, kind = self._folder, self._kind
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -56,7 +57,7 @@ class FolderClaim:
             )
         if _file_number(folder / kind.file) in _left:
             raise kind.error(
-                f"{folder} was open as this process was forked, or could not be closed",
+                f"{folder} was open when this process was forked, or could not be closed",
                 status=Status.FAILED_PRECONDITION,
                 hint="open it in a new process, or fork before it is opened",
             )
@@ -75,15 +76,15 @@ class FolderClaim:
         _held.add(self)
 
     def release(self) -> None:
-        """Close the descriptor of the lock. After a fork the parent has a descriptor too, and keeps the folder."""
+        """Close the descriptor of the lock. After a fork the parent keeps the folder, as it has a descriptor, too."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def leave(self) -> None:
-        """Release the claim while a connection lives. This process never takes a claim of its file again."""
+        """Release the claim while a connection still exists. This process can never claim the file again."""
         if self._descriptor is not None:
-            # The folder may have been moved.
+            # Use the descriptor, since the folder may have been moved.
             file = _file_number(self._kind.file, self._descriptor)
             if file is not None:
                 _left.add(file)
@@ -91,7 +92,7 @@ class FolderClaim:
 
 
 def _file_number(path: str | Path, folder: int | None = None) -> tuple[int, int] | None:
-    """Return the device and the number of a file, relative to a folder's descriptor; None: it is missing."""
+    """Return the device and the inode of a file, relative to a folder's descriptor; None if it is missing."""
     with contextlib.suppress(FileNotFoundError):
         found = os.stat(path, dir_fd=folder)
         return found.st_dev, found.st_ino
@@ -99,7 +100,7 @@ def _file_number(path: str | Path, folder: int | None = None) -> tuple[int, int]
 
 
 def _leave_claims() -> None:
-    """Close the claims that a forked child has inherited: the folders must be free when the parent ends."""
+    """In a forked child, close the inherited claims, so that the folders are free when the parent ends."""
     for claim in list(_held):
         claim.leave()
 

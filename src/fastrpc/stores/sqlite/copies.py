@@ -1,4 +1,4 @@
-"""Copies of a store: backups, stores restored from them, and the check of a folder."""
+"""Make backups of a store, restore stores from backups, and check a folder."""
 
 import contextlib
 import os
@@ -19,12 +19,12 @@ from fastrpc.stores.sqlite.tables import STORE, StoreTables, read_saved
 
 __all__ = ["StoreCopy", "check_folder", "copy_folder", "restore_copy"]
 
-#: Added to the revision of a restored store if the clock was ahead when the copy was made.
+#: Added to the revision of a copy for the restored store, in case the clock was ahead when the copy was made.
 _RESTORED_REVISIONS: Final = 1 << 40
 
 
 class StoreCopy:
-    """Writes the items of a store into a file, which appears once it is whole: a context manager.
+    """A context manager that writes the items of a store into a file. The file appears once it is complete.
 
     Args:
         path: the file, which must not exist.
@@ -37,7 +37,7 @@ class StoreCopy:
         if path.exists():
             raise _exists(path)
         self._path = path
-        # Belongs to this copy: another program may make a copy with the same path.
+        # The name of the temporary file is unique, since another program may make a copy with the same path.
         self._part: Path | None = None
         self._connection: sqlite3.Connection | None = None
 
@@ -70,21 +70,21 @@ class StoreCopy:
             shutil.rmtree(part)
 
     def _place(self, made: Path) -> None:
-        """Give the file its path, unless the path exists by now."""
+        """Give the file its final path, unless that path exists by now."""
         sync_path(made)
         try:
             os.link(made, self._path)
         except FileExistsError:
             raise _exists(self._path) from None
         except OSError:
-            # A file system without links.
+            # The file system has no hard links.
             os.rename(made, self._path)
         sync_path(self._path.parent)
 
     def add(
         self, items: Iterable[Item[bytes]], leases: Iterable[LeaseChange] = (), revision: int | None = None
     ) -> None:
-        """Add items and leases. A revision becomes the revision of the store, whose history begins there."""
+        """Add items and leases. A given `revision` becomes the revision of the store, and its history starts there."""
         connection = self._connection
         if connection is None:
             raise RuntimeError("a copy is entered by `with` first")
@@ -97,10 +97,10 @@ class StoreCopy:
 
 
 def copy_folder(folder: Path, path: Path) -> int:
-    """Copy the store of a folder that no process holds into a file; return how many items it has.
+    """Copy the store of a folder into a file; return the number of items. No process may hold the folder.
 
     Raises:
-        StoreError: the store is held or damaged, or the file exists.
+        StoreError: another process holds the folder, the store is damaged, or the file exists.
     """
     with StoreCopy(path) as copy:
         saved = check_folder(folder)
@@ -109,9 +109,10 @@ def copy_folder(folder: Path, path: Path) -> int:
 
 
 def restore_copy(path: Path, folder: Path) -> int:
-    """Make the store of a folder from a copy; return how many items it has.
+    """Create the store of a folder from a copy; return the number of items.
 
-    The revision is taken from the clock: it exceeds all revisions so far, also of stores restored from the same copy.
+    The revision is taken from the clock, so that it exceeds all earlier revisions, including the revisions of stores
+    that were restored from the same copy.
 
     Raises:
         StoreError: the copy is damaged, or the folder has files.
@@ -123,12 +124,12 @@ def restore_copy(path: Path, folder: Path) -> int:
         raise StoreError(f"{path} is not a backup of a store: {error}", status=Status.DATA_LOSS) from error
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        # SQLite would replay commits beside a missing file into the new one.
+        # Refuse even a log without its file: SQLite would replay its commits into the new file.
         raise StoreError(
             f"{folder} has files already", status=Status.ALREADY_EXISTS, hint="restore into a new folder"
         )
     with StoreCopy(folder / STORE.file) as copy:
-        # A sum alone would give the same revision each time the same copy is restored.
+        # Use the clock: adding a number alone would give the same revision each time the same copy is restored.
         revision = revision_of_now()
         if revision <= saved.revision:
             revision = saved.revision + _RESTORED_REVISIONS
@@ -137,10 +138,10 @@ def restore_copy(path: Path, folder: Path) -> int:
 
 
 def check_folder(folder: Path) -> Saved:
-    """Check the file of a folder's store, and return its content.
+    """Check the store of a folder, and return its content.
 
     Raises:
-        StoreError: the store is held, damaged, or missing.
+        StoreError: another process holds the folder, or the store is damaged or missing.
     """
     if not (folder / STORE.file).exists():
         raise StoreError(f"{folder} has no store", status=Status.NOT_FOUND)
@@ -152,4 +153,4 @@ def check_folder(folder: Path) -> Saved:
 
 
 def _exists(path: Path) -> StoreError:
-    return StoreError(f"{path} exists", status=Status.ALREADY_EXISTS, hint="name another file")
+    return StoreError(f"{path} exists", status=Status.ALREADY_EXISTS, hint="choose another path")

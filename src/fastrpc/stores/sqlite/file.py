@@ -1,6 +1,6 @@
-"""A SQLite file of one kind: made as a whole, and refused if it is damaged, of a later version or of another program.
+"""Create and open SQLite files of one kind. Files that are damaged, newer, or of another program are refused.
 
-This module knows no table: `Tables` is its only interface to them.
+This module does not know the tables: `Tables` is its interface to them.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ __all__ = [
     "sync_path",
 ]
 
-#: SQLite's codes for a damaged file; SQLITE_ERROR means that a table is missing.
+#: SQLite's error codes for a damaged file. SQLITE_ERROR means that a table is missing.
 DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
-#: The first bytes of a journal that has to be rolled back.
+#: The first bytes of a rollback journal that has to be rolled back.
 _HOT: Final = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 
 
@@ -36,33 +36,33 @@ _HOT: Final = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 class FileKind:
     """The names, numbers and texts of one kind of file and its folder."""
 
-    #: A word such as "store": it names the file, `store.db`, and the logger, `fastrpc.store`; errors write "a store".
+    #: A word such as "store". It is used for the file `store.db`, the logger `fastrpc.store`, and in error texts.
     name: str
 
-    #: The name of the number of a commit, such as "revision". It is used in warnings and in the name of the second
-    #: file, `store.revisions`.
+    #: The word for the number of a commit, such as "revision". It is used in warnings and for the second file,
+    #: `store.revisions`.
     number: str
 
-    #: The `application_id` that tells the file from other files of SQLite.
+    #: The `application_id` by which the file is distinguished from other SQLite files.
     application: int
 
-    #: The version of the tables, kept as `user_version`; counted from 1.
+    #: The version of the tables, from 1. It is stored as `user_version`.
     schema: int
 
-    #: The statements that make the tables, within one transaction.
+    #: The statements that create the tables, in one transaction.
     script: str
 
-    #: The bytes of a page in a new file. A commit writes whole pages: small ones suit small rows, large ones suit
-    #: commits of many rows.
+    #: The page size of a new file. A commit writes whole pages: small pages suit small rows, large pages suit commits
+    #: of many rows.
     page_bytes: int
 
-    #: How many times each byte of a change is written into tables.
+    #: The number of times that each byte of a change is written into tables.
     copies: int
 
-    #: The class of its errors.
+    #: The class of the errors.
     error: type[FastRPCError]
 
-    #: The hints for a folder held by another process, for a schema of a later version, and for a damaged file.
+    #: The hints for errors: another process holds the folder; the schema has a later version; the file is damaged.
     if_held: str
     if_later: str
     if_damaged: str
@@ -87,40 +87,39 @@ class FileKind:
 
 
 class Tables(Protocol):
-    """The tables of a file, as far as its folder needs them. No method is called during a commit."""
+    """The interface of the tables for the folder. No method is called during a commit."""
 
     @property
     def kind(self) -> FileKind: ...
 
     def damage_in(self, connection: sqlite3.Connection) -> str | None:
-        """Return the damage of a file of this kind and version; None for a whole one."""
+        """Return a description of the damage of a file of this kind and version; None if there is no damage."""
 
     def latest(self, connection: sqlite3.Connection) -> int:
-        """Return the greatest number of a commit; 0 without one."""
+        """Return the greatest number of a commit; 0 without commits."""
 
     def was_unsynced(self, connection: sqlite3.Connection) -> bool:
-        """Return whether a version without the second file left commits unsynced; False if none wrote the file."""
+        """Return whether an earlier version of fastrpc, which had no second file, may have left commits unsynced."""
 
     def raise_to(self, connection: sqlite3.Connection, number: int, *, is_incomplete: bool) -> None:
-        """Raise `latest` to a number, within the open transaction: no later commit has this number or a lower one.
+        """Raise `latest` to a number, in the open transaction, so that all later commits have greater numbers.
 
         Args:
-            is_incomplete: whether commits may be missing. Then drop data that is only right with all of them, such as a
-                history.
+            is_incomplete: whether commits may be missing. Then drop data that is wrong without them, such as a history.
         """
 
 
 def make_file(made: Path, path: Path, kind: FileKind, *, is_logged: bool = False) -> None:
-    """Make an empty file, first under another name: an empty file under its own name counts as damaged, not as new.
+    """Create an empty file under a temporary name, then rename it: an incomplete file would count as damaged.
 
     Args:
-        is_logged: whether to switch the file to a write-ahead log, while it has the other name: the switch leaves a
-            journal, whose removal is not synced. A copy has no log: SQLite reports no error if it cannot move a log
-            into its file at the end.
+        is_logged: whether to switch the file to WAL mode. This happens under the temporary name, since the switch
+            leaves a rollback journal whose removal is not synced. Copies do not use WAL, since SQLite reports no error
+            if it cannot move a log into its file at the end.
     """
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{made}{suffix}").unlink(missing_ok=True)
-    # SQLite gives its other files the mode of this file.
+    # SQLite uses the mode of this file for its other files.
     os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     connection = sqlite3.connect(made, isolation_level=None)
     try:
@@ -138,7 +137,7 @@ def make_file(made: Path, path: Path, kind: FileKind, *, is_logged: bool = False
 
 
 def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
-    """Return a connection to a file, after checking that it is whole.
+    """Return a connection to a file, after checking that it is undamaged.
 
     Raises:
         FastRPCError: of the kind: the file is damaged, of a later version, or of another program.
@@ -146,7 +145,7 @@ def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
     if path.stat().st_size == 0:
         raise tables.kind.damaged(path, "it is empty")
     if _has_log(path):
-        # When the last connection that may write ends, it moves the commits of the log into the file.
+        # Use a read-only connection: the last connection that can write moves the log into the file when it closes.
         with contextlib.closing(read_only(path)) as connection:
             _check(connection, path, tables)
         return _connected(path)
@@ -160,20 +159,21 @@ def open_file(path: Path, tables: Tables) -> sqlite3.Connection:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    # Any thread may close it: see `open_parts`.
+    # Any thread may close the connection, see `open_parts`.
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 
 def read_only(path: Path) -> sqlite3.Connection:
-    """Return a connection that leaves a file and its log as they are."""
+    """Return a connection that changes neither the file nor its log."""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
 def roll_back_journal(path: Path) -> None:
-    """Roll back the journal of a switch to a log, which a power cut left beside the file; the log is unchanged.
+    """Roll back the rollback journal of a switch to WAL mode that a power cut left. The log is not changed.
 
-    A connection that only reads cannot do it, and refuses the file. No commit is lost: the journal has the file before
-    its first log, and SQLite syncs the folder with the first sync of a log, before it moves a commit into the file.
+    A read-only connection refuses such a file, as it cannot roll back. No commit is lost: the journal has the state
+    before the first log, and SQLite syncs the folder with the first sync of a log, before it moves a commit into the
+    file.
 
     Raises:
         sqlite3.Error: the journal cannot be rolled back.
@@ -184,7 +184,7 @@ def roll_back_journal(path: Path) -> None:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA schema_version").fetchone()
             with contextlib.closing(read_only(path)) as reader:
-                # If the last connection could write, its end would move the log into the file. A reader moves nothing.
+                # Close a read-only connection last, since a last connection that can write would move the log.
                 reader.execute("PRAGMA schema_version").fetchone()
                 connection.close()
 
@@ -195,7 +195,7 @@ def log_path(path: Path) -> Path:
 
 
 def sync_path(path: Path) -> None:
-    """Keep a file, or the names in a folder, across a power loss."""
+    """Sync a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

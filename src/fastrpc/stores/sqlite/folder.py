@@ -1,21 +1,21 @@
-"""A folder with one SQLite file in WAL mode, written by one connection. It knows no table.
+"""A folder with one SQLite file in WAL mode, which one connection writes. It is independent of the tables.
 
-    claim        the folder: private, and of one process
-    file         the file by its kind: made, checked
-    log          the write-ahead log, read before SQLite opens it
-    checkpoints  the pages of the log move into the file
-    numbers      the second file: numbers that commits may have been given
-    open_parts   all of these while the folder is open, and their end
+    claim        the lock of the folder: it is private, and used by one process
+    file         create and check the file
+    log          the write-ahead log, which is read before SQLite opens it
+    checkpoints  move the pages of the log into the file
+    numbers      the second file: numbers that commits may have
+    open_parts   all of these while the folder is open, and how they are closed
 
-An owner passes its `Tables`, which have the names and texts of their `FileKind`, and calls, in one thread:
+An owner passes its `Tables`, which have a `FileKind` with names and texts. It calls in one thread:
 
-    open     claim, check, go on behind lost commits; returns what the owner reads
-    commit   one transaction, all or nothing
-    read     what a function finds between two commits
+    open     claim and check the folder, skip the numbers of lost commits; return the result of the owner's function
+    commit   execute one transaction, all or nothing
+    read     call a function between two commits
     close    may be called twice, and after a failed `open`
 
-A folder that its owner leaves open is closed with the program, or as the owner is garbage. A forked child has no open
-folder.
+A folder that its owner does not close is closed at the end of the program, or when the owner is garbage-collected. A
+forked child has no open folder.
 
 `room` and `file_bytes` may be called in any thread.
 """
@@ -42,32 +42,32 @@ T = TypeVar("T")
 
 Sync: TypeAlias = Literal["full", "normal"]
 
-#: Older versions lack statements used here.
+#: The oldest supported version of SQLite. Older versions lack statements.
 _OLDEST_SQLITE: Final = (3, 35)
 
-#: Added to the number of an earlier version's file that may have lost commits: it has no second file, which reserves
-#: numbers.
+#: Added to the number of a file that may have lost commits and was written by an earlier version of fastrpc, without a
+#: second file that reserves numbers.
 _LOST_NUMBERS: Final = 1 << 20
 
-#: Free bytes of the disk below which there is no room, so that deletions can still be written.
+#: Free bytes of the disk below which the folder counts as full, so that deletions can still be written.
 _FREE_BYTES: Final = 64 * 1024 * 1024
 
-#: Pages of a commit besides its values.
+#: Pages that a commit writes besides its values.
 _COMMIT_PAGES: Final = 6
 
 
 class SqliteFolder:
-    """Belongs to one process at a time. Errors that its methods name are of the kind's class.
+    """A folder that one process at a time uses. A documented FastRPCError is of the kind's class.
 
-    Each commit has a number, which only rises. If the folder was not closed, the next opening raises the number above
-    all numbers that commits may have. So no number is repeated, even if acknowledged commits are lost.
+    Commits have rising numbers. If the folder was not closed, the next opening raises the number above all numbers that
+    commits may have. So no number is used twice, even if acknowledged commits are lost.
 
     Args:
-        place: the folder; made if it is missing, with the mode 0700. Others must not be able to enter it.
-        sync: "full" keeps commits across a power loss, "normal" across the end of the process only.
+        place: the folder; it is created if it is missing, with mode 0700. Other users must not have access to it.
+        sync: "full" keeps commits across a power loss, "normal" only across the end of the process.
 
     Attributes:
-        path: the file.
+        path: the path of the file.
 
     Raises:
         ConfigError: `sync` is unknown, or SQLite is older than 3.35.
@@ -83,33 +83,33 @@ class SqliteFolder:
         self._tables, self._kind, self._sync = tables, kind, sync
         self._logger = logging.getLogger(f"fastrpc.{kind.name}")
         self._parts = OpenParts(place, kind, self._logger)
-        # The salts of the log, and its commits so far.
+        # The salts of the log; the number of its commits.
         self._salts = bytes(8)
         self._commits = 0
-        # Closes the parts if nothing else does. It holds the parts, so the connection is no garbage before its end.
+        # Close the parts if the owner does not. The finalizer keeps the parts, and so the connection, alive until then.
         weakref.finalize(self, self._parts.close)
 
     def open(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        """Open the file, created if it is missing; return what a function reads from it.
+        """Open the file, or create it if it is missing; return the result of a function that reads it.
 
         Raises:
-            FastRPCError: FAILED_PRECONDITION: another process holds the folder or others can enter it, the file is of
-                another program or of a later version; DATA_LOSS: it is damaged, nothing was overwritten; UNAVAILABLE:
-                it cannot be opened now.
+            FastRPCError: FAILED_PRECONDITION: another process holds the folder, other users have access to it, or the
+                file belongs to another program or a later version. DATA_LOSS: the file is damaged; nothing was
+                overwritten. UNAVAILABLE: the file cannot be opened now.
         """
         try:
             with self._parts.opening():
                 self._open()
                 return read(self.connection)
         except (sqlite3.Error, OSError) as error:
-            # A full disk or a lock of another program is not damage: a copy in place of the file would lose writes.
+            # A full disk or a lock of another program is not damage: a user who restored a copy would lose writes.
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE:
                 raise self._kind.damaged(self.path, str(error)) from error
             raise self._kind.error(f"{self.path} cannot be opened: {error}", processed="no") from error
 
     @property
     def is_held(self) -> bool:
-        """Whether this process holds the folder, from `open` to `close`."""
+        """True if this process holds the folder, from `open` to `close`."""
         return self._parts.claim.is_held
 
     @property
@@ -121,7 +121,7 @@ class SqliteFolder:
         return connection
 
     def read(self, look: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what a function finds. FastRPCError: the folder is closed."""
+        """Call a function with the connection; return its result. FastRPCError: the folder is closed."""
         with self._parts.lock:
             return look(self.connection)
 
@@ -133,18 +133,18 @@ class SqliteFolder:
         size: int,
         is_single: bool = False,
     ) -> None:
-        """Keep what a function writes, all or nothing.
+        """Commit the writes of a function, all or nothing.
 
-        The function has to change the file: SQLite adds no commit to its log for unchanged rows.
+        The function has to change the file, since SQLite adds no commit to its log if no row changes.
 
         Args:
-            number: the greatest number that it assigns; 0 for none.
-            size: bytes of the values that it writes, each once.
-            is_single: whether it executes one statement only, which is a transaction by itself. SQLite's module leaves
-                the interpreter to other threads at each statement, and waits for it after each one.
+            number: the greatest number that the function assigns; 0 if it assigns none.
+            size: the bytes of the values that it writes, counted once.
+            is_single: whether it executes only one statement, which needs no explicit transaction. This is faster:
+                Python's sqlite3 releases the GIL at each statement and has to wait for it afterwards.
 
         Raises:
-            FastRPCError: RESOURCE_EXHAUSTED: there is no room, and nothing was kept. After any other error the commit
+            FastRPCError: RESOURCE_EXHAUSTED: the disk is full, and nothing was kept. After any other error the commit
                 may have been kept.
         """
         with self._parts.lock:
@@ -167,7 +167,7 @@ class SqliteFolder:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if is_full(error):
-                # SQLite reports a full disk before it syncs the commit, so nothing of the commit was kept.
+                # SQLite reports a full disk before it syncs the commit, so no part of the commit was kept.
                 text = f"the disk of {self.path} is full"
                 raise self._kind.error(text, status=Status.RESOURCE_EXHAUSTED, processed="no") from error
             raise
@@ -183,13 +183,13 @@ class SqliteFolder:
         return checkpoints
 
     def room(self) -> int:
-        """Return the number of bytes of values that still fit; below 0: none."""
+        """Return how many bytes of values still fit; negative if the disk is full."""
         disk = os.statvfs(self.place)
-        # Each copy of a value is written twice: to the log and to the file.
+        # Each copy of a value is written twice, to the log and to the file.
         return (disk.f_bavail * disk.f_frsize - _FREE_BYTES) // (2 * self._kind.copies)
 
     def file_bytes(self) -> int:
-        """Return the size of the file and its log."""
+        """Return the size of the file and its log in bytes."""
         sizes = 0
         for path in (self.path, self._parts.log):
             with contextlib.suppress(FileNotFoundError):
@@ -200,7 +200,7 @@ class SqliteFolder:
         has_numbers = self._parts.numbers.read()
         if not self.path.exists():
             if self._parts.log.exists():
-                # SQLite would replay these commits into a new file.
+                # Refuse the log: SQLite would replay its commits into a new file.
                 raise self._kind.damaged(self.path, "it is missing beside its -wal")
             if has_numbers:
                 raise self._kind.damaged(self.path, f"it is missing beside {self._parts.numbers.path.name}")
@@ -212,17 +212,17 @@ class SqliteFolder:
         self._parts.hold(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        # Each page is once in a commit, in the order of page numbers.
+        # With this setting a commit has each page once, in the order of page numbers.
         connection.execute("PRAGMA cache_spill = OFF")
         self._begin(connection, end, has_numbers)
 
     def _check_log(self, end: LogEnd, has_numbers: bool) -> None:
-        """Refuse a log that lost commits by damage; warn of a bad end, which SQLite drops.
+        """Refuse a log that has lost commits by damage. Warn of a bad end, which SQLite drops.
 
-        If commits are synced, a power cut tears only the last one; if not, it may tear any.
+        If commits are synced, a power cut can tear only the last commit; otherwise it can tear any commit.
 
         Raises:
-            FastRPCError: commits are missing that only damage can have removed.
+            FastRPCError: commits are missing, and only damage can be the cause.
         """
         if end.has_bad_header:
             raise self._kind.damaged(self._parts.log, "its header is bad")
@@ -241,7 +241,7 @@ class SqliteFolder:
         )
 
     def _was_synced(self, has_numbers: bool) -> bool:
-        """Return whether the commits of a log were synced, each before the next one."""
+        """Return whether each commit of a log was synced before the next."""
         if has_numbers:
             return not self._parts.numbers.is_unsynced
         if self._sync != "full":
@@ -251,17 +251,17 @@ class SqliteFolder:
             return not self._tables.was_unsynced(connection)
 
     def _lost_commits(self, end: LogEnd) -> int:
-        """Return how many acknowledged commits are missing from a log, as far as known."""
+        """Return the number of acknowledged commits that are missing from a log, as far as known."""
         numbers = self._parts.numbers
         if numbers.salts == end.salts:
             return max(numbers.commits - end.commits, 0)
-        # A process that was killed leaves its log.
+        # A missing log means lost commits here: a process that was killed would have left its log.
         return 0 if numbers.is_clean or numbers.is_emptied or end.has_salts else numbers.commits
 
     def _begin(self, connection: sqlite3.Connection, end: LogEnd, has_numbers: bool) -> None:
-        """Raise the number unless the last close was clean, and note whether later commits may be lost.
+        """Raise the number unless the last close was clean, and record whether later commits may be lost.
 
-        The power may be cut between two steps: each step leaves a folder that the next opening treats like this one.
+        The power may be cut between two steps. After each step the next opening treats the folder in the same way.
         """
         numbers, tables = self._parts.numbers, self._tables
         latest, could_lose = tables.latest(connection), tables.was_unsynced(connection)
@@ -276,7 +276,7 @@ class SqliteFolder:
         numbers.note_opening(
             is_unsynced=numbers.is_unsynced or may_lose,
             has_lost=has_lost,
-            # The commits of a log that is gone must not count as lost.
+            # Record that the log is emptied or gone, so that its commits do not count as lost.
             is_emptied=is_gone or end.is_bad,
         )
         if is_gone:
@@ -290,7 +290,7 @@ class SqliteFolder:
             connection.execute("BEGIN IMMEDIATE")
             tables.raise_to(connection, own, is_incomplete=was_unsynced or has_lost)
             connection.execute("COMMIT")
-            # SQLite adds nothing to its log if no row was changed.
+            # Read the log again: SQLite may not have added a commit, if no row was changed.
             end = read_log(self._parts.log)
             numbers.acknowledge(own, end.salts, end.commits)
         self._salts, self._commits = end.salts, end.commits
@@ -298,12 +298,12 @@ class SqliteFolder:
             numbers.sync()
         numbers.note(is_unsynced=may_lose)
         connection.execute(f"PRAGMA synchronous = {self._sync.upper()}")
-        # SQLite has opened its log, and keeps this file until the connection ends.
+        # Open the log now: SQLite uses this file until the connection is closed.
         self._parts.log_file = os.open(self._parts.log, os.O_RDONLY | os.O_CLOEXEC)
         self._parts.checkpoints = Checkpoints(connection, self.path, self._sync.upper())
 
     def _has_lost(self, latest: int, end: LogEnd) -> bool:
-        """Return whether acknowledged commits are missing, and log a warning."""
+        """Return whether acknowledged commits are missing; log a warning in this case."""
         numbers, word = self._parts.numbers, self._kind.number
         lost = self._lost_commits(end)
         if latest >= numbers.acknowledged and not lost and not numbers.has_lost:
@@ -321,10 +321,10 @@ class SqliteFolder:
         return True
 
     def _acknowledge(self, number: int) -> None:
-        """Note a commit as one more of its log; a restarted log has other salts.
+        """Count an acknowledged commit of the log. If the salts have changed, SQLite has restarted the log.
 
         Raises:
-            OSError: the log was removed, so this commit is in no file that another opening finds.
+            OSError: the log file was removed, so another opening would not find this commit.
         """
         parts = self._parts
         assert parts.log_file is not None
@@ -338,7 +338,7 @@ class SqliteFolder:
 
 
 def _empty_log(connection: sqlite3.Connection) -> None:
-    """Empty a log with a bad end: its bad frames would look like damage once other commits follow.
+    """Empty a log with a bad end, since its bad frames would look like damage after further commits.
 
     Raises:
         sqlite3.OperationalError: another program reads.

@@ -12,12 +12,12 @@ __all__ = ["SqliteJournal"]
 
 
 class SqliteJournal:
-    """A `Journal` in a folder that belongs to one process at a time.
+    """A `Journal` in a folder that one process at a time uses.
 
     Args:
-        folder: made if it is missing, with the mode 0700; others must not be able to enter it.
-        sync: "full" keeps commits across a power loss, "normal" across the end of the process only. If the store was
-            not closed, the next opening raises the revision, and after "normal" also forgets the history.
+        folder: the folder; it is created if it is missing, with mode 0700. Other users must not have access to it.
+        sync: "full" keeps commits across a power loss, "normal" only across the end of the process. If the store was
+            not closed, the next opening raises the revision, and after "normal" it also drops the history.
 
     Raises:
         ConfigError: `sync` is unknown, or SQLite is older than 3.35.
@@ -45,5 +45,5 @@ class SqliteJournal:
         return self.folder.room()
 
     def file_bytes(self) -> int:
-        """Return the size of the file and its log; any thread may ask."""
+        """Return the size of the file and its log in bytes. Any thread may call it."""
         return self.folder.file_bytes()

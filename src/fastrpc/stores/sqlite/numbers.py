@@ -1,12 +1,13 @@
-"""The second file of a folder: numbers that its commits may have, so that none is repeated.
+"""The second file of a folder. It reserves the numbers of commits, so that no number is used twice.
 
-    0    the greatest number that a commit may have, synced before that commit; whether the folder was closed cleanly;
-         how far an opening came
-    512  the latest number that was acknowledged, and the commits of the present log; it is not synced
+    0    the greatest number that a commit may have, which is synced before that commit; whether the folder was closed
+         cleanly; the progress of an opening
+    512  the latest acknowledged number, and the number of commits in the present log; this record is not synced
 
-A commit is acknowledged after its sync: a file with fewer commits than were acknowledged has lost some. A power cut may
-leave an older record of the acknowledged commits, so a folder that was not closed continues after the greatest number.
-Each record has its sector, which a disk writes whole. The numbers of a store are its revisions.
+A commit is acknowledged after its sync, so a file with fewer commits than the acknowledged number has lost commits. A
+power cut may leave an outdated record of acknowledged commits. So a folder that was not closed continues after the
+greatest number. Each record has a separate sector, which a disk writes as a whole. The numbers of a store are its
+revisions.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ __all__ = ["NumbersFile"]
 
 _SECTOR_BYTES: Final = 512
 
-#: "frpc", the place of the record, a number, flags, the salts of a log, and its commits; the CRC-32 follows.
+#: A record: "frpc", its offset, a number, flags, the salts of a log, the number of its commits. A CRC-32 follows.
 _RECORD: Final = struct.Struct("<4sHQB8sQ")
 _SUM: Final = struct.Struct("<I")
 _NAME: Final = b"frpc"
@@ -34,23 +35,24 @@ _IS_CLEAN: Final = 2
 _HAS_LOST: Final = 4
 _IS_EMPTIED: Final = 8
 
-#: Numbers that are reserved at once.
+#: The number of numbers in a reserved block.
 _BLOCK: Final = 1 << 20
 
 
 class NumbersFile:
-    """Keeps the greatest number that may be assigned, the acknowledged commits, and whether the end was clean.
+    """The file with the reserved numbers, the acknowledged commits, and the state of the folder.
 
     Attributes:
-        path: the file; `open` makes it.
-        reserved: the greatest number of the present block; 0 without a file.
-        acknowledged: commits up to this number were acknowledged.
-        salts: the salts of the log that has the last commit.
-        commits: how many commits of that log were acknowledged.
-        is_unsynced: whether commits were not synced when the folder was last open.
-        is_clean: whether the folder was closed, with all commits in its file.
-        has_lost: whether an opening that did not end found acknowledged commits missing.
-        is_emptied: whether an opening that did not end began to empty the log, or found no log after a clean end.
+        path: the path of the file, which `open` creates.
+        reserved: the greatest number of the reserved block; 0 without a file.
+        acknowledged: the greatest acknowledged number.
+        salts: the salts of the log with the last commit.
+        commits: the number of acknowledged commits of that log.
+        is_unsynced: True if commits were not synced when the folder was last open.
+        is_clean: True if the folder was closed with all commits in its file.
+        has_lost: True if an opening that was interrupted has found acknowledged commits missing.
+        is_emptied: True if an opening that was interrupted started to empty the log, or found no log after a clean
+            close.
     """
 
     def __init__(self, folder: Path, kind: FileKind) -> None:
@@ -78,7 +80,7 @@ class NumbersFile:
         return True
 
     def open(self) -> None:
-        """Open the file, made if it is missing, for later notes."""
+        """Open the file for writing; create it if it is missing."""
         if not self.path.exists():
             with replaced_file(self.path, buffering=0) as file:
                 file.write(_record(0, self.reserved, self._flags()).ljust(_SECTOR_BYTES, b"\0"))
@@ -88,26 +90,26 @@ class NumbersFile:
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
 
     def note(self, *, is_unsynced: bool, is_clean: bool = False) -> None:
-        """Note whether later commits are unsynced, and whether the file has all commits; sync the note."""
+        """Record whether later commits are unsynced, and whether the file has all commits; sync the record."""
         self._set(is_unsynced, is_clean, has_lost=False, is_emptied=False)
 
     def note_opening(self, *, is_unsynced: bool, has_lost: bool, is_emptied: bool) -> None:
-        """Note what an opening has found, until the next `note`; sync the note."""
+        """Record the findings of an opening, until the next `note`; sync the record."""
         self._set(is_unsynced, False, has_lost=has_lost, is_emptied=is_emptied)
 
     def cover(self, number: int) -> None:
-        """Reserve a block if a commit needs it."""
+        """Reserve a further block if a commit with this number needs it."""
         if number > self.reserved:
             self._reserve(number + _BLOCK)
 
     def acknowledge(self, number: int, salts: bytes, commits: int) -> None:
-        """Note the last commit: its number, and how many commits its log has."""
+        """Record the last commit: its number, and the number of commits in its log. The record is not synced."""
         self.acknowledged = max(self.acknowledged, number)
         self.salts, self.commits = salts, commits
         self._write(_record(1, self.acknowledged, 0, salts, commits), 1)
 
     def sync(self) -> None:
-        """Sync the acknowledged commits."""
+        """Sync the record of acknowledged commits."""
         assert self._descriptor is not None
         os.fsync(self._descriptor)
 
@@ -138,7 +140,7 @@ class NumbersFile:
         os.pwrite(self._descriptor, record, place * _SECTOR_BYTES)
 
     def _record(self, content: bytes, place: int) -> tuple[int, int, bytes, int]:
-        """Return number, flags, salts and commits of a record."""
+        """Return the number, flags, salts and number of commits in a record."""
         at = place * _SECTOR_BYTES
         record = content[at : at + _RECORD.size]
         with contextlib.suppress(struct.error):

@@ -1,18 +1,19 @@
-"""The open parts of a folder. They are closed in order, even if the owner of the folder never closes it.
+"""The open parts of a folder. They are closed in the right order, even if the owner of the folder never closes it.
 
-SQLite moves its log into the file and removes it as the last connection ends, also if Python frees the connection.
-Without a note of the end, the commits of a missing log count as lost. So Python never frees a living connection, and
-it ends here alone:
+When the last connection closes, SQLite moves the log into the file and removes the log; also if Python frees the
+connection. If this is not recorded in the second file first, the commits of the missing log count as lost. So Python
+must never free an open connection. It is closed only here:
 
-    the owner closes the folder     it is noted that the file has all commits, then the connection ends
-    the program ends, or the owner  the same: `weakref.finalize` holds the parts until then
-    is garbage
-    the end cannot be noted         the log stays
-    the program ends in between     the same: a second Ctrl-C ends the finalizers
-    a forked child                  forgets the connection
+    the owner closes the folder        record that the file has all commits, then close the connection
+    the program ends, or the owner is  the same: `weakref.finalize` keeps the parts alive until then
+    garbage-collected
+    the record cannot be written       the log stays
+    the finalizers are interrupted     the log stays (by a second Ctrl-C)
+    a forked child                     leaves the connection to the parent
 
-A connection of SQLite must not be used after a fork, nor closed. The end of a child would move an old log into the
-file, and remove the log of a process that opened the folder since; it would wait for a lock of a thread of the parent.
+A SQLite connection must be neither used nor closed after a fork. A child that closes it would move an outdated log into
+the file, remove the log of another process that has opened the folder since, and might wait for a lock that a thread of
+the parent holds.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ from fastrpc.stores.sqlite.numbers import NumbersFile
 
 __all__ = ["OpenParts"]
 
-#: The parts that are open.
+#: All open parts of this process.
 _open: "weakref.WeakSet[OpenParts]" = weakref.WeakSet()
 
 
@@ -40,14 +41,14 @@ class OpenParts:
     """The claim, the connection and the files of one folder.
 
     Attributes:
-        path: the file.
-        log: its write-ahead log.
-        claim: held while the folder is open.
+        path: the path of the file.
+        log: the path of the write-ahead log.
+        claim: the claim, which is held while the folder is open.
         numbers: the second file.
-        connection: writes the commits; None if the folder is closed.
+        connection: the connection that writes the commits; None if the folder is closed.
         log_file: the descriptor of the log.
-        checkpoints: None before commits may come.
-        lock: held by a thread that uses the connection; another thread may close it as the program ends.
+        checkpoints: the checkpoints; None until commits are possible.
+        lock: held by a thread that uses the connection, since another thread may close it when the program ends.
     """
 
     def __init__(self, place: Path, kind: FileKind, logger: logging.Logger) -> None:
@@ -58,13 +59,13 @@ class OpenParts:
         self.connection: sqlite3.Connection | None = None
         self.log_file: int | None = None
         self.checkpoints: Checkpoints | None = None
-        # Reentrant: a failed opening closes.
+        # Reentrant, since a failed opening closes the parts.
         self.lock = threading.RLock()
         self._logger = logger
 
     @contextlib.contextmanager
     def opening(self) -> Iterator[None]:
-        """Take the claim; close all parts if the block fails."""
+        """Take the claim. Close all parts if the block fails."""
         with self.lock:
             self.claim.take()
             _open.add(self)
@@ -75,12 +76,12 @@ class OpenParts:
                 raise
 
     def hold(self, connection: sqlite3.Connection) -> None:
-        """Take the connection for commits, which lives until `close`."""
+        """Set the connection for commits, and keep it alive until `close`."""
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
         self.connection = connection
 
     def close(self) -> None:
-        """Note the end, and close all parts; closing them twice is fine."""
+        """Record the close and close all parts. Closing them twice is fine."""
         with self.lock:
             try:
                 if self.connection is not None:
@@ -89,13 +90,13 @@ class OpenParts:
                 self._release()
 
     def forget(self) -> None:
-        """Leave the connection to the parent of this process."""
-        # The lock may be held by a thread of the parent.
+        """In a forked child, leave the connection to the parent without closing it."""
+        # A thread of the parent may hold the old lock.
         self.lock = threading.RLock()
         self._release()
 
     def _release(self) -> None:
-        """Close the descriptors, after the connection has ended or was left."""
+        """Close the descriptors, after the connection was closed or left."""
         _open.discard(self)
         if self.checkpoints is not None:
             self.checkpoints.close()
@@ -111,10 +112,10 @@ class OpenParts:
             self.claim.leave()
 
     def _end(self, connection: sqlite3.Connection) -> None:
-        """Note the end in the second file, and close the connection, which removes the log.
+        """Record the close in the second file, then close the connection, which removes the log.
 
-        Without the note the next opening takes commits for lost that were in a log which is gone. If the end cannot be
-        noted, the log stays.
+        Without the record the next opening would count the commits of the missing log as lost. If it cannot be written,
+        the log stays.
         """
         is_noted = False
         try:
@@ -126,12 +127,12 @@ class OpenParts:
                 self._close_beside_log(connection)
 
     def _note_end(self) -> bool:
-        """Note that the file and its log have all commits; return False if they may not."""
+        """Move all commits into the file and record this in the second file; return False if this may have failed."""
         if self.checkpoints is None:
             return False
         try:
             if not self.checkpoints.finish():
-                # Another program reads the file, and may remove the log later.
+                # Another program reads the file, and may move and remove the log later: sync the log.
                 sync_path(self.log)
         except (sqlite3.Error, OSError) as error:
             self._logger.warning("%s keeps its log, which cannot be moved into it: %s", self.path, error)
@@ -140,24 +141,24 @@ class OpenParts:
         return True
 
     def _close_beside_log(self, connection: sqlite3.Connection) -> None:
-        """Close a connection; its log stays.
+        """Close a connection without removing its log.
 
-        SQLite removes the log with the last connection, but not if this connection only reads. Without a descriptor for
-        a reader the connection lives on.
+        SQLite removes the log when the last connection closes, except if that is a read-only connection. So a read-only
+        connection is closed last. If it cannot be opened, the connection is left open.
         """
         with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(self.path)) as reader:
             reader.execute("PRAGMA schema_version").fetchall()
             self._disconnect(connection)
 
     def _disconnect(self, connection: sqlite3.Connection) -> None:
-        """Close a connection, which Python may free from now on."""
+        """Close a connection. Python may free it from now on."""
         connection.close()
         self.connection = None
         ctypes.pythonapi.Py_DecRef(ctypes.py_object(connection))
 
 
 def _forget_all() -> None:
-    # The collector may close other parts meanwhile.
+    # Loop, since the garbage collector may close other parts in between.
     while _open:
         _open.pop().forget()
 

@@ -31,7 +31,7 @@ STORE: Final = FileKind(
     schema=1,
     script=_SCRIPT,
     page_bytes=4096,
-    # A value is kept in an item and in the history.
+    # A value is stored in the item and in the history.
     copies=2,
     error=StoreError,
     if_held="end it, or give each of them another folder; fastrpc store check FOLDER reads a folder that is free",
@@ -73,7 +73,7 @@ class StoreTables:
 
 
 def read_saved(connection: sqlite3.Connection) -> Saved:
-    """Return all that a file keeps."""
+    """Return the content of a file."""
     latest, compacted = connection.execute("SELECT latest, compacted FROM revisions").fetchone()
     items = connection.execute("SELECT key, value, revision, lease, created FROM items ORDER BY key")
     history = connection.execute(
@@ -94,7 +94,7 @@ def read_saved(connection: sqlite3.Connection) -> Saved:
 def write_changes(
     connection: sqlite3.Connection, changes: Sequence[ItemChange | LeaseChange], latest: int, compacted: int
 ) -> None:
-    """Write changes up to a revision, and forget the history up to an older revision."""
+    """Write changes up to a revision, and drop the history up to an older revision."""
     for change in changes:
         if isinstance(change, ItemChange):
             _write_item(connection, change)
