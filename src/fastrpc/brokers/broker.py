@@ -414,7 +414,7 @@ class Broker:
         membership = await backend.join(group)
         if not self._opened.is_ours:
             await membership.close()
-            raise BrokerError("the broker was closed meanwhile", processed="no")
+            raise BrokerError("the broker was closed during the call", processed="no")
         return membership
 
     async def _close_subscriptions(self) -> None:

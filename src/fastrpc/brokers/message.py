@@ -82,7 +82,7 @@ class Message(Generic[T_co]):
 
     @property
     def is_lost(self) -> bool:
-        """Whether another member may already have the message; False after this member has settled it."""
+        """True if another member may already have the message; False after this member has settled it."""
         return not self._is_settled and self._holder.is_lost(self)
 
     async def ack(self) -> bool:

@@ -228,7 +228,7 @@ class SyncMessage(Generic[T_co]):
 
     @property
     def is_lost(self) -> bool:
-        """Whether another member may already have the message; False after this member has settled it."""
+        """True if another member may already have the message; False after this member has settled it."""
         return self._message.is_lost
 
     def ack(self) -> bool:

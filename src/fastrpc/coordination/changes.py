@@ -20,7 +20,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[T_co]):
-    """A key that was written or deleted."""
+    """A change of one key: it was written or deleted."""
 
     kind: Literal["put", "deleted"]
     key: str

@@ -48,7 +48,7 @@ class _HasId(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """An operation of a transaction that writes an item over any other."""
+    """The operation of a transaction that writes an item, whether the key exists or not."""
 
     key: str
 

@@ -243,7 +243,9 @@ async def write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int)
             await written.put((piece,))
     await written.flush()
     if left:
-        raise CallError(Status.INVALID_ARGUMENT, f"there are {left} bytes less than size says")
+        raise CallError(
+            Status.INVALID_ARGUMENT, f"{left} bytes are missing: the data is shorter than size says"
+        )
 
 
 def pieces_of_call() -> HeldPieces:

@@ -53,7 +53,7 @@ class BlockingThread:
         try:
             return begun.result.result()
         except concurrent.futures.CancelledError:
-            raise self._failure(f"the {self._name} was closed meanwhile", processed="unknown") from None
+            raise self._failure(f"the {self._name} was closed during the call", processed="unknown") from None
         except BaseException as error:
             if not begun.has_raised(error):
                 self._give_up(begun, unwanted)

@@ -35,7 +35,9 @@ def hosted_client(
     if url.path:
         raise ConfigError(f"{url} is more than a {service}", hint=f"leave /{url.path} out")
     if len(places) > 1:
-        raise ConfigError(f"{url} names several {service}s, and each has {contents}", hint="name one of them")
+        raise ConfigError(
+            f"{url} names several {service}s, and each has {contents}", hint="give the URL of one server"
+        )
     token = take_secret(url, "token", checked_token)
     if token is not None and credentials is not None:
         raise ConfigError(f"{url} has a token, and credentials are given", hint="leave one out")

@@ -47,12 +47,12 @@ class ExchangeTransport(asyncio.Transport):
         self._loop = self._parts.loop
         self._engine: GatewayConnection | None = None
         self._session: StreamSession | None = None
-        # Given and not taken; reading may be paused.
+        # Input that the session has not taken yet, since reading may be paused.
         self._input: deque[memoryview] = deque()
         self._is_paused = False
         self._was_taken = asyncio.Event()
         self._was_taken.set()
-        # Written and not read.
+        # Output that was written and not read yet.
         self._output: list[bytes] = []
         self._size = 0
         self._low, self._high = _SIZE_HINT // 4, _SIZE_HINT
@@ -68,7 +68,7 @@ class ExchangeTransport(asyncio.Transport):
         await self._was_taken.wait()
 
     def push(self, data: bytes) -> None:
-        """Give the session a few bytes; no code waits until they are read."""
+        """Pass a few bytes to the session, without waiting until it has taken them."""
         if data and not self._is_closing:
             self._input.append(memoryview(data))
             self._was_taken.clear()
@@ -89,7 +89,7 @@ class ExchangeTransport(asyncio.Transport):
         return found
 
     def leave(self) -> None:
-        """Close after a complete answer, and after calls without one, such as notifications of JSON-RPC."""
+        """Close after the answer, once calls without an answer, such as JSON-RPC notifications, have ended."""
         if self._engine is None or not self._engine.stats()["calls"]:
             self.abort()
         elif not self._is_closing:

@@ -50,7 +50,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Item(Generic[T_co]):
-    """One key and its value: bytes in a store."""
+    """A key with its value. In a backend the value is bytes."""
 
     key: str
     value: T_co

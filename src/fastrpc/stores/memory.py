@@ -39,7 +39,7 @@ class _Lease:
 
 @dataclass(frozen=True, slots=True)
 class SavedItem:
-    """One item in the form that `save` yields and `restore` takes."""
+    """One item in the form that `save` yields and `restore` accepts."""
 
     folder: str
     key: str
@@ -86,7 +86,8 @@ class MemoryStore:
         self._leases: dict[str, _Lease] = {}
         # Leases that have lost an item: another lease has taken it over, or it was deleted.
         self._overtaken: set[str] = set()
-        # When each lease may end: one entry per lease, put back if it was renewed meanwhile.
+        # A heap of instants at which leases may end, with one entry per lease. If a lease was renewed, its entry is put
+        # back.
         self._dues: list[tuple[float, str]] = []
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         #: A number that rises with each change of an item.

@@ -384,7 +384,7 @@ class TestRefusals:
             @fastrpc.subscriber(orders)
             async def bill(self, order: int) -> None: ...
 
-        with pytest.raises(ConfigError, match="takes int, the topic 'orders.new' has Order"):
+        with pytest.raises(ConfigError, match="takes int, but the topic 'orders.new' has Order"):
             async with Server(Billing, broker=shop):
                 pass
 

@@ -443,7 +443,7 @@ async def test_subscription_that_is_entered_while_its_broker_closes_leaves_its_g
         entering = asyncio.create_task(broker.subscribe("orders.new", group="audit").__aenter__())
         await eventually(lambda: backend.members)
     answer.set_result(None)
-    with pytest.raises(BrokerError, match="the broker was closed meanwhile"):
+    with pytest.raises(BrokerError, match="the broker was closed during the call"):
         await entering
     assert backend.members[0].is_closed
 

@@ -123,7 +123,7 @@ async def test_close_ends_waits_of_other_threads() -> None:
     for thread in threads:
         thread.join(20)
     assert len(ended) == 2
-    assert set(ended) <= {"the store is closed", "the store was closed meanwhile"}
+    assert set(ended) <= {"the store is closed", "the store was closed during the call"}
 
 
 def test_block_that_a_forked_child_leaves_ends_in_silence() -> None:

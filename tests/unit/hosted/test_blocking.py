@@ -71,7 +71,7 @@ def test_errors_and_ends_of_coroutines_reach_their_receiver(thread: BlockingThre
     for error in (LookupError("a fault"), StopAsyncIteration()):
         with pytest.raises(type(error)):
             thread.run(fail(error), unwanted=unwanted.append)
-    with pytest.raises(BrokerError, match="the broker was closed meanwhile"):
+    with pytest.raises(BrokerError, match="the broker was closed during the call"):
         thread.run(fail(asyncio.CancelledError()), unwanted=unwanted.append)
     assert unwanted == []
 

@@ -46,7 +46,7 @@ MESSAGE_BYTES: Final = 1024 * 1024
 #: Most bytes of the headers of a message, names and values together.
 HEADER_BYTES: Final = 8 * 1024
 
-#: The place where a group begins: "oldest", "new", an instant, or a sequence number.
+#: The place in a topic at which a group starts: "oldest", "new", an instant, or a sequence number.
 Place: TypeAlias = str | datetime | int
 
 
@@ -88,8 +88,8 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     #: The identity of the publisher, as the backend's server has authenticated it.
     publisher: str | None = None
 
-    #: The id of a message whose publisher gives none. All attempts of one publication share it, and no other message
-    #: has it. None: the backend makes one.
+    #: The id of a message whose publisher sets no `id`. It is unique to the publication, and all attempts share it.
+    #: None: the backend makes an id.
     made_id: str | None = None
 
     #: 0 for the first attempt. For a repeat under `made_id`: seconds since the first attempt, whose message the broker
@@ -120,7 +120,7 @@ class GroupSettings:
     #: A topic's name, or a pattern below one topic.
     pattern: str
 
-    #: The place where the group begins if it does not exist yet.
+    #: The place at which a new group starts.
     start: Place = "new"
 
     #: True if at most one message of each key is under way at a time.
@@ -182,7 +182,7 @@ class GroupState:
     is_ordered: bool
     members: int
 
-    #: Messages that are neither settled nor dead, those under way included.
+    #: The number of messages that are neither settled nor dead, including messages under way.
     lag: int
 
     #: Seconds since the oldest message of `lag` was published; 0 without messages.
@@ -211,7 +211,7 @@ class BrokerLimits:
     #: Most groups of a queue; None: any number.
     queue_groups: int | None = None
 
-    #: Most messages of an ordered group under way at once, over all keys; None: one of each key.
+    #: Most messages of an ordered group that are under way at the same time, for all keys; None: one of each key.
     ordered_at_once: int | None = None
 
     #: True if `hand_back` does not add to the number of deliveries.

@@ -174,7 +174,7 @@ class EmbeddedBroker:
         return self.core.covering(pattern)
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages, all or none, in this order."""
+        """Publish messages, all or none, in this order."""
         while True:
             now = self.now()
             if self._commits is not None:

@@ -271,7 +271,7 @@ class MessageGroup:
         return entry.member is not None and self._waiting(entry.sequence) is not entry
 
     def settle(self, entry: Entry, now: float) -> bool:
-        """End a message that is under way; False: the delivery was settled, or is lost."""
+        """Settle a message that is under way. Return False if its delivery was settled before, or is lost."""
         if not self._conclude(entry):
             return False
         self.topic.counts.acked += 1
@@ -279,7 +279,7 @@ class MessageGroup:
         return True
 
     def retry(self, entry: Entry, pause: float, now: float) -> bool:
-        """Redeliver a message that is under way, after a pause; False: the delivery was settled, or is lost.
+        """Redeliver a message that is under way after a pause. Return False as in `settle`.
 
         Raises:
             ConfigError: the pause is not a number of seconds from 0.
@@ -382,7 +382,7 @@ class MessageGroup:
         self._misses(sequence, now)
 
     def _misses(self, sequence: int, now: float) -> bool:
-        """Forget a message of the log unless it is under way; return whether it still had to be handled."""
+        """Forget a message of the log, except if it is under way. Return whether it still had to be handled."""
         if sequence > self.cursor:
             if self._resumed.drop(sequence):
                 return False

@@ -4,7 +4,7 @@ from typing import Final, Protocol
 
 __all__ = ["REMOVED_IDS", "REPEATED_SECONDS", "RemovedIds"]
 
-#: The fewest of the latest ids that are remembered. At most twice as many are, which occupy some 15 MB.
+#: The number of latest ids that are always remembered. At most twice as many are remembered, some 15 MB.
 REMOVED_IDS: Final = 50_000
 
 #: Age in seconds from which the id of a removed message is not remembered: few publications are repeated so late.

@@ -47,7 +47,7 @@ class Reader(Sleeper, Protocol):
     cursor: int
     behind: int
 
-    #: None: a broadcast, for which a queue keeps nothing.
+    #: The name of the group; None: a broadcast, for which a queue keeps no messages.
     name: str | None
 
     def covers(self, name: str) -> bool: ...

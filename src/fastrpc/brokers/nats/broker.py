@@ -92,7 +92,7 @@ class NatsBroker:
         return None if topic is None else topic.settings
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages, in this order."""
+        """Publish messages, in this order."""
         return await self._publishing.publish(messages)
 
     async def join(self, group: GroupSettings) -> Membership:

@@ -74,7 +74,7 @@ class JetStreamLink:
         self._is_sync_checked = False
         #: True if the link is closed: it sends no more requests.
         self.is_closed = False
-        #: The messages that this process published and settled, by topic.
+        #: The counters of messages that this process published and settled, by topic.
         self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
         #: Called when the connection is lost.
         self.listeners: set[Callable[[], None]] = set()

@@ -316,7 +316,7 @@ class NatsMembership:
         try:
             await self.reject(held, _UNREADABLE, error)
         except Exception as failure:
-            logger.warning("%s is not a dead letter yet: %s", name, failure)
+            logger.warning("%s could not be made a dead letter yet: %s", name, failure)
             self._held.pop(held, None)
 
     def _stop_pull(self) -> None:

@@ -69,6 +69,6 @@ class MissedMessages:
         if lost and (self._told_at is None or monotonic() - self._told_at > _TELL_SECONDS):
             self._told_at = monotonic()
             logger.error(
-                "the group %s is too slow: its log dropped %d messages before it had them", name, lost
+                "the group %s is too slow: its log dropped %d messages before it handled them", name, lost
             )
         return lost

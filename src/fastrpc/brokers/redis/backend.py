@@ -82,7 +82,7 @@ class RedisBroker:
         self._members: set[RedisMembership | Broadcast] = set()
         self._by_name: dict[str, RedisMembership] = {}
         self._recent = RecentGroups(self.groups)
-        #: The messages that this process published and settled, by topic.
+        #: The counters of messages that this process published and settled, by topic.
         self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
         #: The figures that monitors read while the broker is open.
         self.figures = BrokerFigures(lambda: self.counts, self._recent)
@@ -164,7 +164,7 @@ class RedisBroker:
         return topic
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> Sequence[Published]:
-        """Keep messages of one topic, all or none, in this order."""
+        """Publish messages of one topic, all or none, in this order."""
         if not messages:
             return ()
         name = messages[0].topic

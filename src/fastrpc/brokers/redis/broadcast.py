@@ -116,7 +116,7 @@ class Broadcast:
         return settled
 
     async def nack(self, token: _Held, delay: float) -> bool:
-        """Deliver a message again after `delay` seconds, counted."""
+        """Deliver a message again after `delay` seconds. The current delivery counts."""
         check_pause(delay)
         is_ours = self._settle(token)
         if is_ours:
@@ -131,7 +131,7 @@ class Broadcast:
         return is_ours
 
     async def hand_back(self, token: _Held) -> bool:
-        """Deliver a message again at once, uncounted."""
+        """Deliver a message again immediately. The current delivery does not count."""
         is_ours = self._settle(token)
         if is_ours:
             self._repeat(token, 0.0, token.number)

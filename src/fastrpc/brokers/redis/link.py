@@ -164,7 +164,7 @@ class RedisLink:
         try:
             self._loop.call_soon_threadsafe(_settle, commands, answers)
         except RuntimeError:
-            # The loop was closed, and with it all that waits.
+            # If the loop is closed, no caller waits any more.
             if not self._loop.is_closed():
                 raise
 

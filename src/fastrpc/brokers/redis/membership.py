@@ -43,7 +43,7 @@ class GroupOwner(Protocol):
     #: The channel whose messages wake the takes of this process.
     channel: str
 
-    #: The messages that this process published and settled, by topic.
+    #: The counters of messages that this process published and settled, by topic.
     counts: defaultdict[str, TopicCounts]
 
     async def restore(self, topic: TopicSettings, group: GroupSettings, member: str) -> bytes:
@@ -245,7 +245,7 @@ class RedisMembership:
         return [settled.pop(id(token), False) for token in tokens]
 
     async def nack(self, token: HeldMessage, delay: float) -> bool:
-        """Deliver a message again after `delay` seconds, counted."""
+        """Deliver a message again after `delay` seconds. The current delivery counts."""
         check_pause(delay)
         # The pause is rounded up, so that no message is delivered early.
         pause = milliseconds(delay) if delay else 0
@@ -264,7 +264,7 @@ class RedisMembership:
         return is_ours
 
     async def hand_back(self, token: HeldMessage) -> bool:
-        """Deliver a message again at once, uncounted."""
+        """Deliver a message again immediately. The current delivery does not count."""
         return await self._again(token, 0, -1)
 
     async def _again(self, token: HeldMessage, pause: int, added: int) -> bool:

@@ -100,7 +100,7 @@ class RemoteBroker:
             return await self._client.call(BrokerService.covering, pattern)
 
     def publish(self, messages: Sequence[OutgoingMessage]) -> Coroutine[Any, Any, Sequence[Published]]:
-        """Keep messages, all or none, in this order."""
+        """Publish messages, all or none, in this order."""
         if len(messages) == 1:
             return self._publications.publish(messages[0])
         return self._publish_many(messages)

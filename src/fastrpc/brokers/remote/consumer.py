@@ -109,7 +109,7 @@ class Consumer:
         self._reading.add_done_callback(self._on_read)
 
     async def next(self) -> ConsumeResult | None:
-        """Wait for news; return None once the caller has sent its last request and every delivery is settled.
+        """Wait for the next result; return None after the last request of the caller, once every delivery is settled.
 
         Raises:
             CallError: the broker or a request is at fault, or the connection drains.

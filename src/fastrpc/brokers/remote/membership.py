@@ -204,7 +204,7 @@ class RemoteMembership:
         self._has_requests.set()
 
     async def nack(self, token: Any, delay: float) -> bool:
-        """Deliver a message again after `delay` seconds, counted."""
+        """Deliver a message again after `delay` seconds. The current delivery counts."""
         check_pause(delay)
         return await self._settled(token, "nack", delay)
 
@@ -213,7 +213,7 @@ class RemoteMembership:
         return await self._settled(token, "reject", 0.0, reason, error)
 
     async def hand_back(self, token: Any) -> bool:
-        """Deliver a message again at once, uncounted."""
+        """Deliver a message again immediately. The current delivery does not count."""
         return await self._settled(token, "hand_back")
 
     async def close(self) -> None:
@@ -412,7 +412,7 @@ def _delivery(one: DeliveredMessage, token: _Held) -> Delivery:
 def _end_wait(
     ended: "asyncio.Future[Sequence[bool]]", settled: Sequence[bool], error: BrokerError | None
 ) -> None:
-    """Wake the caller that waits for its acks, unless it was cancelled."""
+    """Wake the caller that waits for its acks, except if it was cancelled."""
     if ended.done():
         return
     if error is None:

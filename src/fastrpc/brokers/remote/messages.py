@@ -45,7 +45,7 @@ Verb = Literal["ack", "nack", "reject", "hand_back"]
 
 
 class PublishedMessage(msgspec.Struct, frozen=True, gc=False):
-    """A message to be kept, as its publisher sends it."""
+    """A message to publish, in the form in which it is sent."""
 
     topic: str
     body: bytes
@@ -91,7 +91,7 @@ class PulledMessage(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """The end of a delivery of `consume`."""
+    """The settlement of a delivery of `consume`."""
 
     number: int
     verb: Verb
@@ -105,7 +105,7 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class PulledSettlement(msgspec.Struct, frozen=True):
-    """The end of the delivery of a pulled message, or more time for it."""
+    """The settlement of a pulled message, or the renewal of its lease."""
 
     token: str
     verb: Literal["ack", "nack", "reject", "hand_back", "renew"] = "ack"
@@ -122,7 +122,7 @@ class PulledSettlement(msgspec.Struct, frozen=True):
 
 
 class ConsumeRequest(msgspec.Struct, frozen=True):
-    """A step of a consumer."""
+    """A request of a consumer: for messages, and to settle messages."""
 
     #: Request a batch of at most this many messages. 0 withdraws the previous request; None does not change it.
     take: int | None = None
@@ -176,7 +176,7 @@ class BrokerFault(msgspec.Struct, frozen=True):
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
-#: The longest id that a client makes, in characters.
+#: Most characters of an id that a client makes.
 _LONGEST_MADE_ID: Final = 64
 
 

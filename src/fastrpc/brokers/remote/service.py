@@ -149,9 +149,9 @@ class BrokerService(HealthSource):
         headers: Mapping[str, str] | None = None,
         trace: Mapping[str, str] | None = None,
     ) -> Published:
-        """Keep a message, and return once the broker has it.
+        """Publish a message; return once the broker has stored it.
 
-        Without an id the broker makes one. NOT_FOUND: no topic holds the name; declare it first.
+        Without an id the broker makes one. NOT_FOUND: no topic covers the name; declare it first.
         RESOURCE_EXHAUSTED: a queue or the disk is full.
         """
         with TOLD:
@@ -161,9 +161,9 @@ class BrokerService(HealthSource):
 
     @method
     async def publish_many(self, messages: Sequence[PublishedMessage]) -> Sequence[Published]:
-        """Keep messages, all or none, in this order; a repetition is safe if all of them have an id.
+        """Publish messages, all or none, in this order. The call can be repeated safely if all messages have an id.
 
-        By an `age` a client states that it made the id, see `PublishedMessage`.
+        A message with an `age` has an id that the client made, see `PublishedMessage`.
         """
         publisher = _caller()
         with TOLD:
@@ -181,11 +181,11 @@ class BrokerService(HealthSource):
         start: str = "new",
         ordered: bool = False,
     ) -> AsyncIterator[ConsumeResult]:
-        """Be a member of a group while the stream lasts; without a group of a broadcast.
+        """Be a member of a group, or without `group` of a broadcast, as long as the stream lasts.
 
         Each request for messages is answered by one batch, which is sent once there is a message. The caller settles
-        each message by its number. At the end of the stream messages that are not settled are delivered to others.
-        `start` is "oldest", "new", an instant or a sequence number, for a group that does not exist.
+        each message by its number. At the end of the stream, unsettled messages are delivered to other members. A new
+        group starts at `start`: "oldest", "new", an instant or a sequence number.
         """
         check = self._checked(pattern, group)
         with draining() as drain, TOLD:
@@ -209,10 +209,10 @@ class BrokerService(HealthSource):
     async def follow(
         self, pattern: str, group: str | None = None, start: str = "new"
     ) -> AsyncIterator[DeliveredMessage]:
-        """Yield messages, for readers that cannot settle them: a broadcast, or the messages of a group.
+        """Yield messages of a broadcast or of a group, for readers that cannot settle them.
 
-        A message of a group is acknowledged once the connection has accepted it. A message that was on its way when the
-        connection broke is lost for the group; all others are delivered again.
+        A message of a group is acknowledged once the connection has accepted it. If the connection is lost, messages in
+        transit are lost for the group; all others are delivered again.
         """
         check = self._checked(pattern, group)
         with draining() as drain, TOLD:
@@ -232,10 +232,10 @@ class BrokerService(HealthSource):
         start: str = "new",
         ordered: bool = False,
     ) -> Sequence[PulledMessage]:
-        """Return messages of a group, to be settled within their lease; an empty list if none arrives in time.
+        """Return messages of a group, to be settled within their lease; an empty list if no message arrives in time.
 
-        A message whose lease ends is delivered again at once, counted, and so is one whose answer was lost. The verb
-        `renew` of `settle` gives it more time.
+        When a lease expires, its message is delivered again immediately, with the next delivery number. This includes
+        messages whose answer was lost. The verb `renew` of `settle` extends a lease.
         """
         check = self._checked(pattern, group)
         with draining() as drain, TOLD:
@@ -248,7 +248,7 @@ class BrokerService(HealthSource):
 
     @method
     async def settle(self, settlements: Sequence[PulledSettlement]) -> Sequence[bool]:
-        """Settle pulled messages, or renew their leases; False: nothing was done, since a lease has ended."""
+        """Settle pulled messages or renew their leases; return for each False if its lease has expired."""
         with TOLD:
             return await self._pulled.settle(settlements, _caller())
 
@@ -256,7 +256,7 @@ class BrokerService(HealthSource):
 
     @method
     async def declare(self, topic: TopicSettings) -> None:
-        """Make a topic, and the groups of a queue; do nothing if the topic exists with these settings."""
+        """Create a topic, and the groups of a queue; do nothing if the topic exists with these settings."""
         with TOLD:
             check_topic(topic)
             present = await self.backend.covering(topic.name)
@@ -287,7 +287,7 @@ class BrokerService(HealthSource):
 
     @method
     async def seek(self, group: str, to: str) -> None:
-        """Continue a group at "oldest", "new", an instant or a sequence number; its messages under way are lost."""
+        """Move a group to "oldest", "new", an instant or a sequence number; members lose their messages under way."""
         with TOLD:
             place = place_of(to)
             await self._check_group(group)

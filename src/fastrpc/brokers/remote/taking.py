@@ -46,7 +46,7 @@ async def taken(
     try:
         await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
-        # A broker that cannot hand messages back delivers them when the member leaves.
+        # If this fails, the messages are delivered again when the member leaves.
         with suppress(BrokerError):
             await hand_back(membership, await _withdrawn(taking))
         raise

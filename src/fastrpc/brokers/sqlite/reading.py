@@ -145,7 +145,7 @@ class BrokerReader:
             gone, until = removed.of(number)
             until = self._instant(until)
             if settings.keep_seconds is not None:
-                # A log does not remember ids older than this, and has removed messages.
+                # The ids of older messages are not remembered: this log has removed messages.
                 until = max(until, self._now - REPEATED_SECONDS)
                 until = min(until, next((place.kept_at for place in places), until))
             found.append(SavedTopic(settings, last, places, ids, gone, until))

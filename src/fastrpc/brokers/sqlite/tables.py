@@ -61,9 +61,9 @@ BROKER: Final = FileKind(
     page_bytes=8192,
     copies=1,
     error=BrokerError,
-    if_held="end it, or let it serve the others: fastrpc broker --data-dir FOLDER; of a free folder "
-    "fastrpc broker copy FOLDER NEW makes a copy",
-    if_later="use the version of fastrpc that wrote it, or a later one; its command fastrpc broker copy FOLDER NEW "
+    if_held="stop it, or serve the folder to other programs by fastrpc broker --data-dir FOLDER; to copy a folder "
+    "that is closed, run fastrpc broker copy FOLDER NEW",
+    if_later="use the version of fastrpc that wrote it, or a later version; its command fastrpc broker copy FOLDER NEW "
     "makes a copy",
     if_damaged=_COPY,
 )

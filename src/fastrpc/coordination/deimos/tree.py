@@ -163,7 +163,7 @@ class KeyTree:
         self._forget_ends()
 
     def _forget_ends(self) -> None:
-        """Forget the expirations of leases that are gone."""
+        """Remove the expirations of leases that no longer exist."""
         there = {name for name, _, _ in self._leases.all()}
         self._ends = {name: end for name, end in self._ends.items() if name in there}
 
@@ -181,8 +181,8 @@ class KeyTree:
                 if change not in of_directories:
                     self.log.add(self._event_of(known.get(change.key), change, is_end=False))
             if len(of_directories) == len(changes):
-                # A transaction has one event: not for parent directories that were created as well, nor for
-                # directories below a deleted directory.
+                # A transaction has one event. Parent directories that were created with it have no event, nor do
+                # directories that were deleted below another directory.
                 shown = (max if changes[0].item else min)(changes, key=lambda change: len(change.key))
                 key, item = shown.key.removeprefix(_DIRECTORIES), shown.item or known.get(shown.key)
                 created = revision if item is None else item.created

@@ -21,7 +21,7 @@ _EXTRA_BYTES = 8
 
 
 def page_of(folder: Folder, start: int, page_bytes: int) -> int:
-    """Return the end of the page that begins at an item; a page has at least one item."""
+    """Return the end of the page that starts at an item. A page has at least one item."""
     left = min(max(page_bytes, 1), PAGE_BYTES)
     end = start
     for item in folder.items[start:]:

@@ -60,7 +60,7 @@ class ServiceLookup:
             return Listing(self._entries) if found is None else self.take(found)
 
     def take(self, first: ServiceList) -> Listing:
-        """Return the list that begins with this first page, or a newer list."""
+        """Return the list whose first page this is, or a newer list."""
         found, records = self._whole(first)
         before, self.cursor = self.cursor, found.cursor
         is_restart = bool(before) and before.partition(".")[0] != found.cursor.partition(".")[0]
@@ -108,7 +108,7 @@ class ServiceLookup:
             stream.close()
 
     def _whole(self, first: ServiceList) -> tuple[ServiceList, list[str]]:
-        """Return the list that begins with this first page, or a newer list, and all its records."""
+        """Return the list whose first page this is, or a newer list; also return all its records."""
         for _ in range(BEGINNINGS):
             records = self._following(first)
             if records is not None:
@@ -124,7 +124,7 @@ class ServiceLookup:
         return client.call(RegistryService.watch, self._service, after, float(wait_seconds), PAGE_BYTES)
 
     def _following(self, first: ServiceList) -> list[str] | None:
-        """Return all records of the list that begins with this page; None if the server has dropped the list.
+        """Return all records of the list whose first page this is; None if the server has dropped the list.
 
         Raises:
             StoreError: an answer is not a page of this list.

@@ -93,7 +93,7 @@ class RegistryService:
 
     @method(idempotent=True)
     async def register(self, service: str, record: str, lease_seconds: float) -> str:
-        """Put an endpoint into the list of a service, in place of an endpoint with its address; return the lease."""
+        """Add an endpoint to the list of a service, or replace an endpoint with the same address; return the lease."""
         self._check(REGISTER, service)
         try:
             key = check_registration(service, record)
@@ -112,7 +112,7 @@ class RegistryService:
 
     @method(idempotent=True)
     async def renew(self, lease: str) -> bool:
-        """Renew a registration; False if it is gone and must be registered again."""
+        """Renew a registration; return False if it no longer exists and must be registered again."""
         # If the lease has lost its record to another server at the same address, report False only once that server has
         # removed the record. Otherwise the two servers would replace each other forever.
         self._check(REGISTER, *self._store.written_under(lease))
@@ -122,7 +122,8 @@ class RegistryService:
     async def change(self, lease: str, record: str) -> bool:
         """Replace the record of a lease by another record of the same address, and renew the lease.
 
-        False if the record is gone and must be registered again. A record that another server has taken over stays.
+        Return False if the record no longer exists and must be registered again. If another server has taken over the
+        record, it stays unchanged.
         """
         folders = self._store.written_under(lease)
         self._check(REGISTER, *folders)
@@ -132,13 +133,13 @@ class RegistryService:
 
     @method(idempotent=True)
     async def deregister(self, lease: str) -> bool:
-        """Remove an endpoint; False if it was gone before."""
+        """Remove an endpoint; return False if it did not exist any more."""
         self._check(REGISTER, *self._store.written_under(lease))
         return await self._store.revoke(lease)
 
     @method(idempotent=True)
     async def remove(self, service: str, address: str) -> bool:
-        """Delete the record of an address under any lease; False if there was none."""
+        """Delete the record of an address, whatever its lease; return False if it did not exist."""
         self._check(REGISTER, service)
         return await self._store.delete(service, address)
 

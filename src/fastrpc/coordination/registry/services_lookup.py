@@ -53,7 +53,7 @@ class ServicesLookup:
                 self._is_woken = False
 
     def _taken(self, service: str, first: ServiceList) -> Listing | StoreError:
-        """Return the list that begins with this page, or the error of its pages."""
+        """Return the list whose first page this is, or the error of a request for its other pages."""
         try:
             return self._lookups[service].take(first)
         except StoreError as error:

@@ -195,7 +195,7 @@ class StoreService(HealthSource):
 
     @method(idempotent=True)
     async def list(self, prefix: str = "", limit: int = 1000, after: str = "") -> ItemPage:
-        """Return the first items of a prefix whose keys sort after `after`, of about a megabyte at most."""
+        """Return the first items of a prefix whose keys sort after `after`, at most about a megabyte."""
         self._check(READ_KEYS, prefix)
         with _TOLD:
             page = await self._store.list(prefix, limit=limit, after=after)
@@ -210,7 +210,8 @@ class StoreService(HealthSource):
     async def put(self, key: str, value: bytes, expect: int | None = None, lease: str | None = None) -> int:
         """Write an item and return its revision.
 
-        ABORTED: the key does not have the expected revision (0: it must not exist); the details have the present item.
+        ABORTED: the key does not have the expected revision, where 0 means that it must not exist; the details have the
+        present item.
         """
         self._check(WRITE_KEYS, key, *self._keys_beside(lease))
         with _TOLD:
@@ -227,7 +228,7 @@ class StoreService(HealthSource):
     async def transact(
         self, when: Sequence[Unchanged], writes: Sequence[Write], deletions: Sequence[str]
     ) -> Transacted:
-        """Do all operations if all keys have the expected revisions, otherwise none."""
+        """Execute all operations if all keys have the expected revisions, otherwise none."""
         self._check(READ_KEYS, *(step.key for step in when))
         beside = [key for lease in {step.lease for step in writes} for key in self._keys_beside(lease)]
         self._check(WRITE_KEYS, *(step.key for step in writes), *deletions, *beside)
@@ -238,7 +239,7 @@ class StoreService(HealthSource):
     async def changes(self, watched: str, after: int, wait_seconds: float = 0.0) -> ChangeBatch:
         """Return changes of a key or prefix after a revision; wait for a change for at most `wait_seconds`.
 
-        OUT_OF_RANGE: the history begins after the revision; the details have the oldest revision.
+        OUT_OF_RANGE: the history starts after the revision; the details have the oldest revision.
         """
         self._check(READ_KEYS, watched)
         with draining() as drain, _TOLD:
@@ -272,7 +273,7 @@ class StoreService(HealthSource):
 
     @method
     async def lease(self, seconds: float) -> str:
-        """Make a lease; after `seconds` without `renew` it ends, together with its items."""
+        """Create a lease. After `seconds` without `renew` it ends, and its items are removed."""
         self._check_any()
         with _TOLD:
             return await self._store.lease(seconds)
@@ -286,7 +287,7 @@ class StoreService(HealthSource):
 
     @method(idempotent=True)
     async def revoke(self, lease: str) -> bool:
-        """End a lease and its items now; return whether it was alive."""
+        """End a lease now and remove its items; return whether the lease existed."""
         self._check_any(*self._store.content.keys_of(lease))
         with _TOLD:
             return await self._store.revoke(lease)

@@ -185,7 +185,7 @@ class ConsulKeys:
                 return Transacted(True, self._revision(outcome, latest, do)), deleted
             failure = outcome.errors[0].what
             self._check_refusal(failure, do)
-        raise StoreError(f"Consul did not do a transaction: {HttpError(failure)}", processed="no")
+        raise StoreError(f"Consul did not execute a transaction: {HttpError(failure)}", processed="no")
 
     def open_session(self, seconds: float) -> str:
         # Without checks: a failed check of the node would end the session early.

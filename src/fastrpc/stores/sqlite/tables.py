@@ -34,7 +34,7 @@ STORE: Final = FileKind(
     # A value is stored in the item and in the history.
     copies=2,
     error=StoreError,
-    if_held="end it, or give each of them another folder; fastrpc store check FOLDER reads a folder that is free",
+    if_held="stop it, or give each program a separate folder; fastrpc store check FOLDER needs a closed folder",
     if_later="use the version of fastrpc that wrote it, or a later one; or restore a backup into a new folder: "
     "fastrpc store restore FILE FOLDER",
     if_damaged="restore a backup: fastrpc store restore FILE FOLDER",
