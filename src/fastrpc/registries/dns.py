@@ -1,8 +1,8 @@
 """DNS: A and AAAA records of `host:port`, SRV records of a name without a port; uses the package dnspython.
 
-`dns://` queries the system's resolver, after the hosts file; `dns://10.0.0.2:53` queries another resolver. Each name is
-queried again when its TTL has passed, or up to 10 % earlier. Options: `refresh`, the most seconds between two queries
-(30); `timeout`, the seconds of one query (2).
+`dns://` reads the hosts file, then queries the system's resolver; `dns://10.0.0.2:53` queries another resolver. Each
+name is queried again when its TTL has passed, or up to 10 % earlier. Options: `refresh`, the most seconds between two
+queries (30); `timeout`, the seconds of one query (2).
 """
 
 import ipaddress
@@ -30,13 +30,13 @@ __all__ = ["DnsLookup", "DnsNames", "open_dns"]
 #: The hosts file, which the system reads before it queries its resolver.
 HOSTS_FILE = "/etc/hosts"
 
-#: Fewest seconds between two queries: some servers answer with a TTL of 0.
+#: The least seconds between two queries, because some servers answer with a TTL of 0.
 LEAST_SECONDS = 1.0
 
-#: Most seconds before a name without records is queried again.
+#: The most seconds until a name without records is queried again.
 MISSING_SECONDS = 5.0
 
-#: Times a query is sent within its timeout.
+#: The number of times a query is sent within its timeout.
 TRIES = 4
 
 
@@ -64,7 +64,7 @@ def open_dns(url: RegistryURL) -> BackedRegistry:
     except dns.exception.DNSException as error:
         raise ConfigError(f"{url}: the system's resolver is not set up: {error}") from error
     resolver.lifetime = url.take("timeout", 2.0, _seconds)
-    # A lost datagram is sent again within the lifetime.
+    # Resend a lost datagram within the lifetime.
     resolver.timeout = resolver.lifetime / TRIES
     refresh = url.take("refresh", 30.0, _seconds)
     hosts_file = None if url.place else HOSTS_FILE
@@ -72,7 +72,7 @@ def open_dns(url: RegistryURL) -> BackedRegistry:
 
 
 class DnsNames:
-    """A backend over a resolver, with the hosts file before it."""
+    """A backend over the hosts file and a resolver."""
 
     def __init__(self, resolver: "Resolver", refresh_seconds: float, hosts_file: str | None = None) -> None:
         self._resolver = resolver
@@ -97,7 +97,7 @@ class DnsNames:
 
 
 class DnsLookup:
-    """Resolves one name; the TTL of an answer is its lifetime."""
+    """Resolves one name, again after the TTL of each answer."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class DnsLookup:
         if answer is None:
             return [], 0.0
         records: list[Any] = list(answer)
-        # Records of lower priority are backups, used if no other is reachable. Only a caller can know that.
+        # Records of a lower priority are for callers that can reach no other server. This list cannot know that.
         best = min(record.priority for record in records)
         names = {record.target.to_text() for record in records}
         self._kinds = {host: kinds for host, kinds in self._kinds.items() if host in names}
@@ -142,7 +142,7 @@ class DnsLookup:
             if record.priority != best or not record.port:
                 continue
             if len(weights) > MOST_ENDPOINTS:
-                # The reader of the list stops at this number, and logs that there are more.
+                # The reader of the list uses only this many endpoints, and logs that there are more.
                 break
             target = record.target.to_text()
             if target not in resolved:
@@ -154,7 +154,7 @@ class DnsLookup:
         return self._entries(weights), ttl
 
     def _entries(self, weights: dict[tuple[str, int], int]) -> list[Entry]:
-        """Return the entries of hosts and ports with their weights."""
+        """Return the entries for a table of weights by host and port."""
         return self._decoded.entries((place_name(*place), weight) for place, weight in weights.items())
 
     def _hosts(self, name: str) -> tuple[list[str], float]:
@@ -174,7 +174,7 @@ class DnsLookup:
                 answer = self._ask(name, kind)
             except StoreError as error:
                 if kind in kinds or (kind == "A" and isinstance(error, _SilenceError)):
-                    # If the resolver is unreachable, it is not queried for the other type.
+                    # The resolver is unreachable, so do not query it for the other type.
                     raise
                 # Some servers fail for a type that they do not support; the other type can still be used.
                 failure = error
@@ -190,7 +190,7 @@ class DnsLookup:
         return hosts, min(ttls, default=0.0)
 
     def _ask(self, name: str, kind: str) -> "Answer | None":
-        """Return the answer; None if there are no such records."""
+        """Return the answer for a name and a record type; None if there are no such records."""
         import dns.exception
         import dns.resolver
 
@@ -206,7 +206,7 @@ class DnsLookup:
             raise StoreError(f"DNS: {kind} of {name}: {str(error) or type(error).__name__}") from error
 
     def close(self) -> None:
-        """Do nothing: a query in progress ends by its own timeout."""
+        """Do nothing. A running query ends after its timeout."""
 
 
 def _listed_hosts(name: str, hosts_file: str | None) -> list[str]:

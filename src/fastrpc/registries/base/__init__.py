@@ -5,8 +5,8 @@
     backend     the interface of one kind of registry
     backed      the registry object over any backend: its threads
     followers   the threads that follow services
-    poller      queries for one service again and again;  shared: follows many by one lookup
-    turns       queries for many services in turn;  names: for the names of all;  announced: reads announcements
+    poller      polls for one service;  shared: follows many services by one lookup
+    turns       polls for many services in turn;  names: polls for service names;  announced: reads announcements
     accepting   filters lists and publishes them;  rules: when a list is accepted;  cache: the list of the last run
     lease_keeper  keeps endpoints registered;  kept_record: one of its records;  held: a record in any registry
     watch       delivers lists to loops and threads;  snapshot: one delivered list
@@ -22,7 +22,7 @@ and name the function in `urls`. A separate package registers the function as an
 `fastrpc.testing.registry_contract`.
 
 A registry is queried in separate threads: the client libraries of registries block, and a client without a loop needs
-lists as well. So a backend is blocking code without retries or memory. `backed` has one thread for all leases. If the
-backend has `open_shared`, one thread follows all watched services; otherwise the first 32 services have a thread each,
-and eight threads query the others in turn. A `Watch` has `async for`, a blocking `wait()`, and `latest`.
+lists as well. So a backend is blocking code, has no retries and keeps no lists. `backed` has one thread for all leases.
+If the backend has `open_shared`, one thread follows all watched services; otherwise the first 32 services have a thread
+each, and up to eight threads query the others in turn. A `Watch` has `async for`, a blocking `wait()`, and `latest`.
 """

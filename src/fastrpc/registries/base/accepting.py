@@ -17,7 +17,7 @@ __all__ = ["ListOutcome", "ListAcceptor", "Outage", "RecordFilter"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Most bad records that are remembered, so that each is logged once.
+#: The most rejected records that are remembered. A remembered record is not logged again.
 MOST_REMEMBERED = 1_000
 
 
@@ -49,7 +49,7 @@ class RecordFilter:
         return [found[address] for address in sorted(found)]
 
     def _checked(self, key: str, endpoint: Endpoint) -> tuple[str, Endpoint] | None:
-        """Return the text of an address with its endpoint; None if the policy refuses it."""
+        """Return an endpoint with its address as text; None if the policy refuses the address."""
         try:
             self._policy.check(endpoint.address)
         except AddressRefusedError as error:
@@ -66,17 +66,17 @@ class RecordFilter:
 
 @dataclass(frozen=True, slots=True)
 class ListOutcome:
-    """The outcome of one list."""
+    """The result of `ListAcceptor.accept` for one list."""
 
-    #: Seconds until the list has to be checked again, even if it does not change; None if no second look is due.
+    #: Seconds until the list has to be queried again, even if it does not change; None if it need not be.
     look_again: float | None
 
-    #: Whether the endpoints in use differ from before.
+    #: True if this list changed the endpoints in use.
     has_changed: bool
 
 
 class ListAcceptor:
-    """One service: its lists pass from the registry through the filter and the rules to the watches.
+    """Passes the lists of one service through the filter and the rules, and publishes them to the watches.
 
     Args:
         clock: returns an instant in seconds that never decreases.
@@ -104,7 +104,7 @@ class ListAcceptor:
         return len(self._rules.believed or ())
 
     def begin(self) -> None:
-        """Start from the list of the last run, with which the first answer is compared like every later one."""
+        """Load the list of the last run from the cache file. The rules compare the first answer with it."""
         if self._is_cache_read:
             return
         self._is_cache_read = True
@@ -113,7 +113,7 @@ class ListAcceptor:
             self._rules.start_from(endpoints)
 
     def accept(self, listing: Listing) -> ListOutcome:
-        """Take a list of the registry."""
+        """Check a list from the registry, save it in the cache file, and publish it if the rules accept it."""
         self._outage.end()
         if listing.is_restart:
             self._rules.note_restart()
@@ -139,13 +139,13 @@ class ListAcceptor:
                 self.channel.publish(self._rules.believed or (), is_cached=True)
 
     def fail_alone(self, error: Exception) -> None:
-        """Keep the last list while only this service cannot be looked up, and log that."""
+        """Keep the last list while the lookup of this service alone fails; log the outage."""
         self.fail(error)
         self._outage.begin(error, f"the last list ({self.size} endpoints) is used")
 
 
 class Outage:
-    """Logs the beginning and the end of each time without answers, once each.
+    """Logs when a registry stops answering, and when it answers again.
 
     Args:
         name: the name of the service or the registry, in messages.
@@ -157,10 +157,10 @@ class Outage:
         self._since: float | None = None
 
     def begin(self, error: Exception, used: str) -> None:
-        """Note a failure.
+        """Record that a query failed. Only the first failure of an outage is logged.
 
         Args:
-            used: the lists that stay in use, in words.
+            used: the end of the log message, which says which lists stay in use.
         """
         if self._since is not None:
             return

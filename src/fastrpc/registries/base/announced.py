@@ -29,15 +29,15 @@ class Announcements(Protocol):
         """
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
-        """Wait until a condition holds, at least until the first answers can have come. The caller holds `changed`.
+        """Wait until `is_over()`, but long enough for the first answers to arrive. The caller holds `changed`.
 
         Args:
-            is_found: whether the wanted records were received, or the lookup has ended. Right after the start, networks
-                that lose datagrams wait a short while for this.
+            is_found: returns whether the wanted records were received, or the lookup has ended. Networks that lose
+                datagrams wait briefly for this after `start`.
         """
 
     def records(self, services: Iterable[str]) -> Mapping[str, list[tuple[str, Any]]]:
-        """Return the names and records of services, the latest first: for each address the first record counts."""
+        """Return the names and records of services, the latest first. Only the first record of an address counts."""
 
 
 class AnnouncedLookup:

@@ -34,7 +34,7 @@ CLOSE_SECONDS = 5.0
 
 
 def check_service_name(service: str) -> str:
-    """Return the name of a service if it is valid in paths and log lines.
+    """Return the name of a service after checking that paths and log lines may contain it.
 
     Raises:
         ConfigError: the name is invalid.
@@ -84,7 +84,7 @@ class BackedRegistry(Closing):
         name: the name of the registry in messages, without secrets.
         policy: decides which of the registry's addresses may be dialled.
         cache_file: the file with the last good lists, for starts while the registry is unreachable.
-        tls: the certificates for clients of its servers, for clients without certificates.
+        tls: the certificates for clients that have none of their own.
     """
 
     def __init__(
@@ -140,8 +140,8 @@ class BackedRegistry(Closing):
                 try:
                     self._keeping.start()
                 except Exception:
-                    # No thread runs now, and the next use starts one. Only after a KeyboardInterrupt the thread may
-                    # still run.
+                    # The thread did not start; the next use starts one. After a KeyboardInterrupt the thread may run
+                    # nevertheless.
                     self._keeping = None
                     raise
         return registration
@@ -155,7 +155,8 @@ class BackedRegistry(Closing):
             while True:
                 followed = self._followed.get(service) or self._begin(service)
                 followed.watches += 1
-                # The last watch of the service may be collected on any of these lines, which ends the found service.
+                # A garbage collection on these lines may drop the last watch, and so stop following the service. Then
+                # try again.
                 if self._followed.get(service) is followed:
                     break
         return Watch(followed.channel, lambda: self._release(service, followed))
@@ -192,7 +193,7 @@ class BackedRegistry(Closing):
             while True:
                 listed = self._names or self._begin_names()
                 listed.watches += 1
-                # The last watch may be collected on any of these lines, which ends the found thread.
+                # A garbage collection on these lines may drop the last watch, and so end the thread. Then try again.
                 if self._names is listed:
                     break
         return ServicesWatch(listed.channel, lambda: self._release_names(listed))
@@ -221,7 +222,7 @@ class BackedRegistry(Closing):
         return self._backend.remove(service, place)
 
     def gauges(self) -> Iterator[Gauge]:
-        """Yield whether the last query was answered; nothing before the first answer, and after the close."""
+        """Yield 1 if all last queries were answered, else 0; nothing before the first answer or after `close`."""
         is_up = [
             channel.error is None
             for channel in [one.channel for one in list(self._followed.values())]
@@ -238,13 +239,13 @@ class BackedRegistry(Closing):
         acceptor = ListAcceptor(
             service, channel, policy=self._policy, cache=self._cache, clock=time.monotonic
         )
-        # The service is added once its thread has started: otherwise later watches would wait for lists for ever.
+        # Add the service after its thread has started. If the start failed, later watches would wait for ever.
         followed = _Followed(acceptor, self._followers.follow(acceptor))
         self._followed[service] = followed
         return followed
 
     def _follow_singly(self) -> None:
-        """Follow each service separately. The caller is the thread that followed all services, which then ends."""
+        """Follow each service separately. Called in the thread that followed all services; that thread then ends."""
         with self._lock:
             self._followers.refuse()
             logger.info("%s refuses to list all services, each is requested separately", self._name)
@@ -295,7 +296,7 @@ class BackedRegistry(Closing):
         It blocks until the registry answers, at most about five seconds; on an event loop use `aclose`.
         """
         if self._process_id not in (0, os.getpid()):
-            # The threads belong to the parent, and one of them may have held the lock.
+            # The threads run in the parent. One of them may have held the lock during the fork.
             return
         with self._lock:
             if self._is_closed:

@@ -36,7 +36,7 @@ class Listing:
 
     entries: Sequence[Entry]
 
-    #: Seconds until the next query makes sense; 0 if `fetch` itself waits for changes.
+    #: Seconds to wait before the next query; 0 if `fetch` itself waits for changes.
     pause_seconds: float = 0.0
 
     #: Whether the registry seems to have restarted, so that the list may be incomplete.
@@ -56,7 +56,7 @@ class Lookup(Protocol):
         """Return the current list.
 
         Args:
-            wait_seconds: how long to wait for a change since the last `fetch`; 0 returns at once.
+            wait_seconds: how long to wait for a change since the last `fetch`; 0 returns immediately.
 
         Raises:
             StoreError: the registry cannot be reached.
@@ -69,36 +69,37 @@ class Lookup(Protocol):
 class SharedLookup(Protocol):
     """Fetches the lists of many services. One thread uses it, except `wake` and `close`.
 
-    Every part is required. Without `again`, a list that lost half, or a service that is followed again, would never be
-    reported. Without `wake`, an added service would wait for the end of a `fetch`.
+    Every method and argument is required. Without `again`, a list that lost half of its endpoints, or a service that is
+    followed again, would never be reported. Without `wake`, an added service would wait until the running `fetch`
+    returns.
     """
 
     def follow(self, services: frozenset[str], again: frozenset[str]) -> None:
         """Follow these services from now on, and no others; without I/O.
 
         Args:
-            again: the services whose lists the next `fetch` has to read anew.
+            again: the services whose lists the next `fetch` has to return even if they did not change.
         """
 
     def fetch(self, wait_seconds: float) -> Mapping[str, Listing | StoreError]:
-        """Return the whole lists of services that changed; in place of a list that cannot be read, its error.
+        """Return the whole list of each service that changed, or the error if the list cannot be read.
 
-        A service counts as changed when it is first followed, when its list is to be read again, and after `fetch` has
-        raised an error. A list with an error may wait until it is to be read again.
+        A service counts as changed when it is first followed, when `follow` names it in `again`, and after `fetch` has
+        raised an error. A list that could not be read need not be tried again before `again` names it.
 
         Args:
-            wait_seconds: how long to wait for a change; 0 returns at once.
+            wait_seconds: how long to wait for a change; 0 returns immediately.
 
         Raises:
-            StoreError: the registry cannot be reached. PERMISSION_DENIED for several services, or UNIMPLEMENTED: the
-                services have to be queried one by one.
+            StoreError: the registry cannot be reached. With status UNIMPLEMENTED, or PERMISSION_DENIED for several
+                services, the services have to be queried one by one.
         """
 
     def wake(self) -> None:
-        """End the running `fetch` at once; if none runs, the next one. Another thread calls this."""
+        """Make the running `fetch` return immediately; if none runs, the next one. Another thread calls this."""
 
     def close(self) -> None:
-        """End a running `fetch` as soon as possible. Another thread calls this."""
+        """Make a running `fetch` return as soon as possible. Another thread calls this."""
 
 
 class Lease(Protocol):
@@ -108,7 +109,7 @@ class Lease(Protocol):
     renew_seconds: float
 
     def acquire(self) -> None:
-        """Write the record over any other record.
+        """Write the record. It replaces any record of the same key.
 
         Raises:
             StoreError: the record cannot be written. It is retried if the status is UNAVAILABLE.
@@ -129,14 +130,14 @@ class ChangingLease(Lease, Protocol):
     the previous lease is dropped without `release`.
     """
 
-    #: The content of the record, in the form of the backend. The keeper exchanges it with the content of another lease
-    #: of the same service and address.
+    #: The content of the record, in a form that only the backend knows. The keeper swaps it with the `record` of
+    #: another lease of the same service and address.
     record: Any
 
     def rewrite(self) -> bool:
         """Write the present content over the held record and renew it; False if the registry has lost the record.
 
-        Readers see a record all the time. A record that another server has taken over stays.
+        Readers see a record at every moment. If another server has replaced the record, it is left as it is.
 
         Raises:
             StoreError: as `acquire` raises it.
@@ -148,11 +149,11 @@ class RetiringLease(Lease, Protocol):
     """A lease whose registry can mark the record of a leaving server, so that clients stop choosing it."""
 
     def retire(self) -> bool:
-        """Mark the record while it is kept; False if the record is not ours. Raises StoreError as `acquire` does."""
+        """Mark the record; return False if another server has replaced it. Raises StoreError as `acquire` does."""
 
 
 class Backend(Protocol):
-    """One registry, on the network or not."""
+    """One registry, remote or in this process."""
 
     def open_lookup(self, service: str) -> Lookup:
         """Return a lookup for a service, without I/O."""
@@ -166,7 +167,7 @@ class Backend(Protocol):
         """
 
     def list_services(self) -> Iterable[str]:
-        """Return the names of its services; any thread may call it, at any time.
+        """Return the names of the registry's services. Any thread may call this at any time.
 
         Raises:
             ConfigError: this kind of registry cannot list its services.
@@ -203,4 +204,4 @@ class BesideBackend(Backend, Protocol):
     """A registry whose lookups may share a connection."""
 
     def open_beside(self, service: str, lookup: Lookup) -> Lookup:
-        """Return a lookup that shares another lookup's connection and thread, and ends with it; no I/O."""
+        """Return a lookup that shares another lookup's connection and thread, and closes with it; no I/O."""

@@ -19,7 +19,7 @@ logger = logging.getLogger("fastrpc.registry")
 
 _FORMAT = 1
 
-# The thread of each service writes its own list into the shared file.
+# Guards the file: each service has a thread, which writes its list into the shared file.
 _writing = threading.Lock()
 
 
@@ -33,7 +33,7 @@ os.register_at_fork(after_in_child=_forked)
 
 
 class _Lists(msgspec.Struct):
-    """The file format: records as texts. Each is checked in the same way as a record from the network."""
+    """The file format: records as JSON texts. Records are checked like records from the network."""
 
     format: int = _FORMAT
     services: dict[str, list[msgspec.Raw]] = {}

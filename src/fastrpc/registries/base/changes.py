@@ -1,4 +1,4 @@
-"""The changes of the list of a service, one by one."""
+"""Changes to the endpoint list of a service, one at a time."""
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
@@ -14,11 +14,11 @@ EndpointChangeKind: TypeAlias = Literal["added", "changed", "removed"]
 
 @value_class
 class EndpointChange:
-    """An endpoint that appeared, left, or has another record at the same address."""
+    """A change to one endpoint: it was added, removed, or its record at the same address changed."""
 
     kind: EndpointChangeKind
 
-    #: The present endpoint; after a removal, the last one.
+    #: The current endpoint; after a removal, the removed one.
     endpoint: Endpoint
 
 
@@ -30,8 +30,8 @@ async def changes(registry: Registry, service: str) -> AsyncGenerator[EndpointCh
         async for change in fastrpc.registries.changes(registry, "arith"):
             print(change.kind, change.endpoint)
 
-    The changes between two lists are yielded in the order of their addresses. A slow reader misses lists in between, as
-    with `watch`, but no difference.
+    The changes between two lists are yielded in the order of their addresses. A slow reader gets several lists merged
+    into one: the changes lead from the last list it saw to the newest.
     """
     known: dict[Address, Endpoint] = {}
     watch = registry.watch(service)
@@ -46,7 +46,7 @@ async def changes(registry: Registry, service: str) -> AsyncGenerator[EndpointCh
 
 
 def by_address(endpoints: Iterable[Endpoint]) -> dict[Address, Endpoint]:
-    """Return a list with each endpoint at its address."""
+    """Return the endpoints by address."""
     return {endpoint.address: endpoint for endpoint in endpoints}
 
 
@@ -55,8 +55,7 @@ def differences(
 ) -> Iterator[tuple[EndpointChangeKind, Endpoint, Endpoint | None]]:
     """Yield the changes from one list to the next, in the order of addresses.
 
-    Each change has the present endpoint, or for a removal the last one. Only a changed endpoint has its previous
-    record.
+    A change contains the current endpoint, or the removed one. Only a changed endpoint comes with its previous record.
     """
     for address in sorted({*known, *found}, key=str):
         before, after = known.get(address), found.get(address)

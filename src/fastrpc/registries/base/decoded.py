@@ -1,4 +1,4 @@
-"""Decode each record of a list only once while it does not change."""
+"""Decode a record again only after it has changed."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,7 +9,7 @@ __all__ = ["DecodedRecords"]
 
 
 class DecodedRecords:
-    """The entries of the last list: a record with the same key and content keeps its `Endpoint` object.
+    """Caches the entries of the last list. A record with unchanged key and content keeps its `Endpoint` object.
 
     Args:
         read: decodes a record from its key and content; if it returns None, the record is omitted.
@@ -20,7 +20,7 @@ class DecodedRecords:
         self._known: dict[str, tuple[Any, Entry | None]] = {}
 
     def entries(self, records: Iterable[tuple[str, Any]]) -> list[Entry]:
-        """Return the entries of a list of keys and contents; contents are compared by `==`."""
+        """Return the entries for pairs of key and content. Contents are compared by `==`."""
         before, self._known = self._known, {}
         found: list[Entry] = []
         for key, content in records:

@@ -18,22 +18,22 @@ RegistryEventKind: TypeAlias = Literal["added", "changed", "removed", "lost", "b
 
 T = TypeVar("T", bound=Watching[Any])
 
-#: The most events that wait for their reader; further lists are read when there is room.
+#: The most events in the queue. While it is full, no further list is read.
 _MOST_WAITING = 1_000
 
 
 @value_class
 class RegistryEvent:
-    """An endpoint that appeared, left, or has another record at its address; or the loss or return of the registry."""
+    """A change to one endpoint, or the start or end of an outage of the registry."""
 
     kind: RegistryEventKind
-    #: Seconds of `time.time()` at which the event was noticed.
+    #: The time at which the event was noticed, as of `time.time()`.
     time: float
     #: The service; "" for an outage.
     service: str = ""
-    #: The present endpoint; for a removal the last one; None for an outage.
+    #: The current endpoint; for a removal the removed one; None for an outage.
     endpoint: Endpoint | None = None
-    #: The record before a change; None for other kinds of events.
+    #: The previous record of a changed endpoint; None for other kinds of events.
     before: Endpoint | None = None
     #: The error of the last query to a lost registry.
     reason: str = ""
@@ -47,12 +47,12 @@ async def events(
 ) -> AsyncGenerator[RegistryEvent, None]:
     """Yield the events of a registry until it is closed; at first all present endpoints count as added.
 
-    A refusal by the registry counts as an outage, as its next answer may differ. A slow reader misses lists in between,
-    but no difference.
+    A refusal by the registry counts as an outage, because its next answer may differ. A slow reader gets several lists
+    merged into one, and loses no difference.
 
     Args:
         service: the only service to follow; None: all present and future services.
-        is_shown: decides by the name whether a service is followed, if all are.
+        is_shown: decides by name whether to follow a service. Ignored if `service` is given.
 
     Raises:
         ConfigError: the registry cannot list its services.
@@ -75,7 +75,7 @@ class _Following:
     """The watches of one reader."""
 
     def __init__(self, registry: WatchedRegistry, is_shown: Callable[[str], bool]) -> None:
-        #: Events; the error that ends them; or None when the registry is closed.
+        #: Events, then the error that ended the watches, or None when the registry was closed.
         self.queue: asyncio.Queue[RegistryEvent | BaseException | None] = asyncio.Queue(_MOST_WAITING)
         self._registry = registry
         self._is_shown = is_shown
@@ -90,7 +90,7 @@ class _Following:
         self._outages = asyncio.ensure_future(self._tell_outages())
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin a watch. Its error ends the events, and so does the end of the last watch."""
+        """Start the task of a watch. If the task fails, or was the last one, the events end."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -99,7 +99,7 @@ class _Following:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None or not self._tasks:
-            # The reader has to learn of the end. If the queue is full, the end replaces a waiting event.
+            # The reader needs the end marker. If the queue is full, the marker replaces the oldest event.
             if self.queue.full():
                 self.queue.get_nowait()
             self.queue.put_nowait(error)
@@ -134,7 +134,7 @@ class _Following:
                     break
         self._followed.discard(service)
         if self._named is not None and service in self._named:
-            # The registry names the service again meanwhile.
+            # The service was named again in the meantime.
             self._followed.add(service)
             self.begin(self.follow(service))
 
@@ -153,7 +153,7 @@ class _Following:
 
     @contextmanager
     def _watched(self, watch: T) -> Iterator[T]:
-        """Let a watch count for outages while the block lasts; close the watch at the end."""
+        """Check a watch for outages while the block lasts, then close it."""
         self._watches.add(watch)
         watch.listen(self._notice)
         # The watch may have failed already.

@@ -13,7 +13,7 @@ from fastrpc.registries.base.turns import TurnPoller
 
 __all__ = ["OWN_THREADS", "TURN_THREADS", "Followers", "ServiceFollowing"]
 
-#: The number of services that have a thread each, if one thread cannot follow all.
+#: The number of services with a separate thread each, if the registry cannot report all services to one thread.
 OWN_THREADS = 32
 
 #: The number of threads that query further services in turn.
@@ -28,11 +28,11 @@ class ServiceFollowing(Protocol):
 
 
 class Followers:
-    """Begins and ends the threads that follow services; used under the lock of the registry object.
+    """Starts and stops the threads that follow services. The caller holds the lock of the registry object.
 
     If the registry reports many services over one connection, one thread follows all. Otherwise the first services have
-    a thread each, and a few more threads query the others in turn. A finalizer may stop following a service on any
-    line.
+    a thread each, and a few more threads query the others in turn. A finalizer may interrupt any line and stop
+    following a service.
 
     Args:
         name: the name of the registry, in messages.
@@ -55,7 +55,7 @@ class Followers:
             ConfigError: this kind of registry cannot look the service up.
         """
         if isinstance(self._backend, SharingBackend) and not self._is_refused:
-            # This refuses a name that cannot be looked up.
+            # Raises ConfigError if the name cannot be looked up.
             self._backend.open_lookup(acceptor.service).close()
             return self._joined(self._sharing, acceptor)
         if len(self._own) < OWN_THREADS:
@@ -65,7 +65,7 @@ class Followers:
         return self._joined(self._in_turn, acceptor)
 
     def refuse(self) -> None:
-        """Stop following all services by one thread, which has ended."""
+        """Record that the shared thread has ended and must not be used again."""
         self._is_refused = True
         if self._shared is not None:
             self._shared.is_ended = True
@@ -97,7 +97,7 @@ class Followers:
         return self._shared
 
     def _in_turn(self) -> "_Crew":
-        """Return the thread that queries the fewest services in turn."""
+        """Return the thread with the fewest services, among the threads that query in turn."""
         self._turns = [one for one in self._turns if not one.is_ended]
         if len(self._turns) < TURN_THREADS:
             self._turns.append(_Crew(TurnPoller(self._backend), self._name))
@@ -126,7 +126,7 @@ class _OwnThread:
 
 
 class _Crew:
-    """A thread for several services; it ends with the last service."""
+    """A thread for several services. It ends when its last service is dropped."""
 
     def __init__(self, poller: SharedPoller | TurnPoller, name: str) -> None:
         self.poller = poller
@@ -143,7 +143,7 @@ class _Crew:
 
 
 class _Member:
-    """A service of a thread that follows several."""
+    """One service of a `_Crew`."""
 
     def __init__(self, crew: _Crew, acceptor: ListAcceptor) -> None:
         self._crew = crew

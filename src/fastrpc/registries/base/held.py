@@ -1,4 +1,4 @@
-"""A record that a program holds in a registry of any kind, of fastrpc or user-defined."""
+"""A record that a program keeps in a registry, which may be user-defined."""
 
 import logging
 from collections.abc import Callable
@@ -30,10 +30,12 @@ class HeldRecord:
         self, register: Callable[[Endpoint], AbstractAsyncContextManager[Any]], endpoint: Endpoint
     ) -> None:
         self._register = register
-        #: The present endpoint. None after a failed or cancelled change: the registry has the old or the new record.
+        #: The registered endpoint. None after a failed or cancelled change, when the registry may have the old or new
+        #: record.
         self.endpoint: Endpoint | None = endpoint
         self._registration = self._registered(endpoint)
-        # The result of entering the registration, which has its state; None before that.
+        # The object that entering the registration returned; None before. It may have `is_registered`, `change`,
+        # `retire`.
         self._entered: Any = None
 
     def _registered(self, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
@@ -42,7 +44,7 @@ class HeldRecord:
 
     @property
     def is_registered(self) -> bool:
-        """Whether the registry has the record, as far as known."""
+        """True if the registry has the record, as far as known."""
         return bool(getattr(self._entered, "is_registered", True))
 
     async def enter(self) -> None:
@@ -55,7 +57,7 @@ class HeldRecord:
             self._entered = await self._registration.__aenter__()
 
     async def change(self, endpoint: Endpoint) -> None:
-        """Register another endpoint of the same address, whose record replaces the present record.
+        """Replace the record with the record of another endpoint of the same address.
 
         Returns when the registry has the record, or is known to be unreachable.
 
@@ -86,7 +88,7 @@ class HeldRecord:
             )
 
     async def retire(self) -> bool:
-        """Mark the server in the record as draining; return whether the registry has such a mark."""
+        """Mark the server in the record as draining; return whether the registry has stored the mark."""
         retire = getattr(self._entered, "retire", None)
         if retire is None:
             return False

@@ -1,4 +1,4 @@
-"""The record of one registration. The thread that keeps it shares it with the program that entered it."""
+"""The record of one registration, shared by the keeper's thread and the program that registered it."""
 
 from concurrent.futures import Future
 
@@ -13,12 +13,12 @@ _AT_ONCE = float("-inf")
 class RecordChange:
     """A new record for a registration: its endpoint and its lease.
 
-    After the exchange this has the previous endpoint and lease.
+    After `KeptRecord.exchange` it holds the previous endpoint and lease.
     """
 
     def __init__(self, endpoint: Endpoint, lease: Lease) -> None:
         self.endpoint, self.lease = endpoint, lease
-        #: Done when the registry has the record, has refused it, or is known to be unreachable.
+        #: Completes when the registry has the record, has refused it, or is known to be unreachable.
         self.done: Future[None] = Future()
 
 
@@ -36,24 +36,24 @@ class KeptRecord:
         self.error: Exception | None = None
         #: The result of the first attempt.
         self.entered: Future[None] = Future()
-        #: Done when the record is removed, or its removal has failed.
+        #: Completes when the record is removed, or its removal has failed.
         self.left: Future[None] = Future()
         #: Whether the removal of the record was requested.
         self.is_leaving = False
-        #: The instant of the next attempt, in seconds of the keeper's clock.
+        #: The time of the next attempt, in seconds of the keeper's clock.
         self.due = _AT_ONCE
 
     @property
     def is_hurried(self) -> bool:
-        """Whether its next attempt is due at once."""
+        """True if the next attempt is due immediately."""
         return self.due == _AT_ONCE
 
     def hurry(self) -> None:
-        """Make the next attempt due at once."""
+        """Make the next attempt due immediately."""
         self.due = _AT_ONCE
 
     def exchange(self, change: RecordChange) -> None:
-        """Exchange endpoint and lease with a change; without I/O."""
+        """Swap endpoint and lease with a change; without I/O."""
         self.endpoint, change.endpoint = change.endpoint, self.endpoint
         if isinstance(self.lease, ChangingLease) and isinstance(change.lease, ChangingLease):
             self.lease.record, change.lease.record = change.lease.record, self.lease.record

@@ -11,7 +11,7 @@ __all__ = ["FastrpcLayout", "Layout", "RpcxLayout"]
 
 
 class Layout(Protocol):
-    """The keys of services: `prefix`, the name of a service, a slash, the name of an endpoint."""
+    """Maps endpoints to keys. A key is `prefix`, the name of a service, a slash, and the name of an endpoint."""
 
     prefix: str
 
@@ -19,7 +19,7 @@ class Layout(Protocol):
         """Return the name and the value of an endpoint's key."""
 
     def read(self, name: str, value: bytes) -> Entry | None:
-        """Parse a record; None leaves it out."""
+        """Parse a record; return None to ignore it."""
 
 
 class FastrpcLayout:

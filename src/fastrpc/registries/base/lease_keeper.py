@@ -23,7 +23,7 @@ __all__ = ["LeaseKeeper", "Registration"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds for which the end of a registration waits for the registry. After that the lease expires by itself.
+#: The most seconds that the end of a registration waits for the registry. After that the lease expires by itself.
 LEAVE_SECONDS = 5.0
 
 
@@ -107,7 +107,7 @@ class Registration:
         """Register another endpoint of the same address; its record replaces the present record without a gap.
 
         Returns when the registry has the record, or is known to be unreachable: then the record is written when the
-        registry is back. A mark of a leaving server stays.
+        registry is back. If the record is marked as leaving, the mark stays and the change is ignored.
 
         Raises:
             ConfigError: the endpoint has another address, or this registry cannot hold the endpoint.
@@ -126,7 +126,7 @@ class Registration:
         """Mark the record as leaving, until this block ends.
 
         Returns:
-            Whether the registry has the mark; False also if it does not support it.
+            True if the registry has stored the mark; False also if this kind of registry has no marks.
         """
         retired = self._lease_keeper.retire(self._record)
         try:
@@ -147,7 +147,7 @@ class LeaseKeeper:
 
     Args:
         clock: returns an instant in seconds that never decreases.
-        uniform: gives a random number between two.
+        uniform: returns a random number between two.
     """
 
     def __init__(
@@ -163,10 +163,10 @@ class LeaseKeeper:
         # While the registry is unreachable, no registration is attempted before this instant.
         self._away_until = float("-inf")
         self._failing_since: float | None = None
-        # Whether the last removal failed and no attempt has succeeded since.
+        # True if a removal failed and no attempt has succeeded since.
         self._has_leave_failed = False
         self._is_closed = False
-        # The changes that wait; and the outcomes of requested marks for leaving servers.
+        # Changes that are not yet written, and the outcomes of requested marks for leaving servers.
         self._changes: dict[KeptRecord, RecordChange] = {}
         self._marks: dict[KeptRecord, Future[bool]] = {}
         #: Whether the registry answered the last attempt; None before the first.
@@ -190,7 +190,7 @@ class LeaseKeeper:
             self._changed.notify_all()
 
     def change(self, record: KeptRecord, endpoint: Endpoint, lease: Lease) -> Future[None]:
-        """Schedule another record of the same address; return a future with the outcome of `Registration.change`.
+        """Schedule a new record for the same address; return a future that completes as `Registration.change` does.
 
         Args:
             lease: a new lease for the endpoint.
@@ -214,7 +214,7 @@ class LeaseKeeper:
         return change.done
 
     def retire(self, record: KeptRecord) -> Future[bool]:
-        """Schedule the mark of an endpoint whose server leaves; return its outcome."""
+        """Schedule a "leaving" mark on a record; return a future, True if the registry has stored the mark."""
         with self._changed:
             mark = self._marks.get(record)
             if mark is None:
@@ -249,7 +249,7 @@ class LeaseKeeper:
                     self._changed.wait(pause)
 
     def step(self) -> float | None:
-        """Do the work that is due; return the seconds until the next work, None without any."""
+        """Do the work that is due; return the seconds until the next work, or None if there are no records."""
         with self._changed:
             records = list(self._records)
         for record in records:
@@ -261,7 +261,7 @@ class LeaseKeeper:
             elif self._clock() >= max(record.due, self._away_until):
                 self._attempt(record)
             elif record.is_hurried:
-                # The record waits for the next attempt, but its caller must not wait.
+                # The record is written at the next attempt. The caller of `enter` or `change` must not wait for that.
                 error = StoreError("the registry is unreachable")
                 self._note_failure(record, error, self._exchanged(record))
         with self._changed:
@@ -271,7 +271,7 @@ class LeaseKeeper:
             return max(0.0, min(dues) - self._clock(), min(self._away_until - self._clock(), BACKOFF.longest))
 
     def _exchanged(self, record: KeptRecord) -> RecordChange | None:
-        """Give a registration its next record, if a change waits; return the change, with the previous record."""
+        """Apply a scheduled change to a record, if any; return the change, which then holds the previous record."""
         with self._changed:
             change = self._changes.pop(record, None)
         if change is not None:
@@ -300,7 +300,8 @@ class LeaseKeeper:
         """Keep the previous record after the registry has refused a change."""
         record.exchange(change)
         change.done.set_exception(error)
-        # The registry may have lost the record, and a renewal was due.
+        # Renew the previous record now: the refused change took the place of a renewal, or the registry lost the
+        # record.
         self._attempt(record)
 
     def _note_success(self, record: KeptRecord, change: RecordChange | None) -> None:
@@ -347,12 +348,12 @@ class LeaseKeeper:
 
     def _schedule(self, record: KeptRecord, due: float) -> None:
         with self._changed:
-            # A change that arrived meanwhile is due at once.
+            # A change that arrived in the meantime is due immediately.
             if not record.is_leaving and record not in self._changes:
                 record.due = due
 
     def _retire(self, record: KeptRecord, outcome: Future[bool]) -> None:
-        """Mark a record in the registry. If the registry is unreachable, the lease will end soon enough."""
+        """Mark a record in the registry. Do not retry: if the registry is unreachable, the lease expires soon."""
         is_marked = False
         change = self._exchanged(record)
         try:
@@ -369,8 +370,8 @@ class LeaseKeeper:
         # If the answer to an attempt was lost, the attempt may have been applied. A refused attempt wrote nothing.
         may_be_there = record.is_registered or _is_away(record.error)
         try:
-            # The registry may be back before the next attempt is due; if not, the lease expires by itself. Only one of
-            # the leaving registrations tries, and the others do not wait for it.
+            # Try even before the next attempt is due: the registry may be back. If one removal fails, the others do not
+            # try, so that they need not wait for another timeout; their leases expire.
             if may_be_there and (self._clock() >= self._away_until or not self._has_leave_failed):
                 record.lease.release()
                 self._has_leave_failed = False
@@ -397,7 +398,7 @@ class LeaseKeeper:
 
 
 def _is_held(lease: Lease, change: RecordChange | None) -> bool:
-    """Renew a record, or write a changed record over it; return whether the registry still has it."""
+    """Renew a record, or replace it by a changed record; return whether the registry still had the record."""
     if change is None:
         return lease.renew()
     return isinstance(lease, ChangingLease) and lease.rewrite()

@@ -23,14 +23,14 @@ ASK_SECONDS = 2.0
 
 
 def named(names: Iterable[str]) -> list[str]:
-    """Return the names of services, sorted. Names of records of other programs are left out if they are invalid."""
+    """Return the valid service names, sorted. Other programs may have written invalid names."""
     return sorted({name for name in names if SERVICE_NAME.fullmatch(name)})
 
 
 class NamesPoller:
     """The poller of the service names of one registry, driven step by step.
 
-    A name is dropped only when two successive answers lack it, as for an endpoint of a suspicious list.
+    A name is dropped only if two successive answers lack it.
 
     Args:
         ask: a blocking function that returns the names.
@@ -49,7 +49,7 @@ class NamesPoller:
         self._ask, self._channel = ask, channel
         self._work_clock = work_clock
         self._delays = Delays(BACKOFF, uniform)
-        # The names of the last answer.
+        # The names in the last answer.
         self._told: set[str] | None = None
 
     def run(self, stop: WakeFlag) -> None:
@@ -66,7 +66,7 @@ class NamesPoller:
         try:
             names = set(named(self._ask()))
         except ConfigError as error:
-            # This kind of registry cannot list its services.
+            # This kind of registry cannot list its services, so there is nothing to poll.
             self._channel.close(error)
             return None
         except Exception as error:
@@ -76,7 +76,7 @@ class NamesPoller:
         self._delays.reset()
         before, self._told = self._told, names
         if not names and before is None:
-            # A registry that lost its data has no names either.
+            # The registry may have lost its data. Query again before publishing an empty list.
             return CONFIRM_SECONDS
         shown = tuple(sorted(names | (before or set())))
         self._channel.put(lambda _: shown, lambda latest: latest == shown)

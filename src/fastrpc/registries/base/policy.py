@@ -32,7 +32,7 @@ _NEVER = (
     "240.0.0.0/4",  # reserved, and broadcast
 )
 
-#: Prefixes whose last 32 bits are an IPv4 address, to which a gateway or this system forwards.
+#: IPv6 prefixes of addresses that end with an IPv4 address, to which a gateway or this system forwards packets.
 _EMBEDDING = [
     ipaddress.IPv6Network(text)
     for text in (
@@ -42,8 +42,8 @@ _EMBEDDING = [
     )
 ]
 
-#: A translator may use this prefix, or a longer one within it (RFC 8215). The IPv4 address follows the prefix directly,
-#: skipping bits 64 to 71 (RFC 6052).
+#: A translator may use this prefix, or a longer prefix within it (RFC 8215). The IPv4 address follows the prefix, and
+#: skips bits 64 to 71 (RFC 6052).
 _LOCAL_TRANSLATION = ipaddress.IPv6Network("64:ff9b:1::/48")
 _PREFIX_BITS = (48, 56, 64, 96)
 
@@ -52,7 +52,8 @@ _ISATAP = {0x0000_5EFE, 0x0200_5EFE}
 
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?")
 
-#: inet_aton parses such last parts of names as numbers: 0xa9fea9fe and 2852039166 are 169.254.169.254.
+#: The last label of a host name that inet_aton would parse as an address: 0xa9fea9fe and 2852039166 are
+#: 169.254.169.254.
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\.?")
 
 _METADATA_NAMES = {
@@ -75,12 +76,13 @@ class AddressPolicy:
     """Decides which addresses from a registry may be dialled; registries are not trusted.
 
     Link-local, metadata, multicast and reserved addresses are always refused. If `networks` is given, host names are
-    refused: they are resolved only when they are dialled.
+    refused, because they are resolved only when they are dialled.
 
     Args:
-        schemes: the only schemes that are allowed. `unix` lets a registry name any socket of this machine.
-        networks: the only networks that are allowed, such as "10.0.0.0/8"; None allows all but the networks that are
-            always refused.
+        schemes: the only schemes that are allowed. If it contains `unix`, a registry can make clients dial any socket
+            of this machine.
+        networks: the only networks that are allowed, such as "10.0.0.0/8"; None allows all networks that are not always
+            refused.
 
     Raises:
         ConfigError: a network cannot be parsed.
@@ -134,7 +136,7 @@ class AddressPolicy:
 
 
 def _check_relayed(address: Address) -> None:
-    """Refuse an address behind a relay if it names no server, or has options, which are for servers."""
+    """Refuse an address behind a relay if it names no server, or has options: only servers have options."""
     try:
         relayed_host(address)
     except ConfigError as error:
@@ -158,7 +160,7 @@ def _numeric(host: str) -> _Host | None:
 
 
 def _meant(host: _Host) -> Sequence[_Host]:
-    """Return the address, and the IPv4 addresses that an IPv6 address contains."""
+    """Return the address, and the IPv4 addresses that are embedded in an IPv6 address."""
     if isinstance(host, ipaddress.IPv4Address):
         return [host]
     if host.ipv4_mapped is not None:
@@ -173,15 +175,16 @@ def _meant(host: _Host) -> Sequence[_Host]:
         meant.append(ipaddress.IPv4Address(number & 0xFFFF_FFFF))
     if host in _LOCAL_TRANSLATION:
         read = (_translated(number, bits) for bits in _PREFIX_BITS)
-        # Parsed with another prefix than the translator's, most addresses begin with a zero.
+        # A prefix length that the translator does not use yields an address whose first byte is mostly zero. Ignore
+        # these.
         meant += [inner for inner in read if int(inner) >> 24]
     return meant
 
 
 def _translated(number: int, prefix_bits: int) -> ipaddress.IPv4Address:
-    """Return the IPv4 address that follows a prefix of this many bits."""
+    """Return the IPv4 address that follows a prefix of `prefix_bits` bits."""
     if prefix_bits == 96:
         return ipaddress.IPv4Address(number & 0xFFFF_FFFF)
-    # The last 120 bits, joined without bits 64 to 71.
+    # The number without bits 64 to 71.
     joined = (number >> 64) << 56 | (number & (1 << 56) - 1)
     return ipaddress.IPv4Address(joined >> (120 - prefix_bits - 32) & 0xFFFF_FFFF)

@@ -13,16 +13,16 @@ from fastrpc.registries.base.backend import Listing, Lookup
 
 __all__ = ["BACKOFF", "Poller", "WakeFlag", "rest_after"]
 
-#: Pauses while a registry is unreachable; the longest bounds how late its return is noticed.
+#: Pauses while a registry is unreachable. The end of an outage is noticed after the longest pause at most.
 BACKOFF = Backoff(first=0.1, factor=1.6, longest=2.0, jitter=0.2)
 
-#: Pauses after immediate answers without a change; the longest pause delays the next change.
+#: Pauses after immediate answers without a change. A later change is noticed after the longest pause at most.
 IDLE_BACKOFF = Backoff(first=0.05, factor=2.0, longest=0.5, jitter=0.2)
 
-#: If a second look is due within this many seconds, the next query does not wait.
+#: If a list has to be queried again within this many seconds, the next query does not wait for a change.
 SOON_SECONDS = 0.5
 
-#: Seconds for which a registry may hold a query until a change. Each new query also checks that the registry is alive;
+#: Seconds for which a registry may hold a query until a change. Each new query also checks that the registry is alive.
 #: rpcx uses the same interval.
 WAIT_SECONDS = 15.0
 
@@ -30,13 +30,13 @@ WAIT_SECONDS = 15.0
 #: polled in a tight loop.
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.02, 0.1
 
-#: The pause after a list, as a multiple of its processor time: at most some 5 % of a core are used, unless a list is so
-#: long that the longest pause applies.
+#: The pause after a list, as a multiple of the processor time for the list, and its limit. Polling uses at most about 5
+#: % of a core, or more if the pause for a very long list would exceed the limit.
 REST_FACTOR, LONGEST_REST_SECONDS = 20.0, 1.5
 
 
 def rest_after(worked_seconds: float) -> float:
-    """Return the shortest pause after lists that took `worked_seconds` of processor time."""
+    """Return the shortest allowed pause after lists that took `worked_seconds` of processor time."""
     return min(REST_FACTOR * worked_seconds, LONGEST_REST_SECONDS)
 
 
@@ -61,7 +61,7 @@ class WakeFlag:
     def clear(self) -> None:
         """Unset the flag; only the waiting thread calls this."""
         self._is_set = False
-        # If the flag is set meanwhile it stays set, whether its entry in the queue is dropped or not.
+        # If another thread sets the flag now, it stays set, even if its queue entry is dropped here.
         with contextlib.suppress(queue.Empty):
             while True:
                 self._woken.get_nowait()
@@ -94,14 +94,15 @@ class Poller:
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.lookup = lookup
-        #: Whether a second look at a list is due after the pause of the last step.
+        #: True if the list is suspicious and has to be queried again after the pause of the last step.
         self.has_doubts = False
         self._acceptor, self._longest_wait = acceptor, longest_wait
         self._clock, self._work_clock, self._uniform = clock, work_clock, uniform
         self._delays, self._idle_delays = Delays(BACKOFF, uniform), Delays(IDLE_BACKOFF, uniform)
-        # Seconds for which the next query may be held; 0 after a failure, and if a second look is due.
+        # Seconds for which the registry may hold the next query; 0 after a failure, and to query a suspicious list
+        # again.
         self._wait = 0.0
-        # The instant of the second look; infinite if none is due.
+        # The time at which to query a suspicious list again; infinite if the list is accepted.
         self._look_at = float("inf")
 
     def run(self, stop: WakeFlag) -> None:
@@ -122,14 +123,14 @@ class Poller:
             pause = self._take(listing, asked)
             return max(pause, rest_after(self._work_clock() - worked))
         except Exception as error:
-            # Closing the lookup interrupts the running query.
+            # After `stop`, the error comes from the query that closing the lookup has interrupted.
             return 0.0 if stop is not None and stop.is_set() else self._note_failure(error)
 
     def _take(self, listing: Listing, asked: float) -> float:
         now = self._clock()
         self._delays.reset()
         if listing.is_repeated:
-            # There was no answer, so a second look is still due.
+            # There was no new answer, so a suspicious list still has to be queried again.
             is_due = self._look_at < float("inf")
             accepted = ListOutcome(max(0.0, self._look_at - now) if is_due else None, has_changed=False)
         else:
@@ -145,7 +146,7 @@ class Poller:
         if listing.pause_seconds:
             return listing.pause_seconds
         if not accepted.has_changed and now - asked < LEAST_PAUSE_SECONDS:
-            # The registry answered at once without a relevant change.
+            # The registry answered immediately, without a relevant change.
             return self._idle_delays.take()
         self._idle_delays.reset()
         return self._uniform(LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS)

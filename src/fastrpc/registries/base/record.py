@@ -5,12 +5,12 @@
     {"v": 1, "address": "tcp://10.0.0.7:8972", "weight": 2, "zone": "eu-1a", "version": "1.4",
      "labels": {"group": "blue"}, "protocols": ["native"]}
 
-Records come from other programs. Parsing is strict: an unknown format, a wrong type, or a text that is too long or not
-printable refuses the whole record. Keys that format 1 does not define are ignored, so that the format can grow;
+Records come from other programs. Parsing is strict: a record is refused if it has an unknown format, a wrong type, or a
+text that is too long or unprintable. Keys that format 1 does not define are ignored, so that the format can grow;
 `codecs`, which earlier versions wrote, is ignored as well.
 
-Records are flat in Consul, for people and other programs, and JSON in the embedded registry and in cache files. One
-strict parser reads both, and addresses pass the policy before they are published.
+Records are flat in Consul, where people and other programs read them, and JSON in the embedded registry and in cache
+files. One strict parser reads both forms. The policy checks addresses before they are published.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ __all__ = [
 #: The format that is written, and the only format that is read.
 RECORD_FORMAT = 1
 
-#: Longest record in bytes. The largest record within the limits below slightly exceeds the limit of Consul.
+#: The largest record in bytes. The largest record within the limits below slightly exceeds Consul's limit.
 RECORD_BYTES = 65_536
 
 _Name = Annotated[str, msgspec.Meta(max_length=128)]
@@ -90,7 +90,7 @@ def decode_record(data: bytes | str) -> Endpoint:
 
 
 def to_texts(endpoint: Endpoint) -> dict[str, str]:
-    """Return the record without its address as a flat table; labels are additional keys.
+    """Return the record as a flat table of texts, without the address. Labels are additional keys.
 
     Raises:
         ConfigError: the record is too large, or a label has the name of another key.
@@ -113,10 +113,10 @@ def to_texts(endpoint: Endpoint) -> dict[str, str]:
 
 
 def read_texts(address: str, texts: Mapping[Any, Any]) -> Endpoint:
-    """Return the endpoint that a flat table describes; unknown keys are labels.
+    """Return the endpoint that a flat table describes. Unknown keys are labels.
 
     Raises:
-        RecordError: a value does not fit.
+        RecordError: a value is invalid.
     """
     values: dict[str, Any] = {key: texts[key] for key in ("zone", "version") if key in texts}
     try:
@@ -133,8 +133,7 @@ def read_texts(address: str, texts: Mapping[Any, Any]) -> Endpoint:
 
 _WRITTEN = ("weight", "zone", "version", "protocols")
 
-#: The keys of a flat table that are not labels. Earlier versions wrote `codecs`, and would read such a label as their
-#: key.
+#: The keys of a flat table that are not labels. `codecs` is a key of earlier versions, so no label may have this name.
 _KEYS = (*_WRITTEN, "codecs")
 
 

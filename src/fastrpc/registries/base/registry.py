@@ -13,7 +13,7 @@ __all__ = ["Registry", "RegistryOption", "WatchedRegistry", "tls_for"]
 
 
 class Registry(Protocol):
-    """Maps a service name to endpoints; the interface to implement for a custom registry.
+    """Maps a service name to endpoints. A custom registry implements this interface.
 
     A client needs `watch`, a server needs `register`. Neither does I/O before its result is used.
     """
@@ -21,22 +21,22 @@ class Registry(Protocol):
     def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
         """Return a registration that keeps an endpoint in the list of a service while its block lasts.
 
-        If an address is registered twice, the later registration is listed, and stays when the earlier one ends. This
-        is how a server changes the weight and the labels of a record: it enters another registration, then leaves the
-        previous one. If the block yields an object with the method `async def change(endpoint)`, the server calls that
-        instead: the method replaces the record at once, and returns when the registry has it or is known to be
+        If an address is registered twice, the later registration is listed, and stays when the earlier one ends. A
+        server that changes the weight or labels of its record relies on this: it enters another registration, then
+        leaves the previous one. If the block yields an object with the method `async def change(endpoint)`, the server
+        calls the method instead. The method replaces the record, and returns when the registry has it or is known to be
         unreachable.
 
         Raises:
-            ConfigError: this registry cannot hold the endpoint. The status UNIMPLEMENTED says that no server registers
-                in this kind of registry; in a list of registries such a registry is skipped.
+            ConfigError: this registry cannot hold the endpoint. The status UNIMPLEMENTED means that no server registers
+                in this kind of registry; in a list of registries it is skipped.
         """
 
     def watch(self, service: str) -> AsyncIterator[Snapshot]:
-        """Watch the endpoints of a service. Each snapshot replaces the previous one; an async generator is enough.
+        """Watch the endpoints of a service. Each snapshot replaces the previous one. An async generator suffices.
 
-        The client closes the watch by `close` or `aclose`. When the watch raises an error, the last list stays in use.
-        A `SyncClient` has no loop: it needs the `latest` and `wait` of a `Watch`.
+        The client closes the watch by `close` or `aclose`. If the watch raises an error, the client keeps the last
+        list. A `SyncClient` has no loop, so its watches need `latest` and `wait` like a `Watch`.
         """
 
     def close(self) -> None:
@@ -47,10 +47,10 @@ class Registry(Protocol):
 
 
 class WatchedRegistry(Registry, Protocol):
-    """A registry of fastrpc. Its watches work with a loop and without one.
+    """A registry of fastrpc. Its watches work with and without an event loop.
 
-    Every registry on a network follows the rules of `fastrpc.registries.base`: an unreachable registry changes nothing,
-    a suspicious list is fetched again, and addresses are checked.
+    Every remote registry follows the rules of `fastrpc.registries.base`: an outage changes no list, a suspicious list
+    is fetched again, and addresses are checked.
     """
 
     def watch(self, service: str) -> Watch:
@@ -65,7 +65,8 @@ class WatchedRegistry(Registry, Protocol):
         """
 
     def watch_services(self) -> ServicesWatch:
-        """Watch the names of the services in the registry: each snapshot is a sorted tuple. Used like `watch`.
+        """Watch the names of the services in the registry. Each snapshot is a sorted tuple. Use the result like a
+        `Watch`.
 
         If the registry cannot list its services, the watch ends with ConfigError.
         """
@@ -90,7 +91,7 @@ def tls_for(registry: Any, endpoint: Endpoint, own: TLS | None) -> TLS | None:
     """Return the certificates for a client's connections to an endpoint that a registry lists.
 
     Args:
-        registry: may have a method `tls_for` with the other arguments; without it the client's settings apply.
+        registry: if it has the method `tls_for(endpoint, own)`, the method decides; otherwise `own` is returned.
         own: the certificates of the client.
     """
     chosen = getattr(registry, "tls_for", None)

@@ -1,11 +1,12 @@
-"""The record of Go's rpcx, a key and a value in a store: the same in Consul, etcd, ZooKeeper, and Deimos for Phobos.
+"""The record format of Go's rpcx: a key and a value, which are the same in Consul, etcd, ZooKeeper, and Deimos for
+Phobos.
 
 ::
 
     <base>/<service>                          the service's name, permanent
     <base>/<service>/<network>@<host>:<port>  URL query: weight=2&group=blue&state=inactive
 
-A `group` may repeat. It becomes the label `group` with commas, such as `blue,green`.
+`group` may occur several times. The label `group` contains all values, separated by commas, such as `blue,green`.
 """
 
 from collections.abc import Mapping
@@ -19,10 +20,10 @@ from fastrpc.registries.base.record import RECORD_BYTES, RecordError, read_texts
 
 __all__ = ["KEY_CHARACTERS", "RpcxRecord", "base_path", "read_rpcx_record"]
 
-#: Characters of a key that messages show.
+#: The most characters of a key that messages show.
 KEY_CHARACTERS = 200
 
-#: The entry of a record that makes clients skip a server.
+#: The query parameter of a record that makes clients skip the server.
 _INACTIVE = ("state", "inactive")
 
 
@@ -60,7 +61,7 @@ def base_path(base: str) -> str:
 
 
 def read_rpcx_record(key: str, value: bytes, *, wire: str = "rpcx") -> Entry | None:
-    """Parse the last part of a key and its value; None for an inactive server.
+    """Parse the last part of a key and its value; return None for an inactive server.
 
     Args:
         wire: the protocol of a record that states no protocol.
@@ -86,7 +87,7 @@ def read_rpcx_record(key: str, value: bytes, *, wire: str = "rpcx") -> Entry | N
 
 
 def _query(texts: Mapping[str, str], is_inactive: bool) -> bytes:
-    # For a server that is out, `state` is the mark and not a label.
+    # `state=inactive` is the mark of an inactive server. Any other `state` is a label.
     left_out = {"group", "state"} if is_inactive else {"group"}
     pairs = [pair for pair in texts.items() if pair[0] not in left_out]
     pairs += [("group", group) for group in texts.get("group", "").split(",") if group]
@@ -96,7 +97,7 @@ def _query(texts: Mapping[str, str], is_inactive: bool) -> bytes:
 
 
 def _weight(text: str) -> str:
-    """Return a weight in our range: Go accepts any number, and reads invalid text as 1."""
+    """Return a weight within our limits. Go accepts any number, and reads an invalid text as 1."""
     try:
         return str(min(max(int(text), 0), GREATEST_WEIGHT))
     except ValueError:

@@ -1,15 +1,16 @@
 """The rules for accepting a list from a registry.
 
-A registry that restarts, or loses its leader or its network, returns lists without some healthy servers. So:
+A registry that restarts, or loses its leader or its network, may return lists without some healthy servers. So:
 
-- A list that lost half of its endpoints or more is accepted only if a second look, 0.4 s later, shows a loss too.
-- An empty first list is accepted only after a second look, too, as a registry that lost its data returns an empty list.
-- After a failure or a restart of the registry, endpoints are removed only after it has answered for 10 s, twice the
+- A list that lost half of its endpoints or more is accepted only if a second query, 0.4 s later, shows a loss too. - An
+empty first list is accepted only after a second query, too: a registry that lost its data returns an empty list. -
+After a failure or a restart of the registry, endpoints are removed only after it has answered for 10 s, twice the
   time in which servers register again.
 - If a registry fails again and again, an endpoint is removed after 10 s in which the registry answered without that
   endpoint. An outage interrupts this count; a restart resets it.
 
-New endpoints are always used at once. Calling a stopped server costs a retry, dropping a healthy one costs calls.
+New endpoints are always used at once. The rules prefer to keep endpoints: calling a stopped server costs a retry, but
+without a healthy server calls fail.
 """
 
 from collections.abc import Sequence
@@ -29,31 +30,34 @@ __all__ = [
     "ListRules",
 ]
 
-#: Most endpoints of one service; more are a mistake or an attack.
+#: The most endpoints of one service. A longer list is a mistake or an attack.
 MOST_ENDPOINTS = 10_000
 
-#: Most services of a registry; the names of further ones are not requested.
+#: The most services of a registry. Names of further services are not requested.
 MOST_SERVICES = 100_000
 
-#: Seconds before the second look. Too short accepts a glitch, too long keeps calling servers that have left.
+#: Seconds before the second query. A shorter time accepts more wrong lists; during a longer time clients keep calling
+#: servers that have stopped.
 CONFIRM_SECONDS = 0.4
 
-#: Seconds of answers after a failure before endpoints are removed: twice the five seconds in which servers register
-#: again. An endpoint is kept for this many seconds of answers without it, over any number of outages.
+#: Seconds for which the registry has to answer after a failure before endpoints are removed: twice the five seconds in
+#: which servers register again. If there are further outages, each missing endpoint is kept until the registry has
+#: answered without it for this many seconds in all.
 SETTLE_SECONDS = 10.0
 
-#: Seconds between two looks at a list that lacks endpoints, while the list settles. The time from the last answer to an
-#: outage does not count, as the registry may have been away. Too short queries a registry that has just returned too
-#: often.
+#: Seconds between two queries for a list that lacks endpoints, within `SETTLE_SECONDS` after a failure. The time from
+#: the last answer to an outage does not count, because the registry may have been unreachable already. A shorter
+#: interval would query a registry that has just restarted too often.
 LOOK_SECONDS = 1.0
 
-#: The shortest time in seconds until a look: the sum of many times may be too small by the resolution of the clock.
+#: The shortest time in seconds until the next query. The sum of many intervals may be short of the limit by a rounding
+#: error; without this minimum the next query would be immediate.
 LEAST_LOOK_SECONDS = 0.001
 
-#: If looks are due and this much time passes between two answers, an outage was not noticed: the second answer counts
-#: as the first one after it. But a service that is queried in turn gets an answer every five seconds, or later from a
-#: slow registry. So such an answer still counts as one look against each endpoint that it lacks; otherwise no endpoint
-#: would ever be removed.
+#: If endpoints are missing and more than this many seconds pass between two answers, there was an unnoticed outage: the
+#: second answer counts as the first answer after an outage. However, a service that is queried in turn gets an answer
+#: every five seconds, or later from a slow registry. So the second answer still adds `LOOK_SECONDS` to the absence of
+#: each endpoint that it lacks; otherwise no endpoint would ever be removed.
 SILENT_SECONDS = 6.0
 
 
@@ -64,12 +68,12 @@ class ListDecision:
     #: The list to publish, which may be the last published one; None if no list is accepted.
     endpoints: tuple[Endpoint, ...] | None
 
-    #: Seconds until the second look, even if the registry reports no change; None if no second look is needed.
+    #: Seconds until the list must be queried again, even if the registry reports no change; None if it need not be.
     look_again: float | None
 
 
 class ListRules:
-    """Decides about one list after the other; `now` is an instant of a monotonic clock."""
+    """Decides which lists of one service to accept. `now` is the time of a monotonic clock."""
 
     def __init__(
         self, *, confirm_seconds: float = CONFIRM_SECONDS, settle_seconds: float = SETTLE_SECONDS
@@ -80,13 +84,12 @@ class ListRules:
         # The last published list: the accepted endpoints, and new endpoints of a suspicious list.
         self._published: tuple[Endpoint, ...] = ()
         self._doubted_since: float | None = None
-        # Endpoints are not removed before this instant; infinite while the registry is unreachable.
+        # No endpoint is removed before this time unless it was absent for `settle_seconds`.
         self._settled_at = float("-inf")
         self._is_away = False
-        # The instant of the last answer; None after a failure.
+        # The time of the last answer; None after a failure.
         self._answered_at: float | None = None
-        # By address of an endpoint in the published list: the seconds in which the registry answered without the
-        # endpoint.
+        # For each published endpoint that the answers lack: the seconds for which the registry answered without it.
         self._absent: dict[Address, float] = {}
 
     @property
@@ -138,7 +141,7 @@ class ListRules:
         return self._doubt(new, everything, now)
 
     def _missing(self, new: Sequence[Endpoint], held: Sequence[Endpoint], now: float) -> list[Endpoint]:
-        """Return the held endpoints that an answer lacks, and count for how many seconds each is absent."""
+        """Return the held endpoints that an answer lacks, and add up the seconds for which each was absent."""
         passed = 0.0 if self._answered_at is None else now - self._answered_at
         self._answered_at = now
         found = {endpoint.address for endpoint in new}

@@ -1,4 +1,4 @@
-"""Registries of several scopes, at whose address `any://` a server may listen."""
+"""Registries with several scopes. A server may listen at their address, `any://`."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -20,14 +20,14 @@ class ScopedPlace(NamedTuple):
 
     scope: str
     address: Address
-    #: The address to register instead, in which port 0 stands for the bound port; and further labels of the record.
+    #: The address to register instead of `address`; its port 0 means the bound port. `labels` are added to the record.
     advertise: Address | None = None
     labels: Mapping[str, str] = _NO_LABELS
-    #: The certificates of the listener; None: the server's certificates.
+    #: The certificates of the listener; None means the server's certificates.
     tls: TLS | None = None
 
     def advertised(self, place: Place) -> Endpoint | None:
-        """Return the endpoint that a server registers for a place; None: the bound address."""
+        """Return the endpoint that a server registers for a place; None means the bound address."""
         if self.advertise is None:
             return None
         endpoint = place.endpoint(self.advertise)
@@ -40,13 +40,13 @@ class ScopedRegistry(WatchedRegistry, Protocol):
 
     @property
     def filters(self) -> Sequence[Any]:
-        """The filters for its clients, which follow the filters of their selectors."""
+        """The filters that clients of this registry apply after the filters of their selectors."""
 
     def places(self, *, is_one_process: bool = True) -> list[ScopedPlace]:
         """Return the addresses at which a new server listens.
 
         Args:
-            is_one_process: whether one process accepts and serves the connections.
+            is_one_process: True if one process accepts and serves all connections.
 
         Raises:
             ConfigError: there is no scope in which a server can listen, or an option has no effect on servers.
@@ -55,14 +55,14 @@ class ScopedRegistry(WatchedRegistry, Protocol):
 
     @property
     def encrypts(self) -> bool:
-        """Whether connections to a server are encrypted in at least one of its scopes."""
+        """True if connections to a server are encrypted in at least one scope."""
 
     def scope_of(self, endpoint: Endpoint) -> str:
-        """Return the scope in which it registers an endpoint; "" for no scope."""
+        """Return the scope in which this registry registers an endpoint; "" for no scope."""
 
     @property
     def farthest(self) -> RegistryOption | None:
-        """The registry of the farthest scope; None if there is no such registry."""
+        """The registry of the farthest scope; None if that scope has no registry."""
 
 
 def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | None) -> ScopedRegistry:
@@ -70,8 +70,8 @@ def open_scopes(address: Address, registry: RegistryOption | None, tls: TLS | No
 
     Args:
         registry: the registry of the server, which becomes the registry of the farthest scope. If it has several scopes
-            itself, only its farthest registry is used, as only the address names the scopes.
-        tls: the certificates for a URL that names no certificates.
+            itself, only its farthest registry is used, because `address` defines the scopes.
+        tls: the certificates if the address names none.
 
     Raises:
         ConfigError: an option of the address is wrong.

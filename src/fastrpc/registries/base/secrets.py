@@ -1,4 +1,4 @@
-"""Tokens and passwords for registries: options or files, and the connections that may carry them."""
+"""Tokens and passwords for registries: reading them from options or files, and refusing to send them in plain text."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ __all__ = ["Secret", "check_carried", "header_token", "take_login", "take_secret
 
 logger = logging.getLogger("fastrpc.audit")
 
-#: A function that returns a secret for the next request; a file is read again after a change.
+#: Returns the secret for the next request. A changed file is read again.
 Secret = Callable[[], str]
 
 
@@ -21,7 +21,7 @@ def header_token(token: str) -> str:
     """Return a token after checking that an HTTP header may contain it.
 
     Raises:
-        ConfigError: the token has other characters.
+        ConfigError: a header may not contain the token.
     """
     if not (token.isascii() and token.isprintable()):
         raise ConfigError("the token has characters that no header may have")
@@ -105,7 +105,7 @@ def check_carried(
         advice: how to ask for TLS in this URL.
 
     Raises:
-        ConfigError: the secret would be sent in the clear.
+        ConfigError: the secret would be sent in plain text.
     """
     is_allowed = url.take("allow_insecure", False, truth)
     if not kind or is_encrypted or is_allowed:

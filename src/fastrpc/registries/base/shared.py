@@ -25,11 +25,11 @@ from fastrpc.status import Status
 
 __all__ = ["ALONE_SECONDS", "PART_LISTS", "Rereads", "SharedPoller", "SingleLookup"]
 
-#: Seconds after which a list is read again whose read failed: it may have many megabytes.
+#: Seconds until a list is read again after its read has failed. The pause is long because a list may have megabytes.
 ALONE_SECONDS = 5.0
 
-#: The most lists that are read together because of their age. The time until the next query grows with their number,
-#: and messages have no effect during it.
+#: The most lists that one query reads because of their age. The more lists, the longer the query, and messages about
+#: changes have to wait for its end.
 PART_LISTS = 64
 
 _AT_ONCE = float("-inf")
@@ -40,7 +40,7 @@ class SharedPoller:
 
     Args:
         name: the name of the registry, in messages.
-        refused: is called in the polling thread, which then ends, if services have to be queried one by one.
+        refused: is called if services have to be queried one by one. The caller is the polling thread, which then ends.
         clock: returns an instant in seconds that never decreases.
         work_clock: returns the processor time of this thread in seconds.
         uniform: returns a random number between two.
@@ -60,11 +60,11 @@ class SharedPoller:
         self._clock, self._work_clock, self._uniform = clock, work_clock, uniform
         self._delays, self._idle_delays = Delays(BACKOFF, uniform), Delays(IDLE_BACKOFF, uniform)
         self._outage = Outage(name, clock)
-        # Services, and whether following begins or ends. Any thread writes here, even in a finalizer.
+        # Services to follow (True) or to drop (False). Any thread writes here, even in a finalizer.
         self._orders: queue.SimpleQueue[tuple[ListAcceptor, bool]] = queue.SimpleQueue()
         self._woken = WakeFlag()
         self._is_stopped = False
-        # Used by the polling thread only; instants of second looks.
+        # Used by the polling thread only. `_look_again` has the time at which a list must be queried again.
         self._acceptors: dict[str, ListAcceptor] = {}
         self._look_again: dict[str, float] = {}
         self._has_changed = False
@@ -120,7 +120,7 @@ class SharedPoller:
                 acceptor.begin()
                 self._acceptors[service] = acceptor
                 if service in self._followed:
-                    # The lookup has already returned the list to the previous acceptor.
+                    # The previous acceptor received the list, so the lookup would not return it to this one.
                     self._look_again[service] = now
             elif self._acceptors.get(service) is acceptor:
                 del self._acceptors[service]
@@ -132,8 +132,8 @@ class SharedPoller:
         if self._has_changed or again:
             self._followed, self._has_changed = frozenset(self._acceptors), False
             self._lookup.follow(self._followed, again)
-        # If no second look is due, this is exactly `WAIT_SECONDS`: a sum of instants would be rounded, and a lookup
-        # begins a new stream for each different wait.
+        # If no list must be queried again, the wait is exactly `WAIT_SECONDS`. A rounded sum would differ each time,
+        # and a lookup opens a new stream when the wait differs.
         due = min(self._look_again.values(), default=math.inf)
         return dict(self._lookup.fetch(max(0.0, min(WAIT_SECONDS, due - now))))
 
@@ -157,7 +157,7 @@ class SharedPoller:
         if held:
             pause = held
         elif not has_changed and now - asked < LEAST_PAUSE_SECONDS:
-            # The registry answered at once without a relevant change.
+            # The registry answered immediately, without a relevant change.
             pause = self._idle_delays.take()
         else:
             self._idle_delays.reset()
@@ -174,14 +174,14 @@ class SharedPoller:
             return 0.0
         for acceptor in acceptors:
             acceptor.fail(error)
-        # After an error all lists are read.
+        # After an error the next `fetch` returns all lists.
         self._look_again.clear()
         self._outage.begin(error, f"the last lists of {len(acceptors)} services are used")
         return self._delays.take()
 
 
 class SingleLookup:
-    """The lookup of one service, by a lookup for several services."""
+    """A `Lookup` of one service over a `SharedLookup`."""
 
     def __init__(self, shared: SharedLookup, service: str) -> None:
         self._shared, self._services = shared, frozenset([service])
@@ -204,10 +204,10 @@ class SingleLookup:
 
 
 class Rereads:
-    """The instants at which the lists have to be read.
+    """Schedules when each list has to be read.
 
     Args:
-        longest_seconds: the age at which a list is read again, since the message about a change may be lost.
+        longest_seconds: the age at which a list is read again, because a message about a change may have been lost.
         clock: returns an instant in seconds that never decreases.
     """
 
@@ -216,16 +216,16 @@ class Rereads:
         self._due: dict[str, float] = {}
 
     def follow(self, services: frozenset[str]) -> None:
-        """Read these lists from now on; new ones at once."""
+        """Schedule these lists and no others. New lists are due immediately."""
         self._due = {name: self._due.get(name, _AT_ONCE) for name in services}
 
     def hurry(self, service: str) -> None:
-        """Have a list read at once, if it is followed."""
+        """Make a list due immediately, if it is followed."""
         if service in self._due:
             self._due[service] = _AT_ONCE
 
     def next(self) -> float:
-        """Return the instant at which the next list has to be read; infinity if there is no list."""
+        """Return the time at which the next list has to be read; infinity if there is no list."""
         return min(self._due.values(), default=float("inf"))
 
     def take(self) -> list[str]:
@@ -235,7 +235,7 @@ class Rereads:
         size = math.ceil(len(self._due) / parts)
         urgent = [name for name, due in self._due.items() if due == _AT_ONCE]
         for place, name in enumerate(urgent):
-            # Lists that are read together now become due again in parts.
+            # Spread the next reads of lists that are read together now.
             self._due[name] = now + self._longest_seconds * (1 - place // size / parts)
         if self.next() > now:
             return urgent

@@ -11,12 +11,11 @@ __all__ = ["Snapshot"]
 class Snapshot:
     """The endpoints of one service at one moment."""
 
-    #: Grows from snapshot to snapshot of one registry object. Versions of different registry objects cannot be
-    #: compared.
+    #: Increases with each snapshot of one registry object. Versions of different registry objects cannot be compared.
     version: int
 
     #: The endpoints in the order of their addresses, each address once.
     endpoints: tuple[Endpoint, ...]
 
-    #: Whether the list comes from the cache file, because the registry has not answered yet.
+    #: True if the list comes from the cache file, because the registry has not answered yet.
     is_cached: bool = False

@@ -12,11 +12,11 @@ from fastrpc.registries.base.poller import Poller, WakeFlag
 
 __all__ = ["TURN_SECONDS", "TurnPoller"]
 
-#: Seconds from one query for a service to the next. Including the time of the queries, a list is at most five seconds
-#: old.
+#: Seconds between two queries for the same service. With the time of the queries themselves, a list is at most five
+#: seconds old.
 TURN_SECONDS = 4.5
 
-#: Seconds between two looks while there is no service.
+#: Seconds for which the thread sleeps while it follows no service.
 _IDLE_SECONDS = 60.0
 
 
@@ -30,13 +30,13 @@ class TurnPoller:
     def __init__(self, backend: Backend, clock: Callable[[], float] = time.monotonic) -> None:
         self._backend = backend
         self._clock = clock
-        # Services that begin (with a poller) or end (with None). Any thread writes here, even in a finalizer.
+        # Services to follow (with a poller) or to drop (with None). Any thread writes here, even in a finalizer.
         self._orders: queue.SimpleQueue[tuple[ListAcceptor, Poller | None]] = queue.SimpleQueue()
         self._woken, self._stop = WakeFlag(), WakeFlag()
-        # The lookup whose connection the others share if they can; the lookup that is queried now.
+        # `_first` is the lookup whose connection further lookups share if possible; `_asked` runs a query now.
         self._first: Lookup | None = None
         self._asked: Lookup | None = None
-        # Only the polling thread uses these; instants of queries, made distinct by numbers.
+        # Only the polling thread uses these. `_due` is a heap of query times; numbers order equal times.
         self._pollers: dict[ListAcceptor, Poller] = {}
         self._due: list[tuple[float, int, ListAcceptor, Poller]] = []
         self._numbers = itertools.count()
@@ -48,7 +48,7 @@ class TurnPoller:
             ConfigError: this kind of registry cannot look the service up.
         """
         lookup = self._opened(acceptor.service)
-        # A query that waits would delay the other services.
+        # No query waits for a change: that would delay the other services.
         self._orders.put((acceptor, Poller(acceptor, lookup, longest_wait=0.0)))
         self._woken.set()
 

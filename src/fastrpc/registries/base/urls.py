@@ -1,10 +1,10 @@
 """Open a registry by its URL, such as `consul://10.0.0.1:8500?dc=west&tag=blue`.
 
-Every URL takes these options, and URLs of registries on a network also `tls` (`true`) with `ca_file`, `cert_file`,
+Every URL accepts these options. URLs of remote registries also accept `tls` (`true`) with `ca_file`, `cert_file`,
 `key_file`, `server_name`:
 
 `cache_file`
-    a path where the last good lists are saved, for a start while the registry is unreachable
+    a file for the last good lists, which are used if the registry is unreachable at the start
 `schemes`, `networks`
     the addresses that may be dialled, separated by commas: `networks=10.0.0.0/8,fd00::/8`
 """
@@ -44,7 +44,7 @@ UNDIALABLE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104
 
 ENTRY_POINT_GROUP = "fastrpc.registries"
 
-#: The front door registers the registries of packages with a higher rank.
+#: `fastrpc/__init__.py` registers further registries, whose packages this package may not import.
 register(
     "registries",
     {
@@ -63,19 +63,19 @@ register(
     },
 )
 
-#: For each scheme the function that opens it, which is imported on first use.
+#: Maps a scheme to the function that opens its URLs. The function is imported on first use.
 _REGISTRIES = places("registries")
 
 #: The registry for a list of registries.
 _MERGED = "fastrpc.registries.merged:Merged"
 
-#: The extras with the packages of registries, if the extra is not named after the scheme.
+#: The extra to install for a scheme, if its name is not the scheme.
 _EXTRAS = {"rediss": "redis", "valkey": "redis"}
 
-#: Schemes without a place, so that `lan://arith` is a target.
+#: Schemes whose URLs have no host: in `lan://arith`, `arith` is the service.
 _WITHOUT_PLACE = {"any", "host", "lan", "mdns"}
 
-#: The options of a URL that are fields of `TLS`.
+#: The URL options that are fields of `TLS`.
 _TLS_OPTIONS = ("ca_file", "cert_file", "key_file", "server_name")
 
 T = TypeVar("T")
@@ -91,11 +91,11 @@ class SharedOptions(TypedDict):
 class RegistryURL:
     """The parsed URL of a registry. `str` omits the options, which may contain secrets.
 
-    `place` is the part between `//` and `/`, `path` the part after that; both have no slashes at their ends.
+    `place` is the part between `//` and the next `/`. `path` is the rest, without slashes at either end.
 
     Args:
-        tls: the certificates of the client or server that opens it; options replace them.
-        farthest: the registry of the farthest scope, for a URL of several scopes; None: the registry that the
+        tls: the certificates of the client or server that opens the registry. Options of the URL replace them.
+        farthest: the registry of the farthest scope, for a URL with several scopes; None means the registry that the
             environment states.
 
     Raises:
@@ -123,7 +123,7 @@ class RegistryURL:
         _check_user(self.scheme, self.place)
 
     def places(self, default_port: int | None) -> list[tuple[str, int]]:
-        """Return host and port of each place, which commas separate.
+        """Return host and port of each comma-separated place.
 
         Raises:
             ConfigError: no place is given, or a place cannot be parsed.
@@ -143,7 +143,7 @@ class RegistryURL:
         return host, port
 
     def take(self, name: str, default: T, read: Callable[[str], T]) -> T:
-        """Return an option after parsing it by a function; each option may be given once."""
+        """Return an option, parsed by `read`. The option may be given only once."""
         values = self.take_all(name)
         if not values:
             return default
@@ -167,10 +167,10 @@ class RegistryURL:
     def take_tls(self, scheme: str | None = None, *, ca_file: str | None = None) -> TLS | None:
         """Return the certificates for an encrypted connection to the registry; None for a URL without TLS.
 
-        The options state the certificates, or else the settings of the client or server that opens the registry.
+        If no option names a certificate, the settings of the client or server that opens the registry apply.
 
         Args:
-            scheme: the scheme of the registry's address, "http" or "https"; None: the option `tls` decides.
+            scheme: the scheme of the registry's address, "http" or "https"; None means that the option `tls` decides.
             ca_file: the default of the option.
 
         Raises:
@@ -194,8 +194,8 @@ class RegistryURL:
         """Import a module of the package that this kind of registry needs; return the module.
 
         Args:
-            part: a module that only this package has, not other packages with the same module.
-            reason: the difference between these packages, for the hint.
+            part: a submodule that only this package has, not other packages that also install `module`.
+            reason: the difference between the packages, for the hint.
 
         Raises:
             ConfigError: the package is not installed, or another package has its module.
@@ -220,7 +220,7 @@ class RegistryURL:
         return found
 
     def take_shared(self, schemes: Sequence[str] = ("tcp", "tls", "relay")) -> SharedOptions:
-        """Return the options that every registry has; call it last, as it refuses all unread options.
+        """Return the options that every registry has. Call this last, because it refuses all unread options.
 
         Args:
             schemes: the default for the schemes of addresses that may be dialled.
@@ -294,12 +294,12 @@ def open_url(url: RegistryURL) -> WatchedRegistry:
 
 
 def is_opened(registry: object) -> TypeGuard[str | Sequence[str | Registry]]:
-    """Return whether `open_registry` creates a new object for this, which its caller then closes."""
+    """Return whether `open_registry` would create a new object, which its caller must close."""
     return isinstance(registry, str | list | tuple)
 
 
 def names_registry(text: str) -> bool:
-    """Return whether a text is the URL of a registry, with or without a service, and not an address."""
+    """Return whether a text is the URL of a registry, with or without a service, rather than an address."""
     scheme, separator, _ = text.partition("://")
     return bool(separator) and (scheme.lower() in _REGISTRIES or scheme in _foreign_names(scheme))
 
@@ -322,9 +322,8 @@ def split_target(target: str) -> tuple[str, str] | None:
     """Return the URL of the registry and the service that a target names; None if it is an address.
 
     `consul://host:8500/arith?dc=west` is the service `arith` of the registry `consul://host:8500?dc=west`.
-    `dns://host:port` is the name `host:port`, for which the system's resolver is queried; for
-    `dns://resolver:53/host:port` that resolver is queried. `lan://arith` is the service `arith`, as lan:// takes no
-    host.
+    `dns://host:port` is the service `host:port`, resolved by the system's resolver. `dns://resolver:53/host:port` is
+    resolved by `resolver:53`. `lan://arith` is the service `arith`, because `lan://` has no host.
 
     Raises:
         ConfigError: the target names a registry but no service, or it has a user.
@@ -345,7 +344,7 @@ def split_target(target: str) -> tuple[str, str] | None:
 
 
 def target_for(address: str, service: str) -> str:
-    """Return the target of a service: a registry's URL gets the service, an address is unchanged.
+    """Return the target of a service: add the service to a registry's URL, return an address unchanged.
 
     A URL that already names a service is unchanged. If `service` is empty, every URL is unchanged.
     """
@@ -401,7 +400,7 @@ def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
     place = _REGISTRIES.get(url.scheme)
     if place is not None:
         return cast(Callable[[RegistryURL], Any], load(place))
-    # Imported here: it loads parsers of package metadata, which are too slow for every import of fastrpc.
+    # Imported here, because it loads parsers of package metadata, which would slow down every import of fastrpc.
     from importlib.metadata import entry_points
 
     foreign = entry_points(group=ENTRY_POINT_GROUP)
@@ -423,7 +422,7 @@ def _foreign_names(scheme: str) -> set[str]:
 
 
 def _owners_of(module: str, name: str) -> str:
-    """Return the packages that have a module, other than `name`."""
+    """Return the names of the installed packages, other than `name`, that contain a module."""
     from importlib.metadata import packages_distributions
 
     return " ".join(one for one in packages_distributions().get(module, ()) if one != name)

@@ -1,4 +1,4 @@
-"""The latest list for any number of watchers, which use event loops, threads or polling."""
+"""The latest list, shared by any number of watchers. A watcher may use an event loop, a thread, or polling."""
 
 import asyncio
 import contextlib
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class Latest(Generic[T]):
-    """Holds the latest value; publisher and watchers may run in different threads.
+    """Holds the latest value. Its publisher and watchers may run in different threads.
 
     Args:
-        versions: returns the numbers of values; each is greater than the previous one.
+        versions: yields increasing numbers for the values.
     """
 
     def __init__(self, versions: Iterator[int]) -> None:
@@ -34,10 +34,11 @@ class Latest(Generic[T]):
         self.error: Exception | None = None
         #: The error that ended all watches.
         self.failure: Exception | None = None
-        #: Whether the list is the registry's: no rule keeps endpoints because of an outage or a suspicion.
+        #: True if the list equals the registry's last answer. False while a rule keeps endpoints after an outage or
+        #: because the answer is suspicious.
         self.is_settled = True
         self.is_closed = False
-        # Whether listeners wait for the end of `told_at_once`, and whether there is news for them at its end.
+        # `_is_held` is True inside `told_at_once`; `_has_news` if listeners have to be called at its end.
         self._is_held = self._has_news = False
 
     @property
@@ -47,7 +48,7 @@ class Latest(Generic[T]):
         return None if found is None else found[1]
 
     def put(self, make: Callable[[int], T], is_same: Callable[[T], bool]) -> None:
-        """Publish the value that `make` returns for its number, unless it equals the latest value."""
+        """Publish the value `make(number)` under the next number, unless `is_same(latest value)`."""
         with self._changed:
             if self._latest is not None and is_same(self._latest[1]):
                 return
@@ -56,7 +57,7 @@ class Latest(Generic[T]):
             self._tell()
 
     def judge(self, error: Exception | None, *, is_settled: bool) -> None:
-        """Set the outcome of the last query; notify the watchers if its kind has changed."""
+        """Set the outcome of the last query; notify the watchers if success, failure or `is_settled` changed."""
         with self._changed:
             is_same = (self.error is None, self.is_settled) == (error is None, is_settled)
             self.error, self.is_settled = error, is_settled
@@ -72,7 +73,7 @@ class Latest(Generic[T]):
 
     @contextlib.contextmanager
     def told_at_once(self) -> Iterator[None]:
-        """Report all changes of the block at its end, so that no reader sees a new list together with an old error."""
+        """Notify watchers at the end of the block, so that none sees a new list together with an old error."""
         with self._changed:
             self._is_held = True
             try:
@@ -96,12 +97,12 @@ class Latest(Generic[T]):
         return latest if latest is not None and latest[0] > version else None
 
     def wake(self) -> None:
-        """Have the threads in `wait` check whether their wait is over."""
+        """Wake the threads in `wait`, so that they call `is_over` again."""
         with self._changed:
             self._changed.notify_all()
 
     def wait(self, version: int, timeout: float | None, is_over: Callable[[], bool]) -> tuple[int, T] | None:
-        """Block until a value is newer than a version; None after `timeout` seconds, or if closed or over."""
+        """Block until a value is newer than `version`; None after `timeout` seconds, if closed, or if `is_over()`."""
         until = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while (found := self.after(version)) is None and not (self.is_closed or is_over()):
@@ -112,7 +113,7 @@ class Latest(Generic[T]):
             return found
 
     def add_listener(self, listener: Callable[[], None]) -> None:
-        """Call a function at each change from now on, in any thread."""
+        """Call a function at each change from now on. Any thread may call it."""
         with self._changed:
             self._listeners.append(listener)
 
@@ -153,12 +154,12 @@ class Watching(Closing, Generic[T]):
 
     @property
     def error(self) -> Exception | None:
-        """The error of the last query; None if it succeeded. The list stays in use meanwhile."""
+        """The error of the last query; None if it succeeded. After an error the last list stays in use."""
         return self._channel.error
 
     @property
     def is_settled(self) -> bool:
-        """Whether the list is the registry's; False during an outage, and while a loss is suspicious."""
+        """True if the list equals the registry's last answer; False in an outage, or if an answer is suspicious."""
         return self._channel.is_settled
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -186,7 +187,7 @@ class Watching(Closing, Generic[T]):
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
-            # The callback must not refer to the watch: a dropped watch closes itself.
+            # The callback must not refer to the watch, because a watch without references closes itself.
             woken = self._woken
             self.listen(lambda: _wake(loop, woken))
         elif self._loop is not loop:
@@ -218,7 +219,7 @@ class Watching(Closing, Generic[T]):
         """Stop watching; return whether threads of this process may be in `wait`."""
         release, self._release = self._release, None
         if release is None or self._process_id != os.getpid():
-            # After a fork threads of the parent may hold the locks, and the loop belongs to the parent.
+            # This is the child of a fork: threads of the parent may have held the locks, and the loop is the parent's.
             return False
         for listener in self._listeners:
             self._channel.remove_listener(listener)
@@ -228,7 +229,7 @@ class Watching(Closing, Generic[T]):
         return True
 
     def __del__(self) -> None:
-        # A thread in `wait` holds the watch, so no thread is in `wait` now.
+        # A thread in `wait` refers to the watch, so no thread is in `wait` now and none has to be woken.
         if getattr(self, "_release", None) is not None:
             self._end()
 
@@ -236,9 +237,8 @@ class Watching(Closing, Generic[T]):
 class Watch(Watching[Snapshot]):
     """One watcher of one service.
 
-    On an event loop, iterate it: `async for snapshot in watch`. Without a loop, `wait` blocks. Both return the newest
-    snapshot once it is newer than the last one they returned. Snapshots in between are skipped. `latest` never
-    waits.
+    On an event loop, iterate it: `async for snapshot in watch`. Without a loop, `wait` blocks. Both wait for a snapshot
+    newer than the last one they returned, and return the newest. Older snapshots are skipped. `latest` never waits.
     """
 
 

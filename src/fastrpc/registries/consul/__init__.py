@@ -1,6 +1,6 @@
 """Consul: the service catalogue, and the layout of Go rpcx in the key-value store.
 
-    catalogue   services with checks, as Consul shows and its DNS serves them
+    catalogue services with health checks, which Consul's UI and DNS show
     rpcx        keys under a base path, locked by sessions
     agent       the HTTP interface of the agent: the package py-consul over `BoundedHttpClient`
 
@@ -20,7 +20,7 @@ __all__ = ["open_consul"]
 
 
 def open_consul(url: RegistryURL) -> BackedRegistry:
-    """Open `consul://host:port?token_file=…&dc=…&tag=…`; without a port it is 8500.
+    """Open `consul://host:port?token_file=…&dc=…&tag=…`. The default port is 8500.
 
     Raises:
         ConfigError: an option is wrong, or py-consul is not installed.

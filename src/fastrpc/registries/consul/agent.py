@@ -19,17 +19,17 @@ from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["Agent", "AgentAccess", "Index", "typed"]
 
-#: The start of answers after which a later retry succeeds: the session of a transaction's lock has just ended, or the
-#: client is above its rate limit.
+#: The first characters of error texts after which a later retry may succeed: 409 if the session of a transaction's lock
+#: has just ended, 429 if the client exceeds its rate limit.
 _TRY_LATER = ("409", "429")
 
-#: The share of its wait by which Consul delays the end of a blocking query, to spread the answers.
+#: Consul delays the end of a blocking query by up to this fraction of its wait, to spread the answers.
 _JITTER = 1 / 16
 
-#: The greatest index.
+#: The greatest value of Consul's index.
 _GREATEST_INDEX = 2**64 - 1
 
-#: The reason why py-consul is needed.
+#: The reason for py-consul rather than other packages, in the hint of an error.
 _PY_CONSUL = (
     "py-consul continues python-consul, which has had no release since 2018, under the same module name"
 )
@@ -41,7 +41,7 @@ _Params = Sequence[tuple[str, Any]] | None
 
 
 class AgentAccess:
-    """The agent's address and credentials; makes clients."""
+    """The agent's address and credentials, from which `connect` creates clients."""
 
     def __init__(self, url: RegistryURL) -> None:
         consul = url.package("consul", "py-consul", part="consul.exceptions", reason=_PY_CONSUL)
@@ -61,18 +61,18 @@ class AgentAccess:
         self.not_found: type[Exception] = consul.NotFound
 
     def connect(self) -> "Agent":
-        """Return a client for one thread; connects when it is used."""
+        """Return a client for one thread. It connects on first use."""
         client = self._consul.Consul(host=self.host, port=self.port, dc=self.dc)
-        # py-consul prefers CONSUL_HTTP_TOKEN to its argument, and some of its calls take no token. So each request gets
-        # our token here.
+        # py-consul prefers CONSUL_HTTP_TOKEN to its argument, and some of its methods accept no token. So `_Transport`
+        # adds our token to each request.
         client.token = ""
         http = BoundedHttpClient(self.host, self.port, encrypt=self._encrypt)
-        # This replaces py-consul's client, which follows redirects with the token and has no bounds.
+        # Replaces py-consul's HTTP client, which sends the token to redirect targets and limits neither time nor size.
         client.http = _Transport(http, self._token, self.dc)
         return Agent(client, http, self)
 
     def translated(self, error: Exception) -> StoreError:
-        """Return the StoreError for an error of py-consul; for a permanent error its status is not UNAVAILABLE."""
+        """Return the StoreError for an error of py-consul. Its status is UNAVAILABLE only if a retry may succeed."""
         kinds = self._consul
         status = Status.UNAVAILABLE
         if isinstance(error, kinds.ACLPermissionDenied | kinds.ACLDisabled):
@@ -100,7 +100,7 @@ class Agent:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn errors inside the block into StoreError."""
+        """Raise errors of py-consul and HTTP inside the block as StoreError."""
         try:
             yield
         except self._access.errors as error:
@@ -116,7 +116,7 @@ class _Transport:
 
     Args:
         token: returns the token for a request.
-        dc: the datacenter of transactions, for which py-consul sends none; None is the agent's own datacenter.
+        dc: the datacenter to add to transactions, because py-consul omits it there; None means the agent's own.
     """
 
     def __init__(self, http: BoundedHttpClient, token: Callable[[], str], dc: str | None) -> None:
@@ -177,14 +177,14 @@ class Index:
         """Return the options of the next query."""
         if self._index is None or wait_seconds <= 0:
             return {}
-        # All clients that saw the same change query again at the same time, so the queries are spread.
+        # Clients that saw the same change would all query again at the same time. Random waits spread the queries.
         return {"index": self._index, "wait": f"{max(0.1, wait_seconds * self._uniform(0.9, 1.0)):.3f}s"}
 
     def note(self, text: Any) -> bool:
-        """Note the index of an answer; return whether it decreased, as after the servers have lost their state.
+        """Store the index of an answer; return whether it decreased, which means that the servers lost their state.
 
-        A query with an index below 1 would not block. It counts as 1, for which Consul answers at once until there is a
-        real index.
+        A query with an index below 1 would not block, so a lower index counts as 1. For 1 Consul answers immediately
+        until its index is greater.
 
         Raises:
             HttpError: the text is not an index.
@@ -200,15 +200,15 @@ class Index:
         return went_back
 
     def forget(self) -> None:
-        """Let the next query return without waiting."""
+        """Forget the index, so that the next query returns without waiting."""
         self._index = None
 
 
 def typed(found: Any, expected: Any) -> Any:
-    """Return the answer of an agent if it has the expected type; used inside `Agent.errors`.
+    """Return the answer of an agent after checking its type. Call this inside `Agent.errors`.
 
     Raises:
-        HttpError: it has another type.
+        HttpError: the answer has another type.
     """
     try:
         return msgspec.convert(found, expected)

@@ -1,6 +1,6 @@
 """Services in Consul's catalogue. Each endpoint is a service instance with a check; its metadata has the record.
 
-Instances registered by other programs are used as well, with their metadata as labels.
+Instances that other programs registered are listed as well, with their metadata as labels.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ FORMAT_KEY = "fastrpc-record"
 
 SCHEME_KEY = "fastrpc-scheme"
 
-#: The metadata key that names the registration which wrote the instance, if several share an address.
+#: The metadata key with the registration that wrote the instance. Several registrations may share an address.
 OWNER_KEY = "fastrpc-owner"
 
-#: The limits of Consul.
+#: Consul's limits for metadata.
 _META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _META_KEYS = 64
 
-#: Seconds after which Consul removes a critical instance; a minute is the minimum.
+#: The time after which Consul removes a critical instance. One minute is Consul's minimum.
 _FORGET = "1m"
 
 #: The name of Consul's own service.
@@ -85,9 +85,10 @@ class ConsulCatalogue:
     """A backend over the services of an agent.
 
     Args:
-        tags: the tags of registered instances, which watched instances must have as well.
+        tags: the tags of registered instances. Watched instances without all of these tags are ignored.
         check: "ttl": the program renews the check; "tcp": the agent tries to connect.
-        ttl_seconds: the silence after which the check is critical; a `tcp` check tries three times within it.
+        ttl_seconds: seconds without renewal after which the check is critical. A `tcp` check tries three times in this
+            time.
     """
 
     def __init__(self, access: AgentAccess, *, tags: Sequence[str], check: str, ttl_seconds: int) -> None:
@@ -121,8 +122,8 @@ class ConsulCatalogue:
             _, found = agent.client.catalog.service(service)
             listed = [one for one in typed(found, list[_Listed]) if one.is_at(address)]
             for one in listed:
-                # The agent is asked to list its instances again, so this object forgets the instances that it
-                # registered.
+                # An agent would list its own instances in the catalogue again, so deregister the instance at the agent
+                # first.
                 own = typed(agent.client.agent.service_definition(one.id), _Definition | None)
                 if own is not None and (own.address, own.port) == (one.address, one.port):
                     agent.client.agent.service.deregister(one.id)
@@ -179,7 +180,7 @@ class InstanceLookup:
         self._index = Index()
         self._decode = CB.json(index=True)
         self._decoded = DecodedRecords(lambda _, instance: read_instance(instance))
-        # The last answer, and its entries.
+        # The hash of the last answer, and its entries.
         self._answer: tuple[int, str] | None = None
         self._entries: list[Entry] = []
 
@@ -194,7 +195,7 @@ class InstanceLookup:
         return Listing(self._entries, is_restart=went_back)
 
     def _read(self, response: Any) -> Any:
-        """Read an answer, and return its index. Most answers repeat the last one, and are not decoded again."""
+        """Read an answer, and return its index. An answer that equals the last one is not decoded again."""
         answer = response.code, response.body
         if answer != self._answer:
             _, found = self._decode(response)
@@ -210,12 +211,12 @@ class InstanceLookup:
 class InstanceLease:
     """Registers one instance with the agent, and keeps its check passing.
 
-    If an address is registered twice, the later registration writes the instance, and both keep its check passing. When
-    the writer removes the instance, the other registration writes it again.
+    If an address is registered twice, the later registration overwrites the instance, and both renew its check. When
+    the later one removes the instance, the earlier one writes it again.
     """
 
     def __init__(self, agent: Agent, definition: dict[str, Any], ttl_seconds: int, *, has_ttl: bool) -> None:
-        # After an agent has lost the instance, it has to be written again within five seconds of the agent's return.
+        # If the agent restarts without the instance, the instance must be written again within five seconds.
         self.renew_seconds = min(2.0, ttl_seconds / 3)
         self._agent = agent
         self.record = definition
@@ -225,7 +226,7 @@ class InstanceLease:
 
     def acquire(self) -> None:
         with self._agent.errors():
-            # A changed definition of the instance still names the registration that wrote it.
+            # Add the owner here, because a changed record has no owner.
             meta = self.record["meta"] | {OWNER_KEY: self._owner}
             self._agent.client.agent.service.register(
                 **self.record | {"meta": meta}, replace_existing_checks=True
@@ -234,7 +235,7 @@ class InstanceLease:
     def rewrite(self) -> bool:
         owner = self._written_by()
         if owner == self._owner:
-            # The agent replaces the instance, whose check stays passing.
+            # The agent replaces the instance. Its check stays in the state "passing".
             self.acquire()
         return owner is not None
 
@@ -246,8 +247,9 @@ class InstanceLease:
             with self._agent.errors():
                 return bool(client.agent.check.ttl_pass(f"service:{self._id}"))
         except StoreError as error:
-            # An agent without the check answers with status 500, as after other failures; writing the instance again
-            # distinguishes the two. A missing permission does not mean that the instance is lost.
+            # An agent without the check answers with status 404, or 500 like other failures. Return False in both
+            # cases: the caller writes the instance again, which shows whether the agent works. Other statuses, such as
+            # a missing permission, do not mean that the instance is lost.
             if error.status is not Status.UNAVAILABLE or not str(error.__cause__).startswith(("404", "500")):
                 raise
             return False
@@ -258,9 +260,9 @@ class InstanceLease:
                 self._agent.client.agent.service.deregister(self._id)
 
     def _written_by(self) -> str | None:
-        """Return the registration that wrote the present instance; None without an instance."""
+        """Return the registration that wrote the instance in the agent; None if there is no instance."""
         with self._agent.errors():
-            # None stands for status 404.
+            # The answer is None after a status 404.
             found: _Definition | None = typed(
                 self._agent.client.agent.service_definition(self._id), _Definition | None
             )
@@ -293,7 +295,7 @@ def _id_of(instance: Any) -> str:
 
 
 def _key_of(instance: Any) -> str:
-    """Return a name of an instance that is unique among all nodes: two nodes may have instances with the same ID."""
+    """Return a key that is unique among all nodes. Instances on two nodes may have the same ID."""
     with contextlib.suppress(KeyError, TypeError, IndexError):
         return f"{instance['Node']['Node']}/{_id_of(instance)}"
     return _id_of(instance)
@@ -303,7 +305,7 @@ def _read(host: str, port: int, meta: dict[str, str], weights: "_Weights | None"
     place = f"{f'[{host}]' if ':' in host else host}:{port}"
     found = meta.pop(FORMAT_KEY, None)
     if found is None:
-        # Another program wrote it: use Consul's weight, and only keys with a common meaning.
+        # Another program wrote the instance: use Consul's weight, and only keys with a common meaning.
         if weights is not None:
             meta.setdefault("weight", str(weights.passing))
         return read_texts(f"tcp://{place}", meta)

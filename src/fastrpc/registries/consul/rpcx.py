@@ -1,4 +1,4 @@
-"""The layout of Go's rpcx in Consul's key-value store, so that both share a cluster.
+"""The layout of Go's rpcx in Consul's key-value store, so that servers and clients of fastrpc and rpcx find each other.
 
 `registries/base/rpcx_record.py` describes keys and values. A session locks the key of an endpoint. The session has a
 TTL and the behaviour `delete`: the key is deleted when the session ends.
@@ -24,11 +24,11 @@ __all__ = ["KeyLease", "KeyLookup", "RpcxKeys", "read_key"]
 #: The flags that rpcx's store library sets on every key.
 _FLAGS = 0x2DDCCBC058A50C18
 
-#: Consul's shortest session TTL in seconds. A session may live up to twice its TTL.
+#: Consul's shortest session TTL in seconds. Consul may end a session up to twice its TTL after the last renewal.
 _SESSION_SECONDS = 10
 
-#: Seconds for which a key stays locked after its session ended; with Consul's default of 15 a restarted server would be
-#: missing in the list.
+#: Seconds for which a key cannot be locked after its session has ended. With Consul's default of 15 a restarted server
+#: could not register for 15 seconds.
 _LOCK_DELAY_SECONDS = 0.001
 
 #: The form of a session id, as it is used in paths.
@@ -36,14 +36,14 @@ _SessionId = Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z-]{1,64}$")]
 
 
 class _Pair(msgspec.Struct):
-    """A key and its value, which py-consul has decoded from base64."""
+    """A key and its value. py-consul has decoded the value from base64."""
 
     key: str = msgspec.field(name="Key")
     value: bytes | None = msgspec.field(name="Value", default=None)
 
 
 class RpcxKeys:
-    """A backend over keys below a base path; a leading slash is dropped, as in rpcx."""
+    """A backend over keys below a base path. A leading slash of the path is dropped, as rpcx does."""
 
     def __init__(self, access: AgentAccess, *, base: str) -> None:
         self._access = access
@@ -67,9 +67,10 @@ class RpcxKeys:
         prefix = f"{self._base}/"
         with contextlib.closing(self._access.connect()) as agent, agent.errors():
             _, found = agent.client.kv.get(prefix, keys=True, separator="/")
-            # None stands for status 404.
+            # The answer is None after a status 404.
             keys = typed(found, list[str] | None) or []
-        # A service has a key with its name and a folder of its endpoints; without the folder it has no endpoints.
+        # A service has a key with its name, and a folder with its endpoints. A service without a folder has no
+        # endpoints.
         return [key[len(prefix) : -1] for key in keys if key.endswith("/") and key != prefix]
 
     def remove(self, service: str, address: Address) -> bool:
@@ -101,7 +102,7 @@ class KeyLookup:
                 index, found = self.agent.client.kv.get(
                     self._prefix, recurse=True, **self._index.options(wait_seconds)
                 )
-                # None stands for status 404.
+                # The answer is None after a status 404.
                 pairs = typed(found, list[Any] | None) or []
                 went_back = self._index.note(index)
         except StoreError:
@@ -117,8 +118,8 @@ class KeyLookup:
 class KeyLease:
     """One key, locked by a separate session.
 
-    Of two leases of one address, the later one takes over the key, which ends with the session of that lease. The other
-    lease then writes the key again.
+    If an address has two leases, the later lease takes over the key. When the session of the later lease ends, Consul
+    deletes the key, and the earlier lease writes it again.
     """
 
     renew_seconds = 2.0
@@ -130,13 +131,14 @@ class KeyLease:
         self.record = record
         self._is_leaving = False
         self._session: str | None = None
-        #: Whether this lease ever held the key. If it did, a session that locks the key now is a later one.
+        #: True if this lease has held the key. Then a session that locks the key now belongs to a later lease.
         self._was_written = False
 
     def acquire(self) -> None:
         client = self._agent.client
         with self._agent.errors():
-            # If the answer was lost, the session may be valid; destroying it would remove the key for a moment.
+            # If an earlier answer was lost, the session may still be valid. Destroying it would delete the key for a
+            # moment.
             if not self._renew_session():
                 folder = self._key.rpartition("/")[0]
                 client.kv.put(folder, self._service, flags=_FLAGS)
@@ -149,13 +151,13 @@ class KeyLease:
             self._was_written = True
 
     def _write(self) -> bool:
-        """Return whether this server holds the key; False if another session locks it."""
+        """Write the key; return False if another session locks it."""
         put = self._agent.client.kv.put
         return bool(typed(put(self._key, self._value(), flags=_FLAGS, acquire=self._session), bool))
 
     def _take_over(self) -> None:
-        """Write a key that a session of an earlier run still locks. The end of that session would delete the key."""
-        # All is done in one transaction, so that readers always see the key.
+        """Replace a key that a session of an earlier run still locks, so that the session's end does not delete it."""
+        # One transaction deletes and locks the key, so that readers always see it.
         value = base64.b64encode(self._value()).decode()
         lock = {"Verb": "lock", "Key": self._key, "Value": value, "Flags": _FLAGS, "Session": self._session}
         self._agent.client.txn.put([{"KV": {"Verb": "delete", "Key": self._key}}, {"KV": lock}])
@@ -171,14 +173,14 @@ class KeyLease:
         with self._agent.errors():
             if not self._renew_session():
                 return False
-            # A key that another server has taken over stays as the other server wrote it.
+            # This changes nothing if another server has taken over the key.
             self._write()
             return True
 
     def retire(self) -> bool:
         self._is_leaving = True
         with self._agent.errors():
-            # A key that another server has taken over stays as the other server wrote it.
+            # This changes nothing if another server has taken over the key.
             return self._session is not None and self._write()
 
     def _value(self) -> bytes:
@@ -207,7 +209,7 @@ def _key_of(pair: Any) -> str:
 
 
 def read_key(prefix: str, pair: Any) -> Entry | None:
-    """Parse one pair below the key of a service; None for an inactive server."""
+    """Parse one pair below the key of a service; return None for an inactive server."""
     try:
         read = msgspec.convert(pair, _Pair)
     except msgspec.ValidationError as error:

@@ -1,6 +1,6 @@
-"""Deimos, as Phobos uses it, by HTTP: no package is needed.
+"""Deimos over HTTP, in the layout of Phobos. No package is needed.
 
-    node  the nodes of a cluster, requests for keys, watches, errors, also for stores: it knows no registry
+    node  the client of a cluster: requests, watches, errors. Stores use it too
     keys  endpoints as keys in the layout of Phobos
 
 Options: `ttl` (seconds), `base` (`phobos`), `token` or `token_file`, which is read again when it changes,
@@ -16,7 +16,7 @@ __all__ = ["open_deimos"]
 
 
 def open_deimos(url: RegistryURL) -> BackedRegistry:
-    """Open `deimos://host:port,host:port?base=…&ttl=…`; without a port it is 4001.
+    """Open `deimos://host:port,host:port?base=…&ttl=…`. The default port is 4001.
 
     Raises:
         ConfigError: an option is wrong.

@@ -1,11 +1,11 @@
-"""The layout of Phobos in Deimos, so that both share a cluster.
+"""The layout of Phobos in Deimos, so that servers and clients of fastrpc and Phobos find each other.
 
 ::
 
     <base>/<service>/<network>@<host>:<port>  the metadata as a URL query: weight=5&group=a
 
-A key has a time to live, and is set again after each third of it. Thereby clients of Phobos that lost an event get the
-next one.
+A key has a time to live (TTL), and is set again after each third of the TTL. So clients of Phobos that lost an event
+soon get another.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from fastrpc.status import Status
 
 __all__ = ["DeimosLease", "DeimosLookup", "PhobosKeys"]
 
-#: Seconds after which a list is read again, as a Deimos loses events.
+#: Seconds after which a list is read again, because Deimos may lose events.
 READ_SECONDS = 15.0
 
 
@@ -31,7 +31,7 @@ class PhobosKeys:
     """A backend over the keys below a base path.
 
     Args:
-        ttl_seconds: the silence after which a record ends.
+        ttl_seconds: seconds without renewal after which a record expires.
     """
 
     def __init__(self, access: DeimosAccess, *, base: str, ttl_seconds: int) -> None:
@@ -80,7 +80,7 @@ class DeimosLookup:
         self._folder = folder
         self._clock = clock
         self._decoded = DecodedRecords(lambda key, value: read_rpcx_record(key, value, wire="phobos"))
-        # The index of the list, 0 if it has to be read; and the index of the last list, even after a failure.
+        # `_index` is the index of the list, 0 if the list has to be read; `_latest` is kept after a failure.
         self._index = self._latest = 0
 
     def fetch(self, wait_seconds: float) -> Listing:
@@ -113,7 +113,7 @@ class DeimosLookup:
                 return
             if event is not None:
                 return
-            # If a wait ends at once, pause before the next one.
+            # If a wait returns early without an event, pause before the next wait.
             time.sleep(max(0.0, min(0.25 - (self._clock() - begun), left)))
 
 
@@ -126,7 +126,7 @@ class DeimosLease:
         self._key = key
         self.record = record
         self._ttl_seconds = ttl_seconds
-        # The index at which this lease wrote the key; 0: it has not.
+        # The index at which this lease last wrote the key; 0 if it never did.
         self._index = 0
 
     def acquire(self) -> None:
@@ -135,7 +135,8 @@ class DeimosLease:
     def renew(self) -> bool:
         try:
             if not self._is_rewritten(self._index):
-                # Another server took over the key, and its value stays; or the answer to this lease's write was lost.
+                # Either another server took over the key, whose value is kept, or the answer to our last write was
+                # lost.
                 node = self._client.get(self._key).node
                 if node.value == self._form()["value"]:
                     self._is_rewritten(node.modified_index)
@@ -150,14 +151,14 @@ class DeimosLease:
 
     def release(self) -> None:
         if self._index:
-            # If another server has written the key since, it stays.
+            # Delete the key only if no other server has written it since.
             _removed(self._client, self._key, self._index)
 
     def _form(self) -> dict[str, Any]:
         return {"value": self.record.value().decode(), "ttl": self._ttl_seconds}
 
     def _is_rewritten(self, index: int) -> bool:
-        """Write the record again if its key has an index; return whether it had."""
+        """Write the record again if the key's index is `index`; return False if the key has another index."""
         try:
             self._index = self._client.put(self._key, self._form() | {"prevIndex": index}).node.modified_index
         except StoreError as error:
@@ -168,7 +169,7 @@ class DeimosLease:
 
 
 def _removed(client: DeimosClient, key: str, index: int | None = None) -> bool:
-    """Delete a key; return whether it existed as written at an index."""
+    """Delete a key if its index is `index`, or any if that is None; return whether it was deleted."""
     try:
         client.delete(key, index)
     except StoreError as error:

@@ -1,4 +1,4 @@
-"""The requests of a client of Deimos: keys, watches, errors. Blocking, for threads; keys have no meaning here."""
+"""A blocking client of Deimos: keys, watches, errors."""
 
 import contextlib
 import random
@@ -19,10 +19,10 @@ from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["DeimosAccess", "DeimosAnswer", "DeimosClient", "DeimosNode", "DeimosRefusedError", "is_nothing"]
 
-#: Seconds of one wait for an event: in a Deimos, the end of another watch can silence a watch.
+#: Seconds of one wait for an event. Waits are short because a Deimos may stop a watch when another watch ends.
 WAIT_SECONDS: Final = 5.0
 
-#: Codes of errors: the key is missing, a comparison failed, the key exists, the index is cleared.
+#: Error codes: the key is missing, a comparison failed, the key exists, the events after the index are gone.
 NOT_FOUND, COMPARE_FAILED, EXISTS, CLEARED = 100, 101, 105, 401
 
 _STATUSES: Final = {
@@ -39,7 +39,7 @@ _STATUSES: Final = {
     CLEARED: Status.OUT_OF_RANGE,
 }
 
-#: The oldest index that the store keeps, in the cause of error 401.
+#: Finds the oldest index that the store keeps, in the `cause` of error 401.
 _OLDEST: Final = re.compile(r"\[([0-9]{1,19})/")
 
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -83,7 +83,7 @@ class _Failure(msgspec.Struct, rename="camel"):
 
 
 class DeimosRefusedError(StoreError):
-    """A request that Deimos refuses.
+    """Deimos refused a request.
 
     Attributes:
         code: the error code of Deimos.
@@ -129,17 +129,17 @@ class DeimosClient:
         return self._ask("GET", key, {"recursive": "true"} if recursive else {}, {}, once=False)
 
     def put(self, key: str, form: Mapping[str, Any]) -> DeimosAnswer:
-        """Write a key, under the conditions of a form."""
+        """Write a key, with the fields and conditions of a form."""
         return self._ask("PUT", key, {}, form, once=True)
 
     def delete(self, key: str, index: int | None = None) -> DeimosAnswer:
-        """Delete a key, if it has an index. Deimos would not read a condition in the body."""
+        """Delete a key; if `index` is given, only if the key has this index. Deimos ignores conditions in the body."""
         return self._ask("DELETE", key, {} if index is None else {"prevIndex": index}, {}, once=True)
 
     def wait(
         self, key: str, index: int, *, recursive: bool, seconds: float = WAIT_SECONDS
     ) -> DeimosAnswer | None:
-        """Return the first event of a key, or of anything in a directory, from an index on; None after some seconds.
+        """Return the first event since an index, for a key or anything in a directory; None after `seconds`.
 
         Args:
             seconds: at most `WAIT_SECONDS`.
@@ -179,10 +179,10 @@ class DeimosClient:
         """Return the answer of a node. Each node is asked once, until one answers.
 
         Args:
-            once: after a node that may have received the request, no other node is asked.
+            once: ask no other node after one that may have received the request.
 
         Raises:
-            StoreError: no node answers; DeimosRefusedError: a node refuses.
+            StoreError: no node answers. DeimosRefusedError: a node refuses the request.
         """
         for left in reversed(range(len(self._access.places))):
             try:
@@ -224,7 +224,7 @@ class DeimosClient:
         return {} if token is None else {"Authorization": f"Bearer {token()}"}
 
     def _refusal(self, status: int, body: bytes) -> StoreError:
-        """Return the error of an answer. The answer has a second line, which is not JSON."""
+        """Return the error for an answer. Only its first line is JSON."""
         try:
             failure = decoded(body.partition(b"\n")[0], _Failure, strict=False)
         except HttpError:
@@ -239,7 +239,7 @@ class DeimosClient:
             )
         if failure.error_code in _STATUSES:
             return DeimosRefusedError(self._text(text), failure, _STATUSES[failure.error_code])
-        # Without a leader a node answers 500 after 10 s, and may do the request later.
+        # Without a leader a node answers with status 500 after 10 s, and may execute the request later.
         if status in (401, 403):
             return StoreError(self._text(text), status=Status.PERMISSION_DENIED)
         known = Status.UNAVAILABLE if status >= 500 or status == 429 else Status.INVALID_ARGUMENT
@@ -250,7 +250,7 @@ class DeimosClient:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn errors of HTTP inside the block into StoreError."""
+        """Raise HTTP errors inside the block as StoreError."""
         try:
             yield
         except HttpError as error:

@@ -1,13 +1,13 @@
 """etcd 3.4 and later, over the JSON gateway of its API v3: no package is needed.
 
-    gateway  places, logins, pages, watches: it knows no registry
+    gateway  the client of a cluster: places, logins, pages, watches. Stores use it too
     keys     endpoints as keys: the layouts `fastrpc` and `rpcx`, registrations under one lease
     lookup   the lists of services: first a read, then a watch
 
 Options: `ttl` (seconds), `layout` (`fastrpc` or `rpcx`), `base` (`fastrpc`; `rpcx` in that layout), `user` with
 `password` or `password_file`, which is read again when it changes, `allow_insecure`, and the options of TLS
-(`registries/base/urls.py`). Through its gateway etcd takes no user from a certificate; if etcd requires certificates,
-`cert_file` is needed in addition to a login.
+(`registries/base/urls.py`). The gateway ignores the user in a certificate. If etcd requires certificates, give
+`cert_file` in addition to a login.
 """
 
 from fastrpc.registries.base.backed import BackedRegistry
@@ -21,7 +21,7 @@ __all__ = ["open_etcd"]
 
 
 def open_etcd(url: RegistryURL) -> BackedRegistry:
-    """Open `etcd://host:port,host:port?user=…&password_file=…`; without a port it is 2379.
+    """Open `etcd://host:port,host:port?user=…&password_file=…`. The default port is 2379.
 
     Raises:
         ConfigError: an option is wrong.

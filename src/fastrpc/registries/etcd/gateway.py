@@ -1,4 +1,4 @@
-"""The JSON gateway to etcd's API v3: places, logins, pages, watches. Blocking; keys have no meaning here."""
+"""A blocking client of the JSON gateway to etcd's API v3: places, logins, pages, watches."""
 
 import contextlib
 import random
@@ -29,20 +29,21 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Keys of a page. A page with the longest records has some 11 MiB, below the limit of a response; names are short.
+#: Keys of a page with and without values. 128 of the longest records have about 11 MiB, less than the limit of a
+#: response. Keys without values are short.
 PAGE_KEYS, PAGE_NAMES = 128, 5_000
 
 #: Seconds for all pages of a prefix.
 PAGES_SECONDS = 30.0
 
-#: Longest silence of a watch: etcd reports every ten minutes that nothing changed.
+#: Seconds without data after which a watch counts as dead. etcd sends progress reports every ten minutes.
 WATCH_IDLE_SECONDS = 15 * 60.0
 
-#: Statuses for an expired or missing token in some version, such as "permission denied" in a watch, or "user name is
-#: empty".
+#: Statuses that some version of etcd uses for an expired or missing token, such as "permission denied" in a watch, or
+#: "user name is empty".
 _LOGIN_AGAIN = (Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICATED)
 
-#: Statuses that stay the same at another member and at a later attempt.
+#: Statuses that neither another member nor a later attempt would change.
 _FINAL = (
     *_LOGIN_AGAIN,
     Status.NOT_FOUND,
@@ -62,7 +63,7 @@ class KeyValue(msgspec.Struct):
     value: bytes = b""
     mod_revision: int = 0
     lease: int = 0
-    #: 1 where the key was created.
+    #: The number of writes since the key was created; the creation is 1.
     version: int = 0
     create_revision: int = 0
 
@@ -94,7 +95,7 @@ class _Failure(msgspec.Struct):
     code: int = 0
     grpc_code: int = 0
     message: str = ""
-    #: The whole failure if the answer is a stream, as for a renewal. In other answers of old versions, the text again.
+    #: The failure, if the answer is a stream, as for a lease renewal. Otherwise old versions repeat the message here.
     error: "_Failure | str" = ""
 
 
@@ -110,7 +111,7 @@ class EtcdAccess:
     """A cluster: its places, and the login.
 
     Args:
-        user: a name with its password; None: no login.
+        user: the user name, and a function that returns the password; None for no login.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class EtcdAccess:
         self.places = places
         self.user = user
         self._ends = None if tls is None else [HttpEnd(tls, host) for host, _ in places]
-        #: The token of each place; a token is sent only to its place.
+        #: The token by place. A token is sent only to the place that issued it.
         self.tokens: dict[int, str] = {}
 
     def connect(self, place: int) -> BoundedHttpClient:
@@ -142,10 +143,10 @@ class Gateway:
         """Return the answer to a request. Each place is asked once, until one answers.
 
         Args:
-            once: after a place that may have received the request, no other place is asked.
+            once: ask no other place after one that may have received the request.
 
         Raises:
-            StoreError: no place answers, or one refuses.
+            StoreError: no place answers, or one refuses the request.
         """
         for left in reversed(range(len(self._access.places))):
             try:
@@ -168,12 +169,12 @@ class Gateway:
             if not page.more or not page.kvs:
                 return
             if time.monotonic() > until:
-                raise self._error(f"the keys of {prefix} did not come within {PAGES_SECONDS:g} s")
+                raise self._error(f"the keys of {prefix} did not arrive within {PAGES_SECONDS:g} s")
             request.setdefault("revision", page.header.revision)
             request["key"] = page.kvs[-1].key + b"\0"
 
     def watch(self, keys: str | dict[str, Any], revision: int) -> "KeyWatch":
-        """Watch a prefix, or a range of keys, from a revision on; the previous watch ends."""
+        """Watch a prefix, or a range of keys, from a revision on. This ends the previous watch."""
 
         def opened() -> KeyWatch:
             self._end_watch()
@@ -220,7 +221,7 @@ class Gateway:
             watch.close()
 
     def _with_login(self, ask: Callable[[], T]) -> T:
-        """Return an answer, after a login if there is a user. After a refusal, log in again once."""
+        """Log in if there is a user, then return the answer of `ask`. If the token is refused, log in again once."""
         user, known = self._access.user, self._access.tokens.get(self._place)
         if user is None:
             return ask()
@@ -230,7 +231,7 @@ class Gateway:
             except StoreError as error:
                 if error.status not in _LOGIN_AGAIN:
                     raise
-        # Another thread may have logged in meanwhile.
+        # Log in unless another thread has done so in the meantime.
         if self._access.tokens.get(self._place) == known:
             self._log_in(*user)
         return ask()
@@ -241,7 +242,7 @@ class Gateway:
             login = self._ask("auth/authenticate", {"name": name, "password": password()}, _Login)
         except StoreError as error:
             if error.status is Status.FAILED_PRECONDITION:
-                # Authentication is off: the cluster requires no token.
+                # Authentication is disabled, so no token is needed.
                 return
             if error.status is Status.INVALID_ARGUMENT:
                 error.status = Status.UNAUTHENTICATED
@@ -275,7 +276,7 @@ class Gateway:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn errors of HTTP inside the block into StoreError."""
+        """Raise HTTP errors inside the block as StoreError."""
         try:
             yield
         except HttpError as error:
@@ -288,20 +289,21 @@ class KeyWatch:
     def __init__(self, gateway: Gateway, http: BoundedHttpClient) -> None:
         self._gateway, self._http = gateway, http
         self._lines: LineStream | None = None
-        #: The revision up to which all changes were received, which etcd reports in a line without changes; 0 before
-        #: the first such line.
+        #: All changes up to this revision were received. etcd reports it in lines without changes; 0 before the first
+        #: such line.
         self.complete = 0
         self.is_closed = False
 
     def open(self, lines: LineStream) -> None:
-        """Take the lines of the answer. The first line says whether etcd accepts the watch."""
+        """Read from the lines of the answer. The first line says whether etcd accepts the watch."""
         self._lines = lines
         first = self.receive(ANSWER_SECONDS)
         if first is None or first:
             raise HttpError("it did not create the watch")
 
     def receive(self, wait_seconds: float) -> list[KeyChange] | None:
-        """Return the next changes. An empty list is a sign of life; None after a wait without a line.
+        """Return the next changes. An empty list means a line without changes; None means no line within
+        `wait_seconds`.
 
         Raises:
             StoreError: the watch failed or was refused. OUT_OF_RANGE: its revision is compacted.
@@ -323,7 +325,7 @@ class KeyWatch:
             code = Status.PERMISSION_DENIED if is_refused else Status.UNAVAILABLE
             raise self._gateway.refusal(_Failure(code, message=text))
         if not (result.events or result.created):
-            # The revision of a line with changes is not used: etcd may have more changes at it.
+            # Ignore the revision of a line with changes: further changes of the same revision may follow.
             self.complete = max(self.complete, result.header.revision)
         return result.events
 
@@ -333,6 +335,6 @@ class KeyWatch:
 
 
 def prefix_range(prefix: str) -> dict[str, Any]:
-    """Return the range of the keys with a prefix, which ends in ASCII; for "" all keys."""
+    """Return the range of keys with a prefix; for "" all keys. The last character of the prefix must be ASCII."""
     key = prefix.encode() or b"\0"
     return {"key": key, "range_end": key[:-1] + bytes([key[-1] + 1]) if prefix else key}

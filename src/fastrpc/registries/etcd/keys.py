@@ -1,4 +1,4 @@
-"""Endpoints as keys of etcd, and registrations that share one lease of etcd."""
+"""Endpoints as keys of etcd. The registrations of a registry object share one etcd lease."""
 
 import contextlib
 import time
@@ -26,7 +26,7 @@ class EtcdKeys:
     """A backend over the keys of a cluster.
 
     Args:
-        ttl_seconds: the silence after which the records of a registry object are dropped.
+        ttl_seconds: seconds without renewal after which etcd drops the records of a registry object.
     """
 
     def __init__(self, access: EtcdAccess, layout: Layout, ttl_seconds: int) -> None:
@@ -99,7 +99,7 @@ class SharedLease:
         self._keys: set[str] = set()
 
     def hold(self, key: str) -> int:
-        """Return the lease for a key. It is renewed if half of the time to its renewal has passed, or granted again."""
+        """Return the lease for a key. Renew it if half of the renewal interval has passed; replace a lost lease."""
         self._keys.add(key)
         now = self._clock()
         if self._id and now - self._renewed_at >= self.renew_seconds / 2:
@@ -112,16 +112,16 @@ class SharedLease:
         return self._id
 
     def lose(self) -> None:
-        """Grant another lease the next time."""
+        """Record that the lease is lost. The next `hold` grants another."""
         self._id = 0
 
     def abandon(self, key: str) -> None:
-        """Abandon a key that could not be deleted: it ends with this lease, so the other keys get another lease."""
+        """Give up a key that could not be deleted: it expires with this lease. Other keys get a new lease."""
         self._keys.discard(key)
         self.lose()
 
     def leave(self, key: str) -> None:
-        """Note that a key has left; with the last key, revoke the lease."""
+        """Record that a key was deleted. After the last key, revoke the lease."""
         self._keys.discard(key)
         if self._id and not self._keys:
             lease, self._id = self._id, 0
@@ -142,7 +142,7 @@ class EtcdLease:
         self.record = endpoint
         name, _ = layout.record(endpoint)
         self._key = f"{layout.prefix}{service}/{name}"
-        # The lease with which this wrote the key, and the revision of that write, 0 if unknown; and the value.
+        # The etcd lease and the revision of the last write, 0 if unknown; and the value that was written.
         self._lease = self._revision = 0
         self._written = b""
 
@@ -151,7 +151,7 @@ class EtcdLease:
         is_kept = self._lease == lease and self._revision and self._written == self._content()
         self._lease, revision, self._revision = lease, self._revision, 0
         try:
-            # If the record is as this registration wrote it, it stays.
+            # Write the record only if it changed since this registration wrote it.
             found = self._write("MOD", revision if is_kept else -1, [], [self._put(lease)])
         except StoreError as error:
             if error.status is Status.NOT_FOUND:
@@ -163,7 +163,7 @@ class EtcdLease:
     def renew(self) -> bool:
         if self._shared.hold(self._key) != self._lease:
             return False
-        # A record that another server has taken over also exists.
+        # The record also exists if another server has taken it over.
         return bool(self._ask("kv/range", {"key": self._key.encode()}, Range).kvs)
 
     def rewrite(self) -> bool:
@@ -171,7 +171,7 @@ class EtcdLease:
         if lease != self._lease:
             return False
         revision, self._revision = self._revision, 0
-        # If an answer was lost, the revision is unknown, but the key has the lease of this registration.
+        # If the answer to a write was lost, the revision is unknown, but the key still has our lease.
         target, value = ("MOD", revision) if revision else ("LEASE", lease)
         try:
             found = self._write(target, value, [self._put(lease)], [])
@@ -182,7 +182,7 @@ class EtcdLease:
         if found.succeeded:
             self._revision = found.header.revision
             return True
-        # A record that another server has taken over stays.
+        # Another server has taken over the record, which is kept.
         return self.renew()
 
     def release(self) -> None:
@@ -206,7 +206,7 @@ class EtcdLease:
         return self._layout.record(self.record)[1]
 
     def _write(self, target: str, value: int, success: list[Any], failure: list[Any]) -> _Deposit:
-        """Do `success` or `failure`, depending on whether a property of the key has a value."""
+        """Execute `success` if the property `target` of the key equals `value`, else `failure`."""
         field = "mod_revision" if target == "MOD" else "lease"
         compare = [{"key": self._key.encode(), "target": target, field: str(value), "result": "EQUAL"}]
         return self._ask("kv/txn", {"compare": compare, "success": success, "failure": failure}, _Deposit)
@@ -216,7 +216,7 @@ class EtcdLease:
 
 
 class RpcxEtcdLease(EtcdLease):
-    """A record of rpcx, whose server can be marked as leaving; the key of its service is written with it."""
+    """A record of rpcx, which can be marked as leaving. The key of the service is written together with it."""
 
     _is_leaving = False
 
@@ -227,7 +227,7 @@ class RpcxEtcdLease(EtcdLease):
 
     def retire(self) -> bool:
         self._is_leaving = True
-        # A key that another server has taken over stays as the other server wrote it.
+        # This changes nothing if another server has taken over the key.
         found = self._write("MOD", self._revision or -1, [self._put(self._lease)], [])
         if found.succeeded:
             self._revision = found.header.revision

@@ -1,4 +1,4 @@
-"""Follow keys of etcd: read the lists of services, then one watch reports their changes."""
+"""Follow keys of etcd: read the lists of services once, then receive their changes from one watch."""
 
 import threading
 import time
@@ -13,13 +13,14 @@ from fastrpc.status import Status
 
 __all__ = ["EtcdLookup"]
 
-#: Seconds between two checks that the member has a quorum, and that its watch missed no change.
+#: Seconds between two checks that the member has a quorum and that the watch missed no change.
 PROOF_SECONDS = 15.0
 
-#: Seconds between two searches for values that the watch missed. For a search etcd reads the values of all keys.
+#: Seconds between two searches for values that the watch missed. Such a search is expensive: etcd reads the values of
+#: all keys.
 VALUES_SECONDS = 60.0
 
-#: Seconds that a change may take from the member to the watch.
+#: The most seconds that a change may need from the member to the watch.
 UNDER_WAY_SECONDS = 0.5
 
 
@@ -29,7 +30,7 @@ class _Keys:
     def __init__(self, read: Callable[[str, bytes], Entry | None]) -> None:
         self.decoded = DecodedRecords(read)
         self.records: dict[str, bytes] = {}
-        #: The revision at which the keys were read, or could not be read; 0 if they have to be read.
+        #: The revision of the last read, even a failed one; 0 if the keys have to be read.
         self.revision = 0
         #: The reason why the keys could not be read.
         self.error: StoreError | None = None
@@ -51,17 +52,17 @@ class EtcdLookup:
         self._gateway, self._prefix = gateway, prefix
         self._read, self._clock = read, clock
         self._keys: dict[str, _Keys] = {}
-        # The revision up to which the keys are known, and the cluster that counts it.
+        # The revision up to which the keys are known, and the ID of the cluster to which it belongs.
         self._revision = self._cluster = 0
         self._has_restarted = self._is_closed = False
-        # The services whose changes were not returned yet.
+        # The services with changes that `fetch` has not returned yet.
         self._changed: set[str] = set()
         self._watch: KeyWatch | None = None
         # The prefix of the watch, and the number of keys with that prefix; None if the number is unknown.
         self._watched = ""
         self._count: int | None = None
         self._proven_at = self._searched_at = 0.0
-        # Held while a wait is interrupted. That closes the watch, and the next wait opens it again.
+        # Held while a wait is interrupted. The interruption closes the watch, and the next wait opens it again.
         self._waking = threading.Lock()
         self._is_woken = self._is_waiting = False
 
@@ -105,12 +106,12 @@ class EtcdLookup:
         self._gateway.close()
 
     def _forget(self) -> None:
-        """Have all keys read again."""
+        """Make the next `fetch` read all keys again."""
         for keys in self._keys.values():
             keys.revision = 0
 
     def _read_missing(self) -> None:
-        """Read the unknown keys."""
+        """Read the keys of all services that have not been read."""
         while missing := [service for service, keys in self._keys.items() if not keys.revision]:
             for service in missing:
                 self._read_keys(service)
@@ -124,19 +125,19 @@ class EtcdLookup:
         except StoreError as error:
             if error.status not in (Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED):
                 raise
-            # The failure concerns this list only, unless the cluster cannot even count its keys.
+            # The failure concerns this list only, unless counting its keys fails too.
             first = self._gateway.ask("kv/range", prefix_range(prefix) | {"count_only": True}, Range)
             keys.records, keys.error = {}, error
         if self._revision and self._went_back(first.header):
-            # The cluster has lost changes, as after a restored backup.
+            # The cluster has lost changes, for example after a backup was restored.
             if self._has_restarted:
-                # The next list begins again, and still belongs to the same restart.
+                # Start again at the next list, within the same restart.
                 self._revision = 0
                 raise StoreError("etcd: its revision goes back again and again")
             self._has_restarted = True
             self._forget()
         if not any(one.revision for one in self._keys.values()):
-            # Nothing is known yet, so the watch begins here.
+            # No other keys are known yet, so the watch starts at this revision.
             self._revision, self._cluster = first.header.revision, first.header.cluster_id
             self._watch = None
             self._proven_at = self._searched_at = self._clock()
@@ -144,7 +145,7 @@ class EtcdLookup:
         keys.revision = first.header.revision
 
     def _paged(self, prefix: str) -> tuple[dict[str, bytes], Range]:
-        """Return the keys with a prefix, and the first page. Keys that would be ignored are left out."""
+        """Return the keys with a prefix, without keys that would be ignored, and the first page."""
         records: dict[str, bytes] = {}
         first: Range | None = None
         for page in self._gateway.pages(prefix):
@@ -170,10 +171,10 @@ class EtcdLookup:
                 self._forget()
         except StoreError as error:
             if self._watch is not None and self._watch.is_closed and not self._is_closed:
-                # The next watch continues from its revision.
+                # The next watch continues at the known revision.
                 return
             if error.status is Status.OUT_OF_RANGE:
-                # The changes from that revision on are compacted.
+                # etcd has compacted the changes since the known revision.
                 self._forget()
             else:
                 raise
@@ -185,7 +186,7 @@ class EtcdLookup:
         return self._gateway.watch(self._watched, self._revision + 1)
 
     def _apply(self, changes: list[KeyChange] | None) -> None:
-        """Apply changes, and more changes that have arrived, up to the limit of a list; then publish the list."""
+        """Apply changes and further changes that have already arrived, up to the limit of a list."""
         left = MOST_ENDPOINTS
         while changes and self._watch is not None:
             left -= len(changes)
@@ -202,7 +203,7 @@ class EtcdLookup:
         service, _, name = key[len(self._prefix) :].partition("/")
         keys = self._keys.get(service)
         if keys is None or keys.error is not None or revision <= keys.revision:
-            # A list that was read later contains the change, or the next list will.
+            # The list was read after the change and contains it, or the list will be read again.
             return
         if is_deleted:
             keys.records.pop(name, None)
@@ -211,19 +212,19 @@ class EtcdLookup:
         self._changed.add(service)
 
     def _proves(self, watch: KeyWatch) -> bool:
-        """Return whether a member with a quorum has the same number of keys at a revision."""
+        """Return whether a member with a quorum confirms the number of keys that the watch knows."""
         found = self._gateway.ask("kv/range", prefix_range(self._watched) | {"count_only": True}, Range)
         if self._went_back(found.header):
             return False
         self._proven_at = self._clock()
         if found.count == self._count and not self._has_newer(found.header):
             return True
-        # A change is on its way, or the watch is dead.
+        # Wait briefly: a change may be on its way. If none arrives, the watch is dead.
         self._apply(changes := watch.receive(UNDER_WAY_SECONDS))
         return bool(changes)
 
     def _has_newer(self, header: Header) -> bool:
-        """Return whether a key was written after the known revision; look only if a check is due."""
+        """Return whether a key was written after the known revision. Query only if a check is due."""
         if header.revision == self._revision or self._clock() < self._searched_at + VALUES_SECONDS:
             return False
         self._searched_at = self._clock()

@@ -2,8 +2,8 @@
 
     folder   the folder: its path, owner and rights; files opened safely
     records  record files, each locked while its server lives
-    node     the records of this process, and the other ones, looked at every half second
-    backend  leases over it
+    node     the records of this process, and all others, which are read every half second
+    backend  leases over the node
 
 `FASTRPC_HOST_FOLDER` replaces the path of the folder.
 """

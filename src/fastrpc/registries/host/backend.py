@@ -47,7 +47,7 @@ class HostBackend:
 class HostLease:
     """One service of a socket of this process."""
 
-    #: The lock needs no renewal: a renewal only checks whether the file was removed.
+    #: Seconds between two checks whether the file was removed. The lock itself needs no renewal.
     renew_seconds = 1.0
 
     def __init__(self, node: HostNode, socket_name: str, service: str, record: bytes) -> None:

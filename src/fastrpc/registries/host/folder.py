@@ -20,13 +20,13 @@ __all__ = [
     "opened_folder",
 ]
 
-#: The variable with another path, for containers that share a folder.
+#: The environment variable with another path, for containers that share a folder.
 FOLDER_VARIABLE = "FASTRPC_HOST_FOLDER"
 
 #: The file name of a socket in the folder.
 HOST_SOCKET = re.compile(r"([0-9a-f]{16})\.sock")
 
-#: The rights of group and others.
+#: All rights of the group and of others.
 _FOREIGN_RIGHTS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -43,27 +43,27 @@ def folder_path() -> str:
         return os.path.normpath(given)
     user = os.geteuid()
     if user == 0:
-        # XDG_RUNTIME_DIR is not used, as sudo may keep the variable of another user.
+        # Root does not use XDG_RUNTIME_DIR, because sudo may keep the variable of another user.
         return "/run/fastrpc"
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    # "All paths must be absolute", else they are ignored (XDG Base Directory Specification).
+    # The XDG Base Directory Specification says to ignore a relative path.
     if os.path.isabs(runtime):
         return os.path.join(runtime, "fastrpc")
     return os.path.join(tempfile.gettempdir(), f"fastrpc-{user}")
 
 
 def host_socket(address: Address, folder: str) -> str | None:
-    """Return the name of a socket in the folder, without its ending; None for another address."""
+    """Return the name of a socket in the folder without `.sock`; None if the address is not such a socket."""
     parent, name = os.path.split(address.path)
     match = HOST_SOCKET.fullmatch(name)
     return match[1] if address.scheme == "unix" and parent == folder and match is not None else None
 
 
 def made_folder(path: str) -> None:
-    """Make the folder for this user only, unless it exists.
+    """Create the folder with access for this user only, unless it exists.
 
     Raises:
-        StoreError: the folder cannot be made, or belongs to others; the message names it.
+        StoreError: the folder cannot be created, or belongs to another user.
     """
     try:
         with contextlib.suppress(FileExistsError):

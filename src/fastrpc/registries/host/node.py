@@ -1,4 +1,4 @@
-"""The records of this host: this process's records, and all records in the folder now."""
+"""The records of this host: the records that this process wrote, and all records in the folder."""
 
 import contextlib
 import errno
@@ -26,14 +26,14 @@ __all__ = ["HostNode"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds between two looks at the folder.
+#: Seconds between two checks of the folder.
 LOOK_SECONDS = 0.5
 
-#: If a folder changed this shortly before a look, it may change after the look without a new time: file times follow
-#: the kernel's ticks of 1 to 10 ms.
+#: If a folder changed less than this before a check, it is read again: a change right after the check may leave the
+#: folder's time as it is, because file times have the kernel's resolution of 1 to 10 ms.
 TICK_NS = 100_000_000
 
-#: The most files of the folder that the log names; the others are left out silently.
+#: The most rejected files that are logged. Further files are rejected silently.
 MOST_NAMED = 1_000
 
 
@@ -46,10 +46,10 @@ class HostNode:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        #: Held while records are read or changed. Re-entrant: a finalizer may close a lookup on any line.
+        #: Held while records are read or changed. Re-entrant, because a finalizer may close a lookup on any line.
         self.changed = threading.Condition(threading.RLock())
         self._own: dict[str, OwnRecord] = {}
-        # The records of each file, by service; the state of the folder at the last list.
+        # The records of each file by service, and the state of the folder when they were read.
         self._known: dict[str, Mapping[str, bytes]] = {}
         self._seen: tuple[int, int, int] | None = None
         self._named: set[tuple[str, str]] = set()
@@ -64,7 +64,7 @@ class HostNode:
         return self._version
 
     def start(self) -> None:
-        """Look at the folder.
+        """Read the folder if it has changed.
 
         Raises:
             StoreError: the folder is not private to this user.
@@ -73,7 +73,7 @@ class HostNode:
             self._look()
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
-        """Look at the folder until a condition holds. The caller holds `changed`."""
+        """Check the folder again and again until `is_over()`. The caller holds `changed`."""
         until = time.monotonic() + wait_seconds
         while not (self._is_closed or is_over()) and (left := until - time.monotonic()) > 0:
             self.changed.wait(min(left, LOOK_SECONDS))
@@ -129,7 +129,7 @@ class HostNode:
         _remove_stale(folder, self.path, sockets - {f"{record_owner(name)}.sock" for name in found})
 
     def _read(self, folder: int, name: str) -> Mapping[str, bytes] | None:
-        """Return the records of a file by service; None if it has no record any more."""
+        """Return the records of a file by service; None if its server has ended or the file is refused."""
         known = self._known.get(name)
         owner = record_owner(name)
         try:
@@ -144,7 +144,7 @@ class HostNode:
         return {service: self._placed(name, record, address) for service, record in found.items()}
 
     def _placed(self, name: str, record: bytes, address: Address) -> bytes:
-        """Return a record with the address of its socket and the scope, which replace the record's own values."""
+        """Return a record with the address of its socket and this scope in place of its own values."""
         try:
             told = decode_record(record)
         except RecordError as error:
@@ -167,7 +167,7 @@ class HostNode:
             StoreError: the record cannot be written, or the socket is gone.
         """
         if not os.path.exists(f"{self.path}/{socket_name}.sock"):
-            # Another program has removed the socket, so callers could not connect.
+            # Another program has removed the socket, so clients could not connect.
             raise StoreError(
                 f"the socket {self.path}/{socket_name}.sock is gone", hint="start the server again"
             )
@@ -233,5 +233,6 @@ def _remove_stale(folder: int, path: str, names: Iterable[str]) -> None:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
             elif code == 0:
-                # A socket may connect again after a refusal, but not after a connection.
+                # After a refused connection, the same socket may try another path; after a successful connection it may
+                # not.
                 probe = probes.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))

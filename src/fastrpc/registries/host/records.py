@@ -6,8 +6,8 @@
     <folder>/0123456789abcdef-fedcba9876543210.json          its record: {"v": 1, "services": {"arith": {…}}}
 
 A file is written once under a name that is never used again, and locked (flock) before it has this name. So a reader
-sees a whole record. If the lock of a record is free, its server has ended for good, and the record is removed. The
-system frees the lock when the process ends for any cause.
+sees a whole record. The system frees the lock when the process ends for any reason. If the lock is free, the server has
+ended and will not return, and the record is removed.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ from fastrpc.registries.host.folder import fault_of, made_folder, opened_folder
 
 __all__ = ["MOST_BYTES", "OwnRecord", "RefusedFileError", "read_record", "record_owner"]
 
-#: Longest record file in bytes: some thousand services.
+#: The largest record file in bytes, enough for some thousand services.
 MOST_BYTES = 1_048_576
 
-#: Attempts to write a file, which another process may take for a file of a dead process.
+#: Attempts to write a file. Another process may remove it before it is locked, as the file of an ended process.
 _TRIES = 8
 
 _FORMAT = 1
@@ -39,7 +39,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{16}-[0-9a-f]{16}\.json")
 
 
 class RefusedFileError(ValueError):
-    """The reason why a file of the folder is left out."""
+    """A file of the folder is ignored; the message has the reason."""
 
 
 class _File(msgspec.Struct):
