@@ -1,8 +1,8 @@
 """Servers on the local network by DNS-SD over multicast DNS (RFC 6762, RFC 6763), with the package `zeroconf`.
 
 Services are of the type `_fastrpc._tcp`. The text of a service has the pair `service`, and the pairs `record0`,
-`record1`, …, which are parts of a JSON record, as a pair has at most 255 bytes. The text of a changed record also has a
-number `change`. Anyone on the network can announce; TLS shows who a server is.
+`record1`, …. These are parts of a JSON record, because a pair has at most 255 bytes. The text of a changed record also
+has a number `change`. Anyone on the network can announce a service; only TLS authenticates a server.
 
 Option: `interface`.
 """
@@ -31,20 +31,20 @@ __all__ = ["MdnsLease", "MdnsNetwork", "MdnsServices", "open_mdns"]
 
 TYPE = "_fastrpc._tcp.local."
 
-#: Seconds for which other hosts keep a record without an announcement. A killed server is listed for this long.
+#: Seconds for which other hosts keep a record that is not announced again. A killed server is listed for this long.
 TTL_SECONDS = 120
 
 #: Seconds between two checks of a lease. The package announces records by itself.
 RENEW_SECONDS = 10.0
 
-#: Seconds after the start in which answers are awaited.
+#: Seconds to wait for answers after the start.
 SETTLE_SECONDS = 0.5
 
-#: Milliseconds to wait for the text of a service that was announced without it; and the most texts that are requested
-#: at once.
+#: Milliseconds to wait for the text of a service that was announced without its text, and the most texts that are
+#: requested at the same time.
 TEXT_MILLISECONDS, MOST_ASKED = 1_000, 100
 
-#: Most bytes of a text, and of a value in a text.
+#: The most bytes of a text, and of one value in a text.
 TEXT_BYTES, VALUE_BYTES = 1_200, 240
 
 
@@ -52,7 +52,7 @@ def open_mdns(url: RegistryURL) -> BackedRegistry:
     """Open `mdns://`.
 
     Raises:
-        ConfigError: the URL names more than `mdns://`, or `zeroconf` is not installed.
+        ConfigError: the URL has a host or a path, an option is wrong, or `zeroconf` is not installed.
     """
     if url.place:
         raise ConfigError(
@@ -68,7 +68,7 @@ class MdnsNetwork:
 
     Args:
         package: the module `zeroconf`.
-        interface: the only interface to use; None: all interfaces.
+        interface: the only interface to use; None for all interfaces.
     """
 
     def __init__(self, package: Any, interface: str | None) -> None:
@@ -77,7 +77,7 @@ class MdnsNetwork:
         self._interface = interface
         #: Held while services are read or changed; notified of each change. Re-entrant: a finalizer may close a lookup.
         self.changed = threading.Condition(threading.RLock())
-        # Service and record by name; None for a name without a record.
+        # Service and record by name.
         self._found: dict[str, tuple[str, bytes]] = {}
         self.version = 0
         # Names whose texts are requested.
@@ -87,7 +87,7 @@ class MdnsNetwork:
         self._settled_at = 0.0
 
     def start(self) -> Any:
-        """Begin to listen, and return the package's responder.
+        """Start to listen, and return the package's responder.
 
         Raises:
             StoreError: no socket could be opened.
@@ -103,7 +103,7 @@ class MdnsNetwork:
             return self._zeroconf
 
     def records(self, services: Iterable[str]) -> dict[str, list[tuple[str, bytes]]]:
-        """Return the names and records of services. The latest come first, as for each address the first counts."""
+        """Return the names and records of services, the latest first. Only the first record of an address counts."""
         found: dict[str, list[tuple[str, bytes]]] = {service: [] for service in services}
         for name, (service, record) in sorted(self._found.items(), reverse=True):
             if service in found:
@@ -114,30 +114,30 @@ class MdnsNetwork:
         return {service for service, _ in self._found.values()}
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
-        """Wait until a condition holds, at least until the first answers can have come. The caller holds `changed`."""
+        """Wait until `is_over()`, but long enough for the first answers to arrive. The caller holds `changed`."""
         self.changed.wait_for(lambda: False, self._settled_at - time.monotonic())
         self.changed.wait_for(is_over, wait_seconds)
 
     def close(self) -> None:
         if self._browser is not None:
-            # The responder does not end its thread.
+            # Closing the responder would not end the browser's thread.
             self._browser.cancel()
         if self._zeroconf is not None:
             self._zeroconf.close()
 
     @contextlib.contextmanager
     def outages(self) -> Iterator[None]:
-        """Turn errors of sockets and of the package inside the block into StoreError."""
+        """Raise errors of sockets and of the package inside the block as StoreError."""
         try:
             yield
         except (OSError, self.package.Error) as error:
             raise StoreError(f"multicast DNS: {error or type(error).__name__}") from error
 
     def _note(self, zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
-        """Note a change. The browser's thread calls this, and must not wait for the missing text of a name."""
+        """Handle a change. The browser's thread calls this, so it must not wait for the missing text of a name."""
         info = None
         if state_change is not self.package.ServiceStateChange.Removed:
-            # For a name of another type the package raises an error, which would end the browser's thread.
+            # The package raises an error for a name of another type. Uncaught, it would end the browser's thread.
             with contextlib.suppress(self.package.Error):
                 info = self.package.ServiceInfo(service_type, name)
                 info.load_from_cache(zeroconf)
@@ -168,7 +168,7 @@ class MdnsNetwork:
         asking.add_done_callback(take)
 
     def _take(self, name: str, info: Any) -> None:
-        """Note the text of a name, or that the name has no text."""
+        """Store the record in the text of a name, or remove the name if its text has none."""
         found = _read_text(info.properties) if info is not None and info.properties else None
         with self.changed:
             if found is None:
@@ -222,12 +222,12 @@ class MdnsLease:
         self._network = network
         self._address = address
         self.record = text
-        # It begins with the time, by which readers find the latest. No other program has this name.
+        # A unique name. It begins with the time, so that readers find the latest record.
         self._name = ""
-        # The announced service in the form of the package, and its text.
+        # The announced service as an object of the package, and its text.
         self._info: Any = None
         self._announced = text
-        # A part of the text of a changed record: readers ignore a text that they have received within ten seconds.
+        # Makes the text of each change unique: readers ignore a text that they have received in the last ten seconds.
         self._changes = 0
         # The task that sends the announcement three times.
         self._announcing: Any = None
@@ -264,8 +264,8 @@ class MdnsLease:
                 self._network.start().unregister_service(info)
 
     def _described(self) -> Any:
-        """Return the record in the form of the package."""
-        # A service needs addresses, although readers of fastrpc use only the record.
+        """Return the record as an object of the package."""
+        # The package requires addresses, but fastrpc reads only the record.
         host, port = self._address.host, self._address.port
         change = {"change": b"%d" % self._changes} if self._changes else {}
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -281,13 +281,13 @@ class MdnsLease:
         )
 
     def _begin(self, announcing: Coroutine[Any, Any, Any]) -> None:
-        """Begin to announce. The announcements follow later: waiting for them would delay other leases."""
+        """Start to announce, without waiting for the announcements: that would delay other leases."""
         self._stop()
         begun = asyncio.run_coroutine_threadsafe(announcing, self._network.start().loop)
         self._announcing = begun.result(3.0)
 
     def _stop(self) -> None:
-        """Stop the present announcements: one of them might follow a change or a goodbye."""
+        """Stop the running announcements, so that none is sent after a change or a goodbye."""
         if self._announcing is not None:
             self._network.start().loop.call_soon_threadsafe(self._announcing.cancel)
             self._announcing = None
@@ -300,13 +300,13 @@ def _text(service: str, record: bytes) -> dict[str, bytes]:
 
 
 def _read_text(text: Mapping[bytes, bytes | None]) -> tuple[str, bytes]:
-    """Return service and record of a text; the text of another program has neither."""
+    """Return service and record of a text; both are empty in the text of another program."""
     parts = itertools.takewhile(bool, (text.get(b"record%d" % number) for number in itertools.count()))
     return (text.get(b"service") or b"").decode("utf-8", "replace"), b"".join(filter(None, parts))
 
 
 def _addresses(interface: str) -> list[str]:
-    """Return the addresses of an interface, by means of a package that `zeroconf` needs."""
+    """Return the addresses of an interface. The package that lists them is a dependency of `zeroconf`."""
     import ifaddr
 
     found = [one for adapter in ifaddr.get_adapters() if adapter.name == interface for one in adapter.ips]

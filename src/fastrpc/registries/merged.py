@@ -27,28 +27,29 @@ __all__ = ["MemberView", "Merged", "MergedRegistration", "MergedUnion"]
 
 T = TypeVar("T")
 
-#: Converts the list of a member, given the number of the member, into the list to merge.
+#: Takes the number of a member and its list; returns the list to merge.
 MemberView: TypeAlias = Callable[[int, Sequence[Endpoint]], Sequence[Endpoint]]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds within which the failure of a registry is noticed. Removals by other registries within this time count
-#: against its list.
+#: The most seconds until the failure of a registry is noticed. An endpoint that another registry removed up to this
+#: long before is dropped from the failed registry's last list too.
 NOTICE_SECONDS = 20.0
 
 
 class Merged(Closing):
-    """A registry over others: servers register in all that accept servers, and clients use the union of the lists.
+    """A registry over several member registries. Servers register in all members that accept servers; clients use the
+    union of the lists.
 
-    Of two records of one address the first member's counts. A record of a member that is away counts only if no other
-    member has the address. While a member is away its last list stays, except endpoints that the others listed and then
-    removed.
+    If two members have an address, the record of the first member is used. A record of an unreachable member is used
+    only if no reachable member has the address. The last list of an unreachable member stays in use, except endpoints
+    that other members listed and then removed.
 
     Args:
         registries: URLs, which are opened and closed here, or objects, which their owners close.
         tls: the certificates for URLs with `tls=true` that name no certificates.
-        view: makes, for each watch, the function that converts the list of a member, given its number, into the list to
-            merge; None merges the lists unchanged.
+        view: returns a new `MemberView` for each watch, which changes the lists before they are merged; None merges
+            them unchanged.
 
     Raises:
         ConfigError: the list is empty, or a member is wrong or repeated.
@@ -71,7 +72,7 @@ class Merged(Closing):
         self._view = view
         self._versions = itertools.count(1)
         self._unions: set[MergedUnion] = set()
-        # The registrations that are entered; and the last names of services of each member.
+        # The entered registrations, and the last known service names of each member.
         self._entered: list[MergedRegistration] = []
         self._names: dict[int, list[str]] = {}
         self._listed: set[NamesThread] = set()
@@ -81,7 +82,7 @@ class Merged(Closing):
         """Return a registration in every member that accepts servers.
 
         Raises:
-            ConfigError: no member does, or one cannot hold this endpoint.
+            ConfigError: no member accepts servers, or a member cannot hold this endpoint.
         """
         parts: dict[int, HeldRecord] = {}
         refused: ConfigError | None = None
@@ -117,7 +118,7 @@ class Merged(Closing):
         return Watch(union.channel, release)
 
     def tls_for(self, endpoint: Endpoint, own: TLS | None) -> TLS | None:
-        """Return the certificates for connections of a client to an endpoint: by the first member that lists it.
+        """Return the certificates for connections of a client to an endpoint. The first member that lists it decides.
 
         Args:
             own: the certificates of the client.
@@ -128,7 +129,7 @@ class Merged(Closing):
         return own
 
     def check_service(self, service: str) -> None:
-        """Refuse a name that cannot be watched in every member.
+        """Refuse a name unless every member can watch it.
 
         Raises:
             ConfigError: the name is invalid, or a member cannot look it up.
@@ -138,11 +139,11 @@ class Merged(Closing):
                 member.check_service(service)
 
     def services(self) -> list[str]:
-        """Return the names of the services in all members; for a member that is away, its last names. Blocks.
+        """Return the names of the services in all members; for an unreachable member, its last known names. Blocks.
 
         Raises:
             ConfigError: no member can list its services.
-            StoreError: no member can be reached now, or one cannot and the others have no service.
+            StoreError: no member can be reached now, or a member cannot be reached and the others have no service.
         """
 
         def listed(index: int, member: Any) -> list[str]:
@@ -172,7 +173,7 @@ class Merged(Closing):
         return ServicesWatch(listed.channel, release)
 
     def remove(self, service: str, address: str | Address) -> bool:
-        """Delete the records of an address in all members that can; blocks while they answer.
+        """Delete the records of an address in all members that can delete records; blocks while they answer.
 
         Returns:
             Whether there was a record.
@@ -184,7 +185,7 @@ class Merged(Closing):
         return any(self._ask_each(lambda _, member: bool(member.remove(service, address)), needs_all=True))
 
     def _ask_each(self, ask: Callable[[int, Any], T], *, needs_all: bool) -> list[T]:
-        """Return the answers of all members, except members of kinds that cannot answer."""
+        """Return the answers of all members, without members whose kind of registry cannot answer."""
         answers: list[T] = []
         refusals: list[ConfigError] = []
         failures: list[StoreError] = []
@@ -195,7 +196,7 @@ class Merged(Closing):
                 refusals.append(error)
             except StoreError as error:
                 failures.append(error)
-        # An empty result may be due to the failed member.
+        # The failed member may be the only one with a result.
         if failures and (needs_all or not any(answers)):
             raise failures[0]
         if not answers:
@@ -236,13 +237,13 @@ class MergedRegistration:
     ) -> None:
         self.service, self.endpoint = service, endpoint
         self._parts = parts
-        # All entered registrations at the same registries; this one is among them while its block lasts.
+        # All registrations at the same registries whose blocks have begun. This one is included while its block lasts.
         self._entered = entered
         self._held: dict[int, HeldRecord] = {}
 
     @property
     def is_registered(self) -> bool:
-        """Whether a single member holds this record and all other records of the same registries."""
+        """True if at least one member holds this record and all other records of this program."""
         return any(all(one.is_held(index) for one in [self, *self._entered]) for index in self._parts)
 
     def is_held(self, index: int) -> bool:
@@ -274,10 +275,10 @@ class MergedRegistration:
         self.endpoint = endpoint
 
     async def retire(self) -> bool:
-        """Mark the records as leaving. If a registry has no such mark, withdraw the record.
+        """Mark the records as leaving. Withdraw the record from registries that have no such mark.
 
         Returns:
-            Whether at least one registry has the mark.
+            True if at least one registry has stored the mark.
         """
         return any(await together(self._retire(index) for index in list(self._held)))
 
@@ -296,11 +297,11 @@ class MergedRegistration:
 
 
 class MergedUnion:
-    """The lists of one service in all members. They are merged in the thread of the member that changes.
+    """The lists of one service in all members. The thread of the member that changed merges them.
 
     Args:
         clock: returns an instant in seconds that never decreases.
-        view: converts the list of a member, given the number of the member, into the list to merge.
+        view: changes the list of a member before it is merged.
     """
 
     def __init__(
@@ -314,13 +315,13 @@ class MergedUnion:
         self._view = view
         self._watches = watches
         self._clock = clock
-        # For each member: its last snapshot, with endpoints by address; the endpoints of its last settled snapshot; the
-        # instant since which it is not settled.
+        # For each member: its last snapshot; the endpoints by address; the endpoints when the member was last settled;
+        # the time at which it ceased to be settled.
         self._found: list[Snapshot | None] = [None] * len(watches)
         self._lists: list[dict[str, Endpoint]] = [{} for _ in watches]
         self._settled: list[dict[str, Endpoint]] = [{} for _ in watches]
         self._away_since = [float("inf")] * len(watches)
-        # The instants at which settled members removed addresses; an address is dropped here when a list gains it.
+        # The time at which a settled member removed an address. If any list adds the address again, it is deleted here.
         self._removed: dict[str, float] = {}
         self._has_news = False
         self._merging = threading.Lock()
@@ -329,7 +330,7 @@ class MergedUnion:
         self.update()
 
     def update(self) -> None:
-        """Merge the lists. If another thread is merging, leave the work to that thread; never wait."""
+        """Merge the lists, without blocking. If another thread is merging, that thread merges again."""
         self._has_news = True
         while self._has_news and self._merging.acquire(blocking=False):
             try:
@@ -355,7 +356,7 @@ class MergedUnion:
             listed = set().union(*self._lists)
             self._removed = {address: at for address, at in self._removed.items() if address in listed}
         union: dict[str, Endpoint] = {}
-        # The sort is stable: the first member counts among members that are away, and among the others.
+        # Settled members first, then the others. The sort is stable, so each group keeps the order of the members.
         for index in sorted(
             range(len(self._lists)), key=lambda index: self._away_since[index] != float("inf")
         ):
@@ -369,7 +370,7 @@ class MergedUnion:
         is_told = found and all(one or error for one, error in zip(self._found, errors, strict=True))
         error = errors[0] if all(errors) else None
         if is_told and not union and self.channel.latest is None:
-            # An empty list may be due to a failed member.
+            # The failed member may be the only one with endpoints.
             error = next(filter(_is_failure, errors), None)
             is_told = error is None
         with self.channel.told_at_once():
@@ -379,7 +380,7 @@ class MergedUnion:
                 self.channel.publish([union[address] for address in sorted(union)], is_cached=is_cached)
 
     def _note(self, index: int, watch: Watch) -> None:
-        """Note the list of a member, and whether the list is settled."""
+        """Update the state of a member from its watch."""
         if (found := watch.latest) is not None and found is not self._found[index]:
             listed = found.endpoints if self._view is None else self._view(index, found.endpoints)
             endpoints = {str(endpoint.address): endpoint for endpoint in listed}
@@ -405,7 +406,7 @@ def _checked(member: Any, watch: Any) -> Watch:
     """Return the watch of a member, if it reports changes in any thread.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: the watch does not report changes that way.
     """
     if not isinstance(watch, Watch):
         raise ConfigError(

@@ -21,7 +21,7 @@ _Places = Sequence[str | Address | Endpoint]
 
 
 class StaticRegistry(Closing):
-    """A registry over lists that the program sets, without threads, network or rules.
+    """A registry whose lists the program sets. It has no threads, network or rules.
 
     Args:
         endpoints: addresses or endpoints that serve everything, or a list for each service.
@@ -39,7 +39,7 @@ class StaticRegistry(Closing):
         self._lists: dict[str, list[Endpoint]] = {}
         self._everything: list[Endpoint] = []
         self._is_closed = False
-        # Re-entrant: a notified watch may end on the same line and be collected.
+        # Re-entrant: a watch may be dropped and collected on any line that holds the lock.
         self._lock = threading.RLock()
         if isinstance(endpoints, Mapping):
             for service, places in endpoints.items():
@@ -48,7 +48,7 @@ class StaticRegistry(Closing):
             self._everything = _endpoints(endpoints)
 
     def update(self, service: str, endpoints: _Places) -> None:
-        """Replace the list of a service; watches get it at once."""
+        """Replace the list of a service, and notify its watches immediately."""
         with self._lock:
             self._lists[check_service_name(service)] = _endpoints(endpoints)
             if service in self._channels:
@@ -60,7 +60,7 @@ class StaticRegistry(Closing):
         return StaticRegistration(self, check_service_name(service), endpoint)
 
     def add(self, service: str, endpoint: Endpoint) -> None:
-        """Put an endpoint into the list of a service, before an endpoint with the same address."""
+        """Insert an endpoint into the list of a service, before any endpoint with the same address."""
         with self._lock:
             self.update(service, [endpoint, *self._list(service)])
 
@@ -87,7 +87,7 @@ class StaticRegistry(Closing):
         if self._is_closed:
             raise RuntimeError(f"{self!r} is closed")
         with self._lock:
-            # This comes first: a watch that is collected on one of these lines is then not the last one.
+            # Count the new watch first: a collection on the next lines may release the last other watch.
             self._watches[check_service_name(service)] += 1
             if service not in self._channels:
                 self._channels[service] = Channel(self._versions)
@@ -96,7 +96,7 @@ class StaticRegistry(Closing):
         return Watch(channel, lambda: self._release(service))
 
     def _release(self, service: str) -> None:
-        """Forget the channel of a service after its last watch: callers may watch any number of names."""
+        """Delete the channel of a service after its last watch, because callers may watch any number of names."""
         with self._lock:
             self._watches[service] -= 1
             if not self._watches[service]:
@@ -153,7 +153,7 @@ class StaticRegistration:
         self.endpoint = endpoint
         self.is_registered = False
         self._registry = registry
-        # A copy, so that if an endpoint is registered twice, the end of one registration does not remove both.
+        # A copy identifies this registration: if an endpoint is registered twice, each end removes one entry.
         self._placed = copy.copy(endpoint)
 
     def __enter__(self) -> Self:
@@ -168,7 +168,7 @@ class StaticRegistration:
         self._registry.remove(self.service, self._placed)
 
     async def change(self, endpoint: Endpoint) -> None:
-        """Register another endpoint of the same address; its record replaces the present record without a gap.
+        """Register another endpoint of the same address. It replaces the current endpoint without a gap.
 
         Raises:
             ConfigError: the endpoint has another address.

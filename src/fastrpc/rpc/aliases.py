@@ -22,10 +22,10 @@ __all__ = [
     "pascal_name",
 ]
 
-#: Most aliases of one service or method: a table of routes has an entry for each pair of the two.
+#: The most aliases of one service or method. A route table has an entry for each pair of service name and method name.
 MOST_ALIASES: Final = 8
 
-#: Words that names in Go write in capitals, as its linters ask for.
+#: Words that Go's linters require in capitals.
 _INITIALISM: Final = re.compile(
     "ACL|API|ASCII|CPU|CSS|DNS|EOF|GUID|HTML|HTTP|HTTPS|ID|IP|JSON|LHS|QPS|RAM|RHS|RPC|SLA|SMTP|SQL|SSH|TCP|TLS|TTL"
     "|UDP|UI|UID|UUID|URI|URL|UTF8|VM|XML|XMPP|XSRF|XSS",
@@ -40,9 +40,9 @@ class ServiceNames(NamedTuple):
 
     name: str
     alias: tuple[str, ...] = ()
-    #: With "go", the names in CamelCase are aliases, too.
+    #: "go" adds the names in Go's CamelCase as aliases.
     rpcx: str | None = None
-    #: With "pascal", the names whose last part is in CamelCase are aliases, too.
+    #: "pascal" adds the names with the last part in CamelCase as aliases.
     grpc: str | None = None
 
     def of_service(self) -> tuple[str, ...]:
@@ -50,20 +50,20 @@ class ServiceNames(NamedTuple):
         return self._with_derived(self.name, self.alias)
 
     def of_method(self, name: str, alias: Sequence[str]) -> tuple[str, ...]:
-        """Return every name of a method after the service's, the canonical one first."""
+        """Return every name of a method without the service's name, the canonical one first."""
         return self._with_derived(name, alias)
 
     @property
     def grpc_service(self) -> str:
-        """The name of the service by gRPC."""
+        """The name of the service in gRPC."""
         return self._grpc_name(self.name)
 
     def grpc_method(self, name: str) -> str:
-        """Return the name of a method by gRPC, after the service's."""
+        """Return the name of a method in gRPC, without the service's name."""
         return self._grpc_name(name)
 
     def full_aliases(self, name: str, alias: Sequence[str]) -> tuple[str, ...]:
-        """Return every full name of a method but the canonical one."""
+        """Return every full name of a method except the canonical one."""
         full = [
             f"{service}.{method}" for service in self.of_service() for method in self.of_method(name, alias)
         ]
@@ -75,7 +75,7 @@ class ServiceNames(NamedTuple):
         return tuple(dict.fromkeys((name, *alias, *in_go, *by_grpc)))
 
     def _grpc_name(self, name: str) -> str:
-        """Return the gRPC form of a name, if it has no `-`."""
+        """Return the gRPC form of a name, with `_` for each `-`."""
         package, dot, last = name.replace("-", "_").rpartition(".")
         return f"{package}{dot}{pascal_name(last) if self.grpc == 'pascal' else last}"
 
@@ -87,7 +87,7 @@ def checked_aliases(
 
     Args:
         what: "service" or "method".
-        name: the canonical name, if it is known; an alias must differ from it.
+        name: the canonical name, if known. An alias must differ from it.
 
     Raises:
         TypeError: an alias is not text, or occurs twice.
@@ -127,18 +127,18 @@ def checked_grpc(grpc: Any) -> str | None:
 
 
 def pascal_name(name: str) -> str:
-    """Return a name in CamelCase: `get_item` is `GetItem`, and a name that is all `_` stays."""
+    """Return a name in CamelCase: `get_item` becomes `GetItem`. A name of only `_` is unchanged."""
     made = "".join(word[:1].upper() + word[1:] for word in _SEPARATORS.split(name))
     return made or name
 
 
 def go_name(name: str) -> str:
-    """Return a name as Go writes an exported one: `get_user_id` is `GetUserID`, `shop.v1.arith` is `ShopV1Arith`.
+    """Return the exported Go form of a name: `get_user_id` is `GetUserID`, `shop.v1.arith` is `ShopV1Arith`.
 
-    A capital inside a word stays, so a name in CamelCase is unchanged. The empty path of bare functions stays empty.
+    Capitals inside a word are kept, so a name in CamelCase is unchanged. The empty path of bare functions stays empty.
 
     Raises:
-        TypeError: no exported name can be made of it.
+        TypeError: the name has no exported form.
     """
     words = [word for word in _SEPARATORS.split(name) if word]
     made = "".join(
@@ -150,12 +150,12 @@ def go_name(name: str) -> str:
 
 
 def go_names(names: Collection[str], fixed: Iterable[str] = ()) -> dict[str, str]:
-    """Return Go's names of the parameters of a method or of the fields of a class, by their own names.
+    """Map the names of a method's parameters, or of a class's fields, to their names in Go.
 
-    A name without a form in Go stays, and so do names that would become equal.
+    A name without a Go form is unchanged, and so are names whose Go forms would be equal.
 
     Args:
-        fixed: further names, which stay as they are.
+        fixed: further names, which are not changed and which no Go form may equal.
     """
     made = {name: _go_name_if_any(name) for name in names}
     count = Counter([*made.values(), *fixed])

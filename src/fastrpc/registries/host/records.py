@@ -143,7 +143,7 @@ def _written(folder: int, socket_name: str, services: Mapping[str, bytes]) -> tu
             dir_fd=folder,
         )
         try:
-            # A reader that finds the file unlocked takes it for a file of a dead process, and removes it.
+            # A reader that sees the file before it is locked removes it, as the file of an ended process.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left = memoryview(content)
             while left:
@@ -168,16 +168,16 @@ def record_owner(name: str) -> str | None:
 
 
 def read_record(folder: int, name: str, *, only_lock: bool) -> Mapping[str, bytes] | None:
-    """Return the records of a file by service; None if its server has ended: then the file is removed.
+    """Return the records of a file by service. If its server has ended, remove the file and return None.
 
     Args:
-        only_lock: whether to check only the lock; the mapping is then empty.
+        only_lock: True to check only the lock and return an empty mapping.
 
     Raises:
         RefusedFileError: the file is not a record of this user.
     """
     try:
-        # O_NONBLOCK: without it, opening a FIFO would wait for a writer.
+        # Without O_NONBLOCK, opening a FIFO would wait for a writer.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         file = os.open(name, flags, dir_fd=folder)
     except FileNotFoundError:
@@ -192,7 +192,7 @@ def read_record(folder: int, name: str, *, only_lock: bool) -> Mapping[str, byte
             return None
         return {} if only_lock else _content(file)
     except OSError as error:
-        # Some file systems have no locks.
+        # Some file systems do not support locks.
         raise _refused(error) from None
     finally:
         os.close(file)

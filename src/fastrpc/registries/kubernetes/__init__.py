@@ -1,13 +1,13 @@
-"""Kubernetes 1.21 and later: clients follow the EndpointSlices of a Service, no package is needed.
+"""Kubernetes 1.21 and later: clients follow the EndpointSlices of a Service. No package is needed.
 
     api     requests to the apiserver: pages, watches, tokens
     slices  the endpoints of slices that may be called, and their addresses
-    lookup  the endpoints of services: a list, page by page, then a watch
+    lookup  the endpoints of services: reads a list page by page, then opens a watch
 
-In a pod the environment names the apiserver; the service account has token and CA. Options: `server` (another
-apiserver), `token` or `token_file`, which is read again when it changes, `allow_insecure`, and the options of TLS
-(`registries/base/urls.py`); `port` (name or number), `scheme` (`tcp` or `tls`), `family` (`ipv4` or `ipv6`, for pods
-that have both addresses).
+In a pod, environment variables name the apiserver, and the service account provides token and CA. Options: `server`
+(another apiserver), `token` or `token_file`, which is read again when it changes, `allow_insecure`, and the options of
+TLS (`registries/base/urls.py`); `port` (name or number), `scheme` (`tcp` or `tls`), `family` (`ipv4` or `ipv6`, for
+pods that have both addresses).
 """
 
 import os

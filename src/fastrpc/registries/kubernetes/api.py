@@ -1,4 +1,4 @@
-"""Requests to an apiserver for EndpointSlices: pages and watches. Blocking, for threads."""
+"""A blocking client for EndpointSlices of an apiserver: pages and watches."""
 
 import contextlib
 import random
@@ -29,30 +29,33 @@ __all__ = ["Api", "ApiAccess", "ApiRefusedError", "ListPage", "ObjectMeta"]
 
 A = TypeVar("A", Response, LineStream)
 
-#: Slices of a page, as in client-go. With 100 endpoints each they have some 14 MiB, below the limit of a response.
+#: The slices per page, as in client-go. 500 slices of 100 endpoints have about 14 MiB, less than the limit of a
+#: response.
 PAGE_SLICES = 500
 
 #: Seconds for all pages of a list.
 PAGES_SECONDS = 30.0
 
-#: Seconds after which the apiserver ends a watch. They are drawn for each watch, so that watches do not end together.
+#: The least and the most seconds of a watch. The limit is random for each watch, so that watches do not all end
+#: together.
 WATCH_SECONDS = 240.0, 480.0
 
-#: Bytes per second of a watch: some hundred slices of 100 endpoints, as each change sends a whole slice.
+#: The most bytes per second of a watch. Each change sends a whole slice, so this allows for more than a hundred slices
+#: of 100 endpoints.
 WATCH_BYTES_PER_SECOND = 4 * 1024 * 1024
 
 _STATUSES = {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED, 410: Status.OUT_OF_RANGE}
 
 
-#: Statuses after which the request is repeated: too many requests, and a server that starts or stops.
+#: Statuses after which the request is retried: 429 for too many requests, 503 for a server that starts or stops.
 _LATER = (429, 503)
 
 
 class ApiRefusedError(StoreError):
-    """A request that the apiserver refuses.
+    """The apiserver refused a request.
 
     Attributes:
-        is_final: whether the same request would be refused again.
+        is_final: True if the same request would be refused again.
     """
 
     is_final = False
@@ -75,7 +78,7 @@ class ListPage(msgspec.Struct):
 
 
 class _Refusal(msgspec.Struct):
-    """The object `Status` of a refusal."""
+    """The `Status` object in the body of a refusal."""
 
     message: str = ""
 
@@ -84,9 +87,9 @@ class ApiAccess:
     """The apiserver, and the credentials for it.
 
     Args:
-        base: the path before `/apis`; "" if there is no such path.
-        tls: None: plain HTTP.
-        token: None: no token is sent.
+        base: the path before `/apis`, or "".
+        tls: None for plain HTTP.
+        token: None to send no token.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class Api:
     """A client of the apiserver, for one thread; another thread may call `interrupt` and `close`.
 
     Args:
-        selector: the selector of labels of slices; "" selects all slices of the namespace.
+        selector: a label selector of slices; "" selects all slices of the namespace.
     """
 
     def __init__(self, access: ApiAccess, selector: str) -> None:
@@ -117,10 +120,11 @@ class Api:
         self._watch: LineStream | None = None
 
     def pages(self) -> Iterator[ListPage]:
-        """Yield the pages of a list, all at one version; the previous watch ends.
+        """Yield the pages of a list, all of the same version. This ends the previous watch.
 
         Raises:
-            StoreError: the apiserver refuses, or does not answer; OUT_OF_RANGE: a page has expired.
+            StoreError: the apiserver refuses, or does not answer. The status OUT_OF_RANGE means that a page has
+                expired.
         """
         self.end_watch()
         until = time.monotonic() + PAGES_SECONDS
@@ -135,14 +139,15 @@ class Api:
             if not page.metadata.continues:
                 return
             if time.monotonic() > until:
-                raise self._error(f"its pages did not come within {PAGES_SECONDS:g} s")
+                raise self._error(f"its pages did not arrive within {PAGES_SECONDS:g} s")
             query["continue"] = page.metadata.continues
 
     def watch(self, version: str) -> None:
         """Watch the slices from a version on.
 
         Raises:
-            StoreError: the apiserver refuses, or does not answer; OUT_OF_RANGE: the version is too old.
+            StoreError: the apiserver refuses, or does not answer. The status OUT_OF_RANGE means that the version is too
+                old.
         """
         self.end_watch()
         seconds = int(random.uniform(*WATCH_SECONDS))
@@ -177,10 +182,10 @@ class Api:
     def receive(self, wait_seconds: float) -> bytes | None:
         """Return the next line of the watch; None if none begins within `wait_seconds`.
 
-        b"" is the end of the watch, also if its connection ends: another watch continues from its version.
+        Return b"" when the watch or its connection has ended. Another watch can continue at the same version.
 
         Raises:
-            StoreError: the watch broke a rule.
+            StoreError: the answer is invalid or too large.
         """
         with self.errors():
             line = b"" if self._watch is None else self._received(self._watch, wait_seconds)
@@ -213,7 +218,7 @@ class Api:
         self._http.close()
 
     def _ask(self, send: Callable[..., A], query: dict[str, str]) -> A:
-        """Send a request with the present token. If the answer is 401 and the token has changed, send it again."""
+        """Send a request with the current token. If the answer is 401 and the token file has changed, send it again."""
         target, token = f"{self._access.target}?{urlencode(query)}", self._token()
         with self.errors():
             answer = send("GET", target, headers=_headers(token))
@@ -244,7 +249,7 @@ class Api:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn errors of HTTP inside the block into StoreError."""
+        """Raise HTTP errors inside the block as StoreError."""
         try:
             yield
         except HttpError as error:

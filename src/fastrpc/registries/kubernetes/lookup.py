@@ -1,4 +1,4 @@
-"""Follow EndpointSlices like the reflector of client-go: a list, then a watch from its version."""
+"""Follow EndpointSlices like the reflector of client-go: read a list, then watch from its version on."""
 
 import logging
 import threading
@@ -25,19 +25,19 @@ __all__ = ["KubernetesSlices", "SliceLookup"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds of silence after which a new watch is opened: the apiserver sends a bookmark each minute.
+#: Seconds without data after which a new watch is opened. The apiserver sends a bookmark each minute.
 SILENT_SECONDS = 90.0
 
 #: A watch that lasts less than this counts as failed, as in client-go.
 SHORT_SECONDS = 1.0
 
-#: The most events that are applied before the list is returned, so that they cannot delay it for long.
+#: The most events that are applied before `fetch` returns, so that they cannot delay it for long.
 EVENTS_AT_ONCE = 1_000
 
-#: Most endpoints of all services together; further ones are ignored.
+#: The most endpoints of all services together. Further endpoints are ignored.
 MOST_SHARED = 100_000
 
-#: Seconds between two lists while the right to watch is missing, and seconds until a watch is tried again.
+#: Without permission to watch: seconds between two lists, and seconds until a watch is tried again.
 LIST_SECONDS, WATCH_AGAIN_SECONDS = 5.0, 60.0
 
 
@@ -81,14 +81,14 @@ class KubernetesSlices:
             api.close()
 
     def close(self) -> None:
-        """There is nothing to release."""
+        """Do nothing: there are no resources."""
 
 
 class _Slices:
     """The slices that a selector selects, kept up to date step by step.
 
     Args:
-        most: the most endpoints; further ones are ignored.
+        most: the most endpoints. Further endpoints are ignored.
     """
 
     def __init__(self, api: Api, reading: Reading, most: int) -> None:
@@ -96,20 +96,20 @@ class _Slices:
         self._reading = reading
         self._most = most
         self.found: dict[str, Slice] = {}
-        #: The services whose slices have changed since this was last emptied.
+        #: The services whose slices have changed since the last `fetch`, which empties this set.
         self.changed: set[str] = set()
-        # The number of endpoints in slices; a slice without endpoints counts as one.
+        # The number of endpoints in all slices. An empty slice counts as one endpoint.
         self._size = 0
-        #: The version up to which the slices are known.
+        #: The version of the last list or event.
         self.version = ""
 
     @property
     def is_full(self) -> bool:
-        """Whether further endpoints are ignored."""
+        """True if there are too many endpoints, so that further slices are ignored."""
         return self._size > self._most
 
     def read(self) -> bool:
-        """Read all slices; return whether their version decreased, as after a backup was restored.
+        """Read all slices; return whether their version decreased, for example because a backup was restored.
 
         Raises:
             StoreError: the slices cannot be read. OUT_OF_RANGE: a page has expired.
@@ -133,7 +133,7 @@ class _Slices:
         """Apply an event of a watch.
 
         Raises:
-            StoreError: OUT_OF_RANGE: the slices have to be read again.
+            StoreError: with status OUT_OF_RANGE: the slices have to be read again.
         """
         with self._api.errors():
             event = decoded(line, _Event)
@@ -146,7 +146,7 @@ class _Slices:
             elif event.type == "BOOKMARK":
                 self._note_later(decoded(bytes(event.object), _Object).metadata.resource_version)
             else:
-                # It is an ERROR with a status, such as 410, or an event of a later version.
+                # The event is an ERROR, for example with status 410, or has a type that later versions added.
                 raise StoreError(f"the watch has sent {event.type[:40]!r}", status=Status.OUT_OF_RANGE)
 
     def put(self, each: Slice) -> None:
@@ -164,9 +164,9 @@ class _Slices:
             self.changed |= each.services
 
     def _note_later(self, version: str) -> None:
-        """Take the version of an event."""
+        """Store the version of an event."""
         if _is_before(version, self.version):
-            # A backup may have been restored; the list shows it.
+            # A backup may have been restored. The next list shows the restored version.
             raise StoreError(f"the version went back to {version[:40]!r}", status=Status.OUT_OF_RANGE)
         self.note_version(version)
 
@@ -177,7 +177,7 @@ class _Slices:
 
 
 class SliceLookup:
-    """Follows the slices of services: of a single service by its selector, of several services by the namespace.
+    """Follows the slices of services: of a single service by its label, of several by the whole namespace.
 
     Args:
         clock: returns an instant in seconds that never decreases.
@@ -189,23 +189,23 @@ class SliceLookup:
         self._access = access
         self._reading = reading
         self._services: dict[str, DecodedRecords] = {}
-        # The services whose lists are to be returned, even if they have not changed.
+        # The services whose lists `fetch` must return, even if they have not changed.
         self._due: set[str] = set()
         self._clock = clock
         self._selector = ""
         self._api = Api(access, "")
         self._slices = _Slices(self._api, reading, MOST_SHARED)
         self._has_to_list = True
-        # Whether the apiserver was away. A watch that opens shows that it is back.
+        # True after a failure. If a watch can be opened, the outage has ended.
         self._is_away = False
-        # The pauses after lists that are needed because watches failed.
+        # The pauses after lists that were read again because a watch failed.
         self._delays = Delays(BACKOFF)
-        # The instants at which the watch was opened, and at which it last received a line; and whether it had an event.
+        # The times at which the watch was opened and last received a line, and whether it received any.
         self._opened_at = self._heard_at = 0.0
         self._has_events = False
-        # The instant before which no watch is opened, as the right was missing.
+        # After a watch was forbidden, no watch is opened before this time.
         self._refused_until = float("-inf")
-        # Held while a wait is interrupted, which ends its watch. Re-entrant: a finalizer may close the lookup.
+        # Held while a wait is interrupted, which ends its watch. Re-entrant, because a finalizer may close the lookup.
         self._waking = threading.RLock()
         self._is_woken = self._is_waiting = self._is_closed = False
 
@@ -237,7 +237,7 @@ class SliceLookup:
             if self._has_to_list:
                 is_restart = self._list()
             elif self._is_away and not self._api.is_watching:
-                # The wait was interrupted before an answer came.
+                # The wait was interrupted before an answer arrived.
                 return {}
             if self._is_away or self._has_to_list:
                 self._due |= self._services.keys()
@@ -249,7 +249,7 @@ class SliceLookup:
         finally:
             with self._waking:
                 if self._is_woken and self._is_waiting:
-                    # The next watch continues from the version of this one.
+                    # The interruption ends the watch. The next watch continues at the same version.
                     self._api.end_watch()
                 self._is_woken = self._is_waiting = False
         changed, self._due = (self._due | self._slices.changed) & self._services.keys(), set()
@@ -281,7 +281,7 @@ class SliceLookup:
             self._api.close()
 
     def _list(self) -> bool:
-        """Read all slices; return whether the apiserver has lost changes."""
+        """Read all slices, twice if a page expires; return whether the apiserver has lost changes."""
         try:
             went_back = self._slices.read()
         except StoreError as error:
@@ -292,7 +292,7 @@ class SliceLookup:
         return went_back
 
     def _follow(self, wait_seconds: float) -> float:
-        """Wait for changes and apply them; return the pause after a list, if one is needed."""
+        """Wait for changes and apply them; return the seconds to pause after the next list, 0 if none is needed."""
         try:
             if self._api.is_watching or self._opens():
                 with self._waking:
@@ -304,18 +304,18 @@ class SliceLookup:
         except StoreError as error:
             if self._is_woken and not self._is_closed:
                 return 0.0
-            # A watch that could not be opened is opened later at the same version, unless the apiserver refuses that.
+            # If a watch could not be opened, try again later at the same version, unless the refusal is final.
             self._has_to_list = self._api.is_watching or getattr(error, "is_final", False)
             if error.status is not Status.OUT_OF_RANGE:
                 raise
-            # The apiserver no longer has the changes since that version.
+            # The apiserver no longer has the changes since the version of the watch.
             self._api.end_watch()
             pause = self._delays.take()
         self._has_to_list = True
         return pause
 
     def _opens(self) -> bool:
-        """Open a watch; return False if the right is missing."""
+        """Open a watch; return False if this program has no permission to watch."""
         now = self._clock()
         if now < self._refused_until:
             return False
@@ -335,7 +335,7 @@ class SliceLookup:
         return True
 
     def _receive(self, wait_seconds: float) -> None:
-        """Wait for an event, and apply it with all events that arrived meanwhile."""
+        """Wait for an event, then apply it and all further events that have arrived."""
         line = self._api.receive(wait_seconds)
         for left in reversed(range(EVENTS_AT_ONCE)):
             if not line:
@@ -350,14 +350,14 @@ class SliceLookup:
         elif line == b"" and not (self._has_events or self._is_woken):
             raise StoreError("the watch ended at once", status=Status.OUT_OF_RANGE)
         if now - self._heard_at >= SILENT_SECONDS:
-            # The next watch shows whether the apiserver answers.
+            # Opening the next watch shows whether the apiserver still answers.
             self._api.end_watch()
 
 
 def _is_before(version: str, other: str) -> bool:
     """Return whether a version is below another one; False if either is not a number."""
     are_numbers = version.isdecimal() and other.isdecimal()
-    # The numbers may have any length.
+    # Compare as text, because the numbers may have any length.
     return are_numbers and (len(version), version) < (len(other), other)
 
 

@@ -20,7 +20,7 @@ __all__ = ["DNS_LABEL", "Member", "Reading", "Slice", "chosen", "read_slice", "s
 SERVICE_LABEL = "kubernetes.io/service-name"
 PREFIX = "fastrpc/"
 
-#: The name of the port of a Service with several ports, and the protocol of a port that expects TLS.
+#: The port name that selects a port of a Service with several ports, and the `appProtocol` of a port with TLS.
 PORT_NAME = "fastrpc"
 TLS_PROTOCOL = "fastrpc/tls"
 
@@ -77,10 +77,10 @@ class _Slice(_Named, rename="camel"):
 class Reading:
     """The options of a URL for reading slices."""
 
-    #: Name or number of the port; "": the port named `fastrpc`, or else the only port.
+    #: Name or number of the port; "" means the port named `fastrpc`, or else the only port.
     port: str = ""
 
-    #: "tcp" or "tls"; "" follows `appProtocol`.
+    #: "tcp" or "tls"; "" means that the `appProtocol` of the port decides.
     scheme: str = ""
 
     #: The address to use if a pod has two: "ipv4" or "ipv6".
@@ -93,7 +93,8 @@ class Member(NamedTuple):
     #: Identifies the pod and the port; it is the same for all addresses of a pod.
     pod: tuple[str, int]
 
-    #: Whether it terminates, and whether its address has the other family. False is preferred.
+    #: True if the pod terminates, and True if its address has the family that is not preferred. The lowest rank is
+    #: used.
     rank: tuple[bool, bool]
 
     address: str
@@ -108,10 +109,10 @@ class Slice(NamedTuple):
     name: str
     version: str
 
-    #: The names by which its endpoints are found.
+    #: The service names for which clients find these endpoints.
     services: frozenset[str]
 
-    #: The names that are certainly services of fastrpc: other Services have ports, too.
+    #: The names that are certainly services of fastrpc, not other Services of the namespace.
     own_services: frozenset[str]
 
     members: list[Member]
@@ -137,10 +138,10 @@ def selector_of(service: str) -> str:
 
 
 def read_slice(text: msgspec.Raw, reading: Reading) -> Slice:
-    """Return a slice; a malformed slice has its error.
+    """Return a slice. A malformed slice has `error` set.
 
     Raises:
-        HttpError: it has no metadata.
+        HttpError: the text has no metadata.
     """
     metadata = decoded(bytes(text), _Named).metadata
     labels = metadata.labels or {}
@@ -159,11 +160,11 @@ def read_slice(text: msgspec.Raw, reading: Reading) -> Slice:
 
 
 def chosen(slices: Iterable[Slice]) -> Iterator[Member]:
-    """Yield the endpoints to call: one for each pod; terminating ones only if there are no others."""
+    """Yield the endpoints to call, one for each pod. Terminating endpoints are used only if there are no others."""
     best: dict[tuple[str, int], Member] = {}
     for each in slices:
         for member in each.members:
-            # A pod may be in two slices while it is moved from one to the other.
+            # Kubernetes may list a pod in two slices while it moves the pod from one to the other.
             if member.pod not in best or member.rank < best[member.pod].rank:
                 best[member.pod] = member
     is_any_ready = any(not is_terminating for is_terminating, _ in (one.rank for one in best.values()))
@@ -174,7 +175,7 @@ def _members(read: _Slice, reading: Reading) -> Iterator[Member]:
     asked = [(one, _terminates(one.conditions)) for one in read.endpoints or ()]
     endpoints = [(one, terminates) for one, terminates in asked if terminates is not None]
     if not endpoints:
-        # If no pod is ready, the controller may have omitted the ports, too.
+        # If no pod is ready, the ports may be missing too.
         return
     port = _port(read.ports or [], reading.port)
     scheme = reading.scheme or ("tls" if port.app_protocol == TLS_PROTOCOL else "tcp")
@@ -212,7 +213,7 @@ def _port(ports: Sequence[_Port], wanted: str) -> _Port:
     """Return the port to dial.
 
     Raises:
-        RecordError: no port fits, or several do.
+        RecordError: no port matches, or several match.
     """
     dialable = [port for port in ports if port.port and (port.protocol or "TCP") == "TCP"]
     if wanted.isdecimal():

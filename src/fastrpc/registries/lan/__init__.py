@@ -1,11 +1,11 @@
 """Servers announce themselves on the local network by signed multicast; there is no registry server.
 
     keys       the key file, and how keys are added to it
-    datagrams    signed datagrams as bytes
-    members    which datagrams count, and for how long
+    datagrams  encodes, signs and checks datagrams
+    members  the other programs: which datagrams are accepted, and for how long
     multicast  sockets on every interface
     node       the thread that receives, announces and answers
-    backend    lookups and leases over it
+    backend  lookups and leases over the node
 
 Options: `pass` or `key_file` (by default the variable `FASTRPC_LAN_KEY_FILE`), `interface`. With a pass every address
 is `tls://`, and clients without certificates present the pass.
@@ -50,7 +50,7 @@ def open_lan(url: RegistryURL) -> BackedRegistry:
 
 
 def _absolute(path: str) -> str:
-    # The path is made absolute, so that a later `chdir` does not change the file.
+    # An absolute path still names the same file after a `chdir`.
     return os.path.abspath(os.path.expanduser(path))
 
 

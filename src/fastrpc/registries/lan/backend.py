@@ -18,7 +18,7 @@ class LanBackend:
     """A backend over the announcements of instances.
 
     Args:
-        is_encrypted: whether servers at addresses other than `tls://` are refused.
+        is_encrypted: True to refuse servers at addresses other than `tls://`.
     """
 
     def __init__(self, node: LanNode, *, is_encrypted: bool = False) -> None:
@@ -65,7 +65,7 @@ class LanLease:
         self._node = node
         self._service = service
         self.record = record
-        # The record that is announced at present.
+        # The record that is announced now.
         self._announced: bytes | None = None
 
     def acquire(self) -> None:

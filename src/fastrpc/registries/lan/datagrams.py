@@ -6,8 +6,8 @@
       4        1         1        1          1           n       8          16        8       16     m      32
 
 The version is 1. The algorithm 1 is HMAC-SHA256 over all bytes before the signature. Numbers are big-endian. The body
-is a MessagePack array of pairs: a service and a record in JSON. A query has none; an answer repeats its nonce. The
-instance begins with the time of its start in ms, in 6 bytes, and is random besides.
+is a MessagePack array of pairs: a service and a record in JSON. A query has no body; an answer repeats the nonce of its
+query. The instance consists of the program's start time in ms, in 6 bytes, and 10 random bytes.
 """
 
 import hmac
@@ -42,15 +42,15 @@ ANNOUNCE: Final = 1
 QUERY: Final = 2
 GOODBYE: Final = 3
 
-#: Longest datagram: it fits into an Ethernet frame, including headers and tunnels.
+#: The most bytes of a datagram. With headers and tunnels it still fits into an Ethernet frame.
 DATAGRAM_BYTES: Final = 1_200
 
-#: Longest record, including the name of its service.
+#: The most bytes of a record with the name of its service.
 RECORD_BYTES: Final = 1_000
 
 NO_NONCE: Final = bytes(16)
 
-#: Bytes of the time at the start of an instance.
+#: Bytes of the start time in an instance.
 TIME_BYTES: Final = 6
 
 _BEGIN: Final = b"FRLA\x01\x01"
@@ -59,7 +59,7 @@ _FIELDS = struct.Struct("!Q16sQ16s")
 _SIGNATURE_BYTES: Final = 32
 _LEAST_BYTES: Final = _ID_AT + 1 + _FIELDS.size + _SIGNATURE_BYTES
 
-#: Bytes for the records in a datagram with the longest id, without MessagePack's bytes around the records.
+#: Bytes for all records of a datagram with the longest id, without the header of the MessagePack array.
 _BODY_BYTES: Final = DATAGRAM_BYTES - _LEAST_BYTES - 31 - 3
 
 #: Bytes of MessagePack for a service and a record: the array of two, the text and the bytes.
@@ -111,7 +111,7 @@ def signer_of(datagram: bytes) -> str:
 
 
 def bodies_of(records: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
-    """Yield the bodies of as many datagrams as records need."""
+    """Split records into the bodies of datagrams."""
     together: list[tuple[str, bytes]] = []
     size = 0
     for service, record in records:
@@ -129,7 +129,7 @@ def records_of(datagram: LanDatagram) -> list[tuple[str, bytes]]:
     """Return the services and records of a datagram.
 
     Raises:
-        RecordError: the body has another form.
+        RecordError: the body is malformed.
     """
     try:
         return msgspec.msgpack.decode(datagram.body, type=list[tuple[str, bytes]])

@@ -1,4 +1,4 @@
-"""The keys that sign announcements: each line has an id and a key in base64. The first key signs; all are accepted."""
+"""The key file: each line has an id and a key in base64. The first key signs announcements; all keys are accepted."""
 
 import base64
 import logging
@@ -18,7 +18,7 @@ __all__ = ["KEY_BYTES", "LanKeys", "add_key", "open_keys", "read_keys", "sign_wi
 
 logger = logging.getLogger("fastrpc.audit")
 
-#: Least bytes of a key: the size of the hash.
+#: The least bytes of a key, which is the size of the hash.
 KEY_BYTES = 32
 
 #: Keys by id; the signing key is first.
@@ -82,7 +82,7 @@ def add_key(path: Path) -> str:
 
 
 def sign_with_last(path: Path) -> str:
-    """Move the last key of a file to its front, where it signs; return its id.
+    """Move the last key of a file to the front, so that it signs; return its id.
 
     Raises:
         ConfigError: the file cannot be used.

@@ -9,14 +9,15 @@ from fastrpc.registries.lan.datagrams import ANNOUNCE, GOODBYE, TIME_BYTES, LanD
 
 __all__ = ["LanMembers"]
 
-#: Seconds after which a record without an announcement is removed: two announcements may be lost. Clients stop using it
-#: within 15 seconds, as the search for such records and a second look at the list take less than one second.
+#: Seconds without an announcement after which a record is removed. Two announcements may be lost before that. Clients
+#: stop using the record within 15 seconds: the search for such records and a second query take less than one second.
 RECORD_SECONDS = 14.0
 
-#: Seconds by which the clock of an instance may differ that has not answered our query.
+#: The most seconds by which the clock of an unknown instance may differ from ours, unless it answers our query.
 CLOCK_SECONDS = 30.0
 
-#: Seconds for which the sequence of a silent instance is kept: after that its datagrams are too old to be admitted.
+#: Seconds for which the sequence number of a silent instance is kept. Replays of older datagrams are refused because of
+#: their time.
 KEPT_SECONDS = 2 * CLOCK_SECONDS + RECORD_SECONDS
 
 #: Seconds for which an answer to a query is accepted.
@@ -25,7 +26,7 @@ NONCE_SECONDS = 2.0
 #: Most instances.
 MOST_INSTANCES = 10_000
 
-#: Most records of all instances together.
+#: The most records of all instances together.
 MOST_RECORDS = 40_000
 
 
@@ -33,12 +34,12 @@ MOST_RECORDS = 40_000
 class _Instance:
     sequence: int
     heard_at: float
-    #: The instant of the last announcement of each record.
+    #: The time of the last announcement of each record.
     records: dict[tuple[str, bytes], float] = field(default_factory=dict)
 
 
 class LanMembers:
-    """Keeps the other instances, without I/O.
+    """Stores the announced instances and their records, without I/O.
 
     Args:
         clock: returns an instant in seconds that never decreases.
@@ -55,20 +56,20 @@ class LanMembers:
         self._wall_clock = wall_clock
         self._instances: dict[bytes, _Instance] = {}
         self._services: dict[str, dict[tuple[bytes, bytes], None]] = {}
-        # Our queries that may still be answered, and until when.
+        # The nonces of our queries, and the time until which answers are accepted.
         self._nonces: dict[bytes, float] = {}
-        # The sequence of the last query of each instance, the latest last.
+        # The sequence number of the last query of each instance. The most recent query is last.
         self._asked: dict[bytes, int] = {}
         self._records = 0
         #: Grows with each change of a list.
         self.version = 0
-        #: Whether an instance has announced itself that only an answer to a query can admit.
+        #: True if an unknown instance with a wrong clock has announced itself. Only its answer to a query can admit it.
         self.has_stranger = False
 
     def records(self, service: str) -> list[tuple[str, bytes]]:
         """Return the records of a service, each with a name for messages.
 
-        The records of the instance that started last come first, as for each address the first record counts.
+        Records of the instance that started last come first, because only the first record of an address counts.
         """
         latest = reversed(self._services.get(service, {}))
         found = sorted(latest, key=lambda each: each[0][:TIME_BYTES], reverse=True)
@@ -93,9 +94,9 @@ class LanMembers:
         return nonce
 
     def takes_query(self, datagram: LanDatagram) -> bool:
-        """Return whether a query has to be answered: it is newer than its instance's last query, so no replay.
+        """Return whether to answer a query. A query that is not newer than its instance's last one is a replay.
 
-        The time in a stranger's query is not checked: its clock may differ, which is why it queries.
+        The time in the query is not checked: an instance with a wrong clock queries because it depends on answers.
         """
         last = self._asked.pop(datagram.instance, -1)
         self._asked[datagram.instance] = max(last, datagram.sequence)
@@ -136,7 +137,7 @@ class LanMembers:
             known.records[each] = now
 
     def expire(self) -> None:
-        """Remove the records that were not announced for too long."""
+        """Remove records that were not announced for `RECORD_SECONDS`."""
         now = self._clock()
         for instance, known in list(self._instances.items()):
             old = [each for each, heard_at in known.records.items() if heard_at <= now - RECORD_SECONDS]
@@ -145,7 +146,7 @@ class LanMembers:
                 del self._instances[instance]
 
     def _admits(self, datagram: LanDatagram) -> bool:
-        """Return whether an unknown instance is present now, and its datagrams are no replay by another host."""
+        """Return whether a datagram of an unknown instance is no replay: it answers our query, or it is recent."""
         if self._nonces.get(datagram.nonce, 0.0) > self._clock():
             return True
         return abs(self._wall_clock() - datagram.milliseconds / 1000) <= CLOCK_SECONDS

@@ -11,17 +11,17 @@ __all__ = ["Multicast", "own_hosts"]
 
 GROUP_4, GROUP_6, PORT = "239.255.73.31", "ff02::7331", 8973
 
-#: An address in no network (RFC 5737), to which only the default route leads.
+#: An address for documentation (RFC 5737), which only the default route reaches.
 _BEYOND = "192.0.2.1"
 
-#: Options of Linux for which Python has no names; elsewhere these numbers have other meanings. With 0 a socket receives
-#: only from groups that it has joined itself, not from groups of other sockets.
+#: Socket options of Linux for which Python has no names. On other systems the numbers have other meanings. With the
+#: value 0 a socket receives only from groups that it has joined itself, not from groups of other sockets.
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 
-#: An option of Linux: nine numbers about the memory of a socket; the last one counts dropped datagrams.
+#: A socket option of Linux that returns nine numbers. The last number counts dropped datagrams.
 _SO_MEMINFO = 55
 
-#: Bytes of datagrams that wait to be read, for each socket.
+#: The size of each socket's receive buffer in bytes.
 _WAITING_BYTES = 1024 * 1024
 
 
@@ -29,7 +29,7 @@ class Multicast:
     """Sockets that send to a group and receive from it.
 
     Args:
-        interface: the only interface to use; None: all interfaces.
+        interface: the only interface to use; None for all interfaces.
 
     Raises:
         OSError: no socket could be opened.
@@ -38,7 +38,7 @@ class Multicast:
     def __init__(self, interface: str | None) -> None:
         self._interface = interface
         self.sockets: list[socket.socket] = []
-        # Pairs of a family and the index of an interface.
+        # Pairs of an address family and the index of an interface.
         self._joined: set[tuple[int, int]] = set()
         errors: list[OSError] = []
         for make in (_open_4, _open_6):
@@ -69,7 +69,7 @@ class Multicast:
             raise failed or OSError("no interface can send to a group")
 
     def dropped(self) -> int:
-        """Return how many unread datagrams the system has dropped; 0 if the system does not report it."""
+        """Return the number of unread datagrams that the system has dropped; 0 if the system does not report it."""
         found = 0
         for one in self.sockets if sys.platform == "linux" else ():
             with contextlib.suppress(OSError, struct.error):
@@ -92,7 +92,7 @@ class Multicast:
 
 
 def own_hosts() -> list[str]:
-    """Return this machine's IPv4 addresses on its networks, the default route's first; without a network, []."""
+    """Return this machine's IPv4 addresses, the default route's address first; [] without a network."""
     found = [_source(None, _BEYOND), *(_source(index, GROUP_4) for index, _ in socket.if_nameindex())]
     return list(dict.fromkeys(str(host) for host in found if not (host.is_unspecified or host.is_loopback)))
 
@@ -101,12 +101,12 @@ def _source(index: int | None, host: str) -> ipaddress.IPv4Address:
     """Return the source address of datagrams to a host; the unspecified address if there is no route.
 
     Args:
-        index: the interface; None: the routes choose it.
+        index: the interface; None to let the routing table choose it.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, contextlib.suppress(OSError):
         if index is not None:
             _choose(one, index)
-        # This sends nothing.
+        # Connecting a UDP socket sends nothing.
         one.connect((host, PORT))
         return ipaddress.IPv4Address(one.getsockname()[0])
     return ipaddress.IPv4Address(0)
@@ -122,20 +122,21 @@ def _open_6() -> socket.socket:
     one = _open(socket.AF_INET6, socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL)
     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
-    # The socket is not bound to the group: the address of the group would have a scope for each interface.
+    # Do not bind to the group: its address would need the scope of one interface.
     return _bound(one, "::")
 
 
 def _open(family: socket.AddressFamily, level: int, all_groups: int) -> socket.socket:
     one = socket.socket(family, socket.SOCK_DGRAM)
     one.setblocking(False)
-    # All programs of this machine receive each datagram.
+    # Let all programs of this machine receive each datagram.
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     with contextlib.suppress(OSError):
         # The system may allow fewer bytes.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WAITING_BYTES)
     if sys.platform == "linux":
-        # Other systems deliver only from groups that this socket has joined.
+        # Other systems do not have this option, and need none: they deliver only from groups that this socket has
+        # joined.
         with contextlib.suppress(OSError):
             one.setsockopt(level, all_groups, 0)
     return one
@@ -151,7 +152,7 @@ def _bound(one: socket.socket, host: str) -> socket.socket:
 
 
 def _has_joined(one: socket.socket, index: int) -> bool:
-    """Join the group on an interface; False while the interface has no address of the family."""
+    """Join the group on an interface; return False while the interface has no address of the family."""
     try:
         if one.family == socket.AF_INET:
             one.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, _mreqn(index))

@@ -38,44 +38,44 @@ __all__ = ["LanNode"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Most seconds between two announcements, and the share by which the time may be shorter: three intervals pass before a
-#: record ends.
+#: The most seconds between two announcements, and the random fraction by which the interval is shortened. Three
+#: intervals fit into the lifetime of a record.
 ANNOUNCE_SECONDS, JITTER = 4.5, 0.1
 
-#: An answer is sent within this many seconds after a query, and not earlier than this after the last
-#: announcement: it answers all queries until then. An announcement does not replace an answer, since a client that has
-#: just started has not received it.
+#: An answer is sent within this many seconds after a query, and at least this many seconds after the last announcement.
+#: It answers all queries that have arrived by then. An earlier announcement does not count as an answer, because a
+#: client that has just started has not received it.
 ANSWER_SECONDS = 0.1
 
-#: Most queries that are answered together, each with its nonce.
+#: The most queries that are answered together. Each answer has the nonce of its query.
 MOST_ANSWERS = 8
 
-#: Least seconds between two queries about instances that only an answer can admit.
+#: The least seconds between two queries for unknown instances with wrong clocks, which only an answer can admit.
 STRANGER_SECONDS = 1.0
 
 #: Seconds from the start to each query. The later queries are sent because datagrams may be lost.
 QUERIES = (0.0, 0.3, 1.0)
 
-#: Seconds after the first query for which answers are awaited.
+#: Seconds to wait for answers after the first query.
 SETTLE_SECONDS = 0.15
 
-#: The number of goodbyes of a record, and the seconds between them.
+#: How many goodbyes are sent for a record, and the seconds between them.
 GOODBYES, GOODBYE_SECONDS = 3, 0.05
 
-#: Seconds between two searches for records that have ended.
+#: Seconds between two searches for expired records.
 EXPIRE_SECONDS = 0.25
 
-#: Most datagrams that are read in a tenth of a second; the system drops the others.
+#: The most datagrams that are read in a tenth of a second. The system drops the others.
 TURN_DATAGRAMS, TURN_SECONDS = 2_000, 0.1
 
-#: After BUSY_DATAGRAMS in TURN_SECONDS, the next datagrams are read together, PAUSE_SECONDS later: waking up for each
-#: would take longer than refusing it.
+#: After BUSY_DATAGRAMS in TURN_SECONDS, the next datagrams are read together, PAUSE_SECONDS later. Waking up for each
+#: datagram would take longer than refusing it.
 BUSY_DATAGRAMS, PAUSE_SECONDS = 100, 0.003
 
-#: Datagrams that are read between two looks at the clock.
+#: The most datagrams that are read before the clock is checked again.
 BATCH_DATAGRAMS = 256
 
-#: An instant that never comes, and an instant in the past.
+#: A time that is never reached, and a time in the past.
 NEVER, LONG_AGO = float("inf"), float("-inf")
 
 
@@ -83,7 +83,7 @@ class LanNode:
     """The records of this program, and the records that others announce.
 
     Args:
-        interface: the only interface to use; None: all interfaces.
+        interface: the only interface to use; None for all interfaces.
     """
 
     def __init__(self, keys: WatchedFile[LanKeys], interface: str | None) -> None:
@@ -94,22 +94,22 @@ class LanNode:
         #: a lookup on any line of the thread that holds this.
         self.changed = threading.Condition(threading.RLock())
         self.error: OSError | None = None
-        #: The number of datagrams that none of the keys has signed.
+        #: The number of datagrams whose signature fits none of our keys.
         self.strangers = 0
         # The number of datagrams that the system has dropped so far.
         self._dropped = 0
         self._told = 0
         self._own: Counter[tuple[str, bytes]] = Counter()
         self._leaving: dict[tuple[str, bytes], int] = {}
-        # Whether another record replaces a leaving record. Then each goodbye follows an announcement, which may be
-        # lost.
+        # True while a new record replaces a leaving record. Then an announcement precedes each goodbye, because a
+        # single announcement may be lost.
         self._is_replacing = False
         started = int(time.time() * 1000).to_bytes(TIME_BYTES, "big")
         self._instance = started + secrets.token_bytes(16 - TIME_BYTES)
         self._sequence = itertools.count(1)
         # The nonces of queries that have to be answered.
         self._nonces: list[bytes] = []
-        # The instants at which something is due; and the queries that were not sent yet.
+        # The times at which something is due, and the times of the queries that are not sent yet.
         self._announce_at = self._answer_at = self._goodbye_at = NEVER
         self._announced_at = self._flooded_at = self._asked_at = self._expire_at = self._join_at = LONG_AGO
         self._query_at: list[float] = []
@@ -118,7 +118,7 @@ class LanNode:
         self._is_closed = False
 
     def start(self) -> None:
-        """Open the sockets and begin to listen; query all records.
+        """Open the sockets, start to listen, and query all records.
 
         Raises:
             StoreError: no socket could be opened.
@@ -169,17 +169,17 @@ class LanNode:
         self._wake()
 
     def replace(self, service: str, before: bytes, record: bytes) -> None:
-        """Announce a record in place of another one, and withdraw that afterwards."""
+        """Announce a record in place of another, then withdraw the previous record."""
         with self.changed:
             self._is_replacing = True
             self.publish(service, record)
             self.withdraw(service, before)
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
-        """Wait until a condition holds, at least until the first query can be answered. The caller holds `changed`.
+        """Wait until `is_over()`, but long enough for answers to the first query. The caller holds `changed`.
 
-        While `is_found` does not hold, wait also for answers to the second query: a datagram may be lost, and a busy
-        machine answers late.
+        Until `is_found()`, also wait for answers to the second query: a datagram may be lost, and a busy machine
+        answers late.
         """
         self.changed.wait_for(lambda: self._is_closed, self._settled_at - time.monotonic())
         self.changed.wait_for(lambda: self._is_closed or is_found(), self._confirmed_at - time.monotonic())
@@ -238,7 +238,7 @@ class LanNode:
         self._keys.look()
         with self.changed:
             now = time.monotonic()
-            # Announcements may have been dropped during a flood and shortly after it.
+            # Do not expire records during and shortly after a flood, in which announcements may have been dropped.
             if now >= self._expire_at and now - self._flooded_at > RECORD_SECONDS:
                 self._expire_at = now + EXPIRE_SECONDS
                 self.members.expire()
@@ -246,7 +246,7 @@ class LanNode:
             self._tell()
 
     def _seconds_to(self, instant: float) -> float:
-        """Return the seconds to an instant or an earlier due event; at most 0 if it is past or the node is closed."""
+        """Return the seconds until `instant` or an earlier due event; 0 or less if it is past or the node is closed."""
         with self.changed:
             return 0.0 if self._is_closed else min(instant, self._due()) - time.monotonic()
 
@@ -307,7 +307,7 @@ class LanNode:
             self._answer_at = max(soon, self._announced_at + ANSWER_SECONDS)
 
     def _name_stranger(self, data: bytes, host: str, keys: LanKeys) -> None:
-        """Log the first datagram that our keys have not signed: with a wrong key the network looks empty."""
+        """Log the first datagram with a wrong signature, because a wrong key makes the network look empty."""
         signer = signer_of(data)
         if signer.encode() in keys:
             logger.warning("%s sends announcements whose signature is wrong; further ones are counted", host)

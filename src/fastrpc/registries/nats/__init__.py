@@ -1,11 +1,11 @@
-"""NATS 2.11 and later, by a bucket of JetStream's key-value store; uses the package nats-py.
+"""NATS 2.11 and later: a bucket of JetStream's key-value store. Uses the package nats-py.
 
-    connection  the client, its options, error texts: for a loop, and for more than registries
+    connection  the client for an event loop, its options, error texts. Brokers use it too
     session     the loop and thread of a registry, the bucket
     keys        endpoints as keys: lookups, registrations
 
-Options: `ttl` (15, seconds after which a key of a new bucket ends), `base` (`fastrpc`, the bucket), `manage` (`true`: a
-missing bucket is made), `user` with `password` or `password_file`, `token` or `token_file`, `creds_file`,
+Options: `ttl` (15; seconds after which a key of a new bucket expires), `base` (`fastrpc`; the bucket), `manage`
+(`true`: create a missing bucket), `user` with `password` or `password_file`, `token` or `token_file`, `creds_file`,
 `allow_insecure`, and the options of TLS (`registries/base/urls.py`).
 """
 
@@ -18,7 +18,7 @@ __all__ = ["open_nats"]
 
 
 def open_nats(url: RegistryURL) -> BackedRegistry:
-    """Open `nats://host:port,host:port?creds_file=…`; without a port it is 4222.
+    """Open `nats://host:port,host:port?creds_file=…`. The default port is 4222.
 
     Raises:
         ConfigError: an option is wrong, or nats-py is not installed.

@@ -1,4 +1,4 @@
-"""A connection to NATS for one event loop: client, options, error texts. It gives keys, buckets and streams no meaning.
+"""A connection to NATS for one event loop: client, options, error texts. Registries and brokers use it.
 
 `take_access` reads servers, login and TLS from a URL. `NatsConnection` connects again after each error of the
 connection. The owner states the class of errors and prepares each new client: a registry opens its bucket, a broker
@@ -30,12 +30,12 @@ __all__ = ["ANSWER_SECONDS", "DROP_SECONDS", "FAILURES", "NatsAccess", "NatsConn
 Entered = TypeVar("Entered")
 T = TypeVar("T")
 
-#: Seconds for a connection, for an answer, and for the end of a connection.
+#: The most seconds to connect, to wait for an answer, and to close a connection.
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 3.0
 DROP_SECONDS = 0.5
 
-#: Seconds between two pings; after two unanswered pings a connection is lost.
+#: Seconds between two pings. After two unanswered pings a connection counts as lost.
 PING_SECONDS = 2
 
 #: Errors of a connection, and of answers.
@@ -50,14 +50,14 @@ _REFUSALS = (
 
 
 class _Client(Client):  # type: ignore[misc]
-    """A client that sends no login in plain text if the connection should be encrypted, and leaves no socket open."""
+    """A client that never sends its login in plain text where TLS is required, and that always closes its socket."""
 
     def __init__(self, end: HttpEnd | None) -> None:
         super().__init__()
         self._end = end
 
     async def _connect_to_server(self, server: Any) -> None:
-        # Close the connection to the place that was tried before.
+        # Close the connection to the previous server.
         self.abort()
         await super()._connect_to_server(server)
 
@@ -65,8 +65,8 @@ class _Client(Client):  # type: ignore[misc]
         try:
             await super()._close(status, do_cbs)
         except OSError:
-            # Queued bytes that a broken socket refuses end the close before anyone is told of the loss. They are gone
-            # now, so the second attempt gets to its end.
+            # A broken socket refused queued bytes, and the close failed before it called the callbacks. The bytes are
+            # dropped now, so a second close succeeds.
             self._status = Client.DISCONNECTED
             await super()._close(status, do_cbs)
 
@@ -89,7 +89,7 @@ class NatsAccess:
     """The servers of one cluster, and the login to them.
 
     Args:
-        credentials: returns the options of nats-py for a login, which are read for each connection.
+        credentials: returns nats-py's options for the login. It is called for each connection.
         error: the class of the errors of its connections.
 
     Attributes:
@@ -122,15 +122,15 @@ class NatsAccess:
         return options
 
     def failure(self, error: BaseException, told: str = "") -> FastRPCError:
-        """Return an error in the class and with a status of fastrpc.
+        """Return an error of class `error` with a status of fastrpc.
 
         Args:
-            told: the last error that the server sent outside of an answer.
+            told: the last error that the server sent other than in an answer.
         """
         # NATS reports a refused subject to the error callback; the request itself only times out.
         text = str(error) or told or "no answer"
         if isinstance(error, NoServersError):
-            # This error does not give the reason.
+            # The error itself does not state the reason.
             text = told or text
         both = f"{text} {told}".lower()
         status = next((status for part, status in _REFUSALS if part in both), Status.UNAVAILABLE)
@@ -142,7 +142,7 @@ class NatsAccess:
 
 
 def take_access(url: RegistryURL, error: type[FastRPCError] = StoreError) -> NatsAccess:
-    """Take servers, TLS and one login from a URL: `user` with `password`, `token`, or `creds_file`.
+    """Read servers, TLS and one login from a URL: `user` with `password`, `token`, or `creds_file`.
 
     Raises:
         ConfigError: an option is wrong.
@@ -157,7 +157,7 @@ def take_access(url: RegistryURL, error: type[FastRPCError] = StoreError) -> Nat
     ]
     if len(given) > 1:
         raise ConfigError(f"{url}: the options {' and '.join(given)} are both given", hint="leave one out")
-    # A login by `creds_file` signs a nonce, so the secret is not sent.
+    # A login by `creds_file` signs a nonce and does not send the secret, so it needs no TLS.
     check_carried(url, places, kind="login" if login or token else "", is_encrypted=tls is not None)
 
     def credentials() -> dict[str, Any]:
@@ -174,7 +174,7 @@ class NatsConnection(Generic[Entered]):
     """A connection for one event loop, replaced after each error.
 
     Args:
-        enter: is called with the client of each new connection. Its result is passed to all work on this connection.
+        enter: is called with the client of each new connection. Its result is passed to all `work` on the connection.
 
     Attributes:
         generation: grows with each connection, and with each loss of a connection.
@@ -188,23 +188,24 @@ class NatsConnection(Generic[Entered]):
         self._is_ended = False
         self._connecting = asyncio.Lock()
         self._client: _Client | None = None
-        # None: the next work opens a connection.
+        # None if the next work has to open a connection.
         self._entered: Entered | None = None
-        # The last error that the server sent outside of an answer.
+        # The last error that the server sent other than in an answer.
         self._told = ""
 
     async def entered(self) -> Entered:
-        """Return the result of `enter` for the present connection; connect if needed. Raises the errors of `run`."""
+        """Return the result of `enter` for the current connection; connect if needed. Raises the errors of `run`."""
         return self._entered if self._entered is not None else await self.run(_itself)
 
     async def run(self, work: Callable[[Entered], Awaitable[T]], answer_seconds: float = ANSWER_SECONDS) -> T:
-        """Return the result of some work, which may run concurrently with other work; connect first if needed.
+        """Connect if needed, then return the result of `work`. Several calls may run concurrently.
 
-        An error of the connection, or a missing answer, ends the connection for all work. The connection stays if the
-        server refuses this work (in an answer of JetStream's API), and if this work is cancelled or fails by itself.
+        A connection error, or a missing answer, closes the connection for all callers. The connection stays open if the
+        server refuses this work in an answer of JetStream's API, if this work is cancelled, or if it raises another
+        error.
 
         Raises:
-            FastRPCError: of the class of the access: no server can be reached, or a server refuses.
+            FastRPCError: no server can be reached, or a server refuses. The class is `NatsAccess.error`.
         """
         client = None
         try:
@@ -218,26 +219,27 @@ class NatsConnection(Generic[Entered]):
         except APIError as error:
             raise self.failure(error) from error
         except FAILURES as error:
-            # This comes before other work opens a new connection, which does not know of this refusal.
+            # Build the error first: a new connection, opened by other work, would reset the server's reason.
             told = self.failure(error)
-            # A newer connection, which other work has opened meanwhile, is not dropped.
+            # Do not drop a newer connection, which other work has opened in the meantime.
             if client is not None and client is self._client:
                 await self.drop()
             raise told from error
 
     def failure(self, error: BaseException) -> FastRPCError:
-        """Return an error of this connection in the class and with a status of fastrpc."""
+        """Return an error of this connection as an error of fastrpc."""
         return self._access.failure(error, self._told)
 
     def end(self) -> None:
-        """Refuse to open further connections. Any thread may call this."""
+        """Open no further connections. Any thread may call this."""
         self._is_ended = True
 
     async def drop(self) -> None:
         """Close the connection; the next work opens another one, unless `end` was called."""
         client, self._client, self._entered = self._client, None, None
         if client is not None:
-            # After a failed handshake nats-py waits for the end of a connection that does not exist.
+            # The limit is needed: after a failed handshake nats-py waits for the end of a connection that does not
+            # exist.
             try:
                 async with time_limit(DROP_SECONDS):
                     await client.close()
@@ -256,8 +258,7 @@ class NatsConnection(Generic[Entered]):
         self._client = client = self._access.client()
         await client.connect(
             allow_reconnect=False,
-            # With more attempts nats-py would wait between them until all time is over, although the owner tries again
-            # anyway.
+            # With more attempts nats-py would wait between them until the time limit. The owner retries anyway.
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             connect_timeout=CONNECT_SECONDS,
@@ -275,7 +276,7 @@ class NatsConnection(Generic[Entered]):
 
     async def _lost(self, client: Client) -> None:
         if self._client is not None and client is not self._client:
-            # Other work has opened a newer connection meanwhile.
+            # Other work has already opened a newer connection.
             return
         self._entered = None
         self.generation += 1

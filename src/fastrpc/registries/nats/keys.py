@@ -1,6 +1,6 @@
 """Endpoints as keys of a bucket: lookups, and registrations.
 
-A key is `<service>.<address>`, each part in URL-safe base64, as keys may contain neither `:` nor `@`.
+A key is `<service>.<address>`. Each part is in URL-safe base64, because keys may contain neither `:` nor `@`.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ from fastrpc.registries.nats.session import BucketSession
 
 __all__ = ["BucketLease", "BucketLookup", "NatsKeys"]
 
-#: Most keys of all services together; further ones are ignored.
+#: The most keys of all services together. Further keys are ignored.
 MOST_KEYS = 100_000
 
-#: Seconds after which the server forgets a consumer without a listener.
+#: Seconds after which the server deletes a consumer without a subscriber.
 _IDLE_SECONDS = 1.0
 
-#: Keys that are read together.
+#: The number of keys that are read concurrently.
 _READ_AT_ONCE = 200
 
-#: Codes of the error for a key that another program has written.
+#: Error codes that mean that another program has written the key.
 _WRITTEN_BY_ANOTHER = (10071, 10164)
 
 #: Reads the record of a key.
@@ -73,7 +73,7 @@ class NatsKeys:
 
         async def delete(bucket: KeyValue) -> bool:
             try:
-                # The value of an ended record is empty.
+                # The value of an expired record is empty.
                 is_there = bool((await bucket.get(key)).value)
             except KeyNotFoundError:
                 return False
@@ -87,24 +87,24 @@ class NatsKeys:
 
 
 class BucketLookup:
-    """Follows the keys of one service, or of the bucket for several; reads them again after losses and silence."""
+    """Follows the keys of one service, or all keys of the bucket. Reads them again after data loss and silence."""
 
     def __init__(self, session: BucketSession, clock: Callable[[], float] = time.monotonic) -> None:
         self._session = session
         self._clock = clock
         self._woken = WakeFlag()
         self._services: dict[str, DecodedRecords] = {}
-        # The services whose lists are to be returned, even if they have not changed.
+        # The services whose lists `fetch` must return, even if they have not changed.
         self._due: set[str] = set()
         self._filter = ""
         self._is_closed = False
-        # The services with changes, as the loop of the session reports them.
+        # The services with changes. The session's loop writes here.
         self._changed: queue.SimpleQueue[str] = queue.SimpleQueue()
         # The loop of the session writes these.
         self._keys = _Keys(self._clock)
         self._following: asyncio.Task[None] | None = None
         self._generation = 0
-        # The losses of the bucket that were returned.
+        # The value of `session.losses` at the last answer.
         self._losses = session.losses
         session.listeners.add(self._woken.set)
 
@@ -121,7 +121,7 @@ class BucketLookup:
             self._woken.wait(min(wait_seconds, self._keys.oldest + self._session.ttl_seconds - self._clock()))
             was_lost = self._generation != self._session.generation
         self._woken.clear()
-        # Without limit markers the end of a key is not reported.
+        # A bucket without limit markers does not report that a key has expired.
         is_old = self._clock() >= self._keys.oldest + self._session.ttl_seconds
         if not self._generation or was_lost or is_old:
             try:
@@ -153,7 +153,7 @@ class BucketLookup:
             self._following.get_loop().call_soon_threadsafe(self._following.cancel)
 
     async def _read(self, bucket: KeyValue) -> None:
-        """Read all keys, and follow them from there."""
+        """Read all keys, and follow their changes from then on."""
         if self._following is not None:
             self._following.cancel()
         watcher, entries = await _watched(self._session, bucket, self._filter)
@@ -174,7 +174,7 @@ class BucketLookup:
                     self._changed.put(changed)
                     self._woken.set()
         finally:
-            # If the connection is closed, the subscription ends with it.
+            # If the connection is closed, the subscription has ended.
             with contextlib.suppress(ConnectionClosedError):
                 await watcher.stop()
 
@@ -182,18 +182,18 @@ class BucketLookup:
 async def _watched(
     session: BucketSession, bucket: KeyValue, wanted: str, **options: Any
 ) -> tuple[KeyValue.KeyWatcher, list[KeyValue.Entry]]:
-    """Follow keys; also return an entry for each key that has a value, or had one lately.
+    """Follow keys; return the subscription, and an entry for each key that has a value or recently had one.
 
-    A consumer begins with the messages that were the latest of their keys at that time, and skips a message that is
-    replaced meanwhile: the new message follows after the end mark. So further keys of the stream are read one by one.
-    Without the threshold the server would keep a watcher's consumer for five minutes after its end, and a stream has at
-    most a thousand consumers.
+    A consumer starts with the latest message of each key. It skips a message that is replaced in the meantime, and
+    delivers the new message after the end mark. So keys that were skipped are read one by one. Without the inactivity
+    threshold the server would keep the consumer of an ended watcher for five minutes, and a stream has at most a
+    thousand consumers.
     """
     watcher = await bucket.watch(wanted, inactive_threshold=_IDLE_SECONDS, **options)
     try:
         entries: dict[str, KeyValue.Entry] = {}
         async for entry in watcher:
-            # None follows the last of the present keys.
+            # None marks the end of the existing keys.
             if entry is None:
                 break
             entries[entry.key] = entry
@@ -209,7 +209,7 @@ async def _watched(
 
 
 async def _entry(bucket: KeyValue, key: str) -> KeyValue.Entry | None:
-    """Return the entry of a key; None if it has no entry, or an ended entry, whose value is empty."""
+    """Return the entry of a key; None if it has no entry, or an expired entry with an empty value."""
     try:
         entry = await bucket.get(key, validate_keys=False)
     except KeyNotFoundError:
@@ -223,9 +223,9 @@ class _Keys:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._records: dict[str, dict[str, bytes]] = {}
-        # The instant of the last message about each key, the oldest first.
+        # The time of the last message about each key, the oldest first.
         self._heard: dict[str, float] = {}
-        #: The instant of the oldest message about a key, or of the last reading if there are no keys.
+        #: The time of the oldest last message of any key; without keys, the time of the last read.
         self.oldest = self._read_at = clock()
 
     def records(self, service: str) -> list[tuple[str, bytes]]:
@@ -267,14 +267,14 @@ class BucketLease:
         self._session = session
         self._key = key
         self.record = record
-        # The revision at which this registration wrote the key; 0 if unknown.
+        # The revision of this registration's last write; 0 if unknown.
         self._revision = 0
 
     def acquire(self) -> None:
         async def write(bucket: KeyValue) -> int:
             status = await bucket.status()
             if status.ttl:
-                # Another program may have made the bucket, with another TTL.
+                # Another program may have created the bucket with another TTL.
                 self.renew_seconds = min(self._session.ttl_seconds, status.ttl) / 3
             return int(await bucket.put(self._key, self.record))
 
@@ -289,7 +289,7 @@ class BucketLease:
             except KeyWrongLastSequenceError:
                 self._revision = 0
             try:
-                # A record that another server has taken over also exists; an ended record is empty.
+                # The record also exists if another server has taken it over. An expired record is empty.
                 return bool((await bucket.get(self._key)).value)
             except KeyNotFoundError:
                 return False
@@ -320,7 +320,7 @@ def _encoded(text: str) -> str:
 
 
 def _decoded(part: str) -> str:
-    """Return the text of a part of a key; a part that another program wrote is returned unchanged."""
+    """Decode one part of a key. Return a part that another program wrote unchanged."""
     try:
         return urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
     except (ValueError, binascii.Error):

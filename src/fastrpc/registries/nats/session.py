@@ -1,4 +1,4 @@
-"""A bucket of NATS, used in a thread with an event loop. This module gives keys no meaning."""
+"""A bucket of NATS, used by blocking code: a thread runs the event loop of its connection."""
 
 import asyncio
 import contextlib
@@ -29,12 +29,12 @@ T = TypeVar("T")
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds for the end of the thread.
+#: The most seconds to wait for the end of the thread.
 END_SECONDS = 2.0
 
 NO_TTL = "the bucket %s of NATS has no TTL: records of servers that were killed stay in it"
 
-#: How many times the tasks of a connection are cancelled at its end.
+#: How many times the remaining tasks of a connection are cancelled when it closes.
 MOST_ROUNDS = 4
 
 
@@ -42,12 +42,12 @@ class BucketSession:
     """The connection of a registry object, and the bucket in it.
 
     Args:
-        bucket: its name. `ttl_seconds` and `makes_bucket` apply if the bucket is missing.
+        bucket: the name of the bucket. `ttl_seconds` and `makes_bucket` apply if the bucket is missing.
     """
 
     def __init__(self, access: NatsAccess, *, bucket: str, ttl_seconds: int, makes_bucket: bool) -> None:
         self.ttl_seconds = ttl_seconds
-        #: Grows each time the bucket is replaced, as the server has lost its data.
+        #: Increases each time the bucket was created anew, which means that the server has lost its data.
         self.losses = 0
         self._name = f"fastrpc registry connection to {access.hosts[0]}"
         self._bucket_name = bucket
@@ -56,16 +56,16 @@ class BucketSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._is_closed = False
-        # Only the loop uses this.
+        # Used only in the thread of the loop.
         self._connection = NatsConnection(access, self._open_bucket)
         self._jetstream: JetStreamContext | None = None
         self._has_warned = False
-        # The time at which the bucket was made, as the server reports it.
+        # The time at which the bucket was created, as the server reports it.
         self._made_at: datetime | None = None
 
     @property
     def generation(self) -> int:
-        """Grows with each connection, and with each loss of a connection."""
+        """Increases when a connection opens and when a connection is lost."""
         return self._connection.generation
 
     @property
@@ -74,13 +74,13 @@ class BucketSession:
         return self._connection.listeners
 
     def run(self, work: Callable[[KeyValue], Awaitable[T]]) -> T:
-        """Return the result of work on the bucket, done in the loop.
+        """Run `work` on the bucket in the loop; return its result.
 
         Raises:
             StoreError: the server cannot be reached or refuses.
         """
         try:
-            # The lock is held: `close` ends work that was begun before it.
+            # Start the work under the lock, so that `close` either cancels it or refuses it.
             with self._lock:
                 loop = self._running()
                 future = asyncio.run_coroutine_threadsafe(self._connection.run(work), loop)
@@ -89,7 +89,7 @@ class BucketSession:
             raise self._connection.failure(error) from error
 
     async def keys(self, wanted: str) -> list[str]:
-        """Return the keys of the bucket, including ended ones; for work under `run`."""
+        """Return the keys of the bucket, including expired keys. Call this from work under `run`."""
         assert self._jetstream is not None
         prefix = f"$KV.{self._bucket_name}."
         found = await self._jetstream.stream_info(f"KV_{self._bucket_name}", subjects_filter=prefix + wanted)
@@ -149,7 +149,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
-        # Tasks of nats-py may start others as they end.
+        # Tasks of nats-py may start further tasks when they end.
         for _ in range(MOST_ROUNDS):
             tasks = asyncio.all_tasks(loop)
             if not tasks:

@@ -1,10 +1,10 @@
 """Redis 6.2 and later, and Valkey: one server, or the master that sentinels name; uses the package redis.
 
-    server   connections, logins, answers: it knows no registry
-    records  endpoints in a hash, the ends of their leases in a sorted set
+    server   connections, logins, answers. Stores use it too
+    records  endpoints in a hash, their expiry times in a sorted set
 
-`rediss://` is `redis://` with TLS. Options: `ttl` (seconds), `base` (`fastrpc`), `db` (0), `master` (its name among the
-sentinels, which the URL lists then), `user`, `password` or `password_file`, which is read again when it changes,
+`rediss://` is `redis://` with TLS. Options: `ttl` (seconds), `base` (`fastrpc`), `db` (0), `master` (the name of the
+master; the URL then lists the sentinels), `user`, `password` or `password_file`, which is read again when it changes,
 `allow_insecure`, and the options of TLS (`registries/base/urls.py`).
 """
 
@@ -24,7 +24,7 @@ __all__ = ["open_redis", "take_access"]
 def open_redis(url: RegistryURL) -> BackedRegistry:
     """Open `redis://host:port?user=…&password_file=…`, or `redis://host:port,host:port?master=NAME` for sentinels.
 
-    Without a port it is 6379, and 26379 for sentinels.
+    The default port is 6379, or 26379 for sentinels.
 
     Raises:
         ConfigError: an option is wrong, or redis is not installed.
@@ -57,7 +57,7 @@ def take_access(url: RegistryURL, error: type[FastRPCError]) -> "tuple[RedisAcce
         )
     tls = url.take_tls("https" if url.scheme == "rediss" else None)
     login = take_login(url, "default")
-    # Sentinels may name a server anywhere.
+    # Sentinels may name a server on any host.
     dialled = places if master is None else [*places, ("*", 0)]
     check_carried(url, dialled, kind="password" if login else "", is_encrypted=tls is not None)
     db = url.take("db", 0, _number)

@@ -1,4 +1,4 @@
-"""Endpoints in Redis: hashes of records and owners, a sorted set of lease ends, and one script that writes them.
+"""Endpoints in Redis: hashes of records and owners, a sorted set of expiry times, and one script that writes them.
 
 ::
 
@@ -27,18 +27,18 @@ from fastrpc.registries.redis.server import RedisAccess, RedisClient
 
 __all__ = ["RedisLease", "RedisLookup", "RedisRecords"]
 
-#: Records of one answer: with the longest records it has some 8 MiB.
+#: Records of one answer. With the longest records it has about 8 MiB.
 PAGE_RECORDS = 128
 
-#: Seconds of a wait after which it is checked whether services were added.
+#: Seconds between two checks during a wait whether services were added.
 WAKE_SECONDS = 0.1
 
-#: Seconds by which the difference between the server's clock and ours may change between two lists. A larger change is
-#: a jump of a clock, or another server.
+#: The most seconds by which the difference between the server's clock and ours may change between two lists. A larger
+#: change means that a clock was set, or that another server answers.
 JUMP_SECONDS = 1.0
 
-#: Drops records whose leases have ended, then does ARGV[1]: "write", "renew", "remove" or "delete"; returns whether the
-#: record existed before. A record that another registration has taken over stays unchanged, except for "delete".
+#: Deletes expired records, then executes ARGV[1]: "write", "renew", "remove" or "delete". Returns 1 if the record
+#: existed before. "renew" and "remove" do not change a record that another registration has taken over.
 SCRIPT = """
 local records, owners, leases, services = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local verb, service, address, owner, ttl, record, channel = unpack(ARGV)
@@ -95,7 +95,7 @@ class RedisRecords:
 
     Args:
         base: the first part of all keys.
-        ttl_seconds: the silence after which a record ends.
+        ttl_seconds: seconds without renewal after which a record expires.
     """
 
     def __init__(self, access: RedisAccess, base: str, ttl_seconds: int) -> None:
@@ -134,7 +134,7 @@ class RedisRecords:
 
 
 class RedisLookup:
-    """Reads the records of services after messages on their channels, and when a message may have been lost.
+    """Reads the records of services after messages on their channels, and at intervals in case a message was lost.
 
     Args:
         clock: returns an instant in seconds that never decreases.
@@ -152,14 +152,13 @@ class RedisLookup:
         self._client, self._channel = access.connect(), access.connect()
         self._read, self._rereads = read, Rereads(longest_seconds, clock)
         self._services: dict[str, DecodedRecords] = {}
-        # Addresses and records of each list that was returned.
+        # Addresses and records in the last returned list of each service.
         self._told: dict[str, list[tuple[str, bytes]]] = {}
         # The services whose channels are subscribed.
         self._subscribed: set[str] = set()
         # The difference between the server's clock and ours at the last list.
         self._ahead: float | None = None
-        # The run of the server at the last list, "" if unknown; and whether to ask for it, which is not done for each
-        # list.
+        # The server's run ID at the last list, "" if unknown; and True if the next list has to query the ID.
         self._run = ""
         self._asks_run = True
         self._is_woken = False
@@ -175,10 +174,10 @@ class RedisLookup:
             self._wait(wait_seconds)
             return self._changed()
         except BaseException:
-            # Lists that were read were not returned either.
+            # Lists that were read before the error are not returned, so read them again.
             self._forget(self._services)
             self._subscribed.clear()
-            # If the network is cut, both connections are lost.
+            # A network failure breaks both connections.
             self._channel.drop()
             self._client.drop()
             self._asks_run = True
@@ -187,7 +186,7 @@ class RedisLookup:
             self._is_woken = False
 
     def _forget(self, services: Iterable[str]) -> None:
-        """Have lists read and published again."""
+        """Make lists due, and return them even if they have not changed."""
         for name in services:
             self._told.pop(name, None)
             self._rereads.hurry(name)
@@ -200,7 +199,7 @@ class RedisLookup:
         self._channel.close()
 
     def _subscribe(self) -> None:
-        """Subscribe to the channels of all services, and to no others: any program may publish there."""
+        """Subscribe to the channels of all services, and unsubscribe all other channels."""
         before, self._subscribed = self._subscribed, set(self._services)
         changes = {"SUBSCRIBE": self._subscribed - before, "UNSUBSCRIBE": before - self._subscribed}
         for verb, names in changes.items():
@@ -208,7 +207,7 @@ class RedisLookup:
                 self._note(self._channel.subscribe(verb, [f"{self._base}:{name}" for name in names]))
 
     def _note(self, channels: set[bytes]) -> None:
-        """Have the lists read again whose channels had messages."""
+        """Make the lists due whose channels had messages."""
         for name in channels:
             self._rereads.hurry(name.decode("utf-8", "replace")[len(self._base) + 1 :])
 
@@ -216,7 +215,7 @@ class RedisLookup:
         """Wait for messages until a list has to be read."""
         until = min(self._clock() + wait_seconds, self._rereads.next())
         while True:
-            # The wait is split: nothing else can interrupt it and leave the connection usable.
+            # Wait in short steps: interrupting a longer wait would break the connection.
             channels = self._channel.receive(max(0.0, min(WAKE_SECONDS, until - self._clock())))
             self._note(channels)
             if channels or self._is_woken or self._clock() >= until:
@@ -244,7 +243,7 @@ class RedisLookup:
         return changed
 
     def _is_another(self, now: int) -> bool:
-        """Return whether this is another server or another run, or a clock was reset."""
+        """Return whether another server answers, the server has restarted, or a clock was set."""
         before, self._ahead = self._ahead, now / 1000 - self._clock()
         has_jumped = before is not None and abs(self._ahead - before) > JUMP_SECONDS
         if not self._asks_run:
@@ -254,7 +253,7 @@ class RedisLookup:
         return has_jumped or (bool(run and self._run) and run != self._run)
 
     def _records(self, services: Sequence[str], now: int) -> dict[str, list[tuple[str, bytes]] | StoreError]:
-        """Return addresses and records whose leases have not ended; for a service that cannot be read, the error."""
+        """Return the addresses and records that have not expired, or the error of a service that cannot be read."""
         found: dict[str, list[tuple[str, bytes]] | StoreError] = {}
         pairs: list[tuple[str, bytes]] = []
         asked: list[Sequence[str | bytes | float]]
@@ -307,7 +306,7 @@ class RedisLease:
         self._run("remove")
 
     def delete(self) -> bool:
-        """Delete a record that any program wrote; return whether there was one."""
+        """Delete the record, whichever program wrote it; return whether there was one."""
         return self._run("delete")
 
     def _run(self, verb: str) -> bool:

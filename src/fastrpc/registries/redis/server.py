@@ -1,7 +1,7 @@
-"""Connections to a Redis server: logins, TLS, answers. Blocking, for threads. This module gives keys no meaning.
+"""A blocking client of a Redis server: logins, TLS, answers. Registries and brokers use it.
 
-The owner passes the class of errors. Requests of several threads take turns on one connection; `pipeline` sends the
-commands of many callers in one write.
+The owner passes the class of errors to raise. Threads take turns on one connection; `pipeline` sends the commands of
+many callers in one write.
 """
 
 import contextlib
@@ -30,19 +30,19 @@ __all__ = ["RedisAccess", "RedisClient", "Word"]
 #: A word of a command.
 Word: TypeAlias = str | bytes | float
 
-#: Seconds for a connection, and for an answer.
+#: The most seconds to connect, and to wait for an answer.
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 3.0
 
-#: Most bytes of all answers to one request, so that the answers for a part of a long list fit.
+#: The most bytes of all answers to one request, enough for one part of a long list.
 REQUEST_BYTES = 4 * ANSWER_BYTES
 
-#: Seconds for reading a message that was already received.
+#: Seconds to wait for a message that has already arrived.
 LEAST_SECONDS = 0.001
 
-#: Most messages that are read at once, before the lists that they concern are read.
+#: The most messages that are read together before their lists are read.
 MOST_MESSAGES = 1_000
 
-#: Errors of a login or of its rights, with their statuses. The first entry that fits counts.
+#: Errors of a login or its permissions, with their statuses. The first entry that matches is used.
 _REFUSALS = (
     ((exceptions.NoPermissionError, exceptions.AuthorizationError), Status.PERMISSION_DENIED),
     (exceptions.AuthenticationError, Status.UNAUTHENTICATED),
@@ -51,7 +51,7 @@ _REFUSALS = (
 #: Errors of a connection, and of answers.
 _FAILURES = (exceptions.RedisError, HttpError, OSError, msgspec.ValidationError, RecursionError, ValueError)
 
-#: The line with the id of a run in the server's information.
+#: The line with the run ID in the output of INFO.
 _RUN_ID = re.compile(rb"^run_id:(\w{1,64})", re.MULTILINE)
 
 #: The answer to a command of more than ten words without a login.
@@ -72,13 +72,13 @@ class _BoundedSocket:
     def __init__(self, connected: socket.socket) -> None:
         self._timed = TimedSocket(connected, ANSWER_BYTES, time.monotonic() + ANSWER_SECONDS)
         self.sendall, self.shutdown, self.close = self._timed.sendall, connected.shutdown, connected.close
-        # With the package hiredis, redis-py's parser polls the socket, and peeks whether the peer has closed it.
+        # redis-py's parser for hiredis polls the file descriptor, and peeks whether the peer has closed the connection.
         self.fileno, self._peek = connected.fileno, connected.recv
-        # The number of bytes that TLS has decrypted and that were not received yet.
+        # Returns the number of decrypted TLS bytes that have not been read.
         self.pending: Callable[[], int] = getattr(connected, "pending", int)
-        # Bytes that were received ahead, for the next read.
+        # Bytes that `look_ahead` has received for the next `recv`.
         self._ahead = b""
-        # The byte count at which all answers to the last request have to be complete.
+        # All answers to the last request must be complete before this many bytes in total were received.
         self._last_byte = 0
 
     def allow(self, seconds: float) -> None:
@@ -87,12 +87,12 @@ class _BoundedSocket:
         self._timed.allow(ANSWER_BYTES, time.monotonic() + seconds)
 
     def allow_next(self) -> None:
-        """Allow the time of one more answer to the last request."""
+        """Restart the time limit for the next answer to the last request."""
         left = self._last_byte - self._timed.received
         self._timed.allow(min(ANSWER_BYTES, left), time.monotonic() + ANSWER_SECONDS)
 
     def settimeout(self, seconds: float | None) -> None:
-        """Ignore the timeout, which is for a part of an answer: the deadline stays."""
+        """Ignore redis-py's timeout, which is for one read. The deadline for the whole answer applies."""
 
     def look_ahead(self) -> bool:
         """Wait for bytes until the deadline; return whether there are any."""
@@ -109,7 +109,7 @@ class _BoundedSocket:
         return found or self._received(size)
 
     def recv_into(self, place: bytearray) -> int:
-        """Receive bytes as `recv` does, for the parser of hiredis."""
+        """Receive bytes into a buffer, for the parser of hiredis."""
         found = self.recv(len(place))
         place[: len(found)] = found
         return len(found)
@@ -120,10 +120,10 @@ class _BoundedSocket:
 
 
 class _Bounded(Connection):
-    """A connection whose answers are bounded, with the TLS settings of all registries.
+    """A connection with limits for its answers, and with fastrpc's TLS settings.
 
     Args:
-        place: returns the server for each new connection.
+        place: returns host and port of the server. It is called for each new connection.
         role: the role that the server must have; "" for any role.
     """
 
@@ -160,7 +160,8 @@ class _Bounded(Connection):
     def has_message(self, seconds: float) -> bool:
         """Wait for bytes of a pushed message; return whether there are any."""
         self.allow(seconds)
-        # redis-py's own parser waits here. The parser of hiredis only looks, and may have bytes that were read before.
+        # redis-py's own parser waits in `can_read`. The parser of hiredis returns immediately, and may have buffered
+        # bytes.
         return self.can_read(0.0) or self.bounded.look_ahead()
 
 
@@ -169,9 +170,9 @@ class RedisAccess:
 
     Args:
         places: one server, or sentinels.
-        login: a name with its password, which are not sent to sentinels; None: no login.
+        login: the user name, and a function that returns the password; None for no login. Never sent to sentinels.
         db: the number of the database.
-        master: the name of the server among the sentinels.
+        master: the name by which the sentinels know the server.
         error: the class of the errors of its clients.
     """
 
@@ -205,7 +206,7 @@ class RedisAccess:
         return _Bounded(place, role, self._tls, **fixed, **options)
 
     def _find_master(self) -> tuple[str, int]:
-        """Return the server that a sentinel names; the first sentinel that answers decides.
+        """Return the server that the sentinels name. The first sentinel that answers decides.
 
         Raises:
             FastRPCError: no sentinel answers or knows the name.
@@ -227,7 +228,7 @@ class RedisAccess:
 
 
 def _packed(command: Sequence[Word]) -> bytes:
-    """Return the bytes of a command; redis-py would take three times as long."""
+    """Encode a command, three times as fast as redis-py."""
     words = [one if isinstance(one, bytes) else str(one).encode() for one in command]
     return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(one), one) for one in words])
 
@@ -237,9 +238,9 @@ def _is_replica(refusal: BaseException) -> bool:
 
 
 class RedisClient:
-    """A connection. Several threads may use it: each request has the connection and its time to itself.
+    """A connection to the server. Threads may share it: each request has exclusive use of the connection.
 
-    Errors that methods name are of the class of the access. Their `processed` is "no" if nothing was sent. `close`
+    Methods raise `RedisAccess.error`, a subclass of FastRPCError. Its `processed` is "no" if nothing was sent. `close`
     interrupts a request of another thread.
     """
 
@@ -248,7 +249,7 @@ class RedisClient:
         # Held for a request and its answers. Re-entrant: a failed request drops the connection.
         self._turn = threading.RLock()
         self._is_closed = False
-        # Whether the server may have got the request.
+        # True if the server may have received the request.
         self._is_sent = False
         self._may_ask_run = True
 
@@ -264,9 +265,9 @@ class RedisClient:
         return found
 
     def ask_all(self, kind: Any, commands: Sequence[Sequence[Word]]) -> list[Any]:
-        """Return the answers to commands that are sent together; for a key of another type the answer is an error.
+        """Send commands together and return their answers. The answer for a key of a wrong type is an error object.
 
-        Each answer is bounded in time and bytes, and so is their sum.
+        Each answer has a limit of time and bytes, and all answers together have a limit of bytes.
 
         Raises:
             FastRPCError: the server cannot be reached, refuses, or answers with another type.
@@ -276,16 +277,16 @@ class RedisClient:
             return [self._answer(kind) for _ in commands]
 
     def pipeline(self, commands: Sequence[tuple[Any, Sequence[Word]]]) -> list[Any]:
-        """Return the answer or the error of each of several commands: one write for unrelated callers.
+        """Send the commands of unrelated callers in one write; return the answer or the error of each.
 
-        A refusal is the error of its command only, with redis-py's error as its cause. A command with a word that is
-        not UTF-8 has an error, too, and is not sent. After the loss of the connection, or an answer of another type,
-        each command without an answer has that error. Answers are bounded as in `ask_all`.
+        A refusal concerns its command only; its cause is redis-py's error. A command with a word that is not UTF-8 is
+        not sent, and has an error. If the connection is lost, or an answer has a wrong type, this is the error of each
+        command without an answer. The limits for answers are the limits of `ask_all`.
 
         Args:
-            commands: the type of the answer, and the words.
+            commands: for each command, the type of its answer and its words.
         """
-        # First the bytes of each command, later its answer.
+        # For each command its bytes, which its answer replaces later.
         found = [self._packed_or_refused(words) for _, words in commands]
         sent = [index for index, one in enumerate(found) if isinstance(one, bytes)]
         unanswered = iter(sent)
@@ -296,7 +297,7 @@ class RedisClient:
                     found[index] = self._answer(commands[index][0], takes_refusals=True)
                     next(unanswered)
                 if any(isinstance(one, self._error) and _is_replica(one) for one in found):
-                    # The next command looks for the new master.
+                    # This server is no longer the master. The next command connects to the new one.
                     self.drop()
         except self._error as error:
             for index in unanswered:
@@ -321,7 +322,7 @@ class RedisClient:
         try:
             return msgspec.convert(self._connection.read_response(), kind)
         except exceptions.ResponseError as error:
-            # WRONGTYPE: another program has written the key.
+            # WRONGTYPE means that another program has written the key, so it concerns this command only.
             if not takes_refusals and not str(error).startswith("WRONGTYPE"):
                 raise
             refusal = self._failure(error)
@@ -340,7 +341,7 @@ class RedisClient:
         return self._error(f"Redis at {self._name}: {text}", status=status, processed=processed)
 
     def run_id(self) -> str:
-        """Return the id of this run of the server; "" if the login may not read it.
+        """Return the server's run ID, which changes with each restart; "" if the login may not read it.
 
         Raises:
             FastRPCError: the server cannot be reached, or answers with another type.
@@ -358,7 +359,7 @@ class RedisClient:
         return "" if run is None else run[1].decode()
 
     def subscribe(self, verb: str, channels: Sequence[str]) -> set[bytes]:
-        """Subscribe or unsubscribe channels; return the channels of the messages that arrived meanwhile."""
+        """Subscribe or unsubscribe channels; return the channels of messages that arrived in the meantime."""
         found: set[bytes] = set()
         left = len(channels)
         with self._request():
@@ -373,16 +374,16 @@ class RedisClient:
         return found
 
     def receive(self, wait_seconds: float) -> set[bytes]:
-        """Wait for messages on the subscribed channels; return the channels of the messages that arrived first."""
+        """Wait for a message on the subscribed channels; return the channels of all messages that have arrived."""
         return {channel for channel, _ in self.messages(wait_seconds)}
 
     def messages(
         self, wait_seconds: float, *, more_seconds: float = LEAST_SECONDS
     ) -> set[tuple[bytes, bytes]]:
-        """Wait for messages on the subscribed channels; return channel and content of the messages that arrived first.
+        """Wait for a message on the subscribed channels; return channel and content of all messages that have arrived.
 
         Args:
-            more_seconds: the time to wait for another message after each message; 0: return at once.
+            more_seconds: how long to wait for another message after each message; 0 for no wait.
         """
         found: set[tuple[bytes, bytes]] = set()
         until = time.monotonic() + wait_seconds + ANSWER_SECONDS
@@ -401,7 +402,7 @@ class RedisClient:
         return msgspec.convert(self._connection.read_response(), tuple[bytes, bytes, bytes | int])
 
     def drop(self) -> None:
-        """Close the connection, after a request of another thread. The next command opens another connection."""
+        """Close the connection after the running request of another thread. The next command opens a new one."""
         with self._turn:
             self._connection.disconnect()
 
@@ -412,10 +413,10 @@ class RedisClient:
 
     @contextlib.contextmanager
     def _request(self) -> Iterator[None]:
-        """Hold the connection for the block, and turn its errors into ours. After an error the connection is closed.
+        """Lock the connection during the block, and convert its errors. After an error the connection is closed.
 
-        Every Exception is turned into one of ours, including faults of redis-py or its parser: the calling threads only
-        handle ours, and any other would end them silently.
+        Every Exception is converted into `RedisAccess.error`, even after a defect of redis-py or its parser: the
+        calling threads handle no other error, and would end silently.
         """
         with self._turn:
             self._is_sent = False
@@ -424,15 +425,15 @@ class RedisClient:
                     raise ConnectionError("the connection is closed")
                 yield
             except BaseException as error:
-                # The next request must not read the remaining answers.
+                # The next request must not read answers to this request.
                 self.drop()
                 if isinstance(error, self._error) or not isinstance(error, Exception):
                     raise
                 if self._is_closed:
-                    # `close` removes redis-py's parser from a request that is reading, which may raise any error.
+                    # `close` takes redis-py's parser away from a running read, which may then raise any error.
                     raise self._failure(ConnectionError("the connection is closed")) from error
                 raise self._failure(error) from error
             finally:
-                # The connection may have been closed while it was connecting.
+                # `close` may have been called while the connection was being opened.
                 if self._is_closed:
                     self.drop()

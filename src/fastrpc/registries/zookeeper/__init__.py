@@ -1,9 +1,9 @@
-"""ZooKeeper, for clusters of Go's rpcx: only the layout of rpcx; uses the package kazoo.
+"""ZooKeeper, only in the layout of Go's rpcx. Uses the package kazoo.
 
     session  one session of a registry object: places, login, TLS, answers
     nodes    endpoints as ephemeral nodes: lookups, registrations
 
-Options: `ttl` (the silence in seconds after which the session ends), `base` (`rpcx`), `user` with `password` or
+Options: `ttl` (seconds without a heartbeat after which the session ends), `base` (`rpcx`), `user` with `password` or
 `password_file`, `allow_insecure`, and the options of TLS (`registries/base/urls.py`).
 """
 
@@ -16,7 +16,7 @@ __all__ = ["open_zookeeper"]
 
 
 def open_zookeeper(url: RegistryURL) -> BackedRegistry:
-    """Open `zookeeper://host:port,host:port?base=…`; without a port it is 2181.
+    """Open `zookeeper://host:port,host:port?base=…`. The default port is 2181.
 
     Raises:
         ConfigError: an option is wrong, or kazoo is not installed.

@@ -21,7 +21,7 @@ from fastrpc.status import Status
 
 __all__ = ["NodeLease", "NodeLookup", "ZookeeperNodes"]
 
-#: Nodes that are requested together.
+#: The number of nodes that are requested concurrently.
 PAGE_NODES = 128
 
 
@@ -70,24 +70,24 @@ class _Nodes:
 
     def __init__(self, layout: RpcxLayout, woken: WakeFlag) -> None:
         self.decoded = DecodedRecords(layout.read)
-        #: Names and values as last returned; None if they have to be returned.
+        #: Names and values that `fetch` returned last; None if it must return them again.
         self.told: list[tuple[str, bytes]] | None = None
         self.read_at = float("-inf")
-        #: Whether the server has lost its data since the last listing that was returned.
+        #: True if the server has lost its data since the last returned listing.
         self.is_restart = False
-        # The transaction that created the parent of the nodes; 0 before the first list with a parent.
+        # The transaction that created the parent of the nodes; 0 if no parent has been seen.
         self._made = 0
         self._woken = woken
 
     def note(self, event: Any = None) -> None:
-        """Have the nodes read again; called in a thread of the session."""
+        """Make `fetch` read the nodes again. Called in a thread of the session."""
         self.read_at = float("-inf")
         self._woken.set()
 
     def note_parent(self, made: int) -> None:
-        """Note the transaction that created the parent; 0: it is missing. If it was known before, the server was reset.
+        """Store the transaction that created the parent; 0 if the parent is missing.
 
-        Parents are never deleted: a server that has lost its data creates new ones.
+        Parents are never deleted. So another transaction means that the server has lost its data.
         """
         self.is_restart |= self._made not in (0, made)
         self._made = made
@@ -133,14 +133,14 @@ class NodeLookup:
             for nodes in self._nodes.values():
                 self._forget(nodes)
             raise
-        # This comes last: if another listing raises an error, no listing is returned.
+        # Reset the flags only now: if one listing raises an error, no listing is returned.
         for service, listing in changed.items():
             if isinstance(listing, Listing):
                 self._nodes[service].is_restart = False
         return changed
 
     def _list(self, service: str, nodes: _Nodes) -> list[tuple[str, bytes]] | StoreError:
-        """Return names and values, or the error of reading this service only."""
+        """Return names and values, or the error if only this service cannot be read."""
         with _answers():
             try:
                 with _answers():
@@ -163,14 +163,14 @@ class NodeLookup:
         nodes.told, nodes.read_at = None, float("-inf")
 
     def _note_loss(self) -> None:
-        """Have all nodes read again, as their watches may be lost; called in a thread of the session."""
+        """Make `fetch` read all nodes again, because their watches may be lost. Called in a thread of the session."""
         for nodes in list(self._nodes.values()):
             nodes.note()
 
     def _read(self, service: str, nodes: _Nodes) -> tuple[int, Iterator[tuple[str, bytes]]]:
-        """Return the parent's creation, names and values; watch for added and removed nodes."""
+        """Return the transaction that created the parent, names, and values; watch for added and removed nodes."""
         path = f"/{self._layout.prefix}{service}"
-        # The time is taken before the request, so that concurrent changes count as later.
+        # Take the time before the request, so that changes during the request count as later.
         nodes.read_at = self._clock()
         try:
             names, found = self._session.ask(
@@ -178,7 +178,7 @@ class NodeLookup:
             )
             made = found.czxid
         except NoNodeError:
-            # This notifies when the service is created. If it already exists, the next list follows at once.
+            # The watch reports the creation of the service. If the service exists by now, read it again immediately.
             if self._session.ask(lambda client: client.exists_async(path, watch=nodes.note)) is not None:
                 nodes.note()
             names, made = [], 0
@@ -191,7 +191,7 @@ class NodeLookup:
 
 
 class NodeLease:
-    """The record of one endpoint, a node that ends with the session.
+    """The record of one endpoint: an ephemeral node, which the server deletes when the session ends.
 
     If an address is registered twice, the later registration writes the record. After its removal the other
     registration writes the record again.
@@ -208,7 +208,7 @@ class NodeLease:
         name, _ = layout.record(endpoint)
         self._parent = f"/{layout.prefix}{service}"
         self._path = f"{self._parent}/{name}"
-        # The transaction that created the node, 0 if unknown; and the value of the node, empty if unknown.
+        # The transaction that created our node, 0 if unknown; and the value of the node, empty if unknown.
         self._made = 0
         self._kept = b""
 
@@ -217,14 +217,14 @@ class NodeLease:
             found = self._session.ask(lambda client: client.exists_async(self._path))
             is_ours = found is not None and found.czxid == self._made
             if is_ours and found.ephemeralOwner == self._session.id and self._kept == self._value():
-                # If the record is as this registration wrote it, it stays.
+                # The record is unchanged since this registration wrote it.
                 return
             self._make_parent()
             self._write(is_there=found is not None)
 
     def renew(self) -> bool:
         with _answers():
-            # A record that another server has taken over also exists.
+            # The record also exists if another server has taken it over.
             return self._session.ask(lambda client: client.exists_async(self._path)) is not None
 
     def release(self) -> None:
@@ -238,16 +238,16 @@ class NodeLease:
             if found is None:
                 return False
             if not self._made or found.czxid != self._made:
-                # A record that another server has taken over stays.
+                # Another server has taken over the record, which is kept.
                 return True
             if found.ephemeralOwner != self._session.id:
-                # The node ends with an earlier session.
+                # The node belongs to an earlier session and will be deleted with it.
                 return False
             self._write(is_there=True)
             return True
 
     def retire(self) -> bool:
-        """Mark the record: clients skip an inactive server."""
+        """Mark the server as inactive, so that clients skip it."""
         self._is_leaving = True
         with _answers():
             if not self._is_ours():
@@ -264,13 +264,13 @@ class NodeLease:
                 self._session.ask(lambda client: client.create_async(self._parent, self._service.encode()))
 
     def _write(self, *, is_there: bool) -> None:
-        """Write the node over any other node.
+        """Create the node, in place of any existing node.
 
-        A node ends with the session that created it. Clients see at once that a node was created again, but see a
-        changed value later.
+        A new node belongs to the current session. Clients notice immediately that a node was created, but a changed
+        value only later.
         """
         value = self._value()
-        # If the answer is lost, the node may have the previous value.
+        # Until the answer arrives, the value of the node is unknown.
         self._kept = b""
         results = self._session.ask(lambda client: self._written(client, value, is_there=is_there))
         refusals = [one for one in results if isinstance(one, Exception)]
@@ -282,7 +282,7 @@ class NodeLease:
         self._made, self._kept = (0, b"") if made is None else (made.czxid, value)
 
     def _written(self, client: Any, value: bytes, *, is_there: bool) -> Any:
-        """Begin to write the node in one transaction, so that readers always see it."""
+        """Start one transaction that replaces the node, so that readers always see a node."""
         transaction = client.transaction()
         if is_there:
             transaction.delete(self._path)
@@ -298,10 +298,10 @@ class NodeLease:
 
 
 def _each(session: ZookeeperSession, names: list[str], ask: Any) -> Iterator[tuple[str, Any]]:
-    """Yield names with the answers to their requests; removed nodes are left out."""
+    """Yield names with the answers to their requests, without nodes that were removed."""
     for start in range(0, len(names), PAGE_NODES):
         page = names[start : start + PAGE_NODES]
-        # The last item is not a name: a single request would raise its error.
+        # The additional request ensures that errors are returned: a single request would raise its error.
         answers = session.ask_all([*(partial(ask, name=name) for name in page), _nothing])
         for name, found in zip(page, answers, strict=False):
             if not isinstance(found, NoNodeError):
@@ -316,7 +316,7 @@ def _nothing(client: Any) -> Any:
 
 @contextlib.contextmanager
 def _answers() -> Iterator[None]:
-    """Turn answers in the block that do not fit into StoreError: the next attempt sees the present state."""
+    """Raise unexpected answers inside the block as StoreError. The next attempt starts from the current state."""
     try:
         yield
     except NodeExistsError as error:

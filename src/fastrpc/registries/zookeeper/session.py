@@ -1,4 +1,4 @@
-"""One session of ZooKeeper, which many threads may use. This module gives paths no meaning."""
+"""One session of ZooKeeper, which many threads may use."""
 
 import contextlib
 import socket
@@ -28,19 +28,19 @@ from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["ZookeeperSession"]
 
-#: Seconds for a session, for an answer, and for the end of a session.
+#: The most seconds to open a session, to wait for an answer, and to end a session.
 CONNECT_SECONDS, ANSWER_SECONDS, END_SECONDS = 3.0, 3.0, 2.0
 
-#: Pauses between attempts to connect: a server that is back is found soon.
+#: Pauses between attempts to connect. They are short, so that a restarted server is noticed soon.
 RETRY = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0}
 
-#: Seconds without a connection after which kazoo's client is replaced: an unexpected answer ends its thread, and
+#: Seconds without a connection after which kazoo's client is replaced. Its thread ends after an unexpected answer, and
 #: servers with older data refuse a client that has seen newer data.
 REPLACE_SECONDS = 4.0
 
 
 class _Sockets(SequentialThreadingHandler):  # type: ignore[misc]
-    """Opens connections, with the TLS settings of all registries, and can cut the present connection off."""
+    """Opens connections with fastrpc's TLS settings, and can cut the current connection."""
 
     def __init__(self, ends: dict[str, HttpEnd] | None) -> None:
         super().__init__()
@@ -69,11 +69,11 @@ class _Sockets(SequentialThreadingHandler):  # type: ignore[misc]
 
 
 class ZookeeperSession:
-    """The session of a registry object. It begins on first use, and again after it has ended.
+    """The session of a registry object. It starts on first use, and again after it has ended.
 
     Args:
-        login: a name with its password; None: no login.
-        ttl_seconds: the silence after which the servers end the session.
+        login: the user name, and a function that returns the password; None for no login.
+        ttl_seconds: seconds without a heartbeat after which the servers end the session.
     """
 
     def __init__(
@@ -93,15 +93,15 @@ class ZookeeperSession:
         # Set while the client is connected.
         self._is_live = threading.Event()
         self._sockets: _Sockets | None = None
-        # The instant at which the present client was started, or last seen connected.
+        # The time at which the current client was started, or last seen connected.
         self._seen_at = 0.0
         self._is_closed = False
-        #: Functions that are called in a thread of the session when its connection is lost or back.
+        #: Functions that are called in a thread of the session when its connection is lost or restored.
         self.listeners: set[Callable[[], None]] = set()
 
     @property
     def id(self) -> int:
-        """The number of the present session."""
+        """The ID of the current session."""
         client = self._client
         return 0 if client is None or client.client_id is None else client.client_id[0]
 
@@ -109,14 +109,14 @@ class ZookeeperSession:
         """Return the answer to a request of kazoo; `begin` starts it and returns its asynchronous result.
 
         Raises:
-            StoreError: no server answers, or it refuses; other refusals are errors of kazoo.
+            StoreError: no server answers, or the login is refused. Other refusals are raised as errors of kazoo.
         """
         return self.ask_all([begin])[0]
 
     def ask_all(self, begins: Sequence[Callable[[Any], Any]]) -> list[Any]:
-        """Return the answers to several concurrent requests; an error of kazoo takes the place of its answer.
+        """Return the answers to concurrent requests. An error of kazoo is returned in place of an answer.
 
-        The error of a single request is raised.
+        If there is only one request, its error is raised.
         """
         with self._errors():
             client = self._connected()
@@ -135,7 +135,7 @@ class ZookeeperSession:
             return answers
 
     def close(self) -> None:
-        """End the session, and with it its ephemeral nodes."""
+        """End the session. The server deletes its ephemeral nodes."""
         with self._lock:
             self._is_closed = True
             client, self._client = self._client, None
@@ -170,7 +170,7 @@ class ZookeeperSession:
         return client
 
     def _begun(self) -> tuple[Any, threading.Event]:
-        """Return a client of kazoo that connects, and the event of its connection."""
+        """Start a client of kazoo; return the client and the event that is set when it is connected."""
         options: dict[str, Any] = {}
         if self._login is not None:
             user, password = self._login
@@ -190,7 +190,7 @@ class ZookeeperSession:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn errors in the block, except answers, into StoreError."""
+        """Raise errors of the connection and login inside the block as StoreError."""
         try:
             yield
         except (NoAuthError, AuthFailedError) as error:
@@ -204,7 +204,7 @@ class ZookeeperSession:
 
 def _end(client: Any, sockets: _Sockets) -> None:
     """Stop a client of kazoo."""
-    # A server that is silent would delay this.
+    # If the server does not answer, cut the connection to end the wait.
     timer = threading.Timer(END_SECONDS, sockets.cut)
     timer.start()
     try:

@@ -1,1 +1,1 @@
-"""Marks of methods that servers start by themselves, at instants of the clock."""
+"""Decorators for methods that servers call on a schedule."""

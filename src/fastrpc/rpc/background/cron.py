@@ -1,9 +1,9 @@
 """The instants of a cron text in a time zone.
 
-cronsim walks wall-clock times without a zone. Here each time becomes the instants at which the clocks of the zone show
-it: one as a rule, two where clocks go back, none where they go forward. As in Debian's cron, a text that names its
-minutes and hours has one instant in both special cases: the first of the two, or the instant at which the clocks go
-forward.
+cronsim iterates over wall-clock times without a zone. This module converts each time into the instants at which the
+clocks of the zone show it: usually one, two where clocks go back, none where they go forward. As in Debian's cron, a
+text with fixed minutes and hours has exactly one instant in both special cases: the first of the two, or the instant at
+which the clocks go forward.
 """
 
 import bisect
@@ -16,15 +16,15 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["CronText"]
 
-#: A text with these fields, without seconds, can name its minutes and hours.
+#: The number of fields of a text without seconds. Only such a text can have fixed minutes and hours.
 _FIELDS: Final = 5
 
 _SECOND: Final = timedelta(seconds=1)
 
-#: A text with no instant in this number of years counts as having none.
+#: A text without an instant in this many years counts as having none.
 _YEARS: Final = 50
 
-#: 9900-01-01. Python's dates end with the year 9999.
+#: 9900-01-01, the end of the search. Python's dates end with the year 9999.
 _END: Final = 250_246_627_200.0
 
 
@@ -35,7 +35,7 @@ class CronText(NamedTuple):
     zone: tzinfo
 
     def after(self, instant: float) -> float:
-        """Return the first instant after the given one, infinity at the end of all dates.
+        """Return the first instant of the text after `instant`; infinity at the end of Python's dates.
 
         Raises:
             ConfigError: cronsim is not installed, the text is malformed, or it has no instant in 50 years.
@@ -63,7 +63,7 @@ class CronText(NamedTuple):
         return found
 
     def _first(self, shown: datetime, instant: float) -> float:
-        """Return the first instant of the text after `instant`; search forward from the wall-clock time `shown`."""
+        """Return the first instant of the text after `instant`, searching forward from the wall-clock time `shown`."""
         for wall in self._walk(shown, is_reverse=False):
             later = [moment for moment in self._moments_of(wall) if moment > instant]
             if later:
@@ -71,7 +71,7 @@ class CronText(NamedTuple):
         return math.inf
 
     def _last(self, shown: datetime, instant: float) -> float:
-        """Return the last instant of the text up to `instant`; search back from the wall-clock time `shown`."""
+        """Return the last instant of the text up to `instant`, searching back from the wall-clock time `shown`."""
         for wall in self._walk(shown + _SECOND, is_reverse=True):
             earlier = [moment for moment in self._moments_of(wall) if moment <= instant]
             if earlier:
@@ -79,7 +79,7 @@ class CronText(NamedTuple):
         return -math.inf
 
     def _walk(self, shown: datetime, *, is_reverse: bool) -> Iterator[datetime]:
-        """Yield the times of the text after a shown time, or before it."""
+        """Yield the wall-clock times of the text after `shown`, or before it if `is_reverse`."""
         try:
             from cronsim import CronSim, CronSimError
         except ImportError as error:
@@ -89,7 +89,7 @@ class CronText(NamedTuple):
         reason = ""
         try:
             for wall in CronSim(self.text, shown.replace(tzinfo=None, fold=0), reverse=is_reverse):
-                # The clocks may go forward over every time of a text.
+                # The clocks may skip every time of a text.
                 if abs(wall.year - shown.year) > _YEARS:
                     break
                 yield wall
