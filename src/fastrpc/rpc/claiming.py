@@ -37,7 +37,7 @@ class MethodMark:
     def __init__(
         self, options: MethodOptions | None, signature: HandlerSignature | None, *, prefix: str = ""
     ) -> None:
-        #: The options and signature of `@method`; None on an override without it.
+        #: The options and signature of `@method`; None on an override without `@method`.
         self.options = options
         self.signature = signature
         #: The class that claimed `function` as its `attribute`, and the class whose body holds the function.
@@ -47,12 +47,12 @@ class MethodMark:
         self.defined_in: type[Any] | None = None
         #: The service of a function under `@function` that no class claims; "" for methods.
         self.prefix = prefix
-        #: Set when the class is read.
+        #: None until the definition of the class is built.
         self.definition: MethodDefinition | None = None
 
 
 def claim_methods(cls: type[Any], *, contract: ServiceDefinition | None, is_whole: bool) -> None:
-    """Claim each remote function for `cls`; with `is_whole` also functions that a base has claimed."""
+    """Claim each remote function for `cls`. With `is_whole`, also claim functions that a base class has claimed."""
     promised = () if contract is None else tuple(member.attribute for member in contract.methods.values())
     for attribute in dict.fromkeys((*marked_attributes(cls), *promised)):
         function = inspect.getattr_static(cls, attribute, None)
@@ -94,7 +94,7 @@ def _claim(cls: type[Any], attribute: str, function: Any, *, is_own: bool) -> No
 
 
 def _owner_of(function: Any) -> type[Any] | None:
-    """Return the class that claimed a function; a wrapper has only the mark of the wrapped function."""
+    """Return the class that claimed a function; None for a wrapper, which only copied the mark of its function."""
     mark: MethodMark | None = getattr(function, METHOD_MARK, None)
     return mark.owner if mark is not None and mark.function is function else None
 
@@ -104,7 +104,7 @@ def _definer(cls: type[Any], attribute: str) -> type[Any]:
 
 
 def marked_attributes(cls: type[Any]) -> Iterator[str]:
-    """Yield the attributes of a class that are marked functions; inherited attributes come first."""
+    """Yield the attributes of a class that are marked functions, inherited attributes first."""
     for member in reversed(cls.__mro__):
         for attribute, value in list(vars(member).items()):
             inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
@@ -133,7 +133,7 @@ def _copy(function: Any, qualname: str) -> Any:
     copied.__doc__ = function.__doc__
     copied.__module__ = function.__module__
     copied.__qualname__ = qualname
-    # Reading `__annotations__` would evaluate deferred annotations since Python 3.14.
+    # Since Python 3.14, reading `__annotations__` would evaluate deferred annotations.
     is_deferred = getattr(function, "__annotate__", None) is not None
     for name in ("__annotate__" if is_deferred else "__annotations__", "__type_params__"):
         if hasattr(function, name):

@@ -42,10 +42,10 @@ __all__ = [
 
 _Encoders = tuple[Callable[[Any], bytes], Callable[[Any], bytes], Callable[[Any], bytes]]
 
-#: The longest msgpack array whose first byte has its length, which the marshal reads.
+#: The longest msgpack array whose first byte contains its length. The marshal reads only this byte.
 LONGEST_PREPARED: Final = 15
 
-#: The advice for a union whose members have indistinguishable payloads.
+#: The hint for a union whose members have indistinguishable payloads.
 _UNION_HINT: Final = (
     "make each a msgspec.Struct with a tag that distinguishes them: class Cat(msgspec.Struct, tag=True)"
 )
@@ -82,11 +82,11 @@ _SCALARS: Final = frozenset(
 def coders_for(
     definition: MethodDefinition, codec: Codec, shape: ArgumentShape, *, is_plain: bool = False
 ) -> PayloadCoders:
-    """Return the coders of a method by a codec.
+    """Return the coders of a method for a codec.
 
     Args:
-        is_plain: whether arguments come by HTTP: then JSON holds neither NaN nor infinity, and integers beyond 2⁵³ may
-            be text.
+        is_plain: True if arguments arrive by HTTP. Then JSON contains neither NaN nor infinity, and integers beyond 2⁵³
+            may be text.
 
     Raises:
         ConfigError: the types are unknown at run time, or this codec cannot encode them.
@@ -106,7 +106,7 @@ def coders_for(
     if codec.name in _ONE_VALUE:
         _check_single(definition, codec.name)
     open_arguments, exact = _argument_decoders(codec, shape, known.parameters)
-    # By HTTP, only a server encodes results and messages of these types.
+    # For HTTP only the server encodes values, which are results.
     sent = (known.result,) if is_plain else (*known.parameters, known.result, known.message)
     if is_plain and codec.name == "json":
         told = definition.types()
@@ -130,7 +130,7 @@ def coders_for(
 
 
 def decoded_types(definition: MethodDefinition) -> MethodTypes:
-    """Return the types to which payloads are decoded: the types of the method, or encoded values that are passed on."""
+    """Return the types to which payloads are decoded: the method's types, or `Raw` if encoded values are passed on."""
     known = definition.types()
     if not definition.passes_on:
         return known
@@ -141,7 +141,7 @@ def decoded_types(definition: MethodDefinition) -> MethodTypes:
 
 
 def may_hold_containers(annotation: Any) -> bool:
-    """Whether a value of this type may be, or hold, an array or a map."""
+    """Return whether a value of this type may be or contain an array or a map."""
     while isinstance(annotation, NewType):
         annotation = annotation.__supertype__
     origin = get_origin(annotation)
@@ -166,7 +166,7 @@ def _scan(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
 def _argument_decoders(
     codec: Codec, shape: ArgumentShape, kinds: tuple[Any, ...]
 ) -> tuple[Callable[[Any], Any], tuple[Callable[[Any], Any] | None, ...] | None]:
-    """Return a function that splits arguments into items, and a function that decodes exactly n of them at once."""
+    """Return a function that splits arguments into items, and functions that decode exactly n arguments."""
     if codec.name not in _TYPED:
         return plain_decoder(codec), None
     import msgspec
@@ -189,12 +189,12 @@ def _row_decoder(codec: Codec, kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
 
 
 def _typed_decoder(codec: Codec, kind: Any, hooks: Hooks | None) -> Callable[[Any], Any]:
-    """Return the decoder of a codec by msgspec, with the hooks of the types that msgspec does not know."""
+    """Return a msgspec decoder of a codec, with hooks for types that msgspec does not know."""
     return codec.decoder(kind) if hooks is None else cast(HookedCodec, codec).hooked_decoder(kind, *hooks)
 
 
 def plain_decoder(codec: Codec) -> Callable[[Any], Any]:
-    """Return a decoder for payloads of unknown type; anything but an array stays bytes."""
+    """Return a decoder for payloads of unknown type. The payloads of `raw` and `protobuf` stay bytes."""
     if codec.name in _ONE_VALUE:
         return bytes
     decode = codec.decoder(Any)
@@ -202,7 +202,7 @@ def plain_decoder(codec: Codec) -> Callable[[Any], Any]:
 
 
 def _guarded(codec: Codec, decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a decoder of an installed codec that turns every error of the codec's library into DecodeError."""
+    """Return a decoder of an installed codec that raises every error of the codec's library as DecodeError."""
 
     def guarded(payload: Any) -> Any:
         try:
@@ -214,7 +214,7 @@ def _guarded(codec: Codec, decode: Callable[[Any], Any]) -> Callable[[Any], Any]
 
 
 def _encoders(codec: Codec, known: MethodTypes, sent: Sequence[Any]) -> _Encoders:
-    """Return the encoders of arguments, results and messages; `sent` are the types of all of them."""
+    """Return the encoders of arguments, results and messages; `sent` has the types of all these values."""
     encode = encoder_for(codec, sent)
     if codec.name != "protobuf":
         return encode, encoded_once(encode, known.result), encode
@@ -226,11 +226,11 @@ def _encoders(codec: Codec, known: MethodTypes, sent: Sequence[Any]) -> _Encoder
 
 
 def encoder_for(codec: Codec, kinds: Sequence[Any]) -> Callable[[Any], bytes]:
-    """Return an encoder for any value; its result is checked, as the core reads it as bytes.
+    """Return an encoder for any value. It always returns `bytes`, because the core reads them without a check.
 
     Args:
-        kinds: the types of the values, which say whether arrays are to be aligned, and whether JSON lacks one of the
-            numbers.
+        kinds: the types of the values. They decide whether arrays are aligned, and whether a number may be one that
+            JSON cannot express.
     """
     if codec.name == "msgpack" and may_hold_arrays(kinds) and "numpy" in sys.modules:
         from fastrpc.types.arrays import aligned_encoder
@@ -244,7 +244,7 @@ def encoder_for(codec: Codec, kinds: Sequence[Any]) -> Callable[[Any], bytes]:
     if codec.name in _ONE_VALUE or codec.name in _TYPED:
         return encode
 
-    # An installed codec may know the values of msgspec, but not the values of `fastrpc.types`.
+    # An installed codec may know msgspec's types, but not the types of `fastrpc.types`.
     plain = plain_form(codec.name) if written_types(kinds) else None
 
     def checked(value: Any) -> bytes:
@@ -255,7 +255,7 @@ def encoder_for(codec: Codec, kinds: Sequence[Any]) -> Callable[[Any], bytes]:
 
 
 def _payload_decoder(codec: Codec, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a decoder for a payload of one value; `convert` gets an item of it."""
+    """Return a decoder for a payload of one value, given the function that converts the value."""
     if codec.name in _ONE_VALUE or codec.name in _TYPED:
         return convert
     opened = plain_decoder(codec)
@@ -279,11 +279,11 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
             return convert_plain(codec.name, kind)
         return filled(partial(msgspec.convert, type=kind), (kind,), as_row=False)
     except RecursionError:
-        # This is an alias by `type` of Python 3.12, which may refer to itself.
+        # The kind is an alias by Python 3.12's `type` statement that refers to itself.
         raise _unsuitable(definition, codec, place, kind, "it names itself") from None
     except (ConfigError, TypeError, ValueError, NameError, AttributeError) as error:
         reason = error.message if isinstance(error, ConfigError) else str(error)
-        # The text of the error names the cause; the frames of a library would hide the program's own frames.
+        # The error text states the cause. The frames of a library would hide the frames of the program.
         raise _unsuitable(definition, codec, place, kind, reason) from None
 
 

@@ -1,7 +1,7 @@
 """Check that a class implements its contract.
 
-A contract is a `typing.Protocol` or an `abc.ABC` under `@service` and `@method`. Differences without effect on callers
-are allowed: wider parameters, a narrower result, more parameters with defaults, the server's options.
+A contract is a `typing.Protocol` or an `abc.ABC` under `@service` and `@method`. Differences that do not affect callers
+are allowed: wider parameter types, a narrower result type, more parameters with defaults, and the server's options.
 """
 
 import types
@@ -24,7 +24,7 @@ _KIND_TEXT: dict[Kind, str] = {
 
 
 def check_implements(definition: ServiceDefinition, contract: ServiceDefinition) -> None:
-    """Compare a class with the contract that `implements=` names; the TypeError lists every difference."""
+    """Compare a class with the contract that `implements=` names; raise TypeError with all differences."""
     if found := list(differences(definition, contract)):
         lines = "".join(f"\n  - {line}" for line in found)
         raise TypeError(
@@ -35,7 +35,7 @@ def check_implements(definition: ServiceDefinition, contract: ServiceDefinition)
 def check_override(
     cls: type[Any], attribute: str, signature: HandlerSignature, inherited: MethodDefinition
 ) -> None:
-    """Refuse an override whose kind of call differs from the overridden method's."""
+    """Refuse an override with another kind of call than the overridden method."""
     if signature.kind != inherited.kind:
         raise TypeError(
             f"{cls.__qualname__}.{attribute} gives {_KIND_TEXT[signature.kind]},"
@@ -58,7 +58,7 @@ def differences(definition: ServiceDefinition, contract: ServiceDefinition) -> I
 
 
 def is_accepted(given: Any, expected: Any) -> bool:
-    """Return whether every value of `given` is also one of `expected`, as far as that is decidable."""
+    """Return whether every value of type `given` is also of type `expected`, as far as that is decidable."""
     given, expected = _plain(given), _plain(expected)
     if expected is Any or expected is object or given is Any or given == expected:
         return True
@@ -72,7 +72,7 @@ def is_accepted(given: Any, expected: Any) -> bool:
     if not _is_derived(given_origin or given, expected_origin or expected):
         return False
     pairs = list(zip(get_args(given), get_args(expected), strict=False))
-    # `list` without arguments is a list of anything.
+    # `list` without arguments is a list of `Any`.
     return not pairs or (
         len(get_args(given)) == len(get_args(expected))
         and all(is_accepted(one, other) for one, other in pairs)
@@ -95,7 +95,7 @@ def _method_differences(method: MethodDefinition, promised: MethodDefinition) ->
 
 def _parameter_differences(method: MethodDefinition, promised: tuple[Parameter, ...]) -> Iterator[str]:
     own = method.parameters
-    # A kept old name means the present parameter.
+    # An old name of a renamed parameter means the parameter with the new name.
     promised_names = {method.renamed.get(parameter.name, parameter.name) for parameter in promised}
     order = [parameter.name for parameter in own]
     own_by_name = {parameter.name: parameter for parameter in own}
@@ -126,7 +126,7 @@ def _type_differences(method: MethodDefinition, promised: MethodDefinition) -> I
     try:
         own, expected = method.types(), promised.types()
     except ConfigError:
-        # A forward reference: compare the source; the types are resolved when the service is added.
+        # There is a forward reference, so compare the source texts. The types are resolved when the service is added.
         yield from _text_differences(method, promised)
         return
     own_types = dict(zip((parameter.name for parameter in method.parameters), own.parameters, strict=True))
@@ -167,6 +167,6 @@ def _is_union(annotation: Any) -> bool:
 def _is_derived(given: Any, expected: Any) -> bool:
     if given == expected:
         return True
-    # bool is an int for Python and not on the wire; text is not a sequence of texts there either.
+    # In Python bool is an int and text is a sequence of texts, but not on the wire.
     is_class = isinstance(given, type) and isinstance(expected, type)
     return is_class and given not in {bool, str, bytes} and issubclass(given, expected)

@@ -1,4 +1,4 @@
-"""The definitions of remote methods and services; the same on both sides of a call."""
+"""The definitions of remote methods and services, for both sides of a call."""
 
 import dis
 import functools
@@ -29,9 +29,9 @@ class MethodTypes(NamedTuple):
 
     #: A type for each of `MethodDefinition.parameters`.
     parameters: tuple[Any, ...]
-    #: The result, or one message of the stream that the server sends.
+    #: The type of the result, or of one message of the stream that the server sends.
     result: Any
-    #: One message of the stream that the caller sends; None without a stream.
+    #: The type of one message of the stream that the caller sends; None without a stream.
     message: Any
 
 
@@ -68,15 +68,17 @@ class MethodDefinition:
         "timeout",
     )
 
-    #: Whether values are passed on encoded, as in a gateway. The types then describe the values, and are not checked.
+    #: True if values are passed on without decoding, as in a gateway. The types then describe the values, and are not
+    #: checked.
     passes_on: bool
-    #: Whether `check_service` of `rpc/marshals` has found its types encodable: types do not change.
+    #: True if `check_service` of `rpc/marshals` has checked that the types can be encoded. It is called once, because
+    #: types do not change.
     is_checked: bool
-    #: The functions that encode and decode its payloads in place of its codec's, or None.
+    #: The functions that encode and decode the payloads in place of the codec, or None.
     given_coders: GivenCoders | None
-    #: The rules for faults, for callers.
+    #: The rules for the errors that callers receive.
     faults: Faults
-    #: The value is None until it is asked for.
+    #: Computed on first use; None before that.
     _types: MethodTypes | None
     _admits_none: bool | None
     _has_array_result: bool | None
@@ -95,28 +97,28 @@ class MethodDefinition:
         #: The class under `@service`, or a class that inherits from it.
         self.owner = owner
         self.service = service.name
-        #: The name on the wire after the service's name; `attribute` is the name in the class.
+        #: The name on the wire, without the service's name. `attribute` is the name in the class.
         self.name = options.name or attribute
         self.full_name = f"{service.name}.{self.name}"
         self.service_names = service
         self.attribute = attribute
-        #: The function in the class, by which callers name the method.
+        #: The function in the class. Callers may pass it to name the method.
         self.function = function
         self.options = options
         self.idempotent = bool(options.idempotent or options.safe)
         self.inline = bool(options.inline) and not signature.is_async
         self.public = bool(options.public)
-        #: The roles of which a caller needs one; empty: no role is needed.
+        #: A caller needs one of these roles; empty if no role is needed.
         self.roles = options.roles or frozenset()
-        #: The client's default and the server's cap; None = not given.
+        #: Seconds: the default in clients and the limit in servers; None if not given.
         self.timeout = options.timeout
-        #: The value of `codec=`; `codec_for` of `rpc/marshals` returns the codec of a call.
+        #: The value of `codec=`. `codec_for` of `rpc/marshals` returns the codec of a call.
         self.codec = options.codec
         self.signature, self.takes_upload = signature, signature.takes_upload
         self.is_checked, self.passes_on, self.given_coders, self.faults = False, False, None, OWN_FAULTS
-        #: The methods that this one implements or overrides; callers may name it by them.
+        #: The methods that this method implements or overrides. Callers may pass any of them to name this method.
         self.promised = tuple(promised)
-        #: Old names of parameters, each with the present name.
+        #: Old names of parameters, mapped to their current names.
         self.renamed = _kept_names(options, signature)
         #: The marshals prepared by `marshal_for` of `rpc/marshals`.
         self.marshals: dict[tuple[str, int, int, bool, bool], Any] = {}
@@ -127,22 +129,22 @@ class MethodDefinition:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name after the service's, the canonical one first."""
+        """All names without the service's name, the canonical one first."""
         return self.service_names.of_method(self.name, self.options.alias or ())
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """Every full name but the canonical one."""
+        """All full names except the canonical one."""
         return self.service_names.full_aliases(self.name, self.options.alias or ())
 
     @property
     def safe(self) -> bool:
-        """Whether running it changes nothing."""
+        """True if a call changes nothing."""
         return bool(self.options.safe)
 
     @property
     def tool(self) -> bool:
-        """Whether language models may call it."""
+        """True if language models may call the method."""
         return bool(self.options.tool)
 
     @property
@@ -172,21 +174,21 @@ class MethodDefinition:
 
     @property
     def admits_none(self) -> bool:
-        """Whether None is, or may be, a value of the result's type."""
+        """True if the result may be None."""
         if self._admits_none is None:
             self._admits_none = _admits_none(self.result)
         return self._admits_none
 
     @property
     def has_array_result(self) -> bool:
-        """Whether the result's type names a numpy array, which only msgpack carries."""
+        """True if the result's type contains a numpy array, which only msgpack can encode."""
         if self._has_array_result is None:
             self._has_array_result = holds_arrays([self.result])
         return self._has_array_result
 
     @property
     def is_stub(self) -> bool:
-        """Whether this is a method of a contract with an empty body, `...`."""
+        """True if this is a method of a contract with an empty body, `...`."""
         return _is_stub(self.function)
 
     @property
@@ -194,7 +196,7 @@ class MethodDefinition:
         return inspect.getdoc(self.function) or ""
 
     def accepted_names(self) -> ParameterNames:
-        """Return the parameter names that calls may send: present names, old names, and names in contracts."""
+        """Return the parameter names that calls may send: current names, old names, and names in contracts."""
         own = _spelling(self)
         return ParameterNames(
             tuple(parameter.name for parameter in self.parameters),
@@ -247,7 +249,7 @@ class MethodDefinition:
         )
 
     def _contracts(self) -> Iterator["MethodDefinition"]:
-        """Yield the methods of contracts that this method implements; each contract precedes its own contracts."""
+        """Yield the contract methods that this method implements, directly or through another contract method."""
         left = [*self.promised]
         while left:
             contract = left.pop(0)
@@ -297,11 +299,11 @@ class ServiceDefinition:
         self.owner = owner
         self.names = names
         self.version = version
-        #: The methods by their names on the wire, base classes first, then in the order in which they are written.
+        #: The methods by name on the wire: base classes first, then in source order.
         self.methods: Mapping[str, MethodDefinition] = types.MappingProxyType(dict(methods))
         #: The contract of `implements=`.
         self.contract = contract
-        #: Whether other classes may have further methods of the service.
+        #: True if other classes may have further methods of the service.
         self.is_part = False
 
     def __repr__(self) -> str:
@@ -317,17 +319,16 @@ class ServiceDefinition:
         return inspect.getdoc(self.owner) or "" if self.owner.__doc__ else ""
 
     def unimplemented(self) -> tuple[str, ...]:
-        """Return the methods without an implementation, which have only a contract's `...`."""
+        """Return the names of the methods without an implementation, which have only the `...` of a contract."""
         return tuple(name for name, definition in self.methods.items() if _is_unimplemented(definition))
 
     def handlers(self, instance: Any) -> dict[str, Callable[..., Any]]:
         """Return the bound handler of each method by its name on the wire.
 
-        A handler of style "async" gives a coroutine object, or an asynchronous iterator if its result is a stream.
-        ConfigError names the methods that a contract promises and the class lacks, or says that the class has no
-        method.
+        A handler of style "async" returns a coroutine object, or an asynchronous iterator if its result is a stream.
+        Raises ConfigError if the class has no method, or lacks methods of its contract.
         """
-        # Imported here: few services have no method.
+        # Imported here, because most services do not need it.
         from fastrpc.rpc.background.marks import background_methods
 
         if not self.methods and not background_methods(self.owner):
@@ -354,7 +355,7 @@ def _admits_none(kind: Any) -> bool:
 
 
 def _spelling(definition: MethodDefinition) -> list[set[str]]:
-    """Return the names of each parameter, old names included."""
+    """Return the names of each parameter, including old names."""
     return [
         {parameter.name, *(old for old, new in definition.renamed.items() if new == parameter.name)}
         for parameter in definition.parameters
@@ -362,7 +363,7 @@ def _spelling(definition: MethodDefinition) -> list[set[str]]:
 
 
 def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str]]:
-    """Yield, for each parameter, the names in a contract that no other parameter of ours has."""
+    """Yield, for each parameter, its names in a contract without names that our other parameters have."""
     for position, (names, here) in enumerate(zip(spelling, own, strict=False)):
         elsewhere = set().union(*own[:position], *own[position + 1 :]) - here
         if not names - elsewhere:
@@ -371,7 +372,7 @@ def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str
 
 
 def _candidates(owner: type[Any]) -> str:
-    """Name the functions of a class that are probably meant to be remote methods."""
+    """Return the names of the functions of a class that are probably meant to be remote methods."""
     names = [
         name for name, value in vars(owner).items() if inspect.isfunction(value) and not name.startswith("_")
     ]
@@ -390,7 +391,7 @@ def _bound(instance: Any, definition: MethodDefinition) -> Callable[..., Any]:
 
 
 def _as_coroutine(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Return a coroutine function for a decorated handler that returns some other awaitable."""
+    """Return a coroutine function for a decorated handler that returns another awaitable than a coroutine."""
 
     @functools.wraps(handler)
     async def run(*args: Any, **kwargs: Any) -> Any:
@@ -410,10 +411,10 @@ def _unknown_name(definition: MethodDefinition, place: str, annotation: Any, err
 def _is_stub(function: Any) -> bool:
     """Return whether the body of a function is only `...`, `pass` or a docstring.
 
-    Python keeps only the compiled code of a body, so it is compared with the code of functions without a body.
+    Python keeps only the compiled code of a function, so compare it with the code of functions with empty bodies.
     """
     code: Any = getattr(function, "__code__", None)
-    # Most bodies name something, and stubs do not: only bodies without names need a closer look.
+    # Stubs use no names. This is checked first, because it excludes most functions without the slow comparison.
     return isinstance(code, types.CodeType) and not code.co_names and _steps(code) in _stub_steps()
 
 
@@ -427,12 +428,12 @@ def _stub_steps() -> tuple[list[tuple[str, Any]], ...]:
 
 
 def _steps(code: types.CodeType) -> list[tuple[str, Any]]:
-    """Return the instructions of a code object with their operands, independent of positions."""
+    """Return the instructions of a code object with their operands, without positions."""
     return [(step.opname, step.argval) for step in dis.get_instructions(code) if step.opname != "NOP"]
 
 
 def _is_unimplemented(definition: MethodDefinition) -> bool:
-    """Return whether the handler is an empty body, `...`, of an abstract class."""
+    """Return whether the handler is a stub of an abstract class."""
     if not _is_stub(definition.function):
         return False
     writer = definition.signature.scope.defined_in or definition.owner
@@ -440,6 +441,6 @@ def _is_unimplemented(definition: MethodDefinition) -> bool:
 
 
 def _kept_names(options: MethodOptions, signature: HandlerSignature) -> dict[str, str]:
-    """Return the old names of parameters, without inherited names that do not fit these parameters."""
+    """Return the old names of parameters, without inherited names that this signature does not have."""
     names = {parameter.name for parameter in signature.parameters}
     return {old: new for old, new in (options.renamed or {}).items() if new in names and old not in names}

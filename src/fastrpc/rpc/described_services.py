@@ -1,4 +1,4 @@
-"""Parse a server's description of its services, and check it, as the server may be hostile."""
+"""Parse and check a server's description of its services. The server may be hostile."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ SERVICES_METHOD = "fastrpc.reflection.services"
 
 
 class ParameterDescription(msgspec.Struct):
-    """A parameter that travels as an argument."""
+    """A parameter that is sent as an argument."""
 
     name: str
     type: str
@@ -29,7 +29,7 @@ class ParameterDescription(msgspec.Struct):
     default: str | None = None
     by_position: bool = True
     by_name: bool = True
-    #: The type with its constraints, if it has any.
+    #: The type with its constraints; "" if it has none.
     full_type: str = ""
 
     @property
@@ -39,13 +39,13 @@ class ParameterDescription(msgspec.Struct):
 
 
 class StreamDescription(msgspec.Struct):
-    """The parameter that is the caller's stream: the type of one message, its position among all parameters."""
+    """The parameter for the caller's stream: the type of one message, and the position among all parameters."""
 
     name: str
     type: str
     position: int
     full_type: str = ""
-    #: Whether the parameter may be the file of a form.
+    #: True if the parameter may be an uploaded file of a form.
     upload: bool = False
 
     @property
@@ -55,7 +55,7 @@ class StreamDescription(msgspec.Struct):
 
 
 class MethodDescription(msgspec.Struct):
-    """A remote method; its signature is for people."""
+    """A remote method. `signature` is for people to read."""
 
     name: str
     full_name: str
@@ -73,14 +73,14 @@ class MethodDescription(msgspec.Struct):
     http: str | None = None
     timeout: float | None = None
     codec: str | None = None
-    #: Other names after the service's name, as they are written, and every other full name.
+    #: Other names as given in the program, without the service's name; and all other full names.
     alias: list[str] = []
     aliases: list[str] = []
     full_result: str = ""
 
     @property
     def exact_result(self) -> str:
-        """The result with its constraints."""
+        """The type of the result with its constraints."""
         return self.full_result or self.result
 
 
@@ -102,7 +102,7 @@ class FieldDescription(msgspec.Struct):
 
 
 class ClassDescription(msgspec.Struct):
-    """A class in payloads: dataclass, struct, typed_dict, named_tuple, enum, protobuf, or opaque.
+    """A class in payloads. Its kind is dataclass, struct, typed_dict, named_tuple, enum, protobuf, or opaque.
 
     An opaque class has its own encoding, which a description cannot express.
     """
@@ -112,19 +112,19 @@ class ClassDescription(msgspec.Struct):
     fields: list[FieldDescription] = []
     values: dict[str, str | int] = {}
     options: dict[str, str | int | bool] = {}
-    #: The type variables of a generic class, each with the type that it has without an argument.
+    #: The type variables of a generic class, each with its default type.
     parameters: dict[str, str] = {}
 
 
 class ServiceDescription(msgspec.Struct):
-    """A service with its methods. A server of an earlier version leaves fields out."""
+    """A service with its methods. Servers of earlier versions omit some fields."""
 
     name: str
     version: str | None
     documentation: str
     methods: list[MethodDescription]
     types: list[ClassDescription] = []
-    #: Other names as written, and all other names.
+    #: Other names as given in the program; and all other names.
     alias: list[str] = []
     rpcx: str | None = None
     grpc: str | None = None
@@ -144,7 +144,7 @@ def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
 
 
 def _with_types(value: Any) -> Any:
-    """Return the description of a server with types as lists: a server of an earlier version may send `{}` instead."""
+    """Return a description in which `types` are lists: servers of earlier versions may send `{}` instead."""
     services = value if isinstance(value, list) else []
     if not any(isinstance(one, dict) and one.get("types") == {} for one in services):
         return value

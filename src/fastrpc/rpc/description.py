@@ -20,9 +20,9 @@ _STREAM = "AsyncIterator[{}]"
 
 
 def describe(service: Any) -> dict[str, Any]:
-    """Describe a service in plain values, ready for any codec.
+    """Describe a service in plain values, which any codec can encode.
 
-    `service` is a class, an instance or a definition; methods are in the order of the class.
+    `service` is a class, an instance or a definition. Methods are in the order of the class.
     """
     return describe_services([service])[0]
 
@@ -33,7 +33,8 @@ def describe_services(
     """Describe services in plain values.
 
     Args:
-        may_call: selects the described methods, and with them their types and services; None describes all.
+        may_call: selects the methods to describe; types and services without a selected method are omitted. None
+            describes all.
     """
     visible = []
     for service in services:
@@ -41,7 +42,7 @@ def describe_services(
         methods = [one for one in definition.methods.values() if may_call is None or may_call(one)]
         if methods or may_call is None:
             visible.append((definition, methods))
-    # A class has the same name in all services, so a contract of several services has it once.
+    # A class has the same name in all services, so the contract for several services has the class only once.
     names = _names_for(method for _, methods in visible for method in methods)
     return [_describe_service(definition, methods, names) for definition, methods in visible]
 
@@ -72,12 +73,12 @@ def signature_text(definition: MethodDefinition) -> str:
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
-    """Return the name in `names` that is nearest to `name`; None if no name is near."""
+    """Return the name in `names` that is most similar to `name`; None if no name is similar."""
     return NameIndex(names).nearest(name)
 
 
 class _Method:
-    """Describes one method, with the names that classes have in a description."""
+    """Describes one method, given the names of classes in the description."""
 
     def __init__(self, definition: MethodDefinition, names: TypeNames) -> None:
         self._definition = definition

@@ -1,4 +1,4 @@
-"""Statuses and texts for faults of a method, except the errors that it raises itself.
+"""Statuses and texts of errors that a method did not raise on purpose.
 
 ::
 
@@ -6,7 +6,8 @@
     an exception that is not an answer, a value that does not encode ──► `status_of_crash`, `text_of_crash`
     metadata that cannot be sent ──► `of_metadata`
 
-These are the rules of services written for fastrpc. Services of generated code have others (`fastrpc.grpc.faults`).
+These are the rules for services written for fastrpc. Services of generated code follow other rules
+(`fastrpc.grpc.faults`).
 """
 
 from fastrpc.errors import CallError
@@ -16,25 +17,25 @@ __all__ = ["OWN_FAULTS", "Faults"]
 
 
 class Faults:
-    """The rules for services written for fastrpc: a caller gets no text of an exception."""
+    """The rules for services written for fastrpc. A caller never receives the text of an exception."""
 
-    #: Whether NotImplementedError has the status UNIMPLEMENTED.
+    #: True if NotImplementedError is reported with the status UNIMPLEMENTED.
     tells_unimplemented = True
 
     def status_of_crash(self, error: BaseException) -> Status:
-        """Return the status for an exception that is not an answer."""
+        """Return the status for an exception other than CallError."""
         return Status.INTERNAL
 
     def text_of_crash(self, error: BaseException) -> str | None:
-        """Return the text for an exception that is not an answer; None: a text with the id in the log."""
+        """Return the text for an exception other than CallError; None for a text with the error ID in the log."""
         return None
 
     def of_request(self, error: CallError) -> tuple[Status, str] | None:
-        """Return status and text for a request that does not decode; None if the error itself has both."""
+        """Return status and text for a request that cannot be decoded; None to use status and text of the error."""
         return None
 
     def of_message(self, error: CallError, method: str) -> BaseException:
-        """Return the error that the handler gets for a message of its stream that does not decode."""
+        """Return the error that the handler receives for a message of its stream that cannot be decoded."""
         return CallError(error.status, f"{method}: {error.message}")
 
     def of_metadata(self, error: Exception, method: str) -> Exception:

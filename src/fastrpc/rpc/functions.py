@@ -1,7 +1,7 @@
 """`@function`: remote methods that are plain functions.
 
-The functions of one prefix are one service. Its class is made here, has no instances, and grows with each function: a
-server adds the functions one by one, and all of them are methods of the same class.
+All functions with the same prefix form one service. This module creates its class, which has no instances. Servers add
+functions one by one, and each function becomes a method of the class.
 """
 
 import inspect
@@ -36,11 +36,11 @@ R_co = TypeVar("R_co", covariant=True)
 
 @final
 class _Served:
-    """The `self` of a function that represents a method; it has no instances."""
+    """The type of `self` in the signature of a method that stands for a function. It has no instances."""
 
 
 class RemoteFunction(Protocol[P, R_co]):
-    """A function under `@function`, for type checkers: called directly, or given to the methods of a client."""
+    """A function under `@function`, for type checkers: to call directly, or to pass to a client's methods."""
 
     @overload
     def __call__(self, served: _Served, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
@@ -69,7 +69,7 @@ def function(
     alias: Sequence[str] = NOT_GIVEN,
     http: str | None = None,
 ) -> Callable[[Callable[P, T]], RemoteFunction[P, T]]:
-    """Make a plain function a remote method; the function itself is unchanged.
+    """Make a plain function a remote method. The function itself is unchanged.
 
     ::
 
@@ -80,16 +80,16 @@ def function(
         server = fastrpc.Server(mul)
         await client.call(mul, 6, 7)
 
-    Functions whose names have the same part before the last dot are one service.
+    Functions with the same name before the last dot form one service.
 
     Args:
         name: the full name on the wire, service and method.
         inline, idempotent, timeout, codec, public, roles, renamed, safe, tool, http: as for `method`.
-        alias: other names after the service's by which callers may call it.
+        alias: other names for callers, without the service's name.
 
     Raises:
         TypeError: the function cannot be a remote method; the message shows the right form.
-        ConfigError: the name is not the name of a method, or an option has no such value.
+        ConfigError: the name is not the name of a method, or the value of an option is invalid.
     """
     prefix, short = _parts(name)
     options = MethodOptions(short, inline, idempotent, None, codec, public, safe=safe, tool=tool)
@@ -120,9 +120,9 @@ def is_function(thing: Any) -> bool:
 
 
 def with_function(service: ServiceDefinition | None, handler: Any) -> ServiceDefinition:
-    """Return the service of a function: a new one, or the given one of the same prefix with one more method.
+    """Return the service of a function: a new service, or `service` with one more method.
 
-    The service counts only after `take_function`.
+    The service takes effect only after `take_function`.
 
     Raises:
         ConfigError: the service already has a method of that name.
@@ -145,14 +145,14 @@ def with_function(service: ServiceDefinition | None, handler: Any) -> ServiceDef
 
 
 def functions_of(service: ServiceDefinition) -> Functions:
-    """Return an object with the functions of a service, even if its class still lacks some of them."""
+    """Return an object with all functions of a service, even if its class does not have all of them yet."""
     found = Functions()
     vars(found).update({name: method.function for name, method in service.methods.items()})
     return found
 
 
 def take_function(service: ServiceDefinition) -> ServiceDefinition:
-    """Make this the definition of its class, whose attributes are its functions, and return it."""
+    """Make `service` the definition of its class, add its functions to the class, and return `service`."""
     for name, method in service.methods.items():
         setattr(service.owner, name, staticmethod(method.function))
     setattr(service.owner, SERVICE_MARK, service)
@@ -160,7 +160,7 @@ def take_function(service: ServiceDefinition) -> ServiceDefinition:
 
 
 def function_services(functions: Iterable[Any]) -> list[type[Any]]:
-    """Return a class under a service mark for each prefix of these functions, in their order."""
+    """Return a service class for each prefix of these functions, in their order."""
     services: dict[str, ServiceDefinition] = {}
     for one in functions:
         prefix = getattr(one, METHOD_MARK).prefix

@@ -1,4 +1,4 @@
-"""Functions of a program that encode and decode the one value of each payload, in place of a codec's own."""
+"""A program's own functions that encode and decode the single value of a payload, in place of a codec."""
 
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -10,25 +10,25 @@ from fastrpc.rpc.schema.scans import scan_for
 
 __all__ = ["GIVEN_CODEC", "GivenCoders", "coders_of"]
 
-#: The codec of payloads that the given functions encode and decode: one message each.
+#: The codec of payloads that the given functions encode and decode. Each payload is one message.
 GIVEN_CODEC: Final = "protobuf"
 
 
 class GivenCoders(NamedTuple):
-    """The functions of one side of a method."""
+    """The functions for one side of a method."""
 
     #: Returns the payload of a value that this side sends.
     encode: Callable[[Any], bytes]
     #: Returns the value of a payload that this side receives.
     decode: Callable[[bytes], Any]
-    #: The same for the result at a caller. Where the method is served, this checks results, and None checks nothing.
+    #: In a client: returns the result of a payload. In a server: checks the payload of a result; None for no check.
     decode_result: Callable[[bytes], Any] | None
-    #: The class of received values, whose bounds are checked before decoding; Any if it is unknown.
+    #: The class of received values. Its limits are checked before decoding. Any if the class is unknown.
     received: Any = Any
 
 
 def coders_of(given: GivenCoders, codec: Codec, label: str) -> PayloadCoders:
-    """Return the coders of a method that brings its own functions.
+    """Return the coders of a method with its own functions.
 
     Raises:
         ConfigError: the functions are for another codec.

@@ -23,7 +23,7 @@ class Identity:
     An Identity cannot be changed. Two are equal if name, roles and claims are equal.
 
     Args:
-        name: names the caller in logs, rules and limits.
+        name: the name of the caller in logs, rules and limits.
         roles: roles that rules may require.
         claims: further attributes.
 

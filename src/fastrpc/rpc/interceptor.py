@@ -1,4 +1,4 @@
-"""The shape of an interceptor: a function around calls, the same on both sides and for all kinds of calls."""
+"""The interface of an interceptor: a function around calls, for clients and servers and all kinds of calls."""
 
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ _around_clients: tuple["Interceptor", ...] = ()
 
 
 class Proceed(Protocol):
-    """The rest of the call: the inner interceptors, then the call itself."""
+    """Runs the inner interceptors, then the call itself."""
 
     def __call__(self, call: Call, /) -> Awaitable[Any]:
         """Return the result of the call; for a stream, return after its last message."""
@@ -41,8 +41,8 @@ class Interceptor(Protocol):
             finally:
                 print(call.method, call.status)
 
-    The first one in a list is outermost. Raising refuses the call, returning without `proceed` answers it. On a client
-    an interceptor runs once per call, around all attempts.
+    The first interceptor in a list is the outermost. To refuse the call, raise; to answer it, return without `proceed`.
+    In a client an interceptor runs once per call, around all attempts.
     """
 
     def __call__(self, call: Call, proceed: Proceed, /) -> Awaitable[Any]:
@@ -51,16 +51,16 @@ class Interceptor(Protocol):
 
 
 def admits_none(call: Any) -> bool:
-    """Return whether None may be a call's result, as far as its method is known; a one-way result is ignored."""
+    """Return whether an interceptor may return None for a call: if None is a result, or the result is ignored."""
     definition = call.route.definition
     if definition is None or call._is_one_way:
         return True
-    # A server has sent its messages before `proceed` returns.
+    # A server has sent all messages of the stream before `proceed` returns.
     return bool(definition.kind in {"server_stream", "both_ways"} or definition.admits_none)
 
 
 def checked_interceptors(given: Any) -> tuple[Interceptor, ...]:
-    """Return the interceptors, checked.
+    """Return the interceptors as a tuple after checking them.
 
     Raises:
         ConfigError: the value is not a list of functions; the message names the wrong item.
@@ -76,17 +76,17 @@ def checked_interceptors(given: Any) -> tuple[Interceptor, ...]:
 
 
 def put_around_clients(*interceptors: Interceptor) -> None:
-    """Put interceptors around the calls of all clients that this process makes from now on.
+    """Set the interceptors around the calls of all clients that this process creates from now on.
 
-    This is for `fastrpc run --otel`, which traces programs without a change. A library has to pass its own
-    interceptors.
+    This is for `fastrpc run --otel`, which traces unchanged programs. A library has to pass interceptors to its
+    clients.
     """
     global _around_clients
     _around_clients = interceptors
 
 
 def client_interceptors(given: Sequence[Interceptor]) -> Sequence[Interceptor]:
-    """Return the interceptors of a new client; the process's are outermost, unless the client has one of the same kind.
+    """Return the interceptors of a new client: the process's interceptors, except types that it has, then its own.
 
     Raises:
         ConfigError: the value is not a list of functions.
@@ -101,9 +101,9 @@ def client_interceptors(given: Sequence[Interceptor]) -> Sequence[Interceptor]:
 def split_call_log(
     interceptors: Sequence[Interceptor],
 ) -> tuple[CallLog | None, tuple[Interceptor, ...]]:
-    """Return the log that a server notifies of the end of each call, and the interceptors that run around calls.
+    """Return the log to which a server reports the end of each call, and the interceptors that run around calls.
 
-    An interceptor with a `_call_log` does not run, as the compiled core writes to that log. Further ones run.
+    The first interceptor with a `_call_log` does not run: the compiled core writes to its log. All others run.
     """
     for index, one in enumerate(interceptors):
         log = getattr(one, "_call_log", None)

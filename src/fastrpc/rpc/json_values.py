@@ -1,4 +1,4 @@
-"""Single values as JSON, decoded strictly to a type: the items of stores, the messages of brokers."""
+"""Single values as JSON, decoded strictly to a type. Used for items of stores and messages of brokers."""
 
 import re
 from collections.abc import Callable
@@ -23,7 +23,7 @@ __all__ = [
     "unencoded",
 ]
 
-# The place of msgspec's mistake; its text also has the value, which must not be logged.
+# The place in an error text of msgspec. The text also contains the value, which must not be logged.
 _PLACE = re.compile(r"at `(\$[^`]*)`")
 
 _encode = encoder_for(JsonCodec(), (Any,))
@@ -33,10 +33,10 @@ def encode_json(value: Any, name: str) -> bytes:
     """Return a value as JSON.
 
     Args:
-        name: names the value in errors, such as "the value of 'shop/limits'".
+        name: the name of the value in errors, such as "the value of 'shop/limits'".
 
     Raises:
-        EncodeError: the value cannot be JSON.
+        EncodeError: the value cannot be encoded as JSON.
     """
     try:
         return _encode(value)
@@ -45,29 +45,29 @@ def encode_json(value: Any, name: str) -> bytes:
 
 
 def json_encoder(kind: type[Any]) -> Callable[[Any], bytes]:
-    """Return the encoder of a class; `unencoded` explains the exceptions that it raises.
+    """Return the encoder of a class. Convert its exceptions with `unencoded`.
 
-    If a class has no floats, its values are not searched for NaN and infinity.
+    NaN and infinity are refused; values of a class without floats are not searched for them.
     """
     try:
         return encoder_for(JsonCodec(), (kind,))
     except Exception:
-        # A name in the annotations of the class may be unknown at run time; encoding does not need it.
+        # A name in the annotations may be unknown at run time. Encoding does not need it.
         return _encode
 
 
 def unencoded(error: Exception, name: str) -> EncodeError:
-    """Return the EncodeError for an error of the encoder: the value cannot be JSON."""
+    """Return the EncodeError for an exception of the encoder."""
     return EncodeError(f"{name} cannot be JSON: {error}")
 
 
 def json_decoder(kind: Any, name: str) -> Callable[[bytes], Any]:
-    """Return the decoder of a type, which raises an exception, of any class, for a value that does not fit.
+    """Return the decoder of a type. It may raise any exception for a value that does not match the type.
 
     Raises:
-        ConfigError: `kind` is not a type, or its values cannot be JSON.
+        ConfigError: `kind` is not a type, or JSON cannot express its values.
     """
-    # Some types cannot be keys of the cache, and some values are not types.
+    # Unhashable types cannot be keys of the cache, and `kind` may be no type at all.
     with suppress(TypeError):
         return _decoder(kind)
     try:
@@ -83,22 +83,22 @@ def decode_json(decode: Callable[[bytes], Any], value: bytes, kind: Any, name: s
     """Return a value of a type, decoded with its decoder.
 
     Raises:
-        DecodeError: the value does not fit.
+        DecodeError: the value does not match the type.
     """
     try:
         return decode(value)
     except Exception as error:
-        # A class may raise anything in its own checks, and a value may be nested too deeply.
+        # A class may raise any exception in its own checks, and a value may be nested too deeply.
         raise undecoded(error, kind, name) from error
 
 
 def undecoded(error: Exception, kind: Any, name: str) -> DecodeError:
-    """Return the DecodeError for an error of the decoder: the value does not fit its type."""
+    """Return the DecodeError for an exception of the decoder."""
     return DecodeError(f"{name} is not of type {type_text(kind)}: {error}")
 
 
 def loggable(error: Exception) -> str:
-    """Return the place and the type of an error about a value, without the value."""
+    """Return the place and the class of an error about a value, without the value."""
     place = _PLACE.search(str(error))
     return f"{f'at {place[1]}, ' if place else ''}{type(error).__name__}"
 

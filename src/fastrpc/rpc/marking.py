@@ -1,7 +1,7 @@
-"""`@method`: the mark of a function that is to be called by others, with its checked options.
+"""`@method`: the mark of a remote method, with its checked options.
 
-The function itself is returned. A mark becomes a definition when its class is read (`service.py`), or at once for a
-function outside classes (`functions.py`).
+The decorator returns the function itself. The definition is created when the class gets `@service` (`service.py`), or
+immediately for a function outside classes (`functions.py`).
 """
 
 import functools
@@ -71,21 +71,21 @@ def method(
     """Mark a function as a remote method; the function itself is unchanged.
 
     Args:
-        name: the name on the wire after the service's name; by default the name of the function.
-        inline: run a plain `def` on the loop instead of in a thread; it must not block.
-        idempotent: running it twice is harmless, so a call that may have run can be retried.
-        timeout: seconds: the default of clients, and the upper limit of the server. None: not given, `Timeouts.call`
-            counts.
-        codec: the codec of its payload, overriding the client's; "raw" for bytes untouched.
-        public: callers need not authenticate; `authorize` still has to allow the call.
-        roles: the roles of which a caller needs one, where the server authenticates.
-        renamed: old names of parameters that callers may still use, each with the present name; at most four.
-        safe: running it changes nothing, so it is idempotent, and HTTP callers may use GET.
-        tool: language models may call it, where `HTTP(mcp=True)` offers tools.
-        alias: other names for callers. Policies, limits, metrics and logs have the canonical name.
-        http: a route of HTTP in addition to `POST /service/method`, such as "GET /orders/{id}": GET (of a safe method),
-            POST, PUT, PATCH or DELETE, and a path whose segments in braces are parameters; `{name:path}`, as the last
-            one, takes all further segments.
+        name: the name on the wire, without the service's name; by default the name of the function.
+        inline: run a plain `def` on the event loop instead of in a thread. It must not block.
+        idempotent: running the method twice is harmless, so a call that may have run can be retried.
+        timeout: seconds: the default in clients, and the upper limit in the server. None means that `Timeouts.call`
+            applies.
+        codec: the codec of the payloads, in place of the client's codec; "raw" for unchanged bytes.
+        public: callers need not authenticate. `authorize` still has to allow the call.
+        roles: a caller needs one of these roles, if the server authenticates callers.
+        renamed: old names of parameters that callers may still use, mapped to the current names; at most four.
+        safe: a call changes nothing. So the method is idempotent, and HTTP callers may use GET.
+        tool: language models may call the method, where `HTTP(mcp=True)` offers tools.
+        alias: other names for callers. Policies, limits, metrics and logs use the canonical name.
+        http: an HTTP route in addition to `POST /service/method`, such as "GET /orders/{id}": GET (only if safe), POST,
+            PUT, PATCH or DELETE, and a path. Segments in braces are parameters; a last segment `{name:path}` matches
+            all further segments.
 
     Raises:
         TypeError: the function cannot be a remote method; the message shows the right form.
@@ -111,7 +111,7 @@ def set_options(
     alias: Sequence[str] | None,
     http: str | None,
 ) -> MethodOptions:
-    """Return the options; some are checked or read first."""
+    """Return the options, with these values checked and parsed."""
     return options._replace(
         timeout=checked_timeout(timeout),
         roles=checked_roles(roles),
@@ -122,7 +122,7 @@ def set_options(
 
 
 def show_defaults(function: Any, **defaults: object) -> None:
-    """Show in the signature the default of an option that is neither given nor inherited."""
+    """Show effective defaults in the signature: the values of options that are neither given nor inherited."""
     shown = inspect.signature(function)
     function.__signature__ = shown.replace(
         parameters=[
@@ -167,7 +167,7 @@ def mark_function(handler: F, options: MethodOptions, *, prefix: str = "") -> F:
 
 
 def _check_options(label: str, options: MethodOptions, signature: HandlerSignature) -> None:
-    """Refuse options that do not fit a signature."""
+    """Refuse options that a signature does not allow."""
     if options.inline and signature.is_async:
         raise TypeError(
             f"{label} runs on the loop as it is: leave `inline=True` out, or write it without `async`"

@@ -38,11 +38,11 @@ __all__ = [
 
 
 def check_service(definition: ServiceDefinition) -> None:
-    """Resolve and check the types of all methods, before any call; each method that passes is checked once.
+    """Resolve and check the types of all methods before any call. A method that has passed is not checked again.
 
     Raises:
         ConfigError: a name is unknown at run time, or a type cannot be encoded; the text names parameter and class.
-        TypeError: the class differs from the contract that it implements, which shows only when all types are known.
+        TypeError: the class differs from its contract in a type that could not be resolved before.
     """
     for method in definition.methods.values():
         if not method.is_checked:
@@ -55,7 +55,7 @@ def check_service(definition: ServiceDefinition) -> None:
 
 
 def codec_for(definition: MethodDefinition, preferred: str) -> str:
-    """Return the name of the codec for calls of a method: the codec of the method, or the preferred one."""
+    """Return the name of the codec for calls of a method: the codec of the method, else the preferred codec."""
     if definition.codec is not None:
         return definition.codec
     known = definition.types()
@@ -73,13 +73,13 @@ def marshal_for(
     by_value: bool = False,
     by_name: bool = False,
 ) -> Marshal:
-    """Return the marshal of a method, prepared once: it encodes and decodes arguments and results.
+    """Return the marshal of a method, which encodes and decodes arguments and results. It is created once.
 
     Args:
-        depth: deepest nesting of containers in a payload.
-        items: most values in all containers of a payload.
-        by_value: a payload is one value, as in rpcx: the only argument, or a map of all arguments.
-        by_name: whether arguments are always a map by name, as with HTTP: there JSON holds neither NaN nor infinity,
+        depth: the deepest nesting of containers in a payload.
+        items: the most values in all containers of a payload.
+        by_value: True if a payload is one value, as in rpcx: the only argument, or a map of all arguments.
+        by_name: True if arguments are always a map by name, as with HTTP. Then JSON contains neither NaN nor infinity,
             and integers beyond 2⁵³ may be text.
 
     Raises:
@@ -108,13 +108,13 @@ def marshal_for(
 
 
 def plain_coders(definition: MethodDefinition) -> tuple[ArgumentShape, PayloadCoders]:
-    """Return the shape of a method's arguments, and its coders for msgpack, from which other payloads are made."""
+    """Return the shape of a method's arguments, and its msgpack coders, on which other payload formats are based."""
     shape = shape_of(definition)
     return shape, coders_for(definition, codec_named("msgpack"), shape)
 
 
 def _value_form(definition: MethodDefinition) -> str:
-    """Return the form in which one value carries the arguments of a method."""
+    """Return the form of the single value that contains the arguments of a method."""
     if len(definition.parameters) != 1:
         return "named"
     kind = definition.types().parameters[0]
@@ -122,7 +122,7 @@ def _value_form(definition: MethodDefinition) -> str:
 
 
 def _may_be_map(annotation: Any) -> bool:
-    """Whether the payload of a value of this type may be a map."""
+    """Return whether the payload of a value of this type may be a map."""
     if not may_hold_containers(annotation):
         return False
     while isinstance(annotation, NewType):
@@ -139,7 +139,7 @@ def _may_be_map(annotation: Any) -> bool:
 def untyped_marshal(
     codec_name: str, method: str = "the method", *, depth: int, items: int, by_value: bool = False
 ) -> Marshal:
-    """Return the marshal of methods known only by name, for any number of arguments.
+    """Return the marshal for methods of which only the name is known, for any number of arguments.
 
     Args:
         by_value: as for `marshal_for`.
@@ -176,7 +176,7 @@ def shape_of(definition: MethodDefinition, names_in_go: Mapping[str, str] | None
 
 
 def _refusal(definition: MethodDefinition) -> Callable[[tuple[Any, ...], dict[str, Any]], None]:
-    """Return a function that raises the TypeError of a local call if arguments do not fit."""
+    """Return a function that raises the TypeError of a local call for arguments that do not match the signature."""
 
     def refuse(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
@@ -197,11 +197,10 @@ def _refusal(definition: MethodDefinition) -> Callable[[tuple[Any, ...], dict[st
 def _local_twin(definition: MethodDefinition) -> Callable[..., None]:
     """Return an empty function with the method's parameters, for Python's own error messages."""
     parameters = definition.parameters
-    # No call can pass `self` by name, so it counts as positional-only.
+    # A call cannot pass `self` by name, so make it positional-only.
     own = inspect.Parameter(_free_name(parameters), inspect.Parameter.POSITIONAL_ONLY)
     signature = inspect.Signature([own, *map(_without_value, parameters)])
-    # `exec` is used as in `dataclasses`. The text contains only names that Python has already accepted as parameter
-    # names.
+    # `exec` is safe, as in `dataclasses`: the text contains only names that Python has accepted as parameter names.
     namespace: dict[str, Any] = {}
     exec(f"def twin{signature}: ...", {}, namespace)  # noqa: S102
     twin: Any = namespace["twin"]
@@ -210,7 +209,7 @@ def _local_twin(definition: MethodDefinition) -> Callable[..., None]:
 
 
 def _without_value(parameter: Parameter) -> inspect.Parameter:
-    """Return an `inspect.Parameter`, with None as its unused default."""
+    """Return an `inspect.Parameter` whose default, if any, is None: the value is not used."""
     kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
     if not parameter.by_position:
         kind = inspect.Parameter.KEYWORD_ONLY

@@ -1,9 +1,9 @@
 """The options of `@method`, checked.
 
-An option is an argument in `rpc/marking.py` and `rpc/functions.py`, and an attribute in `rpc/definition.py`. An
-option that callers must know is also in `rpc/description.py`, and in `cli` where descriptions are read, contracts
-written and compared, and calls forwarded. An option about access is enforced in `_core/server/access.pyx`, others in
-`_core/server/gate.pyx`.
+A new option needs an argument in `rpc/marking.py` and `rpc/functions.py`, and an attribute in `rpc/definition.py`. If
+callers must know the option, also change `rpc/description.py`, and the places in `cli` that read descriptions, write
+and compare contracts, and forward calls. `_core/server/access.pyx` enforces options about access,
+`_core/server/gate.pyx` other options.
 """
 
 import re
@@ -36,12 +36,12 @@ NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 #: The name of a service on the wire.
 SERVICE_NAME: Final = re.compile(rf"{NAME.pattern}(\.{NAME.pattern})*")
 
-#: The most old names of a method: each doubles the number of key sets that a call may send.
+#: The most old names of a method. Each old name doubles the number of key sets that a call may send.
 MOST_RENAMED: Final = 4
 
 
 class MethodOptions(NamedTuple):
-    """The options of `@method`; None = not given."""
+    """The options of `@method`; None means not given."""
 
     name: str | None = None
     inline: bool | None = None
@@ -49,21 +49,21 @@ class MethodOptions(NamedTuple):
     timeout: float | None = None
     codec: str | None = None
     public: bool | None = None
-    #: The roles of which a caller needs one.
+    #: A caller needs one of these roles.
     roles: frozenset[str] | None = None
-    #: Old names of parameters, each with the present name.
+    #: Old names of parameters, mapped to their current names.
     renamed: Mapping[str, str] | None = None
     #: Other names of the method.
     alias: tuple[str, ...] | None = None
-    #: Whether running the method changes nothing.
+    #: True if a call changes nothing.
     safe: bool | None = None
-    #: Whether language models may call the method.
+    #: True if language models may call the method.
     tool: bool | None = None
-    #: A method of HTTP and a path, in addition to `POST /service/method`.
+    #: An HTTP method and path, in addition to `POST /service/method`.
     http: HttpRoute | None = None
 
     def over(self, inherited: "MethodOptions") -> "MethodOptions":
-        """Return these options, with inherited values for the ones not given."""
+        """Return these options, with inherited values for options that are not given."""
         given = {name: value for name, value in self._asdict().items() if value is not None}
         return inherited._replace(**given)
 
@@ -83,7 +83,7 @@ def check_safe(label: str, options: MethodOptions, signature: HandlerSignature) 
 
 
 def check_tool(label: str, signature: HandlerSignature) -> None:
-    """Refuse a tool that streams: a model passes all arguments at once, and reads one result."""
+    """Refuse a tool with a stream: a model passes all arguments together, and reads one result."""
     if signature.kind != "unary":
         raise TypeError(f"{label} streams, so it cannot be a tool: leave tool=True out")
 

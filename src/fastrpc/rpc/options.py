@@ -1,4 +1,4 @@
-"""The options of `with_options`, for type checkers and editors, and the refusal to enter or close a view."""
+"""The options of `with_options` for type checkers and editors, and the error for entering or closing a view."""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypedDict
@@ -20,21 +20,22 @@ _KINDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
 class CallOptions(TypedDict, total=False):
     """The options of a view of a client. A missing option is inherited, None unsets it."""
 
-    #: Seconds for one call; the caller's own deadline caps it.
+    #: The most seconds for one call. In a handler, the deadline of the handler's own call applies too.
     timeout: float | None
-    #: Text, or bytes under keys that end in `-bin`; merged with inherited entries.
+    #: Text, or bytes under keys that end in `-bin`. Inherited entries are kept.
     metadata: Mapping[str, str] | Mapping[str, bytes] | Mapping[str, str | bytes] | None
     #: The name of the codec: "msgpack", "json", …
     codec: str | None
     #: The name of the compressor, such as "zstd".
     compressor: str | None
-    #: 0 is normal. 1 is sheddable: such a call waits until all others have started, and a busy server refuses it first.
-    #: 2 is high: first among the calls of this client. Messages above 16 KiB take turns, for any priority. A server
-    #: counts 2 as 0, unless its policy allows it. Calls made by a handler do not inherit it.
+    #: 0 is normal. 1 is sheddable: the call waits until all other calls have started, and a busy server refuses it
+    #: first. 2 is high: the call is sent before other calls of this client. Messages above 16 KiB take turns, whatever
+    #: their priority. A server treats 2 as 0 unless its policy allows 2. Calls that a handler makes do not inherit the
+    #: priority.
     priority: int
-    #: Whether the server may run the call twice; by default the method's option.
+    #: True if the server may run the call twice. The default is the method's option.
     idempotent: bool | None
-    #: Whether to wait, up to the deadline, while no server can be reached.
+    #: True to wait, up to the deadline, while no server can be reached.
     wait_for_ready: bool
     #: The fail mode: a name, or an object of `fastrpc.failmodes`.
     fail_mode: Any
@@ -42,8 +43,8 @@ class CallOptions(TypedDict, total=False):
     hash_key: str | bytes | int | None
     #: Send to this endpoint only.
     endpoint: str | Address | Endpoint | None
-    #: Send to this endpoint while it is listed and sound, otherwise to the endpoint that the selector picks. A text
-    #: that is not listed is never dialled.
+    #: Send to this endpoint while it is listed and healthy, otherwise to the endpoint that the selector picks. An
+    #: address given as text is never dialled while it is not listed.
     prefer: str | Address | Endpoint | None
 
 
@@ -68,6 +69,6 @@ def with_checked_kinds(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_view(is_view: bool, what: str) -> None:
-    """Raise TypeError for a view, which shares the connections of its client and ends with it."""
+    """Raise TypeError for a view: it shares the connections of its client and is closed with the client."""
     if is_view:
         raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")

@@ -101,7 +101,7 @@ class CronText(NamedTuple):
         )
 
     def _moments_of(self, wall: datetime) -> list[int]:
-        """Return the instants of the text at a wall-clock time."""
+        """Return the instants of the text that a wall-clock time stands for."""
         earlier, later = wall.replace(tzinfo=self.zone, fold=0), wall.replace(tzinfo=self.zone, fold=1)
         if earlier.utcoffset() == later.utcoffset():
             return [int(earlier.timestamp())]
@@ -119,14 +119,14 @@ class CronText(NamedTuple):
 
 
 def _is_shown_twice(shown: datetime) -> bool:
-    """Return whether a time occurs twice because clocks are set back; its fold does not matter."""
+    """Return whether a wall-clock time occurs twice because clocks are set back, whatever its `fold`."""
     return _offset(shown, fold=0) > _offset(shown, fold=1)
 
 
 def _change_at(shown: datetime) -> int:
-    """Return the instant at which the clocks change, for a time that they show twice or not at all."""
+    """Return the instant at which the clocks change, for a wall-clock time that occurs twice or never."""
     first, last = sorted(int(shown.replace(fold=fold).timestamp()) for fold in (0, 1))
-    # The fold 0 of both kinds of times has the offset before the change.
+    # With fold 0 both kinds of times have the offset before the change.
     old, zone = _offset(shown, fold=0), shown.tzinfo
     moments = range(first, last + 1)
 

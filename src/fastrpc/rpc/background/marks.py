@@ -1,4 +1,4 @@
-"""The marks of methods that servers start by themselves: each an attribute of the function."""
+"""Marks of methods that servers call by themselves. A mark is an attribute of the function."""
 
 import inspect
 from collections.abc import Callable
@@ -21,8 +21,8 @@ def set_mark(handler: F, mark: str, value: Any, parameters: int, shape: str) -> 
 
     Args:
         parameters: the number of its parameters, `self` included.
-        shape: says in errors how such a function is written, such as "is scheduled, so it takes no parameters: write
-            (self)".
+        shape: the text of the error, after the name: the required form, such as "is scheduled, so it takes no
+            parameters: write (self)".
 
     Raises:
         TypeError: the function has other parameters, or it is a generator.
@@ -45,7 +45,7 @@ def marks_of(cls: type[Any], mark: str, kind: type[M]) -> dict[str, M]:
 
 
 def background_methods(cls: type[Any]) -> list[str]:
-    """Return the names of the methods of a class that servers start by themselves, sorted."""
+    """Return the sorted names of a class's methods that servers call by themselves."""
     functions = {name: inspect.getattr_static(cls, name, None) for name in dir(cls)}
     return [
         name

@@ -1,4 +1,4 @@
-"""`@scheduled`: the mark of a method that servers run at instants of the clock."""
+"""`@scheduled`: the mark of a method that servers run on a schedule."""
 
 import math
 import time
@@ -17,13 +17,13 @@ __all__ = ["MethodSchedule", "scheduled", "schedules_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: For shorter pauses a handler can have a loop.
+#: The least value of `every`. For a shorter interval, write a loop in the handler.
 _SHORTEST_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class MethodSchedule:
-    """The instants of a method, in seconds since 1970."""
+    """The schedule of a method. Instants are in seconds since 1970."""
 
     cron: str | None
     every: float | None
@@ -34,7 +34,7 @@ class MethodSchedule:
     def after(self, instant: float) -> float:
         """Return the first instant after the given one."""
         if self.every is not None:
-            # Products are compared, as the quotient for an instant may be rounded to just below its number.
+            # Compare products: the quotient of an instant may be rounded to just below its number.
             number = math.floor(instant / self.every)
             products = (near * self.every for near in range(number, number + 3))
             return next((product for product in products if product > instant), math.inf)
@@ -61,17 +61,17 @@ def scheduled(
     on: Literal["leader", "each"] = "leader",
     missed: Literal["skip", "once"] = "skip",
 ) -> Callable[[F], F]:
-    """Mark a method of a service, without parameters, that servers run at instants of the clock.
+    """Mark a method of a service, without parameters, that servers run on a schedule.
 
-    The method is served to callers only with `@method` as well. One run ends before the next one starts.
+    Callers can call the method only if it also has `@method`. Runs never overlap.
 
     Args:
-        cron: the instants as of cron, in the wall-clock time of a timezone.
-        every: in place of `cron`, a number of seconds: runs start at its multiples since 1970.
+        cron: a cron text, in the wall-clock time of `timezone`.
+        every: a number of seconds, in place of `cron`. Runs start at its multiples since 1970.
         timezone: the name of a zone, such as "Europe/Berlin".
-        on: "leader": each instant starts at most once in all servers of one store; a run that is cut off is not
-            repeated. "each": in every server, without a store.
-        missed: instants that passed while no server led, or while a run took longer: "skip" them, or run "once".
+        on: "leader": one of the servers that share a store runs the method, at most once per instant; an interrupted
+            run is not repeated. "each": every server runs the method, without a store.
+        missed: for instants that passed while there was no leader, or during a longer run: "skip" them, or run "once".
 
     Raises:
         ConfigError: the value of an option is invalid.

@@ -1,4 +1,4 @@
-"""`@subscriber`: the mark of a method that servers run for each message of a topic."""
+"""`@subscriber`: the mark of a method that servers call for each message of a topic."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ __all__ = ["MethodSubscription", "TypedTopic", "subscriber", "subscriptions_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: The pauses: one second after the first delivery, 8½ minutes in total over nine retries.
+#: The default pauses: one second after the first delivery, 8½ minutes in total over nine retries.
 _BACKOFF: Final = Backoff(first=1.0, factor=2.0, longest=300.0, jitter=0.0)
 
 
 @runtime_checkable
 class TypedTopic(Protocol):
-    """A `Topic`, described here because its class ranks above this module."""
+    """The interface of `Topic`, whose class this module may not import."""
 
     @property
     def name(self) -> str:
-        """Its name, or a pattern."""
+        """The name or pattern of the topic."""
 
     @property
     def type(self) -> Any:
-        """The type of its values, or None."""
+        """The type of the topic's values, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +69,26 @@ def subscriber(
             @fastrpc.subscriber(orders)
             async def bill(self, order: Order) -> None: ...
 
-    Its parameter is the value of the message, or a `fastrpc.Message` of it. Returning acknowledges the message. After
-    an exception it is delivered again after a pause: for `CallError(…, retry_after=3)` in 3 s, for any other by
-    `backoff`. `CallError(Status.INVALID_ARGUMENT, reason)` makes it a dead letter at once. A `def` runs in a thread.
-    Callers can call the method only if it has `@method` as well. The server needs a broker: `App(…, broker=URL)`.
+    The parameter is the value of the message, or a `fastrpc.Message` with the value. When the method returns, the
+    message is acknowledged. After an exception the message is delivered again: after 3 s for `CallError(…,
+    retry_after=3)`, else after the pause of `backoff`. `CallError(Status.INVALID_ARGUMENT, reason)` makes it a dead
+    letter immediately. A `def` runs in a thread. Callers can call the method only if it also has `@method`. The server
+    needs a broker: `App(…, broker=URL)`.
 
     Args:
         topic: a `Topic`, or the name or pattern of a topic.
-        group: the members of the group share the messages; None: the full name of the method.
-        broadcast: every process gets each message published after its start, and no message is kept for a process that
-            is away.
-        start: the beginning of a group that does not exist: "oldest", "new", a datetime or a sequence.
-        ordered: messages with one key are handled one at a time in the group, and a retry holds up its key.
-        concurrency: the most messages under way in each process. A message that cannot start is not taken.
-        deliveries: the number of deliveries after which a message is a dead letter; None: never.
+        group: the name of the group whose members share the messages; None means the full name of the method.
+        broadcast: True to deliver each message to every process that runs when the message is published. Messages are
+            not kept for stopped processes.
+        start: where a new group starts: "oldest", "new", a datetime or a sequence number.
+        ordered: True to handle messages with the same key one at a time in the group. A retry delays later messages
+            with its key.
+        concurrency: the most messages that a process handles at the same time. It fetches no message that it cannot
+            start.
+        deliveries: the number of deliveries after which a message becomes a dead letter; None for no limit.
         backoff: the pauses between deliveries.
-        timeout: seconds after which a handler is cancelled, which counts as an exception; None: no limit. A `def`
-            continues after that, and its message stays taken until it returns.
+        timeout: seconds after which a handler is cancelled, which counts as an exception; None for no limit. A `def`
+            keeps running after that, and its message is not delivered again before it returns.
 
     Raises:
         ConfigError: the value of an option is invalid.

@@ -1,4 +1,4 @@
-"""Fields in the names of Go, for payloads of rpcx: `user_id` is `UserID`.
+"""Field names of Go in payloads of rpcx: `user_id` is `UserID`.
 
-fields  decodes payloads that may have either name;  twins: encodes objects under the names of Go
+fields  decodes payloads with either name;  twins: encodes objects with the names of Go
 """

@@ -1,16 +1,17 @@
-"""Fields in the names of Go, for payloads of one value of services with `rpcx="go"`: `user_id` is `UserID`.
+"""Field names of Go in the payloads of services with `rpcx="go"`: `user_id` is `UserID`.
 
 ::
 
     {"UserID": 7, "Items": [{"ItemName": …}]}  ──►  {"user_id": 7, "items": [{"item_name": …}]}  ──► decoded as usual
     Order(user_id=7, items=[…])                ──►  a twin of it with fields UserID, Items       ──► encoded as usual
 
-A received payload may have either name. Fields of dataclasses and Structs have Go's names, also within lists, tuples,
-maps and optional values; a sent value of `Any` has the names of its class. Values of sets keep our names: the guard
-against collisions reads them. Methods without such fields have the plain coders. This module decodes, `twins` encodes.
+A received payload may have either name. Sent fields of dataclasses and Structs have Go's names, even inside lists,
+tuples, maps and optional values. A sent value of type `Any` has the names of its class. Values inside sets keep our
+names, because the guard against hash collisions reads them. Methods without such fields use the plain coders. This
+module decodes, `twins` encodes.
 
-A payload is opened level by level, along the fields whose types have names, so each level is read once more. A limit in
-proportion to the payload's size bounds the total.
+A payload is opened level by level, along fields whose types contain names, so the bytes of a level are read again for
+each level above it. The total has a limit in proportion to the payload's size.
 """
 
 import contextlib
@@ -27,23 +28,23 @@ from fastrpc.rpc.schema.scans import plain_type
 
 __all__ = ["coders_in_go"]
 
-#: The bytes of a payload that may be opened, all levels together: this many times its size, and some more.
+#: The limit for the bytes that are opened in all levels together: this many times the payload's size, plus SPARE_BYTES.
 MOST_TIMES: Final = 24
 SPARE_BYTES: Final = 1 << 20
 
-#: Codecs whose values have names.
+#: Codecs whose payloads contain field names.
 _NAMED: Final = {"msgpack": msgspec.msgpack, "json": msgspec.json}
 
 
 def coders_in_go(
     coders: PayloadCoders, types: MethodTypes, written: Mapping[str, str] | None
 ) -> PayloadCoders:
-    """Return coders that also accept fields by the names of Go, and write them by those names.
+    """Return coders that accept fields with our names or Go's names, and write Go's names.
 
     Args:
-        coders: the coders of a codec whose payloads are values, with our names.
+        coders: the coders for payloads of one value, with our names.
         types: the types of the method.
-        written: Go's names of the parameters if arguments are a map; None for a single argument.
+        written: Go's names of the parameters by our names, if arguments are a map; None for a single argument.
     """
     if coders.codec not in _NAMED:
         return coders
@@ -73,7 +74,7 @@ def _encoder(encode: Callable[[Any], bytes], kind: Any) -> Callable[[Any], bytes
 def _argument_encoder(
     encode: Callable[[Any], bytes], written: Mapping[str, str], kinds: Sequence[Any]
 ) -> Callable[[Any], bytes]:
-    """Return the encoder of a map of arguments by name."""
+    """Return the encoder for a map of arguments."""
     writers = [writer_for(schema.type_info(kind)) for kind in kinds]
     if not any(writers) and all(name == own for own, name in written.items()):
         return encode
@@ -92,7 +93,7 @@ def _argument_encoder(
 
 
 def _decoder(codec: Any, decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
-    """Return a decoder that accepts fields in Go's names as well; `decode` itself if the type has no such fields."""
+    """Return a decoder that also accepts Go's field names; `decode` itself if the type has no such fields."""
     plan = _Plans(codec).of(schema.type_info(kind))
     if plan is None:
         return decode
@@ -109,8 +110,9 @@ class _Budget:
     """The bytes of a payload that may still be opened."""
 
     def __init__(self, payload: Any) -> None:
-        #: Whether a part of the payload does not fit its type. That part and all later parts keep their names: the
-        #: decoder then refuses the part and names its place. In a map with a wrong key it names the first entry.
+        #: True if a part of the payload does not match its type. This part and all later parts keep their names. The
+        #: decoder then refuses the payload, with the place of this part. For a map with a wrong key it names the first
+        #: entry.
         self.is_unfit = False
         self._left = MOST_TIMES * len(memoryview(payload)) + SPARE_BYTES
 
@@ -131,7 +133,7 @@ class _Plan:
         self._open: Callable[[Any], Any] | None = None
         self.array: _Row | _Places | None = None
         self.map: _Entries | _Fields | _Tagged | None = None
-        #: Whether values of other kinds are possible, which are unchanged.
+        #: True if the type allows values other than arrays and maps. They are returned unchanged.
         self.takes_others = False
 
     def renamed(self, payload: Any, budget: _Budget) -> Any:
@@ -156,7 +158,7 @@ class _Plan:
         return payload
 
     def _renamed_in_part(self, payload: Any, budget: _Budget) -> Any:
-        """Return the value to encode in place of a payload that cannot be opened with its items."""
+        """Return the value to encode in place of a payload that could not be opened together with its items."""
         if isinstance(self.array, _Row) and self.array.items is not msgspec.Raw:
             budget.spend(payload)
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
@@ -165,10 +167,10 @@ class _Plan:
         return payload
 
     def _opener(self) -> Callable[[Any], Any]:
-        # Each failure to open a value costs an exception, so the type admits all likely values.
+        # Exceptions are slow, so the type allows all likely values.
         kinds: Any = str | int | float | bool | None if self.takes_others else None
         if self.map is not None:
-            # The type of the keys is exact: the guard against collisions has checked no other keys.
+            # The type of the keys must be exact: the guard against hash collisions has checked only such keys.
             kinds |= dict.__class_getitem__((self.map.keys, msgspec.Raw))
         if self.array is not None:
             kinds |= list.__class_getitem__(self.array.items)
@@ -177,11 +179,11 @@ class _Plan:
 
 
 class _Row:
-    """The items of an array, all of one type."""
+    """Renames the items of an array, all of one type."""
 
     def __init__(self, items: _Plan) -> None:
-        #: The type by which the items are opened together with the array; maps of fields, if the items can be nothing
-        #: else.
+        #: The type as which items are opened together with the array: a map, if all items must be maps of fields, else
+        #: Raw.
         self.items: Any = msgspec.Raw
         self._plan = items
         self._rename: Callable[[Any, _Budget], Any] = items.renamed
@@ -198,7 +200,7 @@ class _Row:
 
 
 class _Places:
-    """The items of a tuple."""
+    """Renames the items of a tuple."""
 
     items: Final = msgspec.Raw
 
@@ -213,7 +215,7 @@ class _Places:
 
 
 class _Entries:
-    """The values of a map."""
+    """Renames fields in the values of a map."""
 
     def __init__(self, keys: Any, values: _Plan) -> None:
         self.keys = keys
@@ -225,7 +227,7 @@ class _Entries:
 
 
 class _Fields:
-    """The fields of a class, or of a typed dict."""
+    """Renames the fields of a class or of a typed dict."""
 
     keys: Final = str
 
@@ -252,7 +254,7 @@ class _Fields:
 
 
 class _Tagged:
-    """The fields of one of several Structs, distinguished by a tag."""
+    """Renames the fields of one of several Structs, which a tag distinguishes."""
 
     keys: Final = str
 
@@ -274,14 +276,14 @@ class _Tagged:
 
 
 class _Plans:
-    """The plans of the types within one."""
+    """Creates the plans of a type and of the types inside it."""
 
     def __init__(self, codec: Any) -> None:
         self._codec = codec
         self._of_classes: dict[Any, _Plan] = {}
 
     def of(self, part: Any) -> _Plan | None:
-        """Return the plan of a type; None if it has no names of Go."""
+        """Return the plan of a type; None if Go's names do not differ from ours."""
         if isinstance(part, schema.Metadata):
             return self.of(part.type)
         if not has_names(part):
@@ -318,7 +320,7 @@ class _Plans:
         return plan
 
     def _add_members(self, plan: _Plan, part: schema.UnionType) -> None:
-        """Take over the plans of the members, among which are at most one array and one map or tagged Structs."""
+        """Add the plans of a union's members: at most one array, and one map or several tagged Structs."""
         has_tags = sum(map(is_class, part.types)) > 1
         for member in part.types:
             found = self.of(member)

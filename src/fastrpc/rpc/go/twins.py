@@ -1,11 +1,11 @@
-"""Encode fields in the names of Go: a class has a twin, a Struct with those names, and its objects become twins.
+"""Encode fields with the names of Go: convert each object to a twin, an object of a Struct with Go's names.
 
 ::
 
     User(user_id=7, name="Ann")  ──►  Twin(UserID=7, Name="Ann")  ──►  msgspec encodes it
 
-The writers of a type replace the objects in its values by twins. Values without fields are unchanged, and so are values
-that do not have the annotated type: they are encoded with our own names, which the peer accepts as well.
+A writer replaces the objects in a value by twins. Values without fields are unchanged. Values of another type than the
+annotated one are unchanged too, and are encoded with our own names, which fastrpc peers also accept.
 """
 
 import dataclasses
@@ -23,10 +23,11 @@ from fastrpc.rpc.schema.type_writers import ROW_CLASSES, TypeWriters, Writer
 
 __all__ = ["ROWS", "has_names", "is_class", "key_type", "names_of", "writer_for"]
 
-#: Arrays of items of one type. Values of sets keep our names: the guard against collisions reads them by our names.
+#: Types of arrays whose items are renamed. Sets are not included: the guard against hash collisions reads their items
+#: by our names.
 ROWS: Final = TypeWriters.rows
 
-#: Types of keys that maps are opened with.
+#: The types of keys with which maps can be opened.
 _KEYS: Final = (
     *(schema.AnyType, schema.StrType, schema.IntType, schema.FloatType, schema.BoolType, schema.NoneType),
     *(schema.BytesType, schema.DateType, schema.TimeType, schema.DateTimeType, schema.TimeDeltaType),
@@ -36,39 +37,39 @@ _KEYS: Final = (
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 
-#: The writer of each class, for any annotation; None for a class without changes.
+#: The writer of each class, for objects of unknown annotated type; None for a class that needs no change.
 _by_class: dict[type, Writer | None] = {}
 
 
 def is_class(part: Any) -> bool:
-    """Whether a type is a dataclass, or a Struct with names."""
+    """Return whether a type is a dataclass, or a Struct that is encoded as a map."""
     if isinstance(part, schema.StructType):
         return not part.array_like
     return isinstance(part, schema.DataclassType) and dataclasses.is_dataclass(_class_of(part))
 
 
 def names_of(part: Any) -> dict[str, str]:
-    """Return Go's names of the fields of a type, by their names in our payloads; empty if it is not a class."""
+    """Return Go's names of a type's fields, by their names in our payloads; empty if the type is not a class."""
     return _names_in_go(_class_of(part)) if is_class(part) else {}
 
 
 def has_names(part: schema.Type) -> bool:
-    """Whether a type has, or holds, a field whose name Go writes differently."""
+    """Return whether a type contains a field with another name in Go."""
     return any(own != written for inner in _all_in(part) for own, written in names_of(inner).items())
 
 
 def key_type(part: schema.DictType) -> schema.Type | None:
-    """Return the type of the keys of a map; None if msgspec cannot decode them without help."""
+    """Return the type of the keys of a map; None if msgspec cannot decode the keys without hooks."""
     return part.key_type if all(isinstance(key, _KEYS) for key in _all_in(part.key_type)) else None
 
 
 def writer_for(part: schema.Type) -> Writer | None:
-    """Return the writer of a type; None if nothing changes."""
+    """Return the writer of a type; None if its values need no change."""
     return _Writers().of(part)
 
 
 def _all_in(root: schema.Type) -> Iterator[schema.Type]:
-    """Yield a type and all types that it holds, each once, without metadata."""
+    """Yield a type and all types inside it, each once, without metadata."""
     waiting: list[Any] = [root]
     seen: dict[int, Any] = {}
     while waiting:
@@ -86,9 +87,9 @@ def _class_of(part: Any) -> Any:
 
 @cache
 def _names_in_go(cls: Any) -> dict[str, str]:
-    """Return Go's names of the fields of a class, by their names in our payloads.
+    """Return Go's names of a class's fields, by their names in our payloads.
 
-    A field keeps its name if its Struct renames it, if Go has no name for it, or if that name belongs to another field.
+    A field keeps its name if its Struct renames it, if the name has no Go form, or if another field has the Go form.
     """
     if not issubclass(cls, msgspec.Struct):
         return go_names([field.name for field in dataclasses.fields(cls)])
@@ -102,12 +103,11 @@ def _names_in_go(cls: Any) -> dict[str, str]:
 
 
 class _Twins:
-    """Makes the twins of objects of one class."""
+    """Converts objects of one class to twins."""
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
-        #: The keys are the places of fields, the values are the default for which a field is omitted and the writer of
-        #: its values.
+        #: For each field whose value needs a writer: its index, the default for which it is omitted, and the writer.
         self._children: list[tuple[int, Any, Writer]] = []
         names = _names_in_go(cls)
         fields: Any = (
@@ -129,7 +129,7 @@ class _Twins:
         self._values = attrgetter(*self.attributes) if len(fields) > 1 else self._few_values
 
     def add(self, attribute: str, write: Writer) -> None:
-        """Take over the writer of a field's values."""
+        """Set the writer for a field's values."""
         at = self.attributes.index(attribute)
         self._children.append((at, self._defaults[at], write))
 
@@ -139,7 +139,7 @@ class _Twins:
         try:
             values = self._values(value)
         except AttributeError:
-            # Unset attributes are left out, as by msgspec.
+            # Unset attributes are omitted, as msgspec does.
             values = [getattr(value, name, msgspec.UNSET) for name in self.attributes]
         if self._children:
             values = list(values)
@@ -153,7 +153,7 @@ class _Twins:
 
 
 def _left_out(cls: Any, field: Any) -> Any:
-    """Return the default for which a field is omitted; if it is never omitted, an object that equals no value."""
+    """Return the default for which a field is omitted. For a field that is never omitted, return a new object."""
     if issubclass(cls, msgspec.Struct) and cls.__struct_config__.omit_defaults:
         if field.default is not msgspec.NODEFAULT:
             return field.default
@@ -163,26 +163,26 @@ def _left_out(cls: Any, field: Any) -> Any:
 
 
 class _Writers(TypeWriters):
-    """The writers of the types within one."""
+    """Creates the writers of a type and of the types inside it."""
 
     def __init__(self) -> None:
         self._of_classes: dict[Any, _Twins] = {}
 
     def concerns(self, part: Any) -> bool:
-        """Return whether a name inside the type differs in Go, or may differ since its type is unknown."""
+        """Return whether a field inside the type has another name in Go, or might because its type is unknown."""
         return has_names(part) or any(map(_is_untyped, _all_in(part)))
 
     def own(self, part: Any) -> Writer | None:
-        """Return the writer of a value of any type."""
+        """Return the writer of an untyped value; None for any other type."""
         return _written if _is_untyped(part) else None
 
     def of_map(self, part: schema.DictType) -> Writer | None:
-        """Return the writer of a map; None for a map that stays unopened."""
+        """Return the writer of a map; None for a map that is not opened."""
         write = self.of(part.value_type)
         return None if write is None or key_type(part) is None else _entry_writer(write)
 
     def of_class(self, part: Any) -> Writer | None:
-        """Return the function that makes the twins of a class; None for a class without names."""
+        """Return the writer that creates the twins of a class; None for a type that is not a class."""
         if not is_class(part):
             return None
         twins = self._of_classes.get(part.cls)
@@ -195,7 +195,7 @@ class _Writers(TypeWriters):
         return twins
 
     def of_union(self, part: schema.UnionType) -> Writer | None:
-        """Return the writer of each member by the class of a value."""
+        """Return a writer that selects the member's writer by the class of the value."""
         known: dict[type, Writer] = {}
         for member in part.types:
             write = self.of(member)
@@ -232,7 +232,7 @@ def _written(value: Any) -> Any:
     if cls in ROW_CLASSES:
         return value if _SCALARS.issuperset(map(type, value)) else list(map(_written, value))
     if cls is dict:
-        # The decoder may not open a map with keys of other classes.
+        # The peer's decoder may be unable to open a map with keys of other classes.
         if _SCALARS.issuperset(map(type, value.values())) or not _SCALARS.issuperset(map(type, value)):
             return value
         return {key: _written(item) for key, item in value.items()}

@@ -1,4 +1,4 @@
-"""Annotations read for protobuf: the type inside names and marks, and the settings of `Field`."""
+"""Parse annotations for protobuf: the type inside aliases and metadata, and the settings of `Field`."""
 
 import types
 import typing
@@ -19,7 +19,7 @@ __all__ = [
     "unknown_type",
 ]
 
-#: The types of Python that correspond to messages of google.protobuf.
+#: The Python type for each message of google.protobuf.
 _KNOWN: Final = {
     f"google.protobuf.{name}": wanted
     for name, wanted in {
@@ -38,16 +38,16 @@ _KNOWN: Final = {
     }.items()
 }
 
-#: The kind of a number that is annotated with Float32; other types ignore it.
+#: The kind of a number that is annotated with Float32. Types other than float ignore it.
 NARROW_FLOAT: Final = "Float32"
 
 
 class UnfitTypeError(Exception):
-    """A type that no schema of protobuf expresses.
+    """A type that protobuf cannot express.
 
     Args:
-        reason: why not.
-        hint: the way out.
+        reason: why protobuf cannot express it.
+        hint: what to write instead.
     """
 
     def __init__(self, reason: str, hint: str) -> None:
@@ -57,7 +57,7 @@ class UnfitTypeError(Exception):
 
 
 def opened(annotation: Any, kind: str | None, depth: int) -> tuple[Any, str | None]:
-    """Return the type inside names, marks and metadata, and the kind of number in the latter."""
+    """Return the type inside aliases and metadata, and the kind of number that the metadata state."""
     for _ in range(DEEPEST):
         origin = get_origin(annotation)
         if isinstance(annotation, typing.NewType):
@@ -84,7 +84,7 @@ def opened(annotation: Any, kind: str | None, depth: int) -> tuple[Any, str | No
 
 
 def marks_of(annotation: Any) -> Field | None:
-    """Return the number, the oneof and the name that the outermost `Field` gives to a field; None without `Field`."""
+    """Return the outermost `Field` with the number, oneof or name of a field; None if there is none."""
     found: tuple[Field, ...] = ()
     while True:
         if get_origin(annotation) is Annotated:
@@ -96,13 +96,13 @@ def marks_of(annotation: Any) -> Field | None:
 
 
 def members_of(annotation: Any, depth: int) -> Iterator[Any]:
-    """Yield the members of a union, and of the unions in it."""
+    """Yield the members of a union, including members of nested unions."""
     for one in get_args(annotation):
         inner, kind = opened(one, None, depth + 1)
         if get_origin(inner) in {Union, types.UnionType}:
             yield from members_of(inner, depth + 1)
         else:
-            # Metadata states the kind of a number.
+            # Keep metadata that state the kind of a number.
             yield one if kind is not None else inner
 
 

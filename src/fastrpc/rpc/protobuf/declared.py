@@ -1,4 +1,4 @@
-"""`@fastrpc.grpc.proto(…)`: the names and numbers of protobuf that a class of Python cannot have."""
+"""`@fastrpc.grpc.proto(…)`: the protobuf names and numbers that a Python class cannot express."""
 
 import re
 import sys
@@ -19,19 +19,19 @@ _MARK: Final = "__fastrpc_proto__"
 class Declared(NamedTuple):
     """The declaration of a class."""
 
-    #: The full name; empty: the name of the class, in the package of its service.
+    #: The full name; "" means the name of the class, in the package of its service.
     name: str = ""
-    #: The .proto file that defines it; empty: it is in the file of its service.
+    #: The .proto file that defines the class; "" means the file of its service.
     file: str = ""
-    #: Ranges of numbers, and names, that no field or value may have.
+    #: Numbers and names that no field or value may have.
     numbers: tuple[range, ...] = ()
     names: tuple[str, ...] = ()
-    #: The prefix of an enum's value names, which otherwise are as in Python; None: the name of the enum.
+    #: The prefix of an enum's value names, before the names in Python; None means the name of the enum.
     prefix: str | None = None
 
     @property
     def own_name(self) -> str:
-        """The name after the package's and the outer messages'; empty for the name of the class."""
+        """The name without the package and outer messages; "" means the name of the class."""
         return self.name.rpartition(".")[2]
 
     @property
@@ -47,17 +47,18 @@ def proto(
     reserved: Iterable[int | range | str] = (),
     prefix: str | None = None,
 ) -> Callable[[C], C]:
-    """Declare the form of a message or enum in an existing .proto file; other wires ignore it.
+    """Declare the names and numbers that a class has in an existing .proto file. Other protocols ignore them.
 
     Args:
-        name: the full name, such as google.type.Money, where it is not the class's name in its service's package.
-        file: the .proto file that defines it, such as google/type/money.proto: `fastrpc proto` imports that.
+        name: the full name, such as google.type.Money, if it is not the class's name in its service's package.
+        file: the .proto file that defines the class, such as google/type/money.proto. `fastrpc proto` imports this
+            file.
         reserved: numbers, ranges of numbers and names that no field or value may have.
-        prefix: the prefix of each value name of an enum, written unchanged; without it values have the name of the
-            enum, `SIZE_SMALL` of `Size.SMALL`.
+        prefix: the prefix of an enum's value names, used unchanged. By default it is the name of the enum: `Size.SMALL`
+            becomes `SIZE_SMALL`.
 
     Raises:
-        ConfigError: protobuf has no such name or number, or a file is given without a name.
+        ConfigError: a name or number is invalid in protobuf, or a file is given without a name.
     """
     if name is not None and not _FULL_NAME.fullmatch(name):
         raise ConfigError(f"name is {name!r}, it must be a full name such as google.type.Money")
@@ -89,12 +90,12 @@ def _reserved(given: Iterable[int | range | str]) -> tuple[tuple[range, ...], tu
 
 
 def _are_numbers(found: range) -> bool:
-    # The values of an enum have 32 bits.
+    # A signed value of an enum has 32 bits.
     return found[0] >= -(1 << 31) and found[-1] < 1 << 31
 
 
 def declared_of(cls: Any) -> Declared:
-    """Return the declaration of a class itself; its subclasses do not inherit it."""
+    """Return the declaration of a class. Subclasses do not inherit declarations."""
     found: Declared | None = vars(cls).get(_MARK)
     return Declared() if found is None else found
 

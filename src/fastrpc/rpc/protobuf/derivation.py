@@ -1,9 +1,8 @@
-"""Types of Python -> messages of protobuf.
+"""Derive messages of protobuf from Python types.
 
-A class is a message, and its fields are fields: a field's number is its position or `Field`'s number. A
-missing field has its type's zero. Fields with another default, and fields that may be None, are `optional`: missing
-means that default.
-A class in the body of a message's class is nested in that message.
+A class becomes a message. A field's number is the number in `Field`, or else its position. A missing field has its
+type's zero. Fields with another default, and fields that may be None, are `optional`: missing means the default or
+None. A class in the body of a message's class is nested in that message.
 """
 
 import types
@@ -60,14 +59,14 @@ _SCALARS: Final[dict[Any, str]] = {
     **dict.fromkeys((Decimal, UUID, date, time), "string"),
 }
 _KNOWN: Final = {datetime: TIMESTAMP, timedelta: DURATION, Any: VALUE, object: VALUE, AnyMessage: ANY}
-#: The kinds that `Field` can give to a whole list or map, with the types of its items; other kinds apply to each item.
+#: The kinds that apply to a whole list or map, with the types of its items. Other kinds apply to each item.
 _WHOLE: Final = {
     "google.protobuf.Struct": (MAPS, (str, Any)),
     "google.protobuf.ListValue": (ROWS, (Any,)),
     "google.protobuf.FieldMask": (ROWS, (str,)),
 }
 
-#: Modules whose classes travel as text.
+#: Modules whose classes are encoded as text.
 _TEXTS: Final = frozenset({"pathlib", "ipaddress"})
 
 _KEYS: Final = frozenset({"string", "bool", "int64", *INTEGER_KINDS})
@@ -79,14 +78,14 @@ _OWN_MESSAGE: Final = "make it a separate dataclass, with that as its field"
 
 
 class Part(NamedTuple):
-    """A type as the content of a field."""
+    """The form of a type as the content of a field."""
 
     kind: str
     shape: str = "single"
     message: ProtoMessage | None = None
     enum: ProtoEnum | None = None
     takes_none: bool = False
-    #: Whether the field may be missing in the value, as UNSET.
+    #: True if the field may be UNSET in the object.
     takes_unset: bool = False
 
 
