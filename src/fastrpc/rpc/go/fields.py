@@ -126,7 +126,7 @@ class _Budget:
 
 
 class _Plan:
-    """The renaming of a type's values, whether they are arrays, maps or either; None changes nothing."""
+    """Renames the fields in values of one type. In place of a plan, None means that there is nothing to rename."""
 
     def __init__(self, codec: Any) -> None:
         self._codec = codec

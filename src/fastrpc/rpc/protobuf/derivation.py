@@ -74,7 +74,7 @@ _KEYS: Final = frozenset({"string", "bool", "int64", *INTEGER_KINDS})
 _INTEGERS: Final = dict.fromkeys(("int64", *INTEGER_KINDS), "int64")
 _INT32: Final = range(-(1 << 31), 1 << 31)
 
-_OWN_MESSAGE: Final = "make it a separate dataclass, with that as its field"
+_OWN_MESSAGE: Final = "make the inner type the field of a separate dataclass"
 
 
 class Part(NamedTuple):
@@ -90,7 +90,7 @@ class Part(NamedTuple):
 
 
 class Derivation:
-    """The messages and enums of some types, each made once.
+    """Derives the messages and enums of types, each once.
 
     Args:
         package: the package of the services; None if names do not matter.
@@ -100,19 +100,19 @@ class Derivation:
         self._package = package
         self.messages: dict[Any, ProtoMessage] = {}
         self.enums: dict[Any, ProtoEnum] = {}
-        #: The messages of classes that are only the place of others: a field of each has no form in protobuf.
+        #: Messages without fields, for classes that protobuf cannot express but that contain nested classes.
         self._places: dict[Any, ProtoMessage] = {}
 
     # Types
 
     def part(self, annotation: Any, kind: str | None = None, depth: int = 0) -> Part:
-        """Return a type as the content of a field.
+        """Return the form of a type as the content of a field.
 
         Args:
-            kind: the kind of a number, by `Field`.
+            kind: the kind of number that `Field` states.
 
         Raises:
-            UnfitTypeError: no field has such values.
+            UnfitTypeError: protobuf cannot express the type in a field.
         """
         if depth > DEEPEST:
             raise UnfitTypeError(
@@ -144,7 +144,7 @@ class Derivation:
         return self._class(annotation, owner, depth)
 
     def _known(self, annotation: Any, kind: str) -> Part:
-        """Return a type as the message of google.protobuf that `Field` names."""
+        """Return the message of google.protobuf that `Field` names, as the form of a type."""
         wrapped = WRAPPED.get(kind.rpartition(".")[2])
         if kind in _WHOLE:
             owners, arguments = _WHOLE[kind]
@@ -175,7 +175,7 @@ class Derivation:
         is_tuple = get_origin(annotation) is tuple
         if is_tuple and (len(arguments) != 2 or arguments[1] is not Ellipsis):
             raise UnfitTypeError(
-                "a tuple of fixed length has no form there", "make it a dataclass, or write list[T]"
+                "protobuf has no tuples of fixed length", "make it a dataclass, or write list[T]"
             )
         inner = self.part(arguments[0] if arguments else Any, kind, depth + 1)
         self._check_element(inner, "a list")
@@ -186,7 +186,7 @@ class Derivation:
         key, value = self.part(arguments[0], None, depth + 1), self.part(arguments[1], None, depth + 1)
         if key.kind not in _KEYS or key.shape != "single" or key.takes_none:
             raise UnfitTypeError(
-                f"the keys of a map are str, int or bool there, not {type_text(arguments[0])}",
+                f"the keys of a protobuf map are str, int or bool, not {type_text(arguments[0])}",
                 "write a list of dataclasses with a key and a value",
             )
         self._check_element(value, "a map")
@@ -195,9 +195,9 @@ class Derivation:
     def _check_element(self, part: Part, container: str) -> None:
         if part.shape != "single":
             inner = "a list" if part.shape == "repeated" else "a map"
-            raise UnfitTypeError(f"{container} holds no {inner.split()[1]} there", _OWN_MESSAGE)
+            raise UnfitTypeError(f"in protobuf {container} cannot contain {inner}", _OWN_MESSAGE)
         if part.takes_none and part.message is not VALUE:
-            raise UnfitTypeError(f"{container} holds no None there", _OWN_MESSAGE)
+            raise UnfitTypeError(f"in protobuf {container} cannot contain None", _OWN_MESSAGE)
 
     def _union(self, annotation: Any, kind: str | None, depth: int) -> Part:
         members = list(members_of(annotation, depth))
@@ -214,7 +214,7 @@ class Derivation:
             found = Part("message", message=self._oneof(rest))
         if found.shape != "single" and (takes_none or takes_unset):
             raise UnfitTypeError(
-                "a list or a map is never absent there, only empty", "leave None out, or " + _OWN_MESSAGE
+                "in protobuf a list or a map is never absent, only empty", "leave None out, or " + _OWN_MESSAGE
             )
         return found._replace(
             takes_none=takes_none or found.takes_none, takes_unset=takes_unset or found.takes_unset
@@ -225,7 +225,7 @@ class Derivation:
         for one in members:
             if not _is_tagged(get_origin(one) or one):
                 raise UnfitTypeError(
-                    "a union is one of Structs there",
+                    "the members of a union must be Structs",
                     "make each member a msgspec.Struct with a tag, which is a separate message; for a `oneof` of an"
                     " existing .proto file, give the members fields that may be None, with their numbers",
                 )
@@ -257,7 +257,7 @@ class Derivation:
         if known is not None:
             return known
         by_value = issubclass(cls, int | Flag)
-        # A flag's other names are sums of its members.
+        # Other names of a flag are combinations of its members.
         every = cls if issubclass(cls, Flag) or not by_value else cls.__members__.values()
         names = cls.__members__ if every is not cls else [one.name for one in cls]
         members = tuple(
@@ -279,7 +279,7 @@ class Derivation:
         """Return the message of a class with fields.
 
         Raises:
-            UnfitTypeError: one of the fields has no form in protobuf; the text names it.
+            UnfitTypeError: protobuf cannot express a field; the text names the field.
         """
         known = ANY if annotation is AnyMessage else self.messages.get(annotation)
         if known is not None:
@@ -293,7 +293,7 @@ class Derivation:
             class_name(annotation), "row" if is_row else "map", annotation, head=_head(owner, is_row=is_row)
         )
         found.declared = declared_of(owner)
-        # Entered first: a class may hold itself.
+        # Register the message before its fields, because the class may contain itself.
         self.messages[annotation] = found
         try:
             for at, field in enumerate(described.fields, 1):
@@ -302,14 +302,14 @@ class Derivation:
             check_fields(found)
         except BaseException:
             del self.messages[annotation]
-            # A class in the body of this class may have it as its place.
+            # The message of a nested class may still refer to this message as its outer message.
             found.fields.clear()
             raise
         self._place(found, owner)
         return found
 
     def _place(self, found: ProtoMessage | ProtoEnum, owner: type[Any]) -> None:
-        """Set the name of a message or an enum, the message around it, and the file it is in if that is another."""
+        """Set the name of a message or enum, its outer message, and its file if that is not the service's file."""
         found.declared = declared_of(owner)
         found.name = found.declared.own_name or found.name
         outer = outer_of(owner)
@@ -319,7 +319,7 @@ class Derivation:
             found.set_elsewhere(found.declared.name, found.declared.file or file_of(found.declared.package))
 
     def _outer(self, cls: type[Any]) -> ProtoMessage:
-        """Return the message of a class around another one."""
+        """Return the message of a class in whose body another class is defined."""
         try:
             return self.message(cls)
         except UnfitTypeError:
@@ -341,9 +341,9 @@ class Derivation:
         """Return a field of a message, or a parameter.
 
         Args:
-            position: its number without `Field`.
-            key: its key in the plain map, if it differs from its name in protobuf.
-            is_row: its place in the plain array is filled always.
+            position: the number of the field if `Field` states none.
+            key: the key in the plain map, if it is not the field's name on the wire.
+            is_row: True if the plain value is an array, in which every field needs a value.
         """
         part, marks = self.part(field.annotation), marks_of(field.annotation)
         made = ProtoField(
@@ -368,7 +368,7 @@ class Derivation:
 
 
 def is_message_class(annotation: Any) -> bool:
-    """Return whether a type is a class with fields, which is a message."""
+    """Return whether a type is a class with fields, which becomes a message."""
     owner = get_origin(annotation) or annotation
     if not isinstance(owner, type) or owner.__module__ in {"builtins", "msgspec"}:
         return False
@@ -384,7 +384,7 @@ def _set_absence(made: ProtoField, part: Part, field: PayloadField) -> None:
     if part.shape != "single":
         made.absent = made.zero()
     elif part.message is VALUE:
-        # None is a value, which is omitted unless absence means another value.
+        # None is an ordinary value here. It is omitted if a missing field means None.
         if field.default is None or not has_default:
             made.takes_none, made.absent = True, packed(None)
     elif part.takes_none:
@@ -415,13 +415,13 @@ def _set_oneof(made: ProtoField, part: Part, oneof: str, field: PayloadField) ->
 
 
 def _default_of(field: PayloadField, made: ProtoField) -> Any:
-    """Return the default of a field; an enum's default is made now, as the class may have lacked the enum before."""
+    """Return the default of a field. An enum's default comes from its factory, which may need the finished class."""
     is_made = made.enum is not None and field.factory is not NOTHING
     return field.factory() if is_made else field.default
 
 
 def _is_zero(default: Any, made: ProtoField) -> bool:
-    """Return whether a default is the zero of the type, so that absence needs no mark."""
+    """Return whether a default is the zero of the type, so that the field need not be `optional`."""
     if default is NOTHING or made.kind == "message":
         return False
     if made.kind in {"double", "float"} and type(default) is int:
@@ -433,7 +433,7 @@ def _is_zero(default: Any, made: ProtoField) -> bool:
 
 
 def _entry(key: Part, value: Part) -> ProtoMessage:
-    """Return the message of the entries of a map."""
+    """Return the message for the entries of a map."""
     found = ProtoMessage("Entry", "entry")
     found.fields = [
         ProtoField("key", 1, key.kind),
@@ -450,7 +450,7 @@ def _entry(key: Part, value: Part) -> ProtoMessage:
 
 
 def _number_kind(owner: Any, kind: str | None) -> str:
-    """Return the kind of a scalar: for a number the kind in `Field`."""
+    """Return the kind of a scalar; for a number, the kind that `Field` states."""
     if kind == NARROW_FLOAT:
         kind = "float" if owner is float else None
     if kind is None:
@@ -466,7 +466,7 @@ def _is_tagged(owner: Any) -> bool:
 
 
 def _head(owner: Any, *, is_row: bool) -> bytes:
-    """Return the tag of a Struct as the first bytes of its plain value; b"" without a tag."""
+    """Return the encoded tag with which the plain value of a Struct starts; b"" without a tag."""
     if not _is_tagged(owner):
         return b""
     config = owner.__struct_config__

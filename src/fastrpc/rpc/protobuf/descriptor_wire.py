@@ -1,11 +1,11 @@
-"""Descriptors on the wire: writes their fields and reads their names, without the protobuf package."""
+"""The encoding of descriptors: writes their fields and reads names in them, without the protobuf package."""
 
 from collections.abc import Iterable, Iterator
 
 __all__ = ["imports_in", "names_in", "written_number", "written_part", "written_text"]
 
 #: Parts with names: the kind of part in each field of a file, and in each field of a part. A "leaf" has only a name.
-#: The names of an enum's values are siblings of the enum, not below it.
+#: The names of an enum's values are siblings of the enum, not children.
 _FILE = {4: "message", 5: "enum", 6: "service"}
 _PARTS = {"message": {2: "leaf", 3: "message", 4: "enum"}, "enum": {2: "value"}, "service": {2: "leaf"}}
 
@@ -27,10 +27,10 @@ def written_part(field: int, parts: Iterable[bytes]) -> bytes:
 
 
 def names_in(file: bytes) -> Iterator[str]:
-    """Yield the full names of all that a file defines: messages and their fields, enums and values, services, methods.
+    """Yield the full names in a file: messages and their fields, enums and their values, services and methods.
 
     Args:
-        file: an encoded google.protobuf.FileDescriptorProto, which is well formed.
+        file: a well-formed, encoded google.protobuf.FileDescriptorProto.
     """
     fields = list(_fields(file))
     package = next((value.decode() for number, value in fields if number == 2), "")
@@ -56,7 +56,7 @@ def _names(place: str, kind: str, part: bytes) -> Iterator[str]:
 
 
 def _fields(part: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the fields with bytes: descriptors have no others but numbers."""
+    """Yield the fields with bytes. All other fields of descriptors are numbers and are skipped."""
     at = 0
     while at < len(part):
         tag, at = _read_varint(part, at)

@@ -1,6 +1,6 @@
-"""A package as a google.protobuf.FileDescriptorProto, which reflection sends and every protobuf library reads.
+"""Encode a package as google.protobuf.FileDescriptorProto, which reflection sends and every protobuf library reads.
 
-It is written by hand: the schema of schemas is known, and no protobuf package is needed.
+The field numbers are written here, so that no protobuf package is needed.
 """
 
 from fastrpc.rpc.protobuf.descriptor_wire import written_number, written_part, written_text
@@ -23,7 +23,7 @@ def file_descriptor(package: ProtoPackage, name: str | None = None) -> bytes:
     """Return the descriptor of a package, encoded.
 
     Args:
-        name: the name of the file; None: `file_name(package)`.
+        name: the name of the file; None means `file_name(package)`.
     """
     messages, enums = package.nested(None)
     parts = [
@@ -84,7 +84,7 @@ def _field(package: ProtoPackage, message: ProtoMessage, field: ProtoField, oneo
 
 
 def _entry(package: ProtoPackage, message: ProtoMessage, field: ProtoField) -> list[bytes]:
-    """Return the message of the entries of a map; it is nested in the message that has the map."""
+    """Return the message for the entries of a map. It is nested in the message with the map."""
     fields = () if field.message is None else field.message.fields
     parts = [written_part(2, _field(package, message, one, None)) for one in fields]
     return [written_text(1, field.entry_name), *parts, written_part(7, [written_number(7, 1)])]

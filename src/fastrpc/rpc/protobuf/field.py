@@ -1,4 +1,4 @@
-"""`Annotated[int, fastrpc.Field(7, kind="sint64")]`: the number, the type and the place of a field in protobuf."""
+"""`Annotated[int, fastrpc.Field(7, kind="sint64")]`: the number, type, oneof and name of a field in protobuf."""
 
 import re
 from typing import Any, Final
@@ -19,7 +19,7 @@ __all__ = [
 
 #: https://protobuf.dev/programming-guides/proto3/#assigning
 HIGHEST_NUMBER: Final = 536_870_911
-#: Numbers that protobuf keeps for itself.
+#: Numbers that protobuf reserves.
 RESERVED: Final = range(19_000, 20_000)
 #: https://protobuf.dev/reference/protobuf/proto3-spec/#identifiers
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -29,7 +29,7 @@ INTEGER_KINDS: Final = (
     *("fixed32", "fixed64", "sfixed32", "sfixed64"),
 )
 FLOAT_KINDS: Final = ("float",)
-#: Messages of google.protobuf that correspond to a type of Python:
+#: Messages of google.protobuf that correspond to a Python type:
 #: https://protobuf.dev/reference/protobuf/google.protobuf/
 KNOWN_KINDS: Final = tuple(
     f"google.protobuf.{name}"
@@ -43,20 +43,20 @@ _KINDS: Final = (*INTEGER_KINDS, *FLOAT_KINDS)
 
 
 class Field:
-    """The number of a field or parameter in protobuf, its type, oneof and name there: `Annotated[int, Field(7)]`.
+    """The number, type, oneof and name of a field or parameter in protobuf: `Annotated[int, Field(7)]`.
 
-    Other wires ignore it. Without it a field has its position as its number, from 1, an int is int64, a float is
+    Other protocols ignore it. Without `Field`, a field's number is its position from 1, an int is int64, and a float is
     double.
 
     Args:
         number: from 1 to 536,870,911, without 19,000 to 19,999; unique among the fields of a class.
         kind: of an int: int32, uint32, uint64, sint32, sint64, fixed32, fixed64, sfixed32 or sfixed64; of a float:
             float; of other types a message such as google.protobuf.StringValue, Struct, ListValue or FieldMask.
-        oneof: the oneof of the field, which is `T | None`; at most one field of a oneof is set.
-        name: the name in protobuf, if Python has another one, such as for the keyword `from`.
+        oneof: the oneof of the field, whose type must be `T | None`. At most one field of a oneof is set.
+        name: the name in protobuf, if it differs from the name in Python, such as the keyword `from`.
 
     Raises:
-        ConfigError: there is no such number, kind or name, or all are left out.
+        ConfigError: a number, kind or name is invalid, or none is given.
     """
 
     __slots__ = ("kind", "name", "number", "oneof")
@@ -93,7 +93,7 @@ class Field:
 
     @property
     def is_of_field(self) -> bool:
-        """Whether it describes a whole field, and not only a type in it."""
+        """True if it describes a whole field, not only a type inside the field."""
         return any(one is not None for one in (self.number, self.oneof, self.name))
 
     def __repr__(self) -> str:
@@ -115,13 +115,13 @@ class Field:
 
 
 class FieldError(TypeError):
-    """An invalid `Field`: a repeated number, or the kind of another type."""
+    """An invalid `Field`, such as a repeated number, or a kind that the type cannot have."""
 
 
 def field_in(metadata: tuple[Any, ...]) -> Field | None:
     """Return the Field in the metadata of an annotation; None if it has none.
 
-    If there are several, the last number counts, the last kind, and so on.
+    If there are several, the last given value of each setting is used.
     """
     found = [one for one in reversed(metadata) if isinstance(one, Field)]
     if len(found) < 2:

@@ -1,7 +1,8 @@
-"""The files of generated code, cut down to some methods and the types that they use; needs the protobuf package.
+"""The files of generated code, reduced to some methods and the types that they use. Needs the protobuf package.
 
-For a message inside another one, the outer message is included without its fields. Only options that change meanings
-are included: other options may contain texts of a program. Extensions, reserved names and comments are left out.
+If a message is nested in an unused message, the outer message is included without its fields. Only options that change
+meanings are included, because other options may contain internal texts. Extensions, reserved names and comments are
+omitted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ _KEPT_OPTIONS: Final[Mapping[str, Sequence[str]]] = {
 
 
 def generated_service(definition: ServiceDefinition) -> Any:
-    """Return the descriptor of a generated service; None if no pool of its messages has it."""
+    """Return the descriptor of a generated service; None if no descriptor pool has it with all its methods."""
     from google.protobuf import descriptor_pool
 
     pools = [_pool_of(one) for one in definition.methods.values()]
@@ -39,7 +40,7 @@ def generated_service(definition: ServiceDefinition) -> Any:
 
 
 def _pool_of(method: MethodDefinition) -> Any:
-    """Return the pool of the first message class of a method."""
+    """Return the descriptor pool of the first message class of a method."""
     types = method.types()
     for kind in (*types.parameters, types.message, types.result):
         file: Any = getattr(getattr(kind, "DESCRIPTOR", None), "file", None)
@@ -49,16 +50,17 @@ def _pool_of(method: MethodDefinition) -> Any:
 
 
 class CutFiles:
-    """The files with some methods of generated services, and with some messages.
+    """The files of generated code, reduced to some methods of services, some messages, and the types that these use.
 
     Args:
-        services: descriptors, each with the names of its methods.
+        services: the descriptors of services, each with the names of the methods to include.
         messages: descriptors of further messages.
     """
 
     def __init__(self, services: Iterable[tuple[Any, Sequence[str]]], messages: Iterable[Any] = ()) -> None:
         self._services = {found.full_name: (found, frozenset(methods)) for found, methods in services}
-        #: The complete messages and enums, and the messages that are only the place of others.
+        #: The names of messages and enums to include completely, and of messages that are included only as outer
+        #: messages.
         self._whole: set[str] = set()
         self._places: set[str] = set()
         #: The descriptors of files by name, and for each file the names of its imports.
@@ -87,7 +89,7 @@ class CutFiles:
             self._imports[file.name].add(used.file.name)
 
     def _use(self, kind: Any) -> None:
-        """Take up a message or an enum, and all that it uses."""
+        """Include a message or an enum, and all types that it uses."""
         waiting = [kind]
         while waiting:
             found = waiting.pop()
@@ -152,7 +154,7 @@ def _cut_service(service: Any, made: Any, methods: frozenset[str]) -> None:
 
 
 def _copy(given: Iterable[Any], made: Any) -> None:
-    """Copy fields, values, oneofs or methods, with few of their options."""
+    """Copy fields, values, oneofs or methods, with only the options that change meanings."""
     for one in given:
         kept = made.add()
         kept.CopyFrom(one)

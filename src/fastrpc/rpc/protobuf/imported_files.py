@@ -1,4 +1,4 @@
-"""The files that classes declare as theirs: their messages, as far as others use them."""
+"""The .proto files that classes declare as their own, with the messages that services use."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,9 +9,9 @@ __all__ = ["imported_files"]
 
 
 def imported_files(packages: Iterable[ProtoPackage]) -> dict[str, ProtoPackage]:
-    """Return the files from elsewhere, by name, with the messages and enums that some packages use.
+    """Return the other files by name, with the messages and enums that the packages use from them.
 
-    Files of google.protobuf and of generated code are not among them.
+    Files of google.protobuf and of generated code are not included.
     """
     found: dict[str, list[ProtoMessage | ProtoEnum]] = {}
     seen: set[ProtoMessage | ProtoEnum] = set()

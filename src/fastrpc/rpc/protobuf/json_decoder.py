@@ -1,10 +1,11 @@
-"""JSON of messages, as protobuf has it: names in camelCase or as they are, integers as text or numbers, names of enums.
+"""Decode protobuf's JSON form of messages: names in camelCase or unchanged, integers as text or numbers, enum names.
 
 ::
 
     JSON ─► plain values ─► bytes of the message ─► plain values, checked
 
-So JSON holds the same as the message: a number of 32 bits is one, and an absent field is absent here.
+The detour over bytes gives JSON the rules of the message: for example, an int32 is limited to 32 bits, and a missing
+field means its default.
 
 https://protobuf.dev/programming-guides/json/
 """
@@ -43,14 +44,14 @@ _JSON: Final = CODECS["json"]
 
 
 class JsonDecoder:
-    """JSON of a message -> its plain value in msgpack.
+    """Converts the JSON of a message to its plain value in msgpack.
 
     Args:
         message: the message.
         names: the names of the values of enums.
-        depth: deepest nesting of containers.
-        items: most values in all containers.
-        in_row: the plain value is an array that holds the message's value.
+        depth: the deepest nesting of containers.
+        items: the most values in all containers.
+        in_row: True if the plain value is an array that contains the message's value.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class JsonDecoder:
         """Return the plain value.
 
         Raises:
-            DecodeError: the payload does not fit the message; the text names the field.
-            CallError: it has too many values.
+            DecodeError: the payload does not match the message; the text names the field.
+            CallError: the payload has too many values.
         """
         self._check(payload)
         try:
@@ -124,7 +125,7 @@ def _message_in(message: ProtoMessage, value: Any, names: EnumNames) -> Any:
             raise DecodeError(f"{message.name}.{field.name}: comes twice, by both of its names")
         found[field] = _field_in(message, field, item, names)
         if found[field] is None and field.enum is not None:
-            # Its number is 0, which means absence.
+            # The enum's number is 0, which means that the field is missing.
             del found[field]
     return _assembled(message, found)
 
@@ -134,7 +135,7 @@ def _assembled(message: ProtoMessage, found: dict[ProtoField, Any]) -> Any:
     if message.form == "union":
         if len(found) > 1:
             names = " and ".join(field.name for field in found)
-            raise DecodeError(f"one field of {message.name} may be there, not {names}")
+            raise DecodeError(f"only one field of {message.name} may be given, not {names}")
         return next(iter(found.values()), None)
     if message.form == "value":
         field = message.fields[0]
@@ -166,7 +167,7 @@ def _field_in(message: ProtoMessage, field: ProtoField, value: Any, names: EnumN
 
 
 class _MisfitError(Exception):
-    """A value that does not fit its field."""
+    """A value does not match its field."""
 
 
 def _expected(value: Any, kind: type[Any], name: str) -> Any:
@@ -225,7 +226,7 @@ def _float_in(value: Any) -> float:
 
 def _bytes_in(value: Any) -> bytes:
     text = _expected(value, str, "base64")
-    # Either alphabet, with or without padding.
+    # Accept the standard and the URL-safe alphabet, with or without padding.
     plain = text.replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
@@ -256,7 +257,7 @@ def _instant_in(value: Any) -> Any:
         raise _MisfitError("expected a time such as 2026-01-31T12:00:00Z")
     whole, part, zone = found.groups()
     try:
-        # The clocks of Python have microseconds.
+        # Python's datetime has only microseconds, so drop further digits.
         return datetime.fromisoformat(
             f"{whole}.{(part or '').ljust(6, '0')[:6]}{zone.replace('Z', '+00:00')}"
         )

@@ -1,10 +1,11 @@
-"""Values -> JSON of messages, as protobuf has it: names in camelCase, integers of 64 bits as text, names of enums.
+"""Encode values as protobuf's JSON form of messages: names in camelCase, 64-bit integers as text, enum names.
 
 ::
 
     values ─► bytes of the message ─► plain values ─► JSON
 
-So JSON holds the same as the message: a zero that is not written there is not written here.
+The detour over bytes gives JSON the rules of the message: for example, a zero that the message omits is omitted in
+JSON.
 
 https://protobuf.dev/programming-guides/json/
 """
@@ -28,12 +29,12 @@ from fastrpc.types.floats import shortest_float
 
 __all__ = ["JsonEncoder"]
 
-#: Numbers of JavaScript do not hold these.
+#: Kinds of integers that JavaScript numbers cannot express.
 _WIDE: Final = frozenset({"int64", "uint64", "sint64", "fixed64", "sfixed64"})
 _FLOATS: Final = frozenset({"double", "float"})
 _LARGEST_FLOAT: Final = float.fromhex("0x1.fffffep+127")
 
-#: A path of a field mask, and the begin of a word in it.
+#: A path of a field mask, and the start of a word in a path.
 _PATH: Final = re.compile(r"([a-z0-9.]|_[a-z])*")
 _WORD: Final = re.compile("_([a-z])")
 
@@ -41,12 +42,12 @@ _unpacked: Final = msgspec.msgpack.Decoder().decode
 
 
 class JsonEncoder:
-    """Values -> JSON of a message.
+    """Converts values to the JSON of a message.
 
     Args:
         message: the message.
         names: the names of the values of enums.
-        encode: returns the plain value of a value, in msgpack.
+        encode: returns the plain value in msgpack of a value.
         in_row: the plain value is an array that holds the message's value.
     """
 
@@ -62,21 +63,22 @@ class JsonEncoder:
         self._names = names
         table = message.compiled()
         self._write = MessageEncoder(table, encode, in_row=in_row)
-        # Values of our own are not bounded.
+        # No limits: this program made the values.
         self._read = MessageDecoder(table, depth=1 << 30, items=1 << 40)
 
     def __call__(self, value: Any) -> bytes:
         """Return the JSON of the message.
 
         Raises:
-            EncodeError: the value does not fit the schema, and the text names the field; or JSON has no such number.
+            EncodeError: the value does not match the schema (the text names the field), or JSON cannot express a
+                number.
         """
         plain = _unpacked(self._read(self._write(value)))
         return msgspec.json.encode(_message_out(self._message, plain, self._names))
 
 
 def _message_out(message: ProtoMessage, plain: Any, names: EnumNames) -> Any:
-    """Return a message as JSON has it; its plain value was decoded from its bytes."""
+    """Return the JSON form of a message, given the plain value that was decoded from its bytes."""
     match message.form:
         case "any":
             if has_other_number(plain):
@@ -158,8 +160,8 @@ def _single_out(field: ProtoField, value: Any, names: EnumNames) -> Any:
 
 def _narrow_out(value: float) -> float:
     found = shortest_float(value)
-    # The shortest text of the largest number is greater than that number, which protobuf's own parser for Python
-    # refuses.
+    # The shortest text of the largest float is greater than the float itself, and protobuf's parser for Python would
+    # refuse it.
     return found if abs(found) <= _LARGEST_FLOAT else value
 
 
@@ -183,7 +185,7 @@ def _duration_out(plain: str) -> str:
 
 
 def _fraction(microseconds: int) -> str:
-    """Return three or six digits after a decimal point; an empty text for a whole second."""
+    """Return a decimal point with three or six digits; "" for a whole second."""
     if not microseconds:
         return ""
     return f".{microseconds // 1000:03}" if microseconds % 1000 == 0 else f".{microseconds:06}"

@@ -1,5 +1,5 @@
-"""Descriptors of files known everywhere: the files of google.protobuf that schemas here import, details of errors,
-and gRPC's own services.
+"""Descriptors of well-known files: the files of google.protobuf that schemas import, error details, and gRPC's own
+services.
 
 https://protobuf.dev/reference/protobuf/google.protobuf/, https://github.com/grpc/grpc-proto,
 https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto
@@ -16,7 +16,7 @@ __all__ = ["ERROR_DETAILS", "HEALTH", "REFLECTIONS", "known_file", "service_file
 
 #: gRPC's own services.
 HEALTH: Final = "grpc.health.v1.Health"
-#: The newer one first; both have the same messages.
+#: The newer version first. Both have the same messages.
 REFLECTIONS: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 #: The file of google.rpc with the messages that servers put into errors.
@@ -26,7 +26,7 @@ _REPEATED: Final = 3
 
 
 class _Message(NamedTuple):
-    """A message; its fields are written as in a .proto file, but types have their full names."""
+    """A message. Its fields are written as in a .proto file, except that types have their full names."""
 
     name: str
     fields: Sequence[str] = ()
@@ -37,7 +37,7 @@ class _Message(NamedTuple):
 
 
 class _Method(NamedTuple):
-    """A method of a service, and the sides that stream."""
+    """A method of a service, and which sides send a stream."""
 
     name: str
     request: str
@@ -80,7 +80,7 @@ _HEALTH: Final = (
     ),
 )
 
-#: A dot stands for the package: the file exists in two packages.
+#: The file exists in two packages. In the types of fields, a leading dot stands for the package.
 _REFLECTION: Final = (
     _Message(
         "ServerReflectionRequest",
@@ -194,7 +194,7 @@ _FILES: Final[Mapping[str, tuple[Sequence[_Message], Mapping[str, Sequence[str]]
 
 @cache
 def known_file(name: str) -> bytes | None:
-    """Return the descriptor of a file of google.protobuf or google.rpc; None for an unknown one."""
+    """Return the descriptor of a file of google.protobuf or google.rpc; None for an unknown file."""
     if name not in _FILES:
         return None
     package = ".".join(name.split("/")[:2])

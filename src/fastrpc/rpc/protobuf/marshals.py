@@ -1,4 +1,4 @@
-"""The marshal of a method on the wire of gRPC: protobuf messages that follow the schema of its types."""
+"""The marshal of a method for gRPC, whose payloads are protobuf messages derived from the method's types."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,23 +27,23 @@ __all__ = ["message_marshal", "named_message_marshal"]
 def message_marshal(
     definition: MethodDefinition, *, depth: int, items: int, as_json: bool = False
 ) -> Marshal:
-    """Return the marshal of a method whose payloads are protobuf messages, prepared once.
+    """Return the marshal of a method whose payloads are protobuf messages. It is created once.
 
-    A method with codec raw or with generated protobuf messages has the marshal of the other wires, where its payload is
-    the encoded message already. With `as_json` each method has a separate marshal.
+    A method with codec raw or generated protobuf messages has the same marshal as for other protocols, because its
+    payload is already the encoded message. With `as_json` every method has a separate marshal.
 
     Args:
-        depth: deepest nesting of containers in a payload.
-        items: most values in all containers of a payload.
-        as_json: payloads are the JSON of the messages.
+        depth: the deepest nesting of containers in a payload.
+        items: the most values in all containers of a payload.
+        as_json: True if payloads are the JSON of the messages.
 
     Raises:
-        ConfigError: a type has no form in protobuf, or none in JSON; the text names method, type and remedy.
+        ConfigError: protobuf or its JSON cannot express a type; the text names method, type and remedy.
     """
     codec = codec_for(definition, "msgpack")
     if codec in {"raw", "protobuf"} and not as_json:
         return marshal_for(definition, codec, depth=depth, items=items)
-    # The last two are `by_value` and `by_name` of `marshal_for`, which keeps its marshals in the same table.
+    # The last two stand for `by_value` and `by_name`: `marshal_for` stores its marshals in the same table.
     key = ("grpc+json" if as_json else "grpc", depth, items, False, False)
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:
@@ -54,11 +54,11 @@ def message_marshal(
 
 
 def named_message_marshal(method: str, codec: str, *, depth: int, items: int) -> Marshal:
-    """Return the marshal of a method known only by name: its messages are bytes, with codec json they are values.
+    """Return the marshal for a method of which only the name is known. Messages are bytes, or values with codec json.
 
     Args:
-        depth: deepest nesting of containers in a payload.
-        items: most values in all containers of a payload.
+        depth: the deepest nesting of containers in a payload.
+        items: the most values in all containers of a payload.
     """
     if codec == "json":
         return untyped_marshal("json", method, depth=depth, items=items, by_value=True)
@@ -108,7 +108,7 @@ def _own_json_marshal(definition: MethodDefinition, depth: int, items: int) -> M
 
 
 def _json_marshal(definition: MethodDefinition, depth: int, items: int) -> Marshal:
-    # The whole service shares the names of enums.
+    # Names of enums must be unique in the whole service.
     service = service_definition(definition.owner)
     package = ProtoPackage(service.names.grpc_service.rpartition(".")[0], [service])
     names = EnumNames(package)
@@ -117,7 +117,7 @@ def _json_marshal(definition: MethodDefinition, depth: int, items: int) -> Marsh
     def reader(message: ProtoMessage, in_row: bool = False) -> Callable[[Any], bytes]:
         decode = JsonDecoder(message, names, depth=depth, items=items, in_row=in_row)
         if message is found.arguments and definition.kind in {"client_stream", "both_ways"}:
-            # A method that takes a stream has no message of arguments: its call begins without a message.
+            # The call of a method with a stream starts without a message, because it has no arguments.
             return lambda payload: decode(payload or b"{}")
         return decode
 
@@ -134,7 +134,7 @@ def _made(
     make: tuple[Callable[..., Callable[[Any], bytes]], Callable[..., Callable[[Any], bytes]]],
     bounds: tuple[int, int],
 ) -> Marshal:
-    """Return the marshal of a method; `make` makes the reader and the writer of a message."""
+    """Return the marshal of a method; `make` has functions that create the reader and the writer of a message."""
     (reader, writer), (depth, items) = make, bounds
     shape, plain = plain_coders(definition)
     coders = PayloadCoders(

@@ -1,4 +1,4 @@
-"""A schema of protobuf as plain objects: messages, their fields, enums."""
+"""A protobuf schema as plain objects: messages, their fields, enums."""
 
 from collections.abc import Sequence
 from enum import Flag
@@ -27,7 +27,7 @@ __all__ = [
     "packed",
 ]
 
-#: The numbers of types: google.protobuf.FieldDescriptorProto.Type.
+#: The numbers of field types in google.protobuf.FieldDescriptorProto.Type.
 KINDS: Final = {
     "double": 1,
     "float": 2,
@@ -46,7 +46,7 @@ KINDS: Final = {
     "sfixed64": 16,
     "sint32": 17,
     "sint64": 18,
-    # Members of google.protobuf.Value, only for the codec.
+    # Not types of protobuf: they mark members of google.protobuf.Value for the codec.
     "null": 32,
     "number": 33,
 }
@@ -61,7 +61,7 @@ _ZEROS: Final[dict[str, Any]] = {
     "null": None,
 }
 
-#: The kinds of the values in the messages that hold one value.
+#: The kind of the value in each wrapper message.
 WRAPPED: Final = {
     "BoolValue": "bool",
     "BytesValue": "bytes",
@@ -73,7 +73,7 @@ WRAPPED: Final = {
     "UInt32Value": "uint32",
     "UInt64Value": "uint64",
 }
-#: The files of messages that are not called like them.
+#: The files of messages whose file has another name than the message.
 _FILES: Final = {
     **dict.fromkeys(("Value", "Struct", "ListValue"), "struct"),
     **dict.fromkeys(WRAPPED, "wrappers"),
@@ -87,7 +87,7 @@ _NIL: Final = packed(None)
 
 
 class EnumMember(NamedTuple):
-    """A member of an enum: its name in Python, its number, its value in our payloads."""
+    """A member of an enum: the name in Python, the protobuf number, and the value in our payloads."""
 
     name: str
     number: int
@@ -98,25 +98,25 @@ class ProtoType:
     """A message or an enum.
 
     Args:
-        name: its name in the schema, before equal names are made different.
+        name: the name in the schema, before equal names are made unique.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.declared = Declared()
-        #: The message in which it is nested.
+        #: The message in which this type is nested.
         self.outer: ProtoMessage | None = None
         self._elsewhere: tuple[str | None, str | None] = None, None
 
     @property
     def known_as(self) -> str | None:
-        """The full name of a message that is defined elsewhere."""
+        """The full name of a type that is defined in another file; None for a type in its service's file."""
         place = None if self.outer is None else self.outer.known_as
         return self._elsewhere[0] if place is None else f"{place}.{self.name}"
 
     @property
     def file(self) -> str | None:
-        """The file of a message that is defined elsewhere."""
+        """The file of a type that is defined in another file; None for a type in its service's file."""
         return self._elsewhere[1] if self.outer is None else self.outer.file
 
     def set_elsewhere(self, known_as: str, file: str) -> None:
@@ -127,8 +127,8 @@ class ProtoEnum(ProtoType):
     """An enum. Its number 0 is UNSPECIFIED unless a member has it.
 
     Args:
-        members: one for each name; members with one number have one value.
-        by_value: whether the numbers are the values in our payloads.
+        members: one for each name. Members with the same number have the same value.
+        by_value: True if the numbers are the values in our payloads.
     """
 
     def __init__(self, cls: type[Any], members: tuple[EnumMember, ...], *, by_value: bool) -> None:
@@ -144,14 +144,14 @@ class ProtoEnum(ProtoType):
 
     @property
     def zero_value(self) -> str | int | None:
-        """The value of the number 0: of its member, or of a flag without members. None: the number means absence."""
+        """The value for the number 0: the member's value, or 0 for a flag. None means that the field is missing."""
         if issubclass(self.cls, Flag):
             return 0
         return None if self.zero is None else self.zero.value
 
 
 class FieldSpec(NamedTuple):
-    """A field for the compiled tables: `_core/protobuf/message`."""
+    """A field for the compiled tables of `_core/protobuf/message`."""
 
     name: str
     number: int
@@ -174,8 +174,8 @@ class ProtoField:
 
     Args:
         kind: a key of `KINDS`.
-        shape: "single", "repeated", or "map", whose entries are `message`.
-        key: its key in the plain map of the message.
+        shape: "single", "repeated", or "map". The type of a map's entries is `message`.
+        key: the key of the field in the plain map of the message.
     """
 
     def __init__(
@@ -195,50 +195,50 @@ class ProtoField:
         self.shape = shape
         self.message = message
         self.enum = enum
-        #: The key of the field in the plain map, raw and encoded.
+        #: The key of the field in the plain map, as a value and encoded.
         self.plain_key = name if key is None else key
         self.key = packed(self.plain_key)
-        #: The name as a key, where `key` is a position.
+        #: The encoded name, if `key` is a position: arguments may be a map with names as keys.
         self.name_key: bytes | None = packed(name) if isinstance(key, int) else None
-        #: Whether Python's value has to be given.
+        #: True if the field has no default in Python.
         self.is_required = True
-        #: Whether absence differs from zero, so that the schema says `optional`.
+        #: True if a missing field differs from a zero, so that the schema says `optional`.
         self.is_optional = False
-        #: The oneof that it belongs to.
+        #: The oneof to which the field belongs.
         self.oneof: str | None = None
-        #: Whether None is a valid value; for None the field is left out.
+        #: True if None is a valid value. For None the field is omitted.
         self.takes_none = False
-        #: The plain value of an absent field; None leaves the field out.
+        #: The encoded plain value for a missing field; None to omit the field in the plain value.
         self.absent: bytes | None = None
-        #: Whether an absent message is the empty one, as in an entry of a map.
+        #: True if a missing message means an empty message, as in an entry of a map.
         self.is_filled = False
-        #: Whether a zero is written anyway.
+        #: True if a zero is written rather than omitted.
         self.is_always_written = False
 
     @property
     def json_name(self) -> str:
-        """The name in JSON: `user_id` is `userId`."""
+        """The name in JSON: `user_id` becomes `userId`."""
         first, *rest = self.name.split("_")
         return first + "".join(word[:1].upper() + word[1:] for word in rest)
 
     @property
     def entry_name(self) -> str:
-        """The name of the message of a map's entries: `user_ids` has UserIdsEntry."""
+        """The name of the message for a map's entries: UserIdsEntry for `user_ids`."""
         name = self.json_name
         return f"{name[:1].upper()}{name[1:]}Entry"
 
     @property
     def has_presence(self) -> bool:
-        """Whether a zero scalar differs from a missing one."""
+        """True if a zero scalar differs from a missing scalar."""
         return self.is_optional or self.oneof is not None
 
     @property
     def is_any(self) -> bool:
-        """Whether its value is one of any type, None too."""
+        """True if the field's value may have any type, even None."""
         return self.shape == "single" and self.message is VALUE
 
     def zero(self) -> bytes | None:
-        """Return the zero of the type as a plain value, or None."""
+        """Return the encoded zero of the type; None if the type has no zero."""
         if self.shape != "single":
             return packed({} if self.shape == "map" else [])
         if self.enum is not None:
@@ -249,7 +249,7 @@ class ProtoField:
         """Return the field for the compiled tables.
 
         Args:
-            oneofs: the names of all oneofs in its message.
+            oneofs: the names of all oneofs in the field's message.
         """
         values = None
         if self.enum is not None and not self.enum.by_value:
@@ -276,10 +276,10 @@ class ProtoMessage(ProtoType):
     """A message.
 
     Args:
-        name: as of a type.
-        form: the plain value of a message, as `MessageSchema` has it.
-        owner: the type that it represents; None for the arguments or the result of a method.
-        head: the tag of a Struct, as `MessageSchema` has it.
+        name: see `ProtoType`.
+        form: the form of the plain value; see `MessageSchema`.
+        owner: the Python type of the message; None for the arguments or the result of a method.
+        head: the encoded tag of a Struct; see `MessageSchema`.
     """
 
     def __init__(self, name: str, form: str, owner: Any = None, *, head: bytes = b"") -> None:
@@ -288,13 +288,13 @@ class ProtoMessage(ProtoType):
         self.owner = owner
         self.head = head
         self.fields: list[ProtoField] = []
-        #: Whether its arguments may be an array.
+        #: True if the plain value may also be an array, as for arguments.
         self.has_row = False
         self._compiled: MessageSchema | None = None
 
     @property
     def tag(self) -> dict[str, Any]:
-        """The tag of a Struct, as the first pair of its plain map; empty without a tag."""
+        """The tag of a Struct as a map of tag field and tag; empty without a tag."""
         if not self.head:
             return {}
         found: dict[str, Any] = _unpacked(b"\x81" + self.head)
@@ -302,18 +302,18 @@ class ProtoMessage(ProtoType):
 
     @property
     def oneofs(self) -> list[str]:
-        """The names of its oneofs, in the order of their first fields."""
+        """The names of the message's oneofs, in the order of their first fields."""
         return list(dict.fromkeys(field.oneof for field in self.fields if field.oneof is not None))
 
     @property
     def is_bare(self) -> bool:
-        """Whether its JSON is the JSON of its only field."""
+        """True if the message's JSON is the JSON of its only field."""
         return self.form == "value" and self.known_as is not None
 
     def compiled(self) -> MessageSchema:
         """Return the compiled table of the message."""
         if self._compiled is None:
-            # The message is registered before its fields, as it may contain itself.
+            # Create the table before its fields, because the message may contain itself.
             self._compiled = MessageSchema(self.name, self.form, head=self.head, has_row=self.has_row)
             oneofs = self.oneofs
             self._compiled.define([field.spec(oneofs) for field in self.fields])
@@ -369,7 +369,7 @@ DURATION: Final = _known("Duration", "duration", (("seconds", "int64"), ("nanos"
 _VALUES: Final = _values()
 VALUE: Final = _VALUES[0]
 
-#: The messages of google.protobuf that correspond to a type of Python, by their full names.
+#: The messages of google.protobuf that correspond to a Python type, by full name.
 KNOWN: Final = {
     str(one.known_as): one
     for one in (

@@ -1,4 +1,4 @@
-"""The messages of a method: for its arguments, its result, and the items of its streams."""
+"""The messages of a method: for the arguments, the result, and the messages of its streams."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -21,16 +21,16 @@ class MethodMessages(NamedTuple):
     """The messages of a method."""
 
     arguments: ProtoMessage
-    #: The result, or one message of the stream that the server sends.
+    #: The message of the result, or of the stream that the server sends.
     result: ProtoMessage
-    #: One message of the stream that the caller sends.
+    #: The message of the stream that the caller sends; None without a stream.
     message: ProtoMessage | None
-    #: Whether the only parameter's message is the message of the arguments.
+    #: True if there is only one parameter and `arguments` is the message of this parameter.
     is_sole: bool
 
     @property
     def request(self) -> ProtoMessage:
-        """The message that the caller sends, or sends a stream of."""
+        """The message that the caller sends, once or as a stream."""
         return self.arguments if self.message is None else self.message
 
 
@@ -38,8 +38,8 @@ def method_messages(definition: MethodDefinition, derivation: Derivation) -> Met
     """Return the messages of a method.
 
     Raises:
-        ConfigError: a type has no form in protobuf; the text names method, type and way out.
-        FieldError: a `Field` is at a forbidden place.
+        ConfigError: protobuf cannot express a type; the text names method, type and remedy.
+        FieldError: a `Field` is invalid at its place.
     """
     types = definition.types()
     arguments, is_sole = _arguments(definition, derivation)
@@ -58,12 +58,12 @@ def method_messages(definition: MethodDefinition, derivation: Derivation) -> Met
 
 
 def check_field_options(methods: Iterable[MethodDefinition]) -> None:
-    """Refuse what `Field` cannot express of these methods and their classes.
+    """Refuse invalid `Field` settings of methods and their classes.
 
-    Unknown types, and types without a form in protobuf, are left to the first use.
+    Unknown types, and types that protobuf cannot express, are refused only on first use.
 
     Raises:
-        FieldError: a number occurs twice, or a kind belongs to another type.
+        FieldError: a number occurs twice, or a type cannot have the kind.
     """
     derivation = Derivation()
     for method in methods:
@@ -132,7 +132,7 @@ def _single(
 
 
 def _known_message(kind: Any) -> ProtoMessage | None:
-    """Return a message whose class protobuf has generated; None for any other type."""
+    """Return the message of a class that protobuf has generated; None for any other type."""
     descriptor: Any = getattr(kind, "DESCRIPTOR", None)
     if not isinstance(kind, type) or not hasattr(descriptor, "full_name") or not hasattr(kind, "FromString"):
         return None
@@ -144,7 +144,7 @@ def _known_message(kind: Any) -> ProtoMessage | None:
 def _whole(
     definition: MethodDefinition, derivation: Derivation, kind: Any, place: str
 ) -> ProtoMessage | None:
-    """Return the message that a type is as a whole; None if the type is a field of a message."""
+    """Return the message of a type; None if the type has to be a field of a message."""
     marks = marks_of(kind)
     try:
         if is_message_class(kind):

@@ -1,4 +1,4 @@
-"""Names in a schema of protobuf."""
+"""Names in a protobuf schema."""
 
 import enum
 import keyword
@@ -18,40 +18,40 @@ __all__ = [
     "written_member",
 ]
 
-#: Names that all enums have for other things.
+#: Attributes of every enum, which cannot be names of members.
 NAMES_OF_ENUMS: Final = frozenset(dir(enum.IntEnum)) | {"mro", "name", "value"}
-#: Where a word begins within a name in CamelCase.
+#: The places in a CamelCase name where a new word begins.
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def field_name(name: str) -> str:
     found = name.replace("-", "_")
     if not NAME.fullmatch(found):
-        raise UnfitTypeError(f"{name!r} is not a name there", "give it one of ASCII letters, digits and `_`")
+        raise UnfitTypeError(f"{name!r} is not a protobuf name", "give it one of ASCII letters, digits and `_`")
     return found
 
 
 def written_member(name: str) -> str:
-    """Return the protobuf name of a member: `None_` is None there, which no member of Python can be called."""
+    """Return the protobuf name of an enum member: `None_` becomes `None`, which Python does not allow as a name."""
     own = name[:-1]
     return own if name.endswith("_") and (keyword.iskeyword(own) or own in NAMES_OF_ENUMS) else name
 
 
 def file_of(package: str) -> str:
-    """Return the name of the file of a package: shop.v1 is in shop/v1.proto."""
+    """Return the file name of a package: shop/v1.proto for shop.v1."""
     return f"{package.replace('.', '/') or 'services'}.proto"
 
 
 def snake(name: str) -> str:
-    """Return the name of a class as a name of a field: HTTPOrder is http_order."""
+    """Return the name of a class as a field name: HTTPOrder becomes http_order."""
     return _WORDS.sub("_", name).lower()
 
 
 def check_fields(message: ProtoMessage) -> None:
-    """Refuse two fields with the same number or name, and a field with a reserved one.
+    """Refuse fields with the same or reserved numbers and names.
 
     Raises:
-        FieldError: a number is used twice, or is reserved; a oneof has the name of a field.
+        FieldError: a number is used twice, a number or name is reserved, or a oneof has the name of a field.
         UnfitTypeError: a name occurs twice.
     """
     numbers: dict[int, str] = {}

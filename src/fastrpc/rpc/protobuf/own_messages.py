@@ -1,4 +1,4 @@
-"""The JSON of protobuf's own messages, by the package that made their classes."""
+"""The JSON of generated protobuf messages, by the package that generated their classes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["own_json_coders"]
 
 
 def own_json_coders(definition: MethodDefinition, depth: int) -> PayloadCoders | None:
-    """Return the coders of a method with protobuf's own messages; None if their classes are unknown."""
+    """Return the JSON coders of a method with generated messages; None if their classes are unknown."""
     known = definition.types()
     takes_stream = definition.kind in {"client_stream", "both_ways"}
     request = known.message if takes_stream else next(iter(known.parameters), None)
@@ -27,7 +27,7 @@ def own_json_coders(definition: MethodDefinition, depth: int) -> PayloadCoders |
         "json",
         CODECS["json"],
         encode=(_written,) * 3,
-        # Results of an unknown class are only sent.
+        # If the class of results is unknown, this program only sends results and decodes none.
         decode=(_reader(known.result, depth) if is_protobuf(known.result) else None, decode),
         exact=None,
         open=bytes,
@@ -37,7 +37,7 @@ def own_json_coders(definition: MethodDefinition, depth: int) -> PayloadCoders |
 
 
 def _serializes(definition: MethodDefinition) -> bool:
-    """Return whether a method that is served sends messages, although generated code does not tell their class."""
+    """Return whether a served method sends protobuf messages whose class generated code does not state."""
     given = definition.given_coders
     if given is None or given.decode_result is not None:
         return False

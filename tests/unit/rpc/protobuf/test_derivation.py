@@ -338,20 +338,20 @@ class TestUnions:
 @pytest.mark.parametrize(
     ("annotation", "text"),
     [
-        (list[list[int]], "a list holds no list there"),
-        (list[dict[str, int]], "a list holds no map there"),
-        (dict[str, list[int]], "a map holds no list there"),
-        (list[int | None], "a list holds no None there"),
-        (dict[float, int], "the keys of a map are str, int or bool there, not float"),
+        (list[list[int]], "in protobuf a list cannot contain a list"),
+        (list[dict[str, int]], "in protobuf a list cannot contain a map"),
+        (dict[str, list[int]], "in protobuf a map cannot contain a list"),
+        (list[int | None], "in protobuf a list cannot contain None"),
+        (dict[float, int], "the keys of a protobuf map are str, int or bool, not float"),
         (dict[Color, int], "not Color"),
-        (tuple[int, str], "a tuple of fixed length has no form there"),
-        (tuple[()], "a tuple of fixed length has no form there"),
-        (int | str, "a union is one of Structs there"),
+        (tuple[int, str], "protobuf has no tuples of fixed length"),
+        (tuple[()], "protobuf has no tuples of fixed length"),
+        (int | str, "the members of a union must be Structs"),
         (Literal["a", 1], "its literals are of several types"),
-        (list[int] | None, "a list or a map is never absent there"),
-        (np.ndarray, "ndarray has no form there"),
-        (complex, "complex has no form there"),
-        (None, "None has no form there"),
+        (list[int] | None, "in protobuf a list or a map is never absent"),
+        (np.ndarray, "protobuf has no type for ndarray"),
+        (complex, "protobuf has no type for complex"),
+        (None, "protobuf has no type for None"),
     ],
     ids=str,
 )
@@ -377,7 +377,7 @@ def test_names_that_are_one_in_json_are_refused() -> None:
 
 
 def test_a_name_of_other_letters_is_refused() -> None:
-    with pytest.raises(UnfitTypeError, match="'größe' is not a name there"):
+    with pytest.raises(UnfitTypeError, match="'größe' is not a protobuf name"):
         of(dataclasses.make_dataclass("Box", [("größe", int)]))
 
 

@@ -117,7 +117,7 @@ def test_forms_of_protobuf_are_read(text: str, name: str, value: Any) -> None:
         ('{"level": "HIGH"}', "Order.level: 'HIGH' is not a member of Level"),
         ('{"data": "*"}', "Order.data: expected base64"),
         ('{"data": 5}', "Order.data: expected base64, got a number"),
-        ('{"pet": {"cat": {}, "dog": {}}}', "one field of CatOrDog may be there, not cat and dog"),
+        ('{"pet": {"cat": {}, "dog": {}}}', "only one field of CatOrDog may be given, not cat and dog"),
         ('{"pet": []}', "expected an object as CatOrDog, got a list"),
         ('{"made": "yesterday"}', "Order.made: expected a time such as"),
         ('{"made": "2026-13-01T00:00:00Z"}', "Order.made: month must be in 1..12"),
