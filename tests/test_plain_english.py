@@ -51,7 +51,7 @@ PHRASES = {
     "not there": (1, 22),  # missing
     "that is there": (0, 0),  # existing
     "not known": (15, 17),  # unknown
-    "not open": (5, 7),  # closed
+    "not open": (4, 7),  # closed
     "not encrypted": (11, 8),  # plain text
     "not valid": (7, 7),  # invalid
     "not allowed": (8, 7),  # forbidden

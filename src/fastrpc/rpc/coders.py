@@ -229,8 +229,8 @@ def encoder_for(codec: Codec, kinds: Sequence[Any]) -> Callable[[Any], bytes]:
     """Return an encoder for any value. It always returns `bytes`, because the core reads them without a check.
 
     Args:
-        kinds: the types of the values. They decide whether arrays are aligned, and whether a number may be one that
-            JSON cannot express.
+        kinds: the types of the values. They decide whether arrays are aligned, and whether numbers are checked for NaN
+            and infinity.
     """
     if codec.name == "msgpack" and may_hold_arrays(kinds) and "numpy" in sys.modules:
         from fastrpc.types.arrays import aligned_encoder

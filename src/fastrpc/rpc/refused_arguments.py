@@ -1,4 +1,4 @@
-"""Messages for arguments that a function does not have: the place to which they belong, or the nearest name."""
+"""Error messages for unknown arguments: they state where the argument belongs, or the most similar name."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ T = TypeVar("T")
 _LISTEN: Final = "write await server.listen('tcp://host:port')"
 _SERVE: Final = "write serve(app, …), or give it to `fastrpc run`"
 
-#: The proper place of an argument that was given to the wrong function.
+#: For each function, arguments that users give to it by mistake, and where these belong.
 _BELONGS: Final[Mapping[str, Mapping[str, str]]] = {
     "Server": {
         "address": _LISTEN,
@@ -76,10 +76,10 @@ def _refusal(owner: str, name: str, known: tuple[str, ...]) -> TypeError:
 
 
 def explain_arguments(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Make a function suggest an argument in place of an unknown one.
+    """Decorate a function so that its error for an unknown argument suggests another argument.
 
     Args:
-        owner: its name for users; for a constructor the name of the class.
+        owner: the name of the function for users; for a constructor, the name of the class.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:

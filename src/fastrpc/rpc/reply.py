@@ -1,4 +1,4 @@
-"""A result with its metadata and call details, as `request` returns it."""
+"""A result with metadata and details of the call, which `request` returns."""
 
 from typing import Generic, TypeVar
 
@@ -19,9 +19,9 @@ class Reply(Generic[T_co]):
     metadata: Metadata
     #: The endpoint that answered.
     endpoint: Endpoint
-    #: The number of attempts: 1 if the first one answered.
+    #: The number of attempts; 1 if the first attempt was answered.
     attempts: int
-    #: Seconds the call took, all attempts together.
+    #: The duration of the call in seconds, including all attempts.
     seconds: float
 
     def __init__(
@@ -35,14 +35,14 @@ class Reply(Generic[T_co]):
         received: bytes = b"",
     ) -> None:
         self._value = value
-        # The raw metadata, with the entries of fastrpc itself.
+        # The raw metadata, including the entries of fastrpc itself.
         self._received = received
         self.metadata = metadata
         self.endpoint = endpoint
         self.attempts = attempts
         self.seconds = seconds
 
-    # A property cannot be assigned to, so that a Reply[bool] may be passed for a Reply[int].
+    # A read-only property makes the type covariant, so that a Reply[bool] may be passed for a Reply[int].
     @property
     def value(self) -> T_co:
         """The result of the method."""
@@ -56,5 +56,5 @@ class Reply(Generic[T_co]):
 
 
 def received_block(reply: Reply[object]) -> bytes:
-    """Return the raw metadata of an answer, with the entries of fastrpc itself; b"" without any."""
+    """Return the raw metadata of an answer, including the entries of fastrpc itself; b"" if there are none."""
     return reply._received

@@ -1,4 +1,4 @@
-"""The types of methods with routes: which parameters a path can hold, and which one a whole body is."""
+"""The types of methods with routes: which parameters may be in a path, and which parameter is the whole body."""
 
 from typing import Any, Final, get_origin
 
@@ -15,13 +15,13 @@ _RECORDS: Final = frozenset({"struct", "dataclass", "typed_dict"})
 
 
 def check_route_types(definition: MethodDefinition, route: HttpRoute) -> None:
-    """Refuse parameters in a path whose values are not written as a text or a number.
+    """Refuse parameters in a path whose values are not written as text or a number.
 
     Raises:
-        ConfigError: the type of a parameter has no such form; or, in a class that inherits the route, a GET is no
-            longer safe, or a stream no longer the file of a form.
+        ConfigError: the type of a parameter has no such form. Or a class that inherits the route has made a GET unsafe,
+            or an `Upload` another stream.
     """
-    # Imported on first use: few services have routes.
+    # Imported on first use, because few services have routes.
     from fastrpc.rpc.schema.json_schema import SchemaSet
     from fastrpc.rpc.schema.text_values import is_part_of_path
 
@@ -46,11 +46,11 @@ def check_route_types(definition: MethodDefinition, route: HttpRoute) -> None:
 
 
 def whole_body_of(definition: MethodDefinition, route: HttpRoute) -> str | None:
-    """Return the parameter that is the whole body: the only one outside the path, if its type has fields.
+    """Return the parameter that is the whole body: the only parameter outside the path, if its type has fields.
 
-    A form has its fields by name.
+    If the body is a form, the fields of the form are the fields of this type.
     """
-    # Imported on first use: few services have routes.
+    # Imported on first use, because few services have routes.
     from fastrpc.rpc.schema.text_values import without_none
 
     pairs = zip(definition.parameters, definition.types().parameters, strict=True)
@@ -64,11 +64,11 @@ def whole_body_of(definition: MethodDefinition, route: HttpRoute) -> str | None:
 
 
 def _is_record(cls: type[Any]) -> bool:
-    """Whether values of a class are objects with fields."""
+    """Return whether values of a class are objects with fields."""
     from fastrpc.rpc.schema.payload_classes import payload_class
 
     known = find(cls)
-    # A model with another alias for decoding than for encoding takes keys, too.
+    # Models with different aliases for decoding and encoding are included: they have keys too.
     if known is not None and known.keys is not None:
         return known.keys(cls) is not None
     return payload_class(cls).kind in _RECORDS

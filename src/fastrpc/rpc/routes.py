@@ -1,8 +1,8 @@
-"""Routes of HTTP: `@method(http="GET /orders/{id}")` in addition to `POST /service/method`.
+"""HTTP routes: `@method(http="GET /orders/{id}")`, in addition to `POST /service/method`.
 
-A template has fixed segments, compared as they are sent, and parameters of the method: `{id}` is one segment, and
-`{path:path}`, as the last one, all further segments. A path that fits several templates belongs to the most specific:
-at the first difference a fixed segment precedes a parameter, and `{id}` precedes `{path:path}`.
+A template has fixed segments, which are compared without percent-decoding, and parameters of the method: `{id}` matches
+one segment, a last `{path:path}` matches all further segments. If several templates match a path, the most specific is
+used: at the first difference a fixed segment precedes a parameter, and `{id}` precedes `{path:path}`.
 """
 
 import re
@@ -20,18 +20,18 @@ __all__ = [
     "together",
 ]
 
-#: The methods of HTTP, each with whether its arguments that are not in the path are in the body.
+#: HTTP methods. True if arguments outside the path are in the body, False if they are in the query.
 VERBS: Final = {"GET": False, "POST": True, "PUT": True, "PATCH": True, "DELETE": False}
 
 _HOW: Final = 'write a method of HTTP and a path: http="GET /orders/{id}"'
 
-#: Characters of a segment that need no percent sign (RFC 3986, section 3.3).
+#: Characters of a segment that need no percent-encoding (RFC 3986, section 3.3).
 _FIXED: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
 _NAMED: Final = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<rest>:path)?\}")
 
 
 class RoutePart(NamedTuple):
-    """One segment of a template, or the last parameter, which takes several."""
+    """One segment of a template, or a last parameter that matches several segments."""
 
     #: The text of a fixed segment, or the name of a parameter.
     text: str
@@ -40,12 +40,12 @@ class RoutePart(NamedTuple):
 
     @property
     def rank(self) -> int:
-        """How general the segment is: 0 for a fixed text, 1 for a parameter, 2 for a rest of a path."""
+        """How general the segment is: 0 for a fixed text, 1 for a parameter, 2 for `{name:path}`."""
         return 0 if self.is_fixed else 1 + self.takes_rest
 
     @property
     def segment(self) -> str:
-        """The segment as OpenAPI writes it, which has no `{name:path}`."""
+        """The segment in OpenAPI, where `{name:path}` is `{name}`."""
         return self.text if self.is_fixed else f"{{{self.text}}}"
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class RoutePart(NamedTuple):
 
 
 class HttpRoute(NamedTuple):
-    """A method of HTTP and a template."""
+    """An HTTP method and a template."""
 
     verb: str
     parts: tuple[RoutePart, ...]
@@ -69,7 +69,7 @@ class HttpRoute(NamedTuple):
 
     @property
     def has_body(self) -> bool:
-        """Whether the other arguments are in the body, and not in the query."""
+        """True if the other arguments are in the body, False if they are in the query."""
         return VERBS[self.verb]
 
     def __str__(self) -> str:
@@ -77,11 +77,11 @@ class HttpRoute(NamedTuple):
 
 
 def parsed_route(text: str) -> HttpRoute:
-    """Read a route.
+    """Parse a route.
 
     Raises:
-        TypeError: it is not text.
-        ConfigError: it has another form.
+        TypeError: the route is not text.
+        ConfigError: the route is malformed.
     """
     if not isinstance(text, str):
         raise TypeError(f"http is {text!r}, it must be a text: {_HOW}")
@@ -116,11 +116,11 @@ def _parts(text: str, path: str) -> Iterator[RoutePart]:
 
 
 def check_route(label: str, route: HttpRoute, signature: HandlerSignature, *, is_safe: bool) -> None:
-    """Refuse a route that does not fit its method.
+    """Refuse a route that its method cannot have.
 
     Raises:
-        TypeError: it is a GET of a method that is not safe, has parameters that the method lacks, or belongs to a
-            stream other than the file of a form.
+        TypeError: the route is a GET of a method that is not safe, has parameters that the method lacks, or the method
+            has a stream other than an `Upload`.
     """
     if route.verb == "GET" and not is_safe:
         raise TypeError(f'{label}: http="{route}" needs a method that changes nothing: add safe=True')
@@ -139,7 +139,7 @@ def check_route(label: str, route: HttpRoute, signature: HandlerSignature, *, is
 
 
 def together(one: HttpRoute, other: HttpRoute) -> bool:
-    """Return whether a path could be of both routes and neither is more special."""
+    """Return whether a path could match both routes and neither route is more specific."""
     size = max(len(one.parts), len(other.parts))
     left, right = _extended(one.parts, size), _extended(other.parts, size)
     if one.verb != other.verb or len(left) != len(right):
@@ -152,5 +152,5 @@ def together(one: HttpRoute, other: HttpRoute) -> bool:
 
 
 def _extended(parts: tuple[RoutePart, ...], size: int) -> tuple[RoutePart, ...]:
-    """Return a template with one part for each of `size` segments, if it takes as many."""
+    """Return a template with one part for each of `size` segments, if it can match that many."""
     return parts + parts[-1:] * (size - len(parts)) if parts[-1].takes_rest else parts

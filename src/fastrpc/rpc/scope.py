@@ -1,7 +1,7 @@
 """The scope of a call, from which it inherits a deadline.
 
-A timeout of 0 is valid here and in `with_options`: the call fails at once, unsent. Programs compute the remainder of a
-time budget, which may be 0. Settings and `@method(timeout=)` refuse 0: there it is a mistake.
+A timeout of 0 is valid here and in `with_options`, because programs compute the rest of a time budget, which may be 0.
+The call then fails immediately and is not sent. Settings and `@method(timeout=)` refuse 0, where it would be a mistake.
 """
 
 from contextvars import Token
@@ -15,13 +15,13 @@ __all__ = ["detached", "timeout"]
 
 
 class timeout:
-    """Limit all calls inside to `seconds` from now, on the wire as well: `async with fastrpc.timeout(0.5):`.
+    """Limit all calls inside to `seconds` from now: `async with fastrpc.timeout(0.5):`. Servers receive the limit too.
 
-    The calls share the limit; other code inside is not interrupted. An earlier surrounding limit stays in force. A
-    plain `with` works too, for SyncClient.
+    The calls share the limit. Other code inside is not interrupted. An earlier limit around the block still applies.
+    For SyncClient, use a plain `with`.
 
     Args:
-        seconds: the number of seconds; not negative. None sets no separate limit.
+        seconds: the number of seconds, 0 or more. None adds no limit.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -50,10 +50,10 @@ class timeout:
 
 
 class detached:
-    """Detach work inside from the current call, which it may outlive: `with fastrpc.detached():`.
+    """Detach work inside the block from the current call, so that it may outlive the call: `with fastrpc.detached():`.
 
-    Calls made there, and by tasks created there, inherit neither the handler's deadline nor its retries, and
-    `current_call()` finds nothing.
+    Calls in the block, and in tasks created there, inherit neither the handler's deadline nor its retries, and
+    `current_call()` does not return the call.
     """
 
     def __init__(self) -> None:

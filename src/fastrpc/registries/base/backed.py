@@ -84,7 +84,7 @@ class BackedRegistry(Closing):
         name: the name of the registry in messages, without secrets.
         policy: decides which of the registry's addresses may be dialled.
         cache_file: the file with the last good lists, for starts while the registry is unreachable.
-        tls: the certificates for clients that have none of their own.
+        tls: the certificates for clients without certificates.
     """
 
     def __init__(

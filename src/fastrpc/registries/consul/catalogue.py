@@ -262,7 +262,7 @@ class InstanceLease:
     def _written_by(self) -> str | None:
         """Return the registration that wrote the instance in the agent; None if there is no instance."""
         with self._agent.errors():
-            # The answer is None after a status 404.
+            # A status 404 is returned as None.
             found: _Definition | None = typed(
                 self._agent.client.agent.service_definition(self._id), _Definition | None
             )

@@ -67,7 +67,7 @@ class RpcxKeys:
         prefix = f"{self._base}/"
         with contextlib.closing(self._access.connect()) as agent, agent.errors():
             _, found = agent.client.kv.get(prefix, keys=True, separator="/")
-            # The answer is None after a status 404.
+            # A status 404 is returned as None.
             keys = typed(found, list[str] | None) or []
         # A service has a key with its name, and a folder with its endpoints. A service without a folder has no
         # endpoints.
@@ -102,7 +102,7 @@ class KeyLookup:
                 index, found = self.agent.client.kv.get(
                     self._prefix, recurse=True, **self._index.options(wait_seconds)
                 )
-                # The answer is None after a status 404.
+                # A status 404 is returned as None.
                 pairs = typed(found, list[Any] | None) or []
                 went_back = self._index.note(index)
         except StoreError:

@@ -179,7 +179,7 @@ class DeimosClient:
         """Return the answer of a node. Each node is asked once, until one answers.
 
         Args:
-            once: ask no other node after one that may have received the request.
+            once: ask no other node if a node may have received the request.
 
         Raises:
             StoreError: no node answers. DeimosRefusedError: a node refuses the request.

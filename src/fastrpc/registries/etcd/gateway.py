@@ -143,7 +143,7 @@ class Gateway:
         """Return the answer to a request. Each place is asked once, until one answers.
 
         Args:
-            once: ask no other place after one that may have received the request.
+            once: ask no other place if a place may have received the request.
 
         Raises:
             StoreError: no place answers, or one refuses the request.

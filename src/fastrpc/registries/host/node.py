@@ -144,7 +144,7 @@ class HostNode:
         return {service: self._placed(name, record, address) for service, record in found.items()}
 
     def _placed(self, name: str, record: bytes, address: Address) -> bytes:
-        """Return a record with the address of its socket and this scope in place of its own values."""
+        """Return a record whose address and scope are replaced by its socket's address and this scope."""
         try:
             told = decode_record(record)
         except RecordError as error:

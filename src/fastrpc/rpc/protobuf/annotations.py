@@ -47,7 +47,7 @@ class UnfitTypeError(Exception):
 
     Args:
         reason: why protobuf cannot express it.
-        hint: what to write instead.
+        hint: the replacement to suggest.
     """
 
     def __init__(self, reason: str, hint: str) -> None:
@@ -84,7 +84,7 @@ def opened(annotation: Any, kind: str | None, depth: int) -> tuple[Any, str | No
 
 
 def marks_of(annotation: Any) -> Field | None:
-    """Return the outermost `Field` with the number, oneof or name of a field; None if there is none."""
+    """Return the outermost `Field` with the number, oneof or name of a field; None without a `Field`."""
     found: tuple[Field, ...] = ()
     while True:
         if get_origin(annotation) is Annotated:

@@ -1,7 +1,7 @@
-"""A package of a protobuf schema: services, the messages and enums that they use, and a name for each.
+"""A package of a protobuf schema: its services, the messages and enums that they use, and names for these types.
 
-Two classes of one name are distinguished as in OpenAPI: `Item`, `Item2`. Names are assigned in the order in which
-services and methods use them, so that a schema is the same each time.
+Classes with the same name get numbers, as in OpenAPI: `Item`, `Item2`. Names are assigned in the order in which
+services and methods use them, so the schema of the same services is always the same.
 """
 
 import re
@@ -23,7 +23,7 @@ _NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
 
 
 class ProtoMethod(NamedTuple):
-    """A method of a service; `messages` is None where its payloads are the program's own bytes."""
+    """A method of a service. `messages` is None if the program encodes its payloads itself."""
 
     name: str
     definition: MethodDefinition
@@ -31,7 +31,7 @@ class ProtoMethod(NamedTuple):
 
 
 class ProtoService(NamedTuple):
-    """A service: its name without the package's, and its methods."""
+    """A service: its name without the package, and its methods."""
 
     name: str
     definition: ServiceDefinition
@@ -42,22 +42,22 @@ class ProtoPackage:
     """The schema of the services of one package.
 
     Args:
-        name: the part of the names before the last dot; empty without a dot.
+        name: the part of the services' names before the last dot; "" without a dot.
 
     Raises:
-        FieldError: a `Field` is at a forbidden place.
+        FieldError: a `Field` is invalid at its place.
     """
 
     def __init__(self, name: str, services: Iterable[ServiceDefinition]) -> None:
         self.name = name
-        #: The errors of methods that are left out, as a type has no form in protobuf: method, type and remedy.
+        #: The errors of omitted methods, whose types protobuf cannot express. Each states method, type and remedy.
         self.failures: list[ConfigError] = []
         derivation = Derivation(name)
         self.services = [_service(one, derivation, self.failures) for one in services]
-        #: The messages and enums, in the order in which they are met.
+        #: The messages and enums, in the order in which they are first used.
         self.messages: list[ProtoMessage] = []
         self.enums: list[ProtoEnum] = []
-        #: Messages that appear without their fields, only because other messages are nested in them.
+        #: Messages that are included without their fields, only because used messages are nested in them.
         self.places: set[ProtoMessage] = set()
         self._taken: dict[ProtoMessage | None, set[str]] = {None: {service.name for service in self.services}}
         self._names: dict[ProtoMessage | ProtoEnum, str] = {}
@@ -66,16 +66,16 @@ class ProtoPackage:
             self._named(found)
 
     def name_of(self, found: ProtoMessage | ProtoEnum) -> str:
-        """Return the name of a message or an enum: within the package, or the full one of a message from elsewhere."""
+        """Return the name of a message or enum inside the package, or the full name of a type of another file."""
         return found.known_as or self._names[found]
 
     def full_name(self, found: ProtoMessage | ProtoEnum) -> str:
-        """Return the name with its package before it."""
+        """Return the full name, with the package."""
         name = self.name_of(found)
         return name if found not in self._names or not self.name else f"{self.name}.{name}"
 
     def messages_of(self, definition: MethodDefinition) -> MethodMessages:
-        """Return the messages of a method; ConfigError if one of its types has no form in protobuf."""
+        """Return the messages of a method; ConfigError if protobuf cannot express one of its types."""
         for service in self.services:
             for method in service.methods:
                 if method.definition.full_name == definition.full_name and method.messages is not None:
@@ -88,23 +88,23 @@ class ProtoPackage:
         return sorted(file for file in used if file is not None)
 
     def known(self) -> list[ProtoMessage | ProtoEnum]:
-        """Return the messages and enums from elsewhere that messages and methods of this package use."""
+        """Return the messages and enums of other files that messages and methods of this package use."""
         whole = (message for message in self.messages if message not in self.places)
         return list(dict.fromkeys(_known(whole, _roots(self.services))))
 
     def nested(self, outer: ProtoMessage | None) -> tuple[list[ProtoMessage], list[ProtoEnum]]:
-        """Return the messages and enums that are nested in a message; for None those at the top."""
+        """Return the messages and enums that are nested in `outer`; for None, the top-level types."""
         messages = [message for message in self.messages if message.outer is outer]
         return messages, [enum for enum in self.enums if enum.outer is outer]
 
     def generated_messages(self) -> list[Any]:
-        """Return the classes, generated by protoc, that messages and methods of this package use."""
+        """Return the classes generated by protoc that messages and methods of this package use."""
         messages = (one for one in self.known() if isinstance(one, ProtoMessage) and one.form == "nothing")
         return list(dict.fromkeys(one.owner for one in messages if one.owner is not None))
 
     @classmethod
     def of_file(cls, name: str, found: Iterable[ProtoMessage | ProtoEnum]) -> "ProtoPackage":
-        """Return the package of messages and enums that classes declare to be in one file."""
+        """Return the package of messages and enums whose classes declare the same file."""
         made = cls(name, ())
         given = list(found)
         made.places = {outer for one in given for outer in _around(one)} - set(given)
@@ -113,7 +113,7 @@ class ProtoPackage:
         return made
 
     def part(self, may_call: Callable[[MethodDefinition], bool]) -> "ProtoPackage":
-        """Return the package with the methods that a caller may call, under the same names."""
+        """Return a package with only the methods that a caller may call. Names are unchanged."""
         found = copy(self)
         found.failures = []
         kept = (
@@ -132,7 +132,7 @@ class ProtoPackage:
         kept.append(found)
 
     def _named(self, found: ProtoMessage | ProtoEnum) -> str:
-        """Return the name of a message or an enum, given on the first call."""
+        """Return the name of a message or an enum; choose it on the first call."""
         if found not in self._names:
             outer = found.outer
             place = "" if outer is None else f"{self._named(outer)}."
@@ -162,9 +162,9 @@ def packages_of(services: Iterable[ServiceDefinition]) -> list[ProtoPackage]:
 
 
 def enum_values(package: ProtoPackage, enum: ProtoEnum) -> list[tuple[str, int]]:
-    """Return the names and numbers of an enum's values, that with the number 0 first.
+    """Return the names and numbers of an enum's values, the value with the number 0 first.
 
-    Values are names of the package, not of the enum, so the name of the enum is before each.
+    The names of values must be unique in the package, so each starts with the name of the enum.
     """
     given, usual = enum.declared.prefix, f"{snake(package.name_of(enum).rpartition('.')[2]).upper()}_"
     prefix = usual if given is None else given
@@ -180,7 +180,7 @@ def enum_values(package: ProtoPackage, enum: ProtoEnum) -> list[tuple[str, int]]
 
 
 class EnumNames:
-    """The names of the values of the enums in a package, made when they are first needed."""
+    """The names of the values of a package's enums, computed on first use."""
 
     def __init__(self, package: ProtoPackage) -> None:
         self._package = package
@@ -196,10 +196,10 @@ class EnumNames:
 
 
 def _reached(roots: Iterable[ProtoMessage], *, with_outer: bool = True) -> Iterator[ProtoMessage | ProtoEnum]:
-    """Yield the messages and enums of a package that these messages hold, each once; other packages' are skipped.
+    """Yield the messages and enums that these messages use, each once, without types of other files.
 
     Args:
-        with_outer: yield the message around each nested one, too.
+        with_outer: True to yield also the outer messages of nested types.
     """
     seen: set[ProtoMessage | ProtoEnum] = set()
     waiting: list[ProtoMessage | ProtoEnum] = list(roots)
@@ -210,7 +210,7 @@ def _reached(roots: Iterable[ProtoMessage], *, with_outer: bool = True) -> Itera
         seen.add(found)
         if isinstance(found, ProtoMessage):
             waiting[:0] = [one for field in found.fields for one in _held(field)]
-            # Entries of maps are written in place.
+            # An entry of a map is not a message of the package: it is declared with its field.
             if found.form == "entry":
                 continue
         if found.known_as is not None:
@@ -221,7 +221,7 @@ def _reached(roots: Iterable[ProtoMessage], *, with_outer: bool = True) -> Itera
 
 
 def _around(found: ProtoMessage | ProtoEnum) -> Iterator[ProtoMessage]:
-    """Yield the messages around a nested one."""
+    """Yield the outer messages of a nested type, innermost first."""
     outer = found.outer
     while outer is not None:
         yield outer
@@ -229,7 +229,7 @@ def _around(found: ProtoMessage | ProtoEnum) -> Iterator[ProtoMessage]:
 
 
 def _scope(message: ProtoMessage) -> set[str]:
-    """Return the names that are used in a message, so that a nested message gets another name."""
+    """Return the names that nested messages of a message must not have."""
     entries = (field.entry_name for field in message.fields if field.shape == "map")
     return {*(field.name for field in message.fields), *message.oneofs, *entries}
 

@@ -1,4 +1,4 @@
-"""The messages of gRPC's reflection, by which servers send their descriptors.
+"""The messages of gRPC's reflection protocol, in which servers send their descriptors.
 
 https://github.com/grpc/grpc-proto/blob/master/grpc/reflection/v1/reflection.proto; v1alpha has the same messages.
 """
@@ -22,7 +22,7 @@ __all__ = [
 
 @dataclasses.dataclass
 class ExtensionRequest:
-    """An extension, by the message that it extends and its number."""
+    """A query for an extension: the message that it extends, and its number."""
 
     containing_type: str = ""
     extension_number: Annotated[int, Field(kind="int32")] = 0
@@ -30,7 +30,7 @@ class ExtensionRequest:
 
 @dataclasses.dataclass
 class ServerReflectionRequest:
-    """A question; all fields but the host are members of one oneof."""
+    """A query. All fields except `host` are members of one oneof."""
 
     host: str = ""
     file_by_filename: Annotated[str | None, Field(3)] = None
@@ -42,7 +42,7 @@ class ServerReflectionRequest:
 
 @dataclasses.dataclass
 class FileDescriptorResponse:
-    """Files, each an encoded google.protobuf.FileDescriptorProto: the file of the question, and its imports."""
+    """Encoded google.protobuf.FileDescriptorProto: the file that was queried, and its imports."""
 
     file_descriptor_proto: list[bytes] = dataclasses.field(default_factory=list)
 
@@ -71,7 +71,7 @@ class ListServiceResponse:
 
 @dataclasses.dataclass
 class ErrorResponse:
-    """The reason why there is no answer, by the numbers of statuses."""
+    """The reason why a query has no answer, with the number of a gRPC status."""
 
     error_code: Annotated[int, Field(kind="int32")] = 0
     error_message: str = ""
@@ -79,7 +79,7 @@ class ErrorResponse:
 
 @dataclasses.dataclass
 class ServerReflectionResponse:
-    """An answer with its question."""
+    """An answer, with the query."""
 
     valid_host: str = ""
     original_request: ServerReflectionRequest | None = None

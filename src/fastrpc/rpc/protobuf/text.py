@@ -1,4 +1,4 @@
-"""A package as the text of a .proto file: the same each time for the same services."""
+"""A package as the text of a .proto file, which is always the same for the same services."""
 
 from collections.abc import Iterator, Set
 
@@ -40,7 +40,7 @@ def _service(package: ProtoPackage, service: ProtoService) -> Iterator[str]:
 
 
 def _method(package: ProtoPackage, method: ProtoMethod, taken: Set[str]) -> str:
-    """Return a method; `taken` are the names of its service's methods."""
+    """Return a method as text; `taken` has the names of its service's methods."""
     if method.messages is None:
         return f"// {method.name}: its messages are bytes of the program's own."
     kind = method.definition.kind
@@ -93,7 +93,7 @@ def _content(package: ProtoPackage, message: ProtoMessage) -> Iterator[str]:
 
 
 def _scope(message: ProtoMessage) -> set[str]:
-    """Return the names in a message and the enclosing messages, which hide the types of the package."""
+    """Return the names in a message and in its outer messages, which hide types of the package."""
     found: set[str] = set()
     place: ProtoMessage | None = message
     while place is not None:
@@ -132,10 +132,10 @@ def _field_type(package: ProtoPackage, field: ProtoField, hidden: Set[str]) -> s
 
 
 def _type(package: ProtoPackage, found: ProtoMessage | ProtoEnum, hidden: Set[str]) -> str:
-    """Return the name by which a type is found inside the package, where `hidden` names mean other things."""
+    """Return a name that refers to a type inside the package, where the names in `hidden` mean other things."""
     name = package.name_of(found)
     first = name.partition(".")[0]
-    # A name with dots is looked up by its first part, which a part of the package hides.
+    # protobuf resolves the first part of a name with dots first, and a part of the package's name hides it.
     is_hidden = found.known_as is not None and "." in name and first in package.name.split(".")
     return f".{package.full_name(found)}" if is_hidden or first in hidden else name
 

@@ -1,8 +1,8 @@
 """Resolve annotations to types: strings, forward references, type variables.
 
-Annotations are evaluated late, when a service is added or a method is first called, so that a class may be
-named before it exists. Names are resolved as in Python: in the function around the class, in the handler's
-module, in the built-ins; then in the class itself.
+Annotations are evaluated late, when a service is added or a method is first called, so that they may name classes that
+are defined later. Names are looked up as Python does: in the function around the class, in the handler's module, in the
+built-ins; and last in the class itself.
 """
 
 import ast
@@ -49,16 +49,16 @@ __all__ = [
 #: The annotation of a parameter or result that has no annotation.
 UNANNOTATED: Final[Any] = types.SimpleNamespace()
 
-#: Marks around the type of a field, which change nothing in its values. Python 3.13 has the last one.
+#: Type qualifiers of fields, which do not change the values. The last one exists since Python 3.13.
 FIELD_MARKS: Final = frozenset(
     {typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", typing.Final)}
 )
 
-#: Depth to which names of types are followed, and arguments of types: a name may name itself.
+#: The most nested aliases and type arguments that are followed, because an alias may refer to itself.
 DEEPEST: Final = 20
 
-#: The iteration that a stream annotation means: `async for`, or `for`; "maybe" only from a generator, "upload" only
-#: of a parameter.
+#: The kind of iteration that an annotation of a stream means: `async for`, or `for`. The "maybe" forms mean a stream
+#: only as the result of a generator. "upload" is only for parameters.
 StreamForm = Literal["async", "sync", "maybe_async", "maybe_sync", "upload"]
 
 _STREAM_FORMS: dict[Any, StreamForm] = {
@@ -79,9 +79,9 @@ class Scope(NamedTuple):
     """The namespaces of a handler's annotations."""
 
     handler: Callable[..., Any]
-    #: The class whose body holds the handler; None while that body is still being read.
+    #: The class in whose body the handler is defined; None while the class does not exist yet.
     defined_in: type[Any] | None = None
-    #: Names of the function around the class that the annotations mention.
+    #: Local variables of the function around the class that the annotations mention.
     captured: Mapping[str, Any] = MappingProxyType({})
 
     def names(self) -> ChainMap[str, Any]:
@@ -91,19 +91,19 @@ class Scope(NamedTuple):
             _type_parameters(self.handler),
             _type_parameters(self.defined_in),
         ]
-        # A wrapper's annotations come from the wrapped function, possibly of another module.
+        # A wrapper has the annotations of the wrapped function, which may belong to another module.
         maps += [getattr(function, "__globals__", {}) for function in reversed(unwrapped(self.handler))]
         if self.defined_in is None:
             return ChainMap(*maps, dict(vars(builtins)))
         if self.defined_in.__module__ in sys.modules:
             maps.append(vars(sys.modules[self.defined_in.__module__]))
-        # The class comes after the built-ins: a service may well have a method called `list`.
+        # Look in the class last, because a service may have a method called `list`.
         maps += [vars(builtins), dict(vars(self.defined_in))]
         return ChainMap(*maps)
 
 
 def unwrapped(handler: Any) -> list[Any]:
-    """Return `handler` and the functions it wraps, outermost first."""
+    """Return `handler` and the functions that it wraps, outermost first."""
     chain = [handler]
     while hasattr(chain[-1], "__wrapped__") and len(chain) < 100:
         chain.append(chain[-1].__wrapped__)
@@ -120,13 +120,13 @@ def evaluate(annotation: Any, scope: Scope) -> Any:
     holder.__annotations__ = {"value": annotation}
     names = scope.names()
     if sys.version_info >= (3, 14):
-        # Deferred evaluation copies the mapping, which works for this chain too.
+        # Deferred evaluation needs a dict.
         return typing.get_type_hints(holder, {}, dict(names), include_extras=True)["value"]
     return typing.get_type_hints(holder, {}, names, include_extras=True)["value"]
 
 
 def captured_names(annotations: Iterable[Any], frame: types.FrameType | None) -> dict[str, Any]:
-    """Return the local names of the function around a class that its string annotations use."""
+    """Return the local variables of the function around a class that its string annotations mention."""
     if frame is None or frame.f_locals is frame.f_globals:
         return {}
     mentioned = {name for annotation in annotations for name in _IDENTIFIER.findall(_source(annotation))}
@@ -134,7 +134,7 @@ def captured_names(annotations: Iterable[Any], frame: types.FrameType | None) ->
 
 
 def stream_form(annotation: Any, scope: Scope) -> StreamForm | None:
-    """Return the kind of stream of `annotation`, or None; its message type may still be unresolvable."""
+    """Return the form of an annotated stream, or None. The type of its messages need not be resolvable yet."""
     if annotation is UNANNOTATED:
         return None
     try:
@@ -145,7 +145,7 @@ def stream_form(annotation: Any, scope: Scope) -> StreamForm | None:
 
 
 def item_type(annotation: Any) -> Any:
-    """Return T of `AsyncIterator[T]`, Any of a bare one, bytes of an `Upload`."""
+    """Return T for `AsyncIterator[T]`, Any without an argument, bytes for an `Upload`."""
     plain = _without_metadata(annotation)
     if plain is Upload:
         return bytes
@@ -163,14 +163,14 @@ def type_variables(owner: type[Any]) -> dict[Any, dict[Any, Any]]:
                 continue
             arguments = [evaluate(argument, Scope(member, member)) for argument in get_args(base)]
             values = [substitute(argument, known.get(member, {}), keep=True) for argument in arguments]
-            # With a variable number of them the arguments cannot be paired; such bases stay unresolved.
+            # Arguments for a variable number of parameters cannot be paired. Such bases stay unresolved.
             pairs = zip(getattr(origin, "__parameters__", ()), values, strict=False)
             known.setdefault(origin, dict(pairs))
     return known
 
 
 def substitute(annotation: Any, values: Mapping[Any, Any], *, keep: bool = False) -> Any:
-    """Substitute type variables; one without a type becomes its bound, or Any, unless `keep`."""
+    """Substitute type variables. A variable without a value becomes its bound or Any, unless `keep`."""
     if isinstance(annotation, typing.TypeVar):
         if annotation in values:
             value = values[annotation]
@@ -183,13 +183,14 @@ def substitute(annotation: Any, values: Mapping[Any, Any], *, keep: bool = False
 
 
 def unaliased(annotation: Any) -> Any:
-    """Return the type that a name of `type X[T] = …` means; other annotations are returned unchanged.
+    """Return the type that an alias by `type X[T] = …` means. Other annotations are returned unchanged.
 
-    Libraries have such names, too: `NDArray` of numpy 2.5. A name with any number of arguments is left unchanged.
+    Libraries define such aliases too, for example numpy 2.5 `NDArray`. An alias with a variable number of parameters is
+    returned unchanged.
     """
     origin = get_origin(annotation)
     alias = annotation if origin is None else origin
-    # A class may have both attributes, too.
+    # A class may have both attributes without being an alias.
     is_name = (
         not isinstance(alias, type) and hasattr(alias, "__value__") and hasattr(alias, "__type_params__")
     )

@@ -1,4 +1,4 @@
-"""The hooks by which msgspec decodes the types of `fastrpc.types`; methods without such types have no hooks."""
+"""The hooks with which msgspec decodes the types of `fastrpc.types`. Methods without such types have no hooks."""
 
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache, partial
@@ -23,7 +23,7 @@ __all__ = [
     "written_types",
 ]
 
-#: JSON carries these as text; msgpack has its own type for bytes, so text is refused there.
+#: JSON encodes these types as text. msgpack has a type for bytes, so there text is refused.
 _BYTES: Final = (bytes, bytearray, memoryview)
 
 _SIMPLE_KEYS: Final = (schema.AnyType, schema.StrType, schema.IntType, schema.FloatType, schema.BytesType)
@@ -33,7 +33,7 @@ class Hooks(NamedTuple):
     """The hooks of one decoder."""
 
     dec_hook: Callable[[Any, Any], Any]
-    #: None leaves all extensions of msgpack as they are.
+    #: None to use msgspec's default for extensions.
     ext_hook: Callable[[int, memoryview], Any] | None
 
 
@@ -53,22 +53,22 @@ def hooks_for(codec_name: str, *kinds: Any) -> Hooks | None:
 
 
 def holds_arrays(kinds: Sequence[Any]) -> bool:
-    """Whether these types name numpy arrays."""
+    """Return whether these types contain numpy array types."""
     return any(payload_type(part).is_array for part in written_types(kinds))
 
 
 def may_hold_arrays(kinds: Sequence[Any]) -> bool:
-    """Whether values of these types may hold numpy arrays."""
+    """Return whether values of these types may contain numpy arrays."""
     return any(payload_type(part).may_hold_arrays for part in written_types(kinds))
 
 
 def written_types(kinds: Sequence[Any]) -> list[Any]:
-    """Return the annotated parts of these types that msgspec does not know; TypeError if one cannot be encoded."""
+    """Return the parts of these types that msgspec does not know; TypeError if a part cannot be encoded."""
     return [part for kind in kinds for part in _written_in(kind)]
 
 
 def _written_in(kind: Any) -> tuple[Any, ...]:
-    # The same types recur in the methods of a service, and inspecting one takes a while.
+    # Cached, because the same types recur in the methods of a service and inspection is slow.
     return _inspected(kind) if is_hashable(kind) else _inspected.__wrapped__(kind)
 
 
@@ -106,12 +106,12 @@ def _dec_hook(codec_name: str) -> Callable[[Any, Any], Any]:
 
 @cache
 def _converter(codec_name: str, kind: Any) -> Callable[[Any], Any]:
-    """Return the function from plain values of a codec to values of a class, or of a class with type arguments."""
+    """Return a function that converts a codec's plain values to a class, with or without type arguments."""
     return payload_type(kind).decoder(kind, partial(convert_plain, codec_name))
 
 
 def convert_plain(codec_name: str, kind: Any) -> Callable[[Any], Any]:
-    """Return the function from plain values that a codec decoded to values of a type.
+    """Return a function that converts the plain values that a codec has decoded to values of a type.
 
     Raises:
         TypeError: a part of the type is a class that cannot be decoded.
@@ -124,7 +124,7 @@ def convert_plain(codec_name: str, kind: Any) -> Callable[[Any], Any]:
         try:
             value = convert(plain)
         except msgspec.ValidationError as error:
-            # The error of msgspec gets the place of the whole only if it is a ValueError.
+            # msgspec adds the place of the outer value to an error only if it is a plain ValueError.
             raise ValueError(str(error)) from error
         return value if filler is None else filler(value)
 
@@ -132,7 +132,7 @@ def convert_plain(codec_name: str, kind: Any) -> Callable[[Any], Any]:
 
 
 def plain_form(codec_name: str) -> Callable[[Any], Any]:
-    """Return the function from values to plain ones, for a codec that encodes only these."""
+    """Return a function that converts values to plain values, for a codec that encodes only these."""
     return partial(msgspec.to_builtins, enc_hook=partial(encode_value, codec_name), str_keys=True)
 
 
@@ -148,7 +148,7 @@ def _direct(codec_name: str, kind: Any) -> Callable[[Any], Any]:
 
 
 def _has_odd_keys(kind: Any) -> bool:
-    """Whether a map has keys of a kind for which `msgspec.convert` calls no hook."""
+    """Return whether a type contains a map with keys for which `msgspec.convert` calls no hook."""
     return any(
         isinstance(part, schema.DictType) and not isinstance(part.key_type, _SIMPLE_KEYS)
         for part in all_parts([kind])
@@ -156,7 +156,7 @@ def _has_odd_keys(kind: Any) -> bool:
 
 
 def _reader(codec_name: str, kind: Any) -> Callable[[Any], Any]:
-    """Return the same function as `_direct`, which here encodes and decodes again."""
+    """Return a function like `_direct`, which converts by encoding and decoding: decoders call hooks for keys."""
     dec_hook = _dec_hook(codec_name)
     if codec_name == "json":
         text = msgspec.json.Decoder(kind, dec_hook=dec_hook)
@@ -166,5 +166,5 @@ def _reader(codec_name: str, kind: Any) -> Callable[[Any], Any]:
 
 
 def _keep_view(code: int, data: memoryview) -> msgspec.msgpack.Ext:
-    """Return an extension whose bytes, if they are an array, stay in the message."""
+    """Return an extension. The data of an array are not copied from the message."""
     return msgspec.msgpack.Ext(code, data if code == ARRAY_EXTENSION else bytes(data))

@@ -15,18 +15,18 @@ __all__ = ["UNKNOWN", "default_text", "field_default_text"]
 #: Stands for a default without a short form.
 UNKNOWN: Final = "..."
 
-#: Factories of defaults, by module and name, that make the same empty value each time.
+#: Factories of defaults, by module and name, that always return the same empty value.
 _EMPTY: Final = {
     **{f"builtins.{name}": text for name, text in (("list", "[]"), ("dict", "{}"), ("tuple", "()"))},
     **{f"builtins.{name}": f"{name}()" for name in ("set", "frozenset", "bytearray")},
     **{f"collections.{name}": f"{name}()" for name in ("deque", "Counter", "OrderedDict")},
 }
-#: Longest default that is not a plain value, in characters.
+#: The most characters of a default that is not a plain value.
 _LONGEST: Final = 500
 
 _PLAIN: Final = frozenset({bool, int, str, bytes, type(None)})
 
-#: Types whose values are written as a call of the type with their text.
+#: Types whose values are written as a call of the type with a text, such as `Decimal('1.5')`.
 _BY_TEXT: Final = frozenset(
     {
         *("decimal.Decimal", "uuid.UUID"),
@@ -37,14 +37,14 @@ _BY_TEXT: Final = frozenset(
 
 
 def default_text(value: Any, names: TypeNames) -> str:
-    """Return a default as source with the names of a description, `...` if it has no short form."""
+    """Return a default as source, with the class names of a description; `...` if it has no short form."""
     text = _written(value, names)
     longest = LONGEST_DEFAULT if type(value) in _PLAIN else _LONGEST
     return UNKNOWN if text is None or len(text) > longest else text
 
 
 def field_default_text(field: PayloadField, names: TypeNames) -> str | None:
-    """Return the default of a field as source, `...` if it has no short form, None without a default."""
+    """Return the default of a field as source; `...` if it has no short form, None without a default."""
     if field.is_required:
         return None
     if field.factory is not NOTHING:
@@ -120,7 +120,7 @@ def _set(value: Any, names: TypeNames) -> str | None:
     items = _items(value, names)
     if not items:
         return None if items is None else "set()"
-    # The items are sorted, so that the order does not change from run to run.
+    # Sorted, because the order of a set's items differs between runs.
     return f"{{{', '.join(sorted(items))}}}"
 
 

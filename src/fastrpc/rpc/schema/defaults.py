@@ -1,4 +1,4 @@
-"""Find plain dataclasses in a type whose defaults must be stored in the object for encoders."""
+"""Find plain dataclasses in a type whose defaults a decoder must store in the object, for encoders."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -37,11 +37,11 @@ def filler_for(kind: Any) -> DefaultFiller | None:
 
 
 def filled(decode: Callable[[Any], Any], kinds: Sequence[Any], *, as_row: bool) -> Callable[[Any], Any]:
-    """Return a decoder whose values have all their fields: `decode` itself if none can be missing.
+    """Return a decoder that fills in missing fields; `decode` itself if no field can be missing.
 
     Args:
-        kinds: the type of the value.
-        as_row: the value is a tuple of one value of each of `kinds`.
+        kinds: the type of the value, as the only item.
+        as_row: True if the value is a tuple with one item for each of `kinds`.
     """
     fillers = {at: filler for at, kind in enumerate(kinds) if (filler := filler_for(kind)) is not None}
     if not fillers:
@@ -54,7 +54,7 @@ def filled(decode: Callable[[Any], Any], kinds: Sequence[Any], *, as_row: bool) 
 
 
 def _concerned(root: schema.Type) -> dict[int, schema.Type]:
-    """Return, by id, the parts of a type whose values may lack a default or contain such values."""
+    """Return, by `id`, the parts of a type whose values may lack a default or contain values that do."""
     holders: dict[int, list[schema.Type]] = {id(root): []}
     waiting = [root]
     lacking: list[schema.Type] = []
@@ -112,9 +112,9 @@ def _class_of(part: Any) -> type[Any]:
 
 
 def _defaults(part: schema.DataclassType) -> dict[str, tuple[Any, Callable[[], Any] | None, bool]] | None:
-    """Return the fields that may be missing in a decoded object's dict: default, factory, whether there is neither.
+    """Return the fields that a decoded object's dict may lack: default, factory, True if there is neither.
 
-    A field may be missing if the class, or a base class, has an attribute of its name.
+    A field may be missing if the class or a base class has an attribute with its name.
     """
     owner = _class_of(part)
     if not dataclasses.is_dataclass(owner) or not owner.__dictoffset__:

@@ -1,6 +1,6 @@
-"""Find markers at parameters that FastAPI, Starlette and pydantic obey, and methods do not, such as `Query(…)`.
+"""Refuse markers of FastAPI, Starlette and pydantic at parameters, such as `Query(…)`, which have no effect in methods.
 
-Without an error, a limit would be ignored, and a dependency would be an argument that callers choose.
+Without an error, a limit would be ignored, and a dependency would become an argument that callers choose.
 """
 
 import sys
@@ -17,11 +17,11 @@ from fastrpc.types.base import find
 
 __all__ = ["annotation_refusal", "constraint_of", "default_refusal", "field_constraints", "field_refusal"]
 
-#: Packages whose objects in `Annotated` check values elsewhere.
+#: Packages whose objects in `Annotated` check values in other frameworks.
 _PACKAGES: Final = frozenset({"annotated_types", "fastapi", "pydantic"})
 
 _ANSWER: Final = "current_call().http(…) sets status and headers of the answer"
-#: Objects of a request in Starlette, each with its replacement in a method.
+#: Starlette's request objects, each with its replacement in a method.
 _REQUESTS: Final = {
     "UploadFile": "write `{name}: fastrpc.Upload`, which has the file of a form, its filename and its content_type",
     "WebSocket": "write `{name}: AsyncIterator[T]` for the messages of the caller, and yield the answers",
@@ -30,11 +30,11 @@ _REQUESTS: Final = {
     "Response": f"leave it out: {_ANSWER}",
 }
 
-#: The bases of their markers: of `Query`, `Path`, `Form` and `Field`, and of `Depends` and `Security`.
+#: The base class of the markers `Query`, `Path`, `Form` and `Field`, and the base class of `Depends` and `Security`.
 _FIELDS: Final = "FieldInfo"
 _DEPENDENCIES: Final = "Depends"
 
-#: Markers that take a value from another place of a request, each with its replacement.
+#: Markers for a value in another place of a request, each with its replacement.
 _PLACES: Final = {
     "Header": (
         "callers could send the value as an argument. Leave the parameter out: Authorization goes to authenticate=, "
@@ -44,7 +44,7 @@ _PLACES: Final = {
     "File": "write `{name}: fastrpc.Upload`, which is the file of a form",
 }
 
-#: Classes for whose fields with limits a warning was already logged.
+#: Classes whose limits were already reported in a warning.
 _told: Final[WeakSet[type[Any]]] = WeakSet()
 
 
@@ -62,7 +62,8 @@ def default_refusal(name: str, default: Any) -> str | None:
 def annotation_refusal(name: str, annotation: Any, scope: Scope) -> str | None:
     """Return the reason why an annotation is refused, or None.
 
-    It has a dependency, an object of a request, or a marker for another place or name of the value.
+    An annotation is refused if it has a dependency, a request object, or a marker for another place or name of the
+    value.
     """
     for kind, metadata in _parts(annotation, scope):
         found = (
@@ -76,7 +77,7 @@ def annotation_refusal(name: str, annotation: Any, scope: Scope) -> str | None:
 
 
 def constraint_of(annotation: Any, scope: Scope) -> str | None:
-    """Return the name of the first object in `Annotated` that checks values elsewhere, or None."""
+    """Return the name of the first object in `Annotated` that checks values only in other frameworks, or None."""
     found = (each for _, all_of in _parts(annotation, scope) for each in all_of if _checks(each))
     return next(map(_written, found), None)
 
@@ -84,7 +85,8 @@ def constraint_of(annotation: Any, scope: Scope) -> str | None:
 def field_refusal(name: str, known: Any) -> str | None:
     """Return the reason why a class in the type of a parameter is refused, or None.
 
-    A marker is the default of a field, so a call that omits the field would get the marker as its value.
+    A class is refused if the default of a field is a marker: a call without the field would get the marker as its
+    value.
     """
     for owner, field in _fields_within(known):
         if _is_a(field.default, _FIELDS):
@@ -97,9 +99,9 @@ def field_refusal(name: str, known: Any) -> str | None:
 
 
 def field_constraints(known: Any, scope: Scope) -> Iterator[tuple[str, str]]:
-    """Yield each field in a type with an object that checks values elsewhere, and the name of that object.
+    """Yield each field in a type with an object that checks values only in other frameworks, and the object's name.
 
-    The markers of a class are reported once.
+    Each class is reported only once.
     """
     classes: set[type[Any]] = set()
     for owner, field in _fields_within(known):
@@ -111,11 +113,11 @@ def field_constraints(known: Any, scope: Scope) -> Iterator[tuple[str, str]]:
 
 
 def _fields_within(known: Any) -> Iterator[tuple[type[Any], PayloadField]]:
-    """Yield the fields of the classes in a type that msgspec reads. A model reads its own, with their markers."""
+    """Yield the fields of classes in a type, without models: these decode their fields and obey markers themselves."""
     if _PACKAGES.isdisjoint(sys.modules):
         return
     seen: set[type[Any]] = set()
-    # An alias that names itself is refused when its decoder is made.
+    # An alias that refers to itself is refused when its decoder is created.
     with suppress(TypeError):
         for kind in all_annotations([known]):
             owner = get_origin(kind) or kind
@@ -125,7 +127,7 @@ def _fields_within(known: Any) -> Iterator[tuple[type[Any], PayloadField]]:
 
 
 def _checks(marker: Any) -> bool:
-    """Whether an object checks values elsewhere: `Query(ge=1)` does, `Query()` does not."""
+    """Return whether an object checks values in another framework: `Query(ge=1)` does, `Query()` does not."""
     if _package(marker) not in _PACKAGES:
         return False
     has_limits = getattr(marker, "metadata", True) or getattr(marker, "discriminator", None)
@@ -133,10 +135,10 @@ def _checks(marker: Any) -> bool:
 
 
 def _marker_refusal(name: str, marker: Any, kind: Any = None) -> str | None:
-    """Return the reason to refuse a marker that states the place or name of a value; or None.
+    """Return the reason to refuse a marker that states the place or name of a value, or None.
 
     Args:
-        kind: the type at which it is; None for a default.
+        kind: the annotated type with the marker; None if the marker is a default.
     """
     if _is_a(marker, _DEPENDENCIES):
         return _dependency(name, marker)
@@ -164,9 +166,9 @@ def _marker_refusal(name: str, marker: Any, kind: Any = None) -> str | None:
 
 
 def _has_default(marker: Any) -> bool:
-    """Whether a marker has a default, or makes one."""
+    """Return whether a marker has a default or a default factory."""
     default = getattr(marker, "default", ...)
-    # Undefined, in each generation of pydantic.
+    # The class of "undefined" in pydantic 2, and in pydantic 1.
     is_unset = default is ... or type(default).__name__ in {"PydanticUndefinedType", "UndefinedType"}
     return not is_unset or getattr(marker, "default_factory", None) is not None
 
@@ -186,7 +188,7 @@ def _dependency(name: str, marker: Any) -> str:
 
 
 def _request(name: str, kind: Any) -> str | None:
-    """Return the reason why an object of a request is refused; None for other types."""
+    """Return the reason why a request object is refused; None for other types."""
     for cls in kind.__mro__ if isinstance(kind, type) else ():
         if cls.__name__ in _REQUESTS and cls.__module__.partition(".")[0] == "starlette":
             written = f"{kind.__name__} of {kind.__module__.partition('.')[0]}"
@@ -196,7 +198,7 @@ def _request(name: str, kind: Any) -> str | None:
 
 def _parts(annotation: Any, scope: Scope) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     """Yield each type in an annotation, at any depth, with its metadata."""
-    # A forward reference, or something that is not a type, is checked again when the types are resolved.
+    # A forward reference, or an invalid annotation, is checked again when the types are resolved.
     with suppress(Exception):
         annotation = evaluate(annotation, scope)
     waiting, aliases = [annotation], set()

@@ -1,7 +1,7 @@
-"""JSON Schemas (draft 2020-12) of payload types, as the codec `json` carries their values.
+"""JSON Schemas (draft 2020-12) of payload types, for values encoded by the codec `json`.
 
-msgspec describes the fields, tags and bounds of its types; the types of `fastrpc.types` have their own schemas.
-`msgspec.json.schema` is not used: it refuses a default of any class that it does not know.
+msgspec describes the fields, tags and limits of its types; the types of `fastrpc.types` have their own schemas.
+`msgspec.json.schema` is not used, because it refuses defaults of classes that it does not know.
 """
 
 import math
@@ -26,7 +26,7 @@ __all__ = ["JsonSchema", "SchemaSet", "arguments_schema", "object_schema", "plai
 
 JsonSchema = dict[str, Any]
 
-#: Schemas of types without parts and bounds.
+#: Schemas of types without parts and limits.
 _PLAIN: Final[dict[type[schema.Type], JsonSchema]] = {
     schema.AnyType: {},
     schema.RawType: {},
@@ -39,7 +39,7 @@ _PLAIN: Final[dict[type[schema.Type], JsonSchema]] = {
     schema.ExtType: {"description": "An extension of msgpack, which JSON does not carry."},
 }
 
-#: Bounds of a type, as msgspec and as JSON Schema call them.
+#: The limits of a type: the name in msgspec, and the keyword in JSON Schema.
 _NUMBER: Final = {
     "ge": "minimum",
     "gt": "exclusiveMinimum",
@@ -51,16 +51,16 @@ _TEXT: Final = {"min_length": "minLength", "max_length": "maxLength", "pattern":
 _ARRAY: Final = {"min_length": "minItems", "max_length": "maxItems"}
 _OBJECT: Final = {"min_length": "minProperties", "max_length": "maxProperties"}
 
-#: The keys of a map that are integers.
+#: The pattern of integers as keys of a map.
 _INTEGER_KEY: Final = "^-?(0|[1-9][0-9]*)$"
 
-#: Bytes of base64 for each three of the value.
+#: Three bytes of a value are four characters in base64.
 _BASE64: Final = 4
 
-#: Where pydantic puts the schemas of the models in a model.
+#: The place where pydantic puts the schemas of nested models.
 _MODEL_REFERENCE: Final = "#/$defs/"
 
-#: The ends of the two names of a class whose values are taken in one form and sent in another.
+#: The suffixes for the two names of a class whose values are received in one form and sent in another.
 _TAKEN: Final = "-Input"
 _SENT: Final = "-Output"
 _OTHER: Final = {_TAKEN: _SENT, _SENT: _TAKEN}
@@ -70,29 +70,29 @@ _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class SchemaSet:
-    """The schemas of a document. Schemas of classes are in one place, `components`; others refer to them by name.
+    """The schemas of a document. Schemas of classes are in `components`, and other schemas refer to them by name.
 
     Args:
-        prefix: the text before a component's name in a reference.
+        prefix: the text that precedes a component's name in a reference.
     """
 
     def __init__(self, prefix: str = "#/components/schemas/") -> None:
         self.components: dict[str, JsonSchema] = {}
         self._prefix = prefix
-        #: The names of classes, and of classes with type arguments, each with its direction.
+        #: The name of each class, with or without type arguments, and each direction.
         self._names: dict[tuple[Any, str], str] = {}
         self._is_sent = False
 
     def schema_of(self, annotation: Any) -> JsonSchema:
-        """Return the schema of an annotation; its classes become components.
+        """Return the schema of an annotation. Its classes become components.
 
         Raises:
-            TypeError: values of this type do not travel.
+            TypeError: values of this type cannot be encoded.
         """
         return self._schema(schema.type_info(with_plain_types(annotation)))
 
     def result_schema_of(self, annotation: Any) -> JsonSchema:
-        """Return the schema of a result: models may be sent in another form than they are received."""
+        """Return the schema of a result. Models may have different forms when sent and received."""
         self._is_sent = True
         try:
             return self.schema_of(annotation)
@@ -100,9 +100,9 @@ class SchemaSet:
             self._is_sent = False
 
     def settle(self, document: Any) -> Any:
-        """Return a document with short names for classes of which it has one form, taken or sent.
+        """Return a document without direction suffixes for classes that it uses in only one direction.
 
-        The components have it from now on; by then it is complete.
+        The components are renamed too, so call this only when the document is complete.
         """
         short = dict(self._short_names())
         if not short:
@@ -123,12 +123,12 @@ class SchemaSet:
                     yield name, short
 
     def add(self, name: str, described: JsonSchema) -> JsonSchema:
-        """Add a component of a document's own; return a reference to it."""
+        """Add a component that describes no class; return a reference to it."""
         self.components[name] = described
         return {"$ref": self._prefix + name}
 
     def component(self, reference: str) -> JsonSchema:
-        """Return the schema that a reference names; an empty one if it names no component."""
+        """Return the schema that a reference names; an empty schema if the reference names no component."""
         return self.components.get(reference.removeprefix(self._prefix), {})
 
     # Types
@@ -155,7 +155,7 @@ class SchemaSet:
 
     def _instant(self, part: Any) -> JsonSchema:
         name = "date-time" if isinstance(part, schema.DateTimeType) else "time"
-        # The formats of RFC 3339 have an offset.
+        # JSON Schema's formats follow RFC 3339, which requires an offset.
         return {"type": "string"} if part.tz is False else {"type": "string", "format": name}
 
     def _array(self, part: Any) -> JsonSchema:
@@ -175,7 +175,7 @@ class SchemaSet:
         return found | _bounds(part, _OBJECT)
 
     def _key(self, described: JsonSchema) -> JsonSchema:
-        """Return the schema of a type as the key of a map, which is a text in JSON; empty if any text may fit."""
+        """Return the schema of a type as the key of a map, which is a text in JSON; empty if any text may be a key."""
         inner = self.component(described["$ref"]) if "$ref" in described else described
         if inner.get("type") == "string":
             return {name: one for name, one in described.items() if name != "type"}
@@ -191,7 +191,7 @@ class SchemaSet:
             if _is_tagged(one)
         }
         found: JsonSchema = {"anyOf": choices}
-        # A discriminator speaks of all choices, and of texts.
+        # A discriminator needs a text for every choice.
         if len(tags) == len(choices) and all(isinstance(tag, str) for tag in tags):
             found["discriminator"] = {"propertyName": part.types[0].tag_field, "mapping": tags}
         return found
@@ -206,7 +206,7 @@ class SchemaSet:
         name = self._names.get(key)
         if name is None:
             name = self._names[key] = self._free_name(class_name(part.cls) + key[1])
-            # Entered first: a class may refer to itself.
+            # Register the name first, because the class may refer to itself.
             self.components[name] = {}
             self.components[name].update(self._described(part))
         return {"$ref": self._prefix + name}
@@ -232,7 +232,7 @@ class SchemaSet:
         return head | object_schema([*tag, *fields], is_closed=is_closed)
 
     def _fields(self, part: Any) -> Iterator[tuple[str, JsonSchema, bool]]:
-        """Yield the name of each field in a payload, its schema, and whether it is required."""
+        """Yield for each field its name in payloads, its schema, and whether it is required."""
         for field, kind in field_types(part):
             described = self._schema(kind)
             if not field.required:
@@ -257,7 +257,7 @@ class SchemaSet:
         return {"$ref": self._prefix + self._names[key]}
 
     def _direction(self, cls: Any) -> str:
-        """Return the suffix of a class's name if one of its models has different forms when sent and received."""
+        """Return the suffix of a class's name; "" unless a model in it is sent and received in different forms."""
         if not any(_has_two_forms(get_origin(part) or part) for part in written_types([cls])):
             return ""
         return _SENT if self._is_sent else _TAKEN
@@ -280,7 +280,7 @@ class SchemaSet:
             self.components[names[name]] = self._with_references(one, names)
         root = {key: one for key, one in described.items() if key != "$defs"}
         if "$ref" in root:
-            # The class refers to itself, so pydantic has put its schema among the others.
+            # The class refers to itself, so pydantic has put its schema among the nested schemas.
             return names[root["$ref"].removeprefix(_MODEL_REFERENCE)]
         found, own = self._with_references(root, names), cls.__name__ + direction
         name = own if self.components.get(own) == found else self._free_name(own)
@@ -288,7 +288,7 @@ class SchemaSet:
         return name
 
     def _with_references(self, value: Any, names: dict[str, str]) -> Any:
-        """Return a part of such a schema with references to components of this document."""
+        """Return a part of pydantic's schema with references to components of this document."""
         return _renamed(value, {_MODEL_REFERENCE + old: self._prefix + new for old, new in names.items()})
 
     def _free_name(self, name: str) -> str:
@@ -306,7 +306,7 @@ class SchemaSet:
         **dict.fromkeys((schema.DateTimeType, schema.TimeType), _instant),
         **dict.fromkeys((schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType), _array),
         schema.TupleType: _tuple,
-        # The second is one of Python 3.15.
+        # `FrozenDictType` exists only since Python 3.15.
         **dict.fromkeys((schema.DictType, getattr(schema, "FrozenDictType", schema.DictType)), _object),
         schema.UnionType: _union,
         schema.LiteralType: _literal,
@@ -325,7 +325,7 @@ class SchemaSet:
 
 
 def arguments_schema(definition: MethodDefinition, schemas: SchemaSet) -> JsonSchema:
-    """Return the schema of a method's arguments: an object with a property for each parameter except the stream.
+    """Return the schema of a method's arguments: an object with a property for each parameter, without the stream.
 
     Raises:
         ConfigError: a type is unknown at run time.
@@ -340,7 +340,7 @@ def arguments_schema(definition: MethodDefinition, schemas: SchemaSet) -> JsonSc
 
 
 def object_schema(fields: Iterable[tuple[str, JsonSchema, bool]], *, is_closed: bool) -> JsonSchema:
-    """Return the schema of an object with these fields: name, schema, and whether it is required."""
+    """Return the schema of an object. Each field has a name, a schema, and True if it is required."""
     listed = list(fields)
     found: JsonSchema = {"type": "object", "properties": {name: described for name, described, _ in listed}}
     if required := [name for name, _, is_required in listed if is_required]:
@@ -351,32 +351,32 @@ def object_schema(fields: Iterable[tuple[str, JsonSchema, bool]], *, is_closed: 
 
 
 def plain_default(default: Any, factory: Any = None, nothing: Any = None) -> JsonSchema:
-    """Return the keyword of a default; empty if JSON cannot carry it.
+    """Return the keyword `default` with a default; empty if JSON cannot express the default.
 
     Args:
-        factory: the function that makes the default; `nothing` or None without one.
-        nothing: means no default, and no factory.
+        factory: the function that returns the default; `nothing` or None if there is no factory.
+        nothing: the value that stands for no default or no factory.
     """
     if factory is not None and factory is not nothing:
-        # Others may do anything.
+        # Do not call other factories, which may have side effects.
         return (
             {"default": factory()} if factory in (list, dict) else {"default": []} if factory is set else {}
         )
     if nothing is not None and default is nothing:
         return {}
     if isinstance(default, datetime | time) and default.tzinfo is None:
-        # Such a value has no format of RFC 3339: validators refuse a document with it.
+        # Without an offset the value violates RFC 3339, and validators would refuse the document.
         return {}
     try:
         encoded = msgspec.json.encode(default, enc_hook=partial(encode_value, "json"))
     except (TypeError, ValueError):
         return {}
-    # null replaces numbers that JSON cannot express.
+    # Numbers that JSON cannot express are encoded as null.
     return {} if encoded == b"null" and default is not None else {"default": msgspec.json.decode(encoded)}
 
 
 def _has_two_forms(cls: type[Any]) -> bool:
-    """Whether values of a class that describes itself are sent in another form than they are taken."""
+    """Return whether a class with its own schema is sent in another form than it is received."""
     known = find(cls)
     if known is None or known.schema is None:
         return False
@@ -385,7 +385,7 @@ def _has_two_forms(cls: type[Any]) -> bool:
 
 
 def _forms(cls: Any, known: PayloadType) -> tuple[JsonSchema, JsonSchema]:
-    """Return the schemas of such a class, as received and as sent."""
+    """Return the schemas of a class with its own schema: as received, and as sent."""
     assert known.schema is not None
     return known.schema(cls), (known.sent_schema or known.schema)(cls)
 
@@ -402,7 +402,7 @@ def _unlike(inner: dict[str, JsonSchema], other: dict[str, JsonSchema]) -> set[s
 
 
 def _renamed(value: Any, names: Mapping[str, str], *, is_reference: bool = False) -> Any:
-    """Return a part of a document with its references renamed; other texts stay, as a default may look like one."""
+    """Return a part of a document with renamed references. Other texts, such as defaults, are not changed."""
     if isinstance(value, str):
         return names.get(value, value) if is_reference else value
     if isinstance(value, list):
@@ -417,14 +417,14 @@ def _renamed(value: Any, names: Mapping[str, str], *, is_reference: bool = False
 
 
 def _choice(values: Sequence[Any]) -> JsonSchema:
-    """Return the schema of one of these texts or numbers."""
+    """Return the schema of a value that is one of these texts or numbers."""
     types = {"string" if isinstance(value, str) else "integer" for value in values if value is not None}
     is_one = len(types) == 1 and None not in values
     return {"type": types.pop(), "enum": list(values)} if is_one else {"enum": list(values)}
 
 
 def _enum(head: JsonSchema, owner: type[Enum]) -> JsonSchema:
-    """Return the schema of an enum, with its names if its values do not show them: for people, models, generators."""
+    """Return the schema of an enum. If the values are not texts, the description also has the names."""
     values = [member.value for member in owner]
     if all(isinstance(value, str) for value in values):
         return head | _choice(values)
@@ -432,14 +432,14 @@ def _enum(head: JsonSchema, owner: type[Enum]) -> JsonSchema:
     text = head.get("description")
     head = head | {"description": f"{text}\n\n{named}" if text else named}
     if issubclass(owner, Flag):
-        # A value is any sum of its members.
+        # Any combination of members is a value.
         return head | {"type": "integer"}
-    # Generators of clients read the names: openapi-generator, NSwag, openapi-python-client.
+    # Client generators read these names: openapi-generator, NSwag, openapi-python-client.
     return head | _choice(values) | {"x-enum-varnames": [member.name for member in owner]}
 
 
 def _row(items: list[JsonSchema], least: int, *, is_closed: bool) -> JsonSchema:
-    """Return the schema of an array with a schema for each place."""
+    """Return the schema of an array with a separate schema for each item."""
     found: JsonSchema = {"type": "array", "minItems": least}
     if items:
         found["prefixItems"] = items

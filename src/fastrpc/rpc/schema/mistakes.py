@@ -1,11 +1,11 @@
-"""All mistakes in refused arguments, found by a second pass: decoding stops at the first one.
+"""Find all mistakes in refused arguments by a second pass, because decoding stops at the first mistake.
 
-A part that does not decode is opened, and its own parts are decoded one by one. So only refused parts are examined,
-each by a decoder of its type. Reports have types and never values, which may be secret.
+If a part cannot be decoded, it is opened and its own parts are decoded one by one, each by the decoder of its type. So
+only refused parts are examined. Reports contain types, but never values, which may be secret.
 
-Any peer can send payloads that do not fit: beyond the bounds the search ends with the mistakes found so far. Decoding a
-long part again would hold the loop as long as the first time: for such a part only the mistake that refused it is
-reported.
+Any peer can send invalid payloads, so the search has limits: beyond them it returns the mistakes that it has found.
+Decoding a long part again would block the loop for as long as the first time. For such a part only the mistake of the
+first pass is reported.
 """
 
 import contextlib
@@ -32,12 +32,12 @@ _MOST_FOUND: Final = 50
 
 #: The most values that are opened.
 _MOST_VALUES: Final = 10_000
-#: The most bytes that are read: this many passes over a payload, and `_MORE_BYTES`. Each level down to a mistake
-#: takes one and a half passes, to open a value and to decode its parts.
+#: The most bytes that are read: this many times the payload's size, plus `_MORE_BYTES`. Each level above a mistake
+#: needs one and a half passes, to open a value and to decode its parts.
 _MOST_PASSES: Final = 6
 _MORE_BYTES: Final = 1 << 16
 
-#: The most bytes that are decoded again of a payload that has more.
+#: The most bytes of a larger payload that are decoded again.
 _DECODED_BYTES: Final = 1 << 20
 
 #: The longest reported path and type.
@@ -46,7 +46,7 @@ _LONGEST: Final = 200
 _CODECS: Final[Mapping[str, Any]] = {"json": msgspec.json, "msgpack": msgspec.msgpack}
 _FAILURES: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
-#: The texts of msgspec, and no others: texts of a program may hold the value.
+#: Matches only error texts of msgspec. Error texts of a program may contain the value.
 _EXPECTED: Final = re.compile(
     r"expected (?P<expected>`[^`]+`(?: with (?:a|no) timezone component|"
     r" of (?:at (?:least|most) )?length (?:[<>]= )?\d+(?: to \d+)?| [<>]=? [-+.\de]+|"
@@ -59,7 +59,7 @@ _GOT: Final = re.compile(r", got `(\w+)`")
 
 
 class _EnoughError(Exception):
-    """The search has reached its bounds."""
+    """The search has reached a limit."""
 
 
 #: The decoders of each method that refused arguments, by codec.
@@ -72,11 +72,11 @@ def mistakes_in(method: MethodDefinition, codec: str, payload: bytes, first: str
     Args:
         codec: "json" or "msgpack".
         payload: a map by name whose sizes and keys were accepted before.
-        first: the text of the error that refused it.
+        first: the text of the error with which decoding stopped.
     """
     readers = _readers.setdefault(method, {})
     search = _Search(readers.setdefault(codec, _Reader(codec)), payload, first)
-    # The bounds; how deep the stack goes is one.
+    # The search has reached a limit, or Python's limit for recursion.
     with contextlib.suppress(_EnoughError, RecursionError):
         opened = search.map(payload) if payload else {}
         given = {method.renamed.get(name, name): raw for name, raw in opened.items()}
@@ -109,17 +109,17 @@ class _Reader:
         return self._decoders[key](raw)
 
     def type_of(self, raw: bytes) -> str:
-        """Return the name of the type of a value, as msgspec calls it."""
+        """Return msgspec's name for the type of a value."""
         try:
             self._nothing(raw)
         except msgspec.MsgspecError as error:
             named = _GOT.search(str(error))
             if named is None:
-                # A number out of range; or no value.
+                # The value is a number out of range, or malformed.
                 got = "float" if isinstance(error, msgspec.ValidationError) else "another value"
             else:
                 got = named[1]
-            # From JSON it reads a long integer as a float.
+            # msgspec decodes a long integer in JSON as a float.
             return "int" if got == "float" and bytes(raw).strip(b" \t\r\n-").isdigit() else got
         return "null"
 
@@ -136,7 +136,7 @@ class _Search:
         self._first_path, _, self._first_text = first.partition(": ")
 
     def look(self, part: ValuePart) -> None:
-        """Note the mistakes in a part of the payload."""
+        """Record the mistakes in a part of the payload."""
         if part.raw is None:
             self.note(part.path, type_text(part.kind), "nothing")
             return
@@ -152,14 +152,14 @@ class _Search:
         except _FAILURES as error:
             self._look_into(part, error)
         except Exception:
-            # A type of the program raised on received data, which is not a mistake of the caller.
+            # A type of the program raised an unexpected error, which is not a mistake of the caller.
             return
 
     def _look_into(self, part: ValuePart, error: Exception) -> None:
-        """Note the mistakes in the parts of a refused part; its own error if no part has a mistake."""
+        """Record the mistakes in the parts of a refused part, or the part's own error if these have no mistake."""
         before = len(self.found)
         try:
-            # A map whose keys are not UTF-8 has no parts.
+            # A map with keys that are not UTF-8 cannot be opened.
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 for inner in parts_of(self, part):
                     self.look(inner)
@@ -196,7 +196,7 @@ class _Search:
             raise _EnoughError
 
     def _note_error(self, part: ValuePart, error: Exception) -> None:
-        """Note the error of a decoder for a part that has no smaller wrong part."""
+        """Record a decoder's error for a part whose own parts have no mistake."""
         assert part.raw is not None
         path, _, text = described_error(error, part.path, ()).partition(": ")
         text = text if is_of_decoder(error) else ""
@@ -209,7 +209,7 @@ class _Search:
             self._note_text(path, text)
 
     def _note_text(self, path: str, text: str, expected: str = "another value", got: str = "") -> None:
-        """Note a mistake by a text of msgspec; other texts may hold the value."""
+        """Record a mistake from an error text of msgspec. Other texts may contain the value and are not shown."""
         named, said = _NAMED.fullmatch(text), _EXPECTED.fullmatch(text)
         if named is not None:
             path = f"{path}.{named['name']}"
@@ -221,7 +221,7 @@ class _Search:
         self.note(path, expected, got or "another value")
 
     def _note_told(self, path: str, mistakes: Sequence[Mistake]) -> None:
-        """Note the mistakes that a class has found in its value; a union may have several at one place."""
+        """Record the mistakes that a class reports for its value. A union may have several at the same place."""
         expected: dict[tuple[str, str], list[str]] = {}
         for one in mistakes:
             expected.setdefault((one.place, one.got), []).append(one.expected)
@@ -230,7 +230,7 @@ class _Search:
 
 
 def _told_in(error: BaseException | None) -> Sequence[Mistake]:
-    """Return the mistakes found by a class that validates itself; empty if another one refused."""
+    """Return the mistakes that a self-validating class reported; empty if the error has another cause."""
     while error is not None and not isinstance(error, MistakesError):
         error = error.__cause__
     return () if error is None else error.mistakes

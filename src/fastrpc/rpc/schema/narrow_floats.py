@@ -1,12 +1,12 @@
-"""Encode numbers in 32 bits if the types of a method say so; `types/floats.py` has the numbers themselves.
+"""Encode numbers in 32 bits where the types of a method contain `Float32`, which `types/floats.py` defines.
 
 ::
 
-    Point(x=1.5, name="a")  ──►  a copy of it with x=Raw(ca 3f c0 00 00)  ──►  encoded as usual
+    Point(x=1.5, name="a")  ──►  a copy with x=Raw(ca 3f c0 00 00)  ──►  encoded as usual
 
 The writers of a type replace each number annotated with `Float32` by its encoded form. Objects keep their class, so
-that names, tags and omitted defaults are unchanged. Values of a wrong type are unchanged too: the receiver refuses
-them. Methods without such numbers have the plain encoders.
+that names, tags and omitted defaults are unchanged. Values of a wrong type are unchanged too, because the receiver
+refuses them. Methods without such numbers use the plain encoders.
 """
 
 import copy
@@ -24,19 +24,19 @@ from fastrpc.types.floats import Float32, packed, packed_key, shortest_float
 
 __all__ = ["narrowed"]
 
-#: Codecs whose payload is one value in its own form.
+#: Codecs whose payload is not made of msgpack or JSON values.
 _FORMLESS: Final = frozenset({"raw", "protobuf"})
 
 
 def narrowed(
     coders: PayloadCoders, types: MethodTypes, names: Sequence[str], *, by_value: str | None
 ) -> PayloadCoders:
-    """Return coders that write numbers of 32 bits where types say so; the same coders if no type does.
+    """Return coders that encode `Float32` numbers in 32 bits; the same coders if no type contains them.
 
     Args:
         types: the types of the method.
-        names: the names of its parameters.
-        by_value: how arguments are laid out in one value, as for `Marshal`; None if they are an array or a map.
+        names: the names of the method's parameters.
+        by_value: the form of arguments in a single value, as for `Marshal`; None if they are an array or a map.
     """
     if coders.codec in _FORMLESS or not _holds_floats(
         schema.multi_type_info((*types.parameters, types.result, types.message))
@@ -79,7 +79,7 @@ def _before(encode: Callable[[Any], bytes], write: Writer | None) -> Callable[[A
 
 
 def _argument_writer(names: Sequence[str], writers: Sequence[Writer | None]) -> Writer | None:
-    """Return the writer of arguments: a tuple, or a map by names and positions."""
+    """Return the writer of arguments, which are a tuple, or a map with names and positions as keys."""
     write_row = place_writer(writers)
     write_map = key_writer(dict(enumerate(writers)) | dict(zip(names, writers, strict=True)))
     if write_row is None or write_map is None:
@@ -88,7 +88,7 @@ def _argument_writer(names: Sequence[str], writers: Sequence[Writer | None]) -> 
 
 
 class _Writers(TypeWriters):
-    """The writers of the types of a method."""
+    """Creates the writers of a method's types."""
 
     rows = (schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType)
 
@@ -98,15 +98,15 @@ class _Writers(TypeWriters):
         self._of_classes: dict[Any, _ObjectWriter] = {}
 
     def concerns(self, part: Any) -> bool:
-        """Return whether a number of 32 bits is in a type."""
+        """Return whether a type contains a Float32."""
         return _holds_floats([part])
 
     def own(self, part: Any) -> Writer | None:
-        """Return the writer of a number of 32 bits."""
+        """Return the writer of a Float32; None for any other type."""
         return self._write_float if _is_float32(part) else None
 
     def of_class(self, part: Any) -> Writer:
-        """Return the function that copies the objects of a class."""
+        """Return the writer that copies the objects of a class."""
         known = self._of_classes.get(part.cls)
         if known is None:
             known = self._of_classes[part.cls] = _ObjectWriter(get_origin(part.cls) or part.cls)
@@ -135,7 +135,7 @@ class _Writers(TypeWriters):
         return write_map
 
     def of_union(self, part: schema.UnionType) -> Writer | None:
-        """Return the writer of a value by its class; at most one member is an array, and at most one a map."""
+        """Return a writer that selects a member by the value's class. At most one member is an array or a map."""
         by_class: dict[type, Writer] = {}
         others: list[Writer] = []
         for member in part.types:
@@ -157,11 +157,11 @@ class _Writers(TypeWriters):
 
 
 class _ObjectWriter:
-    """Copies objects of a class, and of its subclasses, with fields as an encoder takes them."""
+    """Copies objects of a class and its subclasses. In the copies the fields are ready for an encoder."""
 
     def __init__(self, cls: type[Any]) -> None:
         self.cls = cls
-        #: For each field: its name, its default, the writer of its values.
+        #: For each field to change: its name, its default, and the writer of its values.
         self.fields: list[tuple[str, Any, Writer]] = []
 
     def __call__(self, value: Any) -> Any:
@@ -171,7 +171,7 @@ class _ObjectWriter:
         changed = {}
         for name, default, write in self.fields:
             field = getattr(value, name, msgspec.UNSET)
-            # An omitted default is recognised by its identity.
+            # msgspec omits a default that is the same object, so do not replace it.
             if omits_defaults and field is default:
                 continue
             written = write(field)
@@ -181,14 +181,13 @@ class _ObjectWriter:
 
 
 def _copied(value: Any, changed: Mapping[str, Any]) -> Any:
-    """Return a copy of an object with other values in some fields, for any annotations of these fields."""
+    """Return a copy of an object with other values in some fields, even if the fields' types do not allow them."""
     if isinstance(value, msgspec.Struct):
         copied = copy.copy(value)
         for name, field in changed.items():
             msgspec.structs.force_setattr(copied, name, field)
         return copied
-    # The object is made as msgspec makes it when it decodes: without the class's own `__init__`, even if the class is
-    # frozen.
+    # Create the object as msgspec's decoder does: without calling `__init__`, and even if the class is frozen.
     copied = object.__new__(type(value))
     for name, field in {**_attributes(value), **changed}.items():
         object.__setattr__(copied, name, field)
@@ -196,7 +195,7 @@ def _copied(value: Any, changed: Mapping[str, Any]) -> Any:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object, those in slots too."""
+    """Return the attributes of an object, including slots."""
     slots: Iterable[str] = (
         slot for cls in type(value).__mro__ for slot in _slots(cls) if slot not in {"__weakref__", "__dict__"}
     )

@@ -1,4 +1,4 @@
-"""Read the classes in payloads: their kinds, fields and options."""
+"""Inspect the classes in payloads: their kinds, fields and options."""
 
 import dataclasses
 import inspect
@@ -26,7 +26,7 @@ __all__ = [
 #: Stands for no default.
 NOTHING: Final[Any] = types.SimpleNamespace()
 
-#: Options of a Struct that change its payload, or how its values are made and compared.
+#: Options of a Struct that change its payload, or how values are created and compared.
 STRUCT_OPTIONS: Final = (
     "tag",
     "tag_field",
@@ -39,10 +39,10 @@ STRUCT_OPTIONS: Final = (
 #: The options of a dataclass.
 DATACLASS_OPTIONS: Final = ("frozen", "order", "unsafe_hash")
 
-#: The base classes of enums that a contract has to keep, the most special first.
+#: The base classes of enums that a contract has to keep, the most specific first.
 _ENUMS: Final = (IntFlag, Flag, IntEnum, StrEnum)
 
-#: Modules whose classes do not count as classes of payloads.
+#: Modules whose classes are not payload classes.
 _LIBRARIES: Final = frozenset(
     {
         *("abc", "builtins", "collections", "datetime", "decimal", "enum", "ipaddress", "msgspec"),
@@ -52,14 +52,14 @@ _LIBRARIES: Final = frozenset(
 
 
 class PayloadField(NamedTuple):
-    """A field as it travels."""
+    """A field in payloads."""
 
     name: str
     wire_name: str
     annotation: Any
     is_required: bool
     default: Any = NOTHING
-    #: The function that makes the default; NOTHING if `default` is the default.
+    #: The function that returns the default; NOTHING without such a function.
     factory: Any = NOTHING
     is_keyword: bool = False
 
@@ -75,10 +75,10 @@ class PayloadClass(NamedTuple):
 
 
 def payload_classes(annotations: Iterable[Any]) -> list[PayloadClass]:
-    """Return the classes in these types, and in the fields of each, in the order in which they are met."""
+    """Return the classes in these types and, recursively, in their fields, in the order in which they are found."""
     found: dict[Any, PayloadClass] = {}
     waiting = list(annotations)
-    #: Types by their identity, as types with metadata may have no hash; held, so that no identity is reused.
+    #: The types by `id`, because types with metadata may be unhashable. References keep each `id` unique.
     seen: dict[int, Any] = {}
     while waiting:
         annotation = plain_annotation(waiting.pop(0))
@@ -100,9 +100,9 @@ def payload_classes(annotations: Iterable[Any]) -> list[PayloadClass]:
 
 
 def documentation_of(cls: type[Any]) -> str:
-    """Return the docstring that a class has in its source; empty if it has no docstring."""
+    """Return the docstring in the source of a class; "" without a docstring."""
     text = vars(cls).get("__doc__")
-    # A dataclass and a named tuple without a docstring have their signature in its place.
+    # Python gives a dataclass or named tuple without a docstring its signature as `__doc__`.
     is_written = isinstance(text, str) and text.strip() and not text.startswith(f"{cls.__name__}(")
     return inspect.cleandoc(text) if is_written else ""
 
@@ -116,7 +116,7 @@ def _inner(arguments: Iterable[Any]) -> Iterator[Any]:
 
 
 def plain_annotation(annotation: Any) -> Any:
-    """Return the type inside metadata, names for it, and marks of fields."""
+    """Return the type inside metadata, aliases, and type qualifiers of fields."""
     while True:
         if isinstance(annotation, typing.NewType):
             annotation = annotation.__supertype__
@@ -131,7 +131,7 @@ def _is_library(cls: type[Any]) -> bool:
 
 
 def payload_class(cls: type[Any]) -> PayloadClass:
-    """Return a class as its values travel."""
+    """Return the description of a class in payloads."""
     if issubclass(cls, Enum):
         return PayloadClass(cls, "enum", options=_enum_options(cls))
     if hasattr(cls, "SerializeToString") and hasattr(cls, "DESCRIPTOR"):
@@ -163,7 +163,7 @@ def _kind_of(cls: type[Any]) -> str:
 
 
 def _model_fields(fields: Any) -> tuple[PayloadField, ...] | None:
-    """Return the fields of a model as fields of a Struct with the same payload; None if no Struct has it."""
+    """Return the fields of a model as fields of a Struct with the same payload; None if no Struct has this payload."""
     if any(field.wire_name is None for field in fields):
         return None
     return tuple(
@@ -180,7 +180,7 @@ def _model_fields(fields: Any) -> tuple[PayloadField, ...] | None:
 
 
 def field_annotations(cls: Any) -> dict[str, Any] | None:
-    """Return the types of a class's fields, with the arguments of its generic bases; None if one is unknown."""
+    """Return the types of a class's fields, with the type arguments of generic bases; None if a type is unknown."""
     try:
         hints = typing.get_type_hints(cls, include_extras=True)
         variables = _typed_dict_variables(cls) if typing.is_typeddict(cls) else type_variables(cls)
@@ -195,7 +195,7 @@ def field_annotations(cls: Any) -> dict[str, Any] | None:
 
 
 def _typed_dict_variables(cls: Any) -> dict[Any, Any]:
-    """Return the type arguments of the generic typed dicts that one inherits from, which are not its bases."""
+    """Return the type arguments of the generic typed dicts that a typed dict inherits from."""
     found: dict[Any, Any] = {}
     for base in getattr(cls, "__orig_bases__", ()):
         origin = get_origin(base)
@@ -216,18 +216,18 @@ def _fields(cls: Any, kind: str, hints: dict[str, Any]) -> Iterator[PayloadField
                 missing = dataclasses.MISSING
                 default = NOTHING if part.default is missing else part.default
                 factory = NOTHING if part.default_factory is missing else part.default_factory
-                # A field that the class sets itself is sent as every other one.
+                # A field with init=False is sent like every other field.
                 is_keyword = part.kw_only is True or not part.init
                 yield _field(part.name, hints[part.name], default, factory, is_keyword=is_keyword)
         case "dataclass":
             yield from _attrs_fields(cls, hints)
         case "named_tuple":
             for name in cls._fields:
-                # Fields of `collections.namedtuple` have no type.
+                # Fields of `collections.namedtuple` have no types.
                 yield _field(name, hints.get(name, Any), cls._field_defaults.get(name, NOTHING), NOTHING)
         case _:
             for name, hint in hints.items():
-                # This is for string annotations that the class itself cannot resolve.
+                # `__required_keys__` is wrong for string annotations, so look at the resolved type first.
                 said = {Required: True, NotRequired: False}.get(get_origin(hint))
                 is_required = name in cls.__required_keys__ if said is None else said
                 yield PayloadField(name, name, hint, is_required)
@@ -271,7 +271,7 @@ def _options(cls: Any, kind: str) -> dict[str, Any]:
     if kind != "dataclass":
         return {}
     if hasattr(cls, "__attrs_attrs__"):
-        # attrs shows it only by this method.
+        # attrs shows that a class is frozen only by this method.
         return {"frozen": True} if cls.__setattr__.__name__ == "_frozen_setattrs" else {}
     return {name: True for name in DATACLASS_OPTIONS if getattr(cls.__dataclass_params__, name)}
 

@@ -1,7 +1,7 @@
-"""The scan of a method's payloads before they are decoded: the messages and keys they may hold.
+"""The scan of a method's payloads before they are decoded: it checks nested messages and keys.
 
-Keys of maps and values of sets are checked if a sender can predict the hashes of their type. Python seeds the hash of
-text and bytes, an enum is hashed by its name, and `bool` and literals have few values.
+Keys of maps and values of sets are checked if a sender can predict the hashes of their type. Other types are safe:
+Python seeds the hash of text and bytes, an enum is hashed by its name, and `bool` and literals have few values.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -75,7 +75,7 @@ def colliding_types(kinds: Sequence[Any], *, is_text: bool) -> tuple[list[Any], 
     """Return the types of map keys and set values whose hashes are predictable.
 
     Args:
-        is_text: keys are text, as in JSON: they are numbers only if an annotation says so.
+        is_text: True if keys are text, as in JSON. Then keys are numbers only if an annotation says so.
     """
     keys: list[Any] = []
     values: list[Any] = []
@@ -86,7 +86,7 @@ def colliding_types(kinds: Sequence[Any], *, is_text: bool) -> tuple[list[Any], 
         elif isinstance(part, schema.SetType | schema.FrozenSetType):
             _note(values, part.item_type)
         elif isinstance(part, schema.AnyType | schema.CustomType) and not is_text and Any not in keys:
-            # Values of a class that msgspec does not know are decoded as plain values first.
+            # Values of a class that msgspec does not know are first decoded as plain values, which may contain maps.
             keys.append(Any)
     return keys, values
 
@@ -98,7 +98,7 @@ def _decoder(codec: Codec, kind: Any, *, is_key: bool = True) -> Callable[[bytes
 
 
 def _of_models(codec: Codec, kind: Any) -> Callable[[bytes], Any]:
-    """Return the decoder of keys that a pydantic model converts from plain ones, such as texts to numbers."""
+    """Return a decoder of keys that a pydantic model converts, such as texts to numbers."""
     from fastrpc.types.models import key_converter
 
     plain, convert = key_decoder(codec.wire_id, Any), key_converter(kind)
@@ -135,7 +135,7 @@ def _model_types(kinds: Sequence[Any]) -> tuple[list[Any], list[Any]]:
 def _protobuf_scan(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
     if not kinds or kinds[0] in {None, NoneType, Any}:
         return None
-    # A class with unknown fields is scanned as one of scalars: its own fields count.
+    # A class with unknown fields is scanned as if all its fields were scalars.
     layout = MessageLayout(message_layout(kinds[0]) or [{}])
     return PayloadScan(codec.wire_id, layout=layout)
 
@@ -152,7 +152,7 @@ def _can_be_foreseen(part: Any) -> bool:
 
 
 def _is_seeded(part: Any) -> bool:
-    """Return whether the hash of each value depends on a secret."""
+    """Return whether the hash of every value depends on a secret seed."""
     if isinstance(part, schema.TupleType):
         return bool(part.item_types) and all(map(_is_seeded, part.item_types))
     if isinstance(part, schema.CustomType) and part.cls is not object:
@@ -161,7 +161,7 @@ def _is_seeded(part: Any) -> bool:
 
 
 def _is_seeded_class(kind: Any) -> bool:
-    """Return the same for a key of a model: pydantic's class for it counts, not msgspec's."""
+    """Return whether the hash of every key of a class in a pydantic model depends on a secret seed."""
     if not isinstance(kind, type):
         return False
     known = find(kind)
@@ -178,7 +178,7 @@ def _is_untyped(part: Any) -> bool:
 
 
 def plain_type(part: Any) -> Any:
-    """Return a type that decodes every value that `part` decodes: without its constraints."""
+    """Return a type without constraints that accepts every value that `part` accepts."""
     if type(part) in _PLAIN:
         return _PLAIN[type(part)]
     if isinstance(part, schema.UnionType):
@@ -191,5 +191,5 @@ def plain_type(part: Any) -> Any:
         return frozenset.__class_getitem__(plain_type(part.item_type))
     if isinstance(part, schema.LiteralType):
         return Literal.__getitem__(tuple(part.values))
-    # Objects, named tuples and enums; lists and maps are not keys and match nothing.
+    # For objects, named tuples and enums. Lists and maps cannot be keys.
     return getattr(part, "cls", Any) if not _is_untyped(part) else Any

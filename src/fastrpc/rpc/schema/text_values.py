@@ -1,8 +1,8 @@
-"""Values of parameters as texts of a URL: `?id=7&at=2026-01-31&color=red`.
+"""Values of parameters as text in a URL: `?id=7&at=2026-01-31&color=red`.
 
-A text is the value itself if the type is `str`. If the JSON of every value is a text (UUIDs, dates and times, decimals,
-enums of texts, bytes in base64, paths), its quotes may be left out. If some values are texts, as in a union, the text
-is first tried as JSON. Every other value is written as JSON, which is the plain way to write a number.
+If the type is `str`, the text is the value itself. If the JSON of every value is a text (UUIDs, dates and times,
+decimals, enums of texts, bytes in base64, paths), the quotes may be omitted. If some values are texts, as in a union,
+the text is first parsed as JSON. Every other value is written as JSON: a number looks as usual.
 """
 
 import contextlib
@@ -19,21 +19,21 @@ from fastrpc.rpc.schema.wide_integers import wide_integer_decoder
 
 __all__ = ["TextForm", "TextValue", "has_plain_texts", "is_part_of_path", "without_none"]
 
-#: How deep unions and references are followed in a schema, as a reference may lead to itself.
+#: The most nested unions and references that are followed in a schema, because references may form a cycle.
 _DEEPEST: Final = 20
 
-#: How an error calls the values of types that are written as JSON.
+#: The words for values of JSON types in error texts.
 _WORDS: Final = {
     frozenset({"boolean"}): "true or false",
     frozenset({"integer"}): "a whole number",
     frozenset({"number"}): "a number",
 }
 
-#: Types whose values msgpack encodes differently: bytes, floats that JSON may write as integers of any size, and
-#: integers that it may write as texts.
+#: Types that need decoding before they are encoded in msgpack: bytes, floats that may be written as integers of any
+#: size, and integers that may be written as text.
 _OTHER_IN_MSGPACK: Final = (bytes, bytearray, memoryview, float, int)
 
-#: Raised by the decoder of a type for a text that does not fit.
+#: The errors of a decoder for an invalid text.
 _UNFIT: Final = (ValueError, TypeError, RecursionError)
 
 #: Types of JSON values without parts.
@@ -41,23 +41,23 @@ _SCALARS: Final = frozenset({"string", "integer", "number", "boolean", "null"})
 
 
 class TextForm(Enum):
-    """How the values of a type are written as texts."""
+    """How the values of a type are written as text."""
 
     #: The text is the value.
     AS_IS = "as it is"
     #: The text is the value, with or without the quotes of JSON.
     TEXT = "text"
-    #: JSON, else a text.
+    #: JSON if it can be parsed, else a text.
     EITHER = "either"
     #: JSON.
     JSON = "JSON"
 
 
 class TextValue:
-    """Turns texts into values of a type, as JSON.
+    """Converts texts to the JSON of values of a type.
 
     Args:
-        kind: the type. A None in it is written `null`, except in `str | None`, where every text is a `str`.
+        kind: the type. None is written `null`, except in `str | None`, where every text is a `str`.
     """
 
     def __init__(self, kind: Any) -> None:
@@ -80,9 +80,9 @@ class TextValue:
         """Return the JSON of the value that a text represents.
 
         Raises:
-            ValueError: the text does not fit; the message says which forms the type accepts. Most values are checked
-                when they are decoded; checked here are JSON, booleans, enums, and texts with a space, which may be a
-                plus.
+            ValueError: the text is invalid; the message says which forms the type accepts. Only JSON syntax, booleans,
+                enums, and texts with a space (which may be a mistaken plus) are checked here. Other values are checked
+                when they are decoded.
         """
         raw = self._json(text)
         if self._choices and not self._is_choice(raw):
@@ -92,14 +92,14 @@ class TextValue:
         return raw
 
     def msgpack(self, text: str) -> bytes:
-        """Return the same value in msgpack, which has bytes where JSON has base64; errors as for `json`.
+        """Return the value in msgpack, where bytes are not in base64. Raises the errors of `json`.
 
-        A text that does not fit the type stays a text: it is refused when the arguments are decoded.
+        An invalid text remains a text, which is refused when the arguments are decoded.
         """
         raw = self.json(text)
         value = msgspec.json.decode(raw)
         if self._is_other_in_msgpack:
-            # The decoder of other types may be the program's: it runs only after the guards.
+            # Only for these types: a decoder of the program must not run before the checks of the payload.
             with contextlib.suppress(*_UNFIT):
                 value = self._decoder()(raw)
         try:
@@ -111,7 +111,7 @@ class TextValue:
         if self._form is TextForm.AS_IS:
             return msgspec.json.encode(text)
         raw = text.encode()
-        # Checked alone: a text with more than one value would change the meaning of its surroundings.
+        # Check the text alone: if it contained several values, it would change the meaning of the whole body.
         if not _is_json(raw):
             if self._form is TextForm.JSON and not self._choices:
                 raise ValueError(f"must be written as {self._words}")
@@ -139,7 +139,7 @@ class TextValue:
         return True
 
     def _decoder(self) -> Callable[[bytes], Any]:
-        """Return the decoder of the type from JSON, made on first use."""
+        """Return the JSON decoder of the type, created on first use."""
         if self._decode is None:
             hooks = hooks_for("json", self._kind)
             dec_hook = None if hooks is None else hooks.dec_hook
@@ -149,12 +149,12 @@ class TextValue:
 
 
 def has_plain_texts(described: JsonSchema, schemas: SchemaSet) -> bool:
-    """Whether every value of a schema is a scalar (text, number, boolean or null), which a URL shows without quotes."""
+    """Return whether every value of a schema is a scalar: text, number, boolean or null."""
     return all(one in _SCALARS for one in _types(described, schemas))
 
 
 def is_part_of_path(described: JsonSchema, schemas: SchemaSet) -> bool:
-    """Whether every value of a schema is a scalar other than null, which has no text in a path."""
+    """Return whether every value of a schema is a scalar other than null, so that it can be part of a path."""
     return all(one in _SCALARS and one != "null" for one in _types(described, schemas))
 
 
@@ -187,7 +187,7 @@ def _described(kind: Any, schemas: SchemaSet) -> JsonSchema:
 
 
 def _choices(kind: Any) -> dict[Any, str]:
-    """Return the values of an enum for an error; empty for other types, and for enums that accept more."""
+    """Return the values of an enum for error texts; empty for other types, and for enums that accept further values."""
     if not isinstance(kind, type) or not issubclass(kind, Enum) or issubclass(kind, Flag):
         return {}
     if getattr(kind._missing_, "__func__", None) is not Enum._missing_.__func__:  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ __all__ = ["describe_type", "describe_types", "method_types"]
 
 
 def describe_types(methods: Iterable[MethodDefinition], names: TypeNames) -> list[dict[str, Any]]:
-    """Return the classes in the types of these methods; a class with a custom encoding has only its name."""
+    """Return the classes in the types of these methods. A class with a custom encoding has only a name."""
     return [_describe_class(one, names) for one in payload_classes(method_types(methods))]
 
 
@@ -35,7 +35,7 @@ def method_types(methods: Iterable[MethodDefinition]) -> Iterator[Any]:
 def describe_type(
     annotation: Any, names: TypeNames, key: str = "type", full_key: str = "full_type"
 ) -> dict[str, str]:
-    """Return a type as source, with its constraints if it has any."""
+    """Return a type as source, with its constraints."""
     text, full = names.text(annotation), names.text(annotation, with_constraints=True)
     return {key: text} if text == full else {key: text, full_key: full}
 
@@ -71,7 +71,7 @@ def _describe_field(field: PayloadField, names: TypeNames) -> dict[str, Any]:
 
 
 def _without_unset(annotation: Any) -> Any:
-    """Return the type of a present field: UNSET is never encoded."""
+    """Return the type without UNSET, which is never encoded."""
     arguments = get_args(annotation) if get_origin(annotation) in {typing.Union, types.UnionType} else ()
     rest = tuple(one for one in arguments if getattr(one, "__name__", None) != "UnsetType")
     return annotation if len(rest) == len(arguments) else typing.Union[rest]  # noqa: UP007 (known at run time only)

@@ -1,4 +1,4 @@
-"""The graph of types in payloads, as msgspec inspects them and as written; types may refer to themselves."""
+"""The graph of types in payloads, both msgspec's types and annotations. Types may refer to themselves."""
 
 from collections import abc
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ __all__ = [
     "without_metadata",
 ]
 
-#: Types of values that are rows of items, and maps, as annotations name them.
+#: The types of arrays and maps in annotations.
 ROWS: Final = frozenset(
     {
         *(list, set, frozenset, tuple),
@@ -37,7 +37,7 @@ MAPS: Final = frozenset({dict, abc.Mapping, abc.MutableMapping})
 
 
 def parts_of(part: Any) -> list[schema.Type]:
-    """Return the element types of a type; of a union, its members."""
+    """Return the types of a type's elements, or the members of a union."""
     if isinstance(part, schema.UnionType):
         return list(part.types)
     if isinstance(part, schema.TupleType):
@@ -50,20 +50,20 @@ def parts_of(part: Any) -> list[schema.Type]:
 
 
 def without_metadata(part: Any) -> Any:
-    """Return the type to which metadata belongs; any other type unchanged."""
+    """Return the type inside metadata. Other types are returned unchanged."""
     while isinstance(part, schema.Metadata):
         part = part.type
     return part
 
 
 def all_parts(kinds: Sequence[Any]) -> Iterator[schema.Type]:
-    """Yield the types of these annotations and all types in them, each once."""
+    """Yield the types of these annotations and all types inside them, each once."""
     return parts_within(schema.multi_type_info(kinds))
 
 
 def parts_within(roots: Iterable[schema.Type]) -> Iterator[schema.Type]:
-    """Yield these types and all types inside them, each once; the type inside metadata counts, too."""
-    # The objects are kept as long as their ids.
+    """Yield these types and all types inside them, each once. This includes types inside metadata."""
+    # References keep each `id` unique.
     waiting = list(roots)
     roots = list(waiting)
     seen = {id(root) for root in roots}
@@ -78,19 +78,19 @@ def parts_within(roots: Iterable[schema.Type]) -> Iterator[schema.Type]:
 
 
 def all_annotations(kinds: Sequence[Any]) -> Iterator[Any]:
-    """Yield these annotations and all that they hold, each once, with the fields of classes.
+    """Yield these annotations and all annotations inside them and in fields of classes, each once.
 
-    Type arguments of a class that msgspec does not know, as in `deque[int]`, are found only here. Types that such a
-    class decodes itself, such as the fields of a pydantic model, are not followed.
+    Unlike `all_parts`, this yields type arguments of classes that msgspec does not know, as in `deque[int]`. Types that
+    such a class decodes itself, such as the fields of a pydantic model, are not followed.
 
     Raises:
-        TypeError: a recursive name of a type represents ever longer types.
+        TypeError: a recursive alias stands for endlessly growing types.
     """
     waiting = list(kinds)
     seen: set[Any] = set()
     while waiting:
         kind = waiting.pop()
-        # Metadata of an annotation may be unhashable.
+        # An annotation with unhashable metadata is unhashable.
         identity = kind if is_hashable(kind) else repr(kind)
         if identity in seen:
             continue
@@ -132,12 +132,12 @@ def _fields_of(owner: type[Any]) -> list[Any]:
     marks = ("__dataclass_fields__", "__struct_fields__", "__total__", "_field_defaults", "__attrs_attrs__")
     if not any(hasattr(owner, mark) for mark in marks):
         return []
-    # None for a name that is unknown at run time: msgspec refuses the class.
+    # The annotations are None if a name is unknown at run time. msgspec refuses such a class.
     return list((field_annotations(owner) or {}).values())
 
 
 def is_hashable(value: Any) -> bool:
-    """Whether an annotation can be a key: metadata of `Annotated` may be anything."""
+    """Return whether an annotation is hashable: metadata of `Annotated` may be unhashable."""
     try:
         hash(value)
     except TypeError:
@@ -146,9 +146,9 @@ def is_hashable(value: Any) -> bool:
 
 
 def field_types(part: Any) -> Iterator[tuple[Any, schema.Type]]:
-    """Yield the fields of a class with their types, `list[int]` for `deque[int]`.
+    """Yield the fields of a class with their types, such as `list[int]` for `deque[int]`.
 
-    msgspec keeps no type arguments of classes that it does not know.
+    The types come from annotations where msgspec drops type arguments: for classes that it does not know.
     """
     written = _annotations(part.cls)
     for field in part.fields:
@@ -158,9 +158,9 @@ def field_types(part: Any) -> Iterator[tuple[Any, schema.Type]]:
 
 
 def _annotations(cls: Any) -> dict[str, Any]:
-    """Return the annotations of a class's fields, with its type arguments; none if a name is unknown at run time.
+    """Return the annotations of a class's fields, with its type arguments; empty if a name is unknown at run time.
 
-    msgspec has resolved the fields in its own way.
+    In that case msgspec's own types are used.
     """
     owner = get_origin(cls) or cls
     values = dict(zip(getattr(owner, "__parameters__", ()), get_args(cls), strict=False))
@@ -169,7 +169,7 @@ def _annotations(cls: Any) -> dict[str, Any]:
 
 
 def with_plain_types(annotation: Any) -> Any:
-    """Return an annotation with `list[int]` for `deque[int]` and similar types; the same object if it has none."""
+    """Return an annotation with `list[int]` for `deque[int]` and similar types; the same object if unchanged."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is None or origin is Literal:
         return annotation

@@ -1,7 +1,7 @@
 """Names of classes in a description, and types as source with these names.
 
-Two classes of one name have two names here, `Item` and `Item2`, as in OpenAPI. If a class of the program has the name
-of a library's type, the class keeps it and the type is written with its module: `datetime.date`.
+Two classes with the same name become `Item` and `Item2`, as in OpenAPI. If a class of the program has the name of a
+library's type, the class keeps the name and the library's type is written with its module: `datetime.date`.
 """
 
 import re
@@ -36,11 +36,11 @@ BUILTIN: Final = frozenset(
         "...",
     ]
 )
-#: Words that cannot be the name of a class: readers of a description give them their usual meaning.
+#: Words that cannot be the name of a class, because a description uses them in their usual meaning.
 KEYWORDS: Final = BUILTIN | frozenset(
     ["Annotated", "Any", "AsyncIterator", "Field", "Float32", "Literal", "Meta", "Optional", "Union"]
 )
-#: Names that no class gets; a class with such a name gets a number after it.
+#: Names that no class may have. A class with such a name gets a number appended.
 _WORDS: Final = KEYWORDS | {"fastrpc", "msgspec"}
 _NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
 
@@ -54,7 +54,7 @@ def class_name(annotation: Any) -> str:
     owner = get_origin(annotation) or annotation
     if owner is Annotated:
         return class_name(arguments[0])
-    # The class of a union, if it has one, depends on the version of Python.
+    # Whether a union is a class depends on the version of Python.
     if not isinstance(owner, type) or owner in {Union, types.UnionType}:
         return _NOT_IN_NAMES.sub("_", type_text(annotation))
     return "_".join((owner.__name__, *map(class_name, arguments)))
@@ -142,13 +142,13 @@ class _Text:
 
 
 def module_of(kind: Any) -> str:
-    """Return the module that programs import a class from: CPython 3.13 defines paths in `pathlib._local`."""
+    """Return the module from which programs import a class: CPython 3.13 defines paths in `pathlib._local`."""
     module = str(getattr(kind, "__module__", ""))
     return "pathlib" if module == "pathlib._local" else module
 
 
 def _constraints(metadata: tuple[Any, ...]) -> tuple[str, ...]:
-    # Where this module is loaded, each new service is looked through for `Field`.
+    # Imported here, because once this module is loaded, every new service is searched for `Field`.
     from fastrpc.rpc.protobuf.field import field_in
 
     found: dict[str, Any] = {}

@@ -1,11 +1,12 @@
-"""Writers along the types of a method: each returns the value to encode, usually unchanged.
+"""Writers for the types of a method. A writer takes a value and returns the value to encode, usually unchanged.
 
 ::
 
-    list[Point]  ──►  row writer  ──►  writer of Point, which its room knows
+    list[Point]  ──►  row writer  ──►  writer of Point, from the subclass
 
-Rows, places and keys are walked here, for all changes of values before encoding: Go's names (`rpc/go/twins.py`) and
-floats of 32 bits (`narrow_floats`). A value of another type is unchanged: its receiver refuses it.
+This module iterates over arrays, tuples and maps, for all changes of values before encoding: Go's names
+(`rpc/go/twins.py`) and 32-bit floats (`narrow_floats`). A value of a wrong type is unchanged, because its receiver
+refuses it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +16,17 @@ from msgspec import inspect as schema
 
 __all__ = ["ROW_CLASSES", "TypeWriters", "Writer", "key_writer", "place_writer"]
 
-#: Returns the value to encode in place of another; the same object if nothing changes.
+#: Returns the value to encode in place of a value; the same object if nothing changes.
 Writer: TypeAlias = Callable[[Any], Any]
 
-#: Classes of the values that rows are written for.
+#: The classes of values that count as arrays.
 ROW_CLASSES: Final = (list, tuple, set, frozenset)
 
 
 class TypeWriters:
-    """Makes the writers of types; a subclass says which parts it changes, and how."""
+    """Creates the writers of types. A subclass defines which parts change, and how."""
 
-    #: Types of arrays of items of one type whose items are changed.
+    #: Array types, with items of one type, whose items are changed.
     rows: tuple[type[Any], ...] = (schema.ListType, schema.VarTupleType)
 
     def of(self, part: Any) -> Writer | None:
@@ -56,11 +57,11 @@ class TypeWriters:
         raise NotImplementedError
 
     def own(self, part: Any) -> Writer | None:
-        """Return the subclass's writer for a whole type; None: its parts are examined."""
+        """Return the subclass's writer for a whole type; None to examine the parts of the type."""
         raise NotImplementedError
 
     def of_class(self, part: Any) -> Writer | None:
-        """Return the writer of a Struct or dataclass, each class once: types may refer to themselves."""
+        """Return the writer of a Struct or dataclass, created once per class: types may refer to themselves."""
         raise NotImplementedError
 
     def of_map(self, part: schema.DictType) -> Writer | None:
@@ -73,7 +74,7 @@ class TypeWriters:
 
 
 def place_writer(writers: Sequence[Writer | None]) -> Writer | None:
-    """Return a writer of arrays in which each item has a writer; None if no item has one."""
+    """Return a writer of arrays with a separate writer for each item; None if no item has a writer."""
     if not any(writers):
         return None
 
@@ -87,7 +88,7 @@ def place_writer(writers: Sequence[Writer | None]) -> Writer | None:
 
 
 def key_writer(writers: Mapping[Any, Writer | None]) -> Writer | None:
-    """Return a writer of maps with known keys; None if no key has one."""
+    """Return a writer of maps with a separate writer for each known key; None if no key has a writer."""
     changed = {key: write for key, write in writers.items() if write is not None}
     if not changed:
         return None
@@ -108,7 +109,7 @@ def _row_writer(write: Writer | None) -> Writer | None:
         return None
 
     def write_row(value: Any) -> Any:
-        # An empty value is unchanged, as it may be an omitted default.
+        # Keep an empty value: it may be a default that msgspec omits.
         return list(map(write, value)) if value and isinstance(value, ROW_CLASSES) else value
 
     return write_row

@@ -1,4 +1,4 @@
-"""The parts of an encoded value, by its type: the items of an array, the values of a map, the fields of a class."""
+"""Split an encoded value into parts by its type: the items of an array, the values of a map, the fields of a class."""
 
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,16 +37,16 @@ class Opener(Protocol):
     def row(self, raw: bytes) -> Sequence[bytes]: ...
 
     def type_of(self, raw: bytes) -> str:
-        """Return the name of the type of a value, as msgspec calls it."""
+        """Return msgspec's name for the type of a value."""
 
 
 def parts_of(opener: Opener, part: ValuePart) -> Iterator[ValuePart]:
-    """Yield the parts of a value as a value of its type; nothing if it has another form or no parts."""
+    """Yield the parts of a value; nothing if it does not have the form of its type, or has no parts."""
     return _Parts(opener, part).of(part.kind)
 
 
 def _named(kind: Any) -> Any:
-    """Return the type inside a name or metadata; other types are returned unchanged."""
+    """Return the type inside an alias or metadata. Other types are returned unchanged."""
     if isinstance(kind, NewType):
         return kind.__supertype__
     return get_args(kind)[0] if get_origin(kind) is Annotated else unaliased(kind)
@@ -68,11 +68,11 @@ class _Parts:
         origin, arguments = get_origin(kind) or kind, get_args(kind)
         if origin in {Union, types.UnionType}:
             fitting = [one for one in arguments if self._has_form_of(one)]
-            # If several types fit, the value does not show which one was meant.
+            # If several members match, the value does not show which of them was meant.
             yield from self.of(fitting[0]) if len(fitting) == 1 else ()
         elif origin in MAPS and self._type == "object" and arguments:
             for item in self._opener.map(self._raw).values():
-                # A key is data, too.
+                # The key is not shown, because it is data.
                 yield ValuePart(arguments[1], item, f"{self._path}[...]")
         elif origin in ROWS and self._type == "array" and arguments:
             yield from self._items(origin, arguments)
@@ -98,7 +98,7 @@ class _Parts:
 
     def _fields(self, known: PayloadClass, arguments: tuple[Any, ...]) -> Iterator[ValuePart]:
         config = getattr(known.cls, "__struct_config__", None)
-        # A Struct encoded as an array reports only its first mistake.
+        # For a Struct that is encoded as an array, only the first mistake is reported.
         is_row = config is not None and config.array_like
         if is_row or known.kind not in {"struct", "dataclass", "typed_dict"} or self._type != "object":
             return

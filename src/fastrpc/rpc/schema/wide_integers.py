@@ -1,10 +1,10 @@
-"""Integers that JavaScript's numbers cannot hold, which HTTP callers may write as text: `"9007199254740993"`.
+"""Integers that JavaScript numbers cannot express, which HTTP callers may write as text: `"9007199254740993"`.
 
-A payload is first decoded unchanged. Only if it does not fit its type are such texts replaced by numbers where the type
-is an integer, and the payload is decoded once more. Methods without such integers have the plain decoder.
+A payload is first decoded unchanged. If that fails, such texts are replaced by numbers wherever the type is an integer,
+and the payload is decoded again. Methods without such integers use the plain decoder.
 
-The search costs a hundred times as much as decoding, and any peer can send a payload that does not fit: beyond a bound
-the first refusal is final.
+The search takes a hundred times as long as decoding, and any peer can send an invalid payload. So the search has a
+limit, beyond which the first error is final.
 """
 
 import re
@@ -19,17 +19,17 @@ from fastrpc.rpc.schema.type_graph import all_parts, field_types, is_hashable, w
 
 __all__ = ["may_hold_wide_integers", "wide_integer_decoder", "wide_integer_passer"]
 
-#: The largest integer up to which JavaScript's numbers hold all.
+#: JavaScript numbers can express all integers up to this one.
 _LARGEST_EXACT: Final = 2**53
 
-#: An integer of 16 digits or more, in the form of a JSON number; longer ones fit no type.
+#: A text with an integer of 16 to 40 digits, in the form of a JSON number. No type accepts longer integers.
 _WIDE: Final = re.compile(rb'"(-?[1-9][0-9]{15,39})"')
 
-#: The most values of one payload that are searched, and the most bytes decoded for the search at all depths.
+#: The most values of one payload that are searched, and the most bytes that are decoded for the search in all levels.
 _MOST_VALUES: Final = 10_000
 _MOST_BYTES: Final = 1 << 20
 
-#: Types whose values may be text: such a text is never read as an integer.
+#: Types whose values may be text, which is never replaced by a number.
 _TEXTS: Final = (
     schema.AnyType,
     schema.RawType,
@@ -58,7 +58,7 @@ _Items = TypeVar("_Items", list[msgspec.Raw], dict[str, msgspec.Raw])
 
 
 class _TooMuchError(Exception):
-    """The search of a payload exceeds its bounds."""
+    """The search of a payload exceeds a limit."""
 
 
 class _Bounds:
@@ -92,19 +92,19 @@ class _Bounds:
         return items
 
 
-#: Takes the JSON of a value, and returns it with numbers for texts.
+#: Takes the JSON of a value; returns it with texts replaced by numbers.
 _Rewriter = Callable[[bytes, _Bounds], bytes]
 
 
 def may_hold_wide_integers(kind: Any) -> bool:
-    """Return whether values of a type may hold integers beyond 2⁵³."""
+    """Return whether values of a type may contain integers beyond 2⁵³."""
     own = ((payload_type(one).plain_type, one) for one in written_types([kind]))
     plain = [plain_type(one) for plain_type, one in own if plain_type is not None]
     return any(_is_wide(part) for part in all_parts([kind, *plain]))
 
 
 def wide_integer_decoder(decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
-    """Return a decoder of JSON that accepts integers beyond 2⁵³ as texts, too: `decode` itself if there can be none."""
+    """Return a JSON decoder that also accepts integers beyond 2⁵³ as text; `decode` itself if the type has none."""
     if not may_hold_wide_integers(kind):
         return decode
     rewritten = _Rewriters().of_kind(kind)
@@ -123,10 +123,9 @@ def wide_integer_decoder(decode: Callable[[Any], Any], kind: Any) -> Callable[[A
 
 
 def wide_integer_passer(decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
-    """Return the same for values that are passed on encoded, to a reader that refuses such texts; `kind` describes
-    them.
+    """Return a decoder for values that are passed on encoded, which replaces integers in text; `kind` is their type.
 
-    Whether they fit the type is for the reader to say, so texts are replaced wherever the type says integer.
+    The final reader checks the values, so texts are replaced wherever the type is an integer.
     """
     if not may_hold_wide_integers(kind):
         return decode
@@ -135,7 +134,7 @@ def wide_integer_passer(decode: Callable[[Any], Any], kind: Any) -> Callable[[An
 
 
 def _searched(given: bytes, rewritten: _Rewriter) -> bytes:
-    """Return a payload with numbers for texts; the same object if there is nothing to replace."""
+    """Return a payload with texts replaced by numbers; the same object if there is nothing to replace."""
     if _WIDE.search(given) is None:
         return given
     try:
@@ -145,7 +144,7 @@ def _searched(given: bytes, rewritten: _Rewriter) -> bytes:
 
 
 def _is_wide(part: schema.Type) -> bool:
-    """Return whether a type has integers beyond 2⁵³."""
+    """Return whether a type allows integers beyond 2⁵³."""
     if not isinstance(part, schema.IntType):
         return False
     least = part.ge if part.ge is not None else part.gt
@@ -163,10 +162,11 @@ def _number(value: bytes, bounds: _Bounds) -> bytes:
 
 
 class _Rewriters:
-    """Makes the rewriters of a type and its parts, each once: types may refer to themselves."""
+    """Creates the rewriters of a type and its parts, each once, because types may refer to themselves."""
 
     def __init__(self) -> None:
-        #: The keys are classes, and ids of other types. Each value holds its type, so that no other type gets the id.
+        #: The keys are classes, and the `id` of other types. The values refer to the types, so that each `id` stays
+        #: unique.
         self._made: dict[Any, tuple[schema.Type, list[_Rewriter]]] = {}
 
     def of_kind(self, kind: Any) -> _Rewriter:
@@ -181,7 +181,7 @@ class _Rewriters:
         key = id(part) if cls is None or not is_hashable(cls) else cls
         if key not in self._made:
             place: list[_Rewriter] = []
-            # Entered first, for parts that refer to it.
+            # Register the rewriter first, because parts may refer to the type.
             self._made[key] = (part, place)
             place.append(self._make(part))
         _, place = self._made[key]
@@ -235,7 +235,7 @@ class _Rewriters:
         return rewrite
 
     def _one_of_rows(self, members: list[Any]) -> _Rewriter:
-        """Return the rewriter of an array that is one of several: structs of positions have their tags first."""
+        """Return the rewriter of an array of several possible types: the first item of a Struct is its tag."""
         rows = [one for one in members if isinstance(one, (*_ROWS, schema.TupleType, schema.NamedTupleType))]
         structs = [one for one in members if getattr(one, "array_like", False)]
         if len(structs) < 2:
@@ -251,7 +251,7 @@ class _Rewriters:
         return rewrite
 
     def _one_of_maps(self, members: list[Any]) -> _Rewriter:
-        """Return the rewriter of an object that is one of several: msgspec distinguishes structs by their tags."""
+        """Return the rewriter of an object that may have several types. msgspec distinguishes Structs by their tags."""
         tagged = {
             one.tag: self.of(one)
             for one in members
