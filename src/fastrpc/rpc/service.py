@@ -1,7 +1,8 @@
-"""`@service`, and the definitions of classes and of the methods in them.
+"""`@service`, and the definitions of services and their methods.
 
-It returns its argument. `@method` (`marking.py`) sets a mark on a function; `@service` claims each marked function for
-its class (`claiming.py`) and reads its definition; a subclass's definition is read when it is first needed.
+`@method` (`marking.py`) sets a mark on a function. `@service` claims each marked function for its class
+(`claiming.py`), builds the definition of the class, and returns the class. The definition of a subclass is built on
+first use.
 """
 
 import inspect
@@ -40,13 +41,13 @@ SERVICE_MARK = "__fastrpc_service__"
 #: Service names with this prefix are reserved for fastrpc.
 BUILTIN_PREFIX = "fastrpc."
 
-#: The services of a console, which are described to its callers.
+#: The prefix of a console's services. Unlike other services of fastrpc, they are described to callers.
 CONSOLE_PREFIX: Final = "fastrpc.console."
 
-#: Longest full name of a method, in bytes; every call carries it.
+#: The most bytes in the full name of a method, which every call contains.
 LONGEST_NAME = 255
 
-#: The module of `Field`: unless it is imported no annotation has a Field.
+#: The module of `Field`. If it is not imported, no annotation has a Field.
 _FIELD_MODULE: Final = "fastrpc.rpc.protobuf.field"
 
 
@@ -62,23 +63,23 @@ def service(
     grpc: str | None = None,
     part: bool = False,
 ) -> Callable[[C], C]:
-    """Mark a class as the service called `name`; the class itself is unchanged.
+    """Mark a class as the service called `name`. The class itself is unchanged.
 
     Args:
-        name: the name on the wire; it may hold dots. Empty, it is the path of the bare functions of Phobos.
-        version: shown by reflection; it is not part of any name.
-        implements: a contract that the class implements without inheriting from it, checked at once.
-        alias: other names by which callers may call it. Policies, limits, metrics and logs have the canonical one.
-        rpcx: "go" makes names in CamelCase aliases of the service and its methods, as callers in Go write them:
-            `shop.get_user_id` is `Shop.GetUserID`, too. By rpcx, parameters and fields of dataclasses and Structs may
-            come by such names; answers have the fields' names, and calls of our clients have both.
-        grpc: "pascal" makes names in CamelCase aliases, as schemas of gRPC have them, and calls by gRPC use them:
-            `shop.v1.orders.get_item` is `shop.v1.Orders.GetItem`, too.
-        part: whether a server may offer further classes under this name, each with `part=True` and other methods.
+        name: the name on the wire, which may contain dots. "" is the service of the bare functions of Phobos.
+        version: shown by reflection. It is not part of any name.
+        implements: a contract that the class implements without inheriting from it. It is checked immediately.
+        alias: other names for callers. Policies, limits, metrics and logs use the canonical name.
+        rpcx: "go" adds Go's CamelCase names as aliases of the service and its methods: `shop.get_user_id` is also
+            `Shop.GetUserID`. In rpcx payloads, callers may use Go's names for parameters and for fields of dataclasses
+            and Structs. Answers, and calls of our clients, have Go's names.
+        grpc: "pascal" adds the usual CamelCase names of gRPC schemas as aliases, and gRPC calls use them:
+            `shop.v1.orders.get_item` is also `shop.v1.Orders.GetItem`.
+        part: True if a server may offer further classes under this name, each with `part=True` and other methods.
 
     Raises:
         TypeError: the class cannot be this service; the message lists every reason.
-        ConfigError: an option has no such value.
+        ConfigError: the value of an option is invalid.
     """
     _check_service_name(name)
     aliases = checked_aliases(alias, "service", name, SERVICE_NAME)
@@ -144,7 +145,7 @@ def _service_names(
     *,
     contract: ServiceDefinition | None,
 ) -> ServiceNames:
-    """Return the names of a service, completed from a contract or a base class of the same name."""
+    """Return the names of a service. Missing options come from a contract or a base class with the same name."""
     bases = [vars(member)[SERVICE_MARK] for member in cls.__mro__ if SERVICE_MARK in vars(member)]
     for base in (*bases, contract):
         if base is not None and base.name == name:
@@ -155,7 +156,7 @@ def _service_names(
 
 
 def check_name_length(full_name: str) -> None:
-    """Refuse a method name that is too long for a frame: sending it would lose the connection.
+    """Refuse a method name that is too long for a frame. Sending it would close the connection.
 
     Raises:
         ConfigError: the name is too long.
@@ -165,10 +166,10 @@ def check_name_length(full_name: str) -> None:
 
 
 def service_definition(source: Any, /) -> ServiceDefinition:
-    """Return the definition of a class under `@service`, of its subclass or instance, or of one function.
+    """Return the service definition of a class under `@service`, of a subclass or instance, or of a function.
 
     Raises:
-        TypeError: the source is not a service, or inherits from two.
+        TypeError: the source is not a service, or inherits from two services.
     """
     cls = source if isinstance(source, type) else type(source)
     definition: ServiceDefinition | None = vars(cls).get(SERVICE_MARK)
@@ -182,7 +183,7 @@ def service_definition(source: Any, /) -> ServiceDefinition:
 
 
 def is_service(thing: Any) -> bool:
-    """Return whether this is an instance of a class under `@service`, or of a subclass, or one under `@function`."""
+    """Return whether `thing` is an instance of a service class, or a function under `@function`."""
     try:
         service_definition(thing)
     except TypeError:
@@ -208,7 +209,7 @@ def _find_definition(function: Any, mark: MethodMark | None) -> MethodDefinition
             f"{function.__qualname__} is a class: pass one of its methods, `{function.__name__}.…`"
         )
     if inspect.iscoroutine(function):
-        # No other code can await it, and Python would warn about it.
+        # Close the coroutine: Python would warn that it was never awaited.
         function.close()
         name = function.__qualname__
         raise TypeError(
@@ -236,7 +237,7 @@ def _find_definition(function: Any, mark: MethodMark | None) -> MethodDefinition
     return mark.definition
 
 
-# Reading the claimed functions.
+# Definitions of the claimed functions
 
 
 def _inherited(cls: type[Any], source: Any) -> ServiceDefinition:
@@ -267,7 +268,7 @@ def _read(
     contract: ServiceDefinition | None,
     frame: types.FrameType | None,
 ) -> ServiceDefinition:
-    """Return the definition of `cls`, whose methods are claimed, as the service of these names."""
+    """Return the definition of `cls`, whose methods are claimed, as a service with these names."""
     methods: dict[str, MethodDefinition] = {}
     promised = {} if contract is None else {member.attribute: member for member in contract.methods.values()}
     for attribute in dict.fromkeys((*marked_attributes(cls), *promised)):
@@ -287,7 +288,7 @@ def _read(
 
 
 def _check_aliases(cls: type[Any], methods: Mapping[str, MethodDefinition]) -> None:
-    """Refuse a name that two methods share; canonical names are known to differ."""
+    """Refuse an alias that is also a name of another method. Canonical names are known to differ."""
     owners = dict(methods)
     for definition in methods.values():
         for name in definition.names[1:]:
@@ -334,14 +335,14 @@ def _read_method(
 
 
 def checked_definition(definition: MethodDefinition) -> MethodDefinition:
-    """Return a definition unless its names are invalid or too long, or its handler cannot read its stream.
+    """Return a definition after checking its names and its stream.
 
     Raises:
         ConfigError: a name is invalid or too long.
         TypeError: a plain function takes a stream.
     """
     signature = definition.signature
-    # The name of a function may have letters that no path and no schema has.
+    # The name of a Python function may have letters that paths and schemas do not allow.
     checked_method_name(definition.name)
     for name in (definition.full_name, *definition.aliases):
         check_name_length(name)
@@ -356,7 +357,7 @@ def checked_definition(definition: MethodDefinition) -> MethodDefinition:
 def _inherit(
     cls: type[Any], service_name: str, mark: MethodMark, signature: HandlerSignature
 ) -> tuple[MethodOptions, HandlerSignature, list[MethodDefinition]]:
-    """Return options and signature, completed from the overridden methods, and these methods."""
+    """Return the overridden methods, and options and signature completed from them."""
     options = mark.options or MethodOptions()
     contracts: list[MethodDefinition] = []
     for member, inherited in _inherited_marks(cls, mark):
@@ -376,10 +377,10 @@ def _inherit(
 
 
 def _inherited_marks(cls: type[Any], mark: MethodMark) -> Iterator[tuple[type[Any], MethodMark]]:
-    """Return the marks of the overridden methods, nearest first, each with its class."""
+    """Yield the overridden methods, nearest first: class and mark."""
     for member in cls.__mro__:
         inherited = getattr(vars(member).get(mark.attribute), METHOD_MARK, None)
-        # A copy shares the signature of its original.
+        # A copy of this method has the same signature object.
         is_same = (
             inherited is not None
             and inherited.signature is not None

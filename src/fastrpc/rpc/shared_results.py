@@ -1,4 +1,4 @@
-"""Results of fastrpc's own services that many callers get at once: each is encoded once by each encoder."""
+"""Results that fastrpc's own services return to many callers: each is encoded only once per encoder."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +7,12 @@ __all__ = ["SharedResult", "encoded_once"]
 
 
 class SharedResult:
-    """Base of results that services of fastrpc give to many callers at once; the objects never change.
+    """Base of immutable results that services of fastrpc return to many callers.
 
     Results of users' services are never shared.
 
     Attributes:
-        payloads: by encoder, once the result was encoded; they are freed with it.
+        payloads: the payloads by encoder; not set before the first encoding. They are freed with the result.
     """
 
     __slots__ = ("payloads",)
@@ -21,12 +21,12 @@ class SharedResult:
 
 
 def encoded_once(encode: Callable[[Any], bytes], kind: Any) -> Callable[[Any], bytes]:
-    """Return an encoder that keeps the payloads of `SharedResult` results; for other types the encoder itself."""
+    """Return an encoder that caches the payloads of `SharedResult` results; `encode` itself for other types."""
     if not (isinstance(kind, type) and issubclass(kind, SharedResult)):
         return encode
 
     def encode_or_find(value: Any) -> bytes:
-        # An interceptor may return anything.
+        # An interceptor may return another value.
         if not isinstance(value, SharedResult):
             return encode(value)
         payloads: dict[Callable[[Any], bytes], bytes] | None = getattr(value, "payloads", None)

@@ -1,4 +1,4 @@
-"""Read a handler's signature, and refuse a signature that a remote method cannot have."""
+"""Parse a handler's signature, and refuse a signature that a remote method cannot have."""
 
 import inspect
 import sys
@@ -39,23 +39,23 @@ __all__ = [
     "warn_of_parameters",
 ]
 
-#: The kind of a method's calls; "client" and "server" name the side that streams.
+#: The kind of a method's calls. "client" and "server" name the side that sends a stream.
 Kind = Literal["unary", "client_stream", "server_stream", "both_ways"]
 
-#: The way a handler runs: on the loop as a coroutine or async generator, in a thread, on the loop at once.
+#: How a handler runs: as a coroutine or async generator on the loop, in a thread, or as a plain function on the loop.
 Style = Literal["async", "thread", "inline"]
 
 #: The default of a parameter without a default.
 NO_DEFAULT: Final[Any] = inspect.Parameter.empty
 
-#: Characters of a default that is written out where a signature is shown.
+#: The most characters of a default that a shown signature contains.
 LONGEST_DEFAULT: Final = 40
 
 #: Names of a first parameter that may have any annotation, and the prefix of further such names.
 _SELF: Final = frozenset({"this", "cls"})
 _SELF_PREFIXES: Final = ("self", "_")
 
-#: How a handler was written.
+#: How a handler is written.
 Form = Literal["coroutine", "async_generator", "generator", "plain"]
 
 
@@ -68,7 +68,8 @@ class Parameter(NamedTuple):
     default: Any = NO_DEFAULT
     by_position: bool = True
     by_name: bool = True
-    #: The object of another library in its annotation that checks nothing here, as far as names were known when read.
+    #: An object of another library in the annotation that has no effect in fastrpc; found only if its name was known
+    #: when the signature was parsed.
     constraint: str | None = None
 
     @property
@@ -77,9 +78,9 @@ class Parameter(NamedTuple):
 
     @property
     def default_text(self) -> str:
-        """The default as source, `...` if it has no short form."""
+        """The default as source; `...` if it has no short form."""
         text = repr(self.default)
-        # Members of an enum may be texts or numbers, but are not written like these.
+        # Compare classes exactly: enum members may be texts or numbers, but are written differently.
         is_plain = self.default is None or type(self.default) in {bool, int, float, str, bytes}
         return text if is_plain and len(text) <= LONGEST_DEFAULT else "..."
 
@@ -92,11 +93,11 @@ class HandlerSignature(NamedTuple):
     """A handler's signature, parsed and checked."""
 
     label: str
-    #: The scope of the handler; a parameter's own scope differs if its annotation is inherited.
+    #: The scope of the handler. A parameter with an inherited annotation has another scope.
     scope: Scope
-    #: The parameters sent as arguments, in order; not the stream.
+    #: The parameters that are sent as arguments, in order, without the stream.
     parameters: tuple[Parameter, ...]
-    #: The parameter that is the caller's stream, and its position among all parameters.
+    #: The parameter for the caller's stream, and its position among all parameters.
     stream: Parameter | None
     stream_position: int
     result: Any
@@ -112,12 +113,12 @@ class HandlerSignature(NamedTuple):
 
     @property
     def takes_upload(self) -> bool:
-        """Whether the stream may be the file of a form."""
+        """True if the stream may be an uploaded file of a form."""
         stream = self.stream
         return stream is not None and stream_form(stream.annotation, stream.scope) == "upload"
 
     def with_scope(self, scope: Scope) -> "HandlerSignature":
-        """Return the same signature with its names looked up in `scope`."""
+        """Return the signature with names looked up in `scope`."""
         return self._replace(
             scope=scope,
             parameters=tuple(parameter._replace(scope=scope) for parameter in self.parameters),
@@ -126,7 +127,7 @@ class HandlerSignature(NamedTuple):
         )
 
     def untyped(self) -> "HandlerSignature":
-        """Return the same signature with parameters and a result of any type, and without a stream."""
+        """Return the signature with `Any` for all parameters and the result, without a stream."""
         return self._replace(
             parameters=tuple(
                 Parameter(one.name, Any, one.scope, one.default, one.by_position, one.by_name)
@@ -137,7 +138,7 @@ class HandlerSignature(NamedTuple):
         )
 
     def filled_from(self, inherited: "HandlerSignature") -> "HandlerSignature":
-        """Return the same signature with missing annotations taken from `inherited`, by name."""
+        """Return the signature with missing annotations taken from `inherited`, by parameter name."""
         known = {parameter.name: parameter for parameter in inherited.parameters}
 
         def filled(parameter: Parameter, source: Parameter | None) -> Parameter:
@@ -156,7 +157,7 @@ class HandlerSignature(NamedTuple):
         )
 
     def received(self) -> list[Parameter]:
-        """Return all that a caller sends: the parameters, and then the stream."""
+        """Return the parameters that a caller sends: arguments, then the stream."""
         return [*self.parameters, *([] if self.stream is None else [self.stream])]
 
     def annotations(self) -> list[Any]:
@@ -165,10 +166,10 @@ class HandlerSignature(NamedTuple):
 
 
 def read_signature(handler: Callable[..., Any], *, has_self: bool = True) -> HandlerSignature:
-    """Read the signature of the object given to `@method`; TypeError suggests a valid form.
+    """Parse the signature of a function under `@method`. TypeError suggests a valid form.
 
     Args:
-        has_self: whether its first parameter is the instance.
+        has_self: True if the first parameter is the instance.
     """
     label = getattr(handler, "__qualname__", None) or repr(handler)
     scope = Scope(handler)
@@ -199,10 +200,10 @@ def read_signature(handler: Callable[..., Any], *, has_self: bool = True) -> Han
 
 
 def warn_of_parameters(signature: HandlerSignature, handler: Any) -> None:
-    """Warn, at the line of the handler, of parameters that do something else than they say.
+    """Warn, at the line of the handler, of mutable defaults and of limits that are not checked.
 
-    Such defaults can be changed by one call for all others, and such limits of other libraries are not checked. Values
-    without a hash count as mutable, as `dataclasses` does for defaults of fields.
+    A call may change a mutable default for all other calls. Limits of other libraries have no effect. As in
+    `dataclasses`, unhashable defaults count as mutable.
     """
     for parameter in signature.parameters:
         if not parameter.is_required and type(parameter.default).__hash__ is None:
@@ -222,7 +223,7 @@ def check_resolved(signature: HandlerSignature, parameter: Parameter, known: Any
     """Check the markers of other libraries again once the type of a parameter is known.
 
     Raises:
-        ConfigError: it has a dependency, is an object of a request, or a class in it has a marker as a default.
+        ConfigError: the type has a dependency, is a request object, or contains a class with a marker as a default.
     """
     refusal = annotation_refusal(parameter.name, known, parameter.scope)
     refusal = refusal or field_refusal(parameter.name, known)
@@ -255,13 +256,13 @@ def _warn(text: str, handler: Any) -> None:
 
 
 def _check_self(label: str, parameters: Sequence[Parameter], handler: Callable[..., Any]) -> None:
-    """Refuse a function without `self`, or whose first parameter looks like an argument of the caller."""
+    """Refuse a function without `self`, or with a first parameter that looks like an argument."""
     if not parameters or not parameters[0].by_position:
         raise TypeError(f"{label} has no `self`: write `def {handler.__name__}(self, …)`")
     first = parameters[0]
     if first.annotation is UNANNOTATED or first.name in _SELF or first.name.startswith(_SELF_PREFIXES):
         return
-    # The class does not exist yet: its name is compared. Quotes are part of a deferred annotation.
+    # The class does not exist yet, so compare its name with the annotation. A deferred annotation has quotes.
     around = label.split(".")[-2:-1]
     written = type_text(first.annotation).strip("'\" ").partition("[")[0]
     if written.rpartition(".")[2] not in {"Self", *around}:
@@ -272,7 +273,7 @@ def _check_self(label: str, parameters: Sequence[Parameter], handler: Callable[.
 
 
 def check_raw(signature: HandlerSignature) -> None:
-    """Refuse annotations other than `bytes` where the payload travels untouched."""
+    """Refuse annotations other than `bytes` in a method with codec "raw"."""
     how = 'with codec="raw" write `(self, data: bytes) -> bytes`'
     if len(signature.parameters) != 1 and (signature.stream is None or signature.parameters):
         raise TypeError(f"{signature.label} has {len(signature.parameters)} parameters: {how}")
@@ -298,7 +299,7 @@ def check_raw(signature: HandlerSignature) -> None:
 
 
 def _signature_of(handler: Callable[..., Any], label: str) -> inspect.Signature:
-    # A wrapped function is ignored, unless the wrapper has `__signature__`.
+    # Use the wrapper's signature, not the signature of the wrapped function, unless the wrapper has `__signature__`.
     try:
         if sys.version_info >= (3, 14):
             import annotationlib
@@ -333,7 +334,7 @@ def _parameter(label: str, source: inspect.Parameter, scope: Scope, handler: Cal
 
 
 def _check_markers(label: str, parameters: Sequence[Parameter]) -> None:
-    """Refuse markers and objects of FastAPI: a call would have the marker, or the caller's word, as the value."""
+    """Refuse FastAPI's markers and request objects: the value would be the marker, or whatever the caller sends."""
     for parameter in parameters:
         refusal = default_refusal(parameter.name, parameter.default) or annotation_refusal(
             parameter.name, parameter.annotation, parameter.scope
@@ -372,11 +373,11 @@ def _stream_parameter(label: str, parameters: Sequence[Parameter]) -> tuple[Para
 
 
 def form_of(handler: Callable[..., Any]) -> Form:
-    """Return the style of the handler; a plain wrapper has the style of the wrapped function."""
+    """Return the form of a handler. A plain wrapper has the form of the wrapped function."""
     for function in unwrapped(handler):
         if inspect.isasyncgenfunction(function):
             return "async_generator"
-        # Compiled coroutine functions have this marker; Python before 3.12 lacks a test for it.
+        # Compiled coroutine functions have this marker. `iscoroutinefunction` ignores it before Python 3.12.
         if inspect.iscoroutinefunction(function) or getattr(function, "_is_coroutine", None) is not None:
             return "coroutine"
         if inspect.isgeneratorfunction(function):
@@ -385,7 +386,7 @@ def form_of(handler: Callable[..., Any]) -> Form:
 
 
 def _check_result(label: str, form: Form, result: Any, scope: Scope) -> bool:
-    """Return whether the result is a stream; TypeError if the annotation contradicts the body."""
+    """Return whether the result is a stream. Raise TypeError if the annotation contradicts the body."""
     stream = stream_form(result, scope)
     written = "nothing" if result is UNANNOTATED else f"`{type_text(result)}`"
     name = label.rpartition(".")[2]

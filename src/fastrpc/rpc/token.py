@@ -1,4 +1,4 @@
-"""Tokens that prove the identity of a caller, as they are sent."""
+"""Checks of tokens, which prove the identity of a caller, before they are sent."""
 
 from typing import Any, Final
 
@@ -6,16 +6,16 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["TOKEN_CHARACTERS", "checked_token"]
 
-#: Longest token in characters: it has to fit into an AUTH frame, and into metadata.
+#: The most characters of a token, which must fit into an AUTH frame and into metadata.
 TOKEN_CHARACTERS: Final = 8_000
 
 
 def checked_token(token: Any) -> str:
-    """Return a token that can be sent.
+    """Return a token after checking that it can be sent.
 
     Raises:
-        TypeError: it is not text.
-        ConfigError: the token is empty, too long, or has other characters than visible ASCII ones.
+        TypeError: the token is not text.
+        ConfigError: the token is empty, too long, or has characters other than visible ASCII.
     """
     if not isinstance(token, str):
         raise TypeError(f"a token is a {type(token).__name__}, it must be text")

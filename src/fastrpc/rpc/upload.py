@@ -1,4 +1,4 @@
-"""The file of a form, as a handler receives it."""
+"""The uploaded file of a form, as a handler receives it."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 
@@ -6,15 +6,16 @@ __all__ = ["Upload"]
 
 
 class Upload(AsyncIterator[bytes]):
-    """A stream of bytes from the caller, which may be the file of an HTML form.
+    """A stream of bytes from the caller, which may be an uploaded file of an HTML form.
 
-    The annotation of a method's stream parameter. A request in multipart/form-data gives its file, piece by piece.
-    Other callers send a stream of bytes, and leave both texts empty. Tests make one of any asynchronous iterable.
+    Annotate a method's stream parameter with it. A request in multipart/form-data yields its file piece by piece. Other
+    callers send a stream of bytes; then both texts are empty. Tests can create an Upload from any asynchronous
+    iterable.
 
     Attributes:
-        filename: the name that the caller gives the file: its last component, without control characters. Never trust
-            it: store the file under a name of your own.
-        content_type: the media type that the caller names; the bytes may be anything.
+        filename: the last component of the name that the caller gives the file, without control characters. Never trust
+            it: choose another name to store the file.
+        content_type: the media type that the caller states. The bytes may have another type.
     """
 
     __slots__ = ("_pieces", "content_type", "filename")

@@ -1,7 +1,7 @@
 """The wire numbers of the codecs and compressors that one side of a connection accepts.
 
-Each side announces its own numbers from 64 on. Inside, a codec is the name in its marshal and a compressor the
-object: numbers stay at the edge, where a frame is written or read.
+Numbers below 64 are fixed; each side chooses and announces further numbers. Only the code that reads and writes frames
+uses numbers. Elsewhere a codec is the name in its marshal, and a compressor is an object.
 """
 
 from collections.abc import Iterable
@@ -20,10 +20,10 @@ __all__ = ["announced", "compressor_list", "numbers_of", "numbers_of_all"]
 
 
 def numbers_of(codecs: Iterable[str]) -> WireNumbers:
-    """Return the numbers of some codecs, and of all compressors that are installed.
+    """Return the numbers of some codecs, and of all installed compressors.
 
     Raises:
-        ConfigError: there is no such codec, or there are more than can be announced.
+        ConfigError: a codec is unknown, or there are too many codecs to announce.
     """
     named = {codec_number(name): name for name in codecs}
     if len(named) > LIST_LIMIT:
@@ -37,14 +37,14 @@ def numbers_of_all() -> WireNumbers:
 
 
 def compressor_list(numbers: WireNumbers) -> dict[int, str]:
-    """Return the compressors as they are announced."""
+    """Return the names of compressors by number, for the announcement."""
     return {number: compressor.name for number, compressor in numbers.compressors.items()}
 
 
 def announced(
     settings: WireSettings, config: "ClientConfig | ServerConfig", numbers: WireNumbers
 ) -> WireSettings:
-    """Fill in the settings that clients and servers share, and return them."""
+    """Set the settings that clients and servers have in common; return `settings`."""
     limits = config.limits
     settings.max_frame = limits.frame_bytes
     settings.max_message = limits.message_bytes

@@ -1,19 +1,19 @@
 """Servers: listeners and their connections, draining, registration.
 
     server          `Server`: its services, addresses, start and drain;  settings: checks of its settings
-    parts           the objects that it consists of, and the process and the loop that it belongs to
-    accepting       makes the session of a connection: proxies (`proxied`), TLS (`encryption`), protocol
-    edges           judges addresses, before anything else of a connection
-    detection       keeps a connection until its first bytes select a protocol
-    listening       the addresses that it listens at;  inherited: the sockets that another program opened
-    ending          its drain, and the close of all its parts
-    connections     all connections together: their drain, their end, their state
-    access          the rules of access, compared with the services;  health, builtin: the services of every server;
+    parts           the objects of which a server consists, and its process and loop
+    accepting       creates the session of a connection: proxies (`proxied`), TLS (`encryption`), protocol
+    edges           limits connections by address, before anything is read
+    detection       selects the protocol of a connection by its first bytes
+    listening       the addresses at which it listens;  inherited: the sockets that another program opened
+    ending          drains a server, and closes all its parts
+    connections     drains and closes all connections; reports their state
+    access          authentication and authorisation;  health, builtin: the services of every server;
                     wakeup: wakes handlers that stream changes
-    offer           the services: added, removed, healthy, registered;  removal: the running calls of a removed one
-    registrar       the records in a registry;  advertising: their content
-    http/, admin/   methods and fixed paths of the HTTP gateway; the admin pages
+    offer           adds, removes and registers services;  removal: ends the calls of a removed service
+    registrar       the server's records in a registry;  advertising: their content
+    http/, admin/   the HTTP gateway: methods and fixed paths;  the admin pages
 
-This package may import every package of a lower rank, above all `handlers/`, and nothing of `client/`. `workers/`
-starts servers in processes.
+This package may import every package of a lower rank, especially `handlers/`, but nothing of `client/`. `workers/` runs
+servers in several processes.
 """

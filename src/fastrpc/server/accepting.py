@@ -1,4 +1,4 @@
-"""The beginning of a server's connections: proxies, encryption, the protocol, the session."""
+"""Open a server's connections: proxies, encryption, the protocol, the session."""
 
 import asyncio
 import socket
@@ -39,7 +39,7 @@ MOST_WORKERS = 65_535
 
 
 class Accepting:
-    """Makes the sessions of accepted connections, for all listeners of a server.
+    """Creates the sessions of accepted connections, for all listeners of a server.
 
     Args:
         schemes: the schemes of credentials that the server announces.
@@ -60,25 +60,26 @@ class Accepting:
         self._gate: Gate | None = None
         self._services: Sequence[ServiceDefinition] = ()
         self._proxies: Proxies | None = None
-        # Returns the factory of objects that begin connections before their session; None: there are no such objects.
+        # Wraps the factory of sessions: its objects handle connections before their session (`begin_with`). May be
+        # None.
         self._begin: Callable[[SessionFactory], SessionFactory] | None = None
-        # Waits for the connections that the beginning objects keep; None: they keep no connections.
+        # Waits for the connections that those objects keep without a session; None if they keep none.
         self._kept: Callable[[], Awaitable[None]] | None = None
-        # Whether the beginning objects begin a peer's connection; None: they begin every connection.
+        # Returns whether those objects accept a peer's connection; None if they accept every connection.
         self._begin_admits: Callable[[Any], bool] | None = None
-        # Whether the process that accepted a connection has judged its address before `take`.
+        # True if the process that accepts connections for `take` also checks their addresses.
         self._are_judged = False
-        # Judges the addresses of peers; None: every peer passes.
+        # Checks the addresses of peers; None to accept every peer.
         self._edges: Edges | None = None
-        # Finds the clients of proxies that use HTTP; None: no proxy is trusted.
+        # Finds the clients behind HTTP proxies; None if no proxy is trusted.
         self._trusted: TrustedProxies | None = None
-        # Finds the application at a path; None: no application is mounted.
+        # Finds the application at a path; None if no application is mounted.
         self._mounts: Callable[[bytes], Any] | None = None
-        # The hosts in advertised addresses, by the address listened at.
+        # The hosts in advertised addresses, by the address at which the server listens.
         self._advertised: dict[Address, str] = {}
-        # Connections handed over by `take` that have no session yet.
+        # Connections that were passed to `take` and have no session yet.
         self._taking: set[asyncio.Future[Any]] = set()
-        #: The connections in their opening; None before `begin`.
+        #: The connections that are in their handshake; None before `begin`.
         self.openings: Openings | None = None
 
     def begin_with(
@@ -87,11 +88,11 @@ class Accepting:
         kept: Callable[[], Awaitable[None]] | None = None,
         admits: Callable[[Any], bool] | None = None,
     ) -> None:
-        """Have an object begin each accepted connection; see `Server.begin_with`."""
+        """Let an object handle each accepted connection before its session; see `Server.begin_with`."""
         self._begin, self._kept, self._begin_admits = wrap, kept, admits
 
     async def wait_kept(self) -> None:
-        """Wait until connections without a session, which the beginning objects keep, have ended."""
+        """Wait until all connections have ended that the objects of `begin_with` keep without a session."""
         if self._kept is not None:
             await self._kept()
 
@@ -100,33 +101,33 @@ class Accepting:
         self._settings.workers = min(workers, MOST_WORKERS)
 
     def begin(self, served: ServiceTable) -> None:
-        """Make sessions for the gate of these services from now on."""
+        """Create sessions for the gate of these services from now on."""
         self._gate = served.gate
-        # Services may be added later.
+        # A live view: services may be added later.
         self._services = served.definitions
         self.openings = Openings(served.gate, self._config.admission.handshakes)
         if limits_connections(served.limits):
-            # Imported on first use: most servers take every address.
+            # Imported on first use, because most servers accept every address.
             from fastrpc.server.edges import edges_of
 
             note = served.life.refused_at_edge
             self._edges = edges_of(served.limits, served.shared, self._config, note)
         if self._config.proxy_protocol:
-            # Imported on first use: most servers have no proxy.
+            # Imported on first use, because most servers have no proxy.
             from fastrpc.server.proxies import Proxies
 
             self._proxies = Proxies(self._config, served.gate, self.openings, self._edges)
         if self._config.http.trusted_proxies:
-            # Imported on first use: most servers are not behind a proxy.
+            # Imported on first use, because most servers are not behind a proxy.
             from fastrpc.server.http.forwarded import TrustedProxies
 
             judge = None if self._edges is None else self._edges.refusal_of
             self._trusted = TrustedProxies(self._config.http.trusted_proxies, judge)
 
     async def open_mounts(self, served: ServiceTable) -> None:
-        """Start the mounted applications, before the server listens; they shut down before its sources."""
+        """Start the mounted applications. Call this before the server listens. They shut down before its sources."""
         if self._config.http.mounts and "http" in self._config.protocols:
-            # Few servers mount anything.
+            # Loaded on first use, because few servers mount applications.
             mounts: Any = registered("server", "Mounts")(self._config, self._gate)
             await served.hold(mounts)
             self._mounts = mounts
@@ -143,13 +144,13 @@ class Accepting:
                 hint='add "phobos" to protocols, or name the service',
             )
         if "http" in self._config.protocols:
-            # Imported on first use: most servers speak no HTTP.
+            # Imported on first use, because most servers do not speak HTTP.
             from fastrpc.server.http.fixed_paths import check_services
 
             check_services(self._config, services)
 
     def advertise(self, address: Address, advertise: "Advertise") -> "Advertise":
-        """Note the name by which callers reach an address, before its first connection; return the parsed name."""
+        """Store the name by which callers reach an address; return it parsed. Call this before the first connection."""
         if isinstance(advertise, str):
             advertise = Address.parse(advertise)
         named = advertise.address if isinstance(advertise, Endpoint) else advertise
@@ -173,10 +174,10 @@ class Accepting:
         """Accept connections at an address.
 
         Args:
-            tls: the certificates of the listener; None: the server's.
+            tls: the certificates of the listener; None means the server's certificates.
 
         Raises:
-            OSError: the address is not available; the message names it.
+            OSError: the address is not available; the message names the address.
         """
         options = ListenOptions(
             backlog=backlog,
@@ -195,9 +196,9 @@ class Accepting:
         """Prepare for connections that another process accepts.
 
         Args:
-            addresses: the addresses at which that process accepts, with their certificates; None: the server's
-                certificates.
-            are_judged: whether that process refuses addresses; if not, this server refuses them.
+            addresses: the addresses at which that process accepts connections, with certificates; None means the
+                server's certificates.
+            are_judged: True if that process checks the addresses of peers; otherwise this server checks them.
 
         Raises:
             ConfigError: a certificate file cannot be used.
@@ -206,7 +207,7 @@ class Accepting:
         self._encryption.prepare(addresses)
 
     def reload(self) -> None:
-        """Read the certificate files again, now, for connections that another process accepts."""
+        """Read the certificate files again now, for connections that another process accepts."""
         self._encryption.reload()
 
     async def take(self, connection: socket.socket, address: Address) -> None:
@@ -227,29 +228,29 @@ class Accepting:
         await taking
 
     def _judge(self) -> Callable[[Any], bool] | None:
-        """Return the judge of accepted connections by their peers' socket addresses; None: every connection passes."""
+        """Return the function that accepts or refuses connections by peer address; None to accept all."""
         edge = None if self._edges is None else self._edges.admits_connection
-        # Behind a proxy all peers have the address of the proxy.
+        # Do not ask behind a proxy, where every peer has the proxy's address.
         own = self._begin_admits if self._proxies is None else None
         if edge is None or own is None:
             return edge or own
         return lambda peer_name: edge(peer_name) and own(peer_name)
 
     def _begun(self, address: Address, session_factory: SessionFactory) -> SessionFactory:
-        """Return the factory of the objects that begin connections. A PROXY header precedes everything else."""
+        """Return a factory of objects that handle connections before their session. A PROXY header is read first."""
         if self._begin is not None:
             session_factory = self._begin(session_factory)
         return session_factory if self._proxies is None else self._proxies.wrap(session_factory, address)
 
     def session_maker(self, address: Address) -> Callable[[], Any]:
-        """Return the factory of byte streams for connections at an address."""
+        """Return a factory of the objects that read the bytes of connections at an address."""
         parts = self.parts_at(address)
         if self.detection is not None:
             return partial(self.detection.connection, parts)
         return partial(server_stream, self._protocols[0], parts)
 
     def parts_at(self, address: Address) -> ServerParts:
-        """Return the parts that connections at an address share."""
+        """Return the objects that all connections at an address share."""
         assert self._gate is not None
         assert self.openings is not None
         allowed = self._config.reflection
@@ -257,7 +258,7 @@ class Accepting:
         http = None
         config = self._config
         if "http" in config.protocols or config.http.grpc_web or config.http.connect:
-            # Imported on first use: most servers speak no HTTP.
+            # Imported on first use, because most servers do not speak HTTP.
             from fastrpc.server.http.methods import http_service
 
             http = http_service(
@@ -284,19 +285,19 @@ class Accepting:
 
     @property
     def undecided(self) -> int:
-        """The number of connections without a session: just handed over, or without their first bytes."""
+        """The number of connections without a session: just passed to `take`, or before their first bytes."""
         waiting = 0 if self._proxies is None else len(self._proxies.waiting)
         return len(self._taking) + waiting + (0 if self.detection is None else len(self.detection.undecided))
 
     def shut(self) -> None:
-        """Close connections without a session, and all later ones."""
+        """Close connections without a session, and all later connections."""
         if self.detection is not None:
             self.detection.shut()
         if self._proxies is not None:
             self._proxies.shut()
 
     async def taken(self) -> None:
-        """Return once every connection that was handed over has its session, or has ended."""
+        """Return once every connection that was passed to `take` has its session or has ended."""
         if self._taking:
             await asyncio.wait(self._taking)
 
@@ -306,6 +307,6 @@ def _detection_of(protocols: list[Protocol], config: ServerConfig) -> Detection 
     if len(protocols) == 1:
         return None
     if len(config.protocols) == 1:
-        # With HTTP only, HTTP/1.1 answers everything that is not HTTP/2.
+        # The only configured protocol is HTTP: HTTP/1.1 answers everything that is not HTTP/2.
         return Detection(protocols[1:], config.http.limits.header_seconds, otherwise=protocols[0])
     return Detection(protocols, config.timeouts.handshake)

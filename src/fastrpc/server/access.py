@@ -1,4 +1,4 @@
-"""Authentication and authorisation of a server, and their checks against its services."""
+"""Authentication and authorisation of a server, and checks of their rules against its services."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ __all__ = ["ServerAccess"]
 
 logger = logging.getLogger("fastrpc.audit")
 
-#: The share of `Timeouts.handshake` within which a verdict has to come.
+#: The fraction of `Timeouts.handshake` in which a credential has to be verified.
 VERDICT_SHARE = 0.8
 
 #: Seconds between two checks for changed files.
@@ -36,10 +36,10 @@ _HINT = (
 
 
 class ServerAccess:
-    """Authentication and authorisation of the callers of one server; either may be missing.
+    """Authentication and authorisation of the callers of one server. Either may be None.
 
     Raises:
-        TypeError: one of the two is of another type.
+        TypeError: one of the two has a wrong type.
     """
 
     def __init__(self, authenticate: Authenticate | None, authorize: Authorize | None) -> None:
@@ -48,7 +48,7 @@ class ServerAccess:
         self._authentication: Authentication | None = None
         self._gate: Gate | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # The methods with which a changed policy is compared, and the version that was compared last.
+        # The methods against which a changed policy is checked, and the policy version that was checked last.
         self._methods: tuple[str, ...] = ()
         self._public: frozenset[str] = frozenset()
         self._compared = 0
@@ -59,10 +59,10 @@ class ServerAccess:
         return () if self._authenticate is None else (BEARER,)
 
     def guard(self, gate: Gate, seconds: float | None) -> None:
-        """Judge the callers of a gate. `seconds` bounds an opening; a verdict has a part of them."""
+        """Authenticate and authorise the callers of a gate. `seconds` is the limit for a handshake."""
         self._gate = gate
         if self._authenticate is not None:
-            # Frames after a credential are not read until the verdict, so an opening may have to wait for it.
+            # Frames after a credential are not read before it is verified, so the handshake may have to wait for that.
             most = None if seconds is None else VERDICT_SHARE * seconds
             self._authentication = Authentication(self._authenticate, self._authorize, seconds=most)
             self._authentication.engines = gate.engines
@@ -77,10 +77,10 @@ class ServerAccess:
             self._look_later()
 
     def check(self, services: Iterable[ServiceDefinition]) -> None:
-        """Refuse rules that cannot work, and warn of rules without effect.
+        """Refuse invalid rules, and warn of rules without effect.
 
         Raises:
-            ConfigError: there are roles or an authorisation but no authentication, or a policy names an unknown method.
+            ConfigError: roles or `authorize` are given without `authenticate`, or a policy names an unknown method.
         """
         methods = [method for service in services for method in service.methods.values()]
         if self._authenticate is None:
@@ -117,19 +117,20 @@ class ServerAccess:
         if self._authentication is not None:
             self._authentication.reload()
             if self._gate is not None and self._gate.guards.access is not None:
-                # The new files judge requests from now on. The handler that asked for the reload keeps its identity.
+                # The new files apply to requests from now on. The running handler keeps its identity: connections are
+                # checked later.
                 self._gate.guards.access.look()
                 self._gate.loop_state.loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:
-        """Apply changed files to every connection, also to connections without a call."""
+        """Apply changed files to every connection, even without a running call."""
         if self._gate is not None and self._gate.guards.access is not None:
             self._gate.guards.access.look()
             self._compare()
             self._gate.guards.access.renew(self._gate.engines)
 
     def _compare(self) -> None:
-        """Warn of unknown names in a changed policy. Its other rules apply, as other servers may share the file."""
+        """Warn of unknown names in a changed policy. They are no error, because other servers may share the file."""
         policy = self._authorize
         if isinstance(policy, Policy) and policy.version != self._compared:
             self._compared = policy.version
@@ -139,7 +140,7 @@ class ServerAccess:
 
     def _look_later(self) -> None:
         if self._timer is not None:
-            # The timer is left from a failed start, or from the last one.
+            # A previous start of this server has left a timer.
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_again)
 
@@ -148,7 +149,7 @@ class ServerAccess:
         self._look()
 
     def close(self) -> None:
-        """Give up running verifications."""
+        """Cancel running verifications."""
         if self._timer is not None:
             self._timer.cancel()
         if self._authentication is not None:

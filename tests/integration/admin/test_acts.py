@@ -120,7 +120,7 @@ async def test_the_level_of_the_audit_is_not_for_acts(
     answer = await act(
         server, "log_level", logger=name, level="critical", was=logging.getLevelName(before).lower()
     )
-    assert (answer.status, answer.json) == (403, {"error": "the level of the audit is not for acts"})
+    assert (answer.status, answer.json) == (403, {"error": "acts cannot change the level of the audit log"})
     assert logging.getLogger(name).getEffectiveLevel() == before
     [record] = [one for one in caplog.records if one.name == "fastrpc.audit"]
     assert "authorisation refused: ada of " in record.getMessage()

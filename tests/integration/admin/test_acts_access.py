@@ -271,4 +271,4 @@ async def test_tokens_of_operators_in_the_clear_are_warned_of(
     address: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with server_with_pages(Acted(), address=address, admin_operators=operators_file(tmp_path)):
-        assert ("tokens of operators go in the clear" in caplog.text) == ("0.0.0.0" in address)
+        assert ("tokens of operators are sent in plain text" in caplog.text) == ("0.0.0.0" in address)

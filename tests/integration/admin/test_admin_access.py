@@ -155,7 +155,7 @@ async def test_a_token_in_the_clear_is_warned_of(
     address: str, warns: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with server_with_pages(Guarded(), address=address, admin_token="s3cret"):
-        assert ("the admin token goes in the clear" in caplog.text) == warns
+        assert ("the admin token is sent in plain text" in caplog.text) == warns
         assert "s3cret" not in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""The admin pages of a server: its state and figures over HTTP, and changes by operators.
+"""The admin pages of a server: its state and metrics over HTTP, and changes by operators.
 
 Imported only when a server with `ServerConfig.admin_address` starts.
 """

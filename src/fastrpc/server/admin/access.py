@@ -14,13 +14,13 @@ from fastrpc.watched_file import WatchedFile
 
 __all__ = ["AdminAccess", "Token"]
 
-#: A Host: a name, or an address of version 6 in brackets; a port may follow.
+#: A Host header: a name, or an IPv6 address in brackets; a port may follow.
 HOST = re.compile(r"(?:\[(?P<inner>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]{1,5})?")
 
-#: The start of a setting that names the file of a token.
+#: The prefix of a setting that names a file with a token.
 FILE = "file:"
 
-# White space of a field (RFC 9110, section 5.6.3). Other spaces, such as U+00A0, belong to the token.
+# White space in a header field (RFC 9110, section 5.6.3). Other spaces, such as U+00A0, belong to the token.
 _SPACES = " \t"
 
 logger = logging.getLogger("fastrpc.audit")
@@ -44,7 +44,7 @@ class Token:
             self._given = given.encode()
 
     def is_given_by(self, head: RequestHead) -> bool:
-        """Return whether a request carries the token: as a bearer token, or as the password that a browser asks for."""
+        """Return whether a request has the token, as a bearer token or as the password of HTTP Basic."""
         given = head.values("authorization")
         if len(given) != 1:
             return False
@@ -80,11 +80,11 @@ def _token_in(text: str) -> bytes:
 
 
 class AdminAccess:
-    """Decides whether a request may have a page. Probes are not asked about.
+    """Decides whether a request may read a page. Probes need no permission.
 
-    Beyond loopback the token is required. On loopback a page of any site could send requests by a browser, under a host
-    name that resolves to this machine, so the Host has to be this machine. If a token is set, it is required on
-    loopback, too.
+    A token is required unless the pages are on loopback. On loopback, a web page of any site could make a browser send
+    requests, with a host name that resolves to this machine. So the Host header has to name this machine. If a token is
+    set, it is required on loopback too.
     """
 
     def __init__(self, token: Token | None, *, is_local: bool, has_host: bool) -> None:
@@ -93,7 +93,7 @@ class AdminAccess:
         self._checks_host = is_local and has_host
 
     def refusal(self, head: RequestHead) -> tuple[int, str] | None:
-        """Return a status and a text to refuse a request with, or None."""
+        """Return status and text with which to refuse a request, or None."""
         refused = self.refused_host(head)
         if refused is not None:
             return refused
@@ -104,18 +104,18 @@ class AdminAccess:
         return None if self._token.is_given_by(head) else (401, "the token is missing or wrong")
 
     def refused_host(self, head: RequestHead) -> tuple[int, str] | None:
-        """Return a status and a text that refuse a request because of its Host, or None."""
+        """Return status and text with which to refuse a request because of its Host header, or None."""
         if self._checks_host and not _is_loopback(head.host):
-            return 421, "the Host of the request is not this machine: ask localhost"
+            return 421, "the Host of the request is not this machine: use localhost"
         return None
 
     def is_reader(self, head: RequestHead) -> bool:
-        """Return whether a request carries the token of readers, if there is one."""
+        """Return whether a request has the token for readers; False if no token is set."""
         return self._token is not None and self._token.is_given_by(head)
 
 
 def _is_loopback(host: str) -> bool:
-    """Return whether the Host of a request, with or without a port, is this machine."""
+    """Return whether a Host header, with or without a port, names this machine's loopback."""
     parts = HOST.fullmatch(host)
     if parts is None:
         return False

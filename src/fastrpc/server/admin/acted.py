@@ -1,4 +1,4 @@
-"""The acts of one process that serves."""
+"""Acts that change a server of one process."""
 
 import asyncio
 import os
@@ -25,21 +25,21 @@ __all__ = ["ActedServer", "Changeable"]
 
 
 class Changeable(Protocol):
-    """The part of a server that acts use."""
+    """The interface of a server that acts use."""
 
     def set_serving(self, serving: bool, *, service: str | None = None) -> None:
         """Set the health of the server, or of one service."""
 
     def begin_drain(self) -> None:
-        """Drain in the background."""
+        """Start to drain in the background."""
 
 
 class ActedServer:
     """The interface through which acts change a server of one process, or the services of one worker.
 
     Args:
-        identity: identifies the server; it differs after each start.
-        records: returns its records in the registry; None: there is no registry.
+        identity: identifies this start of the server.
+        records: returns the server's records in the registry; None without a registry.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ActedServer:
         self._is_ending = False
 
     def serves(self, service: str) -> bool | None:
-        """Return whether a service is set to serve, "" for the whole server; None while it drains.
+        """Return whether a service is set to serve ("" for the whole server); None while the server drains.
 
         Raises:
             ConfigError: the server has no such service.
@@ -65,17 +65,17 @@ class ActedServer:
         return None if self._health.is_draining else self._health.of(service) == "SERVING"
 
     def set_serving(self, serving: bool, service: str) -> None:
-        """Set whether a service serves."""
+        """Set whether a service serves ("" for the whole server)."""
         self._server.set_serving(serving, service=service or None)
 
     async def set(self, name: str, setting: Setting, values: dict[str, Any], note: Note) -> Done:
-        """Carry out a setting.
+        """Change a setting.
 
         Args:
-            note: is called once the value is set, before the wait for the registry.
+            note: is called when the value is set, before waiting for the registry.
 
         Raises:
-            ActRefusedError: the act is not carried out.
+            ActRefusedError: nothing was changed.
         """
         subject, wanted = setting.wanted(values)
         parts = Parts(self, self._records())
@@ -93,20 +93,20 @@ class ActedServer:
         return Done(before, after, [os.getpid()], [], await problem_of(setting, parts))
 
     def drain(self) -> list[int]:
-        """Drain, as by SIGTERM; return the process.
+        """Drain as after SIGTERM; return the ID of this process.
 
         Raises:
-            ActRefusedError: the server drains already.
+            ActRefusedError: the server is already draining.
         """
         if self._is_ending or self._health.is_draining:
             raise ActRefusedError(409, "the server drains already")
         self._is_ending = True
-        # The answer is sent first.
+        # Start later, so that the answer is sent first.
         asyncio.get_running_loop().call_soon(self._server.begin_drain)
         return [os.getpid()]
 
     def roll(self) -> list[int]:
-        """Refuse to replace workers.
+        """Raise ActRefusedError, because there are no workers to replace.
 
         Raises:
             ActRefusedError: the server has no workers.

@@ -1,4 +1,4 @@
-"""Requests for acts, from their heads to their answers and their records in the audit."""
+"""Handle requests for acts: checks, the act, the answer, and the record in the audit log."""
 
 import asyncio
 import logging
@@ -32,48 +32,48 @@ __all__ = ["Acting", "Acts"]
 logger = logging.getLogger("fastrpc.audit")
 life = logging.getLogger("fastrpc.server")
 
-#: Seconds that an act may take.
+#: The most seconds for an act.
 ACT_SECONDS = 10.0
 
-#: Seconds that an act waits for earlier acts.
+#: The most seconds that an act waits for earlier acts.
 TURN_SECONDS = 10.0
 
-#: The steps at which requests are refused, by the status of the answer; every other status is refused by the act.
+#: The step that refused a request, by the status of the answer. For every other status it is the act itself.
 STEPS = {401: "authentication", 403: "authorisation", 421: "authorisation"}
 
-#: A function that takes status and values of an answer.
+#: Sends an answer with a status and values.
 Tell: TypeAlias = Callable[[int, dict[str, Any]], None]
 
 
 class Acting(Protocol):
-    """The server that acts change: one process, or several."""
+    """The server that acts change. It may have one process or several."""
 
     @property
     def identity(self) -> str:
-        """Identifies the server; it differs after each start."""
+        """Identifies this start of the server."""
 
     async def set(self, name: str, setting: Setting, values: dict[str, Any], note: Note) -> Done:
-        """Carry out a setting.
+        """Change a setting.
 
         Args:
-            note: is called with the values before and after, once the value is set and before anything is waited for.
+            note: is called with the previous and the new value, when the value is set and before any wait.
 
         Raises:
-            ActRefusedError: the act is not carried out.
+            ActRefusedError: nothing was changed.
         """
 
     def drain(self) -> list[int]:
-        """Drain, as after SIGTERM; return the notified processes.
+        """Drain as after SIGTERM; return the IDs of the notified processes.
 
         Raises:
-            ActRefusedError: the server drains already.
+            ActRefusedError: the server is already draining.
         """
 
     def roll(self) -> list[int]:
-        """Replace the workers, as after SIGHUP; return the notified processes.
+        """Replace the workers as after SIGHUP; return the IDs of the notified processes.
 
         Raises:
-            ActRefusedError: there are no workers, or the server drains.
+            ActRefusedError: there are no workers, or the server is draining.
         """
 
 
@@ -86,28 +86,28 @@ class _Asked:
     operator: Identity
     peer: Peer
     tell: Tell
-    #: Whether the act was carried out and is in the audit.
+    #: True if the act was executed and is in the audit log.
     is_done: bool = False
 
 
 class Acts:
-    """Runs the acts that one server is asked for, one after the other."""
+    """Runs the requested acts of one server, one after another."""
 
     def __init__(self, acting: Acting, operators: "Operators") -> None:
         self._acting = acting
         self._operators = operators
         self._audit = Audit()
         keep_audit()
-        # Without this two operators could each compare a value that the other is about to change.
+        # Without this lock, two operators could compare the same value before either changes it.
         self._turn = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
-        """Log the number of refusals that were left out. Acts under way continue."""
+        """Log how many refusals were not logged. Running acts continue."""
         self._audit.close()
 
     def judge(self, name: str, head: RequestHead, peer: Peer) -> Identity:
-        """Return the operator of a request for an act; a refusal is logged.
+        """Return the operator who requests an act. Log a refusal.
 
         Raises:
             ActRefusedError: the operator may not act.
@@ -119,7 +119,7 @@ class Acts:
             raise
 
     def begin(self, name: str, body: bytes, operator: Identity, peer: Peer, tell: Tell) -> None:
-        """Run an act soon, and report status and values of the answer, even if the caller has left meanwhile."""
+        """Start to run an act; pass the answer to `tell`. A caller that disconnects does not stop the act."""
         task = asyncio.ensure_future(self._take(_Asked(name, body, operator, peer, tell)))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -154,7 +154,7 @@ class Acts:
             asked.tell(200, values)
 
     def _refuse(self, asked: _Asked, error: ActRefusedError) -> None:
-        # If the act was carried out meanwhile, the audit has it already.
+        # If the act was executed before the error, it is already in the audit log.
         if not asked.is_done:
             self._refused(asked.name, asked.operator, asked.peer, error)
         asked.tell(error.status, error.values())
@@ -181,7 +181,7 @@ class Acts:
         return Done(now, now, processes, [])
 
     def _log(self, asked: _Asked, subject: str, before: Any, after: Any) -> None:
-        """Log an act as soon as it is done: later steps may fail or be cut off."""
+        """Log an act as soon as it has taken effect, because later steps may fail or time out."""
         asked.is_done = True
         shown = {
             "act": printable(" ".join(filter(None, (asked.name, subject)))),
@@ -199,12 +199,12 @@ class Acts:
         )
 
     def _refused(self, name: str, operator: Identity | None, peer: Peer, error: ActRefusedError) -> None:
-        # `Audit` bounds the records of one peer.
+        # `Audit` limits the number of records for one peer.
         self._audit.refused(
             STEPS.get(error.status, "act"),
             printable(f"/act/{name}"),
             operator,
             peer,
-            # The text may hold keys of the body.
+            # The text may contain keys of the body.
             printable(error.text),
         )

@@ -1,15 +1,15 @@
-"""The acts: changes of a running server by `POST /act/NAME`, with a body of JSON.
+"""The acts: changes of a running server by `POST /act/NAME` with a JSON body.
 
 ::
 
-    operator ──► body: known keys ──► `was` is still so ──► carried out ──► before, after, processes
+    operator ──► body: known keys ──► `was` is the current value ──► execution ──► before, after, processes
 
-A setting has a value in each process of the server, or in its records in the registry. An order is for the whole
-server. `was` is the value that the caller saw: if the present value differs, nothing is changed. To add an act, write a
-class here and a row in `ACTS`.
+An act is a setting or an order. A setting has a value in each process of the server, or in its records in the registry.
+An order is for the whole server. `was` is the value that the caller saw: if the current value differs, nothing is
+changed. To add an act, write a class here and add a row to `ACTS`.
 
-Each setting assigns constants. So the last act of each kind and subject, run in order, gives the same values as all
-acts.
+Each setting assigns constants. So it suffices to repeat the last act of each name and subject, in order, to restore all
+values in a new process.
 """
 
 import json
@@ -51,30 +51,30 @@ __all__ = [
 #: Bytes of a body.
 MOST_BODY: Final = 4_000
 
-#: The reason for which a server without a registry refuses acts on its records.
+#: The reason with which a server without a registry refuses acts on its records.
 NO_REGISTRY: Final = "the server has no registry"
 
-#: Seconds that an answer waits for the registry.
+#: The most seconds that an answer waits for the registry.
 REGISTRY_SECONDS: Final = 2.0
 
-#: The levels of loggers, as acts name them.
+#: The names of log levels in acts.
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
-#: The logger of acts, whose level no act changes.
+#: The logger of acts. No act can change its level.
 AUDIT: Final = "fastrpc.audit"
 
 Values: TypeAlias = dict[str, Any]
 
-#: A function that takes the values before and after an act for the audit, once the act is carried out.
+#: Logs the values before and after an act in the audit log, when the act has taken effect.
 Note: TypeAlias = Callable[[Any, Any], None]
 
 
 class ActRefusedError(Exception):
-    """Raised if an act is not carried out.
+    """An act was refused or has failed.
 
     Args:
         status: the status of the answer.
-        now: the present value, if the act expected another value.
+        now: the current value, if the act expected another value.
     """
 
     def __init__(self, status: int, text: str, *, now: Any = None) -> None:
@@ -89,7 +89,7 @@ class ActRefusedError(Exception):
 
 
 class Done(NamedTuple):
-    """An act that was carried out: the values, and the processes that carried it out or did not answer."""
+    """The result of an executed act: the values, and the processes that executed it or did not answer."""
 
     before: Any
     after: Any
@@ -107,7 +107,7 @@ class Done(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """The values that a key of a body may have."""
+    """Which values a key of a body may have."""
 
     takes: Callable[[Any], bool]
     #: A description for error texts.
@@ -115,17 +115,17 @@ class _Key(NamedTuple):
 
 
 class Serves(Protocol):
-    """A process that serves, for the settings of its services."""
+    """The services of one process, whose health an act sets."""
 
     def serves(self, service: str) -> bool | None:
-        """Return whether a service is set to serve, "" for the whole server; None while the process drains.
+        """Return whether a service is set to serve ("" for the whole server); None while the process drains.
 
         Raises:
             ConfigError: the server has no such service.
         """
 
     def set_serving(self, serving: bool, service: str) -> None:
-        """Set whether a service serves."""
+        """Set whether a service serves ("" for the whole server)."""
 
 
 class Records(Protocol):
@@ -133,20 +133,20 @@ class Records(Protocol):
 
     @property
     def is_leaving(self) -> bool:
-        """Whether the server drains: its records stay unchanged."""
+        """True while the server drains, when its records must not change."""
 
     @property
     def override(self) -> Override:
-        """The order of an operator that changes the records."""
+        """The values of the records that operators have changed."""
 
     def set_override(self, override: Override) -> None:
-        """Make every record by another override, and send all changed records in the background."""
+        """Apply another override to all records, and send the changed records in the background."""
 
     def configured_weights(self) -> list[int]:
         """Return the different configured weights of the records, sorted."""
 
     async def problem(self, seconds: float) -> str:
-        """Return why the registry lacks records, or ""; wait for the registry, at most some seconds."""
+        """Return why the registry does not have the records yet, or ""; wait for it at most `seconds`."""
 
 
 class Where(Enum):
@@ -160,15 +160,15 @@ class Where(Enum):
 
 
 class Parts(NamedTuple):
-    """The parts of one process that settings change."""
+    """The objects of one process that settings change."""
 
-    #: None: the process serves no calls.
+    #: None if the process serves no calls.
     services: Serves | None = None
-    #: None: the process keeps no records.
+    #: None if the process keeps no records.
     records: Records | None = None
 
     def has(self, where: Where) -> bool:
-        """Return whether settings of this kind have a value in this process."""
+        """Return whether settings with this `where` have a value in this process."""
         return where is Where.ALL or getattr(self, where.value) is not None
 
 
@@ -184,13 +184,13 @@ class Setting(Protocol):
         """The processes that have the value."""
 
     def wanted(self, values: Values) -> tuple[str, Any]:
-        """Return subject and value in a body; the next act of this name on the subject replaces this one."""
+        """Return subject and value in a body. A later act with the same name and subject replaces this value."""
 
     def look(self, parts: Parts, subject: str) -> Any:
-        """Return the value in this process; None: the process drains, and has no value.
+        """Return the value in this process; None while the process drains.
 
         Raises:
-            ActRefusedError: the subject does not exist here, or the act has no meaning now.
+            ActRefusedError: the subject does not exist, or the act is not possible now.
         """
 
     def set(self, parts: Parts, subject: str, value: Any) -> None:
@@ -198,10 +198,10 @@ class Setting(Protocol):
 
 
 class Order(NamedTuple):
-    """An act on the whole server, run by its process, or by the supervisor of its workers."""
+    """An act on the whole server, executed by its process or by the supervisor of its workers."""
 
     keys: Mapping[str, _Key]
-    #: The method of `Acting` that carries out the order.
+    #: The method of `Acting` that executes the order.
     method: str
 
 
@@ -209,7 +209,7 @@ Act: TypeAlias = Setting | Order
 
 
 def _is_text(value: Any) -> bool:
-    """Return whether a value is a text that can be sent on: JSON may contain half of a character."""
+    """Return whether a value is valid text: JSON texts may contain unpaired surrogates."""
     return isinstance(value, str) and not any("\ud800" <= one <= "\udfff" for one in value)
 
 
@@ -236,7 +236,7 @@ _SERVER: Final = _Key(_is_server, 'an object with the text "server"')
 
 
 class _Serving:
-    """Whether a service, or the whole server, reports that it serves."""
+    """True if a service, or the whole server, reports that it serves."""
 
     keys = MappingProxyType({"service": _TEXT, "serving": _FLAG, "was": _FLAG})
     where = Where.SERVICES
@@ -257,7 +257,7 @@ class _Serving:
 
 
 class _LogLevel:
-    """The level from which on a logger takes records. "" is the root logger."""
+    """The lowest level that a logger accepts. "" is the root logger."""
 
     keys = MappingProxyType({"logger": _TEXT, "level": _LEVEL, "was": _TEXT})
     where = Where.ALL
@@ -267,8 +267,8 @@ class _LogLevel:
 
     def look(self, parts: Parts, subject: str) -> str:
         if f"{subject}.".startswith(f"{AUDIT}."):
-            raise ActRefusedError(403, "the level of the audit is not for acts")
-        # Refuse other names: a logger that a name creates would stay until the process ends.
+            raise ActRefusedError(403, "acts cannot change the level of the audit log")
+        # Refuse unknown names: `getLogger` would create a logger, which would exist until the process ends.
         if subject and subject not in logging.Logger.manager.loggerDict:
             raise ActRefusedError(404, "there is no logger of this name")
         return level_of(subject)
@@ -279,7 +279,7 @@ class _LogLevel:
 
 
 class OfRecords(Setting, ABC):
-    """A setting of the records in the registry: each value gives another override."""
+    """A setting of the records in the registry. Each value results in another override."""
 
     where = Where.RECORDS
 
@@ -294,9 +294,9 @@ class OfRecords(Setting, ABC):
 
 
 class _Out(OfRecords):
-    """Whether the server is out: then its records have weight 0 and the label `state=inactive`.
+    """True if the server is taken out: its records have weight 0 and the label `state=inactive`.
 
-    When the server is put in, every record gets its configured values, also the weight.
+    When the server is put in again, every record gets its configured values, including the weight.
     """
 
     keys = MappingProxyType({"was": _FLAG})
@@ -316,7 +316,7 @@ class _Out(OfRecords):
 
 
 class _Weight(OfRecords):
-    """The weight of every record; at first the configured weight."""
+    """The weight of every record. Initially it is the configured weight."""
 
     keys = MappingProxyType({"weight": _WEIGHT, "was": _WEIGHTS})
 
@@ -344,7 +344,7 @@ def _records(parts: Parts) -> Records:
     return parts.records
 
 
-#: The acts by their names.
+#: The acts by name.
 ACTS: Final[Mapping[str, Act]] = {
     "serving": _Serving(),
     "log_level": _LogLevel(),
@@ -357,15 +357,15 @@ ACTS: Final[Mapping[str, Act]] = {
 
 
 def values_of(act: Act, body: bytes) -> Values:
-    """Return the values in a body.
+    """Parse a body; return its values.
 
     Raises:
-        ActRefusedError: the body is not an object, or its keys or values do not fit the act.
+        ActRefusedError: the body is not an object, or the act does not allow its keys or values.
     """
     try:
         values = json.loads(body.decode(), object_pairs_hook=_object)
     except (ValueError, RecursionError):
-        # The text of the error is omitted: it may quote the body.
+        # The error text is omitted, because it may quote the body.
         raise ActRefusedError(400, "the body is not JSON in which each key is given once") from None
     if not isinstance(values, dict):
         raise ActRefusedError(400, "the body must be an object")
@@ -391,10 +391,11 @@ def _object(pairs: list[tuple[str, Any]]) -> Values:
 def check_was(was: Any, wanted: Any, found: Mapping[int, Any]) -> None:
     """Refuse an act if the caller saw another value.
 
-    A process that already has the wanted value also agrees: so the act can be repeated after it was applied in part.
+    A process that already has the wanted value is accepted, so that an act can be repeated after only some processes
+    applied it.
 
     Args:
-        found: the values now, by processes; at least one.
+        found: the current values by process; at least one.
 
     Raises:
         ActRefusedError: the value has changed.
@@ -408,19 +409,19 @@ def check_was(was: Any, wanted: Any, found: Mapping[int, Any]) -> None:
 
 
 def keep_audit() -> None:
-    """Set the level of the audit if the program has not, so that no level of a parent logger silences it."""
+    """Set the level of the audit logger, unless the program has, so that a parent's level cannot silence it."""
     audit = logging.getLogger(AUDIT)
     if audit.level == logging.NOTSET:
         audit.setLevel(logging.INFO)
 
 
 def level_of(name: str) -> str:
-    """Return the level from which a logger accepts records, as the act `log_level` names it; "" is the root logger."""
+    """Return the lowest level that a logger accepts, as a name in `LEVELS`; "" is the root logger."""
     return logging.getLevelName(logging.getLogger(name).getEffectiveLevel()).lower()
 
 
 async def problem_of(setting: Setting, parts: Parts) -> str:
-    """Return why a setting has no full effect yet, or ""; if it is about records, wait for the registry."""
+    """Return why a setting has not fully taken effect, or "". For records, wait for the registry."""
     if setting.where is not Where.RECORDS or parts.records is None:
         return ""
     return await parts.records.problem(REGISTRY_SECONDS)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AdminConnection"]
 
-#: A request for a page has some hundred bytes.
+#: The limits are low, because a request for a page has only some hundred bytes.
 LIMITS = RequestLimits(headers=64, header_bytes=16_384, target_bytes=2_048)
 
-#: Caches, frames and guessed media types are forbidden: pages hold confidential data.
+#: Header fields that forbid caches, frames and guessed media types, because pages contain confidential data.
 GUARDING = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
@@ -30,7 +30,7 @@ GUARDING = (
     ("X-Frame-Options", "DENY"),
 )
 
-#: The start of the paths of acts.
+#: The prefix of the paths of acts.
 ACT = "/act/"
 
 
@@ -38,10 +38,10 @@ class AdminConnection(PythonHttpConnection):
     """Answers requests for pages.
 
     Args:
-        acts: carries out acts; None: there are no operators.
-        on_gone: is called once the connection has ended.
+        acts: executes acts; None if there are no operators.
+        on_gone: is called when the connection has ended.
         on_asked: is called at each request.
-        is_surplus: whether there are too many connections, so that this one is closed once it is connected.
+        is_surplus: True if there are too many connections. Then this connection is closed as soon as it is connected.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class AdminConnection(PythonHttpConnection):
         self._pages = pages
         self._access = access
         self._acts = acts
-        # For an act whose body is not complete: its operator, or the refusal.
+        # The operator of an act whose body is not complete yet, or the refusal.
         self._judged: Identity | ActRefusedError | None = None
         self._on_gone = on_gone
         self._on_asked = on_asked
@@ -69,7 +69,7 @@ class AdminConnection(PythonHttpConnection):
             self.abort()
 
     def on_head(self, head: RequestHead) -> int:
-        """Judge a request for an act before its body is read."""
+        """Authenticate the operator of an act before the body is read."""
         if not _is_act(head):
             return 0
         try:
@@ -77,7 +77,7 @@ class AdminConnection(PythonHttpConnection):
         except ActRefusedError as error:
             self._judged = error
             if not 0 <= head.content_length <= MOST_BODY:
-                # The body of a caller without the right is not read.
+                # Do not read a body without a length, or above the limit, from a caller without permission.
                 raise RequestRefusedError(error.status, error.text) from None
         return MOST_BODY
 
@@ -98,7 +98,7 @@ class AdminConnection(PythonHttpConnection):
             self._act(head.path.removeprefix(ACT), body)
             return
         if self._acts is not None and head.path.startswith(ACT):
-            self._say(405, "acts are for POST", ("Allow", "POST"))
+            self._say(405, "acts need POST", ("Allow", "POST"))
             return
         if head.method not in ("GET", "HEAD"):
             self._say(405, "pages are only read: GET or HEAD", ("Allow", "GET, HEAD"))
@@ -127,7 +127,7 @@ class AdminConnection(PythonHttpConnection):
         self._on_gone(self)
 
     def _tell(self, status: int, values: dict[str, Any]) -> None:
-        # During a slow act the operator may have left.
+        # The operator may have disconnected during a slow act.
         if self.is_answering:
             fields = [*GUARDING, ("Content-Type", "application/json")]
             if status == 401:
@@ -135,7 +135,7 @@ class AdminConnection(PythonHttpConnection):
             self.respond(status, fields, json.dumps(values).encode() + b"\n")
 
     def _show(self, page: Page) -> None:
-        # During a slow page the reader may have left.
+        # The reader may have disconnected while the page was made.
         if self.is_answering:
             self.respond(page.status, [*GUARDING, ("Vary", "Accept"), *page.fields], page.content)
 
@@ -149,7 +149,7 @@ def _is_act(head: RequestHead) -> bool:
 
 
 def _challenges(status: int) -> list[tuple[str, Any]]:
-    """Return the challenges of a refusal. For the second a browser asks its user for a password."""
+    """Return the challenges of a refusal. Because of Basic, a browser asks its user for a password."""
     if status != 401:
         return []
     return [("WWW-Authenticate", "Bearer"), ("WWW-Authenticate", 'Basic realm="fastrpc", charset="UTF-8"')]

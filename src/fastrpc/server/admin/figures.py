@@ -1,7 +1,7 @@
-"""The page of figures: cumulative counts of each method, and the resources of each process.
+"""The page `/figures`: cumulative counts of each method, and the resources of each process.
 
-A reader passes the `revision` of an answer back as `after`; methods that did not change since are then left out. A
-revision of another server, or of an earlier start, leaves out nothing.
+A reader may pass the `revision` of an answer back as `after`. Then methods that have not changed since are omitted.
+With a revision of another server or an earlier start, nothing is omitted.
 """
 
 import json
@@ -19,17 +19,17 @@ from fastrpc.server.admin.turns import in_turns
 
 __all__ = ["FigureChanges", "Figures", "json_of_methods", "method_figures", "process_facts"]
 
-#: Revisions begin at a random number below this, and stay exact in JavaScript.
+#: Revisions begin at a random number below this. So they stay exact in JavaScript.
 _FIRST_REVISIONS = 1 << 52
 
-#: The processes as files, which Linux has.
+#: The folder of process files on Linux.
 _PROCESSES = Path("/proc")
 
 _encoded = partial(json.dumps, default=str, separators=(",", ":"))
 
 
 class Figures(NamedTuple):
-    """The figures of a server at one instant."""
+    """The figures of a server at one moment."""
 
     #: Facts about the server, its services and its processes.
     facts: dict[str, Any]
@@ -42,16 +42,16 @@ class FigureChanges:
 
     def __init__(self) -> None:
         self._revision = self._first = secrets.randbelow(_FIRST_REVISIONS)
-        # For each set of labels the numbers as last seen, and the revision that saw them first.
+        # For each set of labels the last numbers, and the revision in which they first appeared.
         self._seen: dict[tuple[str, ...], tuple[tuple[float, ...], int]] = {}
 
     def changed(
         self, methods: Iterable[MethodCounters], after: int | None
     ) -> tuple[int, list[MethodCounters]]:
-        """Return the new revision, and the methods that changed after an earlier one.
+        """Return the new revision, and the methods that changed after an earlier revision.
 
         Args:
-            after: the revision of an earlier answer; None or an unknown revision: all methods.
+            after: the revision of an earlier answer. None or an unknown revision returns all methods.
         """
         if after is None or not self._first < after <= self._revision:
             after = self._first
@@ -82,7 +82,7 @@ class FigureChanges:
         )
 
     def rows(self, figures: Figures) -> dict[str, Any]:
-        """Return the figures for people: all methods, but without their buckets."""
+        """Return the figures for the HTML page: all methods, without buckets."""
         revision, methods = self.changed(figures.methods, None)
         rows = [method_figures(one) for one in in_turns(methods)]
         for row in rows:
@@ -91,13 +91,13 @@ class FigureChanges:
 
 
 def json_of_methods(facts: Mapping[str, Any], methods: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return facts and methods as JSON, a line for each method, encoded one by one to let other threads run."""
+    """Return facts and methods as JSON, one line for each method. Encode each separately to let other threads run."""
     head, rows = _encoded(facts), ",\n".join(map(_encoded, methods))
     return f'{head[:-1]},"methods":[\n{rows}\n]}}\n'.encode()
 
 
 def method_figures(counters: MethodCounters) -> dict[str, Any]:
-    """Return the counts of a method. `buckets` are the used ones, each with its bound in seconds; None for the last."""
+    """Return the counts of a method. `buckets` has [limit in seconds or None, count] of each non-empty bucket."""
     row = counters.snapshot()
     row["buckets"] = [
         [None if bound == float("inf") else bound, count] for bound, count in row["buckets"] if count
@@ -109,8 +109,8 @@ def process_facts(process_id: int | None = None) -> dict[str, Any]:
     """Return the resource use of a process: this one, or on Linux also another process of the same user.
 
     Returns:
-        `processor_seconds` of all its threads, `resident_bytes`, and `descriptors`, its open files. None is a number
-        that this system does not tell.
+        `processor_seconds` of all threads, `resident_bytes`, and `descriptors`, the number of open files. A number is
+        None if this system does not report it.
     """
     facts: dict[str, Any] = {"process_id": os.getpid() if process_id is None else process_id}
     facts |= {"processor_seconds": None, "resident_bytes": None, "descriptors": None}
@@ -123,8 +123,7 @@ def process_facts(process_id: int | None = None) -> dict[str, Any]:
 
 def _facts_of_linux(folder: Path) -> dict[str, Any]:
     try:
-        # After the name of the program, which may contain spaces and parentheses, user and system time are the 12th and
-        # 13th.
+        # User and system time are fields 12 and 13 after the program's name, which may contain spaces and parentheses.
         ticks = (
             (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[11:13]
         )

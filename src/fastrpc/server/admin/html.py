@@ -1,4 +1,4 @@
-"""The admin pages for people: an index that refreshes itself, and tables. They load nothing from other servers."""
+"""The admin pages in HTML: an index that refreshes itself, and tables. They load nothing from other servers."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ dt { color: #57606a; }
 dd { margin: 0; font-variant-numeric: tabular-nums; }
 """
 
-# Texts reach the page only by textContent: a method may have any name.
+# Texts are inserted only by textContent, because a method may have any name.
 _SCRIPT = """
 "use strict";
 const byId = name => document.getElementById(name);
@@ -126,7 +126,7 @@ _LINKS = (
 )
 
 
-#: Ends of the names of numbers that are identifiers: they get no separators.
+#: Endings of the names of numbers that are identifiers, which are shown without thousands separators.
 _NAMES = ("_id", "revision", "created", "token", "without")
 
 
@@ -134,7 +134,7 @@ def _hash_of(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-#: A page may only run our script, and may only ask this server.
+#: The Content-Security-Policy: a page may only run our script, and send requests only to this server.
 POLICY = (
     f"default-src 'none'; script-src {_hash_of(_SCRIPT)}; style-src {_hash_of(_STYLE)}; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -145,14 +145,14 @@ def _page(title: str, body: str) -> str:
     links = "".join(f'<a href="{path}">{path}</a>' for path in _LINKS)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        # Browsers ask for an icon on their own: this icon is empty.
+        # An empty icon, so that browsers request none.
         f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head>\n'
         f"<body><nav>{links}</nav>\n<h1>{escape(title)}</h1>\n{body}\n</body></html>\n"
     )
 
 
 def index_page() -> str:
-    """Return the index: the process, and the calls of each method, refreshed every two seconds."""
+    """Return the index page: the process, and the calls of each method, refreshed every two seconds."""
     numbers = "".join(
         f'<th class="number">{name}</th>' for name in ("calls/s", "calls", "in flight", "p50", "p95", "p99")
     )
@@ -167,8 +167,8 @@ def index_page() -> str:
 
 
 def table_page(path: str, value: dict[str, Any]) -> str:
-    """Return a page as tables: one for each list of rows and each section of values."""
-    # A page with one table has the table's name.
+    """Return a page with a table for each list of rows and for each section of values."""
+    # The title of a page with only one table is the title of the table.
     title = path.removeprefix("/")
     return _page(
         title, "".join(_section(name, part, has_title=name == title) for name, part in value.items())

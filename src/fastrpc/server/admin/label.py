@@ -1,4 +1,4 @@
-"""The label of a record with the address of the admin pages of its server."""
+"""The label of a record that contains the address of its server's admin pages."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ _SCHEMES: Final = ("tcp", "tls")
 
 
 def advertised_pages(given: str) -> Address:
-    """Return the address of pages that a setting names.
+    """Return the address of the pages, parsed from a setting.
 
     Raises:
         ConfigError: the address cannot be dialled.
@@ -30,7 +30,7 @@ def advertised_pages(given: str) -> Address:
 
 
 def with_pages(record: Endpoint, advertise: str | bool | None, bound: Address | None) -> Endpoint:
-    """Return a record, with the label of the pages if it should have one.
+    """Return a record, with the label of the pages if it should have the label.
 
     Args:
         advertise: `ServerConfig.admin_advertise`.
@@ -47,14 +47,14 @@ def with_pages(record: Endpoint, advertise: str | bool | None, bound: Address | 
 
 
 def _shown(record: Endpoint, bound: Address) -> Address | None:
-    """Return the bound address in a form that readers of the record can dial; None: they cannot."""
+    """Return the bound address in a form that readers of the record can dial; None if they cannot dial it."""
     if bound.scheme not in _SCHEMES:
         return None
     if is_local(bound):
         return bound if is_local(record.address) else None
     if bound.host not in UNDIALABLE:
         return bound
-    # The pages are bound to all interfaces; the address of the service names one of them.
+    # The pages are bound to all interfaces. Use the host of the service, which is one of them.
     host = record.address.host
     is_on_machine = record.address.scheme in _SCHEMES and host not in UNDIALABLE
     return Address(bound.scheme, host=host, port=bound.port) if is_on_machine else None

@@ -1,4 +1,4 @@
-"""The admin pages of one server: their listeners, and their end."""
+"""The admin pages of one server: opens and closes their listeners."""
 
 import asyncio
 import logging
@@ -25,12 +25,12 @@ __all__ = ["Admin", "check_admin"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Most connections at once; further ones are closed. A monitor has one or two, a browser six.
+#: The most simultaneous connections. Further connections are closed. A monitor has one or two, a browser six.
 MOST_CONNECTIONS = 100
 
 
 def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
-    """Return the address of the admin pages, for `fd://` the address of its socket, or None.
+    """Return the address of the admin pages, or None. For `fd://` it is the address of the socket.
 
     Raises:
         ConfigError: the settings contradict each other.
@@ -50,7 +50,7 @@ def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
             )
     address = _parsed("admin_address", config.admin_address, Address.parse)
     if isinstance(config.admin_advertise, str):
-        # Imported on first use: most records name the bound address.
+        # Imported on first use, because most servers advertise the bound address.
         from fastrpc.server.admin.label import advertised_pages
 
         _parsed("admin_advertise", config.admin_advertise, advertised_pages)
@@ -91,12 +91,12 @@ class Admin:
         self._operators: Operators | None = None
         self._acts: Acts | None = None
         self._state: ServerState | None = None
-        #: Connections in the order of their last requests.
+        #: Connections, ordered by their last request.
         self._connections: dict[AdminConnection, None] = {}
 
     @property
     def address(self) -> Address | None:
-        """The address of the pages, with the real port; None without pages, and before the start."""
+        """The address of the pages, with the bound port; None without pages or before the start."""
         return self._listeners[0].address if self._listeners else None
 
     def reload(self) -> None:
@@ -110,7 +110,7 @@ class Admin:
         """Listen, if the server has admin pages.
 
         Args:
-            state: makes the state that the pages show.
+            state: returns the state that the pages show.
 
         Raises:
             OSError: the address is not available.
@@ -126,16 +126,16 @@ class Admin:
     async def show(
         self, shown: "Shown", sockets: "Sequence[socket.socket | None]", acting: "Acting | None" = None
     ) -> None:
-        """Listen at these bound sockets (None: a new one), with pages that show this state.
+        """Listen at bound sockets (None for a new socket), with pages that show a state.
 
         Args:
-            acting: the server that operators change; None: there are no acts.
+            acting: the server that operators change; None for no acts.
 
         Raises:
             OSError: the address is not available.
             ConfigError: the file of the token, or of the operators, cannot be used.
         """
-        # Imported on first use: most servers have no such pages.
+        # Imported on first use, because most servers have no such pages.
         from fastrpc.protocols.http.detection import http1_stream
         from fastrpc.server.admin.access import AdminAccess, Token
         from fastrpc.server.admin.connection import AdminConnection
@@ -167,16 +167,16 @@ class Admin:
         place = str(self._listeners[0].address)
         if token is not None and address.scheme == "tcp" and not is_local(address):
             logger.warning(
-                "the admin token goes in the clear: %s is not encrypted, write tls:// and tls=TLS(…)", place
+                "the admin token is sent in plain text: %s is not encrypted, write tls:// and tls=TLS(…)", place
             )
         logger.info("admin pages at %s", place, extra={"event": "admin_listening", "address": place})
 
     def _take_acts(self, acting: "Acting", access: "AdminAccess") -> None:
-        """Take acts from now on, if there are operators."""
+        """Accept acts from now on, if there are operators."""
         file, address = self._config.admin_operators, self._wanted
         if file is None or address is None:
             return
-        # Imported on first use: most servers have no operators.
+        # Imported on first use, because most servers have no operators.
         from fastrpc.server.admin.acting import Acts
         from fastrpc.server.admin.operators import Operators
 
@@ -184,14 +184,14 @@ class Admin:
         self._acts = Acts(acting, self._operators)
         if address.scheme == "tcp" and not is_local(address):
             logger.warning(
-                "tokens of operators go in the clear: %s is not encrypted, write tls:// and tls=TLS(…)",
+                "tokens of operators are sent in plain text: %s is not encrypted, write tls:// and tls=TLS(…)",
                 address,
             )
 
     def _is_full(self) -> bool:
-        """Return whether there is no room for another connection, even after closing the longest idle one.
+        """Return whether there are too many connections. If possible, close the longest idle connection to make room.
 
-        Clients without a token could hold all connections, and block the probes.
+        Otherwise clients without a token could occupy all connections and block the probes.
         """
         if len(self._connections) < MOST_CONNECTIONS:
             return False

@@ -1,4 +1,4 @@
-"""The people who may act on a server, and the rules for their requests before the bodies are read."""
+"""The people who may change a server, and the checks of their requests before the body is read."""
 
 import os
 from typing import Final
@@ -14,7 +14,7 @@ from fastrpc.server.admin.acts import ActRefusedError
 
 __all__ = ["Operators"]
 
-# White space of a field (RFC 9110, section 5.6.3).
+# White space in a header field (RFC 9110, section 5.6.3).
 _SPACES: Final = " \t"
 
 
@@ -22,7 +22,7 @@ class Operators:
     """The operators of a server, and the rules for their requests.
 
     Args:
-        file: the operators' tokens, as `StaticTokens.from_file` reads them.
+        file: the operators' tokens, in the format of `StaticTokens.from_file`.
         access: the rules for readers of pages. A reader's token does not suffice for acts.
         scheme: the scheme of URLs of the pages.
 
@@ -42,8 +42,8 @@ class Operators:
     def judge(self, head: RequestHead) -> Identity:
         """Return the operator of a request for an act.
 
-        A browser sends no bearer token on its own, so no page of another site can act with the rights of its reader.
-        For the same reason the password from a browser's dialog is not accepted.
+        A browser never sends a bearer token by itself, so a page of another site cannot act with the permissions of its
+        reader. For the same reason the password of HTTP Basic is not accepted.
 
         Raises:
             ActRefusedError: the sender may not act.
@@ -75,7 +75,7 @@ class Operators:
         return answer.identity if isinstance(answer, Verdict) else None
 
     def _is_own_page(self, head: RequestHead) -> bool:
-        """Return whether a request was sent by a page of this server, or by no page."""
+        """Return whether a request was sent by a page of this server, or not by a page."""
         given = head.values("origin")
         if not given:
             return True

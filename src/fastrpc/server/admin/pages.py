@@ -1,4 +1,4 @@
-"""The admin pages by their paths, in the form that a reader accepts."""
+"""The admin pages by path, in the format that a reader accepts."""
 
 import asyncio
 import json
@@ -31,13 +31,13 @@ TABLES = frozenset(
     }
 )
 
-#: The least weight in Accept above 0 (RFC 9110, 12.4.2).
+#: The smallest weight above 0 in Accept (RFC 9110, section 12.4.2).
 LEAST_QUALITY = 0.001
 
 JSON = (("Content-Type", "application/json"),)
 TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 
-#: Seconds that a page may take.
+#: The most seconds to make a page.
 PAGE_SECONDS = 10.0
 
 
@@ -51,41 +51,42 @@ class Page:
 
 
 class Shown(Protocol):
-    """The state that the pages show: of one process, or of several."""
+    """The state of one or several processes, which the pages show."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether this server should get calls."""
+        """True if this server should receive calls."""
 
     async def values(self, name: str) -> Callable[[], dict[str, Any]]:
-        """Return the function that makes the values of a table, or of the `overview`, for a thread."""
+        """Return a function that computes the values of a table or of the `overview`; a thread calls it."""
 
     async def figures(self) -> Callable[[], Figures]:
-        """Return the function that makes the figures, for a thread."""
+        """Return a function that computes the figures; a thread calls it."""
 
     async def metrics(self) -> Callable[[], bytes]:
-        """Return the function that makes the page of metrics, for a thread."""
+        """Return a function that makes the page of metrics; a thread calls it."""
 
 
 class AdminPages:
     """The pages of one server.
 
-    Each page is made in its own turn of the loop, and written in a thread: thousands of methods or calls take longer
-    than calls may wait.
+    The data of each page are collected in a separate task of the loop and encoded in a thread, because calls must not
+    wait while a page lists thousands of methods or calls.
     """
 
     def __init__(self, shown: Shown) -> None:
         self._shown = shown
-        # A separate thread: a program may occupy the loop's default executor. Metrics have further threads, as a
-        # collector of the program may hang: the other pages show where, and the program can end.
+        # A separate thread, because a program may occupy the loop's default executor. Metrics have further daemon
+        # threads, because a collector of the program may hang: then the other pages show where, and the program can
+        # exit.
         self._thread: ThreadPoolExecutor | None = None
-        # The page of metrics that is being made. One is made at a time, for all readers that wait.
+        # The task that makes the page of metrics. All waiting readers share one task.
         self._metrics: asyncio.Task[bytes] | None = None
         self._making: set[asyncio.Task[None]] = set()
         self._changes = FigureChanges()
 
     def probe(self, path: str) -> int | None:
-        """Return the status of a probe, its whole answer; None for another path."""
+        """Return the status of a probe, which is its whole answer; None for another path."""
         if path == "/livez":
             return 200
         if path == "/readyz":
@@ -93,7 +94,7 @@ class AdminPages:
         return None
 
     def serve(self, path: str, query: str, accepted: str, show: Callable[[Page], None]) -> bool:
-        """Show a page soon; return False for an unknown path."""
+        """Start to make a page and pass it to `show`; return False for an unknown path."""
         if path != "/" and path != "/metrics" and path not in TABLES:
             return False
         task = asyncio.ensure_future(self._serve(path, query, accepted, show))
@@ -156,7 +157,7 @@ class AdminPages:
     async def _shared_metrics(self) -> bytes:
         if self._metrics is None or self._metrics.done():
             self._metrics = asyncio.ensure_future(self._make_metrics())
-        # A reader that leaves does not cancel the page for others.
+        # If one reader disconnects, the page is still made for the others.
         return await asyncio.shield(self._metrics)
 
     async def _make_metrics(self) -> bytes:
@@ -169,7 +170,7 @@ class AdminPages:
 
 
 def _quality(accepted: str, kind: str) -> float:
-    """Return the weight from 0 to 1 that a reader's Accept gives to a media type."""
+    """Return the weight of a media type in a reader's Accept header, from 0 to 1."""
     for part in accepted.split(","):
         name, *parameters = (text.strip(" \t").lower() for text in part.split(";"))
         if name == kind:

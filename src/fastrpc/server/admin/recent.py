@@ -1,4 +1,4 @@
-"""Recent events of a process for its admin pages: calls that failed or were slow, and log records from WARNING on."""
+"""Recent events of a process for its admin pages: failed or slow calls, and log records of level WARNING or above."""
 
 import json
 import logging
@@ -13,30 +13,31 @@ from fastrpc.escaping import KeepingHandler, printable
 
 __all__ = ["LogRing", "Recent"]
 
-#: Calls and log records that are kept.
+#: The most calls, and the most log records, that are kept.
 MOST_CALLS = 256
 MOST_RECORDS = 1_000
 
-#: Most bytes of JSON of all kept log records; usual records take a third of this. It bounds the length of the page.
+#: The most bytes of JSON of all kept log records, which limit the length of the page. Usual records need a third.
 MOST_BYTES = 512 * 1024
 
-#: Seconds from which on a successful call is kept as well.
+#: A successful call is kept too if it took at least this many seconds.
 SLOW_SECONDS = 1.0
 
-#: Characters of the longest text of a log record, and of the longest name, that are kept.
+#: The most characters that are kept of the text of a log record, and of a name.
 LONGEST_TEXT = 2_000
 
 
 class LogRing(KeepingHandler):
-    """Keeps the last log records from WARNING on, as rows of the page.
+    """Keeps the last log records of level WARNING or above, as rows of the page.
 
-    Of an exception only the class is kept, and the place where it was raised: the text may hold arguments of a call.
+    Only the class of an exception and the place where it was raised are kept, because its text may contain arguments of
+    a call.
     """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.records: deque[dict[str, Any]] = deque()
-        # The bytes of each record, and of all records.
+        # The bytes of each record, and of all records together.
         self._sizes: deque[int] = deque()
         self._size = 0
 
@@ -44,8 +45,7 @@ class LogRing(KeepingHandler):
         try:
             text = record.getMessage()
         except Exception:
-            # Formatting an argument may raise, and so may a message that is not a text; other handlers report the
-            # error.
+            # Formatting may raise an error, which other handlers report.
             text = (
                 record.msg
                 if isinstance(record.msg, str)
@@ -63,7 +63,7 @@ class LogRing(KeepingHandler):
         )
 
     def _keep(self, row: dict[str, Any]) -> None:
-        """Keep a row; if room is missing, drop the oldest rows."""
+        """Keep a row; drop the oldest rows if there are too many bytes."""
         size = len(json.dumps(row))
         self._sizes.append(size)
         self._size += size
@@ -74,12 +74,12 @@ class LogRing(KeepingHandler):
 
 
 def _shown(text: str) -> str:
-    """Return a text with its invisible characters escaped, cut if it is too long."""
+    """Return a text with invisible characters escaped, truncated if it is too long."""
     return printable(text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…")
 
 
 def _place_of(error: BaseException) -> str:
-    """Return the class of an error, and where it was raised."""
+    """Return the class of an error, and the place where it was raised."""
     name = type(error).__qualname__
     frames = traceback.extract_tb(error.__traceback__, limit=-1)
     if not frames:
@@ -92,18 +92,18 @@ class Recent:
     """The recent events of this process, from `begin` to `end`.
 
     Args:
-        of_all_loggers: whether records of all loggers are kept, not only the package's.
+        of_all_loggers: True to keep records of all loggers, not only of fastrpc's loggers.
     """
 
     def __init__(self, *, of_all_loggers: bool = False) -> None:
         self._of_all_loggers = of_all_loggers
         self._calls = EndedCalls(MOST_CALLS)
         self._ring = LogRing()
-        # A function that reverses `begin`.
+        # Reverses `begin`.
         self._ending: Callable[[], None] | None = None
 
     def log_beside(self, own: CallLog | None) -> CallLog:
-        """Return the log of a server that gets the ends of calls for this page, and for its access log."""
+        """Return the log to which a server reports the end of each call, for this page and its access log."""
         log = CallLog(self._calls.write, 0.0, SLOW_SECONDS)
         log.beside = own
         log.makes_ids = own is not None and own.makes_ids
@@ -131,18 +131,18 @@ class Recent:
 
     def records(self) -> dict[str, Any]:
         """Return the log records, the newest first."""
-        # A copy of a deque is atomic: other threads log meanwhile.
+        # Copying a deque is atomic, and other threads log at the same time.
         rows = self._ring.records.copy()
         rows.reverse()
         return {"total": len(rows), "logs": list(rows)}
 
 
 def _heard_everywhere(ring: LogRing) -> Callable[[], None]:
-    """Give a ring the records that pass the filters of any logger, and return the function that ends this.
+    """Pass all records that any logger accepts to a ring; return the function that ends this.
 
-    A handler of the root logger would disturb the program: `logging.basicConfig` would do nothing, and records without
-    another handler would not reach the last resort. Handlers of other loggers may miss records, as a logger need not
-    propagate them.
+    A handler of the root logger would change the program: `logging.basicConfig` would do nothing, and the handler of
+    last resort would not be used. A handler of the root logger would also miss records of loggers that do not
+    propagate.
     """
     before = logging.Logger.callHandlers
     is_ended = False
@@ -155,7 +155,7 @@ def _heard_everywhere(ring: LogRing) -> Callable[[], None]:
     def end() -> None:
         nonlocal is_ended
         is_ended = True
-        # Another library may have replaced the function meanwhile.
+        # Another library may have replaced the function in the meantime.
         if logging.Logger.callHandlers is call_handlers:
             logging.Logger.callHandlers = before  # type: ignore[method-assign]
 

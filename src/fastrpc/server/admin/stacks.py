@@ -1,4 +1,4 @@
-"""The stacks of all threads and tasks of this process, once."""
+"""The current stacks of all threads and tasks of this process."""
 
 import asyncio
 import sys
@@ -9,16 +9,16 @@ from typing import Any
 
 __all__ = ["stacks"]
 
-#: The most tasks that are shown, and the most frames of each stack: for a thread the innermost, for a task the
-#: outermost.
+#: The most tasks that are shown, and the most frames of each stack: the innermost frames of a thread, the outermost
+#: frames of a task.
 MOST_TASKS = 1_000
 MOST_FRAMES = 64
 
 
 def stacks(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
-    """Return the threads of this process, and the tasks of a loop, each with its frames, the innermost last.
+    """Return the threads of this process and the tasks of a loop with their frames, innermost last.
 
-    Call it on the loop. Frames are names and places: the page shows no values of the program.
+    Call this on the loop. A frame is a name and a place, so the page shows no values of the program.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     frames = sys._current_frames()
@@ -42,7 +42,7 @@ def _frames_of(frame: FrameType) -> list[str]:
 def _frames_of_task(task: "asyncio.Task[Any]") -> list[str]:
     waiting: Any = task.get_coro()
     found: list[str] = []
-    # `get_stack` gives only the outermost frame of a waiting task.
+    # `get_stack` returns only the outermost frame of a waiting task.
     while waiting is not None and len(found) < MOST_FRAMES:
         for kind in ("cr", "gi", "ag"):
             frame = getattr(waiting, f"{kind}_frame", None)

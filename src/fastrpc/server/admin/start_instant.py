@@ -1,4 +1,4 @@
-"""The instant at which a server started, by a clock that may be set meanwhile."""
+"""The time at which a server started, on a clock that may be set afterwards."""
 
 import time
 from collections.abc import Callable
