@@ -1,4 +1,4 @@
-"""The records of a server in its registry: each of its services at each of its addresses."""
+"""The records of a server in its registry: one for each service at each address."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -14,12 +14,12 @@ __all__ = ["Advertising"]
 
 
 class Advertising:
-    """Keep the records of a server up to date.
+    """Keeps the records of a server up to date.
 
     Args:
         registry: a URL, or an object that its owner closes.
         serving: returns the healthy services with their versions.
-        place: the place where the server runs.
+        place: the zone and host where the server runs.
         admin_address: returns the address of the admin pages, or None.
 
     Raises:
@@ -43,13 +43,13 @@ class Advertising:
         self._endpoints: list[Endpoint] = []
 
     def widen(self, address: Address) -> ScopedRegistry:
-        """Keep the records in all scopes of an address from now on, and return their registry."""
+        """Keep the records in all scopes of an address from now on; return the registry of these scopes."""
         return self._registrar.widen(address)
 
     async def add(self, places: Iterable[tuple[Address, Advertise]]) -> None:
-        """Register every service at further addresses: at all of them, or at none.
+        """Register every service at further addresses: at all, or after an error at none.
 
-        Returns once the registry took the records, or is known to be unreachable.
+        Returns when the registry has accepted the records, or is known to be unreachable.
 
         Args:
             places: bound addresses, each with the address to register.
@@ -83,12 +83,12 @@ class Advertising:
 
     @property
     def records(self) -> Registrar:
-        """The records, for admin pages and their acts."""
+        """The registrar of the records, for admin pages and their acts."""
         return self._registrar
 
     @property
     def is_registered(self) -> bool:
-        """Whether the registry has all records, as far as known."""
+        """True if the registry has all records, as far as known."""
         return self._registrar.is_registered
 
     def update(self) -> None:
@@ -97,17 +97,17 @@ class Advertising:
         self._registrar.follow()
 
     async def settle(self) -> None:
-        """Send changes; return once the registry has them, or is known to be unreachable. Refusals are logged."""
+        """Send changes; return when the registry has them, or is known to be unreachable. Log refusals."""
         self._registrar.want(self._records())
         if await self._registrar.attempt():
             self._registrar.follow()
 
     async def retire(self) -> None:
-        """Mark every record as leaving. If a registry has no such mark, withdraw the record."""
+        """Mark every record as leaving. Withdraw records from registries that have no such mark."""
         await self._registrar.retire()
 
     async def withdraw(self) -> None:
-        """Withdraw every record; wait for the registry, at most some seconds."""
+        """Withdraw every record; wait for the registry, but only for some seconds."""
         await self._registrar.withdraw()
 
     async def close(self) -> None:

@@ -28,11 +28,12 @@ class Reflection:
     @method(idempotent=True)
     async def services(self) -> list[dict[str, Any]]:
         """Return every service: name, version, documentation, and the methods that the caller may call."""
-        # Imported on use: many servers are never asked.
+        # Imported on first use, because many servers are never queried.
         from fastrpc.rpc.description import describe_services
 
         check_reveals("fastrpc.reflection.services")
-        # Bare functions are for callers from Go only. Showing types of other methods would reveal these methods.
+        # Omit bare functions, which only Go callers can call. The types of methods that the caller may not call are
+        # omitted too.
         return describe_services([one for one in self._services() if one.name], self._may_call)
 
 
@@ -40,5 +41,5 @@ def check_reveals(name: str) -> None:
     """Raise the error of an unknown method unless the connection of this call may see the services."""
     connection: Any = getattr(current_call(), "connection", None)
     if connection is not None and not connection.reveals_services:
-        # The text is the same as for any unknown name: a caller without access cannot detect reflection.
+        # The text is the same as for any unknown name, so that a caller without access cannot detect reflection.
         raise CallError(Status.UNIMPLEMENTED, f"no method {name!r} here")

@@ -1,4 +1,4 @@
-"""All connections of a server together: draining and closing them, their peers and their state."""
+"""Operations on all connections of a server: draining, closing, their peers and their state."""
 
 import asyncio
 import contextlib
@@ -33,18 +33,18 @@ _REASON_DRAIN = 0
 #: The GOAWAY reason that asks the client to replace the connection.
 _REASON_MAX_AGE = 1
 
-#: Connections that are compared before one of them is moved.
+#: The most connections that are compared to choose which one is moved.
 _MOST_COMPARED = 64
 
-#: Seconds within which connections that were accepted just before a drain have to send their first bytes.
+#: The most seconds until a connection that was accepted just before a drain has to send its first bytes.
 _FIRST_BYTES_SECONDS = 1.0
 
-#: Seconds between two searches for connections that were not notified of a drain yet.
+#: Seconds between two searches for connections that have not been notified of a drain.
 _SEARCH_SECONDS = 0.02
 
 
 class _Drain:
-    """The drain of all connections, some of which are notified later."""
+    """Drains all connections, including connections that get their session during the drain."""
 
     def __init__(self, gate: Gate, accepting: "Accepting") -> None:
         self._gate = gate
@@ -54,7 +54,7 @@ class _Drain:
         self._shuts_at = self._searches_at + _FIRST_BYTES_SECONDS
 
     def reaches_all(self) -> bool:
-        """Drain new connections, repeatedly; return whether no further ones can arrive."""
+        """Drain new connections; return whether no further connections can arrive. Call this repeatedly."""
         now = asyncio.get_running_loop().time()
         if now >= self._searches_at:
             self._searches_at = now + _SEARCH_SECONDS
@@ -68,24 +68,24 @@ class _Drain:
 
 
 async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seconds: float | None) -> bool:
-    """Notify every peer to send no further calls, and wait for the calls in flight; end the rest after `seconds`.
+    """Tell every peer to send no further calls, and wait for running calls; after `seconds`, end the rest.
 
-    Connections that were accepted just before the drain have a second for their first bytes: a request may be on its
-    way.
+    Connections that were accepted just before the drain have one second for their first bytes, because a request may be
+    on its way.
 
     Returns:
-        Whether every call ended without being cut off.
+        True if every call ended by itself.
     """
     drain = _Drain(gate, accepting)
     drain.reaches_all()
     try:
         async with time_limit(seconds):
             await gate.dispatcher.wait_idle(drain.reaches_all)
-            # The wait comes later, as calls may make further connections.
+            # Wait for this last, because calls may open further connections.
             await accepting.wait_kept()
         return True
     except TimeoutError:
-        # Connections that carry nothing do not make a drain unclean, even a short one.
+        # Connections without a call do not make a drain unclean, even if they have not sent their first bytes.
         accepting.shut()
         if gate.dispatcher.is_at_rest():
             return True
@@ -96,10 +96,10 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
 
 
 def move_connection(gate: Gate, moved: set[Any]) -> None:
-    """Ask a client to reconnect: the client of the connection that has the fewest calls.
+    """Ask the client of the connection with the fewest calls to reconnect.
 
     Args:
-        moved: the connections that have moved; the chosen one is added.
+        moved: the connections that have already moved. The chosen connection is added.
     """
     found = itertools.islice((one for one in gate.engines if one not in moved), _MOST_COMPARED)
     engine = min(found, key=lambda one: len(one.connection.running), default=None)
@@ -109,7 +109,7 @@ def move_connection(gate: Gate, moved: set[Any]) -> None:
 
 
 async def close_connections(gate: Gate, linger: float | None) -> None:
-    """Close every connection, and wait for their ends, at most a second more than the time to linger."""
+    """Close every connection, and wait until all are closed: at most one second more than the time to linger."""
     for engine in list(gate.engines):
         engine.close(_REASON_DRAIN, "the server closes")
     with contextlib.suppress(TimeoutError):
@@ -118,7 +118,7 @@ async def close_connections(gate: Gate, linger: float | None) -> None:
 
 
 def abort_connections(gate: Gate) -> None:
-    """Abort every open connection. If one cannot be aborted, the others are aborted all the same."""
+    """Abort every open connection, even if aborting another connection fails."""
     for engine in list(gate.engines):
         try:
             engine.abort()
@@ -144,7 +144,7 @@ async def outlast(work: "asyncio.Task[None]", hurry: Callable[[], None]) -> None
             raise cancelled from (None if work.cancelled() else work.exception())
         work.result()
     finally:
-        # The traceback of the cancellation refers to this frame.
+        # Break the cycle: the traceback of the cancellation refers to this frame.
         del cancelled
 
 

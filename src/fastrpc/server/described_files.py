@@ -1,4 +1,4 @@
-"""The descriptors of some methods: files that name only these methods and their types."""
+"""Descriptor files that contain only the methods that a caller may call, and their types."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from importlib.util import find_spec
@@ -15,18 +15,18 @@ from fastrpc.rpc.service import BUILTIN_PREFIX
 
 __all__ = ["DescribedFiles", "Describing"]
 
-#: Most sets of methods whose files are kept. Callers with the same rights share a set.
+#: The most sets of methods whose files are cached. Callers with the same permissions share a set.
 _MOST_KEPT: Final = 32
 
 _KNOWN_SERVICES: Final = frozenset({HEALTH, *REFLECTIONS})
 
 
 class DescribedFiles:
-    """Files by their names, and the file of each name in them.
+    """Descriptor files by name, and the file in which each name is defined.
 
     Args:
-        services: the names of the services, by gRPC.
-        files: encoded descriptors by the names of files.
+        services: the names of the services in gRPC.
+        files: encoded descriptors by file name.
     """
 
     def __init__(self, services: Iterable[str], files: dict[str, bytes]) -> None:
@@ -40,15 +40,15 @@ class DescribedFiles:
         return name in self._places
 
     def of_name(self, name: str, sent: set[str]) -> list[bytes] | None:
-        """Return the file that defines a name, as `file` does."""
+        """Return the file that defines a name, with its imports; see `file`."""
         file = self._places.get(name)
         return None if file is None else self.file(file, sent)
 
     def file(self, name: str, sent: set[str]) -> list[bytes] | None:
-        """Return a file and its imports, without imports that were sent before; None if the file is unknown.
+        """Return a file and its imports, without imports in `sent`; None if the file is unknown.
 
         Args:
-            sent: the names of the files that this caller has received; returned files are added.
+            sent: the names of files that the caller has received. Returned files are added.
         """
         if name not in self._files:
             return None
@@ -73,7 +73,7 @@ class _Generated(NamedTuple):
 
 
 class Describing:
-    """Makes the files for callers with different rights.
+    """Creates the files for callers with different permissions.
 
     Args:
         services: returns the services of the server.
@@ -88,11 +88,11 @@ class Describing:
 
     def files_for(self, may_call: Callable[[MethodDefinition], bool]) -> DescribedFiles:
         """Return the files for a caller."""
-        # A service without a name has bare functions, which only callers from Go reach.
+        # A service without a name has bare functions, which only Go callers can call.
         services = [one for one in self._services() if one.name]
         names = tuple(one.name for one in services)
         if names != self._names:
-            # Services were added meanwhile.
+            # Services were added or removed since the last call.
             self._sort(services)
             self._names = names
             self._made.clear()
@@ -107,7 +107,7 @@ class Describing:
         return found
 
     def _sort(self, services: Iterable[ServiceDefinition]) -> None:
-        """Sort services by schema: generated code has files; classes are their own schema."""
+        """Split services by the source of their schema: files of generated code, or Python classes."""
         own: list[ServiceDefinition] = []
         self._generated.clear()
         for one in services:
@@ -116,7 +116,7 @@ class Describing:
                     own.append(one)
                 continue
             if find_spec("google") is None or find_spec("google.protobuf") is None:
-                # The messages belong to another library, and only code of that library could describe them.
+                # The messages belong to another library, and only that library could describe them.
                 continue
             from fastrpc.rpc.protobuf.generated_files import generated_service
 
@@ -161,7 +161,7 @@ class Describing:
         return names or [one.name]
 
     def _cut(self, packages: Iterable[ProtoPackage], allowed: Collection[str]) -> dict[str, bytes]:
-        """Return the files of generated code, without the methods that the caller may not call."""
+        """Return the files of generated code, with only the allowed methods."""
         services = [
             (one.descriptor, [method.name for method in methods])
             for one in self._generated
@@ -196,7 +196,7 @@ def _known_name(service: ServiceDefinition) -> str | None:
 
 
 def _free_name(package: ProtoPackage, files: Collection[str]) -> str:
-    """Return a name for the file of a package that differs from all files of generated code."""
+    """Return a file name for a package that no file of generated code has."""
     name = file_name(package)
     while name in files:
         name = f"{name.removesuffix('.proto')}_classes.proto"

@@ -1,6 +1,6 @@
 """Detection of a connection's protocol by its first bytes.
 
-A server with one protocol skips detection: it makes sessions when it accepts connections. The HTTP gateway counts as
+A server with one protocol skips detection and creates sessions when it accepts connections. The HTTP gateway counts as
 two protocols, HTTP/1.1 and HTTP/2, unless `HTTP.http2` is False.
 """
 
@@ -20,13 +20,12 @@ _FIRST_BYTES = 256
 
 
 class Detection:
-    """The connections of one server whose protocol is unknown.
+    """The connections of one server whose protocol is not yet known.
 
     Args:
-        protocols: the protocols that are detected.
-        seconds: time for the first bytes; None: no limit.
-        otherwise: the protocol that answers, in its own form, connections that match no protocol; None: they are
-            closed.
+        protocols: the protocols that can be detected.
+        seconds: the most seconds for the first bytes; None for no limit.
+        otherwise: the protocol that answers connections that match no protocol; None to close them.
     """
 
     def __init__(
@@ -39,20 +38,21 @@ class Detection:
         self.is_shut = False
 
     def connection(self, parts: ServerParts) -> "UndecidedConnection":
-        """Return the asyncio protocol of a new connection, which serves until its wire protocol is known."""
+        """Return the asyncio protocol that handles a new connection until its wire protocol is known."""
         return UndecidedConnection(self, parts)
 
     def shut(self) -> None:
-        """Close all present and later connections: the server closes."""
+        """Close all current and later connections, because the server closes."""
         self.is_shut = True
         for connection in list(self.undecided):
             connection.abort()
 
 
 class UndecidedConnection(asyncio.BufferedProtocol):
-    """One connection, until a protocol takes it over.
+    """One connection until its protocol is known.
 
-    The connection counts as opening: if there are too many of these, the longest silent one is closed.
+    The connection counts as in its handshake. If there are too many of these, the connection that was silent for
+    longest is closed.
     """
 
     def __init__(self, detection: Detection, parts: ServerParts) -> None:
@@ -85,7 +85,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
             for protocol in self._detection.protocols
             if protocol.detect is not None
         ]
-        # A YES is final, even if a protocol earlier in the list could match once more bytes arrive.
+        # YES is final, even if a protocol earlier in the list might match after more bytes.
         for wanted in (Match.YES, Match.OTHERWISE):
             for protocol, verdict in verdicts:
                 if verdict is wanted:
@@ -110,7 +110,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         self.abort()
 
     def _fits_alpn(self, protocol: Protocol) -> bool:
-        """Return whether TLS agreed on the protocol that these bytes have; close the connection if not."""
+        """Return whether TLS agreed on the protocol that was detected; if not, close the connection."""
         if self.transport.get_extra_info("ssl_object") is None:
             return True
         agreed = self.transport.get_extra_info("alpn_protocol")
@@ -120,7 +120,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         return False
 
     def heard_below(self) -> None:
-        """Note that the TLS layer below received bytes of its handshake."""
+        """Record that the TLS layer has received bytes of its handshake."""
         if self in self._detection.undecided:
             self._parts.openings.add_undecided(self)
 
@@ -149,7 +149,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         transport = self.transport
         try:
             session = server_stream(protocol, self._parts)
-            # Loops choose their read method when reading begins.
+            # Pause and resume, because loops choose how to read from a transport when reading begins.
             transport.pause_reading()
             transport.set_protocol(session)
             transport.resume_reading()

@@ -1,13 +1,13 @@
-"""The edge of a server: it refuses addresses that may not connect, or that connect too often.
+"""The edge of a server refuses addresses that may not connect, or that connect too often.
 
 ::
 
     accepted ──► a proxy? ──► no: its own address ────────────────────┐
-                    ├─► of proxy_protocol: the address in its header ─┴─► Addresses ──► ConnectionRate ──► session
-                    └─► of trusted_proxies: passes; each of its requests is judged by the address of its client
+                    ├─► of proxy_protocol: the address in its header ─┴─► Addresses ──► ConnectionRate ──► session └─►
+                    of trusted_proxies: accepted; each request is checked by the address of its client
 
-With several workers, the supervisor accepts connections and has an edge: a connection that the supervisor refuses never
-reaches a worker. The edges of the workers judge addresses in headers, and requests.
+With several workers, the supervisor accepts connections and has an edge, so a refused connection never reaches a
+worker. The edges of the workers check addresses in headers and requests.
 """
 
 import time
@@ -25,7 +25,8 @@ from fastrpc.peers.peer import Peer
 
 __all__ = ["Edges", "edges_of"]
 
-#: Most addresses for which the verdict of the lists is kept: in a flood the same addresses come again and again.
+#: The most addresses for which the result of the lists is cached. In a flood the same addresses connect again and
+#: again.
 MOST_KNOWN: Final = 1_024
 
 
@@ -36,11 +37,11 @@ def edges_of(
     note_refused: Callable[[str, str], None],
     count: Callable[[EdgeReason], None] = count_refusal,
 ) -> "Edges":
-    """Return the edge of a server; the arguments are as for `Edges`."""
+    """Return the edge of a server. The arguments are described in `Edges`."""
     trusts = None
-    # The clients of these proxies are judged at each HTTP request. Without HTTP the proxies are ordinary peers.
+    # The clients of these proxies are checked at each HTTP request. Without HTTP the proxies are ordinary peers.
     if config.http.trusted_proxies and {"http", "grpc"}.intersection(config.protocols):
-        # Imported on first use: most servers are not behind a proxy.
+        # Imported on first use, because most servers are not behind a proxy.
         from fastrpc.server.http.forwarded import TrustedProxies
 
         trusts = TrustedProxies(config.http.trusted_proxies).trusts
@@ -48,13 +49,14 @@ def edges_of(
 
 
 class Edges:
-    """Judges addresses by the limits of a server; only IP addresses are judged.
+    """Checks IP addresses against the limits of a server. Other addresses are accepted.
 
     Args:
-        shared: counters of each rate over all processes of the server; None counts in this one.
-        note_refused: takes an address and the reason of its refusal, for the log.
-        trusts: whether an address belongs to a proxy whose requests name their clients; None: no proxy is trusted.
-        proxies: the networks whose connections begin with a header that names the peer.
+        shared: for each limit, the counter that all processes of the server share; None to count in this process only.
+        note_refused: logs a refused address and the reason.
+        trusts: returns whether an address belongs to a proxy whose requests name their clients; None if no proxy is
+            trusted.
+        proxies: the networks of proxies whose connections begin with a header that contains the peer's address.
         count: counts a refusal by its reason.
     """
 
@@ -73,7 +75,7 @@ class Edges:
             for limit in limits
             if isinstance(limit, Addresses)
         ]
-        # The lists never change, so verdicts can be kept.
+        # The lists never change, so results can be cached.
         self._name_if_allowed = lru_cache(MOST_KNOWN)(self._found_name)
         self._rates = [
             (limit.per == "address", counter or rate_limiter_for(limit), _over(limit))
@@ -86,20 +88,21 @@ class Edges:
         self._count = count
 
     def admits_connection(self, peer_name: Any) -> bool:
-        """Return whether an accepted connection is served. A proxy's connection is judged by the peer in its header."""
+        """Return whether to serve a connection. A proxy's connection is checked later, by the peer in its header."""
         return (self._proxies is not None and self._proxies.contains(peer_name)) or self.admits_peer(
             peer_name
         )
 
     def admits_peer(self, peer_name: Any) -> bool:
-        """Return whether a peer may be served, as sockets name it."""
+        """Return whether to serve a peer, given its socket address."""
         return not isinstance(peer_name, tuple) or self._judge(peer_name[0]) is None
 
     def refusal_of(self, peer: Peer, is_unknown: bool) -> tuple[int, str] | None:
-        """Return status and text for a request whose client is refused; None: it passes.
+        """Return status and text to refuse a request of this client; None to accept it.
 
         Args:
-            is_unknown: whether a proxy named no address of its client. Such a client matches no `Addresses(allow=…)`.
+            is_unknown: True if a proxy did not state its client's address. Such a client matches no
+                `Addresses(allow=…)`.
         """
         host = peer.address.host
         if is_unknown and any(is_closed for is_closed, _, _ in self._lists):
@@ -117,7 +120,7 @@ class Edges:
         return self._take(host, name) if self._rates else None
 
     def _found_name(self, host: str) -> bytes | None:
-        """Return the name under which rates count an address; None: a list does not allow it."""
+        """Return the name under which rates count an address; None if a list does not allow the address."""
         packed = packed_address(host)
         for is_closed, allowed, denied in self._lists:
             allows, denies = allowed.longest(packed), denied.longest(packed)
@@ -126,7 +129,7 @@ class Edges:
         return network_name(packed)
 
     def _take(self, host: str, name: bytes) -> tuple[int, str] | None:
-        """Count a connection on all rates; if one limit is reached, count it on no rate."""
+        """Count a connection in all rates; if a limit is reached, undo this and return the refusal."""
         now = time.monotonic_ns()
         taken: list[RateLimiter] = []
         for is_per_address, counter, over in self._rates:

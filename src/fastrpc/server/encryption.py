@@ -1,4 +1,4 @@
-"""TLS of a server: addresses without TLS, and the sessions of connections that another process accepted."""
+"""TLS of a server: refuses addresses without TLS, and wraps connections that another process accepted."""
 
 from collections.abc import Mapping
 
@@ -13,19 +13,19 @@ from fastrpc.transports.sockets import encrypted
 
 __all__ = ["Encryption", "check_listening"]
 
-#: The order in which ALPN names are preferred; other protocols come last. Browsers name both versions of HTTP.
+#: The order of preference of ALPN names. Other protocols are last. Browsers offer both versions of HTTP.
 _PREFERENCE = (ALPN, H2_ALPN, HTTP_ALPN)
 
-#: The order if HTTP/2 serves no pages, so that browsers reach the gateway. Clients of gRPC name only HTTP/2.
+#: The order if HTTP/2 is only for gRPC, so that browsers reach the gateway by HTTP/1.1. gRPC clients offer only HTTP/2.
 _WITHOUT_PAGES = (ALPN, HTTP_ALPN, H2_ALPN)
 
 
 def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool = False) -> None:
-    """Refuse an address whose connections would lack the encryption that the settings promise.
+    """Refuse an address whose connections would not have the encryption that the settings require.
 
     Raises:
-        ConfigError: the address is `tls://` or `relay://` and there are no certificates, or `tcp://` beyond loopback
-            and there are; or its scheme is a protocol, not a transport; or a relay address names no server.
+        ConfigError: the address is `tls://` or `relay://` without certificates, or `tcp://` beyond loopback with
+            certificates; or its scheme is a protocol, not a transport; or a relay address names no server.
     """
     if address.scheme in {"grpc", "grpcs"}:
         place = f"{'tls' if address.scheme == 'grpcs' else 'tcp'}://{str(address).partition('://')[2]}"
@@ -48,23 +48,23 @@ def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool
 
 
 def _in_order(config: ServerConfig) -> tuple[str | None, ...]:
-    """Return the names of a server's protocols in ALPN, each once, in the order in which they are preferred."""
+    """Return the ALPN names of a server's protocols, each once, in order of preference."""
     order = _PREFERENCE if serves_pages_by_http2(config) else _WITHOUT_PAGES
     known = dict.fromkeys(name for protocol in server_protocols(config) for name in protocol.agreed)
     return (*(name for name in order if name in known), *(name for name in known if name not in order))
 
 
 class Encryption:
-    """The TLS of connections that another process accepted; it is set up with the first such connection.
+    """TLS for connections that another process accepted. It is set up at the first such connection.
 
-    Each address has its certificates: a LAN pass protects a single listener.
+    Each address has separate certificates, because a LAN pass protects only its listener.
     """
 
     def __init__(self, config: ServerConfig) -> None:
         self._tls = config.tls
-        #: The ALPN names on which clients and the server may agree; None means no name.
+        #: The ALPN names on which a client and the server may agree. None stands for a connection without ALPN.
         self.agreed = _in_order(config)
-        # TLS by address; None means all addresses with the server's certificates.
+        # TLS by address. The key None stands for all addresses with the server's certificates.
         self._ends: dict[Address | None, ServerEnd] = {}
 
     def prepare(self, addresses: Mapping[Address, TLS | None]) -> None:

@@ -1,4 +1,4 @@
-"""The end of a server: its drain, and the close of all its parts."""
+"""Drain a server, and close all its parts."""
 
 import asyncio
 
@@ -17,9 +17,9 @@ __all__ = ["Ending"]
 
 
 class Ending:
-    """Drains a server and closes its parts, in an order that loses no call.
+    """Drains a server and closes its parts, in an order in which no call is lost.
 
-    Its methods get the gate of the calls, or None if the server has not started.
+    Methods take the gate of the calls, or None if the server has not started.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Ending:
         self.quiet = asyncio.Event()
 
     async def drain(self, gate: Gate, timeout: float | None) -> bool:
-        """Withdraw the records, stop accepting, and let the calls in flight finish; return whether all of them did."""
+        """Withdraw the records, stop accepting, and let running calls finish; return whether all calls finished."""
         self._offer.health.drain()
         self._life.draining(gate.running)
         await self._offer.background.stop_taking()
@@ -61,15 +61,15 @@ class Ending:
         return await self._offer.background.stop_beside(drained, limit)
 
     async def close(self, gate: Gate | None) -> None:
-        """Close listeners and connections at once, and leave the sources; calls in flight are cancelled."""
+        """Close listeners and connections immediately, cancel running calls, and end the sources of services."""
         self._offer.is_closed = True
-        # Both run concurrently: connections do not wait for a slow registry.
+        # Withdraw records and close connections concurrently, because the registry may be slow.
         if self._offer.advertising is not None:
             self._leaving = asyncio.ensure_future(self._offer.advertising.close())
         try:
             await outlast(asyncio.ensure_future(self._close_connections(gate)), lambda: _abort(gate))
             if self._leaving is not None:
-                # A cancellation does not reach the withdrawal, which continues while the loop runs. Otherwise the
+                # The shield lets the withdrawal continue after a cancellation, while the loop runs. Otherwise the
                 # records would stay in a registry that its owner keeps open.
                 await asyncio.shield(self._leaving)
         finally:
@@ -92,7 +92,7 @@ class Ending:
             if gate is not None:
                 await close_connections(gate, self._config.timeouts.linger)
         finally:
-            # Some connections are open after the time to linger, or because a step failed or was cancelled.
+            # Connections may still be open after the time to linger, or because a step failed or was cancelled.
             self._accepting.shut()
             if gate is not None:
                 abort_connections(gate)
@@ -102,6 +102,6 @@ def _abort(gate: Gate | None) -> None:
     if gate is None:
         return
     if isinstance(asyncio.current_task(), ServerTask) and is_inside_handler(gate):
-        # A handler that closes its server is cancelled with its own connection. This is no reason to abort the others.
+        # A handler that closes its server is cancelled when its connection closes. Do not abort the other connections.
         return
     abort_connections(gate)

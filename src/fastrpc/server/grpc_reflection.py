@@ -1,4 +1,4 @@
-"""`fastrpc.reflection` under the names of gRPC: the services and methods of a server as descriptors."""
+"""gRPC's reflection service: describes the services and methods of a server as descriptors."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ __all__ = ["REFLECTIONS", "GrpcReflection"]
 
 @service("fastrpc.reflection", alias=REFLECTIONS)
 class GrpcReflection:
-    """List the services of a server to callers that `ServerConfig.reflection` admits; to gRPC as descriptors."""
+    """Describe the services of a server to callers that `ServerConfig.reflection` admits; in gRPC as descriptors."""
 
     def __init__(
         self,
@@ -46,11 +46,11 @@ class GrpcReflection:
     async def info(
         self, requests: AsyncIterator[ServerReflectionRequest]
     ) -> AsyncIterator[ServerReflectionResponse]:
-        """Answer questions about descriptors: they contain only methods that the caller may call, and their types."""
+        """Answer queries for descriptors, which contain only methods that the caller may call, and their types."""
         check_reveals(f"{REFLECTIONS[0]}.ServerReflectionInfo")
         sent: set[str] = set()
         async for request in requests:
-            # Rights may change while a stream lasts.
+            # Check permissions for each query, because they may change during the stream.
             answer = _answer(request, self._describing.files_for(self._may_call), sent)
             answer.valid_host, answer.original_request = request.host, request
             yield answer
@@ -59,7 +59,7 @@ class GrpcReflection:
 def _answer(
     request: ServerReflectionRequest, known: DescribedFiles, sent: set[str]
 ) -> ServerReflectionResponse:
-    """Return the answer to a question.
+    """Return the answer to a query.
 
     Args:
         sent: the names of files that the caller already has.
@@ -75,7 +75,7 @@ def _answer(
     elif request.all_extension_numbers_of_type is not None:
         asked = request.all_extension_numbers_of_type
         if known.has_name(asked):
-            # Extensions are described to no caller.
+            # Extensions are never described.
             return ServerReflectionResponse(
                 all_extension_numbers_response=ExtensionNumberResponse(base_type_name=asked)
             )

@@ -1,4 +1,4 @@
-"""Health: the state of a server's services, and `fastrpc.health`, which reports it."""
+"""The health of a server's services, and the service `fastrpc.health`, which reports it."""
 
 import enum
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ class ServingState:
     """The health of a server and of its services.
 
     Args:
-        services: returns the services that the server has now.
+        services: returns the current services of the server.
     """
 
     def __init__(self, services: Callable[[], Sequence[ServiceDefinition]]) -> None:
@@ -36,7 +36,7 @@ class ServingState:
         self.watchers = Watchers()
 
     def _names(self) -> dict[str, str]:
-        """Return all names of services, each with its canonical name."""
+        """Return all names of services, mapped to the canonical name."""
         return {name: one.name for one in self._services() for name in one.names.of_service()}
 
     def removable(self, service: str) -> str:

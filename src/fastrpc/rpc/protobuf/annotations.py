@@ -114,5 +114,6 @@ def refuse_kind(kind: str | None, annotation: Any) -> None:
 
 def unknown_type(annotation: Any) -> UnfitTypeError:
     return UnfitTypeError(
-        f"protobuf has no type for {type_text(annotation)}", "make it a dataclass, or bytes or str that you convert"
+        f"protobuf has no type for {type_text(annotation)}",
+        "make it a dataclass, or bytes or str that you convert",
     )

@@ -214,7 +214,8 @@ class Derivation:
             found = Part("message", message=self._oneof(rest))
         if found.shape != "single" and (takes_none or takes_unset):
             raise UnfitTypeError(
-                "in protobuf a list or a map is never absent, only empty", "leave None out, or " + _OWN_MESSAGE
+                "in protobuf a list or a map is never absent, only empty",
+                "leave None out, or " + _OWN_MESSAGE,
             )
         return found._replace(
             takes_none=takes_none or found.takes_none, takes_unset=takes_unset or found.takes_unset

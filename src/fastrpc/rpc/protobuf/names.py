@@ -27,7 +27,9 @@ _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 def field_name(name: str) -> str:
     found = name.replace("-", "_")
     if not NAME.fullmatch(found):
-        raise UnfitTypeError(f"{name!r} is not a protobuf name", "give it one of ASCII letters, digits and `_`")
+        raise UnfitTypeError(
+            f"{name!r} is not a protobuf name", "give it one of ASCII letters, digits and `_`"
+        )
     return found
 
 

@@ -167,7 +167,8 @@ class Admin:
         place = str(self._listeners[0].address)
         if token is not None and address.scheme == "tcp" and not is_local(address):
             logger.warning(
-                "the admin token is sent in plain text: %s is not encrypted, write tls:// and tls=TLS(…)", place
+                "the admin token is sent in plain text: %s is not encrypted, write tls:// and tls=TLS(…)",
+                place,
             )
         logger.info("admin pages at %s", place, extra={"event": "admin_listening", "address": place})
 

@@ -6,14 +6,14 @@ from typing import Final
 
 __all__ = ["StartInstant"]
 
-#: A smaller change of the clock leaves the instant unchanged: readers compare pages.
+#: A smaller change of the clock does not change the shown time, because readers compare pages.
 _NOTICED_SECONDS: Final = 1.0
 
 
 class StartInstant:
-    """The instant of its making, in seconds since 1970.
+    """The time at which this object was created, in seconds since 1970.
 
-    The instant follows a clock that is set, so the age of the server stays true.
+    If the system clock is set, the time changes with it, so that the shown age of the server stays correct.
 
     Args:
         wall: returns the seconds since 1970.
@@ -27,7 +27,7 @@ class StartInstant:
         self._made_at, self._shown = clock(), wall()
 
     def seconds(self) -> float:
-        """Return the instant by the present setting of the clock."""
+        """Return the time, on the clock as it is set now."""
         found = self._wall() - (self._clock() - self._made_at)
         if abs(found - self._shown) > _NOTICED_SECONDS:
             self._shown = found

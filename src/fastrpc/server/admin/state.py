@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_ROWS", "ServerState", "method_rows", "shown_settings", "with_records"]
 
-#: Rows of a page, which also has their total.
+#: The most rows of a page. The page also has the total number.
 MOST_ROWS = 1_000
 
-#: Fields of the settings whose values may be shown: neither secrets nor names of files. All others are masked.
+#: Settings whose values may be shown: neither secrets nor file names. All other values are masked.
 HARMLESS = frozenset(
     {
         *("connect", "call", "handshake", "stream_idle", "idle", "announce", "drain", "linger"),
@@ -93,10 +93,10 @@ HARMLESS = frozenset(
 )
 MASK = "…"
 
-#: The loggers whose levels the page of figures shows: the root logger and the package's.
+#: The loggers whose levels the page of figures shows: the root logger and fastrpc's.
 LEVELS_SHOWN = ("", "fastrpc")
 
-#: The values of records that the pages of services show.
+#: The values of records that the page of services shows.
 _OF_RECORDS = ("is_out", "weight", "configured_weight")
 
 
@@ -104,10 +104,9 @@ class ServerState:
     """The state of one server.
 
     Args:
-        server: the server itself, as acts change it.
-        takes_connections: whether another process accepts the connections, so that the server need not listen to be
-            ready.
-        keeps_recent: whether to keep recent calls and log records for their pages, from now on until `close`.
+        server: the server, which acts change.
+        takes_connections: True if another process accepts the connections. Then the server is ready without listening.
+        keeps_recent: True to keep recent calls and log records for their pages, from now on until `close`.
     """
 
     def __init__(
@@ -128,7 +127,7 @@ class ServerState:
         self._exposition: Exposition | None = None
         self._identity = secrets.token_hex(8)
         self._recent = _recent_of(self._gate) if keeps_recent else None
-        #: This process, for acts.
+        #: The interface through which acts change this process.
         self.acted = ActedServer(server, self._health, self._identity, self._registrar)
 
     def close(self) -> None:
@@ -138,7 +137,7 @@ class ServerState:
 
     @property
     def is_ready(self) -> bool:
-        """Whether this server should get calls."""
+        """True if this server should receive calls."""
         advertising = self._offer.advertising
         has_doors = bool(self._listening.listeners) or self._takes_connections
         if not (self._health.is_serving("") and has_doors) or self._listening.is_shut:
@@ -164,15 +163,15 @@ class ServerState:
         return tables[name]()
 
     async def values(self, name: str) -> Callable[[], dict[str, Any]]:
-        """Return the function that makes the values of a page, by its name."""
+        """Return a function that computes the values of the page with this name."""
         table = self.table(name)
         if name == "overview":
-            # The rows are made in the thread: thousands of methods take longer than calls may wait.
+            # Compute the rows in a thread: for thousands of methods, calls would have to wait too long.
             return lambda: table | {"methods": method_rows(default_registry)}
         return lambda: table
 
     async def figures(self) -> Callable[[], "Figures"]:
-        """Return the function that makes the figures of each method."""
+        """Return a function that computes the figures of each method."""
         from fastrpc.server.admin.figures import Figures, process_facts
 
         facts = self.facts()
@@ -185,13 +184,12 @@ class ServerState:
         return made
 
     async def metrics(self) -> Callable[[], bytes]:
-        """Return the function that makes the page of metrics."""
-        # Imported on first use: workers serve no page.
+        """Return a function that makes the page of metrics."""
+        # Imported on first use, because workers serve no pages.
         from fastrpc.metrics.exposition import Exposition
 
         self._exposition = self._exposition or Exposition()
-        # The gauges are read here: in the thread their objects, which belong to this loop, could change or end
-        # meanwhile.
+        # Read the gauges here, not in the thread: their objects belong to this loop and could change at the same time.
         return partial(self._exposition.of_process, list(gauges()))
 
     def overview(self) -> dict[str, Any]:
@@ -214,7 +212,7 @@ class ServerState:
         }
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts about this server on the page of figures, besides its numbers."""
+        """Return facts about this server for the page of figures."""
         records = self._records()
         services = [
             {"name": one.name, "version": one.version, "state": self._health.of(one.name)}
@@ -235,11 +233,11 @@ class ServerState:
         }
 
     def ended(self) -> dict[str, Any]:
-        """Return the calls that failed or were slow, the newest first."""
+        """Return the calls that failed or were slow, newest first."""
         return {"total": 0, "ended": []} if self._recent is None else self._recent.calls()
 
     def logs(self) -> dict[str, Any]:
-        """Return the log records from WARNING on, the newest first."""
+        """Return the log records of level WARNING or above, newest first."""
         return {"total": 0, "logs": []} if self._recent is None else self._recent.records()
 
     def endpoints(self) -> dict[str, Any]:
@@ -255,7 +253,7 @@ class ServerState:
         return stacks(asyncio.get_running_loop())
 
     def calls(self) -> dict[str, Any]:
-        """Return the live calls, the oldest first."""
+        """Return the running calls, oldest first."""
         live = [
             (call, state, engine)
             for engine in list(self._gate.engines)
@@ -274,7 +272,7 @@ class ServerState:
                 "remaining_seconds": call.remaining(),
                 "peer": str(call.peer),
                 "identity": None if call.identity is None else call.identity.name,
-                # A connection may carry several protocols.
+                # Calls of several protocols may share a connection.
                 "protocol": engine.connection.protocol if call.peer is None else call.peer.protocol,
             }
             for call, state, engine in oldest
@@ -282,7 +280,7 @@ class ServerState:
         return {"total": len(live), "calls": rows}
 
     def connections(self) -> dict[str, Any]:
-        """Return the connections that have finished their opening."""
+        """Return the connections that have finished their handshake."""
         rows = []
         total = 0
         for engine in list(self._gate.engines):
@@ -310,22 +308,22 @@ class ServerState:
         return {"services": with_records(services, self._records())}
 
     def _registrar(self) -> "Registrar | None":
-        """Return the records in the registry; None: there is no registry."""
+        """Return the registrar of the server's records; None without a registry."""
         advertising = self._offer.advertising
         return None if advertising is None else advertising.records
 
     def _records(self) -> list[dict[str, Any]] | None:
-        """Return the records in the registry as rows; None: there is no registry."""
+        """Return the records in the registry as rows; None without a registry."""
         registrar = self._registrar()
         return None if registrar is None else registrar.shown()
 
     def store(self) -> dict[str, Any]:
-        """Return the store of this process: the hosted service's, or `Server(store=…)`."""
+        """Return the state of this process's store: of the hosted store service, or of `Server(store=…)`."""
         source = self._hosted("fastrpc.store") or self._background.scheduling
         return source.shown(MOST_ROWS) or {"store": []}
 
     def messages(self) -> dict[str, Any]:
-        """Return the topics and groups of this process's broker: the hosted one, or `Server(broker=…)`."""
+        """Return the topics and groups of this process's broker: the hosted broker, or `Server(broker=…)`."""
         source = self._hosted("fastrpc.broker") or self._background.subscribing
         return source.shown(MOST_ROWS) or {"messages": []}
 
@@ -333,16 +331,16 @@ class ServerState:
         return dict(self._served.instances()).get(service)
 
     def config(self) -> dict[str, Any]:
-        """Return the settings, all masked except the listed harmless ones."""
+        """Return the settings. All values are masked except those in HARMLESS."""
         return {"config": shown_settings(self._config)}
 
 
 def _recent_of(gate: Any) -> "Recent":
-    """Return the object that keeps recent calls and log records from now on."""
-    # Imported on first use: workers without pages do not load it.
+    """Start to keep recent calls and log records; return the object that keeps them."""
+    # Imported on first use, because workers without pages do not need it.
     from fastrpc.server.admin.recent import Recent
 
-    # The command line chooses the destination of records; otherwise logging is the program's.
+    # If fastrpc's command line has configured logging, keep all records. Otherwise logging belongs to the program.
     recent = Recent(of_all_loggers=isinstance(logging.lastResort, OwnLastResort))
     recent.begin()
     gate.runner.call_log = recent.log_beside(gate.runner.call_log)
@@ -354,10 +352,10 @@ def with_records(
 ) -> list[dict[str, Any]]:
     """Return rows of services, each with the values of its records in the registry.
 
-    A value that differs among a service's records becomes the sorted list of its values; None without a value.
+    If a value differs among the records of a service, the row has the sorted list of values; without records, None.
 
     Args:
-        records: rows as in `Registrar.shown`; None: there is no registry, and the services are unchanged.
+        records: rows from `Registrar.shown`; None without a registry, which leaves the services unchanged.
     """
     if records is None:
         return services
@@ -374,7 +372,7 @@ def _shared(values: list[Any]) -> Any:
 
 
 def shown_settings(settings: Any) -> dict[str, Any]:
-    """Return settings as plain values, all masked except the listed harmless ones."""
+    """Return settings as plain values. All values are masked except those in HARMLESS."""
     shown: dict[str, Any] = {}
     for name in type(settings).__dataclass_fields__:
         value = getattr(settings, name)
@@ -388,7 +386,7 @@ def shown_settings(settings: Any) -> dict[str, Any]:
 
 
 def method_rows(registry: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each method that was called at servers of this process."""
+    """Return a row for each method that was called on servers of this process."""
     found = [one for one in in_turns(registry) if one.side == "server" and (one.ended_calls or one.in_flight)]
     found.sort(key=lambda one: (one.service, one.method, one.protocol))
     return (_method_row(one.snapshot(), one) for one in in_turns(found, 16))

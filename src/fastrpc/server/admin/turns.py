@@ -1,4 +1,4 @@
-"""Long work of a thread in short turns. Between two turns a loop that waits for the interpreter gets it."""
+"""Split long work of a thread into short turns, between which an event loop that waits for the GIL gets it."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def in_turns(items: Iterable[T], each: int = 32) -> Iterator[T]:
-    """Yield items, and let other threads run after each such number: otherwise they would wait for 5 ms each."""
+    """Yield items, and let other threads run after every `each` items. Otherwise they would wait 5 ms for the GIL."""
     for number, item in enumerate(items):
         if number % each == 0:
             time.sleep(0)

@@ -1,5 +1,5 @@
-"""Work that a server starts by itself: schedules and subscribers. `rpc/background/` has the marks for both.
+"""Work that a server starts by itself: scheduled methods and subscribers. `rpc/background/` defines their marks.
 
-The parts that run this work, in `coordination` and `brokers`, are in higher layers than servers: the front door
-registers them.
+`coordination` and `brokers` run this work. They are in higher layers than servers, so `fastrpc/__init__.py` registers
+them.
 """

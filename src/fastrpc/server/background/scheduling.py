@@ -13,7 +13,7 @@ class Scheduling:
     """Opens the store, and runs the scheduled methods of services while they are served.
 
     Raises:
-        ConfigError: the URL names no store.
+        ConfigError: the URL is not the URL of a store.
     """
 
     def __init__(self, served: ServiceTable, url: str | None) -> None:
@@ -26,7 +26,7 @@ class Scheduling:
             check_store(url)
 
     async def open(self) -> None:
-        """Open the store; it is closed after the sources are left."""
+        """Open the store. It is closed after the sources of services have ended."""
         if self._url is not None:
             self._store = registered("server", "open_store")(self._url)
             await self._served.hold(self._store)
@@ -43,7 +43,7 @@ class Scheduling:
         """Run the scheduled methods of a service from now on.
 
         Raises:
-            ConfigError: a method is scheduled on the leader, and there is no store.
+            ConfigError: a method is scheduled on the leader, but there is no store.
         """
         if schedules_of(type(service)):
             if self._schedules is None:
@@ -52,14 +52,14 @@ class Scheduling:
             self._schedules.add(name, service)
 
     async def stop(self, seconds: float | None, name: str | None = None) -> bool:
-        """Start no further run, of one service or of all; return whether all current runs ended in time."""
+        """Start no further runs, of one service or of all; return whether all running methods ended in time."""
         return self._schedules is None or bool(await self._schedules.stop(name, seconds))
 
     def forget(self) -> None:
-        """Forget all services; `add` starts anew."""
+        """Forget all services, so that `add` starts again."""
         self._schedules = None
 
 
 def check_store(url: str) -> None:
-    """Raise ConfigError if no store has this URL: each process opens its store only later."""
+    """Raise ConfigError unless this is the URL of a store. Each process opens the store only later."""
     registered("server", "open_store")(url)

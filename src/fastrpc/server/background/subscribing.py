@@ -19,7 +19,7 @@ class Subscribing:
         broker: the URL of a broker, or a broker that its owner opens and closes.
 
     Raises:
-        ConfigError: the broker is neither.
+        ConfigError: the broker is neither a URL nor a broker.
     """
 
     def __init__(self, served: ServiceTable, broker: Any, config: ServerConfig) -> None:
@@ -32,7 +32,7 @@ class Subscribing:
             check_broker(broker)
 
     async def open(self) -> None:
-        """Open the broker; it is closed after the sources are left."""
+        """Open the broker. It is closed after the sources of services have ended."""
         if self._broker is not None:
             opened = self._broker
             if isinstance(opened, str):
@@ -52,7 +52,7 @@ class Subscribing:
         return found
 
     def made_for(self, names: ServiceNames, service: Any) -> list[Any]:
-        """Return the subscribers of a service, which do not take messages yet.
+        """Return the subscribers of a service, which do not receive messages yet.
 
         Raises:
             ConfigError: there is no broker, or it lacks a feature that an option requires.
@@ -67,17 +67,17 @@ class Subscribing:
         return made
 
     async def begin(self, made: list[Any]) -> None:
-        """Take messages from now on. ConfigError: the broker cannot do it."""
+        """Start to receive messages. Raises ConfigError if the broker lacks a required feature."""
         if made:
             await self._subscribers.begin(made)
 
     def begin_soon(self, made: list[Any]) -> None:
-        """Take messages from one of the next turns of the loop on."""
+        """Start to receive messages in one of the next iterations of the loop."""
         if made:
             self._subscribers.begin_soon(made)
 
     async def stop_taking(self) -> None:
-        """Stop taking messages."""
+        """Receive no further messages."""
         if self._subscribers is not None:
             await self._subscribers.stop_taking()
 
@@ -86,12 +86,12 @@ class Subscribing:
         return self._subscribers is None or bool(await self._subscribers.stop(name, seconds))
 
     def forget(self) -> None:
-        """Forget all services; `made_for` starts anew."""
+        """Forget all services, so that `made_for` starts again."""
         self._subscribers = None
 
 
 def check_broker(broker: Any) -> None:
-    """Raise ConfigError unless it is a broker or a broker's URL: each process opens it only later."""
+    """Raise ConfigError unless this is a broker or the URL of a broker. Each process opens the broker only later."""
     if isinstance(broker, str):
         registered("server", "open_broker")(broker)
     elif not isinstance(broker, registered("server", "Broker")):

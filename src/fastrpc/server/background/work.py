@@ -1,4 +1,4 @@
-"""The work that a server starts by itself: runs of scheduled methods, deliveries of messages."""
+"""The work that a server starts by itself: calls of scheduled methods, deliveries of messages."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -14,7 +14,7 @@ __all__ = ["BackgroundWork", "ServerResources"]
 
 
 class ServerResources(NamedTuple):
-    """The URL of a server's store; the URL of its broker, or an open broker."""
+    """The URL of a server's store, and the URL of its broker or an open broker."""
 
     store: str | None
     broker: Any
@@ -24,7 +24,7 @@ class BackgroundWork:
     """Opens store and broker, and runs schedules and subscribers of services while they are served.
 
     Raises:
-        ConfigError: a URL names no store, or no broker.
+        ConfigError: a URL is not the URL of a store or of a broker.
     """
 
     def __init__(self, served: ServiceTable, resources: ServerResources, config: ServerConfig) -> None:
@@ -33,12 +33,12 @@ class BackgroundWork:
         self.subscribing = Subscribing(served, resources.broker, config)
 
     async def open(self) -> None:
-        """Open store and broker; they are closed after the sources are left."""
+        """Open store and broker. They are closed after the sources of services have ended."""
         await self.scheduling.open()
         await self.subscribing.open()
 
     async def begin(self) -> None:
-        """Run the work that the services of all sources request, until the sources are left.
+        """Start the work of all services. It runs until the sources of services end.
 
         Raises:
             ConfigError: a store or a broker is missing, or lacks a feature that an option requires.
@@ -58,16 +58,16 @@ class BackgroundWork:
         self.subscribing.forget()
 
     def add(self, name: str, service: Any) -> None:
-        """Run the work of a service from now on. ConfigError as in `begin`."""
+        """Start the work of a service. Raises ConfigError as `begin` does."""
         self.scheduling.add(name, service)
         self.subscribing.begin_soon(self._made_for(service))
 
     async def stop_taking(self) -> None:
-        """Stop taking messages."""
+        """Receive no further messages."""
         await self.subscribing.stop_taking()
 
     async def stop(self, seconds: float | None, name: str | None = None) -> bool:
-        """Start nothing more, of one service or of all; return whether all running work ended in time."""
+        """Start no further work, of one service or of all; return whether all running work ended in time."""
         ended = await asyncio.gather(
             self.scheduling.stop(seconds, name), self.subscribing.stop(seconds, name)
         )
@@ -76,7 +76,7 @@ class BackgroundWork:
     async def stop_beside(
         self, work: Awaitable[bool], seconds: float | None, name: str | None = None
     ) -> bool:
-        """Stop, while other work ends in the same time; return whether all work ended without being cut off."""
+        """Stop, and wait for other work at the same time; return whether all work ended without being cancelled."""
         stopping = asyncio.ensure_future(self.stop(seconds, name))
         try:
             is_clean = await work
