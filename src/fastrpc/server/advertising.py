@@ -19,7 +19,7 @@ class Advertising:
     Args:
         registry: a URL, or an object that its owner closes.
         serving: returns the healthy services with their versions.
-        place: the zone and host where the server runs.
+        place: where the server runs: zone, region, coordinates.
         admin_address: returns the address of the admin pages, or None.
 
     Raises:

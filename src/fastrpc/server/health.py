@@ -57,7 +57,7 @@ class ServingState:
 
     @contextmanager
     def removing(self, service: str) -> Iterator[None]:
-        """Report a service as not serving until the block ends; then forget an earlier setting."""
+        """Report a service as not serving until the block ends, then forget its `set` health."""
         self._leaving.add(service)
         self.watchers.wake()
         try:
@@ -75,7 +75,7 @@ class ServingState:
         """
         names = self._names()
         if service and service not in names:
-            # Imported on first use, together with the types that it describes.
+            # Imported on first use, because it also imports the description of types.
             from fastrpc.rpc.description import nearest_name
 
             near = nearest_name(service, names)
@@ -100,7 +100,7 @@ class ServingState:
         return not (self.is_draining or is_paused or service in self._leaving)
 
     def of(self, service: str) -> str:
-        """Return the state of a service in the words of gRPC's health protocol; "" is the whole server."""
+        """Return the state of a service as in gRPC's health protocol; "" is the whole server."""
         name = self._names().get(service) if service else ""
         if name is None:
             return "SERVICE_UNKNOWN"
@@ -114,7 +114,7 @@ class HealthSource:
     _tell: Callable[[bool], None] | None = None
 
     def tell_health(self, tell: Callable[[bool], None]) -> None:
-        """Have a function of the server called with each change, and now if the service does not serve."""
+        """Set the function of the server to call at each change. Call it now if the service does not serve."""
         self._tell = tell
         if not self._is_serving:
             tell(False)
@@ -135,7 +135,7 @@ class Health:
 
     @method(idempotent=True)
     async def check(self, service: str = "") -> str:
-        """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN; an empty name asks for the whole server."""
+        """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN. An empty name means the whole server."""
         connection: Any = getattr(current_call(), "connection", None)
         if connection is not None:
             connection.note_probe()
@@ -143,7 +143,7 @@ class Health:
 
     @method(idempotent=True)
     async def watch(self, service: str = "") -> AsyncIterator[str]:
-        """Yield the state that `check` returns, at once and after each change, until the server drains.
+        """Yield the state that `check` returns, immediately and after each change, until the server drains.
 
         A slow reader gets only the latest state. During a drain the state is NOT_SERVING, and the stream ends with
         UNAVAILABLE.
@@ -171,14 +171,14 @@ class ServingStatus(enum.Enum):
 
 @service("fastrpc.health", alias=(GRPC_HEALTH,))
 class GrpcHealth:
-    """Report whether a server or one of its services serves, also with the names and messages of gRPC."""
+    """Report whether a server or one of its services serves, in fastrpc and as gRPC's health service."""
 
     def __init__(self, state: ServingState) -> None:
         self._health = Health(state)
 
     @method(alias=("Check",), idempotent=True)
     async def check(self, service: str = "") -> ServingStatus:
-        """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN; an empty name asks for the whole server.
+        """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN. An empty name means the whole server.
 
         Raises:
             CallError: a gRPC caller asks for an unknown service.
@@ -190,7 +190,7 @@ class GrpcHealth:
 
     @method(alias=("Watch",), idempotent=True)
     async def watch(self, service: str = "") -> AsyncIterator[ServingStatus]:
-        """Yield the state that `check` returns, at once and after each change, until the server drains."""
+        """Yield the state that `check` returns, immediately and after each change, until the server drains."""
         states: Any = self._health.watch(service)
         async with aclosing(states):
             async for state in states:

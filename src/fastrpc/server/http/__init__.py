@@ -1,1 +1,1 @@
-"""The methods and the fixed paths that a server offers by HTTP. The protocol itself is in `_core/http`."""
+"""The methods and fixed paths that a server offers by HTTP. `_core/http` implements the protocol."""

@@ -1,4 +1,4 @@
-"""The fixed paths of a server's HTTP gateway, enabled by its settings."""
+"""The fixed paths of a server's HTTP gateway, which settings enable."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from fastrpc.server.http.routes import check_routes
 
 __all__ = ["check_services", "fixed_paths"]
 
-#: Names at the start of fixed paths.
+#: The first segments of fixed paths.
 _RESERVED = frozenset({"jsonrpc", "mcp", "ws", "docs", "openapi.json", "client.js"})
 
 
@@ -24,7 +24,7 @@ def fixed_paths(
     *,
     reveals_services: bool,
 ) -> dict[str, Path]:
-    """Return the handlers of fixed paths for the connections at one address; only HTTP/1.1 has them."""
+    """Return the handlers of fixed paths for connections at one address. Only HTTP/1.1 has fixed paths."""
     if "http" not in config.protocols:
         return {}
     depth, items = config.limits.depth, config.memory.items
@@ -32,11 +32,11 @@ def fixed_paths(
     if config.http.jsonrpc:
         paths["/jsonrpc"] = json_rpc_path(depth=depth, items=items, answer_bytes=config.limits.message_bytes)
     if config.http.mcp:
-        # Imported on first use, like the modules below: few servers offer tools.
+        # This and the modules below are imported on first use, because few servers need them.
         from fastrpc.server.http.mcp import Tools, mcp_path
 
         paths["/mcp"] = mcp_path(Tools(services), depth=depth, items=items)
-    # An application at "/" keeps its pages, including its index.
+    # If an application is mounted at "/", its index page is used.
     is_root_taken = "/" in config.http.mounts
     if reveals_services and not is_root_taken if config.http.docs is None else config.http.docs:
         from fastrpc.server.http.pages import pages
@@ -51,7 +51,8 @@ def check_services(config: ServerConfig, services: Sequence[ServiceDefinition]) 
     """Refuse services that cannot be offered by HTTP.
 
     Raises:
-        ConfigError: a service has the name of a fixed path, routes fit the same paths, or a method cannot be a tool.
+        ConfigError: a service has the name of a fixed path, two routes match the same path, or a method cannot be a
+            tool.
     """
     for service in services:
         for name in _RESERVED.intersection(service.names.of_service()):

@@ -1,11 +1,11 @@
-"""Bodies of forms, multipart/form-data (RFC 7578, RFC 2046): plain fields, then one file.
+"""Parse forms in multipart/form-data (RFC 7578, RFC 2046): plain fields, then one file.
 
 ::
 
-    preamble ──► head of a part ──► field ──► …          all of them are there before the file begins
-                          └──► file ──► its bytes, as they come ──► end
+    preamble ──► head of a part ──► field ──► …          all fields precede the file
+                          └──► file ──► its bytes, as they arrive ──► end
 
-The pieces of a file are passed on as they come. A part that is shorter than a delimiter is kept back.
+Pieces of a file are passed on as they arrive. Only bytes that may be the start of a delimiter are kept back.
 """
 
 import re
@@ -20,10 +20,10 @@ __all__ = ["FormReader", "boundary_of"]
 MOST_FIELDS: Final = 100
 MOST_FIELD_BYTES: Final = 64 * 1024
 MOST_HEAD_BYTES: Final = 8 * 1024
-#: Memory of a kept field besides its name and text, in bytes: three objects and a place in a list.
+#: The bytes of memory of a stored field in addition to its name and text: three objects and a place in a list.
 _FIELD_COST: Final = 160
 
-#: RFC 2046, section 5.1.1.
+#: The syntax of a boundary (RFC 2046, section 5.1.1).
 _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 _NAME: Final = r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)"
 _PARAMETER: Final = re.compile(rf';[ \t]*{_NAME}[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^;" \t]*)[ \t]*')
@@ -32,7 +32,7 @@ _FIELD: Final = re.compile(rf"{_NAME}:([^\x00-\x08\x0a-\x1f\x7f]*)")
 _ENCODED: Final = re.compile(r"%(22|0D|0A)", re.IGNORECASE)
 _PLAIN_ENCODINGS: Final = frozenset({"7bit", "8bit", "binary"})
 
-#: The part of a form that comes next.
+#: The part of a form that is parsed next.
 _State = Literal["preamble", "behind_delimiter", "head", "field", "first_of_file", "content", "epilogue"]
 
 
@@ -52,8 +52,8 @@ class FormReader:
     """Reads one form.
 
     Args:
-        file: the name of the part that is the file.
-        arguments_of: turns pairs of names and values into arguments by name, as JSON.
+        file: the name of the part with the file.
+        arguments_of: converts pairs of names and values to arguments by name, as JSON.
     """
 
     def __init__(
@@ -62,24 +62,24 @@ class FormReader:
         self._file = file
         self._arguments_of = arguments_of
         self._delimiter = b"\r\n--" + boundary
-        # The first delimiter may be at the start of the body, so a line end is put before it.
+        # A delimiter starts with a line end, which is missing if the first delimiter is at the start of the body. So
+        # add one.
         self._kept = bytearray(b"\r\n")
-        #: The offset before which the searched mark does not begin.
+        #: The offset at which the search for the next mark continues.
         self._searched = 0
         self._state: _State = "preamble"
         self._part = ""
         self._is_complete = False
-        #: Names and texts in UTF-8, with one byte per letter. A `str` takes four bytes per character if one is beyond
-        #: U+FFFF.
+        #: Names and texts in UTF-8, to save memory: a `str` uses four bytes for each character if one is beyond U+FFFF.
         self._fields: list[tuple[bytes, bytes]] = []
-        #: The memory that the fields take.
+        #: The bytes of memory of the fields.
         self.field_bytes = 0
-        #: The name and type of the file; None until its head is complete, when the handler can start.
+        #: The name of the file; None until the head of its part is complete. Then the handler can start.
         self.filename: str | None = None
         self.content_type = ""
 
     def take(self, data: bytes) -> list[bytes]:
-        """Take bytes of the body; return pieces of the file.
+        """Parse bytes of the body; return pieces of the file.
 
         Raises:
             CallError: the form is malformed or exceeds a limit.
@@ -94,7 +94,7 @@ class FormReader:
         """Return the fields as arguments.
 
         Raises:
-            CallError: the fields do not fit the method.
+            CallError: the fields are not arguments of the method.
         """
         fields, self._fields = self._fields, []
         self.field_bytes = 0
@@ -102,11 +102,11 @@ class FormReader:
 
     @property
     def held(self) -> int:
-        """The memory held here. A buffer keeps its full size after a part of it was passed on."""
+        """The bytes of memory in use. The buffer does not shrink when a part of it is passed on."""
         return self.field_bytes + self._kept.__alloc__()
 
     def end(self) -> None:
-        """Note the end of the body.
+        """Check that the form is complete at the end of the body.
 
         Raises:
             CallError: the form is incomplete.
@@ -116,10 +116,10 @@ class FormReader:
         if self.filename is None:
             raise _refusal(f"the form has no file {self._file!r}")
 
-    # Each step returns whether the next part can be read from the received bytes.
+    # Each step returns True if the next part can be parsed from the received bytes.
 
     def _preamble(self, pieces: list[bytes]) -> bool:
-        at = self._find(self._delimiter, MOST_HEAD_BYTES, f"no boundary comes within {MOST_HEAD_BYTES} bytes")
+        at = self._find(self._delimiter, MOST_HEAD_BYTES, f"there is no boundary within {MOST_HEAD_BYTES} bytes")
         return at >= 0 and self._follow("behind_delimiter", at + len(self._delimiter))
 
     def _behind_delimiter(self, pieces: list[bytes]) -> bool:
@@ -127,13 +127,12 @@ class FormReader:
             self._is_complete = True
             return self._follow("epilogue", 2)
         end = self._find(b"\r\n", MOST_HEAD_BYTES, "a boundary is followed by too much space")
-        # Until the line end has arrived, the last byte may be its first byte, or belong to the `--` after the last
-        # boundary.
+        # Before the line end has arrived, the last byte may be its "\r", or the first "-" after the last boundary.
         if bytes(self._kept[:end]).strip(b" \t") if end >= 0 else bytes(self._kept).strip(b" \t\r-"):
-            raise _refusal("a boundary is followed by something else than a line end")
+            raise _refusal("a boundary must be followed by a line end")
         if end >= 0 and self.filename is not None:
             raise _refusal("a part follows the file: send the fields first, and one file as the last part")
-        # The line end stays, so that a head without fields also ends with two line ends.
+        # Keep the line end, so that even a head without fields ends with two line ends.
         return end >= 0 and self._follow("head", end)
 
     def _head(self, pieces: list[bytes]) -> bool:
@@ -142,11 +141,11 @@ class FormReader:
         if end < 0:
             return False
         self._take_head(bytes(self._kept[2:end]))
-        # The last line end stays, as in an empty part it belongs to the delimiter.
+        # Keep the last line end, because in an empty part it belongs to the delimiter.
         return self._follow("field" if self.filename is None else "first_of_file", end + 2)
 
     def _take_head(self, head: bytes) -> None:
-        """Note the name of a part, and of the file."""
+        """Parse the head of a part: its name, and for the file its filename and type."""
         found: dict[str, str] = {}
         for line in head.split(b"\r\n"):
             matched = _FIELD.fullmatch(line.decode("utf-8", "replace"))
@@ -162,7 +161,7 @@ class FormReader:
         self._part = _decoded(parameters["name"])
         is_file = self._part == self._file
         if is_file != ("filename" in parameters):
-            raise _refusal(f"the file is the part {self._file!r}, with a filename, and no other part has one")
+            raise _refusal(f"only the part {self._file!r} must have a filename: it is the file")
         if is_file:
             self.filename = _last_component(parameters["filename"])
             self.content_type = found.get("content-type", "application/octet-stream")
@@ -171,7 +170,7 @@ class FormReader:
 
     def _field(self, pieces: list[bytes]) -> bool:
         too_long = f"{self._part!r:.100} has more than {MOST_FIELD_BYTES} bytes"
-        # The line end that was kept is not part of the field.
+        # The first two bytes are the line end of the head, not part of the field.
         at = self._find(self._delimiter, MOST_FIELD_BYTES + 2, too_long)
         if at < 0:
             return False
@@ -186,16 +185,16 @@ class FormReader:
 
     def _first_of_file(self, pieces: list[bytes]) -> bool:
         if self._delimiter.startswith(self._kept) and len(self._kept) < len(self._delimiter):
-            # These bytes may begin the delimiter of an empty file.
+            # These bytes may be the start of the delimiter after an empty file.
             return False
-        # The line end of the head is dropped, unless it belongs to the delimiter.
+        # Drop the line end of the head, unless it belongs to the delimiter.
         return self._follow("content", 0 if self._kept.startswith(self._delimiter) else 2)
 
     def _content(self, pieces: list[bytes]) -> bool:
         at = self._kept.find(self._delimiter)
         size = len(self._kept) if at < 0 else at
         if at < 0:
-            # The last bytes may begin a delimiter, so they are kept.
+            # Keep the last bytes if they may be the start of a delimiter.
             start = self._kept.find(b"\r", max(0, size - len(self._delimiter) + 1))
             while start >= 0 and not self._delimiter.startswith(self._kept[start:]):
                 start = self._kept.find(b"\r", start + 1)
@@ -210,21 +209,21 @@ class FormReader:
         return False
 
     def _follow(self, state: _State, size: int) -> bool:
-        """Drop the first `size` bytes, and read another part next."""
+        """Drop the first `size` bytes, and parse another part next."""
         del self._kept[:size]
         self._searched = 0
         self._state = state
         return True
 
     def _find(self, mark: bytes, most: int, too_long: str) -> int:
-        """Return the offset of a mark, or -1 before it arrives. Refuse a form that has no mark within `most` bytes."""
+        """Return the offset of a mark, -1 if it has not arrived. Refuse a form without it within `most` bytes."""
         at = self._kept.find(mark, self._searched)
         self._searched = max(0, len(self._kept) - len(mark) + 1)
         if at > most or (at < 0 and self._searched > most):
             raise _refusal(too_long)
         return at
 
-    #: The function that reads each part.
+    #: The function that parses each part.
     _STEPS: ClassVar[dict[_State, Callable[["FormReader", list[bytes]], bool]]] = {
         "preamble": _preamble,
         "behind_delimiter": _behind_delimiter,
@@ -237,7 +236,7 @@ class FormReader:
 
 
 def _parameters(text: str) -> dict[str, str]:
-    """Return the parameters of a field by their lower-case names; an empty dict if they are malformed or repeated."""
+    """Return the parameters of a header field by lower-case name; an empty dict if they are malformed or repeated."""
     found: dict[str, str] = {}
     at = text.find(";")
     while 0 <= at < len(text):

@@ -1,9 +1,9 @@
 """The clients of trusted proxies: `HTTP(trusted_proxies=("10.0.0.0/8", "unix"))`.
 
-A proxy appends the address of its peer to `X-Forwarded-For`. The entries are read from the right. Trusted addresses are
-skipped, and the first other entry is the client. The client may have written everything further left. `Forwarded`,
-`X-Forwarded-Host` and `X-Forwarded-Port` are never read: a proxy that does not set them passes on fields that a
-stranger may have sent.
+A proxy appends the address of its peer to `X-Forwarded-For`. The entries are read from the right: trusted addresses are
+skipped, and the first other entry is the client. Entries further left are ignored, because the client may have written
+them. `Forwarded`, `X-Forwarded-Host` and `X-Forwarded-Port` are ignored too: a proxy that does not set them passes on
+the client's fields.
 """
 
 import ipaddress
@@ -17,13 +17,13 @@ from fastrpc.peers.peer import Peer, at_address
 
 __all__ = ["TrustedProxies"]
 
-#: The most entries that are read: longer chains of proxies do not exist.
+#: The most entries that are read. No chain of proxies is longer.
 _MOST_ENTRIES: Final = 10
 
-#: The longest text of an address, with brackets and a port.
+#: The most characters of an address with brackets and a port.
 _LONGEST: Final = 64
 
-#: The schemes that `X-Forwarded-Proto` may name. For another value, or none, the scheme of the connection counts.
+#: The schemes for values of `X-Forwarded-Proto`. For another or no value, the scheme of the connection is used.
 _SCHEMES: Final = {"https": "tls", "http": "tcp"}
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -33,8 +33,8 @@ class TrustedProxies:
     """Finds the client of each request.
 
     Args:
-        trusted: networks, and "unix" for all peers by unix sockets.
-        refusal_of: returns status and text for a refused client (`fastrpc.server.edges`); None: every client passes.
+        trusted: networks, and "unix" for all peers at unix sockets.
+        refusal_of: returns status and text for a refused client (`fastrpc.server.edges`); None to accept every client.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TrustedProxies:
     def client_of(
         self, peer: Peer, forwarded_for: Sequence[str], forwarded_proto: Sequence[str]
     ) -> tuple[Peer, tuple[int, str] | None] | None:
-        """Return the peer of one request, with status and text if it is refused; None: the peer is no trusted proxy."""
+        """Return the peer of one request, and its refusal if any; None if the connection is not a trusted proxy's."""
         if not self._trusts_peer(peer.address):
             return None
         found, is_named = self._client(forwarded_for)
@@ -62,17 +62,17 @@ class TrustedProxies:
         """Return the peer of one request on a connection; None if the peer of the connection is not trusted.
 
         Args:
-            forwarded_for: the values of all fields `X-Forwarded-For`.
-            forwarded_proto: the values of all fields `X-Forwarded-Proto`.
+            forwarded_for: the values of all `X-Forwarded-For` fields.
+            forwarded_proto: the values of all `X-Forwarded-Proto` fields.
         """
         if not self._trusts_peer(peer.address):
             return None
         return _peer_behind(peer, self._client(forwarded_for)[0], forwarded_proto)
 
     def _client(self, forwarded_for: Sequence[str]) -> tuple[tuple[_Address, int] | None, bool]:
-        """Return the address of the client, or else of the last trusted proxy, or None; and whether it is the client's.
+        """Return an address, and True if it is the client's. Otherwise it is the last trusted proxy's, or None.
 
-        A request without entries, or with trusted entries only, comes from a proxy itself.
+        In a request without entries, or with only trusted entries, the client is a proxy itself.
         """
         found: tuple[_Address, int] | None = None
         entries = _entries(forwarded_for) if any(forwarded_for) else []
@@ -98,9 +98,9 @@ class TrustedProxies:
 
 
 def _peer_behind(peer: Peer, found: tuple[_Address, int] | None, forwarded_proto: Sequence[str]) -> Peer:
-    """Return the peer of one request on a trusted peer's connection: the named client, or else the trusted peer."""
+    """Return the peer of one request on a trusted proxy's connection: the named client, else the proxy."""
     address = peer.address
-    # If a proxy at a unix socket states no scheme, its client was unencrypted.
+    # If a proxy at a unix socket states no scheme, its client's connection counts as plain text.
     own = address.scheme if address.host else "tcp"
     scheme = _SCHEMES.get(_entries(forwarded_proto)[-1], own) if forwarded_proto else own
     if found is not None:
@@ -111,7 +111,7 @@ def _peer_behind(peer: Peer, found: tuple[_Address, int] | None, forwarded_proto
 
 
 def _entries(values: Sequence[str]) -> list[str]:
-    """Return the items of a field; its lines form one list."""
+    """Return the items of a field. Repeated fields form one list."""
     return [entry.strip(" \t") for value in values for entry in value.split(",")]
 
 
@@ -140,5 +140,5 @@ def _address(entry: str) -> tuple[_Address, int] | None:
 
 
 def _plain(address: _Address) -> _Address:
-    """Return the IPv4 address that an IPv6 address represents, if any."""
+    """Return the IPv4 address that an IPv6 address represents; other addresses are returned unchanged."""
     return getattr(address, "ipv4_mapped", None) or address

@@ -5,7 +5,7 @@
     {"jsonrpc": "2.0", "method": "shop.price", "params": {"item": "tea"}, "id": 1}
     {"jsonrpc": "2.0", "result": 250, "id": 1}
 
-Each entry of a batch is a separate call at the gate. The answers are sent together, in the order of the entries.
+Each entry of a batch is a separate call. The answers are sent together, in the order of the entries.
 """
 
 from collections.abc import Callable
@@ -43,22 +43,22 @@ _CODES: Final = {
     Status.INTERNAL: _INTERNAL,
 }
 
-#: The most bytes of a raw id. The id is kept until its answer, and no budget counts it.
+#: The most bytes of a raw id. The id is kept until its answer, and no memory limit counts it.
 _MOST_ID_BYTES: Final = 1_024
 
-#: The first bytes of a text, a number and null.
+#: The possible first bytes of a text, a number and null.
 _IDENTIFIER_STARTS: Final = (b'"', b"n", b"-", *(b"%d" % digit for digit in range(10)))
 
 _NOTHING: Final = msgspec.Raw(b"null")
 _NO_JSON: Final = "the body is not JSON"
 
-#: The data of an error in place of a result that was left out: the call was made.
+#: The data of an error in place of a result that is too large. The call was executed.
 _TOO_LARGE: Final = {"code": Status.RESOURCE_EXHAUSTED.name, "processed": "yes"}
 
-#: Stands for a parameter that was not given.
+#: Stands for a parameter that is not given.
 _ABSENT: Final = msgspec.Raw(b"")
 
-# These decoders make no objects from the content of a body; only the method does, for its parameters.
+# These decoders create no objects for the content of a body: only the method decodes its parameters.
 _check_whole = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_entry = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -66,7 +66,7 @@ _decode_text = msgspec.json.Decoder(str).decode
 
 
 class _EntryError(Exception):
-    """An entry that is not a request."""
+    """An entry is not a valid request."""
 
     def __init__(self, code: int, message: str, identifier: msgspec.Raw = _NOTHING) -> None:
         super().__init__(message)
@@ -76,13 +76,13 @@ class _EntryError(Exception):
 
 
 def json_rpc_path(*, depth: int, items: int, answer_bytes: int) -> Path:
-    """Return the handler of the path of JSON-RPC.
+    """Return the handler of the JSON-RPC path.
 
     Args:
-        depth: deepest nesting of a body.
-        items: most values in a body.
-        answer_bytes: most bytes of all results and errors of a batch. Beyond this no result is sent, and only the code
-            of an error.
+        depth: the deepest nesting of a body.
+        items: the most values in a body.
+        answer_bytes: the most bytes of all results and errors of a batch. Beyond this, no results are sent, and errors
+            without text.
     """
     scan = PayloadScan(_JSON)
 
@@ -105,16 +105,16 @@ def json_rpc_path(*, depth: int, items: int, answer_bytes: int) -> Path:
 
 
 class _Answering:
-    """One body on its way to its answer."""
+    """Answers one body."""
 
     def __init__(self, request: HttpRequest, body: bytes, answer_bytes: int) -> None:
         self._request = request
         self._left = answer_bytes
-        # Bytes of a batch's answers that wait for other answers.
+        # The bytes of finished answers of a batch that wait for other answers.
         self._held = 0
         self._is_batch = body.lstrip()[:1] == b"["
         try:
-            # The batch is read as a whole: if an entry is truncated, the whole body is not JSON.
+            # Decode the batch as a whole: if an entry is truncated, the whole body is not JSON.
             self._entries = _decode_batch(body) if self._is_batch else [msgspec.Raw(body)]
             if not body.isascii():
                 body.decode()
@@ -123,14 +123,14 @@ class _Answering:
         if self._is_batch and not 0 < len(self._entries) <= _MOST_ENTRIES:
             text = f"a batch has 1 to {_MOST_ENTRIES} entries, this one has {len(self._entries)}"
             raise _EntryError(_SHAPE, text)
-        # The answers by position, each in parts; None for a notification, which has no answer.
+        # The answers by position, each in parts; None before the answer, and for a notification.
         self._answers: list[list[bytes] | None] = [None] * len(self._entries)
         self._waiting = 0
         self._has_begun = False
 
     def begin(self) -> HttpAnswer | None:
-        """Begin all calls; return the answer if it is already complete."""
-        # From here on each call keeps only its own bytes.
+        """Start all calls; return the answer if it is already complete."""
+        # Drop the entries, so that each call keeps only its own bytes.
         entries, self._entries = self._entries, []
         for position, entry in enumerate(entries):
             try:
@@ -167,7 +167,7 @@ class _Answering:
         self._request.count_answer(change)
 
     def _bounded(self, outcome: Outcome, identifier: msgspec.Raw) -> list[bytes]:
-        """Return the answer to an entry; in a batch a short error if the answer no longer fits."""
+        """Return the answer to an entry; in a batch, a short error if the answer exceeds the remaining bytes."""
         failure = outcome.failure
         # Escaping may make a text six times as long.
         size = len(outcome.value or b"") if failure is None else len(failure.details) + 6 * len(failure.text)
@@ -177,7 +177,7 @@ class _Answering:
         return _outcome(outcome, identifier)
 
     def _cut(self, failure: Failure | None, size: int, identifier: msgspec.Raw) -> list[bytes]:
-        """Return the error in place of an answer that does not fit."""
+        """Return the short error in place of an answer that is too large."""
         if failure is None:
             text = f"the result has {size} bytes, {self._left} are left for this batch (Limits.message_bytes)"
             return [_error(_OTHER, text, identifier, _TOO_LARGE)]
@@ -194,11 +194,11 @@ class _Answering:
         return [_error(_code_of(failure), text, identifier, data)]
 
     def _named(self, method: str, parameters: bytes) -> bytes:
-        """Return parameters by name instead of position. A surplus parameter has its number as its name."""
+        """Convert parameters by position to parameters by name. The name of a surplus parameter is its number."""
         route = self._request.routes.get(method)
         known = () if route is None else route.definition.parameters
         names = [parameter.name for parameter in known if parameter.by_position]
-        # A single surplus parameter is enough to refuse the call.
+        # One surplus parameter suffices: it causes the refusal of the call.
         names.append(str(len(names)))
         values = _decoder_of(len(names))(parameters)
         given = zip(names, msgspec.structs.astuple(values), strict=True)
@@ -206,7 +206,7 @@ class _Answering:
 
     def _whole(self) -> HttpAnswer:
         self._hold(-self._held)
-        # If a program keeps a call, it would keep the answers as well.
+        # Drop the answers here: a program that keeps a call would keep them too.
         answers, self._answers = self._answers, []
         return _answer([answer for answer in answers if answer is not None], is_batch=self._is_batch)
 
@@ -219,7 +219,7 @@ def _decoder_of(count: int) -> Callable[[bytes], Any]:
 
 
 def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
-    """Return method, parameters and id of an entry; an entry without an id is a notification."""
+    """Return method, parameters and id of an entry. The id of a notification is None."""
     try:
         entry = _decode_entry(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -252,11 +252,11 @@ def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
 
 
 def _identifier_of(entry: dict[str, msgspec.Raw]) -> msgspec.Raw | None:
-    """Return the id of an entry as it was sent, or None. A number may be too large for Python."""
+    """Return the raw id of an entry, or None. It is not decoded, because a number may be too large for Python."""
     told = entry.get("id")
     if told is None:
         return None
-    # A copy, as a Raw of msgspec keeps the whole buffer from which it was cut.
+    # Copy the id, because a Raw keeps the whole buffer that contains it.
     identifier = bytes(told)
     if not identifier.startswith(_IDENTIFIER_STARTS):
         raise _EntryError(_SHAPE, "id must be a text, a number or null")
@@ -266,7 +266,7 @@ def _identifier_of(entry: dict[str, msgspec.Raw]) -> msgspec.Raw | None:
 
 
 def _check_json(raw: bytes) -> None:
-    """Raise an error unless these bytes are JSON. For entries of a batch this was checked with the batch."""
+    """Raise an error unless these bytes are JSON. Entries of a batch always are."""
     try:
         _check_whole(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -274,13 +274,13 @@ def _check_json(raw: bytes) -> None:
 
 
 def _drop(outcome: Outcome) -> None:
-    """Drop the outcome of a notification, which has no answer even if it was refused."""
+    """Ignore the outcome of a notification, which has no answer even if it was refused."""
 
 
 def _outcome(outcome: Outcome, identifier: msgspec.Raw) -> list[bytes]:
     failure = outcome.failure
     if failure is None:
-        # The parts are joined only once, in the answer to the whole body.
+        # Return parts, which are joined only once, in the answer to the whole body.
         value = outcome.value or b"null"
         return [b'{"jsonrpc":"2.0","result":', value, b',"id":', bytes(identifier), b"}"]
     return [_error(_code_of(failure), failure.text, identifier, _data(failure))]
@@ -288,7 +288,7 @@ def _outcome(outcome: Outcome, identifier: msgspec.Raw) -> list[bytes]:
 
 def _code_of(failure: Failure) -> int:
     code = _CODES.get(Status(failure.status), _OTHER)
-    # If the handler ran, the method is known, even if it answers UNIMPLEMENTED.
+    # If the handler ran, the method exists, even if the handler answers UNIMPLEMENTED.
     return _OTHER if code == _UNKNOWN and failure.has_run else code
 
 

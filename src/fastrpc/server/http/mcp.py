@@ -1,7 +1,7 @@
 """Tools of language models (https://modelcontextprotocol.io) at a fixed path of the HTTP gateway.
 
-Each call of a tool passes the gate as any call does. A caller without an identity is asked for a token (401) if a token
-may help. A caller does not see tools that it may not call.
+A call of a tool is checked like any other call. A caller without an identity gets status 401 if a token may help. A
+caller does not see tools that it may not call.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _UNAUTHORIZED: Final = HttpAnswer(401, fields=(("WWW-Authenticate", "Bearer"),))
 
 
 class Tools:
-    """The tools of a server. They are made again when services were added."""
+    """The tools of a server. They are created again after services were added or removed."""
 
     def __init__(self, services: Sequence[ServiceDefinition]) -> None:
         self._services = services
@@ -39,7 +39,7 @@ class Tools:
         Raises:
             ConfigError: a method cannot be a tool.
         """
-        # Bare functions are only for callers from Go.
+        # Omit bare functions, which only Go callers can call.
         services = tuple(one for one in self._services if one.name)
         if services != self._known:
             self._tools = tools_of(method for service in services for method in service.methods.values())
@@ -48,11 +48,11 @@ class Tools:
 
 
 def mcp_path(tools: Tools, *, depth: int, items: int) -> Path:
-    """Return the handler of the path of tools.
+    """Return the handler of the MCP path.
 
     Args:
-        depth: deepest nesting of a body.
-        items: most values in a body.
+        depth: the deepest nesting of a body.
+        items: the most values in a body.
     """
     scan = PayloadScan(_JSON)
     conversation = Conversation("fastrpc", tools)
@@ -85,15 +85,15 @@ class _Caller:
 
     @property
     def is_unknown(self) -> bool:
-        """Whether a token may help: the caller has no identity, and every tool that it requested was refused."""
+        """True if a token may help: the caller has no identity, and every requested tool was refused."""
         return self._request.identity is None and self._has_refused and not self._has_granted
 
     def field(self, name: str) -> str | None:
-        """Return the value of a field of the head; the values of a repeated field are joined."""
+        """Return the value of a header field. The values of a repeated field are joined."""
         return ", ".join(self._request.head.values(name)) or None
 
     def may_call(self, tool: Tool | None) -> bool:
-        """Return whether the caller may call a tool. A missing tool is recorded in the same way as a forbidden one."""
+        """Return whether the caller may call a tool. A missing tool is treated like a forbidden tool."""
         route = None if tool is None else self._request.routes.get(tool.method.full_name)
         may = self._request.may_call(route)
         self._has_granted |= may
@@ -102,7 +102,7 @@ class _Caller:
 
 
 def _call(request: HttpRequest, told: ToolCall) -> None:
-    # The call itself counts its arguments.
+    # Do not keep the arguments: the memory limit counts them only in the call itself.
     call = told._replace(arguments=b"")
 
     def done(outcome: Outcome) -> None:

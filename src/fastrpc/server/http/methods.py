@@ -1,4 +1,4 @@
-"""The state that all connections of the HTTP gateway at one address share, and its view of methods."""
+"""The state that all connections of the HTTP gateway at one address share, and the gateway's view of methods."""
 
 import logging
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SIGN_SECONDS", "http_service"]
 
-#: The silence of a stream after which its caller gets a sign of life. It is shorter than the patience of proxies.
+#: Seconds without data after which a stream sends a keep-alive. Proxies wait longer before they close a connection.
 SIGN_SECONDS = 15.0
 
 logger = logging.getLogger("fastrpc.server")
@@ -43,7 +43,7 @@ def http_service(
     advertised: str = "",
     proxies: "TrustedProxies | None" = None,
 ) -> HttpService:
-    """Return the state that the connections at an address share.
+    """Return the state that all connections at an address share.
 
     Args:
         advertised: the host name by which callers reach the address, in addition to the address's own.
@@ -51,7 +51,7 @@ def http_service(
     """
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
     open_hosts = _hosts(config, address, advertised)
-    # If callers need a token, any host is accepted: a page under its own name has no token, and can do no harm.
+    # If callers need a token, accept any host: a page that a browser loads under another host name has no token.
     bounds, hosts = config.limits, open_hosts if gate.guards.access is None else None
     if hosts is not None and hosts.takes_any:
         logger.warning(
@@ -70,7 +70,7 @@ def http_service(
 
 
 def _method(config: ServerConfig, route: MethodRoute) -> HttpMethod:
-    """Return a method as the gateway knows it."""
+    """Return a method for the gateway."""
     definition = route.definition
     carried_by = codec_for(definition, "json")
 
@@ -99,8 +99,8 @@ def _method(config: ServerConfig, route: MethodRoute) -> HttpMethod:
 
 
 def _open_form(definition: MethodDefinition, arguments_of: QueryArguments, content_type: str) -> "FormReader":
-    """Return the reader of a form whose file is the stream of a call. CallError: its Content-Type is malformed."""
-    # Imported on first use: few services take files.
+    """Return the parser of a form whose file is the call's stream. Raises CallError for a malformed Content-Type."""
+    # Imported on first use, because few services accept files.
     from fastrpc.server.http.forms import FormReader, boundary_of
 
     stream = definition.signature.stream
@@ -109,8 +109,8 @@ def _open_form(definition: MethodDefinition, arguments_of: QueryArguments, conte
 
 
 def _mistakes_in(definition: MethodDefinition, codec: str, payload: bytes, first: str) -> bytes | None:
-    """Return all mistakes in refused arguments, encoded in their codec; None if each part is valid separately."""
-    # Imported on first use: callers seldom make mistakes.
+    """Return all mistakes in refused arguments, encoded in their codec; None if every part alone is valid."""
+    # Imported on first use, because callers seldom make mistakes.
     import msgspec
 
     from fastrpc.rpc.schema.mistakes import mistakes_in
@@ -121,17 +121,17 @@ def _mistakes_in(definition: MethodDefinition, codec: str, payload: bytes, first
 
 
 def _web_calls(config: ServerConfig, gate: Gate) -> "WebCalls | None":
-    """Return the finder of calls by gRPC-Web and Connect; None if neither is served."""
+    """Return the object that recognises calls by gRPC-Web and Connect; None if neither is served."""
     if not (config.http.grpc_web or config.http.connect):
         return None
-    # Imported on first use, together with the packages of gRPC.
+    # Imported on first use, because it imports the gRPC packages.
     from fastrpc.server.web.calls import WebCalls
 
     return WebCalls(gate, config)
 
 
 def _hosts(config: ServerConfig, address: Address, advertised: str) -> OwnHosts | None:
-    """Return the host names of this server; None: any host is accepted, as no page can do harm."""
+    """Return the host names of this server; None to accept any host, where browsers cannot connect."""
     if address.scheme in {"unix", "memory"}:
         return None
     own = (host.lower() for host in (address.host, advertised) if host)

@@ -1,8 +1,8 @@
 """Descriptions of services by the HTTP gateway: `/openapi.json`, the page `/docs` that calls them, and `/client.js`.
 
-They need no identity and hold no data. If callers are authenticated, the document contains the methods that its reader
-may call: public methods, and with a token also methods that the owner of the token may call. The policy of the page
-lets it load only from its own server.
+They need no identity and contain no data. If callers are authenticated, the document contains only methods that its
+reader may call: public methods, and with a token also the methods that the token's owner may call. The
+Content-Security-Policy of the page allows it to load only from its own server.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,8 @@ from fastrpc.server.http.paths import HttpAnswer, HttpRequest, Path
 
 __all__ = ["pages"]
 
-#: The page may load only its own files, has no inline script, and may be in no frame.
+#: The Content-Security-Policy: the page may load only files of this server, has no inline script, and may not be
+#: framed.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
 )
@@ -32,12 +33,12 @@ _PAGE_FIELDS: Final = (
     ("Referrer-Policy", "no-referrer"),
 )
 
-#: The number of documents that are kept, each for callers with equal access.
+#: The most documents that are cached. Callers with the same permissions share a document.
 _MOST_KEPT: Final = 32
 
 _SCRIPT: Final = "text/javascript; charset=utf-8"
 
-#: The files by their paths, with their media types.
+#: The files by path, with their media types.
 _FILES: Final = {
     "/docs": ("index.html", "text/html; charset=utf-8"),
     "/docs/page.js": ("page.js", _SCRIPT),
@@ -57,12 +58,12 @@ _FILES: Final = {
 def pages(
     services: Sequence[ServiceDefinition], options: HTTP, *, schemes: Sequence[str] = ()
 ) -> dict[str, Path]:
-    """Return the handlers of the paths of the pages.
+    """Return the handlers of the pages by path.
 
     Args:
-        services: the server's services, which may grow.
+        services: the server's services, to which others may be added.
         options: the settings of the gateway.
-        schemes: the schemes of credentials that it accepts.
+        schemes: the schemes of credentials that the gateway accepts.
     """
     document = _Document(services, options, schemes)
     shown = {path: _page(partial(_file, name, kind)) for path, (name, kind) in _FILES.items()}
@@ -79,7 +80,7 @@ def pages(
 
 
 class _Document:
-    """The OpenAPI document for each set of methods that a caller may call, made on its first request."""
+    """The OpenAPI document for each set of allowed methods, created on the first request for it."""
 
     def __init__(self, services: Sequence[ServiceDefinition], options: HTTP, schemes: Sequence[str]) -> None:
         self._services = services
@@ -87,7 +88,7 @@ class _Document:
         self._root_path = options.root_path
         self._schemes = schemes
         self._described: tuple[ServiceDefinition, ...] = ()
-        # Documents, by the methods in them and the path of the gateway.
+        # Documents by the methods in them and the path of the gateway.
         self._kept: dict[tuple[frozenset[str] | None, str], bytes] = {}
 
     def answer(self, request: HttpRequest) -> HttpAnswer:

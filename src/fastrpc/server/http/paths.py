@@ -1,4 +1,4 @@
-"""Fixed paths of the HTTP gateway: the handling and the answer of a request to one."""
+"""Fixed paths of the HTTP gateway: a request to a path, its handler and its answer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ __all__ = ["HttpAnswer", "HttpRequest", "Outcome", "Path"]
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """An answer; the length, `nosniff` and the fields that browsers need are added."""
+    """An answer. The gateway adds Content-Length, `nosniff` and the fields that browsers need."""
 
     status: int
     #: The media type; "" for no content.
@@ -31,7 +31,7 @@ class HttpRequest:
     def __init__(self, exchange: PathExchange, body: bytes, identity: Identity | None) -> None:
         self._exchange = exchange
         self.body = body
-        #: The identity of the sender; None if it has none, or if no identity was requested.
+        #: The identity of the sender; None if it has none, or if the path does not need one.
         self.identity = identity
 
     @property
@@ -48,14 +48,14 @@ class HttpRequest:
     def root(self) -> str:
         """The prefix of the gateway's paths in a program that includes the gateway.
 
-        In a server it is "", as its setting is HTTP.root_path.
+        In a server it is "", because there the prefix is the setting HTTP.root_path.
         """
         transport = self._exchange.transport
         return "" if transport is None else transport.get_extra_info("root_path", "")
 
     @property
     def reveals_services(self) -> bool:
-        """Whether callers may list the services."""
+        """True if callers may list the services."""
         return self._exchange.reveals_services
 
     @property
@@ -68,14 +68,14 @@ class HttpRequest:
         return self._exchange.may_call(self.identity, route)
 
     def answer(self, answer: HttpAnswer) -> None:
-        """Answer, unless the connection has ended. A message of a WebSocket is answered by the content only."""
+        """Send an answer, unless the connection has ended. For a WebSocket message, send only the content."""
         fields = answer.fields
         if answer.content_type:
             fields = (("Content-Type", answer.content_type), *fields)
         self._exchange.answer(answer.status, fields, answer.content)
 
     def count_answer(self, change: int) -> None:
-        """Count bytes of an answer that waits, or subtract them."""
+        """Add the bytes of a waiting answer to the memory count; a negative number subtracts."""
         self._exchange.count_answer(change)
 
     def call(
@@ -91,25 +91,26 @@ class HttpRequest:
 
         Args:
             arguments: a map by name.
-            done: gets the outcome, possibly before this returns. It is not called for a one-way call that starts.
+            done: receives the outcome, possibly before this method returns. It is not called for a started one-way
+                call.
         """
         return self._exchange.call(method, arguments, done, codec, one_way)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Path:
-    """The handler of the requests to one path."""
+    """The handler of requests to one path."""
 
-    #: Methods of HTTP; GET includes HEAD.
+    #: HTTP methods. GET includes HEAD.
     verbs: tuple[str, ...]
-    #: Returns the answer, or None if the answer follows later by `HttpRequest.answer`.
+    #: Returns the answer, or None if `HttpRequest.answer` is called later.
     handle: Callable[[HttpRequest], HttpAnswer | None]
-    #: Media types that POST takes.
+    #: The media types that POST accepts.
     content_types: tuple[str, ...] = ()
-    #: Whether a credential is verified first; a wrong credential is refused.
+    #: True to verify a credential first, if one is sent. A wrong credential is refused.
     needs_identity: bool = False
 
-    #: Whether messages of a WebSocket are handled in the same way as bodies.
+    #: True to handle WebSocket messages like bodies.
     takes_messages: bool = False
 
     def takes(self, head: RequestHead) -> bool:
@@ -129,5 +130,5 @@ class Path:
         answer = self.handle(request)
         if answer is not None:
             request.answer(answer)
-        # Calls in progress keep the request until their answer, and each counts its bytes.
+        # Running calls keep the request until their answer, and each counts its own bytes. So drop the body.
         request.body = b""

@@ -15,15 +15,15 @@ __all__ = ["QueryArguments"]
 
 _LISTS: Final = (list, tuple, set, frozenset)
 
-#: Names of a query in the text of an error.
+#: The most names of a query in an error text.
 _MOST_SHOWN: Final = 5
 
 
 class QueryArguments:
-    """Turns the query of a method into its arguments by name, as JSON.
+    """Converts the query of a method to arguments by name, as JSON.
 
-    `TextValue` reads each value from its text. A list is its parameter repeated; unless its items are `str`, it may
-    also be one array of JSON.
+    `TextValue` parses each value from its text. A list is a repeated parameter. Unless its items are `str`, it may also
+    be one JSON array.
     """
 
     def __init__(self, definition: MethodDefinition) -> None:
@@ -34,18 +34,18 @@ class QueryArguments:
         """Return the arguments.
 
         Raises:
-            CallError: the query does not fit the method.
+            CallError: the query has a wrong name or value.
         """
         parts = [part.partition("=") for part in query.split("&") if part]
         return self.of_pairs((_text(name), _text(value)) for name, _, value in parts)
 
     def names(self, query: str) -> list[str]:
-        """Return the first names in a query as an error shows them."""
+        """Return the first names in a query, quoted for an error text."""
         names = dict.fromkeys(part.partition("=")[0] for part in query.split("&") if part)
         return [f"{name!r:.100}" for name in [*names][:_MOST_SHOWN]]
 
     def of_pairs(self, pairs: Iterable[tuple[str, str]]) -> bytes:
-        """Return the arguments from pairs of names and values; errors as for a query."""
+        """Return the arguments in pairs of names and values. Raises the errors of `__call__`."""
         given: dict[str, list[str]] = {}
         for name, value in pairs:
             given.setdefault(name, []).append(value)
@@ -60,7 +60,7 @@ class QueryArguments:
         return msgspec.json.encode(arguments)
 
     def value(self, name: str, text: str, codec: str) -> bytes:
-        """Return the value of a parameter that is part of a path, in "json" or "msgpack"; errors as for a query."""
+        """Return the value of a parameter in a path, in "json" or "msgpack". Raises the errors of `__call__`."""
         return bytes(_value(name, self._parameters()[name].whole, text, codec))
 
     def _parameters(self) -> "dict[str, _Parameter]":
@@ -80,7 +80,7 @@ class _Parameter:
         origin, arguments = get_origin(plain) or plain, get_args(plain)
         self._is_list = origin in _LISTS
         kinds = [argument for argument in arguments if argument is not Ellipsis] or [Any]
-        # A tuple of fixed length has a type for each place; other tuples and lists have one for all places.
+        # A tuple of fixed length has a type for each item. Other tuples and lists have one type for all items.
         is_fixed = origin is tuple and Ellipsis not in arguments
         self._items = [TextValue(one) for one in (kinds if is_fixed else kinds[:1])] if self._is_list else []
         self._takes_array = any(item.form is not TextForm.AS_IS for item in self._items)
@@ -105,7 +105,7 @@ def _value(name: str, kind: TextValue, text: str, codec: str = "json") -> msgspe
 
 
 def _text(part: str) -> str:
-    """Return a part of a query, decoded as HTML forms encode it."""
+    """Decode a part of a query, with `+` for a space as in HTML forms."""
     try:
         return unquote_to_bytes(part.replace("+", " ")).decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Routes of a server's methods: the route to which a path belongs, and the arguments in path, query and body."""
+"""Routes of a server's methods: find the route of a path, and the arguments in path, query and body."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ from fastrpc.status import Status
 
 __all__ = ["Routed", "Routes", "check_routes"]
 
-#: The limits of a form without a file, which is read at once.
+#: The limits of a form without a file, which is parsed as a whole.
 _MOST_PAIRS: Final = 100
 _MOST_PAIR_BYTES: Final = 64 * 1024
 
@@ -30,19 +30,19 @@ class Routed:
     """A request to a route: the arguments of its method.
 
     Args:
-        values: the segments of the path by the names of their parameters, as they were sent.
+        values: the encoded segments of the path, by parameter name.
     """
 
     def __init__(self, handled: "_Handled", values: dict[str, bytes]) -> None:
         self._handled = handled
         self._values = values
         self.has_body = handled.route.has_body
-        #: Whether the body may be a form without a file: its fields are arguments by name.
+        #: True if the body may be a form without a file, whose fields are arguments by name.
         self.takes_pairs = self.has_body and handled.whole is None
 
     @property
     def body_types(self) -> str:
-        """The types of a body, as an error names them."""
+        """The media types of a body, for an error text."""
         if self.takes_pairs:
             return "application/json, application/msgpack or application/x-www-form-urlencoded"
         return "application/json or application/msgpack"
@@ -64,7 +64,7 @@ class Routed:
         return f"{', '.join(names)}: {self._handled.route} takes no query: {how}"
 
     def payload_of_pairs(self, body: bytes) -> bytes:
-        """Return the arguments if the body is a form in the syntax of a query; errors as for other bodies."""
+        """Return the arguments in a form that is encoded like a query. Raises the errors of `payload`."""
         if len(body) > _MOST_PAIR_BYTES or body.count(b"&") >= _MOST_PAIRS:
             raise _refusal(f"a form has at most {_MOST_PAIRS} fields and {_MOST_PAIR_BYTES} bytes")
         try:
@@ -79,7 +79,7 @@ class Routed:
             codec: the codec of the body, "json" or "msgpack".
 
         Raises:
-            CallError: a part of the request does not fit.
+            CallError: a part of the request is invalid.
         """
         handled = self._handled
         members = {
@@ -97,7 +97,7 @@ class Routed:
 
 
 class _Handled(NamedTuple):
-    """A route, the parameter that is the whole body (if there is one), and the reader of texts."""
+    """A route, its method, the parameter that is the whole body (or None), and the parser of texts."""
 
     route: HttpRoute
     method: MethodRoute
@@ -106,9 +106,9 @@ class _Handled(NamedTuple):
 
 
 class _Node:
-    """Templates with the same prefix: templates that end here, and the next segments.
+    """Templates with a common prefix: the templates that end here, and the nodes of the next segments.
 
-    A verb has several routes only if all but one belong to removed services.
+    A verb has several routes only if all except one belong to removed services.
     """
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class _Node:
         self.one: _Node | None = None
 
     def find(self, segments: Sequence[bytes], at: int = 0) -> Iterator[dict[str, list[_Handled]]]:
-        """Yield the routes of a path by their verbs, the most special templates first."""
+        """Yield the routes of a path by verb, the most specific templates first."""
         if at == len(segments):
             yield self.here
             return
@@ -136,8 +136,8 @@ class Routes:
     """The routes of a server.
 
     Args:
-        table: the methods of the server, which may change. Methods of removed services keep their routes, after all
-            others.
+        table: the methods of the server, which may change. Removed methods keep their routes, but other routes take
+            precedence.
     """
 
     def __init__(self, table: RouteTable) -> None:
@@ -148,17 +148,17 @@ class Routes:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no method has a route."""
+        """True if no method has a route."""
         self._renew()
         return self._is_empty
 
     def __call__(
         self, verb: str, path: bytes
     ) -> tuple[MethodRoute, Routed | None, tuple[tuple[str, MethodRoute], ...]] | None:
-        """Return the method of a path and its request, or None if nothing is at the path.
+        """Return the method of a path and the request to it, or None if no route matches the path.
 
-        If a path has only other verbs, there is no request; the method is then the one open to most callers, and all
-        verbs follow with their methods.
+        If the path has only routes with other verbs, the request is None, the method is the least restricted one, and
+        the third item lists all verbs and their methods.
         """
         if self.is_empty:
             return None
@@ -196,13 +196,13 @@ class Routes:
 
 
 def check_routes(services: Sequence[ServiceDefinition], reserved: frozenset[str]) -> None:
-    """Refuse routes that fit the same paths.
+    """Refuse routes that match the same paths.
 
     Args:
         reserved: the first segments of fixed paths.
 
     Raises:
-        ConfigError: two routes fit the same paths, or a route fits a fixed path or the path of a method.
+        ConfigError: two routes match the same path, or a route matches a fixed path or the path of a method.
     """
     named: list[tuple[MethodDefinition, HttpRoute]] = []
     paths = {
@@ -242,7 +242,7 @@ def _verbs_for(verb: str) -> tuple[str, ...]:
 
 
 def _first(fitting: Iterable[Sequence[_Handled]]) -> _Handled | None:
-    """Return the first route whose method is served, else the first route, which refuses its calls."""
+    """Return the first route whose method is still served, else the first route, whose calls are refused."""
     handled = [one for routes in fitting for one in routes]
     return next((one for one in handled if not one.method.is_withdrawn), handled[0] if handled else None)
 
