@@ -1,8 +1,8 @@
-"""Sockets that another program opened and passed on: the addresses `fd://NAME` and `fd://N`.
+"""Sockets that another program opened and passed to this process: the addresses `fd://NAME` and `fd://N`.
 
 systemd passes the sockets of a `.socket` unit as descriptors from 3 on. LISTEN_FDS is the number of sockets,
-LISTEN_FDNAMES has their names, LISTEN_PID the process for which they are meant. `fd://NAME` finds a socket by its name.
-`fd://N` is the descriptor number N, from systemd or any other parent.
+LISTEN_FDNAMES has their names, and LISTEN_PID is the ID of the process for which they are meant. `fd://NAME` is the
+socket with this name. `fd://N` is descriptor N, from systemd or any other parent.
 """
 
 import os
@@ -20,7 +20,7 @@ FIRST_DESCRIPTOR = 3
 
 
 def is_inherited(address: Address) -> bool:
-    """Return whether an address means a socket that was passed on."""
+    """Return whether an address means an inherited socket."""
     return address.scheme == "fd"
 
 
@@ -30,10 +30,10 @@ def inherited_address(
     """Return the bound address of the socket of an `fd://` address; leave the socket open for `take_inherited`.
 
     Args:
-        is_encrypted: whether connections of a TCP socket begin with TLS.
+        is_encrypted: True if connections of a TCP socket use TLS.
 
     Raises:
-        ConfigError: no such socket was passed on, or no server can listen with it; the hint lists the present sockets.
+        ConfigError: there is no such socket, or a server cannot listen on it; the hint lists the inherited sockets.
     """
     descriptor = _descriptor(address, environment)
     with socket.socket(fileno=os.dup(descriptor)) as bound:
@@ -41,14 +41,14 @@ def inherited_address(
 
 
 def take_inherited(address: Address, environment: Mapping[str, str] = os.environ) -> socket.socket:
-    """Return the socket of an `fd://` address, which the caller then owns: it can be taken only once.
+    """Return the socket of an `fd://` address. The caller then owns it, so this works only once per socket.
 
     Raises:
-        ConfigError: no such socket was passed on.
+        ConfigError: there is no such socket.
     """
     descriptor = _descriptor(address, environment)
     taken = socket.socket(fileno=os.dup(descriptor))
-    # Put another file at its number: a second use of the address has to fail.
+    # Replace the descriptor by another file, so that a second use of the address fails.
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(nothing, descriptor, inheritable=False)
     os.close(nothing)
@@ -56,7 +56,7 @@ def take_inherited(address: Address, environment: Mapping[str, str] = os.environ
 
 
 def _address_of(bound: socket.socket, is_encrypted: bool) -> Address | None:
-    """Return the address of a bound socket; None if clients cannot name it."""
+    """Return the address of a bound socket; None if it has no address for clients."""
     place = bound.getsockname()
     if bound.family in (socket.AF_INET, socket.AF_INET6):
         return Address("tls" if is_encrypted else "tcp", host=place[0], port=place[1])
@@ -66,7 +66,7 @@ def _address_of(bound: socket.socket, is_encrypted: bool) -> Address | None:
 
 
 def _descriptor(address: Address, environment: Mapping[str, str]) -> int:
-    """Return the number of the descriptor, which is a socket."""
+    """Return the number of the descriptor after checking that it is a socket."""
     names = _passed(environment)
     name = address.path
     if name.isascii() and name.isdecimal():
@@ -93,7 +93,7 @@ def _descriptor(address: Address, environment: Mapping[str, str]) -> int:
 
 
 def _checked(address: Address, bound: socket.socket, is_encrypted: bool) -> Address:
-    """Return the real address of a socket that can listen."""
+    """Return the bound address of a socket after checking that a server can listen on it."""
     real = _address_of(bound, is_encrypted)
     if real is None or bound.type != socket.SOCK_STREAM:
         raise ConfigError(
@@ -118,7 +118,7 @@ def _passed(environment: Mapping[str, str]) -> dict[int, str]:
         return {}
     names = environment.get("LISTEN_FDNAMES", "").split(":")
     numbers = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count))
-    # sd_listen_fds_with_names(3) uses the same word for a descriptor without a name.
+    # For a descriptor without a name, sd_listen_fds_with_names(3) returns this word too.
     return {number: names[index] if index < len(names) else "unknown" for index, number in enumerate(numbers)}
 
 

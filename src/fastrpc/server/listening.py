@@ -1,4 +1,4 @@
-"""The addresses at which a server listens: they are opened, registered and shut."""
+"""Open, register and close the addresses at which a server listens."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -20,30 +20,31 @@ __all__ = ["Listening", "WantedAddress"]
 
 
 class WantedAddress(NamedTuple):
-    """An address at which the server is to listen, after checks."""
+    """A checked address at which the server is to listen."""
 
-    #: The address as given, and the address that it means, such as the address of an inherited socket.
+    #: The given address, and the real address, which differs for an inherited socket.
     named: Address
     real: Address
     advertise: "Advertise"
-    #: The bound socket that was given with the address.
+    #: The bound socket that was given with the address, or None.
     bound: socket.socket | None
-    #: The certificates; None: the server's certificates.
+    #: The certificates; None means the server's certificates.
     tls: TLS | None = None
 
 
 class Listening:
-    """Opens the listeners of a server, and closes all of them together."""
+    """Opens the listeners of a server, and closes them all together."""
 
     def __init__(self, config: ServerConfig, accepting: Accepting, offer: Offer) -> None:
         self._config = config
         self._accepting = accepting
         self._offer = offer
-        #: The open listeners. They stay here when the server has stopped accepting.
+        #: The listeners. They stay in this list after the server has stopped accepting.
         self.listeners: list[Listener] = []
-        # Addresses from before the server had a registry; the first `any://` adds them to it.
+        # Addresses that were opened before the server had a registry. The first `any://` creates one and registers
+        # them.
         self._unlisted: list[tuple[Address, Advertise]] = []
-        #: Whether the server has stopped accepting.
+        #: True if the server has stopped accepting.
         self.is_shut = False
 
     def wanted(
@@ -58,7 +59,7 @@ class Listening:
         """Return an address after checking that the server may listen there.
 
         Args:
-            tls: the certificates of the listener; None: the server's certificates.
+            tls: the certificates of the listener; None means the server's certificates.
 
         Raises:
             ConfigError: the address is invalid, or certificates are missing for it.
@@ -77,10 +78,10 @@ class Listening:
 
     @staticmethod
     def refuse_options(scopes: Address, **given: bool) -> None:
-        """Refuse options that are for one address, if the address means all scopes.
+        """Refuse options for a single address if the address means all scopes.
 
         Args:
-            given: whether each option is given.
+            given: by option name, True if the option is given.
 
         Raises:
             ConfigError: an option is given.
@@ -94,13 +95,13 @@ class Listening:
     async def open(
         self, wanted: Sequence[WantedAddress], *, backlog: int, reuse_port: bool, check: Callable[[], None]
     ) -> list[Address]:
-        """Accept connections at addresses and register them, all or none; return the bound addresses.
+        """Listen at addresses and register them, all or none; return the bound addresses.
 
         Args:
-            check: raises an error if the server no longer takes connections.
+            check: raises an error if the server no longer accepts connections.
 
         Raises:
-            OSError: an address is not available; the message names it.
+            OSError: an address is not available; the message names the address.
         """
         opened: list[Listener] = []
         try:
@@ -111,7 +112,7 @@ class Listening:
                 )
                 opened.append(listener)
                 self.listeners.append(listener)
-                # The server may have drained while the address was bound, and that drain did not close this listener.
+                # If the server was drained while the address was being bound, the drain did not close this listener.
                 check()
             places = [(listener.address, one.advertise) for listener, one in zip(opened, wanted, strict=True)]
             if self._offer.advertising is None:
@@ -131,12 +132,12 @@ class Listening:
         reload_listeners(self.listeners)
 
     async def drain(self) -> None:
-        """Stop accepting, without losing connections that wait to be accepted."""
+        """Accept the connections that are waiting, then stop accepting."""
         drain_listeners(self.listeners)
         await self.shut()
 
     async def shut(self) -> None:
-        """Stop accepting; return once every accepted connection has a session or another handler of its bytes."""
+        """Stop accepting; return when every accepted connection has a session or another object that reads it."""
         self.is_shut = True
         for listener in self.listeners:
             listener.close()

@@ -1,4 +1,4 @@
-"""The services that a server offers: its sources, their health, and their records in a registry."""
+"""The services that a server offers, their health, and their records in a registry."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ __all__ = ["Offer"]
 
 
 class Offer:
-    """Adds services to a server and removes them, with the health and the records of each."""
+    """Adds services to a server and removes them, together with their health and their records."""
 
     def __init__(
         self,
@@ -46,13 +46,13 @@ class Offer:
         self._accepting = accepting
         #: Returns the address of the admin pages, or None before they are served.
         self.admin_address: Callable[[], Address | None] = lambda: None
-        #: The place where the server runs; None: the place that the environment states.
+        #: The place where the server runs; None means the place that the environment states.
         self.place: Place | None = None
         self.health = ServingState(lambda: served.definitions)
-        #: The records; None without a registry.
+        #: The server's records; None without a registry.
         self.advertising: Advertising | None = None
         self.background = BackgroundWork(served, resources, config)
-        #: Whether the server is closed.
+        #: True if the server is closed.
         self.is_closed = False
 
     def advertise_in(self, registry: "RegistryOption", place: Place) -> None:
@@ -61,13 +61,13 @@ class Offer:
         Raises:
             ConfigError: the registry is not a URL, a registry or a list of registries.
         """
-        # Imported on first use: most servers have no registry.
+        # Imported on first use, because most servers have no registry.
         from fastrpc.server.advertising import Advertising
 
         self.advertising = Advertising(registry, self._config, self.serving_now, place, self.admin_address)
 
     def places(self, address: Address) -> "list[tuple[ScopedPlace, Endpoint | None]]":
-        """Return the places of a server in all scopes of an address, with its registrations; keep records in them.
+        """Return the places to listen in all scopes of an address, with the endpoints to register; keep records there.
 
         Raises:
             ConfigError: an option of the address is wrong.
@@ -85,11 +85,11 @@ class Offer:
 
     @property
     def is_leaving(self) -> bool:
-        """Whether the server drains or is closed, and registers nothing."""
+        """True if the server is draining or closed, and registers nothing."""
         return self.health.is_draining or self.is_closed
 
     async def enter(self, sources: Sequence[Any]) -> None:
-        """Make and enter the sources; serve their services together with the services of every server.
+        """Create and enter the sources; serve their services and the built-in services.
 
         Raises:
             ConfigError: a source has an unknown kind, or a service cannot be offered.
@@ -98,7 +98,7 @@ class Offer:
         await self._served.enter(sources)
         entered = self._served.instances()
         for name, source in entered:
-            # If there is only one service, its health is the health of the whole server.
+            # The health of an only service is also the health of the whole server.
             self._follow(source, name, *([""] if len(entered) == 1 else []))
         self._served.add(self._make_health())
         services = self._served.definitions
@@ -110,7 +110,7 @@ class Offer:
         await self.background.begin()
 
     def _follow(self, source: Any, *names: str) -> None:
-        """Take over the health of a source that reports it."""
+        """Follow the health of a source that reports its health."""
         if isinstance(source, HealthSource):
             source.tell_health(partial(self._set_serving, names))
 
@@ -120,20 +120,20 @@ class Offer:
         self.advertise_again()
 
     def _make_health(self) -> Health | GrpcHealth:
-        """Make the health service; it also has gRPC's names, unless a source has them."""
+        """Create the health service. With gRPC it also has gRPC's names, unless a source has them."""
         is_taken = any(one.name == GRPC_HEALTH for one in self._served.definitions)
         kind = GrpcHealth if "grpc" in self._config.protocols and not is_taken else Health
         return kind(self.health)
 
     def _make_reflection(self, services: Sequence[ServiceDefinition]) -> object:
-        """Make the reflection service; it also has gRPC's names, unless a source has one of these names.
+        """Create the reflection service. With gRPC it also has gRPC's names, unless a source has one of them.
 
         Args:
-            services: the services of the server, which may grow.
+            services: a live view of the server's services.
         """
         if "grpc" not in self._config.protocols:
             return Reflection(lambda: services, self._access.may_call)
-        # Imported on first use: most servers do not speak gRPC.
+        # Imported on first use, because most servers do not speak gRPC.
         from fastrpc.server.grpc_reflection import REFLECTIONS, GrpcReflection
 
         is_taken = any(one.name in REFLECTIONS for one in services)
@@ -145,7 +145,7 @@ class Offer:
         return tuple(one for one in self._served.definitions if not one.name.startswith(BUILTIN_PREFIX))
 
     def serving_now(self) -> dict[str, str | None]:
-        """Return the healthy services with their versions. Bare functions have no name to list."""
+        """Return the healthy services with their versions. Bare functions are omitted: they have no service name."""
         return {
             one.name: one.version for one in self.services if one.name and self.health.is_serving(one.name)
         }
@@ -156,7 +156,7 @@ class Offer:
             self.advertising.update()
 
     def add(self, source: Any) -> None:
-        """Serve an instance or a function from now on.
+        """Start to serve an instance or a function.
 
         Raises:
             ConfigError: a method of that name is served already, or the source has an unknown kind.
@@ -169,7 +169,7 @@ class Offer:
             definition, _ = self._served.definition_with(source)
             others = [one for one in self._served.definitions if one.owner is not definition.owner]
             self._accepting.check_services([*others, definition])
-            # This precedes the serving: the program may continue after the error.
+            # Check first, because the program may continue after the error.
             self._access.check([*others, definition])
             self._served.add(source)
             self._follow(source, definition.name)
@@ -179,7 +179,7 @@ class Offer:
         self.advertise_again()
 
     async def remove(self, name: str, timeout: float | None, life: Life) -> bool:
-        """Withdraw a service, refuse its calls and leave its sources; return whether no call was cut off.
+        """Withdraw a service, refuse its calls and exit its sources; return whether all calls ended by themselves.
 
         Raises:
             ConfigError: the service does not exist, or is being removed already.
@@ -190,7 +190,7 @@ class Offer:
                 await self._announce_removal()
                 parts = self._served.withdraw(service)
         except BaseException:
-            # After a cancellation the service is still served.
+            # After a cancellation the service is still served, so register it again.
             self.advertise_again()
             raise
         self.health.watchers.wake()
@@ -205,7 +205,7 @@ class Offer:
             await self._served.leave_parts(parts)
 
     async def _announce_removal(self) -> None:
-        """Withdraw the records, and continue serving while clients notice it."""
+        """Withdraw the records, and continue to serve while clients notice that."""
         if self.advertising is not None and not self.is_leaving:
             await self.advertising.settle()
         if self._config.timeouts.announce:

@@ -1,4 +1,4 @@
-"""The parts of a started server for workers, hosts, gateways and admin pages; they are not public."""
+"""The parts of a started server that workers, hosts, gateways and admin pages use. They are not public."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +13,7 @@ __all__ = ["OpenedServer"]
 
 
 class OpenedServer(NamedTuple):
-    """The gate of a server, its services and records, and the two parts that take connections."""
+    """The gate of a server, its services and records, and the two parts that accept connections."""
 
     gate: "Gate"
     served: "ServiceTable"

@@ -1,4 +1,4 @@
-"""The order of an operator for all records of a server. It replaces the configured weights."""
+"""Changes that an operator makes to all records of a server, in place of the configured values."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,22 +8,22 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["CONFIGURED", "Override"]
 
-#: The label, and its value that makes clients of rpcx skip a server.
+#: The label, and the value with which clients of rpcx skip a server.
 _STATE, _INACTIVE = "state", "inactive"
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """One value from which every record of a server is made.
+    """The changes to apply to every record of a server.
 
     Raises:
         ConfigError: the weight is out of range.
     """
 
-    #: Whether the records have weight 0 and the label `state=inactive`.
+    #: True if the records have weight 0 and the label `state=inactive`.
     is_out: bool = False
 
-    #: The weight of the records while the server is not out; None: the configured weight.
+    #: The weight of the records unless the server is out; None means the configured weight.
     weight: int | None = None
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class Override:
             raise ConfigError(f"weight is {weight!r}, it must be a whole number from 0 to {GREATEST_WEIGHT}")
 
     def values(self) -> dict[str, Any]:
-        """Return the values by their names."""
+        """Return the values by name."""
         return asdict(self)
 
     def applied(self, endpoint: Endpoint) -> Endpoint:
@@ -44,5 +44,5 @@ class Override:
         return endpoint if self.weight is None else copied(endpoint, weight=self.weight)
 
 
-#: No order: every record has its configured values.
+#: No changes: every record has its configured values.
 CONFIGURED = Override()

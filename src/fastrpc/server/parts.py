@@ -1,4 +1,4 @@
-"""The parts of a server. The first server of a program imports their modules."""
+"""The parts of a server. Their modules are imported with the first server of a program."""
 
 import asyncio
 import os
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Ownership", "ServerAssembly"]
 
-#: The number of frames between a warning of the constructor and the program: `Server`, and the check of its arguments.
+#: The stack level for warnings of the constructor: skips the frames of `Server` and of the check of its arguments.
 _STACK_LEVEL = 4
 
 
 class ServerAssembly:
-    """The parts of one server. The arguments are as for `Server`."""
+    """The parts of one server. The arguments are the arguments of `Server`."""
 
     def __init__(
         self,
@@ -74,10 +74,10 @@ class ServerAssembly:
 
 
 class Ownership:
-    """Detects use of a server outside the process and the loop of its start."""
+    """Detects use of a server outside the process and loop in which it was started."""
 
     def __init__(self) -> None:
-        # The process of the last start; 0 before the first one.
+        # The ID of the process of the last start; 0 before the first start.
         self._process_id = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -87,12 +87,12 @@ class Ownership:
 
     @property
     def is_of_this_process(self) -> bool:
-        """Whether the server was started in this process."""
+        """True if the server was started in this process."""
         return self._process_id == os.getpid()
 
     @property
     def is_of_parent(self) -> bool:
-        """Whether the server was started before a fork: sockets and loop belong to the parent."""
+        """True if the server was started before a fork, so that sockets and loop belong to the parent."""
         return self._process_id not in (0, os.getpid())
 
     def check_process(self) -> None:
@@ -101,7 +101,7 @@ class Ownership:
             raise RuntimeError("this Server was used before the fork; create it in the child")
 
     def check_use(self, *, is_started: bool) -> None:
-        """Raise RuntimeError without a running loop, after a fork, and on a loop other than the loop of the start."""
+        """Raise RuntimeError without a running loop, after a fork, or on another loop than at the start."""
         self.check_process()
         try:
             running = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Connections that a trusted proxy passes on: the PROXY protocol, versions 1 and 2.
+"""Connections from trusted proxies: the PROXY protocol, versions 1 and 2.
 
 ::
 
@@ -6,8 +6,8 @@
                         └─► yes: header ──► the address in it is the peer's ──► session
                                   └─► none, or malformed: closed
 
-haproxy's doc/proxy-protocol.txt specifies the format. A header from any other peer is refused, as no protocol begins
-with it.
+haproxy's doc/proxy-protocol.txt specifies the format. A header from any other peer is refused, because no protocol
+begins with it.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ __all__ = ["Proxied", "ProxiedConnection", "ProxyRegister", "parse_header", "pas
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _TEXT = b"PROXY "
-#: The longest line, including its line end (section 2.1).
+#: The most bytes of a line, including the line end (section 2.1).
 _LONGEST_TEXT = 107
-#: Most bytes after the fixed 16: headers carry addresses and a few hundred bytes of further fields.
+#: The most bytes after the 16 fixed bytes. Headers have addresses and a few hundred bytes of further fields.
 _LONGEST_BODY = 4_096
 _FIRST_READ_BYTES = 4_096
-#: Leading zeros are excluded, as they might mean octal (section 2.1).
+#: A port without leading zeros, which might mean octal (section 2.1).
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 
 _Place: TypeAlias = tuple[str, int]
 
 
 def parse_header(received: bytes) -> tuple[int, _Place | None] | None:
-    """Return the size of a header, and the address in it or None: the connection keeps its address.
+    """Return the size of a header, and its address; None as address means that the connection keeps its address.
 
     Returns None if more bytes are needed.
 
@@ -86,7 +86,7 @@ def _parse_binary(received: bytes) -> tuple[int, _Place | None] | None:
         return None
     size, body = 16 + length, received[16 : 16 + length]
     if version_command == 0x20 or family in (0x00, 0x31, 0x32):
-        # The connection is the proxy's own, or its peer has no network address.
+        # The connection is from the proxy itself, or its peer has no network address.
         return size, None
     layouts = {0x11: (socket.AF_INET, 4), 0x21: (socket.AF_INET6, 16)}
     if family not in layouts:
@@ -99,26 +99,26 @@ def _parse_binary(received: bytes) -> tuple[int, _Place | None] | None:
 
 
 class ProxyRegister(Protocol):
-    """The proxies of a server."""
+    """The interface of a server's proxies."""
 
     @property
     def seconds(self) -> float | None:
-        """The time within which a header has to come; None: no limit."""
+        """The most seconds until a header has to arrive; None for no limit."""
 
     def trusts(self, peer_name: Any) -> bool:
-        """Return whether connections from this peer begin with a header."""
+        """Return whether connections from this peer begin with a PROXY header."""
 
     def admits(self, peer_name: _Place) -> bool:
-        """Return whether the peer that a header names may connect."""
+        """Return whether the peer in a header may connect."""
 
     def enter(self, connection: "ProxiedConnection") -> None:
-        """Note that a connection waits for its header, or received a part of it."""
+        """Record that a connection waits for its header, or has received a part of the header."""
 
     def leave(self, connection: "ProxiedConnection") -> None:
-        """Note that a connection no longer waits."""
+        """Record that a connection no longer waits for its header."""
 
     def refuse(self, connection: "ProxiedConnection", reason: str) -> None:
-        """Note why a connection is closed."""
+        """Log why a connection is closed."""
 
 
 class ProxiedConnection(asyncio.BufferedProtocol):
@@ -142,7 +142,7 @@ class ProxiedConnection(asyncio.BufferedProtocol):
         seconds = self._proxies.seconds
         if seconds is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(seconds, self._refuse, "its PROXY header did not come")
+            self._timer = loop.call_later(seconds, self._refuse, "its PROXY header did not arrive in time")
         self._proxies.enter(self)
 
     def get_buffer(self, sizehint: int) -> bytearray:
@@ -174,7 +174,7 @@ class ProxiedConnection(asyncio.BufferedProtocol):
         self._leave()
 
     def abort(self) -> None:
-        """Close at once, as the peer's protocol is unknown."""
+        """Close without a message, because the peer's protocol is unknown."""
         self._leave()
         self.transport.abort()
 
@@ -194,10 +194,10 @@ class ProxiedConnection(asyncio.BufferedProtocol):
 def pass_on(
     transport: asyncio.Transport, shown: asyncio.Transport, session_factory: SessionFactory, early: bytes
 ) -> None:
-    """Give a connection to a new session, together with the bytes that were read.
+    """Pass a connection to a new session, together with the bytes that were already read.
 
     Args:
-        shown: the transport that the session sees: `transport`, or `Proxied` around it.
+        shown: the transport for the session: `transport`, or a `Proxied` around it.
     """
 
     def current() -> asyncio.BufferedProtocol:
@@ -205,12 +205,13 @@ def pass_on(
 
     try:
         session = session_factory()
-        # Loops choose their read method when reading begins.
+        # Pause and resume, because loops choose how to read from a transport when reading begins.
         transport.pause_reading()
         transport.set_protocol(session)
         transport.resume_reading()
         session.connection_made(shown)
-        # If the first bytes decide the protocol, the session passes the connection on once it has read them.
+        # `current` is called for each piece: a session that detects the protocol passes the connection to another
+        # object.
         replay(early, transport, current)
     except BaseException:
         transport.abort()
@@ -218,7 +219,7 @@ def pass_on(
 
 
 class Proxied(asyncio.Transport):
-    """The transport of the connection, with the peer that the proxy names."""
+    """The transport of the connection, with the peer's address from the PROXY header."""
 
     __slots__ = ("_peer_name", "_transport")
 

@@ -1,4 +1,4 @@
-"""The proxies of one server, and their connections that still wait for a PROXY header."""
+"""The trusted proxies of one server, and their connections that wait for a PROXY header."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ __all__ = ["Proxies"]
 
 
 class Proxies:
-    """The trusted proxies of a server; fits `fastrpc.server.proxied.ProxyRegister`."""
+    """The trusted proxies of a server. Implements `fastrpc.server.proxied.ProxyRegister`."""
 
     def __init__(self, config: ServerConfig, gate: Gate, openings: Openings, edges: Edges | None) -> None:
         self._networks = ProxyNetworks(config.proxy_protocol)
@@ -28,21 +28,21 @@ class Proxies:
         self._is_shut = False
 
     def wrap(self, session_factory: SessionFactory, address: Address) -> SessionFactory:
-        """Return a factory of connections at an address; a connection that needs a header waits for it."""
+        """Return a factory of connections at an address. Connections from a proxy first wait for the header."""
         if address.scheme in {"unix", "memory"}:
             return session_factory
         return lambda: ProxiedConnection(self, session_factory)
 
     def trusts(self, peer_name: Any) -> bool:
-        """Return whether connections from this peer begin with a header."""
+        """Return whether connections from this peer begin with a PROXY header."""
         return self._networks.contains(peer_name)
 
     def admits(self, peer_name: Any) -> bool:
-        """Return whether the peer that a header names may connect."""
+        """Return whether the peer in a header may connect."""
         return self._edges is None or self._edges.admits_peer(peer_name)
 
     def enter(self, connection: ProxiedConnection) -> None:
-        """Note that a connection waits for its header, or received a part of it."""
+        """Record that a connection waits for its header, or has received a part of the header."""
         if self._is_shut:
             connection.abort()
             return
@@ -50,17 +50,17 @@ class Proxies:
         self._openings.add_undecided(connection)
 
     def leave(self, connection: ProxiedConnection) -> None:
-        """Note that a connection no longer waits."""
+        """Record that a connection no longer waits for its header."""
         self.waiting.discard(connection)
         self._openings.leave_undecided(connection)
 
     def refuse(self, connection: ProxiedConnection, reason: str) -> None:
-        """Log that a connection had no header."""
+        """Log why a connection is closed."""
         dispatcher = self._gate.dispatcher
         dispatcher.stranger(dispatcher.describe_peer(connection), reason)
 
     def shut(self) -> None:
-        """Close all waiting connections: the server closes."""
+        """Close all waiting connections, because the server closes."""
         self._is_shut = True
         for connection in list(self.waiting):
             connection.abort()

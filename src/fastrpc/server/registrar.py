@@ -24,10 +24,11 @@ __all__ = ["Advertise", "Record", "Registrar", "advertised_endpoint", "record_of
 logger = logging.getLogger("fastrpc.registry")
 life = logging.getLogger("fastrpc.server")
 
-#: Pauses after a refused registration. An operator has to change the rules of the registry first.
+#: Pauses after a refused registration. They are long, because an operator has to change the rules of the registry
+#: first.
 BACKOFF = Backoff(first=0.2, factor=2.0, longest=10.0, jitter=0.2)
 
-#: The advertised address of a listener: None for the bound address, False for no registration.
+#: The address of a listener to register: None for the bound address, False for no registration.
 Advertise: TypeAlias = str | Address | Endpoint | Literal[False] | None
 
 #: A service and its address.
@@ -35,34 +36,34 @@ Record: TypeAlias = tuple[str, Address]
 
 
 class _Held(NamedTuple):
-    """A record that a registry has, or gets once it is back."""
+    """A record that a registry has, or will receive after an outage."""
 
     registry: Registry
     record: HeldRecord
 
 
 class Registrar:
-    """Keep the records in a registry equal to the records that a server wants.
+    """Keeps the records in a registry equal to the records that a server wants.
 
-    An unreachable registry raises nothing: the registry object delivers the records once it is back. If a registry
-    refuses a record, `settle` raises an error, and `follow` tries again later.
+    If the registry is unreachable, there is no error: the registry object delivers the records after the outage. If a
+    registry refuses a record, `settle` raises an error, and `follow` tries again later.
 
     Args:
-        registry: a URL or a list, opened and closed here, or an object that its owner closes.
-        tls: the server's certificates, which an encrypted registry uses as well.
+        registry: a URL or a list, which this object opens and closes, or a registry object that its owner closes.
+        tls: the server's certificates, also for encrypted connections to the registry.
 
     Raises:
-        ConfigError: the registry has another form.
+        ConfigError: `registry` is neither a URL, a list nor a registry.
     """
 
     def __init__(self, registry: RegistryOption, tls: TLS | None = None) -> None:
         self._tls = tls
         self._registry: Registry = open_registry(registry, tls=tls)
-        # The registries that were opened here.
+        # The registries that this object opened.
         self._owned: list[Registry] = [self._registry] if is_opened(registry) else []
         # The address whose scopes the registry covers, and the registry.
         self._scopes: tuple[Address, ScopedRegistry] | None = None
-        # The records as they are configured, and as they are to be registered.
+        # The configured records, and the records to register, after the override.
         self._configured: Mapping[Record, Endpoint] = {}
         self._wanted: Mapping[Record, Endpoint] = {}
         self._override = CONFIGURED
@@ -71,17 +72,17 @@ class Registrar:
         self._settling = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
-        # Set once the follower has sent the newest records; and the reason if they were refused.
+        # Set when the follower has sent the newest records; and the reason if they were refused.
         self._was_sent = asyncio.Event()
         self._refusal = ""
-        # Whether the first registration was logged, and which of its records the registry has not accepted yet.
+        # True if the first registration was logged; and its records that the registry has not accepted yet.
         self._was_told = False
         self._untaken: set[Record] = set()
 
     def widen(self, address: Address) -> ScopedRegistry:
-        """Register in all scopes of an address, the farthest of which is the present registry; return the new registry.
+        """Register in all scopes of an address, with the current registry as the farthest; return the new registry.
 
-        `settle` and `follow` move the records from the present registry.
+        `settle` and `follow` move the records to the new registry.
 
         Raises:
             ConfigError: an option of the address is wrong, or differs from the previous one.
@@ -100,18 +101,18 @@ class Registrar:
         return "" if self._scopes is None else self._scopes[1].scope_of(endpoint)
 
     def want(self, records: Mapping[Record, Endpoint]) -> None:
-        """Set the configured records. `settle` or `follow` registers each as the override states."""
+        """Set the configured records. `settle` or `follow` registers them with the override applied."""
         self._configured = records
         self._wanted = {record: self._override.applied(endpoint) for record, endpoint in records.items()}
 
     @property
     def override(self) -> Override:
-        """The order of an operator that changes the records."""
+        """The changes of operators to the records."""
         return self._override
 
     @property
     def is_leaving(self) -> bool:
-        """Whether the server leaves the registry: its records stay unchanged, or are withdrawn."""
+        """True if the server is leaving the registry. Then its records are not changed, only withdrawn."""
         return self._is_leaving
 
     def configured_weights(self) -> list[int]:
@@ -119,10 +120,10 @@ class Registrar:
         return sorted({endpoint.weight for endpoint in self._configured.values()})
 
     def set_override(self, override: Override) -> None:
-        """Make every record by another override, and send all changed records in the background.
+        """Apply another override to all records, and send the changed records in the background.
 
-        Records that the registry refuses now are sent again until it accepts them. A leaving server keeps its records
-        unchanged.
+        Records that the registry refuses are sent again until it accepts them. A leaving server does not change its
+        records.
         """
         self._override = override
         if self._configured and not self._is_leaving:
@@ -130,9 +131,10 @@ class Registrar:
             self.follow()
 
     async def problem(self, seconds: float) -> str:
-        """Return why the registry lacks records, or "".
+        """Return why the registry does not have the records, or "".
 
-        Wait, at most some seconds, until the registry has the records, has refused one, or is known to be away.
+        Wait, at most `seconds`, until the registry has the records, has refused a record, or is known to be
+        unreachable.
         """
         if self._is_leaving or not self._configured:
             return ""
@@ -157,7 +159,7 @@ class Registrar:
             raise failures[0]
 
     async def attempt(self) -> list[BaseException]:
-        """Send every difference to the registry; return a failure for each record that the registry lacks now."""
+        """Send every difference to the registry; return an error for each record that could not be sent."""
         async with self._settling:
             extra = [record for record in self._held if record not in self._wanted]
             missing = [record for record in self._wanted if record not in self._held]
@@ -189,7 +191,7 @@ class Registrar:
 
     @property
     def is_registered(self) -> bool:
-        """Whether the registry has every wanted record, as far as known."""
+        """True if the registry has every wanted record, as far as known."""
         return all(map(self._has, self._wanted))
 
     def _has(self, record: Record) -> bool:
@@ -212,7 +214,7 @@ class Registrar:
         ]
 
     def follow(self) -> None:
-        """Settle in the background, and again while the registry refuses. Log each refusal once."""
+        """Call `attempt` in the background, again and again while the registry refuses. Log each refusal once."""
         self._has_changed.set()
         self._was_sent.clear()
         if self._follower is None or self._follower.done():
@@ -224,7 +226,7 @@ class Registrar:
         while self._has_changed.is_set():
             self._has_changed.clear()
             failures = await self.attempt()
-            # One reason may apply to several records.
+            # Several records may be refused for the same reason.
             reasons = {str(error): error for error in failures}
             for reason, error in reasons.items():
                 if reason not in refusals:
@@ -236,7 +238,7 @@ class Registrar:
             self._refusal = "" if not failures else _shown(failures[0])
             if not self._has_changed.is_set():
                 self._was_sent.set()
-            # A ConfigError is final: the registry can never hold that record.
+            # After a ConfigError do not try again: the registry can never hold the record.
             if not all(isinstance(error, ConfigError) for error in failures):
                 with contextlib.suppress(TimeoutError):
                     async with time_limit(delays.take()):
@@ -252,7 +254,7 @@ class Registrar:
         self._held[record] = _Held(registry, held)
 
     async def _move(self, record: Record, endpoint: Endpoint) -> None:
-        # The steps are sequential: both registries may use the same place for the record.
+        # One after the other, because both registries may store the record in the same place.
         await self._leave(record)
         await self._enter(record, endpoint)
 
@@ -260,11 +262,11 @@ class Registrar:
         try:
             await self._held.pop(record).record.leave()
         except Exception:
-            # A failing user-defined registry must not keep the server from closing.
+            # An error of a user-defined registry must not prevent the server from closing.
             logger.exception("%s at %s could not be taken out of the registry", *record)
 
     async def retire(self) -> None:
-        """Mark every record as leaving. If a registry has no such mark, withdraw the record."""
+        """Mark every record as leaving. Withdraw records from registries that have no such mark."""
         self._is_leaving = True
         await self._stop_following()
         async with self._settling:
@@ -278,12 +280,12 @@ class Registrar:
         try:
             return await self._held[record].record.retire()
         except Exception:
-            # A user-defined registry may fail, as in `_leave`. Records without the mark are withdrawn.
+            # A user-defined registry may raise any error. Records without the mark are withdrawn.
             logger.exception("%s at %s could not be marked as leaving", *record)
             return False
 
     async def withdraw(self) -> None:
-        """Withdraw every record; wait for the registry, at most some seconds."""
+        """Withdraw every record; wait for the registry, but only for some seconds."""
         self._is_leaving = True
         self._wanted = {}
         await self._stop_following()
@@ -295,7 +297,7 @@ class Registrar:
             await asyncio.gather(self._follower, return_exceptions=True)
 
     async def close(self) -> None:
-        """Withdraw every record, and close a registry that was opened here. Closing twice is allowed."""
+        """Withdraw every record, and close a registry that this object opened. Closing twice is allowed."""
         try:
             await self.withdraw()
         finally:
@@ -304,14 +306,14 @@ class Registrar:
 
 
 def _shown(failure: BaseException) -> str:
-    """Return the reason of a failure for an answer."""
+    """Return the reason of an error, for the answer to an operator."""
     return failure.message if isinstance(failure, FastRPCError) else "the log of the server has the reason"
 
 
 def advertised_endpoint(bound: Address, advertise: Advertise, place: Place) -> Endpoint | None:
-    """Return the endpoint to advertise for a bound address; None: it is not registered.
+    """Return the endpoint to register for a bound address; None for no registration.
 
-    Port 0 in an advertised address stands for the bound port. An Endpoint that was given keeps its place.
+    Port 0 in an advertised address means the bound port. A given Endpoint keeps its own place.
 
     Raises:
         ConfigError: the advertised address is invalid.
@@ -327,7 +329,7 @@ def advertised_endpoint(bound: Address, advertise: Advertise, place: Place) -> E
 
 
 def record_of(endpoint: Endpoint, version: str | None, config: ServerConfig) -> Endpoint:
-    """Return an endpoint with the version and the settings of the server added."""
+    """Return an endpoint with the version of the service and settings of the server added."""
     return copied(
         endpoint,
         version=endpoint.version or version or "",

@@ -1,4 +1,4 @@
-"""The running calls of a service that was removed from a server."""
+"""End the running calls of a service that was removed from a server."""
 
 import contextlib
 import logging
@@ -14,29 +14,29 @@ __all__ = ["end_calls"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds for handlers to end after their calls were cut off.
+#: The most seconds for handlers to end after their calls were cancelled.
 _CLEANUP_SECONDS = 1.0
 
 
 async def end_calls(
     gate: Gate, routes: Set[MethodRoute], seconds: float | None, is_stopped: Callable[[], bool]
 ) -> bool:
-    """Wait for the calls of withdrawn methods. End them after `seconds`, or when this is cancelled.
+    """Wait for the calls of withdrawn methods. Cancel them after `seconds`, or if this coroutine is cancelled.
 
     A handler that removes its own service does not wait for itself.
 
     Args:
-        is_stopped: returns whether the server has cut off its calls, as when it closes.
+        is_stopped: returns whether the server itself has cancelled its calls, for example because it closes.
 
     Returns:
-        Whether every call ended without being cut off.
+        True if every call ended by itself.
     """
     running = _RunningCalls(gate, routes)
     is_clean = not running.calls()
     try:
         is_clean = is_clean or (await running.end_within(seconds) and not is_stopped())
     finally:
-        # This is done after a cancellation, too: the context managers around the service are left next.
+        # Do this even after a cancellation, because the context managers around the service exit next.
         if not is_clean and running.cut_off() and not await running.end_within(_CLEANUP_SECONDS):
             methods = ", ".join(sorted({call.method for call in running.calls()}))
             logger.warning("handlers of a removed service still run: %s", methods)
@@ -44,10 +44,10 @@ async def end_calls(
 
 
 class _RunningCalls:
-    """The calls of withdrawn methods that run or wait for their start, except the call of this handler.
+    """The running and waiting calls of withdrawn methods, without the call of the current handler.
 
-    No further call of these methods starts, so only connections with such a call are checked again, at each end of a
-    call.
+    Each time a call ends, only connections that still have such a call are checked again, because no further call of
+    these methods starts.
     """
 
     def __init__(self, gate: Gate, routes: Set[MethodRoute]) -> None:
@@ -66,19 +66,19 @@ class _RunningCalls:
         return set().union(*found.values())
 
     async def end_within(self, seconds: float | None) -> bool:
-        """Return whether all have ended, once they have or the time is over."""
+        """Wait until all calls have ended, at most `seconds`; return whether they have."""
         with contextlib.suppress(TimeoutError):
             async with time_limit(seconds):
                 await self._gate.dispatcher.wait_until(lambda: not self.calls())
         return not self.calls()
 
     def cut_off(self) -> int:
-        """Answer the calls and stop their handlers; return how many calls there were."""
+        """Answer the calls with an error and stop their handlers; return the number of calls."""
         calls = self.calls()
         if calls:
             logger.warning("%d calls of a removed service were cut off", len(calls))
         text = "the service was removed, and the time for calls to finish is over"
-        # Calls of lost connections were stopped already.
+        # Calls of lost connections have already been stopped.
         for engine in self._gate.engines.intersection(self._engines):
             self._gate.end_calls(engine.connection, text, calls)
         return len(calls)

@@ -42,28 +42,27 @@ has_parts("fastrpc.server.parts")
 class Server:
     """Serve the methods of services on any number of addresses.
 
-    `async with` enters the sources, and drains at its end. A Server installs no signal handlers; `serve` does.
+    `async with` enters the sources, and drains at the end. A Server installs no signal handlers; `serve` does.
 
     Args:
-        sources: instances of classes under `@service`, classes or functions without arguments that make them, lists
-            of these, or functions marked `@contextlib.asynccontextmanager` that yield a list.
+        sources: instances of classes under `@service`; classes or functions that return such an instance when called
+            without arguments; lists of these; or functions under `@contextlib.asynccontextmanager` that yield a list.
         interceptors: functions around every call, the first outermost.
-        config: the settings, see `fastrpc.config`; None: the defaults.
+        config: the settings, see `fastrpc.config`; None means the defaults.
         registry: the registry for every service while the server listens: a URL, which the server opens and closes; an
-            object of `fastrpc.registries`, which its owner closes; or a list of these, each of which gets the records.
-        authenticate: identifies callers: an object of `fastrpc.auth`, or `async (Peer) -> Identity | None`. Once it is
-            given, every method needs an identity, except those with `public=True`.
+            object of `fastrpc.registries`, which its owner closes; or a list of these, which all receive the records.
+        authenticate: identifies callers: an object of `fastrpc.auth`, or `async (Peer) -> Identity | None`. If given,
+            every method without `public=True` needs an identity.
         authorize: decides which methods a caller may call: a `fastrpc.auth.Policy`, or a plain function
             `(Identity | None, Route) -> bool`.
         limits: the limits of callers, see `fastrpc.limits`.
-        place: the place where the server runs, for its records in the registry; None: the place that the environment
-            states.
+        place: the place where the server runs, for its records; None means the place that the environment states.
         store: the URL of a store for scheduled methods and `current_store()`, which the server opens and closes.
         broker: the broker for subscribers and `current_broker()`: a URL, which the server opens and closes, or an open
             Broker, which its owner closes.
     """
 
-    #: A function that ends the process around this server.
+    #: A function that also ends the process around this server; None for a server that only drains itself.
     _drain_by: Callable[[], None] | None = None
     _draining: asyncio.Task[bool] | None = None
 
@@ -103,34 +102,34 @@ class Server:
         self._accepting, self._listening = parts.accepting, parts.listening
         self._offer, self._health = parts.offer, parts.offer.health
         self._gate: Gate | None = None
-        # A second start waits for the first: no call is served before every source is entered.
+        # A second start waits for the first, so that no call is served before all sources are entered.
         self._starting = asyncio.Lock()
-        # This is set last: if the arguments were refused, `__del__` must not warn.
+        # Set last: if the arguments were refused, `__del__` must not warn.
         self._ending = parts.ending
 
     # Life
 
     def log_drain(self, level: int) -> None:
-        """Set the level at which the drain is logged, if not INFO: the supervisor of several workers logs it itself."""
+        """Set the log level of the drain, by default INFO. A supervisor of workers logs the drain itself."""
         self._life.level = level
 
     def share_limits(self, shared: "Sequence[RateLimiter | None]") -> None:
-        """Count rates together with other processes, using limiters that were made before the fork."""
+        """Count rates together with other processes, in limiters that were created before the fork."""
         self._served.shared = shared
 
     def tell_ends(self, tell: Callable[["Ended"], None]) -> None:
-        """Have a function called at the end of each request and call; before the server starts."""
-        # Imported on first use: only servers for development report them.
+        """Set a function to call at the end of each request and call. Call this before the server starts."""
+        # Imported on first use, because only `fastrpc dev` needs it.
         from fastrpc.server.watching import Ends
 
         self._served.watch = Ends(tell)
 
     def drain_by(self, drain: Callable[[], None]) -> None:
-        """Have `begin_drain` call this function, which also ends the process around the server."""
+        """Let `begin_drain` call this function, which also ends the process around the server."""
         self._drain_by = drain
 
     def begin_drain(self) -> None:
-        """Drain in the background, within the limits of `Timeouts`."""
+        """Start to drain in the background, within the limits of `Timeouts`."""
         if self._drain_by is not None:
             self._drain_by()
         elif self._draining is None:
@@ -139,8 +138,8 @@ class Server:
     def admin_state(
         self, config: "ServerConfig", *, takes_connections: bool = False, keeps_recent: bool = True
     ) -> "ServerState":
-        """Return the state for admin pages; the arguments are as for `ServerState`."""
-        # Imported on first use: most servers have no such pages.
+        """Return the state for admin pages. The arguments are described in `ServerState`."""
+        # Imported on first use, because most servers have no such pages.
         from fastrpc.server.admin.state import ServerState
 
         return ServerState(
@@ -149,7 +148,7 @@ class Server:
 
     def opened_parts(self) -> "OpenedServer":
         """Return the parts of the started server that workers, hosts and gateways use."""
-        # Imported on first use: most servers have none of these around them.
+        # Imported on first use, because most servers have none of these around them.
         from fastrpc.server.opened import OpenedServer
 
         assert self._gate is not None
@@ -165,19 +164,19 @@ class Server:
         kept: "Callable[[], Awaitable[None]] | None" = None,
         admits: "Callable[[Any], bool] | None" = None,
     ) -> None:
-        """Let an object begin each accepted connection before any byte is read. Call this before `listen`.
+        """Let an object handle each accepted connection before the server reads a byte. Call this before `listen`.
 
         Args:
-            wrap: takes the server's factory of sessions, and returns the factory of these objects. An object passes its
-                connection on by `fastrpc.server.proxied.pass_on`.
-            kept: waits for the ends of connections that the objects keep; a drain waits for it.
-            admits: gets the peer's socket address, and returns whether the object begins this connection at all. It is
-                not called if headers of proxies name the peers.
+            wrap: takes the server's factory of sessions; returns the factory of these objects. An object passes its
+                connection to a session by `fastrpc.server.proxied.pass_on`.
+            kept: waits until all connections have ended that the objects keep. A drain waits for this.
+            admits: takes the peer's socket address; returns whether to accept the connection. Not called if PROXY
+                headers name the peers.
         """
         self._accepting.begin_with(wrap, kept, admits)
 
     async def hold(self, context: AbstractAsyncContextManager[Any]) -> None:
-        """Enter a context with the started server; leave it after the connections are closed, before the sources."""
+        """Enter a context of the started server. It exits after the connections are closed, and before the sources."""
         await self._served.hold(context)
 
     async def __aenter__(self) -> Self:
@@ -197,7 +196,7 @@ class Server:
             await self.close()
 
     if not TYPE_CHECKING:
-        # Only for the message: type checkers already refuse a plain `with`.
+        # Only for the error text: type checkers refuse a plain `with`.
 
         def __enter__(self):
             raise TypeError(
@@ -208,7 +207,7 @@ class Server:
             pass
 
     async def start(self) -> None:
-        """Make and enter the sources; `async with` and `listen` call this. Starting twice is allowed."""
+        """Create and enter the sources. `async with` and `listen` call this. Starting twice is allowed."""
         async with self._starting:
             self._check_use()
             self._check_open()
@@ -216,10 +215,10 @@ class Server:
                 try:
                     with ShownAtProgram():
                         await self._start()
-                    # The server may have been closed while sources were entered.
+                    # The server may have been closed while the sources were being entered.
                     self._check_open()
                 except BaseException:
-                    # The sources that were entered are left, so that a second attempt can start.
+                    # The entered sources have been exited, so a second start is possible.
                     self._gate = None
                     self._services.clear()
                     try:
@@ -250,14 +249,14 @@ class Server:
         await self.admin.open(self.admin_state)
 
     def reload(self) -> None:
-        """Read the files of certificates, tokens and policies again now; open connections stay."""
+        """Read the files of certificates, tokens and policies again now. Connections stay open."""
         self._listening.reload()
         self._accepting.reload()
         self.admin.reload()
         self._access.reload()
 
     def add(self, source: Any) -> None:
-        """Serve another source, or a service that was removed. A running server accepts only instances and functions.
+        """Serve another source, or a removed service again. A running server accepts only instances and functions.
 
         Raises:
             ConfigError: a method of that name is served already, or the source has an unknown kind.
@@ -268,18 +267,18 @@ class Server:
             self._offer.add(source)
 
     async def remove(self, name: str, timeout: float | None = None) -> bool:
-        """Stop serving a service: callers use other servers, until `add` brings it back.
+        """Stop serving a service, so that callers use other servers. `add` can bring it back.
 
-        Its record is withdrawn from the registry. For `Timeouts.announce` seconds its calls are still served, so that
-        clients can see the withdrawal; later calls are refused before they start, as in a drain. Once its running calls
-        have ended, the context managers of its sources are left, unless they hold other services, too.
+        The record is withdrawn from the registry. For `Timeouts.announce` seconds calls are still served, so that
+        clients can see the withdrawal. Later calls are refused before they start, as in a drain. When the running calls
+        have ended, the context managers of its sources exit, unless they contain other services too.
 
         Args:
             name: the service, by any of its names.
             timeout: seconds for the running calls; None means `Timeouts.drain`.
 
         Returns:
-            Whether every call ended without being cut off; the other calls were cut off.
+            True if every call ended by itself; False if calls were cancelled.
 
         Raises:
             ConfigError: the server has no such service, or is removing it.
@@ -303,27 +302,27 @@ class Server:
     ) -> Address:
         """Accept connections at an address; may be called several times.
 
-        With a registry, it returns once the registry took the records or is known to be unreachable.
+        With a registry, it returns when the registry has accepted the records or is known to be unreachable.
 
         Args:
             address: such as `tcp://127.0.0.1:8972`, `tls://…` or `unix:///path`; `fd://NAME` and `fd://N` are a socket
-                that a service manager or another parent passed on, by its name in LISTEN_FDNAMES or its number;
-                `any://` is one address in the process and one on the host, each found at `any://`, too.
-            advertise: the address to register in place of the bound one: an address, whose port 0 stands for the bound
+                that a service manager or another parent passed, by its name in LISTEN_FDNAMES or its number; `any://`
+                means an address in the process and one on the host, where clients of `any://` find the server.
+            advertise: the address to register in place of the bound address: an address, with port 0 for the bound
                 port; an Endpoint with weight, zone and labels; or False for no registration.
             backlog: the number of connections that may wait to be accepted.
-            reuse_port: let several processes listen at one port; the system distributes connections over them (tcp).
-            socket: a bound socket to listen on instead of a new one; the server then owns it (tcp, tls, unix).
+            reuse_port: let several processes listen at one port. The system distributes the connections (tcp).
+            socket: a bound socket on which to listen. The server then owns it (tcp, tls, unix).
             allow_plain: listen at `tcp://` beyond loopback although `ServerConfig.tls` is set.
 
         Returns:
-            The bound address, with the real port in place of 0; its `str()` is a target for a client.
+            The bound address, with the real port in place of 0. Its `str()` is a target for a client.
 
         Raises:
             ConfigError: the address is invalid, no transport supports its scheme, it cannot be registered, or
                 certificates are missing for it.
             StoreError: the registry refuses it.
-            OSError: the address is not available; the message names it.
+            OSError: the address is not available; the message names the address.
         """
         address = Address.parse(address)
         if names_scopes(address):
@@ -349,7 +348,7 @@ class Server:
         return address if names_scopes(address) else bound[0]
 
     async def _wanted_in_scopes(self, address: Address) -> "list[WantedAddress]":
-        """Return the addresses that an address of all scopes means."""
+        """Return the addresses at which to listen for an address of all scopes."""
         await self.start()
         self._check_taking()
         return [
@@ -358,7 +357,7 @@ class Server:
         ]
 
     async def take(self, connection: socket.socket, address: Address) -> None:
-        """Serve a connection that another process accepted at `address`; the server then owns it.
+        """Serve a connection that another process accepted at `address`. The server then owns the socket.
 
         Raises:
             OSError: the connection is already lost.
@@ -368,7 +367,7 @@ class Server:
         if self._offer.is_closed:
             connection.close()
             return
-        # This works even during a drain: the process that accepted the connection may not have known of the drain.
+        # Works even during a drain: the process that accepted the connection may not have known of the drain.
         await self._accepting.take(connection, address)
 
     async def serve_forever(self) -> None:
@@ -377,17 +376,16 @@ class Server:
         await self._ending.quiet.wait()
 
     async def drain(self, timeout: float | None = None) -> bool:
-        """Stop listening, let the calls in flight finish, then close.
+        """Stop listening, let running calls finish, then close.
 
-        The server first withdraws from the registry. It then serves new calls for `Timeouts.announce` seconds, so that
-        clients can see the withdrawal. If clients of rpcx read the registry, the record has the label `state=inactive`
-        for that time.
+        The server first withdraws from the registry. It still serves new calls for `Timeouts.announce` seconds, so that
+        clients can see the withdrawal. In a registry of rpcx the record has the label `state=inactive` for that time.
 
         Args:
             timeout: seconds for the calls; None means `Timeouts.drain`.
 
         Returns:
-            Whether every call ended without being cut off.
+            True if every call ended by itself.
         """
         check_timeout(timeout, zero=True)
         self._check_use()
@@ -400,12 +398,12 @@ class Server:
         return is_clean
 
     async def close(self) -> None:
-        """Close listeners and connections at once; calls in flight are cancelled.
+        """Close listeners and connections immediately. Running calls are cancelled.
 
-        Cancelling this aborts the connections. The sources are exited in every case, and cancelling again reaches their
-        exits. Closing again returns at once.
+        Cancelling this aborts the connections. The sources always exit; cancelling again cancels their exits. Closing
+        again returns immediately.
         """
-        # After a fork sockets and loop belong to the parent, and so do their entries in the loop's epoll set.
+        # After a fork, the sockets, the loop and its epoll set belong to the parent.
         if self._offer.is_closed or self._ownership.is_of_parent:
             return
         self._check_use()
@@ -416,8 +414,8 @@ class Server:
     def set_serving(self, serving: bool, *, service: str | None = None) -> None:
         """Set the health of the server or of one service. Calls are served either way.
 
-        `fastrpc.health` reports it, and a service that is not serving is withdrawn from the registry until it serves
-        again. A service serves only if both it and the whole server are set to serve.
+        `fastrpc.health` reports the health. A service that is not serving is withdrawn from the registry until it
+        serves again. A service serves only if both the service and the whole server are set to serve.
 
         Raises:
             ConfigError: the running server has no such service, or `serving` is neither True nor False.
@@ -435,21 +433,21 @@ class Server:
 
     @property
     def services(self) -> "tuple[ServiceDefinition, ...]":
-        """The services, without the built-in ones; empty before the start."""
+        """The services, without the built-in services; empty before the start."""
         return self._offer.services
 
     @property
     def scopes(self) -> dict[str, list[str]]:
-        """The addresses in each scope of `any://`, for clients; empty if the server does not listen at `any://`."""
+        """The addresses for clients in each scope of `any://`; empty if the server does not listen at `any://`."""
         return self._offer.scopes()
 
     @property
     def is_draining(self) -> bool:
-        """Whether the server refuses new work."""
+        """True if the server refuses new work."""
         return self._health.is_draining
 
     def peers(self) -> "list[Peer]":
-        """Return the peers that are connected to this process now. `Peer.client` calls a peer that serves.
+        """Return the peers that are connected to this process now. Use `Peer.client` to call a peer with services.
 
         ::
 
@@ -463,7 +461,7 @@ class Server:
         return connected_peers(self._gate)
 
     def stats(self) -> dict[str, Any]:
-        """Return gauges and totals as plain data; without calls in flight, `live` and `buffered` are at their base."""
+        """Return gauges and totals as plain data. Without running calls, `live` and `buffered` are at their base."""
         from fastrpc.server.connections import connection_stats
 
         return connection_stats(self._gate)

@@ -15,7 +15,7 @@ def checked_config(config: Any) -> ServerConfig:
     """Return the settings of a server; the defaults for None.
 
     Raises:
-        ConfigError: they have another type, name an unknown codec, or set `http` while HTTP is not served.
+        ConfigError: the settings have a wrong type, name an unknown codec, or set `http` although HTTP is not served.
             `ServerConfig` itself cannot check this: the command line and the environment may add protocols to the
             settings of an App, and other packages install codecs.
     """
@@ -41,7 +41,7 @@ def checked_config(config: Any) -> ServerConfig:
 
 
 def _by_grpc(config: ServerConfig) -> HTTP:
-    """Return the HTTP settings for a server without HTTP/1.1: the ones for gRPC, gRPC-Web and Connect."""
+    """Return the HTTP settings that a server without the protocol "http" may have: for gRPC, gRPC-Web and Connect."""
     http = config.http
     trusted = http.trusted_proxies if "grpc" in config.protocols else ()
     if not (http.grpc_web or http.connect):

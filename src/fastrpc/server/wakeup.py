@@ -1,4 +1,4 @@
-"""Wake handlers that stream changes until their connection drains."""
+"""Wake handlers that stream changes, until their connection drains."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,13 @@ from fastrpc.time_limit import time_limit
 
 __all__ = ["Wakeable", "Wakeup", "Watchers", "ended_by_drain"]
 
-#: The most handlers that one turn of the loop wakes, as each may write a long list.
+#: The most handlers that are woken in one iteration of the loop, because each may write a long list.
 _WOKEN_AT_ONCE: Final = 32
 
 
 class Wakeable(Protocol):
     def wake(self) -> None:
-        """Note a change; it must not block."""
+        """Handle a change. This must not block."""
 
 
 class Wakeup:
@@ -27,15 +27,15 @@ class Wakeup:
 
     def __init__(self) -> None:
         self._woken = asyncio.Event()
-        #: Whether the connection drains, so that the stream has to end.
+        #: True if the connection drains, so that the stream has to end.
         self.is_draining = False
 
     def wake(self) -> None:
-        """Make the present `wait` return, or else the next one."""
+        """Make the running `wait` return, or else the next `wait`."""
         self._woken.set()
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the next change or the drain of the connection; return False if neither comes in time."""
+        """Wait for the next change or the drain of the connection; return False after `seconds` without either."""
         try:
             async with time_limit(seconds):
                 await self._woken.wait()
@@ -45,7 +45,7 @@ class Wakeup:
         return True
 
     def begin(self, draining: Draining) -> None:
-        """Wake the handler once the connection drains."""
+        """Wake the handler when the connection drains."""
         draining.notify(self._drain)
 
     def end(self, draining: Draining) -> None:
@@ -58,11 +58,11 @@ class Wakeup:
 
 
 class Watchers:
-    """The handlers that wait for changes of the same thing."""
+    """The handlers that wait for the same changes."""
 
     def __init__(self) -> None:
         self._waiting: set[Wakeable] = set()
-        # Watchers that are woken in later turns of the loop.
+        # Watchers to wake in later iterations of the loop.
         self._due: dict[Wakeable, None] = {}
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class Watchers:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[Wakeup]:
-        """Yield the wake-up of the present handler, which is woken at every change until the block ends."""
+        """Yield the `Wakeup` of the current handler, which every change wakes until the block ends."""
         wakeup = Wakeup()
         draining = current_call().draining
         wakeup.begin(draining)
@@ -91,7 +91,7 @@ class Watchers:
             wakeup.end(draining)
 
     def wake(self) -> None:
-        """Wake every handler: some now, the others in the next turns of the loop, so that other calls continue."""
+        """Wake every handler: some now, the rest in the next iterations of the loop, so that calls can continue."""
         is_waking = bool(self._due)
         self._due |= dict.fromkeys(self._waiting)
         if not is_waking:

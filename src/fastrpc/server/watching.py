@@ -1,9 +1,9 @@
-"""The ends of requests and calls, each reported once, for `fastrpc dev`.
+"""Report the end of each request and call once, for `fastrpc dev`.
 
 ::
 
-    head ──► begin ──► note (status) ──► end       a request of HTTP/1.1, or refuse, or cut
-    call ──► its end, or its refusal               a call that is no such request, or a part of one
+    head ──► begin ──► note (status) ──► end       an HTTP/1.1 request; instead of end: refuse, or cut
+    call ──► its end, or its refusal               a call that is not itself such a request
 """
 
 import logging
@@ -21,7 +21,7 @@ __all__ = ["Ended", "Ends", "RequestWatch"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: The status of a request whose client left before the answer; proxies use it in their logs.
+#: The status of a request whose client disconnected before the answer. Proxies log the same number.
 _CLIENT_CLOSED: Final = 499
 _PHRASES: Final = {int(status): status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
@@ -30,19 +30,19 @@ _PHRASES: Final = {int(status): status.phrase for status in HTTPStatus} | {
     _CLIENT_CLOSED: "Client Closed Request",
 }
 
-#: The service name of mounted applications in the names of methods.
+#: The prefix of the method names of mounted applications.
 _MOUNT: Final = "_mount."
 
 
 class Ended(NamedTuple):
     """The end of a request, or of a call."""
 
-    #: Method and target of a request, or protocol and method of a call: texts of a peer.
+    #: Method and target of a request, or protocol and method of a call. Peers choose these texts.
     what: str
     status: str
     is_error: bool
     seconds: float
-    #: The reason if it was refused or cut off, else "".
+    #: The reason if the request or call was refused or interrupted, else "".
     reason: str = ""
 
 
@@ -50,7 +50,7 @@ class Ends:
     """Reports the end of each request and call of a server to a function.
 
     Args:
-        tell: is called with each end, on the loop of the server; its exceptions are logged.
+        tell: is called with each end, on the loop of the server. Its exceptions are logged.
     """
 
     def __init__(self, tell: Callable[[Ended], None]) -> None:
@@ -68,7 +68,7 @@ class Ends:
         return RequestWatch(self.tell)
 
     def log_beside(self, own: CallLog | None) -> CallLog:
-        """Return a log that passes the ends of calls to this object and to the access log of the server."""
+        """Return a log that reports the end of each call to this object and to the server's access log."""
 
         def write(call: Call, status: int, nanoseconds: int) -> None:
             self._call_ended(call, status, nanoseconds * 1e-9)
@@ -78,13 +78,13 @@ class Ends:
         return CallLog(write, 1.0, None)
 
     def refused(self, call: Any, status: int, text: str) -> None:
-        """Note that a call does not start."""
+        """Report a call that is refused before its start."""
         self._call_ended(call, status, call.age_seconds, text)
 
     def _call_ended(self, call: Any, status: int, seconds: float, reason: str = "") -> None:
         protocol = shown_protocol(call)
         if protocol is None:
-            # The line of its request already reports this call.
+            # The end of the call's HTTP request is reported instead.
             return
         method = call.method or "?"
         if method.startswith(_MOUNT):
@@ -94,7 +94,7 @@ class Ends:
 
 
 class RequestWatch:
-    """The requests of one connection of HTTP/1.1, one at a time, or the request of a stream of HTTP/2."""
+    """Reports the requests of an HTTP/1.1 connection, one after another, or the request of an HTTP/2 stream."""
 
     __slots__ = ("_began", "_head", "_status", "_tell")
 
@@ -105,22 +105,22 @@ class RequestWatch:
         self._began = 0.0
 
     def begin(self, head: Any) -> None:
-        """Note the head of a request."""
+        """Record the head of a request."""
         self._head, self._status, self._began = head, 0, time.monotonic()
 
     def note(self, status: int) -> None:
-        """Note the status of its answer."""
+        """Record the status of the answer."""
         self._status = status
 
     def end(self, reason: str = "") -> None:
-        """Note the end of its answer."""
+        """Report the request, at the end of its answer."""
         head, self._head = self._head, None
         if head is not None:
             seconds = time.monotonic() - self._began
             self._tell(_ended(f"{head.method} {head.target}", self._status, seconds, reason))
 
     def refuse(self, status: int) -> None:
-        """Note the refusal of a request, whose head may be malformed."""
+        """Report the refusal of a request, whose head may be malformed."""
         if self._head is None:
             self._tell(_ended("-", status, 0.0, ""))
         else:
@@ -128,7 +128,7 @@ class RequestWatch:
             self.end()
 
     def cut(self) -> None:
-        """Note the end of the connection, which may cut a request off."""
+        """Report the request, if any, that the end of the connection interrupts."""
         self._status = self._status or _CLIENT_CLOSED
         self.end("cut off")
 

@@ -220,7 +220,7 @@ REFUSED = [
     (field("color", "red") + WHOLE, "no such parameter"),
     (field("stars", "many") + WHOLE, "stars"),
     (file() + LAST, "album"),
-    (file(name="image") + LAST, "the file is the part 'photo'"),
+    (file(name="image") + LAST, "only the part 'photo' must have a filename"),
     (field("album", "x" * 65_537) + file() + LAST, "more than 65536 bytes"),
     (field("tags", "") * 101 + WHOLE, "more than 100 fields"),
     (b"--XyZ\r\nbroken\r\n\r\n", "malformed"),

@@ -119,7 +119,9 @@ class FormReader:
     # Each step returns True if the next part can be parsed from the received bytes.
 
     def _preamble(self, pieces: list[bytes]) -> bool:
-        at = self._find(self._delimiter, MOST_HEAD_BYTES, f"there is no boundary within {MOST_HEAD_BYTES} bytes")
+        at = self._find(
+            self._delimiter, MOST_HEAD_BYTES, f"there is no boundary within {MOST_HEAD_BYTES} bytes"
+        )
         return at >= 0 and self._follow("behind_delimiter", at + len(self._delimiter))
 
     def _behind_delimiter(self, pieces: list[bytes]) -> bool:

@@ -248,12 +248,12 @@ def _first(fitting: Iterable[Sequence[_Handled]]) -> _Handled | None:
 
 
 def _rank(method: MethodRoute) -> tuple[bool, bool]:
-    """Return a sort key that puts methods first that most callers may call."""
+    """Return a sort key that puts the least restricted methods first."""
     return not method.definition.public, bool(method.definition.roles)
 
 
 def _is_dots(segment: bytes) -> bool:
-    """Return whether a decoded segment has `.` or `..`, by which programs that resolve paths leave the path."""
+    """Return whether a segment decodes to `.`, `..` or a path with them, which programs resolve to another path."""
     decoded = unquote_to_bytes(segment)
     return decoded.startswith(b"/") or not _DOTS.isdisjoint(decoded.split(b"/"))
 
@@ -278,7 +278,7 @@ def _refusal(message: str) -> CallError:
 
 
 def _checked(body: bytes, codec: str) -> bytes:
-    """Return a body after checking that it is one value: further values would become arguments."""
+    """Return a body after checking that it is a single value. Further values would become arguments."""
     try:
         return bytes((_check_json if codec == "json" else _check_msgpack)(body))
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -286,7 +286,7 @@ def _checked(body: bytes, codec: str) -> bytes:
 
 
 def _spliced(members: dict[str, bytes], body: bytes, codec: str) -> bytes:
-    """Return a map: the given members, by name and in the map's codec, then the members of the body."""
+    """Return a map of the given members, which are encoded in `codec`, and the members of the body."""
     if codec == "json":
         own = b",".join(msgspec.json.encode(name) + b":" + value for name, value in members.items())
         if not body.strip():
@@ -302,7 +302,7 @@ def _spliced(members: dict[str, bytes], body: bytes, codec: str) -> bytes:
 
 
 def _map_of(body: bytes) -> tuple[int, bytes]:
-    """Return the number of members of a map in msgpack, and their bytes."""
+    """Return the number of members of a msgpack map, and the bytes of the members."""
     if 0x80 <= body[0] <= 0x8F:
         return body[0] - 0x80, body[1:]
     size = {0xDE: 2, 0xDF: 4}.get(body[0])

@@ -1,4 +1,4 @@
-"""Finds the requests that are calls by gRPC-Web or Connect."""
+"""Recognise requests that are calls by gRPC-Web or Connect."""
 
 from typing import Final, NamedTuple
 
@@ -17,7 +17,7 @@ _JSON, _PROTO = CODECS["json"], CODECS["protobuf"]
 _GRPC_WEB: Final = b"application/grpc-web"
 _CONNECT: Final = b"application/connect+"
 
-#: The suffixes of `application/grpc-web`, each with its codec, and whether the body is base64.
+#: The suffixes of `application/grpc-web`: the codec, and True if the body is base64.
 _FORMS: Final = {
     b"": (_PROTO, False),
     b"+proto": (_PROTO, False),
@@ -26,7 +26,7 @@ _FORMS: Final = {
     b"-text+proto": (_PROTO, True),
 }
 
-#: The media types of calls without a stream, and of the messages of streams.
+#: The media types of calls without a stream; and the names of codecs in the media types of streams.
 _UNARY: Final = {b"application/proto": _PROTO, b"application/json": _JSON}
 _STREAMS: Final = {b"proto": _PROTO, b"json": _JSON}
 
@@ -34,7 +34,7 @@ _TEXT_CODING: Final = (b"", b"charset=utf-8", b'charset="utf-8"')
 
 
 class WebRefusal(NamedTuple):
-    """The refusal of a request by a status of HTTP."""
+    """The refusal of a request with an HTTP status."""
 
     status: int
     text: str
@@ -42,7 +42,7 @@ class WebRefusal(NamedTuple):
 
 
 class WebCalls:
-    """Finds the calls among requests.
+    """Recognises calls among HTTP requests.
 
     Args:
         gate: the gate of the server.
@@ -56,7 +56,7 @@ class WebCalls:
         self._compressors = frozenset(gate.compressors)
 
     def __call__(self, verb: str, query: str, fields: Pairs) -> WebCall | WebRefusal | None:
-        """Return the call in a request, or its refusal; None for every other request."""
+        """Return the call in a request, or its refusal; None if the request is not such a call."""
         if verb == "GET":
             return self._of_query(verb, query, fields)
         types = [value for name, value in fields if name == b"content-type"]
@@ -90,7 +90,7 @@ class WebCalls:
             return None
         if codec == _JSON:
             if request.values(b"connect-protocol-version") != [b"1"]:
-                # The request is a call of the gateway.
+                # The request is a call by the gateway's own JSON.
                 return None
             if parameters not in _TEXT_CODING:
                 return _unknown(kind + b"; " + parameters, b"application/json, application/proto")

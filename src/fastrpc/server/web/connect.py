@@ -9,7 +9,7 @@
     POST …    application/connect+proto    u8 flags, u32 length, the message …
     200       the same type                messages, then flags 2: {"error": {…}, "metadata": {"key": ["value"]}}
 
-    GET /shop.v1.Orders/Get?connect=v1&encoding=json&message=%7B%22id%22%3A%227%22%7D     of safe methods alone
+    GET /shop.v1.Orders/Get?connect=v1&encoding=json&message=%7B%22id%22%3A%227%22%7D     only safe methods
 """
 
 import base64
@@ -31,20 +31,20 @@ __all__ = ["ConnectStream", "ConnectUnary", "query_of"]
 
 _VERSION: Final = b"connect-protocol-version"
 _TIMEOUT: Final = b"connect-timeout-ms"
-#: Digits of a timeout in milliseconds.
+#: The most digits of a timeout in milliseconds.
 _MOST_DIGITS: Final = 10
 
 
 def query_of(query: str) -> dict[str, str] | None:
-    """Return the query of a GET by Connect, still encoded; None: the request is no such GET."""
+    """Return the query of a GET by Connect, still encoded; None if the request is not such a GET."""
     found = dict(part.partition("=")[::2] for part in query.split("&") if part)
     return found if found.get("connect") == "v1" else None
 
 
 def _take_terms(call: WebCall, request: WebRequest) -> None:
-    """Read the version and the timeout of a request."""
+    """Parse the version and the timeout of a request."""
     if request.values(_VERSION) and request.value(_VERSION) != b"1":
-        call.refuse(Status.INVALID_ARGUMENT, "Connect-Protocol-Version is 1 here")
+        call.refuse(Status.INVALID_ARGUMENT, "Connect-Protocol-Version must be 1")
     if request.values(_TIMEOUT):
         value = request.value(_TIMEOUT)
         if not value.isdigit() or len(value) > _MOST_DIGITS:
@@ -71,7 +71,7 @@ def _error(failure: Failure) -> dict[str, Any]:
 
 
 class ConnectUnary(WebCall):
-    """A call whose body is its only message."""
+    """A call of a method without streams. The body is the message."""
 
     protocol = "connect"
     accepting_field = b"accept-encoding"
@@ -84,7 +84,7 @@ class ConnectUnary(WebCall):
         if query is not None:
             encoding = unquote_to_bytes(query.get("compression", ""))
         super().__init__(request, content_type, codec, encoding)
-        #: The metadata of a head that the handler sent before the answer.
+        #: The metadata that the handler sent before the answer.
         self._head = b""
         _take_terms(self, request)
         if query is not None:
@@ -93,7 +93,7 @@ class ConnectUnary(WebCall):
     def _take_query(self, query: dict[str, str]) -> None:
         if "message" not in query:
             self.refuse(Status.INVALID_ARGUMENT, "the query of a GET has its message as `message`")
-        # Convert the plus sign of HTML forms, which is not a digit of this base64.
+        # As in HTML forms, a plus sign means a space. It is not a digit of URL-safe base64.
         value = unquote_to_bytes(query.get("message", "").replace("+", " "))
         if query.get("base64") == "1":
             try:
@@ -106,7 +106,7 @@ class ConnectUnary(WebCall):
     def unfit(
         self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
     ) -> tuple[int, str] | None:
-        """Return an HTTP status and a text if the form of a request does not fit its method, else None."""
+        """Return an HTTP status and a text if the method does not allow this kind of request, else None."""
         if self.payload is not None and not is_safe:
             return 405, f"{method} is called by POST"
         if takes_stream or gives_stream:
@@ -114,7 +114,7 @@ class ConnectUnary(WebCall):
         return None
 
     def head(self, metadata: bytes | None, compressor: int = 0) -> Pairs | None:
-        """Keep the metadata of a head. It is sent with the answer, when the status is known."""
+        """Keep the metadata, to send them with the answer, when the status is known."""
         self._head = metadata or b""
         return None
 
@@ -126,7 +126,7 @@ class ConnectUnary(WebCall):
         trailers: bytes | None,
         status: int = 0,
     ) -> WebAnswer:
-        """Return the answer. `status` is the HTTP status; 0: as the failure determines."""
+        """Return the answer. `status` is the HTTP status; 0 to derive it from the failure."""
         sent = sent_fields(self._head) + [
             (b"trailer-" + name, value) for name, value in sent_fields(trailers)
         ]
@@ -136,7 +136,7 @@ class ConnectUnary(WebCall):
         return WebAnswer(200, fields + sent, payload or b"")
 
     def refusal(self, failure: Failure, status: int) -> WebAnswer | None:
-        """Return the answer to a request that HTTP refuses with a status."""
+        """Return the answer to a request that the HTTP layer refuses with a status."""
         return self._failed(failure, status, [])
 
     def _failed(self, failure: Failure, status: int, sent: Pairs) -> WebAnswer:
@@ -159,7 +159,7 @@ class ConnectStream(EnvelopedCall):
     def unfit(
         self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
     ) -> tuple[int, str] | None:
-        """Return an HTTP status and a text if the form of a request does not fit its method, else None."""
+        """Return an HTTP status and a text if the method does not allow this kind of request, else None."""
         if not (takes_stream or gives_stream):
             return 415, f"{method} does not stream: send application/proto or application/json"
         return super().unfit(method, takes_stream, gives_stream, is_safe=is_safe, is_http1=is_http1)

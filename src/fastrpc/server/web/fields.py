@@ -1,6 +1,6 @@
-"""The fields of requests by gRPC-Web and Connect: fields of HTTP itself, and metadata.
+"""Convert between header fields and metadata, for gRPC-Web and Connect.
 
-Every field is metadata, except the fields of HTTP, browsers, proxies and the two protocols.
+Every field is metadata, except fields of HTTP, browsers, proxies and the two protocols.
 """
 
 from collections.abc import Iterable
@@ -73,7 +73,7 @@ def _is_of_http(name: bytes) -> bool:
 
 
 def metadata_of(fields: Pairs, dropped: list[bytes]) -> bytes | None:
-    """Return the metadata of a request in native form. Names without a native form are added to `dropped`."""
+    """Return the metadata of a request in fastrpc's encoding. Names that it does not allow are added to `dropped`."""
     return metadata_of_pairs([field for field in fields if not _is_of_http(field[0])], dropped)
 
 
@@ -81,7 +81,7 @@ def check_sent(method: str, metadata: bytes) -> None:
     """Check the metadata of an answer.
 
     Raises:
-        CallError: an entry cannot travel as a field.
+        CallError: an entry cannot be sent as a header field.
     """
     try:
         metadata_size(metadata, True)

@@ -1,4 +1,4 @@
-"""The meaning of a request by gRPC-Web or Connect and the form of its answer, as far as both protocols share them."""
+"""The common parts of gRPC-Web and Connect: the meaning of a request and the format of its answer."""
 
 from collections.abc import Collection
 from typing import ClassVar, Final, NamedTuple
@@ -17,13 +17,13 @@ __all__ = ["WebAnswer", "EnvelopedCall", "WebRequest", "WebCall"]
 _GZIP: Final = COMPRESSORS["gzip"]
 #: The number of an unknown compressor.
 _UNKNOWN: Final = 255
-#: The longest name of an encoding in an error text.
+#: The most bytes of an encoding's name in an error text.
 _SHOWN_BYTES: Final = 40
 
 #: The flag of a compressed message.
 _COMPRESSED: Final = 1
 
-#: The numbers of faults, as `message_fault` returns them.
+#: The numbers of faults, which `message_fault` converts to statuses and texts.
 _NO_MESSAGE, _MESSAGES, _CUT, _FLAGS, _ENCODING, _TOO_LARGE, _TEXT = range(1, 8)
 
 
@@ -43,7 +43,7 @@ class WebRequest(NamedTuple):
         return [value for known, value in self.fields if known == name]
 
     def value(self, name: bytes) -> bytes:
-        """Return the values of a field joined into one; b"" without a value."""
+        """Return the values of a field, joined by commas; b"" without a value."""
         return b",".join(self.values(name))
 
 
@@ -60,36 +60,36 @@ class WebCall:
 
     #: The name of the protocol for `Peer.protocol`.
     protocol: ClassVar[str]
-    #: Whether the body consists of messages, which `cut` returns in parts; otherwise it is a single message.
+    #: True if the body consists of messages, which `cut` returns as they arrive; False if the body is one message.
     is_enveloped: ClassVar[bool] = False
-    #: The status of a call whose request, or a message of it, does not decompress.
+    #: The status of a call with a message that cannot be decompressed.
     corrupt_status: ClassVar[Status] = Status.INVALID_ARGUMENT
-    #: Whether body and answer are base64.
+    #: True if body and answer are base64.
     is_text: bool = False
-    #: The field that lists the encodings which a caller or a server accepts.
+    #: The header field that lists the encodings that a caller or server accepts.
     accepting_field: ClassVar[bytes]
-    #: The field that names the encoding of messages.
+    #: The header field that names the encoding of messages.
     encoding_field: ClassVar[bytes]
 
     def __init__(self, request: WebRequest, content_type: bytes, codec: int, encoding: bytes) -> None:
         self.content_type = content_type
         #: The codec of the messages, by number.
         self.codec = codec
-        #: Names of metadata that was left out.
+        #: The names of metadata that were ignored.
         self.dropped: list[bytes] = []
         self.metadata = metadata_of(request.fields, self.dropped)
-        #: The timeout that the caller states, in microseconds; None: no timeout.
+        #: The caller's timeout in microseconds; None for no timeout.
         self.timeout_us: int | None = None
         #: The message of a GET.
         self.payload: bytes | None = None
-        #: The reason of the refusal; None: the call is accepted.
+        #: The reason to refuse the call; None to accept it.
         self.fault: Failure | None = None
         self._takes_gzip = _GZIP in request.compressors
         self._has_gzip = self._takes_gzip and accepts(request.values(self.accepting_field), b"gzip")
-        #: The compressor of the body, or of its compressed messages; 0: no compressor.
+        #: The number of the compressor of the body, or of its compressed messages; 0 for none.
         self.compressor = 0
         self._encoding = ""
-        #: The compressor that a sent head has named.
+        #: The compressor in the head that was sent; None before that.
         self._announced: int | None = None
         if encoding == b"gzip" and self._takes_gzip:
             self.compressor = _GZIP
@@ -98,26 +98,26 @@ class WebCall:
             self._encoding = encoding[:_SHOWN_BYTES].decode("ascii", "backslashreplace")
 
     def refuse(self, status: Status, text: str) -> None:
-        """Refuse the call; the first fault counts."""
+        """Refuse the call. Only the first reason is kept."""
         if self.fault is None:
             self.fault = Failure(status, text, has_run=False)
 
     def unfit(
         self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
     ) -> tuple[int, str] | None:
-        """Return an HTTP status and a text if the form of a request does not fit its method, else None."""
+        """Return an HTTP status and a text if the method does not allow this kind of request, else None."""
         raise NotImplementedError
 
     # Compressors
 
     def takes(self, number: int) -> bool:
-        """Return whether a message of the answer may be compressed by one of our compressors."""
+        """Return whether messages of the answer may be compressed by the compressor with a number."""
         return number == _GZIP and self._has_gzip and self._announced in (None, number)
 
     def unknown_compressor(self) -> str:
         """Return the error text for the compressor of the request."""
         field, known = self.encoding_field.decode(), self._encodings().decode()
-        return f"{field} is {self._encoding or 'identity'}, only {known} are taken here"
+        return f"{field} is {self._encoding or 'identity'}, it must be one of {known}"
 
     def _encodings(self) -> bytes:
         return b"identity,gzip" if self._takes_gzip else b"identity"
@@ -134,11 +134,11 @@ class WebCall:
     # Answers
 
     def check_sent(self, method: str, metadata: bytes) -> None:
-        """Refuse metadata that an answer cannot carry."""
+        """Raise CallError for metadata that an answer cannot contain."""
         check_sent(method, metadata)
 
     def encode_details(self, status: int, text: str, details: object) -> bytes:
-        """Return the details of an error as a google.rpc.Status; b"" if no message holds them."""
+        """Return the details of an error as a google.rpc.Status; b"" if protobuf cannot express them."""
         return encode_details(status, text, details) or b""
 
 
@@ -155,7 +155,7 @@ class EnvelopedCall(WebCall):
         self._messages: list[tuple[bytes, int]] = []
         self._method = ""
         self._takes_stream = False
-        #: The bytes of the body that are kept here.
+        #: The bytes of the body in memory.
         self.held = 0
 
     # The body
@@ -163,7 +163,7 @@ class EnvelopedCall(WebCall):
     def unfit(
         self, method: str, takes_stream: bool, gives_stream: bool, *, is_safe: bool, is_http1: bool = True
     ) -> tuple[int, str] | None:
-        """Return an HTTP status and a text if the form of a request does not fit its method, else None."""
+        """Return an HTTP status and a text if the method does not allow this kind of request, else None."""
         self._method = method
         self._takes_stream = takes_stream
         if takes_stream and gives_stream and is_http1:
@@ -171,12 +171,12 @@ class EnvelopedCall(WebCall):
         return None
 
     def cut(self, part: bytes, is_last: bool) -> list[tuple[bytes, int]]:
-        """Take a part of the body; return the messages that end in it, each with its compressor.
+        """Parse a part of the body; return the messages that it completes, each with its compressor.
 
         For a call without a stream, its only message is returned at the end of the body.
 
         Raises:
-            CallError: the body breaks a rule.
+            CallError: the body violates the protocol.
         """
         content = self.decode(part, is_last)
         self.held += len(content)
@@ -196,7 +196,7 @@ class EnvelopedCall(WebCall):
         return self._messages if is_last else []
 
     def decode(self, part: bytes, is_last: bool) -> bytes:
-        """Return the whole messages in a part of the body, with their prefixes.
+        """Return the bytes of a part of the body, decoded if the body is base64.
 
         Raises:
             CallError: the part is not base64.
@@ -210,7 +210,7 @@ class EnvelopedCall(WebCall):
         return message, self.compressor if is_compressed or self.compressor == _UNKNOWN else 0
 
     def _no_text(self) -> CallError:
-        """Return the error of a body that is not base64."""
+        """Return the error for a body that is not base64."""
         return self._fault(_TEXT)
 
     def _fault(self, fault: int) -> CallError:
@@ -222,7 +222,7 @@ class EnvelopedCall(WebCall):
     # The answer
 
     def head(self, metadata: bytes | None, compressor: int = 0) -> Pairs | None:
-        """Return the fields of a head that is sent now, with the compressor of all later messages."""
+        """Return the header fields to send now, which also name the compressor of all later messages."""
         self._announced = compressor or (_GZIP if self.compressor == _GZIP and self._has_gzip else 0)
         return self._head_fields(self._announced, metadata)
 
@@ -249,7 +249,7 @@ class EnvelopedCall(WebCall):
         trailers: bytes | None,
         status: int = 0,
     ) -> WebAnswer:
-        """Return a whole answer, including head and end. `status` is the HTTP status; 0: as the failure determines."""
+        """Return a whole answer, with head and end. `status` is the HTTP status; 0 to derive it from the failure."""
         content = b"" if payload is None else self.message(payload, compressor)
         fields = self._head_fields(compressor, None)
         if failure is not None:
@@ -257,7 +257,7 @@ class EnvelopedCall(WebCall):
         return WebAnswer(200, fields, content + self.end(failure, trailers))
 
     def refusal(self, failure: Failure, status: int) -> WebAnswer | None:
-        """Return the answer to a request that HTTP refuses with a status; None: HTTP itself answers."""
+        """Return the answer to a request that the HTTP layer refuses; None to let the HTTP layer answer."""
         return None
 
     def _written(self, flags: int, content: bytes) -> bytes:

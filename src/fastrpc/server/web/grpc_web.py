@@ -1,4 +1,4 @@
-"""gRPC-Web (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md): gRPC with its trailers in the body.
+"""gRPC-Web (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md): gRPC with trailers in the body.
 
 ::
 
@@ -21,7 +21,7 @@ from fastrpc.status import Status
 
 __all__ = ["GrpcWebCall"]
 
-#: As in gRPC, a longer timeout counts as no timeout.
+#: Nanoseconds; as in gRPC, a longer timeout counts as no timeout.
 _LONGEST_NS: Final = 10**18
 
 
@@ -51,7 +51,7 @@ class GrpcWebCall(EnvelopedCall):
                 self.timeout_us = 0 if found == 0 else max(1, found // 1000)
 
     def decode(self, part: bytes, is_last: bool) -> bytes:
-        """Return the whole messages in a part of the body, with their prefixes."""
+        """Return the bytes of a part of the body, decoded if the body is base64."""
         if not self.is_text:
             return part
         digits = self._digits + part
@@ -61,7 +61,7 @@ class GrpcWebCall(EnvelopedCall):
         found, at = [], 0
         try:
             while at < whole:
-                # A group with padding may occur inside, as parts of a body are padded separately.
+                # Padding may occur inside a body, because its parts are padded separately.
                 padded = digits.find(b"=", at, whole)
                 end = whole if padded < 0 else min(whole, padded - padded % 4 + 4)
                 found.append(base64.b64decode(digits[at:end], validate=True))
@@ -84,7 +84,7 @@ class GrpcWebCall(EnvelopedCall):
 
 
 def _line_end_size(digits: bytes, is_last: bool) -> int:
-    """Return the size of a line end after base64, which some clients send; its second byte may come later."""
+    """Return the size of a line end after base64, which some clients send. Its second byte may arrive later."""
     if digits.endswith(b"\r\n"):
         return 2
     return int(digits.endswith(b"\n") or (digits.endswith(b"\r") and not is_last))
