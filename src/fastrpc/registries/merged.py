@@ -275,7 +275,7 @@ class MergedRegistration:
         self.endpoint = endpoint
 
     async def retire(self) -> bool:
-        """Mark the records as leaving. Withdraw the record from registries that have no such mark.
+        """Mark the records as leaving. Withdraw records from registries that have no such mark.
 
         Returns:
             True if at least one registry has stored the mark.
@@ -300,7 +300,7 @@ class MergedUnion:
     """The lists of one service in all members. The thread of the member that changed merges them.
 
     Args:
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
         view: changes the list of a member before it is merged.
     """
 

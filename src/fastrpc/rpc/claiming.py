@@ -2,7 +2,7 @@
 
 `@service` claims each marked function for its class. A function that another class (a base class, a mixin) has claimed
 is copied, so that `A.ping` and `B.ping` are two methods though both inherit `ping` from one base. Subclasses of a
-service claim their overrides as soon as they exist.
+service claim their overrides when they are created.
 """
 
 import functools

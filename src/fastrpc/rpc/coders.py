@@ -1,4 +1,4 @@
-"""Prepare the functions that encode and decode the payloads of a method by a codec."""
+"""Create the functions that encode and decode the payloads of a method with a codec."""
 
 import inspect
 import sys
@@ -56,7 +56,7 @@ _OWN_UNION_HINT: Final = (
     "path: Path; of pydantic models, make one: pydantic.RootModel[Cat | Dog]"
 )
 
-#: The hint for a type alias that names itself.
+#: The hint for a type alias that refers to itself.
 _ALIAS_HINT: Final = (
     'make it a class, whose fields may have its type: class Node(msgspec.Struct): children: list["Node"]; '
     "or write Any where it recurs"

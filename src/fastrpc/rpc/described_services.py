@@ -124,7 +124,7 @@ class ServiceDescription(msgspec.Struct):
     documentation: str
     methods: list[MethodDescription]
     types: list[ClassDescription] = []
-    #: Other names as given in the program; and all other names.
+    #: `alias` has the other names that the program states, `aliases` all other names.
     alias: list[str] = []
     rpcx: str | None = None
     grpc: str | None = None

@@ -1,4 +1,4 @@
-"""Describe a service as plain data, and suggest the nearest name for an unknown one."""
+"""Describe services as plain data, and suggest the most similar name for an unknown name."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any

@@ -26,7 +26,7 @@ class Proceed(Protocol):
     """Runs the inner interceptors, then the call itself."""
 
     def __call__(self, call: Call, /) -> Awaitable[Any]:
-        """Return the result of the call; for a stream, return after its last message."""
+        """Return the result of the call. For a stream, return after its last message."""
         ...
 
 

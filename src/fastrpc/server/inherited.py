@@ -123,7 +123,7 @@ def _passed(environment: Mapping[str, str]) -> dict[int, str]:
 
 
 def _known(environment: Mapping[str, str]) -> str:
-    """Return the hint that lists the sockets."""
+    """Return a hint that lists the inherited sockets."""
     passed = _passed(environment)
     if passed:
         return "passed on are " + ", ".join(f"{name} (fd://{number})" for number, name in passed.items())

@@ -1,4 +1,4 @@
-"""Accept the lists of one service by the rules, and publish them."""
+"""Check the lists of one service by the rules, and publish accepted lists."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -79,7 +79,7 @@ class ListAcceptor:
     """Passes the lists of one service through the filter and the rules, and publishes them to the watches.
 
     Args:
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Outage:
 
     Args:
         name: the name of the service or the registry, in messages.
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
     """
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
@@ -165,13 +165,14 @@ class Outage:
         if self._since is not None:
             return
         self._since = self._clock()
-        # Any error but StoreError is a defect of the backend. The thread must continue; the traceback is logged.
+        # An error other than StoreError is a defect of the backend. Log its traceback, because the thread must
+        # continue.
         trace = None if isinstance(error, StoreError) else error
         text = "%s: the registry is unreachable, %s: %s"
         logger.warning(text, self._name, used, error, exc_info=trace)
 
     def end(self) -> None:
-        """Note an answer."""
+        """Record that a query was answered. Log the end of an outage."""
         since, self._since = self._since, None
         if since is not None:
             logger.info("%s: the registry answers again after %.1f s", self._name, self._clock() - since)

@@ -1,4 +1,4 @@
-"""Follow services of a network whose announcements this program receives itself."""
+"""Follow services by the announcements that this program receives from the network."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -12,17 +12,17 @@ __all__ = ["AnnouncedLookup", "Announcements"]
 
 
 class Announcements(Protocol):
-    """The records that are announced at present."""
+    """The records that are announced now."""
 
     #: Held while records are read or changed; notified of each change.
     changed: threading.Condition
 
     @property
     def version(self) -> int:
-        """A number that grows with each change."""
+        """A number that increases with each change."""
 
     def start(self) -> object:
-        """Begin to listen.
+        """Start to listen.
 
         Raises:
             StoreError: no socket could be opened.
@@ -41,12 +41,12 @@ class Announcements(Protocol):
 
 
 class AnnouncedLookup:
-    """Reads the records of services that are announced at present."""
+    """Returns the announced records of services."""
 
     def __init__(self, network: Announcements) -> None:
         self._network = network
         self._services: dict[str, DecodedRecords] = {}
-        # The records of each list that was returned.
+        # The records in the last returned list of each service.
         self._told: dict[str, list[tuple[str, Any]]] = {}
         self._version = -1
         self._is_woken = self._is_closed = False

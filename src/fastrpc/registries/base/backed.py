@@ -29,7 +29,7 @@ __all__ = ["BackedRegistry", "check_service_name"]
 
 logger = logging.getLogger("fastrpc.registry")
 
-#: Seconds that closing waits for its threads; they are daemons, so the process can still exit.
+#: The most seconds that `close` waits for the threads. They are daemons, so the process can still exit.
 CLOSE_SECONDS = 5.0
 
 
@@ -76,9 +76,9 @@ class _Followed:
 class BackedRegistry(Closing):
     """A registry that calls its backend in its own threads, so that no event loop blocks.
 
-    All watches of one service share a thread; if the registry can report many services at once, all watches share one.
-    All registrations share a second thread. Threads start on first use. After a fork a registry object that was used
-    before raises an error in the child.
+    All watches of one service share a thread. If the registry can report many services together, all watches share one
+    thread. All registrations share a second thread. Threads start on first use. After a fork a registry object that was
+    used before raises an error in the child.
 
     Args:
         name: the name of the registry in messages, without secrets.
@@ -124,8 +124,8 @@ class BackedRegistry(Closing):
         """Return a registration that keeps an endpoint in the list of a service while its block lasts.
 
         Raises:
-            ConfigError: this registry cannot hold the endpoint; UNIMPLEMENTED: no server registers in this kind of
-                registry.
+            ConfigError: this registry cannot hold the endpoint. The status UNIMPLEMENTED means that no server registers
+                in this kind of registry.
         """
         check_service_name(service)
         _check_reachable(endpoint)
@@ -162,7 +162,7 @@ class BackedRegistry(Closing):
         return Watch(followed.channel, lambda: self._release(service, followed))
 
     def check_service(self, service: str) -> None:
-        """Refuse a name that cannot be watched here; without I/O.
+        """Refuse a name that this registry cannot watch. No I/O.
 
         Raises:
             ConfigError: the name is invalid, or this kind of registry cannot look it up.
@@ -257,7 +257,7 @@ class BackedRegistry(Closing):
                     followed.acceptor.fail(error)
                     continue
                 if self._followed.get(service) is not followed:
-                    # The last watch was collected meanwhile, or the registry was closed.
+                    # The last watch was collected in the meantime, or the registry was closed.
                     followed.following.stop()
 
     def _release(self, service: str, followed: _Followed) -> None:

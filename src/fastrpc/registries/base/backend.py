@@ -1,7 +1,7 @@
 """The interface of one kind of registry; all other parts are shared.
 
-A backend blocks: the threads of the registry object call it, never an event loop. It needs no retries, no thread safety
-except as stated here, and no state except its position in the registry.
+A backend blocks: the threads of the registry object call it, never an event loop. It needs no retries, thread safety
+only where stated here, and no state except its position in the registry.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,13 +39,13 @@ class Listing:
     #: Seconds to wait before the next query; 0 if `fetch` itself waits for changes.
     pause_seconds: float = 0.0
 
-    #: Whether the registry seems to have restarted, so that the list may be incomplete.
+    #: True if the registry seems to have restarted, so that the list may be incomplete.
     is_restart: bool = False
 
-    #: Whether the connection was lost after the previous list, although no `fetch` has failed.
+    #: True if the connection was lost after the previous list, although no `fetch` has failed.
     was_away: bool = False
 
-    #: Whether this is the previous list again, because the registry has sent nothing since.
+    #: True if this is the previous list again, because the registry has sent nothing since.
     is_repeated: bool = False
 
 
@@ -105,7 +105,7 @@ class SharedLookup(Protocol):
 class Lease(Protocol):
     """Keeps one endpoint in the list of one service. One thread uses all leases."""
 
-    #: Seconds from one `renew` to the next: well below the time after which the registry drops the endpoint.
+    #: Seconds from one `renew` to the next, much shorter than the time after which the registry drops the endpoint.
     renew_seconds: float
 
     def acquire(self) -> None:
@@ -116,7 +116,7 @@ class Lease(Protocol):
         """
 
     def renew(self) -> bool:
-        """Renew the record; False if the registry has lost it. Raises StoreError as `acquire` does."""
+        """Renew the record; return False if the registry has lost it. Raises StoreError as `acquire` does."""
 
     def release(self) -> None:
         """Remove the record. Raises StoreError as `acquire` does."""
@@ -162,8 +162,8 @@ class Backend(Protocol):
         """Return a lease for an endpoint, without I/O.
 
         Raises:
-            ConfigError: this registry cannot hold the endpoint; UNIMPLEMENTED: no server registers in this kind of
-                registry.
+            ConfigError: this registry cannot hold the endpoint. The status UNIMPLEMENTED means that no server registers
+                in this kind of registry.
         """
 
     def list_services(self) -> Iterable[str]:

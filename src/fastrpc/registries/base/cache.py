@@ -1,4 +1,4 @@
-"""The last good lists in a file, for starts while the registry is unreachable."""
+"""Saves the last good lists in a file, which is read at a start while the registry is unreachable."""
 
 import logging
 import os

@@ -55,7 +55,8 @@ def differences(
 ) -> Iterator[tuple[EndpointChangeKind, Endpoint, Endpoint | None]]:
     """Yield the changes from one list to the next, in the order of addresses.
 
-    A change contains the current endpoint, or the removed one. Only a changed endpoint comes with its previous record.
+    A change contains the current endpoint, or the removed one. Only the change of a record also contains the previous
+    record.
     """
     for address in sorted({*known, *found}, key=str):
         before, after = known.get(address), found.get(address)

@@ -51,7 +51,7 @@ async def events(
     merged into one, and loses no difference.
 
     Args:
-        service: the only service to follow; None: all present and future services.
+        service: the only service to follow; None for all current and future services.
         is_shown: decides by name whether to follow a service. Ignored if `service` is given.
 
     Raises:

@@ -36,7 +36,7 @@ class Followers:
 
     Args:
         name: the name of the registry, in messages.
-        refused: is called in a thread if the registry refuses to report many services at once; the owner then follows
+        refused: is called in a thread if the registry refuses to report many services together. The owner then follows
             the services again.
     """
 

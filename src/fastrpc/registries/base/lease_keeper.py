@@ -146,8 +146,8 @@ class LeaseKeeper:
     """Maintains all registrations of one registry, in one thread.
 
     Args:
-        clock: returns an instant in seconds that never decreases.
-        uniform: returns a random number between two.
+        clock: returns monotonic time in seconds.
+        uniform: returns a random number between two numbers.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class LeaseKeeper:
         self._changed = threading.Condition()
         self._records: list[KeptRecord] = []
         self._delays = Delays(BACKOFF, uniform)
-        # While the registry is unreachable, no registration is attempted before this instant.
+        # While the registry is unreachable, no registration is attempted before this time.
         self._away_until = float("-inf")
         self._failing_since: float | None = None
         # True if a removal failed and no attempt has succeeded since.
@@ -214,7 +214,7 @@ class LeaseKeeper:
         return change.done
 
     def retire(self, record: KeptRecord) -> Future[bool]:
-        """Schedule a "leaving" mark on a record; return a future, True if the registry has stored the mark."""
+        """Schedule a "leaving" mark for a record; return a future with True if the registry has stored the mark."""
         with self._changed:
             mark = self._marks.get(record)
             if mark is None:
@@ -330,7 +330,8 @@ class LeaseKeeper:
         if is_away and self._failing_since is None:
             self._failing_since = self._clock()
         if not is_known:
-            # Any error but StoreError is a defect of the backend. The thread must continue; the traceback is logged.
+            # An error other than StoreError is a defect of the backend. Log its traceback, because the thread must
+            # continue.
             trace = None if isinstance(error, StoreError) else error
             text = "%s: %s cannot be registered now: %s"
             logger.warning(text, record.service, record.endpoint, error, exc_info=trace)

@@ -35,7 +35,7 @@ class NamesPoller:
     Args:
         ask: a blocking function that returns the names.
         work_clock: returns the processor time of this thread in seconds.
-        uniform: returns a random number between two.
+        uniform: returns a random number between two numbers.
     """
 
     def __init__(

@@ -78,9 +78,9 @@ class Poller:
 
     Args:
         longest_wait: the most seconds for which a query is held.
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
         work_clock: returns the processor time of this thread in seconds.
-        uniform: returns a random number between two.
+        uniform: returns a random number between two numbers.
     """
 
     def __init__(

@@ -21,10 +21,10 @@ class Registry(Protocol):
     def register(self, service: str, endpoint: Endpoint) -> AbstractAsyncContextManager[Any]:
         """Return a registration that keeps an endpoint in the list of a service while its block lasts.
 
-        If an address is registered twice, the later registration is listed, and stays when the earlier one ends. A
-        server that changes the weight or labels of its record relies on this: it enters another registration, then
-        leaves the previous one. If the block yields an object with the method `async def change(endpoint)`, the server
-        calls the method instead. The method replaces the record, and returns when the registry has it or is known to be
+        If an address is registered twice, the later registration is listed, even after the earlier one ends. A server
+        that changes the weight or labels of its record relies on this: it enters another registration, then leaves the
+        previous one. If the block yields an object with the method `async def change(endpoint)`, the server calls the
+        method instead. The method replaces the record, and returns when the registry has it or is known to be
         unreachable.
 
         Raises:

@@ -2,15 +2,15 @@
 
 A registry that restarts, or loses its leader or its network, may return lists without some healthy servers. So:
 
-- A list that lost half of its endpoints or more is accepted only if a second query, 0.4 s later, shows a loss too. - An
-empty first list is accepted only after a second query, too: a registry that lost its data returns an empty list. -
-After a failure or a restart of the registry, endpoints are removed only after it has answered for 10 s, twice the
+- A list that lost half of its endpoints or more is accepted only if a second query, 0.4 s later, shows a loss too.
+- An empty first list is accepted only after a second query, too: a registry that lost its data returns an empty list.
+- After a failure or a restart of the registry, endpoints are removed only after it has answered for 10 s, twice the
   time in which servers register again.
 - If a registry fails again and again, an endpoint is removed after 10 s in which the registry answered without that
   endpoint. An outage interrupts this count; a restart resets it.
 
-New endpoints are always used at once. The rules prefer to keep endpoints: calling a stopped server costs a retry, but
-without a healthy server calls fail.
+New endpoints are always used immediately. The rules prefer to keep endpoints: calling a stopped server costs a retry,
+but without a healthy server calls fail.
 """
 
 from collections.abc import Sequence

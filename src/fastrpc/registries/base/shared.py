@@ -41,9 +41,9 @@ class SharedPoller:
     Args:
         name: the name of the registry, in messages.
         refused: is called if services have to be queried one by one. The caller is the polling thread, which then ends.
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
         work_clock: returns the processor time of this thread in seconds.
-        uniform: returns a random number between two.
+        uniform: returns a random number between two numbers.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Rereads:
 
     Args:
         longest_seconds: the age at which a list is read again, because a message about a change may have been lost.
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
     """
 
     def __init__(self, longest_seconds: float, clock: Callable[[], float]) -> None:

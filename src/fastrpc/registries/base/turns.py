@@ -24,7 +24,7 @@ class TurnPoller:
     """The poller of many services, driven step by step by one thread. Any thread may add and drop services.
 
     Args:
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
     """
 
     def __init__(self, backend: Backend, clock: Callable[[], float] = time.monotonic) -> None:

@@ -109,7 +109,7 @@ class RegistryURL:
                 hint="write it as consul://host:8500 or registry://host:port",
             )
         scheme, _, rest = text.partition("#")[0].partition("://")
-        # `urlsplit` is avoided: some versions refuse a list of places if one is an IPv6 address.
+        # `urlsplit` is not used, because some versions refuse a list of places that contains an IPv6 address.
         rest, _, options = rest.partition("?")
         self.place, _, path = rest.partition("/")
         self.scheme = scheme.lower()
@@ -305,7 +305,7 @@ def names_registry(text: str) -> bool:
 
 
 def known_schemes() -> list[str]:
-    """Return the schemes of all registries, installed ones included."""
+    """Return the schemes of all registries, including installed packages."""
     from importlib.metadata import entry_points
 
     return sorted({*_REGISTRIES, *entry_points(group=ENTRY_POINT_GROUP).names})

@@ -48,7 +48,7 @@ class Latest(Generic[T]):
         return None if found is None else found[1]
 
     def put(self, make: Callable[[int], T], is_same: Callable[[T], bool]) -> None:
-        """Publish the value `make(number)` under the next number, unless `is_same(latest value)`."""
+        """Publish `make(number)` as the next value, unless `is_same` returns True for the latest value."""
         with self._changed:
             if self._latest is not None and is_same(self._latest[1]):
                 return

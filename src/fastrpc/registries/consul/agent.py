@@ -1,4 +1,4 @@
-"""HTTP to a Consul agent: py-consul's interface over `BoundedHttpClient`. Blocking, for threads."""
+"""A blocking client of a Consul agent: py-consul's interface over `BoundedHttpClient`."""
 
 import contextlib
 import os

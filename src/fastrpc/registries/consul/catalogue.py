@@ -66,7 +66,7 @@ class _Instance(msgspec.Struct):
 
 
 class _Listed(msgspec.Struct):
-    """An instance as the catalogue lists it, with any state of its checks."""
+    """An instance in the catalogue, whatever the state of its checks."""
 
     node: str = msgspec.field(name="Node")
     id: str = msgspec.field(name="ServiceID")
@@ -86,7 +86,7 @@ class ConsulCatalogue:
 
     Args:
         tags: the tags of registered instances. Watched instances without all of these tags are ignored.
-        check: "ttl": the program renews the check; "tcp": the agent tries to connect.
+        check: "ttl" if the program renews the check, "tcp" if the agent tries to connect.
         ttl_seconds: seconds without renewal after which the check is critical. A `tcp` check tries three times in this
             time.
     """
@@ -96,7 +96,7 @@ class ConsulCatalogue:
         self._tags = list(tags)
         self._check = check
         self._ttl_seconds = ttl_seconds
-        # All leases share one client, since one thread uses them.
+        # All leases share this client, because one thread uses all leases.
         self._agent: Agent | None = None
 
     def open_lookup(self, service: str) -> "InstanceLookup":

@@ -48,7 +48,7 @@ class RpcxKeys:
     def __init__(self, access: AgentAccess, *, base: str) -> None:
         self._access = access
         self._base = base_path(base)
-        # All leases share one client, since one thread uses them.
+        # All leases share this client, because one thread uses all leases.
         self._agent: Agent | None = None
 
     def open_lookup(self, service: str) -> "KeyLookup":

@@ -38,7 +38,7 @@ class PhobosKeys:
         self._access = access
         self._base = base_path(base)
         self._ttl_seconds = ttl_seconds
-        # All leases share one client, since one thread uses them.
+        # All leases share this client, because one thread uses all leases.
         self._client: DeimosClient | None = None
 
     def open_lookup(self, service: str) -> "DeimosLookup":

@@ -99,7 +99,7 @@ class DeimosAccess:
     """The nodes of a cluster, and the token for them.
 
     Raises:
-        ConfigError: an option is wrong, or a token would travel in the clear.
+        ConfigError: an option is wrong, or a token would be sent in plain text.
     """
 
     def __init__(self, url: RegistryURL) -> None:

@@ -306,7 +306,7 @@ class KeyWatch:
         `wait_seconds`.
 
         Raises:
-            StoreError: the watch failed or was refused. OUT_OF_RANGE: its revision is compacted.
+            StoreError: the watch failed or was refused. The status OUT_OF_RANGE means that its revision is compacted.
         """
         with self._gateway.errors():
             line = b"" if self._lines is None else self._lines.receive(wait_seconds)

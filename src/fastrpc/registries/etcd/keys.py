@@ -32,7 +32,7 @@ class EtcdKeys:
     def __init__(self, access: EtcdAccess, layout: Layout, ttl_seconds: int) -> None:
         self._access, self._layout = access, layout
         self._ttl_seconds = ttl_seconds
-        # All registrations share one lease, since one thread uses them.
+        # All registrations share this lease, because one thread uses all registrations.
         self._lease: SharedLease | None = None
 
     def open_lookup(self, service: str) -> SingleLookup:

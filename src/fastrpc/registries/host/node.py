@@ -60,7 +60,7 @@ class HostNode:
 
     @property
     def version(self) -> int:
-        """A number that grows with each change of the records."""
+        """A number that increases with each change of the records."""
         return self._version
 
     def start(self) -> None:
@@ -153,7 +153,7 @@ class HostNode:
         return encode_record(copied(told, address=address, labels={**told.labels, "scope": "host"}))
 
     def _note(self, name: str, reason: str) -> None:
-        """Log once why a file is left out."""
+        """Log once why a file is ignored."""
         if (name, reason) not in self._named and len(self._named) < MOST_NAMED:
             self._named.add((name, reason))
             logger.warning("the host folder %r: %r is left out: %s", self.path, name, reason)

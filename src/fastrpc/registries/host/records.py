@@ -97,7 +97,7 @@ class OwnRecord:
                     raise StoreError(f"the host folder {self._folder!r} is gone")
                 self._held = _written(folder, self._socket_name, services) if services else None
                 self._services = services
-                # The old file is removed after the new one exists: the services are listed at every instant.
+                # Remove the old file after the new file exists, so that the services are always listed.
                 if before is not None:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(before[1], dir_fd=folder)
@@ -107,13 +107,13 @@ class OwnRecord:
             os.close(before[0])
 
     def forget(self) -> None:
-        """Close, in the child of a fork, the descriptor that would keep the lock of the parent."""
+        """Close the descriptor in the child of a fork, where it would keep the parent's lock."""
         held, self._held = self._held, None
         if held is not None:
             os.close(held[0])
 
 
-#: All records of this process, for forks.
+#: All records of this process. A forked child closes their descriptors.
 _own: weakref.WeakSet[OwnRecord] = weakref.WeakSet()
 
 

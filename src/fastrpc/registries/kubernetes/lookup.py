@@ -112,7 +112,7 @@ class _Slices:
         """Read all slices; return whether their version decreased, for example because a backup was restored.
 
         Raises:
-            StoreError: the slices cannot be read. OUT_OF_RANGE: a page has expired.
+            StoreError: the slices cannot be read. The status OUT_OF_RANGE means that a page has expired.
         """
         read, version = _Slices(self._api, self._reading, self._most), ""
         for page in self._api.pages():
@@ -180,7 +180,7 @@ class SliceLookup:
     """Follows the slices of services: of a single service by its label, of several by the whole namespace.
 
     Args:
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ KEPT_SECONDS = 2 * CLOCK_SECONDS + RECORD_SECONDS
 #: Seconds for which an answer to a query is accepted.
 NONCE_SECONDS = 2.0
 
-#: Most instances.
+#: The most instances.
 MOST_INSTANCES = 10_000
 
 #: The most records of all instances together.
@@ -42,7 +42,7 @@ class LanMembers:
     """Stores the announced instances and their records, without I/O.
 
     Args:
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
         wall_clock: returns the time of day.
     """
 
@@ -61,7 +61,7 @@ class LanMembers:
         # The sequence number of the last query of each instance. The most recent query is last.
         self._asked: dict[bytes, int] = {}
         self._records = 0
-        #: Grows with each change of a list.
+        #: Increases with each change of a list.
         self.version = 0
         #: True if an unknown instance with a wrong clock has announced itself. Only its answer to a query can admit it.
         self.has_stranger = False

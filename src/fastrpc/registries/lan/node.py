@@ -142,7 +142,7 @@ class LanNode:
 
     @property
     def version(self) -> int:
-        """A number that grows with each change of a list."""
+        """A number that increases with each change of a list."""
         return self.members.version
 
     def records(self, services: Iterable[str]) -> dict[str, list[tuple[str, bytes]]]:

@@ -177,7 +177,7 @@ class NatsConnection(Generic[Entered]):
         enter: is called with the client of each new connection. Its result is passed to all `work` on the connection.
 
     Attributes:
-        generation: grows with each connection, and with each loss of a connection.
+        generation: increases when a connection opens and when a connection is lost.
         listeners: are called in the loop when the connection is lost.
     """
 

@@ -101,7 +101,7 @@ class RedisRecords:
     def __init__(self, access: RedisAccess, base: str, ttl_seconds: int) -> None:
         self._access, self._ttl_seconds = access, ttl_seconds
         self._base, self._layout = base_path(base), FastrpcLayout(base)
-        # All registrations share one connection, since one thread uses them.
+        # All registrations share this connection, because one thread uses all registrations.
         self._client: RedisClient | None = None
 
     def open_lookup(self, service: str) -> SingleLookup:
@@ -137,7 +137,7 @@ class RedisLookup:
     """Reads the records of services after messages on their channels, and at intervals in case a message was lost.
 
     Args:
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
     """
 
     def __init__(

@@ -97,7 +97,7 @@ class NodeLookup:
     """Reads the nodes of services when nodes are added or removed, and their values every few seconds.
 
     Args:
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class MethodSchedule:
     missed: Literal["skip", "once"]
 
     def after(self, instant: float) -> float:
-        """Return the first instant after the given one."""
+        """Return the first instant after `instant`."""
         if self.every is not None:
             # Compare products: the quotient of an instant may be rounded to just below its number.
             number = math.floor(instant / self.every)
@@ -41,7 +41,7 @@ class MethodSchedule:
         return self._cron_text().after(instant)
 
     def latest(self, instant: float) -> float:
-        """Return the last instant up to the given one, inclusive."""
+        """Return the last instant at or before `instant`."""
         if self.every is not None:
             number = math.floor(instant / self.every)
             products = (near * self.every for near in range(number + 1, number - 2, -1))

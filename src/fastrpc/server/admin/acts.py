@@ -48,7 +48,7 @@ __all__ = [
     "values_of",
 ]
 
-#: Bytes of a body.
+#: The most bytes of a body.
 MOST_BODY: Final = 4_000
 
 #: The reason with which a server without a registry refuses acts on its records.

@@ -92,7 +92,7 @@ class AdminConnection(PythonHttpConnection):
         return Peer(Address("tcp", host=name[0], port=name[1]) if is_network else Address("unix"))
 
     def on_request(self, head: RequestHead, body: bytes) -> None:
-        """Answer with a page, or carry out an act."""
+        """Answer with a page, or execute an act."""
         self._on_asked(self)
         if _is_act(head):
             self._act(head.path.removeprefix(ACT), body)

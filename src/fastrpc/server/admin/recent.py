@@ -125,12 +125,12 @@ class Recent:
             ending()
 
     def calls(self) -> dict[str, Any]:
-        """Return the calls that failed or took a second, the newest first."""
+        """Return the calls that failed or took a second or more, newest first."""
         rows = [dict(zip(FIELDS_OF_ENDED, one, strict=True)) for one in reversed(list(self._calls.calls))]
         return {"total": len(rows), "ended": rows}
 
     def records(self) -> dict[str, Any]:
-        """Return the log records, the newest first."""
+        """Return the log records, newest first."""
         # Copying a deque is atomic, and other threads log at the same time.
         rows = self._ring.records.copy()
         rows.reverse()

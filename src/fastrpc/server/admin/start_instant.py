@@ -17,7 +17,7 @@ class StartInstant:
 
     Args:
         wall: returns the seconds since 1970.
-        clock: returns an instant in seconds that never decreases.
+        clock: returns monotonic time in seconds.
     """
 
     def __init__(

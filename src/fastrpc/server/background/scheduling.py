@@ -1,4 +1,4 @@
-"""The store of a server, and the runs of its scheduled methods."""
+"""The store of a server, and the calls of its scheduled methods."""
 
 from typing import Any
 
