@@ -169,7 +169,7 @@ async def test_metadata_address_in_a_record_is_not_dialled(
     registry, service = opened(f"{server.url}/arith.test:80")
     async with registry, registry.watch(service) as watch:
         await until_hosts(watch, "127.0.0.1")
-    assert "'169.254.169.254:80' is left out" in caplog.text
+    assert "'169.254.169.254:80' is ignored" in caplog.text
 
 
 async def test_names_are_not_asked_for_more_often_than_their_ttl(server: DnsServer) -> None:

@@ -103,7 +103,7 @@ async def test_record_of_another_program_costs_one_line(
             key = f"fastrpc/services/arith/tcp@127.0.0.1:{endpoint.address.port}"
             await in_thread(own_etcd.ask, "kv/put", {"key": key, "value": record_of(endpoint)})
             await shown(watch, *endpoints)
-    assert [record.getMessage()[:30] for record in caplog.records] == ["arith: 'note' is left out: it "]
+    assert [record.getMessage()[:29] for record in caplog.records] == ["arith: 'note' is ignored: it "]
 
 
 async def test_many_records_are_read_in_pages(own_etcd: EtcdServer) -> None:

@@ -76,7 +76,7 @@ async def test_record_of_another_program_costs_one_line(
             await shown(watch, ONE)
             async with registry.register("arith", TWO):
                 await shown(watch, ONE, TWO)
-    assert [record.getMessage()[:30] for record in caplog.records] == ["arith: 'note' is left out: it "]
+    assert [record.getMessage()[:29] for record in caplog.records] == ["arith: 'note' is ignored: it "]
 
 
 async def test_many_records_are_read_in_pages(own_redis: RedisServer) -> None:

@@ -88,7 +88,7 @@ async def test_records_of_other_programs_cost_one_line_each(
                     await shown(watch, ONE, TWO)
     found = [record.getMessage() for record in caplog.records if record.name == "fastrpc.registry"]
     assert len(found) == 2
-    assert all("is left out" in line for line in found)
+    assert all("is ignored" in line for line in found)
 
 
 async def test_many_records_are_read_in_pages(own_zookeeper: ZookeeperServer) -> None:

@@ -78,7 +78,7 @@ def check_safe(label: str, options: MethodOptions, signature: HandlerSignature) 
         raise TypeError(f"{label} is safe, so it is idempotent: leave idempotent=False out")
     if signature.stream is not None:
         raise TypeError(
-            f"{label} takes the stream {signature.stream.name!r}, which a GET cannot bring: leave safe=True out"
+            f"{label} takes the stream {signature.stream.name!r}, which a GET cannot send: leave safe=True out"
         )
 
 
@@ -140,10 +140,10 @@ def check_renamed(label: str, options: MethodOptions, signature: HandlerSignatur
     for old, new in (options.renamed or {}).items():
         place = f"{label}: renamed={{{old!r}: {new!r}}}"
         if options.codec == "raw":
-            raise TypeError(f'{place}: with codec="raw" no names travel: leave `renamed` out')
+            raise TypeError(f'{place}: codec="raw" sends no names: leave `renamed` out')
         if new not in names:
             is_stream = signature.stream is not None and signature.stream.name == new
-            reason = "is the stream, whose name does not travel" if is_stream else "is not a parameter"
+            reason = "is the stream, whose name is not sent" if is_stream else "is not a parameter"
             there = f"it has {', '.join(names)}" if names else "it has none"
             raise TypeError(f"{place}: {new!r} {reason}: write the present name of a parameter, {there}")
         if old in names:

@@ -110,7 +110,7 @@ def _parts(text: str, path: str) -> Iterator[RoutePart]:
             )
         else:
             raise ConfigError(
-                f"http is {text!r}: {segment!r} is neither a segment as it is sent nor a parameter",
+                f"http is {text!r}: {segment!r} is neither a valid segment nor a parameter",
                 hint="a parameter is a whole segment, {name}, or {name:path} at the end",
             )
 

@@ -143,10 +143,10 @@ class Registrar:
             async with time_limit(seconds):
                 await self._was_sent.wait()
         except TimeoutError:
-            return f"the registry has not taken the records within {seconds:g} s, they are sent until it does"
+            return f"the registry has not accepted the records within {seconds:g} s, they are sent again until it does"
         if self._refusal:
             return f"the registry refuses the records: {self._refusal}"
-        return "" if self.is_registered else "the registry is away, it gets the records once it is back"
+        return "" if self.is_registered else "the registry is unreachable, it will get the records later"
 
     async def settle(self) -> None:
         """Send every difference to the registry.

@@ -107,4 +107,4 @@ async def test_the_answer_says_that_the_registry_is_away(tmp_path: Path) -> None
     async with acted_workers("registry://127.0.0.1:1", tmp_path) as a:
         answer = await a.act("out", was=False)
         assert (answer.status, answer.json["after"]) == (200, True)
-        assert answer.json["problem"] == "the registry is away, it gets the records once it is back"
+        assert answer.json["problem"] == "the registry is unreachable, it will get the records later"

@@ -274,9 +274,9 @@ def test_broken_slice_costs_one_log_line(apiserver: Apiserver, caplog: pytest.Lo
         apiserver.put(slice_of("good", "arith", pod("10.0.0.2")))
         while [one.address.host for one in watch.wait(10).endpoints] != ["10.0.0.2"]:
             continue
-    left_out = [one.message for one in caplog.records if "is left out" in one.message]
+    left_out = [one.message for one in caplog.records if "is ignored" in one.message]
     assert len(left_out) == 2
-    assert any("'broken' is left out: it does not look like a slice" in one for one in left_out)
+    assert any("'broken' is ignored: it does not look like a slice" in one for one in left_out)
 
 
 def test_services_of_ours_are_named(apiserver: Apiserver) -> None:

@@ -339,7 +339,7 @@ async def test_a_planted_file_gains_nothing_and_is_named_once(
     node = HostNode(str(folder))
     for _ in range(3):
         assert node.services() == set()
-    assert [record.getMessage().count("is left out") for record in caplog.records] == [1]
+    assert [record.getMessage().count("is ignored") for record in caplog.records] == [1]
     own = endpoint(folder, TWO)
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(f"{folder}/{TWO}.sock")

@@ -121,10 +121,10 @@ async def test_broken_text_of_another_program_costs_one_log_line(
                 server="b.local.",
             )
             await asyncio.to_thread(others.register_service, info)
-        left_out = f"{OWN}.broken: 'broken-{{}}-{OWN}._fastrpc._tcp.local.' is left out"
+        left_out = f"{OWN}.broken: 'broken-{{}}-{OWN}._fastrpc._tcp.local.' is ignored"
         await eventually(lambda: all(left_out.format(number) in caplog.text for number in (0, 1)))
         assert watch.latest.endpoints == (ONE,)
-        assert caplog.text.count("is left out") == 2
+        assert caplog.text.count("is ignored") == 2
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_bad_records_are_left_out_and_logged_once(caplog: pytest.LogCaptureFixtu
     driven.step()
     assert driven.ports == [1]
     assert [record.getMessage() for record in caplog.records] == [
-        "arith: 'id-bad' is left out: it is nonsense"
+        "arith: 'id-bad' is ignored: it is nonsense"
     ]
 
 
@@ -227,7 +227,7 @@ def test_addresses_against_the_policy_are_left_out_and_logged(caplog: pytest.Log
     driven = Driven([*entries(1), ("id-evil", metadata)])
     driven.step()
     assert driven.ports == [1]
-    assert "'id-evil' is left out: 169.254.169.254 is in 169.254.0.0/16" in caplog.text
+    assert "'id-evil' is ignored: 169.254.169.254 is in 169.254.0.0/16" in caplog.text
 
 
 def test_endless_list_is_cut(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -63,7 +63,7 @@ def test_keys_of_later_days_are_ignored() -> None:
         ("", "does not fit"),
         ("[]", "does not fit"),
         ("{}", "missing required field `v`"),
-        (record(v=2), "format 2, known is 1"),
+        (record(v=2), "format 2, the supported format is 1"),
         (record(v="1"), "does not fit"),
         (record(address="10.0.0.1:1"), "is not an address"),
         (record(address="tcp://10.0.0.1"), "names no port"),

@@ -66,7 +66,7 @@ def test_names_that_cannot_be_meant_are_refused(renamed: Any, kind: type[Excepti
 
 
 def test_a_stream_has_no_name_on_the_wire() -> None:
-    with pytest.raises(TypeError, match="'lines' is the stream, whose name does not travel"):
+    with pytest.raises(TypeError, match="'lines' is the stream, whose name is not sent"):
 
         class Refused:
             @fastrpc.method(renamed={"rows": "lines"})
@@ -74,7 +74,7 @@ def test_a_stream_has_no_name_on_the_wire() -> None:
 
 
 def test_raw_payload_has_no_names_on_the_wire() -> None:
-    with pytest.raises(TypeError, match=r"no names travel: leave `renamed` out"):
+    with pytest.raises(TypeError, match=r"sends no names: leave `renamed` out"):
 
         class Refused:
             @fastrpc.method(codec="raw", renamed={"blob": "data"})

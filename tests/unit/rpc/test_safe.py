@@ -44,7 +44,7 @@ def test_a_safe_method_cannot_be_said_not_to_be_idempotent() -> None:
 
 
 def test_a_method_that_takes_a_stream_cannot_be_safe() -> None:
-    with pytest.raises(TypeError, match=r"takes the stream 'lines', which a GET cannot bring"):
+    with pytest.raises(TypeError, match=r"takes the stream 'lines', which a GET cannot send"):
 
         class Refused:
             @fastrpc.method(safe=True)

@@ -184,7 +184,7 @@ async def test_an_override_waits_for_a_registry_that_is_away() -> None:
     registrar.want(records())
     await registrar.settle()
     registrar.set_override(Override(True))
-    assert await registrar.problem(30) == "the registry is away, it gets the records once it is back"
+    assert await registrar.problem(30) == "the registry is unreachable, it will get the records later"
     await registrar.close()
 
 
@@ -196,7 +196,7 @@ async def test_an_answer_waits_the_given_time_for_a_registry_that_hangs() -> Non
     await registrar.settle()
     registrar.set_override(Override(True))
     assert await registrar.problem(0.01) == (
-        "the registry has not taken the records within 0.01 s, they are sent until it does"
+        "the registry has not accepted the records within 0.01 s, they are sent again until it does"
     )
     is_back.set()
     assert await registrar.problem(20) == ""

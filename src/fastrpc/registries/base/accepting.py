@@ -61,7 +61,7 @@ class RecordFilter:
         if (key, reason) in self._logged or len(self._logged) >= MOST_REMEMBERED:
             return
         self._logged.add((key, reason))
-        logger.warning("%s: %r is left out: %s", self._service, key, reason)
+        logger.warning("%s: %r is ignored: %s", self._service, key, reason)
 
 
 @dataclass(frozen=True, slots=True)

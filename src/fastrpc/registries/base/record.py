@@ -83,7 +83,7 @@ def decode_record(data: bytes | str) -> Endpoint:
     try:
         found = msgspec.json.decode(data, type=_Format).v
         if found != RECORD_FORMAT:
-            raise RecordError(f"it has format {found}, known is {RECORD_FORMAT}")
+            raise RecordError(f"it has format {found}, the supported format is {RECORD_FORMAT}")
         return _endpoint(msgspec.json.decode(data, type=_Record))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"it does not fit: {error}") from None

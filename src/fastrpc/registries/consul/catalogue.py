@@ -310,6 +310,6 @@ def _read(host: str, port: int, meta: dict[str, str], weights: "_Weights | None"
             meta.setdefault("weight", str(weights.passing))
         return read_texts(f"tcp://{place}", meta)
     if found != str(RECORD_FORMAT):
-        raise RecordError(f"it has format {found!r}, known is {RECORD_FORMAT}")
+        raise RecordError(f"it has format {found!r}, the supported format is {RECORD_FORMAT}")
     meta.pop(OWNER_KEY, None)
     return read_texts(f"{meta.pop(SCHEME_KEY, 'tcp')}://{place}", meta)

@@ -133,7 +133,7 @@ class EtcdLookup:
             if self._has_restarted:
                 # Start again at the next list, within the same restart.
                 self._revision = 0
-                raise StoreError("etcd: its revision goes back again and again")
+                raise StoreError("etcd: its revision decreases again and again")
             self._has_restarted = True
             self._forget()
         if not any(one.revision for one in self._keys.values()):

@@ -156,7 +156,7 @@ class HostNode:
         """Log once why a file is ignored."""
         if (name, reason) not in self._named and len(self._named) < MOST_NAMED:
             self._named.add((name, reason))
-            logger.warning("the host folder %r: %r is left out: %s", self.path, name, reason)
+            logger.warning("the host folder %r: %r is ignored: %s", self.path, name, reason)
 
     # The records of this process
 

@@ -211,7 +211,7 @@ def _check(status: os.stat_result) -> None:
     if fault is not None:
         raise RefusedFileError(fault)
     if status.st_nlink > 1:
-        raise RefusedFileError("it has another name, too")
+        raise RefusedFileError("it has more than one hard link")
 
 
 def _is_free(file: int) -> bool:
@@ -234,5 +234,5 @@ def _content(file: int) -> Mapping[str, bytes]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedFileError(f"it does not fit: {error}") from None
     if found.v != _FORMAT:
-        raise RefusedFileError(f"it has format {found.v}, known is {_FORMAT}")
+        raise RefusedFileError(f"it has format {found.v}, the supported format is {_FORMAT}")
     return {name: bytes(record) for name, record in found.services.items()}

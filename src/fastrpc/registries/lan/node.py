@@ -283,7 +283,7 @@ class LanNode:
                 try:
                     self.members.take(datagram)
                 except RecordError as error:
-                    logger.warning("a datagram of %s is left out: %s", datagram.instance.hex()[:8], error)
+                    logger.warning("a datagram of %s is ignored: %s", datagram.instance.hex()[:8], error)
             self._tell()
         if strangers:
             self.strangers += strangers

@@ -120,8 +120,8 @@ class _Budget:
         self._left -= len(memoryview(payload))
         if self._left < 0:
             raise ValueError(
-                f"fields in fields make more than {MOST_TIMES} times its size to look through for names of Go:"
-                " nest less, or send less at once"
+                f"nested fields need more than {MOST_TIMES} times its size to be read for names of Go:"
+                " nest less, or send smaller payloads"
             )
 
 

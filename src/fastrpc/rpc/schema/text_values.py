@@ -88,7 +88,7 @@ class TextValue:
         if self._choices and not self._is_choice(raw):
             raise ValueError(f"is not one of {', '.join(self._choices.values())}")
         if " " in text and self._form is TextForm.TEXT and not self._choices and not self._fits(raw):
-            raise ValueError("does not fit; + stands for a space, a plus is written %2B")
+            raise ValueError("is invalid; + stands for a space, write a plus as %2B")
         return raw
 
     def msgpack(self, text: str) -> bytes:

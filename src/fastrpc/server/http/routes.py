@@ -270,7 +270,7 @@ def _text(name: str, sent: bytes) -> str:
     try:
         return unquote_to_bytes(sent).decode()
     except UnicodeDecodeError:
-        raise _refusal(f"{name}: the path has no text in UTF-8 there") from None
+        raise _refusal(f"{name}: the segment of the path is not text in UTF-8") from None
 
 
 def _refusal(message: str) -> CallError:

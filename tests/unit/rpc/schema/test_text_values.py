@@ -137,12 +137,12 @@ def test_a_text_that_has_to_be_json_is_checked(text: str) -> None:
         (Level, "LOW", r"is not one of 1 \(LOW\), 2 \(HIGH\)"),
         (Level, "3", r"is not one of 1 \(LOW\), 2 \(HIGH\)"),
         (Level, "[1]", r"is not one of 1 \(LOW\), 2 \(HIGH\)"),
-        (datetime.datetime, "2026-01-31T10:00:00 02:00", "a plus is written %2B"),
-        (bytes, "YQ a", "a plus is written %2B"),
+        (datetime.datetime, "2026-01-31T10:00:00 02:00", "write a plus as %2B"),
+        (bytes, "YQ a", "write a plus as %2B"),
     ],
 )
 def test_an_error_says_which_forms_are_taken(kind: Any, text: str, told: str) -> None:
-    with pytest.raises(ValueError, match=f"^(does not fit; .*)?{told}$"):
+    with pytest.raises(ValueError, match=f"^(is invalid; .*)?{told}$"):
         TextValue(kind).json(text)
 
 
