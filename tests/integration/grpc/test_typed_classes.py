@@ -250,7 +250,7 @@ class TestNamesAndForms:
         (record,) = [one for one in caplog.records if "gRPC" in one.getMessage()]
         for text in (answers[0].end["grpc-message"], record.getMessage()):
             assert "Tables.rows: the result is list[list[int]]" in text
-            assert "make it a separate dataclass" in text
+            assert "make the inner type the field of a separate dataclass" in text
 
     async def test_a_name_has_no_dash(self) -> None:
         async with peering(Tables()) as peer:
