@@ -262,7 +262,9 @@ def test_blocking_twin_has_the_same_messages() -> None:
 
 
 def test_credentials_and_certificates_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"memory://shop does not accept credentials \(leave credentials out, or"):
+    with pytest.raises(
+        ConfigError, match=r"memory://shop does not accept credentials \(leave credentials out, or"
+    ):
         open_broker("memory://shop", credentials=lambda: "token")
     with pytest.raises(ConfigError, match="leave tls out"):
         open_broker("memory://shop", tls=TLS())
