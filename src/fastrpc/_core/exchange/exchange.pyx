@@ -21,7 +21,6 @@ A method that a class leaves out raises: an application that takes no body in pa
 is not asked for these.
 """
 
-from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.link.contract cimport lacking
 

@@ -16,7 +16,6 @@ The outcomes ask only for a call whose request waits for its response, so no cla
 connected. A method that a class omits raises: no call uses it.
 """
 
-from libc.stdint cimport uint64_t
 
 from fastrpc._core.link.contract cimport lacking
 

@@ -9,10 +9,10 @@
 cimport cython
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
-from fastrpc._core.exchange.exchange cimport UNKNOWN_SIZE, Exchange
-from fastrpc._core.http.answering cimport Answering, BareAnswering
+from fastrpc._core.exchange.exchange cimport UNKNOWN_SIZE
+from fastrpc._core.http.answering cimport BareAnswering
 from fastrpc._core.http.conditions cimport note_stored
-from fastrpc._core.http.http_call cimport HttpTerms, terms_of
+from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport FORM_NONE
 from fastrpc._core.http.mounted_request cimport mounted_request_of
 from fastrpc._core.http.own_answerings cimport BY_STREAM, BY_VALUE, ValueAnswering
@@ -20,7 +20,6 @@ from fastrpc._core.http.responses cimport BEARER, NOSNIFF, call_lines, retry_lin
 from fastrpc._core.http.rpcx_headers cimport RpcxHeaders, rpcx_status
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 

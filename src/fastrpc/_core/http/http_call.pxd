@@ -112,7 +112,6 @@ cdef class HttpTerms:
     cdef int refuse_later(self, ServerCall call, int status, str text) except -1
     cdef int set_fault(self, int status, str text, bytes lines) except -1
     cdef bytes payload_of(self, ServerCall call, RequestHead head, bytes body)
-    cdef bint fits_metadata(self, ServerCall call, uint32_t metadata_bytes) except -1
 
 
 @cython.final

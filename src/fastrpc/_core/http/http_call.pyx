@@ -136,15 +136,6 @@ cdef class HttpTerms:
         self.form = FORM_NONE
         return self.set_fault(status, text, lines)
 
-    cdef bint fits_metadata(self, ServerCall call, uint32_t metadata_bytes) except -1:
-        """Return whether the metadata of a request is within its limit."""
-        cdef bytes metadata = call.received_metadata
-        cdef int found = METADATA_OK
-        if metadata is not None:
-            found = check_metadata(metadata, len(metadata), metadata_bytes)
-        # By gRPC a key may come several times.
-        return found == METADATA_OK or self.web is not None and found != METADATA_TOO_LARGE
-
     cdef bytes payload_of(self, ServerCall call, RequestHead head, bytes body):
         """Return the arguments of a request; if they do not fit, it is refused after the guards."""
         if self.target is None or self.fault_status:
@@ -161,6 +152,16 @@ cdef class HttpTerms:
         except CallError as error:
             self.refuse_later(call, 400, f"{call.method}: {error.message}")
         return body
+
+
+cdef bint _fits_metadata(HttpTerms terms, ServerCall call, uint32_t metadata_bytes) except -1:
+    """Return whether the metadata of a request is within its limit."""
+    cdef bytes metadata = call.received_metadata
+    cdef int found = METADATA_OK
+    if metadata is not None:
+        found = check_metadata(metadata, len(metadata), metadata_bytes)
+    # By gRPC a key may come several times.
+    return found == METADATA_OK or terms.web is not None and found != METADATA_TOO_LARGE
 
 
 cdef bytes _path_of(RequestHead head):
@@ -285,7 +286,7 @@ cdef int _take_fields(HttpTerms terms, ServerCall call, RequestHead head, uint32
     if token is not None:
         metadata = (metadata or b"") + _bearer_entry(token)
     call.received_metadata = metadata
-    if not terms.fits_metadata(call, metadata_bytes):
+    if not _fits_metadata(terms, call, metadata_bytes):
         raise RequestRefusedError(431, too_much_metadata(metadata_bytes))
     if head.count_of(FIELD_REQUEST_ID) and not has_plain_id(head):
         find_request_entry(call, True)
@@ -390,7 +391,7 @@ cdef int _find_web(HttpTerms terms, ServerCall call, RequestHead head, HttpServi
     if web.dropped:
         note_dropped(web.dropped, web.protocol, logger, service.gate.dispatcher.has_told_dropped)
         service.gate.dispatcher.has_told_dropped = True
-    if not terms.fits_metadata(call, service.gate.metadata_bytes):
+    if not _fits_metadata(terms, call, service.gate.metadata_bytes):
         web.refuse(Status.RESOURCE_EXHAUSTED, too_much_metadata(service.gate.metadata_bytes))
     # As by gRPC: the server's default applies only to protocols in which every caller states a time.
     state_timeout(call, LONGEST_US if web.timeout_us is None else web.timeout_us)

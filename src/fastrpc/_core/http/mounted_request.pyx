@@ -19,7 +19,6 @@ from collections import deque
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t
 
 from fastrpc._core.base.status cimport CANCELLED
 from fastrpc._core.exchange.exchange cimport NO_BODY, UNKNOWN_SIZE

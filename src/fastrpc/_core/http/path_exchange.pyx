@@ -15,14 +15,13 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport MethodRoute
-from fastrpc._core.exchange.exchange cimport Exchange, field_lines
+from fastrpc._core.exchange.exchange cimport field_lines
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.http_call cimport HttpTerms, new_call, terms_of
 from fastrpc._core.http.own_answerings cimport AS_PART
 from fastrpc._core.http.responses cimport NOSNIFF, call_lines
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.server.gate cimport Gate
-from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.wire.frame cimport ONE_WAY
 

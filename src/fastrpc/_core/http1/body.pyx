@@ -11,9 +11,8 @@ The extensions of a chunk are checked and ignored; the limit of a line bounds th
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_GET_SIZE
-from libc.stdint cimport int64_t
 
-from fastrpc._core.exchange.request_head cimport RequestHead, check_field, long_body_error
+from fastrpc._core.exchange.request_head cimport check_field, long_body_error
 from fastrpc._core.http1.head cimport line_size
 
 from fastrpc._core.exchange.request_head import RequestRefusedError

@@ -6,7 +6,6 @@ import hashlib
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
-from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.exchange.response_parts cimport SIZE_DIGITS, phrases, put_digits, response_date
 
 # Appended by a server to the key of a handshake (RFC 6455, section 1.3).

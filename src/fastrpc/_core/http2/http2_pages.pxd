@@ -39,6 +39,4 @@ cdef class Http2Pages:
     cdef int end(self, str text) except -1
     cdef int say_goodbye(self, str text) except -1
     cdef int lost(self) except -1
-    cdef int _list_latest(self) except -1
-    cdef int _tell_ended(self) except -1
     cdef bint _ends_tunnels(self, uint64_t now) except -1

@@ -16,7 +16,6 @@ from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.exchange_times cimport ExchangeTimes
 from fastrpc._core.http2.http2_exchange cimport Http2Exchange
 from fastrpc._core.http2.lingering cimport LingeringStreams
-from fastrpc._core.http2.page_turns cimport PageTurns
 from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.server.connection_life cimport REST_NS
 from fastrpc._core.server.link cimport Link
@@ -48,7 +47,7 @@ cdef class Http2Pages:
         """Begin a request. The stream holds its exchange, and so does this object."""
         cdef Http2Exchange exchange = Http2Exchange.__new__(Http2Exchange)
         cdef Link link = self.turns.link()
-        self._list_latest()
+        _list_latest(self)
         if self.turns.http2().is_closed:
             # The refusal of the previous request has ended the connection.
             return 0
@@ -105,7 +104,7 @@ cdef class Http2Pages:
         """The frames of a read are handled: take kept bytes that have their turn."""
         cdef Http2Connection http2 = self.turns.http2()
         cdef Engine engine = http2.engine()
-        self._list_latest()
+        _list_latest(self)
         self.turns.is_asked = False
         while self.turns.ready and not engine.is_closed:
             if http2.stream_below() is not NULL and (<ByteStream>http2.stream_below()).waits_for_turn():
@@ -115,31 +114,14 @@ cdef class Http2Pages:
             engine.messages_left -= 1
             if engine.messages_left < 0:
                 engine.has_to_wait()
-        return self._tell_ended()
-
-    cdef int _list_latest(self) except -1:
-        """Note that no more of the request whose head came last has arrived."""
-        cdef Exchange latest = self.turns.latest
-        self.turns.latest = None
-        return 0 if latest is None else (<Http2Exchange>latest).await_rest()
-
-    cdef int _tell_ended(self) except -1:
-        """Notify applications whose exchanges are not used any more."""
-        cdef Http2Exchange exchange
-        while self.ended:
-            exchange = self.ended.pop()
-            try:
-                exchange.application.exchange_over(exchange)
-            except Exception as error:
-                exchange.log_failure(error)
-        return 0
+        return _tell_ended(self)
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         """Check the exchanges that are due; return the next instant."""
         cdef ExchangeTimes times = self.turns.times
         cdef Http2Exchange exchange
         cdef uint64_t due
-        self._tell_ended()
+        _tell_ended(self)
         if self._ends_tunnels(now):
             self._tunnels_end = True
             for exchange in self.exchanges:
@@ -191,4 +173,23 @@ cdef class Http2Pages:
                 self.over(exchange.stream)
         self.turns.latest = None
         self.turns.ready.clear()
-        return self._tell_ended()
+        return _tell_ended(self)
+
+
+cdef int _list_latest(Http2Pages pages) except -1:
+    """Note that no more of the request whose head came last has arrived."""
+    cdef Exchange latest = pages.turns.latest
+    pages.turns.latest = None
+    return 0 if latest is None else (<Http2Exchange>latest).await_rest()
+
+
+cdef int _tell_ended(Http2Pages pages) except -1:
+    """Notify applications whose exchanges are not used any more."""
+    cdef Http2Exchange exchange
+    while pages.ended:
+        exchange = pages.ended.pop()
+        try:
+            exchange.application.exchange_over(exchange)
+        except Exception as error:
+            exchange.log_failure(error)
+    return 0

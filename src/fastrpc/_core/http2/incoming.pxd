@@ -163,4 +163,3 @@ cdef class Http2Incoming:
     cdef int reader_waits(self, Http2Stream stream, bint may_lend) except -1
     cdef int grant(self, Http2Stream stream, int64_t size) except -1
     cdef int widen(self) except -1
-    cdef int _send_credit(self, Http2Stream stream, int64_t credit) except -1

@@ -428,19 +428,20 @@ cdef class Http2Incoming:
     cdef int take(self, Http2Stream stream, Py_ssize_t size, bint may_lend) except -1:
         if stream.is_ended_by_peer:
             return 0
-        return self._send_credit(stream, self.flow.place_of_stream(&stream.windows, size, may_lend))
+        return _send_credit(self, stream, self.flow.place_of_stream(&stream.windows, size, may_lend))
 
     cdef int reader_waits(self, Http2Stream stream, bint may_lend) except -1:
         if stream.is_ended_by_peer:
             return 0
-        return self._send_credit(stream, self.flow.reader_waits(&stream.windows, may_lend))
+        return _send_credit(self, stream, self.flow.reader_waits(&stream.windows, may_lend))
 
     cdef int grant(self, Http2Stream stream, int64_t size) except -1:
-        return 0 if stream.is_ended_by_peer else self._send_credit(stream, self.flow.grant(&stream.windows, size))
-
-    cdef int _send_credit(self, Http2Stream stream, int64_t credit) except -1:
-        return put_window_update(self.out, stream.id, <uint32_t>credit) if credit else 0
+        return 0 if stream.is_ended_by_peer else _send_credit(self, stream, self.flow.grant(&stream.windows, size))
 
     cdef int widen(self) except -1:
         cdef int64_t credit = self.flow.widen(WIDE_WINDOW)
         return put_window_update(self.out, 0, <uint32_t>credit) if credit else 0
+
+
+cdef int _send_credit(Http2Incoming incoming, Http2Stream stream, int64_t credit) except -1:
+    return put_window_update(incoming.out, stream.id, <uint32_t>credit) if credit else 0

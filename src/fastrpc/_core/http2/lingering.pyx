@@ -9,8 +9,7 @@ A reset within a request is correct (RFC 9113, section 8.1), but many clients lo
 """
 
 cimport cython
-from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http2.frames cimport CODE_NONE

@@ -16,7 +16,6 @@ output. Several short messages of a stream share a DATA frame.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.big_endian cimport load24_big, store24_big

@@ -92,7 +92,6 @@ cdef class FlowControl:
         return self.take_back(stream) if stream.growth.grown or stream.granted else 0
 
     cdef int take_back(self, StreamWindows* stream) noexcept
-    cdef int64_t _credit(self, StreamWindows* stream, int64_t credit) noexcept
 
     # Raise the window of the connection to a size; return the credit to send now.
     cdef int64_t widen(self, int64_t size) noexcept

@@ -124,7 +124,7 @@ cdef class FlowControl:
         if stream.growth.owed == 0 or not is_due(&stream.growth, self.first_receiving):
             return 0
         settle(&stream.growth, &self.pool, self.first_receiving, may_lend)
-        return self._credit(stream, take_owed(&stream.growth))
+        return _credit(self, stream, take_owed(&stream.growth))
 
     cdef bint has_room(self, Http2Stream stream, int64_t size, bint is_answer) except -1:
         if size > self.pool.left or self.waiting is None:
@@ -168,14 +168,7 @@ cdef class FlowControl:
 
     cdef int64_t grant(self, StreamWindows* stream, int64_t size) noexcept:
         cdef int64_t credit = min(size, HIGHEST_WINDOW - self.first_receiving - stream.receiving)
-        return 0 if credit <= 0 else self._credit(stream, credit)
-
-    cdef int64_t _credit(self, StreamWindows* stream, int64_t credit) noexcept:
-        """Raise the window of a stream; a limit that the peer has not reached yet may still delay it."""
-        if stream.replaced <= 0:
-            stream.replaced = self.first_receiving + stream.receiving
-        stream.receiving += credit
-        return credit
+        return 0 if credit <= 0 else _credit(self, stream, credit)
 
     cdef int64_t reader_waits(self, StreamWindows* stream, bint may_lend) noexcept:
         cdef int64_t growth = wanted_growth(&stream.growth, &self.pool, self.first_receiving, False)
@@ -183,7 +176,7 @@ cdef class FlowControl:
             return 0
         if self.first_receiving + stream.receiving + stream.growth.owed + growth > HIGHEST_WINDOW:
             return 0
-        return self._credit(stream, grow(&stream.growth, &self.pool, growth))
+        return _credit(self, stream, grow(&stream.growth, &self.pool, growth))
 
     cdef int take_back(self, StreamWindows* stream) noexcept:
         if stream.growth.grown:
@@ -199,6 +192,14 @@ cdef class FlowControl:
         self.receiving.size = size
         self.receiving.left += credit
         return credit
+
+
+cdef int64_t _credit(FlowControl flow, StreamWindows* stream, int64_t credit) noexcept:
+    """Raise the window of a stream; a limit that the peer has not reached yet may still delay it."""
+    if stream.replaced <= 0:
+        stream.replaced = flow.first_receiving + stream.receiving
+    stream.receiving += credit
+    return credit
 
 
 @cython.final

@@ -19,7 +19,6 @@ cdef class EngineServedConnection(ServedConnection):
 
     # Called after an answer: answers leave while later requests of the same read are handled.
     cdef int flush_early(self, Engine engine) except -1
-    cdef int _flush_due(self, Engine engine) except -1
 
     cdef int64_t unsent_bytes(self) except? -1
     cdef int join(self, Engine engine) except -1

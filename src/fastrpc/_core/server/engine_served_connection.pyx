@@ -86,7 +86,7 @@ cdef class EngineServedConnection(ServedConnection):
     cdef int flush_early(self, Engine engine) except -1:
         """Flush the answers of a read if it is time, before its further requests are handled."""
         if engine.is_reading and self.stepped_ns > engine.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
-            return self._flush_due(engine)
+            return _flush_due(self, engine)
         return 0
 
     # Its engine
@@ -139,15 +139,16 @@ cdef class EngineServedConnection(ServedConnection):
     cdef int crash(self, object error) except -1:
         return 0 if self._engine is NULL else (<Engine>self._engine).report_crash(error)
 
-    cdef int _flush_due(self, Engine engine) except -1:
-        cdef ByteStream stream
-        # The next flush is due when the time since the read has tripled.
-        self.flush_due_ns = engine.now + 3 * (self.stepped_ns - engine.now)
-        if engine._stream is NULL:
-            return 0
-        stream = <ByteStream>engine._stream
-        # A flush helps only if the stream sends at once instead of collecting output.
-        return stream.flush() if stream.sends_at_once() else 0
+
+cdef int _flush_due(EngineServedConnection connection, Engine engine) except -1:
+    cdef ByteStream stream
+    # The next flush is due when the time since the read has tripled.
+    connection.flush_due_ns = engine.now + 3 * (connection.stepped_ns - engine.now)
+    if engine._stream is NULL:
+        return 0
+    stream = <ByteStream>engine._stream
+    # A flush helps only if the stream sends at once instead of collecting output.
+    return stream.flush() if stream.sends_at_once() else 0
 
 
 cdef class UnreadRest:

@@ -77,13 +77,3 @@ cdef class Gate(LaterSteps):
     cdef int end_call(self, ServerCall call, str text) except -1
     cdef int note_answered(self, ServerCall call, int status, str text) except -1
     cdef int leave(self, ServedConnection connection) except -1
-    cdef int _refuse_late(self, ServerCall call) except -1
-    cdef bint _may_answer(self, ServerCall call) except -1
-    cdef int _unpack(self, ServerCall call, bytes payload) except -1
-    cdef int _begin(self, ServerCall call, bytes payload) except -1
-    cdef int _note_stall(self, ServerCall call, uint64_t before) except -1
-    cdef bint _decode(self, ServerCall call, bytes payload) except -1
-    cdef int _refuse_arguments(self, ServerCall call, bytes payload, object error) except -1
-    cdef int _refuse_shape(self, ServerCall call) except -1
-    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1
-    cdef int _reject(self, ServerCall call, object error) except -1

@@ -74,10 +74,10 @@ cdef inline bint is_late(ServerCall call) noexcept:
 cdef inline int start_now(Gate gate, ServerCall call, bytes payload) except -1:
     """Take the remaining steps of an admitted call."""
     if is_late(call):
-        return gate._refuse_late(call)
-    if gate.takes_codec[call.codec] != TAKEN and not gate._may_answer(call):
+        return _refuse_late(gate, call)
+    if gate.takes_codec[call.codec] != TAKEN and not _may_answer(gate, call):
         return 0
-    return gate._unpack(call, payload) if call.compressor else gate._begin(call, payload)
+    return _unpack(gate, call, payload) if call.compressor else _begin(gate, call, payload)
 
 
 @cython.nonecheck(False)
@@ -87,9 +87,9 @@ cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload)
         # Only a rule of a policy allows high priority.
         call.priority = PRIORITY_NORMAL
     if (call.flags ^ call.route.flags) & (STREAM_IN | STREAM_OUT | ROUTE_WITHDRAWN):
-        return gate._refuse_shape(call)
+        return _refuse_shape(gate, call)
     if names and not call.route.names.accepts(names):
-        return gate._refuse_names(call, told_count(names))
+        return _refuse_names(gate, call, told_count(names))
     if call.flags & (STREAM_IN | STREAM_OUT) and call.stream is None:
         new_served_stream(call)
     set_deadline(gate.default_timeout_ns, call, call.route.timeout_ns)
@@ -306,7 +306,7 @@ cdef class Gate(LaterSteps):
         if call.waiting_payload is not None:
             self.admission.drop_waiting(call)
             if is_late:
-                return self._refuse_late(call)
+                return _refuse_late(self, call)
             return self.refusals.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
         return 0 if was_stopped else call.stop()
 
@@ -417,55 +417,6 @@ cdef class Gate(LaterSteps):
             return self.refusals.refuse_absent(call, text)
         return self.refusals.refuse(call, status, text, status == UNIMPLEMENTED)
 
-    cdef int _refuse_shape(self, ServerCall call) except -1:
-        """Refuse a call of a removed method, of a method with other streams, or a request that HTTP refuses."""
-        cdef str method = call.route.method
-        cdef object fault = getattr(call.head, "fault_status", 0)
-        cdef str text
-        if call.route.flags & ROUTE_WITHDRAWN:
-            return self.refusals.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
-        # The text of a fault is for the log, which omits callers' values; HTTP answers with its own text.
-        text = f"{method}: the request is refused with {fault}" if fault else self.dispatcher.wrong_shape(call.route)
-        return self.refusals.refuse(call, INVALID_ARGUMENT, text, True, call.connection.dialect.unfit_status(call))
-
-    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
-        """Refuse a call whose positional arguments have other names at the caller."""
-        cdef MethodRoute route = call.route
-        if count > len(route.names.names):
-            text = f"{route.method}: {route.marshal.shape.arity_text(count)}"
-        else:
-            text = refusal_text(route.method, route.names.names)
-        return self.refusals.refuse(call, INVALID_ARGUMENT, text, True)
-
-    cdef int _refuse_late(self, ServerCall call) except -1:
-        self.refusals.expired += 1
-        self.admission.note_expired(call)
-        text = f"{call.method}: its deadline passed before the handler started"
-        return self.refusals.refuse(call, DEADLINE_EXCEEDED, text)
-
-    cdef bint _may_answer(self, ServerCall call) except -1:
-        """Return whether the peer accepts the request's codec for the answer; refuse the call if not."""
-        if call.route.is_application or call.connection.delivers:
-            # A mounted application has no codec, and a message has no answer.
-            return True
-        if self.takes_codec[call.codec] == TAKEN_IF_ANSWERED and call.connection.takes_codec(call):
-            return True
-        if self.takes_codec[call.codec] == TAKEN_BY_VALUE and call.connection.takes_values:
-            return True
-        self.refusals.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_codec(call), True)
-        return False
-
-    cdef int _unpack(self, ServerCall call, bytes payload) except -1:
-        if call.compressor not in self.compressors:
-            text = self.dispatcher.unknown_compressor(call, call.compressor)
-            return self.refusals.refuse(call, UNIMPLEMENTED, text, True)
-        # Decompression may be slow: the dispatcher works in slices and continues with `unpacked`.
-        call.weight = PyBytes_GET_SIZE(payload)
-        call.waiting_context = PyContext_CopyCurrent()
-        self.runner.watch(call)
-        self.dispatcher.unpack(call, self.compressors[call.compressor], payload)
-        return 0
-
     def unpacked(self, ServerCall call not None, bytes payload not None, error):
         """Continue with a decompressed request, whose memory is counted already; refuse it if there is an error."""
         if not call.is_held or call.given is not None:
@@ -478,79 +429,13 @@ cdef class Gate(LaterSteps):
         elif isinstance(error, str):
             self.refusals.refuse(call, RESOURCE_EXHAUSTED, error)
         elif error is not None:
-            self._reject(call, error)
+            _reject(self, call, error)
         else:
             PyContext_Enter(context)
             try:
-                self._begin(call, payload)
+                _begin(self, call, payload)
             finally:
                 PyContext_Exit(context)
-
-    @cython.nonecheck(False)
-    cdef int _begin(self, ServerCall call, bytes payload) except -1:
-        """Decode the arguments and start the handler."""
-        assert call is not None and call.route is not None and payload is not None
-        cdef MethodRoute route = call.route
-        cdef uint64_t before = call.connection.stepped_ns
-        if call.codec == CODEC_RAW and route.marshal._takes_bytes:
-            call.given = payload
-            call.weight = PyBytes_GET_SIZE(payload)
-        elif not self._decode(call, payload):
-            return 0
-        call.counters.started()
-        self.runner.running += 1
-        self.runner.run(call)
-        if call.connection.stepped_ns > max(call.connection.received_ns, call.connection.turn_ns) + STALL_NS:
-            self._note_stall(call, before)
-        return 0
-
-    cdef int _note_stall(self, ServerCall call, uint64_t before) except -1:
-        """Hold further starts after handlers blocked the loop: the sockets are read first."""
-        cdef ServedConnection connection = call.connection
-        self.turns.hold_for_stall(connection)
-        before = max(before, connection.received_ns, connection.turn_ns)
-        if connection.stepped_ns > before + LONG_STEP_NS:
-            report_long_step(call.route, connection.stepped_ns - before)
-        return 0
-
-    @cython.nonecheck(False)
-    cdef bint _decode(self, ServerCall call, bytes payload) except -1:
-        """Decode the arguments; return False if they were refused."""
-        cdef Marshal marshal = call.route.marshal
-        try:
-            if call.codec != marshal.codec_id or call.connection.forms is not None:
-                marshal = call.connection.marshal_of(call)
-            call.given = marshal.decode_arguments(payload)
-        except BaseException as error:
-            self._refuse_arguments(call, payload, error)
-            return False
-        call.weight = marshal.charge
-        return True
-
-    cdef int _refuse_arguments(self, ServerCall call, bytes payload, object error) except -1:
-        """Refuse a call for the error of its decoding."""
-        cdef Failure failure
-        if isinstance(error, (CallError, DecodeError)):
-            told = call.route.definition.faults.of_request(error)
-            if told is not None:
-                count_refusal("decode")
-                return self.refusals.refuse(call, told[0], told[1], True)
-            call.connection.handling.note_mistakes(call, payload, error.message)
-            return self._reject(call, error)
-        # A user-defined type raised another error: a fault of the server that fails only this call.
-        call.never_started = True
-        failure = self.runner.failures.of(call, error)
-        self.refusals.refuse(call, failure.status, failure.text, True)
-        return self.runner.pass_interrupt(error)
-
-    cdef int _reject(self, ServerCall call, object error) except -1:
-        """Refuse a faulty request, marked so that it is not retried: another attempt would fail as well."""
-        cdef int status = error.status
-        count_refusal("decode")
-        if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
-            status = INVALID_ARGUMENT
-        text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
-        return self.refusals.refuse(call, status, text, True)
 
     # Counters
 
@@ -569,3 +454,128 @@ cdef class Gate(LaterSteps):
             "expired_before_start": self.refusals.expired,
             "refused_connections": self.refused_connections,
         }
+
+
+cdef int _refuse_shape(Gate gate, ServerCall call) except -1:
+    """Refuse a call of a removed method, of a method with other streams, or a request that HTTP refuses."""
+    cdef str method = call.route.method
+    cdef object fault = getattr(call.head, "fault_status", 0)
+    cdef str text
+    if call.route.flags & ROUTE_WITHDRAWN:
+        return gate.refusals.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
+    # The text of a fault is for the log, which omits callers' values; HTTP answers with its own text.
+    text = f"{method}: the request is refused with {fault}" if fault else gate.dispatcher.wrong_shape(call.route)
+    return gate.refusals.refuse(call, INVALID_ARGUMENT, text, True, call.connection.dialect.unfit_status(call))
+
+
+cdef int _refuse_names(Gate gate, ServerCall call, Py_ssize_t count) except -1:
+    """Refuse a call whose positional arguments have other names at the caller."""
+    cdef MethodRoute route = call.route
+    if count > len(route.names.names):
+        text = f"{route.method}: {route.marshal.shape.arity_text(count)}"
+    else:
+        text = refusal_text(route.method, route.names.names)
+    return gate.refusals.refuse(call, INVALID_ARGUMENT, text, True)
+
+
+cdef int _refuse_late(Gate gate, ServerCall call) except -1:
+    gate.refusals.expired += 1
+    gate.admission.note_expired(call)
+    text = f"{call.method}: its deadline passed before the handler started"
+    return gate.refusals.refuse(call, DEADLINE_EXCEEDED, text)
+
+
+cdef bint _may_answer(Gate gate, ServerCall call) except -1:
+    """Return whether the peer accepts the request's codec for the answer; refuse the call if not."""
+    if call.route.is_application or call.connection.delivers:
+        # A mounted application has no codec, and a message has no answer.
+        return True
+    if gate.takes_codec[call.codec] == TAKEN_IF_ANSWERED and call.connection.takes_codec(call):
+        return True
+    if gate.takes_codec[call.codec] == TAKEN_BY_VALUE and call.connection.takes_values:
+        return True
+    gate.refusals.refuse(call, UNIMPLEMENTED, gate.dispatcher.unknown_codec(call), True)
+    return False
+
+
+cdef int _unpack(Gate gate, ServerCall call, bytes payload) except -1:
+    if call.compressor not in gate.compressors:
+        text = gate.dispatcher.unknown_compressor(call, call.compressor)
+        return gate.refusals.refuse(call, UNIMPLEMENTED, text, True)
+    # Decompression may be slow: the dispatcher works in slices and continues with `unpacked`.
+    call.weight = PyBytes_GET_SIZE(payload)
+    call.waiting_context = PyContext_CopyCurrent()
+    gate.runner.watch(call)
+    gate.dispatcher.unpack(call, gate.compressors[call.compressor], payload)
+    return 0
+
+
+@cython.nonecheck(False)
+cdef int _begin(Gate gate, ServerCall call, bytes payload) except -1:
+    """Decode the arguments and start the handler."""
+    assert call is not None and call.route is not None and payload is not None
+    cdef MethodRoute route = call.route
+    cdef uint64_t before = call.connection.stepped_ns
+    if call.codec == CODEC_RAW and route.marshal._takes_bytes:
+        call.given = payload
+        call.weight = PyBytes_GET_SIZE(payload)
+    elif not _decode(gate, call, payload):
+        return 0
+    call.counters.started()
+    gate.runner.running += 1
+    gate.runner.run(call)
+    if call.connection.stepped_ns > max(call.connection.received_ns, call.connection.turn_ns) + STALL_NS:
+        _note_stall(gate, call, before)
+    return 0
+
+
+cdef int _note_stall(Gate gate, ServerCall call, uint64_t before) except -1:
+    """Hold further starts after handlers blocked the loop: the sockets are read first."""
+    cdef ServedConnection connection = call.connection
+    gate.turns.hold_for_stall(connection)
+    before = max(before, connection.received_ns, connection.turn_ns)
+    if connection.stepped_ns > before + LONG_STEP_NS:
+        report_long_step(call.route, connection.stepped_ns - before)
+    return 0
+
+
+@cython.nonecheck(False)
+cdef bint _decode(Gate gate, ServerCall call, bytes payload) except -1:
+    """Decode the arguments; return False if they were refused."""
+    cdef Marshal marshal = call.route.marshal
+    try:
+        if call.codec != marshal.codec_id or call.connection.forms is not None:
+            marshal = call.connection.marshal_of(call)
+        call.given = marshal.decode_arguments(payload)
+    except BaseException as error:
+        _refuse_arguments(gate, call, payload, error)
+        return False
+    call.weight = marshal.charge
+    return True
+
+
+cdef int _refuse_arguments(Gate gate, ServerCall call, bytes payload, object error) except -1:
+    """Refuse a call for the error of its decoding."""
+    cdef Failure failure
+    if isinstance(error, (CallError, DecodeError)):
+        told = call.route.definition.faults.of_request(error)
+        if told is not None:
+            count_refusal("decode")
+            return gate.refusals.refuse(call, told[0], told[1], True)
+        call.connection.handling.note_mistakes(call, payload, error.message)
+        return _reject(gate, call, error)
+    # A user-defined type raised another error: a fault of the server that fails only this call.
+    call.never_started = True
+    failure = gate.runner.failures.of(call, error)
+    gate.refusals.refuse(call, failure.status, failure.text, True)
+    return gate.runner.pass_interrupt(error)
+
+
+cdef int _reject(Gate gate, ServerCall call, object error) except -1:
+    """Refuse a faulty request, marked so that it is not retried: another attempt would fail as well."""
+    cdef int status = error.status
+    count_refusal("decode")
+    if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
+        status = INVALID_ARGUMENT
+    text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
+    return gate.refusals.refuse(call, status, text, True)

@@ -73,5 +73,3 @@ cdef class Link(Engine):
         # The handler may continue in the next turn of the loop.
         self.woke = True
         return 0
-
-    cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1

@@ -351,7 +351,7 @@ cdef class Link(Engine):
         cdef Py_ssize_t unsent = self.unsent_output()
         if unsent or self.connection.output_held or self.has_backlog and self.backlog.queued():
             self.life.weigh(self.connection.unsent_bytes(), self.now)
-        self._heed_output(unsent, self.now)
+        _heed_output(self, unsent, self.now)
         if self.leaving.pause_from_ns and not self.is_reading:
             # From now on the peer may have an answer.
             self.leaving.end_at_pause()
@@ -394,7 +394,7 @@ cdef class Link(Engine):
         if self.is_closed:
             return self.leaving.check(now)
         if self.connection.output_held:
-            self._heed_output(self.unsent_output(), now)
+            _heed_output(self, self.unsent_output(), now)
         if self.intake.sender_check is not None:
             due = self.intake.sender_check.check(now)
         if self.life.openings is not None and any(
@@ -406,16 +406,17 @@ cdef class Link(Engine):
         due = earlier(due, self.wire.check(now))
         return self.life.linger_until_ns if self.is_closed else earlier(due, self.leaving.check(now))
 
-    cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1:
-        """Read and send on only while the peer takes output."""
-        if not self.life.heed_output(unsent, now):
-            return 0
-        if self.pusher is not None:
-            self.pusher.on_room()
-        if self.has_senders:
-            self.has_senders = False
-            self.flow.room()
+
+cdef int _heed_output(Link link, Py_ssize_t unsent, uint64_t now) except -1:
+    """Read and send on only while the peer takes output."""
+    if not link.life.heed_output(unsent, now):
         return 0
+    if link.pusher is not None:
+        link.pusher.on_room()
+    if link.has_senders:
+        link.has_senders = False
+        link.flow.room()
+    return 0
 
 
 cdef int _tell_pusher(Link link) except -1:

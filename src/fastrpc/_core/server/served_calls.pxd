@@ -36,7 +36,6 @@ cdef class ServedCalls(ServingPart):
     cdef Connection engine(self)
     cdef int return_credit(self) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
-    cdef int drop_request(self, Call call, int status, str text) except -1
     cdef int weigh_output(self) except -1
 
 

@@ -296,12 +296,6 @@ cdef class ServedCalls(ServingPart):
         # A one-way call has no answer.
         return _await_rest(self, reader.cut_at + timeout) if timeout and not reader.cut_flags & ONE_WAY else 0
 
-    cdef int drop_request(self, Call call, int status, str text) except -1:
-        """Refuse an incomplete request; its later frames are discarded."""
-        if call.flags & ONE_WAY:
-            self.engine().callee.one_way_calls -= 1
-        return self.engine().callee.refuse(call, status, text)
-
     # Memory
 
     @cython.nonecheck(False)
@@ -347,7 +341,7 @@ cdef class ServedCalls(ServingPart):
         )
         if problem is not None:
             count_refusal("memory")
-            return self.drop_request(call, RESOURCE_EXHAUSTED, problem)
+            return _drop_request(self, call, RESOURCE_EXHAUSTED, problem)
         if served.charge == 0:
             self.gate.await_rest(served)
             if served.deadline_ns != NO_DEADLINE:
@@ -377,7 +371,7 @@ cdef class ServedCalls(ServingPart):
             call.incoming.seen_ns = 0
             return True
         if call.state == STATE_ASSEMBLING:
-            self.drop_request(call, DEADLINE_EXCEEDED, text)
+            _drop_request(self, call, DEADLINE_EXCEEDED, text)
             return True
         return False
 
@@ -423,7 +417,7 @@ cdef class ServedCalls(ServingPart):
         cdef Connection engine = self.engine()
         for call in engine.callee.calls.entries():
             if call.state == STATE_ASSEMBLING:
-                self.drop_request(call, UNAVAILABLE, text)
+                _drop_request(self, call, UNAVAILABLE, text)
             else:
                 self.gate.end_call(<ServerCall>call, text)
         # The connection closes next: no answer waits for its turn.
@@ -449,6 +443,13 @@ cdef class ServedCalls(ServingPart):
                 call.incoming.cost = 0
         self.engine().reader.drop_part()
         return self.life.count_out(error)
+
+
+cdef int _drop_request(ServedCalls calls, Call call, int status, str text) except -1:
+    """Refuse an incomplete request; its later frames are discarded."""
+    if call.flags & ONE_WAY:
+        calls.engine().callee.one_way_calls -= 1
+    return calls.engine().callee.refuse(call, status, text)
 
 
 cdef int _await_rest(ServedCalls calls, uint64_t due_ns) except -1:
@@ -499,7 +500,7 @@ cdef int _end_cut(ServedCalls calls, uint64_t id, str text) except -1:
     if call is None or call.incoming is None:
         return 0
     if call.state == STATE_ASSEMBLING:
-        return calls.drop_request(call, RESOURCE_EXHAUSTED, text)
+        return _drop_request(calls, call, RESOURCE_EXHAUSTED, text)
     return engine.assembler.end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
 
 

@@ -71,9 +71,7 @@ cdef class ServedStream(StreamChannel):
     cdef object bound(self)
     cdef int send_value(self, object value) except -1
     cdef bytes encoded(self, object value)
-    cdef int send_encoded(self, bytes payload) except -1
     cdef int commit(self) except -1
-    cdef int _emit_compressed(self, bytes payload) except -1
     cdef int end(self) except -1
 
 

@@ -68,7 +68,7 @@ cdef class ServedStream(StreamChannel):
 
     cdef int send_value(self, object value) except -1:
         """Send a message that the handler yielded."""
-        return self.send_encoded(self.encoded(value))
+        return _send_encoded(self, self.encoded(value))
 
     cdef bytes encoded(self, object value):
         """Return the payload of a message; also in the thread of a handler."""
@@ -83,12 +83,6 @@ cdef class ServedStream(StreamChannel):
             marshal.check_result(value, payload)
         self.served.connection.check_size(self.served, "a message", payload, self.output_room.sent_bytes)
         return payload
-
-    cdef int send_encoded(self, bytes payload) except -1:
-        """Send a message, after the metadata that the handler set before its first one."""
-        if not self.is_committed:
-            self.commit()
-        return self.send_payload(payload)
 
     cdef int commit(self) except -1:
         """Send the present contents of `reply_metadata`; later entries are sent with the end."""
@@ -133,7 +127,7 @@ cdef class ServedStream(StreamChannel):
         cdef bytes payload
         while payloads and not (self.lacks_room() or not self.output_ended and self.is_full()):
             payload = payloads.popleft()
-            self.send_encoded(payload)
+            _send_encoded(self, payload)
             size += PyBytes_GET_SIZE(payload)
         return size
 
@@ -272,7 +266,7 @@ cdef class ServedStream(StreamChannel):
         if not _is_wanted(self):
             return 0
         if self.compressor and PyBytes_GET_SIZE(payload) > self.compress_above:
-            return self._emit_compressed(payload)
+            return _emit_compressed(self, payload)
         return _emit_as(self, payload, 0)
 
     cdef object packing(self, object compressor, bytes payload):
@@ -321,18 +315,26 @@ cdef class ServedStream(StreamChannel):
         """Note that the handler ended, or never began."""
         return self.close(RuntimeError(f"{self.served.route.method} is over, and its stream with it"))
 
-    cdef int _emit_compressed(self, bytes payload) except -1:
-        """Send a message, compressed like its request if the peer accepts that and the message gets smaller."""
-        cdef ServedConnection connection = self.served.connection
-        cdef bytes smaller
-        cdef int number = connection.dialect.compressor(self.served, self.compressor)
-        if number == 0:
-            return _emit_as(self, payload, 0)
-        compressor = connection.gate.compressors[self.compressor]
-        if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
-            return self.pack(compressor, payload)
-        smaller = smaller_of(compressor, payload)
-        return _emit_as(self, payload, 0) if smaller is None else _emit_as(self, smaller, number)
+
+cdef int _send_encoded(ServedStream stream, bytes payload) except -1:
+    """Send a message, after the metadata that the handler set before its first one."""
+    if not stream.is_committed:
+        stream.commit()
+    return stream.send_payload(payload)
+
+
+cdef int _emit_compressed(ServedStream stream, bytes payload) except -1:
+    """Send a message, compressed like its request if the peer accepts that and the message gets smaller."""
+    cdef ServedConnection connection = stream.served.connection
+    cdef bytes smaller
+    cdef int number = connection.dialect.compressor(stream.served, stream.compressor)
+    if number == 0:
+        return _emit_as(stream, payload, 0)
+    compressor = connection.gate.compressors[stream.compressor]
+    if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
+        return stream.pack(compressor, payload)
+    smaller = smaller_of(compressor, payload)
+    return _emit_as(stream, payload, 0) if smaller is None else _emit_as(stream, smaller, number)
 
 
 cdef Marshal _marshal_of_call(ServedStream stream):

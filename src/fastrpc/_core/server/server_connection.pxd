@@ -37,9 +37,7 @@ cdef class ServerSide(Side):
     cdef int begin(self) except -1
     cdef int leave_opening(self) except -1
     cdef bint awaits_opening(self, int reason) except -1
-    cdef int trust_peer(self) except -1
     cdef bint prove(self, object identity, uint64_t expires_ns, bint by_certificate, uint64_t generation) except -1
-    cdef bint peer_rests(self) noexcept
     cdef uint64_t check(self, uint64_t now) except? 0
 
 

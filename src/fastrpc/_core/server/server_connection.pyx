@@ -123,18 +123,6 @@ cdef class ServerSide(Side):
             connection.schedule_check(expires_ns)
         return True
 
-    cdef int trust_peer(self) except -1:
-        """Note that the peer is authenticated: from now on it has the announced limits, and the whole window."""
-        cdef ServerConnection connection = self.connection()
-        if connection.keeps_window:
-            connection.keeps_window = False
-            connection.bound_messages()
-            if connection.preface_sent:
-                connection.router.raise_window(
-                    max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>connection.ours.max_frame + HEADER_SIZE)
-                )
-        return 0
-
     # Leaving
 
     cdef bint awaits_opening(self, int reason) except -1:
@@ -149,12 +137,6 @@ cdef class ServerSide(Side):
         connection.schedule_check(self.served().life.leave_at_ns)
         return True
 
-    cdef bint peer_rests(self) noexcept:
-        """Return whether the peer waits for nothing, and reads only while it waits: it reads on before its next call.
-        """
-        cdef ServerConnection connection = self.connection()
-        return connection.settled and connection.peer.ping_reply_ms == 0 and connection.callee.calls.size == 0
-
     cdef int on_drained(self) except -1:
         return self.served().gate.runner.tell_watcher()
 
@@ -164,6 +146,26 @@ cdef class ServerSide(Side):
             self.replace_at_ns = 0
             self.connection().begin_drain(REASON_MAX_AGE, "the certificate of the client expires soon")
         return self.replace_at_ns
+
+
+cdef int _trust_peer(ServerSide side) except -1:
+    """Note that the peer is authenticated: from now on it has the announced limits, and the whole window."""
+    cdef ServerConnection connection = side.connection()
+    if connection.keeps_window:
+        connection.keeps_window = False
+        connection.bound_messages()
+        if connection.preface_sent:
+            connection.router.raise_window(
+                max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>connection.ours.max_frame + HEADER_SIZE)
+            )
+    return 0
+
+
+cdef bint _peer_rests(ServerSide side) noexcept:
+    """Return whether the peer waits for nothing, and reads only while it waits: it reads on before its next call.
+    """
+    cdef ServerConnection connection = side.connection()
+    return connection.settled and connection.peer.ping_reply_ms == 0 and connection.callee.calls.size == 0
 
 
 @cython.final
@@ -207,7 +209,7 @@ cdef class ServerConnection(Connection):
         """Take the frames that waited for a verdict."""
         if not self.is_closed:
             if self.decisions().served().connection.proven_name is not None:
-                self.decisions().trust_peer()
+                _trust_peer(self.decisions())
             if self._stream is not NULL:
                 (<ByteStream>self._stream).release_input()
 
@@ -222,7 +224,7 @@ cdef class ServerConnection(Connection):
             self.close_with(REASON_AUTHENTICATION, text)
         else:
             # After the verdict.
-            self.decisions().trust_peer()
+            _trust_peer(self.decisions())
             self.written()
             if self._stream is not NULL:
                 (<ByteStream>self._stream).release_input()
@@ -236,7 +238,7 @@ cdef class ServerConnection(Connection):
         if self.decisions().awaits_opening(reason):
             return
         Connection.begin_drain(self, reason, text)
-        if self.decisions().peer_rests():
+        if _peer_rests(self.decisions()):
             self.control.finish_drain()
 
     # Its facts
@@ -293,7 +295,7 @@ cdef class ServerConnection(Connection):
         return self.liveness.linger_until_ns if self.is_closed else due
 
     cdef int end_stream(self) except -1:
-        if self.decisions().peer_rests():
+        if _peer_rests(self.decisions()):
             # The peer reads only before its next call, and would not notice the close before.
             self.liveness.linger_ns = 0
         self.decisions().leave_opening()
