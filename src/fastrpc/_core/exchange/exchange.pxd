@@ -62,6 +62,10 @@ cdef class Exchange:
     cdef inline Engine engine(self):
         return <Engine>self.link
 
+    # The byte stream of its connection, NULL: it is gone.
+    cdef inline PyObject* below(self) noexcept:
+        return (<Engine>self.link)._stream
+
     # Whether the connection is open, and takes output of this request.
     cdef bint is_open(self) except -1
 

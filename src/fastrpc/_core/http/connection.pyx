@@ -147,15 +147,3 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.gate.memory.count_tail(self.connection, change)
-
-    cdef int tunnel_opened(self) except -1:
-        HttpConnection.tunnel_opened(self)
-        # Further calls are counted as calls of this protocol, and the peer is shown with it.
-        self.connection.protocol = (<SocketEnd>self.requests.talk).terms.protocol
-        self.connection.counters = self.gate.counters.by_method(self.connection.protocol)
-        if self.connection.peer_info is not None:
-            self.connection.peer_info.protocol = self.connection.protocol
-        if self.connection.is_draining:
-            # HTTP was notified of the drain; the WebSocket has to be notified, too.
-            self.begin_drain()
-        return 0

@@ -9,15 +9,14 @@ way, a peer that was silent for `idle_seconds` is sent a ping, and counts as los
 application `Keepalive` has both times. A peer whose messages wait here is sent a ping each second.
 """
 
-from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.exchange.exchange cimport HELD_NS
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.websocket.frames cimport (
     CLOSE_NO_CODE,
     CLOSE_POLICY,
@@ -60,6 +59,8 @@ cdef class SocketEnd:
         self.before = self.terms.answering
         self.terms.answering = self
         exchange.open_tunnel(protocol, lines)
+        if exchange.is_alone:
+            _take_over(self.terms, exchange.engine())
         first = earlier(earlier(self.patience_ns, self.idle_ns), self.ping_after_ns)
         exchange.wait_by(earlier(self.began_ns + first, self.expires_ns))
         self.terms.is_open = True
@@ -197,6 +198,20 @@ cdef class SocketEnd:
             if other > now:
                 due = earlier(due, other)
         return due
+
+
+cdef int _take_over(HttpTerms terms, Engine engine) except -1:
+    """Note that the connection has another protocol from now on."""
+    cdef ServedConnection connection = terms.request.connection
+    # Further calls are counted as calls of this protocol, and the peer is shown with it.
+    connection.protocol = terms.protocol
+    connection.counters = (<Gate>connection.gate).counters.by_method(connection.protocol)
+    if connection.peer_info is not None:
+        connection.peer_info.protocol = connection.protocol
+    if connection.is_draining:
+        # HTTP was notified of the drain; the WebSocket has to be notified, too.
+        (<object>engine).begin_drain()
+    return 0
 
 
 cdef int _take(SocketEnd socket, Exchange exchange, int taken) except -1:

@@ -1,13 +1,6 @@
-from typing import final
-
 from fastrpc._core.exchange.request_head import RequestLimits
 from fastrpc._core.http1.head import Http1Head
-from fastrpc._core.http1.http1_exchange import Http1Exchange
 from fastrpc._core.io.engine import Engine
-
-@final
-class ConnectionExchange(Http1Exchange):
-    """The exchange of a connection that is an engine."""
 
 class HttpConnection(Engine):
     """The server's side of one HTTP/1.1 connection."""

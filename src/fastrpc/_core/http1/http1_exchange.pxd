@@ -19,6 +19,9 @@ cdef class Http1Exchange(ReceivedExchange):
         uint64_t due_ns
         bint rests
 
+        # Bytes of output that the peer of a closed connection had not read at the last check.
+        int64_t untaken
+
         # Bytes at the start of the input without the end of a head. Whether an empty line came before it.
         Py_ssize_t seen
         bint _had_empty_line
@@ -46,10 +49,10 @@ cdef class Http1Exchange(ReceivedExchange):
     cdef int give_time(self, uint64_t span_ns) except -1
     cdef int refuse_late(self) except -1
     cdef int refuse_rest(self, str text) except -1
-    cdef int end(self) except -1
+    cdef int note_untaken(self) except -1
+    cdef int finish(self, bint lingers) except -1
 
     cdef Py_ssize_t _take_head(self, const char* data, Py_ssize_t size) except -1
-    cdef int _begin_head(self) except -1
     cdef int _await_body(self, Http1Head head, int64_t most) except -1
     cdef int _begin_body(self) except -1
     cdef Py_ssize_t _take_body(self, BodyReader body, const char* data, Py_ssize_t size) except -1

@@ -14,12 +14,10 @@ A refused request is answered, and the connection closes: the meaning of its nex
 waits for the peer has an instant at which it ends; a body defers it only by bytes of its content, and only as far as
 they arrive at a lowest rate.
 
-A connection holds one exchange. It sets `is_stuck` and `is_draining`, looks at `due_ns`, and closes when `end` is
-called.
+A connection holds one exchange. It sets `is_stuck` and `is_draining`, and looks at `due_ns`.
 """
 
 from cpython.bytes cimport PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp
 
 from fastrpc._core.base.wire cimport now_ns
@@ -30,7 +28,6 @@ from fastrpc._core.http1.body cimport AHEAD_BYTES, leaves_body
 from fastrpc._core.http1.head cimport head_size, parse_head
 from fastrpc._core.http1.response_head cimport first_lines_of, switching_head, write_head
 from fastrpc._core.io.engine cimport ByteStream, Engine
-from fastrpc._core.link.contract cimport lacking
 
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
@@ -131,16 +128,29 @@ cdef class Http1Exchange(ReceivedExchange):
         return self.go_on()
 
     cdef int cut(self) except -1:
-        cdef Engine engine = <Engine>self.link
-        if engine.is_closed or engine._stream is NULL:
+        if self.engine().is_closed or self.below() is NULL:
             return 0
         watch_cut(self.watch)
         self.is_answering = False
-        return self.end()
+        return self.finish(self.life.linger_ns != 0)
 
-    cdef int end(self) except -1:
-        """Hook: close once all output is sent; further bytes of the peer are dropped, so that it gets the answer."""
-        raise lacking(self, "end")
+    cdef int finish(self, bint lingers) except -1:
+        """Close once all output is sent; while the connection lingers, bytes of the peer are read and dropped."""
+        cdef ByteStream stream = <ByteStream>self.below()
+        self.engine().is_closed = True
+        stream.finish(lingers)
+        # Bytes that came ahead are dropped now.
+        stream.release_input()
+        self.life.has_taken()
+        self.note_untaken()
+        if self.untaken or not lingers:
+            return self.give_time(self.life.patience_ns)
+        return self.wait_until(self.life.linger(now_ns()))
+
+    cdef int note_untaken(self) except -1:
+        """Note how much of the output the peer has not read."""
+        self.untaken = 0 if self.below() is NULL else (<ByteStream>self.below()).untaken_bytes()
+        return 0
 
     cdef int abort(self) except -1:
         (<Engine>self.link).abort()
@@ -198,6 +208,8 @@ cdef class Http1Exchange(ReceivedExchange):
 
     cdef int open_tunnel(self, str protocol, bytes lines) except -1:
         self.has_begun = self.is_tunnel = True
+        # The other protocol may always have calls under way: at its age the connection is closed.
+        self.life.closes_by_answers = False
         self.send(switching_head(self.head, protocol, lines))
         watch_status(self.watch, 101)
         return watch_end(self.watch)
@@ -223,21 +235,20 @@ cdef class Http1Exchange(ReceivedExchange):
     cdef int leave_ahead(self, Py_ssize_t size) except -1:
         """Leave bytes in the stream until it is their turn."""
         if self.is_stuck or size > AHEAD_BYTES:
-            (<ByteStream>(<Engine>self.link)._stream).hold_input()
+            (<ByteStream>self.below()).hold_input()
         else:
             self._has_ahead = True
         return 0
 
     cdef int go_on(self) except -1:
-        cdef Engine engine = <Engine>self.link
         cdef ByteStream stream
-        if engine._stream is NULL or not self.takes_more():
+        if self.below() is NULL or not self.takes_more():
             return 0
-        stream = <ByteStream>engine._stream
+        stream = <ByteStream>self.below()
         if self._has_ahead:
             self._has_ahead = False
             # Within a read, the read takes them.
-            if not engine.is_reading:
+            if not self.engine().is_reading:
                 stream.hold_input()
         return stream.release_input()
 
@@ -281,11 +292,11 @@ cdef class Http1Exchange(ReceivedExchange):
             if size > 1 and data[1] != b"\n":
                 raise RequestRefusedError(400, "the request does not begin with a method")
             self._had_empty_line = size > 1
-            self._begin_head()
+            _begin_head(self)
             return 2 if size > 1 else 0
         whole = head_size(data, size, &self.seen, self.limits)
         if whole == 0:
-            self._begin_head()
+            _begin_head(self)
             return 0
         self.seen = 0
         self._had_empty_line = self.rests = False
@@ -303,13 +314,6 @@ cdef class Http1Exchange(ReceivedExchange):
             return whole + <Py_ssize_t>head.content_length
         self._await_body(head, most)
         return whole
-
-    cdef int _begin_head(self) except -1:
-        """Start the time for the head of a request, at its first byte."""
-        if self.rests or self.due_ns == 0:
-            self.rests = False
-            self.give_time(self.life.handshake_ns)
-        return 0
 
     cdef int _await_body(self, Http1Head head, int64_t most) except -1:
         """Wait for the body of a request; a request whose body is taken in parts is handed over now."""
@@ -409,8 +413,7 @@ cdef class Http1Exchange(ReceivedExchange):
         return self.look_by(due_ns)
 
     cdef int look_by(self, uint64_t due_ns) except -1:
-        cdef Engine engine = <Engine>self.link
-        return 0 if engine._stream is NULL or due_ns == 0 else (<ByteStream>engine._stream).schedule_check(due_ns)
+        return 0 if self.below() is NULL or due_ns == 0 else (<ByteStream>self.below()).schedule_check(due_ns)
 
     cdef int wait_by(self, uint64_t due_ns) except -1:
         return 0 if due_ns == 0 or self.due_ns and self.due_ns <= due_ns else self.wait_until(due_ns)
@@ -432,3 +435,11 @@ cdef class Http1Exchange(ReceivedExchange):
         if self.head is None or not self.has_rest or self.is_answering:
             return 0
         return self._refuse(RequestRefusedError(503, text))
+
+
+cdef int _begin_head(Http1Exchange exchange) except -1:
+    """Start the time for the head of a request, at its first byte."""
+    if exchange.rests or exchange.due_ns == 0:
+        exchange.rests = False
+        exchange.give_time(exchange.life.handshake_ns)
+    return 0
