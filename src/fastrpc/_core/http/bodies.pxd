@@ -1,7 +1,7 @@
 """Bodies that are read in parts: lines, messages of gRPC-Web and Connect, forms, bodies of mounted applications."""
 
 from fastrpc._core.http.http_call cimport HttpTerms
-from fastrpc._core.http.request_intake cimport BodyReading
+from fastrpc._core.http.request_state cimport BodyReading
 
 # Return the reader of a body that is read in parts, for its request.
 cdef BodyReading reading_of(HttpTerms terms)

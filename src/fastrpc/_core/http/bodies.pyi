@@ -1,6 +1,6 @@
 from typing import final
 
-from fastrpc._core.http.request_intake import BodyReading
+from fastrpc._core.http.request_state import BodyReading
 
 @final
 class LinesBody(BodyReading):

@@ -2,7 +2,7 @@
 
 ::
 
-    part ──► LinesBody ─────► first line: arguments ──► RequestIntake.pass_in     further lines ──► put
+    part ──► LinesBody ─────► first line: arguments ──► pass_in     further lines ──► put
         └──► MessagesBody ──► WebCall.cut ──► a message each, of a unary call the payload
         └──► FormBody ──────► fields: arguments        the file ──► put
         └──► MountBody ─────► MountedRequest.put
@@ -13,10 +13,11 @@ from cpython.bytearray cimport PyByteArray_GET_SIZE
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.calls.call cimport MethodRoute
-from fastrpc._core.http.http_call cimport HttpTerms, terms_of
+from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, open_line
 from fastrpc._core.http.mounted_request cimport mounted_request_of
-from fastrpc._core.http.request_intake cimport BodyReading, RequestIntake
+from fastrpc._core.http.request_intake cimport count_body, end_input, pass_in, put_message
+from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -39,7 +40,7 @@ cdef class LinesBody(BodyReading):
     cdef Py_ssize_t held(self) noexcept:
         return PyByteArray_GET_SIZE(self._line)
 
-    cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
+    cdef int part(self, RequestState request, ServerCall call, bytes part, bint is_last) except -1:
         cdef Py_ssize_t end = part.rfind(b"\n"), before = PyByteArray_GET_SIZE(self._line)
         cdef list lines = []
         if end >= 0:
@@ -50,21 +51,21 @@ cdef class LinesBody(BodyReading):
             lines.append(bytes(self._line))
             self._line = bytearray()
         # Counted like bytes that wait for their turn, before a line is taken, which may end the connection.
-        intake.exchange().engine().tail_changed(PyByteArray_GET_SIZE(self._line) - before)
+        request.exchange().engine().tail_changed(PyByteArray_GET_SIZE(self._line) - before)
         try:
             for line in lines:
-                self._take_line(intake, intake.request().call, line.strip())
-            if PyByteArray_GET_SIZE(self._line) > intake.service.body_bytes:
-                text = f"a line of the body has more than {intake.service.body_bytes} bytes (Limits.message_bytes)"
+                self._take_line(request, request.call, line.strip())
+            if PyByteArray_GET_SIZE(self._line) > request.service.body_bytes:
+                text = f"a line of the body has more than {request.service.body_bytes} bytes (Limits.message_bytes)"
                 raise CallError(Status.RESOURCE_EXHAUSTED, text)
         except CallError as error:
-            intake.end_input(error)
+            end_input(request, error)
         else:
             if is_last:
-                intake.end_input(None)
+                end_input(request, None)
         return 0
 
-    cdef int _take_line(self, RequestIntake intake, ServerCall call, bytes line) except -1:
+    cdef int _take_line(self, RequestState request, ServerCall call, bytes line) except -1:
         """Take a line of the body: arguments, a message, or the end of both."""
         cdef list content = []
         cdef int kind
@@ -72,10 +73,10 @@ cdef class LinesBody(BodyReading):
         if not line or call is None:
             return 0
         kind = open_line(line, content)
-        if kind == LINE_ARGUMENTS and intake.has_started:
+        if kind == LINE_ARGUMENTS and request.has_started:
             raise CallError(Status.INVALID_ARGUMENT, "the arguments come in the first line of the body, and once")
-        if not intake.has_started:
-            intake.pass_in(content[0] if kind == LINE_ARGUMENTS else b"")
+        if not request.has_started:
+            pass_in(request, content[0] if kind == LINE_ARGUMENTS else b"")
         stream = <ServedStream>call.stream
         if stream is None:
             return 0
@@ -84,7 +85,7 @@ cdef class LinesBody(BodyReading):
         if kind == LINE_END:
             stream.end_input(None)
         elif kind == LINE_VALUE:
-            intake.put(call, content[0], 0)
+            put_message(request, call, content[0], 0)
         return 0
 
 
@@ -96,7 +97,7 @@ cdef class MessagesBody(BodyReading):
         # The counted bytes of an incomplete message.
         Py_ssize_t _counted
 
-    cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
+    cdef int part(self, RequestState request, ServerCall call, bytes part, bint is_last) except -1:
         cdef object web = terms_of(call).web
         cdef MethodRoute route = call.route
         cdef bytes message
@@ -108,18 +109,18 @@ cdef class MessagesBody(BodyReading):
         else:
             fault = None
         if route.takes_stream:
-            intake.exchange().engine().tail_changed(web.held - self._counted)
+            request.exchange().engine().tail_changed(web.held - self._counted)
             self._counted = web.held
         elif fault is None:
-            intake.grew(web.held)
+            count_body(request, web.held)
         for message, compressor in found:
             if route.takes_stream:
-                intake.put(call, message, compressor)
+                put_message(request, call, message, compressor)
             else:
                 call.compressor = <uint8_t>compressor
-                intake.pass_in(message)
+                pass_in(request, message)
         if fault is not None or is_last and route.takes_stream:
-            intake.end_input(fault)
+            end_input(request, fault)
         return 0
 
     cdef Py_ssize_t held(self) noexcept:
@@ -130,46 +131,46 @@ cdef class MessagesBody(BodyReading):
 cdef class FormBody(BodyReading):
     """A form: after its fields the call begins, with the file as its stream."""
 
-    cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
+    cdef int part(self, RequestState request, ServerCall call, bytes part, bint is_last) except -1:
         cdef HttpTerms terms = terms_of(call)
         cdef list pieces
         cdef bytes piece
-        if intake.has_started and (call.stream is None or (<StreamChannel>call.stream).input_ended):
+        if request.has_started and (call.stream is None or (<StreamChannel>call.stream).input_ended):
             # The call was refused, or its handler is over.
             return 0
         try:
             pieces = terms.file_form.take(part)
-            if not intake.has_started:
-                self._begin(intake, terms)
+            if not request.has_started:
+                self._begin(request, terms)
             for piece in pieces:
-                intake.put(call, piece, 0)
+                put_message(request, call, piece, 0)
             if is_last:
                 terms.file_form.end()
         except CallError as error:
-            intake.end_input(error)
+            end_input(request, error)
         else:
             if is_last:
-                intake.end_input(None)
+                end_input(request, None)
         return 0
 
-    cdef int _begin(self, RequestIntake intake, HttpTerms terms) except -1:
+    cdef int _begin(self, RequestState request, HttpTerms terms) except -1:
         """Count the fields of a form; begin its call once the file arrives."""
         cdef bytes arguments
-        if terms.file_form.held > intake.service.body_bytes:
-            text = f"the fields of the form have more than {intake.service.body_bytes} bytes (Limits.message_bytes)"
+        if terms.file_form.held > request.service.body_bytes:
+            text = f"the fields of the form have more than {request.service.body_bytes} bytes (Limits.message_bytes)"
             raise CallError(Status.RESOURCE_EXHAUSTED, text)
-        intake.grew(terms.file_form.held)
+        count_body(request, terms.file_form.held)
         if terms.file_form.filename is None:
             return 0
         arguments = terms.file_form.arguments()
-        return intake.pass_in(arguments if terms.routed is None else terms.routed.payload("", arguments, "json"))
+        return pass_in(request, arguments if terms.routed is None else terms.routed.payload("", arguments, "json"))
 
 
 @cython.final
 cdef class MountBody(BodyReading):
     """The body of a request to a mounted application, once the application has the request."""
 
-    cdef int part(self, RequestIntake intake, ServerCall call, bytes part, bint is_last) except -1:
+    cdef int part(self, RequestState request, ServerCall call, bytes part, bint is_last) except -1:
         # A call without its `MountedRequest` was refused.
         return 0 if terms_of(call).mounted is None else mounted_request_of(call).put(part, is_last)
 

@@ -3,14 +3,14 @@
 ::
 
     head ──► Host, origin ──► fixed path ────────────────────────────► what is there answers
-                        └──► method, verb, type ──► body ──► RequestIntake ──► Gate.pass_in ──► handler
+                        └──► method, verb, type ──► body ──► pass_in ──► Gate.pass_in ──► handler
 
 At its head a request gets its call, its `Answering` and, if its body arrives in parts, its `BodyReading`. HttpOutcomes
 passes outcomes of calls to the `Answering`. A request for a WebSocket is judged by its head alone; SocketTalk
 continues. By HTTP/1.1 an exchange has one request after the other, by HTTP/2 it has one.
 
-RequestSender reads a long body once its sender is known. A request to a mounted application is a call without a method: the
-gate counts and bounds it, and MountedRequest has its body and its response.
+A long body is read once its sender is known (`request_sender`). A request to a mounted application is a call without a
+method: the gate counts and bounds it, and MountedRequest has its body and its response.
 """
 
 cimport cython
@@ -18,7 +18,6 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
-from fastrpc._core.exchange.exchange cimport Exchange
 from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.http.bodies cimport reading_of
 from fastrpc._core.http.foreign_answerings cimport answering_of
@@ -26,15 +25,13 @@ from fastrpc._core.http.http_call cimport HttpTerms, new_call, terms_of
 from fastrpc._core.http.mounted_request cimport MountedRequest
 from fastrpc._core.http.path_exchange cimport new_path_exchange
 from fastrpc._core.http.request_fields cimport is_long
-from fastrpc._core.http.request_intake cimport RequestIntake, new_intake
-from fastrpc._core.http.request_sender cimport RequestSender
-from fastrpc._core.http.request_state cimport RequestState, is_under_way
+from fastrpc._core.http.request_intake cimport check_rest, count_body, pass_in
+from fastrpc._core.http.request_sender cimport admit, check_sender, identify
+from fastrpc._core.http.request_state cimport BodyReading, is_under_way
 from fastrpc._core.http.responses cimport fault_answer, refusal_answer, status_of_refusal
-from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.turns cimport outlasts_turn
-from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall, take_client
 from fastrpc._core.server.stopped_handlers cimport cancel_in_read
@@ -47,13 +44,6 @@ from fastrpc._core.http.socket_talk import SocketTalk
 @cython.final
 cdef class GatewayRequests(RequestState):
     """Answers the requests of one exchange of the gateway."""
-
-    cdef:
-        # Takes requests into the gate, and bodies that come in parts.
-        RequestIntake intake
-
-        # Identifies the sender of a request before a long body is read.
-        RequestSender sender
 
     # The WebSocket that the request has become, or None.
     cdef inline SocketEnd socket(self):
@@ -81,7 +71,7 @@ cdef class GatewayRequests(RequestState):
         terms.answering = answering_of(terms)
         exchange.takes_parts = terms.takes_lines or terms.mount is not None and is_long(head)
         if terms.takes_lines or terms.mount is not None:
-            self.intake.body = reading_of(terms)
+            self.body = reading_of(terms)
         # An application may refuse a body that it has not seen.
         exchange.asks_later = terms.mount is not None and head.expects_continue and head.has_body
         if terms.mount is not None:
@@ -91,24 +81,26 @@ cdef class GatewayRequests(RequestState):
             call.has_trailers = True
             terms.speak(call, terms.web.protocol)
         if terms.needs_identity and self.service.gate.guards.asks_access():
-            self.sender.identify(self, exchange, call)
-        return self.sender.admit(self, exchange, call, terms, head)
+            identify(self, exchange, call)
+        return admit(self, exchange, call, terms, head)
 
     cdef int _forget(self) except -1:
         """Forget the previous request, even if a part of it raises."""
         cdef SocketEnd socket = self.socket()
+        cdef BodyReading body = self.body
+        if self.sender_check is not None:
+            self.sender_check.drop()
+        self.leaves_body = self.has_started = False
+        self.sign_due_ns = 0
         self.talk = None
         self.call = None
         self.parts = None
-        self.leaves_body = False
-        self.sign_due_ns = 0
-        self.sender.drop()
-        if socket is None:
-            return self.intake.forget()
+        self.body = None
         try:
-            return socket.drop()
+            return 0 if socket is None else socket.drop()
         finally:
-            self.intake.forget()
+            if body is not None and body.held():
+                self.exchange().engine().tail_changed(-body.held())
 
     # From the body to the gate
 
@@ -123,7 +115,7 @@ cdef class GatewayRequests(RequestState):
             return _enter_application(self, exchange, call, terms, body)
         if terms.is_socket and not terms.fault_status and (terms.path is not None or call.route is not None):
             # Later bytes are not HTTP.
-            self.talk = <SocketEnd>SocketTalk(self.intake, call)
+            self.talk = <SocketEnd>SocketTalk(call)
             terms.speak(call, "websocket")
             return self.socket().begin(exchange, terms.subprotocol, b"")
         if terms.path is not None:
@@ -137,11 +129,11 @@ cdef class GatewayRequests(RequestState):
             return 0
         if exchange.takes_parts:
             # Its arguments come in its first line, or are the messages of its body.
-            return 0 if terms.web is None or not call.route.takes_stream else self.intake.pass_in(b"")
+            return 0 if terms.web is None or not call.route.takes_stream else pass_in(self, b"")
         if terms.web is not None and terms.web.payload is not None:
             payload = terms.web.payload
-            return self.intake.pass_in(payload)
-        return self.intake.pass_in(terms.payload_of(call, exchange.head, body))
+            return pass_in(self, payload)
+        return pass_in(self, terms.payload_of(call, exchange.head, body))
 
     # A tunnel
 
@@ -163,13 +155,17 @@ cdef class GatewayRequests(RequestState):
         if terms_of(call).mount is not None and not (exchange.is_deciding or terms_of(call).fault_status):
             # An application begins without the rest of a short body.
             exchange.takes_parts = True
-        return 0 if self.intake.has_started else self.service.gate.await_rest(call)
+        return 0 if self.has_started else self.service.gate.await_rest(call)
 
     cdef int part_came(self, Exchange exchange, bytes part, bint is_last) except -1:
-        return self.intake.part_came(part, is_last)
+        # A request that is already answered needs no further part. Held: with a part the request may end, which forgets
+        # its reading.
+        cdef ServerCall call = self.call
+        cdef BodyReading body = self.body
+        return 0 if call is None or body is None else body.part(self, call, part, is_last)
 
     cdef int body_grew(self, Exchange exchange, Py_ssize_t size) except -1:
-        return self.intake.grew(size)
+        return count_body(self, size)
 
     cdef int request_dropped(self, Exchange exchange) except -1:
         cdef ServerCall call = self.call
@@ -199,7 +195,7 @@ cdef class GatewayRequests(RequestState):
         cdef uint64_t due
         if self._exchange is NULL or not exchange.is_open():
             return 0
-        due = earlier(self.intake.check_rest(now), self.sender.check(self, exchange, now))
+        due = earlier(check_rest(self, now), check_sender(self, exchange, now))
         if self.talk is not None and not exchange.is_stuck and self.socket().has_expired(now):
             due = earlier(due, self.socket().check(exchange, now))
         return earlier(due, _send_sign(self, exchange, now)) if exchange.is_open() else 0
@@ -227,7 +223,7 @@ cdef int _enter_application(
         MountedSocket(request)
     elif not exchange.takes_parts:
         request.put(body, True)
-    return requests.intake.pass_in(body)
+    return pass_in(requests, body)
 
 
 cdef int _answer_fault(GatewayRequests requests, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
@@ -285,6 +281,4 @@ cdef RequestState new_requests(
     requests.connection = connection
     requests.service = service
     requests.keepalive = keepalive
-    requests.intake = new_intake(requests)
-    requests.sender = RequestSender.__new__(RequestSender)
     return requests

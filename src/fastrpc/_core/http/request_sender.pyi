@@ -5,7 +5,3 @@ from fastrpc._core.server.engine_served_connection import UnreadRest
 @final
 class UnreadBody(UnreadRest):
     """The body of a request, which is not read before its sender is known."""
-
-@final
-class RequestSender:
-    """The sender of a request: identified by the head, before a long body is read."""

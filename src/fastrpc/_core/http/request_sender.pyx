@@ -10,7 +10,6 @@ The gate judges the sender of a shorter body to a method.
 """
 
 cimport cython
-from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http.http_call cimport terms_of
@@ -43,106 +42,102 @@ cdef class UnreadBody(UnreadRest):
 cdef UnreadBody UNREAD_BODY = UnreadBody.__new__(UnreadBody)
 
 
-@cython.final
-@cython.freelist(16)
-cdef class RequestSender:
-
-    cdef int drop(self) except -1:
-        if self._check is not None:
-            self._check.drop()
+cdef int identify(RequestState request, Exchange exchange, ServerCall call) except -1:
+    cdef ServedConnection connection = call.connection
+    cdef Gate gate = request.service.gate
+    gate.guards.access.renew_if_due(connection)
+    credential = None if call.received_metadata is None else call.metadata.get("authorization")
+    if credential is None:
+        if not call.keeps_identity:
+            is_over = connection.expires_ns and exchange.engine().now >= connection.expires_ns
+            call.identity = None if is_over else connection.identity
         return 0
-
-    cdef int identify(self, RequestState request, Exchange exchange, ServerCall call) except -1:
-        cdef ServedConnection connection = call.connection
-        cdef Gate gate = request.service.gate
-        gate.guards.access.renew_if_due(connection)
-        credential = None if call.received_metadata is None else call.metadata.get("authorization")
-        if credential is None:
-            if not call.keeps_identity:
-                is_over = connection.expires_ns and exchange.engine().now >= connection.expires_ns
-                call.identity = None if is_over else connection.identity
-            return 0
-        call.identity = None
-        found = gate.guards.access.own_credentials.of_call(call, credential)
-        if found is not None:
-            self._note_identity(call, *found)
-            return 0
-        exchange.is_deciding = True
-        self._due_ns = 0
-        if call.stated_timeout_us and call.stated_timeout_us != TIMEOUT_NONE:
-            self._due_ns = call.started_ns + call.stated_timeout_us * 1000
-            connection.look_by(self._due_ns)
-        gate.guards.access.own_credentials.verify(
-            call, "", lambda identity, status, seconds: self._identified(request, call, identity, status, seconds)
-        )
+    call.identity = None
+    found = gate.guards.access.own_credentials.of_call(call, credential)
+    if found is not None:
+        _note_identity(request, call, *found)
         return 0
+    exchange.is_deciding = True
+    request.sender_due_ns = 0
+    if call.stated_timeout_us and call.stated_timeout_us != TIMEOUT_NONE:
+        request.sender_due_ns = call.started_ns + call.stated_timeout_us * 1000
+        connection.look_by(request.sender_due_ns)
+    gate.guards.access.own_credentials.verify(
+        call, "", lambda identity, status, seconds: _identified(request, call, identity, status, seconds)
+    )
+    return 0
 
-    def _note_identity(self, ServerCall call, identity, int status, seconds):
-        call.identity = identity
-        # For a method the gate decides this.
-        if identity is not None and terms_of(call).mount is not None:
-            call.has_own_credential = True
-        if seconds is not None:
-            call.own_expires_ns = now_ns() + <uint64_t>(<double>seconds * 1e9)
-        if status:
-            terms_of(call).set_fault(http_status_of(status), "the credential is not accepted", b"")
 
-    def _identified(self, RequestState request, ServerCall call, identity, int status, seconds):
-        cdef Exchange exchange = request.exchange_of(call)
-        cdef HttpTerms terms
-        if exchange is None:
-            return
-        self._note_identity(call, identity, status, seconds)
-        terms = terms_of(call)
-        if is_long(exchange.head) and (terms.fault_status or identity is None):
-            if not terms.fault_status:
-                terms.set_fault(401, "the caller is not authenticated", b"")
-            answer_early(request, exchange)
-        else:
-            if terms.mount is not None and not terms.fault_status and exchange.has_rest:
-                exchange.takes_parts = True
-            exchange.admit_body()
+def _note_identity(RequestState request, ServerCall call, identity, int status, seconds):
+    call.identity = identity
+    # For a method the gate decides this.
+    if identity is not None and terms_of(call).mount is not None:
+        call.has_own_credential = True
+    if seconds is not None:
+        call.own_expires_ns = now_ns() + <uint64_t>(<double>seconds * 1e9)
+    if status:
+        terms_of(call).set_fault(http_status_of(status), "the credential is not accepted", b"")
 
-    cdef int64_t admit(
-        self, RequestState request, Exchange exchange, ServerCall call, HttpTerms terms, RequestHead head
-    ) except? -2:
-        cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
-        # By the request alone: a stream passes the gate at its begin, and an unknown method is reported as early.
-        cdef bint is_stream = terms.is_socket or body_kind(head) == BODY_LINES
-        cdef bint asks_early = request.service.gate.guards.asks_access() and (is_large or is_stream and is_method)
-        if terms.fault_status or terms.path is None and call.route is None:
-            # A handshake of no method is answered as a handshake of a forbidden method, which closes, too.
-            if is_large or asks_early:
-                answer_early(request, exchange)
-            return SMALL_BODY
-        if asks_early:
-            if is_method:
-                if self._check is None:
-                    self._check = SenderCheck.__new__(SenderCheck)
-                    self._check.rest = UNREAD_BODY
-                self._check.judge(call, call.method)
-            elif not exchange.is_deciding and call.identity is None and (terms.mount is None or terms.needs_identity):
-                terms.set_fault(401, "the caller is not authenticated", b"")
-                answer_early(request, exchange)
-        return ENDLESS if exchange.takes_parts or terms.mount is not None else request.service.body_bytes
 
-    cdef uint64_t check(self, RequestState request, Exchange exchange, uint64_t now) except? 0:
-        cdef ServerCall call = request.call
-        cdef str text = "the deadline passed while the credential was verified; the call was not started"
-        if not exchange.is_deciding or call is None:
-            return 0
-        if not terms_of(call).needs_identity:
-            return self._check.check(now)
-        if now < self._due_ns or self._due_ns == 0:
-            return self._due_ns
-        if request.service.gate.guards.give_up(call):
-            terms_of(call).set_fault(504, text, b"")
-            answer_early(request, exchange)
-            # Then the verdict finds no request.
-            request.call = None
+def _identified(RequestState request, ServerCall call, identity, int status, seconds):
+    cdef Exchange exchange = request.exchange_of(call)
+    cdef HttpTerms terms
+    if exchange is None:
+        return
+    _note_identity(request, call, identity, status, seconds)
+    terms = terms_of(call)
+    if is_long(exchange.head) and (terms.fault_status or identity is None):
+        if not terms.fault_status:
+            terms.set_fault(401, "the caller is not authenticated", b"")
+        _answer_early(request, exchange)
+    else:
+        if terms.mount is not None and not terms.fault_status and exchange.has_rest:
+            exchange.takes_parts = True
+        exchange.admit_body()
+
+
+cdef int64_t admit(
+    RequestState request, Exchange exchange, ServerCall call, HttpTerms terms, RequestHead head
+) except? -2:
+    cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
+    # By the request alone: a stream passes the gate at its begin, and an unknown method is reported as early.
+    cdef bint is_stream = terms.is_socket or body_kind(head) == BODY_LINES
+    cdef bint asks_early = request.service.gate.guards.asks_access() and (is_large or is_stream and is_method)
+    if terms.fault_status or terms.path is None and call.route is None:
+        # A handshake of no method is answered as a handshake of a forbidden method, which closes, too.
+        if is_large or asks_early:
+            _answer_early(request, exchange)
+        return SMALL_BODY
+    if asks_early:
+        if is_method:
+            if request.sender_check is None:
+                request.sender_check = SenderCheck.__new__(SenderCheck)
+                request.sender_check.rest = UNREAD_BODY
+            request.sender_check.judge(call, call.method)
+        elif not exchange.is_deciding and call.identity is None and (terms.mount is None or terms.needs_identity):
+            terms.set_fault(401, "the caller is not authenticated", b"")
+            _answer_early(request, exchange)
+    return ENDLESS if exchange.takes_parts or terms.mount is not None else request.service.body_bytes
+
+
+cdef uint64_t check_sender(RequestState request, Exchange exchange, uint64_t now) except? 0:
+    cdef ServerCall call = request.call
+    cdef str text = "the deadline passed while the credential was verified; the call was not started"
+    if not exchange.is_deciding or call is None:
         return 0
+    if not terms_of(call).needs_identity:
+        return request.sender_check.check(now)
+    if now < request.sender_due_ns or request.sender_due_ns == 0:
+        return request.sender_due_ns
+    if request.service.gate.guards.give_up(call):
+        terms_of(call).set_fault(504, text, b"")
+        _answer_early(request, exchange)
+        # Then the verdict finds no request.
+        request.call = None
+    return 0
 
 
-cdef int answer_early(RequestState request, Exchange exchange) except -1:
+cdef int _answer_early(RequestState request, Exchange exchange) except -1:
+    """Answer a request before its body arrives; the body is not read."""
     request.leaves_body = True
     return exchange.skip_body()

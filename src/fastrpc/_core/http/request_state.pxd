@@ -7,8 +7,16 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.http.answering cimport Answering
 from fastrpc._core.http.service cimport HttpService
-from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection, SenderCheck
 from fastrpc._core.server.served_call cimport ServerCall
+
+
+cdef class RequestState(HttpApplication)
+
+
+cdef class BodyReading:
+    cdef int part(self, RequestState request, ServerCall call, bytes part, bint is_last) except -1
+    cdef Py_ssize_t held(self) noexcept
 
 
 cdef class RequestState(HttpApplication):
@@ -26,6 +34,15 @@ cdef class RequestState(HttpApplication):
         # The call of the request being received or answered, None between two; whether its body is not read.
         ServerCall call
         bint leaves_body
+
+        # Of the present request: whether the gate has its call; the reading of its body, None: it arrives whole.
+        bint has_started
+        BodyReading body
+
+        # Judges the senders of long requests that call a method; None before the first. The deadline of a request to a
+        # fixed path or an application while its sender is unknown; 0: no deadline.
+        SenderCheck sender_check
+        uint64_t sender_due_ns
 
         # The `SocketEnd` of a WebSocket, or None.
         Answering talk

@@ -10,9 +10,9 @@ The number of parts of a request that are kept before ended parts are searched f
 `exchange_over`.
 """
 
-from cpython.ref cimport PyObject
 
 from fastrpc._core.calls.call cimport STATE_ANSWERING
+from fastrpc._core.link.contract cimport lacking
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -20,6 +20,18 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 cdef enum:
     # Parts of a request that are kept before ended ones are looked for.
     FEW_PARTS = 16
+
+
+cdef class BodyReading:
+    """How a body that comes in parts is read."""
+
+    cdef int part(self, RequestState request, ServerCall call, bytes part, bint is_last) except -1:
+        """Take a part of the body of a call."""
+        raise lacking(self, "part")
+
+    cdef Py_ssize_t held(self) noexcept:
+        """Return the counted bytes of an incomplete line or message; the count ends with the request."""
+        return 0
 
 
 cdef class RequestState(HttpApplication):

@@ -32,7 +32,7 @@ from fastrpc._core.http.http_call cimport terms_of
 from fastrpc._core.http.messages cimport before_value, behind_value, envelope_of, opened_envelope
 from fastrpc._core.http.path_exchange cimport new_path_exchange
 from fastrpc._core.http.request_fields cimport SMALL_BODY, metadata_texts, too_much_metadata
-from fastrpc._core.http.request_intake cimport RequestIntake
+from fastrpc._core.http.request_intake cimport pass_in, put_message
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.io.engine cimport Engine
@@ -81,17 +81,15 @@ cdef uint64_t SECOND = 1_000_000_000
 cdef class SocketTalk(SocketEnd):
 
     cdef:
-        # How envelopes are encoded; the way of the call and of its messages into the gate.
+        # How envelopes are encoded.
         int codec
-        RequestIntake intake
 
-    def __init__(self, RequestIntake intake not None, ServerCall call not None):
-        cdef HttpService service = intake.service
+    def __init__(self, ServerCall call not None):
+        cdef HttpService service = terms_of(call).request.service
         cdef bint is_packed = call.codec == CODEC_MSGPACK
         # The bound of a body applies here, too: a longer body of an unknown sender is answered differently.
         cdef bint is_small = terms_of(call).path is not None and call.identity is None and service.gate.guards.asks_access()
         self.service = service
-        self.intake = intake
         self.call = call
         self.terms = terms_of(call)
         self.codec = CODEC_MSGPACK if is_packed else CODEC_JSON
@@ -121,7 +119,7 @@ cdef class SocketTalk(SocketEnd):
         if self.call is None:
             return 0
         parts = opened_envelope(self.codec, message)
-        if not self.intake.has_started:
+        if not self.terms.request.has_started:
             if "value" in parts and not self.call.route.takes_stream:
                 # Refused before the handler starts, which would run for a message that it cannot get.
                 raise CallError(Status.INVALID_ARGUMENT, NO_STREAM)
@@ -144,7 +142,7 @@ cdef class SocketTalk(SocketEnd):
             raise CallError(Status.INVALID_ARGUMENT, NO_STREAM)
         if call.stream is not None and (<ServedStream>call.stream).input_ended:
             raise CallError(Status.INVALID_ARGUMENT, "a message comes after the end of the stream")
-        return self.intake.put(call, value, 0)
+        return put_message(self.terms.request, call, value, 0)
 
     cdef int _start(self, Exchange exchange, dict parts) except -1:
         """Hand the call to the gate, with the contents of its first envelope."""
@@ -184,7 +182,7 @@ cdef class SocketTalk(SocketEnd):
         cdef ServedConnection connection = self.call.connection
         # The request for the WebSocket came in an earlier read.
         connection.received_ns = max(connection.now, exchange.engine().now)
-        return self.intake.pass_in(payload)
+        return pass_in(self.terms.request, payload)
 
     cdef int _refuse_misuse(self, Exchange exchange, object error) except -1:
         """Refuse an envelope with the reason: after the guards, like any faulty request."""
@@ -192,7 +190,7 @@ cdef class SocketTalk(SocketEnd):
         if call is None:
             return 0
         text = f"{call.route.method}: {error.message}"
-        if not self.intake.has_started:
+        if not self.terms.request.has_started:
             self.terms.refuse_later(call, 400, text)
             return self._pass_in(exchange, b"")
         if call.route.takes_stream and call.stream is not None:
@@ -264,7 +262,7 @@ cdef class SocketTalk(SocketEnd):
     cdef int check_end(self, Exchange exchange, uint64_t now) except -1:
         if self.has_calls():
             return 0
-        if self.expires_ns and now >= self.expires_ns and (self.terms.path is not None or not self.intake.has_started):
+        if self.expires_ns and now >= self.expires_ns and not (self.terms.path is None and self.terms.request.has_started):
             return self.close(exchange, CLOSE_POLICY, "the credential has expired")
         if self.life.drains and self.life.has_left(now, True):
             return self.close(exchange, CLOSE_RESTART, "the server drains")
@@ -275,7 +273,7 @@ cdef class SocketTalk(SocketEnd):
         cdef uint64_t due
         if self.terms.path is None:
             due = self.began_ns + self.patience_ns
-            if now >= due and not self.intake.has_started:
+            if now >= due and not self.terms.request.has_started:
                 self.close(exchange, CLOSE_POLICY, "the arguments did not come in time")
             return due if now < due else now + SECOND
         due = self.used_ns + self.idle_ns
