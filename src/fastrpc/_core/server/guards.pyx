@@ -181,6 +181,7 @@ cdef class Guards:
 
     cdef int refuse_access(self, ServerCall call, str method, int status) except -1:
         """Refuse a call whose caller may not call the method; return 0."""
+        cdef uint32_t pause_ms = 0
         cdef str shown = method if call.sent_name is None else call.sent_name.decode("ascii", "backslashreplace")
         if status == UNAUTHENTICATED:
             why = "the credential has expired" if call.connection.is_expired else "the caller is not authenticated"
@@ -192,13 +193,12 @@ cdef class Guards:
         elif status == RESOURCE_EXHAUSTED:
             why = "too many credentials of its host were refused"
             count_refusal("rate")
-            call.pushback_ms = REFUSED_PAUSE_MS
+            pause_ms = REFUSED_PAUSE_MS
         else:
             why = "the credential cannot be verified now"
         self.access.own_credentials.note_refused(call, method, status)
-        self.refusals.refuse(call, status, f"{shown}: {why}", status not in (UNAVAILABLE, RESOURCE_EXHAUSTED))
-        call.pushback_ms = 0
-        return 0
+        is_faulty = status not in (UNAVAILABLE, RESOURCE_EXHAUSTED)
+        return self.refusals.refuse(call, status, f"{shown}: {why}", is_faulty, -1, pause_ms)
 
     cdef int refuse_undecided(self, ServerCall call, str method, object error) except -1:
         """Refuse a call whose `authorize` raised: the error fails only this call."""
@@ -286,11 +286,11 @@ cdef class Guards:
         if over is None:
             return True
         count_refusal("concurrency" if over.rate is None else "rate")
-        call.pushback_ms = self.limits.pause_ms
         self.limits.refusing = over
-        self.refusals.refuse(call, RESOURCE_EXHAUSTED, f"{call.route.method}: {over.text}")
+        self.refusals.refuse(
+            call, RESOURCE_EXHAUSTED, f"{call.route.method}: {over.text}", False, -1, self.limits.pause_ms
+        )
         self.limits.refusing = None
-        call.pushback_ms = 0
         return False
 
 

@@ -1,7 +1,7 @@
 """Calls that are not started: their counts and their answers."""
 
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.calls.call cimport MethodRoute
@@ -36,7 +36,7 @@ cdef class RefusedCalls:
         # Notified of calls that do not start (`fastrpc.server.watching`); None in most servers.
         public object watch
 
-    cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=*, int told=*) except -1
+    cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=*, int told=*, uint32_t pause_ms=*) except -1
     cdef int note(self, ServerCall call, int status, str text) except -1
     cdef int refuse_late_in(self, ServerCall call, str step) except -1
     cdef int refuse_absent(self, ServerCall call, str text) except -1

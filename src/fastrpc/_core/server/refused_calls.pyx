@@ -73,21 +73,28 @@ cdef class RefusedCalls:
     def __init__(self, CallCounters counters not None):
         self.counters = counters
 
-    cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=False, int told=-1) except -1:
+    cdef int refuse(
+        self, ServerCall call, int status, str text, bint is_faulty=False, int told=-1, uint32_t pause_ms=0
+    ) except -1:
         """Count and refuse a call that is not started; `is_faulty`: the same call would be refused again.
 
-        `told` is the status that its caller gets, if its protocol has another one for this fault.
+        Args:
+            told: the status that its caller gets, if its protocol has another one for this fault.
+            pause_ms: the pause before a retry.
         """
         cdef ServedConnection connection = call.connection
+        call.pushback_ms = pause_ms
         self.note(call, status if told < 0 else told, text)
         if call.stream is not None:
             (<StreamChannel>call.stream).close(None)
         # The flag is set before the refusal, during which the engine may end the call again.
         call.was_ended = True
         try:
-            return connection.outcomes.refuse(call, status, sound_text(text), is_faulty)
+            connection.outcomes.refuse(call, status, sound_text(text), is_faulty)
         except BaseException as error:
-            return connection.answer_last(call, error, connection.outcomes.is_unanswered(call), False)
+            connection.answer_last(call, error, connection.outcomes.is_unanswered(call), False)
+        call.pushback_ms = 0
+        return 0
 
     cdef int note(self, ServerCall call, int status, str text) except -1:
         """Count a call that ends without having started."""
@@ -126,16 +133,10 @@ cdef class RefusedCalls:
 
     cdef int refuse_absent(self, ServerCall call, str text) except -1:
         """Refuse a call of a method that may still appear."""
-        call.pushback_ms = ABSENT_PAUSE_MS
-        self.refuse(call, UNAVAILABLE, text)
-        call.pushback_ms = 0
-        return 0
+        return self.refuse(call, UNAVAILABLE, text, False, -1, ABSENT_PAUSE_MS)
 
     cdef int refuse_client(self, ServerCall call, tuple refusal) except -1:
         """Refuse a call by the client address that a trusted proxy reports; `refusal` is an HTTP status and a text."""
         if refusal[0] == 403:
             return self.refuse(call, PERMISSION_DENIED, refusal[1])
-        call.pushback_ms = REFUSED_PAUSE_MS
-        self.refuse(call, RESOURCE_EXHAUSTED, refusal[1])
-        call.pushback_ms = 0
-        return 0
+        return self.refuse(call, RESOURCE_EXHAUSTED, refusal[1], False, -1, REFUSED_PAUSE_MS)
