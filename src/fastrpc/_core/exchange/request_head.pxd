@@ -54,6 +54,11 @@ cdef enum:
 cdef unsigned char[256] kinds
 
 
+cdef inline bint is_kind(char byte, int kind) noexcept:
+    """Return whether a byte is of one of these kinds."""
+    return (kinds[<unsigned char>byte] & kind) != 0
+
+
 cdef struct FieldSpan:
     # The number of fields of a kind, and the place of the first one's value in the text of the head.
     int32_t count

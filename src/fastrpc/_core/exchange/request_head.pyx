@@ -63,10 +63,6 @@ _fill_kinds()
 _fill_fields()
 
 
-cdef inline bint is_kind(char byte, int kind) noexcept:
-    return (kinds[<unsigned char>byte] & kind) != 0
-
-
 class RequestRefusedError(Exception):
     status = 400
     text = ""

@@ -25,8 +25,8 @@ from fastrpc._core.exchange.request_head cimport (
     check_field,
     check_host,
     field_of,
+    is_kind,
     is_text,
-    kinds,
     note_field,
     number_of,
     take_expectation,
@@ -36,8 +36,13 @@ from fastrpc._core.exchange.request_head cimport (
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 
-cdef inline bint is_kind(char byte, int kind) noexcept:
-    return (kinds[<unsigned char>byte] & kind) != 0
+cdef inline int skip_blanks(const char* data, Py_ssize_t* first, Py_ssize_t* last) noexcept:
+    """Move both ends of a value past the white space around it."""
+    while first[0] < last[0] and data[first[0]] in b" \t":
+        first[0] += 1
+    while last[0] > first[0] and data[last[0] - 1] in b" \t":
+        last[0] -= 1
+    return 0
 
 
 @cython.final
@@ -52,13 +57,9 @@ cdef class Http1Head(RequestHead):
         # line is the last.
         while data[line] != b"\r":
             colon = <const char*>strchr(data + line, b":") - data
-            last = <const char*>strchr(data + colon, b"\r") - data
-            first = colon + 1
+            first, last = colon + 1, <const char*>strchr(data + colon, b"\r") - data
             end = last
-            while first < last and data[first] in b" \t":
-                first += 1
-            while last > first and data[last - 1] in b" \t":
-                last -= 1
+            skip_blanks(data, &first, &last)
             found.append((lowered(data + line, colon - line), data[first:last]))
             line = end + 2
         return found
@@ -132,10 +133,7 @@ cdef Http1Head parse_head(const char* data, Py_ssize_t size, RequestLimits limit
         if count > limits.headers:
             raise RequestRefusedError(431, f"there are more than {limits.headers} fields")
         first, last = colon + 1, end
-        while first < last and data[first] in b" \t":
-            first += 1
-        while last > first and data[last - 1] in b" \t":
-            last -= 1
+        skip_blanks(data, &first, &last)
         note_field(head, field_of(data + line, colon - line), first, last - first)
         line = end + 2
     head._text = data[:size]
