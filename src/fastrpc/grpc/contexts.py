@@ -320,7 +320,7 @@ class LoopContext(Context):
             raise TypeError(f"{self.call.method} wrote None, it must write its messages")
         await _room_in(stream)
         # The message is encoded only when there is room. If other writers fill the room meanwhile, it waits again.
-        payloads = deque([stream.encode(message if self._encode is None else self._encode(message))])
+        payloads = deque([stream.encoded(message if self._encode is None else self._encode(message))])
         while payloads:
             stream.send_payloads(payloads)
             if payloads:

@@ -226,7 +226,7 @@ class Dispatcher:
         call.never_started = False
         if call.messages is not None:
             if route.kind == "client_stream":
-                return await invoke(route.handler, call.messages.bind())
+                return await invoke(route.handler, call.messages.bound())
             return await (self.drive_in_thread(call) if route.definition.style == "thread" else drive(call))
         if route.definition.style == "async":
             return await invoke(route.handler, call.given)

@@ -56,8 +56,8 @@ class GeneratorJob(AwaitedJob):
         self._stream = call.messages
         # `bind` raises if an interceptor calls `proceed` a second time, as the caller would get the messages of both
         # runs.
-        self._given = self._stream.bind()
-        self._encode = self._encode_on_loop if self._stream.has_sent_wraps else self._stream.encode
+        self._given = self._stream.bound()
+        self._encode = self._encode_on_loop if self._stream.has_sent_wraps else self._stream.encoded
         self._payloads: deque[bytes] = deque()
         #: Bytes that the thread has appended, and bytes that the loop has removed.
         self._put = 0
@@ -108,7 +108,7 @@ class GeneratorJob(AwaitedJob):
         wrapped, self._wrapped = self._wrapped, None
         if wrapped is not None:
             try:
-                wrapped.payload = self._stream.encode(wrapped.message)
+                wrapped.payload = self._stream.encoded(wrapped.message)
             except BaseException as error:
                 wrapped.error = error
             self._room.set()

@@ -184,7 +184,7 @@ class _Mount:
 
     async def end(self) -> None:
         """Report a disconnect to the running requests, then cancel them. Wait for some time after each step."""
-        for step in (MountedRequest.leave_now, MountedRequest.cancel):
+        for step in (MountedRequest.leave, MountedRequest.cancel):
             self._none_runs.clear()
             for request in list(self._running):
                 step(request)

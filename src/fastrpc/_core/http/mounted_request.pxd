@@ -56,7 +56,7 @@ cdef class MountedRequest:
     cdef int wake_sender(self) except -1
 
     # The client is gone, or the server ends the request.
-    cdef int leave(self) except -1
+    cpdef int leave(self) except -1
 
     cdef Exchange _present(self)
     cdef int _begin_wait(self) except -1
@@ -69,7 +69,6 @@ cdef class MountedRequest:
     cdef int _wake(self) except -1
     cdef int _drop_body(self) except -1
     cdef int _hold(self, Py_ssize_t change) except -1
-    cdef int _ask(self) except -1
     cdef dict _taken(self)
     cdef int _start(self, message) except -1
     cdef int _send_body(self, bytes body, Py_ssize_t at, Py_ssize_t size, bint is_last) except -1

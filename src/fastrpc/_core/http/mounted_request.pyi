@@ -70,7 +70,7 @@ class MountedRequest:
     def cancel(self) -> None:
         """Cancel the application, unless it has returned."""
 
-    def leave_now(self) -> None:
+    def leave(self) -> int:
         """Tell the application that the request is over."""
 
 def current_request() -> MountedRequest:

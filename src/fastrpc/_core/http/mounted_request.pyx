@@ -94,15 +94,13 @@ cdef class MountedRequest:
         return (<Gate>self._connection.gate).memory.count(change)
 
     async def receive(self):
-        self._ask()
+        cdef Exchange exchange = self._present()
+        if exchange is not None:
+            # The client may hold the body back until it is asked (`Expect: 100-continue`).
+            exchange.ask_body()
         while not (self._parts or self.is_gone or self.is_complete or self._has_all and not self._has_told_all):
             await self._change()
         return self._taken()
-
-    cdef int _ask(self) except -1:
-        """Ask for the body, if the client holds it back until it is asked (`Expect: 100-continue`)."""
-        cdef Exchange exchange = self._present()
-        return 0 if exchange is None else exchange.ask_body()
 
     cdef dict _taken(self):
         """Return the event for the received part of the body."""
@@ -319,7 +317,8 @@ cdef class MountedRequest:
 
     # The end
 
-    cdef int leave(self) except -1:
+    cpdef int leave(self) except -1:
+        """Tell the application that the request is over."""
         if self.is_gone:
             return 0
         self.is_gone = True
@@ -329,9 +328,6 @@ cdef class MountedRequest:
         self._parts.clear()
         self._hold(-self._held)
         return self._wake()
-
-    def leave_now(self):
-        self.leave()
 
     def cancel(self):
         if self.call.task is not None:

@@ -9,7 +9,7 @@ from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 
 # Return the HTTP status for one of our statuses.
-cdef int http_status_of(int status) noexcept
+cpdef int http_status_of(int status) noexcept
 
 # Return our status for a request that HTTP refuses with a status of HTTP.
 cdef int status_of_refusal(int http_status) except -1

@@ -2,7 +2,7 @@ from typing import Any
 
 from fastrpc._core.link.failure import Failure
 
-def http_status(status: int) -> int:
+def http_status_of(status: int) -> int:
     """Return the HTTP status for the number of a status."""
 
 def problem(failure: Failure, codec: int, status: int = 0) -> dict[str, Any]:

@@ -62,7 +62,7 @@ cdef bytes VARIES_BY_ORIGIN = b"Vary: Origin\r\n"
 BEARER = b"WWW-Authenticate: Bearer\r\n"
 
 
-cdef int http_status_of(int status) noexcept:
+cpdef int http_status_of(int status) noexcept:
     return statuses[status] if 0 <= status <= 16 else 500
 
 
@@ -74,10 +74,6 @@ cdef int status_of_response(int http_status) except -1:
     if http_status < 400:
         return OK
     return responses.get(http_status, INVALID_ARGUMENT if http_status < 500 else INTERNAL)
-
-
-def http_status(int status):
-    return http_status_of(status)
 
 
 def problem(Failure failure not None, int codec, int status=0):

@@ -68,9 +68,8 @@ cdef class ServedStream(StreamChannel):
         return self.output_room.is_over() and not (self.counts_ahead or self.output_ended)
 
     cdef object wait_memory(self)
-    cdef object bound(self)
-    cdef int send_value(self, object value) except -1
-    cdef bytes encoded(self, object value)
+    cpdef object bound(self)
+    cpdef bytes encoded(self, object value)
     cdef int commit(self) except -1
     cdef int end(self) except -1
 

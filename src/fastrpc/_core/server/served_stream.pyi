@@ -34,11 +34,11 @@ class ServedStream(StreamChannel):
     def unpacked(self, payload: bytes, room: Room | None, error: Exception | None) -> None:
         """Take the decompressed oldest message and its room, or an error to raise instead."""
 
-    def bind(self) -> Any:
-        """Return the arguments of the handler."""
+    def bound(self) -> Any:
+        """Return the arguments of the handler, with this stream as the argument that takes the caller's stream."""
 
-    def encode(self, value: Any) -> bytes:
-        """Return the payload of a message."""
+    def encoded(self, value: Any) -> bytes:
+        """Return the payload of a message; also in the thread of a handler."""
 
     def send_payloads(self, payloads: deque[bytes]) -> int:
         """Send encoded messages from the left of a deque until it is empty, or there is no room; return their bytes."""

@@ -49,7 +49,7 @@ cdef class ServedStream(StreamChannel):
 
     # Between a handler and its messages
 
-    cdef object bound(self):
+    cpdef object bound(self):
         """Return the arguments of the handler, with this stream as the argument that takes the caller's stream."""
         cdef ServerCall call = self.served
         cdef MethodRoute route = call.route
@@ -66,11 +66,7 @@ cdef class ServedStream(StreamChannel):
         args, kwargs = route.definition.bind_stream(args, kwargs, self)
         return BoundArguments(args, kwargs) if kwargs else args
 
-    cdef int send_value(self, object value) except -1:
-        """Send a message that the handler yielded."""
-        return _send_encoded(self, self.encoded(value))
-
-    cdef bytes encoded(self, object value):
+    cpdef bytes encoded(self, object value):
         """Return the payload of a message; also in the thread of a handler."""
         cdef Marshal marshal = self.marshal
         cdef bytes payload
@@ -112,14 +108,6 @@ cdef class ServedStream(StreamChannel):
         self.compressor = number
 
     # For generators that run in a thread
-
-    def bind(self):
-        """Return the arguments of the handler."""
-        return self.bound()
-
-    def encode(self, value):
-        """Return the payload of a message."""
-        return self.encoded(value)
 
     def send_payloads(self, payloads):
         """Send encoded messages from the left of a deque until it is empty, or there is no room; return their bytes."""
@@ -421,7 +409,7 @@ async def drive(ServerCall call not None):
                 # The value is encoded once there is room.
                 await stream.wait_memory()
                 until = tick_ns() + SLICE_NS
-            stream.send_value(value)
+            _send_encoded(stream, stream.encoded(value))
             value = None
             if stream.is_full():
                 await stream.wait_room()

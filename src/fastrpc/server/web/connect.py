@@ -21,7 +21,7 @@ import msgspec
 
 from fastrpc._core.grpc.details import messages_in
 from fastrpc._core.grpc.fields import binary_field
-from fastrpc._core.http.responses import http_status
+from fastrpc._core.http.responses import http_status_of
 from fastrpc._core.link.failure import Failure
 from fastrpc.server.web.fields import Pairs, sent_fields
 from fastrpc.server.web.form import EnvelopedCall, WebAnswer, WebCall, WebRequest
@@ -131,7 +131,7 @@ class ConnectUnary(WebCall):
             (b"trailer-" + name, value) for name, value in sent_fields(trailers)
         ]
         if failure is not None:
-            return self._failed(failure, status or http_status(failure.status), sent)
+            return self._failed(failure, status or http_status_of(failure.status), sent)
         fields = [(b"content-type", self.content_type), *self._encoding_fields(compressor)]
         return WebAnswer(200, fields + sent, payload or b"")
 
