@@ -33,7 +33,7 @@ WIDER = {
     "GrpcCall": 90,
     "ServerCall": 89,
     "ClientStream": 76,
-    "ServedStream": 74,
+    "ServedStream": 71,
 }
 
 #: A link, and the parts that it holds for its rules. `Engine` has 38 of a link's methods, and a server asks for nine

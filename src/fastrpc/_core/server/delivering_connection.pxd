@@ -6,5 +6,5 @@ from fastrpc._core.server.python_served_connection cimport PythonServedConnectio
 
 cdef class DeliveringConnection(PythonServedConnection):
     cdef:
-        # The call whose payload was coded last; None once any call has ended.
-        readonly Call decoded
+        # The call whose payload is decoded next; the decoder clears it.
+        public Call decoded

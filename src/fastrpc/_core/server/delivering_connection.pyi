@@ -1,16 +1,12 @@
 from typing import final
 
 from fastrpc._core.link.contract import Forms
-from fastrpc._core.server.python_served_connection import PythonOutcomes, PythonServedConnection
+from fastrpc._core.server.python_served_connection import PythonServedConnection
 from fastrpc._core.server.served_call import ServerCall
 
 @final
 class DeliveringForms(Forms):
     """Messages of a broker: the marshal of a route decodes them by a function that reads `decoded`."""
-
-@final
-class DeliveringOutcomes(PythonOutcomes):
-    """The outcomes of messages, which settle them; after the end of the connection they are dropped."""
 
 class DeliveringConnection(PythonServedConnection):
     """The calls made from the messages of one subscription.
@@ -18,6 +14,5 @@ class DeliveringConnection(PythonServedConnection):
     Subclasses implement `answer`, `fail` and `refuse`, which settle a message.
     """
 
-    @property
-    def decoded(self) -> ServerCall | None:
-        """The call whose payload was coded last, until any call ends: None then."""
+    #: The call whose payload is decoded next; the decoder clears it.
+    decoded: ServerCall | None

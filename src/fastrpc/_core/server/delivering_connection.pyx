@@ -6,7 +6,7 @@
     answer, fail, refuse ◄─────────────────────────┘
 
 A subclass in Python implements `answer`, `fail` and `refuse` to settle the message. The marshal of its route decodes a
-message by a function of the subclass, which finds the call in `decoded`. Nothing is written, so there is no engine. An
+message by a function of the subclass, which takes the call from `decoded`. Nothing is written, so there is no engine. An
 answer or failure after `Gate.connection_lost` is dropped: the subscription may have given its message to another
 member.
 """
@@ -15,9 +15,7 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.link.contract cimport Forms
-from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.server.python_served_connection cimport PythonOutcomes
 from fastrpc._core.server.served_call cimport ServerCall
 
 
@@ -32,7 +30,8 @@ cdef class DeliveringForms(Forms):
         return (<ServerCall>call).connection.describe_peer()
 
     cdef Marshal marshal(self, Call call):
-        (<DeliveringConnection>(<ServerCall>call).connection).decoded = call
+        if (<ServerCall>call).given is None:
+            (<DeliveringConnection>(<ServerCall>call).connection).decoded = call
         return call.route.marshal
 
     cdef uint32_t most_metadata(self) noexcept:
@@ -46,29 +45,6 @@ cdef class DeliveringForms(Forms):
         return 0
 
 
-@cython.final
-cdef class DeliveringOutcomes(PythonOutcomes):
-    """The outcomes of messages, which settle them; after the end of the connection they are dropped."""
-
-    cdef DeliveringConnection ended(self, Call call):
-        """Return the connection of a call that ends."""
-        cdef DeliveringConnection connection = <DeliveringConnection>(<ServerCall>call).connection
-        # The call holds the decoded value: both are freed together.
-        connection.decoded = None
-        return connection
-
-    cdef int answer(self, Call call, bytes payload) except -1:
-        return 0 if self.ended(call).is_closed else PythonOutcomes.answer(self, call, payload)
-
-    cdef int fail(self, Call call, Failure failure) except -1:
-        return 0 if self.ended(call).is_closed else PythonOutcomes.fail(self, call, failure)
-
-    cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
-        self.ended(call)
-        return PythonOutcomes.refuse(self, call, status, text, is_faulty)
-
-
-cdef DeliveringOutcomes DELIVERING_OUTCOMES = DeliveringOutcomes.__new__(DeliveringOutcomes)
 cdef DeliveringForms DELIVERING_FORMS = DeliveringForms.__new__(DeliveringForms)
 
 
@@ -77,7 +53,6 @@ cdef class DeliveringConnection(PythonServedConnection):
 
     def __init__(self, gate not None, str protocol not None):
         PythonServedConnection.__init__(self, gate, protocol)
-        self.outcomes = DELIVERING_OUTCOMES
         self.delivers = True
         self.forms = DELIVERING_FORMS
 

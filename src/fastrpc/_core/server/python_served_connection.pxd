@@ -10,3 +10,7 @@ cdef class PythonServedConnection(ServedConnection):
 
 cdef class PythonOutcomes(Outcomes):
     pass
+
+
+# Call a method of a protocol in Python; its error ends the connection.
+cdef int pass_on(object method, tuple outcome, ServedConnection connection) except -1

@@ -48,29 +48,29 @@ cdef class PythonOutcomes(Outcomes):
 
     cdef int answer(self, Call call, bytes payload) except -1:
         cdef PythonServedConnection connection = <PythonServedConnection>(<ServerCall>call).connection
-        return pass_on(connection, connection.answer, (call, payload))
+        return 0 if connection.is_closed else pass_on(connection.answer, (call, payload), connection)
 
     cdef int fail(self, Call call, Failure failure) except -1:
         cdef PythonServedConnection connection = <PythonServedConnection>(<ServerCall>call).connection
-        return pass_on(connection, connection.fail, (call, failure))
+        return 0 if connection.is_closed else pass_on(connection.fail, (call, failure), connection)
 
     cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         cdef PythonServedConnection connection = <PythonServedConnection>(<ServerCall>call).connection
         if call.flags & ONE_WAY:
             return self.release(call)
-        return pass_on(connection, connection.refuse, (call, status, text, is_faulty))
+        return pass_on(connection.refuse, (call, status, text, is_faulty), connection)
 
     cdef int hold(self, Call call) except -1:
         cdef PythonServedConnection connection = <PythonServedConnection>(<ServerCall>call).connection
-        return pass_on(connection, connection.hold, (call,))
+        return pass_on(connection.hold, (call,), connection)
 
     cdef int release(self, Call call) except -1:
         cdef PythonServedConnection connection = <PythonServedConnection>(<ServerCall>call).connection
-        return pass_on(connection, connection.release, (call,))
+        return pass_on(connection.release, (call,), connection)
 
 
-cdef int pass_on(PythonServedConnection connection, object method, tuple outcome) except -1:
-    """Call a method of a connection in Python; its error ends the connection."""
+cdef int pass_on(object method, tuple outcome, ServedConnection connection) except -1:
+    """Call a method of a protocol in Python; its error ends the connection."""
     try:
         method(*outcome)
     except BaseException as error:

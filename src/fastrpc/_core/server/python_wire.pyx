@@ -21,6 +21,7 @@ from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.link.contract cimport Facts
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.python_served_connection cimport pass_on
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
 
@@ -190,19 +191,11 @@ cdef class PythonWire(Wire):
 
     cdef int answer(self, Call call, bytes payload) except -1:
         call.state = STATE_ANSWERING
-        try:
-            self.write_answer(call, payload)
-        except BaseException as error:
-            self.connection.crash(plain_error(error, "the protocol"))
-        return 0
+        return pass_on(self.write_answer, (call, payload), self.connection)
 
     cdef int fail(self, Call call, Failure failure) except -1:
         call.state = STATE_ANSWERING
-        try:
-            self.write_failure(call, failure)
-        except BaseException as error:
-            self.connection.crash(plain_error(error, "the protocol"))
-        return 0
+        return pass_on(self.write_failure, (call, failure), self.connection)
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
         return self.fail(call, failure)

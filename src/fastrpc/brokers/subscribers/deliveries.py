@@ -179,7 +179,8 @@ class Deliveries(DeliveringConnection):
 
     def _decode(self, body: bytes) -> Any:
         """Return the argument of the handler."""
-        call = self.decoded
+        # The call holds the decoded value: both are freed together.
+        call, self.decoded = self.decoded, None
         started = None if call is None else self._started.get(call)
         if started is None:
             raise ValueError("the message has ended")

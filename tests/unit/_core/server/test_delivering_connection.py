@@ -78,14 +78,15 @@ async def test_other_connections_take_no_messages() -> None:
             give(connection, "shop.price")
 
 
-async def test_the_call_that_is_decoded_is_known_until_one_ends() -> None:
+async def test_a_decoder_takes_its_call_and_no_result_brings_it_back() -> None:
     shop = Shop()
     async with gate_for(shop) as gate:
         connection = Messages(gate)
         give(connection, "shop.pack")
         await eventually(lambda: shop.started == 1)
-        call = connection.decoded
+        call, connection.decoded = connection.decoded, None
         assert call is not None
         assert call.route.method == "shop.pack"
-        gate.end_calls(connection, "the house closes")
+        shop.go_on.set()
+        await eventually(lambda: connection.outcomes == ["handled"])
         assert connection.decoded is None
