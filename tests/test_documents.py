@@ -9,7 +9,7 @@ import pytest
 
 from ci.site.pages import parts_of
 from fastrpc import Status, config
-from fastrpc._core.http.responses import http_status
+from fastrpc._core.http.responses import http_status_of
 from tests.support.pages import Block, blocks_of, file_name
 from tests.support.source_tree import PACKAGE, ROOT
 
@@ -317,7 +317,7 @@ def test_a_package_that_a_page_does_not_name_is_found() -> None:
 def test_the_table_of_errors_has_the_numbers_of_the_gateway() -> None:
     told = re.findall(r"^\| (\d{3}) \| ([A-Z_, ]+) \|$", text_of(GUIDE / "routes.md"), re.MULTILINE)
     found = {name: int(number) for number, names in told for name in names.split(", ")}
-    assert found == {one.name: http_status(one.value) for one in Status if one is not Status.OK}
+    assert found == {one.name: http_status_of(one.value) for one in Status if one is not Status.OK}
 
 
 def test_readme_begins_with_the_two_commands() -> None:

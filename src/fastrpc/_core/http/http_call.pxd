@@ -1,7 +1,7 @@
 """A call as its HTTP request describes it."""
 
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.request_head cimport RequestHead

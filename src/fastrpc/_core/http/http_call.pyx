@@ -9,6 +9,7 @@ import logging
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp, memcpy
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK, CODEC_RAW
@@ -157,9 +158,7 @@ cdef class HttpTerms:
 cdef bint _fits_metadata(HttpTerms terms, ServerCall call, uint32_t metadata_bytes) except -1:
     """Return whether the metadata of a request is within its limit."""
     cdef bytes metadata = call.received_metadata
-    cdef int found = METADATA_OK
-    if metadata is not None:
-        found = check_metadata(metadata, len(metadata), metadata_bytes)
+    cdef int found = METADATA_OK if metadata is None else check_metadata(metadata, len(metadata), metadata_bytes)
     # By gRPC a key may come several times.
     return found == METADATA_OK or terms.web is not None and found != METADATA_TOO_LARGE
 

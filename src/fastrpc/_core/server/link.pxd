@@ -1,7 +1,6 @@
 """A connection of a server, which holds the wire of its protocol; the contract of the two is `link/contract`."""
 
 cimport cython
-from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.link.contract cimport Backlog, Flow, Placing, Wire

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fastrpc import Status
-from fastrpc._core.http.responses import http_status, problem
+from fastrpc._core.http.responses import http_status_of, problem
 from fastrpc._core.link.failure import Failure
 from tests.support.gateway_talk import connected
 
@@ -15,14 +15,14 @@ MSGPACK, JSON = 1, 2
 
 @pytest.mark.parametrize("status", Status)
 def test_each_status_has_an_http_status(status: Status) -> None:
-    found = http_status(status.value)
+    found = http_status_of(status.value)
     assert found == 499 or found in list(HTTPStatus)
     assert (found == 200) is (status is Status.OK)
 
 
 @pytest.mark.parametrize("status", [-1, 17, 1_000])
 def test_an_unknown_status_is_an_error_of_the_server(status: int) -> None:
-    assert http_status(status) == 500
+    assert http_status_of(status) == 500
     assert problem(Failure(status, "?"), JSON)["code"] == "UNKNOWN"
 
 
