@@ -4,11 +4,6 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.exchange.pages cimport Pages
-from fastrpc._core.link.contract cimport Flow
-
-
-cdef class DrivenFlow(Flow):
-    pass
 
 
 cdef class DrivenPages(Pages):

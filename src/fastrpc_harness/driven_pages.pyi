@@ -4,10 +4,6 @@ from typing import Any
 from fastrpc._core.exchange.exchange import HttpApplication
 from fastrpc._core.exchange.pages import Pages
 from fastrpc._core.exchange.request_head import RequestHead, RequestLimits
-from fastrpc._core.link.contract import Flow
-
-class DrivenFlow(Flow):
-    """The flow of pages without calls."""
 
 class DrivenPages(Pages):
     """Answers requests as a test says, without calls."""

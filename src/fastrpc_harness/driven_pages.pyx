@@ -1,20 +1,14 @@
 """Pages whose requests a test answers in Python.
 
-Their requests make no calls, so no group of the contract is used but the flow, which a link asks for room.
+Their requests make no calls.
 """
 
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.exchange.exchange cimport UNKNOWN_SIZE
 from fastrpc._core.exchange.request_head cimport RequestLimits
-from fastrpc._core.link.contract cimport Dialect, Forms, Handling, Outcomes
+from fastrpc._core.link.contract cimport Outcomes
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
-
-
-cdef class DrivenFlow(Flow):
-
-    cdef int room(self) except -1:
-        return 0
 
 
 cdef class DrivenPages(Pages):
@@ -32,10 +26,6 @@ cdef class DrivenPages(Pages):
         self.on_request = on_request
         self.requests = []
         self.outcomes = Outcomes.__new__(Outcomes)
-        self.flow = DrivenFlow.__new__(DrivenFlow)
-        self.dialect = Dialect.__new__(Dialect)
-        self.forms = Forms.__new__(Forms)
-        self.handling = Handling.__new__(Handling)
 
     cdef int join(self, EngineServedConnection connection) except -1:
         return 0

@@ -28,7 +28,9 @@ cdef class KeptExchange(Exchange):
         self.link = <PyObject*>engine
         self.life = engine.life
         self.parts = []
-        self._application = new_requests(self, engine.connection, engine.service, engine.requests.keepalive)
+        self._application = new_requests(
+            self, engine.connection, engine.requests.groups, engine.service, engine.requests.keepalive
+        )
 
     # For a test
 

@@ -409,6 +409,8 @@ cdef int attempt_handling(Handling handling, str method) except -1:
 cdef int attempt_assembling(Assembling assembling, str method) except -1:
     if method == "count":
         assembling.count()
+    elif method == "admitted":
+        assembling.admitted(None)
     elif method == "judged":
         assembling.judged(None, 0)
     else:

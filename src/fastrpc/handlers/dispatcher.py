@@ -121,7 +121,7 @@ class Dispatcher:
         if call.connection.reveals_services:
             self._index_new_methods()
             services = self._services
-        text = call.connection.dialect.text_for_method(call, method, services)
+        text = call.groups.dialect.text_for_method(call, method, services)
         return Status.UNIMPLEMENTED, text or self._unknown_text(method, call.connection)
 
     def absent_text(self, method: str) -> str | None:
@@ -164,7 +164,7 @@ class Dispatcher:
 
     def unknown_codec(self, call: ServerCall) -> str:
         """Return the error text for a refused codec, which usually lists the accepted ones."""
-        text = call.connection.dialect.text_for_codec(call)
+        text = call.groups.dialect.text_for_codec(call)
         if text is not None:
             return text
         taken = ", ".join(self._config.codecs)

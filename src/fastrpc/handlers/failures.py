@@ -242,7 +242,7 @@ def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
 
 def _encoded_details(call: ServerCall, status: Status, error: CallError, sent: bytes | None) -> bytes:
     """Return the details of an error as the call's protocol sends them; `sent` is this form if it is known."""
-    own = call.connection.dialect.details_for(call, status, error.message, error.details)
+    own = call.groups.dialect.details_for(call, status, error.message, error.details)
     if own is not None:
         # `sent` may come from a call that the handler made: it is passed on unchanged, even if it is empty.
         return sent or own

@@ -421,7 +421,7 @@ class Unpacking:
 
 def unknown_compressor(call: ServerCall, wire_id: int, compressors: dict[int, Compressor]) -> str:
     """Return the error text for an unknown compressor, which usually lists the accepted ones."""
-    text = call.connection.dialect.text_for_compressor(call)
+    text = call.groups.dialect.text_for_compressor(call)
     if text is not None:
         return text
     taken = ", ".join(compressor.name for compressor in compressors.values())
@@ -435,7 +435,7 @@ def _is_unproved(call: ServerCall) -> bool:
 def _refusal(call: ServerCall, error: DecodeError) -> CallError:
     """Return the refusal of a payload that cannot be decompressed, or is too large."""
     if error.status is not Status.RESOURCE_EXHAUSTED:
-        return CallError(Status(call.connection.dialect.status_of_corrupt(call)), str(error))
+        return CallError(Status(call.groups.dialect.status_of_corrupt(call)), str(error))
     if _is_unproved(call):
         text = f"{error.message}: without an identity a peer may send no more"
         return CallError(Status.RESOURCE_EXHAUSTED, text)

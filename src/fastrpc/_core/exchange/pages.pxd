@@ -2,7 +2,7 @@
 
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.exchange.request_head cimport RequestLimits
-from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling, Outcomes
+from fastrpc._core.link.contract cimport Outcomes
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.served_connection cimport ServedConnection
 
@@ -18,12 +18,8 @@ cdef class Pages:
         # The limits of heads of requests.
         readonly RequestLimits limits
 
-        # For the calls of its requests: their outcomes, and the groups of the contract, with all methods of each group.
+        # The outcomes of the calls of its requests.
         readonly Outcomes outcomes
-        readonly Flow flow
-        readonly Dialect dialect
-        readonly Forms forms
-        readonly Handling handling
 
     cdef int join(self, EngineServedConnection connection) except -1
     cdef HttpApplication begin(self, Exchange exchange)

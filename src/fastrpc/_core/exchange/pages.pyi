@@ -1,5 +1,5 @@
 from fastrpc._core.exchange.request_head import RequestLimits
-from fastrpc._core.link.contract import Dialect, Flow, Forms, Handling, Outcomes
+from fastrpc._core.link.contract import Outcomes
 
 class Pages:
     """The requests of one connection, beside the calls of another protocol."""
@@ -18,11 +18,3 @@ class Pages:
 
     @property
     def outcomes(self) -> Outcomes: ...
-    @property
-    def flow(self) -> Flow: ...
-    @property
-    def dialect(self) -> Dialect: ...
-    @property
-    def forms(self) -> Forms: ...
-    @property
-    def handling(self) -> Handling: ...

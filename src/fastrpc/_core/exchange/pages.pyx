@@ -4,7 +4,6 @@
 
     head of a request ──► Exchange ──► Pages.begin ──► HttpApplication ──► calls for the gate
     outcomes of these calls ──► Pages.outcomes ──► Exchange
-                           └──► Pages.flow, dialect, forms, handling: the groups of `link/contract`
 
 A gRPC connection tells requests of pages from calls of gRPC, and holds one `Pages`. A connection of HTTP alone holds
 one, too. `_core/http` implements `Pages`. A method that a class leaves out raises.

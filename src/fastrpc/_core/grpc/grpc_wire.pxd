@@ -25,7 +25,7 @@ cdef class GrpcWire(Wire):
         GrpcRequests requests
         Http2Pages pages
 
-        # Writes answers to calls; it is the `flow` of the wire, unless pages share that. Whether the client is known.
+        # Writes answers to calls; it is the `flow` of the wire. Whether the client is known.
         GrpcOutcomes outcomes
         GrpcTrust trust
 

@@ -18,7 +18,6 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.grpc.call_kinds cimport dialect_of_kinds, flow_of_kinds, forms_of_kinds, handling_of_kinds
 from fastrpc._core.grpc.dialect cimport GrpcDialect, new_forms
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
 from fastrpc._core.grpc.grpc_trust cimport let_in, new_trust
@@ -82,10 +81,6 @@ cdef class GrpcWire(Wire):
         self.pages = self.requests.pages = Http2Pages(pages, self.http2, self.outcomes.lingering)
         self.http2.control.offers_connect = pages.takes_tunnels
         self.takes_values = pages.takes_values
-        self.flow = flow_of_kinds(pages, self.flow)
-        self.dialect = dialect_of_kinds(pages, self.dialect)
-        self.forms = forms_of_kinds(pages, self.forms)
-        self.handling = handling_of_kinds(pages, self.trust)
         return 0
 
     cdef int _add_parts(self) except -1:
@@ -219,6 +214,10 @@ cdef class GrpcAssembling(Assembling):
     cdef Py_ssize_t count(self) except -1:
         cdef GrpcWire wire = <GrpcWire>self.wire
         return len(wire.requests.incomplete.calls) + (0 if wire.pages is None else len(wire.pages.exchanges))
+
+    cdef int admitted(self, Call call) except -1:
+        # A stream, a tunnel or an upload may be answered only at its end.
+        return 0 if type(call) is GrpcCall else let_in((<GrpcWire>self.wire).trust, <ServerCall>call)
 
     cdef int judged(self, Call call, int verdict) except -1:
         cdef GrpcWire wire = <GrpcWire>self.wire

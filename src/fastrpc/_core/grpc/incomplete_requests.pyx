@@ -166,7 +166,8 @@ cdef class IncompleteRequests:
 
     cdef int end_instead(self, GrpcCall call, int status, str text) except -1:
         self.gate.note_answered(call, status, text)
-        self.connection.end_early(call, Failure(status, text))
+        call.groups.flow.end_early(call)
+        self.connection.tell_failure(call, Failure(status, text))
         return self.http2.note_idle_work()
 
     cdef int end(self, str text) except -1:

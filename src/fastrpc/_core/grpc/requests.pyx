@@ -187,7 +187,7 @@ cdef class GrpcRequests(StreamHandler):
         cdef object found = self.proxies.client_of(
             self.connection.peer_info, texts_of(block, b"x-forwarded-for"), texts_of(block, b"x-forwarded-proto")
         )
-        cdef tuple refusal = take_client(call, found, self.connection.protocol_of(call))
+        cdef tuple refusal = take_client(call, found, call.protocol_name())
         if refusal is None:
             return True
         if head.http_status:
@@ -218,6 +218,7 @@ cdef class GrpcRequests(StreamHandler):
         cdef GrpcHead head = head_of(block, self.gate.metadata_bytes)
         cdef GrpcCall call = GrpcCall.__new__(GrpcCall)
         call.connection = self.connection
+        call.groups = self.connection.groups
         call.started_ns = self.http2.instant()
         call.head = head
         call.route = self.gate.routes.find(PyBytes_AS_STRING(head.name), PyBytes_GET_SIZE(head.name))

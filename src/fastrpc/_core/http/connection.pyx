@@ -16,7 +16,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http.gateway_requests cimport new_requests
-from fastrpc._core.http.http_pages cimport DIALECT, FLOW, FORMS, HANDLING, OUTCOMES
+from fastrpc._core.http.http_pages cimport OUTCOMES, PAGE_GROUPS
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.connection_life cimport REST_NS
@@ -30,10 +30,7 @@ cdef class GatewayConnection(HttpConnection):
     def __init__(self, HttpService service not None, parts):
         cdef EngineServedConnection connection = EngineServedConnection(service.gate, "http")
         connection.outcomes = OUTCOMES
-        connection.dialect = DIALECT
-        connection.forms = FORMS
-        connection.flow = FLOW
-        connection.handling = HANDLING
+        connection.groups = PAGE_GROUPS
         connection.join(self)
         HttpConnection.__init__(self, service.limits)
         self.life.set_age(parts.config.timeouts, parts.config.keepalive)
@@ -44,7 +41,7 @@ cdef class GatewayConnection(HttpConnection):
         connection.takes_values = service.takes_values()
         self.connection = connection
         self.life.connection = <PyObject*>connection
-        self.requests = new_requests(self.exchange, connection, service, parts.config.keepalive)
+        self.requests = new_requests(self.exchange, connection, PAGE_GROUPS, service, parts.config.keepalive)
         self.exchange.application = self.requests
 
     # Calls of the server

@@ -31,6 +31,7 @@ from fastrpc._core.http.request_state cimport BodyReading, is_under_way
 from fastrpc._core.http.responses cimport fault_answer, refusal_answer, status_of_refusal
 from fastrpc._core.http.socket_end cimport SocketEnd
 from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.link.contract cimport ContractGroups
 from fastrpc._core.loop.turns cimport outlasts_turn
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall, take_client
@@ -274,11 +275,12 @@ cdef uint64_t _send_sign(GatewayRequests requests, Exchange exchange, uint64_t n
 
 
 cdef RequestState new_requests(
-    Exchange exchange, EngineServedConnection connection, HttpService service, object keepalive
+    Exchange exchange, EngineServedConnection connection, ContractGroups groups, HttpService service, object keepalive
 ):
     cdef GatewayRequests requests = GatewayRequests.__new__(GatewayRequests)
     requests.join(exchange)
     requests.connection = connection
+    requests.groups = groups
     requests.service = service
     requests.keepalive = keepalive
     return requests

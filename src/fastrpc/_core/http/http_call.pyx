@@ -561,6 +561,7 @@ cdef ServerCall new_call(RequestState request, uint64_t now):
     terms.request = request
     terms.protocol = "http"
     call.connection = request.connection
+    call.groups = request.groups
     request.connection.begun += 1
     call.id = request.connection.begun
     call.codec = CODEC_JSON
@@ -573,7 +574,7 @@ def shown_protocol(call not None):
     cdef ServerCall served = <ServerCall?>call
     cdef HttpTerms terms
     if served.connection is None or type(served.head) is not HttpTerms:
-        return None if served.connection is None else served.connection.protocol_of(served)
+        return None if served.connection is None else served.protocol_name()
     terms = <HttpTerms>served.head
     if terms.part_of is not None:
         return terms.part_of.partition("?")[0].strip("/")

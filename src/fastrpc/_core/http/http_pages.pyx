@@ -25,13 +25,14 @@ from fastrpc._core.http.request_state cimport RequestState
 from fastrpc._core.http.responses cimport http_status_of, refusal_of_call, status_of_load
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.rpcx.go_words cimport unknown_codec_in_go, unknown_method_in_go
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED, EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport ServedConnection, marshal_by_codec
+from fastrpc._core.server.served_connection cimport PLAIN_GROUPS, ServedConnection, marshal_by_codec
 from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.wire.frame cimport ONE_WAY
 
@@ -57,17 +58,15 @@ cdef class HttpPages(Pages):
         self.takes_tunnels = service.offers_sockets or service.mounts is not None
         self.limits = service.limits
         self.outcomes = OUTCOMES
-        self.flow = FLOW
-        self.dialect = DIALECT
-        self.forms = FORMS
-        self.handling = HANDLING
 
     cdef int join(self, EngineServedConnection connection) except -1:
         self._connection = <PyObject*>connection
         return 0
 
     cdef HttpApplication begin(self, Exchange exchange):
-        return new_requests(exchange, <EngineServedConnection>self._connection, self.service, self.keepalive)
+        return new_requests(
+            exchange, <EngineServedConnection>self._connection, PAGE_GROUPS, self.service, self.keepalive
+        )
 
 
 @cython.final
@@ -115,7 +114,7 @@ cdef class HttpOutcomes(Outcomes):
         return terms.answering.fail(exchange, call, failure, status, lines)
 
     cdef int hold(self, Call call) except -1:
-        return HANDLING.hold(call)
+        return PAGE_GROUPS.handling.hold(call)
 
     cdef int release(self, Call call) except -1:
         return 0
@@ -279,7 +278,7 @@ cdef class HttpHandling(Handling):
 
 
 OUTCOMES = HttpOutcomes.__new__(HttpOutcomes)
-FLOW = HttpFlow.__new__(HttpFlow)
-DIALECT = HttpDialect.__new__(HttpDialect)
-FORMS = HttpForms.__new__(HttpForms)
-HANDLING = HttpHandling.__new__(HttpHandling)
+PAGE_GROUPS = PLAIN_GROUPS.with_own(
+    HttpDialect.__new__(HttpDialect), HttpForms.__new__(HttpForms), HttpFlow.__new__(HttpFlow),
+    HttpHandling.__new__(HttpHandling),
+)

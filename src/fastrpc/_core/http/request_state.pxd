@@ -7,7 +7,8 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.http.answering cimport Answering
 from fastrpc._core.http.service cimport HttpService
-from fastrpc._core.server.engine_served_connection cimport EngineServedConnection, SenderCheck
+from fastrpc._core.link.contract cimport ContractGroups
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.served_call cimport ServerCall
 
 
@@ -24,6 +25,9 @@ cdef class RequestState(HttpApplication):
         # Shared by all connections; the served connection of this one, which calls hold, too.
         HttpService service
         EngineServedConnection connection
+
+        # The groups of the contract for the calls of pages.
+        ContractGroups groups
 
         # The settings by which the clients of WebSockets at mounted applications are pinged.
         object keepalive

@@ -76,6 +76,7 @@ cdef class Handling:
 cdef class Assembling:
     # Several requests that arrive in parts at the same time.
     cdef Py_ssize_t count(self) except -1
+    cdef int admitted(self, Call call) except -1
     cdef int judged(self, Call call, int verdict) except -1
     cdef int end(self, str text) except -1
 
@@ -97,6 +98,18 @@ cdef class Flow:
     cdef int taken(self, Call call, Py_ssize_t cost) except -1
     cdef int reader(self, Call call, bint waits) except -1
     cdef int end_early(self, Call call) except -1
+
+
+cdef class ContractGroups:
+    cdef:
+        # If `forms` is None, the call has the codec of its method and the limits of its connection.
+        readonly Dialect dialect
+        Forms forms
+        Flow flow
+        Handling handling
+
+    # Return these groups, with each argument that is not None in place of its group.
+    cdef ContractGroups with_own(self, Dialect dialect, Forms forms, Flow flow, Handling handling)
 
 
 cdef class Goodbye:
@@ -133,7 +146,6 @@ cdef class Wire:
         readonly Placing placing
         readonly Dialect dialect
         readonly Forms forms
-        readonly Handling handling
         readonly Assembling assembling
         readonly Pushing pushing
         readonly Flow flow

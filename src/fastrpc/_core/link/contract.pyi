@@ -46,6 +46,13 @@ class Pushing:
 class Flow:
     """Streams of messages: each side sends at the pace of its reader."""
 
+class ContractGroups:
+    """The groups of the contract that the gate asks about a call."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The words of the call's protocol."""
+
 class Goodbye:
     """Send the reason by which the peer learns that the connection ends."""
 
@@ -81,8 +88,6 @@ class Wire:
     def dialect(self) -> Dialect | None: ...
     @property
     def forms(self) -> Forms | None: ...
-    @property
-    def handling(self) -> Handling | None: ...
     @property
     def assembling(self) -> Assembling | None: ...
     @property

@@ -12,8 +12,7 @@
                     ├── place, placed, owner, completes ──► Placing    long payloads
                     ├── unknown names, compressor, … ─────► Dialect    the words of the protocol
                     ├── protocol, peer, marshal, … ───────► Forms      calls of several protocols on a connection
-                    ├── form_of, hold, leave_handler, … ──► Handling   requests that are more than one message
-                    ├── count, judged, end ───────────────► Assembling requests that come in parts beside each other
+                    ├── count, admitted, judged, end ─────► Assembling requests that come in parts beside each other
                     ├── push ─────────────────────────────► Pushing    one-way calls to the peer
                     ├── head, message, is_full, taken, … ─► Flow       streams of messages
                     ├── drain, is_told, say ──────────────► Goodbye    last words
@@ -25,7 +24,10 @@ The gate passes the end of each call to the `Outcomes` of its connection::
          └─► not started ────► refuse
          └─► goes on later ──► hold, then one of the others
 
-All connections of a kind share one such object, which finds the connection by the call: `LinkedOutcomes` (`server/link`)
+The gate asks each call for its `ContractGroups`: Dialect, Forms, Flow and Handling, for requests that are more than one
+message. All calls of a wire have the same groups. Pages beside calls of gRPC have their own.
+
+All connections of a kind share one `Outcomes`, which finds the connection by the call: `LinkedOutcomes` (`server/link`)
 calls the wire, `NativeOutcomes` (`server/served_calls`) and `HttpOutcomes` (`http/http_pages`) write frames and responses,
 `PythonOutcomes` (`server/python_served_connection`) calls methods in Python.
 
@@ -230,6 +232,10 @@ cdef class Assembling:
         """Return how many requests are under way beside the calls of the gate: incomplete ones, tunnels, open responses."""
         raise lacking(self, "count")
 
+    cdef int admitted(self, Call call) except -1:
+        """The sender of a call is known, and the call outlasts this turn."""
+        raise lacking(self, "admitted")
+
     cdef int judged(self, Call call, int verdict) except -1:
         """The sender of an incomplete request is known (`Verdict` of `server/engine_served_connection`)."""
         raise lacking(self, "judged")
@@ -281,6 +287,18 @@ cdef class Flow:
     cdef int end_early(self, Call call) except -1:
         """Drop further messages of a caller: `Wire.fail` of its call follows, although it may still send."""
         raise lacking(self, "end_early")
+
+
+cdef class ContractGroups:
+    """The groups of the contract that the gate asks about a call."""
+
+    cdef ContractGroups with_own(self, Dialect dialect, Forms forms, Flow flow, Handling handling):
+        cdef ContractGroups groups = ContractGroups.__new__(ContractGroups)
+        groups.dialect = self.dialect if dialect is None else dialect
+        groups.forms = self.forms if forms is None else forms
+        groups.flow = self.flow if flow is None else flow
+        groups.handling = self.handling if handling is None else handling
+        return groups
 
 
 cdef class Goodbye:

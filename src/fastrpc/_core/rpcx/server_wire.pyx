@@ -326,6 +326,7 @@ cdef class RpcxWire(RpcxFraming):
         cdef Link link = self.link()
         cdef ServerCall call = ServerCall.__new__(ServerCall)
         call.connection = link.connection
+        call.groups = link.connection.groups
         call.head = data[:HEADER_BYTES] + bytes(2 * LENGTH_BYTES)
         call.flags = ONE_WAY if <uint8_t>data[FLAGS_AT] & IS_ONE_WAY else 0
         call.started_ns = link.connection.now = link.now

@@ -432,7 +432,9 @@ cdef uint64_t _end_streams(ConnectionLife life, uint64_t now) except? 0:
         if has_lapsed(call, now):
             text = f"{call.method or 'the stream'}: the credential has expired"
             (<Gate>connection.gate).note_answered(call, UNAUTHENTICATED, text)
-            connection.end_early(call, Failure(UNAUTHENTICATED, text))
+            # The caller may still send messages.
+            call.groups.flow.end_early(call)
+            connection.tell_failure(call, Failure(UNAUTHENTICATED, text))
         elif now < call.own_expires_ns:
             due = earlier(due, call.own_expires_ns)
     return due

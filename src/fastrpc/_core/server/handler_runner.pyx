@@ -404,7 +404,7 @@ cdef class HandlerRunner:
             self.fail(call, error)
             return
         if is_smaller:
-            call.compressor = <uint8_t>connection.dialect.compressor(call, number)
+            call.compressor = <uint8_t>call.groups.dialect.compressor(call, number)
         self._answer_weighed(call, payload)
 
     @cython.nonecheck(False)
@@ -421,8 +421,8 @@ cdef class HandlerRunner:
                 _drop_result(self, call, size)
                 return None
         try:
-            if call.codec != marshal.codec_id or call.connection.forms is not None:
-                marshal = call.connection.marshal_of(call)
+            if call.codec != marshal.codec_id or call.groups.forms is not None:
+                marshal = call.marshal()
             payload = <bytes>marshal.encode_result(value)
             if self.checks_results:
                 marshal.check_result(value, payload)
@@ -449,7 +449,7 @@ cdef class HandlerRunner:
         cdef int number = 0
         compressor = self.compressors[call.compressor]
         if PyBytes_GET_SIZE(payload) > self.compress_above:
-            number = call.connection.dialect.compressor(call, call.compressor)
+            number = call.groups.dialect.compressor(call, call.compressor)
         if number and PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
             return payload
         if number:

@@ -57,6 +57,7 @@ cdef class Link(Engine):
     cdef inline int stamp(self, ServerCall call) except -1:
         """Date a new call, and note this read in its connection."""
         call.connection = self.connection
+        call.groups = self.connection.groups
         call.started_ns = self.life.used_ns = self.came_ns or self.now
         self.connection.now = self.now
         self.connection.received_ns = self.received_ns

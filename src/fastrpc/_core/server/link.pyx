@@ -28,7 +28,7 @@ from fastrpc._core.io.engine cimport NOTHING, ByteStream
 from fastrpc._core.link.contract cimport Outcomes
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.connection_life cimport new_life
-from fastrpc._core.server.served_connection cimport HOLD_DRAIN, NO_FLOW
+from fastrpc._core.server.served_connection cimport HOLD_DRAIN, NO_FLOW, PLAIN_GROUPS
 from fastrpc._core.wire.frame cimport (
     ONE_WAY, PUSHBACK_NEVER, REASON_HANDSHAKE, REASON_INTERNAL, REASON_MEMORY,
 )
@@ -115,8 +115,11 @@ cdef class LinkedOutcomes(Outcomes):
         return link.leaving.call_refused(served, status)
 
     cdef int hold(self, Call call) except -1:
-        # A wire whose calls can be cancelled keeps them in a table by `hold`.
-        return (<ServerCall>call).connection.handling.hold(call)
+        # A wire whose calls can be cancelled keeps them in a table.
+        cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
+        if link is not None and link.wire.assembling is not None:
+            link.wire.assembling.admitted(call)
+        return (<ServerCall>call).groups.handling.hold(call)
 
     cdef int release(self, Call call) except -1:
         cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
@@ -190,13 +193,8 @@ cdef class Link(Engine):
         cdef LinkedConnection connection = LinkedConnection(gate, wire.protocol)
         connection.join(self)
         connection.takes_values = wire.takes_values
-        connection.forms = wire.forms
         connection.outcomes = LINKED_OUTCOMES
-        connection.flow = LINKED_FLOW
-        if wire.dialect is not None:
-            connection.dialect = wire.dialect
-        if wire.handling is not None:
-            connection.handling = wire.handling
+        connection.groups = PLAIN_GROUPS.with_own(wire.dialect, wire.forms, LINKED_FLOW, None)
         self.connection = connection
         self.gate = gate
         self.openings = openings

@@ -1,13 +1,12 @@
 """The messages and the words of calls by the native protocol."""
 
-from fastrpc._core.link.contract cimport Dialect, Flow
+from fastrpc._core.link.contract cimport ContractGroups
 from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 
 
 # Objects without state, which all connections share.
-cdef Dialect NATIVE_DIALECT
-cdef Flow NATIVE_FLOW
+cdef ContractGroups NATIVE_GROUPS
 
 
 cdef inline Connection engine_behind(EngineServedConnection connection):

@@ -14,8 +14,9 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.link.contract cimport Flow
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport PlainDialect
+from fastrpc._core.server.served_connection cimport PLAIN_GROUPS, PlainDialect
 from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 
 
@@ -73,5 +74,4 @@ cdef class NativeFlow(Flow):
         return 0
 
 
-NATIVE_DIALECT = NativeDialect.__new__(NativeDialect)
-NATIVE_FLOW = NativeFlow.__new__(NativeFlow)
+NATIVE_GROUPS = PLAIN_GROUPS.with_own(NativeDialect.__new__(NativeDialect), None, NativeFlow.__new__(NativeFlow), None)

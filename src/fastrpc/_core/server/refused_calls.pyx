@@ -56,7 +56,7 @@ cdef class CallCounters:
         cdef str protocol
         if by_method is None:
             return self.unknown_method if route is None else route.counters
-        protocol = connection.protocol_of(call)
+        protocol = call.protocol_name()
         if protocol is not connection.protocol:
             by_method = self.by_method(protocol)
         name = OTHER_METHODS if route is None else route.method

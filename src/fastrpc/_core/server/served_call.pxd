@@ -3,7 +3,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.limiting.limiters cimport Permit
+from fastrpc._core.link.contract cimport ContractGroups
 from fastrpc._core.loop.handler_task cimport HandlerTask
+from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 
@@ -16,8 +18,10 @@ cdef enum Line:
 
 cdef class ServerCall(Call):
     cdef:
-        # Its connection; its counters, set by the gate; the task of its handler while one runs.
+        # Its connection, and the protocol's part in this call; its counters, set by the gate; the task of its handler
+        # while one runs.
         readonly ServedConnection connection
+        readonly ContractGroups groups
         MethodCounters counters
         HandlerTask task
 
@@ -93,6 +97,10 @@ cdef class ServerCall(Call):
 
         # Its decoded arguments.
         readonly object given
+
+    # By its forms, if it has any: a connection may speak several protocols at once.
+    cdef str protocol_name(self)
+    cdef Marshal marshal(self)
 
     cdef int note_name(self, const char* name, Py_ssize_t size) except -1
     cdef int stop(self) except -1

@@ -2,6 +2,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Self, TypeVar, final
 
 from fastrpc._core.calls.call import Call, Draining
+from fastrpc._core.link.contract import ContractGroups
 from fastrpc._core.payload.arguments import BoundArguments
 from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc.rpc.identity import Identity
@@ -23,6 +24,10 @@ class ServerCall(Call):
     @property
     def connection(self) -> ServedConnection:
         """The connection that it arrived on, or None."""
+
+    @property
+    def groups(self) -> ContractGroups:
+        """The protocol's part in the call."""
 
     @property
     def has_trailers(self) -> bool:

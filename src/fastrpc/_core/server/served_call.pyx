@@ -21,7 +21,7 @@ from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.arguments cimport BoundArguments
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
 from fastrpc._core.server.http_answer cimport checked_answer, told_entry
-from fastrpc._core.server.served_connection cimport HOLD_QUEUE, HOLD_STALL
+from fastrpc._core.server.served_connection cimport HOLD_QUEUE, HOLD_STALL, marshal_by_codec
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.wire.frame cimport ONE_WAY
 
@@ -51,7 +51,17 @@ cdef class ServerCall(Call):
     cdef object get_peer(self):
         if self.client is not None:
             return self.client
-        return None if self.connection is None else self.connection.peer_of(self)
+        if self.connection is None:
+            return None
+        return self.connection.describe_peer() if self.groups.forms is None else self.groups.forms.peer(self)
+
+    cdef str protocol_name(self):
+        return self.connection.protocol if self.groups.forms is None else self.groups.forms.protocol(self)
+
+    cdef Marshal marshal(self):
+        if self.groups.forms is None:
+            return marshal_by_codec(self.route, self.codec, self.connection.gate)
+        return self.groups.forms.marshal(self)
 
     cdef bytes get_request_entry(self):
         # The caller's id is passed on even without a log.
@@ -90,9 +100,12 @@ cdef class ServerCall(Call):
             raise TypeError(f"compress is {compress!r}, it must be True, False or None")
         if self.was_ended:
             raise RuntimeError("the call has ended: call http() in its handler")
-        if self.connection is not None:
-            self.connection.note_answer(self, 0 if status is None else status, fields, compress)
-        return 0
+        if self.connection is None:
+            return 0
+        status = 0 if status is None else status
+        if self.groups.forms is None:
+            return self.connection.note_answer(self, status, fields, compress)
+        return self.groups.forms.note_answer(self, status, fields, compress)
 
     def sleep(self, seconds):
         """Wait, in an interceptor."""
@@ -184,7 +197,7 @@ cdef class ServerCall(Call):
     cdef int stop(self) except -1:
         """Tell the handler to stop; its answer is sent once it has stopped."""
         if self.route is not None and self.route.is_application:
-            return self.connection.handling.leave_handler(self)
+            return self.groups.handling.leave_handler(self)
         if self.is_expired and self._thread_job is not None:
             self.answer_late(self._thread_job.leave())
         if self.task is not None:
@@ -225,8 +238,8 @@ cdef class ServerCall(Call):
                 # A gateway asks for status and fields.
                 sent += told_entry(<list>self.head)
             self._check_size(sent)
-            if self.connection.forms is not None:
-                self.connection.forms.check_sent(self, sent)
+            if self.groups.forms is not None:
+                self.groups.forms.check_sent(self, sent)
         except Exception as error:
             raise self.route.definition.faults.of_metadata(error, self.route.method)
         self.sent_metadata = sent
@@ -252,8 +265,8 @@ cdef class ServerCall(Call):
         for pair in pairs_of(metadata if self.has_trailers else metadata.entries):
             try:
                 part = encode_pairs((pair,))
-                if self.connection.forms is not None:
-                    self.connection.forms.check_sent(self, part)
+                if self.groups.forms is not None:
+                    self.groups.forms.check_sent(self, part)
             except (CallError, TypeError, ValueError) as problem:
                 text = "%s: the metadata %.100a of its error is left out: %s"
                 logger.error(text, self.route.method, pair[0], getattr(problem, "message", problem))
@@ -322,7 +335,7 @@ cdef class ServerCall(Call):
         if self._reply_metadata is not None:
             self.pack_metadata()
         metadata, self.sent_metadata = self.sent_metadata or b"", None
-        return connection.flow.head(self, metadata)
+        return self.groups.flow.head(self, metadata)
 
     @property
     def messages(self):

@@ -47,4 +47,5 @@ cdef inline ServerCall call_of(Gate gate, NativeServedConnection connection):
     if call is None:
         call = ServerCall.__new__(ServerCall)
     call.connection = connection
+    call.groups = connection.groups
     return call

@@ -32,7 +32,7 @@ from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.payload.metadata cimport has_any_key
 from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.http_answer cimport told_with
-from fastrpc._core.server.native_flow cimport NATIVE_DIALECT, NATIVE_FLOW, engine_behind
+from fastrpc._core.server.native_flow cimport NATIVE_GROUPS, engine_behind
 from fastrpc._core.server.served_connection cimport HOLD_DRAIN, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL, process_held
 from fastrpc._core.server.stopped_handlers cimport cancel_in_read
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -533,8 +533,7 @@ def serve_on(Connection engine not None, Gate gate not None):
     part.gate = gate
     part.connection = NativeServedConnection(gate, "native")
     part.connection.outcomes = NATIVE_OUTCOMES
-    part.connection.dialect = NATIVE_DIALECT
-    part.connection.flow = NATIVE_FLOW
+    part.connection.groups = NATIVE_GROUPS
     part.connection.join(engine)
     part.connection.piece_bytes = engine.ours.max_frame
     part.connection.grace_bytes = part.gate.memory.credit_grace

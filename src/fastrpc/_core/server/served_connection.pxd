@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call, MethodRoute
-from fastrpc._core.link.contract cimport Dialect, Flow, Forms, Handling, Outcomes
+from fastrpc._core.link.contract cimport ContractGroups, Dialect, Flow, Outcomes
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 
@@ -27,6 +27,9 @@ cdef enum:
 
 # The flow of connections without streams: each of its methods raises.
 cdef Flow NO_FLOW
+
+# The groups of calls by protocols without a dialect, forms, streams and handling.
+cdef ContractGroups PLAIN_GROUPS
 
 # Return the marshal of a method for a codec. The gate is the server's (`gate.Gate`).
 cdef Marshal marshal_by_codec(MethodRoute route, int codec, object gate)
@@ -53,12 +56,9 @@ cdef class ServedConnection:
         dict counters
 
         # The protocol's part in its calls. An object without state serves all connections: it finds the connection by
-        # the call. If `forms` is None, all calls have the codecs of their methods and the limits below.
+        # the call. Calls of pages on a connection of gRPC have other groups.
         Outcomes outcomes
-        readonly Dialect dialect
-        Forms forms
-        Flow flow
-        Handling handling
+        ContractGroups groups
 
         # Whether each answer has a head and trailers, which may repeat a key, as in gRPC: the head may be sent at any
         # time before the answer, by `send_head`, and `Call.sent_metadata` are the trailers.
@@ -185,9 +185,8 @@ cdef class ServedConnection:
     cdef int tell_failure(self, Call call, Failure failure) except -1
     cdef int answer_last(self, Call call, object error, bint is_unanswered, bint has_run) except -1
 
-    # For an expired credential: the streaming calls, and the answer to a call whose caller may still send.
+    # For an expired credential: the streaming calls.
     cdef list streams_under_way(self)
-    cdef int end_early(self, Call call, Failure failure) except -1
 
     # The credential of the peer.
     cdef int expire(self) except -1
@@ -201,11 +200,6 @@ cdef class ServedConnection:
         return 0
 
     cdef int check_size(self, Call call, str what, bytes payload, uint64_t own) except -1
-
-    # By its forms, if it has any. The protocol of a call, for its counters: a connection may speak several at once.
-    cdef str protocol_of(self, Call call)
-    cdef object peer_of(self, Call call)
-    cdef Marshal marshal_of(self, Call call)
 
     # Defaults that an engine may override.
     cdef uint64_t most_message(self) noexcept

@@ -47,10 +47,6 @@ class ServedConnection:
     @property
     def protocol(self) -> str: ...
     @property
-    def dialect(self) -> Dialect:
-        """The words of the protocol."""
-
-    @property
     def has_trailers(self) -> bool:
         """Whether each answer has a head and trailers, which may repeat a key."""
 

@@ -2,8 +2,8 @@
 
 ::
 
-    gate ──► outcomes, dialect, forms, flow, handling     the protocol's part in its calls (`link/contract`)
-      └────► identity, calls in flight, held bytes        the same for every protocol
+    gate ──► outcomes, groups                         the protocol's part in its calls (`link/contract`)
+      └────► identity, calls in flight, held bytes    the same for every protocol
 
 A ServedConnection holds the protocol-independent state of one connection: the peer's identity, the calls in flight, the
 bytes they hold. Calls and contexts of handlers hold it and may outlive the engine, so an engine that lost its byte
@@ -18,6 +18,7 @@ from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_GONE
+from fastrpc._core.link.contract cimport Handling
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc._core.loop.drain_event import DrainEvent
@@ -102,11 +103,12 @@ cdef class PlainHandling(Handling):
         return 0
 
 
-cdef PlainDialect PLAIN_DIALECT = PlainDialect.__new__(PlainDialect)
-cdef PlainHandling PLAIN_HANDLING = PlainHandling.__new__(PlainHandling)
+# Each of their methods raises.
 NO_FLOW = Flow.__new__(Flow)
-# Each of its methods raises.
 cdef Outcomes NO_OUTCOMES = Outcomes.__new__(Outcomes)
+PLAIN_GROUPS = (<ContractGroups>ContractGroups.__new__(ContractGroups)).with_own(
+    PlainDialect.__new__(PlainDialect), None, NO_FLOW, PlainHandling.__new__(PlainHandling)
+)
 
 
 cdef class ServedConnection:
@@ -117,9 +119,7 @@ cdef class ServedConnection:
         self.max_message = self.max_metadata = 0xFFFFFFFF
         self.now = now_ns()
         self.outcomes = NO_OUTCOMES
-        self.dialect = PLAIN_DIALECT
-        self.flow = NO_FLOW
-        self.handling = PLAIN_HANDLING
+        self.groups = PLAIN_GROUPS
 
     def __init__(self, gate not None, str protocol not None):
         self.gate = gate
@@ -192,11 +192,6 @@ cdef class ServedConnection:
         """Return the streaming calls, which end with their credential."""
         return []
 
-    cdef int end_early(self, Call call, Failure failure) except -1:
-        """Answer a call whose caller may still send messages."""
-        self.flow.end_early(call)
-        return self.tell_failure(call, failure)
-
     # The identity of the peer
 
     cdef int prove(self, object identity, uint64_t expires_ns) except -1:
@@ -231,20 +226,6 @@ cdef class ServedConnection:
             )
         return 0
 
-    # By its forms, if it has any
-
-    cdef str protocol_of(self, Call call):
-        """Return the name of a call's protocol."""
-        return self.protocol if self.forms is None else self.forms.protocol(call)
-
-    cdef object peer_of(self, Call call):
-        """Return the other side of a call: the connection's peer, or the client of a trusted proxy."""
-        return self.describe_peer() if self.forms is None else self.forms.peer(call)
-
-    cdef Marshal marshal_of(self, Call call):
-        """Return the marshal of a call: by the forms, if there are any, otherwise its method's."""
-        return marshal_by_codec(call.route, call.codec, self.gate) if self.forms is None else self.forms.marshal(call)
-
     # Defaults that an engine may override
 
     cdef uint64_t most_message(self) noexcept:
@@ -253,11 +234,11 @@ cdef class ServedConnection:
 
     cdef uint32_t most_metadata(self) noexcept:
         """Return the most bytes of answer metadata that the peer accepts."""
-        return self.max_metadata if self.forms is None else self.forms.most_metadata()
+        return self.max_metadata if self.groups.forms is None else self.groups.forms.most_metadata()
 
     cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
-        """Keep the parts of an answer by HTTP: its status (0: none), its fields, and whether it is compressed."""
-        return 0 if self.forms is None else self.forms.note_answer(call, status, fields, compress)
+        """Keep the parts of an answer by HTTP for a gateway, of a call without forms."""
+        return 0
 
     cdef bint takes_codec(self, Call call) except -1:
         """Return whether the peer accepts an answer in the installed codec of its request."""

@@ -266,7 +266,7 @@ cdef class ServedStream(StreamChannel):
         if not _is_wanted(self):
             return 0
         if is_smaller:
-            number = self.served.connection.dialect.compressor(self.served, self.compressor)
+            number = self.served.groups.dialect.compressor(self.served, self.compressor)
         return _emit_as(self, payload, number)
 
     cdef int on_unpackable(self, object error) except -1:
@@ -304,32 +304,25 @@ cdef class ServedStream(StreamChannel):
         return self.close(RuntimeError(f"{self.served.route.method} is over, and its stream with it"))
 
 
-cdef int _send_encoded(ServedStream stream, bytes payload) except -1:
-    """Send a message, after the metadata that the handler set before its first one."""
-    if not stream.is_committed:
-        stream.commit()
-    return stream.send_payload(payload)
-
-
-cdef int _emit_compressed(ServedStream stream, bytes payload) except -1:
-    """Send a message, compressed like its request if the peer accepts that and the message gets smaller."""
-    cdef ServedConnection connection = stream.served.connection
-    cdef bytes smaller
-    cdef int number = connection.dialect.compressor(stream.served, stream.compressor)
-    if number == 0:
-        return _emit_as(stream, payload, 0)
-    compressor = connection.gate.compressors[stream.compressor]
-    if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
-        return stream.pack(compressor, payload)
-    smaller = smaller_of(compressor, payload)
-    return _emit_as(stream, payload, 0) if smaller is None else _emit_as(stream, smaller, number)
+    cdef int _emit_compressed(self, bytes payload) except -1:
+        """Send a message, compressed like its request if the peer accepts that and the message gets smaller."""
+        cdef ServedConnection connection = self.served.connection
+        cdef bytes smaller
+        cdef int number = self.served.groups.dialect.compressor(self.served, self.compressor)
+        if number == 0:
+            return _emit_as(self, payload, 0)
+        compressor = connection.gate.compressors[self.compressor]
+        if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
+            return self.pack(compressor, payload)
+        smaller = smaller_of(compressor, payload)
+        return _emit_as(self, payload, 0) if smaller is None else _emit_as(self, smaller, number)
 
 
 cdef Marshal _marshal_of_call(ServedStream stream):
     cdef MethodRoute route = stream.served.route
     if stream.marshal is None:
-        if stream.codec != route.marshal.codec_id or stream.served.connection.forms is not None:
-            stream.marshal = stream.served.connection.marshal_of(stream.served)
+        if stream.codec != route.marshal.codec_id or stream.served.groups.forms is not None:
+            stream.marshal = stream.served.marshal()
         else:
             stream.marshal = route.marshal
     return stream.marshal
@@ -376,11 +369,11 @@ cdef ServedStream new_served_stream(ServerCall call):
     room = <OutputRoom?>runner.room
     stream.served = call
     stream.call = call
-    stream.flow = call.connection.flow
+    stream.flow = call.groups.flow
     stream.loop_state = room.memory.loop_state
     stream.idle_ns = runner.stream_idle_ns
     stream.codec = call.codec
-    stream.form = call.connection.handling.form_of(call)
+    stream.form = call.groups.handling.form_of(call)
     stream.compressor = call.compressor
     stream.output_room = room
     stream.compress_above = runner.compress_above

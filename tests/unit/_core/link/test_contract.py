@@ -34,7 +34,7 @@ METHODS = {
     ),
     Forms: ("protocol", "peer", "marshal", "check_sent", "note_answer"),
     Handling: ("form_of", "note_mistakes", "hold", "leave_handler"),
-    Assembling: ("count", "judged", "end"),
+    Assembling: ("count", "admitted", "judged", "end"),
     Pushing: ("push",),
     Flow: ("head", "message", "await_turn", "room", "taken", "reader", "end_early"),
     Goodbye: ("drain", "is_told", "say"),
@@ -88,4 +88,4 @@ def test_a_protocol_has_only_the_parts_that_it_needs() -> None:
     wire = LineWire()
     assert (wire.protocol, wire.takes_values, wire.closes_on_refusal) == ("lines", False, False)
     assert (wire.placing, wire.dialect, wire.pushing, wire.goodbye, wire.backlog) == (None,) * 5
-    assert (wire.forms, wire.handling, wire.assembling) == (None, None, None)
+    assert (wire.forms, wire.assembling) == (None, None)
