@@ -51,7 +51,6 @@ SELDOM = {
     "client/calling_engine",
     "client/client_connection",
     "exchange/exchange",
-    "grpc/details",
     "http/messages",
     "http/rpcx_headers",
     "http/service",

@@ -219,6 +219,7 @@ _register(
         "registry": "fastrpc.coordination.registry.client:open_embedded",
     },
 )
+_register("client", {"decode_details": "fastrpc.rpc.protobuf.status_details:decode_details"})
 _register("transports", {"relay": "fastrpc.relay.transport:TRANSPORT"})
 _register(
     "server",

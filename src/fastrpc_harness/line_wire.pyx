@@ -375,8 +375,8 @@ cdef int attempt_dialect(Dialect dialect, str method) except -1:
         dialect.corrupt_status(None)
     elif method == "unfit_status":
         dialect.unfit_status(None)
-    elif method == "details":
-        dialect.details(None, 0, "", None)
+    elif method == "has_status_details":
+        dialect.has_status_details(None)
     else:
         dialect.compressor(None, 0)
     return 0

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from fastrpc._core.grpc.details import decode_details
 from fastrpc._core.payload.metadata import MetadataPairs, encode_pairs
 from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_stream import ServedStream
@@ -24,6 +23,7 @@ from fastrpc.errors import CallError, StreamEndedError
 from fastrpc.grpc.faults import ServicerFaults
 from fastrpc.grpc.metadata import DETAILS_KEY, Pair, Pairs, pairs_of, received_pairs
 from fastrpc.grpc.names import compressor_of, status_of
+from fastrpc.rpc.protobuf.status_details import decode_details
 from fastrpc.status import Status
 from fastrpc.user_code import contained
 

@@ -10,8 +10,8 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 import fastrpc.grpc
 from fastrpc import CallError, ClientConfig, FastRPCError, ServerConfig, Status
-from fastrpc._core.grpc.details import encode_details
 from fastrpc.grpc import aio
+from fastrpc.rpc.protobuf.status_details import encode_details
 from tests.support.either_client import CLIENTS, connected, either, in_own_thread
 from tests.support.scripted_grpc import ScriptedPeer, scripted_grpc
 

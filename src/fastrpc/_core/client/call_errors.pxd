@@ -4,6 +4,10 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.wire.frame cimport Frame
 
+cdef enum:
+    # `Frame.codec` of an answer whose details are a google.rpc.Status: no codec has this number.
+    STATUS_DETAILS = 48
+
 
 cdef int mark_own(object error) except -1
 cdef double seconds_between(uint64_t first, uint64_t last) noexcept

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from typing import Any, Final
 
 #: Whether the handler may have run, by the number on the wire.
@@ -14,9 +13,6 @@ IDLE_SENDER_HINT: str
 
 def mark_own_call(error: BaseException) -> None:
     """Mark an error as raised by a call of this process, if it is an error of fastrpc."""
-
-def take_details(codec: int, decode: Callable[[bytes], Any]) -> None:
-    """Let the details of answers whose frames have this codec be decoded by a function; a protocol does so once."""
 
 def decode_details(payload: bytes, codec: int) -> Any:
     """Return the details of an error: a plain value, from JSON if the call is in JSON, else msgpack; or their bytes."""

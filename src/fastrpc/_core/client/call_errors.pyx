@@ -42,6 +42,7 @@ from fastrpc.errors import (
     RemoteProtocolError,
     UnavailableError,
 )
+from fastrpc.first_use import registered
 from fastrpc.status import Status
 
 OUTCOMES = ("yes", "no", "unknown")
@@ -56,10 +57,6 @@ REOPEN_HINT = "open it again"
 DEADLINE_HINT = "give it more time with timeout=, in with_options() or @method"
 IDLE_HINT = "raise Timeouts.stream_idle, or have the server send a message now and then"
 IDLE_SENDER_HINT = "raise Timeouts.stream_idle, or see what keeps the handler from reading its messages"
-
-
-# By the codec of the frame: functions that decode details in the protocol's own form.
-cdef dict details_decoders = {}
 
 
 cdef int mark_own(object error) except -1:
@@ -175,9 +172,9 @@ cdef int hint_at_token(object error, object options, bytes metadata) except -1:
 
 cdef int give_details(object error, Call call, int codec, bytes payload) except -1:
     """Give an error the details that the other side sent, whatever its class."""
-    if codec in details_decoders:
+    if codec == STATUS_DETAILS:
         error._details_as_sent = payload
-        error.details = details_decoders[codec](payload)
+        error.details = registered("client", "decode_details")(payload)
     elif call.route.marshal.takes_details(payload, codec):
         error.details = decode_details(payload, codec)
     else:
@@ -199,11 +196,6 @@ cdef object refusal_of(Call call, Frame* frame, int status, str text, object ret
         if own is not None:
             text, hint = f"{text}{own}", NAMES_HINT
     return CallError(Status(status), text, retry_after=retry_after, processed=OUTCOMES[frame.outcome], hint=hint)
-
-
-def take_details(int codec, decode not None):
-    """Let the details of answers whose frames have this codec be decoded by a function; a protocol does so once."""
-    details_decoders[codec] = decode
 
 
 def decode_details(bytes payload, int codec):

@@ -9,10 +9,6 @@ from fastrpc._core.http2.stream_handler cimport StreamHandler
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.wire.frame cimport Frame
 
-cdef enum:
-    # `Frame.codec` of an answer whose details are a google.rpc.Status: no codec has this number.
-    DETAILS_CODEC = 48
-
 
 @cython.final
 cdef class AnswerHead:

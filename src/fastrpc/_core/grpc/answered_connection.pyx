@@ -29,6 +29,7 @@ from fastrpc._core.base.buffer cimport Assembly, copied
 from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.base.status cimport UNKNOWN
 from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.client.call_errors cimport STATUS_DETAILS
 from fastrpc._core.client.client_stream cimport ClientStream
 from fastrpc._core.grpc.fields cimport ENCODING_IDENTITY, ENCODING_UNKNOWN, MESSAGE_TOO_LARGE, PREFIX_BYTES
 from fastrpc._core.grpc.fields cimport binary_value, encoding_number, message_text, metadata_of, status_of
@@ -72,7 +73,7 @@ cdef class AnswerEnd:
 
     cdef int fill(self, Frame* frame) noexcept:
         memset(frame, 0, sizeof(Frame))
-        frame.codec = DETAILS_CODEC
+        frame.codec = STATUS_DETAILS
         frame.status = <uint16_t>self.status
         frame.outcome = <uint8_t>self.outcome
         frame.pushback_ms = self.pushback_ms

@@ -20,7 +20,6 @@ from fastrpc._core.client.call_errors cimport (
     check_request, lost_error, unreadable_error, unstarted_error, violation_error,
 )
 from fastrpc._core.client.client_call cimport ClientCall
-from fastrpc._core.grpc.answered_connection cimport DETAILS_CODEC
 from fastrpc._core.grpc.asking_connection cimport AskingConnection
 from fastrpc._core.grpc.fields cimport IS_COMPRESSED, metadata_size
 from fastrpc._core.http2.connection cimport Http2Connection
@@ -30,13 +29,8 @@ from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.wire.frame cimport ONE_WAY, REASON_PROTOCOL, STREAM_IN
 
-from fastrpc._core.client.call_errors import take_details
-from fastrpc._core.grpc.details import decode_details
 from fastrpc.errors import EncodeError
 from fastrpc.status import Status
-
-# The details of an answer are a google.rpc.Status, not a payload.
-take_details(DETAILS_CODEC, decode_details)
 
 
 @cython.final

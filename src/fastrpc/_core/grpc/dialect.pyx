@@ -10,7 +10,6 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT
 from fastrpc._core.calls.call cimport Call, MethodRoute
 from fastrpc._core.exchange.pages cimport peer_as
-from fastrpc._core.grpc.details cimport encode_details
 from fastrpc._core.grpc.fields cimport ENCODING_IDENTITY, encoding_name, metadata_size
 from fastrpc._core.grpc.grpc_call cimport FAULT_FORM, FAULT_NONE, GrpcCall, GrpcHead, fault_of
 from fastrpc._core.payload.marshal cimport Marshal
@@ -52,9 +51,8 @@ cdef class GrpcDialect(Dialect):
             return fault_of(served, 0)[0]
         return INVALID_ARGUMENT if form is None or form.fault is None else form.fault.status
 
-    cdef bytes details(self, Call call, int status, str text, object details):
-        # The details are a google.rpc.Status, if a message can hold them.
-        return encode_details(status, text, details) or b""
+    cdef bint has_status_details(self, Call call) except -1:
+        return True
 
     cdef int compressor(self, Call call, int number) except -1:
         cdef GrpcCall served = <GrpcCall>call

@@ -207,8 +207,8 @@ cdef class HttpDialect(Dialect):
         cdef object web = terms_of(call).web
         return INVALID_ARGUMENT if web is None or web.fault is None else web.fault.status
 
-    cdef bytes details(self, Call call, int status, str text, object details):
-        return None if terms_of(call).web is None else terms_of(call).web.encode_details(status, text, details)
+    cdef bint has_status_details(self, Call call) except -1:
+        return terms_of(call).web is not None
 
     cdef int compressor(self, Call call, int number) except -1:
         cdef HttpTerms terms = terms_of(call)

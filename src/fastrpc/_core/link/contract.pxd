@@ -51,7 +51,7 @@ cdef class Dialect:
     cdef str unknown_compressor(self, Call call)
     cdef int corrupt_status(self, Call call) except -1
     cdef int unfit_status(self, Call call) except -1
-    cdef bytes details(self, Call call, int status, str text, object details)
+    cdef bint has_status_details(self, Call call) except -1
     cdef int compressor(self, Call call, int number) except -1
 
 

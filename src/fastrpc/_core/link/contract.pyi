@@ -1,5 +1,4 @@
 from collections.abc import Collection
-from typing import Any
 
 from fastrpc._core.calls.call import Call
 
@@ -28,8 +27,8 @@ class Dialect:
     def status_of_corrupt(self, call: Call) -> int:
         """Return the status for a request, or a message of its stream, that cannot be decompressed."""
 
-    def details_for(self, call: Call, status: int, text: str, details: Any) -> bytes | None:
-        """Return the details of an error in the protocol's form; None: a value in the codec of the call."""
+    def details_are_status(self, call: Call) -> bool:
+        """Return whether the details of an error are a google.rpc.Status; if not, they have the codec of the call."""
 
 class Forms:
     """Calls of several protocols, or with several kinds of payloads, on one connection."""

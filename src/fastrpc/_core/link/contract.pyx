@@ -135,9 +135,9 @@ cdef class Dialect:
         """Return the status that a caller gets for a request with another shape or form than its method has."""
         raise lacking(self, "unfit_status")
 
-    cdef bytes details(self, Call call, int status, str text, object details):
-        """Return the details of an error in the protocol's form; None: a value in the codec of the call."""
-        raise lacking(self, "details")
+    cdef bint has_status_details(self, Call call) except -1:
+        """Return whether the details of an error are a google.rpc.Status; if not, they have the codec of the call."""
+        raise lacking(self, "has_status_details")
 
     cdef int compressor(self, Call call, int number) except -1:
         """Return the peer's number of our compressor `number`, 0 if the caller accepts no answer in it."""
@@ -161,9 +161,9 @@ cdef class Dialect:
         """Return the status of `corrupt_status`."""
         return self.corrupt_status(call)
 
-    def details_for(self, Call call not None, int status, str text, details):
-        """Return the details of `details`."""
-        return self.details(call, status, text, details)
+    def details_are_status(self, Call call not None):
+        """Return `has_status_details`."""
+        return self.has_status_details(call)
 
 
 cdef class Forms:

@@ -83,8 +83,8 @@ cdef class PlainDialect(Dialect):
     cdef int unfit_status(self, Call call) except -1:
         return INVALID_ARGUMENT
 
-    cdef bytes details(self, Call call, int status, str text, object details):
-        return None
+    cdef bint has_status_details(self, Call call) except -1:
+        return False
 
     cdef int compressor(self, Call call, int number) except -1:
         return 0

@@ -16,12 +16,12 @@ import grpc
 from grpc import aio
 
 from fastrpc._core.client.awaited_call import AwaitedCall
-from fastrpc._core.grpc.details import encode_details
 from fastrpc.errors import CallError, FastRPCError
 from fastrpc.grpc.callback_thread import call_logged
 from fastrpc.grpc.grpcio_contexts import code_of
 from fastrpc.grpc.metadata import DETAILS_KEY, INVALID_METADATA, block_of, pairs_in, pairs_of
 from fastrpc.peers.outcomes import metadata_blocks
+from fastrpc.rpc.protobuf.status_details import encode_details
 from fastrpc.status import Status
 from fastrpc.user_code import contained
 

@@ -19,10 +19,10 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from fastrpc._core.grpc.details import messages_in
 from fastrpc._core.grpc.fields import binary_field
 from fastrpc._core.http.responses import http_status_of
 from fastrpc._core.link.failure import Failure
+from fastrpc.rpc.protobuf.status_details import messages_in
 from fastrpc.server.web.fields import Pairs, sent_fields
 from fastrpc.server.web.form import EnvelopedCall, WebAnswer, WebCall, WebRequest
 from fastrpc.status import Status

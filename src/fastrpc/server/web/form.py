@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from typing import ClassVar, Final, NamedTuple
 
-from fastrpc._core.grpc.details import encode_details
 from fastrpc._core.grpc.fields import MessageReader
 from fastrpc._core.grpc.grpc_call import message_fault
 from fastrpc._core.link.failure import Failure
@@ -136,10 +135,6 @@ class WebCall:
     def check_sent(self, method: str, metadata: bytes) -> None:
         """Raise CallError for metadata that an answer cannot contain."""
         check_sent(method, metadata)
-
-    def encode_details(self, status: int, text: str, details: object) -> bytes:
-        """Return the details of an error as a google.rpc.Status; b"" if protobuf cannot express them."""
-        return encode_details(status, text, details) or b""
 
 
 class EnvelopedCall(WebCall):

@@ -6,8 +6,8 @@ import pytest
 from h2.errors import ErrorCodes
 
 from fastrpc import CallError, DeadlineExceededError, OverloadedError, Status, UnavailableError
-from fastrpc._core.grpc.details import encode_details
 from fastrpc._core.grpc.fields import binary_field
+from fastrpc.rpc.protobuf.status_details import encode_details
 from tests.support.grpc_link import HEAD, OK, GrpcLink, Head, Reset, error_of, message
 
 

@@ -29,7 +29,7 @@ METHODS = {
         "unknown_compressor",
         "corrupt_status",
         "unfit_status",
-        "details",
+        "has_status_details",
         "compressor",
     ),
     Forms: ("protocol", "peer", "marshal", "check_sent", "note_answer"),
@@ -51,7 +51,7 @@ ASKED = {
         "text_for_codec": ("unknown_codec", (ServerCall(),)),
         "text_for_compressor": ("unknown_compressor", (ServerCall(),)),
         "status_of_corrupt": ("corrupt_status", (ServerCall(),)),
-        "details_for": ("details", (ServerCall(), 3, "why", None)),
+        "details_are_status": ("has_status_details", (ServerCall(),)),
     }
 }
 

@@ -16,7 +16,7 @@ from google.protobuf import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrpc._core.grpc.details import decode_details, encode_details
+from fastrpc.rpc.protobuf.status_details import decode_details, encode_details
 from fastrpc.types.any_message import AnyMessage
 
 
