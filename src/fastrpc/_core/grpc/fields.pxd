@@ -127,17 +127,15 @@ cdef class RequestHeads:
         tuple _last
         bytes _credential
 
-        # The heads of this connection by route: as usual, and without the fields that metadata of a call replaces.
-        dict _usual
-        dict _bare
+        # The heads of this connection: by route, and by route and the fields that metadata of a call replaces.
+        dict _made
 
     # Return the fields of a request that are the same in each call of a method. `metadata`: the call's metadata, or None.
     cdef HeaderTemplate head_of(self, MethodRoute route, bytes metadata)
 
     # Show another token from now on.
     cdef int present(self, bytes credential) except -1
-    cdef HeaderTemplate _head_beside(self, MethodRoute route, bytes metadata)
-    cdef HeaderTemplate _made(self, MethodRoute route, tuple replaced)
+    cdef HeaderTemplate _make(self, MethodRoute route, tuple replaced)
 
     # Return the bytes of a head, as MAX_HEADER_LIST_SIZE counts them, without metadata.
     cdef Py_ssize_t size_of(self, MethodRoute route) except -1

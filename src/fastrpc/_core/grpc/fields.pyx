@@ -439,28 +439,22 @@ cdef class RequestHeads:
 
     cdef int present(self, bytes credential) except -1:
         self._credential = None if credential is None else b"Bearer " + credential
-        self._usual = {}
-        self._bare = {}
+        self._made = {}
         return 0
 
     cdef HeaderTemplate head_of(self, MethodRoute route, bytes metadata):
+        cdef tuple replaced = ()
+        cdef object key = route
         cdef HeaderTemplate found
         if metadata is not None and has_any_key(metadata, REPLACED):
-            return self._head_beside(route, metadata)
-        found = <HeaderTemplate>self._usual.get(route)
+            replaced = tuple([name for name in REPLACED if has_any_key(metadata, frozenset({name}))])
+            key = route, replaced
+        found = <HeaderTemplate>self._made.get(key)
         if found is None:
-            found = self._usual[route] = self._made(route, ())
+            found = self._made[key] = self._make(route, replaced)
         return found
 
-    cdef HeaderTemplate _head_beside(self, MethodRoute route, bytes metadata):
-        """Return the head of a call whose metadata replaces fields of the head."""
-        cdef tuple key = (route, *[name for name in REPLACED if has_any_key(metadata, frozenset({name}))])
-        cdef HeaderTemplate found = <HeaderTemplate>self._bare.get(key)
-        if found is None:
-            found = self._bare[key] = self._made(route, key[1:])
-        return found
-
-    cdef HeaderTemplate _made(self, MethodRoute route, tuple replaced):
+    cdef HeaderTemplate _make(self, MethodRoute route, tuple replaced):
         service, _, method = route.name.rpartition(b".")
         kind = b"application/grpc+json" if route.marshal.codec_id == CODEC_JSON else b"application/grpc"
         pairs = [*self._first, (b":path", b"/%b/%b" % (service, method)), (b"content-type", kind), *self._last]
