@@ -66,7 +66,6 @@ cdef class UpwardFrames:
     # Send a RESPONSE that fails its call, or any REQUEST or RESPONSE; what the frame points to is not kept.
     cdef int fail(self, uint64_t id, Failure failure, bytes metadata) except -1
     cdef int put_message(self, Frame* frame) except -1
-    cdef int _send(self, Frame* frame) except -1
 
 
 cdef UpwardFrames new_upward(Py_ssize_t frame_bytes)

@@ -254,11 +254,11 @@ cdef class UpwardFrames:
         # The total of a message in pieces follows the head.
         cdef Py_ssize_t at = min(self.piece, self.frame_bytes + HEADER_SIZE - self.wire.head_size(frame) - TOTAL_BYTES)
         if size <= at:
-            return self._send(frame)
+            return _send(self, frame)
         frame.flags |= MORE
         frame.total = size
         frame.payload_size = at
-        self._send(frame)
+        _send(self, frame)
         memset(&piece, 0, sizeof(Frame))
         piece.kind = DATA
         piece.id = frame.id
@@ -267,21 +267,22 @@ cdef class UpwardFrames:
             piece.payload_size = min(size - at, self.piece)
             at += piece.payload_size
             piece.flags = CONT if at == size else CONT | MORE
-            self._send(&piece)
+            _send(self, &piece)
         return 0
 
-    cdef int _send(self, Frame* frame) except -1:
-        """Write a frame that uses credit, or let it wait after earlier ones."""
-        cdef Py_ssize_t size = self.wire.head_size(frame) + frame.payload_size
-        cdef WriteBuffer apart
-        frame.payload_present = frame.payload_size
-        if not self.held and size <= self.credit:
-            self.credit -= size
-            return self.wire.write(self.out, frame)
-        apart = WriteBuffer.__new__(WriteBuffer)
-        self.wire.write(apart, frame)
-        self.held.append(apart.take())
-        return 0
+
+cdef int _send(UpwardFrames frames, Frame* frame) except -1:
+    """Write a frame that uses credit, or let it wait after earlier ones."""
+    cdef Py_ssize_t size = frames.wire.head_size(frame) + frame.payload_size
+    cdef WriteBuffer apart
+    frame.payload_present = frame.payload_size
+    if not frames.held and size <= frames.credit:
+        frames.credit -= size
+        return frames.wire.write(frames.out, frame)
+    apart = WriteBuffer.__new__(WriteBuffer)
+    frames.wire.write(apart, frame)
+    frames.held.append(apart.take())
+    return 0
 
 
 cdef UpwardFrames new_upward(Py_ssize_t frame_bytes):

@@ -4,9 +4,8 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
-from fastrpc._core.rpcx.frames cimport Profile, RpcxFrame
+from fastrpc._core.rpcx.frames cimport Profile
 from fastrpc._core.rpcx.native_forms cimport UpwardFrames
-from fastrpc._core.wire.frame cimport Frame
 
 
 @cython.final
@@ -58,22 +57,3 @@ cdef class RpcxTranslation:
         int64_t taken
 
     cdef str silence(self)
-    cdef int _take_frame(self, Frame* frame, Py_ssize_t size) except -1
-    cdef int _take_request(self, Frame* frame) except -1
-    cdef int _take_piece(self, Frame* frame) except -1
-    cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size)
-    cdef int _take_token(self, Frame* frame) except -1
-    cdef uint64_t _sequence_of(self, object id) except? 0xFFFFFFFFFFFFFFFF
-    cdef int _write_call(self, Frame* call, const char* payload, Py_ssize_t payload_size) except -1
-    cdef int _ping(self, bytes body) except -1
-    cdef int _answer_pings(self) except -1
-    cdef int _cancel(self, uint64_t id) except -1
-    cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1
-    cdef int _take_answer(self, RpcxFrame* frame) except -1
-    cdef int _take_result(self, uint64_t id, RpcxFrame* frame, bint is_error, int serialize, int compressor) except -1
-    cdef int _fail(self, uint64_t id, int status, str text, bint has_run=*) except -1
-    cdef int _take_push(self, RpcxFrame* frame) except -1
-    cdef int _drop_push(self, str why) except -1
-    cdef int _note_dropped(self, list dropped) except -1
-    cdef int _leave(self) except -1
-    cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1

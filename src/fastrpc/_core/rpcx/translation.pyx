@@ -46,6 +46,7 @@ from fastrpc._core.rpcx.frames cimport (
     LENGTH_BYTES,
     STATUS_BITS,
     STATUS_ERROR,
+    RpcxFrame,
     announced_size,
     parse_frame,
     put_header,
@@ -175,160 +176,11 @@ cdef class RpcxTranslation:
             if whole > left:
                 break
             self.above.wire.parse(at, whole, &frame)
-            self._take_frame(&frame, whole)
+            _take_frame(self, &frame, whole)
             at += whole
             left -= whole
         if left:
             self.cut_above += at[:left]
-
-    cdef int _take_frame(self, Frame* frame, Py_ssize_t size) except -1:
-        cdef bint is_answer = frame.flags & ACK
-        if frame.kind == REQUEST or frame.kind == DATA:
-            self.taken += size
-            if self.taken >= CREDIT_PART:
-                self.above.put_control(CREDIT, 0, (<int>self.taken).to_bytes(4, "little"))
-                self.taken = 0
-            return self._take_request(frame) if frame.kind == REQUEST else self._take_piece(frame)
-        if frame.kind == SETTINGS and not is_answer:
-            return self.above.put_control(SETTINGS, ACK, b"")
-        if frame.kind == AUTH and not is_answer:
-            return self._take_token(frame)
-        if frame.kind == PING and not is_answer:
-            # After a refused token a server takes nothing more, and still ends the calls under way.
-            body = frame.payload[:frame.payload_size]
-            return self.above.put_control(PING, ACK, body) if self.is_leaving else self._ping(body)
-        if frame.kind == CANCEL:
-            return self._cancel(frame.id)
-        if frame.kind == CREDIT and frame.id == 0:
-            return self.above.raise_credit(load32(frame.payload))
-        return 0
-
-    cdef int _take_request(self, Frame* frame) except -1:
-        cdef OpenRequest request
-        if frame.flags & (STREAM_IN | STREAM_OUT):
-            return self._fail(frame.id, UNIMPLEMENTED, f"{self.profile.name} has no streams", False)
-        if not frame.flags & MORE:
-            return self._write_call(frame, frame.payload, frame.payload_size)
-        request = OpenRequest.__new__(OpenRequest)
-        request.frame = frame[0]
-        # The metadata follows the method.
-        request.texts = frame.method[:frame.method_size + frame.metadata_size]
-        request.frame.method = PyBytes_AS_STRING(request.texts)
-        request.frame.metadata = request.frame.method + frame.method_size
-        request.payload = bytearray(frame.payload[:frame.payload_size])
-        self.requests[frame.id] = request
-        return 0
-
-    cdef int _take_piece(self, Frame* frame) except -1:
-        """Take a further piece of a REQUEST; pieces of an abandoned REQUEST are dropped."""
-        cdef OpenRequest request = self.requests.get(frame.id)
-        cdef bytes payload
-        if request is None:
-            return 0
-        request.payload += frame.payload[:frame.payload_size]
-        if frame.flags & MORE:
-            return 0
-        del self.requests[frame.id]
-        payload = bytes(request.payload)
-        return self._write_call(&request.frame, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
-
-    cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size):
-        """Return the metadata of a request, with the token."""
-        cdef bytes key, value, last = self.token_entry
-        cdef list parts = []
-        if size == 0:
-            return last
-        for key, value in entries_of(metadata[:size]):
-            if key == AUTHORIZATION:
-                # The call's own credential.
-                last = entry(AUTH_KEY, value[len(BEARER):] if value[:len(BEARER)].lower() == BEARER else value)
-            else:
-                parts.append(entry(key, value))
-        parts.append(last)
-        return b"".join(parts)
-
-    cdef int _take_token(self, Frame* frame) except -1:
-        """Keep the credential of the connection: each call returns the server's verdict."""
-        self.token_entry = entry(AUTH_KEY, frame.payload[4 + <uint8_t>frame.payload[1]:frame.payload_size])
-        return self.above.put_control(AUTH, ACK, bytes(8))
-
-    cdef uint64_t _sequence_of(self, object id) except? 0xFFFFFFFFFFFFFFFF:
-        """Return the next sequence, and note the call that waits for its answer, if any."""
-        cdef uint64_t sequence = self.next_sequence
-        self.next_sequence += 1
-        if id is not None:
-            self.waiting[sequence] = id
-            self.sequences[id] = sequence
-        return sequence
-
-    cdef int _write_call(self, Frame* call, const char* payload, Py_ssize_t payload_size) except -1:
-        cdef char[DIGITS] digits
-        cdef bytes entries = self._entries_of(call.metadata, call.metadata_size)
-        cdef uint64_t sequence = self._sequence_of(None if call.flags & ONE_WAY else call.id)
-        cdef int flags = (IS_ONE_WAY if call.flags & ONE_WAY else 0) | (IS_GZIP if call.compressor else 0)
-        cdef Py_ssize_t dot = call.method_size, name = 0, count = 0, entries_size = PyBytes_GET_SIZE(entries), rest
-        cdef uint64_t left_ms = call.timeout_us // 1000
-        cdef char* at
-        # The last dot is where the service ends.
-        while dot and call.method[dot - 1] != c".":
-            dot -= 1
-        if dot:
-            name = dot
-            dot -= 1
-        if call.timeout_us and call.timeout_us != TIMEOUT_NONE and self.profile.states_deadlines:
-            while count == 0 or left_ms:
-                count += 1
-                digits[DIGITS - count] = <char>(48 + left_ms % 10)
-                left_ms //= 10
-            entries_size += 2 * LENGTH_BYTES + PyBytes_GET_SIZE(TIMEOUT_KEY) + count
-        rest = 4 * LENGTH_BYTES + dot + call.method_size - name + entries_size + payload_size
-        at = self.down.reserve(HEADER_BYTES + rest)
-        at = put_header(at, self.profile, <uint8_t>flags, serialize_of(call.codec & 3), sequence, rest)
-        at = put_text(at, call.method, dot)
-        at = put_text(at, call.method + name, call.method_size - name)
-        store32_big(at, <uint32_t>entries_size)
-        at += LENGTH_BYTES
-        if count:
-            at = put_text(at, PyBytes_AS_STRING(TIMEOUT_KEY), PyBytes_GET_SIZE(TIMEOUT_KEY))
-            at = put_text(at, digits + DIGITS - count, count)
-        memcpy(at, PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries))
-        put_text(at + PyBytes_GET_SIZE(entries), payload, payload_size)
-        return 0
-
-    cdef int _ping(self, bytes body) except -1:
-        """Send a heartbeat: for rpcx the clock in nanoseconds, an int64 of msgpack; for Phobos the token."""
-        cdef bint proves = self.profile.proves_heartbeats
-        cdef bytes payload = b"" if proves else b"\xd3" + (<object>now_ns()).to_bytes(8, "big")
-        cdef bytes entries = self.token_entry if proves else b""
-        cdef uint64_t sequence = self._sequence_of(None)
-        cdef Py_ssize_t rest = 4 * LENGTH_BYTES + PyBytes_GET_SIZE(entries) + PyBytes_GET_SIZE(payload)
-        cdef char* at
-        # Noted before the room is reserved, as noting may fail.
-        self.pings.append(body)
-        at = self.down.reserve(HEADER_BYTES + rest)
-        at = put_header(at, self.profile, IS_HEARTBEAT, SERIALIZE_RAW if proves else SERIALIZE_MSGPACK, sequence, rest)
-        # The path and the method are empty.
-        memset(at, 0, 2 * LENGTH_BYTES)
-        at = put_text(at + 2 * LENGTH_BYTES, PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries))
-        put_text(at, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
-        return 0
-
-    cdef int _answer_pings(self) except -1:
-        """Let the connection above know that the server is alive: a long frame would otherwise mean silence."""
-        cdef list pings = self.pings
-        self.pings = []
-        for body in pings:
-            self.above.put_control(PING, ACK, body)
-        return 0
-
-    cdef int _cancel(self, uint64_t id) except -1:
-        """End a cancelled call here; the server continues it."""
-        cdef object sequence = self.sequences.pop(id, None)
-        if self.requests.pop(id, None) is None:
-            if sequence is None:
-                return 0
-            del self.waiting[sequence]
-        return self._fail(id, CANCELLED, "cancelled")
 
     # From the stream below
 
@@ -350,11 +202,11 @@ cdef class RpcxTranslation:
         cdef Py_ssize_t left, whole
         self.has_received = True
         if self.pings:
-            self._answer_pings()
+            _answer_pings(self)
         if PyByteArray_GET_SIZE(self.cut_below):
             self.cut_below += data
             rest = bytes(self.cut_below[:HEADER_BYTES])
-            whole = self._whole_size(PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
+            whole = _whole_size(self, PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
             if whole == 0 or whole > PyByteArray_GET_SIZE(self.cut_below):
                 # A long frame is handled when it is complete.
                 return
@@ -363,153 +215,325 @@ cdef class RpcxTranslation:
         rest = data if type(data) is bytes else bytes(data)
         at, left = PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest)
         while left:
-            whole = self._whole_size(at, left)
+            whole = _whole_size(self, at, left)
             if whole == 0 or whole > left:
                 break
             parse_frame(at, whole, whole, &frame)
-            self._take_answer(&frame)
+            _take_answer(self, &frame)
             at += whole
             left -= whole
         if left:
             self.cut_below += at[:left]
 
-    cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1:
-        """Return the size of the frame that begins here, 0 while its header is incomplete; refuse a too large one."""
-        cdef Py_ssize_t whole = announced_size(data, size, self.profile.checked_magic)
-        if whole > self.most_frame:
-            raise RemoteProtocolError(
-                f"a frame announces {whole} bytes, the limit is {self.most_frame} (Limits.message_bytes)"
-            )
-        return whole
 
-    cdef int _take_answer(self, RpcxFrame* frame) except -1:
-        cdef object waits
-        cdef uint64_t id
-        cdef int serialize = frame.kinds >> 4, compressor = (frame.flags & COMPRESSION_BITS) >> 2
-        # An answer of rpcx without any metadata counts as a success.
-        cdef bint is_error = frame.flags & STATUS_BITS == STATUS_ERROR and (frame.metadata_size or self.profile.is_loose)
-        if not frame.flags & IS_RESPONSE and frame.flags & IS_ONE_WAY:
-            return self._take_push(frame) if self.takes_pushes else 0
-        waits = self.waiting.pop(frame.sequence, None)
-        if waits is None:
-            # This also handles a heartbeat, whose bytes alone are a sign of life.
+# From the connection above
+
+cdef int _take_frame(RpcxTranslation translation, Frame* frame, Py_ssize_t size) except -1:
+    cdef bint is_answer = frame.flags & ACK
+    if frame.kind == REQUEST or frame.kind == DATA:
+        translation.taken += size
+        if translation.taken >= CREDIT_PART:
+            translation.above.put_control(CREDIT, 0, (<int>translation.taken).to_bytes(4, "little"))
+            translation.taken = 0
+        return _take_request(translation, frame) if frame.kind == REQUEST else _take_piece(translation, frame)
+    if frame.kind == SETTINGS and not is_answer:
+        return translation.above.put_control(SETTINGS, ACK, b"")
+    if frame.kind == AUTH and not is_answer:
+        return _take_token(translation, frame)
+    if frame.kind == PING and not is_answer:
+        # After a refused token a server takes nothing more, and still ends the calls under way.
+        body = frame.payload[:frame.payload_size]
+        return translation.above.put_control(PING, ACK, body) if translation.is_leaving else _ping(translation, body)
+    if frame.kind == CANCEL:
+        return _cancel(translation, frame.id)
+    if frame.kind == CREDIT and frame.id == 0:
+        return translation.above.raise_credit(load32(frame.payload))
+    return 0
+
+
+cdef int _take_request(RpcxTranslation translation, Frame* frame) except -1:
+    cdef OpenRequest request
+    if frame.flags & (STREAM_IN | STREAM_OUT):
+        return _fail(translation, frame.id, UNIMPLEMENTED, f"{translation.profile.name} has no streams", False)
+    if not frame.flags & MORE:
+        return _write_call(translation, frame, frame.payload, frame.payload_size)
+    request = OpenRequest.__new__(OpenRequest)
+    request.frame = frame[0]
+    # The metadata follows the method.
+    request.texts = frame.method[:frame.method_size + frame.metadata_size]
+    request.frame.method = PyBytes_AS_STRING(request.texts)
+    request.frame.metadata = request.frame.method + frame.method_size
+    request.payload = bytearray(frame.payload[:frame.payload_size])
+    translation.requests[frame.id] = request
+    return 0
+
+
+cdef int _take_piece(RpcxTranslation translation, Frame* frame) except -1:
+    """Take a further piece of a REQUEST; pieces of an abandoned REQUEST are dropped."""
+    cdef OpenRequest request = translation.requests.get(frame.id)
+    cdef bytes payload
+    if request is None:
+        return 0
+    request.payload += frame.payload[:frame.payload_size]
+    if frame.flags & MORE:
+        return 0
+    del translation.requests[frame.id]
+    payload = bytes(request.payload)
+    return _write_call(translation, &request.frame, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+
+
+cdef bytes _entries_of(RpcxTranslation translation, const char* metadata, Py_ssize_t size):
+    """Return the metadata of a request, with the token."""
+    cdef bytes key, value, last = translation.token_entry
+    cdef list parts = []
+    if size == 0:
+        return last
+    for key, value in entries_of(metadata[:size]):
+        if key == AUTHORIZATION:
+            # The call's own credential.
+            last = entry(AUTH_KEY, value[len(BEARER):] if value[:len(BEARER)].lower() == BEARER else value)
+        else:
+            parts.append(entry(key, value))
+    parts.append(last)
+    return b"".join(parts)
+
+
+cdef int _take_token(RpcxTranslation translation, Frame* frame) except -1:
+    """Keep the credential of the connection: each call returns the server's verdict."""
+    translation.token_entry = entry(AUTH_KEY, frame.payload[4 + <uint8_t>frame.payload[1]:frame.payload_size])
+    return translation.above.put_control(AUTH, ACK, bytes(8))
+
+
+cdef uint64_t _sequence_of(RpcxTranslation translation, object id) except? 0xFFFFFFFFFFFFFFFF:
+    """Return the next sequence, and note the call that waits for its answer, if any."""
+    cdef uint64_t sequence = translation.next_sequence
+    translation.next_sequence += 1
+    if id is not None:
+        translation.waiting[sequence] = id
+        translation.sequences[id] = sequence
+    return sequence
+
+
+cdef int _write_call(RpcxTranslation translation, Frame* call, const char* payload, Py_ssize_t payload_size) except -1:
+    cdef char[DIGITS] digits
+    cdef bytes entries = _entries_of(translation, call.metadata, call.metadata_size)
+    cdef uint64_t sequence = _sequence_of(translation, None if call.flags & ONE_WAY else call.id)
+    cdef int flags = (IS_ONE_WAY if call.flags & ONE_WAY else 0) | (IS_GZIP if call.compressor else 0)
+    cdef Py_ssize_t dot = call.method_size, name = 0, count = 0, entries_size = PyBytes_GET_SIZE(entries), rest
+    cdef uint64_t left_ms = call.timeout_us // 1000
+    cdef char* at
+    # The last dot is where the service ends.
+    while dot and call.method[dot - 1] != c".":
+        dot -= 1
+    if dot:
+        name = dot
+        dot -= 1
+    if call.timeout_us and call.timeout_us != TIMEOUT_NONE and translation.profile.states_deadlines:
+        while count == 0 or left_ms:
+            count += 1
+            digits[DIGITS - count] = <char>(48 + left_ms % 10)
+            left_ms //= 10
+        entries_size += 2 * LENGTH_BYTES + PyBytes_GET_SIZE(TIMEOUT_KEY) + count
+    rest = 4 * LENGTH_BYTES + dot + call.method_size - name + entries_size + payload_size
+    at = translation.down.reserve(HEADER_BYTES + rest)
+    at = put_header(at, translation.profile, <uint8_t>flags, serialize_of(call.codec & 3), sequence, rest)
+    at = put_text(at, call.method, dot)
+    at = put_text(at, call.method + name, call.method_size - name)
+    store32_big(at, <uint32_t>entries_size)
+    at += LENGTH_BYTES
+    if count:
+        at = put_text(at, PyBytes_AS_STRING(TIMEOUT_KEY), PyBytes_GET_SIZE(TIMEOUT_KEY))
+        at = put_text(at, digits + DIGITS - count, count)
+    memcpy(at, PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries))
+    put_text(at + PyBytes_GET_SIZE(entries), payload, payload_size)
+    return 0
+
+
+cdef int _ping(RpcxTranslation translation, bytes body) except -1:
+    """Send a heartbeat: for rpcx the clock in nanoseconds, an int64 of msgpack; for Phobos the token."""
+    cdef bint proves = translation.profile.proves_heartbeats
+    cdef bytes payload = b"" if proves else b"\xd3" + (<object>now_ns()).to_bytes(8, "big")
+    cdef bytes entries = translation.token_entry if proves else b""
+    cdef uint64_t sequence = _sequence_of(translation, None)
+    cdef Py_ssize_t rest = 4 * LENGTH_BYTES + PyBytes_GET_SIZE(entries) + PyBytes_GET_SIZE(payload)
+    cdef char* at
+    # Noted before the room is reserved, as noting may fail.
+    translation.pings.append(body)
+    at = translation.down.reserve(HEADER_BYTES + rest)
+    at = put_header(at, translation.profile, IS_HEARTBEAT, SERIALIZE_RAW if proves else SERIALIZE_MSGPACK, sequence, rest)
+    # The path and the method are empty.
+    memset(at, 0, 2 * LENGTH_BYTES)
+    at = put_text(at + 2 * LENGTH_BYTES, PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries))
+    put_text(at, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+    return 0
+
+
+cdef int _answer_pings(RpcxTranslation translation) except -1:
+    """Let the connection above know that the server is alive: a long frame would otherwise mean silence."""
+    cdef list pings = translation.pings
+    translation.pings = []
+    for body in pings:
+        translation.above.put_control(PING, ACK, body)
+    return 0
+
+
+cdef int _cancel(RpcxTranslation translation, uint64_t id) except -1:
+    """End a cancelled call here; the server continues it."""
+    cdef object sequence = translation.sequences.pop(id, None)
+    if translation.requests.pop(id, None) is None:
+        if sequence is None:
             return 0
-        id = waits
-        del self.sequences[waits]
-        if compressor and self.profile.is_loose:
-            # A server of Phobos copies the bits of the request, and compresses nothing.
-            compressor = GZIP if compressor == GZIP and is_gzip(frame.payload, frame.payload_size) else 0
-        return self._take_result(id, frame, is_error, serialize, compressor)
+        del translation.waiting[sequence]
+    return _fail(translation, id, CANCELLED, "cancelled")
 
-    cdef int _take_result(self, uint64_t id, RpcxFrame* frame, bint is_error, int serialize, int compressor) except -1:
-        """Take the answer to a call that waits for it."""
-        cdef Frame answer
-        cdef bytes metadata = b""
-        cdef dict told = {} if frame.metadata_size or is_error else None
-        cdef list dropped
-        if frame.metadata_size:
-            dropped = []
-            try:
-                metadata = native_answer(frame.metadata, frame.metadata_size, self.profile.error_key, told, dropped)
-            except ValueError as error:
-                return self._fail(id, INTERNAL, f"the answer cannot be taken: {error}")
-            if dropped:
-                self._note_dropped(dropped)
-            if b"frpc-goaway" in told:
-                self._leave()
-        if PyBytes_GET_SIZE(metadata) > self.above.most_metadata:
-            text = f"has {len(metadata)} bytes, at most {self.above.most_metadata} fit (Limits.frame_bytes)"
-            return self._fail(id, INTERNAL, f"the metadata of the answer {text}")
-        if is_error:
-            return self._take_error(id, metadata, told)
-        if serialize > SERIALIZE_MSGPACK or compressor > GZIP:
-            what = f"serialize type {serialize}" if serialize > SERIALIZE_MSGPACK else f"compressor {compressor}"
-            return self._fail(id, INTERNAL, f"the answer has the {what}, which is not known")
-        begin_message(&answer, RESPONSE, id, metadata)
-        answer.codec = <uint8_t>CODEC[serialize]
-        answer.compressor = <uint8_t>compressor
-        answer.payload = frame.payload
-        answer.payload_size = frame.payload_size
-        return self.above.put_message(&answer)
 
-    cdef int _fail(self, uint64_t id, int status, str text, bint has_run=True) except -1:
-        """Fail a call of the connection above for a reason of the translation itself."""
-        return self.above.fail(id, Failure(status, text, has_run=has_run), b"")
+cdef Py_ssize_t _whole_size(RpcxTranslation translation, const char* data, Py_ssize_t size) except -1:
+    """Return the size of the frame that begins here, 0 while its header is incomplete; refuse a too large one."""
+    cdef Py_ssize_t whole = announced_size(data, size, translation.profile.checked_magic)
+    if whole > translation.most_frame:
+        raise RemoteProtocolError(
+            f"a frame announces {whole} bytes, the limit is {translation.most_frame} (Limits.message_bytes)"
+        )
+    return whole
 
-    cdef int _take_push(self, RpcxFrame* frame) except -1:
-        """Let the connection above serve what the server pushed: a call without an answer."""
-        cdef Py_ssize_t name_size = frame.path_size + 1 + frame.method_size
-        cdef bytes name, metadata = b"", payload
-        cdef list dropped = []
-        cdef int serialize = frame.kinds >> 4, compressor = (frame.flags & COMPRESSION_BITS) >> 2
-        cdef Frame push
-        cdef Reserved found
-        if frame.metadata_size:
-            try:
-                # Checks the lengths.
-                find_reserved(frame.metadata, frame.metadata_size, False, &found)
-                metadata = native_entries(frame.metadata, frame.metadata_size, self.profile.states_deadlines, dropped)
-            except ValueError as error:
-                return self._drop_push(str(error))
+
+# From the stream below
+
+cdef int _take_answer(RpcxTranslation translation, RpcxFrame* frame) except -1:
+    cdef object waits
+    cdef uint64_t id
+    cdef int compressor = (frame.flags & COMPRESSION_BITS) >> 2
+    # An answer of rpcx without any metadata counts as a success.
+    cdef bint is_error = frame.flags & STATUS_BITS == STATUS_ERROR and (frame.metadata_size or translation.profile.is_loose)
+    if not frame.flags & IS_RESPONSE and frame.flags & IS_ONE_WAY:
+        return _take_push(translation, frame) if translation.takes_pushes else 0
+    waits = translation.waiting.pop(frame.sequence, None)
+    if waits is None:
+        # This also handles a heartbeat, whose bytes alone are a sign of life.
+        return 0
+    id = waits
+    del translation.sequences[waits]
+    if compressor and translation.profile.is_loose:
+        # A server of Phobos copies the bits of the request, and compresses nothing.
+        compressor = GZIP if compressor == GZIP and is_gzip(frame.payload, frame.payload_size) else 0
+    return _take_result(translation, id, frame, is_error, compressor)
+
+
+cdef int _take_result(RpcxTranslation translation, uint64_t id, RpcxFrame* frame, bint is_error, int compressor) except -1:
+    """Take the answer to a call that waits for it."""
+    cdef int serialize = frame.kinds >> 4
+    cdef Frame answer
+    cdef bytes metadata = b""
+    cdef dict told = {} if frame.metadata_size or is_error else None
+    cdef list dropped
+    if frame.metadata_size:
+        dropped = []
+        try:
+            metadata = native_answer(frame.metadata, frame.metadata_size, translation.profile.error_key, told, dropped)
+        except ValueError as error:
+            return _fail(translation, id, INTERNAL, f"the answer cannot be taken: {error}")
         if dropped:
-            self._note_dropped(dropped)
-        if not 1 < name_size <= LONGEST_NAME or PyBytes_GET_SIZE(metadata) > self.above.most_metadata or compressor > 1:
-            return self._drop_push(
-                f"its name has {name_size} bytes, its metadata {len(metadata)}, its compressor is {compressor}"
-            )
-        name = frame.path[:frame.path_size] + b"." + frame.method[:frame.method_size]
-        begin_message(&push, REQUEST, self.next_push, metadata)
-        self.next_push += 2
-        push.flags = ONE_WAY
-        push.method = PyBytes_AS_STRING(name)
-        push.method_size = name_size
-        push.codec = codec_of(serialize)
-        push.compressor = <uint8_t>compressor
-        push.payload = frame.payload
-        push.payload_size = frame.payload_size
-        if serialize == SERIALIZE_RAW and not compressor:
-            # The result of everything that Go pushes. As a value it fits methods that return nothing, for which raw
-            # bytes have no form.
-            payload = BIN32 + (<object>frame.payload_size).to_bytes(4, "big") + frame.payload[:frame.payload_size]
-            push.codec = codec_of(SERIALIZE_MSGPACK)
-            push.payload = PyBytes_AS_STRING(payload)
-            push.payload_size = PyBytes_GET_SIZE(payload)
-        return self.above.put_message(&push)
+            _note_dropped(translation, dropped)
+        if b"frpc-goaway" in told:
+            _leave(translation)
+    if PyBytes_GET_SIZE(metadata) > translation.above.most_metadata:
+        text = f"has {len(metadata)} bytes, at most {translation.above.most_metadata} fit (Limits.frame_bytes)"
+        return _fail(translation, id, INTERNAL, f"the metadata of the answer {text}")
+    if is_error:
+        return _take_error(translation, id, metadata, told)
+    if serialize > SERIALIZE_MSGPACK or compressor > GZIP:
+        what = f"serialize type {serialize}" if serialize > SERIALIZE_MSGPACK else f"compressor {compressor}"
+        return _fail(translation, id, INTERNAL, f"the answer has the {what}, which is not known")
+    begin_message(&answer, RESPONSE, id, metadata)
+    answer.codec = <uint8_t>CODEC[serialize]
+    answer.compressor = <uint8_t>compressor
+    answer.payload = frame.payload
+    answer.payload_size = frame.payload_size
+    return translation.above.put_message(&answer)
 
-    cdef int _drop_push(self, str why) except -1:
-        """Log a push that cannot be served: the first one, then at most one a minute, with the number of the others."""
-        cdef uint64_t now = now_ns()
-        self.untold_pushes += 1
-        if self.told_push_ns == 0 or now >= self.told_push_ns + <uint64_t>MINUTE:
-            logger.warning("dropped a push: %s (pushes dropped since this was last told: %d)", why, self.untold_pushes)
-            self.told_push_ns, self.untold_pushes = now, 0
-        return 0
 
-    cdef int _note_dropped(self, list dropped) except -1:
-        """Count entries of metadata without a native form; the first one of a connection is logged."""
-        note_dropped(dropped, self.profile.name, logger, self.has_told_dropped)
-        self.has_told_dropped = True
-        return 0
+cdef int _fail(RpcxTranslation translation, uint64_t id, int status, str text, bint has_run=True) except -1:
+    """Fail a call of the connection above for a reason of the translation itself."""
+    return translation.above.fail(id, Failure(status, text, has_run=has_run), b"")
 
-    cdef int _leave(self) except -1:
-        """Let further calls use another connection."""
-        if not self.is_leaving:
-            self.is_leaving = True
-            self.above.put_control(GOAWAY, 0, NO_MORE_CALLS)
-        return 0
 
-    cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1:
-        """Fail a call with the error in the entries of its answer; an answer by Go has only the text."""
-        cdef bytes text = told.get(self.profile.error_key, b"")
-        cdef tuple names = self.profile.unknown_names
-        cdef int status = STATUSES.get(told.get(b"frpc-code"), UNIMPLEMENTED if text.startswith(names) else UNKNOWN)
-        if status == UNAUTHENTICATED and self.profile.closes_on_refusal:
-            # The server accepts no more calls here.
-            self._leave()
-        return self.above.fail(id, Failure(
-            status, text.decode("utf-8", "replace"), told.get(b"frpc-details-bin", b""),
-            pushback_ms=pause_of(told.get(b"frpc-retry-after-ms")), has_run=told.get(b"frpc-processed") != b"no",
-        ), metadata)
+cdef int _take_push(RpcxTranslation translation, RpcxFrame* frame) except -1:
+    """Let the connection above serve what the server pushed: a call without an answer."""
+    cdef Py_ssize_t name_size = frame.path_size + 1 + frame.method_size
+    cdef bytes name, metadata = b"", payload
+    cdef list dropped = []
+    cdef int serialize = frame.kinds >> 4, compressor = (frame.flags & COMPRESSION_BITS) >> 2
+    cdef Frame push
+    cdef Reserved found
+    if frame.metadata_size:
+        try:
+            # Checks the lengths.
+            find_reserved(frame.metadata, frame.metadata_size, False, &found)
+            metadata = native_entries(frame.metadata, frame.metadata_size, translation.profile.states_deadlines, dropped)
+        except ValueError as error:
+            return _drop_push(translation, str(error))
+    if dropped:
+        _note_dropped(translation, dropped)
+    if not 1 < name_size <= LONGEST_NAME or PyBytes_GET_SIZE(metadata) > translation.above.most_metadata or compressor > 1:
+        text = f"its name has {name_size} bytes, its metadata {len(metadata)}, its compressor is {compressor}"
+        return _drop_push(translation, text)
+    name = frame.path[:frame.path_size] + b"." + frame.method[:frame.method_size]
+    begin_message(&push, REQUEST, translation.next_push, metadata)
+    translation.next_push += 2
+    push.flags = ONE_WAY
+    push.method = PyBytes_AS_STRING(name)
+    push.method_size = name_size
+    push.codec = codec_of(serialize)
+    push.compressor = <uint8_t>compressor
+    push.payload = frame.payload
+    push.payload_size = frame.payload_size
+    if serialize == SERIALIZE_RAW and not compressor:
+        # The result of everything that Go pushes. As a value it fits methods that return nothing, for which raw
+        # bytes have no form.
+        payload = BIN32 + (<object>frame.payload_size).to_bytes(4, "big") + frame.payload[:frame.payload_size]
+        push.codec = codec_of(SERIALIZE_MSGPACK)
+        push.payload = PyBytes_AS_STRING(payload)
+        push.payload_size = PyBytes_GET_SIZE(payload)
+    return translation.above.put_message(&push)
+
+
+cdef int _drop_push(RpcxTranslation translation, str why) except -1:
+    """Log a push that cannot be served: the first one, then at most one a minute, with the number of the others."""
+    cdef uint64_t now = now_ns()
+    translation.untold_pushes += 1
+    if translation.told_push_ns == 0 or now >= translation.told_push_ns + <uint64_t>MINUTE:
+        logger.warning("dropped a push: %s (pushes dropped since this was last told: %d)", why, translation.untold_pushes)
+        translation.told_push_ns, translation.untold_pushes = now, 0
+    return 0
+
+
+cdef int _note_dropped(RpcxTranslation translation, list dropped) except -1:
+    """Count entries of metadata without a native form; the first one of a connection is logged."""
+    note_dropped(dropped, translation.profile.name, logger, translation.has_told_dropped)
+    translation.has_told_dropped = True
+    return 0
+
+
+cdef int _leave(RpcxTranslation translation) except -1:
+    """Let further calls use another connection."""
+    if not translation.is_leaving:
+        translation.is_leaving = True
+        translation.above.put_control(GOAWAY, 0, NO_MORE_CALLS)
+    return 0
+
+
+cdef int _take_error(RpcxTranslation translation, uint64_t id, bytes metadata, dict told) except -1:
+    """Fail a call with the error in the entries of its answer; an answer by Go has only the text."""
+    cdef bytes text = told.get(translation.profile.error_key, b"")
+    cdef tuple names = translation.profile.unknown_names
+    cdef int status = STATUSES.get(told.get(b"frpc-code"), UNIMPLEMENTED if text.startswith(names) else UNKNOWN)
+    if status == UNAUTHENTICATED and translation.profile.closes_on_refusal:
+        # The server accepts no more calls here.
+        _leave(translation)
+    return translation.above.fail(id, Failure(
+        status, text.decode("utf-8", "replace"), told.get(b"frpc-details-bin", b""),
+        pushback_ms=pause_of(told.get(b"frpc-retry-after-ms")), has_run=told.get(b"frpc-processed") != b"no",
+    ), metadata)
 
 
 cdef inline bint is_gzip(const char* data, Py_ssize_t size) noexcept:
