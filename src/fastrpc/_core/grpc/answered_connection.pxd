@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.grpc.fields cimport MessageReader
@@ -89,14 +89,7 @@ cdef class AnsweredConnection(StreamHandler):
     # Hook: the server refused a call for its credential.
     cdef int on_unauthenticated(self) except -1
 
-    cdef int _take_parts(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1
-    cdef bint _take_message(self, Http2Stream stream, GrpcAnswer answer, bytes message, bint is_compressed) except -1
-    cdef int _open_window(self, Http2Stream stream, GrpcAnswer answer, bint is_awaited) except -1
-    cdef int _take_text(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1
-    cdef int _finish(self, Http2Stream stream, AnswerEnd end) except -1
-    cdef bint _is_whole(self, Http2Stream stream, GrpcAnswer answer) except -1
-    cdef int _end_locally(self, Http2Stream stream, int status, str text) except -1
-    cdef bint _is_late(self, ClientCall call, uint64_t early_ns) noexcept
-    cdef int _fail(self, ClientCall call, object error) except -1
+    # End a call with an error.
+    cdef int fail(self, ClientCall call, object error) except -1
+
     cdef list _left_out(self)
-    cdef str _metadata_text(self)

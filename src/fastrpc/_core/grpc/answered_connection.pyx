@@ -21,7 +21,7 @@ import logging
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint16_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memset
 
 from fastrpc._core.base.big_endian cimport load32_big
@@ -202,13 +202,13 @@ cdef class AnsweredConnection(StreamHandler):
         if answer.call is None:
             return 0
         if block.is_too_large:
-            return self._end_locally(stream, RESOURCE_EXHAUSTED, self._metadata_text())
+            return _end_locally(self, stream, RESOURCE_EXHAUSTED, _metadata_text(self))
         if ends_stream:
-            return self._finish(stream, end_of(block, self._left_out()))
+            return _finish(self, stream, end_of(block, self._left_out()))
         answer.head = head_of(block, self._left_out())
         if answer.head.compressor == ENCODING_UNKNOWN:
             text = f"the answer is compressed by {answer.head.encoding!r:.50}, which is unknown here"
-            return self._end_locally(stream, INTERNAL, text)
+            return _end_locally(self, stream, INTERNAL, text)
         if answer.head.is_grpc and answer.call.flags & STREAM_OUT:
             return answer.call.head_came(answer.head.metadata or b"")
         return 0
@@ -218,72 +218,22 @@ cdef class AnsweredConnection(StreamHandler):
         if answer.call is None:
             return 0
         if not answer.head.is_grpc:
-            self._take_text(stream, answer, data, size)
+            _take_text(self, stream, data, size)
         elif (
             answer.reader is None and answer.message is None and size >= PREFIX_BYTES and data[0] == 0
             and <Py_ssize_t>load32_big(data + 1) == size - PREFIX_BYTES <= self.message_bytes
         ):
             # The usual case: one whole message.
-            self._take_message(stream, answer, copied(data + PREFIX_BYTES, size - PREFIX_BYTES), False)
+            _take_message(self, stream, answer, copied(data + PREFIX_BYTES, size - PREFIX_BYTES), False)
         else:
-            self._take_parts(stream, answer, data, size)
-        return self._finish(stream, end_without_status(answer)) if ends_stream and answer.call is not None else 0
-
-    cdef int _take_text(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1:
-        """Keep the text of a plain HTTP answer; bytes beyond a limit are ignored."""
-        answer.text = ((answer.text or b"") + data[:min(size, <Py_ssize_t>LONGEST_TEXT)])[:LONGEST_TEXT]
-        if size and PyBytes_GET_SIZE(answer.text) == LONGEST_TEXT:
-            return self._finish(stream, end_without_status(answer))
-        return self.http2.took(stream, size)
-
-    cdef int _take_parts(self, Http2Stream stream, GrpcAnswer answer, const char* data, Py_ssize_t size) except -1:
-        """Cut DATA into messages."""
-        cdef bytes message
-        if answer.reader is None:
-            answer.reader = MessageReader(self.message_bytes)
-        while size:
-            message = answer.reader.read(&data, &size, self.http2.trusted)
-            if message is None:
-                break
-            if not self._take_message(stream, answer, message, answer.reader.is_compressed):
-                return 0
-        if answer.reader.problem == MESSAGE_TOO_LARGE:
-            return self._end_locally(
-                stream, RESOURCE_EXHAUSTED,
-                f"the answer has {answer.reader.total} bytes, this client takes {self.message_bytes} (Limits.message_bytes)",
-            )
-        if answer.reader.problem:
-            return self._end_locally(stream, INTERNAL, "a message of the answer has flags that gRPC does not know")
-        return self._open_window(stream, answer, False)
-
-    cdef int _open_window(self, Http2Stream stream, GrpcAnswer answer, bint is_awaited) except -1:
-        """Let the rest of a long message arrive at once, beyond the window of its stream, as far as the pool has room.
-
-        A unary answer waits at most for other answers, not for the reader of a stream: it overtakes messages of
-        streams, and one unary answer may always arrive. A message for which a reader waits may arrive, too, whatever is
-        held for streams that are read later.
-        """
-        cdef FlowControl flow = self.http2.incoming.flow
-        cdef int64_t size = answer.reader.missing() - self.http2.incoming.to_come(stream)
-        cdef bint is_answer = not answer.call.flags & STREAM_OUT
-        if size <= 0:
-            return 0
-        if flow.granted and not flow.has_room(stream, size, is_answer):
-            if not is_answer:
-                if not (is_awaited or has_reader(answer.call)):
-                    return flow.await_room(stream, False)
-            elif self.unpooled is None or not self.unpooled.is_known:
-                self.unpooled = stream
-            else:
-                return flow.await_room(stream, True)
-        flow.borrow(stream, size)
-        return self.http2.grant(stream, size)
+            _take_parts(self, stream, data, size)
+        return _finish(self, stream, end_without_status(answer)) if ends_stream and answer.call is not None else 0
 
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1:
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
         if answer is None or answer.call is None or answer.reader is None or not answer.reader.is_inside():
             return 0
-        return self._open_window(stream, answer, is_awaited)
+        return _open_window(self, stream, answer, is_awaited)
 
     cdef Assembly sink_for(self, Http2Stream stream):
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
@@ -293,77 +243,18 @@ cdef class AnsweredConnection(StreamHandler):
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
         cdef bytes message = answer.reader.finish()
         if message is not None:
-            self._take_message(stream, answer, message, answer.reader.is_compressed)
-        return self._finish(stream, end_without_status(answer)) if ends_stream and answer.call is not None else 0
-
-    cdef bint _take_message(self, Http2Stream stream, GrpcAnswer answer, bytes message, bint is_compressed) except -1:
-        """Take a whole message; return whether more of the answer is expected."""
-        cdef Frame frame
-        cdef ClientCall call = answer.call
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(message)
-        self.http2.trusted = max(self.http2.trusted, size)
-        if is_compressed and answer.head.compressor == ENCODING_IDENTITY:
-            self._end_locally(stream, INTERNAL, "a message of the answer is compressed, and its head names no compressor")
-            return False
-        if call.flags & STREAM_OUT:
-            fill_message(&frame, call, answer.head.compressor if is_compressed else 0)
-            if size <= SMALL_MESSAGE:
-                self.http2.engine().woke = True
-            call.message_came(&frame, message, size + PREFIX_BYTES)
-            return answer.call is not None
-        if answer.message is not None:
-            self._end_locally(stream, UNIMPLEMENTED, "the server sent two messages where one belongs")
-            return False
-        answer.message = message
-        answer.is_compressed = is_compressed
-        return True
+            _take_message(self, stream, answer, message, answer.reader.is_compressed)
+        return _finish(self, stream, end_without_status(answer)) if ends_stream and answer.call is not None else 0
 
     cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1:
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
         if answer.call is None:
             return 0
         if block.is_too_large:
-            return self._end_locally(stream, RESOURCE_EXHAUSTED, self._metadata_text())
+            return _end_locally(self, stream, RESOURCE_EXHAUSTED, _metadata_text(self))
         if not answer.head.is_grpc:
-            return self._finish(stream, end_without_status(answer))
-        return self._finish(stream, end_of(block, self._left_out()))
-
-    cdef int _finish(self, Http2Stream stream, AnswerEnd end) except -1:
-        """End a call with its answer. A server that ended the stream first accepts no more messages."""
-        cdef Frame frame
-        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
-        cdef ClientCall call = answer.call
-        cdef bytes metadata = end.metadata
-        if end.status == 0 and not self._is_whole(stream, answer):
-            return 0
-        answer.call = None
-        self.call_over(call)
-        if not call.flags & STREAM_OUT and answer.head is not None:
-            metadata = join_answer(answer.head.metadata, metadata)
-        if metadata is not None:
-            call.received_metadata = metadata
-        self.http2.engine().woke = True
-        end.fill(&frame)
-        if end.status == 0:
-            fill_message(&frame, call, answer.head.compressor if answer.is_compressed else 0)
-            call.answer_came(&frame, answer.message or b"", self.http2.instant())
-        elif self._is_late(call, 0):
-            call.failed(call.overdue(self.http2.engine(), True))
-        else:
-            call.answer_came(&frame, end.details, self.http2.instant())
-            if end.status == UNAUTHENTICATED:
-                self.on_unauthenticated()
-        return self.http2.reset(stream, CODE_NONE if stream.is_ended_by_peer else CODE_CANCEL)
-
-    cdef bint _is_whole(self, Http2Stream stream, GrpcAnswer answer) except -1:
-        """Return whether an answer with status OK has its messages; if not, its call ends with an error."""
-        if answer.reader is not None and answer.reader.is_inside():
-            self._end_locally(stream, INTERNAL, "the answer ends inside a message")
-            return False
-        if answer.message is None and not answer.call.flags & STREAM_OUT:
-            self._end_locally(stream, UNIMPLEMENTED, "the server sent no message where one belongs")
-            return False
-        return True
+            return _finish(self, stream, end_without_status(answer))
+        return _finish(self, stream, end_of(block, self._left_out()))
 
     cdef int on_reset(self, Http2Stream stream, uint32_t code) except -1:
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
@@ -371,36 +262,19 @@ cdef class AnsweredConnection(StreamHandler):
         cdef AnswerEnd end
         if call is None:
             return 0
-        if code == CODE_CANCEL and self._is_late(call, EARLY_NS):
+        if code == CODE_CANCEL and _is_late(self, call, EARLY_NS):
             answer.call = None
-            return self._fail(call, call.overdue(self.http2.engine(), True))
+            return self.fail(call, call.overdue(self.http2.engine(), True))
         if code == CODE_REFUSED_STREAM and answer.head is None:
             end = new_end(UNAVAILABLE, OUTCOME_NOT_STARTED, "the server refused the stream")
         else:
             end = new_end(status_of_reset(code), OUTCOME_UNKNOWN, f"the server reset the stream, with code {code}")
-        return self._finish(stream, end)
+        return _finish(self, stream, end)
 
     cdef int on_stream_violation(self, Http2Stream stream, const Violation* violation) except -1:
-        return self._end_locally(stream, INTERNAL, f"the server broke the protocol: {violation_text(violation)}")
+        return _end_locally(self, stream, INTERNAL, f"the server broke the protocol: {violation_text(violation)}")
 
-    cdef int _end_locally(self, Http2Stream stream, int status, str text) except -1:
-        """End a call for a fault of its answer: the server is notified, and its handler may have run."""
-        cdef GrpcAnswer answer = <GrpcAnswer>stream.user
-        cdef ClientCall call = answer.call
-        if call is None:
-            return 0
-        answer.call = None
-        if self._is_late(call, 0):
-            self._fail(call, call.overdue(self.http2.engine(), True))
-        else:
-            self._fail(call, CallError(Status(status), f"{call.route.method}: {text}", processed="yes"))
-        return self.http2.reset(stream, CODE_CANCEL)
-
-    cdef bint _is_late(self, ClientCall call, uint64_t early_ns) noexcept:
-        """Return whether the deadline of a call has passed, or will pass within `early_ns`."""
-        return call.deadline_ns != NO_DEADLINE and self.http2.instant() + early_ns >= call.deadline_ns
-
-    cdef int _fail(self, ClientCall call, object error) except -1:
+    cdef int fail(self, ClientCall call, object error) except -1:
         self.call_over(call)
         self.http2.engine().woke = True
         return call.failed(error)
@@ -418,9 +292,149 @@ cdef class AnsweredConnection(StreamHandler):
             self.has_told_dropped = True
         return self.left_out
 
-    cdef str _metadata_text(self):
-        cdef Py_ssize_t most = self.http2.incoming.decoder.list_limit
-        return f"the metadata of the answer is over our {most} bytes (Limits.metadata_bytes)"
+
+@cython.nonecheck(False)
+cdef bint _take_message(
+    AnsweredConnection connection, Http2Stream stream, GrpcAnswer answer, bytes message, bint is_compressed
+) except -1:
+    """Take a whole message; return whether more of the answer is expected."""
+    cdef Frame frame
+    cdef ClientCall call = answer.call
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(message)
+    connection.http2.trusted = max(connection.http2.trusted, size)
+    if is_compressed and answer.head.compressor == ENCODING_IDENTITY:
+        _end_locally(connection, stream, INTERNAL, "a message of the answer is compressed, and its head names no compressor")
+        return False
+    if call.flags & STREAM_OUT:
+        fill_message(&frame, call, answer.head.compressor if is_compressed else 0)
+        if size <= SMALL_MESSAGE:
+            connection.http2.engine().woke = True
+        call.message_came(&frame, message, size + PREFIX_BYTES)
+        return answer.call is not None
+    if answer.message is not None:
+        _end_locally(connection, stream, UNIMPLEMENTED, "the server sent two messages where one belongs")
+        return False
+    answer.message = message
+    answer.is_compressed = is_compressed
+    return True
+
+
+@cython.nonecheck(False)
+cdef int _finish(AnsweredConnection connection, Http2Stream stream, AnswerEnd end) except -1:
+    """End a call with its answer. A server that ended the stream first accepts no more messages."""
+    cdef Frame frame
+    cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+    cdef ClientCall call = answer.call
+    cdef bytes metadata = end.metadata
+    if end.status == 0 and not _is_whole(connection, stream, answer):
+        return 0
+    answer.call = None
+    connection.call_over(call)
+    if not call.flags & STREAM_OUT and answer.head is not None:
+        metadata = join_answer(answer.head.metadata, metadata)
+    if metadata is not None:
+        call.received_metadata = metadata
+    connection.http2.engine().woke = True
+    end.fill(&frame)
+    if end.status == 0:
+        fill_message(&frame, call, answer.head.compressor if answer.is_compressed else 0)
+        call.answer_came(&frame, answer.message or b"", connection.http2.instant())
+    elif _is_late(connection, call, 0):
+        call.failed(call.overdue(connection.http2.engine(), True))
+    else:
+        call.answer_came(&frame, end.details, connection.http2.instant())
+        if end.status == UNAUTHENTICATED:
+            connection.on_unauthenticated()
+    return connection.http2.reset(stream, CODE_NONE if stream.is_ended_by_peer else CODE_CANCEL)
+
+
+@cython.nonecheck(False)
+cdef bint _is_whole(AnsweredConnection connection, Http2Stream stream, GrpcAnswer answer) except -1:
+    """Return whether an answer with status OK has its messages; if not, its call ends with an error."""
+    if answer.reader is not None and answer.reader.is_inside():
+        _end_locally(connection, stream, INTERNAL, "the answer ends inside a message")
+        return False
+    if answer.message is None and not answer.call.flags & STREAM_OUT:
+        _end_locally(connection, stream, UNIMPLEMENTED, "the server sent no message where one belongs")
+        return False
+    return True
+
+
+cdef int _take_text(AnsweredConnection connection, Http2Stream stream, const char* data, Py_ssize_t size) except -1:
+    """Keep the text of a plain HTTP answer; bytes beyond a limit are ignored."""
+    cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+    answer.text = ((answer.text or b"") + data[:min(size, <Py_ssize_t>LONGEST_TEXT)])[:LONGEST_TEXT]
+    if size and PyBytes_GET_SIZE(answer.text) == LONGEST_TEXT:
+        return _finish(connection, stream, end_without_status(answer))
+    return connection.http2.took(stream, size)
+
+
+cdef int _take_parts(AnsweredConnection connection, Http2Stream stream, const char* data, Py_ssize_t size) except -1:
+    """Cut DATA into messages."""
+    cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+    cdef bytes message
+    if answer.reader is None:
+        answer.reader = MessageReader(connection.message_bytes)
+    while size:
+        message = answer.reader.read(&data, &size, connection.http2.trusted)
+        if message is None:
+            break
+        if not _take_message(connection, stream, answer, message, answer.reader.is_compressed):
+            return 0
+    if answer.reader.problem == MESSAGE_TOO_LARGE:
+        text = f"the answer has {answer.reader.total} bytes, this client takes {connection.message_bytes}"
+        return _end_locally(connection, stream, RESOURCE_EXHAUSTED, f"{text} (Limits.message_bytes)")
+    if answer.reader.problem:
+        return _end_locally(connection, stream, INTERNAL, "a message of the answer has flags that gRPC does not know")
+    return _open_window(connection, stream, answer, False)
+
+
+cdef int _open_window(AnsweredConnection connection, Http2Stream stream, GrpcAnswer answer, bint is_awaited) except -1:
+    """Let the rest of a long message arrive at once, beyond the window of its stream, as far as the pool has room.
+
+    A unary answer waits at most for other answers, not for the reader of a stream: it overtakes messages of
+    streams, and one unary answer may always arrive. A message for which a reader waits may arrive, too, whatever is
+    held for streams that are read later.
+    """
+    cdef FlowControl flow = connection.http2.incoming.flow
+    cdef int64_t size = answer.reader.missing() - connection.http2.incoming.to_come(stream)
+    cdef bint is_answer = not answer.call.flags & STREAM_OUT
+    if size <= 0:
+        return 0
+    if flow.granted and not flow.has_room(stream, size, is_answer):
+        if not is_answer:
+            if not (is_awaited or has_reader(answer.call)):
+                return flow.await_room(stream, False)
+        elif connection.unpooled is None or not connection.unpooled.is_known:
+            connection.unpooled = stream
+        else:
+            return flow.await_room(stream, True)
+    flow.borrow(stream, size)
+    return connection.http2.grant(stream, size)
+
+
+cdef int _end_locally(AnsweredConnection connection, Http2Stream stream, int status, str text) except -1:
+    """End a call for a fault of its answer: the server is notified, and its handler may have run."""
+    cdef GrpcAnswer answer = <GrpcAnswer>stream.user
+    cdef ClientCall call = answer.call
+    if call is None:
+        return 0
+    answer.call = None
+    if _is_late(connection, call, 0):
+        connection.fail(call, call.overdue(connection.http2.engine(), True))
+    else:
+        connection.fail(call, CallError(Status(status), f"{call.route.method}: {text}", processed="yes"))
+    return connection.http2.reset(stream, CODE_CANCEL)
+
+
+cdef str _metadata_text(AnsweredConnection connection):
+    cdef Py_ssize_t most = connection.http2.incoming.decoder.list_limit
+    return f"the metadata of the answer is over our {most} bytes (Limits.metadata_bytes)"
+
+
+cdef bint _is_late(AnsweredConnection connection, ClientCall call, uint64_t early_ns) noexcept:
+    """Return whether the deadline of a call has passed, or will pass within `early_ns`."""
+    return call.deadline_ns != NO_DEADLINE and connection.http2.instant() + early_ns >= call.deadline_ns
 
 
 cdef bint has_reader(ClientCall call) noexcept:

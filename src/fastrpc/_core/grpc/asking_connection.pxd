@@ -9,7 +9,6 @@ from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.grpc.answered_connection cimport AnsweredConnection
 from fastrpc._core.grpc.fields cimport RequestHeads
-from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.io.client_life cimport ClientLife
 from fastrpc._core.wire.window cimport Budget
 
@@ -51,15 +50,9 @@ cdef class AskingConnection(AnsweredConnection):
     # Requests.
     cdef int send_request(self, ClientCall call, bytes payload) except -1
     cdef bint _may_open(self, Call call) noexcept
-    cdef bint _open_call(self, ClientCall call, bytes payload) except -1
-    cdef int _write_head(self, Http2Stream stream, ClientCall call, uint64_t left_ns) except -1
-    cdef int _declare(self, object compressor) except -1
-    cdef int _wait(self, ClientCall call, bytes payload) except -1
-    cdef int _release(self) except -1
     cdef int give_up(self, ClientCall call) except -1
 
     # The end.
-    cdef int _fail_waiting(self, str why) except -1
     cdef int fail_all(self, str why, bint leaves) except -1
     cdef int _close_when_idle(self) except -1
     cdef inline Py_ssize_t in_flight(self) noexcept:

@@ -22,6 +22,7 @@ from fastrpc._core.grpc.fields cimport IS_COMPRESSED, LONGEST_TIMEOUT, encoding_
 from fastrpc._core.http2.connection cimport new_http2
 from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_CANCEL, CODE_NONE, FLAG_END_STREAM
 from fastrpc._core.http2.header_block cimport TOKEN_GRPC_ENCODING, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_TIMEOUT
+from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, Outgoing, forget_dropped, let_go, live_queue, new_item
@@ -75,109 +76,14 @@ cdef class AskingConnection(AnsweredConnection):
     cdef int send_request(self, ClientCall call, bytes payload) except -1:
         """Open the stream of a call and send its request, or let it wait for a stream."""
         if (self.waiting.has_items() and self.http2.control.is_settled) or not self._may_open(call):
-            return self._wait(call, payload)
-        return 0 if self._open_call(call, payload) else self._wait(call, payload)
+            return _wait(self, call, payload)
+        return 0 if _open_call(self, call, payload) else _wait(self, call, payload)
 
     cdef bint _may_open(self, Call call) noexcept:
         """Return whether a call may leave, by the state of the opening."""
         return self.http2.control.is_settled or self.life.takes_early(call.flags & IDEMPOTENT)
 
-    cdef bint _open_call(self, ClientCall call, bytes payload) except -1:
-        """Send a request on a new stream; False: no stream can be opened now."""
-        cdef GrpcAnswer answer
-        cdef Http2Stream stream
-        cdef uint64_t left_ns = 0
-        if call.deadline_ns != NO_DEADLINE:
-            if call.deadline_ns <= self.http2.instant():
-                # The deadline of the call has passed: its caller ends it, unsent.
-                return True
-            left_ns = call.deadline_ns - self.http2.instant()
-        stream = self.http2.open_stream()
-        if stream is None:
-            return False
-        answer = GrpcAnswer.__new__(GrpcAnswer)
-        stream.user = answer
-        call.id = stream.id
-        if not call.flags & ONE_WAY:
-            call.state = STATE_WAITING
-            answer.call = call
-        else:
-            call.state = STATE_GONE
-        self._write_head(stream, call, left_ns)
-        if not call.flags & STREAM_IN:
-            self.http2.send_message(stream, payload, IS_COMPRESSED if call.compressor else 0, True)
-        call.handed_at = self.flushes + 1
-        return True
-
-    cdef int _write_head(self, Http2Stream stream, ClientCall call, uint64_t left_ns) except -1:
-        self.http2.begin_head(stream)
-        self.http2.put_template(self.heads.head_of(call.route, call.sent_metadata))
-        if left_ns:
-            left_ns = min(left_ns, <uint64_t>LONGEST_TIMEOUT)
-            self.http2.put_field(TOKEN_GRPC_TIMEOUT, TIMEOUT, timeout_field(<int64_t>left_ns))
-        if call.compressor:
-            self.http2.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(call.compressor))
-        elif call.options is not None and call.options.compressor is not None:
-            self._declare(call.options.compressor)
-        if call.attempt_number:
-            self.http2.put_field(TOKEN_GRPC_PREVIOUS_ATTEMPTS, PREVIOUS_ATTEMPTS, b"%d" % call.attempt_number)
-        if call.sent_metadata is not None:
-            put_metadata(self.http2.sender.encoder, self.http2.sender.out, call.sent_metadata)
-        return self.http2.end_head(stream, False)
-
-    cdef int _declare(self, object compressor) except -1:
-        """Declare the compressor of a call whose request is too short for it: the answer may be longer."""
-        cdef int number = self.calling.peer.compressor_number(compressor.wire_id, compressor.name)
-        if number > 0:
-            self.http2.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(number))
-        return 0
-
     # Calls that wait for a stream
-
-    cdef int _wait(self, ClientCall call, bytes payload) except -1:
-        cdef Outgoing item = new_item(call, REQUEST, payload)
-        item.last = item
-        item.queued_ns = self.http2.instant()
-        call.unsent = item
-        self.waiting.of(call.priority).append(item)
-        if not self.http2.control.is_settled:
-            return 0
-        # One waiting call is a crowd already: the server takes no further stream.
-        if self.life.owner is None:
-            self.calling.peer.workers = MOST_CONNECTIONS
-        elif self.life.is_crowd(self.life.crowd):
-            self.calling.loop_state.call_soon(self.http2.engine().tell_crowd)
-        return 0
-
-    cdef int _release(self) except -1:
-        """Start waiting calls by priority, then by arrival, while there are free streams."""
-        cdef Outgoing item
-        cdef ClientCall call
-        cdef Queue queue
-        if self.is_releasing or not self.http2.control.is_settled:
-            # A call that ended at once: the loop that started it continues anyway.
-            return 0
-        self.is_releasing = True
-        try:
-            while not self.http2.is_closed:
-                queue = live_queue(self.waiting, &self.dropped)
-                if queue is None:
-                    break
-                item = <Outgoing>queue[0]
-                if not self._open_call(<ClientCall>item.call, item.payload):
-                    break
-                client_waits.counted(self.http2.instant() - min(self.http2.instant(), item.queued_ns))
-                queue.popleft()
-                call = <ClientCall>item.call
-                let_go(item)
-                if item.flags & FLAG_END_STREAM:
-                    self.calling.send_end(call)
-                elif call.flags & STREAM_IN:
-                    # The sender of the call already waits, as the call had no stream before.
-                    call.may_send()
-        finally:
-            self.is_releasing = False
-        return 0
 
     cdef int give_up(self, ClientCall call) except -1:
         """Stop a call: it is never sent if it waits, otherwise its stream is reset."""
@@ -213,7 +119,7 @@ cdef class AskingConnection(AnsweredConnection):
     cdef int on_over(self, Http2Stream stream) except -1:
         stream.user = None
         if self.waiting.has_items():
-            self._release()
+            _release(self)
         return self._close_when_idle()
 
     # The connection
@@ -228,7 +134,7 @@ cdef class AskingConnection(AnsweredConnection):
                 self.life.owner.connection_ready(self.http2.engine())
             if self.valid_seconds > 0:
                 self.life.credential_expires(self.http2.engine(), self.valid_seconds)
-        return self._release()
+        return _release(self)
 
     cdef int on_unauthenticated(self) except -1:
         return 0 if self.validity is None else self.life.credential_refused(self.http2.engine())
@@ -249,34 +155,21 @@ cdef class AskingConnection(AnsweredConnection):
             call = (<GrpcAnswer>stream.user).call
             stream.user = None
             if call is not None:
-                self._fail(call, self.calling.error_of_end(call, False, None))
-        self._fail_waiting(None)
+                self.fail(call, self.calling.error_of_end(call, False, None))
+        _fail_waiting(self, None)
         return self._close_when_idle()
-
-    cdef int _fail_waiting(self, str why) except -1:
-        """Fail the calls that wait for a stream: the server has seen nothing of them."""
-        cdef Outgoing item
-        cdef ClientCall call
-        while self.waiting.has_items():
-            item = <Outgoing>self.waiting.first().popleft()
-            if not item.is_dropped:
-                call = <ClientCall>item.call
-                let_go(item)
-                self._fail(call, self.calling.error_of_end(call, False, why))
-        self.dropped = 0
-        return 0
 
     cdef int fail_all(self, str why, bint leaves) except -1:
         """Fail all calls; `leaves`: written output is still sent."""
         cdef CallingPart part = self.calling
         cdef Http2Stream stream
         cdef ClientCall call
-        self._fail_waiting(why)
+        _fail_waiting(self, why)
         for stream in self.http2.streams.entries():
             call = None if stream.user is None else (<GrpcAnswer>stream.user).call
             if call is not None:
                 (<GrpcAnswer>stream.user).call = None
-                self._fail(call, part.error_of_end(call, part.was_written(call) if leaves else part.was_handed(call), why))
+                self.fail(call, part.error_of_end(call, part.was_written(call) if leaves else part.was_handed(call), why))
         return 0
 
     cdef int _close_when_idle(self) except -1:
@@ -295,3 +188,119 @@ cdef class AskingConnection(AnsweredConnection):
         if self.http2.stream_below() is not NULL:
             (<ByteStream>self.http2.stream_below()).finish(lingers)
         return 0
+
+
+@cython.nonecheck(False)
+cdef bint _open_call(AskingConnection connection, ClientCall call, bytes payload) except -1:
+    """Send a request on a new stream; False: no stream can be opened now."""
+    cdef GrpcAnswer answer
+    cdef Http2Stream stream
+    cdef uint64_t left_ns = 0
+    if call.deadline_ns != NO_DEADLINE:
+        if call.deadline_ns <= connection.http2.instant():
+            # The deadline of the call has passed: its caller ends it, unsent.
+            return True
+        left_ns = call.deadline_ns - connection.http2.instant()
+    stream = connection.http2.open_stream()
+    if stream is None:
+        return False
+    answer = GrpcAnswer.__new__(GrpcAnswer)
+    stream.user = answer
+    call.id = stream.id
+    if not call.flags & ONE_WAY:
+        call.state = STATE_WAITING
+        answer.call = call
+    else:
+        call.state = STATE_GONE
+    _write_head(connection, stream, call, left_ns)
+    if not call.flags & STREAM_IN:
+        connection.http2.send_message(stream, payload, IS_COMPRESSED if call.compressor else 0, True)
+    call.handed_at = connection.flushes + 1
+    return True
+
+
+@cython.nonecheck(False)
+cdef int _write_head(AskingConnection connection, Http2Stream stream, ClientCall call, uint64_t left_ns) except -1:
+    connection.http2.begin_head(stream)
+    connection.http2.sender.put_fields(connection.heads.head_of(call.route, call.sent_metadata), None)
+    if left_ns:
+        left_ns = min(left_ns, <uint64_t>LONGEST_TIMEOUT)
+        connection.http2.put_field(TOKEN_GRPC_TIMEOUT, TIMEOUT, timeout_field(<int64_t>left_ns))
+    if call.compressor:
+        connection.http2.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(call.compressor))
+    elif call.options is not None and call.options.compressor is not None:
+        _declare(connection, call.options.compressor)
+    if call.attempt_number:
+        connection.http2.put_field(TOKEN_GRPC_PREVIOUS_ATTEMPTS, PREVIOUS_ATTEMPTS, b"%d" % call.attempt_number)
+    if call.sent_metadata is not None:
+        put_metadata(connection.http2.sender.encoder, connection.http2.sender.out, call.sent_metadata)
+    return connection.http2.end_head(stream, False)
+
+
+cdef int _declare(AskingConnection connection, object compressor) except -1:
+    """Declare the compressor of a call whose request is too short for it: the answer may be longer."""
+    cdef int number = connection.calling.peer.compressor_number(compressor.wire_id, compressor.name)
+    if number > 0:
+        connection.http2.put_field(TOKEN_GRPC_ENCODING, ENCODING, encoding_name(number))
+    return 0
+
+
+cdef int _wait(AskingConnection connection, ClientCall call, bytes payload) except -1:
+    cdef Outgoing item = new_item(call, REQUEST, payload)
+    item.last = item
+    item.queued_ns = connection.http2.instant()
+    call.unsent = item
+    connection.waiting.of(call.priority).append(item)
+    if not connection.http2.control.is_settled:
+        return 0
+    # One waiting call is a crowd already: the server takes no further stream.
+    if connection.life.owner is None:
+        connection.calling.peer.workers = MOST_CONNECTIONS
+    elif connection.life.is_crowd(connection.life.crowd):
+        connection.calling.loop_state.call_soon(connection.http2.engine().tell_crowd)
+    return 0
+
+
+cdef int _release(AskingConnection connection) except -1:
+    """Start waiting calls by priority, then by arrival, while there are free streams."""
+    cdef Outgoing item
+    cdef ClientCall call
+    cdef Queue queue
+    if connection.is_releasing or not connection.http2.control.is_settled:
+        # A call that ended at once: the loop that started it continues anyway.
+        return 0
+    connection.is_releasing = True
+    try:
+        while not connection.http2.is_closed:
+            queue = live_queue(connection.waiting, &connection.dropped)
+            if queue is None:
+                break
+            item = <Outgoing>queue[0]
+            if not _open_call(connection, <ClientCall>item.call, item.payload):
+                break
+            client_waits.counted(connection.http2.instant() - min(connection.http2.instant(), item.queued_ns))
+            queue.popleft()
+            call = <ClientCall>item.call
+            let_go(item)
+            if item.flags & FLAG_END_STREAM:
+                connection.calling.send_end(call)
+            elif call.flags & STREAM_IN:
+                # The sender of the call already waits, as the call had no stream before.
+                call.may_send()
+    finally:
+        connection.is_releasing = False
+    return 0
+
+
+cdef int _fail_waiting(AskingConnection connection, str why) except -1:
+    """Fail the calls that wait for a stream: the server has seen nothing of them."""
+    cdef Outgoing item
+    cdef ClientCall call
+    while connection.waiting.has_items():
+        item = <Outgoing>connection.waiting.first().popleft()
+        if not item.is_dropped:
+            call = <ClientCall>item.call
+            let_go(item)
+            connection.fail(call, connection.calling.error_of_end(call, False, why))
+    connection.dropped = 0
+    return 0

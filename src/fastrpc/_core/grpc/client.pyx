@@ -350,7 +350,7 @@ cdef class GrpcCalls(CallingPart):
 
     cdef int reader_waits(self, Call call) except -1:
         cdef Http2Stream stream = self.stream_of(call)
-        return 0 if stream is None else self.http2().let_grow(stream) + self.http2().grant_awaited(stream)
+        return 0 if stream is None else self.http2().let_grow(stream) + self.engine().asking.grant_rest(stream, True)
 
     # The state of its request
 

@@ -2,7 +2,8 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.grpc.fields cimport MessageReader
-from fastrpc._core.http2.header_block cimport HeaderBlock, HeaderField
+from fastrpc._core.http2.connection cimport Http2Connection
+from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.server.engine_served_connection cimport SenderCheck
 from fastrpc._core.server.served_call cimport ServerCall
@@ -44,13 +45,6 @@ cdef class GrpcHead:
         # The metadata in native form, None without any; names of entries that were left out.
         readonly bytes metadata
         list dropped
-
-    cdef int understand(self, HeaderBlock block, uint32_t metadata_bytes) except -1
-    cdef int take_over(self, GrpcHead twin, HeaderBlock block) except -1
-    cdef int _refuse(self, int status, str text) except -1
-    cdef int _take_timeout(self, HeaderField field) except -1
-    cdef int _take_encodings(self, HeaderField encoding, HeaderField accepted) except -1
-    cdef int _take_metadata(self, HeaderBlock block, uint32_t metadata_bytes) except -1
 
 
 # Return the head that a block represents; equal blocks give one object.
@@ -122,3 +116,11 @@ cdef class GrpcCall(ServerCall):
 # Return status and text of a fault: of a call; by its number, with the size of a message over the limit.
 cdef tuple fault_of(GrpcCall call, uint64_t message_bytes)
 cpdef tuple message_fault(int fault, str method, Py_ssize_t size, uint64_t limit)
+
+# A call was let in: until one was authenticated, this may be the first.
+cdef inline int let_in(Http2Connection http2, ServerCall call) except -1:
+    return 0 if http2.has_known_peer else admit(http2, call)
+
+
+# A call was admitted before the peer was known.
+cdef int admit(Http2Connection http2, ServerCall call) except -1

@@ -26,6 +26,7 @@ from fastrpc._core.http2.header_block cimport (
     TOKEN_GRPC_TIMEOUT,
     TOKEN_METHOD,
     TOKEN_PATH,
+    HeaderField,
     keep_note,
 )
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
@@ -61,80 +62,88 @@ cdef dict FAULTS = {
 cdef class GrpcHead:
     """The head of a call, which all calls with an equal block share."""
 
-    cdef int understand(self, HeaderBlock block, uint32_t metadata_bytes) except -1:
-        """Take the fields of a block; the first fault counts."""
-        cdef HeaderField method = block.field(TOKEN_METHOD), path = block.field(TOKEN_PATH)
-        cdef HeaderField attempts
-        self.timeout_us = TIMEOUT_NONE
-        self.name = b"" if path is None else name_of(path)
-        if method is not None and method.value != POST:
-            self.http_status = 405
-            self.fault = "a call of gRPC is a POST"
-            self.is_head = method.value == b"HEAD"
-            return 0
-        if not block.is_too_large and not is_grpc(block.field(TOKEN_CONTENT_TYPE), &self.is_json):
-            self.http_status = 415
-            self.fault = "a call of gRPC has the content-type application/grpc"
-            return 0
-        self._take_timeout(block.field(TOKEN_GRPC_TIMEOUT))
-        self._take_encodings(block.field(TOKEN_GRPC_ENCODING), block.field(TOKEN_GRPC_ACCEPT_ENCODING))
-        attempts = block.field(TOKEN_GRPC_PREVIOUS_ATTEMPTS)
-        if attempts is not None:
-            self.attempt = <uint8_t>max(0, number_of(attempts.value, ATTEMPT_DIGITS))
-        return self._take_metadata(block, metadata_bytes)
 
-    cdef int take_over(self, GrpcHead twin, HeaderBlock block) except -1:
-        """Apply a header block that differs from a known one only in its timeout."""
-        self.name = twin.name
-        self.is_json = twin.is_json
-        self.compressor, self.accepted, self.encoding = twin.compressor, twin.accepted, twin.encoding
-        self.attempt = twin.attempt
-        self.metadata = twin.metadata
-        self.dropped = twin.dropped
-        self.timeout_us = TIMEOUT_NONE
-        return self._take_timeout(block.field(TOKEN_GRPC_TIMEOUT))
+@cython.nonecheck(False)
+cdef int take_over(GrpcHead head, GrpcHead twin, HeaderBlock block) except -1:
+    """Apply a header block that differs from a known one only in its timeout."""
+    head.name = twin.name
+    head.is_json = twin.is_json
+    head.compressor, head.accepted, head.encoding = twin.compressor, twin.accepted, twin.encoding
+    head.attempt = twin.attempt
+    head.metadata = twin.metadata
+    head.dropped = twin.dropped
+    head.timeout_us = TIMEOUT_NONE
+    return _take_timeout(head, block.field(TOKEN_GRPC_TIMEOUT))
 
-    cdef int _refuse(self, int status, str text) except -1:
-        if self.status == 0:
-            self.status = status
-            self.fault = text
+
+@cython.nonecheck(False)
+cdef int _take_timeout(GrpcHead head, HeaderField field) except -1:
+    cdef int64_t timeout
+    if field is None:
+        # The server's default is for protocols in which every caller states a time.
         return 0
+    timeout = timeout_ns(field.value)
+    if timeout < 0:
+        shown = field.value[:SHOWN_BYTES].decode("ascii", "backslashreplace")
+        return _refuse(head, INTERNAL, f"grpc-timeout is {shown!r}, it has 1 to 8 digits and one of H M S m u n")
+    head.is_late = timeout == 0
+    if timeout < <int64_t>LONGEST_TIMEOUT:
+        head.timeout_us = max(<uint64_t>timeout // 1000, <uint64_t>1)
+    return 0
 
-    cdef int _take_timeout(self, HeaderField field) except -1:
-        cdef int64_t timeout
-        if field is None:
-            # The server's default is for protocols in which every caller states a time.
-            return 0
-        timeout = timeout_ns(field.value)
-        if timeout < 0:
-            shown = field.value[:SHOWN_BYTES].decode("ascii", "backslashreplace")
-            return self._refuse(INTERNAL, f"grpc-timeout is {shown!r}, it has 1 to 8 digits and one of H M S m u n")
-        self.is_late = timeout == 0
-        if timeout < <int64_t>LONGEST_TIMEOUT:
-            self.timeout_us = max(<uint64_t>timeout // 1000, <uint64_t>1)
-        return 0
 
-    cdef int _take_encodings(self, HeaderField encoding, HeaderField accepted) except -1:
-        if encoding is not None:
-            self.compressor = <uint8_t>encoding_number(encoding.value, ENCODING_UNKNOWN)
-            if self.compressor == ENCODING_UNKNOWN:
-                self.encoding = encoding.value[:SHOWN_BYTES].decode("ascii", "backslashreplace")
-        if accepted is not None:
-            for name in accepted.value.split(b","):
-                self.accepted |= <uint8_t>(1 << encoding_number(name.strip(b" "), ENCODING_IDENTITY))
+cdef int understand(GrpcHead head, HeaderBlock block, uint32_t metadata_bytes) except -1:
+    """Take the fields of a block; the first fault counts."""
+    cdef HeaderField method = block.field(TOKEN_METHOD), path = block.field(TOKEN_PATH)
+    cdef HeaderField attempts
+    head.timeout_us = TIMEOUT_NONE
+    head.name = b"" if path is None else name_of(path)
+    if method is not None and method.value != POST:
+        head.http_status = 405
+        head.fault = "a call of gRPC is a POST"
+        head.is_head = method.value == b"HEAD"
         return 0
+    if not block.is_too_large and not is_grpc(block.field(TOKEN_CONTENT_TYPE), &head.is_json):
+        head.http_status = 415
+        head.fault = "a call of gRPC has the content-type application/grpc"
+        return 0
+    _take_timeout(head, block.field(TOKEN_GRPC_TIMEOUT))
+    _take_encodings(head, block.field(TOKEN_GRPC_ENCODING), block.field(TOKEN_GRPC_ACCEPT_ENCODING))
+    attempts = block.field(TOKEN_GRPC_PREVIOUS_ATTEMPTS)
+    if attempts is not None:
+        head.attempt = <uint8_t>max(0, number_of(attempts.value, ATTEMPT_DIGITS))
+    return _take_metadata(head, block, metadata_bytes)
 
-    cdef int _take_metadata(self, HeaderBlock block, uint32_t metadata_bytes) except -1:
-        cdef list dropped = []
-        self.metadata = metadata_of(block, dropped)
-        if dropped:
-            self.dropped = dropped
-        if block.is_too_large or self.metadata is not None and check_metadata(
-            PyBytes_AS_STRING(self.metadata), PyBytes_GET_SIZE(self.metadata), metadata_bytes
-        ) == METADATA_TOO_LARGE:
-            text = f"the metadata of the call is over the limit of {metadata_bytes} bytes (Limits.metadata_bytes)"
-            self._refuse(RESOURCE_EXHAUSTED, text)
-        return 0
+
+cdef int _refuse(GrpcHead head, int status, str text) except -1:
+    if head.status == 0:
+        head.status = status
+        head.fault = text
+    return 0
+
+
+cdef int _take_encodings(GrpcHead head, HeaderField encoding, HeaderField accepted) except -1:
+    if encoding is not None:
+        head.compressor = <uint8_t>encoding_number(encoding.value, ENCODING_UNKNOWN)
+        if head.compressor == ENCODING_UNKNOWN:
+            head.encoding = encoding.value[:SHOWN_BYTES].decode("ascii", "backslashreplace")
+    if accepted is not None:
+        for name in accepted.value.split(b","):
+            head.accepted |= <uint8_t>(1 << encoding_number(name.strip(b" "), ENCODING_IDENTITY))
+    return 0
+
+
+cdef int _take_metadata(GrpcHead head, HeaderBlock block, uint32_t metadata_bytes) except -1:
+    cdef list dropped = []
+    head.metadata = metadata_of(block, dropped)
+    if dropped:
+        head.dropped = dropped
+    if block.is_too_large or head.metadata is not None and check_metadata(
+        PyBytes_AS_STRING(head.metadata), PyBytes_GET_SIZE(head.metadata), metadata_bytes
+    ) == METADATA_TOO_LARGE:
+        text = f"the metadata of the call is over the limit of {metadata_bytes} bytes (Limits.metadata_bytes)"
+        _refuse(head, RESOURCE_EXHAUSTED, text)
+    return 0
 
 
 cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes):
@@ -144,9 +153,9 @@ cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes):
     head = GrpcHead.__new__(GrpcHead)
     twin = None if block.twin is None else <GrpcHead>block.twin.note
     if twin is not None and twin.fault is None:
-        head.take_over(twin, block)
+        take_over(head, twin, block)
     else:
-        head.understand(block, metadata_bytes)
+        understand(head, block, metadata_bytes)
     block.note = head
     return head
 
@@ -236,3 +245,12 @@ cpdef tuple message_fault(int fault, str method, Py_ssize_t size, uint64_t limit
 
 cdef tuple fault_of(GrpcCall call, uint64_t message_bytes):
     return message_fault(call.fault, call.method, 0 if call.reader is None else call.reader.total, message_bytes)
+
+
+cdef int admit(Http2Connection http2, ServerCall call) except -1:
+    """Return the credit of a stranger's stream; the first authenticated call gives its connection the wide window."""
+    cdef Http2Stream stream = (<GrpcCall>call).http2_stream if type(call) is GrpcCall else None
+    if call.identity is not None:
+        http2.has_known_peer = True
+        http2.widen()
+    return 0 if stream is None else http2.release(stream)

@@ -3,7 +3,6 @@
 cimport cython
 
 from fastrpc._core.exchange.pages cimport Pages
-from fastrpc._core.grpc.grpc_trust cimport GrpcTrust
 from fastrpc._core.grpc.outcomes cimport GrpcOutcomes
 from fastrpc._core.grpc.requests cimport GrpcRequests
 from fastrpc._core.http2.connection cimport Http2Connection
@@ -25,9 +24,8 @@ cdef class GrpcWire(Wire):
         GrpcRequests requests
         Http2Pages pages
 
-        # Writes answers to calls; it is the `flow` of the wire. Whether the client is known.
+        # Writes answers to calls; it is the `flow` of the wire.
         GrpcOutcomes outcomes
-        GrpcTrust trust
 
         # Bytes of header blocks and tables, counted for the connection.
         Py_ssize_t counted_bytes

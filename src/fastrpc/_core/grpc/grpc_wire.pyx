@@ -19,8 +19,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.grpc.dialect cimport GrpcDialect, new_forms
-from fastrpc._core.grpc.grpc_call cimport GrpcCall
-from fastrpc._core.grpc.grpc_trust cimport let_in, new_trust
+from fastrpc._core.grpc.grpc_call cimport GrpcCall, let_in
 from fastrpc._core.grpc.incomplete_requests cimport new_incomplete
 from fastrpc._core.grpc.outcomes cimport new_outcomes
 from fastrpc._core.http2.connection cimport new_http2
@@ -67,8 +66,8 @@ cdef class GrpcWire(Wire):
         http2.set_pings(keepalive.interval or 0.0, keepalive.timeout, keepalive.minimum_interval)
         self.dialect = dialect
         self.forms = new_forms(http2.control.peer, gate)
-        self.trust = requests.trust = new_trust(http2, not gate.guards.asks_access())
-        requests.incomplete = new_incomplete(self.trust, http2, gate)
+        http2.has_known_peer = not gate.guards.asks_access()
+        requests.incomplete = new_incomplete(http2, gate)
         self.outcomes = requests.outcomes = new_outcomes(dialect, http2, requests.incomplete)
         requests.web, requests.proxies = web, proxies
         self.flow = self.outcomes
@@ -125,7 +124,7 @@ cdef class GrpcWire(Wire):
     cdef int answer(self, Call call, bytes payload) except -1:
         if type(call) is GrpcCall:
             return self.outcomes.answer(call, payload)
-        let_in(self.trust, <ServerCall>call)
+        let_in(self.http2, <ServerCall>call)
         return self.pages.pages.outcomes.answer(call, payload)
 
     cdef int fail(self, Call call, Failure failure) except -1:
@@ -165,7 +164,7 @@ cdef class GrpcWire(Wire):
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due
         if not (self.http2.control.has_opened or self.http2.is_closed):
-            self.http2.open(self.trust.is_given)
+            self.http2.open(self.http2.has_known_peer)
         due = earlier(self.http2.check_http2(now), self.requests.incomplete.check(now))
         due = earlier(due, self.outcomes.lingering.check(now))
         return due if self.pages is None or self.http2.is_closed else earlier(due, self.pages.check(now))
@@ -217,13 +216,13 @@ cdef class GrpcAssembling(Assembling):
 
     cdef int admitted(self, Call call) except -1:
         # A stream, a tunnel or an upload may be answered only at its end.
-        return 0 if type(call) is GrpcCall else let_in((<GrpcWire>self.wire).trust, <ServerCall>call)
+        return 0 if type(call) is GrpcCall else let_in((<GrpcWire>self.wire).http2, <ServerCall>call)
 
     cdef int judged(self, Call call, int verdict) except -1:
         cdef GrpcWire wire = <GrpcWire>self.wire
         if type(call) is not GrpcCall:
             if verdict == SENDER_ADMITTED:
-                let_in(wire.trust, <ServerCall>call)
+                let_in(wire.http2, <ServerCall>call)
             return wire.pages.pages.outcomes.judged(call, verdict)
         if not wire.outcomes.awaits(<GrpcCall>call):
             return 0

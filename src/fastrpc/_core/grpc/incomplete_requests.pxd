@@ -1,10 +1,9 @@
 """Calls with an incomplete request, or an incomplete message of their stream: senders, memory, windows and time."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
-from fastrpc._core.grpc.grpc_trust cimport GrpcTrust
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.server.gate cimport Gate
@@ -18,9 +17,6 @@ cdef class IncompleteRequests:
         Gate gate
         Http2Connection http2
         LinkedConnection connection
-
-        # Whether the client is known.
-        GrpcTrust trust
 
         # The calls. Each has `is_incomplete` set.
         set calls
@@ -60,10 +56,5 @@ cdef class IncompleteRequests:
     # End calls whose callers are late with a request or message; return the instant of the next check, 0 = never.
     cdef uint64_t check(self, uint64_t now) except? 0
 
-    cdef int _sender_of(self, GrpcCall call) except -1
-    cdef bint _may_come(self, GrpcCall call, int64_t size, bint is_awaited) except -1
-    cdef uint64_t _late_at(self, GrpcCall call) except? 0
-    cdef int _end_late(self, GrpcCall call) except -1
 
-
-cdef IncompleteRequests new_incomplete(GrpcTrust trust, Http2Connection http2, Gate gate)
+cdef IncompleteRequests new_incomplete(Http2Connection http2, Gate gate)

@@ -18,7 +18,7 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UN
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.grpc.fields cimport PREFIX_BYTES, MessageReader
-from fastrpc._core.grpc.grpc_trust cimport let_in
+from fastrpc._core.grpc.grpc_call cimport let_in
 from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.link.failure cimport Failure
@@ -45,7 +45,7 @@ cdef class IncompleteRequests:
             call.began_ns = call.heard_ns
             call.is_incomplete = True
             self.calls.add(call)
-            if not call.has_started and self.gate.await_rest(call) and self._sender_of(call) == SENDER_REFUSED:
+            if not call.has_started and self.gate.await_rest(call) and _sender_of(self, call) == SENDER_REFUSED:
                 return 0
         return self.grant_rest(call.http2_stream, False) if self.has_room(call) and call.sender_check is None else 0
 
@@ -78,18 +78,6 @@ cdef class IncompleteRequests:
             call.sender_check.drop()
             call.sender_check = None
         return 0
-
-    cdef int _sender_of(self, GrpcCall call) except -1:
-        """Judge the sender of an incomplete request: return whether it may call the method, is refused, or waits."""
-        # Held, as a refusal drops the check.
-        cdef SenderCheck check = SenderCheck.__new__(SenderCheck)
-        cdef int verdict
-        call.sender_check = check
-        verdict = check.judge(call, call.method)
-        if verdict == SENDER_ADMITTED:
-            call.sender_check = None
-            let_in(self.trust, call)
-        return verdict
 
     # Memory and windows
 
@@ -129,32 +117,9 @@ cdef class IncompleteRequests:
         if call is None or call.reader is None or not call.reader.is_inside():
             return 0
         size = call.reader.missing() - self.http2.incoming.to_come(stream)
-        if size <= 0 or call.has_started and not self._may_come(call, size, is_awaited):
+        if size <= 0 or call.has_started and not _may_come(self, call, size, is_awaited):
             return 0
         return self.http2.grant(stream, size)
-
-    cdef bint _may_come(self, GrpcCall call, int64_t size, bint is_awaited) except -1:
-        """Return whether `size` bytes of a message may arrive now beyond its window; they are borrowed from the pool."""
-        cdef FlowControl flow = self.http2.incoming.flow
-        cdef Http2Stream stream = call.http2_stream
-        cdef bint has_memory, is_next
-        # Earlier messages may have been taken before a part of it arrived: their credit may be too little to be sent.
-        is_awaited = is_awaited or call.stream is not None and (<ServedStream>call.stream).awaits_message()
-        is_next = is_awaited or call.stream is not None and (<ServedStream>call.stream).waiting == 0
-        if not is_next and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:
-            return False
-        # Includes the bytes that may already arrive beyond the pool.
-        has_memory = process_held + size - min(<int64_t>0, flow.pool.left) <= self.gate.memory.lend_below
-        if flow.granted and not (has_memory and flow.has_room(stream, size, False)):
-            if not (has_memory and is_awaited) or holds_grant(self.unpooled):
-                if not has_memory and self.http2.stream_below() is not NULL:
-                    # Other connections may hold the memory, and this connection is not notified when they free it.
-                    (<ByteStream>self.http2.stream_below()).schedule_check(now_ns() + MEMORY_LOOK_NS)
-                flow.await_room(stream, False)
-                return False
-            self.unpooled = stream
-        flow.borrow(stream, size)
-        return True
 
     cdef int reader_left(self, GrpcCall call) except -1:
         if call.http2_stream is not self.unpooled:
@@ -206,44 +171,83 @@ cdef class IncompleteRequests:
             if sender_check is not None:
                 due = earlier(due, sender_check.check(now))
                 continue
-            late_ns = self._late_at(call)
+            late_ns = _late_at(self, call)
             if not call.has_started and now >= call.deadline_ns:
                 self.connection.now = now
                 self.gate.refuse_rest(call)
             elif late_ns and now >= late_ns:
                 self.connection.now = now
-                self._end_late(call)
+                _end_late(self, call)
             else:
                 due = earlier(due, late_ns)
                 if not call.has_started and call.deadline_ns != NO_DEADLINE:
                     due = earlier(due, call.deadline_ns)
         return due
 
-    cdef uint64_t _late_at(self, GrpcCall call) except? 0:
-        """Return the instant at which a caller is late with the rest of a request or message; 0: we delay it."""
-        cdef Http2Connection http2 = self.http2
-        cdef ConnectionLife life = (<Link>http2.engine()).life
-        cdef int64_t received = call.counted if call.has_started else call.charge
-        if life.patience_ns == 0 or life.is_held_back or http2.stream_below() is NULL:
-            return 0
-        if (<ByteStream>http2.stream_below()).waits_for_turn() or (
-            http2.incoming.flow.receivable(&call.http2_stream.windows) <= 0
-        ):
-            # The bytes have arrived, or the window is used up: then we delay the message.
-            call.heard_ns = http2.instant()
-            return 0
-        return life.message_due(
-            max(call.began_ns, life.resumed_ns),
-            max(call.heard_ns, life.resumed_ns),
-            received,
-            life.patience_ns,
-        )
 
-    cdef int _end_late(self, GrpcCall call) except -1:
-        cdef str text = "the rest of a message did not come in time"
-        if call.has_started:
-            return self.end_instead(call, DEADLINE_EXCEEDED, text)
-        return self.gate.refusals.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: {text}")
+cdef int _sender_of(IncompleteRequests incomplete, GrpcCall call) except -1:
+    """Judge the sender of an incomplete request: return whether it may call the method, is refused, or waits."""
+    # Held, as a refusal drops the check.
+    cdef SenderCheck check = SenderCheck.__new__(SenderCheck)
+    cdef int verdict
+    call.sender_check = check
+    verdict = check.judge(call, call.method)
+    if verdict == SENDER_ADMITTED:
+        call.sender_check = None
+        let_in(incomplete.http2, call)
+    return verdict
+
+
+cdef bint _may_come(IncompleteRequests incomplete, GrpcCall call, int64_t size, bint is_awaited) except -1:
+    """Return whether `size` bytes of a message may arrive now beyond its window; they are borrowed from the pool."""
+    cdef FlowControl flow = incomplete.http2.incoming.flow
+    cdef Http2Stream stream = call.http2_stream
+    cdef bint has_memory, is_next
+    # Earlier messages may have been taken before a part of it arrived: their credit may be too little to be sent.
+    is_awaited = is_awaited or call.stream is not None and (<ServedStream>call.stream).awaits_message()
+    is_next = is_awaited or call.stream is not None and (<ServedStream>call.stream).waiting == 0
+    if not is_next and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:
+        return False
+    # Includes the bytes that may already arrive beyond the pool.
+    has_memory = process_held + size - min(<int64_t>0, flow.pool.left) <= incomplete.gate.memory.lend_below
+    if flow.granted and not (has_memory and flow.has_room(stream, size, False)):
+        if not (has_memory and is_awaited) or holds_grant(incomplete.unpooled):
+            if not has_memory and incomplete.http2.stream_below() is not NULL:
+                # Other connections may hold the memory, and this connection is not notified when they free it.
+                (<ByteStream>incomplete.http2.stream_below()).schedule_check(now_ns() + MEMORY_LOOK_NS)
+            flow.await_room(stream, False)
+            return False
+        incomplete.unpooled = stream
+    flow.borrow(stream, size)
+    return True
+
+
+cdef uint64_t _late_at(IncompleteRequests incomplete, GrpcCall call) except? 0:
+    """Return the instant at which a caller is late with the rest of a request or message; 0: we delay it."""
+    cdef Http2Connection http2 = incomplete.http2
+    cdef ConnectionLife life = (<Link>http2.engine()).life
+    cdef int64_t received = call.counted if call.has_started else call.charge
+    if life.patience_ns == 0 or life.is_held_back or http2.stream_below() is NULL:
+        return 0
+    if (<ByteStream>http2.stream_below()).waits_for_turn() or (
+        http2.incoming.flow.receivable(&call.http2_stream.windows) <= 0
+    ):
+        # The bytes have arrived, or the window is used up: then we delay the message.
+        call.heard_ns = http2.instant()
+        return 0
+    return life.message_due(
+        max(call.began_ns, life.resumed_ns),
+        max(call.heard_ns, life.resumed_ns),
+        received,
+        life.patience_ns,
+    )
+
+
+cdef int _end_late(IncompleteRequests incomplete, GrpcCall call) except -1:
+    cdef str text = "the rest of a message did not come in time"
+    if call.has_started:
+        return incomplete.end_instead(call, DEADLINE_EXCEEDED, text)
+    return incomplete.gate.refusals.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: {text}")
 
 
 cdef bint holds_grant(Http2Stream stream) noexcept:
@@ -251,8 +255,8 @@ cdef bint holds_grant(Http2Stream stream) noexcept:
     return stream is not None and stream.is_known and stream.windows.granted != 0
 
 
-cdef IncompleteRequests new_incomplete(GrpcTrust trust, Http2Connection http2, Gate gate):
+cdef IncompleteRequests new_incomplete(Http2Connection http2, Gate gate):
     cdef IncompleteRequests made = IncompleteRequests.__new__(IncompleteRequests)
-    made.gate, made.http2, made.trust = gate, http2, trust
+    made.gate, made.http2 = gate, http2
     made.calls = set()
     return made

@@ -6,7 +6,6 @@ from libc.stdint cimport int64_t
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.grpc.dialect cimport GrpcDialect
 from fastrpc._core.grpc.grpc_call cimport GrpcCall
-from fastrpc._core.grpc.grpc_trust cimport GrpcTrust
 from fastrpc._core.grpc.incomplete_requests cimport IncompleteRequests
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.hpack cimport HeaderTemplate
@@ -26,9 +25,6 @@ cdef class GrpcOutcomes(Flow):
         # The connection of the wire, and its form for the gate: None before a link holds the wire.
         Http2Connection http2
         LinkedConnection connection
-
-        # Whether the client is known.
-        GrpcTrust trust
 
         # The calls with an incomplete request or message. The end of an answer takes its call off the list.
         IncompleteRequests incomplete
@@ -60,17 +56,6 @@ cdef class GrpcOutcomes(Flow):
 
     # As `reaches`, and whether the answer has not ended. An answer has one end: orders after it have no effect.
     cdef bint awaits(self, GrpcCall call) noexcept
-
-    # The parts of an answer.
-    cdef int _end_with(self, GrpcCall call, Failure failure, list further) except -1
-    cdef int _compressor_of(self, GrpcCall call) except -1
-    cdef HeaderTemplate _head_of(self, GrpcCall call)
-    cdef int _begin(self, GrpcCall call, int compressor, bytes metadata) except -1
-    cdef int _put_head(self, GrpcCall call, int compressor, bytes metadata) except -1
-    cdef int _begin_web(self, GrpcCall call, int compressor, bytes metadata) except -1
-    cdef int _end_web(self, GrpcCall call, bytes payload, Failure failure) except -1
-    cdef int _answer_whole(self, GrpcCall call, tuple answer) except -1
-    cdef int _ended(self, GrpcCall call, Py_ssize_t size) except -1
 
 
 cdef GrpcOutcomes new_outcomes(GrpcDialect dialect, Http2Connection http2, IncompleteRequests incomplete)

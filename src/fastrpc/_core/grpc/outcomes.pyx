@@ -18,8 +18,7 @@ from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from fastrpc._core.calls.call cimport STATE_GONE, Call
 from fastrpc._core.grpc.fields cimport binary_field, encoding_name, message_field, metadata_fields, put_metadata
-from fastrpc._core.grpc.grpc_call cimport FAULT_FORM, FAULT_NONE, GrpcHead, fault_of
-from fastrpc._core.grpc.grpc_trust cimport let_in
+from fastrpc._core.grpc.grpc_call cimport FAULT_FORM, FAULT_NONE, GrpcHead, fault_of, let_in
 from fastrpc._core.http2.connection cimport MESSAGE_COMPRESSED
 from fastrpc._core.http2.frames cimport CODE_CANCEL
 from fastrpc._core.http2.header_block cimport (
@@ -77,44 +76,11 @@ cdef class GrpcOutcomes(Flow):
 
     # The head of an answer
 
-    cdef int _put_head(self, GrpcCall call, int compressor, bytes metadata) except -1:
-        call.has_begun = True
-        self.http2.begin_head(call.http2_stream)
-        self.http2.put_template(self._head_of(call))
-        if compressor:
-            call.announced = <unsigned char>compressor
-            self.http2.put_field(TOKEN_GRPC_ENCODING, b"grpc-encoding", encoding_name(compressor))
-        if metadata is not None:
-            put_metadata(self.http2.sender.encoder, self.http2.sender.out, metadata)
-        return 0
-
-    cdef HeaderTemplate _head_of(self, GrpcCall call):
-        """Return the fields of a head, with the type of the request."""
-        if call.codec != CODEC_JSON:
-            return self.head_fields
-        if self.json_head_fields is None:
-            self.json_head_fields = HeaderTemplate(
-                ((b":status", b"200"), (b"content-type", b"application/grpc+json"))
-            )
-        return self.json_head_fields
-
-    cdef int _begin(self, GrpcCall call, int compressor, bytes metadata) except -1:
-        let_in(self.trust, call)
-        if call.web is not None:
-            return self._begin_web(call, compressor, metadata)
-        self._put_head(call, compressor, metadata)
-        return self.http2.end_head(call.http2_stream, False)
-
     cdef int head(self, Call call, bytes metadata) except -1:
         cdef GrpcCall served = <GrpcCall>call
         if not self.awaits(served) or served.has_begun:
             return 0
-        return self._begin(served, self._compressor_of(served), metadata)
-
-    cdef int _compressor_of(self, GrpcCall call) except -1:
-        """Return the compressor of later messages: the request's, if the answer may have it."""
-        cdef int number = call.compressor or (<GrpcHead>call.head).compressor
-        return self.dialect.compressor(call, number) if number in self.dialect.gate.compressors else 0
+        return _begin(self, served, _compressor_of(self, served), metadata)
 
     # Messages of streams
 
@@ -123,7 +89,7 @@ cdef class GrpcOutcomes(Flow):
         if not self.awaits(served):
             return 0
         if not served.has_begun:
-            self._begin(served, compressor or self._compressor_of(served), None)
+            _begin(self, served, compressor or _compressor_of(self, served), None)
         if served.web is not None:
             self.http2.send_data(served.http2_stream, served.web.message(payload, compressor), False)
         else:
@@ -147,7 +113,7 @@ cdef class GrpcOutcomes(Flow):
         cdef GrpcCall served = <GrpcCall>call
         if not self.reaches(served):
             return 0
-        let_in(self.trust, served)
+        let_in(self.http2, served)
         return self.http2.took_messages(served.http2_stream, cost)
 
     cdef int reader(self, Call call, bint waits) except -1:
@@ -157,9 +123,9 @@ cdef class GrpcOutcomes(Flow):
         if not waits:
             return self.incomplete.reader_left(served)
         # All messages are taken: only the window can block the next message, or its rest.
-        let_in(self.trust, served)
+        let_in(self.http2, served)
         self.http2.let_grow(served.http2_stream)
-        return self.http2.grant_awaited(served.http2_stream) if served.is_incomplete else 0
+        return self.incomplete.grant_rest(served.http2_stream, True) if served.is_incomplete else 0
 
     cdef int end_early(self, Call call) except -1:
         # Trailers of a call whose caller may still send end its stream.
@@ -173,23 +139,23 @@ cdef class GrpcOutcomes(Flow):
         if not self.awaits(served):
             return 0
         stream = served.http2_stream
-        let_in(self.trust, served)
+        let_in(self.http2, served)
         if served.web is not None:
             self.http2.note_answered()
-            return self._end_web(served, None if call.route.gives_stream else payload, None)
+            return _end_web(self, served, None if call.route.gives_stream else payload, None)
         if not call.route.gives_stream:
             if not served.has_begun:
-                self._begin(served, call.compressor, None)
+                _begin(self, served, call.compressor, None)
             self.http2.send_message(stream, payload, MESSAGE_COMPRESSED if call.compressor else 0, False)
         if served.has_begun:
             fields = None if call.sent_metadata is None else metadata_fields(call.sent_metadata)
             self.http2.send_trailers(stream, self.success_fields, fields)
         else:
-            self._put_head(served, 0, call.sent_metadata)
-            self.http2.put_template(self.success_fields)
+            _put_head(self, served, 0, call.sent_metadata)
+            self.http2.sender.put_fields(self.success_fields, None)
             self.http2.end_head(stream, True)
         self.http2.note_answered()
-        return self._ended(served, PyBytes_GET_SIZE(payload))
+        return _ended(self, served, PyBytes_GET_SIZE(payload))
 
     cdef int fail(self, Call call, Failure failure) except -1:
         cdef GrpcCall served = <GrpcCall>call
@@ -200,7 +166,7 @@ cdef class GrpcOutcomes(Flow):
             # Trailers would wait for a message that has begun.
             call.state = STATE_GONE
             return self.http2.reset(served.http2_stream, CODE_CANCEL)
-        return self._end_with(served, failure, None)
+        return _end_with(self, served, failure, None)
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
         """Answer a call that was not started."""
@@ -217,40 +183,10 @@ cdef class GrpcOutcomes(Flow):
             # Honest callers cause these failures as well, so no budget counts them.
             self.http2.engine().note_unanswered()
         if served.web is not None:
-            self._answer_whole(served, served.web.refuse(served, failure.status, failure.text, is_faulty))
+            _answer_whole(self, served, served.web.refuse(served, failure.status, failure.text, is_faulty))
         else:
-            self._end_with(served, failure, further)
+            _end_with(self, served, failure, further)
         return self.http2.note_idle_work() if is_faulty else 0
-
-    cdef int _end_with(self, GrpcCall call, Failure failure, list further) except -1:
-        """End a call with a failure, and with further fields."""
-        cdef Http2Stream stream = call.http2_stream
-        cdef list fields, sent
-        if call.web is not None:
-            return self._end_web(call, None, failure)
-        sent = [] if call.sent_metadata is None else metadata_fields(call.sent_metadata)
-        fields = failure_fields(failure, sent)
-        if further is not None:
-            fields += further
-        fields += sent
-        if call.has_begun:
-            self.http2.send_trailers(stream, None, fields)
-        else:
-            self.http2.send_head(stream, self._head_of(call), fields, True)
-            call.has_begun = True
-        return self._ended(call, 0)
-
-    cdef int _ended(self, GrpcCall call, Py_ssize_t size) except -1:
-        """All of an answer was given to the connection."""
-        call.state = STATE_GONE
-        if call.is_incomplete:
-            self.incomplete.drop(call)
-        if call.http2_stream is not None and call.http2_stream.unsent is not None:
-            call.waiting_bytes = size
-            self.waiting_bytes += size
-        if <int64_t>self.http2.sender.size() + self.http2.sender.queued_bytes > self.dialect.gate.send_soft:
-            return self.connection.weigh_answer()
-        return 0
 
     cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1:
         """Refuse a request that is no call of gRPC, by a status of HTTP and a text."""
@@ -258,47 +194,123 @@ cdef class GrpcOutcomes(Flow):
         if not self.awaits(call):
             return 0
         if call.web is not None:
-            return self._answer_whole(call, call.web.refusal)
+            return _answer_whole(self, call, call.web.refusal)
         fields = [
             (TOKEN_STATUS, b":status", b"%d" % status),
             (TOKEN_CONTENT_TYPE, b"content-type", b"text/plain; charset=utf-8"),
         ]
         if status == 405:
             fields.append((TOKEN_OTHER, b"allow", b"POST"))
-        return self._answer_whole(call, (fields, text.encode() + b"\n"))
+        return _answer_whole(self, call, (fields, text.encode() + b"\n"))
 
-    # Answers by gRPC-Web, Connect and HTTP
 
-    cdef int _begin_web(self, GrpcCall call, int compressor, bytes metadata) except -1:
-        """Send the head of an answer, unless it is sent with the whole answer."""
-        cdef list fields = call.web.head_fields(call, metadata, compressor)
-        if fields is None:
-            return 0
+@cython.nonecheck(False)
+cdef int _begin(GrpcOutcomes outcomes, GrpcCall call, int compressor, bytes metadata) except -1:
+    let_in(outcomes.http2, call)
+    if call.web is not None:
+        return _begin_web(outcomes, call, compressor, metadata)
+    _put_head(outcomes, call, compressor, metadata)
+    return outcomes.http2.end_head(call.http2_stream, False)
+
+
+@cython.nonecheck(False)
+cdef int _put_head(GrpcOutcomes outcomes, GrpcCall call, int compressor, bytes metadata) except -1:
+    call.has_begun = True
+    outcomes.http2.begin_head(call.http2_stream)
+    outcomes.http2.sender.put_fields(_head_of(outcomes, call), None)
+    if compressor:
+        call.announced = <unsigned char>compressor
+        outcomes.http2.put_field(TOKEN_GRPC_ENCODING, b"grpc-encoding", encoding_name(compressor))
+    if metadata is not None:
+        put_metadata(outcomes.http2.sender.encoder, outcomes.http2.sender.out, metadata)
+    return 0
+
+
+@cython.nonecheck(False)
+cdef HeaderTemplate _head_of(GrpcOutcomes outcomes, GrpcCall call):
+    """Return the fields of a head, with the type of the request."""
+    if call.codec != CODEC_JSON:
+        return outcomes.head_fields
+    if outcomes.json_head_fields is None:
+        outcomes.json_head_fields = HeaderTemplate(
+            ((b":status", b"200"), (b"content-type", b"application/grpc+json"))
+        )
+    return outcomes.json_head_fields
+
+
+@cython.nonecheck(False)
+cdef int _ended(GrpcOutcomes outcomes, GrpcCall call, Py_ssize_t size) except -1:
+    """All of an answer was given to the connection."""
+    call.state = STATE_GONE
+    if call.is_incomplete:
+        outcomes.incomplete.drop(call)
+    if call.http2_stream is not None and call.http2_stream.unsent is not None:
+        call.waiting_bytes = size
+        outcomes.waiting_bytes += size
+    if <int64_t>outcomes.http2.sender.size() + outcomes.http2.sender.queued_bytes > outcomes.dialect.gate.send_soft:
+        return outcomes.connection.weigh_answer()
+    return 0
+
+
+cdef int _end_with(GrpcOutcomes outcomes, GrpcCall call, Failure failure, list further) except -1:
+    """End a call with a failure, and with further fields."""
+    cdef Http2Stream stream = call.http2_stream
+    cdef list fields, sent
+    if call.web is not None:
+        return _end_web(outcomes, call, None, failure)
+    sent = [] if call.sent_metadata is None else metadata_fields(call.sent_metadata)
+    fields = failure_fields(failure, sent)
+    if further is not None:
+        fields += further
+    fields += sent
+    if call.has_begun:
+        outcomes.http2.send_trailers(stream, None, fields)
+    else:
+        outcomes.http2.send_head(stream, _head_of(outcomes, call), fields, True)
         call.has_begun = True
-        return self.http2.send_head(call.http2_stream, None, fields, False)
+    return _ended(outcomes, call, 0)
 
-    cdef int _end_web(self, GrpcCall call, bytes payload, Failure failure) except -1:
-        """End a call with its answer, which may be the rest of a stream, or with a failure."""
-        cdef bytes part
-        if not call.has_begun:
-            return self._answer_whole(call, call.web.answer(call, payload, failure))
-        part = call.web.end(call, payload, failure)
-        self.lingering.spare_rest(call.http2_stream, False)
-        self.http2.send_data(call.http2_stream, part, True)
-        return self._ended(call, 0 if call.flags & STREAM_OUT else PyBytes_GET_SIZE(part))
 
-    cdef int _answer_whole(self, GrpcCall call, tuple answer) except -1:
-        """Send a whole answer: its fields and its content."""
-        cdef Http2Stream stream = call.http2_stream
-        cdef list fields = answer[0]
-        cdef bytes content = b"" if (<GrpcHead>call.head).is_head else answer[1]
-        call.has_begun = True
-        # The status comes first.
-        self.lingering.spare_rest(stream, fields[0][2] >= b"400")
-        self.http2.send_head(stream, None, fields, not content)
-        if content:
-            self.http2.send_data(stream, content, True)
-        return self._ended(call, PyBytes_GET_SIZE(content))
+cdef int _compressor_of(GrpcOutcomes outcomes, GrpcCall call) except -1:
+    """Return the compressor of later messages: the request's, if the answer may have it."""
+    cdef int number = call.compressor or (<GrpcHead>call.head).compressor
+    return outcomes.dialect.compressor(call, number) if number in outcomes.dialect.gate.compressors else 0
+
+
+# Answers by gRPC-Web, Connect and HTTP
+
+cdef int _begin_web(GrpcOutcomes outcomes, GrpcCall call, int compressor, bytes metadata) except -1:
+    """Send the head of an answer, unless it is sent with the whole answer."""
+    cdef list fields = call.web.head_fields(call, metadata, compressor)
+    if fields is None:
+        return 0
+    call.has_begun = True
+    return outcomes.http2.send_head(call.http2_stream, None, fields, False)
+
+
+cdef int _end_web(GrpcOutcomes outcomes, GrpcCall call, bytes payload, Failure failure) except -1:
+    """End a call with its answer, which may be the rest of a stream, or with a failure."""
+    cdef bytes part
+    if not call.has_begun:
+        return _answer_whole(outcomes, call, call.web.answer(call, payload, failure))
+    part = call.web.end(call, payload, failure)
+    outcomes.lingering.spare_rest(call.http2_stream, False)
+    outcomes.http2.send_data(call.http2_stream, part, True)
+    return _ended(outcomes, call, 0 if call.flags & STREAM_OUT else PyBytes_GET_SIZE(part))
+
+
+cdef int _answer_whole(GrpcOutcomes outcomes, GrpcCall call, tuple answer) except -1:
+    """Send a whole answer: its fields and its content."""
+    cdef Http2Stream stream = call.http2_stream
+    cdef list fields = answer[0]
+    cdef bytes content = b"" if (<GrpcHead>call.head).is_head else answer[1]
+    call.has_begun = True
+    # The status comes first.
+    outcomes.lingering.spare_rest(stream, fields[0][2] >= b"400")
+    outcomes.http2.send_head(stream, None, fields, not content)
+    if content:
+        outcomes.http2.send_data(stream, content, True)
+    return _ended(outcomes, call, PyBytes_GET_SIZE(content))
 
 
 cdef bytes short_message(str text):
@@ -321,7 +333,7 @@ cdef Failure failure_of_fault(uint64_t message_bytes, GrpcCall call):
 cdef GrpcOutcomes new_outcomes(GrpcDialect dialect, Http2Connection http2, IncompleteRequests incomplete):
     cdef GrpcOutcomes outcomes = GrpcOutcomes.__new__(GrpcOutcomes)
     outcomes.dialect, outcomes.http2 = dialect, http2
-    outcomes.trust, outcomes.incomplete = incomplete.trust, incomplete
+    outcomes.incomplete = incomplete
     outcomes.lingering = new_lingering(http2)
     outcomes.head_fields = HeaderTemplate(((b":status", b"200"), (b"content-type", b"application/grpc")))
     outcomes.success_fields = HeaderTemplate(((b"grpc-status", b"0"),))

@@ -41,6 +41,9 @@ cdef class Http2Connection:
         # The size of the largest complete message, set by the side above: `Assembly.place` uses it.
         Py_ssize_t trusted
 
+        # Whether the side above knows the peer. A stranger gets no wide window, and its streams keep their credit.
+        bint has_known_peer
+
         # The begin of a head under way.
         Py_ssize_t _head_at
 
@@ -92,11 +95,11 @@ cdef class Http2Connection:
     # Whether our side of a stream takes further orders: its end is neither written nor waiting.
     cdef bint is_open(self, Http2Stream stream) noexcept
 
-    # A head, in one go or in parts: `begin_head` (False: the stream is over), any number of `put_template` and `put_field`,
-    # `end_head`, with no other order in between. It is written at once. `fields` is a list of (token, name, value), or None.
+    # A head, in one go or in parts: `begin_head` (False: the stream is over), any number of `sender.put_fields` and
+    # `put_field`, `end_head`, with no other order in between. It is written at once. `fields` is a list of (token, name,
+    # value), or None.
     cdef int send_head(self, Http2Stream stream, HeaderTemplate template, list fields, bint ends_stream) except -1
     cdef bint begin_head(self, Http2Stream stream) except -1
-    cdef int put_template(self, HeaderTemplate template) except -1
     cdef int put_field(self, int token, bytes name, bytes value) except -1
     cdef int end_head(self, Http2Stream stream, bint ends_stream) except -1
 
@@ -128,8 +131,6 @@ cdef class Http2Connection:
     cdef int grant_waiting(self) except -1
     # The program waits for a message: the window may grow.
     cdef int let_grow(self, Http2Stream stream) except -1
-    # The program waits for a message that arrived in part: its rest may come.
-    cdef int grant_awaited(self, Http2Stream stream) except -1
     # Let a message of `size` more bytes arrive at once, beyond the window.
     cdef int grant(self, Http2Stream stream, int64_t size) except -1
 

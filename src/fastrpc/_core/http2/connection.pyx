@@ -209,9 +209,6 @@ cdef class Http2Connection:
         self._head_at = self.sender.begin_head()
         return True
 
-    cdef int put_template(self, HeaderTemplate template) except -1:
-        return self.sender.put_fields(template, None)
-
     cdef int put_field(self, int token, bytes name, bytes value) except -1:
         return self.sender.encoder.put(self.sender.out, token, name, value, indexing_of(token, name))
 
@@ -284,9 +281,6 @@ cdef class Http2Connection:
         if self.is_closed or not stream.windows.growth.was_short:
             return 0
         return self.incoming.reader_waits(stream, _may_lend(self)) + self.written()
-
-    cdef int grant_awaited(self, Http2Stream stream) except -1:
-        return (<StreamHandler>self.holder).grant_rest(stream, True)
 
     cdef int release(self, Http2Stream stream) except -1:
         return 0 if self.is_closed else self.incoming.release(stream) + self.written()

@@ -46,6 +46,7 @@ cdef inline ServerCall call_of(Gate gate, NativeServedConnection connection):
     gate.spare = None
     if call is None:
         call = ServerCall.__new__(ServerCall)
+        # All native connections have the same groups.
+        call.groups = connection.groups
     call.connection = connection
-    call.groups = connection.groups
     return call
