@@ -15,6 +15,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp
 
+from fastrpc._core.base.digits cimport number_in
+
 cdef enum:
     # The bytes of a field beside its name and value, as a line of text.
     LINE_BYTES = 3
@@ -284,15 +286,7 @@ cdef bint is_port(const char* text, Py_ssize_t size) noexcept:
 
 
 cdef int64_t number_of(const char* text, Py_ssize_t size) noexcept:
-    cdef int64_t number = 0
-    cdef Py_ssize_t at
-    if not 0 < size <= NUMBER_DIGITS:
-        return -1
-    for at in range(size):
-        if not b"0" <= text[at] <= b"9":
-            return -1
-        number = number * 10 + (text[at] - 48)
-    return number
+    return number_in(text, size, NUMBER_DIGITS)
 
 
 cdef int take_expectation(RequestHead head) except -1:

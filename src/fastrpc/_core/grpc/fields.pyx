@@ -30,6 +30,7 @@ from libc.string cimport memcmp, memcpy
 
 from fastrpc._core.base.big_endian cimport load32_big
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON
+from fastrpc._core.base.digits cimport number_in
 from fastrpc._core.base.status cimport (
     CANCELLED, HIGHEST_STATUS, INTERNAL, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE,
     UNIMPLEMENTED, UNKNOWN,
@@ -262,19 +263,6 @@ cpdef int status_of(bytes value) noexcept:
 
 cdef int number_of(bytes value, Py_ssize_t digits) noexcept:
     return <int>number_in(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), digits)
-
-
-cdef int64_t number_in(const char* text, Py_ssize_t size, Py_ssize_t digits) noexcept:
-    """Return the number in a text of at most `digits` digits; -1: the text is no number."""
-    cdef Py_ssize_t at
-    cdef int64_t number = 0
-    if not 0 < size <= digits:
-        return -1
-    for at in range(size):
-        if not c"0" <= text[at] <= c"9":
-            return -1
-        number = number * 10 + (text[at] - c"0")
-    return number
 
 
 cpdef int status_of_http(bytes value) except -1:

@@ -23,6 +23,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastrpc._core.base.big_endian cimport load32_big
 from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
+from fastrpc._core.base.digits cimport number_in
 from fastrpc._core.native.outgoing cimport cut_text
 from fastrpc._core.payload.metadata cimport entries_of, entry_of, has_form, shown_key
 from fastrpc._core.rpcx.frames cimport LENGTH_BYTES
@@ -101,17 +102,10 @@ cdef int find_reserved(const char* block, Py_ssize_t size, bint states_deadlines
 
 cdef bint take_number(const char* text, Py_ssize_t size, int64_t* number) noexcept:
     """Read a decimal number; False for another text, which Go ignores as well."""
-    cdef Py_ssize_t at = 1 if size and text[0] == c"-" else 0
-    cdef int64_t value = 0
-    if size == at or size - at > MOST_DIGITS:
-        return False
-    while at < size:
-        if not c"0" <= text[at] <= c"9":
-            return False
-        value = value * 10 + (text[at] - c"0")
-        at += 1
-    number[0] = -value if text[0] == c"-" else value
-    return True
+    cdef bint is_negative = size > 0 and text[0] == c"-"
+    cdef int64_t value = number_in(text + is_negative, size - is_negative, MOST_DIGITS)
+    number[0] = -value if is_negative else value
+    return value >= 0
 
 
 cdef dict named_entries(const char* block, Py_ssize_t size):
