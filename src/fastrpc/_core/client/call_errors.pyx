@@ -5,8 +5,7 @@ raised again, through `gather` and task groups. A new error that a handler raise
 `handlers/failures.py` describes the effect of a mark for the caller.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t
+from cpython.bytes cimport PyBytes_GET_SIZE
 
 from fastrpc._core.base.status cimport (
     DEADLINE_EXCEEDED,
@@ -19,7 +18,7 @@ from fastrpc._core.base.status cimport (
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.payload.arguments cimport answer_to_refusal
-from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
+from fastrpc._core.payload.metadata cimport is_too_large
 from fastrpc._core.wire.frame cimport (
     IDEMPOTENT,
     OUTCOME_NOT_STARTED,
@@ -90,11 +89,11 @@ cdef int check_request(CallingPart part, Call call, bytes payload) except -1:
             f"{part.peer.max_message}",
             hint="send it in pieces, as a stream, or raise Limits.message_bytes on the server",
         )
-    if call.sent_metadata is not None and is_over(call.sent_metadata, part.peer.max_metadata):
+    if call.sent_metadata is not None and is_too_large(call.sent_metadata, part.peer.max_metadata):
         # The id of a request must not make its call fail, as the program did not add the id.
         if call.request_entry is not None and call.sent_metadata.endswith(call.request_entry):
             call.sent_metadata = call.sent_metadata[:-len(call.request_entry)] or None
-            if call.sent_metadata is None or not is_over(call.sent_metadata, part.peer.max_metadata):
+            if call.sent_metadata is None or not is_too_large(call.sent_metadata, part.peer.max_metadata):
                 return 0
         raise EncodeError(
             f"the metadata of {call.route.method} is over the {part.peer.max_metadata} bytes the server takes",
@@ -102,11 +101,6 @@ cdef int check_request(CallingPart part, Call call, bytes payload) except -1:
             hint="each entry counts key + value + 32; raise Limits.metadata_bytes on the server",
         )
     return 0
-
-
-cdef bint is_over(bytes metadata, uint32_t limit) except -1:
-    # The form of the metadata was checked where it was made, and gRPC allows repeated keys.
-    return check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), limit) == METADATA_TOO_LARGE
 
 
 cdef int check_message(CallingPart part, Call call, bytes payload) except -1:

@@ -29,7 +29,7 @@ from fastrpc._core.http2.header_block cimport (
     HeaderField,
     keep_note,
 )
-from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
+from fastrpc._core.payload.metadata cimport is_too_large
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
 cdef enum:
@@ -138,9 +138,7 @@ cdef int _take_metadata(GrpcHead head, HeaderBlock block, uint32_t metadata_byte
     head.metadata = metadata_of(block, dropped)
     if dropped:
         head.dropped = dropped
-    if block.is_too_large or head.metadata is not None and check_metadata(
-        PyBytes_AS_STRING(head.metadata), PyBytes_GET_SIZE(head.metadata), metadata_bytes
-    ) == METADATA_TOO_LARGE:
+    if block.is_too_large or head.metadata is not None and is_too_large(head.metadata, metadata_bytes):
         text = f"the metadata of the call is over the limit of {metadata_bytes} bytes (Limits.metadata_bytes)"
         _refuse(head, RESOURCE_EXHAUSTED, text)
     return 0

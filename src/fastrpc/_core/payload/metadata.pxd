@@ -8,6 +8,9 @@ cdef enum MetadataVerdict:
     METADATA_BAD_TEXT = 4
 
 cdef int check_metadata(const char* data, Py_ssize_t size, Py_ssize_t limit) noexcept nogil
+
+# Return whether metadata is over a limit. Its form was checked where it was made, and gRPC allows repeated keys.
+cdef bint is_too_large(bytes metadata, Py_ssize_t limit) noexcept
 cpdef bytes encode_metadata(object entries)
 cpdef dict decode_metadata(bytes data)
 

@@ -97,6 +97,10 @@ cdef int check_metadata(const char* data, Py_ssize_t size, Py_ssize_t limit) noe
     return METADATA_TOO_LARGE if cost > limit else check_entries(data, size)
 
 
+cdef bint is_too_large(bytes metadata, Py_ssize_t limit) noexcept:
+    return check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), limit) == METADATA_TOO_LARGE
+
+
 cdef int check_entries(const char* data, Py_ssize_t size) noexcept nogil:
     """Return whether keys and texts are valid; the entries are known to fill the block."""
     cdef Py_ssize_t at = 0, key_size, value_size

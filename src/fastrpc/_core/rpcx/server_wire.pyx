@@ -30,7 +30,7 @@ from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.link.contract cimport Pushing
 from fastrpc._core.link.failure cimport Failure
-from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, note_dropped
+from fastrpc._core.payload.metadata cimport is_too_large, note_dropped
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
     FLAGS_AT,
@@ -201,9 +201,7 @@ cdef class RpcxWire(RpcxFraming):
         if dropped and is_whole:
             note_dropped(dropped, self.profile.name, logger, gate.dispatcher.has_told_dropped)
             gate.dispatcher.has_told_dropped = True
-        if check_metadata(
-            PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries), gate.metadata_bytes
-        ) == METADATA_TOO_LARGE:
+        if is_too_large(entries, gate.metadata_bytes):
             self._refuse_early(call, size, RESOURCE_EXHAUSTED, text)
             return False
         call.received_metadata = entries

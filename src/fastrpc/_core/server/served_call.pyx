@@ -19,7 +19,7 @@ from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_CANCELLED, STATE_GONE, 
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.arguments cimport BoundArguments
-from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
+from fastrpc._core.payload.metadata cimport encode_metadata, is_too_large
 from fastrpc._core.server.http_answer cimport checked_answer, told_entry
 from fastrpc._core.server.served_connection cimport HOLD_QUEUE, HOLD_STALL, marshal_by_codec
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -248,8 +248,7 @@ cdef class ServerCall(Call):
     def _check_size(self, bytes sent not None):
         """Refuse metadata of the answer that is over the limit of the caller; its form was checked before."""
         cdef uint32_t limit = self.connection.most_metadata()
-        # gRPC allows repeated keys.
-        if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), limit) != METADATA_TOO_LARGE:
+        if not is_too_large(sent, limit):
             return
         text = (
             f"{self.route.method}: the metadata of its answer is over the {limit} bytes that the "
