@@ -1,45 +1,25 @@
 cimport cython
-from libc.stdint cimport uint32_t
 
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.grpc.fields cimport MessageReader
 from fastrpc._core.http2.connection cimport Http2Connection
-from fastrpc._core.http2.header_block cimport HeaderBlock
 from fastrpc._core.http2.stream_handler cimport StreamHandler
 from fastrpc._core.http2.stream_table cimport Http2Stream
-from fastrpc._core.wire.frame cimport Frame
 
 
 @cython.final
 cdef class AnswerHead:
     cdef:
         # Whether the response is a gRPC response, and its :status if it is not.
-        readonly bint is_grpc
-        readonly bytes http_status
+        bint is_grpc
+        bytes http_status
 
         # The number of grpc-encoding (ENCODING_IDENTITY and others of `fields`); its name for errors.
-        readonly int compressor
-        readonly bytes encoding
+        int compressor
+        bytes encoding
 
         # The native metadata of the answer, or None.
-        readonly bytes metadata
-
-
-@cython.final
-cdef class AnswerEnd:
-    cdef:
-        # As in a RESPONSE: the status, its text in UTF-8, whether the handler ran (Outcome), the pause before a retry.
-        readonly int status
-        readonly bytes text
-        readonly int outcome
-        readonly uint32_t pushback_ms
-
-        # grpc-status-details-bin, b"" if missing; the native metadata of the trailers, or None.
-        readonly bytes details
-        readonly bytes metadata
-
-    # Fill the frame of an answer without messages; its pointers are valid while this object lives.
-    cdef int fill(self, Frame* frame) noexcept
+        bytes metadata
 
 
 @cython.final
@@ -56,15 +36,6 @@ cdef class GrpcAnswer:
         MessageReader reader
         bytes message
         bint is_compressed
-
-
-# Return the meaning of a head or trailers; names of omitted metadata are added to `dropped`.
-cdef AnswerHead head_of(HeaderBlock block, list dropped)
-cdef AnswerEnd end_of(HeaderBlock block, list dropped)
-
-# Make the end of an answer without a status: of any kind; of plain HTTP, with the received text.
-cdef AnswerEnd new_end(int status, int outcome, str text)
-cdef AnswerEnd refused_by_http(bytes status, bytes body)
 
 
 cdef class AnsweredConnection(StreamHandler):

@@ -21,7 +21,7 @@ import logging
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from fastrpc._core.base.big_endian cimport load32_big
@@ -37,13 +37,13 @@ from fastrpc._core.grpc.fields cimport status_of_http, status_of_reset
 from fastrpc._core.http2.frames cimport CODE_CANCEL, CODE_NONE, CODE_REFUSED_STREAM, Violation, violation_text
 from fastrpc._core.http2.header_block cimport (
     TOKEN_CONTENT_TYPE, TOKEN_GRPC_ENCODING, TOKEN_GRPC_MESSAGE, TOKEN_GRPC_PUSHBACK, TOKEN_GRPC_STATUS,
-    TOKEN_GRPC_STATUS_DETAILS, TOKEN_OUTCOME, TOKEN_STATUS, HeaderField,
+    TOKEN_GRPC_STATUS_DETAILS, TOKEN_OUTCOME, TOKEN_STATUS, HeaderBlock, HeaderField,
 )
 from fastrpc._core.http2.stream_table cimport FlowControl
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.payload.metadata cimport join_answer, note_dropped
 from fastrpc._core.wire.frame cimport MESSAGE_LIMIT, OUTCOME_NOT_STARTED, OUTCOME_RAN, OUTCOME_UNKNOWN
-from fastrpc._core.wire.frame cimport PUSHBACK_NEVER, STREAM_OUT
+from fastrpc._core.wire.frame cimport PUSHBACK_NEVER, STREAM_OUT, Frame
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
@@ -71,7 +71,19 @@ cdef class AnswerHead:
 cdef class AnswerEnd:
     """The end of an answer: its status, and the metadata of its trailers."""
 
+    cdef:
+        # As in a RESPONSE: the status, its text in UTF-8, whether the handler ran (Outcome), the pause before a retry.
+        int status
+        bytes text
+        int outcome
+        uint32_t pushback_ms
+
+        # grpc-status-details-bin, b"" if missing; the native metadata of the trailers, or None.
+        bytes details
+        bytes metadata
+
     cdef int fill(self, Frame* frame) noexcept:
+        """Fill the frame of an answer without messages; its pointers are valid while this object lives."""
         memset(frame, 0, sizeof(Frame))
         frame.codec = STATUS_DETAILS
         frame.status = <uint16_t>self.status
@@ -101,6 +113,7 @@ cdef bint is_of_grpc(HeaderBlock block) except -1:
 
 
 cdef AnswerHead head_of(HeaderBlock block, list dropped):
+    """Return the meaning of a head; names of omitted metadata are added to `dropped`."""
     cdef AnswerHead head
     cdef HeaderField encoding
     if type(block.note) is AnswerHead:
@@ -118,6 +131,7 @@ cdef AnswerHead head_of(HeaderBlock block, list dropped):
 
 
 cdef AnswerEnd end_of(HeaderBlock block, list dropped):
+    """Return the meaning of trailers, in the same way."""
     cdef AnswerEnd end
     cdef HeaderField status, found
     if type(block.note) is AnswerEnd:
@@ -158,6 +172,7 @@ cdef AnswerEnd refused_by_http(bytes status, bytes body):
 
 
 cdef AnswerEnd new_end(int status, int outcome, str text):
+    """Make the end of an answer without a status."""
     cdef AnswerEnd end = AnswerEnd.__new__(AnswerEnd)
     end.status = status
     end.outcome = outcome

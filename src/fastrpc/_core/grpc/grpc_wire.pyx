@@ -18,21 +18,24 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.exchange.pages cimport Pages
 from fastrpc._core.grpc.dialect cimport GrpcDialect, new_forms
 from fastrpc._core.grpc.grpc_call cimport GrpcCall, let_in
 from fastrpc._core.grpc.incomplete_requests cimport new_incomplete
-from fastrpc._core.grpc.outcomes cimport new_outcomes
-from fastrpc._core.http2.connection cimport new_http2
+from fastrpc._core.grpc.outcomes cimport GrpcOutcomes, new_outcomes
+from fastrpc._core.grpc.requests cimport GrpcRequests
+from fastrpc._core.http2.connection cimport Http2Connection, new_http2
 from fastrpc._core.http2.frames cimport CODE_CALM_DOWN, CODE_INTERNAL, CODE_NONE, CODE_SETTINGS_TIMEOUT
 from fastrpc._core.http2.header_block cimport FIELD_OVERHEAD
 from fastrpc._core.http2.http2_pages cimport Http2Pages
 from fastrpc._core.http2.incoming cimport DRAIN_FINAL, OWN_FRAME_LIMIT
 from fastrpc._core.http2.wire_parts cimport new_backlog, new_placing
 from fastrpc._core.io.engine cimport Engine
-from fastrpc._core.link.contract cimport Assembling, Facts, Goodbye
+from fastrpc._core.link.contract cimport Assembling, Facts, Goodbye, Wire
 from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.engine_served_connection cimport SENDER_ADMITTED
-from fastrpc._core.server.link cimport Link
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.link cimport Link, LinkedConnection
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.wire.frame cimport REASON_HANDSHAKE, REASON_INTERNAL, REASON_MEMORY
 
@@ -46,6 +49,22 @@ cdef dict CODES = {
 @cython.final
 cdef class GrpcWire(Wire):
     """The server's side of one connection."""
+
+    cdef:
+        # The gate that all connections share; this connection in the form in which the gate knows it.
+        Gate gate
+        LinkedConnection connection
+
+        # The connection of HTTP/2, whose handler has the requests; pages, the requests that are no calls, or None.
+        readonly Http2Connection http2
+        GrpcRequests requests
+        Http2Pages pages
+
+        # Writes answers to calls; it is the `flow` of the wire.
+        GrpcOutcomes outcomes
+
+        # Bytes of header blocks and tables, counted for the connection.
+        Py_ssize_t counted_bytes
 
     def __init__(
         self, *, Gate gate not None, keepalive, limits, memory, web=None, proxies=None, Pages pages=None,
