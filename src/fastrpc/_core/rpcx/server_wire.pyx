@@ -81,8 +81,9 @@ cdef class RpcxWire(RpcxFraming):
     """The server's side of one connection."""
 
     cdef:
-        # The full name of the method of the frame that is handled.
+        # The full name of the method of the frame whose call was made last; its size, 0: no method has this name.
         char[LONGEST_NAME] name
+        Py_ssize_t name_size
 
         # A derived protocol, whose peers may send its magic; None: no such protocol is served here.
         Profile derived
@@ -119,17 +120,16 @@ cdef class RpcxWire(RpcxFraming):
         """Hand a request to the gate."""
         cdef Link link = self.link()
         cdef ServerCall call = self._call_of(frame, compressor)
-        cdef Py_ssize_t size = self._find_name(frame)
         if call.flags & ONE_WAY:
             link.note_unanswered()
         if link.intake.is_crowded():
-            return self._refuse_early(call, size, RESOURCE_EXHAUSTED, link.intake.crowd_text())
+            return self._refuse_early(call, RESOURCE_EXHAUSTED, link.intake.crowd_text())
         if frame.metadata_size and not self._takes_metadata(call, frame, True):
             return 0
         if <uint64_t>frame.payload_size > link.gate.message_bytes:
             text = f"the request has {frame.payload_size} bytes, the limit is {link.gate.message_bytes}"
-            return self._refuse_early(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.message_bytes)")
-        return link.request(call, self.name, size, PyBytes_FromStringAndSize(frame.payload, frame.payload_size))
+            return self._refuse_early(call, RESOURCE_EXHAUSTED, f"{text} (Limits.message_bytes)")
+        return link.request(call, self.name, self.name_size, PyBytes_FromStringAndSize(frame.payload, frame.payload_size))
 
     cdef int _echo(self, RpcxFrame* frame) except -1:
         """Answer a heartbeat by the same frame, whatever its content."""
@@ -151,43 +151,43 @@ cdef class RpcxWire(RpcxFraming):
     cdef ServerCall _call_of(self, RpcxFrame* frame, int compressor):
         """Make the call of a request; its metadata follows."""
         cdef ServerCall call = ServerCall.__new__(ServerCall)
-        cdef Py_ssize_t size = self._find_name(frame)
+        self._find_name(frame)
         self.link().stamp(call)
         call.id = frame.sequence
         call.flags = ONE_WAY if frame.flags & IS_ONE_WAY else 0
         call.codec = codec_of(frame.kinds >> 4)
         call.compressor = <uint8_t>compressor
         call.head = PyBytes_FromStringAndSize(
-            frame.data, HEADER_BYTES + (2 * LENGTH_BYTES + frame.path_size + frame.method_size if size else 0)
+            frame.data, HEADER_BYTES + (2 * LENGTH_BYTES + frame.path_size + frame.method_size if self.name_size else 0)
         )
-        if size == 0:
+        if self.name_size == 0:
             call.head += bytes(2 * LENGTH_BYTES)
         # A peer that states none has no deadline: the server's default is for protocols in which every caller can state
         # one.
         call.stated_timeout_us = TIMEOUT_NONE
         return call
 
-    cdef Py_ssize_t _find_name(self, RpcxFrame* frame) noexcept:
-        """Join path and method; return the size of the name, 0: no method has this name."""
-        cdef Py_ssize_t size = frame.path_size + 1 + frame.method_size
-        if size > LONGEST_NAME or memchr(frame.method, c".", frame.method_size) is not NULL:
+    cdef int _find_name(self, RpcxFrame* frame) noexcept:
+        """Join path and method."""
+        self.name_size = frame.path_size + 1 + frame.method_size
+        if self.name_size > LONGEST_NAME or memchr(frame.method, c".", frame.method_size) is not NULL:
             # The last dot of a name ends the name of its service.
+            self.name_size = 0
             return 0
         memcpy(self.name, frame.path, frame.path_size)
         self.name[frame.path_size] = c"."
         memcpy(self.name + frame.path_size + 1, frame.method, frame.method_size)
-        return size
+        return 0
 
     cdef bint _takes_metadata(self, ServerCall call, RpcxFrame* frame, bint is_whole) except -1:
         """Take the metadata of a request, and again once it is complete; False: the request was refused for it."""
         cdef Gate gate = self.link().gate
         cdef Reserved found
-        cdef Py_ssize_t size = self._find_name(frame)
         cdef bytes entries
         cdef list dropped = []
         text = f"the metadata of the call is over the limit of {gate.metadata_bytes} bytes (Limits.metadata_bytes)"
         if <uint64_t>frame.metadata_size > gate.metadata_bytes:
-            self._refuse_early(call, size, RESOURCE_EXHAUSTED, text)
+            self._refuse_early(call, RESOURCE_EXHAUSTED, text)
             return False
         find_reserved(frame.metadata, frame.metadata_size, self.profile.states_deadlines, &found)
         self._take_timeout(call, &found)
@@ -196,13 +196,13 @@ cdef class RpcxWire(RpcxFraming):
         try:
             entries = native_entries(frame.metadata, frame.metadata_size, self.profile.states_deadlines, dropped)
         except ValueError as error:
-            self._refuse_early(call, size, INVALID_ARGUMENT, str(error))
+            self._refuse_early(call, INVALID_ARGUMENT, str(error))
             return False
         if dropped and is_whole:
             note_dropped(dropped, self.profile.name, logger, gate.dispatcher.has_told_dropped)
             gate.dispatcher.has_told_dropped = True
         if is_too_large(entries, gate.metadata_bytes):
-            self._refuse_early(call, size, RESOURCE_EXHAUSTED, text)
+            self._refuse_early(call, RESOURCE_EXHAUSTED, text)
             return False
         call.received_metadata = entries
         return True
@@ -217,10 +217,10 @@ cdef class RpcxWire(RpcxFraming):
                 call.stated_timeout_us = TIMEOUT_NONE
         return 0
 
-    cdef int _refuse_early(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1:
+    cdef int _refuse_early(self, ServerCall call, int status, str text) except -1:
         """Refuse a call for a limit of its connection, before the gate has seen it."""
         cdef Gate gate = self.link().gate
-        call.route = gate.routes.find(self.name, name_size)
+        call.route = gate.routes.find(self.name, self.name_size)
         return gate.refusals.refuse(call, status, text, True)
 
     # Frames that are incomplete
@@ -258,7 +258,7 @@ cdef class RpcxWire(RpcxFraming):
             gate = self.link().gate
             self.cut = call = self._call_of(&frame, 0)
             call.started_ns = self.frame_began_ns
-            call.route = gate.routes.find(self.name, self._find_name(&frame))
+            call.route = gate.routes.find(self.name, self.name_size)
             self.cut_bytes = whole
             self._take_timeout(call, &found)
             gate.await_rest(call)
@@ -308,9 +308,8 @@ cdef class RpcxWire(RpcxFraming):
         call = self._call_of(&frame, 0)
         if frame.metadata_size and not self._takes_metadata(call, &frame, False):
             return SENDER_REFUSED
-        size = self._find_name(&frame)
-        call.route = link.gate.routes.find(self.name, size)
-        return link.intake.judge_sender(call, self.name[:size].decode("utf-8", "replace"))
+        call.route = link.gate.routes.find(self.name, self.name_size)
+        return link.intake.judge_sender(call, self.name[:self.name_size].decode("utf-8", "replace"))
 
     cdef bint refuses_rest(self) except -1:
         cdef Link link = self.link()
