@@ -15,7 +15,6 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.link.contract cimport ContractGroups, Forms
-from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport PLAIN_GROUPS
@@ -47,29 +46,6 @@ cdef class DeliveringForms(Forms):
         return 0
 
 
-@cython.final
-cdef class DeliveringOutcomes(PythonOutcomes):
-    """The outcomes of messages, which settle them; after the end of the connection they are dropped."""
-
-    cdef DeliveringConnection ended(self, Call call):
-        """Return the connection of a call that ends."""
-        cdef DeliveringConnection connection = <DeliveringConnection>(<ServerCall>call).connection
-        # The call holds the decoded value: both are freed together.
-        connection.decoded = None
-        return connection
-
-    cdef int answer(self, Call call, bytes payload) except -1:
-        return 0 if self.ended(call).is_closed else PythonOutcomes.answer(self, call, payload)
-
-    cdef int fail(self, Call call, Failure failure) except -1:
-        return 0 if self.ended(call).is_closed else PythonOutcomes.fail(self, call, failure)
-
-    cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
-        self.ended(call)
-        return PythonOutcomes.refuse(self, call, status, text, is_faulty)
-
-
-cdef DeliveringOutcomes DELIVERING_OUTCOMES = DeliveringOutcomes.__new__(DeliveringOutcomes)
 cdef ContractGroups DELIVERING_GROUPS = PLAIN_GROUPS.with_own(None, DeliveringForms.__new__(DeliveringForms), None, None)
 
 

@@ -418,55 +418,6 @@ cdef class Gate(LaterSteps):
             return self.refusals.refuse_absent(call, text)
         return self.refusals.refuse(call, status, text, status == UNIMPLEMENTED)
 
-    cdef int _refuse_shape(self, ServerCall call) except -1:
-        """Refuse a call of a removed method, of a method with other streams, or a request that HTTP refuses."""
-        cdef str method = call.route.method
-        cdef object fault = getattr(call.head, "fault_status", 0)
-        cdef str text
-        if call.route.flags & ROUTE_WITHDRAWN:
-            return self.refusals.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
-        # The text of a fault is for the log, which omits callers' values; HTTP answers with its own text.
-        text = f"{method}: the request is refused with {fault}" if fault else self.dispatcher.wrong_shape(call.route)
-        return self.refusals.refuse(call, INVALID_ARGUMENT, text, True, call.groups.dialect.unfit_status(call))
-
-    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
-        """Refuse a call whose positional arguments have other names at the caller."""
-        cdef MethodRoute route = call.route
-        if count > len(route.names.names):
-            text = f"{route.method}: {route.marshal.shape.arity_text(count)}"
-        else:
-            text = refusal_text(route.method, route.names.names)
-        return self.refusals.refuse(call, INVALID_ARGUMENT, text, True)
-
-    cdef int _refuse_late(self, ServerCall call) except -1:
-        self.refusals.expired += 1
-        self.admission.note_expired(call)
-        text = f"{call.method}: its deadline passed before the handler started"
-        return self.refusals.refuse(call, DEADLINE_EXCEEDED, text)
-
-    cdef bint _may_answer(self, ServerCall call) except -1:
-        """Return whether the peer accepts the request's codec for the answer; refuse the call if not."""
-        if call.route.is_application or call.connection.delivers:
-            # A mounted application has no codec, and a message has no answer.
-            return True
-        if self.takes_codec[call.codec] == TAKEN_IF_ANSWERED and call.connection.takes_codec(call):
-            return True
-        if self.takes_codec[call.codec] == TAKEN_BY_VALUE and call.connection.takes_values:
-            return True
-        self.refusals.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_codec(call), True)
-        return False
-
-    cdef int _unpack(self, ServerCall call, bytes payload) except -1:
-        if call.compressor not in self.compressors:
-            text = self.dispatcher.unknown_compressor(call, call.compressor)
-            return self.refusals.refuse(call, UNIMPLEMENTED, text, True)
-        # Decompression may be slow: the dispatcher works in slices and continues with `unpacked`.
-        call.weight = PyBytes_GET_SIZE(payload)
-        call.waiting_context = PyContext_CopyCurrent()
-        self.runner.watch(call)
-        self.dispatcher.unpack(call, self.compressors[call.compressor], payload)
-        return 0
-
     def unpacked(self, ServerCall call not None, bytes payload not None, error):
         """Continue with a decompressed request, whose memory is counted already; refuse it if there is an error."""
         if not call.is_held or call.given is not None:
@@ -486,72 +437,6 @@ cdef class Gate(LaterSteps):
                 _begin(self, call, payload)
             finally:
                 PyContext_Exit(context)
-
-    @cython.nonecheck(False)
-    cdef int _begin(self, ServerCall call, bytes payload) except -1:
-        """Decode the arguments and start the handler."""
-        assert call is not None and call.route is not None and payload is not None
-        cdef MethodRoute route = call.route
-        cdef uint64_t before = call.connection.stepped_ns
-        if call.codec == CODEC_RAW and route.marshal._takes_bytes:
-            call.given = payload
-            call.weight = PyBytes_GET_SIZE(payload)
-        elif not self._decode(call, payload):
-            return 0
-        call.counters.started()
-        self.runner.running += 1
-        self.runner.run(call)
-        if call.connection.stepped_ns > max(call.connection.received_ns, call.connection.turn_ns) + STALL_NS:
-            self._note_stall(call, before)
-        return 0
-
-    cdef int _note_stall(self, ServerCall call, uint64_t before) except -1:
-        """Hold further starts after handlers blocked the loop: the sockets are read first."""
-        cdef ServedConnection connection = call.connection
-        self.turns.hold_for_stall(connection)
-        before = max(before, connection.received_ns, connection.turn_ns)
-        if connection.stepped_ns > before + LONG_STEP_NS:
-            report_long_step(call.route, connection.stepped_ns - before)
-        return 0
-
-    @cython.nonecheck(False)
-    cdef bint _decode(self, ServerCall call, bytes payload) except -1:
-        """Decode the arguments; return False if they were refused."""
-        cdef Marshal marshal = call.route.marshal
-        try:
-            if call.codec != marshal.codec_id or call.groups.forms is not None:
-                marshal = call.marshal()
-            call.given = marshal.decode_arguments(payload)
-        except BaseException as error:
-            self._refuse_arguments(call, payload, error)
-            return False
-        call.weight = marshal.charge
-        return True
-
-    cdef int _refuse_arguments(self, ServerCall call, bytes payload, object error) except -1:
-        """Refuse a call for the error of its decoding."""
-        cdef Failure failure
-        if isinstance(error, (CallError, DecodeError)):
-            told = call.route.definition.faults.of_request(error)
-            if told is not None:
-                count_refusal("decode")
-                return self.refusals.refuse(call, told[0], told[1], True)
-            call.groups.handling.note_mistakes(call, payload, error.message)
-            return self._reject(call, error)
-        # A user-defined type raised another error: a fault of the server that fails only this call.
-        call.never_started = True
-        failure = self.runner.failures.of(call, error)
-        self.refusals.refuse(call, failure.status, failure.text, True)
-        return self.runner.pass_interrupt(error)
-
-    cdef int _reject(self, ServerCall call, object error) except -1:
-        """Refuse a faulty request, marked so that it is not retried: another attempt would fail as well."""
-        cdef int status = error.status
-        count_refusal("decode")
-        if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
-            status = INVALID_ARGUMENT
-        text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
-        return self.refusals.refuse(call, status, text, True)
 
     # Counters
 
@@ -581,7 +466,7 @@ cdef int _refuse_shape(Gate gate, ServerCall call) except -1:
         return gate.refusals.refuse(call, UNAVAILABLE, f"{method}: its service was removed from this server")
     # The text of a fault is for the log, which omits callers' values; HTTP answers with its own text.
     text = f"{method}: the request is refused with {fault}" if fault else gate.dispatcher.wrong_shape(call.route)
-    return gate.refusals.refuse(call, INVALID_ARGUMENT, text, True, call.connection.dialect.unfit_status(call))
+    return gate.refusals.refuse(call, INVALID_ARGUMENT, text, True, call.groups.dialect.unfit_status(call))
 
 
 cdef int _refuse_names(Gate gate, ServerCall call, Py_ssize_t count) except -1:
@@ -660,8 +545,8 @@ cdef bint _decode(Gate gate, ServerCall call, bytes payload) except -1:
     """Decode the arguments; return False if they were refused."""
     cdef Marshal marshal = call.route.marshal
     try:
-        if call.codec != marshal.codec_id or call.connection.forms is not None:
-            marshal = call.connection.marshal_of(call)
+        if call.codec != marshal.codec_id or call.groups.forms is not None:
+            marshal = call.marshal()
         call.given = marshal.decode_arguments(payload)
     except BaseException as error:
         _refuse_arguments(gate, call, payload, error)
@@ -678,7 +563,7 @@ cdef int _refuse_arguments(Gate gate, ServerCall call, bytes payload, object err
         if told is not None:
             count_refusal("decode")
             return gate.refusals.refuse(call, told[0], told[1], True)
-        call.connection.handling.note_mistakes(call, payload, error.message)
+        call.groups.handling.note_mistakes(call, payload, error.message)
         return _reject(gate, call, error)
     # A user-defined type raised another error: a fault of the server that fails only this call.
     call.never_started = True

@@ -304,18 +304,25 @@ cdef class ServedStream(StreamChannel):
         return self.close(RuntimeError(f"{self.served.route.method} is over, and its stream with it"))
 
 
-    cdef int _emit_compressed(self, bytes payload) except -1:
-        """Send a message, compressed like its request if the peer accepts that and the message gets smaller."""
-        cdef ServedConnection connection = self.served.connection
-        cdef bytes smaller
-        cdef int number = self.served.groups.dialect.compressor(self.served, self.compressor)
-        if number == 0:
-            return _emit_as(self, payload, 0)
-        compressor = connection.gate.compressors[self.compressor]
-        if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
-            return self.pack(compressor, payload)
-        smaller = smaller_of(compressor, payload)
-        return _emit_as(self, payload, 0) if smaller is None else _emit_as(self, smaller, number)
+cdef int _send_encoded(ServedStream stream, bytes payload) except -1:
+    """Send a message, after the metadata that the handler set before its first one."""
+    if not stream.is_committed:
+        stream.commit()
+    return stream.send_payload(payload)
+
+
+cdef int _emit_compressed(ServedStream stream, bytes payload) except -1:
+    """Send a message, compressed like its request if the peer accepts that and the message gets smaller."""
+    cdef ServedConnection connection = stream.served.connection
+    cdef bytes smaller
+    cdef int number = stream.served.groups.dialect.compressor(stream.served, stream.compressor)
+    if number == 0:
+        return _emit_as(stream, payload, 0)
+    compressor = connection.gate.compressors[stream.compressor]
+    if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
+        return stream.pack(compressor, payload)
+    smaller = smaller_of(compressor, payload)
+    return _emit_as(stream, payload, 0) if smaller is None else _emit_as(stream, smaller, number)
 
 
 cdef Marshal _marshal_of_call(ServedStream stream):
