@@ -45,7 +45,6 @@ SELDOM = {
     "base/nearest_name",
     "calls/call_log",
     "calls/calling_part",
-    "client/blocking_connection",
     "client/blocking_state",
     "client/call_errors",
     "client/calling_engine",

@@ -9,8 +9,7 @@ class WatchedConnection(Connection):
     """A connection without a stream whose liveness is asked by hand; what that tells is kept.
 
     Args:
-        timeouts, keepalive: the rules; an age is a tenth longer than it says.
-        is_watched: whether age and idleness are checked, as in a session of a loop.
+        timeouts, keepalive: the rules.
         send_hard: bytes held above which a slow reader has less time; 0: none.
         answers_prove: whether what lies below speaks rpcx.
     """
@@ -28,7 +27,6 @@ class WatchedConnection(Connection):
         timeouts: Timeouts,
         keepalive: Keepalive,
         is_client: bool = True,
-        is_watched: bool = True,
         send_hard: int = 0,
         answers_prove: bool = False,
     ) -> None: ...

@@ -43,14 +43,6 @@ cdef class _WatchedSide(Side):
         (<WatchedConnection>self.holder).check((<WatchedConnection>self.holder).now)
         return 0
 
-    cdef int on_aged(self) except -1:
-        (<WatchedConnection>self.holder).events.append(("on_aged",))
-        return 0
-
-    cdef int on_idle(self) except -1:
-        (<WatchedConnection>self.holder).events.append(("on_idle",))
-        return 0
-
 
 @cython.final
 cdef class _WatchedStream(ByteStream):
@@ -76,8 +68,7 @@ cdef class _WatchedStream(ByteStream):
 @cython.final
 cdef class WatchedConnection(Connection):
     def __init__(
-        self, *, timeouts, keepalive, bint is_client=True, bint is_watched=True, int64_t send_hard=0,
-        bint answers_prove=False,
+        self, *, timeouts, keepalive, bint is_client=True, int64_t send_hard=0, bint answers_prove=False
     ):
         cdef _WatchedCalling calling = _WatchedCalling.__new__(_WatchedCalling)
         Connection.__init__(
@@ -90,8 +81,7 @@ cdef class WatchedConnection(Connection):
         self.below = _WatchedStream.__new__(_WatchedStream)
         bind(self, self.below)
         self.take_side(_WatchedSide.__new__(_WatchedSide))
-        self.liveness.set_rules(timeouts, keepalive, lambda _first, last: last)
-        self.liveness.is_watched = is_watched
+        self.liveness.set_rules(timeouts, keepalive)
         self.liveness.send_hard = send_hard
         if is_client:
             self.router.open()

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
+from fastrpc._core.io.client_life import ClientLife
 from fastrpc.client.dial_pauses import DialPauses
 from fastrpc.client.reach_errors import trouble_at
 from fastrpc.config import Backoff
@@ -47,8 +48,8 @@ class _Connection(Protocol):
         """Whether the connection accepts new calls."""
 
     @property
-    def is_aged(self) -> bool:
-        """Whether the connection's age limit has passed; it accepts calls until it is replaced."""
+    def life(self) -> ClientLife:
+        """The rules of its age; an aged one accepts calls until it is replaced."""
 
     def retire(self) -> None:
         """Accept no new calls. The clients retire the connections that the plan names."""
@@ -295,7 +296,7 @@ class EndpointPlan:
     @property
     def lasting(self) -> list[_Connection]:
         """The connections that are not aged."""
-        return [connection for connection in self.connections if not connection.is_aged]
+        return [connection for connection in self.connections if not connection.life.is_aged]
 
     def lacks(self, width: int = 1) -> bool:
         """Return whether a connection is missing: the first one, or after SETTINGS a further one.
@@ -312,7 +313,7 @@ class EndpointPlan:
         ready = sum(connection.is_ready for connection in self.lasting)
         if not ready:
             return []
-        aged = [connection for connection in self.connections if connection.is_aged]
+        aged = [connection for connection in self.connections if connection.life.is_aged]
         return aged[: max(0, len(aged) + ready - width)]
 
     @property

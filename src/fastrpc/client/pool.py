@@ -326,7 +326,7 @@ class ConnectionPool:
             # Another client of a shared connection may wait for the announcement as well.
             if announces_calls or self.home is None:
                 for connection in subchannel.live:
-                    connection.announces_calls = announces_calls
+                    connection.life.announces_calls = announces_calls
         self.on_change()
         self._waiters.wake()
 

@@ -263,7 +263,7 @@ class Subchannel(EndpointPlan):
                 reason=reason,
                 hint=getattr(reason, "hint", None),
                 at=now,
-                is_aged=connection.is_aged,
+                is_aged=connection.life.is_aged,
                 is_replaced=connection.peer_replaces,
             )
 
@@ -305,7 +305,7 @@ class Subchannel(EndpointPlan):
 
     def connection_aged(self, connection: ClientEngine) -> None:
         """Replace an aged connection. Until then it accepts calls."""
-        if self.is_removed or (connection.is_dispensable and not self.is_warm):
+        if self.is_removed or (connection.life.is_dispensable and not self.is_warm):
             connection.retire()
             return
         self._let_aged_go()
@@ -346,7 +346,7 @@ class Subchannel(EndpointPlan):
         self.note_pings(connection)
         if connection.is_ready:
             self._note_end(connection, connection.closed_text or "the server closed it")
-        if connection.is_dispensable and not self.is_warm:
+        if connection.life.is_dispensable and not self.is_warm:
             self.narrow()
             # The remaining connections report the next crowd.
             self._crowd.await_at(self.usable_connections)

@@ -19,6 +19,7 @@ from fastrpc.value_class import named_value_class, value_class
 
 if TYPE_CHECKING:
     from fastrpc._core.http.service import HttpService
+    from fastrpc._core.io.client_life import ClientLife
     from fastrpc._core.link.contract import Wire
     from fastrpc._core.server.gate import Gate
     from fastrpc._core.server.link import Link
@@ -150,12 +151,14 @@ class ClientEngine(PeerConnection, typing.Protocol):
     """The interface of a client's `Engine`, in addition to its bytes and `calling`. `CallingEngine` implements it.
 
     An engine calls these methods of its owner, if it has one: `connection_ready`, `connection_draining` and
-    `connection_lost` (with the error), `connection_used` if `announces_calls`, `connection_aged`, `connection_crowded`
-    after `await_crowd`, `connection_accepted` (with seconds) when an expiring credential is accepted, and
-    `connection_refused` when the server refuses the credential. Each gets the engine first.
+    `connection_lost` (with the error), `connection_used` if `life.announces_calls`, `connection_aged`,
+    `connection_crowded` after `await_crowd`, `connection_accepted` (with seconds) when an expiring credential is
+    accepted, and `connection_refused` when the server refuses the credential. Each gets the engine first.
     """
 
-    announces_calls: bool
+    @property
+    def life(self) -> "ClientLife":
+        """The rules of its opening, age and rest, which know whether it is aged or dispensable."""
 
     @property
     def endpoint(self) -> Any:
@@ -176,14 +179,6 @@ class ClientEngine(PeerConnection, typing.Protocol):
     @property
     def is_closed(self) -> bool:
         """Whether the connection is closed."""
-
-    @property
-    def is_aged(self) -> bool:
-        """Whether the connection is older than `Keepalive.max_age`. It accepts calls until its replacement is ready."""
-
-    @property
-    def is_dispensable(self) -> bool:
-        """Whether the connection was closed because no call needed it."""
 
     @property
     def closed_text(self) -> str | None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from fastrpc._core.client.blocking_connection import BlockingConnection
 from fastrpc._core.client.client_connection import ClientConnection
 from fastrpc.endpoint import is_encrypted
 from fastrpc.protocols.base import ClientParts, ClientTraits, register
@@ -16,35 +15,28 @@ __all__ = ["EARLY_BYTES", "native_client_engine", "native_connection"]
 EARLY_BYTES = 1_024
 
 
-def native_client_engine(parts: ClientParts) -> ClientConnection | BlockingConnection:
+def native_client_engine(parts: ClientParts) -> ClientConnection:
     """Make the engine of a connection."""
     # With TLS all short requests wait for the end of the loop iteration, so that they need few TLS records.
     return native_connection(parts, 0 if is_encrypted(parts.endpoint.address) else EARLY_BYTES)
 
 
-def native_connection(
-    parts: ClientParts, early_bytes: int, **options: Any
-) -> ClientConnection | BlockingConnection:
-    """Make a native connection, on a loop or for threads, possibly above a translation."""
+def native_connection(parts: ClientParts, early_bytes: int, **options: Any) -> ClientConnection:
+    """Make a native connection, on a loop or for threads; a translation may be below it."""
     config = parts.config
-    shared: dict[str, Any] = {
-        "endpoint": parts.endpoint,
-        "timeouts": parts.timeouts,
-        "keepalive": config.keepalive,
-        "settings": parts.settings,
-        "early_calls": config.early_calls,
-        "credential": parts.credential,
-        "protocol": parts.protocol,
-        **options,
-    }
-    if parts.loop is None:
-        return BlockingConnection(**shared)
+    if parts.loop is not None:
+        options |= {"early_bytes": early_bytes, "stream_pool": config.memory.stream_pool}
     return ClientConnection(
+        endpoint=parts.endpoint,
         owner=parts.owner,
         loop=parts.loop,
-        early_bytes=early_bytes,
-        stream_pool=config.memory.stream_pool,
-        **shared,
+        timeouts=parts.timeouts,
+        keepalive=config.keepalive,
+        settings=parts.settings,
+        early_calls=config.early_calls,
+        credential=parts.credential,
+        protocol=parts.protocol,
+        **options,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from fastrpc import Client, SyncClient, method, service
-from fastrpc._core.client.blocking_connection import BlockingConnection
 from fastrpc._core.client.client_connection import ClientConnection
 from fastrpc.config import Limits, ServerConfig
 from fastrpc.testing import serving
@@ -48,7 +47,7 @@ async def test_calls_above_the_last_id_are_sent_on_another_connection(concurrent
 def test_threads_with_calls_above_the_last_id_use_another_connection() -> None:
     with serving(Numbers()) as address, SyncClient(address) as client:
         client.call(Numbers.echo, 0)
-        session = only(BlockingConnection)
+        session = only(ClientConnection)
         session.slots.next_id = LAST_ID - 4
 
         patient = client.with_options(wait_for_ready=True)

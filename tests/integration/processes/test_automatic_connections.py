@@ -212,7 +212,7 @@ def test_there_are_at_most_eight_connections() -> None:
 
 def test_a_thread_dials_once_a_crowd_has_lasted() -> None:
     subchannel = SyncSubchannel(Endpoint("tcp://127.0.0.1:1"), Backoff(), width="auto")
-    engine = SimpleNamespace(peer=SimpleNamespace(workers=2), is_aged=False)
+    engine = SimpleNamespace(peer=SimpleNamespace(workers=2))
     ready = SimpleNamespace(is_ready=True, engine=engine)
     subchannel.open_connections.append(cast(Any, ready))
     crowd = CROWD_CALLS + 1
@@ -230,7 +230,7 @@ def test_a_thread_dials_once_a_crowd_has_lasted() -> None:
 
 def test_a_crowd_with_a_pause_has_not_lasted() -> None:
     subchannel = SyncSubchannel(Endpoint("tcp://127.0.0.1:1"), Backoff(), width="auto")
-    engine = SimpleNamespace(peer=SimpleNamespace(workers=2), is_aged=False)
+    engine = SimpleNamespace(peer=SimpleNamespace(workers=2))
     ready = SimpleNamespace(is_ready=True, engine=engine)
     subchannel.open_connections.append(cast(Any, ready))
     for users, now in ((17, 1.0), (17, 1.09), (16, 1.095), (17, 1.11), (17, 1.19), (17, 2.0), (17, 2.09)):

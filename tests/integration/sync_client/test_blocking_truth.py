@@ -6,8 +6,8 @@ import threading
 import time
 
 from fastrpc import DeadlineExceededError, SyncClient, method, service
-from fastrpc._core.client.blocking_connection import BlockingConnection
 from fastrpc._core.client.blocking_session import BlockingSession
+from fastrpc._core.client.client_connection import ClientConnection
 from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc._core.wire.settings import usual_settings
 from fastrpc.config import Keepalive, Timeouts
@@ -23,7 +23,7 @@ def settings_frame() -> bytes:
 
 def new_session(*, linger: float = 1.0) -> tuple[BlockingSession, socket.socket]:
     near, far = socket.socketpair()
-    engine = BlockingConnection(
+    engine = ClientConnection(
         endpoint="test",
         timeouts=Timeouts(linger=linger),
         keepalive=Keepalive(),

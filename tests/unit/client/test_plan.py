@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,10 @@ class Connected:
     is_ready: bool = True
     is_aged: bool = False
     is_usable: bool = True
+
+    @property
+    def life(self) -> Any:
+        return self
 
     def retire(self) -> None:
         raise AssertionError("the plan retires nothing by itself")

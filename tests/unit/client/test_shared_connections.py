@@ -1,6 +1,7 @@
 """The addresses that the services of one client share: each is known for as long as it is used."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ class Connection:
     """A connection that is open until the test ends it."""
 
     is_usable = is_ready = True
-    is_aged = False
+    life = SimpleNamespace(is_aged=False)
     closed_text = None
     auth_status = 0
 

@@ -170,8 +170,10 @@ cdef class Call(Timed):
         uint8_t is_local
         uint8_t is_listed
 
-        # For own calls: whether the call holds one of the slots that the peer announced.
+        # For own calls: whether the call holds one of the slots that the peer announced; whether it only probes the server's
+        # health: calls of the engine itself keep no connection open and wake none.
         uint8_t has_slot
+        uint8_t is_probe
 
         # Whether the first piece of a RESPONSE in pieces was received (own calls) or sent (the peer's calls); whether a
         # refusal waits for credit.

@@ -2,6 +2,7 @@ from typing import Any, final
 
 from fastrpc._core.client.blocking_wait import ReentryGuard
 from fastrpc._core.io.blocking_io import BlockingIO
+from fastrpc._core.io.client_life import ClientLife
 from fastrpc._core.io.engine import Engine
 from fastrpc.endpoint import Endpoint
 
@@ -53,12 +54,8 @@ class BlockingSession:
         """Whether the connection is over."""
 
     @property
-    def is_aged(self) -> bool:
-        """Whether it is older than its age: it takes calls until its successor does."""
-
-    @property
-    def is_spent(self) -> bool:
-        """Whether its age or disuse ended it."""
+    def life(self) -> ClientLife:
+        """The rules of its age and rest."""
 
     @property
     def is_ready(self) -> bool:

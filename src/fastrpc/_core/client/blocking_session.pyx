@@ -313,14 +313,9 @@ cdef class BlockingSession:
         return self.engine.is_closed
 
     @property
-    def is_aged(self):
-        """Whether it is older than its age, and waits for its successor."""
-        return self.engine.is_aged
-
-    @property
-    def is_spent(self):
-        """Whether its age or disuse ended it."""
-        return self.engine.is_spent
+    def life(self):
+        """The rules of its age and rest."""
+        return self.engine.life
 
     @property
     def used_at(self):

@@ -158,6 +158,7 @@ cdef class BlockingStream(ByteStream):
         self.parts = []
         self.part_at = 0
         self.engine.is_closed = True
+        self.engine.is_usable = False
         self.engine.left_behind()
         self.io.close()
         return 0

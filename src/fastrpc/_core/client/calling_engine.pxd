@@ -40,7 +40,7 @@ cdef class CallingEngine(PythonEngine):
         readonly str protocol
 
         # The rules of its life, with the object that is notified; the credential to show, or None.
-        ClientLife life
+        readonly ClientLife life
         readonly bytes credential
 
         # The calls under way: `calling` of the base.

@@ -3,6 +3,7 @@ from typing import final
 
 from fastrpc._core.calls.calling_part import CallingPart
 from fastrpc._core.client.client_call import ClientCall
+from fastrpc._core.io.client_life import ClientLife
 from fastrpc._core.io.engine import PythonEngine
 from fastrpc._core.wire.settings import WireSettings
 from fastrpc.endpoint import Endpoint
@@ -94,8 +95,6 @@ class CallingEngine(PythonEngine):
 
     # For the client (`fastrpc.protocols.base.ClientEngine`)
 
-    announces_calls: bool
-
     @property
     def endpoint(self) -> Endpoint: ...
     @property
@@ -103,11 +102,9 @@ class CallingEngine(PythonEngine):
     @property
     def is_ready(self) -> bool: ...
     @property
-    def is_aged(self) -> bool: ...
-    @property
-    def is_spent(self) -> bool: ...
-    @property
-    def is_dispensable(self) -> bool: ...
+    def life(self) -> ClientLife:
+        """The rules of its opening, age and rest."""
+
     @property
     def closed_text(self) -> str | None: ...
     @property

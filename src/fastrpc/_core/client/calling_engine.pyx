@@ -20,7 +20,6 @@ from fastrpc._core.base.status cimport HIGHEST_STATUS, OK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, Call
 from fastrpc._core.client.call_errors cimport check_request, lost_error, unstarted_error
-from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, OUTCOME_RAN, OUTCOME_UNKNOWN, STREAM_IN, STREAM_OUT
 from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.settings cimport WireSettings
@@ -196,10 +195,7 @@ cdef class CallingEngine(PythonEngine):
         if part.is_settled or self.is_closed:
             return
         part.is_settled = True
-        if self._stream is not NULL:
-            (<ByteStream>self._stream).engine_ready()
-        if self.life.owner is not None:
-            self.life.owner.connection_ready(self)
+        self.life.opened(self)
 
     def answer(self, ClientCall call not None, bytes payload not None):
         """End a call with its answer, in the codec of the call."""
@@ -255,30 +251,6 @@ cdef class CallingEngine(PythonEngine):
     def is_ready(self):
         """Whether the server has answered the opening."""
         return self.own_calls.is_settled
-
-    @property
-    def announces_calls(self):
-        """Whether the owner is to be notified of the next call."""
-        return self.life.announces_calls
-
-    @announces_calls.setter
-    def announces_calls(self, bint announces):
-        self.life.announces_calls = announces
-
-    @property
-    def is_aged(self):
-        """Whether the connection waits for its successor."""
-        return self.life.is_aged
-
-    @property
-    def is_spent(self):
-        """Whether the connection's age or rest ended it."""
-        return self.life.is_spent
-
-    @property
-    def is_dispensable(self):
-        """Whether the connection ended because no call needed it."""
-        return self.life.is_dispensable
 
     def await_crowd(self, Py_ssize_t calls):
         """Notify the owner once when a call is sent while `calls` others are in flight; 0: never."""
@@ -341,10 +313,6 @@ cdef class CallingEngine(PythonEngine):
         self.close(0, "internal error")
         return PythonEngine.crash(self)
 
-    cdef int left_behind(self) except -1:
-        self.is_usable = False
-        return 0
-
     cdef int flushed(self) except -1:
         if self.output.size() == 0:
             self.own_calls.note_handed()
@@ -354,4 +322,4 @@ cdef class CallingEngine(PythonEngine):
         cdef uint64_t due = PythonEngine.check(self, now)
         if self.is_closed:
             return due
-        return earlier(due, self.life.check(self, now, self.own_calls.is_settled, self.own_calls.count()))
+        return earlier(due, self.life.check(self, now, self.own_calls.is_settled))

@@ -58,9 +58,6 @@ cdef class ClientCall(Call):
         uint8_t is_counted
         uint8_t is_inside_retry
 
-        # Whether it only probes the server's health: calls of the engine itself keep no connection open and wake none.
-        uint8_t is_probe
-
         # The verb (VERB_CALL …). An attempt of another call has that call's deadline and a given connection, and its
         # errors are not retried; `has_lost`: another attempt was faster.
         uint8_t verb

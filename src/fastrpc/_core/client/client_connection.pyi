@@ -2,6 +2,7 @@ from asyncio import AbstractEventLoop
 from typing import Any, final
 
 from fastrpc._core.client.client_call import ClientCall
+from fastrpc._core.io.client_life import ClientLife
 from fastrpc._core.native.connection import Connection
 from fastrpc._core.native.hooks import Side
 from fastrpc.config import Keepalive, Timeouts
@@ -17,12 +18,13 @@ class ClientConnection(Connection):
 
     Args:
         endpoint: the address it leads to; errors name it.
+        timeouts, keepalive: the rules of its life.
         owner: notified of its life, with the connection as first argument: `connection_ready`, `connection_aged`,
             `connection_draining`, `connection_lost` (and the error), if asked for `connection_used` and
-            `connection_crowded`, and, of a credential that expires, `connection_accepted` (and the seconds).
+            `connection_crowded`, and, of a credential that expires, `connection_accepted` (and the seconds). None for
+            threads, which share it by a `BlockingSession`.
+        loop: watches the deadlines of its calls; None for threads.
         credential: the token to show before the first call.
-        loop: watches the deadlines of its calls.
-        timeouts, keepalive: the rules of its life.
         protocol: the protocol of a translation below it; None: native. It names the calls in counts, and says whether
             each payload is one value.
         options: as for `Connection`.
@@ -32,10 +34,10 @@ class ClientConnection(Connection):
         self,
         *,
         endpoint: Any,
-        owner: Any,
-        loop: AbstractEventLoop,
         timeouts: Timeouts,
         keepalive: Keepalive,
+        owner: Any = None,
+        loop: AbstractEventLoop | None = None,
         credential: bytes | None = None,
         protocol: Protocol | None = None,
         **options: Any,
@@ -45,18 +47,12 @@ class ClientConnection(Connection):
         """The address it leads to."""
 
     @property
-    def owner(self) -> Any: ...
+    def life(self) -> ClientLife:
+        """The rules of its opening, age and rest."""
+
     @property
     def is_ready(self) -> bool:
         """Whether the peer's SETTINGS came."""
-
-    @property
-    def is_aged(self) -> bool:
-        """Whether it is older than `Keepalive.max_age`: it takes calls until its successor does, or twice that age."""
-
-    @property
-    def is_dispensable(self) -> bool:
-        """Whether no call needed the connection at its end or age: none but probes, or none for `Timeouts.idle`."""
 
     @property
     def calls_in_flight(self) -> int:

@@ -1,14 +1,14 @@
-"""The client's side of a native connection on an event loop: its opening, age, rest and end.
+"""The client's side of a native connection: its opening, age, rest and end.
 
 ::
 
     ClientConnection (a Connection) ──holds──► ClientSide    decides when the parts of the connection ask
-        events of the stream, orders of the pool ──► Connection, ClientSide ──► its owner: `connection_ready`, …
+        │   events of the stream, orders of the pool ──► Connection, ClientSide
+        └──holds──► ClientLife ──► its owner: `connection_ready`, …
 
-`OwnCalls` has the calls that are made on it.
+`OwnCalls` has the calls that are made on it. `ClientLife` tells connections of a loop and of threads apart. A connection of
+threads has a `BlockingSession` as its stream, which checks and closes it.
 """
-
-from random import uniform
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -18,10 +18,13 @@ from fastrpc._core.base.status cimport OK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.client.client_call cimport ClientCall
-from fastrpc._core.client.own_calls cimport new_own_calls, stats_of
+from fastrpc._core.client.own_calls cimport new_own_calls
+from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport loop_state
-from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED
-from fastrpc._core.wire.frame cimport REASON_MAX_AGE
+from fastrpc._core.native.call_parts cimport NativeCalling
+from fastrpc._core.native.outgoing cimport Outgoing
+from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, PHASE_OPEN
+from fastrpc._core.wire.frame cimport REASON_HANDSHAKE, REASON_MAX_AGE
 
 # The interval at which an ending connection checks whether the calls that it serves are over.
 cdef uint64_t SERVED_LOOK_NS = 20_000_000
@@ -36,20 +39,16 @@ cdef class ClientSide(Side):
     cdef int on_ready(self) except -1:
         cdef ClientConnection connection = self.connection()
         connection.is_ready = True
-        connection.owner.connection_ready(connection)
+        connection.life.opened(connection)
         return connection.schedule_check(connection.check(connection.now))
 
     cdef int on_verdict(self) except -1:
         cdef ClientConnection connection = self.connection()
         if connection.auth_status == OK and connection.auth_valid_seconds:
-            connection.owner.connection_accepted(connection, connection.auth_valid_seconds)
+            connection.life.credential_expires(connection, connection.auth_valid_seconds)
         return 0
 
     # Calls
-
-    cdef int on_used(self) except -1:
-        self.connection().owner.connection_used(self.connection())
-        return 0
 
     cdef int on_crowd(self) except -1:
         # A REQUEST is being written: the owner, which may want to dial, is notified in another turn.
@@ -60,11 +59,12 @@ cdef class ClientSide(Side):
     cdef int on_ids_used_up(self) except -1:
         # A REQUEST is being written: the connection retires in another turn of the loop.
         cdef ClientConnection connection = self.connection()
-        connection.loop_state.call_soon(connection.retire)
+        if connection.loop_state is not None:
+            connection.loop_state.call_soon(connection.retire)
         return 0
 
     cdef int on_forgotten(self, Call call) except -1:
-        if self.is_retiring or (<Connection>self.holder).peer_sent_final:
+        if self.connection().peer_sent_final or self.connection().life.is_retiring:
             self.close_when_idle()
         return 0
 
@@ -72,30 +72,20 @@ cdef class ClientSide(Side):
 
     cdef int on_peer_drains(self) except -1:
         # Calls of which the server has received no byte are sent on another connection.
-        _take_no_calls(self)
+        self.refuse_calls()
         return self.close_when_idle()
 
-    cdef int on_aged(self) except -1:
+    cdef int refuse_calls(self) except -1:
         cdef ClientConnection connection = self.connection()
-        if connection.is_aged or not connection.is_ready:
-            # No successor came in time, or the server has never taken calls.
-            return self.retire()
-        # The aged connection takes calls until the owner has made a successor, and at most for the same time again.
-        connection.liveness.age_ns = 2 * (connection.now - connection.liveness.made_ns)
-        connection.is_aged = True
-        connection.is_dispensable = _sent_only_probes(self)
-        connection.owner.connection_aged(connection)
-        return 0
-
-    cdef int on_idle(self) except -1:
-        self.connection().is_dispensable = True
-        return self.retire()
+        connection.life.was_used = _sent_calls(self)
+        return connection.life.refuse_calls(connection)
 
     cdef int retire(self) except -1:
         """Take no new calls, and close once the calls under way have ended."""
         cdef ClientConnection connection = self.connection()
-        _take_no_calls(self)
-        self.is_retiring = True
+        connection.life.was_used = _sent_calls(self)
+        # The connection is closed below.
+        connection.life.retire(connection, 1)
         if connection.serving is not None and connection.is_open:
             # Without a GOAWAY calls that the server begins now would be lost.
             connection.begin_drain(REASON_MAX_AGE, "the client replaces the connection, or needs it no more")
@@ -114,21 +104,19 @@ cdef class ClientSide(Side):
         return 0
 
     cdef bint is_leaving(self) noexcept:
-        """Return whether it may close after its last call: the server has sent FINAL, or only this side ends it."""
-        return self.connection().peer_sent_final or (self.is_retiring and not self.connection().peer_drains)
+        """Return whether it may close after its last call: the server has sent FINAL, or only this side ends it.
+
+        The session of threads closes their connection.
+        """
+        cdef ClientConnection connection = self.connection()
+        return connection.life.owner is not None and (
+            connection.peer_sent_final or (connection.life.is_retiring and not connection.peer_drains)
+        )
 
 
-cdef int _take_no_calls(ClientSide side) except -1:
-    cdef ClientConnection connection = side.connection()
-    if _sent_only_probes(side):
-        connection.is_dispensable = True
-    connection.is_usable = False
-    connection.owner.connection_draining(connection)
-    return 0
-
-
-cdef bint _sent_only_probes(ClientSide side) noexcept:
-    return side.connection().sender.data_frames_sent <= side.connection().liveness.probes
+cdef bint _sent_calls(ClientSide side) noexcept:
+    """Return whether more than probes was sent."""
+    return side.connection().sender.data_frames_sent > side.connection().liveness.probes
 
 
 cdef bint _has_served(ClientSide side) noexcept:
@@ -136,7 +124,7 @@ cdef bint _has_served(ClientSide side) noexcept:
     cdef ClientConnection connection = side.connection()
     if connection.callee.calls.size or connection.callee.one_way_calls or connection.sender.unsent_bytes():
         return False
-    return not side.is_retiring or connection.drain_step != DRAIN_ANNOUNCED
+    return not connection.life.is_retiring or connection.drain_step != DRAIN_ANNOUNCED
 
 
 @cython.final
@@ -144,17 +132,23 @@ cdef class ClientConnection(Connection):
     """The client's side of one connection to one endpoint, carrying any number of calls at once."""
 
     def __init__(
-        self, *, endpoint, owner, loop, timeouts, keepalive, bytes credential=None, protocol=None, **options
+        self, *, endpoint, timeouts, keepalive, owner=None, loop=None, bytes credential=None, protocol=None, **options
     ):
         Connection.__init__(self, is_client=True, **options)
-        self.loop_state = loop_state(loop)
+        self.life = ClientLife(owner, timeouts, keepalive)
+        self.life.late_reason = REASON_HANDSHAKE
+        if owner is None:
+            # Unlike a loop, a thread is not notified when the system takes output again. The system may refuse output that
+            # was taken, and the transports of a loop cannot say this as exactly.
+            self.hears_of_room = False
+            self.sender.may_be_refused = True
+        else:
+            self.loop_state = loop_state(loop)
         self.now = now_ns()
-        self.liveness.set_rules(timeouts, keepalive, uniform)
-        self.liveness.is_watched = True
-        new_own_calls(self, endpoint, protocol)
+        self.liveness.set_rules(timeouts, keepalive)
+        new_own_calls(self, endpoint, protocol, self.life)
         self.decisions = ClientSide.__new__(ClientSide)
         self.take_side(self.decisions)
-        self.owner = owner
         self.credential = credential
 
     # Orders of the pool
@@ -174,7 +168,7 @@ cdef class ClientConnection(Connection):
 
     def tell_crowd(self):
         if not self.is_closed:
-            self.owner.connection_crowded(self)
+            self.life.owner.connection_crowded(self)
 
     def begin_probe(self, ClientCall call not None):
         call.is_probe = True
@@ -199,12 +193,18 @@ cdef class ClientConnection(Connection):
 
     def stats(self):
         """Return the state of this connection as plain data."""
-        return stats_of(self)
+        return {
+            "calls": self.slots.opened.size,
+            "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.slots.queues() for item in queue]),
+            "buffered": self.sender.untaken_bytes(),
+            "credit": self.sender.send_left,
+        }
 
     # Events of its stream
 
     cdef int connected(self) except -1:
         """Begin; from now on calls may be sent, even before the SETTINGS of the server."""
+        self.life.begin(self)
         Connection.connected(self)
         if self.credential is not None:
             # The credential precedes every call: the server accepts none before it knows the caller.
@@ -213,15 +213,20 @@ cdef class ClientConnection(Connection):
             self.written()
         if self.serving is not None:
             self.serving.on_made()
-        self.is_usable = True
-        return 0
+        return self.schedule_check(self.life.check(self, self.now, False))
 
     cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef bint is_ready = self.phase == PHASE_OPEN and self.first_settings_acknowledged
+        # Before the part that serves, which asks the same question.
+        cdef bint is_busy = self.life.owner is not None and (self.phase != PHASE_OPEN or self.liveness.was_used())
         cdef uint64_t due = Connection.check(self, now)
-        if self.is_closed or self.serving is None or not self.decisions.is_leaving():
+        if self.is_closed:
             return due
-        self.decisions.close_when_idle()
-        due = earlier(due, now + SERVED_LOOK_NS)
+        self.life.was_used = _sent_calls(self.decisions)
+        due = earlier(due, self.life.look(self, now, is_ready, is_busy))
+        if not self.is_closed and self.serving is not None and self.decisions.is_leaving():
+            self.decisions.close_when_idle()
+            due = earlier(due, now + SERVED_LOOK_NS)
         return self.liveness.linger_until_ns if self.is_closed else due
 
     cdef int eof(self) except -1:
@@ -229,11 +234,18 @@ cdef class ClientConnection(Connection):
         return 0
 
     cdef int end_stream(self) except -1:
-        Connection.end_stream(self)
-        self.owner.connection_draining(self)
+        if self.life.owner is not None:
+            Connection.end_stream(self)
+            self.life.owner.connection_draining(self)
+            return 0
+        # Written output is sent together with the last frames.
+        (<NativeCalling>self.calling).fail_all(self.closed_text or "it was closed", True)
+        if self._stream is not NULL:
+            (<ByteStream>self._stream).finish(True)
         return 0
 
     cdef int lost(self, object error) except -1:
         Connection.lost(self, error)
-        self.owner.connection_lost(self, error)
+        if self.life.owner is not None:
+            self.life.owner.connection_lost(self, error)
         return 0

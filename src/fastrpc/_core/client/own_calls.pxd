@@ -1,6 +1,7 @@
 cimport cython
 
 from fastrpc._core.client.client_call cimport ClientCall
+from fastrpc._core.io.client_life cimport ClientLife
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.connection cimport Connection
@@ -10,6 +11,9 @@ from fastrpc._core.wire.frame cimport Frame
 @cython.final
 cdef class OwnCalls(NativeCalling):
     cdef:
+        # The rules of a client's connection, never None; none of them applies on a connection of a server.
+        ClientLife life
+
         # Functions that are called once no new calls may be sent here, or None.
         list watchers
 
@@ -18,6 +22,5 @@ cdef class OwnCalls(NativeCalling):
     cdef int _keep_early(self, ClientCall call, bytes payload) except -1
 
 
-cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol=*)
-cdef dict stats_of(Connection session)
+cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol=*, ClientLife life=*)
 cdef Engine next_usable(list sessions, Py_ssize_t* turn)

@@ -25,7 +25,6 @@ from fastrpc._core.client.call_errors cimport (
     violation_error,
 )
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, STREAM_IN
 from fastrpc._core.wire.frame cimport REASON_CALM_DOWN, REASON_CREDIT, REASON_FRAME_SIZE, REASON_PROTOCOL, REASON_SETTINGS
@@ -33,6 +32,9 @@ from fastrpc._core.wire.window cimport CONNECTION_WINDOW
 
 from fastrpc.errors import CallError, DeadlineExceededError, EncodeError, UnavailableError
 from fastrpc.status import Status
+
+# The life of a server's connection, which has other rules.
+cdef ClientLife no_rules = ClientLife.__new__(ClientLife)
 
 cdef enum:
     # Bytes of CANCEL frames that may wait for the end of the loop's turn.
@@ -50,7 +52,7 @@ cdef class OwnCalls(NativeCalling):
     # The connection
 
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
-        return self.session().side.takes_call(now, rested_ns)
+        return self.life.takes_thread(self.session(), now, rested_ns)
 
     cdef bint output_waits(self) except -1:
         # The unsent output exceeds the window of a connection.
@@ -71,9 +73,9 @@ cdef class OwnCalls(NativeCalling):
     cdef int send(self, Call call, bytes payload) except -1:
         cdef Connection session = self.session()
         check_request(self, call, payload)
-        if session.announces_calls and not (<ClientCall>call).is_probe:
-            session.announces_calls = False
-            session.side.on_used()
+        if self.life.announces_calls and not call.is_probe:
+            self.life.announces_calls = False
+            self.life.owner.connection_used(session)
         if not session.settled:
             self._keep_early(<ClientCall>call, payload)
         return session.slots.send_request(call, payload)
@@ -171,27 +173,19 @@ cdef class OwnCalls(NativeCalling):
     cdef int on_not_started(self, Call call) except -1:
         return _fail(self, <ClientCall>call, self.error_of_end(call, False, None))
 
-    cdef bint is_probe(self, Call call) noexcept:
-        return (<ClientCall>call).is_probe
-
     # From the connection
 
     cdef int stop(self) except -1:
-        cdef Connection session = self.session()
-        self.peer_leaves = session.peer_drains
-        for call in session.slots.unsent_calls():
-            session.sender.drop_unsent(<Call>call)
-            self.on_not_started(<Call>call)
+        self.peer_leaves = self.session().peer_drains
+        _fail_unsent(self, None)
         return _tell_watchers(self)
 
-    cdef int fail_all(self, str why) except -1:
+    cdef int fail_all(self, str why, bint leaves) except -1:
         cdef Connection session = self.session()
         cdef Call call
-        for call in session.slots.unsent_calls():
-            session.sender.drop_unsent(call)
-            _fail(self, <ClientCall>call, self.error_of_end(call, False, why))
+        _fail_unsent(self, why)
         for call in session.slots.opened.entries():
-            handed = session.may_have_left(call)
+            handed = self.was_written(call) if leaves else self.was_handed(call)
             session.sender.drop_unsent(call)
             session.caller.forget(call)
             _fail(self, <ClientCall>call, self.error_of_end(call, handed, why))
@@ -246,6 +240,15 @@ cdef int _fail(OwnCalls calls, ClientCall call, object error) except -1:
     return call.failed(error)
 
 
+cdef int _fail_unsent(OwnCalls calls, str why) except -1:
+    """Fail the calls of which the peer has seen no byte; None: the peer drains."""
+    cdef Call call
+    for call in calls.session().slots.unsent_calls():
+        calls.session().sender.drop_unsent(call)
+        _fail(calls, <ClientCall>call, calls.error_of_end(call, False, why))
+    return 0
+
+
 cdef object _refused_error(OwnCalls calls, Call call):
     """Return the error of a call that was not started, as the server refused our credential."""
     cdef Connection session = calls.session()
@@ -263,11 +266,12 @@ cdef bint _was_violated(OwnCalls calls) noexcept:
     )
 
 
-cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol=None):
+cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol=None, ClientLife life=None):
     """Let a connection make calls; the borrowed `owner` is cleared when the connection is freed."""
     cdef OwnCalls calls = OwnCalls.__new__(OwnCalls)
     calls.owner = <PyObject*>session
     calls.endpoint = endpoint
+    calls.life = no_rules if life is None else life
     calls.loop_state = session.loop_state
     calls.peer = session.peer
     calls.is_settled = session.settled
@@ -275,19 +279,9 @@ cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol
     if protocol is not None:
         calls.protocol = protocol.name
         calls.takes_values = protocol.traits.takes_values
-    calls.know_limits(session.ours)
+    calls.most_bytes = session.ours.max_message
     session.calling = calls
     return calls
-
-
-cdef dict stats_of(Connection session):
-    """Return the state of a connection of a client as plain data."""
-    return {
-        "calls": session.slots.opened.size,
-        "waiting": sum([not (<Outgoing>item).is_dropped for queue in session.slots.queues() for item in queue]),
-        "buffered": session.sender.untaken_bytes(),
-        "credit": session.sender.send_left,
-    }
 
 
 def watch_calls(Connection session not None, endpoint, ended):

@@ -128,10 +128,7 @@ cdef class AskingConnection(AnsweredConnection):
         cdef CallingPart part = self.calling
         if not part.is_settled:
             part.is_settled = True
-            if self.http2.stream_below() is not NULL:
-                (<ByteStream>self.http2.stream_below()).engine_ready()
-            if self.life.owner is not None:
-                self.life.owner.connection_ready(self.http2.engine())
+            self.life.opened(self.http2.engine())
             if self.valid_seconds > 0:
                 self.life.credential_expires(self.http2.engine(), self.valid_seconds)
         return _release(self)

@@ -4,6 +4,7 @@ from typing import Any, final
 from fastrpc._core.calls.calling_part import CallingPart
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc._core.http2.connection import Http2Connection
+from fastrpc._core.io.client_life import ClientLife
 from fastrpc._core.io.engine import Engine
 from fastrpc._core.wire.settings import WireSettings
 from fastrpc.endpoint import Endpoint
@@ -22,8 +23,6 @@ class GrpcClient(Engine):
         silence until a server with a call under way is asked whether it lives; 0: never. validity: returns the seconds
         for which a token is valid, 0 if the token does not state them.
     """
-
-    announces_calls: bool
 
     def __init__(
         self,
@@ -46,11 +45,9 @@ class GrpcClient(Engine):
     @property
     def is_ready(self) -> bool: ...
     @property
-    def is_aged(self) -> bool: ...
-    @property
-    def is_spent(self) -> bool: ...
-    @property
-    def is_dispensable(self) -> bool: ...
+    def life(self) -> ClientLife:
+        """The rules of its opening, age and rest."""
+
     @property
     def auth_status(self) -> int: ...
     @property

@@ -82,28 +82,9 @@ cdef class GrpcClient(Engine):
         return bool(self.http2.control.is_settled)
 
     @property
-    def announces_calls(self):
-        """Whether the owner is to be notified of the next call."""
-        return bool(self.asking.life.announces_calls)
-
-    @announces_calls.setter
-    def announces_calls(self, bint announces):
-        self.asking.life.announces_calls = announces
-
-    @property
-    def is_aged(self):
-        """Whether the connection waits for its successor."""
-        return bool(self.asking.life.is_aged)
-
-    @property
-    def is_spent(self):
-        """Whether the connection's age or rest ended it."""
-        return bool(self.asking.life.is_spent)
-
-    @property
-    def is_dispensable(self):
-        """Whether the connection ended because no call needed it."""
-        return bool(self.asking.life.is_dispensable)
+    def life(self):
+        """The rules of its opening, age and rest."""
+        return self.asking.life
 
     @property
     def auth_status(self):
@@ -193,12 +174,11 @@ cdef class GrpcClient(Engine):
         return 0
 
     cdef int left_behind(self) except -1:
-        self.is_usable = False
         self.http2.is_closed = True
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due = self.asking.life.check(self, now, self.http2.control.is_settled, self.asking.in_flight())
+        cdef uint64_t due = self.asking.life.check(self, now, self.http2.control.is_settled)
         return earlier(due, self.http2.check_http2(now))
 
     # For the client

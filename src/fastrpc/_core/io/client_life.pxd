@@ -30,7 +30,12 @@ cdef class ClientLife:
 
         # The calls under way, and whether there ever was one. Probes of a server's health do not count.
         Py_ssize_t _calls
-        bint _was_used
+        bint was_used
+
+        # Whether it has begun and takes calls; why the engine closes if the server answers the opening too late, 0: the
+        # stream is cut off.
+        bint _takes_calls
+        int late_reason
 
         # Whether it waits for its successor, ended for its age or rest, or was not used; whether it ends with its last
         # call.
@@ -39,8 +44,9 @@ cdef class ClientLife:
         readonly bint is_dispensable
         readonly bint is_retiring
 
-    # The connection begins now.
+    # The connection begins now; the server has answered its opening.
     cdef int begin(self, Engine engine) except -1
+    cdef int opened(self, Engine engine) except -1
 
     # Return whether a call, idempotent or not, may leave before the server has answered the opening.
     cdef bint takes_early(self, bint is_idempotent) noexcept
@@ -65,5 +71,7 @@ cdef class ClientLife:
     cdef int close_when_idle(self, Engine engine, Py_ssize_t in_flight) except -1
 
     # Compare its instants with now; return the next one, 0 = none. `is_ready`: the server has answered the opening.
-    cdef uint64_t check(self, Engine engine, uint64_t now, bint is_ready, Py_ssize_t in_flight) except? 0
-    cdef uint64_t _check_rest(self, Engine engine, uint64_t now, Py_ssize_t in_flight) except? 0
+    # `is_busy`: calls are under way, or there were some since the last check.
+    cdef uint64_t check(self, Engine engine, uint64_t now, bint is_ready) except? 0
+    cdef uint64_t look(self, Engine engine, uint64_t now, bint is_ready, bint is_busy) except? 0
+    cdef uint64_t _check_rest(self, Engine engine, uint64_t now, bint is_ready) except? 0

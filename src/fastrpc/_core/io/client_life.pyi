@@ -11,6 +11,7 @@ class ClientLife:
         early_calls: the calls that may leave before the server has answered the opening, as in `ClientConfig`.
     """
 
+    #: Whether the owner is notified of the next call, probes aside.
     announces_calls: bool
     crowd: int
 
@@ -20,10 +21,16 @@ class ClientLife:
     @property
     def owner(self) -> Any: ...
     @property
-    def is_aged(self) -> bool: ...
+    def is_aged(self) -> bool:
+        """Whether it is older than `Keepalive.max_age`: it takes calls until its successor does, or twice that age."""
+
     @property
-    def is_spent(self) -> bool: ...
+    def is_spent(self) -> bool:
+        """Whether a thread found that age or rest had ended it."""
+
     @property
-    def is_dispensable(self) -> bool: ...
+    def is_dispensable(self) -> bool:
+        """Whether no call needed the connection at its end or age: none but probes, or none for `Timeouts.idle`."""
+
     @property
     def is_retiring(self) -> bool: ...

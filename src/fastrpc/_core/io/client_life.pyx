@@ -1,4 +1,4 @@
-"""The rules of a client's connection: its opening, age, rest and end, for all protocols but the native one.
+"""The rules of a client's connection of any protocol: its opening, age, rest and end.
 
 ::
 
@@ -7,7 +7,6 @@
 
 The caller passes the time and the calls. A client of a loop is the owner and is notified. Threads have no owner: the
 thread with the next call checks age and rest (`takes_thread`). Probes of a server's health do not count as calls.
-`native/liveness` has the rules of native connections.
 """
 
 import random
@@ -16,6 +15,7 @@ cimport cython
 
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.io.engine cimport ByteStream
 
 cdef enum:
     EARLY_NONE = 0
@@ -47,7 +47,15 @@ cdef class ClientLife:
 
     cdef int begin(self, Engine engine) except -1:
         self._made_ns = self._used_ns = engine.now
-        engine.is_usable = True
+        engine.is_usable = self._takes_calls = True
+        return 0
+
+    cdef int opened(self, Engine engine) except -1:
+        stream = (<object>engine).stream
+        if stream is not None:
+            (<ByteStream>stream).engine_ready()
+        if self.owner is not None:
+            self.owner.connection_ready(engine)
         return 0
 
     # Calls
@@ -56,7 +64,7 @@ cdef class ClientLife:
         return self._early_calls == EARLY_ALL or (self._early_calls == EARLY_IDEMPOTENT and is_idempotent)
 
     cdef int call_begins(self, Engine engine, bint is_one_way) except -1:
-        self._was_used = True
+        self.was_used = True
         if is_one_way:
             self._used_ns = engine.now
         else:
@@ -103,9 +111,10 @@ cdef class ClientLife:
     # The end
 
     cdef int refuse_calls(self, Engine engine) except -1:
-        if engine.is_usable:
-            engine.is_usable = False
-            if not self._was_used:
+        engine.is_usable = False
+        if self._takes_calls:
+            self._takes_calls = False
+            if not self.was_used:
                 self.is_dispensable = True
             if self.owner is not None:
                 self.owner.connection_draining(engine)
@@ -135,36 +144,48 @@ cdef class ClientLife:
             return False
         return True
 
-    cdef uint64_t check(self, Engine engine, uint64_t now, bint is_ready, Py_ssize_t in_flight) except? 0:
+    cdef uint64_t check(self, Engine engine, uint64_t now, bint is_ready) except? 0:
         cdef uint64_t due = 0
         if self._handshake_ns and not is_ready:
             due = self._made_ns + self._handshake_ns
             if now >= due:
-                engine.close(0, f"the opening took more than {self._handshake_ns / 1e9:g} s")
-                engine.abort()
+                engine.close(self.late_reason, f"the opening took more than {self._handshake_ns / 1e9:g} s")
+                if self.late_reason == 0:
+                    engine.abort()
                 return 0
-        return due if self.owner is None else earlier(due, self._check_rest(engine, now, in_flight))
+        if self.owner is None or self.is_retiring:
+            return due
+        return earlier(due, self._check_rest(engine, now, is_ready))
 
-    cdef uint64_t _check_rest(self, Engine engine, uint64_t now, Py_ssize_t in_flight) except? 0:
+    cdef uint64_t look(self, Engine engine, uint64_t now, bint is_ready, bint is_busy) except? 0:
+        """Apply `check` to a connection that does not date its calls: a check finds them, four times within a rest."""
+        cdef uint64_t due
+        if is_busy:
+            self._used_ns = now
+        due = self.check(engine, now, is_ready)
+        return due if self.owner is None or self._idle_ns == 0 else earlier(due, now + (self._idle_ns // 4 or 1))
+
+    cdef uint64_t _check_rest(self, Engine engine, uint64_t now, bint is_ready) except? 0:
         """On a loop: retire a connection that has become old, or that rests."""
         cdef uint64_t due = 0
-        if self._age_ns and not self.is_retiring:
+        if self._age_ns:
             if now >= self._made_ns + self._age_ns:
+                if self.is_aged or not is_ready:
+                    # No successor came in time, or the server has never taken calls.
+                    (<object>engine).retire()
+                    return 0
                 # Until it has a successor, and at most for the same time again.
-                self._age_ns = 0 if self.is_aged else 2 * self._age_ns
-                if self.is_aged:
-                    self.retire(engine, in_flight)
-                else:
-                    self.is_aged = True
-                    self.is_dispensable = not self._was_used
-                    self.owner.connection_aged(engine)
-            due = 0 if self._age_ns == 0 else self._made_ns + self._age_ns
-        if self._idle_ns and self._calls == 0 and not engine.is_closed:
-            if now >= self._used_ns + self._idle_ns:
-                self.is_dispensable = True
-                self.retire(engine, in_flight)
-                return due
-            due = earlier(due, self._used_ns + self._idle_ns)
-        elif self._idle_ns:
-            due = earlier(due, now + self._idle_ns)
-        return due
+                self._age_ns *= 2
+                self.is_aged = True
+                self.is_dispensable = not self.was_used
+                self.owner.connection_aged(engine)
+            due = self._made_ns + self._age_ns
+        if self._idle_ns == 0 or self.is_retiring:
+            return due
+        if self._calls:
+            return earlier(due, now + self._idle_ns)
+        if now >= self._used_ns + self._idle_ns:
+            self.is_dispensable = True
+            (<object>engine).retire()
+            return 0
+        return earlier(due, self._used_ns + self._idle_ns)

@@ -281,7 +281,7 @@ cdef class Engine:
         return 0
 
     cdef int was_late(self, uint64_t late) except -1:
-        """Input was not read for `late` nanoseconds: silence of the peer proves nothing."""
+        """Input was not read for `late` nanoseconds, 0: for an unknown time. Silence of the peer proves nothing."""
         return 0
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:

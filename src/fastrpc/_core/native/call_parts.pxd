@@ -6,7 +6,6 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.calls.calling_part cimport CallingPart
 from fastrpc._core.wire.frame cimport Frame
-from fastrpc._core.wire.settings cimport WireSettings
 
 
 cdef class ServingPart:
@@ -58,10 +57,7 @@ cdef class NativeCalling(CallingPart):
     cdef int on_local_end(self, Call call, int status, str text) except -1
     cdef int on_unsendable(self, Call call, object error) except -1
     cdef int on_not_started(self, Call call) except -1
-    cdef bint is_probe(self, Call call) noexcept
 
-    # From the connection: settings of both sides; no new calls may be sent; all calls are over.
-    cdef int know_limits(self, WireSettings ours) except -1
-    cdef int know_peer(self, WireSettings peer) except -1
+    # From the connection, which also sets the limits of both sides: no new calls may be sent; all calls are over.
     cdef int stop(self) except -1
-    cdef int fail_all(self, str why) except -1
+    cdef int fail_all(self, str why, bint leaves) except -1

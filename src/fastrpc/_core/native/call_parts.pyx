@@ -10,8 +10,6 @@ a CallingPart as well, the interface that our calls know. A connection without t
 NativeCalling opens ours, and without a ServingPart no REQUEST is taken.
 """
 
-cimport cython
-
 
 cdef class ServingPart:
     """The part of a connection that serves the peer's calls."""
@@ -152,27 +150,10 @@ cdef class NativeCalling(CallingPart):
         """The other side never received this call."""
         return 0
 
-    cdef bint is_probe(self, Call call) noexcept:
-        """Return whether a call only asks for health: it does not count as use of the connection."""
-        return False
-
-    @cython.final
-    cdef int know_limits(self, WireSettings ours) except -1:
-        """Take over the limits of this side."""
-        self.most_bytes = ours.max_message
-        return 0
-
-    @cython.final
-    cdef int know_peer(self, WireSettings peer) except -1:
-        """Take over the settings that the other side has announced."""
-        self.peer = peer
-        self.is_settled = True
-        return 0
-
     cdef int stop(self) except -1:
         """Send no new calls, and give back calls of which the other side has seen no byte."""
         return 0
 
-    cdef int fail_all(self, str why) except -1:
-        """End every call that is still under way; calls not sent yet did not run."""
+    cdef int fail_all(self, str why, bint leaves) except -1:
+        """End every call that is still under way; calls not sent yet did not run. `leaves`: written output is still sent."""
         return 0

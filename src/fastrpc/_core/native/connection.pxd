@@ -1,4 +1,3 @@
-from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.call_slots cimport CallSlots
 from fastrpc._core.native.callee_states cimport CalleeStates
 from fastrpc._core.native.caller_states cimport CallerStates
@@ -30,4 +29,3 @@ cdef class Connection(PartsOwner):
 
     # The end of its stream and its calls; whether the peer of an ended connection has, or may still get, a REQUEST.
     cdef int end_stream(self) except -1
-    cdef bint may_have_left(self, Call call) noexcept

@@ -5,8 +5,7 @@
     Engine        the interface of any protocol to its byte stream
     └── PartsOwner    the state that the parts share
         └── Connection    holds the parts, passes on the events of its stream
-            ├── ServerConnection, ClientConnection   the two sides of a connection on an event loop
-            └── BlockingConnection                   the client's side of a blocking connection
+            └── ServerConnection, ClientConnection   the two sides of a connection
 
     side: Side                    the decisions of a client or a server
     router: FrameRouter           the opening; the choice of the part for a frame
@@ -39,7 +38,7 @@ from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.call_slots cimport WITHHELD_NS
 from fastrpc._core.native.hooks cimport ConnectionPart
 from fastrpc._core.native.parts_owner cimport DRAIN_FINAL, PHASE_CLOSED, PHASE_OPEN, PHASE_PREFACE
-from fastrpc._core.wire.frame cimport REASON_INTERNAL, REASON_MAX_AGE
+from fastrpc._core.wire.frame cimport REASON_HANDSHAKE, REASON_INTERNAL, REASON_MAX_AGE
 from fastrpc._core.wire.native cimport NativeProtocol
 from fastrpc._core.wire.settings cimport WireSettings
 
@@ -115,10 +114,6 @@ cdef class Connection(PartsOwner):
         self.side = side
         return 0
 
-    cdef bint may_have_left(self, Call call) noexcept:
-        """Return whether the peer of an ended connection has the REQUEST, or may still receive it."""
-        return self.sender.was_handed(call)
-
     # The end
 
     cdef int close_with(self, int reason, str text) except -1:
@@ -153,14 +148,18 @@ cdef class Connection(PartsOwner):
 
     def close(self, int reason=0, str text=""):
         """Announce the reason, flush, and close as soon as the peer has read it."""
+        cdef bint is_stranger = self.phase == PHASE_PREFACE
         self.now = now_ns()
-        if self.transport is None:
+        if self.hears_of_room and self.transport is None:
             return
         if self.drain_step == DRAIN_FINAL and reason <= REASON_MAX_AGE:
             # The reason was sent before.
             self.end_connection(reason, text, False)
         else:
             self.close_with(reason, text)
+        if is_stranger and reason == REASON_HANDSHAKE:
+            # Nothing is lost by an abort: the stranger reads nothing of ours.
+            self.abort()
 
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1:
         if self.is_closed:
@@ -186,7 +185,9 @@ cdef class Connection(PartsOwner):
             else:
                 # The peer may take none of the remaining output.
                 self.schedule_check(self.liveness.check(self.now))
-        return 0 if self.calling is None else (<NativeCalling>self.calling).fail_all(self.closed_text or "it was closed")
+        if self.calling is not None:
+            (<NativeCalling>self.calling).fail_all(self.closed_text or "it was closed", False)
+        return 0
 
     cdef int lost(self, object error) except -1:
         cdef str why = self.closed_text
@@ -199,7 +200,7 @@ cdef class Connection(PartsOwner):
             if not why:
                 other = "server" if self.is_client else "client"
                 why = str(error) if error is not None else f"the {other} closed it"
-            (<NativeCalling>self.calling).fail_all(why)
+            (<NativeCalling>self.calling).fail_all(why, False)
         return self.sender.forget_all(self.callee.calls.entries() + self.slots.opened.entries())
 
     # Events of its stream
@@ -253,6 +254,10 @@ cdef class Connection(PartsOwner):
 
     @cython.nonecheck(False)
     cdef int flushed(self) except -1:
+        if self.sender.may_be_refused:
+            self.sender.handed_flushes = self.sender.flushes
+            # From now on, output waits for the next bytes that the system takes.
+            self.liveness.blocked_ns = 0
         if self.sender.waiters is not None:
             self.sender.wake_waiters()
         return 0 if self.serving is None else self.serving.on_flushed()
@@ -261,9 +266,7 @@ cdef class Connection(PartsOwner):
 
     cdef int connected(self) except -1:
         """Begin: a client sends its opening, a server waits for it."""
-        cdef uint64_t due = self.liveness.connected(self.now)
-        if due:
-            self.schedule_check(due)
+        self.answered_ns = self.now
         return self.router.open() if self.is_client else 0
 
     @property
@@ -291,7 +294,7 @@ cdef class Connection(PartsOwner):
         return 0
 
     cdef int was_late(self, uint64_t late) except -1:
-        return self.liveness.forgive(late)
+        return self.liveness.forgive(late) if late else self.liveness.forget_silence()
 
     cdef bint may_spin(self) noexcept:
         return self.phase == PHASE_OPEN

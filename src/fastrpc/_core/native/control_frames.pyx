@@ -139,7 +139,7 @@ cdef class ControlFrames:
         self.was_announced = True
         owner.ours = settings
         if owner.calling is not None:
-            (<NativeCalling>owner.calling).know_limits(settings)
+            (<NativeCalling>owner.calling).most_bytes = settings.max_message
         owner.bound_messages()
         self.callee.most_calls = max(self.callee.most_calls, <Py_ssize_t>settings.max_calls)
         self.callee.serves_calls = self.callee.most_calls > 0
@@ -180,7 +180,8 @@ cdef class ControlFrames:
             return owner.close_with(REASON_SETTINGS, str(problem))
         owner.peer = peer
         if owner.calling is not None:
-            (<NativeCalling>owner.calling).know_peer(peer)
+            (<NativeCalling>owner.calling).peer = peer
+            (<NativeCalling>owner.calling).is_settled = True
         self.slots.know_slots(peer.max_calls)
         # In order with our REQUESTs: REQUESTs after the first ACK obey the announced stream window.
         self.sender.send_control(self.sender.out, SETTINGS, ACK, b"")

@@ -1,7 +1,6 @@
 """The interfaces by which the parts of a native connection reach other parts, and its side."""
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport Call
@@ -47,21 +46,16 @@ cdef class Side:
         # The connection, borrowed: it holds this object, and clears the pointer when it is freed.
         PyObject* holder
 
-    # The opening, and the peer's identity.
     cdef int on_ready(self) except -1
-    cdef int on_stranger(self, str text, bytes first) except -1
-    cdef bint on_credential(self, Frame* frame) except -1
-    cdef int on_verdict(self) except -1
 
-    # Our calls.
-    cdef int on_used(self) except -1
-    cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1
-    cdef int on_crowd(self) except -1
+    # Of a client.
     cdef int on_forgotten(self, Call call) except -1
     cdef int on_ids_used_up(self) except -1
-
-    # Reasons to leave.
+    cdef int on_crowd(self) except -1
     cdef int on_peer_drains(self) except -1
+    cdef int on_verdict(self) except -1
+
+    # Of a server.
+    cdef int on_stranger(self, str text, bytes first) except -1
+    cdef bint on_credential(self, Frame* frame) except -1
     cdef int on_drained(self) except -1
-    cdef int on_aged(self) except -1
-    cdef int on_idle(self) except -1

@@ -7,7 +7,7 @@
                      └─► whole_response, end_called ───────────────► CallerHooks   our calls, by CallerStates
     SendQueue ──► answered, answer_waits ──────────────────────────► CalleeHooks
               └─► begin_call, give_up, was_unsent ─────────────────► CallerHooks
-    ControlFrames, Liveness, CallSlots, … ──► on_ready, on_aged, … ► Side          the decisions of a client or server
+    ControlFrames, CallSlots, CallerStates ─► on_ready, on_crowd, … ► Side         the decisions of a client or server
 
 The states of calls hold the assembler and the sender, so these two cannot hold the states. They find each interface at
 their owner (`parts_owner`).
@@ -84,39 +84,13 @@ cdef class CallerHooks(ConnectionPart):
 
 
 cdef class Side:
-    """The decisions of one side of a connection: of a server, of a client on a loop, of a client of threads.
-
-    No hook is common to all sides: only a server verifies credentials, and only a client ages. The default is a
-    connection without a user.
-    """
+    """The decisions of one side of a connection. The default is a connection without a user."""
 
     cdef int on_ready(self) except -1:
         """Handle the peer's first SETTINGS: the connection is established."""
         return 0
 
-    cdef int on_stranger(self, str text, bytes first) except -1:
-        """The first bytes belong to another protocol; the connection ends with this error."""
-        return 0
-
-    cdef bint on_credential(self, Frame* frame) except -1:
-        """Verify the credential in an AUTH; return False if this side verifies none."""
-        return False
-
-    cdef int on_verdict(self) except -1:
-        """Handle the server's verdict on our credential; after a refusal the server ends the connection."""
-        return 0
-
-    cdef int on_used(self) except -1:
-        """Note a call of ours of which the owner wants to be notified."""
-        return 0
-
-    cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
-        """Return whether a thread may send a new call here (CallingPart)."""
-        return True
-
-    cdef int on_crowd(self) except -1:
-        """Note that as many other calls are open as `await_crowd` stated; the notification is off now."""
-        return 0
+    # Of a client
 
     cdef int on_forgotten(self, Call call) except -1:
         """Note the removal of a call of ours, whatever its outcome."""
@@ -126,18 +100,28 @@ cdef class Side:
         """The last call id is used: new calls need another connection, and none are sent here any more."""
         return 0
 
+    cdef int on_crowd(self) except -1:
+        """Note that as many other calls are open as `await_crowd` stated; the notification is off now."""
+        return 0
+
     cdef int on_peer_drains(self) except -1:
         """The peer takes no new calls, and none are sent any more."""
         return 0
 
+    cdef int on_verdict(self) except -1:
+        """Handle the server's verdict on our credential; after a refusal the server ends the connection."""
+        return 0
+
+    # Of a server
+
+    cdef int on_stranger(self, str text, bytes first) except -1:
+        """The first bytes belong to another protocol; the connection ends with this error."""
+        return 0
+
+    cdef bint on_credential(self, Frame* frame) except -1:
+        """Verify the credential in an AUTH; return False if this side verifies none."""
+        return False
+
     cdef int on_drained(self) except -1:
         """The last accepted call is named to the peer."""
-        return 0
-
-    cdef int on_aged(self) except -1:
-        """The connection is older than `Keepalive.max_age`."""
-        return 0
-
-    cdef int on_idle(self) except -1:
-        """The connection was without calls for `Timeouts.idle`."""
         return 0

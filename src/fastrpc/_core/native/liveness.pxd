@@ -14,21 +14,14 @@ cdef class Liveness(ConnectionPart):
         ControlFrames control
 
         # The rules, in nanoseconds; 0 means off. The public ones are constants that tests may shorten.
-        uint64_t handshake_ns
         uint64_t linger_ns
-        uint64_t idle_ns
-        uint64_t age_ns
         public uint64_t write_wait_ns
         public uint64_t piece_wait_ns
 
         # Bytes of ours above which a slow reader has less time; 0 = no bound.
         int64_t send_hard
 
-        # Whether a timer checks while no call is made: else age and idleness are checked by the next call.
-        bint is_watched
-
         # The instants that are compared with now; 0 = not running.
-        uint64_t made_ns
         uint64_t linger_until_ns
         uint64_t drain_started_ns
         uint64_t pieces_due_ns
@@ -48,15 +41,12 @@ cdef class Liveness(ConnectionPart):
         # Whether the peer may stop reading for any time: it pauses between two messages of a stream.
         bint is_pausing
 
-        # The begin of the time without calls, and the ids used by then.
-        uint64_t idle_from_ns
+        # The ids that were used by the last question for use.
         uint64_t idle_ids
         # The number of calls of either side that only asked for health.
         uint64_t probes
 
-    cdef int set_rules(self, object timeouts, object keepalive, object uniform) except -1
-    cdef int set_pings(self, object timeouts, object keepalive) except -1
-    cdef uint64_t connected(self, uint64_t now) noexcept
+    cdef int set_rules(self, object timeouts, object keepalive) except -1
     cdef uint64_t linger(self, uint64_t now) noexcept
     cdef uint64_t check(self, uint64_t now) except? 0
     cdef uint64_t check_pieces(self, uint64_t now) except? 0
@@ -64,12 +54,10 @@ cdef class Liveness(ConnectionPart):
     cdef uint64_t begin_drain(self, uint64_t now) noexcept
     cdef int forgive(self, uint64_t late) noexcept
     cdef int forget_silence(self) except -1
-    cdef uint64_t age(self, uint64_t now) noexcept
     cdef uint64_t uses(self) noexcept
     cdef bint is_idle(self) noexcept
     cdef bint is_unused(self) except -1
     cdef bint was_used(self) except -1
-    cdef bint is_rested(self, uint64_t since, uint64_t now) noexcept
 
     @cython.nonecheck(False)
     cdef inline bint has_cut_messages(self) noexcept:
@@ -80,20 +68,14 @@ cdef class Liveness(ConnectionPart):
             or self.control.caller.assembler.cut_messages > 0
         )
 
-    cdef int _cut_off(self) except -1
     cdef bint _has_unsent(self) except -1
-    cdef int64_t _taken_bytes(self) except? -1
     cdef int _end_stuck(self, Call call) except -1
     cdef bint _may_pause(self) noexcept
-    cdef bint _waits_for_turn(self) noexcept
     cdef bint _wants_ping(self) noexcept
     cdef int _give_back(self) except -1
-    cdef uint64_t _check_opening(self, uint64_t now) except? 0
     cdef uint64_t _check_writing(self, uint64_t now) except? 0
     cdef uint64_t _check_drain(self, uint64_t now) except? 0
     cdef bint _is_stuck(self, Call call, uint64_t now) noexcept
-    cdef uint64_t _check_age(self, uint64_t now) except? 0
-    cdef uint64_t _check_idle(self, uint64_t now) except? 0
     cdef uint64_t _heard_ns(self) noexcept
     cdef int _hear(self, uint64_t now) noexcept
     cdef uint64_t _check_life(self, uint64_t now) except? 0

@@ -2,30 +2,26 @@
 
 ::
 
-    check(now) ──► due: opening, writing, pieces, drain, age, idleness, pings
+    check(now) ──► due: writing, pieces, drain, pings
          │              the instant of the next check; 0 = never
-         └──► close_with, cut_off; ServingPart.on_stuck; Side.on_aged, on_idle
+         └──► close_with, cut_off; ServingPart.on_stuck
 
-Opening, age and rest are here for connections that clients made; served connections have `server/connection_life`.
+The rules of opening, age and rest are in `server/connection_life` and `io/client_life`.
 
 A timer of the loop calls `check` for the session. A blocking client has no timer: the thread that reads calls `check`
-between two reads, and only while a call is under way. So two things differ there. Age and idleness are checked before
-the next call (`age`, `is_rested`), since the connection is not needed earlier. Silence counts from the moment a thread
-reads again (`forget_silence`), since an answer to a ping would have stayed unread. A blocking client also lingers by
-itself: a separate loop reads on until its last output is read.
+between two reads, and only while a call is under way. There silence counts from the moment a thread reads again
+(`forget_silence`), since an answer to a ping would have stayed unread. A blocking client also lingers by itself: a
+separate loop reads on until its last output is read.
 """
-
-from cpython.ref cimport PyObject
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport SECOND
-from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.native.call_parts cimport NativeCalling, ServingPart
+from fastrpc._core.native.call_parts cimport ServingPart
 from fastrpc._core.native.callee_states cimport CalleeStates
-from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, PHASE_OPEN, PHASE_PREFACE, PartsOwner
-from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, DATA, REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
+from fastrpc._core.native.parts_owner cimport DRAIN_ANNOUNCED, PHASE_OPEN, PartsOwner
+from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, DATA, REASON_KEEPALIVE, REASON_SLOW_READER
 from fastrpc._core.wire.silence cimport (
     PEER_IS_GONE, PEER_LIVES, asked, forget_asked, forgive_silence, interval_of, judge_silence,
 )
@@ -48,29 +44,14 @@ cdef class Liveness:
         self.write_wait_ns = SLOW_READER_NS
         self.piece_wait_ns = PIECE_WAIT_NS
 
-    cdef int set_rules(self, object timeouts, object keepalive, object uniform) except -1:
-        """Set the rules of one of our connections, which begins now."""
-        self.set_pings(timeouts, keepalive)
-        self.handshake_ns = nanoseconds(timeouts.handshake)
-        self.idle_ns = nanoseconds(timeouts.idle)
-        if keepalive.max_age is not None:
-            # Connections made together, after a restart say, must not all end together.
-            self.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
-        return 0
-
-    cdef int set_pings(self, object timeouts, object keepalive) except -1:
-        """Set the rules that served connections have as well."""
+    cdef int set_rules(self, object timeouts, object keepalive) except -1:
+        """Set the rules of a connection that begins now."""
         cdef PartsOwner owner = <PartsOwner>self.owner
-        self.made_ns = owner.answered_ns = owner.now
+        owner.answered_ns = owner.now
         self.linger_ns = nanoseconds(timeouts.linger)
         self.silence.interval_ns = nanoseconds(keepalive.interval)
         self.silence.timeout_ns = nanoseconds(keepalive.timeout)
         return 0
-
-    cdef uint64_t connected(self, uint64_t now) noexcept:
-        """The stream is connected: return the deadline of its opening, 0 = no limit."""
-        self.made_ns = (<PartsOwner>self.owner).answered_ns = now
-        return now + self.handshake_ns if self.handshake_ns else 0
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
         """Read on, so that the peer reads the last output: return the instant at which reading stops."""
@@ -83,34 +64,17 @@ cdef class Liveness:
         cdef uint64_t due
         if self.linger_until_ns:
             if now >= self.linger_until_ns:
-                self._cut_off()
+                self.control.sender.below().cut_off()
                 return 0
             return self.linger_until_ns
         if owner.is_closed:
             # Without a linger the stream ends once its output has left.
             return self._check_writing(now)
-        due = self._check_opening(now)
-        due = due if owner.is_closed else earlier(due, self._check_writing(now))
+        due = self._check_writing(now)
         due = due if owner.is_closed else earlier(due, self.check_pieces(now))
         due = due if owner.is_closed else earlier(due, self._check_drain(now))
-        if self.is_watched:
-            due = due if owner.is_closed else earlier(due, self._check_age(now))
-            due = due if owner.is_closed else earlier(due, self._check_idle(now))
         due = due if owner.is_closed else earlier(due, self._check_life(now))
         return self.linger_until_ns if owner.is_closed else due
-
-    cdef uint64_t _check_opening(self, uint64_t now) except? 0:
-        cdef PartsOwner owner = <PartsOwner>self.owner
-        if not self.handshake_ns or (owner.phase == PHASE_OPEN and owner.first_settings_acknowledged):
-            return 0
-        if now < self.made_ns + self.handshake_ns:
-            return self.made_ns + self.handshake_ns
-        is_stranger = owner.phase == PHASE_PREFACE
-        owner.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
-        if is_stranger:
-            # Nothing was sent to the stranger, so an abort loses nothing.
-            self._cut_off()
-        return 0
 
     # Writing
 
@@ -119,7 +83,7 @@ cdef class Liveness:
         if self.blocked_ns:
             return 0
         self.blocked_ns = now
-        self.blocked_taken = self._taken_bytes()
+        self.blocked_taken = self.control.sender.below().taken_bytes()
         return now + min(OVERDUE_READER_NS, self.write_wait_ns)
 
     cdef uint64_t _check_writing(self, uint64_t now) except? 0:
@@ -130,7 +94,7 @@ cdef class Liveness:
             self.blocked_ns = 0
             self.is_pausing = False
             return 0
-        taken = self._taken_bytes()
+        taken = self.control.sender.below().taken_bytes()
         if self.answers_prove and self.blocked_ns and taken > self.blocked_taken:
             self._hear(now)
         if self.blocked_ns == 0 or taken > self.blocked_taken:
@@ -150,17 +114,12 @@ cdef class Liveness:
                 text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
             owner.close_with(REASON_SLOW_READER, text)
         # The peer reads nothing, so waiting until it reads the reason would only hold the memory longer.
-        self._cut_off()
+        self.control.sender.below().cut_off()
         return 0
 
     cdef bint _has_unsent(self) except -1:
         """Return whether output waits here because the stream or the peer does not accept it."""
-        return self.control.sender.is_waiting() or self.control.sender.bytes_below() != 0
-
-    cdef int64_t _taken_bytes(self) except? -1:
-        """Return the number of bytes that left this machine, as far as known."""
-        cdef PyObject* stream = self.control.sender.below()
-        return 0 if stream is NULL else (<ByteStream>stream).taken_bytes()
+        return self.control.sender.is_waiting() or self.control.sender.below().untaken_bytes() != 0
 
     cdef bint _may_pause(self) noexcept:
         """Return whether the peer may stop reading for any time; see `is_pausing`."""
@@ -169,11 +128,6 @@ cdef class Liveness:
         if (<PartsOwner>self.owner).peer.ping_reply_ms or self.control.callee.calls.size != streams:
             return False
         return self.control.caller.assembler.may_lend() and (streams > 0 or self.is_pausing)
-
-    cdef int _cut_off(self) except -1:
-        """End the stream at once, as the peer reads no more; unsent bytes are lost."""
-        cdef PyObject* stream = self.control.sender.below()
-        return 0 if stream is NULL else (<ByteStream>stream).cut_off()
 
     # Pieces
 
@@ -228,15 +182,7 @@ cdef class Liveness:
         owner.written()
         return 0
 
-    # Age and rest
-
-    cdef uint64_t age(self, uint64_t now) noexcept:
-        """Return how many times the connection has reached its age so far; 0 without an age."""
-        return (now - self.made_ns) // self.age_ns if self.age_ns else 0
-
-    cdef bint is_rested(self, uint64_t since, uint64_t now) noexcept:
-        """Return whether a connection without calls since `since` has rested for too long."""
-        return self.idle_ns != 0 and now >= since + self.idle_ns
+    # Use
 
     cdef uint64_t uses(self) noexcept:
         """Return a count that grows by two with each call of either side, probes aside."""
@@ -256,7 +202,7 @@ cdef class Liveness:
         if self.control.callee.calls.size or self.control.callee.one_way_calls:
             return False
         for call in self.control.caller.slots.opened.entries():
-            if not (<NativeCalling>(<PartsOwner>self.owner).calling).is_probe(call):
+            if not call.is_probe:
                 return False
         return True
 
@@ -266,29 +212,6 @@ cdef class Liveness:
         cdef bint is_used = uses != self.idle_ids or not self.is_unused()
         self.idle_ids = uses
         return is_used
-
-    cdef uint64_t _check_age(self, uint64_t now) except? 0:
-        if not self.age_ns:
-            return 0
-        if now < self.made_ns + self.age_ns:
-            return self.made_ns + self.age_ns
-        self.age_ns = 0
-        (<PartsOwner>self.owner).side.on_aged()
-        # A client's connection has a second age, at which it ends in any case.
-        return self.made_ns + self.age_ns if self.age_ns else 0
-
-    cdef uint64_t _check_idle(self, uint64_t now) except? 0:
-        cdef PartsOwner owner = <PartsOwner>self.owner
-        if not self.idle_ns or owner.phase != PHASE_OPEN:
-            return 0
-        if self.was_used() or self.idle_from_ns == 0:
-            self.idle_from_ns = now
-            return now + (self.idle_ns // 4 or 1)
-        if not self.is_rested(self.idle_from_ns, now):
-            return min(self.idle_from_ns + self.idle_ns, now + (self.idle_ns // 4 or 1))
-        self.idle_ns = 0
-        owner.side.on_idle()
-        return 0
 
     # Silence
 
@@ -329,7 +252,7 @@ cdef class Liveness:
         if owner.phase != PHASE_OPEN:
             return 0
         self.silence.least_ns = 2_000_000 * <uint64_t>owner.peer.min_ping_ms
-        if self.silence.interval_ns and self._waits_for_turn():
+        if self.silence.interval_ns and self.control.sender.below().waits_for_turn():
             # Received bytes wait for their turn: they prove that the peer lives.
             self._hear(now)
         heard_ns = self._heard_ns()
@@ -339,7 +262,7 @@ cdef class Liveness:
         if verdict == PEER_IS_GONE:
             silent = (now - heard_ns) / 1e9
             owner.close_with(REASON_KEEPALIVE, f"nothing came for {silent:.1f} s, a ping included")
-            self._cut_off()
+            self.control.sender.below().cut_off()
             return 0
         self._give_back()
         if not self._wants_ping():
@@ -347,11 +270,6 @@ cdef class Liveness:
         due = asked(&self.silence, now)
         self.control.send_ping(self.control.sender.control, (<uint64_t>now).to_bytes(8, "little"))
         return due
-
-    cdef bint _waits_for_turn(self) noexcept:
-        """Return whether received bytes wait for their turn; reading pauses until then."""
-        cdef PyObject* stream = self.control.sender.below()
-        return stream is not NULL and (<ByteStream>stream).waits_for_turn()
 
     cdef bint _wants_ping(self) noexcept:
         """Return whether a silent peer is to be pinged."""

@@ -1,11 +1,10 @@
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.output_buffer cimport OutputBuffer
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.io.engine cimport STREAM_SHARE
-from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.io.engine cimport STREAM_SHARE, ByteStream
 from fastrpc._core.wire.frame cimport Frame, WireProtocol
 
 
@@ -62,13 +61,10 @@ cdef class Output(OutputBuffer):
         """Return whether the last piece of a REQUEST was passed to the transport: from then on, the call may run."""
         return call.handed_at != 0 and call.handed_at <= (self.handed_flushes if self.may_be_refused else self.flushes)
 
-    # The stream below, borrowed; NULL once it is gone.
-    cdef inline PyObject* below(self) noexcept:
-        return (<PartsOwner>self.owner)._stream
-
-    # Whether it takes no output at present; its output that the peer has not taken. Calls that wait for it.
+    # The stream below, before there is one and once it is gone a stream that does nothing. Whether it takes no output at
+    # present. Calls that wait for it.
+    cdef ByteStream below(self)
     cdef bint is_stuck(self) noexcept
-    cdef int64_t bytes_below(self) except? -1
     cdef int await_output(self, Call call) except -1
     cdef int wake_waiters(self) except -1
     cdef int wake(self, Call call) except -1

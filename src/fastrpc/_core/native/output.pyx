@@ -7,9 +7,11 @@ from libc.string cimport memset
 
 from fastrpc._core.base.output_buffer cimport UNCOPIED
 from fastrpc._core.base.wire cimport store16, store32
-from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.call_parts cimport NativeCalling
+from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.wire.frame cimport CANCEL, CREDIT
+
+cdef ByteStream no_stream = ByteStream.__new__(ByteStream)
 
 
 cdef class Output(OutputBuffer):
@@ -67,18 +69,16 @@ cdef class Output(OutputBuffer):
     # The stream below
 
     @cython.final
+    cdef ByteStream below(self):
+        cdef PyObject* stream = (<PartsOwner>self.owner)._stream
+        return no_stream if stream is NULL else <ByteStream>stream
+
+    @cython.final
     cdef bint is_stuck(self) noexcept:
         """Return whether the stream takes no output at present, and will report when it does; answers to PINGs are
         counted then.
         """
-        cdef PyObject* stream = self.below()
-        return stream is not NULL and (<PartsOwner>self.owner).hears_of_room and (<ByteStream>stream).is_stuck()
-
-    @cython.final
-    cdef int64_t bytes_below(self) except? -1:
-        """Return the bytes of output in the stream."""
-        cdef PyObject* stream = self.below()
-        return 0 if stream is NULL else (<ByteStream>stream).untaken_bytes()
+        return (<PartsOwner>self.owner).hears_of_room and self.below().is_stuck()
 
     # Calls whose sender waits
 

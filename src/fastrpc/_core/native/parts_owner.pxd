@@ -87,10 +87,8 @@ cdef class PartsOwner(Engine):
         # Whether the connection window stays small until the peer is authenticated.
         bint keeps_window
 
-        # Whether the stream reports that it takes output again, as streams of a loop do; whether the user wants to be
-        # notified of our next call.
+        # Whether the stream reports that it takes output again, as streams of a loop do.
         bint hears_of_room
-        public bint announces_calls
 
         # The server's last verdict on our credential: its status, -1 before, and its validity in seconds, 0 = as long as
         # the connection lasts.

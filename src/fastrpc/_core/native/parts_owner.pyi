@@ -31,9 +31,6 @@ class PartsOwner(Engine):
     def is_usable(self) -> bool:
         """Whether our calls may go out on it: connected, and the peer takes new ones."""
 
-    #: Whether the user is to be notified when our next call goes out on it.
-    announces_calls: bool
-
     @property
     def closed_reason(self) -> int:
         """The GOAWAY reason that ended it; -1 while it lives."""

@@ -90,7 +90,7 @@ cdef class SendQueue(Output):
 
     cdef inline int64_t untaken_bytes(self) except? -1:
         """Return the number of our bytes that the peer has not taken: here and in the stream."""
-        return self.unsent_bytes() + self.bytes_below()
+        return self.unsent_bytes() + self.below().untaken_bytes()
 
     cdef tuple queues(self)
 

@@ -22,7 +22,6 @@ from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_CANCELLED
-from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, any_waits, fill_frame, forget_dropped, head_too_large
 from fastrpc._core.native.outgoing cimport let_go_of_all, new_failure, new_item, room_for, too_large
@@ -271,7 +270,7 @@ cdef class SendQueue(Output):
         if (<PartsOwner>self.owner).hears_of_room:
             return self.is_stuck() or not self.has_room(call)
         # A thread waits for the system by itself.
-        return self.is_full() or (self.below() is not NULL and (<ByteStream>self.below()).is_stuck())
+        return self.is_full() or self.below().is_stuck()
 
     cdef bint _goes_alone(self, Call call) noexcept:
         """Return whether a large stream message may be sent at once: no other waits for a turn, and there is room."""

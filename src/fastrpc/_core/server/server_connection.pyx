@@ -21,8 +21,7 @@ from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport keep_identities
 from fastrpc._core.server.served_connection cimport ServedConnection
-from fastrpc._core.wire.frame cimport HEADER_SIZE, REASON_AUTHENTICATION, REASON_DRAIN, REASON_HANDSHAKE
-from fastrpc._core.wire.frame cimport REASON_MAX_AGE, Frame
+from fastrpc._core.wire.frame cimport HEADER_SIZE, REASON_AUTHENTICATION, REASON_DRAIN, REASON_MAX_AGE, Frame
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW
 
 from fastrpc._core.base.histogram import count_refusal
@@ -97,8 +96,8 @@ cdef class ServerSide(Side):
             connection.close_with(REASON_AUTHENTICATION, "AUTH that answers no challenge")
         elif not self.served().gate.guards.access.authentication.begin(
             connection, frame.payload[4:4 + scheme], frame.payload[4 + scheme:frame.payload_size]
-        ) and connection.sender.below() is not NULL:
-            (<ByteStream>connection.sender.below()).hold_input()
+        ):
+            connection.sender.below().hold_input()
         return True
 
     cdef bint prove(self, object identity, uint64_t expires_ns, bint by_certificate, uint64_t generation) except -1:
@@ -177,7 +176,7 @@ cdef class ServerConnection(Connection):
         cdef ConnectionLife life
         Connection.__init__(self, is_client=False, **options)
         self.now = now_ns()
-        self.liveness.set_pings(timeouts, keepalive)
+        self.liveness.set_rules(timeouts, keepalive)
         self.loop_state = gate.loop_state
         serve_on(self, gate)
         life = (<ServedCalls?>self.serving).life
@@ -281,15 +280,11 @@ cdef class ServerConnection(Connection):
         return not (self.callee.calls.size or self.callee.one_way_calls or self.slots.opened.size)
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef bint is_stranger = self.phase == PHASE_PREFACE
         cdef uint64_t due
         if self.phase == PHASE_OPEN and self.first_settings_acknowledged:
             self.decisions().served().life.opening_due_ns = 0
         due = Connection.check(self, now)
         if self.is_closed:
-            if is_stranger and self.closed_reason == REASON_HANDSHAKE:
-                # Nothing was sent to the stranger, so an abort loses nothing.
-                self.abort()
             return due
         due = earlier(due, self.decisions().check(now))
         return self.liveness.linger_until_ns if self.is_closed else due

@@ -46,7 +46,7 @@ class SyncSubchannel(EndpointPlan):
     def refresh(self) -> None:
         """Update the state from the connections."""
         if (self.error is not None or self.awaited_since is not None) and any(
-            connection.is_ready and connection.is_usable and not connection.is_aged
+            connection.is_ready and connection.is_usable and not connection.life.is_aged
             for connection in self.open_connections
         ):
             self.answered()
@@ -65,7 +65,7 @@ class SyncSubchannel(EndpointPlan):
             connection.retire()
 
     def _note_end(self, connection: BlockingSession, used_at: float) -> None:
-        if connection.is_spent:
+        if connection.life.is_spent:
             self.narrow()
             self.spent()
             return
@@ -80,7 +80,7 @@ class SyncSubchannel(EndpointPlan):
             reason=connection.lost_because or "the server drains",
             hint=connection.lost_hint,
             at=used_at if connection.is_ready else time.monotonic(),
-            is_aged=connection.is_aged,
+            is_aged=connection.life.is_aged,
             is_replaced=engine.peer_replaces,
         )
 

@@ -49,7 +49,7 @@ class SharedAddress(Generic[C]):
             FastRPCError: the last dial failed, and the next dial is not due.
         """
         for connection, users in list(self.connections.items()):
-            if connection.is_usable and not connection.is_aged and subchannel not in users:
+            if connection.is_usable and not connection.life.is_aged and subchannel not in users:
                 users.append(subchannel)
                 return connection
         if self._error is not None and self.pauses.left(now):

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastrpc._core.client.blocking_connection import BlockingConnection
 from fastrpc._core.client.blocking_session import BlockingSession
+from fastrpc._core.client.client_connection import ClientConnection
 from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc._core.wire.settings import usual_settings
 from fastrpc.config import Keepalive, Timeouts
 from tests.support.frame_factory import opening
 
 
-def new_engine() -> BlockingConnection:
-    return BlockingConnection(
+def new_engine() -> ClientConnection:
+    return ClientConnection(
         endpoint="nowhere", timeouts=Timeouts(), keepalive=Keepalive(), settings=usual_settings(False)
     )
 

@@ -271,7 +271,7 @@ class TestSending:
 
     async def test_the_owner_hears_of_the_first_call_where_it_asked(self) -> None:
         link = Link()
-        link.engine.announces_calls = True
+        link.engine.life.announces_calls = True
         calls = [await link.call(number) for number in range(2)]
         assert link.owner.heard == ["ready", "used"]
         link.engine.close()
@@ -413,16 +413,16 @@ class TestLife:
         link.look(59)
         assert not link.engine.is_closed
         link.look(62)
-        assert (link.engine.is_closed, link.engine.is_dispensable) == (True, True)
+        assert (link.engine.is_closed, link.engine.life.is_dispensable) == (True, True)
 
     async def test_an_old_connection_waits_for_its_successor_as_long_again(self) -> None:
         keepalive = Keepalive(max_age=100)
         link = Link(config=ClientConfig(codec="json", keepalive=keepalive))
         call = await link.call(1)
         link.look(89)
-        assert not link.engine.is_aged
+        assert not link.engine.life.is_aged
         link.look(112)
-        assert (link.engine.is_aged, link.engine.is_usable) == (True, True)
+        assert (link.engine.life.is_aged, link.engine.is_usable) == (True, True)
         assert link.owner.heard == ["ready", "aged"]
         link.look(179)
         assert link.engine.is_usable
@@ -444,8 +444,8 @@ class TestLife:
         assert engine.own_calls.takes_thread(made + 89 * SECOND, made + 30 * SECOND)
         # Another connection is made meanwhile.
         assert not engine.own_calls.takes_thread(made + 111 * SECOND, 0)
-        assert engine.is_aged
+        assert engine.life.is_aged
         assert engine.own_calls.takes_thread(made + 112 * SECOND, 0)
-        was_spent = engine.is_spent
+        was_spent = engine.life.is_spent
         assert engine.own_calls.takes_thread(made + 112 * SECOND, made + 40 * SECOND)
-        assert (was_spent, engine.is_spent, engine.is_usable) == (False, True, False)
+        assert (was_spent, engine.life.is_spent, engine.is_usable) == (False, True, False)

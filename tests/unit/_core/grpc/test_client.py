@@ -130,13 +130,13 @@ class TestTime:
         await call
         link.look(30.0)
         assert link.engine.is_closed
-        assert link.engine.is_dispensable
+        assert link.engine.life.is_dispensable
 
     async def test_an_old_connection_waits_for_its_successor(self) -> None:
         config = ClientConfig(wire_protocol="grpc", keepalive=Keepalive(max_age=100.0, interval=None))
         link = GrpcLink(config)
         link.look(111.0)
-        assert link.engine.is_aged
+        assert link.engine.life.is_aged
         assert link.owner.heard[-1] == "aged"
         assert link.engine.is_usable
         link.look(230.0)

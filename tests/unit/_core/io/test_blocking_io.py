@@ -10,8 +10,8 @@ import pytest
 
 import fastrpc
 from fastrpc import ClientConfig, ConnectionLostError, SyncClient, Timeouts
-from fastrpc._core.client.blocking_connection import BlockingConnection
 from fastrpc._core.client.blocking_session import BlockingSession
+from fastrpc._core.client.client_connection import ClientConnection
 from fastrpc._core.io.blocking_io import BlockingIO, SocketIO
 from fastrpc._core.wire.settings import usual_settings
 from fastrpc.config import Keepalive
@@ -78,7 +78,7 @@ def test_the_interface_by_itself_is_closed() -> None:
 
 def test_a_session_takes_no_raw_socket(pair: tuple[socket.socket, socket.socket]) -> None:
     for wrong in (pair[0], pair[0].fileno(), None):
-        engine = BlockingConnection(
+        engine = ClientConnection(
             endpoint="test", timeouts=Timeouts(), keepalive=Keepalive(), settings=usual_settings(False)
         )
         with pytest.raises(TypeError, match="io"):

@@ -35,12 +35,12 @@ async def test_a_connection_rests_after_its_last_call() -> None:
     await call
     link.look(20.0)
     assert link.engine.is_closed
-    assert link.engine.is_dispensable
+    assert link.engine.life.is_dispensable
 
 
 async def test_a_probe_is_no_use_of_a_connection() -> None:
     link = Linked(RESTING)
-    link.engine.announces_calls = True
+    link.engine.life.announces_calls = True
     made = link.caller.call("desk.mul", 1)
     probe = made._attempt_on(link.engine, 0)
     made.close()
@@ -49,7 +49,7 @@ async def test_a_probe_is_no_use_of_a_connection() -> None:
     assert link.owner.heard.count("used") == 0
     link.look(11.0)
     assert not link.engine.is_usable
-    assert link.engine.is_dispensable
+    assert link.engine.life.is_dispensable
     assert not link.engine.is_closed
     link.engine.answer(link.engine.sent[0], b"1")
     assert link.engine.is_closed
@@ -62,8 +62,8 @@ async def test_a_connection_without_a_call_is_dispensable() -> None:
     call = await used.call(1)
     for link in (unused, used):
         link.engine.leave()
-    assert unused.engine.is_dispensable
-    assert not used.engine.is_dispensable
+    assert unused.engine.life.is_dispensable
+    assert not used.engine.life.is_dispensable
     used.engine.answer(used.engine.sent[0], b"1")
     await call
 
@@ -71,9 +71,9 @@ async def test_a_connection_without_a_call_is_dispensable() -> None:
 async def test_an_old_connection_takes_calls_until_its_successor_does() -> None:
     link = Linked(ENDLESS, ClientConfig(codec="json", keepalive=Keepalive(max_age=100.0)))
     link.look(89.0)
-    assert not link.engine.is_aged
+    assert not link.engine.life.is_aged
     link.look(111.0)
-    assert link.engine.is_aged
+    assert link.engine.life.is_aged
     assert link.owner.heard[-1] == "aged"
     assert link.engine.is_usable
     link.look(221.0)
@@ -86,11 +86,11 @@ async def test_a_thread_finds_age_and_rest_with_its_next_call() -> None:
     now = link.made_ns
     assert link.engine.own_calls.takes_thread(now + second, 0)
     assert not link.engine.own_calls.takes_thread(now + 111 * second, 0)
-    assert link.engine.is_aged
+    assert link.engine.life.is_aged
     assert link.engine.own_calls.takes_thread(now + 111 * second, 0)
-    assert not link.engine.is_spent
+    assert not link.engine.life.is_spent
     assert link.engine.own_calls.takes_thread(now + 111 * second, now + 100 * second)
-    assert link.engine.is_spent
+    assert link.engine.life.is_spent
     assert not link.engine.is_usable
 
 

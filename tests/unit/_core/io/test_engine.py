@@ -176,5 +176,4 @@ def test_no_engine_that_was_never_initialised_crashes_the_interpreter() -> None:
         "Connection",
         "ServerConnection",
         "ClientConnection",
-        "BlockingConnection",
     }

@@ -7,7 +7,7 @@ import pytest
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc_harness.watched_connection import WatchedConnection
 from tests.support.engine import frames
-from tests.support.frame_factory import answer, cut, early_opening, opening
+from tests.support.frame_factory import cut, opening
 from tests.support.wire_frames import Goaway, Ping, Request, Response
 from tests.support.wire_layout import FLAG_STREAM_OUT, Reason
 from tests.support.wire_settings import Setting
@@ -31,27 +31,6 @@ def test_without_rules_there_is_nothing_to_look_at() -> None:
     connection = opened()
     assert connection.check_at(10**18) == 0
     assert connection.events == []
-
-
-class TestOpening:
-    def test_opening_that_takes_too_long_ends_the_connection(self) -> None:
-        connection = WatchedConnection(timeouts=Timeouts(handshake=5), keepalive=NO_KEEPALIVE)
-        connection.receive_at(early_opening(True), SECOND)
-        assert connection.check_at(SECOND) == 5 * SECOND
-        assert connection.check_at(5 * SECOND) == 0
-        assert connection.events == [
-            ("on_closed", Reason.HANDSHAKE_TIMEOUT, "the opening took more than 5 s")
-        ]
-
-    def test_stranger_that_sent_nothing_is_cut_off(self) -> None:
-        connection = WatchedConnection(
-            timeouts=Timeouts(handshake=5), keepalive=NO_KEEPALIVE, is_client=False
-        )
-        connection.check_at(5 * SECOND)
-        assert [event[0] for event in connection.events] == ["on_closed", "cut_off"]
-
-    def test_opening_in_time_is_looked_at_no_more(self) -> None:
-        assert opened(Timeouts(handshake=5)).check_at(SECOND) == 0
 
 
 class TestPings:
@@ -260,38 +239,3 @@ class TestDrain:
         assert connection.check_at(SECOND) == 5 * SECOND
         assert connection.check_at(5 * SECOND) == 0
         assert connection.events == [("cut_off",)]
-
-
-class TestAgeAndRest:
-    def test_age_is_reported_once(self) -> None:
-        connection = opened(keepalive=Keepalive(interval=None, max_age=10))
-        assert connection.check_at(SECOND) == 11 * SECOND
-        connection.check_at(11 * SECOND)
-        assert connection.check_at(100 * SECOND) == 0
-        assert connection.events == [("on_aged",)]
-
-    def test_connection_without_calls_is_reported_as_idle(self) -> None:
-        connection = opened(Timeouts(handshake=None, idle=8))
-        assert connection.check_at(SECOND) == 3 * SECOND
-        connection.check_at(8 * SECOND)
-        assert connection.events == []
-        connection.check_at(9 * SECOND)
-        assert connection.events == [("on_idle",)]
-
-    def test_call_in_between_starts_the_idle_time_again(self) -> None:
-        connection = opened(Timeouts(handshake=None, idle=8))
-        connection.check_at(SECOND)
-        connection.request(b"arith.mul")
-        connection.receive_at(answer(1), 2 * SECOND)
-        connection.check_at(9 * SECOND)
-        assert connection.events == []
-        connection.check_at(17 * SECOND)
-        assert connection.events == [("on_idle",)]
-
-    @pytest.mark.parametrize("instant", [11, 100])
-    def test_where_nobody_watches_age_and_rest_are_left_to_the_next_call(self, instant: int) -> None:
-        connection = opened(
-            Timeouts(handshake=None, idle=8), Keepalive(interval=None, max_age=10), is_watched=False
-        )
-        assert connection.check_at(instant * SECOND) == 0
-        assert connection.events == []
