@@ -25,7 +25,7 @@ METHODS = 70
 WIDER = {
     "AwaitedCall": 144,
     "BlockingCall": 113,
-    "BlockingCalledStream": 107,
+    "BlockingCalledStream": 105,
     "BatchMember": 105,
     "ClientCall": 104,
     "CalledStream": 99,

@@ -83,16 +83,7 @@ cdef class BlockingCall(ClientCall):
 
     cdef object outcome(self):
         """Wait for the answer to a started call and return it, or raise its error."""
-        cdef BlockingSession session = self.shared_session
-        cdef bint is_done
-        try:
-            is_done = session.wait(self.wait)
-        except BaseException:
-            # The thread was interrupted: the handler is cancelled.
-            session.give_up_all([self], False)
-            raise
-        if not is_done:
-            session.give_up_all([self], True)
+        self.shared_session.await_answers(self.wait, self)
         if self.failure is not None:
             try:
                 raise self.failure
@@ -127,7 +118,7 @@ cdef class BlockingCall(ClientCall):
         # The call counts as a user of the connection until it is settled.
         self.is_used = True
         try:
-            is_taken = session.start(self, payload, None)
+            is_taken = session.start(self, payload)
         finally:
             self.is_used = is_taken and not self.is_settled
             if not is_taken and not self.is_settled:

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.client.blocking_wait cimport Wait
 from fastrpc._core.client.client_stream cimport ClientStream, Gathered
@@ -22,7 +22,6 @@ cdef class BlockingCalledStream(ClientStream):
         bint _is_there
         Gathered _gathered
 
-    cdef bytes _taken_payload(self, uint8_t* codec, uint8_t* compressor)
     cdef object _take(self)
     cdef object _decoded(self, bytes payload, int codec, int compressor)
     cdef int _wait_for(self, bint message, bint room) except -1

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Generator
 
+from libc.stdint cimport uint8_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call, twin_of, unmistakable
@@ -252,27 +253,19 @@ cdef class BlockingCalledStream(ClientStream):
                 self._wait_for(True, self._source is not None)
 
     cdef object _take(self):
-        """Return the oldest message, decoded, or NOTHING."""
-        cdef uint8_t codec = 0, compressor = 0
-        cdef bytes payload = self._taken_payload(&codec, &compressor)
-        return NOTHING if payload is None else self._decoded(payload, codec, compressor)
-
-    cdef bytes _taken_payload(self, uint8_t* codec, uint8_t* compressor):
-        """Take the oldest message out of the channel, and return its credit."""
+        """Take the oldest message out of the channel, return its credit, and return it decoded; NOTHING without one."""
         cdef Message message
         cdef bytes payload
         cdef BlockingSession session = (<BlockingCall>self.call).shared_session
         session.enter_use()
         try:
             if self.waiting == 0:
-                return None
+                return NOTHING
             payload = self._pop(&message)
             self.taken(message.cost)
         finally:
             session.leave_use()
-        codec[0] = message.codec
-        compressor[0] = message.compressor
-        return payload
+        return self._decoded(payload, message.codec, message.compressor)
 
     cdef object _decoded(self, bytes payload, int codec, int compressor):
         """Decode a message; an unreadable one ends the stream."""
@@ -306,7 +299,8 @@ cdef class BlockingCalledStream(ClientStream):
     cdef int _wait_for(self, bint message, bint room) except -1:
         """Wait until a message, HEAD or the end arrives, until there is room to send, or for both."""
         cdef BlockingSession session = (<BlockingCall>self.call).shared_session
-        cdef uint64_t due_ns = _due(self)
+        # The deadline of the call, or `Timeouts.stream_idle` from now on.
+        cdef uint64_t due_ns = min(self.call.deadline_ns, now_ns() + self.idle_ns) if self.idle_ns else self.call.deadline_ns
         cdef Wait wait = new_wait(1, due_ns)
         cdef bint waits = False, had_sign = self.has_sign
         session.reentry.check()
@@ -394,7 +388,7 @@ cdef class BlockingCalledStream(ClientStream):
             gathered = gather(self, source)
             while not gathered.is_sent():
                 self._await_room()
-                if not _send_gathered(self, gathered):
+                if not _hand_over(self, gathered):
                     self._check_output()
             if gathered.failure is not None:
                 raise gathered.failure
@@ -456,7 +450,7 @@ cdef class BlockingCalledStream(ClientStream):
         if gathered is None:
             gathered = self._gathered = gather(self, self._source)
         if not gathered.is_sent():
-            _send_gathered(self, gathered)
+            _hand_over(self, gathered)
         if gathered.is_sent():
             self._gathered = None
             if gathered.failure is not None:
@@ -492,14 +486,20 @@ cdef class BlockingCalledStream(ClientStream):
         return 0
 
 
-cdef uint64_t _due(BlockingCalledStream stream) except? 0:
-    """Return the end of one wait: the deadline of the call, or `Timeouts.stream_idle` from now on."""
-    cdef uint64_t due_ns = stream.call.deadline_ns
-    return min(due_ns, now_ns() + stream.idle_ns) if stream.idle_ns else due_ns
+cdef bint _send_now(BlockingCalledStream stream, bytes payload) except -1:
+    """Pass a message to the connection; False: nothing can be sent any more."""
+    cdef uint8_t number = 0
+    if stream.is_worth_compressing(payload):
+        payload = stream.compressed(payload, &number)
+    check_message(<CallingPart>(<BlockingCall>stream.call).session.calling, stream.call, payload)
+    return _hand_over(stream, None, payload, number)
 
 
-cdef bint _send_gathered(BlockingCalledStream stream, Gathered gathered) except -1:
-    """Pass the gathered messages that fit to the connection; False: nothing can be sent any more."""
+cdef bint _hand_over(BlockingCalledStream stream, Gathered gathered, bytes payload=None, uint8_t number=0) except -1:
+    """Pass a message, or the gathered messages that fit, to the connection, and read the input.
+
+    False: nothing can be sent any more.
+    """
     cdef BlockingSession session = (<BlockingCall>stream.call).shared_session
     session.enter_use()
     try:
@@ -507,28 +507,12 @@ cdef bint _send_gathered(BlockingCalledStream stream, Gathered gathered) except 
             return False
         session.engine.now = now_ns()
         try:
-            gathered.hand_over(stream)
+            if gathered is None:
+                stream.hand_over(payload, number)
+            else:
+                gathered.hand_over(stream)
         finally:
             session.flush()
-    finally:
-        session.leave_use()
-    return True
-
-
-cdef bint _send_now(BlockingCalledStream stream, bytes payload) except -1:
-    """Pass a message to the connection, and read the input; False: nothing can be sent any more."""
-    cdef BlockingSession session = (<BlockingCall>stream.call).shared_session
-    cdef uint8_t number = 0
-    if stream.is_worth_compressing(payload):
-        payload = stream.compressed(payload, &number)
-    check_message(<CallingPart>session.engine.calling, stream.call, payload)
-    session.enter_use()
-    try:
-        if stream.attempt_ended or stream.output_ended:
-            return False
-        session.engine.now = now_ns()
-        stream.hand_over(payload, number)
-        session.flush()
     finally:
         session.leave_use()
     return True

@@ -60,7 +60,7 @@ cdef class BlockingBatch(BatchCall):
             if payload is not None:
                 calls.append(self.members[i])
                 sent.append(payload)
-        if not session.start_many(calls, sent):
+        if not session.start(head, None, None, calls, sent):
             self.members = None
             return False
         for _ in payloads:
@@ -90,14 +90,8 @@ cdef class BlockingBatch(BatchCall):
 
     cdef list outcomes(self, BlockingCall head):
         """Wait for all answers to a started batch and return them; failed calls have their error."""
-        cdef BlockingSession session = head.shared_session
         cdef bint failed = False
-        try:
-            if not session.wait(head.wait):
-                session.give_up_all(self.members, True)
-        except BaseException:
-            session.give_up_all(self.members, False)
-            raise
+        head.shared_session.await_answers(head.wait, head, self.members)
         return self.collected(None, &failed)
 
     # For the runner

@@ -39,9 +39,9 @@ cdef class BlockingSession:
         uint64_t made_ns
         uint64_t rests_ns
 
-    cdef bint start(self, ClientCall call, bytes payload, Wait handed) except -1
-    cdef bint start_many(self, list calls, list payloads) except -1
+    cdef bint start(self, ClientCall call, bytes payload, Wait handed=*, list members=*, list payloads=*) except -1
     cdef bint wait(self, Wait wait) except -1
+    cdef int await_answers(self, Wait wait, ClientCall call, list members=*) except -1
     cdef int give_up_all(self, list calls, bint is_overdue, object error=*) except -1
 
     # Uses. `enter_use` takes the guard; `leave_use` ends the use and releases it. `flush` needs it.

@@ -33,7 +33,7 @@ from fastrpc._core.client.blocking_wait cimport Stay, end, new_wait
 from fastrpc._core.client.call_errors cimport overdue_error
 from fastrpc._core.client.caller_view cimport fork_generation
 from fastrpc._core.io.blocking_io cimport BlockingIO
-from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE
+from fastrpc._core.io.socket_io cimport INTERRUPTED, TIMED_OUT, WRITABLE
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, CANCEL_USER
 
 from fastrpc.errors import CallError, FastRPCError
@@ -74,50 +74,30 @@ cdef class BlockingSession:
     # Calls
 
     @cython.nonecheck(False)
-    cdef bint start(self, ClientCall call, bytes payload, Wait handed) except -1:
-        """Take a call over; `wait` has to follow. False: this connection does not take it, choose again.
+    cdef bint start(self, ClientCall call, bytes payload, Wait handed=None, list members=None, list payloads=None) except -1:
+        """Take a call over, or the members of the batch that it leads; `wait` has to follow.
 
-        `handed` is set once a one-way call was handed over; None for other calls.
+        False: this connection does not take it, choose again. `handed` is set once a one-way call was handed over; None for
+        other calls. A call that cannot be sent, or comes too late, is settled with its error.
         """
-        cdef bint is_started = False, takes_call
+        cdef Py_ssize_t i
+        cdef bint is_started = False, takes_call, in_time
         cdef BlockingStream stream = self.stream
         stream.enter()
         self.users += 1
         try:
             takes_call = _takes_call(self, call.started_ns)
-            if not stream.look_before(call.started_ns, call.deadline_ns):
-                _came_too_late(self, call, payload)
+            in_time = stream.look_before(call.started_ns, call.deadline_ns)
+            if not in_time or (takes_call and self.engine.is_usable):
+                if members is None:
+                    _take_over(self, call, payload, in_time)
+                else:
+                    for i in range(len(members)):
+                        _take_over(self, <ClientCall>members[i], <bytes>payloads[i], in_time)
                 is_started = True
-            elif takes_call and self.engine.is_usable:
-                _take_over(self, call, payload)
-                is_started = True
-                if handed is not None:
+                if handed is not None and in_time:
                     # Set before the guard is released: another thread may then send the call.
                     self.events.hand_overs.append((call, handed))
-        finally:
-            if is_started:
-                stream.leave()
-            else:
-                self.leave_use(True)
-        return is_started
-
-    cdef bint start_many(self, list calls, list payloads) except -1:
-        """Take over several calls for one `wait`; a call that cannot be sent is settled with its error."""
-        cdef Py_ssize_t i
-        cdef bint is_started = False, takes_call
-        cdef BlockingStream stream = self.stream
-        stream.enter()
-        self.users += 1
-        try:
-            takes_call = _takes_call(self, now_ns())
-            if calls and not stream.look_before(self.engine.now, (<ClientCall>calls[0]).deadline_ns):
-                for i in range(len(calls)):
-                    _came_too_late(self, <ClientCall>calls[i], <bytes>payloads[i])
-                is_started = True
-            elif takes_call and self.engine.is_usable:
-                for i in range(len(calls)):
-                    _take_over(self, <ClientCall>calls[i], <bytes>payloads[i])
-                is_started = True
         finally:
             if is_started:
                 stream.leave()
@@ -152,6 +132,19 @@ cdef class BlockingSession:
         finally:
             end(&stay)
             self.leave_use()
+
+    cdef int await_answers(self, Wait wait, ClientCall call, list members=None) except -1:
+        """Wait for the answer to a call, or to the members of the batch that it leads; give calls without an answer up."""
+        cdef bint is_done
+        try:
+            is_done = self.wait(wait)
+        except BaseException:
+            # The thread was interrupted: the handlers are cancelled.
+            self.give_up_all([call] if members is None else members, False)
+            raise
+        if not is_done:
+            self.give_up_all([call] if members is None else members, True)
+        return 0
 
     # Streams
 
@@ -373,8 +366,11 @@ cdef bint _takes_call(BlockingSession session, uint64_t now) except -1:
 
 
 @cython.nonecheck(False)
-cdef int _take_over(BlockingSession session, ClientCall call, bytes payload) except -1:
+cdef int _take_over(BlockingSession session, ClientCall call, bytes payload, bint in_time) except -1:
     call.count_start(payload)
+    if not in_time:
+        # The deadline passed while earlier input was read.
+        return call.failed(overdue_error(call, session.endpoint, False, call.began_ns))
     try:
         (<CallingPart>session.engine.calling).send(call, payload)
     except FastRPCError as error:
@@ -390,34 +386,20 @@ cdef int _take_over(BlockingSession session, ClientCall call, bytes payload) exc
 cdef int _read_for_all(BlockingSession session, Wait wait, uint64_t due_ns) except -1:
     """Receive once; meanwhile this thread is the receiver."""
     cdef BlockingStream stream = session.stream
-    cdef Py_ssize_t came = 0, room = 0
+    cdef Py_ssize_t came, room = 0
     cdef char* place = stream.place_for(&room)
     # The objects that `place` points into; no other thread touches them while there is a receiver.
     cdef ReadBuffer _block = stream.block
     cdef object _body = session.engine.body_owner() if stream.in_body else None
-    cdef BlockingIO io = stream.io
-    cdef uint64_t spin_ns = session.spin_ns
-    cdef bint fill = stream.in_body
-    cdef bint push = stream.has_news or (len(stream.parts) > 0 and not stream.is_sending)
     due_ns = min(due_ns, wait.deadline_ns)
+    stream.receiver_pushes = stream.has_news or (len(stream.parts) > 0 and not stream.is_sending)
     stream.receiver = wait
     stream.receiver_due_ns = due_ns
-    stream.receiver_pushes = push
-    stream.system_calls += 1
-    stream.leave()
     try:
-        # Checked before the wait, too: the last turn may have ended with bytes and a signal at once.
-        stream.check_signals()
-        if not stream.is_left_behind:
-            with nogil:
-                came = io.receive_until(place, room, fill, push, due_ns, spin_ns)
-            if came == INTERRUPTED:
-                stream.check_signals()
+        came = stream.wait_outside(place, room, due_ns, session.spin_ns)
     finally:
-        stream.enter()
         stream.receiver = None
         stream.receiver_pushes = False
-        stream.system_calls -= 1
     if came == WRITABLE:
         stream.has_news = True
     elif came != TIMED_OUT and came != INTERRUPTED:
@@ -433,28 +415,15 @@ cdef int _push(BlockingSession session, Wait wait) except -1:
     the peer's budget are checked as well.
     """
     cdef BlockingStream stream = session.stream
-    cdef int ready = 0
-    cdef BlockingIO io = stream.io
     cdef uint64_t due_ns = min(wait.deadline_ns, _check(session))
-    cdef short events = POLLOUT if len(stream.parts) else 0
     if session.engine.is_closed or stream.has_news:
         return 0
     stream.pusher = wait
-    stream.system_calls += 1
-    stream.leave()
     try:
-        stream.check_signals()
-        if not stream.is_left_behind:
-            with nogil:
-                ready = io.wait(events, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
-            if ready == INTERRUPTED:
-                stream.check_signals()
+        if stream.wait_outside(NULL, 0, min(due_ns, now_ns() + PUSHER_LOOKS_NS), 0) > 0:
+            stream.has_news = True
     finally:
-        stream.enter()
         stream.pusher = None
-        stream.system_calls -= 1
-    if ready > 0:
-        stream.has_news = True
     return 0
 
 
@@ -503,9 +472,3 @@ cdef uint64_t _check(BlockingSession session) except? 0:
     due_ns = session.engine.check(session.engine.now) or NO_DEADLINE
     stream.look_due_ns = due_ns = min(due_ns, stream.look_due_ns)
     return due_ns
-
-
-cdef int _came_too_late(BlockingSession session, ClientCall call, bytes payload) except -1:
-    """The deadline passed while earlier input was read: fail the call without sending it."""
-    call.count_start(payload)
-    return call.failed(overdue_error(call, session.endpoint, False, call.began_ns))

@@ -97,11 +97,12 @@ cdef class BlockingStream(ByteStream):
 
     cdef int leave_behind(self) except -1
 
-    # The guard is held. `look_before`, `send_all(False)`, `send_news` and `linger` release it meanwhile.
+    # The guard is held. `look_before`, `wait_outside`, `send_all(False)`, `send_news` and `linger` release it meanwhile.
     cdef bint look_before(self, uint64_t now, uint64_t due_ns) except -1
     cdef bint look(self, Py_ssize_t unread=*) except -1
     cdef char* place_for(self, Py_ssize_t* room) except NULL
     cdef int took_in(self, Py_ssize_t came) except -1
+    cdef Py_ssize_t wait_outside(self, char* place, Py_ssize_t room, uint64_t due_ns, uint64_t spin_ns) except? -1
     cdef int return_block(self) except -1
     cdef int send_all(self, bint stays_inside) except -1
     cdef inline int send_news(self) except -1:

@@ -28,7 +28,7 @@ from libc.string cimport memmove
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.engine cimport bind
 from fastrpc._core.io.layer cimport unsent_in_socket
-from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLIN, iovec
+from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLIN, POLLOUT, iovec
 
 cdef enum:
     # The bytes received at once, and room for the largest head.
@@ -268,6 +268,33 @@ cdef class BlockingStream(ByteStream):
                 raise
         return 0
 
+    cdef Py_ssize_t wait_outside(self, char* place, Py_ssize_t room, uint64_t due_ns, uint64_t spin_ns) except? -1:
+        """Receive into the last place, or with NULL wait until the system takes output; the guard is released meanwhile.
+
+        In the child of a fork the result is INTERRUPTED.
+        """
+        cdef Py_ssize_t came = INTERRUPTED
+        cdef BlockingIO io = self.io
+        cdef bint fill = self.in_body, push = self.receiver_pushes
+        cdef short events = POLLOUT if self.parts else 0
+        self.system_calls += 1
+        self.leave()
+        try:
+            # Checked before the wait, too: the last turn may have ended with bytes and a signal at once.
+            self.check_signals()
+            if not self.is_left_behind:
+                with nogil:
+                    if place is NULL:
+                        came = io.wait(events, due_ns)
+                    else:
+                        came = io.receive_until(place, room, fill, push, due_ns, spin_ns)
+                if came == INTERRUPTED:
+                    self.check_signals()
+        finally:
+            self.enter()
+            self.system_calls -= 1
+        return came
+
     @cython.nonecheck(False)
     cdef int return_block(self) except -1:
         """Give the block back when it is unused."""
@@ -398,25 +425,16 @@ cdef class BlockingStream(ByteStream):
     cdef int linger(self, uint64_t due_ns) except -1:
         """Read and discard until the server closes, so that no reset discards our last words."""
         cdef Py_ssize_t came = 1, room = 0
-        cdef BlockingIO io = self.io
         cdef char* place
         cdef ReadBuffer block
         self.tail = 0
         place = self.place_for(&room)
+        self.in_body = False
         # The block is held during the loop: otherwise a leaving thread would free it for another connection.
         block = self.block
         self.block = None
         while (came > 0 or came == INTERRUPTED) and not self.is_left_behind:
-            self.system_calls += 1
-            self.leave()
-            try:
-                with nogil:
-                    came = io.receive_until(place, room, False, False, due_ns, 0)
-                if came == INTERRUPTED:
-                    self.check_signals()
-            finally:
-                self.enter()
-                self.system_calls -= 1
+            came = self.wait_outside(place, room, due_ns, 0)
         self.block = block
         return 0
 
