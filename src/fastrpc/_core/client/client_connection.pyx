@@ -63,8 +63,9 @@ cdef class ClientSide(Side):
             connection.loop_state.call_soon(connection.retire)
         return 0
 
+    @cython.nonecheck(False)
     cdef int on_forgotten(self, Call call) except -1:
-        if self.connection().peer_sent_final or self.connection().life.is_retiring:
+        if (<ClientConnection>self.holder).peer_sent_final or (<ClientConnection>self.holder).life.is_retiring:
             self.close_when_idle()
         return 0
 

@@ -1,9 +1,10 @@
 cimport cython
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.priority_queue cimport PriorityQueue, Queue
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.io.engine cimport LITTLE, MUCH, NOTHING
+from fastrpc._core.io.engine cimport LITTLE, MUCH, NOTHING, ByteStream, Engine
 from fastrpc._core.native.outgoing cimport DeficitRing, Outgoing
 from fastrpc._core.native.output cimport Output
 from fastrpc._core.wire.frame cimport Frame
@@ -90,7 +91,9 @@ cdef class SendQueue(Output):
 
     cdef inline int64_t untaken_bytes(self) except? -1:
         """Return the number of our bytes that the peer has not taken: here and in the stream."""
-        return self.unsent_bytes() + self.below().untaken_bytes()
+        cdef PyObject* stream = (<Engine>self.owner)._stream
+        # Asked after each answer: without `below`, which takes a reference.
+        return self.unsent_bytes() + (0 if stream is NULL else (<ByteStream>stream).untaken_bytes())
 
     cdef tuple queues(self)
 
